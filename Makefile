@@ -1,0 +1,55 @@
+# Two commands matter: `make serve` and `make test`. Both build .venv first, from pinned and hashed requirements.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SYSTEMS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check bench lock clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+serve: $(VENV)/serve.stamp ## Start the server and say what to do next (SYSTEMS="quotes" picks systems)
+	@$(BIN)/oyez serve $(SYSTEMS)
+
+test: check ## Everything the project promises: style, types, layers, tests
+	$(BIN)/pytest
+
+check: $(VENV)/dev.stamp tests/js/node_modules/.package-lock.json ## Style, types and layers only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp bench/peers/node_modules/.package-lock.json ## Measure Oyez beside its peers and write docs/benchmarks.md
+	$(BIN)/python -m bench
+
+lock: $(VENV)/dev.stamp ## Renew the pinned requirements from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements-dev.txt
+
+clean: ## Remove what the commands above built
+	rm -rf $(VENV) tests/js/node_modules bench/peers/node_modules bench/build
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps let a second run start at once; a changed requirements file installs again.
+$(VENV)/serve.stamp: requirements.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Oyez into $(VENV) (first run only) ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the tests need into $(VENV) (first run only) ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	@touch $@ $(VENV)/serve.stamp
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	npm --prefix $* ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@

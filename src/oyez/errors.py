@@ -1,0 +1,97 @@
+"""Every error Oyez raises, and every refusal it can answer a client with.
+
+    OyezError
+    ├── SettingsError        a setting is missing or cannot be what it says
+    ├── ContractError        a contract contradicts itself; found at start-up
+    ├── LogUnavailableError  the log cannot store: nothing was published
+    ├── InvalidDataError     data does not fit the contract: which field, what was expected
+    └── RefusedError         somebody asked for what they may not have or do; carries a Refusal
+
+A `Refusal` is a constant: its code is the same in acknowledgements, CONNECT_ERRORs, problem+json answers,
+logs, metrics and documents.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A named reason for saying no.
+
+    `code` is for programs, `message` is one sentence for people, `temporary` says whether the same request
+    may succeed later without being changed.
+    """
+
+    code: str
+    message: str
+    temporary: bool = False
+    status: int = field(default=403, compare=False)
+    """The HTTP status of the refusal where it answers an HTTP request."""
+
+
+class OyezError(Exception):
+    """The root of Oyez' errors."""
+
+
+class SettingsError(OyezError):
+    """A setting is missing or is not what it should be. The message names the setting and the remedy."""
+
+
+class ContractError(OyezError):
+    """A contract contradicts itself. The message names the contract and the declaration."""
+
+
+class LogUnavailableError(OyezError):
+    """The log could not store an entry. Nothing of the call was published."""
+
+
+class InvalidDataError(OyezError):
+    """Data does not fit the contract.
+
+    `field` is the path of the offending field as it is on the wire (`message.sender.role`, empty for the whole),
+    `expected` says what would have been accepted.
+    """
+
+    def __init__(self, field: str, expected: str) -> None:
+        super().__init__(f"{field}: {expected}" if field else expected)
+        self.field = field
+        self.expected = expected
+
+
+class RefusedError(OyezError):
+    """Raised to say no. Handlers raise it too; `details` is shown to the one who asked."""
+
+    def __init__(self, refusal: Refusal, message: str | None = None, **details: Any) -> None:
+        super().__init__(message or refusal.message)
+        self.refusal = refusal
+        self.message = message or refusal.message
+        self.details = details
+
+
+# Who you are.
+TOKEN_MISSING = Refusal("token_missing", "No token was given.", status=401)
+TOKEN_INVALID = Refusal("token_invalid", "The token could not be verified.", status=401)
+TOKEN_EXPIRED = Refusal("token_expired", "The token has expired.", status=401)
+KEYS_UNAVAILABLE = Refusal("keys_unavailable", "The keys that verify tokens cannot be reached.", True, status=503)
+
+# What you may do.
+FORBIDDEN = Refusal("forbidden", "You have no right to that.")
+FORBIDDEN_ROLE = Refusal("forbidden_role", "Your role has no access here.")
+UNKNOWN_GATEWAY = Refusal("unknown_gateway", "There is no such gateway.", status=400)
+UNKNOWN_NAMESPACE = Refusal("unknown_namespace", "Invalid namespace", status=404)
+
+# What you sent.
+UNKNOWN_EVENT = Refusal("unknown_event", "There is no such event.", status=404)
+UNKNOWN_ROOM = Refusal("unknown_room", "There is no such room.", status=422)
+FOREIGN_ROOM = Refusal("foreign_room", "The event does not go to that kind of room.", status=422)
+ROOM_REQUIRED = Refusal("room_required", "The event needs at least one room to go to.", status=422)
+INVALID_DATA = Refusal("invalid_data", "The data does not fit the contract.", status=422)
+MALFORMED = Refusal("malformed", "The request is not well-formed.", status=400)
+TOO_LARGE = Refusal("too_large", "The data is larger than allowed.", status=413)
+
+# Not now.
+RATE_LIMITED = Refusal("rate_limited", "Too many requests; slow down.", True, status=429)
+TIMED_OUT = Refusal("timed_out", "No answer came in time.", True, status=504)
+UNAVAILABLE = Refusal("unavailable", "The server cannot store events at the moment.", True, status=503)
+INTERNAL = Refusal("internal", "Something went wrong on the server.", True, status=500)

@@ -1,0 +1,143 @@
+"""Every setting and every limit, each with its default and the reason for it.
+
+Nothing here reads the environment by itself: `load_settings` does, once, for whoever starts a server.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from oyez.errors import SettingsError
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one client, one packet or one event may cost. Sizes are bytes, times are seconds."""
+
+    max_payload: Positive = 1_000_000
+    """One WebSocket message or polling body. The protocol's own default; clients are told it in the handshake."""
+    max_packets_per_payload: Positive = 1_000
+    """Packets in one polling body: official clients send a handful, a flood costs more to split than to refuse."""
+    max_attachments: Annotated[int, Meta(ge=0)] = 10
+    """Binary attachments of one packet: the official parser's limit (CVE-2026-33151)."""
+    max_fragments: Positive = 256
+    """Frames of one WebSocket message: tiny fragments cost far more than their bytes (CVE-2026-48779)."""
+    max_namespaces_per_connection: Positive = 10
+    """Namespaces one connection may be in at a time; the largest shipped system has three."""
+    max_rooms_per_socket: Positive = 500
+    """Rooms of one socket: a disconnect must not become a long scan."""
+    max_namespace_length: Positive = 128
+    """Characters of a namespace's name, before it is looked up or shown in a log."""
+    max_event_name: Positive = 128
+    """Characters of an event's name, before it is looked up or shown in a log."""
+    max_json_depth: Positive = 32
+    """Nesting of a client's JSON: far above any contract, far below any stack."""
+    max_arguments: Positive = 16
+    """Arguments of one event or acknowledgement."""
+    max_pending_acks: Positive = 1_000
+    """Acknowledgements the server waits for from one socket."""
+    max_event_bytes: Positive = 10_240
+    """One published event's data, encoded: the documents ask for payloads under 10 KB."""
+    max_events_per_publish: Positive = 1_000
+    """Events in one publish request: a list is accepted or refused whole, so it must stay small enough to check."""
+    max_publish_bytes: Positive = 2_000_000
+    """The body of one publish request."""
+    max_connections: Positive = 100_000
+    """Clients of one server process; at 11 KB each this is about 1.1 GB."""
+    max_connections_per_address: Positive = 10_000
+    """Clients from one network address: a mobile carrier puts thousands of phones behind one."""
+    max_header_bytes: Positive = 16_384
+    """The head of an HTTP request, cookies and query tokens included."""
+    max_send_buffer: Positive = 1_000_000
+    """Bytes waiting for one socket that does not read; over it the connection is closed."""
+    max_polling_buffer: Positive = 1_000_000
+    """Bytes waiting for a polling client between two requests; over it the session is closed."""
+    header_timeout: Seconds = 10.0
+    """Time for a request's head to arrive: the answer to slow-loris handshakes."""
+    body_timeout: Seconds = 20.0
+    """Time for a request's body to arrive."""
+    connect_timeout: Seconds = 45.0
+    """Time between the Engine.IO handshake and the first namespace; the official servers' default."""
+    upgrade_timeout: Seconds = 10.0
+    """Time for a WebSocket that probes to complete the upgrade."""
+    close_timeout: Seconds = 5.0
+    """Time for a closing connection to take what was written, before it is cut."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How one Oyez process runs. Names are those of `oyez.toml`; the environment has them in upper case."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 5001
+    jwt_secret: str | None = None
+    """The HS256 secret that signs and verifies tokens. Unset: one is made in `oyez_data`."""
+    jwt_key_file: str | None = None
+    """A PEM or JWK file with the public key (RS256, ES256, Ed25519) that verifies users' tokens."""
+    jwks_url: str | None = None
+    """Where the keys that verify users' tokens are published; fetched again when an unknown key id appears."""
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_leeway: Annotated[float, Meta(ge=0)] = 10.0
+    """Seconds two clocks may differ."""
+    client_origin: str = ""
+    """Origins whose pages may connect, comma-separated. Empty: same origin only. `*` must be said."""
+    ws_path: str | None = None
+    """Where Socket.IO is served when one system is (default `/socket.io/`)."""
+    cookie_name: str = "access_token"
+    database_url: str | None = None
+    """SQLAlchemy address of the domain database. Unset: SQLite in `oyez_data`."""
+    oyez_data: str = "./oyez-data"
+    log_level: str = "info"
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    ping_interval: Seconds = 25.0
+    ping_timeout: Seconds = 20.0
+    ack_timeout: Seconds = 10.0
+    """How long an acknowledgement from a client is waited for."""
+    shutdown_timeout: Seconds = 10.0
+    """How long a stopping server waits for its clients to be told and to go."""
+    compression_threshold: Annotated[int, Meta(ge=0)] = 1_024
+    """Messages of at least this many bytes are compressed where the client agreed. 0 turns compression off."""
+    limits: Limits = Limits()
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """`client_origin` as a set, without trailing slashes."""
+        return frozenset(origin.strip().rstrip("/") for origin in self.client_origin.split(",") if origin.strip())
+
+    @property
+    def data_folder(self) -> Path:
+        return Path(self.oyez_data)
+
+
+def load_settings(
+    environ: Mapping[str, str] = os.environ, file: Path | None = None, **overrides: Any
+) -> Settings:
+    """Settings from `oyez.toml`, then the environment, then `overrides` (a command's flags); the last one wins.
+
+    Raises SettingsError with the name of the first setting that cannot be read, and what it should be.
+    """
+    path = file or Path("oyez.toml")
+    values: dict[str, Any] = {}
+    if path.exists():
+        try:
+            values.update(tomllib.loads(path.read_text()))
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{path} is not valid TOML: {error}. Mend the line, or remove the file.") from None
+    elif file is not None:
+        raise SettingsError(f"{path} does not exist. Give the path of an existing file, or leave --config out.")
+    names = [name for name in Settings.__struct_fields__ if name != "limits"]
+    values.update({name: environ[name.upper()] for name in names if environ.get(name.upper())})
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    try:
+        # strict=False reads "5001" from the environment as a number.
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"Settings ({path}, environment, flags): {error}.") from None
