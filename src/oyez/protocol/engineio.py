@@ -1,0 +1,194 @@
+"""Engine.IO v4: packets, polling payloads, the handshake, and the tables of errors and close reasons.
+
+Source: Engine.IO protocol, revision 4. A packet is one type digit and its data. On WebSocket a frame carries one packet
+(a binary frame is always a message, without the digit); on polling a body carries several, joined by 0x1e, and binary
+ones are `b` and base64.
+"""
+
+import binascii
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from typing import NamedTuple
+
+import msgspec
+
+PROTOCOL = "4"
+SEPARATOR = b"\x1e"
+
+
+class PacketType(IntEnum):
+    OPEN = 0
+    CLOSE = 1
+    PING = 2
+    PONG = 3
+    MESSAGE = 4
+    UPGRADE = 5
+    NOOP = 6
+
+
+class Packet(NamedTuple):
+    """One Engine.IO packet. `data` is UTF-8 text unless `binary`."""
+
+    type: PacketType
+    data: bytes = b""
+    binary: bool = False
+
+
+CLOSE = b"1"
+PING = b"2"
+PONG = b"3"
+UPGRADE = b"5"
+NOOP = b"6"
+PROBE_PING = b"2probe"
+PROBE_PONG = b"3probe"
+
+
+class HandshakeError(NamedTuple):
+    """Why an HTTP request to the endpoint is refused: the JSON body is `{code, message}`."""
+
+    code: int
+    message: str
+    status: int
+
+
+UNKNOWN_TRANSPORT = HandshakeError(0, "Transport unknown", 400)
+UNKNOWN_SESSION = HandshakeError(1, "Session ID unknown", 400)
+BAD_METHOD = HandshakeError(2, "Bad handshake method", 400)
+BAD_REQUEST = HandshakeError(3, "Bad request", 400)
+FORBIDDEN = HandshakeError(4, "Forbidden", 403)
+UNSUPPORTED_VERSION = HandshakeError(5, "Unsupported protocol version", 400)
+OVERLOADED = HandshakeError(6, "Too many connections", 503)
+"""Ours: the official codes end at 5, and official clients show the message of any."""
+
+
+class CloseReason(NamedTuple):
+    """Why a connection ended. `text` is the official servers' name where they have one.
+
+    `recoverable` says whether the client's session may be continued, `code` is the WebSocket close code sent.
+    """
+
+    text: str
+    recoverable: bool
+    code: int
+
+
+TRANSPORT_CLOSE = CloseReason("transport close", True, 1000)
+TRANSPORT_ERROR = CloseReason("transport error", True, 1011)
+PING_TIMEOUT = CloseReason("ping timeout", True, 1001)
+FORCED_CLOSE = CloseReason("forced close", True, 1002)
+SERVER_SHUTDOWN = CloseReason("server shutting down", True, 1012)
+SLOW_CONSUMER = CloseReason("slow consumer", True, 1013)
+FORCED_SERVER_CLOSE = CloseReason("forced server close", True, 1000)
+PARSE_ERROR = CloseReason("parse error", False, 1002)
+INVALID_TEXT = CloseReason("invalid text", False, 1007)
+TOO_LARGE = CloseReason("message too large", False, 1009)
+TOO_MANY_FRAGMENTS = CloseReason("too many fragments", False, 1008)
+CONNECT_TIMEOUT = CloseReason("connect timeout", False, 1008)
+TOKEN_EXPIRED = CloseReason("token expired", False, 1008)
+CLIENT_DISCONNECT = CloseReason("client namespace disconnect", False, 1000)
+SERVER_DISCONNECT = CloseReason("server namespace disconnect", False, 1000)
+
+
+class Handshake(msgspec.Struct, rename="camel", frozen=True):
+    """The data of the open packet. Times are milliseconds on the wire, and only here."""
+
+    sid: str
+    upgrades: list[str]
+    ping_interval: int
+    ping_timeout: int
+    max_payload: int
+
+
+class MalformedError(ValueError):
+    """Input that breaks the protocol. Stays inside this package: `Session` turns it into a close reason."""
+
+
+def encode_open(handshake: Handshake) -> bytes:
+    return b"0" + msgspec.json.encode(handshake)
+
+
+def decode_open(data: bytes) -> Handshake:
+    """Raises MalformedError."""
+    try:
+        return msgspec.json.decode(data, type=Handshake)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise MalformedError(f"open packet: {error}") from None
+
+
+def encode_packet(packet: Packet) -> bytes:
+    """One packet as it is in a polling payload or, unless binary, in a WebSocket text frame."""
+    if packet.binary:
+        return b"b" + b64encode(packet.data)
+    return b"%d%b" % (packet.type, packet.data)
+
+
+def decode_packet(encoded: bytes) -> Packet:
+    """One packet of a polling payload or WebSocket text frame. Raises MalformedError."""
+    first = encoded[:1]
+    if first == b"4":
+        return Packet(PacketType.MESSAGE, encoded[1:])
+    if first == b"b":
+        try:
+            return Packet(PacketType.MESSAGE, b64decode(encoded[1:], validate=True), binary=True)
+        except binascii.Error:
+            raise MalformedError("binary packet: not base64") from None
+    if first in (b"0", b"1", b"2", b"3", b"5", b"6"):
+        return Packet(PacketType(int(first)), encoded[1:])
+    raise MalformedError(f"packet type {first!r}: expected a digit from 0 to 6, or b")
+
+
+def encode_payload(packets: Iterable[bytes]) -> bytes:
+    """A polling body of encoded packets."""
+    return SEPARATOR.join(packets)
+
+
+def decode_payload(body: bytes, max_packets: int) -> list[Packet]:
+    """The packets of a polling body. Raises MalformedError, also when there are more than `max_packets`.
+
+    An official server decodes up to the first bad packet; here a bad packet spoils the body it is in.
+    """
+    if body.count(SEPARATOR) >= max_packets:
+        raise MalformedError(f"payload: more than {max_packets} packets")
+    if not body.isascii():
+        _check_text(body)
+    return [decode_packet(encoded) for encoded in body.split(SEPARATOR)]
+
+
+def _check_text(body: bytes) -> None:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise MalformedError("payload: not UTF-8") from None
+
+
+def check_request(method: str, query: Mapping[str, str], *, known: bool, upgrade: bool) -> HandshakeError | None:
+    """The official checks of a request, in their order; None when it may go on.
+
+    `known` tells whether the session id of the query is open, `upgrade` whether this is a WebSocket upgrade.
+    """
+    transport = query.get("transport")
+    if transport not in ("polling", "websocket") or (upgrade and transport != "websocket"):
+        return UNKNOWN_TRANSPORT
+    if "j" in query:
+        # JSONP is not served: its callers execute what they get.
+        return BAD_REQUEST
+    if "sid" in query:
+        return _check_session_request(query, known, upgrade)
+    if method != "GET":
+        return BAD_METHOD
+    if transport == "websocket" and not upgrade:
+        return BAD_REQUEST
+    if query.get("EIO") != PROTOCOL:
+        return UNSUPPORTED_VERSION
+    return None
+
+
+def _check_session_request(query: Mapping[str, str], known: bool, upgrade: bool) -> HandshakeError | None:
+    if not known:
+        return UNKNOWN_SESSION
+    if (query.get("transport") == "websocket") != upgrade:
+        return BAD_REQUEST
+    if query.get("EIO", PROTOCOL) != PROTOCOL:
+        return BAD_REQUEST
+    return None

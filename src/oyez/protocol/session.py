@@ -1,0 +1,195 @@
+"""One Engine.IO session as a state machine without I/O: packets in, signals and Socket.IO packets out.
+
+A session starts on the transport that opened it. On polling a second transport, the *candidate*, may probe (`2probe`),
+be answered (`3probe`) and take over (`5`); until then all packets go over polling. Every input that a state does not
+list in TRANSITIONS is against the protocol: the session is then closed, its `reason` says why, and nothing is raised.
+"""
+
+from enum import Enum, auto
+
+from oyez.protocol import engineio, socketio
+from oyez.protocol.engineio import CloseReason, MalformedError
+from oyez.settings import Limits
+
+
+class State(Enum):
+    POLLING = auto()
+    PROBED = auto()
+    """On polling, and a WebSocket has probed."""
+    WEBSOCKET = auto()
+    CLOSED = auto()
+
+
+class Input(Enum):
+    MESSAGE = auto()
+    PONG = auto()
+    NOISE = auto()
+    """Packets without meaning in this direction, ignored as official servers do: open, upgrade, noop."""
+    PROBE = auto()
+    UPGRADE = auto()
+    CANDIDATE_LOST = auto()
+    CLOSE = auto()
+
+
+TRANSITIONS: dict[State, dict[Input, State]] = {
+    State.POLLING: {
+        Input.MESSAGE: State.POLLING,
+        Input.PONG: State.POLLING,
+        Input.NOISE: State.POLLING,
+        Input.PROBE: State.PROBED,
+        Input.CANDIDATE_LOST: State.POLLING,
+        Input.CLOSE: State.CLOSED,
+    },
+    State.PROBED: {
+        Input.MESSAGE: State.PROBED,
+        Input.PONG: State.PROBED,
+        Input.NOISE: State.PROBED,
+        Input.UPGRADE: State.WEBSOCKET,
+        Input.CANDIDATE_LOST: State.POLLING,
+        Input.CLOSE: State.CLOSED,
+    },
+    State.WEBSOCKET: {
+        Input.MESSAGE: State.WEBSOCKET,
+        Input.PONG: State.WEBSOCKET,
+        Input.NOISE: State.WEBSOCKET,
+        Input.CANDIDATE_LOST: State.WEBSOCKET,
+        Input.CLOSE: State.CLOSED,
+    },
+    State.CLOSED: {},
+}
+
+
+class Signal(Enum):
+    """What the owner of the transports has to do about an input, where it was no Socket.IO packet."""
+
+    PONG = auto()
+    """The client is alive."""
+    CLOSED = auto()
+    """The session is over; `Session.reason` says why."""
+    ANSWER_PROBE = auto()
+    """Send PROBE_PONG over the candidate, and a NOOP to a waiting poll so that it ends."""
+    SWITCH = auto()
+    """The candidate is the transport now."""
+    REFUSE_CANDIDATE = auto()
+    """Close the candidate; the session goes on."""
+
+
+_INPUTS = {
+    engineio.PacketType.OPEN: Input.NOISE,
+    engineio.PacketType.CLOSE: Input.CLOSE,
+    engineio.PacketType.PONG: Input.PONG,
+    engineio.PacketType.UPGRADE: Input.NOISE,
+    engineio.PacketType.NOOP: Input.NOISE,
+}
+
+
+class Session:
+    """`state`, and the binary packet that is being put together."""
+
+    __slots__ = ("_limits", "_partial", "detail", "reason", "state")
+
+    def __init__(self, limits: Limits, state: State) -> None:
+        self.state = state
+        self.reason: CloseReason | None = None
+        self.detail = ""
+        """What exactly was wrong with the input that closed the session: for logs, never for the client."""
+        self._limits = limits
+        self._partial: socketio.Packet | None = None
+
+    @property
+    def upgraded(self) -> bool:
+        return self.state is State.WEBSOCKET
+
+    def receive_text(self, encoded: bytes) -> socketio.Packet | Signal | None:
+        """One WebSocket text frame's content."""
+        if encoded[:1] == b"4" and self.state is not State.CLOSED:
+            return self._receive_message(encoded[1:])
+        try:
+            return self.receive_packet(engineio.decode_packet(encoded))
+        except MalformedError as error:
+            return self.close(engineio.PARSE_ERROR, str(error))
+
+    def receive_packet(self, packet: engineio.Packet) -> socketio.Packet | Signal | None:
+        """One decoded packet of the session's own transport."""
+        if packet.type is engineio.PacketType.MESSAGE:
+            if self.state is State.CLOSED:
+                return Signal.CLOSED
+            return self.receive_binary(packet.data) if packet.binary else self._receive_message(packet.data)
+        kind = _INPUTS.get(packet.type)
+        if kind is None:
+            # Since revision 4 only servers ping.
+            return self.close(engineio.PARSE_ERROR, "a ping from the client")
+        return self._step(kind)
+
+    def receive_payload(self, body: bytes) -> list[socketio.Packet | Signal]:
+        """One polling body: everything it says, in order, up to the packet that closes the session."""
+        try:
+            packets = engineio.decode_payload(body, self._limits.max_packets_per_payload)
+        except MalformedError as error:
+            return [self.close(engineio.PARSE_ERROR, str(error))]
+        heard: list[socketio.Packet | Signal] = []
+        for packet in packets:
+            result = self.receive_packet(packet)
+            if result is not None:
+                heard.append(result)
+            if result is Signal.CLOSED:
+                break
+        return heard
+
+    def receive_binary(self, data: bytes) -> socketio.Packet | Signal | None:
+        """One binary message: an attachment of the packet before it."""
+        packet = self._partial
+        if packet is None or self.state is State.CLOSED:
+            return self.close(engineio.FORCED_CLOSE, "binary data that no packet announced")
+        packet.attachments = (*packet.attachments, data)
+        if sum(map(len, packet.attachments)) > self._limits.max_payload:
+            return self.close(engineio.TOO_LARGE, "attachments that are larger together than one message may be")
+        packet.missing_attachments -= 1
+        if packet.missing_attachments:
+            return None
+        self._partial = None
+        return packet
+
+    def receive_candidate(self, encoded: bytes) -> Signal:
+        """One text frame of the WebSocket that wants to take over from polling."""
+        kind = {engineio.PROBE_PING: Input.PROBE, engineio.UPGRADE: Input.UPGRADE}.get(encoded)
+        if kind is None or kind not in TRANSITIONS[self.state]:
+            self.lose_candidate()
+            return Signal.REFUSE_CANDIDATE
+        self.state = TRANSITIONS[self.state][kind]
+        return Signal.SWITCH if kind is Input.UPGRADE else Signal.ANSWER_PROBE
+
+    def lose_candidate(self) -> None:
+        """The probing WebSocket is gone, or took too long."""
+        self.state = TRANSITIONS[self.state].get(Input.CANDIDATE_LOST, self.state)
+
+    def close(self, reason: CloseReason, detail: str = "") -> Signal:
+        """End the session. The first reason stays."""
+        if self.state is not State.CLOSED:
+            self.state = State.CLOSED
+            self.reason = reason
+            self.detail = detail
+            self._partial = None
+        return Signal.CLOSED
+
+    def _step(self, kind: Input) -> Signal | None:
+        following = TRANSITIONS[self.state].get(kind)
+        if following is None:
+            return self.close(engineio.PARSE_ERROR, f"{kind.name.lower()} while {self.state.name.lower()}")
+        if following is State.CLOSED:
+            return self.close(engineio.TRANSPORT_CLOSE)
+        self.state = following
+        return Signal.PONG if kind is Input.PONG else None
+
+    def _receive_message(self, text: bytes) -> socketio.Packet | Signal | None:
+        if self._partial is not None:
+            return self.close(engineio.FORCED_CLOSE, "text where an attachment was announced")
+        try:
+            packet = socketio.decode_packet(text, self._limits)
+        except MalformedError as error:
+            # An official server ends these with "forced close", which a client may recover from.
+            return self.close(engineio.FORCED_CLOSE, str(error))
+        if packet.missing_attachments:
+            self._partial = packet
+            return None
+        return packet

@@ -1,0 +1,246 @@
+"""Socket.IO v5: packets, namespaces, acknowledgement ids, attachments.
+
+Source: Socket.IO protocol, revision 5. A packet is `<type>[<attachments>-][<namespace>,][<ack id>][<JSON>]`.
+JSON is kept as the bytes it came as: whoever knows the event's type decodes it once. What is checked here is that
+it is well-formed, within the limits, and of the shape its packet type asks for.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+
+from oyez.protocol.engineio import MalformedError
+from oyez.settings import Limits
+
+
+class PacketType(IntEnum):
+    CONNECT = 0
+    DISCONNECT = 1
+    EVENT = 2
+    ACK = 3
+    CONNECT_ERROR = 4
+    BINARY_EVENT = 5
+    BINARY_ACK = 6
+
+
+RESERVED_EVENTS = frozenset(
+    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+"""Names that belong to the client and server libraries themselves: nobody may emit them."""
+
+MAX_ACK_ID = 2**53 - 1
+"""The largest whole number JavaScript counts to; an official client's ids start at 0."""
+
+
+class Packet(msgspec.Struct, gc=False):
+    """One Socket.IO packet.
+
+    `data` is JSON: an object for CONNECT and CONNECT_ERROR, an array for events and acknowledgements (its first
+    element is the event's name, also given as `name`), empty where there is none. In it every attachment is
+    `{"_placeholder":true,"num":<index into attachments>}`.
+    """
+
+    type: PacketType
+    namespace: str = "/"
+    data: bytes = b""
+    ack_id: int | None = None
+    name: str = ""
+    attachments: tuple[bytes, ...] = ()
+    missing_attachments: int = 0
+    """How many binary packets have to follow before this packet is complete."""
+
+
+def encode_packet(packet: Packet) -> bytes:
+    """The packet's text; its attachments follow as binary packets of their own."""
+    return b"".join(
+        (
+            b"%d" % packet.type,
+            b"%d-" % len(packet.attachments) if packet.type in _BINARY else b"",
+            encode_namespace(packet.namespace),
+            b"%d" % packet.ack_id if packet.ack_id is not None else b"",
+            packet.data,
+        )
+    )
+
+
+def encode_namespace(namespace: str) -> bytes:
+    return b"" if namespace == "/" else namespace.encode() + b","
+
+
+def encode_event(namespace: str, data: bytes, ack_id: int | None = None) -> bytes:
+    """An EVENT's text. `data` is the JSON array that starts with the name."""
+    if namespace == "/" and ack_id is None:
+        return b"2" + data
+    return encode_packet(Packet(PacketType.EVENT, namespace, data, ack_id))
+
+
+def decode_packet(text: bytes, limits: Limits) -> Packet:
+    """One packet from the UTF-8 text of an Engine.IO message. Raises MalformedError."""
+    if not text:
+        raise MalformedError("Socket.IO packet: empty")
+    kind = text[0] - 48
+    if not 0 <= kind <= 6:
+        raise MalformedError(f"Socket.IO packet type {text[:1]!r}: expected a digit from 0 to 6")
+    start, attachments = _decode_attachment_count(text, limits) if kind >= 5 else (1, 0)
+    start, namespace = _decode_namespace(text, start, limits)
+    start, ack_id = _decode_ack_id(text, start)
+    packet = Packet(PacketType(kind), namespace, text[start:], ack_id, missing_attachments=attachments)
+    _CHECKS[packet.type](packet, limits)
+    return packet
+
+
+def _decode_attachment_count(text: bytes, limits: Limits) -> tuple[int, int]:
+    end = text.find(b"-", 1, 12)
+    digits = text[1:end]
+    if end < 0 or not digits.isdigit():
+        raise MalformedError("binary packet: no attachment count")
+    if not 1 <= int(digits) <= limits.max_attachments:
+        raise MalformedError(f"binary packet: {int(digits)} attachments, expected 1 to {limits.max_attachments}")
+    return end + 1, int(digits)
+
+
+def _decode_namespace(text: bytes, start: int, limits: Limits) -> tuple[int, str]:
+    if text[start : start + 1] != b"/":
+        return start, "/"
+    end = text.find(b",", start, start + limits.max_namespace_length + 1)
+    if end < 0:
+        # Without a comma the namespace is all there is (`1/chat`), unless it is longer than it may be.
+        end = len(text)
+        if end - start > limits.max_namespace_length:
+            raise MalformedError(f"namespace: longer than {limits.max_namespace_length} characters")
+    try:
+        return end + 1, text[start:end].decode()
+    except UnicodeDecodeError:
+        raise MalformedError("namespace: not UTF-8") from None
+
+
+def _decode_ack_id(text: bytes, start: int) -> tuple[int, int | None]:
+    end = start
+    # No more than 17 digits are looked at: the bound has 16.
+    for byte in text[start : start + 17]:
+        if not 48 <= byte <= 57:
+            break
+        end += 1
+    if end == start:
+        return start, None
+    ack_id = int(text[start:end])
+    if ack_id > MAX_ACK_ID:
+        raise MalformedError(f"acknowledgement id: over {MAX_ACK_ID}")
+    return end, ack_id
+
+
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_string = msgspec.json.Decoder(str).decode
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _elements(packet: Packet, limits: Limits) -> list[msgspec.Raw]:
+    try:
+        elements = _decode_array(packet.data)
+    except (msgspec.MsgspecError, RecursionError):
+        raise MalformedError("payload: not a JSON array") from None
+    # One more than the arguments, for the name.
+    if len(elements) > limits.max_arguments + 1:
+        raise MalformedError(f"payload: more than {limits.max_arguments} arguments")
+    _check_depth(packet.data, limits.max_json_depth)
+    return elements
+
+
+def _check_depth(data: bytes, max_depth: int) -> None:
+    # Counting brackets is cheap and enough for nearly all; brackets inside strings only ever count too many.
+    if data.count(b"[") + data.count(b"{") <= max_depth:
+        return
+    depth = 0
+    in_string = escaped = False
+    for byte in data:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            if depth > max_depth:
+                raise MalformedError(f"payload: nested deeper than {max_depth}")
+        elif byte in b"]}":
+            depth -= 1
+
+
+def _check_event(packet: Packet, limits: Limits) -> None:
+    elements = _elements(packet, limits)
+    try:
+        name = _decode_string(elements[0])
+    except (IndexError, msgspec.MsgspecError):
+        raise MalformedError("event: no name") from None
+    if name in RESERVED_EVENTS:
+        raise MalformedError(f"event: {name!r} is reserved")
+    if len(name) > limits.max_event_name:
+        raise MalformedError(f"event: name longer than {limits.max_event_name} characters")
+    packet.name = name
+
+
+def _check_ack(packet: Packet, limits: Limits) -> None:
+    if packet.ack_id is None:
+        raise MalformedError("acknowledgement: no id")
+    _elements(packet, limits)
+
+
+def _check_connect(packet: Packet, limits: Limits) -> None:
+    if packet.ack_id is not None:
+        raise MalformedError("CONNECT: an acknowledgement id")
+    if not packet.data:
+        return
+    try:
+        _decode_object(packet.data)
+    except (msgspec.MsgspecError, RecursionError):
+        raise MalformedError("CONNECT: payload is not a JSON object") from None
+    _check_depth(packet.data, limits.max_json_depth)
+
+
+def _check_disconnect(packet: Packet, limits: Limits) -> None:
+    if packet.data or packet.ack_id is not None:
+        raise MalformedError("DISCONNECT: a payload")
+
+
+def _check_connect_error(packet: Packet, limits: Limits) -> None:
+    try:
+        payload = msgspec.json.decode(packet.data)
+    except (msgspec.MsgspecError, RecursionError):
+        raise MalformedError("CONNECT_ERROR: payload is not JSON") from None
+    if not isinstance(payload, str | dict):
+        raise MalformedError("CONNECT_ERROR: payload is neither a string nor an object")
+
+
+_BINARY = frozenset({PacketType.BINARY_EVENT, PacketType.BINARY_ACK})
+_CHECKS = {
+    PacketType.CONNECT: _check_connect,
+    PacketType.DISCONNECT: _check_disconnect,
+    PacketType.EVENT: _check_event,
+    PacketType.ACK: _check_ack,
+    PacketType.CONNECT_ERROR: _check_connect_error,
+    PacketType.BINARY_EVENT: _check_event,
+    PacketType.BINARY_ACK: _check_ack,
+}
+
+
+def find_placeholders(value: Any, attachments: Sequence[bytes]) -> Any:
+    """`value`, decoded from a binary packet's JSON, with its placeholders replaced by the attachments they name.
+
+    Raises MalformedError where a placeholder's number is not that of an attachment (CVE-2022-2421).
+    """
+    if isinstance(value, list):
+        return [find_placeholders(item, attachments) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("_placeholder") is True:
+        number = value.get("num")
+        if type(number) is not int or not 0 <= number < len(attachments):
+            raise MalformedError(f"placeholder {number!r}: expected a whole number below {len(attachments)}")
+        return attachments[number]
+    return {key: find_placeholders(item, attachments) for key, item in value.items()}
