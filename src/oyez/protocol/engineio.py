@@ -168,10 +168,10 @@ def check_request(method: str, query: Mapping[str, str], *, known: bool, upgrade
     `known` tells whether the session id of the query is open, `upgrade` whether this is a WebSocket upgrade.
     """
     transport = query.get("transport")
-    if transport not in ("polling", "websocket") or (upgrade and transport != "websocket"):
+    if transport not in ("polling", "websocket"):
         return UNKNOWN_TRANSPORT
-    if "j" in query:
-        # JSONP is not served: its callers execute what they get.
+    # JSONP (`j`) is not served: its callers execute what they get.
+    if "j" in query or (upgrade and transport != "websocket"):
         return BAD_REQUEST
     if "sid" in query:
         return _check_session_request(query, known, upgrade)

@@ -1,0 +1,319 @@
+"""A Connection: one Engine.IO client, whichever transport carries it, and its sockets in the namespaces.
+
+It joins the sans-I/O session to a transport, dispatches Socket.IO packets, and keeps the client's deadlines.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import structlog
+
+from oyez.errors import RATE_LIMITED, UNKNOWN_NAMESPACE
+from oyez.protocol import engineio, socketio
+from oyez.protocol.engineio import CloseReason
+from oyez.protocol.session import Session, Signal, State
+from oyez.server.outgoing import Outgoing
+from oyez.server.socket import Handshake, Socket
+
+if TYPE_CHECKING:
+    from oyez.server.polling import Polling
+    from oyez.server.server import Server
+
+logger = structlog.get_logger("oyez.server")
+
+_PING = Outgoing(engineio.PING)
+_PROBE_PONG = Outgoing(engineio.PROBE_PONG)
+_CONNECT_TYPES = frozenset({socketio.PacketType.CONNECT, socketio.PacketType.CONNECT_ERROR})
+NEVER = float("inf")
+
+
+class Transport(Protocol):
+    """What carries a connection's packets: WebSocket, ASGI WebSocket or polling."""
+
+    @property
+    def write(self) -> Callable[[bytes], None] | None:
+        """Writes WebSocket frames straight to the network; None while that is not possible."""
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Send now or keep in order; closes the connection where too much is kept."""
+
+    def close(self, reason: CloseReason) -> None:
+        """Send what is kept, then end. Harmless when repeated."""
+
+    def pause_reading(self) -> None:
+        """Let the client wait: its handlers do not keep up."""
+
+    def resume_reading(self) -> None:
+        """Take up reading again."""
+
+
+class Candidate(Transport, Protocol):
+    """A WebSocket that may take over from polling."""
+
+    def take_over(self) -> None:
+        """It has: from now on it carries the connection."""
+
+
+class Connection:
+    """Opened by `Server.open`; `attach` gives it its transport."""
+
+    __slots__ = (
+        "_connect_deadline",
+        "_connecting",
+        "_ended",
+        "_expiry",
+        "_heard",
+        "_next_ping",
+        "_pong_deadline",
+        "_pong_extended",
+        "candidate",
+        "handshake",
+        "id",
+        "polling",
+        "server",
+        "session",
+        "sockets",
+        "transport",
+    )
+
+    def __init__(self, id: str, server: "Server", handshake: Handshake, state: State) -> None:
+        now = server.clock()
+        self.id = id
+        self.server = server
+        self.handshake = handshake
+        self.session = Session(server.limits, state)
+        self.sockets: dict[str, Socket] = {}
+        self.transport: Transport
+        self.polling: Polling | None = None
+        """The transport again, as long as it is polling."""
+        self.candidate: Candidate | None = None
+        """The WebSocket that probes, while there is one."""
+        self._connecting: set[str] | None = None
+        self._ended: set[str] | None = None
+        """Namespaces the server has disconnected: what the client had sent to them by then is no offence."""
+        self._next_ping = now + server.settings.ping_interval
+        self._pong_deadline = NEVER
+        self._pong_extended = False
+        self._connect_deadline = now + server.limits.connect_timeout
+        self._expiry = NEVER
+        self._heard = False
+
+    @property
+    def closed(self) -> bool:
+        return self.session.state is State.CLOSED
+
+    def open(self, transport: Transport) -> None:
+        """Take `transport` and send the open packet over it."""
+        self.transport = transport
+        transport.send(Outgoing(self.server.encode_open(self)))
+        self.server.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
+
+    # Input.
+
+    def receive_text(self, encoded: bytes) -> None:
+        """One text frame of the connection's WebSocket."""
+        self._heard = True
+        self._handle(self.session.receive_text(encoded))
+
+    def receive_binary(self, data: bytes) -> None:
+        """One binary frame of the connection's WebSocket."""
+        self._heard = True
+        self._handle(self.session.receive_binary(data))
+
+    def receive_payload(self, body: bytes) -> None:
+        """One polling body."""
+        self._heard = True
+        for result in self.session.receive_payload(body):
+            self._handle(result)
+
+    def receive_candidate(self, encoded: bytes) -> None:
+        """One text frame of the WebSocket that wants to take over."""
+        candidate = self.candidate
+        if candidate is None:
+            return
+        signal = self.session.receive_candidate(encoded)
+        if signal is Signal.ANSWER_PROBE:
+            candidate.send(_PROBE_PONG)
+            # The client waits for its open poll to end before it upgrades.
+            if self.polling is not None:
+                self.polling.release()
+        elif signal is Signal.SWITCH:
+            self._switch(candidate)
+        else:
+            self.candidate = None
+            candidate.close(engineio.FORCED_SERVER_CLOSE)
+
+    def lose_candidate(self) -> None:
+        """The probing WebSocket is gone or took too long."""
+        if self.candidate is not None:
+            self.candidate = None
+            self.session.lose_candidate()
+
+    def lose_transport(self, reason: CloseReason, detail: str = "") -> None:
+        """The transport ended without being asked to."""
+        self.close(reason, detail)
+
+    def _switch(self, candidate: Candidate) -> None:
+        polling, self.polling = self.polling, None
+        self.transport, self.candidate = candidate, None
+        candidate.take_over()
+        if polling is not None:
+            for outgoing in polling.hand_over():
+                candidate.send(outgoing)
+        self._pong_deadline = NEVER
+        self._next_ping = self.server.clock() + self.server.settings.ping_interval
+        self.server.wheel.schedule(self, self._next_ping)
+        self.set_write(candidate.write)
+
+    def _handle(self, result: socketio.Packet | Signal | None) -> None:
+        if type(result) is socketio.Packet:
+            self._dispatch(result)
+        elif result is Signal.PONG:
+            self._pong_deadline = NEVER
+            self._next_ping = self.server.clock() + self.server.settings.ping_interval
+        elif result is Signal.CLOSED:
+            self._finish()
+
+    def _dispatch(self, packet: socketio.Packet) -> None:
+        socket = self.sockets.get(packet.namespace)
+        if socket is not None and packet.type not in _CONNECT_TYPES:
+            if packet.type is socketio.PacketType.DISCONNECT:
+                socket.end(engineio.CLIENT_DISCONNECT)
+                self._await_connect()
+            else:
+                socket.receive(packet)
+        elif socket is None and packet.type is socketio.PacketType.CONNECT:
+            self._connect(packet)
+        elif socket is not None or self._ended is None or packet.namespace not in self._ended:
+            self.close(engineio.FORCED_CLOSE, f"{packet.type.name} out of turn")
+
+    # Namespaces.
+
+    def _connect(self, packet: socketio.Packet) -> None:
+        name = packet.namespace
+        connecting = self._connecting or set()
+        if name in connecting:
+            self.close(engineio.FORCED_CLOSE, "a second CONNECT before the first was answered")
+            return
+        namespace = self.server.namespaces.get(name)
+        if namespace is None:
+            self._send_connect_error(name, UNKNOWN_NAMESPACE.code, UNKNOWN_NAMESPACE.message)
+        elif len(connecting) + len(self.sockets) >= self.server.limits.max_namespaces_per_connection:
+            self._send_connect_error(name, RATE_LIMITED.code, "You are in too many namespaces; leave one first.")
+        else:
+            if self._ended:
+                self._ended.discard(name)
+            self._connecting = connecting | {name}
+            auth = msgspec.json.decode(packet.data) if packet.data else {}
+            namespace.connect(self, self.server.new_id(), auth)
+
+    def accept(self, socket: Socket, answer: socketio.Packet) -> None:
+        """The namespace lets `socket` in: tell the client."""
+        self._decided(socket)
+        self.sockets[socket.namespace.name] = socket
+        self._connect_deadline = NEVER
+        self._send_packet(answer)
+        socket.write = self.transport.write
+        if socket.expires_at is not None:
+            # The token's time is the wall clock's, the wheel's is not.
+            self._expiry = min(self._expiry, self.server.clock() + socket.expires_at - time.time())
+            self.server.wheel.schedule(self, self._expiry)
+
+    def refuse(self, socket: Socket, answer: socketio.Packet) -> None:
+        """The namespace does not let `socket` in: tell the client, and hang up where that was all it wanted."""
+        self._decided(socket)
+        if not self.closed:
+            self._send_packet(answer)
+            if not self.sockets and not self._connecting:
+                self.close(engineio.FORCED_SERVER_CLOSE, "refused")
+
+    def _decided(self, socket: Socket) -> None:
+        self._connecting = (self._connecting or set()) - {socket.namespace.name} or None
+
+    def _send_connect_error(self, namespace: str, code: str, message: str) -> None:
+        data = msgspec.json.encode({"message": message, "data": {"code": code}})
+        self._send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, data))
+
+    def _await_connect(self) -> None:
+        """With no namespace left, the client has as long as at first to enter another."""
+        if not self.sockets and not self.closed:
+            self._connect_deadline = self.server.clock() + self.server.limits.connect_timeout
+            self.server.wheel.schedule(self, self._connect_deadline)
+
+    def forget_namespace(self, name: str) -> None:
+        """The server has disconnected the client from namespace `name`."""
+        self._ended = (self._ended or set()) | {name}
+        self._await_connect()
+
+    # Output.
+
+    def send(self, outgoing: Outgoing) -> None:
+        if not self.closed:
+            self.transport.send(outgoing)
+
+    def set_write(self, write: Callable[[bytes], None] | None) -> None:
+        """The transport can now be written to directly, or no longer can."""
+        for socket in self.sockets.values():
+            socket.write = write
+
+    def pause_reading(self) -> None:
+        self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self.closed:
+            self.transport.resume_reading()
+
+    def _send_packet(self, packet: socketio.Packet) -> None:
+        self.send(Outgoing(b"4" + socketio.encode_packet(packet)))
+
+    # The end.
+
+    def close(self, reason: CloseReason, detail: str = "") -> None:
+        """End the connection for `reason`; what was sent before still goes out."""
+        if not self.closed:
+            self.session.close(reason, detail)
+            self._finish()
+
+    def _finish(self) -> None:
+        """Do once what the end of the session asks for. The server knows whether it was done."""
+        if not self.server.forget(self):
+            return
+        reason = self.session.reason or engineio.TRANSPORT_CLOSE
+        logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
+        for socket in tuple(self.sockets.values()):
+            socket.end(reason)
+        for transport in (self.candidate, self.transport):
+            if transport is not None:
+                transport.close(reason)
+        self.candidate = None
+
+    # Time.
+
+    def check(self, now: float) -> float | None:
+        """The wheel's look: ping, and act on deadlines that have passed."""
+        if self.closed:
+            return None
+        if now >= self._pong_deadline and not self._extend_pong(now):
+            self.close(engineio.PING_TIMEOUT)
+        elif now >= self._connect_deadline:
+            self.close(engineio.CONNECT_TIMEOUT)
+        elif now >= self._expiry:
+            self.close(engineio.TOKEN_EXPIRED)
+        elif self._pong_deadline == NEVER and now >= self._next_ping:
+            self._heard = self._pong_extended = False
+            self._pong_deadline = now + self.server.settings.ping_timeout
+            self.transport.send(_PING)
+        if self.closed:
+            return None
+        next_beat = self._next_ping if self._pong_deadline == NEVER else self._pong_deadline
+        return min(next_beat, self._connect_deadline, self._expiry)
+
+    def _extend_pong(self, now: float) -> bool:
+        """A client that is sending but has not come to its pong yet gets one more time-out, as official servers do."""
+        if not self._heard or self._pong_extended:
+            return False
+        self._pong_extended = True
+        self._pong_deadline = now + self.server.settings.ping_timeout
+        return True

@@ -1,0 +1,45 @@
+"""The port: uvicorn with Oyez' HTTP protocol, TLS, and a shutdown that tells clients first."""
+
+import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from oyez.server.upgrade import HttpProtocol, Router
+from oyez.settings import Settings
+
+
+class HttpServer(uvicorn.Server):
+    """Serves `app` and, by `router`, WebSockets.
+
+    `drain` is awaited when a signal asks to stop, before anything ends.
+    """
+
+    def __init__(self, app: ASGIApp, router: Router, settings: Settings, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                http=partial(HttpProtocol, router, settings.limits),  # type: ignore[arg-type]
+                ws="none",
+                loop="auto",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ssl_certfile=settings.ssl_certfile,
+                ssl_keyfile=settings.ssl_keyfile,
+                timeout_graceful_shutdown=round(settings.shutdown_timeout) or 1,
+                backlog=4096,
+            )
+        )
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await self._drain()
+        await super().shutdown(sockets)

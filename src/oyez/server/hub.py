@@ -1,0 +1,37 @@
+"""The Hub: reads the log and hands every entry to the sockets of this process it goes to.
+
+It is the only way from the log to a socket, for what this process published as for what others did.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from oyez.log.log import Entry, Log
+from oyez.server.namespace import Namespace
+
+logger = structlog.get_logger("oyez.server")
+
+
+class Hub:
+    def __init__(self, log: Log, namespaces: Mapping[str, Namespace], compression_threshold: int) -> None:
+        self._log = log
+        self._namespaces = namespaces
+        # Without compression no message is too long for the plain frame.
+        self._plain_below = compression_threshold or 2**63
+        self.delivered = 0
+        """Recipients written to since the start."""
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        await self._log.tail(self.deliver)
+
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            namespace = self._namespaces.get(entry.namespace)
+            if namespace is None:
+                continue
+            try:
+                self.delivered += namespace.deliver(entry, self._plain_below)
+            except Exception:
+                logger.exception("delivery failed", namespace=entry.namespace, position=entry.position)

@@ -1,0 +1,208 @@
+"""A Namespace: its sockets, the index from rooms to sockets, and the application that answers for it.
+
+A room is a set of sockets and a socket knows its rooms, so joining, leaving and going cost as much as the socket's own
+rooms. What may be joined is not decided here but by the application above.
+"""
+
+import asyncio
+from collections.abc import Collection, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import structlog
+
+from oyez.errors import INTERNAL, RefusedError
+from oyez.log.log import Entry
+from oyez.protocol import socketio
+from oyez.protocol.engineio import CloseReason
+from oyez.server.outgoing import Outgoing
+from oyez.server.socket import ReceivedEvent, Socket
+
+if TYPE_CHECKING:
+    from oyez.server.connection import Connection
+
+logger = structlog.get_logger("oyez.server")
+
+
+class Application(Protocol):
+    """What a namespace asks of the layer above."""
+
+    async def connect(self, socket: Socket, auth: Any) -> None:
+        """Decide about a CONNECT. May join rooms; raises RefusedError to answer with a CONNECT_ERROR."""
+
+    def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
+        """Handle an event; returns a coroutine only where something has to be waited for. Must not raise."""
+
+    def disconnect(self, socket: Socket, reason: str) -> None:
+        """A connected socket has gone; it is in no room any more."""
+
+
+class SocketInfo(msgspec.Struct, frozen=True):
+    """A connected socket as others see it."""
+
+    id: str
+    rooms: tuple[str, ...]
+    address: str
+    data: Any
+
+
+class Namespace:
+    def __init__(self, name: str, application: Application) -> None:
+        self.name = name
+        self.application = application
+        self.sockets: dict[str, Socket] = {}
+        self.rooms: dict[str, set[Socket]] = {}
+        self._prefix = b"42" + socketio.encode_namespace(name)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Coming and going.
+
+    def connect(self, connection: "Connection", socket_id: str, auth: Any) -> Socket:
+        """Begin to let a client in: it is told the outcome when the application has decided."""
+        socket = Socket(socket_id, self, connection)
+        self.spawn(self._connect(socket, auth))
+        return socket
+
+    async def _connect(self, socket: Socket, auth: Any) -> None:
+        try:
+            await self.application.connect(socket, auth)
+        except RefusedError as refused:
+            self._refuse(socket, refused)
+        except Exception:
+            logger.exception("connect failed", namespace=self.name, socket=socket.id)
+            self._refuse(socket, RefusedError(INTERNAL))
+        else:
+            self._accept(socket)
+
+    def _accept(self, socket: Socket) -> None:
+        if socket.connection.closed:
+            # The client went while it was being looked at.
+            self._leave_all(socket)
+            return
+        self.sockets[socket.id] = socket
+        socket.connected = True
+        answer = msgspec.json.encode({"sid": socket.id})
+        socket.connection.accept(socket, socketio.Packet(socketio.PacketType.CONNECT, self.name, answer))
+
+    def _refuse(self, socket: Socket, refused: RefusedError) -> None:
+        self._leave_all(socket)
+        error = {"message": refused.message, "data": {"code": refused.refusal.code, **refused.details}}
+        packet = socketio.Packet(socketio.PacketType.CONNECT_ERROR, self.name, msgspec.json.encode(error))
+        socket.connection.refuse(socket, packet)
+
+    def remove(self, socket: Socket, reason: CloseReason) -> None:
+        """Forget a socket that has gone."""
+        self._leave_all(socket)
+        if socket.connected:
+            socket.connected = False
+            del self.sockets[socket.id]
+            try:
+                self.application.disconnect(socket, reason.text)
+            except Exception:
+                logger.exception("disconnect handler failed", namespace=self.name, socket=socket.id)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside everything else, keeping hold of it until it ends."""
+        task = asyncio.get_running_loop().create_task(self._guard(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            logger.exception("handler failed", namespace=self.name)
+
+    async def drain(self) -> None:
+        """Wait for running handlers."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # Rooms.
+
+    def join(self, socket: Socket, room: str) -> None:
+        members = self.rooms.get(room)
+        if members is None:
+            members = self.rooms[room] = set()
+        members.add(socket)
+        socket.rooms.add(room)
+
+    def leave(self, socket: Socket, room: str) -> None:
+        socket.rooms.discard(room)
+        members = self.rooms.get(room)
+        if members is not None:
+            members.discard(socket)
+            if not members:
+                del self.rooms[room]
+
+    def _leave_all(self, socket: Socket) -> None:
+        for room in tuple(socket.rooms):
+            self.leave(socket, room)
+
+    def members(self, rooms: Iterable[str], excluded: Iterable[str] = ()) -> Collection[Socket]:
+        """The connected sockets in any of `rooms` (all, where there are none) and in none of `excluded`.
+
+        A socket's id counts as a room of its own.
+        """
+        found: Collection[Socket]
+        names = tuple(rooms)
+        if not names:
+            found = self.sockets.values()
+        elif len(names) == 1:
+            found = self._room(names[0])
+        else:
+            found = set().union(*map(self._room, names))
+        away = tuple(excluded)
+        if away:
+            return set(found).difference(*map(self._room, away))
+        return found
+
+    def _room(self, name: str) -> Collection[Socket]:
+        members = self.rooms.get(name)
+        if members is not None:
+            return members
+        socket = self.sockets.get(name)
+        return (socket,) if socket is not None else ()
+
+    # Sending.
+
+    def deliver(self, entry: Entry, plain_below: int) -> int:
+        """Write an entry to every socket it goes to; how many they were.
+
+        Messages shorter than `plain_below` are never compressed: then one encoded frame serves all, and a
+        recipient costs one look and one call.
+        """
+        members = self.members(entry.rooms, entry.excluded)
+        if not members:
+            return 0
+        outgoing = Outgoing(self._prefix + entry.data, volatile=entry.volatile)
+        if len(outgoing.text) < plain_below:
+            frames = outgoing.frames
+            for socket in members:
+                write = socket.write
+                if write is not None:
+                    write(frames)
+                elif socket.connected:
+                    socket.connection.send(outgoing)
+        else:
+            for socket in members:
+                if socket.connected:
+                    socket.connection.send(outgoing)
+        return len(members)
+
+    # For operators and handlers.
+
+    def fetch_sockets(self, rooms: Iterable[str] = ()) -> list[SocketInfo]:
+        """Who is connected, in any of `rooms` where some are given."""
+        return [
+            SocketInfo(socket.id, tuple(sorted(socket.rooms)), socket.handshake.address, socket.data)
+            for socket in self.members(rooms)
+            if socket.connected
+        ]
+
+    def disconnect_sockets(self, rooms: Iterable[str] = (), close: bool = False) -> int:
+        """Disconnect the sockets in any of `rooms` (all, where there are none); how many they were."""
+        members = [socket for socket in self.members(rooms) if socket.connected]
+        for socket in members:
+            socket.disconnect(close)
+        return len(members)

@@ -1,0 +1,69 @@
+"""What leaves the server, encoded once for all who get it: packets, WebSocket frames, deflated frames.
+
+Source of the framing: RFC 6455 section 5.2; of the compression: RFC 7692 section 7.2.1, without context takeover on
+either side, so that the deflated frame is the same for every client.
+"""
+
+import zlib
+from base64 import b64encode
+
+TEXT = 0x1
+BINARY = 0x2
+CLOSE = 0x8
+_FIN = 0x80
+_RSV1 = 0x40
+
+
+def encode_frame(opcode: int, payload: bytes, *, deflated: bool = False) -> bytes:
+    """One unmasked, unfragmented WebSocket frame."""
+    first = _FIN | (_RSV1 if deflated else 0) | opcode
+    length = len(payload)
+    if length < 126:
+        return bytes((first, length)) + payload
+    if length < 65_536:
+        return bytes((first, 126)) + length.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + length.to_bytes(8, "big") + payload
+
+
+def encode_close(code: int, reason: str = "") -> bytes:
+    return encode_frame(CLOSE, code.to_bytes(2, "big") + reason.encode()[:123])
+
+
+def deflate(payload: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    # RFC 7692: the empty block that a sync flush ends with is left out.
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+class Outgoing:
+    """One message (an Engine.IO packet and its attachments) with every encoding that has been asked for so far."""
+
+    __slots__ = ("_deflated", "_frames", "attachments", "text", "volatile")
+
+    def __init__(self, text: bytes, attachments: tuple[bytes, ...] = (), volatile: bool = False) -> None:
+        self.text = text
+        """The Engine.IO packet with its type digit, as in a WebSocket text frame."""
+        self.attachments = attachments
+        self.volatile = volatile
+        self._frames: bytes | None = None
+        self._deflated: bytes | None = None
+
+    @property
+    def frames(self) -> bytes:
+        """The WebSocket frames, one behind the other."""
+        if self._frames is None:
+            self._frames = encode_frame(TEXT, self.text) + self._attachment_frames()
+        return self._frames
+
+    @property
+    def deflated_frames(self) -> bytes:
+        """The same for clients that agreed to permessage-deflate."""
+        if self._deflated is None:
+            self._deflated = encode_frame(TEXT, deflate(self.text), deflated=True) + self._attachment_frames()
+        return self._deflated
+
+    def polling_packets(self) -> list[bytes]:
+        return [self.text, *(b"b" + b64encode(data) for data in self.attachments)]
+
+    def _attachment_frames(self) -> bytes:
+        return b"".join(encode_frame(BINARY, data) for data in self.attachments)

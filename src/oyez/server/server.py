@@ -1,0 +1,186 @@
+"""The Server: all connections of one Socket.IO endpoint, and what they share.
+
+It is an ASGI application of its own (polling, and WebSocket by way of the ASGI server). Where Oyez serves itself,
+WebSocket upgrades bypass ASGI; see `upgrade.py`.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+from starlette.types import Receive, Scope, Send
+
+from oyez.log.log import Log
+from oyez.protocol import engineio
+from oyez.protocol.engineio import HandshakeError
+from oyez.protocol.session import State
+from oyez.server.asgi import serve_websocket
+from oyez.server.connection import Connection
+from oyez.server.heartbeat import TimerWheel
+from oyez.server.hub import Hub
+from oyez.server.namespace import Application, Namespace, SocketInfo
+from oyez.server.origin import OriginPolicy
+from oyez.server.polling import PollingEndpoint
+from oyez.server.socket import Handshake
+from oyez.settings import Settings
+
+LINGER_SECONDS = 30.0
+"""How long a polling client has to fetch the packet that says its session is over; the official servers' time."""
+
+
+class Server:
+    """One Socket.IO server: an application for each namespace, one log, one set of settings.
+
+    It works between `start` and `stop`, or inside `async with server.running():`.
+    """
+
+    def __init__(
+        self,
+        applications: Mapping[str, Application],
+        log: Log,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.limits = settings.limits
+        self.clock = clock
+        self.connections: dict[str, Connection] = {}
+        self.namespaces = {name: Namespace(name, application) for name, application in applications.items()}
+        self.origins = OriginPolicy(settings.origins)
+        self.hub = Hub(log, self.namespaces, settings.compression_threshold)
+        # An eighth of the shorter time keeps deadlines within a few per cent, at a handful of turns a second at most.
+        shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
+        self.wheel = TimerWheel(min(0.5, shortest / 8), clock)
+        self._addresses: Counter[str] = Counter()
+        self._closed: dict[str, Connection] = {}
+        self._polling = PollingEndpoint(self)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        if scope["type"] == "websocket":
+            await serve_websocket(self, scope, receive, send)
+        elif scope["type"] == "http":
+            await self._polling(scope, receive, send)
+
+    # Life.
+
+    async def start(self) -> None:
+        self._stopping = False
+        self._tasks = [asyncio.create_task(self.hub.run()), asyncio.create_task(self.wheel.run())]
+        # The hub must hear the log before anybody can publish.
+        await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Tell every client that the server goes, and wait `shutdown_timeout` seconds at most until they have gone."""
+        await self.drain()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def drain(self) -> None:
+        """Refuse new clients and close the connections there are."""
+        self._stopping = True
+        for connection in tuple(self.connections.values()):
+            connection.close(engineio.SERVER_SHUTDOWN)
+        async with asyncio.timeout(self.settings.shutdown_timeout):
+            for namespace in self.namespaces.values():
+                await namespace.drain()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Server"]:
+        """For the lifespan of an application this server is mounted in."""
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.stop()
+
+    # Connections.
+
+    def open(self, handshake: Handshake, state: State) -> Connection | HandshakeError:
+        """A new connection, or why there is none."""
+        limits, address = self.limits, handshake.address
+        if self._stopping or len(self.connections) >= limits.max_connections:
+            return engineio.OVERLOADED
+        if self._addresses[address] >= limits.max_connections_per_address:
+            return engineio.OVERLOADED
+        connection = Connection(self.new_id(), self, handshake, state)
+        self.connections[connection.id] = connection
+        self._addresses[address] += 1
+        return connection
+
+    def open_websocket(
+        self,
+        query: Mapping[str, str],
+        origin: str | None,
+        host: str | None,
+        read_handshake: Callable[[], Handshake],
+    ) -> tuple[Connection, bool] | HandshakeError:
+        """The connection of a WebSocket upgrade, and whether the WebSocket is only a candidate for it yet."""
+        if not self.origins.allows(origin, host):
+            return engineio.FORBIDDEN
+        connection = self.connections.get(query.get("sid", ""))
+        error = engineio.check_request("GET", query, known=connection is not None, upgrade=True)
+        if error is not None:
+            return error
+        if connection is None:
+            opened = self.open(read_handshake(), State.WEBSOCKET)
+            return opened if isinstance(opened, HandshakeError) else (opened, False)
+        if connection.polling is None or connection.candidate is not None:
+            return engineio.BAD_REQUEST
+        return connection, True
+
+    def find(self, sid: str) -> Connection | None:
+        """An open connection, or one whose polling client has yet to be told that it is closed."""
+        return self.connections.get(sid) or self._closed.get(sid)
+
+    def forget(self, connection: Connection) -> bool:
+        """Take a closing connection off the books; False where it had been already."""
+        if self.connections.pop(connection.id, None) is None:
+            return False
+        address = connection.handshake.address
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
+        if connection.polling is not None:
+            self._closed[connection.id] = connection
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self.bury, connection)
+        return True
+
+    def bury(self, connection: Connection) -> None:
+        """The client knows that its connection is closed, or will not ask any more."""
+        self._closed.pop(connection.id, None)
+
+    def new_id(self) -> str:
+        """20 characters that cannot be guessed: session ids are bearer secrets on polling."""
+        return secrets.token_urlsafe(15)
+
+    def encode_open(self, connection: Connection) -> bytes:
+        """The open packet of a connection."""
+        settings = self.settings
+        return engineio.encode_open(
+            engineio.Handshake(
+                sid=connection.id,
+                upgrades=[] if connection.session.upgraded else ["websocket"],
+                ping_interval=round(settings.ping_interval * 1000),
+                ping_timeout=round(settings.ping_timeout * 1000),
+                max_payload=self.limits.max_payload,
+            )
+        )
+
+    # For operators and handlers.
+
+    def fetch_sockets(self, namespace: str, rooms: Iterable[str] = ()) -> list[SocketInfo]:
+        """Who is connected to `namespace`, in any of `rooms` where some are given."""
+        return self.namespaces[namespace].fetch_sockets(rooms)
+
+    def disconnect_sockets(self, namespace: str, rooms: Iterable[str] = (), *, close: bool = False) -> int:
+        """Disconnect those sockets, with `close` their whole connections; how many they were."""
+        return self.namespaces[namespace].disconnect_sockets(rooms, close)

@@ -1,0 +1,199 @@
+"""A Socket: one client in one namespace, with its rooms, its acknowledgements and the order of its handlers."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
+from oyez.protocol import engineio, socketio
+from oyez.protocol.engineio import CloseReason
+from oyez.server.outgoing import Outgoing
+
+if TYPE_CHECKING:
+    from oyez.server.connection import Connection
+    from oyez.server.namespace import Namespace
+
+MAX_QUEUED_EVENTS = 64
+"""Events of one socket that wait behind a running handler before the server stops reading from its connection."""
+
+KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent", "accept-language")
+"""Request headers worth their memory for as long as a client is connected."""
+
+
+class Handshake(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The HTTP request that opened the connection."""
+
+    headers: dict[str, str]
+    """Lower-case names; only KEPT_HEADERS."""
+    query_string: str
+    address: str
+    secure: bool
+    time: float
+    """When it came, in seconds since 1970."""
+
+    @classmethod
+    def of(cls, headers: dict[str, str], query_string: bytes, address: str, *, secure: bool) -> "Handshake":
+        """A request of now. `headers` holds no more than KEPT_HEADERS."""
+        return cls(
+            headers=headers,
+            query_string=query_string.decode("latin-1"),
+            address=address,
+            secure=secure,
+            time=time.time(),
+        )
+
+    @property
+    def query(self) -> dict[str, str]:
+        return dict(parse_qsl(self.query_string, keep_blank_values=True))
+
+
+class ReceivedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event from a client. `data` is its JSON array, name included; `ack` takes the JSON array of the answer."""
+
+    name: str
+    data: bytes
+    attachments: tuple[bytes, ...] = ()
+    ack: Callable[[bytes], None] | None = None
+
+
+class Socket:
+    """Created by its namespace when a CONNECT is accepted for looking at; `data` belongs to the application."""
+
+    __slots__ = (
+        "_last_ack_id",
+        "_pending_acks",
+        "_queue",
+        "connected",
+        "connection",
+        "data",
+        "expires_at",
+        "id",
+        "namespace",
+        "rooms",
+        "write",
+    )
+
+    def __init__(self, id: str, namespace: "Namespace", connection: "Connection") -> None:
+        self.id = id
+        self.namespace = namespace
+        self.connection = connection
+        self.rooms: set[str] = set()
+        self.data: Any = None
+        self.connected = False
+        self.expires_at: float | None = None
+        """When the right to be connected ends, in seconds since 1970; set by the application while connecting."""
+        self.write: Callable[[bytes], None] | None = None
+        """Writes frames straight to the network; None where they have to go through `connection.send`."""
+        self._last_ack_id = -1
+        self._pending_acks: dict[int, asyncio.Future[bytes]] | None = None
+        self._queue: deque[ReceivedEvent] | None = None
+
+    @property
+    def handshake(self) -> Handshake:
+        return self.connection.handshake
+
+    def join(self, room: str) -> None:
+        """Enter `room`. Raises RefusedError (rate_limited) where the socket is in too many."""
+        if len(self.rooms) >= self.connection.server.limits.max_rooms_per_socket and room not in self.rooms:
+            raise RefusedError(RATE_LIMITED, "You are in too many rooms; leave one first.")
+        self.namespace.join(self, room)
+
+    def leave(self, room: str) -> None:
+        self.namespace.leave(self, room)
+
+    def send(self, data: bytes, volatile: bool = False) -> None:
+        """Send one event (its JSON array) to this client alone: an answer, not something published."""
+        self._send_packet(socketio.Packet(socketio.PacketType.EVENT, self.namespace.name, data), volatile)
+
+    async def call(self, data: bytes, timeout: float | None = None) -> bytes:
+        """Send one event and wait for the client's acknowledgement, a JSON array.
+
+        `timeout` is seconds, the setting `ack_timeout` where None. Raises RefusedError: timed_out where no answer
+        came or the client went, rate_limited where too many answers are outstanding.
+        """
+        settings = self.connection.server.settings
+        if self._pending_acks is None:
+            self._pending_acks = {}
+        if len(self._pending_acks) >= settings.limits.max_pending_acks:
+            raise RefusedError(RATE_LIMITED, "Too many acknowledgements of this client are outstanding.")
+        self._last_ack_id += 1
+        ack_id = self._last_ack_id
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._pending_acks[ack_id] = answer
+        self._send_packet(socketio.Packet(socketio.PacketType.EVENT, self.namespace.name, data, ack_id))
+        try:
+            async with asyncio.timeout(settings.ack_timeout if timeout is None else timeout):
+                return await answer
+        except TimeoutError:
+            raise RefusedError(TIMED_OUT, "The client did not acknowledge in time.") from None
+        finally:
+            self._pending_acks.pop(ack_id, None)
+
+    def disconnect(self, close: bool = False) -> None:
+        """Take the client out of the namespace; with `close`, end its whole connection.
+
+        An official client does not come back by itself after this.
+        """
+        if self.connected:
+            self._send_packet(socketio.Packet(socketio.PacketType.DISCONNECT, self.namespace.name))
+            self.end(engineio.SERVER_DISCONNECT)
+            self.connection.forget_namespace(self.namespace.name)
+        if close:
+            self.connection.close(engineio.FORCED_SERVER_CLOSE)
+
+    def end(self, reason: CloseReason) -> None:
+        """Forget this socket; nothing is sent."""
+        self.write = None
+        self.connection.sockets.pop(self.namespace.name, None)
+        self.namespace.remove(self, reason)
+        for answer in (self._pending_acks or {}).values():
+            if not answer.done():
+                answer.set_exception(RefusedError(TIMED_OUT, f"The client went before it acknowledged: {reason.text}."))
+
+    def receive(self, packet: socketio.Packet) -> None:
+        """Handle an EVENT or ACK of this namespace."""
+        if packet.type in (socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK):
+            self._receive_ack(packet)
+            return
+        ack = partial(self._acknowledge, packet.ack_id) if packet.ack_id is not None else None
+        event = ReceivedEvent(packet.name, packet.data, packet.attachments, ack)
+        if self._queue is not None:
+            self._queue.append(event)
+            if len(self._queue) == MAX_QUEUED_EVENTS:
+                self.connection.pause_reading()
+            return
+        running = self.namespace.application.receive(self, event)
+        if running is not None:
+            self._queue = deque()
+            self.namespace.spawn(self._run(running, self._queue))
+
+    async def _run(self, running: Coroutine[Any, Any, None], queue: deque[ReceivedEvent]) -> None:
+        """Finish a handler that waits, then the events that came meanwhile, in order."""
+        try:
+            await running
+            while queue:
+                if len(queue) == MAX_QUEUED_EVENTS:
+                    self.connection.resume_reading()
+                following = self.namespace.application.receive(self, queue.popleft())
+                if following is not None:
+                    await following
+        finally:
+            self._queue = None
+
+    def _receive_ack(self, packet: socketio.Packet) -> None:
+        # An id that nobody waits for is a late answer, as after a time-out: not an offence.
+        answer = self._pending_acks.pop(packet.ack_id or 0, None) if self._pending_acks else None
+        if answer is not None and not answer.done():
+            answer.set_result(packet.data)
+
+    def _acknowledge(self, ack_id: int, data: bytes) -> None:
+        self._send_packet(socketio.Packet(socketio.PacketType.ACK, self.namespace.name, data, ack_id))
+
+    def _send_packet(self, packet: socketio.Packet, volatile: bool = False) -> None:
+        self.connection.send(Outgoing(b"4" + socketio.encode_packet(packet), volatile=volatile))
