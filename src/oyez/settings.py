@@ -117,9 +117,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return Path(self.oyez_data)
 
 
-def load_settings(
-    environ: Mapping[str, str] = os.environ, file: Path | None = None, **overrides: Any
-) -> Settings:
+def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = None, **overrides: Any) -> Settings:
     """Settings from `oyez.toml`, then the environment, then `overrides` (a command's flags); the last one wins.
 
     Raises SettingsError with the name of the first setting that cannot be read, and what it should be.

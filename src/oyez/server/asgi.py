@@ -103,7 +103,7 @@ class AsgiWebSocket:
         if self._connection.candidate is self:
             self._connection.lose_candidate()
         elif self._connection.transport is self:
-            self._connection.lose_transport(engineio.TRANSPORT_CLOSE)
+            self._connection.close(engineio.TRANSPORT_CLOSE)
 
     def expire_candidate(self) -> None:
         if self._candidate:

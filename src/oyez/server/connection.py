@@ -151,10 +151,6 @@ class Connection:
             self.candidate = None
             self.session.lose_candidate()
 
-    def lose_transport(self, reason: CloseReason, detail: str = "") -> None:
-        """The transport ended without being asked to."""
-        self.close(reason, detail)
-
     def _switch(self, candidate: Candidate) -> None:
         polling, self.polling = self.polling, None
         self.transport, self.candidate = candidate, None

@@ -33,6 +33,7 @@ class HttpServer(uvicorn.Server):
                 ssl_certfile=settings.ssl_certfile,
                 ssl_keyfile=settings.ssl_keyfile,
                 timeout_graceful_shutdown=round(settings.shutdown_timeout) or 1,
+                limit_concurrency=settings.limits.max_connections,
                 backlog=4096,
             )
         )

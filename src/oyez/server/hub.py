@@ -4,6 +4,7 @@ It is the only way from the log to a socket, for what this process published as 
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 import structlog
 
@@ -27,11 +28,17 @@ class Hub:
         await self._log.tail(self.deliver)
 
     def deliver(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            namespace = self._namespaces.get(entry.namespace)
+        # A loop writes at once when it is asked to, so what goes to the same sockets is handed over together.
+        for (name, rooms, excluded), group in groupby(entries, _target):
+            namespace = self._namespaces.get(name)
             if namespace is None:
                 continue
+            run = list(group)
             try:
-                self.delivered += namespace.deliver(entry, self._plain_below)
+                self.delivered += len(run) * namespace.deliver(run, self._plain_below)
             except Exception:
-                logger.exception("delivery failed", namespace=entry.namespace, position=entry.position)
+                logger.exception("delivery failed", namespace=name, rooms=rooms, excluded=excluded)
+
+
+def _target(entry: Entry) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    return entry.namespace, entry.rooms, entry.excluded

@@ -178,7 +178,7 @@ class PollingEndpoint:
         if not fetching.done():
             fetching.cancel()
             if connection.polling is polling:
-                connection.lose_transport(engineio.TRANSPORT_CLOSE, "a poll was aborted")
+                connection.close(engineio.TRANSPORT_CLOSE, "a poll was aborted")
             return Response(status_code=400)
         if polling.closing:
             self._server.bury(connection)
@@ -195,7 +195,7 @@ class PollingEndpoint:
                 return Response(status_code=413)
             await polling.readable()
         except (TimeoutError, ClientDisconnect):
-            connection.lose_transport(engineio.TRANSPORT_ERROR, "a post that never ended")
+            connection.close(engineio.TRANSPORT_ERROR, "a post that never ended")
             return Response(status_code=408)
         finally:
             polling.posting = False
@@ -232,10 +232,8 @@ def _error(error: HandshakeError) -> Response:
 
 async def _disconnected(request: Request) -> None:
     """Returns when the client has hung up."""
-    while not await request.is_disconnected():
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            return
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read_body(request: Request, limit: int, timeout: float) -> bytes | None:

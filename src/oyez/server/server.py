@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
+import structlog
 from starlette.types import Receive, Scope, Send
 
 from oyez.log.log import Log
@@ -26,6 +27,8 @@ from oyez.server.origin import OriginPolicy
 from oyez.server.polling import PollingEndpoint
 from oyez.server.socket import Handshake
 from oyez.settings import Settings
+
+logger = structlog.get_logger("oyez.server")
 
 LINGER_SECONDS = 30.0
 """How long a polling client has to fetch the packet that says its session is over; the official servers' time."""
@@ -60,6 +63,8 @@ class Server:
         self._polling = PollingEndpoint(self)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._websockets = 0
+        self._none_left = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
@@ -85,13 +90,19 @@ class Server:
         self._tasks = []
 
     async def drain(self) -> None:
-        """Refuse new clients and close the connections there are."""
+        """Refuse new clients, tell the connected ones to come back later, let running handlers finish."""
         self._stopping = True
         for connection in tuple(self.connections.values()):
             connection.close(engineio.SERVER_SHUTDOWN)
-        async with asyncio.timeout(self.settings.shutdown_timeout):
-            for namespace in self.namespaces.values():
-                await namespace.drain()
+        if not self._websockets:
+            self._none_left.set()
+        try:
+            async with asyncio.timeout(self.settings.shutdown_timeout):
+                for namespace in self.namespaces.values():
+                    await namespace.drain()
+                await self._none_left.wait()
+        except TimeoutError:
+            logger.warning("stopping although clients or handlers have not finished", websockets=self._websockets)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Server"]:
@@ -157,6 +168,14 @@ class Server:
     def bury(self, connection: Connection) -> None:
         """The client knows that its connection is closed, or will not ask any more."""
         self._closed.pop(connection.id, None)
+
+    def websocket_opened(self) -> None:
+        self._websockets += 1
+
+    def websocket_closed(self) -> None:
+        self._websockets -= 1
+        if self._stopping and not self._websockets:
+            self._none_left.set()
 
     def new_id(self) -> str:
         """20 characters that cannot be guessed: session ids are bearer secrets on polling."""

@@ -79,6 +79,7 @@ class WebSocket(WSListener):
         self._network = network = transport.underlying_transport
         network.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.write = network.write
+        self._connection.server.websocket_opened()
         if self._candidate:
             self._timer = asyncio.get_running_loop().call_later(self._limits.upgrade_timeout, self._time_out_upgrade)
         else:
@@ -104,12 +105,13 @@ class WebSocket(WSListener):
         self.write = None
         self._network = None
         self._kept = None
+        self._connection.server.websocket_closed()
         if self._timer is not None:
             self._timer.cancel()
         if self._connection.candidate is self:
             self._connection.lose_candidate()
         elif self._connection.transport is self:
-            self._connection.lose_transport(engineio.TRANSPORT_CLOSE)
+            self._connection.close(engineio.TRANSPORT_CLOSE)
 
     def pause_writing(self) -> None:
         self._kept = deque()

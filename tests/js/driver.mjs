@@ -1,0 +1,80 @@
+// Drives official Socket.IO clients for the Python tests: one JSON command a line in, one JSON report a line out.
+import { createInterface } from "node:readline";
+import { io } from "socket.io-client";
+
+const sockets = new Map();
+
+const report = (message) => process.stdout.write(JSON.stringify(message) + "\n");
+
+// Buffers travel as {"base64": ...} in both directions.
+const pack = (value) => {
+  if (Buffer.isBuffer(value)) return { base64: value.toString("base64") };
+  if (Array.isArray(value)) return value.map(pack);
+  if (value && typeof value === "object") {
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, pack(item)]));
+  }
+  return value;
+};
+
+const unpack = (value) => {
+  if (Array.isArray(value)) return value.map(unpack);
+  if (value && typeof value === "object") {
+    if (typeof value.base64 === "string" && Object.keys(value).length === 1) return Buffer.from(value.base64, "base64");
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unpack(item)]));
+  }
+  return value;
+};
+
+const commands = {
+  connect({ name, url, options, answers = {} }) {
+    const socket = io(url, { forceNew: true, reconnection: false, ...options });
+    sockets.set(name, socket);
+    const say = (what, details = {}) => report({ client: name, what, ...details });
+    socket.on("connect", () =>
+      say("connect", { id: socket.id, transport: socket.io.engine.transport.name, recovered: socket.recovered }),
+    );
+    socket.on("connect_error", (error) =>
+      say("connect_error", { message: error.message, data: error.data ?? null, context: error.context?.status ?? null }),
+    );
+    socket.on("disconnect", (reason, details) => say("disconnect", { reason, description: details?.description?.code ?? null }));
+    socket.onAny((event, ...args) => {
+      const acknowledge = typeof args.at(-1) === "function" ? args.pop() : null;
+      say("event", { event, args: pack(args) });
+      if (acknowledge && event in answers) acknowledge(unpack(answers[event]));
+    });
+    socket.io.on("open", () => {
+      const engine = socket.io.engine;
+      engine.on("upgrade", (transport) => say("upgrade", { transport: transport.name }));
+      engine.on("packet", ({ type }) => type === "ping" && say("ping"));
+    });
+  },
+  async emit({ name, event, args }) {
+    sockets.get(name).emit(event, ...unpack(args));
+  },
+  async call({ name, event, args, timeout }) {
+    return pack(await sockets.get(name).timeout(timeout).emitWithAck(event, ...unpack(args)));
+  },
+  transport({ name }) {
+    return sockets.get(name).io.engine?.transport?.name ?? null;
+  },
+  disconnect({ name }) {
+    sockets.get(name).disconnect();
+  },
+  reconnect({ name }) {
+    sockets.get(name).connect();
+  },
+  // Cut the connection as a network would: no goodbye of any layer.
+  cut({ name }) {
+    const transport = sockets.get(name).io.engine.transport;
+    (transport.ws?._socket ?? transport.ws)?.destroy?.();
+  },
+};
+
+createInterface({ input: process.stdin }).on("line", async (line) => {
+  const { id, command, ...rest } = JSON.parse(line);
+  try {
+    report({ id, result: (await commands[command](rest)) ?? null });
+  } catch (error) {
+    report({ id, error: error.message });
+  }
+}).on("close", () => process.exit(0));
