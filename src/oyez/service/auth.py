@@ -1,0 +1,300 @@
+"""Who is asking: tokens of users and of back ends, verified and signed (JWT, RFC 7519).
+
+Knows claims; keys and algorithms are `keys`' business. A user's token says who connects, a service token lets a
+back end publish into one system. They are told apart by the audience: Oyez's own begin with `oyez:`.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from joserfc import jws, jwt
+from joserfc.errors import JoseError
+
+from oyez.errors import KEYS_UNAVAILABLE, TOKEN_EXPIRED, TOKEN_INVALID, InvalidDataError, RefusedError, SettingsError
+from oyez.service.keys import HS256, KeySource, LocalKeys, PublishedKeys, load_key_file
+from oyez.service.secrets import Secret, secret_key
+from oyez.settings import Settings
+
+MAX_TOKEN_BYTES = 8_192
+"""A token, encoded; refused above before anything is parsed. Half of what a request's head may hold."""
+MAX_SUBJECT_LENGTH = 128
+"""Characters of a user's id: it becomes part of room names and logs."""
+MAX_DATE = 1e12
+"""Seconds since 1970 in a token: far beyond the year 9999, and below today's date in milliseconds."""
+OWN_AUDIENCE = "oyez:"
+SERVICE_SUBJECT = "service"
+UNSAFE_HEADERS = ("crit", "b64", "jwk", "jku", "x5c", "x5u")
+"""Headers by which a token brings or points to its own key, or changes how it is read (RFC 8725, section 3.10)."""
+TOKEN_TYPES = ("jwt", "at+jwt")
+"""What `typ` may say; others (logout tokens, security events) are no proof of identity (RFC 8725, section 3.11)."""
+SIGNED_CLAIMS = ("sub", "role", "iss", "aud", "iat", "nbf", "exp")
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified token says.
+
+    `subject` is the user's id, `claims` all claims as they were sent, `expires_at` the second (since 1970, leeway
+    included) from which on the token no longer counts, or None.
+    """
+
+    subject: str
+    claims: Mapping[str, Any]
+    expires_at: float | None
+
+
+class Verifier:
+    """Verifies users' tokens. Raises nothing but RefusedError, with a message fit for the one who sent the token."""
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        issuer: str | None = None,
+        audience: str | None = None,
+        leeway: float = 10.0,
+        subject_claims: tuple[str, ...] = ("sub", "userId"),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`issuer` and `audience` are required of tokens where given; `leeway` is seconds two clocks may differ.
+
+        A token's subject is the first of `subject_claims` it has; where it has several, they must agree.
+        Raises SettingsError for an audience that is Oyez's own.
+        """
+        if audience and audience.startswith(OWN_AUDIENCE):
+            raise SettingsError(f"jwt_audience may not begin with {OWN_AUDIENCE!r}: those are service tokens.")
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._leeway = leeway
+        self._subject_claims = subject_claims
+        self._clock = clock
+
+    async def verify(self, token: str) -> Claims:
+        """The claims of `token`; waits where keys must be fetched first.
+
+        Raises RefusedError: TOKEN_INVALID, TOKEN_EXPIRED or KEYS_UNAVAILABLE.
+        """
+        claims = self.verify_now(token)
+        if claims is None:
+            await self._keys.fetch()
+            claims = self.verify_now(token)
+        if claims is None:
+            raise RefusedError(KEYS_UNAVAILABLE)
+        return claims
+
+    def verify_now(self, token: str) -> Claims | None:
+        """As `verify`, without waiting: None where keys must be fetched first. Never None with local keys."""
+        claims = read_token(token, self._keys)
+        if claims is None:
+            return None
+        expires_at = check_times(claims, self._clock(), self._leeway)
+        if self._issuer is not None and claims.get("iss") != self._issuer:
+            raise _invalid(f"The token's issuer is {_show(claims.get('iss'))}, expected {self._issuer!r}.")
+        self._check_audience(claims)
+        return Claims(find_subject(claims, self._subject_claims), claims, expires_at)
+
+    def _check_audience(self, claims: Mapping[str, Any]) -> None:
+        audiences = _audiences(claims)
+        if any(audience.startswith(OWN_AUDIENCE) for audience in audiences):
+            raise _invalid("This is a service token; it publishes and cannot connect. Use a user's token.")
+        if self._audience is None and audiences:
+            # RFC 7519, section 4.1.3: whoever is not among the audience must refuse.
+            raise _invalid(f"The token's audience is {_show(claims['aud'])}, and no jwt_audience is set here.")
+        if self._audience is not None and self._audience not in audiences:
+            raise _invalid(f"The token's audience is {_show(claims.get('aud'))}, expected {self._audience!r}.")
+
+
+class Signer:
+    """Signs tokens with Oyez's own secret, and verifies those that only Oyez gives out: service tokens."""
+
+    def __init__(
+        self,
+        secret: str,
+        *,
+        signs_users: bool = True,
+        issuer: str | None = None,
+        audience: str | None = None,
+        leeway: float = 10.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`signs_users`: whether users' tokens are verified by this secret. Raises SettingsError for a weak one."""
+        self._key = secret_key(secret)
+        self._keys = LocalKeys([self._key])
+        self._signs_users = signs_users
+        self._identity = {name: value for name, value in (("iss", issuer), ("aud", audience)) if value is not None}
+        self._leeway = leeway
+        self._clock = clock
+
+    def sign_user(self, subject: str, role: str | None, claims: Mapping[str, Any], lifetime: float) -> str:
+        """A user's token for `lifetime` seconds, with `claims` beside those Oyez sets, as a Verifier accepts it.
+
+        Raises SettingsError where users' tokens come from an identity provider, and InvalidDataError for a subject,
+        claim or lifetime that no token may have.
+        """
+        if not self._signs_users:
+            raise SettingsError(
+                "Users' tokens are verified by public keys (JWKS_URL or JWT_KEY_FILE): only the identity provider that"
+                " has the private key can sign them."
+            )
+        for name in SIGNED_CLAIMS:
+            if name in claims:
+                raise InvalidDataError(name, "is set by Oyez itself; leave it out of the claims")
+        named = {"sub": subject} if role is None else {"sub": subject, "role": role}
+        try:
+            find_subject({**claims, **named}, ("sub", "userId"))
+        except RefusedError as error:
+            raise InvalidDataError("sub", error.message) from None
+        return self._sign({**claims, **named, **self._identity}, lifetime)
+
+    def sign_service(self, system: str, lifetime: float | None) -> str:
+        """A token to publish into `system` with, for `lifetime` seconds or (None) until the secret changes."""
+        return self._sign({"sub": SERVICE_SUBJECT, "aud": f"{OWN_AUDIENCE}publish:{system}"}, lifetime)
+
+    def verify_service(self, token: str, system: str) -> Claims:
+        """The claims of a service token for `system`. Raises RefusedError: TOKEN_INVALID or TOKEN_EXPIRED."""
+        claims = read_token(token, self._keys)
+        if claims is None:
+            raise _invalid("The token cannot be verified here.")
+        expires_at = check_times(claims, self._clock(), self._leeway)
+        # Exactly this audience: a token for several systems, or for a user too, is none of Oyez's.
+        if claims.get("aud") != f"{OWN_AUDIENCE}publish:{system}" or claims.get("sub") != SERVICE_SUBJECT:
+            raise _invalid(f"The token is no service token of {system!r}: its audience is {_show(claims.get('aud'))}.")
+        return Claims(SERVICE_SUBJECT, claims, expires_at)
+
+    def _sign(self, claims: dict[str, Any], lifetime: float | None) -> str:
+        now = self._clock()
+        claims["iat"] = int(now)
+        if lifetime is not None:
+            if not 0 < lifetime < MAX_DATE - now:
+                raise InvalidDataError("lifetime", f"is {lifetime} seconds, expected more than 0 and no eternity")
+            claims["exp"] = math.ceil(now + lifetime)
+        token = jwt.encode({"alg": "HS256"}, claims, self._key.material, registry=HS256)
+        if len(token) > MAX_TOKEN_BYTES:
+            raise InvalidDataError("claims", f"make a token of {len(token)} bytes, expected at most {MAX_TOKEN_BYTES}")
+        return token
+
+
+def build_verifier(settings: Settings, secret: Secret, *, clock: Callable[[], float] = time.time) -> Verifier:
+    """The Verifier of users' tokens that `settings` ask for: by published keys, a key file, or the secret.
+
+    Raises SettingsError where the settings contradict each other or a key cannot be used.
+    """
+    if settings.jwks_url is not None and settings.jwt_key_file is not None:
+        raise SettingsError("JWKS_URL and JWT_KEY_FILE are both set, and keys can come from one only. Unset one.")
+    keys: KeySource
+    if settings.jwks_url is not None:
+        keys = PublishedKeys(settings.jwks_url)
+    elif settings.jwt_key_file is not None:
+        keys = LocalKeys(load_key_file(Path(settings.jwt_key_file)))
+    else:
+        keys = LocalKeys([secret_key(secret.value)])
+    return Verifier(
+        keys,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        leeway=settings.jwt_leeway,
+        clock=clock,
+    )
+
+
+def build_signer(settings: Settings, secret: Secret, *, clock: Callable[[], float] = time.time) -> Signer:
+    """The Signer that goes with `build_verifier`."""
+    return Signer(
+        secret.value,
+        signs_users=settings.jwks_url is None and settings.jwt_key_file is None,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        leeway=settings.jwt_leeway,
+        clock=clock,
+    )
+
+
+def read_token(token: str, keys: KeySource) -> dict[str, Any] | None:
+    """The claims of a token whose signature is right, not yet looked at; None where keys must be fetched first.
+
+    Raises RefusedError (RFC 7515, section 5.2; RFC 8725, section 3).
+    """
+    if not isinstance(token, str) or len(token) > MAX_TOKEN_BYTES or not token.isascii():
+        raise _invalid(f"A token is ASCII text of at most {MAX_TOKEN_BYTES} bytes.")
+    try:
+        # Only taken apart here: which algorithm verifies is the found key's to say.
+        signed = jws.extract_compact(token.encode(), registry=HS256)
+        algorithm, kid = _read_header(signed.headers())
+        key = keys.find(kid, algorithm)
+        if key is None:
+            return None
+        if not jws.validate_compact(signed, key.material, registry=key.algorithm):
+            raise _invalid("The token's signature does not match.")
+        return msgspec.json.decode(signed.payload, type=dict[str, Any])
+    except (JoseError, ValueError, TypeError, RecursionError, msgspec.DecodeError):
+        raise _invalid("The token is not well-formed: expected a signed JWT, three base64url parts.") from None
+
+
+def _read_header(header: Any) -> tuple[str, str | None]:
+    if not isinstance(header, dict):
+        raise _invalid("The token's header is not a JSON object.")
+    for name in UNSAFE_HEADERS:
+        if name in header:
+            raise _invalid(f"The token's header may not have {name!r}.")
+    algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
+    if not isinstance(algorithm, str) or not isinstance(kid, str | None) or not isinstance(kind, str):
+        raise _invalid("The token's alg, kid and typ must be strings.")
+    if kind.lower().removeprefix("application/") not in TOKEN_TYPES:
+        raise _invalid(f"The token's type is {_show(kind)}, expected 'JWT'.")
+    return algorithm, kid
+
+
+def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> float | None:
+    """When the token stops to count, `leeway` included, or None. Raises RefusedError where it does not count `now`.
+
+    RFC 7519, sections 4.1.4 to 4.1.6; an `iat` in the future is no reason to refuse.
+    """
+    for name in ("exp", "nbf", "iat"):
+        value = claims.get(name, 0)
+        if type(value) not in (int, float) or not -MAX_DATE < value < MAX_DATE:
+            raise _invalid(f"The token's {name} is {_show(value)}, expected a number of seconds since 1970.")
+    if claims.get("nbf", 0) > now + leeway:
+        raise _invalid(f"The token is not valid before {claims['nbf']} (it is {now:.0f} here).")
+    if "exp" not in claims:
+        return None
+    expires_at = float(claims["exp"]) + leeway
+    if now >= expires_at:
+        raise RefusedError(TOKEN_EXPIRED, f"The token expired at {claims['exp']} (it is {now:.0f} here).")
+    return expires_at
+
+
+def find_subject(claims: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """The user's id: the claims of these `names` that are there must be one printable string. Raises RefusedError."""
+    found = [claims[name] for name in names if name in claims]
+    if not found:
+        raise _invalid(f"The token does not say who its user is: expected a claim {' or '.join(map(repr, names))}.")
+    subject = found[0]
+    if any(other != subject for other in found):
+        raise _invalid(f"The token's {' and '.join(map(repr, names))} name different users.")
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_LENGTH or not subject.isprintable():
+        raise _invalid(
+            f"The token's user is {_show(subject)}, expected a string of 1 to {MAX_SUBJECT_LENGTH} printable letters."
+        )
+    return subject
+
+
+def _audiences(claims: Mapping[str, Any]) -> list[str]:
+    value = claims.get("aud", [])
+    audiences = [value] if isinstance(value, str) else value
+    if not isinstance(audiences, list) or not all(isinstance(audience, str) for audience in audiences):
+        raise _invalid(f"The token's audience is {_show(value)}, expected a string or a list of strings.")
+    return audiences
+
+
+def _show(value: object) -> str:
+    return f"{value!r:.80}"
+
+
+def _invalid(message: str) -> RefusedError:
+    return RefusedError(TOKEN_INVALID, message)

@@ -1,0 +1,293 @@
+"""The keys that tokens are verified with, and where they come from: at hand, in a file, or behind an address.
+
+Knows keys (RFC 7517) and algorithms (RFC 7518, RFC 8037); what a token claims is the business of `auth`.
+Every key carries the one algorithm it verifies, so a token's header can never choose another (RFC 8725, section 3.1).
+"""
+
+import asyncio
+import ipaddress
+import time
+import urllib.request
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from joserfc import jwk
+from joserfc.errors import InvalidKeyTypeError, JoseError, SecurityWarning, UnsupportedAlgorithmError
+from joserfc.jwa import EdDSAAlgorithm, ESAlgorithm, HMACAlgorithm, JWSAlgModel, RSAAlgorithm
+from joserfc.jws import JWSRegistry
+
+from oyez.errors import KEYS_UNAVAILABLE, TOKEN_INVALID, RefusedError, SettingsError
+
+MIN_RSA_MODULUS = 342
+"""base64url characters of 2048 bits, the smallest RSA key RS256 may use (RFC 7518, section 3.3)."""
+MAX_KEY_SET_BYTES = 262_144
+"""A published key set: a handful of keys is a few kilobytes, certificate chains included."""
+FETCH_TIMEOUT = 5.0
+"""Seconds for one fetch of published keys; clients that connect meanwhile wait for it."""
+FRESH_TIME = 600.0
+"""Seconds after which published keys are fetched again: how long a withdrawn key may still count."""
+RETRY_INTERVAL = 30.0
+"""Seconds between two fetches, whatever key ids arrive: invented ones must not become a flood at the issuer."""
+
+
+class Algorithm(JWSRegistry):
+    """One algorithm, under the names a token's header may give it, in place of joserfc's table of all."""
+
+    max_header_length = 2_048  # bytes of a token's header, encoded
+
+    def __init__(self, model: JWSAlgModel, *names: str) -> None:
+        super().__init__(strict_check_header=False)
+        self.model = model
+        self.names = names
+
+    def get_alg(self, name: str) -> JWSAlgModel:
+        if name not in self.names:
+            raise UnsupportedAlgorithmError(f"{name!r} is not {self.names[0]}")
+        return self.model
+
+
+HS256 = Algorithm(HMACAlgorithm(256), "HS256")
+PUBLIC_ALGORITHMS: Mapping[tuple[str, str | None], Algorithm] = {
+    ("RSA", None): Algorithm(RSAAlgorithm(256), "RS256"),
+    ("EC", "P-256"): Algorithm(ESAlgorithm("ES256", "P-256", 256), "ES256"),
+    # RFC 8037 calls it EdDSA, RFC 9864 Ed25519; issuers use both.
+    ("OKP", "Ed25519"): Algorithm(EdDSAAlgorithm(), "EdDSA", "Ed25519"),
+}
+PUBLIC_MEMBERS = ("kty", "crv", "n", "e", "x", "y")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key and its only algorithm."""
+
+    material: jwk.Key = field(repr=False)
+    algorithm: Algorithm
+    kid: str | None = None
+
+
+class KeySource(Protocol):
+    """Where keys come from."""
+
+    def find(self, kid: str | None, algorithm: str) -> Key | None:
+        """The key for a token with this header; None: `fetch` first, then ask again.
+
+        Raises RefusedError where no fetch can help: TOKEN_INVALID, or KEYS_UNAVAILABLE.
+        """
+
+    async def fetch(self) -> None:
+        """Get the keys from where they are published. Never raises: a failure shows in what `find` answers."""
+
+
+def load_key_file(path: Path) -> list[Key]:
+    """The public keys in a PEM file (key or certificate), a JWK or a JWK set.
+
+    Raises SettingsError where there is none that Oyez can use, with the reason.
+    """
+    try:
+        document = path.read_bytes()
+        return parse_key_set(document) if document.lstrip().startswith(b"{") else [_key_of_pem(document)]
+    except Exception as error:  # Parsers of keys raise of many kinds, and all of them mean the same here.
+        raise SettingsError(
+            f"jwt_key_file {path} cannot be used: {error}. It should hold an RSA (2048 bits or more), P-256 or"
+            " Ed25519 public key, as PEM or JWK."
+        ) from None
+
+
+def parse_key_set(document: bytes) -> list[Key]:
+    """The usable keys of a JWK set (or of one JWK); others are passed over (RFC 7517, section 5).
+
+    Raises ValueError where none can be used, and msgspec.DecodeError where it is no JSON object.
+    """
+    data = msgspec.json.decode(document, type=dict[str, Any])
+    entries = data.get("keys", [data])
+    if not isinstance(entries, list):
+        raise ValueError("'keys' is not a list")
+    keys: list[Key] = []
+    reason = "it is empty"
+    for entry in entries:
+        try:
+            keys.append(_key_of_jwk(entry))
+        except (ValueError, TypeError, JoseError) as error:
+            reason = str(error)
+    if not keys:
+        raise ValueError(f"no key in it verifies signatures: {reason}")
+    return keys
+
+
+def _key_of_pem(document: bytes) -> Key:
+    if b"PRIVATE KEY" in document:
+        raise ValueError("it holds a private key; take the public one out with `openssl pkey -in FILE -pubout`")
+    for kind in (jwk.RSAKey, jwk.ECKey, jwk.OKPKey):
+        with warnings.catch_warnings():
+            # joserfc warns of a weak key, _key_of_jwk refuses it.
+            warnings.simplefilter("ignore", SecurityWarning)
+            try:
+                return _key_of_jwk(kind.import_key(document).as_dict())
+            except InvalidKeyTypeError:
+                continue
+    raise ValueError("it is of an unknown type")
+
+
+def _key_of_jwk(data: Mapping[str, Any]) -> Key:
+    if not isinstance(data, dict):
+        raise TypeError("a key must be a JSON object")
+    if "d" in data:
+        raise ValueError("it holds a private key; leave only the public members")
+    kty, crv, kid = data.get("kty"), data.get("crv"), data.get("kid")
+    algorithm = PUBLIC_ALGORITHMS.get((kty, crv)) if isinstance(kty, str) and isinstance(crv, str | None) else None
+    if algorithm is None or data.get("alg", algorithm.names[0]) not in algorithm.names:
+        raise ValueError(f"no algorithm for a key of kty {kty!r}, crv {crv!r}, alg {data.get('alg')!r}")
+    if data.get("use", "sig") != "sig" or "verify" not in data.get("key_ops", ["verify"]):
+        raise ValueError("the key is not meant for signatures")
+    if not isinstance(kid, str | None):
+        raise ValueError("'kid' must be a string")
+    if kty == "RSA" and len(str(data.get("n"))) < MIN_RSA_MODULUS:
+        raise ValueError("an RSA key must have at least 2048 bits")
+    # Only what makes up the key: uses and certificates have been looked at or are nobody's business.
+    return Key(jwk.import_key({name: data[name] for name in PUBLIC_MEMBERS if name in data}), algorithm, kid)
+
+
+def _pick(keys: Sequence[Key], kid: str | None, algorithm: str) -> Key | None:
+    """The one key that fits (an unnamed one fits any id); None where none has that id."""
+    named = keys if kid is None else [key for key in keys if key.kid == kid] or [key for key in keys if key.kid is None]
+    fitting = [key for key in named if algorithm in key.algorithm.names]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not named:
+        return None
+    if not fitting:
+        expected = " or ".join(sorted({name for key in named for name in key.algorithm.names}))
+        raise RefusedError(TOKEN_INVALID, f"The token's algorithm is {algorithm!r:.40}, expected {expected}.")
+    # OpenID Connect Core 1.0, section 10.1: with several keys a token must name one.
+    raise RefusedError(TOKEN_INVALID, "The token does not say which of several keys signed it (`kid`).")
+
+
+def _unknown_key(kid: str | None) -> RefusedError:
+    return RefusedError(TOKEN_INVALID, f"The token names the key {kid!r:.80}, which is not among the known ones.")
+
+
+class LocalKeys:
+    """Keys that are at hand."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self._keys = tuple(keys)
+
+    def find(self, kid: str | None, algorithm: str) -> Key:
+        if (key := _pick(self._keys, kid, algorithm)) is None:
+            raise _unknown_key(kid)
+        return key
+
+    async def fetch(self) -> None:
+        pass
+
+
+class PublishedKeys:
+    """A KeySource that reads a JWK set at an address (`jwks_url`), in the background of one event loop.
+
+    Fetched on first use, again when older than FRESH_TIME or when an unknown `kid` shows up, one fetch at a time and
+    one per RETRY_INTERVAL. Where a fetch fails, the keys known before stay in use.
+    """
+
+    def __init__(self, url: str, timeout: float = FETCH_TIMEOUT, clock: Callable[[], float] = time.monotonic) -> None:
+        """`timeout` is in seconds, for a whole fetch. Raises SettingsError for an address that is not safe."""
+        check_url(url)
+        self._url = url
+        self._timeout = timeout
+        self._clock = clock
+        self._keys: Sequence[Key] = ()
+        self._fetched_at: float | None = None
+        self._tried_at: float | None = None
+        self._failure: Exception | None = None
+        self._fetching: asyncio.Task[None] | None = None
+
+    def find(self, kid: str | None, algorithm: str) -> Key | None:
+        key = _pick(self._keys, kid, algorithm)
+        now = self._clock()
+        if key and self._fetched_at is not None and now - self._fetched_at < FRESH_TIME:
+            return key
+        may_fetch = self._tried_at is None or now - self._tried_at >= RETRY_INTERVAL
+        if self._fetching is None and may_fetch:
+            return None
+        if key:
+            return key
+        if self._fetching:
+            return None
+        if self._failure:
+            raise RefusedError(KEYS_UNAVAILABLE) from self._failure
+        raise _unknown_key(kid)
+
+    async def fetch(self) -> None:
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._load())
+        # Shielded: others wait for the same fetch when this caller is cancelled.
+        await asyncio.shield(self._fetching)
+
+    async def _load(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                self._keys = await asyncio.to_thread(lambda: parse_key_set(read_url(self._url, self._timeout)))
+            self._fetched_at = self._clock()
+            self._failure = None
+        except Exception as error:  # Whatever an outside server answers, tokens are refused and nothing breaks.
+            self._failure = error
+            structlog.get_logger().warning("jwks_fetch_failed", host=urlsplit(self._url).hostname, error=repr(error))
+        finally:
+            self._tried_at = self._clock()
+            self._fetching = None
+
+
+def check_url(url: str) -> None:
+    """Raises SettingsError unless `url` is https, or http to this machine: who alters the keys can sign as anybody."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError as error:
+        raise SettingsError(f"jwks_url is not an address: {error}.") from None
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and _is_local(host))
+    if not is_safe or not host or parts.username is not None:
+        raise SettingsError(
+            f"jwks_url must be https://HOST/PATH without a password (http for this machine only); got {parts.scheme}"
+            f" and the host {host!r}."
+        )
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    # A redirect could lead to plain http, or to an address inside the network.
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+def read_url(url: str, timeout: float) -> bytes:
+    """The document at `url`, which has passed `check_url`. Blocks; raises OSError, HTTPException or ValueError."""
+    handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+    if _is_local(urlsplit(url).hostname or ""):
+        handlers.append(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, headers={"Accept": "application/json", "User-Agent": "oyez"})
+    deadline = time.monotonic() + timeout
+    body = bytearray()
+    try:
+        with urllib.request.build_opener(*handlers).open(request, timeout=timeout) as response:
+            while chunk := response.read1(65_536):
+                body += chunk
+                if len(body) > MAX_KEY_SET_BYTES:
+                    raise ValueError(f"The key set is larger than {MAX_KEY_SET_BYTES} bytes")
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"The key set took longer than {timeout} s")
+    except HTTPError as error:
+        with error:
+            raise ValueError(f"The server answered {error.code}") from None
+    return bytes(body)

@@ -1,0 +1,90 @@
+"""Oyez's own secret, which signs service tokens and, where nothing else is set, users' tokens.
+
+Knows the setting and the file; what is signed with the secret is the business of `auth`.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from joserfc import jwk
+
+from oyez.errors import SettingsError
+from oyez.service.keys import HS256, Key
+from oyez.settings import Settings
+
+MIN_SECRET_BYTES = 32
+"""An HS256 key is at least as long as the hash it makes (RFC 7518, section 3.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """The HS256 secret, and whether it was made just now (in `path`) so that the operator can be told."""
+
+    value: str = field(repr=False)
+    path: Path | None = None
+    made: bool = False
+
+
+def load_secret(settings: Settings) -> Secret:
+    """`jwt_secret` where it is set; else the one in the data folder's `jwt-secret`, made there on first use.
+
+    Raises SettingsError where the secret is too short or the file cannot be made, read, or kept from others.
+    """
+    if settings.jwt_secret is not None:
+        secret = Secret(settings.jwt_secret)
+    else:
+        path = settings.data_folder / "jwt-secret"
+        try:
+            made = not path.exists() and _make_secret_file(path)
+            secret = Secret(_read_secret_file(path), path, made)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"The secret in {path} cannot be used: {error}. Mend it, or set JWT_SECRET.") from None
+    secret_key(secret.value)
+    return secret
+
+
+def _make_secret_file(path: Path) -> bool:
+    """True where this call made it, False where another process was faster."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(MIN_SECRET_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # Unlike a rename, a link never replaces; unlike writing in place, nobody can read half a secret.
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def _read_secret_file(path: Path) -> str:
+    with path.open() as file:
+        mode = os.fstat(file.fileno()).st_mode & 0o777
+        if mode & 0o077:
+            raise SettingsError(
+                f"{path} is open to other users of this machine (mode {mode:04o}). Run `chmod 600 {path}`;"
+                " if somebody may have read it, delete it instead and a new secret is made."
+            )
+        return file.read().strip()
+
+
+def secret_key(secret: str) -> Key:
+    """The HS256 key of a secret. Raises SettingsError where it is short, or is really a public key."""
+    if (size := len(secret.encode())) < MIN_SECRET_BYTES:
+        raise SettingsError(
+            f"The JWT secret has {size} bytes; HS256 needs at least {MIN_SECRET_BYTES}."
+            " Make one with `openssl rand -hex 32` and set JWT_SECRET to it."
+        )
+    # A public key is known to everybody: as a secret it would let anybody sign (RFC 8725, section 2.1).
+    if "-----BEGIN" in secret:
+        raise SettingsError("The JWT secret is a PEM key. Put it in a file and set JWT_KEY_FILE to its path.")
+    try:
+        return Key(jwk.OctKey.import_key(secret), HS256)
+    except ValueError as error:
+        raise SettingsError(f"The JWT secret cannot be used: {error}. Use JWT_KEY_FILE for public keys.") from None

@@ -1,0 +1,302 @@
+"""Transactions in threads: whole or not at all, one after the other, whoever is cancelled or asks at the same time."""
+
+import asyncio
+import multiprocessing
+import stat
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, Table, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from oyez.errors import SettingsError
+from oyez.service.db import MAX_ATTEMPTS, Database, build_database
+from oyez.settings import Settings
+
+METADATA = MetaData()
+counters = Table(
+    "counters", METADATA, Column("id", Integer, primary_key=True), Column("value", Integer, nullable=False)
+)
+children = Table("children", METADATA, Column("id", Integer, primary_key=True), Column("of", ForeignKey("counters.id")))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "domain.sqlite"
+
+
+@pytest.fixture
+def db(file: Path) -> Iterator[Database]:
+    db = Database(f"sqlite:///{file}")
+    db.create(METADATA)
+    yield db
+    db.close()
+
+
+def add(connection: Connection, value: int) -> None:
+    connection.execute(insert(counters).values(value=value))
+
+
+def count(connection: Connection) -> int:
+    return connection.execute(select(func.count()).select_from(counters)).scalar_one()
+
+
+def total(connection: Connection) -> int:
+    return connection.execute(select(func.sum(counters.c.value))).scalar() or 0
+
+
+def increment(connection: Connection) -> None:
+    """Reads, then writes what it read: lost or refused wherever two of them overlap."""
+    value = connection.execute(select(counters.c.value).where(counters.c.id == 1)).scalar_one()
+    connection.execute(update(counters).where(counters.c.id == 1).values(value=value + 1))
+
+
+async def test_what_returns_is_committed_and_handed_back(db: Database) -> None:
+    def add_and_count(connection: Connection, value: int, *, times: int) -> int:
+        for _ in range(times):
+            add(connection, value)
+        return count(connection)
+
+    assert await db.run(add_and_count, 1, times=3) == 3
+    assert await db.read(count) == 3
+
+
+async def test_what_raises_is_rolled_back_and_raised(db: Database) -> None:
+    def add_and_fail(connection: Connection) -> None:
+        add(connection, 1)
+        raise LookupError("no such order")
+
+    with pytest.raises(LookupError, match="no such order"):
+        await db.run(add_and_fail)
+    with pytest.raises(IntegrityError):
+        await db.run(lambda connection: connection.execute(insert(counters), [{"value": 1}, {"value": None}]))
+    assert await db.read(count) == 0
+
+
+async def test_stop_iteration_does_not_hang(db: Database) -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await db.run(lambda connection: next(iter(connection.execute(select(counters)).all())))
+
+
+async def test_transactions_that_read_and_write_do_not_overlap(db: Database) -> None:
+    await db.run(add, 0)
+
+    await asyncio.gather(*(db.run(increment) for _ in range(200)))
+
+    assert await db.read(total) == 200
+
+
+def work_beside_others(url: str) -> None:
+    db = Database(url)
+    db.create(METADATA)
+
+    async def work() -> None:
+        await asyncio.gather(*(db.run(add, 1) for _ in range(50)))
+
+    asyncio.run(work())
+    db.close()
+
+
+async def test_processes_share_a_file_that_neither_had_made(file: Path) -> None:
+    url = f"sqlite:///{file}"
+    with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:
+        await asyncio.to_thread(lambda: list(pool.map(work_beside_others, [url] * 3)))
+
+    db = Database(url)
+    assert await db.read(count) == 150
+    db.close()
+
+
+async def test_a_reader_does_not_wait_for_a_writer_and_sees_one_state(db: Database) -> None:
+    await db.run(add, 1)
+    written, may_commit = threading.Event(), threading.Event()
+
+    def write_slowly(connection: Connection) -> None:
+        add(connection, 10)
+        written.set()
+        may_commit.wait()
+
+    writing = asyncio.create_task(db.run(write_slowly))
+    await asyncio.to_thread(written.wait)
+    assert await db.read(total) == 1
+
+    seen, committed = threading.Event(), threading.Event()
+
+    def read_twice(connection: Connection) -> tuple[int, int]:
+        before = total(connection)
+        seen.set()
+        committed.wait()
+        return before, total(connection)
+
+    reading = asyncio.create_task(db.read(read_twice))
+    await asyncio.to_thread(seen.wait)
+    may_commit.set()
+    await writing
+    committed.set()
+    assert await reading == (1, 1)
+    assert await db.read(total) == 11
+
+
+async def test_a_reader_cannot_write(db: Database) -> None:
+    with pytest.raises(DBAPIError, match="readonly"):
+        await db.read(add, 1)
+    await db.run(add, 1)
+    assert await db.read(count) == 1
+
+
+async def test_foreign_keys_hold(db: Database) -> None:
+    with pytest.raises(IntegrityError):
+        await db.run(lambda connection: connection.execute(insert(children).values(of=99)))
+
+
+async def test_a_commit_outlives_a_power_cut(db: Database) -> None:
+    pragmas = ("journal_mode", "synchronous", "foreign_keys")
+
+    def look(connection: Connection) -> list[object]:
+        return [connection.execute(text(f"PRAGMA {name}")).scalar() for name in pragmas]
+
+    assert await db.run(look) == ["wal", 2, 1]
+    assert await db.read(look) == ["wal", 2, 1]
+
+
+# Cancelled.
+
+
+async def test_a_cancelled_caller_leaves_whole_transactions(db: Database) -> None:
+    started, may_go_on = threading.Event(), threading.Event()
+
+    def add_two(connection: Connection) -> None:
+        add(connection, 1)
+        started.set()
+        may_go_on.wait()
+        add(connection, 1)
+
+    running = asyncio.create_task(db.run(add_two))
+    await asyncio.to_thread(started.wait)
+    waiting = asyncio.create_task(db.run(add, 100))
+    await asyncio.sleep(0)
+    running.cancel()
+    waiting.cancel()
+    results = await asyncio.gather(running, waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+
+    may_go_on.set()
+    # The one that ran is whole, the one that waited never began.
+    assert await db.run(total) == 2
+
+
+async def test_close_waits_for_what_was_begun(file: Path) -> None:
+    db = Database(f"sqlite:///{file}")
+    db.create(METADATA)
+    begun = [asyncio.create_task(db.run(add, 1)) for _ in range(20)]
+    await asyncio.sleep(0)
+    db.close()
+    await asyncio.gather(*begun)
+    with pytest.raises(RuntimeError):
+        await db.run(add, 1)
+
+    again = Database(f"sqlite:///{file}")
+    assert await again.read(count) == 20
+    again.close()
+
+
+# What PostgreSQL asks for.
+
+
+class SerializationFailure(Exception):
+    sqlstate = "40001"
+
+
+async def test_a_transaction_without_a_place_in_the_order_is_run_again(db: Database) -> None:
+    attempts = 0
+
+    def fail_twice(connection: Connection) -> int:
+        nonlocal attempts
+        attempts += 1
+        add(connection, 1)
+        if attempts < 3:
+            raise DBAPIError("INSERT", None, SerializationFailure())
+        return attempts
+
+    assert await db.run(fail_twice) == 3
+    assert await db.read(count) == 1
+
+
+async def test_other_failures_are_not_tried_again(db: Database) -> None:
+    attempts = 0
+
+    def fail(connection: Connection) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise DBAPIError("INSERT", None, Exception())
+
+    with pytest.raises(DBAPIError):
+        await db.run(fail)
+    assert attempts == 1 < MAX_ATTEMPTS
+
+
+# Opening.
+
+
+async def test_create_keeps_what_is_there(db: Database) -> None:
+    await db.run(add, 1)
+    more = MetaData()
+    Table("more", more, Column("id", Integer, primary_key=True))
+
+    db.create(METADATA)
+    db.create(more)
+
+    assert await db.read(count) == 1
+    assert await db.read(lambda connection: connection.execute(text("SELECT count(*) FROM more")).scalar()) == 0
+
+
+def test_the_default_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "data ü%41"
+    build_database(Settings(oyez_data=str(folder))).close()
+
+    assert (folder / "domain.sqlite").exists()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_the_setting_names_another(tmp_path: Path) -> None:
+    build_database(Settings(database_url=f"sqlite:///{tmp_path / 'other.sqlite'}", oyez_data="/nowhere")).close()
+
+    assert (tmp_path / "other.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("", "no address"),
+        ("domain.sqlite", "no address"),
+        ("sqlite://", "name a file"),
+        ("sqlite:///:memory:", "name a file"),
+        ("sqlite:///file:x?mode=memory&uri=true", "name a file"),
+        ("sqlite:////nowhere/at/all.sqlite", "unable to open"),
+        ("mysql://ada:hush@db/x", "Oyez knows sqlite"),
+        ("postgresql+psycopg2://ada:hush@db/x", "Oyez knows sqlite"),
+        ("postgresql://ada:hush@127.0.0.1:1/x?password=hush", "cannot be used"),
+        ("postgres://ada:hush@127.0.0.1:1/x", "cannot be used"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason) as caught:
+        Database(url)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_refused(file: Path) -> None:
+    file.write_text("Dear diary, " * 100)
+
+    with pytest.raises(SettingsError, match="not a database"):
+        Database(f"sqlite:///{file}")
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SettingsError, match="OYEZ_DATA"):
+        build_database(Settings(oyez_data=str(tmp_path / "file")))
