@@ -1,0 +1,54 @@
+"""The contract layer: an event document as a program. A system's contract imports its vocabulary from here."""
+
+from msgspec import UNSET, UnsetType
+
+from oyez.contract.contract import Contract, Event
+from oyez.contract.policy import Identity, anyone, looked_up, member, not_role, one_of, own, role
+from oyez.contract.rooms import NamedRoom
+from oyez.contract.tokens import auth, bearer, cookie, query
+from oyez.contract.types import (
+    CamelCommand,
+    CamelPayload,
+    CamelStamped,
+    Command,
+    Id,
+    Latitude,
+    Longitude,
+    Maybe,
+    Money,
+    Payload,
+    Stamped,
+    Time,
+)
+
+__all__ = [
+    "UNSET",
+    "CamelCommand",
+    "CamelPayload",
+    "CamelStamped",
+    "Command",
+    "Contract",
+    "Event",
+    "Id",
+    "Identity",
+    "Latitude",
+    "Longitude",
+    "Maybe",
+    "Money",
+    "NamedRoom",
+    "Payload",
+    "Stamped",
+    "Time",
+    "UnsetType",
+    "anyone",
+    "auth",
+    "bearer",
+    "cookie",
+    "looked_up",
+    "member",
+    "not_role",
+    "one_of",
+    "own",
+    "query",
+    "role",
+]

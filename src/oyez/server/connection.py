@@ -68,6 +68,7 @@ class Connection:
         "_next_ping",
         "_pong_deadline",
         "_pong_extended",
+        "_refused",
         "candidate",
         "handshake",
         "id",
@@ -99,6 +100,7 @@ class Connection:
         self._connect_deadline = now + server.limits.connect_timeout
         self._expiry = NEVER
         self._heard = False
+        self._refused = False
 
     @property
     def closed(self) -> bool:
@@ -144,12 +146,14 @@ class Connection:
         else:
             self.candidate = None
             candidate.close(engineio.FORCED_SERVER_CLOSE)
+            self._hang_up()
 
     def lose_candidate(self) -> None:
         """The probing WebSocket is gone or took too long."""
         if self.candidate is not None:
             self.candidate = None
             self.session.lose_candidate()
+            self._hang_up()
 
     def _switch(self, candidate: Candidate) -> None:
         polling, self.polling = self.polling, None
@@ -162,6 +166,7 @@ class Connection:
         self._next_ping = self.server.clock() + self.server.settings.ping_interval
         self.server.wheel.schedule(self, self._next_ping)
         self.set_write(candidate.write)
+        self._hang_up()
 
     def _handle(self, result: socketio.Packet | Signal | None) -> None:
         if type(result) is socketio.Packet:
@@ -222,8 +227,16 @@ class Connection:
         self._decided(socket)
         if not self.closed:
             self._send_packet(answer)
-            if not self.sockets and not self._connecting:
-                self.close(engineio.FORCED_SERVER_CLOSE, "refused")
+            self._refused = True
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """End a connection whose client was refused and has nothing else here.
+
+        Not while it changes transports: it would no longer fetch from the old one why it was refused.
+        """
+        if self._refused and not self.sockets and not self._connecting and self.candidate is None:
+            self.close(engineio.FORCED_SERVER_CLOSE, "refused")
 
     def _decided(self, socket: Socket) -> None:
         self._connecting = (self._connecting or set()) - {socket.namespace.name} or None

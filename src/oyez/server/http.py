@@ -44,3 +44,5 @@ class HttpServer(uvicorn.Server):
             server.close()
         await self._drain()
         await super().shutdown(sockets)
+        # uvicorn would raise the signal again: but a stop that was asked for and has been carried out is a success.
+        self._captured_signals.clear()

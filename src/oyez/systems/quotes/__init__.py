@@ -1,0 +1,17 @@
+"""`quotes`: chat, quote requests and quote offers between users and suppliers."""
+
+from oyez.contract import Identity
+from oyez.service.system import Context, Parts, System
+from oyez.systems.quotes.contract import contract
+from oyez.systems.quotes.http import build_routes
+from oyez.systems.quotes.tables import find_supplier, metadata
+
+
+def build(context: Context) -> Parts:
+    async def supplier_id(identity: Identity) -> str | None:
+        return await context.database.read(find_supplier, identity.subject)
+
+    return Parts(lookups={"supplier_id": supplier_id}, routes=build_routes(context))
+
+
+system = System(contract=contract, build=build, tables=metadata)

@@ -1,0 +1,149 @@
+"""Letting clients in: from a CONNECT to an identity and the rooms that are its own, or to a refusal.
+
+In this order: token, authentication, role, namespace, look-ups, gateways, rooms.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from oyez.contract.client import Surroundings
+from oyez.contract.contract import Contract
+from oyez.contract.declare import Gateway
+from oyez.contract.policy import Identity, LookedUp
+from oyez.contract.rooms import Room
+from oyez.contract.tokens import Request, find_token
+from oyez.errors import FORBIDDEN_ROLE, INVALID_DATA, TOKEN_MISSING, UNKNOWN_GATEWAY, Refusal, RefusedError
+
+NO_ROOM_IN_GATEWAY = Refusal("no_room_in_gateway", "The gateway has no room for you.")
+"""Somebody whose role fits asked for a gateway by name, but something about them is missing on the server."""
+
+
+class Verified(Protocol):
+    """What authentication makes of a token."""
+
+    @property
+    def subject(self) -> str:
+        """The user's id."""
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """All claims."""
+
+    @property
+    def expires_at(self) -> float | None:
+        """Seconds since 1970."""
+
+
+Authenticate = Callable[[str], Awaitable[Verified]]
+"""Verifies a token. Raises RefusedError: token_invalid, token_expired, keys_unavailable."""
+Lookup = Callable[[Identity], Awaitable[str | None]]
+"""Looks up one attribute of a user; None where the server knows none."""
+Lookups = Mapping[str, Lookup]
+
+
+class Admission:
+    """Decides about the CONNECTs to one namespace."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        surroundings: Surroundings,
+        *,
+        authenticate: Authenticate,
+        lookups: Lookups,
+        cookie_name: str,
+    ) -> None:
+        self._contract = contract
+        self._surroundings = surroundings
+        self._namespace = surroundings.namespace
+        self._authenticate = authenticate
+        self._lookups = lookups
+        self._cookie_name = cookie_name
+        self._gateways = {gateway.name: gateway for gateway in self._namespace.gateways}
+        rules = [room.rule for room in self._namespace.rooms.kinds]
+        rules += [command.who for command in self._namespace.commands]
+        named = {part.attribute for rule in rules for part in rule.parts() if isinstance(part, LookedUp)}
+        self._attributes = [attribute for attribute in contract.attributes if attribute.name in named]
+
+    async def admit(self, request: Request, auth: Mapping[str, Any]) -> tuple[Identity, list[str]]:
+        """Who it is, and the names of the rooms they are put into. Raises RefusedError."""
+        identity = await self._identify(request, auth)
+        if not self._namespace.who.admits(identity):
+            raise RefusedError(FORBIDDEN_ROLE, f"{self._namespace.name} is for whoever {self._namespace.who.text}.")
+        asked = self._find_gateways(request, auth)
+        for gateway in asked:
+            if not gateway.who.admits(identity):
+                raise RefusedError(FORBIDDEN_ROLE, f"Gateway {gateway.name} is for whoever {gateway.who.text}.")
+        identity = await self._look_up(identity)
+        rooms = await self._own_rooms(identity, None)
+        for gateway in asked or self._gateways.values():
+            own = await self._own_rooms(identity, gateway)
+            if asked and not own:
+                self._refuse_empty(identity, gateway)
+            rooms += own
+        return identity, rooms
+
+    async def _identify(self, request: Request, auth: Mapping[str, Any]) -> Identity:
+        token = find_token(self._contract.tokens, request, auth, self._cookie_name)
+        if token is None:
+            places = "; ".join(source.text for source in self._contract.tokens)
+            raise RefusedError(TOKEN_MISSING, f"No token was given. Looked for in: {places}.")
+        verified = await self._authenticate(token)
+        role = verified.claims.get("role") or self._contract.default_role
+        if role not in self._contract.roles:
+            raise RefusedError(FORBIDDEN_ROLE, f"The token's role is none of {', '.join(self._contract.roles)}.")
+        return Identity(subject=verified.subject, role=role, claims=verified.claims, expires_at=verified.expires_at)
+
+    async def _look_up(self, identity: Identity) -> Identity:
+        found = {}
+        for attribute in self._attributes:
+            if attribute.who.admits(identity):
+                value = await self._lookups[attribute.name](identity)
+                if value is not None:
+                    found[attribute.name] = value
+        return replace(identity, attributes=found) if found else identity
+
+    def _find_gateways(self, request: Request, auth: Mapping[str, Any]) -> list[Gateway]:
+        """The gateways the client asks for by name: `auth.gateways` or the query's; empty where it asks for none."""
+        if not self._gateways:
+            return []
+        asked = auth.get("gateways") or request.query.get("gateways") or []
+        if isinstance(asked, str):
+            asked = [name.strip() for name in asked.split(",") if name.strip()]
+        if not (isinstance(asked, list) and all(isinstance(name, str) for name in asked)):
+            raise RefusedError(INVALID_DATA, field="gateways", expected="an array of strings, or names with commas")
+        known = ", ".join(self._gateways)
+        for name in asked:
+            if name not in self._gateways:
+                raise RefusedError(UNKNOWN_GATEWAY, f"There is no gateway {name[:100]!r}. There are {known}.")
+        return [self._gateways[name] for name in dict.fromkeys(asked)]
+
+    async def _own_rooms(self, identity: Identity, gateway: Gateway | None) -> list[str]:
+        """The rooms that `identity` is entitled to by itself; without a gateway, those that belong to none."""
+        rooms: dict[str, None] = {}
+        for room in self._automatic_rooms(gateway):
+            for values in room.rule.entitlements(identity):
+                if values.keys() >= set(room.placeholders):
+                    name = room.name({placeholder: values[placeholder] for placeholder in room.placeholders})
+                    if await self._surroundings.allows(identity, name):
+                        rooms[name] = None
+        return list(rooms)
+
+    def _automatic_rooms(self, gateway: Gateway | None) -> list[Room]:
+        name = gateway.name if gateway else None
+        return [room for room in self._namespace.rooms.kinds if room.on_connect and room.gateway == name]
+
+    def _refuse_empty(self, identity: Identity, gateway: Gateway) -> None:
+        """Refuse a gateway that was asked for by name and would stay silent, where something is missing for it."""
+        rooms = self._automatic_rooms(gateway)
+        rules = [part for room in rooms for part in room.rule.parts()]
+        named = {rule.attribute for rule in rules if isinstance(rule, LookedUp)} - identity.attributes.keys()
+        missing = [attribute.description for attribute in self._attributes if attribute.name in named]
+        if missing:
+            raise RefusedError(
+                NO_ROOM_IN_GATEWAY,
+                f"Gateway {gateway.name} has no room for you: the server found no {' and no '.join(missing)}."
+                " Have it created, then connect again.",
+                gateway=gateway.name,
+            )

@@ -1,0 +1,173 @@
+"""Connects a contract and its handlers to the server: one application for each namespace.
+
+Handlers are an explicit mapping; what they need besides the command and the client is bound to them beforehand.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+from oyez.contract.admission import Admission, Authenticate, Lookups
+from oyez.contract.answers import encode_error_event, encode_failure, explain_failure
+from oyez.contract.client import Answers, Client, Members, Surroundings
+from oyez.contract.codec import EventCodec
+from oyez.contract.contract import Contract
+from oyez.contract.declare import DeclaredCommand, Namespace
+from oyez.contract.limits import DEFAULT_LIMIT
+from oyez.contract.operation import Handler, LimitedError, Operation, joining, leaving, take
+from oyez.contract.policy import Identity, Member
+from oyez.contract.rooms import Caller, NamedRoom
+from oyez.contract.types import Command
+from oyez.errors import UNKNOWN_EVENT, ContractError, RefusedError
+from oyez.server.socket import ReceivedEvent, Socket
+from oyez.settings import Settings
+
+Handlers = Mapping[type[Command], Handler]
+
+
+class NamespaceApplication:
+    """Answers for the sockets of one namespace (the server's `Application`)."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        operations: Mapping[str, Operation],
+        surroundings: Surroundings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._admission = admission
+        self._operations = operations
+        self._surroundings = surroundings
+        self._clock = clock
+
+    async def connect(self, socket: Socket, auth: Any) -> None:
+        """Let a client in: who it is, how long, and into which rooms. Raises RefusedError."""
+        identity, rooms = await self._admission.admit(socket.handshake, auth if isinstance(auth, dict) else {})
+        socket.data = Client(identity, socket, self._surroundings)
+        socket.expires_at = identity.expires_at
+        for room in rooms:
+            socket.join(room)
+
+    def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
+        """Handle one event; a coroutine is returned only where its handler waits for something."""
+        client: Client = socket.data
+        try:
+            acknowledgement = self._start(client, event)
+        except Exception as error:
+            self._fail(client, event, error)
+            return None
+        if isinstance(acknowledgement, bytes):
+            self._acknowledge(event, acknowledgement)
+            return None
+        return self._finish(client, event, acknowledgement)
+
+    def disconnect(self, socket: Socket, reason: str) -> None:
+        """All that is known of a client goes with its socket."""
+
+    def _start(self, client: Client, event: ReceivedEvent) -> Awaitable[bytes] | bytes:
+        operation = self._operations.get(event.name)
+        if operation is None:
+            # All unknown names share one limit: there is no end of them.
+            take(client, "", DEFAULT_LIMIT, self._clock())
+            raise RefusedError(UNKNOWN_EVENT, f"There is no event {event.name!r} that clients may send.")
+        return operation.run(client, event, self._clock())
+
+    async def _finish(self, client: Client, event: ReceivedEvent, acknowledgement: Awaitable[bytes]) -> None:
+        try:
+            self._acknowledge(event, await acknowledgement)
+        except Exception as error:
+            self._fail(client, event, error)
+
+    def _acknowledge(self, event: ReceivedEvent, acknowledgement: bytes) -> None:
+        if event.ack is not None:
+            event.ack(acknowledgement)
+
+    def _fail(self, client: Client, event: ReceivedEvent, error: Exception) -> None:
+        if event.ack is not None:
+            event.ack(encode_failure(explain_failure(error)))
+        elif not (isinstance(error, LimitedError) and error.told):
+            client.socket.send(encode_error_event(explain_failure(error)))
+
+
+def bind(
+    contract: Contract,
+    *,
+    handlers: Handlers,
+    authenticate: Authenticate,
+    settings: Settings,
+    lookups: Lookups | None = None,
+    members: Members | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, NamespaceApplication]:
+    """The application of every namespace, by its name.
+
+    `handlers` has one for each command that does more than join or leave a room, `lookups` one for each attribute;
+    `members` asks the membership table and may be left out where no rule says `member()`. `clock` is that of the
+    limits. Raises ContractError where something is missing or has no place in the contract.
+    """
+    contract.build()
+    lookups = lookups or {}
+    faults = [*_check_handlers(contract, handlers), *_check_lookups(contract, lookups)]
+    if members is None:
+        faults += _check_no_members(contract)
+    if faults:
+        raise ContractError("\n".join(f"contract {contract.name}: {fault}" for fault in faults))
+    applications = {}
+    for namespace in contract.namespaces:
+        surroundings = Surroundings(namespace, members or _nobody, _answers(contract, namespace))
+        admission = Admission(
+            contract,
+            surroundings,
+            authenticate=authenticate,
+            lookups=lookups,
+            cookie_name=settings.cookie_name,
+        )
+        operations = {command.name: _operation(command, handlers) for command in namespace.commands}
+        applications[namespace.name] = NamespaceApplication(admission, operations, surroundings, clock)
+    return applications
+
+
+def _operation(declared: DeclaredCommand, handlers: Handlers) -> Operation:
+    if declared.joins is not None:
+        return Operation(declared, joining(declared, declared.joins))
+    if declared.leaves is not None:
+        return Operation(declared, leaving(declared, declared.leaves))
+    return Operation(declared, handlers[declared.command])
+
+
+def _answers(contract: Contract, namespace: Namespace) -> Answers:
+    """The events that go to the client concerned."""
+    return {
+        event.payload: (event, EventCodec(event.name, event.payload))
+        for event in contract.events.values()
+        if any(isinstance(target, Caller) for target in event.targets.get(namespace.name, ()))
+    }
+
+
+async def _nobody(identity: Identity, room: NamedRoom) -> bool:
+    return False
+
+
+def _check_handlers(contract: Contract, handlers: Handlers) -> list[str]:
+    declared = [command for namespace in contract.namespaces for command in namespace.commands]
+    wanted = {command.command: command.name for command in declared if not (command.joins or command.leaves)}
+    missing = [name for command, name in wanted.items() if command not in handlers]
+    extra = [command.__name__ for command in handlers if command not in wanted]
+    return [
+        *(f"command {name}: has no handler" for name in missing),
+        *(f"a handler is given for {name}, which is not declared or only joins a room" for name in extra),
+    ]
+
+
+def _check_lookups(contract: Contract, lookups: Lookups) -> list[str]:
+    declared = {attribute.name for attribute in contract.attributes}
+    return [
+        *(f"attribute {name}: has no look-up" for name in declared - lookups.keys()),
+        *(f"a look-up is given for {name!r}, which is not declared" for name in lookups.keys() - declared),
+    ]
+
+
+def _check_no_members(contract: Contract) -> list[str]:
+    rooms = [room for namespace in contract.namespaces for room in namespace.rooms.kinds]
+    asking = [room.pattern for room in rooms if any(isinstance(part, Member) for part in room.rule.parts())]
+    return [f"room {pattern}: its rule asks for members, and no members are given" for pattern in asking]

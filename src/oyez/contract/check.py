@@ -1,0 +1,288 @@
+"""Looks for contradictions in a contract: each `_check_…` reads one part of it and says what is wrong, in words.
+
+Every fault is found at once, so that whoever writes a contract is not sent back for each.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import inspect
+
+from oyez import errors
+from oyez.contract.codec import EventCodec, check_types
+from oyez.contract.declare import DeclaredCommand, DeclaredEvent, Namespace, description_of
+from oyez.contract.policy import HasRole, LookedUp, Member, Nobody, Own, Rule
+from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Room, Target
+from oyez.contract.types import Command, Payload
+from oyez.contract.wire import find_field, is_text, is_time
+from oyez.errors import ContractError, InvalidDataError, Refusal
+from oyez.protocol.socketio import RESERVED_EVENTS
+from oyez.settings import Limits
+
+if TYPE_CHECKING:
+    from oyez.contract.contract import Contract
+
+ERROR_EVENT = "error"
+"""The event that tells a client of a refusal, in every system."""
+OWN_PREFIX = "oyez:"
+"""What the server's own events begin with, such as `oyez:recovery`."""
+
+_LIMITS = Limits()
+
+
+def find_faults(contract: "Contract") -> list[str]:
+    """Everything that contradicts itself, one sentence each; empty for a sound contract."""
+    return list(dict.fromkeys(_faults(contract)))
+
+
+def _faults(contract: "Contract") -> Iterator[str]:
+    yield from _check_head(contract)
+    for namespace in contract.namespaces:
+        yield from _check_namespace(namespace)
+        yield from _check_rooms(namespace)
+        for event in namespace.events:
+            yield from (f"event {event.name}: {fault}" for fault in _check_event(event))
+        for command in namespace.commands:
+            yield from (f"command {command.name}: {fault}" for fault in _check_command(command))
+    yield from _check_event_names([event for namespace in contract.namespaces for event in namespace.events])
+    yield from _check_command_names([command for namespace in contract.namespaces for command in namespace.commands])
+    yield from _check_rules(contract)
+
+
+# The head: the contract's name, roles, refusals, attributes.
+
+
+def _check_head(contract: "Contract") -> Iterator[str]:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", contract.name):
+        yield f"name {contract.name!r}: expected lower-case letters, digits, - and _, since addresses contain it"
+    if not contract.roles:
+        yield "no roles: give at least one"
+    if contract.default_role is not None and contract.default_role not in contract.roles:
+        yield f"default role {contract.default_role!r} is not one of the roles"
+    if not contract.tokens:
+        yield "no token sources: nobody could connect"
+    if not contract.namespaces:
+        yield "no namespaces: declare one, such as /"
+    known = [value.code for value in vars(errors).values() if isinstance(value, Refusal)]
+    codes = [refusal.code for refusal in contract.refusals]
+    yield from _duplicates("role", contract.roles)
+    yield from _duplicates("namespace", (namespace.name for namespace in contract.namespaces))
+    yield from _duplicates("attribute", (attribute.name for attribute in contract.attributes))
+    yield from _duplicates("refusal", [*codes, *(code for code in known if code in codes)])
+
+
+def _duplicates(what: str, names: Iterable[str]) -> Iterator[str]:
+    yield from (f"{what} {name!r} is declared twice" for name, count in Counter(names).items() if count > 1)
+
+
+# Namespaces, gateways and rooms.
+
+
+def _check_namespace(namespace: Namespace) -> Iterator[str]:
+    if not re.fullmatch(r"/[^\s,?]*", namespace.name) or len(namespace.name) > _LIMITS.max_namespace_length:
+        yield f"namespace {namespace.name!r}: expected / and a short name without spaces, commas and question marks"
+    yield from _duplicates("gateway", (gateway.name for gateway in namespace.gateways))
+    for gateway in namespace.gateways:
+        if "," in gateway.name or not gateway.name.strip():
+            yield f"gateway {gateway.name!r}: a name without commas, since clients list gateways with them"
+        if not any(room.gateway == gateway.name for room in namespace.rooms.kinds):
+            yield f"gateway {gateway.name}: has no room"
+    yield from _duplicates("event", (event.name for event in namespace.events))
+    yield from _duplicates("command", (command.name for command in namespace.commands))
+
+
+def _check_rooms(namespace: Namespace) -> Iterator[str]:
+    kinds = namespace.rooms.kinds
+    for number, room in enumerate(kinds):
+        yield from (f"room {room.pattern}: {fault}" for fault in _check_room(room))
+        for other in kinds[:number]:
+            if room.overlaps(other):
+                yield f"room {room.pattern}: a name could also belong to {other.pattern}; begin them differently"
+
+
+def _check_room(room: Room) -> Iterator[str]:
+    if room.pattern in ("", EVERYONE):
+        yield "a room needs a name of its own"
+    if any(isinstance(part, Nobody) for part in room.rule.parts()):
+        yield "no rule says who may be in it; give members=…"
+        return
+    for part in room.rule.parts():
+        if isinstance(part, Own | LookedUp) and part.placeholder not in room.placeholders:
+            yield f"its rule speaks of {{{part.placeholder}}}, which its name does not have"
+    if room.on_connect:
+        named = {part.placeholder for part in room.rule.parts() if isinstance(part, Own | LookedUp)}
+        if missing := [placeholder for placeholder in room.placeholders if placeholder not in named]:
+            yield f"nothing fills {{{missing[0]}}} on connecting; a rule such as own({missing[0]!r}) would"
+
+
+# Events.
+
+
+def _check_event(event: DeclaredEvent) -> Iterator[str]:
+    yield from _check_name(event.name)
+    yield from _check_struct(event.payload, Payload)
+    try:
+        check_types(event.payload)
+    except ContractError as error:
+        yield str(error)
+        return
+    if not event.targets:
+        yield "goes nowhere; list at least one kind of room in to=[…]"
+    for target in event.targets:
+        yield from _check_target(event, target)
+    yield from _check_time(event)
+    if event.example is not None:
+        yield from _check_example(event, event.example)
+
+
+def _check_name(name: str) -> Iterator[str]:
+    if name in RESERVED_EVENTS:
+        yield "the name is reserved by Socket.IO: nobody can emit it"
+    if name == ERROR_EVENT or name.startswith(OWN_PREFIX):
+        yield "the name is the server's own; every contract has that event already"
+    if not name or not name.isprintable() or len(name) > _LIMITS.max_event_name:
+        yield f"a name has 1 to {_LIMITS.max_event_name} printable characters"
+
+
+def _check_struct(struct: type[msgspec.Struct], base: type[msgspec.Struct]) -> Iterator[str]:
+    if not (isinstance(struct, type) and issubclass(struct, base)):
+        yield f"{struct!r} is not a {base.__name__}"
+    elif not description_of(struct):
+        yield f"{struct.__name__} has no docstring: say what it means"
+
+
+def _check_target(event: DeclaredEvent, target: Target) -> Iterator[str]:
+    if target.namespace != event.namespace:
+        yield f"goes to {target.text} of namespace {target.namespace}, but is declared in {event.namespace}"
+    if isinstance(target, DerivedRoom):
+        for path in target.paths.values():
+            found = find_field(event.payload, path)
+            if found is None:
+                yield f"goes to {target.text}, but {event.payload.__name__} has no field {path}"
+            elif not is_text(found[1].type):
+                yield f"goes to {target.text}, but {path} is not a string"
+
+
+def _check_time(event: DeclaredEvent) -> Iterator[str]:
+    fields = inspect.type_info(event.payload)
+    assert isinstance(fields, inspect.StructType)
+    if event.timestamp is not None:
+        field = next((field for field in fields.fields if field.encode_name == event.timestamp), None)
+        if field is None or not is_time(field.type) or field.required:
+            yield f"timestamp {event.timestamp}: expected a field `Time | UnsetType = UNSET`, to be filled in"
+    elif event.volatile or all(isinstance(target, Caller) for target in event.targets):
+        return
+    elif not any(is_time(field.type) and field.required for field in fields.fields):
+        yield "a stored event says when it happened: give it a field of type Time, or derive it from Stamped"
+
+
+def _check_example(event: DeclaredEvent, example: object) -> Iterator[str]:
+    try:
+        EventCodec(event.name, event.payload).decode_payload(msgspec.json.encode(example))
+    except InvalidDataError as error:
+        yield f"its example does not fit: {error}"
+    except (TypeError, ValueError) as error:
+        yield f"its example is not JSON: {error}"
+
+
+def _check_event_names(events: list[DeclaredEvent]) -> Iterator[str]:
+    """One name is one payload, one payload is one name, wherever they are declared."""
+    for name in dict.fromkeys(event.name for event in events):
+        same = [event for event in events if event.name == name]
+        for attribute in ("payload", "volatile", "timestamp"):
+            if len({getattr(event, attribute) for event in same}) > 1:
+                yield f"event {name}: has a different {attribute} in {' and '.join(event.namespace for event in same)}"
+        if sum(event.example is not None for event in same) != 1:
+            yield f"event {name}: needs one example"
+    for payload in dict.fromkeys(event.payload for event in events):
+        names = dict.fromkeys(event.name for event in events if event.payload is payload)
+        if len(names) > 1:
+            yield f"{payload.__name__} is the payload of {' and '.join(names)}: give each event its own"
+
+
+# Commands.
+
+
+def _check_command(command: DeclaredCommand) -> Iterator[str]:
+    yield from _check_name(command.name)
+    yield from _check_struct(command.command, Command)
+    try:
+        check_types(command.command)
+    except ContractError as error:
+        yield str(error)
+        return
+    fields = msgspec.structs.fields(command.command)
+    if command.arguments == "positional" and not all(field.required for field in fields):
+        yield "has an optional field, which positional arguments cannot leave out; use an object"
+    if command.reply is not None and "ok" in command.reply.__struct_encode_fields__:
+        yield "its reply has a field `ok`, which every acknowledgement has already"
+    yield from _check_claims(command)
+    for room in (command.joins, command.leaves):
+        if room is not None:
+            yield from _check_room_command(command, room)
+
+
+def _check_claims(command: DeclaredCommand) -> Iterator[str]:
+    for part in command.who.parts():
+        if isinstance(part, Own | LookedUp):
+            found = find_field(command.command, part.placeholder)
+            if found is None or not is_text(found[1].type):
+                yield f"its rule speaks of {part.placeholder}, which is no string field of it"
+        elif isinstance(part, Member):
+            yield "member() is about a room; a command has none"
+
+
+def _check_room_command(command: DeclaredCommand, room: Room) -> Iterator[str]:
+    if room.namespace != command.namespace:
+        yield f"is about {room.pattern} of another namespace, {room.namespace}"
+    for placeholder in room.placeholders:
+        found = find_field(command.command, placeholder)
+        if found is None or not found[1].required or not is_text(found[1].type):
+            yield f"needs a string field {placeholder}, for the room {room.pattern}"
+
+
+def _check_command_names(commands: list[DeclaredCommand]) -> Iterator[str]:
+    for command in dict.fromkeys(command.command for command in commands):
+        names = dict.fromkeys(declared.name for declared in commands if declared.command is command)
+        if len(names) > 1:
+            yield f"{command.__name__} is the command of {' and '.join(names)}: give each its own"
+
+
+# Rules.
+
+
+def _check_rules(contract: "Contract") -> Iterator[str]:
+    for where, rule in _rules(contract):
+        for part in rule.parts():
+            if isinstance(part, HasRole):
+                unknown = [role for role in part.roles if role not in contract.roles]
+                yield from (f"{where}: role {role!r} is not one of the roles" for role in unknown)
+            elif isinstance(part, LookedUp) and part.attribute not in [given.name for given in contract.attributes]:
+                yield f"{where}: attribute {part.attribute!r} is not declared"
+            if not isinstance(part, HasRole) and where.startswith(("namespace", "gateway", "attribute")):
+                yield from _check_admission(where, part)
+    used = {part.attribute for _, rule in _rules(contract) for part in rule.parts() if isinstance(part, LookedUp)}
+    yield from (
+        f"attribute {given.name}: no rule asks for it" for given in contract.attributes if given.name not in used
+    )
+
+
+def _check_admission(where: str, part: Rule) -> Iterator[str]:
+    if isinstance(part, Own | LookedUp | Member):
+        yield f"{where}: who=… can speak of roles only, since there is no room yet"
+
+
+def _rules(contract: "Contract") -> Iterator[tuple[str, Rule]]:
+    for attribute in contract.attributes:
+        yield f"attribute {attribute.name}", attribute.who
+    for namespace in contract.namespaces:
+        yield f"namespace {namespace.name}", namespace.who
+        for gateway in namespace.gateways:
+            yield f"gateway {gateway.name}", gateway.who
+        for room in namespace.rooms.kinds:
+            yield f"room {room.pattern}", room.rule
+        for command in namespace.commands:
+            yield f"command {command.name}", command.who

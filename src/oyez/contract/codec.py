@@ -1,0 +1,153 @@
+"""Events and commands between bytes and typed objects: built once for each type, one msgspec pass for each message.
+
+Decoding raises nothing but InvalidDataError, whatever the bytes are. A codec knows types, not who may send what.
+"""
+
+import re
+from decimal import Decimal
+from types import GenericAlias
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from oyez.contract.declare import DeclaredCommand
+from oyez.contract.explain import explain, split_message
+from oyez.contract.types import SCALARS, Command, Money, Payload, Time
+from oyez.contract.wire import walk
+from oyez.errors import ContractError, InvalidDataError
+from oyez.protocol.engineio import MalformedError
+from oyez.protocol.socketio import find_placeholders
+
+P = TypeVar("P", bound=Payload)
+
+_NUL = b"\\u0000"
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def read_scalar(kind: type[Any], value: Any) -> Any:
+    """msgspec's hook for types of our own. The ValueErrors it raises come back with the path to the value."""
+    return kind.from_wire(value)
+
+
+def write_scalar(value: Any) -> Any:
+    """The other way: msgspec writes exact `str` and `Decimal`, but not their subclasses."""
+    if isinstance(value, Time):
+        return str(value)
+    if isinstance(value, Money):
+        return Decimal(value)
+    raise TypeError(f"{type(value).__name__} cannot be part of an event")
+
+
+encode_json = msgspec.json.Encoder(enc_hook=write_scalar, decimal_format="number").encode
+"""JSON of anything made of a contract's types. Raises TypeError for other types, ValueError for half a character."""
+
+
+def check_types(struct: type[msgspec.Struct]) -> None:
+    """Raise ContractError where msgspec and this module cannot carry `struct`."""
+    try:
+        msgspec.json.Decoder(struct, dec_hook=read_scalar)
+        kinds = list(walk(inspect.type_info(struct)))
+    except (TypeError, NameError) as error:
+        raise ContractError(str(error)) from None
+    for kind in kinds:
+        if isinstance(kind, inspect.CustomType) and kind.cls not in SCALARS:
+            raise ContractError(f"{kind.cls.__name__} is not a type that an event can carry")
+
+
+class EventCodec(Generic[P]):
+    """The codec of one event."""
+
+    def __init__(self, name: str, payload: type[P]) -> None:
+        self._name = name
+        self._payload = payload
+        self._head = msgspec.json.encode([name])[:-1] + b","
+        self._decode = msgspec.json.Decoder(payload, dec_hook=read_scalar).decode
+
+    def decode_payload(self, data: bytes) -> P:
+        """The payload in `data`, JSON in UTF-8. Raises InvalidDataError with the field's path on the wire."""
+        try:
+            payload = self._decode(data)
+        except (ValueError, RecursionError) as error:
+            raise explain(error, self._name, self._payload) from None
+        _refuse_nul(data)
+        return payload
+
+    def encode_payload(self, payload: P) -> bytes:
+        """The payload as JSON. Raises InvalidDataError where it holds what its type does not allow."""
+        try:
+            data = encode_json(payload)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidDataError("", f"a payload of {self._name} ({error})") from None
+        # mypy knows the types of a payload made in Python, but not its lengths, ranges and patterns.
+        self.decode_payload(data)
+        return data
+
+    def wrap(self, data: bytes) -> bytes:
+        """The Socket.IO event array around an encoded payload: `["chat:message",{…}]`."""
+        return self._head + data + b"]"
+
+    def encode_event(self, payload: P) -> bytes:
+        """The event array of a payload. Raises InvalidDataError as `encode_payload` does."""
+        return self.wrap(self.encode_payload(payload))
+
+
+class CommandCodec:
+    """The codec of one command."""
+
+    def __init__(self, declared: DeclaredCommand) -> None:
+        self._name = declared.name
+        self._command = declared.command
+        self._positional = declared.arguments == "positional"
+        self._fields = declared.command.__struct_fields__
+        self._wire_names = declared.command.__struct_encode_fields__
+        fields = [field.type for field in msgspec.structs.fields(declared.command)]
+        # The name has led here, so that it is a string is all that is left to say of it.
+        self._array: Any = GenericAlias(tuple, (str, *(fields if self._positional else [declared.command])))
+        self._decode = msgspec.json.Decoder(self._array, dec_hook=read_scalar).decode
+        kinds = walk(inspect.type_info(declared.command))
+        self._takes_binary = any(isinstance(kind, inspect.BytesType) for kind in kinds)
+
+    def decode_command(self, data: bytes, attachments: tuple[bytes, ...] = ()) -> Command:
+        """The command in an event array in which placeholders stand for `attachments`.
+
+        Raises InvalidDataError with the field's path on the wire.
+        """
+        try:
+            array = self._decode_binary(data, attachments) if attachments else self._decode(data)
+        except (ValueError, RecursionError) as error:
+            raise self._explain(error) from None
+        _refuse_nul(data)
+        if self._positional:
+            return self._command(**dict(zip(self._fields, array[1:], strict=True)))
+        command: Command = array[1]
+        return command
+
+    def _decode_binary(self, data: bytes, attachments: tuple[bytes, ...]) -> Any:
+        if not self._takes_binary:
+            raise InvalidDataError("", f"no binary data: {self._name} takes none")
+        try:
+            array = find_placeholders(msgspec.json.decode(data), attachments)
+        except MalformedError as error:
+            raise InvalidDataError("", f"attachments that fit their placeholders ({error})") from None
+        return msgspec.convert(array, self._array, dec_hook=read_scalar, builtin_types=(bytes,))
+
+    def _explain(self, error: Exception) -> InvalidDataError:
+        if not isinstance(error, msgspec.ValidationError):
+            return explain(error, self._name, self._command)
+        index = (split_message(str(error))[1] or (0,))[0]
+        if not isinstance(index, int) or index == 0:
+            return InvalidDataError("", self._expected_arguments())
+        return explain(error, self._name, self._command, (self._wire_names[index - 1],) if self._positional else ())
+
+    def _expected_arguments(self) -> str:
+        names = ", ".join(self._wire_names)
+        if not self._positional:
+            return f"one argument, an object of {names}" if names else "one argument, an empty object"
+        return f"{len(self._fields)} argument{'s' * (len(self._fields) > 1)}: {names}" if names else "no arguments"
+
+
+def _refuse_nul(data: bytes) -> None:
+    # Nearly no data holds it, and then the first look, which is cheap, is the only one.
+    if _NUL in data and _ESCAPED_NUL.search(data):
+        raise InvalidDataError("", "text without NUL characters: databases and many clients cannot hold them")

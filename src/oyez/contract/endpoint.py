@@ -1,0 +1,88 @@
+"""The publish API: `POST /{system}/events`, for producers that speak HTTP.
+
+Hands the events of a request to the publisher, and says what became of them: positions, or a problem.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from oyez.contract.http import Authorize, answer_json, decode_json, read_body, refuse, service_route
+from oyez.contract.publish import Fault, Publication, Publisher, RejectedError
+from oyez.errors import (
+    INVALID_DATA,
+    MALFORMED,
+    TOO_LARGE,
+    UNKNOWN_EVENT,
+    InvalidDataError,
+    Refusal,
+    RefusedError,
+)
+
+_FIELDS = {UNKNOWN_EVENT.code: "event", TOO_LARGE.code: "data"}
+"""Which part of a publication a refusal is about; all others are about `to`."""
+
+
+def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Route:
+    """The route at which services publish.
+
+    The body is one publication, `{event, to?, data}`, answered by `{position}`, or a list of them, published whole or
+    not at all, answered by `{positions}`. A volatile event's position is null. A bad publication is a problem whose
+    `errors` are `{index?, field, expected, code}`: `index` only in a list, `field` as it is on the wire.
+    """
+
+    async def answer(request: Request) -> Response:
+        body = await read_body(request, publisher.limits)
+        several = body.lstrip().startswith(b"[")
+        try:
+            items = _split(body, publisher.limits.max_events_per_publish) if several else [msgspec.Raw(body)]
+            positions = await publisher.publish(_decode(items))
+        except RejectedError as rejected:
+            return _rejection(rejected, several)
+        return answer_json({"positions": positions} if several else {"position": positions[0]})
+
+    return service_route(path, answer, authorize)
+
+
+def _split(body: bytes, most: int) -> list[msgspec.Raw]:
+    try:
+        items = msgspec.json.decode(body, type=list[msgspec.Raw])
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(MALFORMED, f"The body is not JSON: {error}.") from None
+    if len(items) > most:
+        raise RefusedError(TOO_LARGE, f"{len(items)} events in one request: send at most {most}.")
+    return items
+
+
+def _decode(items: Sequence[msgspec.Raw]) -> list[Publication]:
+    publications = []
+    faults: list[tuple[int, Fault]] = []
+    for index, item in enumerate(items):
+        try:
+            publications.append(decode_json(item, Publication))
+        except InvalidDataError as error:
+            faults.append((index, error))
+    if faults:
+        raise RejectedError(faults)
+    return publications
+
+
+def _rejection(rejected: RejectedError, several: bool) -> Response:
+    """Every fault is told; status and code are the first one's."""
+    refusal = _refusal(rejected.faults[0][1])
+    errors = [{"index": index, **_describe(fault)} if several else _describe(fault) for index, fault in rejected.faults]
+    return refuse(refusal, f"{refusal.message} Nothing was published.", errors)
+
+
+def _refusal(fault: Fault) -> Refusal:
+    return fault.refusal if isinstance(fault, RefusedError) else INVALID_DATA
+
+
+def _describe(fault: Fault) -> dict[str, str]:
+    code = _refusal(fault).code
+    if isinstance(fault, RefusedError):
+        return {"field": _FIELDS.get(code, "to"), "expected": fault.message, "code": code}
+    return {"field": fault.field or "data", "expected": fault.expected, "code": code}

@@ -1,0 +1,56 @@
+"""Turns what msgspec says about bad data into what a person needs: which field, and what would have been accepted."""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import inspect
+
+from oyez.contract.wire import Path, describe, fields_of, find_type, format_path
+from oyez.errors import InvalidDataError
+
+MAX_SHOWN = 60
+"""Characters of a client's own text that an error repeats."""
+
+# A field's name may itself hold backquotes and look like a path: only the last path counts.
+_MESSAGE = re.compile(r"(?P<said>.*?)(?: - at `(?:key in )?(?P<path>\$[^`]*)`)?", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+
+
+def explain(error: Exception, name: str, struct: type[msgspec.Struct], prefix: Path | None = None) -> InvalidDataError:
+    """The same error about the data of `name`, whose type is `struct`.
+
+    Where the data was an element of an event array, `prefix` takes the place of the path's first step, its index.
+    """
+    if isinstance(error, RecursionError):
+        return InvalidDataError("", "less deeply nested data")
+    if not isinstance(error, msgspec.ValidationError):
+        return InvalidDataError("", f"valid JSON in UTF-8 ({error})")
+    said, path = split_message(str(error))
+    if prefix is not None:
+        path = (*prefix, *path[1:])
+    if missing := _MISSING.fullmatch(said):
+        return InvalidDataError(format_path((*path, missing[1])), "is required")
+    found = find_type(struct, path)
+    if unknown := _UNKNOWN.fullmatch(said):
+        return InvalidDataError(format_path((*path, unknown[1][:MAX_SHOWN])), _unknown_field(name, path, found))
+    return InvalidDataError(format_path(path), describe(found) if found else said)
+
+
+def split_message(message: str) -> tuple[str, Path]:
+    """What msgspec said, and where: `$[1].message.sender` is `(1, "message", "sender")`."""
+    matched = _MESSAGE.fullmatch(message)
+    if matched is None or matched["path"] is None:
+        return message, ()
+    steps: Sequence[tuple[str, str]] = _STEP.findall(matched["path"])
+    return matched["said"], tuple(name or (int(index) if index.isdigit() else index) for name, index in steps)
+
+
+def _unknown_field(name: str, path: Path, found: inspect.Type | None) -> str:
+    owner = f"{format_path(path)} in {name}" if path else name
+    known = ", ".join(field.encode_name for field in fields_of(found))
+    return (
+        f"is not a field of {owner}; known fields are {known}" if known else f"is not a field of {owner}; it has none"
+    )

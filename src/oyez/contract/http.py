@@ -1,0 +1,128 @@
+"""HTTP for services: routes that ask for a service key, bodies read within limits, refusals as problems (RFC 9457).
+
+Shared by the publish API and the systems' own APIs; knows no events.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from oyez.contract.codec import encode_json, read_scalar
+from oyez.contract.explain import explain
+from oyez.errors import (
+    INVALID_DATA,
+    MALFORMED,
+    TIMED_OUT,
+    TOKEN_MISSING,
+    TOO_LARGE,
+    UNAVAILABLE,
+    InvalidDataError,
+    LogUnavailableError,
+    Refusal,
+    RefusedError,
+)
+from oyez.settings import Limits
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+Authorize = Callable[[str], object]
+"""Accepts a service key, or raises RefusedError."""
+Answer = Callable[[Request], Awaitable[Response]]
+
+RETRY_AFTER = 1
+"""Seconds a producer is asked to wait where the log or the keys cannot be reached: long enough for a broker to fail
+over, short enough for an event to be news."""
+
+UNSUPPORTED_TYPE = Refusal("unsupported_type", "The body must be application/json.", status=415)
+SLOW_BODY = Refusal(TIMED_OUT.code, "The body did not arrive in time.", temporary=True, status=408)
+
+
+def service_route(path: str, answer: Answer, authorize: Authorize, methods: Sequence[str] = ("POST",)) -> Route:
+    """A route for those with a service key (`Authorization: Bearer <key>`).
+
+    What `answer` raises of RefusedError, InvalidDataError and LogUnavailableError becomes a problem.
+    """
+
+    async def handle(request: Request) -> Response:
+        try:
+            authorize(_bearer_token(request))
+            return await answer(request)
+        except RefusedError as refused:
+            return refuse(refused.refusal, refused.message)
+        except InvalidDataError as error:
+            return refuse(INVALID_DATA, INVALID_DATA.message, [{"field": error.field, "expected": error.expected}])
+        except LogUnavailableError as error:
+            return refuse(UNAVAILABLE, str(error))
+        except ClientDisconnect:
+            return refuse(MALFORMED, "The request ended early.")
+
+    return Route(path, handle, methods=list(methods))
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """The JSON body of `request`, not decoded. Raises RefusedError: unsupported_type, too_large, timed_out."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RefusedError(UNSUPPORTED_TYPE)
+    most = limits.max_publish_bytes
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_timeout):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise RefusedError(TOO_LARGE, f"The body is over {most} bytes: send less at once.")
+    except TimeoutError:
+        raise RefusedError(SLOW_BODY) from None
+    return bytes(body)
+
+
+async def read_json(request: Request, kind: type[S], limits: Limits) -> S:
+    """The object in the body of `request`. Raises as `read_body` and `decode_json` do."""
+    return decode_json(await read_body(request, limits), kind)
+
+
+def decode_json(data: bytes | msgspec.Raw, kind: type[S]) -> S:
+    """Raises RefusedError (malformed) where `data` is not JSON, InvalidDataError where it is not a `kind`."""
+    try:
+        return msgspec.json.decode(data, type=kind, dec_hook=read_scalar)
+    except msgspec.ValidationError as error:
+        raise explain(error, "the request", kind) from None
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(MALFORMED, f"The body is not JSON: {error}.") from None
+
+
+def answer_json(content: object, status: int = 200) -> Response:
+    """An answer made of a contract's types, dicts and lists."""
+    return Response(encode_json(content), status, media_type="application/json")
+
+
+def refuse(refusal: Refusal, detail: str, errors: Sequence[Mapping[str, object]] = ()) -> Response:
+    """The problem of a refusal; `errors` name bad fields and what was expected of them."""
+    headers = {}
+    if refusal.status == HTTPStatus.UNAUTHORIZED:
+        # RFC 6750, section 3.1: no error is named where no key was given.
+        error = "" if refusal is TOKEN_MISSING else ', error="invalid_token"'
+        headers["www-authenticate"] = f'Bearer realm="oyez"{error}'
+    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = str(RETRY_AFTER)
+    return build_problem(refusal.status, detail, headers, code=refusal.code, **({"errors": errors} if errors else {}))
+
+
+def build_problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object) -> Response:
+    """An `application/problem+json`, with `members` beside the standard ones."""
+    # RFC 9457, section 4.2.1: with the type about:blank, the title is the status's own phrase.
+    problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    return Response(encode_json(problem), status, headers, "application/problem+json")
+
+
+def _bearer_token(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise RefusedError(TOKEN_MISSING, "No service key was given: send it as `Authorization: Bearer <key>`.")
+    return token.strip()

@@ -1,0 +1,111 @@
+"""An Operation: what one command does in one namespace, from its bytes to its acknowledgement.
+
+In this order: limit, role, decoding, claims, handler. Knows nothing of the other commands.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
+
+from oyez.contract.answers import Reply, ReplyCodec
+from oyez.contract.client import Client
+from oyez.contract.codec import CommandCodec
+from oyez.contract.declare import DeclaredCommand
+from oyez.contract.limits import Limit
+from oyez.contract.policy import Identity, LookedUp, Own, Verdict
+from oyez.contract.rooms import Room
+from oyez.contract.types import Command, Joined, Payload
+from oyez.contract.wire import wire_names
+from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, RefusedError
+from oyez.server.socket import ReceivedEvent
+
+Handler: TypeAlias = Callable[[Any, Client], Awaitable[Reply] | Reply]
+"""Handles a command for a client. A plain `def` costs no task; an `async def` may wait, and later events with it."""
+
+
+class LimitedError(RefusedError):
+    """Too many commands. `told`: the client has heard so already, and need not hear it for each."""
+
+    def __init__(self, wait: float, told: bool) -> None:
+        super().__init__(RATE_LIMITED, retry_after=round(wait, 3))
+        self.told = told
+
+
+class Operation:
+    """A declared command with its handler."""
+
+    def __init__(self, declared: DeclaredCommand, handler: Handler) -> None:
+        self._declared = declared
+        self._handler = handler
+        self._codec = CommandCodec(declared)
+        self._replies = ReplyCodec(declared.name, declared.reply)
+        names = wire_names(declared.command)
+        claims = [part for part in declared.who.parts() if isinstance(part, Own | LookedUp)]
+        self._claims = [(claim, names[claim.placeholder]) for claim in claims]
+
+    def run(self, client: Client, event: ReceivedEvent, now: float) -> Awaitable[bytes] | bytes:
+        """The acknowledgement of one event, or what to wait for to get it.
+
+        Raises RefusedError and InvalidDataError, and whatever the handler raises.
+        """
+        take(client, self._declared.name, self._declared.limit, now)
+        if not self._declared.who.admits(client.identity):
+            raise RefusedError(FORBIDDEN_ROLE, f"{event.name} is for whoever {self._declared.who.text}.")
+        command = self._codec.decode_command(event.data, event.attachments)
+        if self._claims:
+            self._check_claims(command, client.identity)
+        reply = self._handler(command, client)
+        # The common answers come first: to find out that a value is not awaitable takes longest.
+        if reply is None or isinstance(reply, Payload) or not isinstance(reply, Awaitable):
+            return self._replies.encode(reply)
+        return self._wait(reply)
+
+    async def _wait(self, reply: Awaitable[Reply]) -> bytes:
+        return self._replies.encode(await reply)
+
+    def _check_claims(self, command: Command, identity: Identity) -> None:
+        """What a client says about itself must be so; what it leaves out, it does not say."""
+        values = {}
+        for claim, name in self._claims:
+            said = getattr(command, name)
+            values[claim.placeholder] = said if isinstance(said, str) else claim.value(identity) or ""
+        if self._declared.who.decide(identity, values) is not Verdict.YES:
+            fields = ", ".join(values)
+            raise RefusedError(FORBIDDEN, f"{self._declared.name}: {fields} must be your own.", fields=list(values))
+
+
+def take(client: Client, name: str, limit: Limit, now: float) -> None:
+    """Count a command. Raises LimitedError."""
+    bucket = client.bucket(name, limit, now)
+    if not bucket.take(now):
+        raise LimitedError(bucket.wait(), told=not bucket.warn())
+
+
+def joining(declared: DeclaredCommand, room: Room) -> Handler:
+    """The handler of a command that joins `room`."""
+    names = wire_names(declared.command)
+
+    async def join_when_known(client: Client, name: str) -> Joined:
+        await client.join(name)
+        return Joined(room=name)
+
+    def join(command: Command, client: Client) -> Coroutine[Any, Any, Joined] | Joined:
+        name = room.name({placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders})
+        verdict = client.decide(name)
+        if verdict is Verdict.IF_MEMBER:
+            return join_when_known(client, name)
+        client.enter(name, verdict is Verdict.YES)
+        return Joined(room=name)
+
+    return join
+
+
+def leaving(declared: DeclaredCommand, room: Room) -> Handler:
+    """The handler of a command that leaves `room`."""
+    names = wire_names(declared.command)
+
+    def leave(command: Command, client: Client) -> Joined:
+        name = room.name({placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders})
+        client.leave(name)
+        return Joined(room=name)
+
+    return leave

@@ -1,0 +1,171 @@
+"""Publishing: what a producer hands in becomes entries of the log, or is refused with a reason.
+
+The only way in. It validates, finds the rooms, encodes, and appends; delivery is the business of whoever reads the log.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from oyez.contract.codec import EventCodec, encode_json
+from oyez.contract.contract import Contract, Event
+from oyez.contract.rooms import Everyone, NamedRoom
+from oyez.contract.routing import Router
+from oyez.contract.types import Payload
+from oyez.errors import TOO_LARGE, UNKNOWN_EVENT, InvalidDataError, LogUnavailableError, OyezError, RefusedError
+from oyez.log.log import Entry, Log
+from oyez.settings import Limits
+
+logger = structlog.get_logger("oyez.contract")
+
+
+Fault = InvalidDataError | RefusedError
+
+
+class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An event as a producer outside of Python hands it in: by name, its data still JSON."""
+
+    event: str
+    data: msgspec.Raw
+    to: str | tuple[str, ...] | None = None
+    """Names of rooms, `*` for everyone. None: wherever the data says."""
+
+
+class RejectedError(OyezError):
+    """Some publications of a list are bad, so none was published. `faults` are their places and what is wrong."""
+
+    def __init__(self, faults: Sequence[tuple[int, Fault]]) -> None:
+        super().__init__("; ".join(f"[{index}] {error}" for index, error in faults))
+        self.faults = list(faults)
+
+
+class Publisher:
+    """Publishes the events of one contract. `clock` gives seconds since 1970."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        log: Log,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.contract = contract.build()
+        self._log = log
+        self.limits = limits
+        self._clock = clock
+        self._ways = {
+            name: _Way(event, EventCodec(name, event.payload), Router(event, contract))
+            for name, event in contract.events.items()
+        }
+
+    async def emit(
+        self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()
+    ) -> str | None:
+        """Publish one event, to `rooms` or, without them, to those that follow from the payload.
+
+        Members of a room in `excluding` do not get it; a socket's id counts as a room. Returns the event's position
+        in the log, None for a volatile event. Raises InvalidDataError, RefusedError (room_required, unknown_room,
+        foreign_room, too_large), LogUnavailableError; then nothing was published.
+        """
+        return (await self.append([self.prepare(payload, *rooms, excluding=excluding)]))[0]
+
+    def prepare(
+        self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()
+    ) -> list[Entry]:
+        """What `emit` would append, for whoever appends it later. Raises as `emit` does."""
+        way = self._ways[self.contract.event_of(payload).name]
+        stamped = way.event.stamp(payload, self._clock())
+        data = way.codec.encode_payload(stamped)
+        return self._entries(way, stamped, data, rooms, tuple(str(room) for room in excluding))
+
+    async def publish(self, publications: Sequence[Publication]) -> list[str | None]:
+        """Publish events by name: all of them, or none. Returns their positions, None for volatile ones.
+
+        Raises RejectedError with everything that is wrong; RefusedError (too_large) where there are too many;
+        LogUnavailableError.
+        """
+        if len(publications) > self.limits.max_events_per_publish:
+            most = self.limits.max_events_per_publish
+            raise RefusedError(TOO_LARGE, f"{len(publications)} events at once: send at most {most}.")
+        prepared: list[list[Entry]] = []
+        faults: list[tuple[int, Fault]] = []
+        for index, publication in enumerate(publications):
+            try:
+                prepared.append(self.prepare_publication(publication))
+            except (InvalidDataError, RefusedError) as error:
+                faults.append((index, error))
+        if faults:
+            raise RejectedError(faults)
+        return await self.append(prepared)
+
+    def prepare_publication(self, publication: Publication) -> list[Entry]:
+        """What `publish` would append for one event. Raises InvalidDataError and RefusedError."""
+        way = self._ways.get(publication.event)
+        if way is None:
+            raise RefusedError(UNKNOWN_EVENT, f"There is no event {publication.event[:100]!r} in {self.contract.name}.")
+        payload = way.event.stamp(way.codec.decode_payload(bytes(publication.data)), self._clock())
+        to = (publication.to,) if isinstance(publication.to, str) else publication.to or ()
+        return self._entries(way, payload, encode_json(payload), to, ())
+
+    async def append(self, prepared: Sequence[list[Entry]]) -> list[str | None]:
+        """Hand prepared events to the log and return the position of each, None for volatile ones.
+
+        The stored ones go in together; an event that goes to several namespaces has the position of its last entry.
+        """
+        stored = [entry for entries in prepared for entry in entries if not entry.volatile]
+        places = iter(await self._log.append(stored) if stored else [])
+        positions = []
+        for entries in prepared:
+            position = None
+            for entry in entries:
+                if entry.volatile:
+                    await self._broadcast(entry, must=not stored)
+                else:
+                    position = next(places)
+            positions.append(position)
+        return positions
+
+    async def _broadcast(self, entry: Entry, *, must: bool) -> None:
+        try:
+            await self._log.broadcast(entry)
+        except LogUnavailableError:
+            if must:
+                raise
+            # Stored events were published with it: saying "nothing was" would be wrong, and this one may get lost.
+            logger.warning("volatile event lost", namespace=entry.namespace, rooms=entry.rooms)
+
+    def _entries(
+        self,
+        way: "_Way",
+        payload: Payload,
+        data: bytes,
+        to: Iterable[NamedRoom | Everyone | str],
+        excluded: tuple[str, ...],
+    ) -> list[Entry]:
+        self._check_size(way.event, len(data))
+        wrapped = way.codec.wrap(data)
+        return [
+            Entry(
+                namespace=route.namespace,
+                rooms=route.rooms,
+                excluded=excluded,
+                data=wrapped,
+                volatile=way.event.volatile,
+            )
+            for route in way.router.route(payload, to)
+        ]
+
+    def _check_size(self, event: Event, size: int) -> None:
+        most = self.limits.max_event_bytes
+        if size > most:
+            raise RefusedError(TOO_LARGE, f"The data of {event.name} is {size} bytes: at most {most} are allowed.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    event: Event
+    codec: EventCodec[Payload]
+    router: Router

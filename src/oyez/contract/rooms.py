@@ -1,0 +1,195 @@
+"""Rooms: a pattern names a kind of room, filling its placeholders names one room, and a name belongs to one kind only.
+
+That last sentence is what makes joining safe: whoever gets into `user_{userId}` never gets into `user_operations`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from oyez.contract.policy import Rule, Values
+from oyez.contract.types import MAX_ID_LENGTH
+from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
+
+EVERYONE = "*"
+"""What stands for a whole namespace where a publisher names rooms."""
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRoom:
+    """One room of one namespace: what events are emitted to."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Everyone:
+    """Every socket of a namespace, as a target in a contract and when emitting."""
+
+    namespace: str
+    text = "everyone in the namespace"
+
+    @property
+    def name(self) -> str:
+        return EVERYONE
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The one socket whose connection or command is being answered: `client.emit` reaches it, nobody else does."""
+
+    namespace: str
+    text = "the client concerned"
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedRoom:
+    """The rooms of a kind that follow from an event's payload."""
+
+    room: "Room"
+    paths: Mapping[str, str] = field(hash=False)
+    """For each placeholder the dotted path, in wire names, of the field that fills it."""
+
+    @property
+    def namespace(self) -> str:
+        return self.room.namespace
+
+    @property
+    def text(self) -> str:
+        return f"`{_PLACEHOLDER.sub(lambda found: '{' + self.paths[found[1]] + '}', self.room.pattern)}`"
+
+
+class Room:
+    """A kind of room of a namespace. `room("42")` or `room(userId="42")` is one room of that kind."""
+
+    def __init__(
+        self,
+        pattern: str,
+        rooms: "Rooms",
+        *,
+        rule: Rule,
+        join: str | None = None,
+        leave: str | None = None,
+        on_connect: bool = False,
+        gateway: str | None = None,
+    ) -> None:
+        self.pattern = pattern
+        self.placeholders = tuple(_PLACEHOLDER.findall(pattern))
+        self.rule = rule
+        """Who may be in it."""
+        self.join = join
+        self.leave = leave
+        self.on_connect = on_connect
+        self.gateway = gateway
+        self._rooms = rooms
+        self._shape = _compile(pattern)
+        self._template = _PLACEHOLDER.sub("%s", pattern.replace("%", "%%"))
+
+    def __repr__(self) -> str:
+        return f"<Room {self.namespace} {self.pattern}>"
+
+    @property
+    def namespace(self) -> str:
+        return self._rooms.namespace
+
+    @property
+    def text(self) -> str:
+        return f"`{self.pattern}`"
+
+    def __call__(self, *values: str, **named: str) -> NamedRoom:
+        """The room whose placeholders hold `values` (in order) or `named`.
+
+        Raises RefusedError (unknown_room) where a value cannot stand in a room's name: values come from clients.
+        """
+        return NamedRoom(self.namespace, self.name(self._by_placeholder(values, named)))
+
+    def of(self, *paths: str, **named: str) -> DerivedRoom:
+        """The rooms that follow from the payload: each placeholder is filled from the field at a path.
+
+        `offers.of("userId")`; for several placeholders in order, or by name; none for a room without placeholders.
+        """
+        return DerivedRoom(self, self._by_placeholder(paths, named))
+
+    def name(self, values: Values) -> str:
+        """The name of the room with these values. Raises RefusedError as `__call__` does."""
+        name = self._template % tuple(values[placeholder] for placeholder in self.placeholders)
+        if self.match(name) != values:
+            raise RefusedError(UNKNOWN_ROOM, f"There is no room {name[:200]!r} of the form {self.pattern}.")
+        return name
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """The placeholders' values in `name`, or None where it is not a room of this kind."""
+        if self.placeholders and name in self._rooms.plain:
+            return None
+        found = self._shape.fullmatch(name)
+        return found.groupdict() if found else None
+
+    def overlaps(self, other: "Room") -> bool:
+        """Whether one name could belong to both kinds, as far as the text around their placeholders tells."""
+        if not self.placeholders or not other.placeholders:
+            return self.pattern == other.pattern
+        heads = [_PLACEHOLDER.split(room.pattern)[0] for room in (self, other)]
+        tails = [_PLACEHOLDER.split(room.pattern)[-1] for room in (self, other)]
+        return (heads[0].startswith(heads[1]) or heads[1].startswith(heads[0])) and (
+            tails[0].endswith(tails[1]) or tails[1].endswith(tails[0])
+        )
+
+    def _by_placeholder(self, ordered: tuple[str, ...], named: Mapping[str, str]) -> dict[str, str]:
+        values = {**dict(zip(self.placeholders, ordered, strict=False)), **named}
+        if len(ordered) + len(named) != len(self.placeholders) or values.keys() != set(self.placeholders):
+            wanted = ", ".join(self.placeholders) or "nothing"
+            raise ContractError(f"room {self.pattern}: got {[*ordered, *named]}, expected {wanted}")
+        return values
+
+
+Target = Room | DerivedRoom | Everyone | Caller
+"""Where a contract says that an event goes."""
+
+
+class Rooms:
+    """The kinds of room of one namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self.kinds: list[Room] = []
+        self.plain: dict[str, Room] = {}
+        """Rooms without a placeholder: their names are theirs alone, whatever other patterns would allow."""
+
+    def add(self, room: Room) -> None:
+        self.kinds.append(room)
+        if not room.placeholders:
+            self.plain[room.pattern] = room
+
+    def resolve(self, name: str) -> tuple[Room, dict[str, str]] | None:
+        """The kind of room that `name` belongs to, with its placeholders' values."""
+        plain = self.plain.get(name)
+        if plain is not None:
+            return plain, {}
+        for room in self.kinds:
+            values = room.match(name)
+            if values is not None:
+                return room, values
+        return None
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    """A value may hold anything but control characters, and not the character that follows it in the pattern."""
+    literals = _PLACEHOLDER.split(pattern)
+    if "{" in "".join(literals[::2]) or "}" in "".join(literals[::2]):
+        raise ContractError(f"room {pattern!r}: placeholders are written {{name}}")
+    if len(set(literals[1::2])) < len(literals[1::2]):
+        raise ContractError(f"room {pattern!r}: a placeholder is named twice")
+    expression = re.escape(literals[0])
+    for placeholder, following in zip(literals[1::2], literals[2::2], strict=True):
+        if not following and placeholder != literals[-2]:
+            raise ContractError(f"room {pattern!r}: put some text behind {{{placeholder}}}")
+        expression += f"(?P<{placeholder}>[^{_CONTROL}{re.escape(following[:1])}]{{1,{MAX_ID_LENGTH}}})"
+        expression += re.escape(following)
+    return re.compile(expression)

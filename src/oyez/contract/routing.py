@@ -1,0 +1,147 @@
+"""Finds the rooms an event goes to: those the publisher names, where the contract allows them, or those that follow
+from its payload. Knows nothing of who is in a room.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+
+from oyez.contract.contract import Contract, Event
+from oyez.contract.declare import Namespace
+from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, NamedRoom, Room
+from oyez.contract.types import Payload
+from oyez.contract.wire import find_field
+from oyez.errors import FOREIGN_ROOM, ROOM_REQUIRED, UNKNOWN_ROOM, InvalidDataError, RefusedError
+
+MAX_SHOWN = 200
+"""Characters of a publisher's own text that an error repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an event goes in one namespace. No rooms: to everybody in it."""
+
+    namespace: str
+    rooms: tuple[str, ...]
+
+
+class Router:
+    """The way of one event."""
+
+    def __init__(self, event: Event, contract: Contract) -> None:
+        self._event = event
+        self._contract = contract
+        namespaces = {namespace.name: namespace for namespace in contract.namespaces}
+        self._reaches = [_Reach(event, namespaces[name]) for name in event.targets]
+
+    def route(self, payload: Payload, to: Iterable[NamedRoom | Everyone | str]) -> list[Route]:
+        """Where `payload` goes. `to` names rooms (`*` for everyone); empty: wherever the payload says.
+
+        A name without a namespace stands for the room of that name in every namespace the event goes to.
+
+        Raises RefusedError: room_required, unknown_room, foreign_room; InvalidDataError where the payload holds
+        something that cannot be part of a room's name.
+        """
+        derived = {reach.namespace: reach.derive(payload) for reach in self._reaches}
+        found: dict[str, dict[str, None]] = {}
+        named = False
+        for room in to:
+            named = True
+            for namespace in self._find(room, derived):
+                found.setdefault(namespace, {})[str(room)] = None
+        if not named:
+            for reach in self._reaches:
+                rooms = dict.fromkeys([*reach.implied, *derived[reach.namespace]])
+                if rooms:
+                    found[reach.namespace] = rooms
+        if not found:
+            raise RefusedError(ROOM_REQUIRED, f"{self._event.name} needs a room to go to: {self._patterns()}.")
+        return [Route(namespace, () if EVERYONE in rooms else tuple(rooms)) for namespace, rooms in found.items()]
+
+    def _find(self, room: NamedRoom | Everyone | str, derived: Mapping[str, list[str]]) -> list[str]:
+        """The namespaces in which the event may go to `room`."""
+        name = str(room)
+        only = None if isinstance(room, str) else room.namespace
+        reaches = [reach for reach in self._reaches if only in (None, reach.namespace)]
+        found = [reach.namespace for reach in reaches if reach.allows(name) or name in derived[reach.namespace]]
+        if not found:
+            raise self._refused(name, only, [name for reach in reaches for name in derived[reach.namespace]])
+        return found
+
+    def _refused(self, name: str, only: str | None, expected: list[str]) -> RefusedError:
+        shown = name[:MAX_SHOWN]
+        if any(reach.derives(name) for reach in self._reaches):
+            wanted = " or ".join(expected) or "none"
+            return RefusedError(
+                FOREIGN_ROOM, f"{shown!r} contradicts the payload of {self._event.name}: from it follows {wanted}."
+            )
+        namespaces = [given for given in self._contract.namespaces if only in (None, given.name)]
+        if name == EVERYONE or any(namespace.rooms.resolve(name) for namespace in namespaces):
+            return RefusedError(
+                FOREIGN_ROOM, f"{self._event.name} does not go to {shown!r}, only to {self._patterns()}."
+            )
+        return RefusedError(UNKNOWN_ROOM, f"There is no room {shown!r}. {self._event.name} goes to {self._patterns()}.")
+
+    def _patterns(self) -> str:
+        texts = [text for reach in self._reaches for text in reach.texts]
+        return " or ".join(dict.fromkeys(texts)) or "nobody but the client concerned"
+
+
+class _Reach:
+    """The targets of an event in one namespace."""
+
+    def __init__(self, event: Event, namespace: Namespace) -> None:
+        targets = [target for target in event.targets[namespace.name] if not isinstance(target, Caller)]
+        self.namespace = namespace.name
+        self.texts = [target.text for target in targets]
+        self._rooms = namespace.rooms
+        self._named = {target for target in targets if isinstance(target, Room)}
+        self._derivations = [_Derivation(event, target) for target in targets if isinstance(target, DerivedRoom)]
+        self._everyone = any(isinstance(target, Everyone) for target in targets)
+        # Where there is but one way to go, and nothing to fill in, nobody has to name it.
+        plain = [target.name for target in targets if isinstance(target, Everyone)]
+        plain += [room.pattern for room in self._named if not room.placeholders]
+        self.implied = plain if len(targets) == 1 else []
+
+    def allows(self, name: str) -> bool:
+        """Whether a publisher may choose the room `name`."""
+        if name == EVERYONE:
+            return self._everyone
+        resolved = self._rooms.resolve(name)
+        return resolved is not None and resolved[0] in self._named
+
+    def derives(self, name: str) -> bool:
+        """Whether `name` is of a kind that only a payload may choose."""
+        return any(derivation.room.match(name) is not None for derivation in self._derivations)
+
+    def derive(self, payload: Payload) -> list[str]:
+        return [name for derivation in self._derivations if (name := derivation.derive(payload)) is not None]
+
+
+class _Derivation:
+    """One kind of room whose name follows from the payload."""
+
+    def __init__(self, event: Event, target: DerivedRoom) -> None:
+        self.room = target.room
+        self._paths = target.paths
+        self._read: dict[str, Callable[[Payload], object]] = {}
+        for placeholder, path in target.paths.items():
+            found = find_field(event.payload, path)
+            assert found is not None, "a built contract's paths exist"
+            self._read[placeholder] = attrgetter(".".join(found[0]))
+
+    def derive(self, payload: Payload) -> str | None:
+        """The room's name, or None where the payload leaves out what it takes."""
+        values: dict[str, str] = {}
+        for placeholder, read in self._read.items():
+            try:
+                value = read(payload)
+            except AttributeError:  # An object on the way is null or left out.
+                return None
+            if not isinstance(value, str):
+                return None
+            values[placeholder] = value
+        try:
+            return self.room.name(values)
+        except RefusedError as error:
+            raise InvalidDataError(next(iter(self._paths.values()), ""), f"the name of a room ({error})") from None

@@ -1,0 +1,114 @@
+"""Where a client's token is found: the first source that holds one wins. Whether it is good is decided elsewhere."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from oyez.errors import TOKEN_INVALID, RefusedError
+
+
+class Request(Protocol):
+    """What is read of the HTTP request that opened the connection (`oyez.server.socket.Handshake`)."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names."""
+
+    @property
+    def query(self) -> Mapping[str, str]: ...
+
+
+class TokenSource(Protocol):
+    """A place to look for a token."""
+
+    @property
+    def text(self) -> str:
+        """The place as a document says it."""
+
+    def find(self, request: Request, auth: Mapping[str, Any], cookie_name: str) -> str | None:
+        """The token, or None where the place is empty. `cookie_name` is the setting, for a cookie without a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    name: str | None
+
+    @property
+    def text(self) -> str:
+        return f"cookie `{self.name}`" if self.name else "cookie `access_token` (setting `COOKIE_NAME`)"
+
+    def find(self, request: Request, auth: Mapping[str, Any], cookie_name: str) -> str | None:
+        wanted = self.name or cookie_name
+        for pair in request.headers.get("cookie", "").split(";"):
+            name, _, value = pair.partition("=")
+            if name.strip() == wanted and (token := value.strip().strip('"')):
+                return token
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    text = "header `Authorization: Bearer …`"
+
+    def find(self, request: Request, auth: Mapping[str, Any], cookie_name: str) -> str | None:
+        # RFC 7235, section 2.1: a scheme's name is case-insensitive.
+        scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+        return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    name: str
+
+    @property
+    def text(self) -> str:
+        return f"query parameter `{self.name}`"
+
+    def find(self, request: Request, auth: Mapping[str, Any], cookie_name: str) -> str | None:
+        return request.query.get(self.name, "").strip() or None
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    name: str
+
+    @property
+    def text(self) -> str:
+        return f"`auth.{self.name}` of the Socket.IO client"
+
+    def find(self, request: Request, auth: Mapping[str, Any], cookie_name: str) -> str | None:
+        token = auth.get(self.name)
+        if token is not None and not isinstance(token, str):
+            raise RefusedError(TOKEN_INVALID, f"auth.{self.name} is not a string.")
+        return (token or "").strip() or None
+
+
+def cookie(name: str | None = None) -> TokenSource:
+    """A cookie; without `name`, the one the setting `cookie_name` names."""
+    return Cookie(name)
+
+
+def bearer() -> TokenSource:
+    """The header `Authorization: Bearer <token>`."""
+    return Bearer()
+
+
+def query(name: str) -> TokenSource:
+    """A parameter of the address."""
+    return Query(name)
+
+
+def auth(name: str) -> TokenSource:
+    """A member of the object that a Socket.IO client sends when it connects."""
+    return Auth(name)
+
+
+DEFAULT_SOURCES = (auth("token"), bearer(), query("token"))
+"""For contracts whose document names no order."""
+
+
+def find_token(
+    sources: Iterable[TokenSource], request: Request, auth: Mapping[str, Any], cookie_name: str
+) -> str | None:
+    """The first token there is. A bad one is not skipped for a later, better one."""
+    return next((token for source in sources if (token := source.find(request, auth, cookie_name))), None)

@@ -1,0 +1,149 @@
+"""What events and commands are made of: ids, times, money, places, and the two bases `Payload` and `Command`.
+
+Each is what msgspec decodes and mypy checks. Nothing here knows events, rooms or people.
+"""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, TypeVar, dataclass_transform
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+T = TypeVar("T")
+
+Maybe: TypeAlias = T | UnsetType | None
+"""A field that may be null or left out; what was left out stays left out. Write `notes: Maybe[str] = UNSET`."""
+
+MAX_ID_LENGTH = 128
+"""Characters of an id: more than a UUID, a prefixed id or an e-mail address needs, and short in a room's name."""
+
+# `(?!\n)`: in Python `$` also matches before a last line feed; the pattern has to mean the same in JavaScript.
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)")]
+"""Whatever names one user, order, room, …: opaque, never empty, without control characters."""
+
+Latitude = Annotated[float, Meta(ge=-90, le=90)]
+Longitude = Annotated[float, Meta(ge=-180, le=180)]
+
+
+_fits_time = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?Z", re.ASCII).fullmatch
+
+
+class Time(str):
+    """A moment in UTC as it is on the wire: ISO 8601 with `Z` and up to nine digits of a second's fraction.
+
+    `Time("2026-01-31T12:00:00Z")` raises ValueError where that is no moment; see also `Time.of` and `Time.now`.
+    """
+
+    __slots__ = ()
+
+    expected: ClassVar[str] = "a UTC ISO-8601 time such as 2026-01-31T12:00:00Z"
+
+    def __new__(cls, text: str) -> Self:
+        return cls.from_wire(text)
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Self:
+        """The time that JSON value is. Raises ValueError."""
+        if not isinstance(value, str) or _fits_time(value) is None:
+            raise ValueError(f"{value!r} is not {cls.expected}")
+        datetime.fromisoformat(value)  # Refuses February 30th.
+        return str.__new__(cls, value)
+
+    @classmethod
+    def of(cls, moment: datetime) -> Self:
+        """`moment`, which must say its time zone, to the millisecond."""
+        if moment.tzinfo is None:
+            raise ValueError(f"{moment!r} has no time zone: give one, such as datetime.UTC")
+        return cls(moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z")
+
+    @classmethod
+    def now(cls) -> Self:
+        return cls.of(datetime.now(UTC))
+
+
+class Money(Decimal):
+    """An amount in the marketplace's currency, 0 or more, at most two decimals: a JSON number on the wire.
+
+    Which way the money goes is said by the event. It stays below 10^13, where JavaScript still counts the cents.
+    """
+
+    __slots__ = ()
+
+    expected: ClassVar[str] = "an amount: a number from 0 with at most two decimals"
+    _limit: ClassVar = Decimal(10) ** 13
+    _cent: ClassVar = Decimal("0.01")
+
+    def __new__(cls, value: Decimal | int | str) -> Self:
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            raise ValueError(f"{value!r} is not {cls.expected}") from None
+        if not (amount.is_finite() and 0 <= amount < cls._limit and amount == (cents := amount.quantize(cls._cent))):
+            raise ValueError(f"{value!r} is not {cls.expected}")
+        return super().__new__(cls, abs(cents if not -2 <= int(amount.as_tuple().exponent) <= 0 else amount))
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Self:
+        """The amount that JSON value is. Raises ValueError."""
+        if type(value) is float:
+            # The shortest text that reads back as this number is what the sender wrote.
+            return cls(repr(value))
+        if type(value) is not int:
+            raise ValueError(f"{value!r} is not {cls.expected}")
+        return cls(value)
+
+
+SCALARS: tuple[type[Time] | type[Money], ...] = (Time, Money)
+"""Types with their own form on the wire: `from_wire` reads it, `expected` describes it."""
+
+
+class _KeywordsOnly(msgspec.StructMeta):
+    """Makes `kw_only` hold for subclasses too, so that fields stand in the document's order, optional or not."""
+
+    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> Any:
+        return super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **config})
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
+class Payload(msgspec.Struct, metaclass=_KeywordsOnly, forbid_unknown_fields=True, frozen=True):
+    """The data of an event, or an object inside it."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
+class Command(msgspec.Struct, metaclass=_KeywordsOnly, forbid_unknown_fields=True, frozen=True):
+    """The arguments of an event that a client sends."""
+
+
+class CamelPayload(Payload, rename="camel"):
+    """A payload whose fields are camelCase on the wire: `offer_id` is `offerId`."""
+
+
+class CamelCommand(Command, rename="camel"):
+    """A command whose fields are camelCase on the wire."""
+
+
+class Stamped(Payload):
+    """A payload whose document names no time: the server fills `timestamp` in where the publisher leaves it out."""
+
+    timestamp: Time | UnsetType = UNSET
+
+
+class CamelStamped(Stamped, rename="camel"):
+    """`Stamped`, with camelCase fields on the wire."""
+
+
+class Problem(Payload):
+    """What a client is told when something is refused: the event `error`, or the `error` of an acknowledgement."""
+
+    code: str
+    message: str
+    details: dict[str, Any]
+    timestamp: Time
+
+
+class Joined(Payload):
+    """The acknowledgement of joining or leaving a room."""
+
+    room: str

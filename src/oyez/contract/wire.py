@@ -1,0 +1,166 @@
+"""Types as they are on the wire: which fields an object has, what is at a path, and how a type is said in words.
+
+Everything is read from msgspec's own description of a type, so it cannot differ from what is decoded.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from msgspec import inspect
+
+from oyez.contract.types import SCALARS, Time
+
+Path = tuple[str | int, ...]
+"""The way to a value: wire names of fields, numbers of array elements."""
+
+
+def wire_names(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """Field names as they are on the wire, each with its name in Python."""
+    return dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
+
+
+def find_field(struct: type[msgspec.Struct], dotted: str) -> tuple[tuple[str, ...], inspect.Field] | None:
+    """The field at a dotted path of wire names, with the Python names that lead there; None where there is none.
+
+    The path goes from object to object: what is in an array or a dictionary has no such path.
+    """
+    names: list[str] = []
+    field: inspect.Field | None = None
+    fields = fields_of(inspect.type_info(struct))
+    for step in dotted.split("."):
+        field = next((field for field in fields if field.encode_name == step), None)
+        if field is None:
+            return None
+        names.append(field.name)
+        fields = fields_of(field.type)
+    return (tuple(names), field) if field else None
+
+
+def is_text(found: inspect.Type) -> bool:
+    """Whether a value of this type, where there is one, is a string that can stand in a room's name."""
+    texts = [option for option in options(found) if not isinstance(option, inspect.NoneType)]
+    return bool(texts) and all(
+        isinstance(text, inspect.StrType)
+        or (isinstance(text, inspect.LiteralType) and all(isinstance(value, str) for value in text.values))
+        for text in texts
+    )
+
+
+def is_time(found: inspect.Type) -> bool:
+    """Whether a value of this type is a `Time` and nothing else."""
+    return all(isinstance(option, inspect.CustomType) and option.cls is Time for option in options(found))
+
+
+def find_type(struct: type[msgspec.Struct], path: Sequence[str | int]) -> inspect.Type | None:
+    """The type at `path`, or None where the struct has nothing there."""
+    found: inspect.Type | None = inspect.type_info(struct)
+    for step in path:
+        found = next((below for option in options(found) if (below := _step(option, step))), None)
+        if found is None:
+            return None
+    return found
+
+
+def options(found: inspect.Type | None) -> Iterator[inspect.Type]:
+    """The types a value may have: those of a union, or the one."""
+    if isinstance(found, inspect.Metadata):
+        found = found.type
+    if isinstance(found, inspect.UnionType):
+        for option in found.types:
+            yield from options(option)
+    elif found is not None:
+        yield found
+
+
+def fields_of(found: inspect.Type | None) -> tuple[inspect.Field, ...]:
+    """The fields of the object a value may be."""
+    return next((option.fields for option in options(found) if isinstance(option, inspect.StructType)), ())
+
+
+def walk(found: inspect.Type, seen: frozenset[type] = frozenset()) -> Iterator[inspect.Type]:
+    """Every type inside a type, itself included."""
+    for option in options(found):
+        yield option
+        if isinstance(option, inspect.StructType) and option.cls not in seen:
+            for field in option.fields:
+                yield from walk(field.type, seen | {option.cls})
+        elif isinstance(option, inspect.DictType):
+            yield from walk(option.value_type, seen)
+        else:
+            for item in _items(option):
+                yield from walk(item, seen)
+
+
+def format_path(path: Sequence[str | int]) -> str:
+    """`message.sender.role`, `serviceCategories[2]`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".")
+
+
+def describe(found: inspect.Type) -> str:
+    """What a person has to write to get the type right."""
+    texts = list(dict.fromkeys(_describe(option) for option in options(found)))
+    # null reads best at the end.
+    texts.sort(key=lambda text: text == "null")
+    return " or ".join(texts)
+
+
+def _step(found: inspect.Type, step: str | int) -> inspect.Type | None:
+    if isinstance(found, inspect.DictType):
+        return found.value_type
+    if isinstance(step, int):
+        items = _items(found)
+        return items[min(step, len(items) - 1)] if items else None
+    return next((field.type for field in fields_of(found) if field.encode_name == step), None)
+
+
+def _items(found: inspect.Type) -> tuple[inspect.Type, ...]:
+    if isinstance(found, inspect.CollectionType):
+        return (found.item_type,)
+    return found.item_types if isinstance(found, inspect.TupleType) else ()
+
+
+def _describe(found: inspect.Type) -> str:
+    if isinstance(found, inspect.CustomType):
+        return next((scalar.expected for scalar in SCALARS if issubclass(found.cls, scalar)), "a value")
+    if isinstance(found, inspect.LiteralType):
+        return _choice(found.values)
+    if isinstance(found, inspect.EnumType):
+        return _choice([member.value for member in found.cls])
+    if isinstance(found, inspect.StrType):
+        pattern = ", without control characters" if found.pattern else ""
+        return f"a string{_length(found, 'characters')}{pattern}"
+    if isinstance(found, inspect.IntType | inspect.FloatType):
+        return f"a {'whole ' if isinstance(found, inspect.IntType) else ''}number{_range(found)}"
+    if isinstance(found, inspect.CollectionType):
+        return f"an array{_length(found, 'items')}"
+    return _PLAIN.get(type(found), "a value")
+
+
+_PLAIN = {
+    inspect.NoneType: "null",
+    inspect.BoolType: "true or false",
+    inspect.StructType: "an object",
+    inspect.DictType: "an object",
+    inspect.TupleType: "an array",
+    inspect.BytesType: "binary data",
+}
+
+
+def _choice(values: Sequence[object]) -> str:
+    return repr(values[0]) if len(values) == 1 else f"one of {', '.join(map(repr, values))}"
+
+
+def _length(found: inspect.StrType | inspect.CollectionType, unit: str) -> str:
+    low, high = found.min_length, found.max_length
+    if low and high:
+        return f" of {low} to {high} {unit}"
+    if low:
+        return f" of at least {low} {unit if low > 1 else unit.removesuffix('s')}"
+    return f" of at most {high} {unit}" if high is not None else ""
+
+
+def _range(found: inspect.IntType | inspect.FloatType) -> str:
+    low = f"from {found.ge}" if found.ge is not None else f"over {found.gt}" if found.gt is not None else ""
+    high = f"to {found.le}" if found.le is not None else f"below {found.lt}" if found.lt is not None else ""
+    return "".join(f" {bound}" for bound in (low, high) if bound)

@@ -1,0 +1,247 @@
+"""The contract of `quotes`: chat, quote requests and quote offers between users and suppliers.
+
+All in the namespace `/`. The back end publishes every event; clients only connect and listen.
+"""
+
+from typing import Literal
+
+from oyez.contract import (
+    UNSET,
+    CamelPayload,
+    Contract,
+    Id,
+    Maybe,
+    Money,
+    Time,
+    auth,
+    bearer,
+    cookie,
+    looked_up,
+    not_role,
+    own,
+    query,
+    role,
+)
+
+contract = Contract(
+    "quotes",
+    description="Chat, quote requests and quote offers between users and suppliers.",
+    roles=("user", "supplier", "admin"),
+    default_role="user",
+    tokens=(cookie(), bearer(), query("token"), auth("token")),
+)
+
+contract.attribute("supplier_id", "supplier record of this user", who=role("supplier"))
+
+root = contract.namespace("/")
+
+# Gateways: a socket gets every one its role permits, unless it names those it wants.
+
+chat = root.gateway("chat")
+quote_requests = root.gateway("quote-requests", who=role("supplier"))
+quote_offers = root.gateway("quote-offers", who=not_role("supplier"))
+
+chat_user = chat.room(
+    "chat:user:{userId}",
+    members=own("userId") & not_role("supplier"),
+    on_connect=True,
+)
+chat_supplier = chat.room(
+    "chat:supplier:{supplierUserId}",
+    members=own("supplierUserId", claim="sub") & role("supplier"),
+    on_connect=True,
+)
+requests_supplier = quote_requests.room(
+    "quote-request:supplier:{supplierId}",
+    members=looked_up("supplierId", "supplier_id"),
+    on_connect=True,
+)
+offers_user = quote_offers.room(
+    "quote-offer:user:{userId}",
+    members=own("userId"),
+    on_connect=True,
+)
+
+
+# Chat: a message goes to its recipient only, who is in one of the two rooms, according to role.
+
+
+class Sender(CamelPayload):
+    """Who wrote a message, as the recipient may see it."""
+
+    id: Id
+    email: str
+    full_name: str
+    first_name: str | None
+    role: Literal["user", "supplier", "admin"]
+    is_active: bool
+    suspension_reason: str | None
+    created_at: Time
+    post_code: str | None
+
+
+class Message(CamelPayload):
+    """A message as it is stored."""
+
+    id: Id
+    sender_id: Id
+    content: str
+    is_read: bool
+    created_at: Time
+    deleted_at: Time | None
+    sender: Sender
+
+
+@root.event(
+    "chat:message",
+    to=[chat_user.of("recipientId"), chat_supplier.of("recipientId")],
+    example={
+        "messageId": "9b2f0c1e-54a7-4d4e-8f0e-2f6b7c3a1d90",
+        "chatId": "5d1c7a52-0a3b-4a63-9a57-6f3c0d9be7e4",
+        "senderId": "c2a8f1d4-7e0b-4c59-b6d1-3f9e8a7b6c5d",
+        "senderRole": "supplier",
+        "recipientId": "0f4e6d2c-8b1a-4f3d-9c7e-5a6b7c8d9e0f",
+        "content": "We could start on Tuesday morning.",
+        "createdAt": "2026-01-31T12:00:00.000Z",
+        "message": {
+            "id": "9b2f0c1e-54a7-4d4e-8f0e-2f6b7c3a1d90",
+            "senderId": "c2a8f1d4-7e0b-4c59-b6d1-3f9e8a7b6c5d",
+            "content": "We could start on Tuesday morning.",
+            "isRead": False,
+            "createdAt": "2026-01-31T12:00:00.000Z",
+            "deletedAt": None,
+            "sender": {
+                "id": "c2a8f1d4-7e0b-4c59-b6d1-3f9e8a7b6c5d",
+                "email": "office@brightroofs.example",
+                "fullName": "Bright Roofs",
+                "firstName": None,
+                "role": "supplier",
+                "isActive": True,
+                "suspensionReason": None,
+                "createdAt": "2025-06-02T08:15:30.000Z",
+                "postCode": "LS1 4AP",
+            },
+        },
+    },
+)
+class ChatMessage(CamelPayload):
+    """Somebody has written to the recipient."""
+
+    message_id: Id
+    chat_id: Id
+    sender_id: Id
+    sender_role: Literal["user", "supplier"]
+    recipient_id: Id
+    content: str
+    created_at: Time
+    message: Message
+
+
+@root.event(
+    "chat:delivered",
+    to=[chat_user, chat_supplier],
+    example={
+        "messageId": "9b2f0c1e-54a7-4d4e-8f0e-2f6b7c3a1d90",
+        "recipientId": "0f4e6d2c-8b1a-4f3d-9c7e-5a6b7c8d9e0f",
+        "deliveredAt": "2026-01-31T12:00:01.250Z",
+    },
+)
+class ChatDelivered(CamelPayload):
+    """A message has reached its recipient; told to the one who sent it."""
+
+    message_id: Id
+    recipient_id: Id
+    delivered_at: Time
+
+
+# Quote requests: the feed of the suppliers they were sent to.
+
+
+@root.event(
+    "quote:request:created",
+    to=[requests_supplier],
+    example={
+        "requestId": "7c3e5a91-2d4f-4b8c-a6e0-1f2d3c4b5a69",
+        "userId": "0f4e6d2c-8b1a-4f3d-9c7e-5a6b7c8d9e0f",
+        "postCode": "LS6 2QT",
+        "serviceCategories": ["roofing", "guttering"],
+        "createdAt": "2026-01-30T09:30:00.000Z",
+    },
+)
+class QuoteRequestCreated(CamelPayload):
+    """A user is asking for quotes in categories that the supplier serves."""
+
+    request_id: Id
+    user_id: Id
+    post_code: Maybe[str] = UNSET
+    service_categories: list[str]
+    created_at: Time
+
+
+@root.event(
+    "quote:request:updated",
+    to=[requests_supplier],
+    example={
+        "requestId": "7c3e5a91-2d4f-4b8c-a6e0-1f2d3c4b5a69",
+        "status": "closed",
+        "updatedAt": "2026-02-03T17:45:00.000Z",
+    },
+)
+class QuoteRequestUpdated(CamelPayload):
+    """A quote request has changed; carries what is new."""
+
+    request_id: Id
+    status: Maybe[str] = UNSET
+    post_code: Maybe[str] = UNSET
+    service_categories: Maybe[list[str]] = UNSET
+    updated_at: Time
+
+
+# Quote offers: the feed of the user who asked.
+
+
+@root.event(
+    "quote:offer:received",
+    to=[offers_user.of("userId")],
+    example={
+        "offerId": "e1d2c3b4-a596-4878-9a0b-1c2d3e4f5061",
+        "quoteRequestId": "7c3e5a91-2d4f-4b8c-a6e0-1f2d3c4b5a69",
+        "userId": "0f4e6d2c-8b1a-4f3d-9c7e-5a6b7c8d9e0f",
+        "price": 1249.5,
+        "supplierName": "Bright Roofs",
+        "notes": "Scaffolding is included.",
+        "createdAt": "2026-01-31T11:20:00.000Z",
+    },
+)
+class QuoteOfferReceived(CamelPayload):
+    """A supplier has offered a price."""
+
+    offer_id: Id
+    quote_request_id: Id
+    user_id: Id
+    price: Money
+    supplier_name: str
+    notes: Maybe[str] = UNSET
+    created_at: Time
+
+
+@root.event(
+    "quote:offer:updated",
+    to=[offers_user.of("userId")],
+    example={
+        "offerId": "e1d2c3b4-a596-4878-9a0b-1c2d3e4f5061",
+        "userId": "0f4e6d2c-8b1a-4f3d-9c7e-5a6b7c8d9e0f",
+        "status": "withdrawn",
+        "updatedAt": "2026-02-01T08:05:00.000Z",
+    },
+)
+class QuoteOfferUpdated(CamelPayload):
+    """An offer has changed; carries what is new."""
+
+    offer_id: Id
+    user_id: Id
+    status: Maybe[str] = UNSET
+    updated_at: Time
+
+
+contract.build()

@@ -1,0 +1,37 @@
+"""The quotes system's HTTP API: supplier records, written by the back end that knows the suppliers."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from oyez.contract import CamelPayload, Id
+from oyez.contract.codec import encode_json
+from oyez.contract.http import answer_json, decode_json, read_json, service_route
+from oyez.service.system import Context
+from oyez.systems.quotes.tables import put_supplier
+
+
+class SupplierRecord(CamelPayload):
+    """Which supplier a user is."""
+
+    user_id: Id
+    supplier_id: Id
+
+
+class SupplierBody(CamelPayload):
+    """The body; the user is named by the path."""
+
+    supplier_id: Id
+
+
+def build_routes(context: Context) -> list[Route]:
+    """`PUT /suppliers/{userId}` with `{supplierId}`: 201 where the record is new or changed, 200 where it was so."""
+
+    async def put(request: Request) -> Response:
+        body = await read_json(request, SupplierBody, context.settings.limits)
+        whole = {"userId": request.path_params["user_id"], "supplierId": body.supplier_id}
+        record = decode_json(encode_json(whole), SupplierRecord)
+        new = await context.database.run(put_supplier, record.user_id, record.supplier_id)
+        return answer_json(record, 201 if new else 200)
+
+    return [service_route("/suppliers/{user_id}", put, context.authorize, ["PUT"])]

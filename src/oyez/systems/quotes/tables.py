@@ -1,0 +1,41 @@
+"""Suppliers: which supplier a user is. Tokens do not say it, this table does."""
+
+from sqlalchemy import Column, Connection, MetaData, String, Table, select
+
+from oyez.errors import Refusal, RefusedError
+
+metadata = MetaData()
+
+suppliers = Table(
+    "quotes_suppliers",
+    metadata,
+    Column("user_id", String(128), primary_key=True),
+    Column("supplier_id", String(128), nullable=False, unique=True),
+)
+
+SUPPLIER_TAKEN = Refusal("supplier_taken", "That supplier already belongs to another user.", status=409)
+
+
+def find_supplier(connection: Connection, user_id: str) -> str | None:
+    """The supplier id of a user, or None where the user has no supplier record."""
+    found: str | None = connection.execute(
+        select(suppliers.c.supplier_id).where(suppliers.c.user_id == user_id)
+    ).scalar_one_or_none()
+    return found
+
+
+def put_supplier(connection: Connection, user_id: str, supplier_id: str) -> bool:
+    """Make `user_id` the supplier `supplier_id`; whether that is new. Raises RefusedError (supplier_taken)."""
+    owner = connection.execute(
+        select(suppliers.c.user_id).where(suppliers.c.supplier_id == supplier_id)
+    ).scalar_one_or_none()
+    if owner == user_id:
+        return False
+    if owner is not None:
+        raise RefusedError(SUPPLIER_TAKEN, f"Supplier {supplier_id!r} already belongs to another user.")
+    changed = connection.execute(
+        suppliers.update().where(suppliers.c.user_id == user_id).values(supplier_id=supplier_id)
+    )
+    if not changed.rowcount:
+        connection.execute(suppliers.insert().values(user_id=user_id, supplier_id=supplier_id))
+    return True

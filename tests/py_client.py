@@ -1,0 +1,70 @@
+"""python-socketio's client for tests, with the verbs the other clients have."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import socketio
+
+TIMEOUT = 20.0
+"""Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
+
+
+class PyClient:
+    """One connected client; events that were not asked for wait in order."""
+
+    def __init__(self) -> None:
+        self.sio = socketio.AsyncClient(reconnection=False)
+        self.refusal: Any = None
+        self._events: asyncio.Queue[tuple[str, list[Any]]] = asyncio.Queue()
+        self.sio.on("*", self._receive)
+        self.sio.on("connect_error", self._refused)
+
+    async def _receive(self, event: str, *args: Any) -> None:
+        self._events.put_nowait((event, list(args)))
+
+    async def _refused(self, data: Any) -> None:
+        self.refusal = data
+
+    async def emit(self, event: str, data: Any = None) -> None:
+        await self.sio.emit(event, data)
+
+    async def call(self, event: str, data: Any = None) -> Any:
+        return await self.sio.call(event, data, timeout=TIMEOUT)
+
+    async def expect_event(self, event: str) -> list[Any]:
+        async with asyncio.timeout(TIMEOUT):
+            name, args = await self._events.get()
+        assert name == event, f"expected {event}, got {name} {args}"
+        return args
+
+    async def expect_nothing(self) -> None:
+        """Nothing was sent to this client before now that has not been asked for."""
+        await self.call("oyez:barrier")
+        assert self._events.empty(), self._events.get_nowait()
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    path: str = "/socket.io/",
+    auth: Mapping[str, Any] | None = None,
+    transports: Sequence[str] = ("polling", "websocket"),
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[PyClient]:
+    """A connected client. Raises socketio.exceptions.ConnectionError."""
+    client = PyClient()
+    await client.sio.connect(
+        url,
+        headers=dict(headers or {}),
+        auth=dict(auth or {}),
+        transports=list(transports),
+        socketio_path=path,
+        wait_timeout=TIMEOUT,
+    )
+    try:
+        yield client
+    finally:
+        await client.sio.disconnect()

@@ -1,0 +1,169 @@
+"""Where settings come from, which of them wins, and what is said about one that cannot be."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from oyez.errors import SettingsError
+from oyez.settings import Limits, Settings, load_settings
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, text: str, name: str = "oyez.toml") -> Path:
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_nothing_said_gives_the_defaults(folder: Path) -> None:
+    settings = load_settings({})
+    assert settings == Settings()
+    assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 5001, "info")
+    assert (settings.ping_interval, settings.ping_timeout) == (25.0, 20.0)
+    assert settings.jwt_secret is None
+    assert settings.data_folder == Path("oyez-data")
+    assert (settings.limits.max_payload, settings.limits.max_attachments) == (1_000_000, 10)
+
+
+def test_no_default_refuses_itself() -> None:
+    assert msgspec.convert(msgspec.to_builtins(Settings()), Settings) == Settings()
+
+
+def test_every_setting_has_an_upper_case_name_in_the_environment(folder: Path) -> None:
+    values = {name: _another(getattr(Settings(), name)) for name in Settings.__struct_fields__ if name != "limits"}
+    environ = {name.upper(): str(value) for name, value in values.items()}
+    assert msgspec.to_builtins(load_settings(environ)) == {**msgspec.to_builtins(Settings()), **values}
+
+
+def _another(default: Any) -> Any:
+    if default is None or isinstance(default, str):
+        return f"another {default}"
+    return type(default)(default + 1)
+
+
+def test_the_environment_is_read_in_upper_case_only(folder: Path) -> None:
+    assert load_settings({"port": "1", "OYEZ_PORT": "2", "LIMITS": "3"}) == Settings()
+
+
+def test_an_empty_variable_says_nothing(folder: Path) -> None:
+    assert load_settings({"PORT": "", "JWT_SECRET": "", "HOST": ""}) == Settings()
+
+
+def test_the_file_in_the_working_folder_is_read(folder: Path) -> None:
+    write(folder, 'host = "0.0.0.0"\nlog_level = "débug"\n[limits]\nmax_payload = 5\nheader_timeout = 2\n')
+    settings = load_settings({})
+    assert (settings.host, settings.log_level) == ("0.0.0.0", "débug")
+    assert settings.limits == Limits(max_payload=5, header_timeout=2)
+
+
+def test_another_file_can_be_named(folder: Path) -> None:
+    write(folder, "port = 1")
+    assert load_settings({}, write(folder, "port = 2", "other.toml")).port == 2
+
+
+def test_the_environment_wins_over_the_file_and_flags_over_both(folder: Path) -> None:
+    write(folder, 'port = 1\nhost = "file"\ncookie_name = "file"')
+    environ = {"PORT": "2", "HOST": "environment"}
+    settings = load_settings(environ, port=3, host=None)
+    assert (settings.port, settings.host, settings.cookie_name) == (3, "environment", "file")
+
+
+def test_the_environment_is_that_of_the_process_by_default(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COOKIE_NAME", "from the process")
+    assert load_settings().cookie_name == "from the process"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("port = -1", "port"),
+        ("port = 65536", "port"),
+        ("port = 1.5", "port"),
+        ("port = true", "port"),
+        ('port = "many"', "port"),
+        ("host = 1", "host"),
+        ("ping_interval = 0", "ping_interval"),
+        ("ping_interval = -1.0", "ping_interval"),
+        ("ping_timeout = nan", "ping_timeout"),
+        ("jwt_leeway = -1", "jwt_leeway"),
+        ("compression_threshold = -1", "compression_threshold"),
+        ("prot = 1", "prot"),
+        ("PORT = 1", "PORT"),
+        ("limits = 1", "limits"),
+        ("limits.max_payload = 0", "limits.max_payload"),
+        ("limits.max_attachments = -1", "limits.max_attachments"),
+        ("limits.header_timeout = 0", "limits.header_timeout"),
+        ("limits.max_paylod = 1", "max_paylod"),
+    ],
+)
+def test_an_error_in_the_file_names_the_setting_and_the_file(folder: Path, text: str, name: str) -> None:
+    write(folder, text)
+    with pytest.raises(SettingsError) as raised:
+        load_settings({})
+    assert name in str(raised.value)
+    assert "oyez.toml" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("PORT", "many"), ("PORT", "70000"), ("PORT", "1.5"), ("PING_INTERVAL", "soon"), ("PING_TIMEOUT", "0")],
+)
+def test_an_error_in_the_environment_names_the_setting(folder: Path, variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=variable.lower()):
+        load_settings({variable: value})
+
+
+def test_an_error_in_a_flag_names_the_setting(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="port"):
+        load_settings({}, port=70_000)
+    with pytest.raises(SettingsError, match="prot"):
+        load_settings({}, prot=1)
+
+
+def test_endless_seconds_are_no_interval(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="ping_interval"):
+        load_settings({"PING_INTERVAL": "inf"})
+
+
+def test_a_file_that_is_no_toml_is_named(folder: Path) -> None:
+    write(folder, "port =")
+    with pytest.raises(SettingsError, match=r"oyez\.toml is not valid TOML"):
+        load_settings({})
+
+
+def test_a_file_that_is_no_text_is_named(folder: Path) -> None:
+    (folder / "oyez.toml").write_bytes(b'host = "\xff"')
+    with pytest.raises(SettingsError, match=r"oyez\.toml"):
+        load_settings({})
+
+
+def test_a_folder_in_the_place_of_the_file_is_named(folder: Path) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_settings({}, folder)
+    assert str(folder) in str(raised.value)
+
+
+def test_a_named_file_has_to_be_there(folder: Path) -> None:
+    with pytest.raises(SettingsError, match=r"missing\.toml does not exist"):
+        load_settings({}, folder / "missing.toml")
+
+
+@pytest.mark.parametrize(
+    ("client_origin", "origins"),
+    [
+        ("", set()),
+        ("*", {"*"}),
+        ("https://a.example", {"https://a.example"}),
+        (" https://a.example/ ,, https://b.example:8443,", {"https://a.example", "https://b.example:8443"}),
+    ],
+)
+def test_origins_are_a_list_with_commas(client_origin: str, origins: set[str]) -> None:
+    assert Settings(client_origin=client_origin).origins == origins
