@@ -15,7 +15,7 @@ from msgspec import Meta
 from oyez.errors import SettingsError
 
 Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=10_000_000)]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -23,10 +23,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     max_payload: Positive = 1_000_000
     """One WebSocket message or polling body. The protocol's own default; clients are told it in the handshake."""
-    max_packets_per_payload: Positive = 1_000
-    """Packets in one polling body: official clients send a handful, a flood costs more to split than to refuse."""
+    max_packets_per_payload: Positive = 10_000
+    """Packets in one polling body: a client that was offline sends all it has queued at once, at 2 µs a packet."""
+    max_connect_bytes: Positive = 16_384
+    """The payload of a CONNECT: room for a token and some more, from somebody who is not known yet."""
     max_attachments: Annotated[int, Meta(ge=0)] = 10
     """Binary attachments of one packet: the official parser's limit (CVE-2026-33151)."""
+    max_attachment_bytes: Positive = 2_000_000
+    """All attachments of one packet together: they wait in memory until the last has come."""
     max_fragments: Positive = 256
     """Frames of one WebSocket message: tiny fragments cost far more than their bytes (CVE-2026-48779)."""
     max_namespaces_per_connection: Positive = 10
@@ -34,7 +38,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_rooms_per_socket: Positive = 500
     """Rooms of one socket: a disconnect must not become a long scan."""
     max_namespace_length: Positive = 128
-    """Characters of a namespace's name, before it is looked up or shown in a log."""
+    """Bytes of a namespace's name, before it is looked up or shown in a log."""
     max_event_name: Positive = 128
     """Characters of an event's name, before it is looked up or shown in a log."""
     max_json_depth: Positive = 32
@@ -126,7 +130,9 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
     values: dict[str, Any] = {}
     if path.exists():
         try:
-            values.update(tomllib.loads(path.read_text()))
+            values.update(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} cannot be read: {error}. Give the path of a TOML file.") from None
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{path} is not valid TOML: {error}. Mend the line, or remove the file.") from None
     elif file is not None:

@@ -34,7 +34,7 @@ class Log(Protocol):
     """What every backend keeps (`memory.py` beside this file)."""
 
     async def append(self, entries: Sequence[Entry]) -> list[str]:
-        """Store all of `entries`, or none, and return their positions.
+        """Store all of `entries`, or none, and return their positions. Volatile entries have no place here.
 
         Returns once they are as durable as the backend is. Entries of one call are neighbours in the log.
         """

@@ -32,10 +32,10 @@ class MemoryLog:
         if self._closed:
             raise LogUnavailableError("The log is closed; nothing was stored. Publish to a running server.")
         now = self._clock()
-        placed = []
-        for entry in entries:
-            self._last += 1
-            placed.append(replace(entry, position=f"{self.epoch}.{self._last}"))
+        placed = [
+            replace(entry, position=f"{self.epoch}.{number}") for number, entry in enumerate(entries, self._last + 1)
+        ]
+        self._last += len(placed)
         self._entries.extend((now, entry) for entry in placed)
         self._forget(now)
         self._wake(placed)
@@ -63,7 +63,8 @@ class MemoryLog:
                 tail.woken.clear()
                 # What arrived in one turn of the loop goes out in one: sockets then share a system call.
                 batch, tail.waiting = tail.waiting, []
-                deliver(batch)
+                if batch:
+                    deliver(batch)
         finally:
             self._tails.discard(tail)
 
@@ -86,7 +87,7 @@ class MemoryLog:
 
     def _number(self, position: str) -> int:
         epoch, _, number = position.partition(".")
-        if epoch != self.epoch or not number.isdecimal() or int(number) > self._last:
+        if epoch != self.epoch or not number.isdecimal() or len(number) > 18 or int(number) > self._last:
             raise KeyError(position)
         return int(number)
 

@@ -112,7 +112,7 @@ def decode_open(data: bytes) -> Handshake:
     """Raises MalformedError."""
     try:
         return msgspec.json.decode(data, type=Handshake)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(f"open packet: {error}") from None
 
 
@@ -151,15 +151,16 @@ def decode_payload(body: bytes, max_packets: int) -> list[Packet]:
     if body.count(SEPARATOR) >= max_packets:
         raise MalformedError(f"payload: more than {max_packets} packets")
     if not body.isascii():
-        _check_text(body)
+        check_text(body)
     return [decode_packet(encoded) for encoded in body.split(SEPARATOR)]
 
 
-def _check_text(body: bytes) -> None:
+def check_text(body: bytes) -> None:
+    """Raises MalformedError where `body` is not UTF-8."""
     try:
         body.decode()
     except UnicodeDecodeError:
-        raise MalformedError("payload: not UTF-8") from None
+        raise MalformedError("not UTF-8") from None
 
 
 def check_request(method: str, query: Mapping[str, str], *, known: bool, upgrade: bool) -> HandshakeError | None:

@@ -7,6 +7,8 @@ list in TRANSITIONS is against the protocol: the session is then closed, its `re
 
 from enum import Enum, auto
 
+import msgspec
+
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason, MalformedError
 from oyez.settings import Limits
@@ -44,6 +46,7 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
         Input.MESSAGE: State.PROBED,
         Input.PONG: State.PROBED,
         Input.NOISE: State.PROBED,
+        Input.PROBE: State.PROBED,
         Input.UPGRADE: State.WEBSOCKET,
         Input.CANDIDATE_LOST: State.POLLING,
         Input.CLOSE: State.CLOSED,
@@ -142,12 +145,18 @@ class Session:
         if packet is None or self.state is State.CLOSED:
             return self.close(engineio.FORCED_CLOSE, "binary data that no packet announced")
         packet.attachments = (*packet.attachments, data)
-        if sum(map(len, packet.attachments)) > self._limits.max_payload:
-            return self.close(engineio.TOO_LARGE, "attachments that are larger together than one message may be")
+        if sum(map(len, packet.attachments)) > self._limits.max_attachment_bytes:
+            return self.close(
+                engineio.TOO_LARGE, f"attachments over {self._limits.max_attachment_bytes} bytes together"
+            )
         packet.missing_attachments -= 1
         if packet.missing_attachments:
             return None
         self._partial = None
+        try:
+            socketio.find_placeholders(msgspec.json.decode(packet.data), packet.attachments)
+        except (MalformedError, msgspec.MsgspecError) as error:
+            return self.close(engineio.FORCED_CLOSE, str(error))
         return packet
 
     def receive_candidate(self, encoded: bytes) -> Signal:

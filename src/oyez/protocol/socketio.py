@@ -5,13 +5,14 @@ JSON is kept as the bytes it came as: whoever knows the event's type decodes it 
 it is well-formed, within the limits, and of the shape its packet type asks for.
 """
 
+import re
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
 import msgspec
 
-from oyez.protocol.engineio import MalformedError
+from oyez.protocol.engineio import MalformedError, check_text
 from oyez.settings import Limits
 
 
@@ -80,6 +81,8 @@ def decode_packet(text: bytes, limits: Limits) -> Packet:
     """One packet from the UTF-8 text of an Engine.IO message. Raises MalformedError."""
     if not text:
         raise MalformedError("Socket.IO packet: empty")
+    if not text.isascii():
+        check_text(text)
     kind = text[0] - 48
     if not 0 <= kind <= 6:
         raise MalformedError(f"Socket.IO packet type {text[:1]!r}: expected a digit from 0 to 6")
@@ -133,19 +136,37 @@ def _decode_ack_id(text: bytes, start: int) -> tuple[int, int | None]:
 
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_string = msgspec.json.Decoder(str).decode
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_error = msgspec.json.Decoder(str | dict[str, msgspec.Raw]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""An escape in JSON; the group is half a character, one of a pair of surrogates without the other."""
 
 
 def _elements(packet: Packet, limits: Limits) -> list[msgspec.Raw]:
     try:
         elements = _decode_array(packet.data)
     except (msgspec.MsgspecError, RecursionError):
-        raise MalformedError("payload: not a JSON array") from None
-    # One more than the arguments, for the name.
-    if len(elements) > limits.max_arguments + 1:
+        packet.data = _mend_halves(packet.data)
+        try:
+            elements = _decode_array(packet.data)
+        except (msgspec.MsgspecError, RecursionError):
+            raise MalformedError("payload: not a JSON array") from None
+    # An event's first element is its name.
+    if len(elements) - (packet.type in _EVENTS) > limits.max_arguments:
         raise MalformedError(f"payload: more than {limits.max_arguments} arguments")
     _check_depth(packet.data, limits.max_json_depth)
     return elements
+
+
+def _mend_halves(data: bytes) -> bytes:
+    """JSON with halves of characters replaced as every browser does when it encodes them: by U+FFFD.
+
+    JavaScript's JSON.stringify writes them as escapes, for instance where a preview was cut inside an emoji.
+    """
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], data)
 
 
 def _check_depth(data: bytes, max_depth: int) -> None:
@@ -196,11 +217,13 @@ def _check_connect(packet: Packet, limits: Limits) -> None:
         raise MalformedError("CONNECT: an acknowledgement id")
     if not packet.data:
         return
+    if len(packet.data) > limits.max_connect_bytes:
+        raise MalformedError(f"CONNECT: payload over {limits.max_connect_bytes} bytes")
+    _check_depth(packet.data, limits.max_json_depth)
     try:
         _decode_object(packet.data)
     except (msgspec.MsgspecError, RecursionError):
         raise MalformedError("CONNECT: payload is not a JSON object") from None
-    _check_depth(packet.data, limits.max_json_depth)
 
 
 def _check_disconnect(packet: Packet, limits: Limits) -> None:
@@ -209,14 +232,16 @@ def _check_disconnect(packet: Packet, limits: Limits) -> None:
 
 
 def _check_connect_error(packet: Packet, limits: Limits) -> None:
+    if packet.ack_id is not None:
+        raise MalformedError("CONNECT_ERROR: an acknowledgement id")
     try:
-        payload = msgspec.json.decode(packet.data)
+        _decode_error(packet.data)
     except (msgspec.MsgspecError, RecursionError):
-        raise MalformedError("CONNECT_ERROR: payload is not JSON") from None
-    if not isinstance(payload, str | dict):
-        raise MalformedError("CONNECT_ERROR: payload is neither a string nor an object")
+        raise MalformedError("CONNECT_ERROR: payload is neither a string nor an object") from None
+    _check_depth(packet.data, limits.max_json_depth)
 
 
+_EVENTS = frozenset({PacketType.EVENT, PacketType.BINARY_EVENT})
 _BINARY = frozenset({PacketType.BINARY_EVENT, PacketType.BINARY_ACK})
 _CHECKS = {
     PacketType.CONNECT: _check_connect,

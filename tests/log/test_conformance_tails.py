@@ -1,0 +1,137 @@
+"""What every backend promises about what it hands on: tails, volatile entries, the end. The same tests for all."""
+
+import asyncio
+
+import pytest
+
+from oyez.errors import LogUnavailableError
+from oyez.log.log import Log
+from tests.log.backends import OpenLog
+from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile
+
+# Tails.
+
+
+async def test_a_tail_hears_everything_from_now_on_in_order(log: Log) -> None:
+    await log.append([entry(0)])
+    async with tailing(log) as heard:
+        positions = []
+        for number in range(1, 40, 3):
+            positions += await log.append([entry(number), entry(number + 1, "a"), entry(number + 2, "b")])
+        found = await heard.wait_for(39)
+    assert numbers(found) == list(range(1, 40))
+    assert [kept.position for kept in found] == positions
+
+
+async def test_a_tail_is_never_handed_nothing(log: Log) -> None:
+    async with tailing(log) as heard:
+        await log.append([])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await log.append([entry(1)])
+        await heard.wait_for(1)
+        await log.close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert all(heard.batches)
+
+
+async def test_a_tail_hears_concurrent_producers_in_log_order(log: Log) -> None:
+    start = await log.position()
+    async with tailing(log) as heard:
+        await asyncio.gather(*(log.append([entry(10 * call), entry(10 * call + 1)]) for call in range(50)))
+        found = await heard.wait_for(100)
+    assert numbers(found) == await read_all(log, start)
+
+
+async def test_several_tails_hear_the_same(open_log: OpenLog) -> None:
+    here, there = await open_log(), await open_log()
+    async with tailing(here) as first, tailing(here) as second, tailing(there) as third:
+        await here.append([entry(1)])
+        await first.wait_for(1), await second.wait_for(1), await third.wait_for(1)
+        await there.append([entry(2), entry(3)])
+        for heard in (first, second, third):
+            assert numbers(await heard.wait_for(3)) == [1, 2, 3]
+
+
+async def test_what_one_node_appends_another_reads(open_log: OpenLog) -> None:
+    here, there = await open_log(), await open_log()
+    start = await there.position()
+    positions = await here.append([entry(1), entry(2, "a")])
+    assert await there.position() == positions[-1]
+    assert await read_all(there, start, "a") == [1, 2]
+
+
+async def test_a_tail_that_is_cancelled_leaves_the_others(log: Log) -> None:
+    async with tailing(log) as staying:
+        async with tailing(log) as going:
+            await log.append([entry(1)])
+            await going.wait_for(1)
+        await log.append([entry(2)])
+        assert numbers(await staying.wait_for(2)) == [1, 2]
+    assert numbers(going.entries) == [1]
+
+
+async def test_an_appending_listener_hears_itself(log: Log) -> None:
+    """Handlers append in answer to what a tail delivers."""
+    async with tailing(log) as heard:
+        await log.append([entry(1)])
+        await heard.wait_for(1)
+        await log.append([entry(2)])
+        assert numbers(await heard.wait_for(2)) == [1, 2]
+
+
+# Volatile entries.
+
+
+async def test_a_volatile_entry_is_heard_but_not_stored(log: Log) -> None:
+    start = await log.position()
+    async with tailing(log) as heard:
+        await log.broadcast(volatile(1))
+        (found,) = await heard.wait_for(1)
+    assert found == volatile(1)
+    assert found.position is None
+    assert await log.position() == start
+    assert await read_all(log, start) == []
+
+
+async def test_a_volatile_entry_reaches_every_node(open_log: OpenLog) -> None:
+    here, there = await open_log(), await open_log()
+    async with tailing(here) as first, tailing(there) as second:
+        await here.broadcast(volatile(1))
+        assert await first.wait_for(1) == await second.wait_for(1) == [volatile(1)]
+
+
+async def test_a_volatile_entry_nobody_listens_to_is_gone(log: Log) -> None:
+    await log.broadcast(volatile(1))
+    async with tailing(log) as heard:
+        await log.append([entry(2)])
+        await heard.wait_for(1)
+    assert numbers(heard.entries) == [2]
+
+
+# The end.
+
+
+async def test_tails_end_when_the_log_is_closed(log: Log) -> None:
+    heard = Heard()
+    async with tailing(log):
+        tail = asyncio.create_task(log.tail(heard.deliver))
+        await asyncio.sleep(0)
+        await log.close()
+        async with asyncio.timeout(5):
+            await tail
+    async with asyncio.timeout(5):
+        await log.tail(heard.deliver)
+
+
+async def test_a_closed_log_says_that_it_stores_nothing(log: Log) -> None:
+    await log.append([entry(1)])
+    await log.close()
+    with pytest.raises(LogUnavailableError):
+        await log.append([entry(2)])
+
+
+async def test_closing_twice_is_closing(log: Log) -> None:
+    await log.close()
+    await log.close()

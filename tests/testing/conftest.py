@@ -1,0 +1,21 @@
+"""Fixtures of the client's tests: a server of somebody else's, and every way to it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.testing.peer import Peer, serve_peer
+
+WAYS = [("polling",), ("websocket",), ("polling", "websocket")]
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    async with serve_peer() as peer:
+        yield peer
+
+
+@pytest.fixture(params=WAYS, ids="+".join)
+def ways(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    ways: tuple[str, ...] = request.param
+    return ways
