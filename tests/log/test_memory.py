@@ -1,13 +1,13 @@
-"""What is special to the log in memory: a limit by number, and delivery in one turn of the loop."""
+"""What is special to the log in memory: a limit by size, and delivery in one turn of the loop."""
 
 import pytest
 
-from oyez.log.memory import MemoryLog
+from oyez.log.memory import ENTRY_OVERHEAD, MemoryLog
 from tests.log.verbs import entry, numbers, tailing, volatile
 
 
-async def test_it_keeps_no_more_than_max_entries() -> None:
-    log = MemoryLog(max_entries=3)
+async def test_it_keeps_no_more_than_max_bytes() -> None:
+    log = MemoryLog(max_bytes=3 * (ENTRY_OVERHEAD + len(entry(0).data)))
     positions = await log.append([entry(number) for number in range(5)])
     assert numbers(await log.read(positions[1], frozenset(), 10)) == [2, 3, 4]
     with pytest.raises(KeyError):

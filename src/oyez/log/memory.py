@@ -12,16 +12,20 @@ from msgspec.structs import replace
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Deliver, Entry
 
+ENTRY_OVERHEAD = 400
+"""Bytes that an entry costs besides its data."""
+
 
 class MemoryLog:
-    """Keeps entries for `retention` seconds, and never more than `max_entries`."""
+    """Keeps entries for `retention` seconds, and never more of them than about `max_bytes`."""
 
     def __init__(
-        self, *, retention: float = 300.0, max_entries: int = 100_000, clock: Callable[[], float] = time.monotonic
+        self, *, retention: float = 300.0, max_bytes: int = 64_000_000, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.epoch = secrets.token_hex(4)
         self._retention = retention
-        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._clock = clock
         self._entries: deque[tuple[float, Entry]] = deque()
         self._last = 0
@@ -37,6 +41,7 @@ class MemoryLog:
         ]
         self._last += len(placed)
         self._entries.extend((now, entry) for entry in placed)
+        self._bytes += sum(map(_size, placed))
         self._forget(now)
         self._wake(placed)
         return [entry.position or "" for entry in placed]
@@ -82,14 +87,18 @@ class MemoryLog:
 
     def _forget(self, now: float) -> None:
         entries = self._entries
-        while entries and (len(entries) > self._max_entries or entries[0][0] <= now - self._retention):
-            entries.popleft()
+        while entries and (self._bytes > self._max_bytes or entries[0][0] <= now - self._retention):
+            self._bytes -= _size(entries.popleft()[1])
 
     def _number(self, position: str) -> int:
         epoch, _, number = position.partition(".")
         if epoch != self.epoch or not number.isdecimal() or len(number) > 18 or int(number) > self._last:
             raise KeyError(position)
         return int(number)
+
+
+def _size(entry: Entry) -> int:
+    return len(entry.data) + ENTRY_OVERHEAD
 
 
 class _Tail:
