@@ -3,7 +3,7 @@
 from msgspec import UNSET, UnsetType
 
 from oyez.contract.contract import Contract, Event
-from oyez.contract.policy import Identity, anyone, looked_up, member, not_role, one_of, own, role
+from oyez.contract.policy import Identity, anyone, looked_up, member, not_role, own, role
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.tokens import auth, bearer, cookie, query
 from oyez.contract.types import (
@@ -47,7 +47,6 @@ __all__ = [
     "looked_up",
     "member",
     "not_role",
-    "one_of",
     "own",
     "query",
     "role",

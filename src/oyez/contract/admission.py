@@ -13,6 +13,7 @@ from oyez.contract.declare import Gateway
 from oyez.contract.policy import Identity, LookedUp
 from oyez.contract.rooms import Room
 from oyez.contract.tokens import Request, find_token
+from oyez.contract.wire import shown
 from oyez.errors import FORBIDDEN_ROLE, INVALID_DATA, TOKEN_MISSING, UNKNOWN_GATEWAY, Refusal, RefusedError
 
 NO_ROOM_IN_GATEWAY = Refusal("no_room_in_gateway", "The gateway has no room for you.")
@@ -116,7 +117,7 @@ class Admission:
         known = ", ".join(self._gateways)
         for name in asked:
             if name not in self._gateways:
-                raise RefusedError(UNKNOWN_GATEWAY, f"There is no gateway {name[:100]!r}. There are {known}.")
+                raise RefusedError(UNKNOWN_GATEWAY, f"There is no gateway {shown(name)}. There are {known}.")
         return [self._gateways[name] for name in dict.fromkeys(asked)]
 
     async def _own_rooms(self, identity: Identity, gateway: Gateway | None) -> list[str]:

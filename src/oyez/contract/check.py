@@ -17,7 +17,7 @@ from oyez.contract.declare import DeclaredCommand, DeclaredEvent, Namespace, des
 from oyez.contract.policy import HasRole, LookedUp, Member, Nobody, Own, Rule
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Room, Target
 from oyez.contract.types import Command, Payload
-from oyez.contract.wire import find_field, is_text, is_time
+from oyez.contract.wire import fields_of, find_field, is_text, is_time
 from oyez.errors import ContractError, InvalidDataError, Refusal
 from oyez.protocol.socketio import RESERVED_EVENTS
 from oyez.settings import Limits
@@ -123,7 +123,10 @@ def _check_room(room: Room) -> Iterator[str]:
 
 def _check_event(event: DeclaredEvent) -> Iterator[str]:
     yield from _check_name(event.name)
-    yield from _check_struct(event.payload, Payload)
+    if not (isinstance(event.payload, type) and issubclass(event.payload, Payload)):
+        yield f"{event.payload!r} is not a Payload"
+        return
+    yield from _check_docstring(event.payload)
     try:
         check_types(event.payload)
     except ContractError as error:
@@ -147,10 +150,8 @@ def _check_name(name: str) -> Iterator[str]:
         yield f"a name has 1 to {_LIMITS.max_event_name} printable characters"
 
 
-def _check_struct(struct: type[msgspec.Struct], base: type[msgspec.Struct]) -> Iterator[str]:
-    if not (isinstance(struct, type) and issubclass(struct, base)):
-        yield f"{struct!r} is not a {base.__name__}"
-    elif not description_of(struct):
+def _check_docstring(struct: type) -> Iterator[str]:
+    if not description_of(struct):
         yield f"{struct.__name__} has no docstring: say what it means"
 
 
@@ -167,15 +168,14 @@ def _check_target(event: DeclaredEvent, target: Target) -> Iterator[str]:
 
 
 def _check_time(event: DeclaredEvent) -> Iterator[str]:
-    fields = inspect.type_info(event.payload)
-    assert isinstance(fields, inspect.StructType)
+    fields = fields_of(inspect.type_info(event.payload))
     if event.timestamp is not None:
-        field = next((field for field in fields.fields if field.encode_name == event.timestamp), None)
-        if field is None or not is_time(field.type) or field.required:
+        named = [field for field in fields if field.encode_name == event.timestamp]
+        if not named or named[0].required or not is_time(named[0].type):
             yield f"timestamp {event.timestamp}: expected a field `Time | UnsetType = UNSET`, to be filled in"
     elif event.volatile or all(isinstance(target, Caller) for target in event.targets):
         return
-    elif not any(is_time(field.type) and field.required for field in fields.fields):
+    elif not any(is_time(field.type) and field.required for field in fields):
         yield "a stored event says when it happened: give it a field of type Time, or derive it from Stamped"
 
 
@@ -208,28 +208,42 @@ def _check_event_names(events: list[DeclaredEvent]) -> Iterator[str]:
 
 def _check_command(command: DeclaredCommand) -> Iterator[str]:
     yield from _check_name(command.name)
-    yield from _check_struct(command.command, Command)
+    if not (isinstance(command.command, type) and issubclass(command.command, Command)):
+        yield f"{command.command!r} is not a Command"
+        return
+    yield from _check_docstring(command.command)
     try:
         check_types(command.command)
     except ContractError as error:
         yield str(error)
         return
-    fields = msgspec.structs.fields(command.command)
-    if command.arguments == "positional" and not all(field.required for field in fields):
+    if command.arguments == "positional" and not all(field.required for field in _fields(command)):
         yield "has an optional field, which positional arguments cannot leave out; use an object"
-    if command.reply is not None and "ok" in command.reply.__struct_encode_fields__:
-        yield "its reply has a field `ok`, which every acknowledgement has already"
+    if command.reply is not None:
+        yield from _check_reply(command.reply)
     yield from _check_claims(command)
     for room in (command.joins, command.leaves):
         if room is not None:
             yield from _check_room_command(command, room)
 
 
+def _fields(command: DeclaredCommand) -> tuple[inspect.Field, ...]:
+    return fields_of(inspect.type_info(command.command))
+
+
+def _check_reply(reply: type[Payload]) -> Iterator[str]:
+    if "ok" in reply.__struct_encode_fields__:
+        yield "its reply has a field `ok`, which every acknowledgement has already"
+    try:
+        check_types(reply)
+    except ContractError as error:
+        yield f"its reply: {error}"
+
+
 def _check_claims(command: DeclaredCommand) -> Iterator[str]:
     for part in command.who.parts():
         if isinstance(part, Own | LookedUp):
-            found = find_field(command.command, part.placeholder)
-            if found is None or not is_text(found[1].type):
+            if not any(field.encode_name == part.placeholder and is_text(field.type) for field in _fields(command)):
                 yield f"its rule speaks of {part.placeholder}, which is no string field of it"
         elif isinstance(part, Member):
             yield "member() is about a room; a command has none"
@@ -239,8 +253,8 @@ def _check_room_command(command: DeclaredCommand, room: Room) -> Iterator[str]:
     if room.namespace != command.namespace:
         yield f"is about {room.pattern} of another namespace, {room.namespace}"
     for placeholder in room.placeholders:
-        found = find_field(command.command, placeholder)
-        if found is None or not found[1].required or not is_text(found[1].type):
+        named = [field for field in _fields(command) if field.encode_name == placeholder]
+        if not named or not named[0].required or not is_text(named[0].type):
             yield f"needs a string field {placeholder}, for the room {room.pattern}"
 
 
@@ -255,24 +269,20 @@ def _check_command_names(commands: list[DeclaredCommand]) -> Iterator[str]:
 
 
 def _check_rules(contract: "Contract") -> Iterator[str]:
+    attributes = {attribute.name for attribute in contract.attributes}
+    used: set[str] = set()
     for where, rule in _rules(contract):
         for part in rule.parts():
             if isinstance(part, HasRole):
                 unknown = [role for role in part.roles if role not in contract.roles]
                 yield from (f"{where}: role {role!r} is not one of the roles" for role in unknown)
-            elif isinstance(part, LookedUp) and part.attribute not in [given.name for given in contract.attributes]:
-                yield f"{where}: attribute {part.attribute!r} is not declared"
-            if not isinstance(part, HasRole) and where.startswith(("namespace", "gateway", "attribute")):
-                yield from _check_admission(where, part)
-    used = {part.attribute for _, rule in _rules(contract) for part in rule.parts() if isinstance(part, LookedUp)}
-    yield from (
-        f"attribute {given.name}: no rule asks for it" for given in contract.attributes if given.name not in used
-    )
-
-
-def _check_admission(where: str, part: Rule) -> Iterator[str]:
-    if isinstance(part, Own | LookedUp | Member):
-        yield f"{where}: who=… can speak of roles only, since there is no room yet"
+            elif isinstance(part, LookedUp):
+                used.add(part.attribute)
+                if part.attribute not in attributes:
+                    yield f"{where}: attribute {part.attribute!r} is not declared"
+            if isinstance(part, Own | LookedUp | Member) and where.startswith(("namespace", "gateway", "attribute")):
+                yield f"{where}: who=… can speak of roles only, since there is no room yet"
+    yield from (f"attribute {name}: no rule asks for it" for name in sorted(attributes - used))
 
 
 def _rules(contract: "Contract") -> Iterator[tuple[str, Rule]]:

@@ -14,6 +14,7 @@ from oyez.contract.limits import Bucket, Limit
 from oyez.contract.policy import Identity, Verdict
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.types import Payload
+from oyez.contract.wire import shown
 from oyez.errors import FORBIDDEN, UNKNOWN_ROOM, ContractError, RefusedError
 from oyez.server.socket import Socket
 
@@ -36,7 +37,7 @@ class Surroundings:
         """Whether `identity` may be in the room of that name. Raises RefusedError (unknown_room)."""
         resolved = self.namespace.rooms.resolve(name)
         if resolved is None:
-            raise RefusedError(UNKNOWN_ROOM, f"There is no room {name[:200]!r}.")
+            raise RefusedError(UNKNOWN_ROOM, f"There is no room {shown(name)}.")
         room, values = resolved
         return room.rule.decide(identity, values)
 

@@ -119,7 +119,7 @@ class CommandCodec:
             raise self._explain(error) from None
         _refuse_nul(data)
         if self._positional:
-            return self._command(**dict(zip(self._fields, array[1:], strict=True)))
+            return self._command(**dict(zip(self._fields, array[1:], strict=False)))
         command: Command = array[1]
         return command
 

@@ -107,6 +107,8 @@ class Contract:
 
     def namespace(self, name: str, *, who: Rules = anyone()) -> Namespace:  # noqa: B008 - a rule is a value
         """A namespace such as `/` or `/customer`, and whom it admits."""
+        if self._built:
+            raise ContractError(f"contract {self.name}: namespace {name} is declared after the contract was built")
         namespace = Namespace(name, one_of(who))
         self.namespaces.append(namespace)
         return namespace
@@ -138,6 +140,8 @@ class Contract:
                     declared.setdefault(event.name, []).append(event)
             self.events = {name: Event.of(events) for name, events in declared.items()}
             self._by_payload = {event.payload: event for event in self.events.values()}
+            for namespace in self.namespaces:
+                namespace.closed = True
             self._built = True
         return self
 

@@ -14,6 +14,7 @@ from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.policy import Nobody, Rule, anyone, one_of
 from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Target
 from oyez.contract.types import Command, Id, Joined, Payload, Stamped
+from oyez.errors import ContractError
 
 P = TypeVar("P", bound=Payload)
 C = TypeVar("C", bound=Command)
@@ -102,6 +103,8 @@ class Namespace:
         self.gateways: list[Gateway] = []
         self.events: list[DeclaredEvent] = []
         self.commands: list[DeclaredCommand] = []
+        self.closed = False
+        """Whether the contract has been built: what is declared later would never be looked at."""
 
     @property
     def everyone(self) -> Everyone:
@@ -115,6 +118,7 @@ class Namespace:
 
     def gateway(self, name: str, *, who: Rules = anyone()) -> Gateway:  # noqa: B008 - a rule is a value
         """A part of the namespace that clients may choose by name when they connect."""
+        self._check_open(name)
         gateway = Gateway(name, self, one_of(who))
         self.gateways.append(gateway)
         return gateway
@@ -144,6 +148,8 @@ class Namespace:
         on_connect: bool,
         gateway: str | None,
     ) -> Room:
+        """Take down a room, and the commands by which it is joined and left."""
+        self._check_open(pattern)
         room = Room(pattern, self.rooms, rule=rule, join=join, leave=leave, on_connect=on_connect, gateway=gateway)
         self.rooms.add(room)
         if join is not None:
@@ -171,6 +177,7 @@ class Namespace:
         """
 
         def declare(payload: type[P]) -> type[P]:
+            self._check_open(name)
             filled = timestamp or ("timestamp" if issubclass(payload, Stamped) else None)
             self.events.append(
                 DeclaredEvent(
@@ -207,6 +214,7 @@ class Namespace:
         """
 
         def declare(command: type[C]) -> type[C]:
+            self._check_open(name)
             self.commands.append(
                 DeclaredCommand(
                     namespace=self.name,
@@ -223,6 +231,10 @@ class Namespace:
             return command
 
         return declare
+
+    def _check_open(self, name: str) -> None:
+        if self.closed:
+            raise ContractError(f"namespace {self.name}: {name} is declared after the contract was built")
 
     def _add_room_command(
         self, name: str, description: str, room: Room, *, joins: Room | None = None, leaves: Room | None = None

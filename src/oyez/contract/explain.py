@@ -6,11 +6,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import inspect
 
-from oyez.contract.wire import Path, describe, fields_of, find_type, format_path
+from oyez.contract.wire import MAX_SHOWN, Path, describe, fields_of, find_type, format_path
 from oyez.errors import InvalidDataError
-
-MAX_SHOWN = 60
-"""Characters of a client's own text that an error repeats."""
 
 # A field's name may itself hold backquotes and look like a path: only the last path counts.
 _MESSAGE = re.compile(r"(?P<said>.*?)(?: - at `(?:key in )?(?P<path>\$[^`]*)`)?", re.DOTALL)

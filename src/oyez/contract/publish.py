@@ -15,12 +15,12 @@ from oyez.contract.contract import Contract, Event
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.routing import Router
 from oyez.contract.types import Payload
+from oyez.contract.wire import shown
 from oyez.errors import TOO_LARGE, UNKNOWN_EVENT, InvalidDataError, LogUnavailableError, OyezError, RefusedError
 from oyez.log.log import Entry, Log
 from oyez.settings import Limits
 
 logger = structlog.get_logger("oyez.contract")
-
 
 Fault = InvalidDataError | RefusedError
 
@@ -105,7 +105,7 @@ class Publisher:
         """What `publish` would append for one event. Raises InvalidDataError and RefusedError."""
         way = self._ways.get(publication.event)
         if way is None:
-            raise RefusedError(UNKNOWN_EVENT, f"There is no event {publication.event[:100]!r} in {self.contract.name}.")
+            raise RefusedError(UNKNOWN_EVENT, f"There is no event {shown(publication.event)} in {self.contract.name}.")
         payload = way.event.stamp(way.codec.decode_payload(bytes(publication.data)), self._clock())
         to = (publication.to,) if isinstance(publication.to, str) else publication.to or ()
         return self._entries(way, payload, encode_json(payload), to, ())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from oyez.contract.policy import Rule, Values
 from oyez.contract.types import MAX_ID_LENGTH
+from oyez.contract.wire import shown
 from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
 
 EVERYONE = "*"
@@ -36,8 +37,7 @@ class Everyone:
     namespace: str
     text = "everyone in the namespace"
 
-    @property
-    def name(self) -> str:
+    def __str__(self) -> str:
         return EVERYONE
 
 
@@ -89,7 +89,8 @@ class Room:
         self.on_connect = on_connect
         self.gateway = gateway
         self._rooms = rooms
-        self._shape = _compile(pattern)
+        values, self._shape = _compile(pattern)
+        self._fits = tuple(re.compile(value).fullmatch for value in values)
         self._template = _PLACEHOLDER.sub("%s", pattern.replace("%", "%%"))
 
     def __repr__(self) -> str:
@@ -119,17 +120,16 @@ class Room:
 
     def name(self, values: Values) -> str:
         """The name of the room with these values. Raises RefusedError as `__call__` does."""
-        name = self._template % tuple(values[placeholder] for placeholder in self.placeholders)
-        if self.match(name) != values:
-            raise RefusedError(UNKNOWN_ROOM, f"There is no room {name[:200]!r} of the form {self.pattern}.")
+        filled = tuple([values[placeholder] for placeholder in self.placeholders])
+        name = self._template % filled
+        if not all(fits(value) for fits, value in zip(self._fits, filled, strict=True)) or self._is_taken(name):
+            raise RefusedError(UNKNOWN_ROOM, f"There is no room {shown(name)} of the form {self.pattern}.")
         return name
 
     def match(self, name: str) -> dict[str, str] | None:
         """The placeholders' values in `name`, or None where it is not a room of this kind."""
-        if self.placeholders and name in self._rooms.plain:
-            return None
         found = self._shape.fullmatch(name)
-        return found.groupdict() if found else None
+        return found.groupdict() if found and not self._is_taken(name) else None
 
     def overlaps(self, other: "Room") -> bool:
         """Whether one name could belong to both kinds, as far as the text around their placeholders tells."""
@@ -140,6 +140,10 @@ class Room:
         return (heads[0].startswith(heads[1]) or heads[1].startswith(heads[0])) and (
             tails[0].endswith(tails[1]) or tails[1].endswith(tails[0])
         )
+
+    def _is_taken(self, name: str) -> bool:
+        """Whether a room without placeholders has this name."""
+        return bool(self.placeholders) and name in self._rooms.plain
 
     def _by_placeholder(self, ordered: tuple[str, ...], named: Mapping[str, str]) -> dict[str, str]:
         values = {**dict(zip(self.placeholders, ordered, strict=False)), **named}
@@ -179,17 +183,21 @@ class Rooms:
         return None
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
-    """A value may hold anything but control characters, and not the character that follows it in the pattern."""
+def _compile(pattern: str) -> tuple[list[str], re.Pattern[str]]:
+    """What each placeholder's value has to look like, and the whole name.
+
+    A value may hold anything but control characters and the character that follows it in the pattern: so there is one
+    way only to read a name.
+    """
     literals = _PLACEHOLDER.split(pattern)
     if "{" in "".join(literals[::2]) or "}" in "".join(literals[::2]):
         raise ContractError(f"room {pattern!r}: placeholders are written {{name}}")
     if len(set(literals[1::2])) < len(literals[1::2]):
         raise ContractError(f"room {pattern!r}: a placeholder is named twice")
-    expression = re.escape(literals[0])
-    for placeholder, following in zip(literals[1::2], literals[2::2], strict=True):
-        if not following and placeholder != literals[-2]:
-            raise ContractError(f"room {pattern!r}: put some text behind {{{placeholder}}}")
-        expression += f"(?P<{placeholder}>[^{_CONTROL}{re.escape(following[:1])}]{{1,{MAX_ID_LENGTH}}})"
-        expression += re.escape(following)
-    return re.compile(expression)
+    if "" in literals[2:-1:2]:
+        raise ContractError(f"room {pattern!r}: put some text between two placeholders")
+    values = [f"[^{_CONTROL}{re.escape(following[:1])}]{{1,{MAX_ID_LENGTH}}}" for following in literals[2::2]]
+    shape = re.escape(literals[0])
+    for placeholder, value, following in zip(literals[1::2], values, literals[2::2], strict=True):
+        shape += f"(?P<{placeholder}>{value}){re.escape(following)}"
+    return values, re.compile(shape)

@@ -10,11 +10,8 @@ from oyez.contract.contract import Contract, Event
 from oyez.contract.declare import Namespace
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, NamedRoom, Room
 from oyez.contract.types import Payload
-from oyez.contract.wire import find_field
+from oyez.contract.wire import find_field, shown
 from oyez.errors import FOREIGN_ROOM, ROOM_REQUIRED, UNKNOWN_ROOM, InvalidDataError, RefusedError
-
-MAX_SHOWN = 200
-"""Characters of a publisher's own text that an error repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +66,18 @@ class Router:
         return found
 
     def _refused(self, name: str, only: str | None, expected: list[str]) -> RefusedError:
-        shown = name[:MAX_SHOWN]
+        quoted = shown(name)
         if any(reach.derives(name) for reach in self._reaches):
             wanted = " or ".join(expected) or "none"
             return RefusedError(
-                FOREIGN_ROOM, f"{shown!r} contradicts the payload of {self._event.name}: from it follows {wanted}."
+                FOREIGN_ROOM, f"{quoted} contradicts the payload of {self._event.name}: from it follows {wanted}."
             )
         namespaces = [given for given in self._contract.namespaces if only in (None, given.name)]
         if name == EVERYONE or any(namespace.rooms.resolve(name) for namespace in namespaces):
             return RefusedError(
-                FOREIGN_ROOM, f"{self._event.name} does not go to {shown!r}, only to {self._patterns()}."
+                FOREIGN_ROOM, f"{self._event.name} does not go to {quoted}, only to {self._patterns()}."
             )
-        return RefusedError(UNKNOWN_ROOM, f"There is no room {shown!r}. {self._event.name} goes to {self._patterns()}.")
+        return RefusedError(UNKNOWN_ROOM, f"There is no room {quoted}. {self._event.name} goes to {self._patterns()}.")
 
     def _patterns(self) -> str:
         texts = [text for reach in self._reaches for text in reach.texts]
@@ -99,7 +96,7 @@ class _Reach:
         self._derivations = [_Derivation(event, target) for target in targets if isinstance(target, DerivedRoom)]
         self._everyone = any(isinstance(target, Everyone) for target in targets)
         # Where there is but one way to go, and nothing to fill in, nobody has to name it.
-        plain = [target.name for target in targets if isinstance(target, Everyone)]
+        plain = [str(target) for target in targets if isinstance(target, Everyone)]
         plain += [room.pattern for room in self._named if not room.placeholders]
         self.implied = plain if len(targets) == 1 else []
 

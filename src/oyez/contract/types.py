@@ -56,7 +56,8 @@ class Time(str):
         """`moment`, which must say its time zone, to the millisecond."""
         if moment.tzinfo is None:
             raise ValueError(f"{moment!r} has no time zone: give one, such as datetime.UTC")
-        return cls(moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z")
+        text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+        return str.__new__(cls, text.removesuffix("+00:00") + "Z")
 
     @classmethod
     def now(cls) -> Self:

@@ -14,6 +14,15 @@ Path = tuple[str | int, ...]
 """The way to a value: wire names of fields, numbers of array elements."""
 
 
+MAX_SHOWN = 100
+"""Characters of somebody else's text that an error repeats."""
+
+
+def shown(text: str) -> str:
+    """Somebody else's text, quoted and not too long, for an error's message."""
+    return repr(text[:MAX_SHOWN])
+
+
 def wire_names(struct: type[msgspec.Struct]) -> dict[str, str]:
     """Field names as they are on the wire, each with its name in Python."""
     return dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))

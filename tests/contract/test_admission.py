@@ -1,0 +1,116 @@
+"""Connecting: who is let in, and into which rooms."""
+
+import pytest
+
+from tests.contract.market import Market
+
+
+async def test_everybody_is_in_their_own_rooms() -> None:
+    market = Market()
+    assert (await market.connect("u1")).rooms == {"user_u1", "offers:u1"}
+    assert (await market.connect("u2", role="operations")).rooms == {"user_u2", "offers:u2"}
+
+
+async def test_who_somebody_is_comes_from_the_token() -> None:
+    peer = await Market().connect("u1", role="garage", garage_id="g1", exp=2e9)
+    identity = peer.socket.data.identity
+    assert (identity.subject, identity.role, identity.claims["garage_id"]) == ("u1", "garage", "g1")
+    assert peer.socket.expires_at == 2e9
+
+
+async def test_what_the_server_looks_up_opens_rooms() -> None:
+    market = Market()
+    market.shops["g"] = "s7"
+    assert (await market.connect("g", role="garage", shop_id="s666")).rooms == {"user_g", "shop:s7"}
+    assert (await market.connect("h", role="garage", shop_id="s7")).rooms == {"user_h"}
+
+
+async def test_only_what_can_matter_is_looked_up() -> None:
+    market = Market()
+    await market.connect("u1")
+    await market.connect("u1", "/back", role="operations")
+    assert market.looked_up == []
+
+
+@pytest.mark.parametrize("role", [None, ""])
+async def test_a_token_without_a_role_has_the_default_one(role: str | None) -> None:
+    peer = await Market().connect("u1", role=role)
+    assert peer.socket.data.identity.role == "customer"
+
+
+@pytest.mark.parametrize("role", ["emperor", ["garage"], 7, {"a": 1}])
+async def test_an_unknown_role_is_refused(role: object) -> None:
+    message = await Market().expect_refused("forbidden_role", role=role)
+    assert message == "The token's role is none of customer, garage, operations."
+
+
+async def test_without_a_token() -> None:
+    message = await Market().expect_refused("token_missing", "")
+    assert message.startswith("No token was given. Looked for in: `auth.token` of the Socket.IO client; header")
+
+
+async def test_with_a_bad_token() -> None:
+    await Market().expect_refused("token_invalid", "bad")
+
+
+async def test_a_namespace_of_another_role() -> None:
+    market = Market()
+    assert (await market.connect("o1", "/back", role="operations")).rooms == {"board"}
+    message = await market.expect_refused("forbidden_role", namespace="/back", role="garage")
+    assert message == "/back is for whoever has role `operations`."
+
+
+async def test_a_subject_cannot_name_itself_into_another_kind_of_room() -> None:
+    await Market().expect_refused("unknown_room", "operations")
+
+
+@pytest.mark.parametrize("gateways", [["offers"], "offers", " offers , offers", ["offers", "offers"]])
+async def test_narrowing_to_gateways(gateways: object) -> None:
+    peer = await Market().connect("u1", auth={"gateways": gateways})
+    assert peer.rooms == {"user_u1", "offers:u1"}
+
+
+@pytest.mark.parametrize("gateways", [None, "", [], ","])
+async def test_naming_no_gateway_is_naming_all(gateways: object) -> None:
+    market = Market()
+    market.shops["g"] = "s7"
+    peer = await market.connect("g", auth={"gateways": gateways}, role="garage")
+    assert peer.rooms == {"user_g", "shop:s7"}
+
+
+async def test_narrowing_in_the_query() -> None:
+    market = Market()
+    message = await market.expect_refused("unknown_gateway", query="gateways=offers,nope")
+    assert message == "There is no gateway 'nope'. There are shops, offers."
+    assert (await market.connect("u1", query="gateways=offers")).rooms == {"user_u1", "offers:u1"}
+
+
+async def test_a_gateway_of_another_role() -> None:
+    market = Market()
+    message = await market.expect_refused("forbidden_role", auth={"gateways": ["offers", "shops"]})
+    assert message == "Gateway shops is for whoever has role `garage`."
+    await market.expect_refused("forbidden_role", auth={"gateways": "offers"}, role="garage")
+
+
+async def test_an_unknown_gateway_comes_before_anything_about_roles() -> None:
+    await Market().expect_refused("unknown_gateway", auth={"gateways": ["shops", "nope"]})
+
+
+async def test_a_gateway_that_would_stay_silent_says_what_is_missing() -> None:
+    market = Market()
+    message = await market.expect_refused("no_room_in_gateway", auth={"gateways": ["shops"]}, role="garage")
+    assert message == (
+        "Gateway shops has no room for you: the server found no shop of this garage."
+        " Have it created, then connect again."
+    )
+    assert (await market.connect("u1", role="garage")).rooms == {"user_u1"}
+
+
+@pytest.mark.parametrize("gateways", [7, {"a": 1}, [1], ["offers", None]])
+async def test_gateways_that_are_no_names(gateways: object) -> None:
+    await Market().expect_refused("invalid_data", auth={"gateways": gateways})
+
+
+async def test_namespaces_without_gateways_do_not_know_the_word() -> None:
+    peer = await Market().connect("o", "/back", auth={"gateways": "anything"}, role="operations")
+    assert peer.rooms == {"board"}

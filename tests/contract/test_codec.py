@@ -1,0 +1,341 @@
+"""Bytes to typed objects and back: what is accepted, what is said of the rest, and that nothing else comes out."""
+
+from collections.abc import Callable
+from datetime import UTC
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Meta
+
+from oyez.contract import UNSET, CamelPayload, Id, Latitude, Maybe, Money, Payload, Time, UnsetType
+from oyez.contract.codec import CommandCodec, EventCodec
+from oyez.contract.declare import DeclaredCommand
+from oyez.errors import InvalidDataError
+from tests.contract.market import contract, root
+
+
+class Sender(CamelPayload):
+    """Who wrote."""
+
+    id: Id
+    role: Literal["user", "admin"]
+    first_name: str | None
+
+
+class Note(CamelPayload):
+    """All kinds of fields."""
+
+    note_id: Id
+    text: str
+    count: Annotated[int, Meta(ge=0, lt=100)]
+    price: Money
+    latitude: Latitude
+    seen: bool
+    sent_at: Time
+    read_at: Time | None
+    tags: Annotated[list[str], Meta(min_length=1, max_length=3)]
+    senders: list[Sender]
+    sender: Maybe[Sender] = UNSET
+    stamp: Time | UnsetType = UNSET
+
+
+NOTE: dict[str, Any] = {
+    "noteId": "n1",
+    "text": "hello",
+    "count": 3,
+    "price": 19.99,
+    "latitude": 51.5,
+    "seen": True,
+    "sentAt": "2026-01-31T12:00:00Z",
+    "readAt": None,
+    "tags": ["a"],
+    "senders": [{"id": "u1", "role": "user", "firstName": None}],
+}
+codec = EventCodec("note", Note)
+
+
+def refusal(data: bytes) -> tuple[str, str]:
+    with pytest.raises(InvalidDataError) as error:
+        codec.decode_payload(data)
+    return error.value.field, error.value.expected
+
+
+def test_an_event_is_the_array_of_its_name_and_its_payload() -> None:
+    payload = codec.decode_payload(msgspec.json.encode(NOTE))
+    name, data = msgspec.json.decode(codec.encode_event(payload))
+    assert (name, data) == ("note", NOTE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "expected"),
+    [
+        ({"noteId": ""}, "noteId", "a string of 1 to 128 characters, without control characters"),
+        ({"noteId": "x" * 129}, "noteId", "a string of 1 to 128 characters, without control characters"),
+        ({"noteId": "a\nb"}, "noteId", "a string of 1 to 128 characters, without control characters"),
+        ({"noteId": "a\n"}, "noteId", "a string of 1 to 128 characters, without control characters"),
+        ({"text": 1}, "text", "a string"),
+        ({"text": None}, "text", "a string"),
+        ({"count": 1.5}, "count", "a whole number from 0 below 100"),
+        ({"count": 100}, "count", "a whole number from 0 below 100"),
+        ({"price": "19.99"}, "price", "an amount: a number from 0 with at most two decimals"),
+        ({"price": 0.125}, "price", "an amount: a number from 0 with at most two decimals"),
+        ({"price": True}, "price", "an amount: a number from 0 with at most two decimals"),
+        ({"latitude": 90.1}, "latitude", "a number from -90 to 90"),
+        ({"seen": 0}, "seen", "true or false"),
+        ({"sentAt": "yesterday"}, "sentAt", "a UTC ISO-8601 time such as 2026-01-31T12:00:00Z"),
+        ({"sentAt": 1769860800}, "sentAt", "a UTC ISO-8601 time such as 2026-01-31T12:00:00Z"),
+        ({"readAt": ""}, "readAt", "a UTC ISO-8601 time such as 2026-01-31T12:00:00Z or null"),
+        ({"stamp": None}, "stamp", "a UTC ISO-8601 time such as 2026-01-31T12:00:00Z"),
+        ({"tags": []}, "tags", "an array of 1 to 3 items"),
+        ({"tags": ["a", 2]}, "tags[1]", "a string"),
+        ({"tags": {}}, "tags", "an array of 1 to 3 items"),
+        ({"senders": [NOTE["senders"][0], {"id": "u", "role": "x"}]}, "senders[1].role", "one of 'admin', 'user'"),
+        ({"senders": [{"id": "u", "role": "user"}]}, "senders[0].firstName", "is required"),
+        ({"sender": {"id": "u", "role": 1, "firstName": "x"}}, "sender.role", "one of 'admin', 'user'"),
+        ({"sender": []}, "sender", "an object or null"),
+        (
+            {"sender": {"id": "u", "role": "user", "firstName": "x", "age": 3}},
+            "sender.age",
+            "is not a field of sender in note; known fields are id, role, firstName",
+        ),
+    ],
+)
+def test_what_is_said_of_a_bad_field(changes: dict[str, Any], field: str, expected: str) -> None:
+    assert refusal(msgspec.json.encode({**NOTE, **changes})) == (field, expected)
+
+
+@pytest.mark.parametrize("name", list(NOTE))
+def test_a_field_that_is_missing(name: str) -> None:
+    data = {key: value for key, value in NOTE.items() if key != name}
+    assert refusal(msgspec.json.encode(data)) == (name, "is required")
+
+
+@pytest.mark.parametrize("name", ["other", "note_id", "a.b", "a[0]", "ü", "`", "x" * 500])
+def test_a_field_that_is_not_known(name: str) -> None:
+    field, expected = refusal(msgspec.json.encode({**NOTE, name: 1}))
+    assert field == name[:100]
+    assert expected.startswith("is not a field of note; known fields are noteId, text, count,")
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        (b"", ""),
+        (b"{", ""),
+        (b"nonsense", ""),
+        (b'{"noteId":"\xff"}', ""),
+        (b'{"noteId":"\\ud800"}', ""),
+        (msgspec.json.encode(NOTE) + b"1", ""),
+    ],
+)
+def test_what_is_not_json(data: bytes, field: str) -> None:
+    found, expected = refusal(data)
+    assert found == field
+    assert expected.startswith("valid JSON in UTF-8")
+
+
+def test_the_whole_may_be_wrong() -> None:
+    assert refusal(b"[]") == ("", "an object")
+
+
+@pytest.mark.parametrize("inside", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_deep_nesting_is_no_way_to_the_stack(inside: bytes) -> None:
+    start = msgspec.json.encode(NOTE)
+    for name in ("price", "sentAt", "senders", "text", "unknown"):
+        data = start[:-1] + b',"' + name.encode() + b'":' + inside
+        assert refusal(data)[1]
+
+
+def test_nul_is_refused_wherever_it_hides() -> None:
+    assert refusal(msgspec.json.encode({**NOTE, "text": "a\0b"}))[1].startswith("text without NUL")
+    assert refusal(msgspec.json.encode({**NOTE, "text": "\\\0"}))[1].startswith("text without NUL")
+
+
+def test_text_about_nul_is_no_nul() -> None:
+    data = msgspec.json.encode({**NOTE, "text": "write \\u0000 for it"})
+    assert codec.decode_payload(data).text == "write \\u0000 for it"
+
+
+def test_what_python_gets_wrong_is_found_too() -> None:
+    good = codec.decode_payload(msgspec.json.encode(NOTE))
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"note_id": ""}, "noteId"),
+        ({"count": 1000}, "count"),
+        ({"tags": []}, "tags"),
+        ({"latitude": float("nan")}, "latitude"),
+        ({"sent_at": "soon"}, "sentAt"),
+        ({"price": -1}, "price"),
+        ({"text": object()}, ""),
+        ({"text": "\ud800"}, ""),
+        ({"text": "\0"}, ""),
+    ]
+    for change, field in changes:
+        with pytest.raises(InvalidDataError) as error:
+            codec.encode_event(msgspec.structs.replace(good, **change))
+        assert error.value.field == field
+
+
+# Commands.
+
+
+CODECS = {command.name: CommandCodec(command) for command in root.commands}
+
+
+def command_refusal(name: str, array: Any, attachments: tuple[bytes, ...] = ()) -> tuple[str, str]:
+    with pytest.raises(InvalidDataError) as error:
+        CODECS[name].decode_command(msgspec.json.encode(array), attachments)
+    return error.value.field, error.value.expected
+
+
+def decode(name: str, array: Any, attachments: tuple[bytes, ...] = ()) -> Any:
+    return CODECS[name].decode_command(msgspec.json.encode(array), attachments)
+
+
+def test_positional_arguments() -> None:
+    command = decode("booking:accept", ["booking:accept", "b1"])
+    assert command == declared("booking:accept").command(booking_id="b1")
+    assert decode("request:stats", ["request:stats"]) == declared("request:stats").command()
+    assert decode("leave_ticket", ["leave_ticket", "t1"]) == declared("leave_ticket").command(ticketId="t1")
+
+
+def test_an_object_as_argument() -> None:
+    command = decode("message:send", ["message:send", {"recipientId": "u2", "message": "hi"}])
+    assert command == declared("message:send").command(recipient_id="u2", message="hi")
+
+
+GREETING = {"recipientId": "u2", "message": "hi"}
+
+
+@pytest.mark.parametrize(
+    ("array", "field", "expected"),
+    [
+        (["booking:accept"], "", "1 argument: bookingId"),
+        (["booking:accept", "a", "b"], "", "1 argument: bookingId"),
+        (["booking:accept", 7], "bookingId", "a string of 1 to 128 characters, without control characters"),
+        (["booking:accept", None], "bookingId", "a string of 1 to 128 characters, without control characters"),
+        (["request:stats", {}], "", "no arguments"),
+        (["message:send"], "", "one argument, an object of recipientId, message, bookingId"),
+        (
+            ["message:send", {"recipientId": "u", "message": "hi"}, {}],
+            "",
+            "one argument, an object of recipientId, message, bookingId",
+        ),
+        (["message:send", "hi"], "", "an object"),
+        (["message:send", {"message": "hi"}], "recipientId", "is required"),
+        (
+            ["message:send", {**GREETING, "x": 1}],
+            "x",
+            "is not a field of message:send; known fields are recipientId, message, bookingId",
+        ),
+        ([7, {}], "", "one argument, an object of recipientId, message, bookingId"),
+        ({}, "", "one argument, an object of recipientId, message, bookingId"),
+    ],
+)
+def test_what_is_said_of_bad_arguments(array: Any, field: str, expected: str) -> None:
+    name = array[0] if array and isinstance(array, list) and isinstance(array[0], str) else "message:send"
+    assert command_refusal(name, array) == (field, expected)
+
+
+PLACEHOLDER = {"_placeholder": True, "num": 0}
+
+
+def test_attachments_take_the_place_of_their_placeholders() -> None:
+    array = ["upload", {"kind": "png", "data": PLACEHOLDER}]
+    assert decode("upload", array, (b"\x00\xff",)) == declared("upload").command(kind="png", data=b"\x00\xff")
+
+
+def test_clients_without_attachments_may_send_base64() -> None:
+    assert decode("upload", ["upload", {"kind": "png", "data": "AP8="}]).data == b"\x00\xff"
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "field"),
+    [
+        ("upload", ["upload", {"kind": PLACEHOLDER, "data": PLACEHOLDER}], "kind"),
+        ("upload", ["upload", {"kind": "png", "data": "AP8="}], "data"),
+        ("upload", ["upload", {"kind": "png", "data": {"_placeholder": True, "num": 1}}], ""),
+        ("upload", ["upload", {"kind": "png", "data": {"_placeholder": True, "num": "length"}}], ""),
+        ("upload", ["upload", PLACEHOLDER], ""),
+        ("message:send", ["message:send", {"recipientId": "u", "message": PLACEHOLDER}], ""),
+    ],
+)
+def test_attachments_that_do_not_fit(name: str, array: Any, field: str) -> None:
+    assert command_refusal(name, array, (b"data",))[0] == field
+
+
+# Whatever comes.
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inside: st.lists(inside) | st.dictionaries(st.text() | st.sampled_from(list(NOTE)), inside),
+    max_leaves=20,
+)
+
+
+@given(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(NOTE, JSON)))
+def test_any_json_is_decoded_or_refused(value: Any) -> None:
+    try:
+        payload = codec.decode_payload(msgspec.json.encode(value))
+    except InvalidDataError as error:
+        assert error.expected
+    else:
+        assert codec.decode_payload(codec.encode_payload(payload)) == payload
+
+
+@given(st.binary())
+def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
+    decoders: list[Callable[[bytes], object]] = [each.decode_command for each in CODECS.values()]
+    for decode_bytes in (codec.decode_payload, *decoders):
+        try:
+            decode_bytes(data)
+        except InvalidDataError as error:
+            assert error.expected
+
+
+@given(st.sampled_from(list(CODECS)), st.lists(JSON), st.lists(st.binary(), max_size=2))
+def test_any_arguments_are_decoded_or_refused(name: str, arguments: list[Any], attachments: list[bytes]) -> None:
+    try:
+        decode(name, [name, *arguments], tuple(attachments))
+    except InvalidDataError as error:
+        assert error.expected
+
+
+FIELDS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "note_id": st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=128),
+        "text": TEXT,
+        "count": st.integers(0, 99),
+        "price": st.decimals(0, 10**12, places=2).map(Money),
+        "latitude": st.floats(-90, 90),
+        "seen": st.booleans(),
+        "sent_at": st.datetimes(timezones=st.just(UTC)).map(Time.of),
+        "read_at": st.none() | st.just(Time("2026-01-31T12:00:00.123456789Z")),
+        "tags": st.lists(TEXT, min_size=1, max_size=3),
+        "senders": st.lists(st.builds(lambda name: Sender(id="u1", role="user", first_name=name), st.none() | TEXT)),
+    },
+    optional={"stamp": st.just(Time("2026-01-31T12:00:00Z")), "sender": st.none()},
+)
+
+
+@given(FIELDS)
+def test_what_goes_out_comes_back(fields: dict[str, Any]) -> None:
+    note = Note(**fields)
+    name, data = msgspec.json.decode(codec.encode_event(note), type=tuple[str, msgspec.Raw])
+    assert name == "note"
+    assert codec.decode_payload(bytes(data)) == note
+
+
+def test_every_example_goes_out_as_it_is_written() -> None:
+    for event in contract.events.values():
+        event_codec: EventCodec[Payload] = EventCodec(event.name, event.payload)
+        payload = event_codec.decode_payload(msgspec.json.encode(event.example))
+        assert msgspec.json.decode(event_codec.encode_event(payload)) == [event.name, event.example]
+
+
+def declared(name: str) -> DeclaredCommand:
+    return next(command for command in root.commands if command.name == name)

@@ -1,0 +1,327 @@
+"""Contracts that contradict themselves are told so, with the declaration and all at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from oyez import errors
+from oyez.contract import (
+    UNSET,
+    Command,
+    Contract,
+    Id,
+    Maybe,
+    Payload,
+    Stamped,
+    Time,
+    UnsetType,
+    anyone,
+    looked_up,
+    member,
+    own,
+    role,
+)
+from oyez.contract.declare import Namespace
+from oyez.contract.rooms import Room
+from oyez.errors import ContractError
+from tests.contract.market import BidRejected, Part, Typing, accept_booking, contract, event_of, root
+
+
+class Ping(Payload):
+    """A stored event with a time."""
+
+    user_id: Id
+    count: int
+    at: Time
+
+
+class Untimed(Payload):
+    """Without a time."""
+
+    user_id: Id
+
+
+class Filled(Payload):
+    """With a time of another name."""
+
+    at: Time | UnsetType = UNSET
+
+
+class Do(Command):
+    """A command."""
+
+    user_id: Id
+    note: Maybe[str] = UNSET
+
+
+class Undocumented(Command):
+    pass
+
+
+PING = {"user_id": "u", "count": 1, "at": "2026-01-31T12:00:00Z"}
+Declare = Callable[[Contract, Namespace, Room], Any]
+
+
+def build(declare: Declare) -> Contract:
+    """A sound contract, and what `declare` adds to it."""
+    made = Contract("c", roles=("user", "admin"))
+    root = made.namespace("/")
+    room = root.room("user:{user_id}", members=own("user_id", "sub"))
+    declare(made, root, room)
+    return made.build()
+
+
+def faults(declare: Declare) -> str:
+    with pytest.raises(ContractError) as error:
+        build(declare)
+    return str(error.value)
+
+
+def test_a_sound_contract() -> None:
+    made = build(lambda made, root, room: root.event("ping", to=[room.of("user_id")], example=PING)(Ping))
+    event = made.events["ping"]
+    assert (event.description, event.durable, event.timestamp) == ("A stored event with a time.", True, None)
+    assert made.event_of(Ping(user_id="u", count=1, at=Time.now())) is event
+
+
+@pytest.mark.parametrize(
+    ("declare", "fault"),
+    [
+        (lambda made, root, room: made.namespace("/"), "namespace '/' is declared twice"),
+        (lambda made, root, room: made.namespace("x"), "namespace 'x': expected /"),
+        (lambda made, root, room: made.attribute("a", "b"), "attribute a: no rule asks for it"),
+        (lambda made, root, room: made.refusal("forbidden", "No."), "refusal 'forbidden' is declared twice"),
+        (lambda made, root, room: root.room("x"), "room x: no rule says who may be in it; give members=…"),
+        (lambda made, root, room: root.room("x", members=[]), "room x: no rule says who may be in it"),
+        (lambda made, root, room: root.room("*", members=anyone()), "room *: a room needs a name of its own"),
+        (
+            lambda made, root, room: root.room("user:{x}", members=anyone()),
+            "room user:{x}: a name could also belong to user:{user_id}; begin them differently",
+        ),
+        (
+            lambda made, root, room: root.room("x:{y}", members=own("z")),
+            "room x:{y}: its rule speaks of {z}, which its name does not have",
+        ),
+        (
+            lambda made, root, room: root.room("x:{y}", members=member(), on_connect=True),
+            "room x:{y}: nothing fills {y} on connecting; a rule such as own('y') would",
+        ),
+        (lambda made, root, room: root.room("x", members=role("boss")), "room x: role 'boss' is not one of the roles"),
+        (
+            lambda made, root, room: root.room("x:{y}", members=looked_up("y", "shop")),
+            "room x:{y}: attribute 'shop' is not declared",
+        ),
+        (lambda made, root, room: root.gateway("g"), "gateway g: has no room"),
+        (lambda made, root, room: root.gateway("a,b"), "gateway 'a,b': a name without commas"),
+        (
+            lambda made, root, room: root.gateway("g", who=member()).room("x", members=anyone()),
+            "gateway g: who=… can speak of roles only",
+        ),
+        (
+            lambda made, root, room: root.room("x", members=anyone(), join="connect"),
+            "command connect: the name is reserved",
+        ),
+    ],
+)
+def test_namespaces_rooms_and_rules(declare: Declare, fault: str) -> None:
+    assert f"contract c: {fault}" in faults(declare)
+
+
+def event(name: str = "ping", payload: type[Payload] = Ping, **options: Any) -> Declare:
+    """Declares an event, to everyone and with an example unless told otherwise."""
+
+    def declare(made: Contract, root: Namespace, room: Room) -> None:
+        root.event(name, **{"to": [root.everyone], "example": PING, **options})(payload)
+
+    return declare
+
+
+@pytest.mark.parametrize(
+    ("declare", "fault"),
+    [
+        (event("disconnect"), "event disconnect: the name is reserved by Socket.IO"),
+        (event("error"), "event error: the name is the server's own"),
+        (event("oyez:recovery"), "event oyez:recovery: the name is the server's own"),
+        (event("x" * 129), "a name has 1 to 128 printable characters"),
+        (event(""), "a name has 1 to 128 printable characters"),
+        (event(to=[]), "event ping: goes nowhere"),
+        (event(to=[contract.namespaces[1].everyone]), "of namespace /back, but is declared in /"),
+        (event(example=None), "event ping: needs one example"),
+        (event(example={**PING, "count": "1"}), "event ping: its example does not fit: count: a whole number"),
+        (event(example={**PING, "count": object()}), "event ping: its example is not JSON"),
+        (event(payload=Untimed, example={"user_id": "u"}), "event ping: a stored event says when it happened"),
+        (event(payload=Filled, example={}), "event ping: a stored event says when it happened"),
+        (event(timestamp="nope"), "event ping: timestamp nope: expected a field `Time | UnsetType = UNSET`"),
+        (event(timestamp="at"), "event ping: timestamp at: expected a field"),
+        (event(payload=int), "is not a Payload"),  # type: ignore[arg-type]
+        (event(payload=Do), "is not a Payload"),  # type: ignore[arg-type]
+    ],
+)
+def test_events(declare: Declare, fault: str) -> None:
+    assert fault in faults(declare)
+
+
+def test_every_event_has_a_docstring() -> None:
+    class Silent(Stamped):
+        pass
+
+    assert "event ping: Silent has no docstring" in faults(event(payload=Silent, example={}))
+
+
+def test_payloads_are_made_of_what_can_be_sent() -> None:
+    class Odd(Stamped):
+        """With a complex number."""
+
+        number: complex
+
+    assert "event ping: complex is not a type that an event can carry" in faults(event(payload=Odd, example={}))
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("userId", "goes to `user:{userId}`, but Ping has no field userId"),
+        ("user_id.x", "but Ping has no field user_id.x"),
+        ("count", "goes to `user:{count}`, but count is not a string"),
+        ("at", "goes to `user:{at}`, but at is not a string"),
+    ],
+)
+def test_targets_are_derived_from_fields_there_are(path: str, fault: str) -> None:
+    def declare(made: Contract, root: Namespace, room: Room) -> None:
+        root.event("ping", to=[room.of(path)], example=PING)(Ping)
+
+    assert fault in faults(declare)
+
+
+def test_a_derived_target_fills_every_placeholder() -> None:
+    for paths in ((), ("a", "b")):
+        with pytest.raises(ContractError, match="expected userId"):
+            root.rooms.kinds[0].of(*paths)
+    assert root.rooms.kinds[0].of("a.b").text == "`user_{a.b}`"
+
+
+def twice(first: Declare, second: Declare) -> Declare:
+    def declare(*given: Any) -> None:
+        first(*given)
+        second(*given)
+
+    return declare
+
+
+def test_one_name_is_one_payload_and_the_other_way_round() -> None:
+    assert "event 'ping' is declared twice" in faults(twice(event(), event()))
+    assert "event ping: has a different payload in / and /" in faults(twice(event(), event(payload=Filled)))
+    assert "Ping is the payload of ping and pong: give each event its own" in faults(twice(event(), event("pong")))
+
+
+def test_an_event_of_several_namespaces_is_one_event() -> None:
+    typing = event_of("typing")
+    assert set(typing.targets) == {"/", "/back"}
+    assert (typing.payload, typing.volatile, typing.example) == (Typing, True, {"userId": "u1", "typing": True})
+
+
+def test_answers_to_one_client_are_not_stored() -> None:
+    assert not event_of("stats").durable
+    assert not event_of("typing").durable
+    assert event_of("new_bid").durable
+
+
+def command(name: str = "do", kind: type[Command] = Do, **options: Any) -> Declare:
+    def declare(made: Contract, root: Namespace, room: Room) -> None:
+        root.command(name, **options)(kind)
+
+    return declare
+
+
+BACK_USER = contract.namespaces[1].rooms.kinds[1]
+
+
+class Answer(Payload):
+    """Has a field that every answer has."""
+
+    ok: bool
+
+
+@pytest.mark.parametrize(
+    ("declare", "fault"),
+    [
+        (command("newListener"), "command newListener: the name is reserved by Socket.IO"),
+        (command("error"), "command error: the name is the server's own"),
+        (command(kind=Undocumented), "command do: Undocumented has no docstring"),
+        (command(arguments="positional"), "command do: has an optional field"),
+        (command(who=role("boss")), "command do: role 'boss' is not one of the roles"),
+        (command(who=own("userId")), "command do: its rule speaks of userId, which is no string field of it"),
+        (command(who=member()), "command do: member() is about a room"),
+        (command(reply=Answer), "command do: its reply has a field `ok`"),
+        (command(kind=Part), "is not a Command"),  # type: ignore[arg-type]
+        (
+            command(joins=contract.namespaces[1].rooms.kinds[1]),
+            "command do: is about user_{userId} of another namespace",
+        ),
+        (command(joins=contract.namespaces[1].rooms.kinds[1]), "command do: needs a string field userId"),
+        (twice(command(), command()), "command 'do' is declared twice"),
+        (twice(command(), command("done")), "Do is the command of do and done"),
+    ],
+)
+def test_commands(declare: Declare, fault: str) -> None:
+    assert fault in faults(declare)
+
+
+def test_a_limit_is_read_where_it_is_written() -> None:
+    with pytest.raises(ContractError, match="limit 'often'"):
+        build(command(limit="often"))
+
+
+def test_join_commands_are_described() -> None:
+    joining = next(command for command in root.commands if command.name == "join_garage_room")
+    assert joining.description == "Join the room `garage_{garage_id}`."
+    assert joining.command.__name__ == "JoinGarageRoom"
+    assert joining.command.__struct_fields__ == ("garage_id",)
+
+
+def test_nothing_is_declared_after_the_contract_is_built() -> None:
+    made = Contract("c", roles=("user",))
+    root = made.namespace("/")
+    made.build()
+    for declare in (
+        lambda: root.room("x", members=anyone(), join="y"),
+        lambda: root.gateway("x"),
+        lambda: root.event("x", to=[root.everyone], example=PING)(Ping),
+        lambda: root.command("x")(Do),
+    ):
+        with pytest.raises(ContractError, match="namespace /: x is declared after the contract was built"):
+            declare()
+    with pytest.raises(ContractError, match="namespace /late is declared after"):
+        made.namespace("/late")
+
+
+def test_every_fault_is_told_at_once() -> None:
+    text = faults(twice(event("error", to=[]), command("connect", kind=Undocumented)))
+    assert [line.split(":")[1].strip() for line in text.splitlines()] == ["event error"] * 2 + ["command connect"] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"roles": ()}, "no roles"),
+        ({"roles": ("a", "a")}, "role 'a' is declared twice"),
+        ({"roles": ("a",), "default_role": "b"}, "default role 'b' is not one of the roles"),
+        ({"roles": ("a",), "tokens": ()}, "no token sources"),
+        ({"roles": ("a",)}, "no namespaces"),
+        ({"name": "A system", "roles": ("a",)}, "name 'A system': expected lower-case letters"),
+    ],
+)
+def test_the_head(options: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ContractError, match=fault):
+        Contract(**{"name": "c", **options}).build()
+
+
+def test_a_payload_that_is_no_event() -> None:
+    with pytest.raises(ContractError, match="Part is not the payload of an event"):
+        contract.event_of(Part(name="x", price=errors))  # type: ignore[arg-type]
+
+
+def test_declaring_leaves_classes_and_handlers_as_they_are() -> None:
+    assert BidRejected(bid_id="1").bid_id == "1"
+    assert callable(accept_booking)

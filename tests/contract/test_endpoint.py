@@ -1,0 +1,212 @@
+"""The publish API, as a producer meets it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from oyez.contract.endpoint import publish_route
+from oyez.contract.publish import Publisher
+from oyez.errors import FORBIDDEN, KEYS_UNAVAILABLE, TOKEN_INVALID, RefusedError
+from oyez.log.memory import MemoryLog
+from oyez.settings import Limits
+from tests.contract.market import contract
+
+LIMITS = Limits(max_event_bytes=200, max_publish_bytes=2000, max_events_per_publish=3, body_timeout=0.05)
+KEYS = {"bad": TOKEN_INVALID, "user": FORBIDDEN, "unreachable": KEYS_UNAVAILABLE}
+
+
+def authorize(key: str) -> None:
+    if key in KEYS:
+        raise RefusedError(KEYS[key])
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+async def client(log: MemoryLog) -> AsyncIterator[httpx.AsyncClient]:
+    app = Starlette(routes=[publish_route("/market/events", Publisher(contract, log, LIMITS), authorize)])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as opened:
+        opened.headers["authorization"] = "Bearer good"
+        yield opened
+
+
+GOOD = {"event": "bid_rejected", "to": "user_u1", "data": {"bid_id": "b1"}}
+
+
+async def post(client: httpx.AsyncClient, body: Any) -> httpx.Response:
+    return await client.post("/market/events", json=body)
+
+
+async def expect_problem(response: httpx.Response, status: int, code: str) -> Any:
+    problem = response.json()
+    assert (response.status_code, problem["status"], problem["code"]) == (status, status, code), problem
+    assert response.headers["content-type"] == "application/problem+json"
+    assert problem["type"] == "about:blank"
+    assert problem["title"]
+    assert problem["detail"]
+    return problem.get("errors")
+
+
+async def test_one_event(client: httpx.AsyncClient, log: MemoryLog) -> None:
+    response = await post(client, GOOD)
+    assert (response.status_code, response.json()) == (200, {"position": await log.position()})
+
+
+async def test_several_rooms(client: httpx.AsyncClient, log: MemoryLog) -> None:
+    before = await log.position()
+    await post(client, {**GOOD, "to": ["user_u1", "garage_g1"]})
+    [entry] = await log.read(before, frozenset({"garage_g1"}), 10)
+    assert entry.rooms == ("user_u1", "garage_g1")
+
+
+async def test_rooms_left_out_where_they_follow(client: httpx.AsyncClient) -> None:
+    data = {"owner": {"id": "u1"}, "amount": 9.99}
+    for body in ({"event": "new_bid", "data": data}, {"event": "new_bid", "to": None, "data": data}):
+        assert (await post(client, body)).status_code == 200
+
+
+async def test_a_list(client: httpx.AsyncClient, log: MemoryLog) -> None:
+    typing = {"event": "typing", "to": "user_u2", "data": {"userId": "u1", "typing": True}}
+    response = await post(client, [GOOD, typing, GOOD])
+    assert response.json() == {"positions": [f"{log.epoch}.1", None, f"{log.epoch}.2"]}
+    assert (await post(client, [])).json() == {"positions": []}
+    assert (await post(client, [typing])).json() == {"positions": [None]}
+    assert (await post(client, typing)).json() == {"position": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "field", "expected"),
+    [
+        ({**GOOD, "event": "nope"}, 404, "unknown_event", "event", "There is no event 'nope'"),
+        ({**GOOD, "data": {"bid_id": 1}}, 422, "invalid_data", "bid_id", "a string of 1 to 128 characters"),
+        ({**GOOD, "data": []}, 422, "invalid_data", "data", "an object"),
+        ({**GOOD, "to": "garage_g:\n"}, 422, "unknown_room", "to", "There is no room"),
+        ({**GOOD, "to": "ticket_1"}, 422, "foreign_room", "to", "only to `garage_{garage_id}` or `user_{userId}`"),
+        ({"event": "bid_rejected", "data": {"bid_id": "b1"}}, 422, "room_required", "to", "needs a room"),
+        ({**GOOD, "to": []}, 422, "room_required", "to", "needs a room"),
+        ({**GOOD, "to": [1]}, 422, "invalid_data", "to[0]", "a string"),
+        ({**GOOD, "to": 1}, 422, "invalid_data", "to", "a string or an array or null"),
+        ({**GOOD, "rooms": []}, 422, "invalid_data", "rooms", "is not a field of the request; known fields are"),
+        ({"event": "bid_rejected", "to": "user_u1"}, 422, "invalid_data", "data", "is required"),
+        ({"to": "user_u1", "data": {}}, 422, "invalid_data", "event", "is required"),
+        (7, 422, "invalid_data", "data", "an object"),
+        ({**GOOD, "data": {"bid_id": "b" * 300}}, 422, "invalid_data", "bid_id", "a string of 1 to 128 characters"),
+        (
+            {"event": "new_request", "data": {"request_id": "r", "parts": [{"name": "x" * 200, "price": 1}]}},
+            413,
+            "too_large",
+            "data",
+            "at most 200 are allowed",
+        ),
+    ],
+)
+async def test_a_bad_event(
+    client: httpx.AsyncClient, log: MemoryLog, body: Any, status: int, code: str, field: str, expected: str
+) -> None:
+    before = await log.position()
+    [error] = await expect_problem(await post(client, body), status, code)
+    assert (error["field"], error["code"]) == (field, code)
+    assert expected in error["expected"]
+    assert await log.position() == before
+
+
+async def test_every_fault_of_a_list_is_told(client: httpx.AsyncClient, log: MemoryLog) -> None:
+    before = await log.position()
+    response = await post(client, [GOOD, {**GOOD, "to": "x"}, {**GOOD, "event": "nope"}])
+    errors = await expect_problem(response, 422, "unknown_room")
+    assert [(error["index"], error["field"], error["code"]) for error in errors] == [
+        (1, "to", "unknown_room"),
+        (2, "event", "unknown_event"),
+    ]
+    errors = await expect_problem(await post(client, [GOOD, {**GOOD, "x": 1}, 7]), 422, "invalid_data")
+    assert [(error["index"], error["field"]) for error in errors] == [(1, "x"), (2, "data")]
+    assert await log.position() == before
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[{]", b'{"event":"\xff"}', b"[" * 1000, b'[{"event":1}', b"nonsense"])
+async def test_what_is_not_json(client: httpx.AsyncClient, body: bytes) -> None:
+    response = await client.post("/market/events", content=body, headers={"content-type": "application/json"})
+    await expect_problem(response, 400, "malformed")
+
+
+async def test_too_much(client: httpx.AsyncClient) -> None:
+    await expect_problem(await post(client, [GOOD] * 4), 413, "too_large")
+    await expect_problem(await post(client, {"x": "y" * 2000}), 413, "too_large")
+
+
+async def test_an_endless_body_is_not_read_to_its_end(client: httpx.AsyncClient) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 500
+            yield b" " * 500
+
+    response = await client.post("/market/events", content=endless(), headers={"content-type": "application/json"})
+    await expect_problem(response, 413, "too_large")
+    assert sent <= 3000
+
+
+async def test_a_body_that_does_not_come(client: httpx.AsyncClient) -> None:
+    async def stuck() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    response = await client.post("/market/events", content=stuck(), headers={"content-type": "application/json"})
+    await expect_problem(response, 408, "timed_out")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
+async def test_other_content_types(client: httpx.AsyncClient, content_type: str) -> None:
+    response = await client.post("/market/events", content=b"{}", headers={"content-type": content_type})
+    await expect_problem(response, 415, "unsupported_type")
+
+
+async def test_a_content_type_with_parameters(client: httpx.AsyncClient) -> None:
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    body = b'{"event":"bid_rejected","to":"user_u1","data":{"bid_id":"b1"}}'
+    assert (await client.post("/market/events", content=body, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status", "code", "challenge"),
+    [
+        (None, 401, "token_missing", 'Bearer realm="oyez"'),
+        ("Basic abc", 401, "token_missing", 'Bearer realm="oyez"'),
+        ("Bearer ", 401, "token_missing", 'Bearer realm="oyez"'),
+        ("Bearer bad", 401, "token_invalid", 'Bearer realm="oyez", error="invalid_token"'),
+        ("Bearer user", 403, "forbidden", None),
+    ],
+)
+async def test_without_a_service_key(
+    client: httpx.AsyncClient, authorization: str | None, status: int, code: str, challenge: str | None
+) -> None:
+    del client.headers["authorization"]
+    if authorization is not None:
+        client.headers["authorization"] = authorization
+    response = await post(client, GOOD)
+    await expect_problem(response, status, code)
+    assert response.headers.get("www-authenticate") == challenge
+
+
+async def test_what_may_work_later_says_when(client: httpx.AsyncClient, log: MemoryLog) -> None:
+    await log.close()
+    response = await post(client, GOOD)
+    await expect_problem(response, 503, "unavailable")
+    assert response.headers["retry-after"] == "1"
+    client.headers["authorization"] = "Bearer unreachable"
+    response = await post(client, GOOD)
+    await expect_problem(response, 503, "keys_unavailable")
+    assert response.headers["retry-after"] == "1"
+
+
+async def test_only_post_is_answered(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/market/events")).status_code == 405

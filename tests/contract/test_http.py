@@ -1,0 +1,62 @@
+"""Routes of services beside the publish API."""
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from oyez.contract import CamelPayload, Id, Money, Time
+from oyez.contract.http import answer_json, read_json, service_route
+from oyez.errors import TOKEN_INVALID, RefusedError
+from oyez.settings import Limits
+
+
+class Sale(CamelPayload):
+    """What a back end reports."""
+
+    sale_id: Id
+    amount: Money
+    sold_at: Time
+
+
+SALE = {"saleId": "s1", "amount": 9.5, "soldAt": "2026-01-31T12:00:00Z"}
+
+
+async def answer(request: Request) -> Response:
+    return answer_json({"sold": await read_json(request, Sale, Limits(max_publish_bytes=200))}, 201)
+
+
+def authorize(key: str) -> None:
+    if key != "good":
+        raise RefusedError(TOKEN_INVALID)
+
+
+async def post(body: object, key: str = "good") -> httpx.Response:
+    app = Starlette(routes=[service_route("/sales", answer, authorize)])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        return await client.post("/sales", json=body, headers={"authorization": f"Bearer {key}"})
+
+
+async def test_what_is_read_can_be_answered() -> None:
+    response = await post(SALE)
+    assert (response.status_code, response.json()) == (201, {"sold": SALE})
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "expected"),
+    [
+        ({**SALE, "amount": -1}, "amount", "an amount: a number from 0 with at most two decimals"),
+        ({**SALE, "sold": 1}, "sold", "is not a field of the request; known fields are saleId, amount, soldAt"),
+        ([], "", "an object"),
+    ],
+)
+async def test_a_bad_field_is_named(body: object, field: str, expected: str) -> None:
+    response = await post(body)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_data")
+    assert response.json()["errors"] == [{"field": field, "expected": expected}]
+
+
+async def test_keys_and_sizes_are_looked_at() -> None:
+    assert (await post(SALE, key="bad")).status_code == 401
+    assert (await post({**SALE, "saleId": "x" * 300})).status_code == 413

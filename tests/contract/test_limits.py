@@ -1,0 +1,40 @@
+"""How often a command may be sent."""
+
+import pytest
+
+from oyez.contract.limits import Bucket, Limit
+from oyez.errors import ContractError
+
+
+def test_as_many_at_once_as_the_limit_says_then_as_time_passes() -> None:
+    bucket = Bucket(Limit.parse("3/s"), 0.0)
+    assert [bucket.take(0.0) for _ in range(4)] == [True, True, True, False]
+    assert bucket.wait() == pytest.approx(1 / 3)
+    assert [bucket.take(0.4), bucket.take(0.4)] == [True, False]
+    assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_trying_does_not_make_the_wait_longer() -> None:
+    bucket = Bucket(Limit.parse("1/m"), 0.0)
+    assert bucket.take(0.0)
+    assert not any(bucket.take(float(second)) for second in range(1, 59))
+    assert bucket.take(60.5)
+
+
+def test_a_warning_is_given_once_until_it_works_again() -> None:
+    bucket = Bucket(Limit.parse("1/s"), 0.0)
+    bucket.take(0.0)
+    assert [bucket.warn(), bucket.warn()] == [True, False]
+    bucket.take(2.0)
+    assert bucket.warn()
+
+
+def test_limits_can_be_read() -> None:
+    assert Limit.parse("10/s").text == "10 a second"
+    assert Limit.parse("30/m").text == "30 a minute"
+
+
+@pytest.mark.parametrize("text", ["10", "0/s", "-1/s", "10/h", "10 / s", "٣/s", ""])
+def test_what_is_no_limit(text: str) -> None:
+    with pytest.raises(ContractError, match="such as 10/s"):
+        Limit.parse(text)

@@ -1,0 +1,78 @@
+"""Where tokens are found."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from oyez.contract import auth, bearer, cookie, query
+from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource, find_token
+from oyez.errors import TOKEN_INVALID, RefusedError
+from oyez.server.socket import Handshake
+
+
+def find(
+    *sources: TokenSource, query_string: str = "", auth: Mapping[str, Any] | None = None, **headers: str
+) -> str | None:
+    request = Handshake(headers=headers, query_string=query_string, address="", secure=True, time=0.0)
+    return find_token(sources, request, auth or {}, "access_token")
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        ("access_token=abc", "abc"),
+        ("a=b; access_token=abc; c=d", "abc"),
+        ('access_token="abc"', "abc"),
+        ("access_token=; access_token=abc", "abc"),
+        ("access_token=a=b", "a=b"),
+        ("not_access_token=abc", None),
+        ("access_token", None),
+        ("", None),
+    ],
+)
+def test_cookies(header: str, token: str | None) -> None:
+    assert find(cookie(), cookie=header) == token
+
+
+def test_a_cookie_of_another_name() -> None:
+    assert find(cookie("session"), cookie="access_token=a; session=b") == "b"
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer  abc ", "abc"),
+        ("Basic abc", None),
+        ("Bearer", None),
+        ("Bearer ", None),
+        ("", None),
+    ],
+)
+def test_the_authorization_header(header: str, token: str | None) -> None:
+    assert find(bearer(), authorization=header) == token
+
+
+def test_the_first_source_that_holds_one_wins() -> None:
+    sources = (cookie(), bearer(), query("token"), auth("token"))
+    in_query, in_auth = "token=q", {"token": "a"}
+    header = "Bearer b"
+    assert find(*sources, query_string=in_query, auth=in_auth, cookie="access_token=c", authorization=header) == "c"
+    assert find(*sources, query_string=in_query, auth=in_auth, cookie="access_token=", authorization=header) == "b"
+    assert find(*sources, query_string=in_query, auth=in_auth, authorization="Basic b") == "q"
+    assert find(*sources, query_string="token=%20", auth={"token": "a"}) == "a"
+    assert find(*sources) is None
+
+
+def test_the_default_order() -> None:
+    header = "Bearer b"
+    assert find(*DEFAULT_SOURCES, query_string="token=q", auth={"token": "a"}, authorization=header) == "a"
+    assert find(*DEFAULT_SOURCES, query_string="token=q", auth={"token": None}, authorization=header) == "b"
+    assert find(*DEFAULT_SOURCES, query_string="token=q") == "q"
+
+
+def test_a_token_that_is_no_string_is_a_bad_one() -> None:
+    with pytest.raises(RefusedError) as refused:
+        find(*DEFAULT_SOURCES, auth={"token": {"$ne": None}}, query_string="token=q")
+    assert refused.value.refusal is TOKEN_INVALID
