@@ -71,12 +71,19 @@ def command(*arguments: str) -> list[str]:
 
 @asynccontextmanager
 async def serve(data: Path, *arguments: str, **environ: str) -> AsyncIterator[Served]:
-    """`oyez serve ARGUMENTS` in `data`, on a port of its own; it has to stop cleanly afterwards."""
+    """`oyez serve ARGUMENTS` with the data folder `data`, on a port of its own; stopped afterwards."""
+    async with start(command("serve", *arguments), data, data.parent, **environ) as served:
+        yield served
+
+
+@asynccontextmanager
+async def start(program: Sequence[str], data: Path, folder: Path, **environ: str) -> AsyncIterator[Served]:
+    """A program that serves Oyez and says where, run in `folder`; stopped afterwards."""
     process = await asyncio.create_subprocess_exec(
-        *command("serve", *arguments, "--port", "0", "--oyez-data", str(data)),
+        *program,
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, **environ},
-        cwd=data.parent,
+        env={**os.environ, "PORT": "0", "OYEZ_DATA": str(data), **environ},
+        cwd=folder,
     )
     try:
         url, lines = await _read_address(process)

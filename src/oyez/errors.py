@@ -79,6 +79,8 @@ KEYS_UNAVAILABLE = Refusal("keys_unavailable", "The keys that verify tokens cann
 FORBIDDEN = Refusal("forbidden", "You have no right to that.")
 FORBIDDEN_ROLE = Refusal("forbidden_role", "Your role has no access here.")
 UNKNOWN_GATEWAY = Refusal("unknown_gateway", "There is no such gateway.", status=400)
+NO_ROOM_IN_GATEWAY = Refusal("no_room_in_gateway", "The gateway has no room for you.")
+"""Somebody whose role fits asked for a gateway by name, but something about them is missing on the server."""
 UNKNOWN_NAMESPACE = Refusal("unknown_namespace", "Invalid namespace", status=404)
 
 # What you sent.
@@ -88,6 +90,8 @@ FOREIGN_ROOM = Refusal("foreign_room", "The event does not go to that kind of ro
 ROOM_REQUIRED = Refusal("room_required", "The event needs at least one room to go to.", status=422)
 INVALID_DATA = Refusal("invalid_data", "The data does not fit the contract.", status=422)
 MALFORMED = Refusal("malformed", "The request is not well-formed.", status=400)
+UNSUPPORTED_TYPE = Refusal("unsupported_type", "The body must be application/json.", status=415)
+SLOW_BODY = Refusal("slow_body", "The body did not arrive in time.", True, status=408)
 TOO_LARGE = Refusal("too_large", "The data is larger than allowed.", status=413)
 
 # Not now.

@@ -127,10 +127,10 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
     Raises SettingsError with the name of the first setting that cannot be read, and what it should be.
     """
     path = file or Path("oyez.toml")
-    values: dict[str, Any] = {}
+    in_file: dict[str, Any] = {}
     if path.exists():
         try:
-            values.update(tomllib.loads(path.read_text(encoding="utf-8")))
+            in_file.update(tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path} cannot be read: {error}. Give the path of a TOML file.") from None
         except tomllib.TOMLDecodeError as error:
@@ -138,10 +138,23 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
     elif file is not None:
         raise SettingsError(f"{path} does not exist. Give the path of an existing file, or leave --config out.")
     names = [name for name in Settings.__struct_fields__ if name != "limits"]
-    values.update({name: environ[name.upper()] for name in names if environ.get(name.upper())})
-    values.update({name: value for name, value in overrides.items() if value is not None})
+    sources: dict[str, Mapping[str, Any]] = {
+        str(path): in_file,
+        "the environment": {name: environ[name.upper()] for name in names if environ.get(name.upper())},
+        "a flag": {name: value for name, value in overrides.items() if value is not None},
+    }
+    values = {name: value for source in sources.values() for name, value in source.items()}
     try:
         # strict=False reads "5001" from the environment as a number.
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"Settings ({path}, environment, flags): {error}.") from None
+        raise SettingsError(_explain(str(error), sources)) from None
+
+
+def _explain(message: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which setting msgspec complains about, where it was set, and what it should be."""
+    fault, _, place = message.partition(" - at `$.")
+    name = place.rstrip("`")
+    first = (name or fault.split("`")[1]).partition(".")[0]
+    source = [source for source, values in sources.items() if first in values][-1]
+    return f"{f'Setting {name}' if name else 'Settings'} in {source}: {fault}. Mend it there."

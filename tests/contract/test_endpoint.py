@@ -161,7 +161,7 @@ async def test_a_body_that_does_not_come(client: httpx.AsyncClient) -> None:
         await asyncio.sleep(60)
 
     response = await client.post("/market/events", content=stuck(), headers={"content-type": "application/json"})
-    await expect_problem(response, 408, "timed_out")
+    await expect_problem(response, 408, "slow_body")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])

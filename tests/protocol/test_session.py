@@ -16,6 +16,11 @@ EVENT = b'42["a"]'
 OPEN_STATES = (State.POLLING, State.PROBED, State.WEBSOCKET)
 
 
+def heard_in(session: Session, body: bytes) -> list[socketio.Packet | Signal]:
+    """All that one polling body says."""
+    return list(session.receive_payload(body))
+
+
 def start(state: State = State.WEBSOCKET, limits: Limits = LIMITS) -> Session:
     return Session(limits, state)
 
@@ -33,7 +38,7 @@ def test_a_message_is_a_socketio_packet(state: State) -> None:
     expected = socketio.Packet(socketio.PacketType.EVENT, data=b'["a"]', name="a")
     assert session.receive_text(EVENT) == expected
     assert session.receive_packet(engineio.decode_packet(EVENT)) == expected
-    assert session.receive_payload(EVENT) == [expected]
+    assert heard_in(session, EVENT) == [expected]
     assert session.state is state
 
 
@@ -41,7 +46,7 @@ def test_a_message_is_a_socketio_packet(state: State) -> None:
 def test_a_pong_is_a_sign_of_life(state: State) -> None:
     session = start(state)
     assert session.receive_text(b"3") is Signal.PONG
-    assert session.receive_payload(b"3") == [Signal.PONG]
+    assert heard_in(session, b"3") == [Signal.PONG]
     assert session.state is state
 
 
@@ -50,7 +55,7 @@ def test_a_pong_is_a_sign_of_life(state: State) -> None:
 def test_packets_without_meaning_are_ignored(state: State, noise: bytes) -> None:
     session = start(state)
     assert session.receive_text(noise) is None
-    assert session.receive_payload(noise) == []
+    assert heard_in(session, noise) == []
     assert (session.state, session.reason) == (state, None)
 
 
@@ -100,7 +105,7 @@ def test_text_that_is_not_utf8_closes(text: bytes) -> None:
 
 def test_a_body_is_heard_in_order() -> None:
     session = start(State.POLLING)
-    heard = session.receive_payload(b'40\x1e3\x1e6\x1e42["b"]')
+    heard = heard_in(session, b'40\x1e3\x1e6\x1e42["b"]')
     assert heard == [
         socketio.Packet(socketio.PacketType.CONNECT),
         Signal.PONG,
@@ -111,7 +116,7 @@ def test_a_body_is_heard_in_order() -> None:
 @pytest.mark.parametrize("end", [b"1", b"2", b"42{}"])
 def test_a_body_is_heard_up_to_the_packet_that_closes(end: bytes) -> None:
     session = start(State.POLLING)
-    heard = session.receive_payload(b"\x1e".join([EVENT, end, EVENT]))
+    heard = heard_in(session, b"\x1e".join([EVENT, end, EVENT]))
     assert [type(result) for result in heard] == [socketio.Packet, Signal]
     assert heard[-1] is Signal.CLOSED
     assert session.state is State.CLOSED
@@ -120,14 +125,14 @@ def test_a_body_is_heard_up_to_the_packet_that_closes(end: bytes) -> None:
 @pytest.mark.parametrize("body", [b"", b"\x1e", EVENT + b"\x1e", EVENT + b"\x1e9", EVENT + b"\x1e4\xff", b"b!"])
 def test_a_body_with_a_bad_packet_is_not_heard_at_all(body: bytes) -> None:
     session = start(State.POLLING)
-    assert session.receive_payload(body) == [Signal.CLOSED]
+    assert heard_in(session, body) == [Signal.CLOSED]
     expect_closed(session, engineio.PARSE_ERROR)
 
 
 def test_a_body_of_too_many_packets_closes() -> None:
     session = start(State.POLLING)
-    assert session.receive_payload(b"\x1e".join([b"6"] * LIMITS.max_packets_per_payload)) == []
-    assert session.receive_payload(b"\x1e".join([b"6"] * (LIMITS.max_packets_per_payload + 1))) == [Signal.CLOSED]
+    assert heard_in(session, b"\x1e".join([b"6"] * LIMITS.max_packets_per_payload)) == []
+    assert heard_in(session, b"\x1e".join([b"6"] * (LIMITS.max_packets_per_payload + 1))) == [Signal.CLOSED]
     expect_closed(session, engineio.PARSE_ERROR)
 
 
@@ -146,7 +151,7 @@ def test_attachments_follow_their_packet() -> None:
 
 def test_attachments_of_a_polling_body_are_base64() -> None:
     session = start(State.POLLING)
-    (packet,) = session.receive_payload(b'461-7[{"_placeholder":true,"num":0}]\x1ebAQID')
+    (packet,) = heard_in(session, b'461-7[{"_placeholder":true,"num":0}]\x1ebAQID')
     assert isinstance(packet, socketio.Packet)
     assert (packet.ack_id, packet.attachments) == (7, (b"\x01\x02\x03",))
 
@@ -154,10 +159,10 @@ def test_attachments_of_a_polling_body_are_base64() -> None:
 def test_attachments_may_come_over_several_bodies_and_over_an_upgrade() -> None:
     session = start(State.POLLING)
     text = b'453-["a",' + b",".join(b'{"_placeholder":true,"num":%d}' % number for number in range(3)) + b"]"
-    assert session.receive_payload(text) == []
-    assert session.receive_payload(b"bAA==") == []
+    assert heard_in(session, text) == []
+    assert heard_in(session, b"bAA==") == []
     session.receive_candidate(engineio.PROBE_PING)
-    assert session.receive_payload(b"bAQ==") == []
+    assert heard_in(session, b"bAQ==") == []
     session.receive_candidate(engineio.UPGRADE)
     packet = session.receive_binary(b"\x02")
     assert isinstance(packet, socketio.Packet)
@@ -226,8 +231,8 @@ def test_a_probe_and_an_upgrade_switch() -> None:
 def test_polling_carries_on_while_a_candidate_probes() -> None:
     session = start(State.POLLING)
     session.receive_candidate(b"2probe")
-    assert len(session.receive_payload(EVENT)) == 1
-    assert session.receive_payload(b"3") == [Signal.PONG]
+    assert len(heard_in(session, EVENT)) == 1
+    assert heard_in(session, b"3") == [Signal.PONG]
     assert session.state is State.PROBED
 
 
@@ -236,7 +241,7 @@ def test_a_candidate_that_does_not_probe_is_refused(first: bytes) -> None:
     session = start(State.POLLING)
     assert session.receive_candidate(first) is Signal.REFUSE_CANDIDATE
     assert (session.state, session.reason) == (State.POLLING, None)
-    assert len(session.receive_payload(EVENT)) == 1
+    assert len(heard_in(session, EVENT)) == 1
 
 
 @pytest.mark.parametrize("second", [b"2", b"3", b"6", b"1", EVENT, b"", b"x", b"5 ", b"\xff"])
@@ -269,7 +274,7 @@ def test_an_upgraded_session_takes_no_candidate(frame: bytes) -> None:
 def test_an_upgrade_packet_over_polling_upgrades_nothing() -> None:
     session = start(State.POLLING)
     session.receive_candidate(b"2probe")
-    assert session.receive_payload(b"5") == []
+    assert heard_in(session, b"5") == []
     assert session.state is State.PROBED
 
 
@@ -283,7 +288,7 @@ def test_closed_is_the_end_of_all_inputs() -> None:
         assert session.receive_text(EVENT) is Signal.CLOSED
         assert session.receive_text(b"b!") is Signal.CLOSED
         assert session.receive_binary(b"x") is Signal.CLOSED
-        assert session.receive_payload(EVENT) == [Signal.CLOSED]
+        assert heard_in(session, EVENT) == [Signal.CLOSED]
         assert session.receive_packet(engineio.Packet(engineio.PacketType.PONG)) is Signal.CLOSED
         assert session.receive_candidate(b"2probe") is Signal.REFUSE_CANDIDATE
         session.lose_candidate()
@@ -349,7 +354,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(body=bodies)
     def receive_payload(self, body: bytes) -> None:
-        heard = self.session.receive_payload(body)
+        heard = heard_in(self.session, body)
         assert all(isinstance(result, socketio.Packet | Signal) for result in heard)
         assert Signal.CLOSED not in heard[:-1]
         assert (heard[-1:] == [Signal.CLOSED]) == (self.session.state is State.CLOSED)
@@ -427,4 +432,4 @@ def test_what_is_sent_in_a_body_is_received(packets: list[socketio.Packet]) -> N
             ),
         )
     ]
-    assert start(State.POLLING).receive_payload(engineio.encode_payload(encoded)) == packets
+    assert heard_in(start(State.POLLING), engineio.encode_payload(encoded)) == packets

@@ -1,10 +1,14 @@
-"""What a command shows: plain lines that can be copied, colour where there is a terminal, errors in one line."""
+"""What a command shows: plain lines that can be copied, colour where there is a terminal, errors in one line.
 
+Results go to standard output; notes and errors go to standard error, so that results can be piped.
+"""
+
+import json
 import os
 import shlex
 import shutil
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +16,61 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+from oyez.errors import OyezError
+
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, stderr=True)
 
 
-def fail(message: str) -> int:
+class CallError(OyezError):
+    """The command was called in a way that cannot work."""
+
+
+def fail(message: str, status: int = 1) -> int:
     """Show an error in one line; the exit status to end with."""
-    err.print(Text.assemble(("Error: ", "bold red"), " ".join(message.split())))
-    return 1
+    err.print(Text.assemble(("Error: ", "bold red"), printable(" ".join(message.split()))))
+    return status
 
 
-def invocation() -> str:
-    """How this program was called, so that commands which are shown can be copied."""
-    called = Path(sys.argv[0])
-    if shutil.which("oyez") and Path(shutil.which("oyez") or "").resolve() == called.resolve():
-        return "oyez"
-    relative = os.path.relpath(called)
-    return relative if len(relative) < len(str(called)) else str(called)
-
-
-def show_command(purpose: str, *words: str) -> None:
-    """A command to copy, with what it is for."""
-    out.print(Text.assemble((f"  {purpose:<9}", "dim"), (" ".join(map(quote, words)), "cyan")))
-
-
-def quote(word: str) -> str:
-    """A word as a shell wants it; `$TOKEN` stays what it is."""
-    return f'"{word}"' if word.startswith("$") else shlex.quote(word)
+def explain_os_error(error: OSError) -> str:
+    """The system's own sentence, without numbers and addresses."""
+    # Negative numbers are those of look-ups of names, which have sentences of their own.
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
 
 
 def show_note(text: str) -> None:
-    out.print(Text(text, "dim"))
+    """Something to know that is not what was asked for."""
+    err.print(Text(printable(text), "dim"))
 
 
-def show_event(name: str, arguments: list[Any], at: datetime | None = None) -> None:
-    """One event as it came: time, name, data."""
-    moment = (at or datetime.now(UTC)).astimezone()
-    data = " ".join(msgspec.json.encode(argument).decode() for argument in arguments)
+def show_event(name: str, arguments: list[Any], at: datetime) -> None:
+    """One event as it came: time (of the terminal's zone), name, data."""
+    moment = at.astimezone()
+    data = " ".join(printable(msgspec.json.encode(argument).decode()) for argument in arguments)
     stamp = f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
-    out.print(Text.assemble((stamp, "dim"), "  ", (name, "bold green"), "  ", data))
+    out.print(Text.assemble((stamp, "dim"), "  ", (printable(name), "bold green"), "  ", data))
+
+
+def printable(text: str) -> str:
+    """`text` without characters that would command the terminal: they are escaped as in JSON."""
+    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
+
+
+def invocation() -> list[str]:
+    """The words by which this program was called, so that commands which are shown can be copied."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return [_shorten(Path(sys.executable)), "-m", __package__]
+    found = shutil.which("oyez")
+    if found is not None and Path(found).resolve() == called.resolve():
+        return ["oyez"]
+    return [_shorten(called)]
+
+
+def _shorten(path: Path) -> str:
+    return min(str(path), os.path.relpath(path), key=len)
+
+
+def join_words(words: list[str]) -> str:
+    """A command line for a shell; `$TOKEN` stays what it is."""
+    return " ".join(f'"{word}"' if word.startswith("$") else shlex.quote(word) for word in words)

@@ -1,109 +1,111 @@
-"""`oyez serve`: start everything, and show a newcomer the next three commands."""
+"""`oyez serve`: everything that has to be right before the server starts, and the server."""
 
-import copy
+import errno
 import resource
-from collections.abc import Sequence
-from typing import Any
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 
-import msgspec
-
-from oyez import __version__
-from oyez.cli import console
-from oyez.contract import Contract, Event, Identity
-from oyez.contract.rooms import DerivedRoom, Room, Target
+from oyez.cli.banner import Banner
+from oyez.cli.console import explain_os_error
+from oyez.cli.flags import DEFAULTS, ServerFlags
+from oyez.cli.reach import base_url
 from oyez.errors import SettingsError
 from oyez.ops.logs import configure_logging
 from oyez.server.http import HttpServer
 from oyez.service.app import Oyez
-from oyez.service.system import System
+from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Settings
 
-EXAMPLE_SUBJECT = "ada"
+REMEDIES = {
+    errno.EADDRINUSE: "Stop what listens there, or give another --port.",
+    errno.EACCES: "Give a --port above 1023.",
+}
+"""By the reason for which an address cannot be listened at; for all others, the address is wrong."""
 
 
-class AnnouncingServer(HttpServer):
-    """Shows what to do next once it listens: with port 0 the port is known only then."""
+def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
+    """Start the server and show how to use it.
 
-    def __init__(self, oyez: Oyez) -> None:
-        super().__init__(oyez, oyez.find_server, oyez.settings, oyez.drain)
-        self._oyez = oyez
+    It serves all systems that ship, or those named.
 
-    def _log_started_message(self, listeners: Sequence[object]) -> None:
-        """uvicorn's own hook for saying where it listens."""
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        scheme = "https" if self._oyez.settings.ssl_certfile else "http"
-        announce(self._oyez, f"{scheme}://{host}:{port}")
+    For example:
+      oyez serve
+      oyez serve quotes --port 8080
+      oyez serve my_contract.py
 
-
-def run_serve(systems: Sequence[System], settings: Settings) -> int:
-    """Serve until a signal asks to stop; the exit status."""
+    Parameters
+    ----------
+    systems
+        Names of systems that ship, and files with a contract.
+    """
+    settings = flags.load()
     configure_logging(settings.log_level)
-    _raise_file_limit()
-    oyez = Oyez(systems, settings)
-    try:
-        AnnouncingServer(oyez).run()
-    except SystemExit:
-        raise SettingsError(
-            f"Port {settings.port} at {settings.host} cannot be used. Stop what listens there, or give another --port."
-        ) from None
+    loaded = [load_system(name) for name in systems or SHIPPED]
+    check_certificate(settings)
+    raise_file_limit()
+    with listen_at(settings.host, settings.port) as sockets:
+        oyez = Oyez(loaded, settings)
+        url = base_url(settings, sockets[0].getsockname()[1])
+        AnnouncingServer(oyez, Banner(oyez, url, systems, flags)).run(sockets)
     return 0
 
 
-def announce(oyez: Oyez, url: str) -> None:
-    """Address, tokens, listening and publishing, as commands to copy."""
-    console.out.print(f"Oyez {__version__} listens at [bold]{url}[/bold] (Ctrl-C stops it)")
-    if oyez.secret.made:
-        console.show_note(f"A secret for tokens was made in {oyez.secret.path}; keep it to yourself.")
-    program = console.invocation()
-    for name, served in oyez.systems.items():
-        contract = served.system.contract
-        role = contract.default_role or contract.roles[0]
-        console.out.print(f"\n[bold]{name}[/bold]  Socket.IO at {url}/{name}/socket.io/")
-        console.show_command("token", program, "token", name, "--sub", EXAMPLE_SUBJECT, "--role", role)
-        console.show_command("listen", program, "listen", name, "--sub", EXAMPLE_SUBJECT, "--role", role)
-        words = _suggest_publish(contract, Identity(subject=EXAMPLE_SUBJECT, role=role))
-        if words is not None:
-            console.show_command("publish", program, "publish", name, *words)
-        console.show_note(f'  or in JavaScript: io("{url}", {{path: "/{name}/socket.io/", auth: {{token}}}})')
-    console.out.file.flush()
+class AnnouncingServer(HttpServer):
+    """Shows what to do next once it is at work."""
+
+    def __init__(self, oyez: Oyez, banner: Banner) -> None:
+        super().__init__(oyez, oyez.find_server, oyez.settings, oyez.drain)
+        self._banner = banner
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._banner.show()
 
 
-def _suggest_publish(contract: Contract, listener: Identity) -> list[str] | None:
-    """The words of a publish command that `listener` hears, for the event with the shortest payload."""
-    suggestions = [
-        words
-        for event in contract.events.values()
-        for targets in event.targets.values()
-        for target in targets
-        if (words := _suggest(event, target, listener)) is not None
-    ]
-    return min(suggestions, key=lambda words: len(words[-1]), default=None)
+@contextmanager
+def listen_at(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Sockets at every address of `host`, all at one port. Raises SettingsError."""
+    with ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        try:
+            found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, _, _, _, (address, *_) in found:
+                opened = socket.create_server((str(address), port), family=family)
+                sockets.append(stack.enter_context(closing(opened)))
+                # Port 0 is chosen once.
+                port = opened.getsockname()[1]
+        except (OSError, UnicodeError) as error:
+            number = getattr(error, "errno", None)
+            remedy = REMEDIES.get(number or 0, "Give an address of this machine as --host, or 0.0.0.0 for all.")
+            reason = explain_os_error(error) if isinstance(error, OSError) else error
+            raise SettingsError(f"Port {port} at {host!r} cannot be listened at: {reason}. {remedy}") from None
+        yield sockets
 
 
-def _suggest(event: Event, target: Target, listener: Identity) -> list[str] | None:
-    """How to publish `event` so that it reaches `listener` by `target`; None where it would not."""
-    room = target.room if isinstance(target, DerivedRoom) else target
-    if not isinstance(room, Room) or not room.on_connect or room.rule is None:
-        return None
-    values = next(iter(room.rule.entitlements(listener)), None)
-    if values is None or set(values) < set(room.placeholders):
-        return None
-    data = copy.deepcopy(dict(event.example))
-    if isinstance(target, DerivedRoom):
-        for placeholder, path in target.paths.items():
-            _put(data, path.split("."), values[placeholder])
-    to = [] if isinstance(target, DerivedRoom) else ["--to", room.name(values)]
-    return [event.name, *to, "--data", msgspec.json.encode(data).decode()]
+def check_certificate(settings: Settings) -> None:
+    """Raises SettingsError where HTTPS is asked for and cannot be."""
+    if settings.ssl_certfile is None and settings.ssl_keyfile is None:
+        return
+    if settings.ssl_certfile is None:
+        raise SettingsError("SSL_KEYFILE is set without SSL_CERTFILE. Set both, or neither.")
+    try:
+        # With a password, lest an encrypted key asks for one: nobody may be there to answer.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            settings.ssl_certfile, settings.ssl_keyfile, password=""
+        )
+    except OSError as error:
+        files = " and ".join(filter(None, (settings.ssl_certfile, settings.ssl_keyfile)))
+        raise SettingsError(
+            f"The certificate in {files} cannot be used: {error.strerror or error}."
+            " Set SSL_CERTFILE and SSL_KEYFILE to PEM files that belong together; the key without a password."
+        ) from None
 
 
-def _put(data: dict[str, Any], path: Sequence[str], value: str) -> None:
-    for step in path[:-1]:
-        data = data[step]
-    data[path[-1]] = value
-
-
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Every client is an open file: take as many as the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems say that there is no limit, and then do not allow that.
+    with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -14,10 +14,14 @@ from oyez.contract.policy import Identity, LookedUp
 from oyez.contract.rooms import Room
 from oyez.contract.tokens import Request, find_token
 from oyez.contract.wire import shown
-from oyez.errors import FORBIDDEN_ROLE, INVALID_DATA, TOKEN_MISSING, UNKNOWN_GATEWAY, Refusal, RefusedError
-
-NO_ROOM_IN_GATEWAY = Refusal("no_room_in_gateway", "The gateway has no room for you.")
-"""Somebody whose role fits asked for a gateway by name, but something about them is missing on the server."""
+from oyez.errors import (
+    FORBIDDEN_ROLE,
+    INVALID_DATA,
+    NO_ROOM_IN_GATEWAY,
+    TOKEN_MISSING,
+    UNKNOWN_GATEWAY,
+    RefusedError,
+)
 
 
 class Verified(Protocol):

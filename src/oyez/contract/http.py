@@ -18,10 +18,11 @@ from oyez.contract.explain import explain
 from oyez.errors import (
     INVALID_DATA,
     MALFORMED,
-    TIMED_OUT,
+    SLOW_BODY,
     TOKEN_MISSING,
     TOO_LARGE,
     UNAVAILABLE,
+    UNSUPPORTED_TYPE,
     InvalidDataError,
     LogUnavailableError,
     Refusal,
@@ -38,9 +39,6 @@ Answer = Callable[[Request], Awaitable[Response]]
 RETRY_AFTER = 1
 """Seconds a producer is asked to wait where the log or the keys cannot be reached: long enough for a broker to fail
 over, short enough for an event to be news."""
-
-UNSUPPORTED_TYPE = Refusal("unsupported_type", "The body must be application/json.", status=415)
-SLOW_BODY = Refusal(TIMED_OUT.code, "The body did not arrive in time.", temporary=True, status=408)
 
 
 def service_route(path: str, answer: Answer, authorize: Authorize, methods: Sequence[str] = ("POST",)) -> Route:

@@ -12,7 +12,10 @@ LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "wa
 
 
 def configure_logging(level: str) -> None:
-    """Send Oyez' and the libraries' logs to standard error. Raises SettingsError for an unknown level."""
+    """Send Oyez' and the libraries' logs to standard error. Raises SettingsError for an unknown level.
+
+    Libraries are heard from warnings on: what they do when all is well is their own affair.
+    """
     if level.lower() not in LEVELS:
         raise SettingsError(f"LOG_LEVEL is {level!r}. Set it to one of {', '.join(LEVELS)}.")
     number = LEVELS[level.lower()]
@@ -21,11 +24,9 @@ def configure_logging(level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    people = sys.stderr.isatty()
-    renderer: Processor = structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer()
-    exceptions: list[Processor] = [] if people else [structlog.processors.format_exc_info]
+    rendering = _render_for_people() if sys.stderr.isatty() else _render_for_machines()
     structlog.configure(
-        processors=[*shared, *exceptions, renderer],
+        processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -34,12 +35,16 @@ def configure_logging(level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *exceptions,
-                renderer,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
-    # uvicorn's own start-up lines repeat what `serve` prints.
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def _render_for_people() -> list[Processor]:
+    # The plain traceback: the default one shows local variables, and tokens among them.
+    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _render_for_machines() -> list[Processor]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

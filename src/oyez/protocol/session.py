@@ -5,6 +5,7 @@ be answered (`3probe`) and take over (`5`); until then all packets go over polli
 list in TRANSITIONS is against the protocol: the session is then closed, its `reason` says why, and nothing is raised.
 """
 
+from collections.abc import Iterator
 from enum import Enum, auto
 
 import msgspec
@@ -124,20 +125,22 @@ class Session:
             return self.close(engineio.PARSE_ERROR, "a ping from the client")
         return self._step(kind)
 
-    def receive_payload(self, body: bytes) -> list[socketio.Packet | Signal]:
-        """One polling body: everything it says, in order, up to the packet that closes the session."""
+    def receive_payload(self, body: bytes) -> Iterator[socketio.Packet | Signal]:
+        """One polling body: what it says, one after the other, up to what closes the session.
+
+        A packet is looked at when the one before it has been dealt with, which may have closed the session.
+        """
         try:
             packets = engineio.decode_payload(body, self._limits.max_packets_per_payload)
         except MalformedError as error:
-            return [self.close(engineio.PARSE_ERROR, str(error))]
-        heard: list[socketio.Packet | Signal] = []
+            yield self.close(engineio.PARSE_ERROR, str(error))
+            return
         for packet in packets:
             result = self.receive_packet(packet)
             if result is not None:
-                heard.append(result)
+                yield result
             if result is Signal.CLOSED:
-                break
-        return heard
+                return
 
     def receive_binary(self, data: bytes) -> socketio.Packet | Signal | None:
         """One binary message: an attachment of the packet before it."""

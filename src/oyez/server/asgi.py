@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 logger = structlog.get_logger("oyez.server")
 
 
+VOLATILE_HIGH_WATER = 65_536
+"""Bytes that wait for a client from which on volatile messages are dropped for it."""
+
+
 class AsgiWebSocket:
     """One client's WebSocket behind an ASGI server."""
 
@@ -32,6 +36,7 @@ class AsgiWebSocket:
 
     def __init__(self, connection: "Connection", send: Send, *, candidate: bool) -> None:
         self._connection = connection
+        self._limits = connection.server.limits
         self._send = send
         self._candidate = candidate
         self._kept: deque[Outgoing] = deque()
@@ -39,26 +44,38 @@ class AsgiWebSocket:
         self._wake = asyncio.Event()
         self._readable = asyncio.Event()
         self._readable.set()
-        self._reason: CloseReason | None = None
+        self._closing: CloseReason | None = None
+        self._cut = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        if candidate:
+            connection.candidate = self
+        else:
+            connection.transport = self
 
     # The transport's side.
 
     def send(self, outgoing: Outgoing) -> None:
-        limits = self._connection.server.limits
-        if self._reason is not None or (outgoing.volatile and self._kept):
+        if self._closing is not None or (outgoing.volatile and self._is_slow(outgoing.size)):
             return
         self._kept.append(outgoing)
-        self._kept_bytes += len(outgoing.text)
+        self._kept_bytes += outgoing.size
         self._wake.set()
-        if self._kept_bytes > limits.max_send_buffer:
+        if self._kept_bytes > self._limits.max_send_buffer:
+            # It does not read, so it would not read a CLOSE either. The connection hears of it when `run` has ended,
+            # not now: whoever is sending may be walking over the room that its socket leaves.
             self._kept.clear()
-            loop = asyncio.get_running_loop()
-            loop.call_soon(self._connection.close, engineio.SLOW_CONSUMER, "does not read what it is sent")
+            self._closing = engineio.SLOW_CONSUMER
+            self.abort()
 
     def close(self, reason: CloseReason) -> None:
-        if self._reason is None:
-            self._reason = reason
+        if self._closing is None:
+            self._closing = reason
             self._wake.set()
+            self._readable.set()
+            self._set_timer(self._limits.close_timeout, self.abort)
+
+    def abort(self) -> None:
+        self._cut.set()
 
     def pause_reading(self) -> None:
         self._readable.clear()
@@ -68,60 +85,100 @@ class AsgiWebSocket:
 
     def take_over(self) -> None:
         self._candidate = False
+        self._stop_timer()
 
-    # The two halves of its life.
+    def _is_slow(self, size: int) -> bool:
+        high_water = min(VOLATILE_HIGH_WATER, self._limits.max_send_buffer)
+        return self._kept_bytes > 0 and self._kept_bytes + size > high_water
 
-    async def run_writer(self) -> None:
+    # Its life.
+
+    async def run(self, receive: Receive) -> None:
+        """Accept the WebSocket and carry messages until the client has gone, or was told to go."""
+        halves = []
+        self._connection.server.websockets.add(self)
+        try:
+            await self._send({"type": "websocket.accept"})
+            if self._candidate:
+                self._set_timer(self._limits.upgrade_timeout, self._time_out_upgrade)
+            else:
+                self._connection.open()
+            halves = [asyncio.ensure_future(half) for half in (self._write(), self._read(receive), self._cut.wait())]
+            await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stop_timer()
+            self._connection.server.forget_websocket(self)
+            self._lose(self._closing or engineio.TRANSPORT_CLOSE)
+            for half in halves:
+                half.cancel()
+            for met in await asyncio.gather(*halves, return_exceptions=True):
+                # ASGI servers raise OSError where the client has gone, which ends with the connection.
+                if isinstance(met, Exception) and not isinstance(met, OSError):
+                    logger.error("a WebSocket failed", connection=self._connection.id, exc_info=met)
+
+    async def _write(self) -> None:
         """Send what is kept, in order, until the connection is closed."""
-        while self._kept or self._reason is None:
+        while self._kept or self._closing is None:
             if not self._kept:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
             outgoing = self._kept.popleft()
-            self._kept_bytes -= len(outgoing.text)
             await self._send({"type": "websocket.send", "text": outgoing.text.decode()})
             for attachment in outgoing.attachments:
                 await self._send({"type": "websocket.send", "bytes": attachment})
-        if self._reason is not None:
-            await self._send({"type": "websocket.close", "code": self._reason.code, "reason": self._reason.text})
+            self._kept_bytes -= outgoing.size
+        if self._closing is not None:
+            await self._send({"type": "websocket.close", "code": self._closing.code, "reason": self._closing.text})
 
-    async def run_reader(self, receive: Receive) -> None:
+    async def _read(self, receive: Receive) -> None:
         """Hand every message to the connection until the client has gone."""
         while True:
             await self._readable.wait()
             message = await receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if self._reason is None:
+            if self._closing is None:
                 self._receive(message.get("text"), message.get("bytes"))
-
-    def lose(self) -> None:
-        """The client has gone."""
-        self._reason = self._reason or engineio.TRANSPORT_CLOSE
-        self._wake.set()
-        if self._connection.candidate is self:
-            self._connection.lose_candidate()
-        elif self._connection.transport is self:
-            self._connection.close(engineio.TRANSPORT_CLOSE)
-
-    def expire_candidate(self) -> None:
-        if self._candidate:
-            self._connection.lose_candidate()
-            self.close(engineio.CONNECT_TIMEOUT)
 
     def _receive(self, text: str | None, data: bytes | None) -> None:
         payload = data if text is None else text.encode("utf-8", "surrogatepass")
         if payload is None:
             return
-        if len(payload) > self._connection.server.limits.max_payload:
-            self._connection.close(engineio.TOO_LARGE)
+        if len(payload) > self._limits.max_payload:
+            self._fail(engineio.TOO_LARGE, f"a message over {self._limits.max_payload} bytes")
         elif self._candidate:
             self._connection.receive_candidate(payload if text is not None else b"")
         elif text is not None:
             self._connection.receive_text(payload)
         else:
             self._connection.receive_binary(payload)
+
+    def _fail(self, reason: CloseReason, detail: str) -> None:
+        if self._candidate:
+            self._connection.lose_candidate(self)
+            self.close(reason)
+        else:
+            self._connection.close(reason, detail)
+
+    def _lose(self, reason: CloseReason) -> None:
+        self._closing = reason
+        if self._candidate:
+            self._connection.lose_candidate(self)
+        elif self._connection.transport is self:
+            self._connection.close(reason)
+
+    def _time_out_upgrade(self) -> None:
+        self._fail(engineio.CONNECT_TIMEOUT, "an upgrade that was not completed")
+
+    def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, then)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 async def serve_websocket(server: "Server", scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,30 +187,9 @@ async def serve_websocket(server: "Server", scope: Scope, receive: Receive, send
     opened = _open(server, scope)
     if isinstance(opened, HandshakeError):
         await _deny(opened, scope, send)
-        return
-    connection, candidate = opened
-    await send({"type": "websocket.accept"})
-    transport = AsgiWebSocket(connection, send, candidate=candidate)
-    timer = None
-    if candidate:
-        connection.candidate = transport
-        timer = asyncio.get_running_loop().call_later(server.limits.upgrade_timeout, transport.expire_candidate)
     else:
-        connection.open(transport)
-    writer = asyncio.ensure_future(transport.run_writer())
-    reader = asyncio.ensure_future(transport.run_reader(receive))
-    try:
-        await asyncio.wait((writer, reader), return_when=asyncio.FIRST_COMPLETED)
-        if writer.done():
-            await asyncio.wait((reader,), timeout=server.limits.close_timeout)
-    finally:
-        if timer is not None:
-            timer.cancel()
-        transport.lose()
-        for half in (writer, reader):
-            half.cancel()
-        # What either half met (a client that went mid-message) ends with the connection.
-        await asyncio.gather(writer, reader, return_exceptions=True)
+        connection, candidate = opened
+        await AsgiWebSocket(connection, send, candidate=candidate).run(receive)
 
 
 def _open(server: "Server", scope: Scope) -> "tuple[Connection, bool] | HandshakeError":

@@ -27,6 +27,8 @@ _PING = Outgoing(engineio.PING)
 _PROBE_PONG = Outgoing(engineio.PROBE_PONG)
 _CONNECT_TYPES = frozenset({socketio.PacketType.CONNECT, socketio.PacketType.CONNECT_ERROR})
 NEVER = float("inf")
+LINGER_SECONDS = 30.0
+"""How long a polling client has to fetch the packet that says its session is over; the official servers' time."""
 
 
 class Transport(Protocol):
@@ -41,6 +43,9 @@ class Transport(Protocol):
 
     def close(self, reason: CloseReason) -> None:
         """Send what is kept, then end. Harmless when repeated."""
+
+    def abort(self) -> None:
+        """End at once."""
 
     def pause_reading(self) -> None:
         """Let the client wait: its handlers do not keep up."""
@@ -57,18 +62,21 @@ class Candidate(Transport, Protocol):
 
 
 class Connection:
-    """Opened by `Server.open`; `attach` gives it its transport."""
+    """Made by `Server.open`; its transport attaches itself and then says `open`."""
 
     __slots__ = (
         "_connect_deadline",
         "_connecting",
         "_ended",
         "_expiry",
+        "_full_queues",
         "_heard",
+        "_linger_deadline",
         "_next_ping",
         "_pong_deadline",
         "_pong_extended",
         "_refused",
+        "appointment",
         "candidate",
         "handshake",
         "id",
@@ -87,6 +95,7 @@ class Connection:
         self.session = Session(server.limits, state)
         self.sockets: dict[str, Socket] = {}
         self.transport: Transport
+        """Set by the transport itself, as soon as there is one."""
         self.polling: Polling | None = None
         """The transport again, as long as it is polling."""
         self.candidate: Candidate | None = None
@@ -99,17 +108,19 @@ class Connection:
         self._pong_extended = False
         self._connect_deadline = now + server.limits.connect_timeout
         self._expiry = NEVER
+        self._linger_deadline = NEVER
         self._heard = False
+        self._full_queues = 0
+        self.appointment = 0
         self._refused = False
 
     @property
     def closed(self) -> bool:
         return self.session.state is State.CLOSED
 
-    def open(self, transport: Transport) -> None:
-        """Take `transport` and send the open packet over it."""
-        self.transport = transport
-        transport.send(Outgoing(self.server.encode_open(self)))
+    def open(self) -> None:
+        """The transport works: send the open packet over it."""
+        self.transport.send(Outgoing(self.server.encode_open(self)))
         self.server.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
 
     # Input.
@@ -148,9 +159,9 @@ class Connection:
             candidate.close(engineio.FORCED_SERVER_CLOSE)
             self._hang_up()
 
-    def lose_candidate(self) -> None:
+    def lose_candidate(self, candidate: Candidate) -> None:
         """The probing WebSocket is gone or took too long."""
-        if self.candidate is not None:
+        if self.candidate is candidate:
             self.candidate = None
             self.session.lose_candidate()
             self._hang_up()
@@ -159,6 +170,8 @@ class Connection:
         polling, self.polling = self.polling, None
         self.transport, self.candidate = candidate, None
         candidate.take_over()
+        if self._full_queues:
+            candidate.pause_reading()
         if polling is not None:
             for outgoing in polling.hand_over():
                 candidate.send(outgoing)
@@ -268,10 +281,15 @@ class Connection:
             socket.write = write
 
     def pause_reading(self) -> None:
-        self.transport.pause_reading()
+        """The queue of one of the sockets is full: the client waits."""
+        self._full_queues += 1
+        if self._full_queues == 1:
+            self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if not self.closed:
+        """That queue has room again."""
+        self._full_queues -= 1
+        if not self._full_queues and not self.closed:
             self.transport.resume_reading()
 
     def _send_packet(self, packet: socketio.Packet) -> None:
@@ -289,6 +307,10 @@ class Connection:
         """Do once what the end of the session asks for. The server knows whether it was done."""
         if not self.server.forget(self):
             return
+        self.server.wheel.cancel(self)
+        if self.polling is not None:
+            self._linger_deadline = self.server.clock() + LINGER_SECONDS
+            self.server.wheel.schedule(self, self._linger_deadline)
         reason = self.session.reason or engineio.TRANSPORT_CLOSE
         logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
         for socket in tuple(self.sockets.values()):
@@ -303,7 +325,7 @@ class Connection:
     def check(self, now: float) -> float | None:
         """The wheel's look: ping, and act on deadlines that have passed."""
         if self.closed:
-            return None
+            return self._linger(now)
         if now >= self._pong_deadline and not self._extend_pong(now):
             self.close(engineio.PING_TIMEOUT)
         elif now >= self._connect_deadline:
@@ -315,14 +337,23 @@ class Connection:
             self._pong_deadline = now + self.server.settings.ping_timeout
             self.transport.send(_PING)
         if self.closed:
-            return None
+            return self._linger(now)
         next_beat = self._next_ping if self._pong_deadline == NEVER else self._pong_deadline
         return min(next_beat, self._connect_deadline, self._expiry)
 
     def _extend_pong(self, now: float) -> bool:
-        """A client that is sending but has not come to its pong yet gets one more time-out, as official servers do."""
-        if not self._heard or self._pong_extended:
-            return False
-        self._pong_extended = True
+        """A client that is sending but has not come to its pong yet gets one more time-out, as official servers do.
+
+        One that is not being read gets any number: its pong may be on its way.
+        """
+        if not self._full_queues:
+            if not self._heard or self._pong_extended:
+                return False
+            self._pong_extended = True
         self._pong_deadline = now + self.server.settings.ping_timeout
         return True
+
+    def _linger(self, now: float) -> float | None:
+        if now >= self._linger_deadline:
+            self.server.bury(self)
+        return self._linger_deadline if now < self._linger_deadline < NEVER else None

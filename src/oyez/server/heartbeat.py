@@ -8,9 +8,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+import structlog
+
+logger = structlog.get_logger("oyez.server")
+
 
 class Timed(Protocol):
     """Something with deadlines."""
+
+    appointment: int
+    """The wheel's own note of when it looks; 0 where it does not."""
 
     def check(self, now: float) -> float | None:
         """Act on what is due at `now` and return when to be looked at next; None: never again."""
@@ -26,12 +33,24 @@ class TimerWheel:
         self._turned = self._slot(clock())
 
     def schedule(self, member: Timed, when: float) -> None:
-        """Look at `member` at `when`. Earlier appointments stay: a look too many does no harm."""
-        slot = max(self._slot(when) + 1, self._turned + 1)
+        """Look at `member` at `when`, or before that where it has an earlier appointment."""
+        slot = max(self._slot(when), self._turned) + 1
+        if member.appointment:
+            if member.appointment <= slot:
+                return
+            self.cancel(member)
+        member.appointment = slot
         members = self._slots.get(slot)
         if members is None:
             members = self._slots[slot] = set()
         members.add(member)
+
+    def cancel(self, member: Timed) -> None:
+        """Look at `member` no more, and forget it."""
+        members = self._slots.get(member.appointment)
+        member.appointment = 0
+        if members is not None:
+            members.discard(member)
 
     def turn(self) -> None:
         """Look at everything that is due."""
@@ -41,9 +60,17 @@ class TimerWheel:
         self._turned = current
         for slot in due:
             for member in self._slots.pop(slot):
-                when = member.check(now)
-                if when is not None:
-                    self.schedule(member, when)
+                member.appointment = 0
+                self._look(member, now)
+
+    def _look(self, member: Timed, now: float) -> None:
+        try:
+            when = member.check(now)
+        except Exception:
+            logger.exception("a deadline was not kept", member=type(member).__name__)
+        else:
+            if when is not None:
+                self.schedule(member, when)
 
     async def run(self) -> None:
         """Turn until cancelled."""

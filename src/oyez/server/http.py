@@ -1,5 +1,6 @@
 """The port: uvicorn with Oyez' HTTP protocol, TLS, and a shutdown that tells clients first."""
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -9,6 +10,9 @@ from starlette.types import ASGIApp
 
 from oyez.server.upgrade import HttpProtocol, Router
 from oyez.settings import Settings
+
+HTTP_REQUESTS = 1_000
+"""Requests at a time besides those of polling clients, of which each has two."""
 
 
 class HttpServer(uvicorn.Server):
@@ -32,17 +36,21 @@ class HttpServer(uvicorn.Server):
                 server_header=False,
                 ssl_certfile=settings.ssl_certfile,
                 ssl_keyfile=settings.ssl_keyfile,
-                timeout_graceful_shutdown=round(settings.shutdown_timeout) or 1,
-                limit_concurrency=settings.limits.max_connections,
+                limit_concurrency=2 * settings.limits.max_connections + HTTP_REQUESTS,
                 backlog=4096,
             )
         )
         self._drain = drain
+        self._shutdown_timeout = settings.shutdown_timeout
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._shutdown_timeout
         for server in self.servers:
             server.close()
         await self._drain()
+        # uvicorn waits for requests, in what is left of the time. (Its annotation says whole seconds; it needs none.)
+        self.config.timeout_graceful_shutdown = max(0.0, end - loop.time())  # type: ignore[assignment]
         await super().shutdown(sockets)
         # uvicorn would raise the signal again: but a stop that was asked for and has been carried out is a success.
         self._captured_signals.clear()

@@ -13,7 +13,7 @@ import structlog
 
 from oyez.errors import INTERNAL, RefusedError
 from oyez.log.log import Entry
-from oyez.protocol import socketio
+from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.outgoing import Outgoing
 from oyez.server.socket import ReceivedEvent, Socket
@@ -77,7 +77,7 @@ class Namespace:
     def _accept(self, socket: Socket) -> None:
         if socket.connection.closed:
             # The client went while it was being looked at.
-            self._leave_all(socket)
+            self.remove(socket, engineio.TRANSPORT_CLOSE)
             return
         self.sockets[socket.id] = socket
         socket.connected = True
@@ -85,13 +85,14 @@ class Namespace:
         socket.connection.accept(socket, socketio.Packet(socketio.PacketType.CONNECT, self.name, answer))
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
-        self._leave_all(socket)
+        self.remove(socket, engineio.FORCED_SERVER_CLOSE)
         error = {"message": refused.message, "data": {"code": refused.refusal.code, **refused.details}}
         packet = socketio.Packet(socketio.PacketType.CONNECT_ERROR, self.name, msgspec.json.encode(error))
         socket.connection.refuse(socket, packet)
 
     def remove(self, socket: Socket, reason: CloseReason) -> None:
         """Forget a socket that has gone."""
+        socket.ended = True
         self._leave_all(socket)
         if socket.connected:
             socket.connected = False
@@ -117,6 +118,11 @@ class Namespace:
         """Wait for running handlers."""
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    def cancel(self) -> None:
+        """End running handlers."""
+        for task in self._tasks:
+            task.cancel()
 
     # Rooms.
 

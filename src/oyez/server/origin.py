@@ -17,7 +17,7 @@ class OriginPolicy:
         """Whether a request with this `Origin` header, to this `Host`, may be served."""
         if origin is None or ANY in self._origins or origin in self._origins:
             return True
-        return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+        return host is not None and _host_of(origin) == host.lower()
 
     def headers(self, origin: str | None) -> list[tuple[str, str]]:
         """The CORS headers of an answer to an allowed `origin`."""
@@ -43,3 +43,10 @@ class OriginPolicy:
             if requested:
                 headers.append(("access-control-allow-headers", requested))
         return headers
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None

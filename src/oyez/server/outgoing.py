@@ -10,6 +10,8 @@ from base64 import b64encode
 TEXT = 0x1
 BINARY = 0x2
 CLOSE = 0x8
+PING = 0x9
+PONG = 0xA
 _FIN = 0x80
 _RSV1 = 0x40
 
@@ -47,6 +49,11 @@ class Outgoing:
         self.volatile = volatile
         self._frames: bytes | None = None
         self._deflated: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """What it counts for where bytes that wait are counted."""
+        return len(self.text) + sum(map(len, self.attachments))
 
     @property
     def frames(self) -> bytes:

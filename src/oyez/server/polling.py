@@ -45,15 +45,19 @@ class Polling:
         self._readable = asyncio.Event()
         self._readable.set()
         self.closing = False
-        self.posting = False
+        self.polled = False
+        """Whether a GET is open."""
+        self.posted = False
+        """Whether a POST is open."""
+        connection.transport = connection.polling = self
 
     def send(self, outgoing: Outgoing) -> None:
         limits = self._connection.server.limits
-        if self.closing or (outgoing.volatile and self._kept_bytes > limits.max_polling_buffer // 2):
+        if self.closing or (outgoing.volatile and self._kept_bytes + outgoing.size > limits.max_polling_buffer // 2):
             return
         self._keep(outgoing)
         if self._kept_bytes > limits.max_polling_buffer:
-            self._kept.clear()
+            self.abort()
             # Not now: whoever is sending may be walking over the room this socket would leave.
             loop = asyncio.get_running_loop()
             loop.call_soon(self._connection.close, engineio.SLOW_CONSUMER, "does not fetch what it is sent")
@@ -64,6 +68,11 @@ class Polling:
             self._keep(_CLOSE)
             self.closing = True
             self._readable.set()
+
+    def abort(self) -> None:
+        """The same, but nothing of what is kept is sent before."""
+        self._kept.clear()
+        self.close(engineio.SLOW_CONSUMER)
 
     def pause_reading(self) -> None:
         self._readable.clear()
@@ -79,18 +88,12 @@ class Polling:
     def hand_over(self) -> list[Outgoing]:
         """Another transport goes on: what was not fetched yet. A GET that still waits is told to end."""
         kept = [outgoing for outgoing in self._kept if outgoing is not _NOOP]
-        self._kept.clear()
-        self.close(engineio.TRANSPORT_CLOSE)
+        self.abort()
         return kept
 
     async def readable(self) -> None:
         """Returns when the client's handlers keep up."""
         await self._readable.wait()
-
-    @property
-    def polled(self) -> bool:
-        """Whether a GET is waiting."""
-        return self._poll is not None
 
     async def fetch(self, timeout: float | None) -> bytes:
         """The next payload; waits for something to say, at most `timeout` seconds before a noop is said."""
@@ -110,7 +113,7 @@ class Polling:
 
     def _keep(self, outgoing: Outgoing) -> None:
         self._kept.append(outgoing)
-        self._kept_bytes += len(outgoing.text) + sum(map(len, outgoing.attachments))
+        self._kept_bytes += outgoing.size
         if self._poll is not None and not self._poll.done():
             self._poll.set_result(None)
 
@@ -135,6 +138,9 @@ class PollingEndpoint:
             return self._preflight(request)
         query = request.query_params
         connection = self._server.find(query.get("sid", ""))
+        if connection is not None and connection.closed and request.method != "GET":
+            # All that is left to a closed session is to hear that it is.
+            connection = None
         error = engineio.check_request(request.method, query, known=connection is not None, upgrade=False)
         if error is not None:
             return _error(error)
@@ -160,23 +166,26 @@ class PollingEndpoint:
         opened = self._server.open(read_handshake(request.scope), State.POLLING)
         if isinstance(opened, HandshakeError):
             return _error(opened)
-        polling = opened.polling = Polling(opened)
-        opened.open(polling)
+        polling = Polling(opened)
+        opened.open()
         return self._payload(request, await polling.fetch(None))
 
     async def _get(self, request: Request, connection: "Connection", polling: Polling) -> Response:
         if polling.polled:
             connection.close(engineio.TRANSPORT_ERROR, "two polls at once")
             return Response(status_code=400)
+        polling.polled = True
         timeout = PROBED_POLL_SECONDS if connection.session.state is State.PROBED else None
         fetching = asyncio.ensure_future(polling.fetch(timeout))
         leaving = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait((fetching, leaving), return_when=asyncio.FIRST_COMPLETED)
+            gone = not fetching.done()
         finally:
-            leaving.cancel()
-        if not fetching.done():
+            polling.polled = False
             fetching.cancel()
+            leaving.cancel()
+        if gone:
             if connection.polling is polling:
                 connection.close(engineio.TRANSPORT_CLOSE, "a poll was aborted")
             return Response(status_code=400)
@@ -185,10 +194,10 @@ class PollingEndpoint:
         return self._payload(request, fetching.result())
 
     async def _post(self, request: Request, connection: "Connection", polling: Polling) -> Response:
-        if polling.posting or request.headers.get("content-type", "").startswith("application/octet-stream"):
+        if polling.posted or request.headers.get("content-type", "").startswith("application/octet-stream"):
             connection.close(engineio.TRANSPORT_ERROR, "two posts at once, or a binary body")
             return Response(status_code=400)
-        polling.posting = True
+        polling.posted = True
         try:
             body = await _read_body(request, self._server.limits.max_payload, self._server.limits.body_timeout)
             if body is None:
@@ -198,7 +207,7 @@ class PollingEndpoint:
             connection.close(engineio.TRANSPORT_ERROR, "a post that never ended")
             return Response(status_code=408)
         finally:
-            polling.posting = False
+            polling.posted = False
         connection.receive_payload(body)
         return Response("ok", media_type="text/html", headers={"cache-control": "no-store"})
 
@@ -238,10 +247,11 @@ async def _disconnected(request: Request) -> None:
 
 async def _read_body(request: Request, limit: int, timeout: float) -> bytes | None:
     """The body, or None where it is longer than `limit`. Raises TimeoutError, ClientDisconnect."""
-    body = bytearray()
+    body: bytearray | None = bytearray()
     async with asyncio.timeout(timeout):
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                return None
-    return bytes(body)
+            # A body that is too long is read to its end all the same: then its sender hears the answer.
+            if body is not None:
+                body += chunk
+                body = body if len(body) <= limit else None
+    return None if body is None else bytes(body)

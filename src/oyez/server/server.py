@@ -16,10 +16,10 @@ from starlette.types import Receive, Scope, Send
 
 from oyez.log.log import Log
 from oyez.protocol import engineio
-from oyez.protocol.engineio import HandshakeError
+from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.protocol.session import State
 from oyez.server.asgi import serve_websocket
-from oyez.server.connection import Connection
+from oyez.server.connection import Connection, Transport
 from oyez.server.heartbeat import TimerWheel
 from oyez.server.hub import Hub
 from oyez.server.namespace import Application, Namespace, SocketInfo
@@ -30,8 +30,8 @@ from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")
 
-LINGER_SECONDS = 30.0
-"""How long a polling client has to fetch the packet that says its session is over; the official servers' time."""
+RETRY_SECONDS = 1.0
+"""How long to wait before a log that failed is listened to again."""
 
 
 class Server:
@@ -60,11 +60,13 @@ class Server:
         self.wheel = TimerWheel(min(0.5, shortest / 8), clock)
         self._addresses: Counter[str] = Counter()
         self._closed: dict[str, Connection] = {}
+        """Those whose polling client has yet to be told."""
         self._polling = PollingEndpoint(self)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._websockets = 0
-        self._none_left = asyncio.Event()
+        self.websockets: set[Transport] = set()
+        """All that are open in the network's sense: also those that probe, and those that are being closed."""
+        self._none_left: asyncio.Event | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
@@ -76,8 +78,8 @@ class Server:
     # Life.
 
     async def start(self) -> None:
-        self._stopping = False
-        self._tasks = [asyncio.create_task(self.hub.run()), asyncio.create_task(self.wheel.run())]
+        self._stopping, self._none_left = False, None
+        self._tasks = [asyncio.create_task(self._run_hub()), asyncio.create_task(self.wheel.run())]
         # The hub must hear the log before anybody can publish.
         await asyncio.sleep(0)
 
@@ -92,17 +94,35 @@ class Server:
     async def drain(self) -> None:
         """Refuse new clients, tell the connected ones to come back later, let running handlers finish."""
         self._stopping = True
-        for connection in tuple(self.connections.values()):
-            connection.close(engineio.SERVER_SHUTDOWN)
-        if not self._websockets:
-            self._none_left.set()
+        self._close_all(engineio.SERVER_SHUTDOWN)
         try:
             async with asyncio.timeout(self.settings.shutdown_timeout):
                 for namespace in self.namespaces.values():
                     await namespace.drain()
-                await self._none_left.wait()
+                if self.websockets:
+                    self._none_left = asyncio.Event()
+                    await self._none_left.wait()
         except TimeoutError:
-            logger.warning("stopping although clients or handlers have not finished", websockets=self._websockets)
+            logger.warning("stopping although clients or handlers have not finished", websockets=len(self.websockets))
+            for namespace in self.namespaces.values():
+                namespace.cancel()
+            for websocket in tuple(self.websockets):
+                websocket.abort()
+
+    async def _run_hub(self) -> None:
+        while True:
+            try:
+                await self.hub.run()
+                return
+            except Exception:
+                # What was appended meanwhile is unknown here: clients come back and ask for it.
+                logger.exception("the log cannot be listened to; clients are sent away until it can")
+                self._close_all(engineio.TRANSPORT_ERROR)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _close_all(self, reason: CloseReason) -> None:
+        for connection in tuple(self.connections.values()):
+            connection.close(reason)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Server"]:
@@ -118,7 +138,9 @@ class Server:
     def open(self, handshake: Handshake, state: State) -> Connection | HandshakeError:
         """A new connection, or why there is none."""
         limits, address = self.limits, handshake.address
-        if self._stopping or len(self.connections) >= limits.max_connections:
+        # A client that is being closed still costs something.
+        connections = max(len(self.connections) + len(self._closed), len(self.websockets))
+        if self._stopping or connections >= limits.max_connections:
             return engineio.OVERLOADED
         if self._addresses[address] >= limits.max_connections_per_address:
             return engineio.OVERLOADED
@@ -156,25 +178,24 @@ class Server:
         """Take a closing connection off the books; False where it had been already."""
         if self.connections.pop(connection.id, None) is None:
             return False
-        address = connection.handshake.address
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
-        if connection.polling is not None:
-            self._closed[connection.id] = connection
-            asyncio.get_running_loop().call_later(LINGER_SECONDS, self.bury, connection)
+        self._closed[connection.id] = connection
+        if connection.polling is None:
+            self.bury(connection)
         return True
 
     def bury(self, connection: Connection) -> None:
         """The client knows that its connection is closed, or will not ask any more."""
-        self._closed.pop(connection.id, None)
+        if self._closed.pop(connection.id, None) is not None:
+            self.wheel.cancel(connection)
+            address = connection.handshake.address
+            self._addresses[address] -= 1
+            if not self._addresses[address]:
+                del self._addresses[address]
 
-    def websocket_opened(self) -> None:
-        self._websockets += 1
-
-    def websocket_closed(self) -> None:
-        self._websockets -= 1
-        if self._stopping and not self._websockets:
+    def forget_websocket(self, websocket: Transport) -> None:
+        """Its network connection has ended."""
+        self.websockets.discard(websocket)
+        if self._none_left is not None and not self.websockets:
             self._none_left.set()
 
     def new_id(self) -> str:

@@ -5,15 +5,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
+import structlog
 
 from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.outgoing import Outgoing
+
+logger = structlog.get_logger("oyez.server")
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_QUEUED_EVENTS = 64
 """Events of one socket that wait behind a running handler before the server stops reading from its connection."""
+
+_ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
 
 KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent", "accept-language")
 """Request headers worth their memory for as long as a client is connected."""
@@ -53,13 +58,20 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return dict(parse_qsl(self.query_string, keep_blank_values=True))
 
 
+class Acknowledge(Protocol):
+    """Answers an event. `data` is a JSON array with a placeholder for each attachment."""
+
+    def __call__(self, data: bytes, attachments: tuple[bytes, ...] = ()) -> None: ...
+
+
 class ReceivedEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event from a client. `data` is its JSON array, name included; `ack` takes the JSON array of the answer."""
+    """An event from a client. `data` is its JSON array, name included, with a placeholder for each attachment."""
 
     name: str
     data: bytes
     attachments: tuple[bytes, ...] = ()
-    ack: Callable[[bytes], None] | None = None
+    ack: Acknowledge | None = None
+    """Where the client asked for an answer."""
 
 
 class Socket:
@@ -72,6 +84,7 @@ class Socket:
         "connected",
         "connection",
         "data",
+        "ended",
         "expires_at",
         "id",
         "namespace",
@@ -86,6 +99,8 @@ class Socket:
         self.rooms: set[str] = set()
         self.data: Any = None
         self.connected = False
+        self.ended = False
+        """Refused, disconnected, or gone."""
         self.expires_at: float | None = None
         """When the right to be connected ends, in seconds since 1970; set by the application while connecting."""
         self.write: Callable[[bytes], None] | None = None
@@ -107,17 +122,19 @@ class Socket:
     def leave(self, room: str) -> None:
         self.namespace.leave(self, room)
 
-    def send(self, data: bytes, volatile: bool = False) -> None:
+    def send(self, data: bytes, volatile: bool = False, attachments: tuple[bytes, ...] = ()) -> None:
         """Send one event (its JSON array) to this client alone: an answer, not something published."""
-        self._send_packet(socketio.Packet(socketio.PacketType.EVENT, self.namespace.name, data), volatile)
+        self._send(_event_type(attachments), data, None, attachments, volatile)
 
-    async def call(self, data: bytes, timeout: float | None = None) -> bytes:
-        """Send one event and wait for the client's acknowledgement, a JSON array.
+    async def call(self, data: bytes, timeout: float | None = None, attachments: tuple[bytes, ...] = ()) -> bytes:
+        """Send one event and wait for the client's acknowledgement, a JSON array. Binary parts of it are base64.
 
         `timeout` is seconds, the setting `ack_timeout` where None. Raises RefusedError: timed_out where no answer
         came or the client went, rate_limited where too many answers are outstanding.
         """
         settings = self.connection.server.settings
+        if self.ended:
+            raise RefusedError(TIMED_OUT, "The client has gone.")
         if self._pending_acks is None:
             self._pending_acks = {}
         if len(self._pending_acks) >= settings.limits.max_pending_acks:
@@ -126,7 +143,7 @@ class Socket:
         ack_id = self._last_ack_id
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._pending_acks[ack_id] = answer
-        self._send_packet(socketio.Packet(socketio.PacketType.EVENT, self.namespace.name, data, ack_id))
+        self._send(_event_type(attachments), data, ack_id, attachments)
         try:
             async with asyncio.timeout(settings.ack_timeout if timeout is None else timeout):
                 return await answer
@@ -141,7 +158,7 @@ class Socket:
         An official client does not come back by itself after this.
         """
         if self.connected:
-            self._send_packet(socketio.Packet(socketio.PacketType.DISCONNECT, self.namespace.name))
+            self._send(socketio.PacketType.DISCONNECT)
             self.end(engineio.SERVER_DISCONNECT)
             self.connection.forget_namespace(self.namespace.name)
         if close:
@@ -155,10 +172,16 @@ class Socket:
         for answer in (self._pending_acks or {}).values():
             if not answer.done():
                 answer.set_exception(RefusedError(TIMED_OUT, f"The client went before it acknowledged: {reason.text}."))
+        if self._queue:
+            # The handler that runs may finish; nobody asks any more for the others.
+            was_full = len(self._queue) >= MAX_QUEUED_EVENTS
+            self._queue.clear()
+            if was_full:
+                self.connection.resume_reading()
 
     def receive(self, packet: socketio.Packet) -> None:
         """Handle an EVENT or ACK of this namespace."""
-        if packet.type in (socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK):
+        if packet.type in _ACKS:
             self._receive_ack(packet)
             return
         ack = partial(self._acknowledge, packet.ack_id) if packet.ack_id is not None else None
@@ -168,21 +191,33 @@ class Socket:
             if len(self._queue) == MAX_QUEUED_EVENTS:
                 self.connection.pause_reading()
             return
-        running = self.namespace.application.receive(self, event)
+        running = self._handle(event)
         if running is not None:
             self._queue = deque()
             self.namespace.spawn(self._run(running, self._queue))
 
+    def _handle(self, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
+        try:
+            return self.namespace.application.receive(self, event)
+        except Exception:
+            logger.exception("handler failed", namespace=self.namespace.name, event_name=event.name)
+            return None
+
     async def _run(self, running: Coroutine[Any, Any, None], queue: deque[ReceivedEvent]) -> None:
         """Finish a handler that waits, then the events that came meanwhile, in order."""
+        following: Coroutine[Any, Any, None] | None = running
         try:
-            await running
-            while queue:
-                if len(queue) == MAX_QUEUED_EVENTS:
-                    self.connection.resume_reading()
-                following = self.namespace.application.receive(self, queue.popleft())
-                if following is not None:
+            while following is not None:
+                try:
                     await following
+                except Exception:
+                    logger.exception("handler failed", namespace=self.namespace.name)
+                following = None
+                while queue and following is None:
+                    event = queue.popleft()
+                    if len(queue) == MAX_QUEUED_EVENTS - 1:
+                        self.connection.resume_reading()
+                    following = self._handle(event)
         finally:
             self._queue = None
 
@@ -190,10 +225,28 @@ class Socket:
         # An id that nobody waits for is a late answer, as after a time-out: not an offence.
         answer = self._pending_acks.pop(packet.ack_id or 0, None) if self._pending_acks else None
         if answer is not None and not answer.done():
-            answer.set_result(packet.data)
+            answer.set_result(_inline_attachments(packet) if packet.attachments else packet.data)
 
-    def _acknowledge(self, ack_id: int, data: bytes) -> None:
-        self._send_packet(socketio.Packet(socketio.PacketType.ACK, self.namespace.name, data, ack_id))
+    def _acknowledge(self, ack_id: int, data: bytes, attachments: tuple[bytes, ...] = ()) -> None:
+        kind = socketio.PacketType.BINARY_ACK if attachments else socketio.PacketType.ACK
+        self._send(kind, data, ack_id, attachments)
 
-    def _send_packet(self, packet: socketio.Packet, volatile: bool = False) -> None:
-        self.connection.send(Outgoing(b"4" + socketio.encode_packet(packet), volatile=volatile))
+    def _send(
+        self,
+        kind: socketio.PacketType,
+        data: bytes = b"",
+        ack_id: int | None = None,
+        attachments: tuple[bytes, ...] = (),
+        volatile: bool = False,
+    ) -> None:
+        if not self.ended:
+            packet = socketio.Packet(kind, self.namespace.name, data, ack_id, attachments=attachments)
+            self.connection.send(Outgoing(b"4" + socketio.encode_packet(packet), attachments, volatile))
+
+
+def _event_type(attachments: tuple[bytes, ...]) -> socketio.PacketType:
+    return socketio.PacketType.BINARY_EVENT if attachments else socketio.PacketType.EVENT
+
+
+def _inline_attachments(packet: socketio.Packet) -> bytes:
+    return msgspec.json.encode(socketio.find_placeholders(msgspec.json.decode(packet.data), packet.attachments))

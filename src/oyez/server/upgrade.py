@@ -9,7 +9,7 @@ import asyncio
 import binascii
 import logging
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
@@ -32,8 +32,15 @@ READ_BUFFER = 2_048
 
 DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 _DEFLATE_PARAMETERS = frozenset(
-    {"server_no_context_takeover", "client_no_context_takeover", "client_max_window_bits", "server_max_window_bits"}
+    {
+        "server_no_context_takeover",
+        "client_no_context_takeover",
+        "client_max_window_bits",
+        "server_max_window_bits=15",
+        *(f"client_max_window_bits={bits}" for bits in range(8, 16)),
+    }
 )
+"""What a client may ask for; of a window it can only ask us to keep to our own size."""
 
 Router = Callable[[str], "Server | None"]
 """The server behind a URL path."""
@@ -43,66 +50,124 @@ _picows_logger = logging.LoggerAdapter(logging.getLogger("oyez.picows"), {})
 logging.getLogger("oyez.picows").setLevel(logging.CRITICAL)
 
 
+class HeadTooLongError(Exception):
+    """Leaves the parser from within a callback."""
+
+
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with limits on a request's head, and WebSocket upgrades by picows."""
+    """uvicorn's HTTP protocol with limits on what a client may keep waiting, and WebSocket upgrades by picows."""
 
     def __init__(self, router: Router, limits: Limits, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._router = router
         self._limits = limits
         self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_begun = False
+        self._input_timer: asyncio.TimerHandle | None = None
+        self._output_timer: asyncio.TimerHandle | None = None
 
-    # The head of a request: not too slow, not too long.
+    # What the client has to send: the head of a request, not too slow and not too long.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._begin_head()
+        self._await_input()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_head()
+        self._end_timers()
         super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        self._begin_head()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._end_head()
-        super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        if self._input_timer is None and self.cycle is not None and self.cycle.response_complete:
+            # Bytes that begin no request (line ends) have just stopped uvicorn's clock.
+            self._await_input()
         self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            if self._head_begun and self._head_bytes > self._limits.max_header_bytes:
+                self._refuse_head()
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self._hand_over(data[upgrade.args[0] :])
-        if self._head_timer is not None and self._head_bytes > self._limits.max_header_bytes:
-            self._refuse("431 Request Header Fields Too Large", "The request's head is too long.")
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, HeadTooLongError):
+                self._refuse_head()
+            else:
+                self.send_400_response("Invalid HTTP request received.")
+                self._watch_output()
 
-    def _begin_head(self) -> None:
-        self._end_head()
+    def on_message_begin(self) -> None:
+        self._await_input()
+        self._head_begun = True
+        # The chunk that it begins in counts by what is parsed of it.
         self._head_bytes = 0
-        self._head_timer = self.loop.call_later(
-            self._limits.header_timeout, self._refuse, "408 Request Timeout", "The request's head took too long."
-        )
+        super().on_message_begin()
 
-    def _end_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def on_url(self, url: bytes) -> None:
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_head(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._end_timers()
+        self._head_begun = False
+        super().on_headers_complete()
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.max_header_bytes:
+            raise HeadTooLongError
+
+    def _await_input(self) -> None:
+        if self._input_timer is not None:
+            self._input_timer.cancel()
+        self._input_timer = self.loop.call_later(self._limits.header_timeout, self._miss_input)
+
+    def _miss_input(self) -> None:
+        if self._head_begun:
+            self._refuse("408 Request Timeout", "The request's head took too long.")
+        else:
+            self.transport.close()
+
+    def _refuse_head(self) -> None:
+        self._refuse("431 Request Header Fields Too Large", "The request's head is too long.")
+
+    # What the client has to take: the answer.
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch_output()
+        if self.cycle.response_complete and self.cycle.more_body:
+            # Answered early, as a body that is too long. What is left of it has to come in time all the same.
+            self._await_input()
+
+    def _watch_output(self, before: int | None = None) -> None:
+        """Hang up where nothing of an answer is taken for `close_timeout` seconds."""
+        size = self.transport.get_write_buffer_size()
+        if before is not None and size >= before:
+            self.transport.abort()
+        elif size:
+            if self._output_timer is not None:
+                self._output_timer.cancel()
+            self._output_timer = self.loop.call_later(self._limits.close_timeout, self._watch_output, size)
+
+    def _end_timers(self) -> None:
+        for timer in (self._input_timer, self._output_timer):
+            if timer is not None:
+                timer.cancel()
+        self._input_timer = self._output_timer = None
 
     def _refuse(self, status: str, message: str) -> None:
         """Answer with plain HTTP and hang up, where no ASGI application is asked."""
-        self._end_head()
+        self._end_timers()
         if not self.transport.is_closing():
             head = f"HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: text/html\r\n"
             self.transport.write(f"{head}content-length: {len(message)}\r\n\r\n{message}".encode())
             self.transport.close()
+            self._watch_output()
 
     # The hand-over.
 
@@ -110,17 +175,17 @@ class HttpProtocol(HttpToolsProtocol):
         return True
 
     def _hand_over(self, tail: bytes) -> None:
-        url = httptools.parse_url(self.url)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
-        server = self._router(unquote(url.path.decode("latin-1")))
+        key = headers.get("sec-websocket-key", "")
+        url = _parse_url(self.url)
+        if url is None or self._is_answering() or not self._is_websocket_request(headers, key):
+            self._refuse("400 Bad Request", engineio.BAD_REQUEST.message)
+            return
+        path, query = url
+        server = self._router(path)
         if server is None:
             self._refuse("404 Not Found", "There is no WebSocket at this path.")
             return
-        key = headers.get("sec-websocket-key", "")
-        if self.scope["method"] != "GET" or headers.get("sec-websocket-version") != "13" or not _is_key(key):
-            self._refuse("400 Bad Request", engineio.BAD_REQUEST.message)
-            return
-        query = url.query or b""
         opened = server.open_websocket(
             dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)),
             headers.get("origin"),
@@ -137,9 +202,19 @@ class HttpProtocol(HttpToolsProtocol):
             headers.get("sec-websocket-extensions", "")
         )
         listener = WebSocket(connection, candidate=candidate, deflate=deflate)
-        if candidate:
-            connection.candidate = listener
-        self._start(listener, key, deflate, tail)
+        try:
+            self._start(listener, key, deflate, tail)
+        except OSError:
+            # The client had gone before it was let in.
+            listener.lose(engineio.TRANSPORT_CLOSE)
+            self.transport.abort()
+
+    def _is_answering(self) -> bool:
+        # Requests sent in a row: an answer that is still to come would end up between the WebSocket's frames.
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _is_websocket_request(self, headers: Mapping[str, str], key: str) -> bool:
+        return self.scope["method"] == "GET" and headers.get("sec-websocket-version") == "13" and _is_key(key)
 
     def _handshake(self, headers: dict[str, str], query: bytes) -> Handshake:
         kept = {name: headers[name] for name in KEPT_HEADERS if name in headers}
@@ -147,7 +222,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start(self, listener: WebSocket, key: str, deflate: bool, tail: bytes) -> None:
         """From here on the TCP transport is picows'; uvicorn forgets it, or its shutdown would wait for it."""
-        self.connections.discard(self)
 
         def accept(request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
             extra = {"Sec-WebSocket-Extensions": DEFLATE} if deflate else None
@@ -170,14 +244,17 @@ class HttpProtocol(HttpToolsProtocol):
             None,  # extra_headers
             READ_BUFFER,
         )
-        self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
+        self.connections.discard(self)
+        self.transport.set_protocol(protocol)
         # A head of our own: picows keeps it, and takes offence at Firefox' `Connection: keep-alive, Upgrade`.
         head = (
-            "GET / HTTP/1.1\r\nHost: -\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
         )
         _feed(protocol, head.encode("latin-1") + tail)
+        # uvloop goes on holding the protocol that was there first, so it has to be empty.
+        self.__dict__.clear()
 
 
 def accepts_deflate(extensions: str) -> bool:
@@ -189,14 +266,18 @@ def accepts_deflate(extensions: str) -> bool:
         name, *parameters = (part.strip() for part in offer.split(";"))
         asked = [parameter.replace(" ", "").replace('"', "") for parameter in parameters]
         names = {parameter.partition("=")[0] for parameter in asked}
-        if (
-            name == "permessage-deflate"
-            and len(names) == len(asked)
-            and names <= _DEFLATE_PARAMETERS
-            and ("server_max_window_bits" not in names or "server_max_window_bits=15" in asked)
-        ):
+        if name == "permessage-deflate" and len(names) == len(asked) and _DEFLATE_PARAMETERS.issuperset(asked):
             return True
     return False
+
+
+def _parse_url(url: bytes) -> tuple[str, bytes] | None:
+    """Path and query of a request's target; None where it has no path."""
+    try:
+        parsed = httptools.parse_url(url)
+    except httptools.HttpParserInvalidURLError:
+        return None
+    return (unquote(parsed.path.decode("latin-1")), parsed.query or b"") if parsed.path else None
 
 
 def _is_key(key: str) -> bool:

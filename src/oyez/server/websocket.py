@@ -8,14 +8,14 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import structlog
 from picows import WSFrame, WSListener, WSTransport
 
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.outgoing import BINARY, CLOSE, TEXT, Outgoing, encode_close
+from oyez.server.outgoing import BINARY, CLOSE, PING, PONG, TEXT, Outgoing, encode_close, encode_frame
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
@@ -25,10 +25,10 @@ logger = structlog.get_logger("oyez.server")
 WRITE_HIGH_WATER = 65_536
 """Bytes in the network's own buffer from which on messages are kept here, where they are counted."""
 
-PING = 0x9
 _CONTROL = 0x8
-_EMPTY_CLOSE = b"\x88\x00"
 _INFLATE_TAIL = b"\x00\x00\xff\xff"
+_PICOWS_REASONS = {1002: engineio.PARSE_ERROR, 1007: engineio.INVALID_TEXT, 1009: engineio.TOO_LARGE}
+"""What it means that picows has sent a CLOSE of its own, by the code."""
 
 
 class WebSocket(WSListener):
@@ -48,16 +48,12 @@ class WebSocket(WSListener):
         "_kept_bytes",
         "_limits",
         "_network",
-        "_receive_text",
         "_timer",
         "write",
     )
 
     def __init__(self, connection: "Connection", *, candidate: bool, deflate: bool) -> None:
         self._connection = connection
-        self._receive_text: Callable[[bytes], None] = (
-            connection.receive_candidate if candidate else connection.receive_text
-        )
         self._candidate = candidate
         self._deflate = deflate
         self._limits = connection.server.limits
@@ -70,58 +66,66 @@ class WebSocket(WSListener):
         """Frames that wait while the client does not read; None while it does."""
         self._kept_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._closing = False
+        self._closing: CloseReason | None = None
         self.write: Callable[[bytes], None] | None = None
+        if candidate:
+            connection.candidate = self
+        else:
+            connection.transport = self
 
     # picows' callbacks.
 
     def on_ws_connected(self, transport: WSTransport) -> None:
+        # picows would keep the handshake for as long as the client is there.
+        del transport.request.headers, transport.response.headers
         self._network = network = transport.underlying_transport
         network.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.write = network.write
-        self._connection.server.websocket_opened()
+        self._connection.server.websockets.add(self)
         if self._candidate:
             self._timer = asyncio.get_running_loop().call_later(self._limits.upgrade_timeout, self._time_out_upgrade)
         else:
-            self._connection.open(self)
+            self._connection.open()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if self._closing:
-            # The client may still have been sending; only its answer to our CLOSE matters.
-            if _opcode(frame) == CLOSE:
-                self._cut()
-            return
-        opcode = _opcode(frame)
-        if frame.rsv2 or frame.rsv3 or (frame.rsv1 and not self._may_be_deflated(opcode)):
-            self._fail(engineio.PARSE_ERROR, "reserved bits")
-        elif opcode & _CONTROL:
-            self._receive_control(opcode, transport, frame)
-        elif frame.fin and opcode and self._fragments is None:
-            self._receive_message(opcode, frame.get_payload_as_bytes(), bool(frame.rsv1))
-        else:
-            self._receive_fragment(opcode, frame)
+        # An IntEnum at run time, which the library's stub does not tell.
+        opcode: int = frame.msg_type  # type: ignore[assignment]
+        try:
+            if self._closing is not None:
+                # The client may still have been sending; only its answer to our CLOSE matters.
+                if opcode == CLOSE and self._network is not None:
+                    self._network.close()
+            elif frame.rsv2 or frame.rsv3 or (frame.rsv1 and not self._may_be_deflated(opcode)):
+                self._fail(engineio.PARSE_ERROR, "reserved bits")
+            elif opcode & _CONTROL:
+                self._receive_control(opcode, transport, frame)
+            elif frame.fin and opcode and self._fragments is None:
+                self._receive_message(opcode, frame.get_payload_as_bytes(), bool(frame.rsv1))
+            else:
+                self._receive_fragment(opcode, frame)
+        except Exception:
+            # picows would close without a word about what went wrong.
+            logger.exception("receiving failed", connection=self._connection.id)
+            self._fail(engineio.TRANSPORT_ERROR, "an error of the server's")
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.write = None
         self._network = None
         self._kept = None
-        self._connection.server.websocket_closed()
+        self._connection.server.forget_websocket(self)
         if self._timer is not None:
             self._timer.cancel()
-        if self._connection.candidate is self:
-            self._connection.lose_candidate()
-        elif self._connection.transport is self:
-            self._connection.close(engineio.TRANSPORT_CLOSE)
+        self.lose(self._closing or _find_reason(transport))
 
     def pause_writing(self) -> None:
-        self._kept = deque()
+        self._kept, self._kept_bytes = deque(), 0
         self.write = None
         if self._connection.transport is self:
             self._connection.set_write(None)
 
     def resume_writing(self) -> None:
-        kept, self._kept, self._kept_bytes = self._kept, None, 0
-        if self._network is None or self._closing:
+        kept, self._kept = self._kept, None
+        if self._network is None or self._closing is not None:
             return
         self.write = self._network.write
         while kept:
@@ -137,7 +141,7 @@ class WebSocket(WSListener):
     # The transport's side.
 
     def send(self, outgoing: Outgoing) -> None:
-        if self._network is None or self._closing:
+        if self._network is None or self._closing is not None:
             return
         if self._kept is None:
             self._network.write(self._encode(outgoing))
@@ -145,20 +149,17 @@ class WebSocket(WSListener):
             self._keep(self._encode(outgoing))
 
     def close(self, reason: CloseReason) -> None:
-        if self._network is None or self._closing:
-            return
-        self.write = None
-        self._closing = True
-        if self._timer is not None:
-            self._timer.cancel()
-        if reason is engineio.SLOW_CONSUMER:
-            # It does not read: there is no use in waiting for it to read this.
-            self._network.abort()
+        if self._network is None or self._closing is not None:
             return
         for frames in self._kept or ():
             self._network.write(frames)
-        self._network.write(encode_close(reason.code, reason.text))
-        self._timer = asyncio.get_running_loop().call_later(self._limits.close_timeout, self._abort)
+        self._say_goodbye(reason, encode_close(reason.code, reason.text))
+        # Its answer has to be heard also where its handlers did not keep up.
+        self._network.resume_reading()
+
+    def abort(self) -> None:
+        if self._network is not None:
+            self._network.abort()
 
     def pause_reading(self) -> None:
         if self._network is not None:
@@ -171,7 +172,6 @@ class WebSocket(WSListener):
     def take_over(self) -> None:
         """The candidate has become the connection's transport."""
         self._candidate = False
-        self._receive_text = self._connection.receive_text
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -185,17 +185,19 @@ class WebSocket(WSListener):
     def _receive_control(self, opcode: int, transport: WSTransport, frame: WSFrame) -> None:
         if opcode == CLOSE:
             self._answer_close(transport)
-        elif opcode == PING and self._kept is None:
+        elif opcode == PING and self.write is not None:
             # Not to a client that does not read: what it has coming is bounded.
-            transport.send_pong(frame.get_payload_as_bytes())
+            self.write(encode_frame(PONG, frame.get_payload_as_bytes()))
 
     def _answer_close(self, transport: WSTransport) -> None:
-        if self._network is not None:
-            received = transport.close_handshake.recv
-            # An IntEnum at run time, which the library's stub does not tell.
-            code = cast(int, received.code) if received else 0
-            self._network.write(encode_close(code) if code else _EMPTY_CLOSE)
-        self._cut()
+        received = transport.close_handshake.recv
+        code: int = received.code if received else 0  # type: ignore[assignment]
+        if code and not _is_close_code(code):
+            self._fail(engineio.PARSE_ERROR, f"close code {code}")
+        elif self._network is not None:
+            self._say_goodbye(engineio.TRANSPORT_CLOSE, encode_close(code) if code else encode_frame(CLOSE, b""))
+            self._network.close()
+            self.lose(engineio.TRANSPORT_CLOSE)
 
     def _receive_fragment(self, opcode: int, frame: WSFrame) -> None:
         if (opcode == 0) != (self._fragments is not None):
@@ -220,13 +222,12 @@ class WebSocket(WSListener):
             if inflated is None:
                 return
             payload = inflated
-        if opcode == TEXT:
-            if not payload.isascii() and not _is_utf8(payload):
-                self._fail(engineio.INVALID_TEXT, "text that is not UTF-8")
-                return
-            self._receive_text(payload)
+        if opcode == TEXT and not payload.isascii() and not _is_utf8(payload):
+            self._fail(engineio.INVALID_TEXT, "text that is not UTF-8")
         elif self._candidate:
-            self._receive_text(b"")
+            self._connection.receive_candidate(payload if opcode == TEXT else b"")
+        elif opcode == TEXT:
+            self._connection.receive_text(payload)
         else:
             self._connection.receive_binary(payload)
 
@@ -255,36 +256,52 @@ class WebSocket(WSListener):
         self._kept.append(frames)
         self._kept_bytes += len(frames)
         if self._kept_bytes > self._limits.max_send_buffer:
+            # It does not read, so it would not read a CLOSE either. The connection hears of it when the network has
+            # gone, not now: whoever is sending may be walking over the room that its socket leaves.
             self._kept.clear()
-            # Not now: whoever is sending may be walking over the room this socket would leave.
-            loop = asyncio.get_running_loop()
-            loop.call_soon(self._connection.close, engineio.SLOW_CONSUMER, "does not read what it is sent")
+            self._closing = engineio.SLOW_CONSUMER
+            self.abort()
+
+    def _say_goodbye(self, reason: CloseReason, frame: bytes) -> None:
+        """Send the last frame; whether or not it is taken and answered, the network is closed in time."""
+        self.write = None
+        self._closing = reason
+        self._fragments = None
+        if self._network is not None:
+            self._network.write(frame)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self._limits.close_timeout, self.abort)
 
     def _fail(self, reason: CloseReason, detail: str) -> None:
         """The peer broke the protocol: the transport cannot go on, nor, unless it only probes, the connection."""
         if self._candidate:
-            self._connection.lose_candidate()
+            self._connection.lose_candidate(self)
             self.close(reason)
         else:
             self._connection.close(reason, detail)
 
-    def _time_out_upgrade(self) -> None:
+    def lose(self, reason: CloseReason) -> None:
+        """The client has gone."""
         if self._candidate:
-            self._connection.lose_candidate()
-            self.close(engineio.CONNECT_TIMEOUT)
+            self._connection.lose_candidate(self)
+        elif self._connection.transport is self:
+            self._connection.close(reason)
 
-    def _cut(self) -> None:
-        if self._network is not None:
-            self._network.close()
-
-    def _abort(self) -> None:
-        if self._network is not None:
-            self._network.abort()
+    def _time_out_upgrade(self) -> None:
+        self._fail(engineio.CONNECT_TIMEOUT, "an upgrade that was not completed")
 
 
-def _opcode(frame: WSFrame) -> int:
-    # An IntEnum at run time, which the library's stub does not tell.
-    return cast(int, frame.msg_type)
+def _find_reason(transport: WSTransport) -> CloseReason:
+    """Why the network went, where it was not us: picows closes by itself on frames it cannot parse."""
+    sent = transport.close_handshake.sent if transport.close_handshake else None
+    code: int = sent.code if sent else 0  # type: ignore[assignment]
+    return _PICOWS_REASONS.get(code, engineio.TRANSPORT_CLOSE)
+
+
+def _is_close_code(code: int) -> bool:
+    """Whether a peer may send `code`: RFC 6455 section 7.4 and the registry it founded."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -4,9 +4,12 @@ Everything that is shared by the systems of a process is made here and handed on
 """
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,9 +20,9 @@ from starlette.types import Receive, Scope, Send
 
 from oyez.contract.bind import bind
 from oyez.contract.endpoint import publish_route
-from oyez.contract.http import build_problem
+from oyez.contract.http import build_problem, refuse
 from oyez.contract.publish import Publisher
-from oyez.errors import SettingsError
+from oyez.errors import INTERNAL, SettingsError
 from oyez.log.log import Log
 from oyez.log.memory import MemoryLog
 from oyez.server.server import Server
@@ -54,26 +57,30 @@ class Oyez:
         *,
         build_log: Callable[[str], Log] = lambda system: MemoryLog(),
     ) -> None:
-        """Raises SettingsError or ContractError where something cannot work; nothing has been started then."""
-        names = [system.name for system in systems]
-        if not systems or len(set(names)) < len(names):
-            raise SettingsError(f"Systems to serve: {names}. Name at least one, and each only once.")
+        """`build_log` makes the log of the system with that name.
+
+        Raises SettingsError or ContractError where something cannot work; nothing has been started then.
+        """
+        _check_names([system.name for system in systems])
         self.settings = settings
         self.secret: Secret = load_secret(settings)
         self.signer: Signer = build_signer(settings, self.secret)
         self._verifier: Verifier = build_verifier(settings, self.secret)
-        self.database: Database = build_database(settings)
         self._paths: dict[str, Server] = {}
         routes: list[BaseRoute] = []
-        self.systems: Mapping[str, Served] = {
-            system.name: self._build(system, build_log(system.name), routes) for system in systems
-        }
-        if len(systems) == 1:
-            routes += self._serve_at(settings.ws_path or "/socket.io", self.systems[names[0]].server)
+        self.database: Database = build_database(settings)
+        try:
+            self.systems: Mapping[str, Served] = {
+                system.name: self._build(system, build_log(system.name), routes) for system in systems
+            }
+            routes += self._serve_alone(settings.ws_path)
+        except BaseException:
+            self.database.close()
+            raise
         self._app = Starlette(
             routes=routes,
             lifespan=lambda app: self._lifespan(),
-            exception_handlers={HTTPException: self._answer_http_error},
+            exception_handlers={HTTPException: self._answer_http_error, Exception: _answer_failure},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,20 +92,22 @@ class Oyez:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Oyez"]:
-        """Everything is at work inside; clients are told before it ends."""
-        for served in self.systems.values():
-            await served.server.start()
-        try:
-            yield self
-        finally:
-            await asyncio.gather(*(served.server.stop() for served in self.systems.values()))
+        """Everything is at work inside, once: at the end clients are told, and logs and database are closed."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self.database.close)
             for served in self.systems.values():
-                await served.log.close()
-            self.database.close()
+                stack.push_async_callback(served.log.close)
+            stack.push_async_callback(self._stop)
+            for served in self.systems.values():
+                await served.server.start()
+            yield self
 
     async def drain(self) -> None:
         """Tell all clients that the server stops, and wait for them."""
         await asyncio.gather(*(served.server.drain() for served in self.systems.values()))
+
+    async def _stop(self) -> None:
+        await asyncio.gather(*(served.server.stop() for served in self.systems.values()))
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
@@ -127,6 +136,17 @@ class Oyez:
         routes += self._serve_at(f"{prefix}/socket.io", server)
         return Served(system, server, publisher, log)
 
+    def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
+        """One system has a short path too."""
+        if len(self.systems) == 1:
+            path = ws_path or "/socket.io"
+            if not re.fullmatch(r"(/[\w.~-]+)+/?", path, re.ASCII):
+                raise SettingsError(f"WS_PATH is {path!r}. Set it to a path such as /socket.io/.")
+            return self._serve_at(path, next(iter(self.systems.values())).server)
+        if ws_path is not None:
+            raise SettingsError(f"WS_PATH is for one system, not for {len(self.systems)}. Unset it, or serve one.")
+        return []
+
     def _serve_at(self, path: str, server: Server) -> list[BaseRoute]:
         # With and without the slash: the official client adds one unless it is told not to.
         paths = (path.rstrip("/"), path.rstrip("/") + "/")
@@ -137,8 +157,21 @@ class Oyez:
         return routes
 
     async def _answer_http_error(self, request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        detail = error.detail if isinstance(error, HTTPException) else ""
-        if status == 404:
+        assert isinstance(error, HTTPException)
+        detail = error.detail
+        if error.status_code == HTTPStatus.NOT_FOUND:
             detail = f"There is nothing at {request.url.path}. Served here: {', '.join(self.systems)}."
-        return build_problem(status, detail)
+        return build_problem(error.status_code, detail, error.headers)
+
+
+def _answer_failure(request: Request, error: Exception) -> Response:
+    """The server's own mistakes; Starlette raises them again behind this answer, and uvicorn logs them."""
+    return refuse(INTERNAL, INTERNAL.message)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if not names:
+        raise SettingsError("There is no system to serve. Name at least one.")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise SettingsError(f"{count} systems are called {name!r}. Name each only once, or rename a contract.")

@@ -5,12 +5,12 @@ offers (`Context`); nothing is registered by importing it.
 """
 
 import importlib
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from sqlalchemy import MetaData
 from starlette.routing import BaseRoute
@@ -19,7 +19,7 @@ from oyez.contract.admission import Lookups
 from oyez.contract.bind import Handlers
 from oyez.contract.contract import Contract
 from oyez.contract.publish import Publisher
-from oyez.errors import ContractError, SettingsError
+from oyez.errors import OyezError, SettingsError
 from oyez.service.db import Database
 from oyez.settings import Settings
 
@@ -67,8 +67,9 @@ class System:
 def load_system(reference: str) -> System:
     """The system `reference` names: one that ships, or the path of a Python file.
 
-    The module has a `system`, or just a `contract` and, where it has commands, `handlers`. Raises SettingsError where
-    there is no such system, ContractError where its contract contradicts itself.
+    The file has a `system`, or just a `contract` and, where that has commands, `handlers`; it may import modules that
+    lie beside it. Raises SettingsError where there is no such system, ContractError where its contract contradicts
+    itself.
     """
     if reference in SHIPPED:
         module = importlib.import_module(f"oyez.systems.{reference}")
@@ -84,23 +85,39 @@ def load_system(reference: str) -> System:
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise SettingsError(f"{path} does not exist. Give the path of a Python file with a contract.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise SettingsError(f"{path} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
+    # Named by its path, which no other module has for a name. The name has to be known before the code runs: it is
+    # where types that are written as strings are looked up.
+    module = ModuleType(str(path.resolve()))
+    module.__file__ = module.__name__
+    sys.modules[module.__name__] = module
+    # At the end, where it hides nothing: a file may be called like a module of the standard library.
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
-        raise SettingsError(f"{path} cannot be loaded: {type(error).__name__}: {error}.") from error
+        exec(compile(path.read_bytes(), module.__name__, "exec"), vars(module))
+    except OyezError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"{path} cannot be loaded. {_describe(error, module.__name__)}. Mend it there.") from error
     return module
+
+
+def _describe(error: Exception, file: str) -> str:
+    """What went wrong, and in which line of `file`."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    message, line = str(error), lines[-1] if lines else None
+    if isinstance(error, SyntaxError):
+        message, line = error.msg, error.lineno if error.filename == file else line
+    return f"{f'Line {line}: ' if line else ''}{type(error).__name__}: {message.rstrip('.')}"
 
 
 def _find_system(module: ModuleType, reference: str) -> System:
     system = getattr(module, "system", None)
-    if isinstance(system, System):
-        return system
-    contract = getattr(module, "contract", None)
-    if not isinstance(contract, Contract):
-        raise ContractError(f"{reference} declares no contract. Write `contract = Contract(...)` in it.")
-    handlers: Mapping[Any, Any] = getattr(module, "handlers", {})
-    return System(contract=contract, build=lambda context: Parts(handlers=handlers))
+    if not isinstance(system, System):
+        contract = getattr(module, "contract", None)
+        if not isinstance(contract, Contract):
+            raise SettingsError(f"{reference} declares no contract. Write `contract = Contract(...)` in it.")
+        handlers: Handlers = getattr(module, "handlers", {})
+        system = System(contract=contract, build=lambda context: Parts(handlers=handlers))
+    system.contract.build()
+    return system

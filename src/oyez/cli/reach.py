@@ -1,0 +1,66 @@
+"""Which server a command speaks to, and what to say where it cannot be reached."""
+
+import ssl
+from dataclasses import dataclass
+from urllib.error import URLError
+from urllib.parse import urlsplit
+
+from cyclopts import Group, Parameter
+
+from oyez.cli.console import CallError, explain_os_error
+from oyez.settings import Settings
+
+
+@Parameter(name="*", group=Group("Server", sort_key=1))
+@dataclass(frozen=True)
+class Target:
+    """Which server is spoken to, and with what."""
+
+    url: str | None = None
+    """Where the server is. [default: where the settings have it]"""
+    token: str | None = None
+    """Use this token instead of making one with this machine's secret."""
+
+    def find(self, settings: Settings) -> str:
+        """The server's address, without a slash at the end. Raises CallError."""
+        url = (self.url or base_url(settings)).rstrip("/")
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise CallError(f"--url {url!r} is no address. Write it like http://127.0.0.1:5001.")
+        return url
+
+
+FOUND = Target()
+
+
+def base_url(settings: Settings, port: int | None = None) -> str:
+    """Where a server with these settings is reached from this machine."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    scheme = "https" if settings.ssl_certfile else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port or settings.port}"
+
+
+def explain_unreachable(url: str, error: BaseException) -> str:
+    """Why there is no connection to `url`, and what to do."""
+    cause = find_cause(error)
+    remedy = "Start the server, or give its --url."
+    if isinstance(cause, ssl.SSLError):
+        remedy = "Give an address as the certificate has it, and an authority of your own as SSL_CERT_FILE."
+    return f"{url} cannot be reached: {explain_cause(cause)}. {remedy}"
+
+
+def explain_cause(error: BaseException) -> str:
+    """What `error` comes from in the end, without a full stop."""
+    cause = find_cause(error)
+    if isinstance(cause, ssl.SSLError):
+        return cause.strerror or str(cause)
+    return (explain_os_error(cause) if isinstance(cause, OSError) else str(cause)).rstrip(".")
+
+
+def find_cause(error: BaseException) -> BaseException:
+    deeper = error.reason if isinstance(error, URLError) else error.__cause__
+    return find_cause(deeper) if isinstance(deeper, BaseException) else error
