@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.server.outgoing import Outgoing
-from oyez.server.polling import read_handshake
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
@@ -195,7 +194,14 @@ async def serve_websocket(server: "Server", scope: Scope, receive: Receive, send
 def _open(server: "Server", scope: Scope) -> "tuple[Connection, bool] | HandshakeError":
     headers = Headers(scope=scope)
     query = QueryParams(scope["query_string"])
-    return server.open_websocket(query, headers.get("origin"), headers.get("host"), lambda: read_handshake(scope))
+    return server.open_websocket(
+        query,
+        headers.get("origin"),
+        headers.get("host"),
+        lambda: server.read_handshake(
+            headers, scope["query_string"], scope.get("client"), secure=scope["scheme"] == "wss"
+        ),
+    )
 
 
 async def _deny(error: HandshakeError, scope: Scope, send: Send) -> None:

@@ -34,6 +34,8 @@ class HttpServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # One address for polling and WebSocket alike: the peer's. Headers that name another can be forged.
+                proxy_headers=False,
                 ssl_certfile=settings.ssl_certfile,
                 ssl_keyfile=settings.ssl_keyfile,
                 limit_concurrency=2 * settings.limits.max_connections + HTTP_REQUESTS,
@@ -50,7 +52,8 @@ class HttpServer(uvicorn.Server):
             server.close()
         await self._drain()
         # uvicorn waits for requests, in what is left of the time. (Its annotation says whole seconds; it needs none.)
-        self.config.timeout_graceful_shutdown = max(0.0, end - loop.time())  # type: ignore[assignment]
+        # With no time at all it would complain of tasks it never looked for.
+        self.config.timeout_graceful_shutdown = max(0.1, end - loop.time())  # type: ignore[assignment]
         await super().shutdown(sockets)
         # uvicorn would raise the signal again: but a stop that was asked for and has been carried out is a success.
         self._captured_signals.clear()

@@ -15,7 +15,14 @@ class OriginPolicy:
 
     def allows(self, origin: str | None, host: str | None) -> bool:
         """Whether a request with this `Origin` header, to this `Host`, may be served."""
-        if origin is None or ANY in self._origins or origin in self._origins:
+        return ANY in self._origins or self.allows_cookies(origin, host)
+
+    def allows_cookies(self, origin: str | None, host: str | None) -> bool:
+        """Whether the cookies of such a request count: not where only `*` admits it.
+
+        A browser sends a visitor's cookies along with a WebSocket upgrade, whichever page asks for it.
+        """
+        if origin is None or origin in self._origins:
             return True
         return host is not None and _host_of(origin) == host.lower()
 

@@ -19,7 +19,6 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.protocol.session import State
 from oyez.server.outgoing import Outgoing
-from oyez.server.socket import KEPT_HEADERS, Handshake
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
@@ -163,7 +162,10 @@ class PollingEndpoint:
         return Response(status_code=204, headers=dict(headers)) if headers else _error(engineio.BAD_METHOD)
 
     async def _open(self, request: Request) -> Response:
-        opened = self._server.open(read_handshake(request.scope), State.POLLING)
+        handshake = self._server.read_handshake(
+            request.headers, request.scope["query_string"], request.client, secure=request.url.scheme == "https"
+        )
+        opened = self._server.open(handshake, State.POLLING)
         if isinstance(opened, HandshakeError):
             return _error(opened)
         polling = Polling(opened)
@@ -219,19 +221,6 @@ class PollingEndpoint:
             payload = gzip.compress(payload, 1)
             headers["content-encoding"] = "gzip"
         return Response(payload, media_type="text/plain; charset=UTF-8", headers=headers)
-
-
-def read_handshake(scope: Scope) -> Handshake:
-    """What is kept of the request that opens a connection."""
-    headers = {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in scope["headers"]
-        if name.decode("latin-1") in KEPT_HEADERS
-    }
-    client = scope.get("client")
-    return Handshake.of(
-        headers, scope["query_string"], client[0] if client else "", secure=scope["scheme"] in ("https", "wss")
-    )
 
 
 def _error(error: HandshakeError) -> Response:

@@ -25,7 +25,7 @@ from oyez.server.hub import Hub
 from oyez.server.namespace import Application, Namespace, SocketInfo
 from oyez.server.origin import OriginPolicy
 from oyez.server.polling import PollingEndpoint
-from oyez.server.socket import Handshake
+from oyez.server.socket import KEPT_HEADERS, Handshake
 from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")
@@ -148,6 +148,26 @@ class Server:
         self.connections[connection.id] = connection
         self._addresses[address] += 1
         return connection
+
+    def read_handshake(
+        self,
+        headers: Mapping[str, str],
+        query_string: bytes,
+        client: tuple[str, int] | None,
+        *,
+        secure: bool,
+    ) -> Handshake:
+        """What is kept of the request that opens a connection. Names of `headers` are lower-case."""
+        kept = {name: headers[name] for name in KEPT_HEADERS if name in headers}
+        if not self.origins.allows_cookies(headers.get("origin"), headers.get("host")):
+            kept.pop("cookie", None)
+        return Handshake(
+            headers=kept,
+            query_string=query_string.decode("latin-1"),
+            address=client[0] if client else "",
+            secure=secure,
+            time=time.time(),
+        )
 
     def open_websocket(
         self,

@@ -1,7 +1,6 @@
 """A Socket: one client in one namespace, with its rooms, its acknowledgements and the order of its handlers."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -41,17 +40,6 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     secure: bool
     time: float
     """When it came, in seconds since 1970."""
-
-    @classmethod
-    def of(cls, headers: dict[str, str], query_string: bytes, address: str, *, secure: bool) -> "Handshake":
-        """A request of now. `headers` holds no more than KEPT_HEADERS."""
-        return cls(
-            headers=headers,
-            query_string=query_string.decode("latin-1"),
-            address=address,
-            secure=secure,
-            time=time.time(),
-        )
 
     @property
     def query(self) -> dict[str, str]:

@@ -78,7 +78,7 @@ class WebSocket(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         # picows would keep the handshake for as long as the client is there.
         del transport.request.headers, transport.response.headers
-        self._network = network = transport.underlying_transport
+        self._network = network = transport.underlying_transport.network  # type: ignore[attr-defined]
         network.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.write = network.write
         self._connection.server.websockets.add(self)
