@@ -89,8 +89,8 @@ def decode_packet(text: bytes, limits: Limits) -> Packet:
     start, attachments = _decode_attachment_count(text, limits) if kind >= 5 else (1, 0)
     start, namespace = _decode_namespace(text, start, limits)
     start, ack_id = _decode_ack_id(text, start)
-    packet = Packet(PacketType(kind), namespace, text[start:], ack_id, missing_attachments=attachments)
-    _CHECKS[packet.type](packet, limits)
+    packet = Packet(_TYPES[kind], namespace, text[start:], ack_id, missing_attachments=attachments)
+    _CHECKS[kind](packet, limits)
     return packet
 
 
@@ -120,18 +120,17 @@ def _decode_namespace(text: bytes, start: int, limits: Limits) -> tuple[int, str
 
 
 def _decode_ack_id(text: bytes, start: int) -> tuple[int, int | None]:
-    end = start
-    # No more than 17 digits are looked at: the bound has 16.
-    for byte in text[start : start + 17]:
-        if not 48 <= byte <= 57:
-            break
-        end += 1
-    if end == start:
+    # An id stands before an array; no more than 17 digits are looked at, the bound has 16.
+    end = text.find(b"[", start, start + 18)
+    digits = text[start:end] if end >= 0 else text[start : start + 17]
+    if not digits.isdigit():
+        digits = digits[: len(digits) - len(digits.lstrip(b"0123456789"))]
+    if not digits:
         return start, None
-    ack_id = int(text[start:end])
+    ack_id = int(digits)
     if ack_id > MAX_ACK_ID:
         raise MalformedError(f"acknowledgement id: over {MAX_ACK_ID}")
-    return end, ack_id
+    return start + len(digits), ack_id
 
 
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -145,7 +144,8 @@ _ESCAPE = re.compile(
 """An escape in JSON; the group is half a character, one of a pair of surrogates without the other."""
 
 
-def _elements(packet: Packet, limits: Limits) -> list[msgspec.Raw]:
+def _elements(packet: Packet, limits: Limits, names: int) -> list[msgspec.Raw]:
+    """The elements of a packet's array, of which so many are names and not arguments."""
     try:
         elements = _decode_array(packet.data)
     except (msgspec.MsgspecError, RecursionError):
@@ -154,8 +154,7 @@ def _elements(packet: Packet, limits: Limits) -> list[msgspec.Raw]:
             elements = _decode_array(packet.data)
         except (msgspec.MsgspecError, RecursionError):
             raise MalformedError("payload: not a JSON array") from None
-    # An event's first element is its name.
-    if len(elements) - (packet.type in _EVENTS) > limits.max_arguments:
+    if len(elements) - names > limits.max_arguments:
         raise MalformedError(f"payload: more than {limits.max_arguments} arguments")
     _check_depth(packet.data, limits.max_json_depth)
     return elements
@@ -194,7 +193,7 @@ def _check_depth(data: bytes, max_depth: int) -> None:
 
 
 def _check_event(packet: Packet, limits: Limits) -> None:
-    elements = _elements(packet, limits)
+    elements = _elements(packet, limits, names=1)
     try:
         name = _decode_string(elements[0])
     except (IndexError, msgspec.MsgspecError):
@@ -209,7 +208,7 @@ def _check_event(packet: Packet, limits: Limits) -> None:
 def _check_ack(packet: Packet, limits: Limits) -> None:
     if packet.ack_id is None:
         raise MalformedError("acknowledgement: no id")
-    _elements(packet, limits)
+    _elements(packet, limits, names=0)
 
 
 def _check_connect(packet: Packet, limits: Limits) -> None:
@@ -241,17 +240,18 @@ def _check_connect_error(packet: Packet, limits: Limits) -> None:
     _check_depth(packet.data, limits.max_json_depth)
 
 
-_EVENTS = frozenset({PacketType.EVENT, PacketType.BINARY_EVENT})
 _BINARY = frozenset({PacketType.BINARY_EVENT, PacketType.BINARY_ACK})
-_CHECKS = {
-    PacketType.CONNECT: _check_connect,
-    PacketType.DISCONNECT: _check_disconnect,
-    PacketType.EVENT: _check_event,
-    PacketType.ACK: _check_ack,
-    PacketType.CONNECT_ERROR: _check_connect_error,
-    PacketType.BINARY_EVENT: _check_event,
-    PacketType.BINARY_ACK: _check_ack,
-}
+_TYPES = tuple(PacketType)
+# By number, as an IntEnum's hash is computed in Python.
+_CHECKS = (
+    _check_connect,
+    _check_disconnect,
+    _check_event,
+    _check_ack,
+    _check_connect_error,
+    _check_event,
+    _check_ack,
+)
 
 
 def find_placeholders(value: Any, attachments: Sequence[bytes]) -> Any:

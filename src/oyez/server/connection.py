@@ -25,7 +25,8 @@ logger = structlog.get_logger("oyez.server")
 
 _PING = Outgoing(engineio.PING)
 _PROBE_PONG = Outgoing(engineio.PROBE_PONG)
-_CONNECT_TYPES = frozenset({socketio.PacketType.CONNECT, socketio.PacketType.CONNECT_ERROR})
+_EVENT, _BINARY_EVENT = socketio.PacketType.EVENT, socketio.PacketType.BINARY_EVENT
+_ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
 NEVER = float("inf")
 LINGER_SECONDS = 30.0
 """How long a polling client has to fetch the packet that says its session is over; the official servers' time."""
@@ -192,12 +193,13 @@ class Connection:
 
     def _dispatch(self, packet: socketio.Packet) -> None:
         socket = self.sockets.get(packet.namespace)
-        if socket is not None and packet.type not in _CONNECT_TYPES:
-            if packet.type is socketio.PacketType.DISCONNECT:
-                socket.end(engineio.CLIENT_DISCONNECT)
-                self._await_connect()
-            else:
-                socket.receive(packet)
+        if socket is not None and (packet.type is _EVENT or packet.type is _BINARY_EVENT):
+            socket.receive_event(packet)
+        elif socket is not None and packet.type in _ACKS:
+            socket.receive_ack(packet)
+        elif socket is not None and packet.type is socketio.PacketType.DISCONNECT:
+            socket.end(engineio.CLIENT_DISCONNECT)
+            self._await_connect()
         elif socket is None and packet.type is socketio.PacketType.CONNECT:
             self._connect(packet)
         elif socket is not None or self._ended is None or packet.namespace not in self._ended:

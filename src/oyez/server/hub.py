@@ -15,11 +15,9 @@ logger = structlog.get_logger("oyez.server")
 
 
 class Hub:
-    def __init__(self, log: Log, namespaces: Mapping[str, Namespace], compression_threshold: int) -> None:
+    def __init__(self, log: Log, namespaces: Mapping[str, Namespace]) -> None:
         self._log = log
         self._namespaces = namespaces
-        # Without compression no message is too long for the plain frame.
-        self._plain_below = compression_threshold or 2**63
         self.delivered = 0
         """Recipients written to since the start."""
 
@@ -35,7 +33,7 @@ class Hub:
                 continue
             run = list(group)
             try:
-                self.delivered += len(run) * namespace.deliver(run, self._plain_below)
+                self.delivered += len(run) * namespace.deliver(run)
             except Exception:
                 logger.exception("delivery failed", namespace=name, rooms=rooms, excluded=excluded)
 

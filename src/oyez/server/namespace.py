@@ -47,12 +47,15 @@ class SocketInfo(msgspec.Struct, frozen=True):
 
 
 class Namespace:
-    def __init__(self, name: str, application: Application) -> None:
+    def __init__(self, name: str, application: Application, plain_below: int) -> None:
         self.name = name
         self.application = application
         self.sockets: dict[str, Socket] = {}
         self.rooms: dict[str, set[Socket]] = {}
-        self._prefix = b"42" + socketio.encode_namespace(name)
+        self.plain_below = plain_below
+        """Messages shorter than this are never compressed: one encoding of them serves every client."""
+        self.ack_prefix = b"43" + socketio.encode_namespace(name)
+        self._event_prefix = b"42" + socketio.encode_namespace(name)
         self._tasks: set[asyncio.Task[None]] = set()
 
     # Coming and going.
@@ -172,18 +175,18 @@ class Namespace:
 
     # Sending.
 
-    def deliver(self, run: Sequence[Entry], plain_below: int) -> int:
+    def deliver(self, run: Sequence[Entry]) -> int:
         """Write entries that all go to the same rooms to every socket in them; how many sockets that were.
 
-        Messages shorter than `plain_below` are never compressed: then the same bytes serve all, and a recipient
-        costs one look, one call and one system call, for one entry as for many.
+        Where none is long enough to be compressed the same bytes serve all, and a recipient costs one look, one call
+        and one system call, for one entry as for many.
         """
         members = self.members(run[0].rooms, run[0].excluded)
         if not members:
             return 0
-        messages = [Outgoing(self._prefix + entry.data, volatile=entry.volatile) for entry in run]
+        messages = [Outgoing(self._event_prefix + entry.data, volatile=entry.volatile) for entry in run]
         frames = b""
-        if all(len(message.text) < plain_below for message in messages):
+        if all(len(message.text) < self.plain_below for message in messages):
             frames = b"".join([message.frames for message in messages])
         for socket in members:
             write = socket.write

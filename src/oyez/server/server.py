@@ -52,9 +52,13 @@ class Server:
         self.limits = settings.limits
         self.clock = clock
         self.connections: dict[str, Connection] = {}
-        self.namespaces = {name: Namespace(name, application) for name, application in applications.items()}
+        # Without compression no message is too long for the plain frame.
+        plain_below = settings.compression_threshold or 2**63
+        self.namespaces = {
+            name: Namespace(name, application, plain_below) for name, application in applications.items()
+        }
         self.origins = OriginPolicy(settings.origins)
-        self.hub = Hub(log, self.namespaces, settings.compression_threshold)
+        self.hub = Hub(log, self.namespaces)
         # An eighth of the shorter time keeps deadlines within a few per cent, at a handful of turns a second at most.
         shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
         self.wheel = TimerWheel(min(0.5, shortest / 8), clock)

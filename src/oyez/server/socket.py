@@ -13,7 +13,7 @@ import structlog
 from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.outgoing import Outgoing
+from oyez.server.outgoing import TEXT, Outgoing, encode_frame
 
 logger = structlog.get_logger("oyez.server")
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 MAX_QUEUED_EVENTS = 64
 """Events of one socket that wait behind a running handler before the server stops reading from its connection."""
-
-_ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
 
 KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent", "accept-language")
 """Request headers worth their memory for as long as a client is connected."""
@@ -167,11 +165,8 @@ class Socket:
             if was_full:
                 self.connection.resume_reading()
 
-    def receive(self, packet: socketio.Packet) -> None:
-        """Handle an EVENT or ACK of this namespace."""
-        if packet.type in _ACKS:
-            self._receive_ack(packet)
-            return
+    def receive_event(self, packet: socketio.Packet) -> None:
+        """Have the application handle an EVENT, behind those that came before it."""
         ack = partial(self._acknowledge, packet.ack_id) if packet.ack_id is not None else None
         event = ReceivedEvent(packet.name, packet.data, packet.attachments, ack)
         if self._queue is not None:
@@ -209,13 +204,19 @@ class Socket:
         finally:
             self._queue = None
 
-    def _receive_ack(self, packet: socketio.Packet) -> None:
+    def receive_ack(self, packet: socketio.Packet) -> None:
+        """Hand an ACK to the call that waits for it."""
         # An id that nobody waits for is a late answer, as after a time-out: not an offence.
         answer = self._pending_acks.pop(packet.ack_id or 0, None) if self._pending_acks else None
         if answer is not None and not answer.done():
             answer.set_result(_inline_attachments(packet) if packet.attachments else packet.data)
 
     def _acknowledge(self, ack_id: int, data: bytes, attachments: tuple[bytes, ...] = ()) -> None:
+        write, text = self.write, b"%b%d%b" % (self.namespace.ack_prefix, ack_id, data)
+        if write is not None and not attachments and len(text) < self.namespace.plain_below:
+            # Every command is answered: the short way, as in Namespace.deliver.
+            write(encode_frame(TEXT, text))
+            return
         kind = socketio.PacketType.BINARY_ACK if attachments else socketio.PacketType.ACK
         self._send(kind, data, ack_id, attachments)
 

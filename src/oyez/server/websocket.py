@@ -8,7 +8,7 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 from picows import WSFrame, WSListener, WSTransport
@@ -19,6 +19,7 @@ from oyez.server.outgoing import BINARY, CLOSE, PING, PONG, TEXT, Outgoing, enco
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
+    from oyez.server.upgrade import QuietTransport
 
 logger = structlog.get_logger("oyez.server")
 
@@ -36,6 +37,7 @@ class WebSocket(WSListener):
 
     # An idle client is mostly this object and what hangs on it: no dict.
     __slots__ = (
+        "_answer",
         "_candidate",
         "_closing",
         "_connection",
@@ -67,6 +69,8 @@ class WebSocket(WSListener):
         self._kept_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._closing: CloseReason | None = None
+        self._answer = b""
+        """The answer to the handshake: written with the open packet."""
         self.write: Callable[[bytes], None] | None = None
         if candidate:
             connection.candidate = self
@@ -78,11 +82,15 @@ class WebSocket(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         # picows would keep the handshake for as long as the client is there.
         del transport.request.headers, transport.response.headers
-        self._network = network = transport.underlying_transport.network  # type: ignore[attr-defined]
+        quiet = cast("QuietTransport", transport.underlying_transport)
+        self._network = network = quiet.network
         network.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.write = network.write
         self._connection.server.websockets.add(self)
+        self._answer = quiet.take_answer()
         if self._candidate:
+            network.write(self._answer)
+            self._answer = b""
             self._timer = asyncio.get_running_loop().call_later(self._limits.upgrade_timeout, self._time_out_upgrade)
         else:
             self._connection.open()
@@ -144,7 +152,11 @@ class WebSocket(WSListener):
         if self._network is None or self._closing is not None:
             return
         if self._kept is None:
-            self._network.write(self._encode(outgoing))
+            if self._answer:
+                self._network.write(self._answer + self._encode(outgoing))
+                self._answer = b""
+            else:
+                self._network.write(self._encode(outgoing))
         elif not outgoing.volatile:
             self._keep(self._encode(outgoing))
 
