@@ -350,7 +350,7 @@ class Market:
             members=self._is_member,
             clock=self.clock,
         )
-        self.namespaces = {name: Namespace(name, application) for name, application in applications.items()}
+        self.namespaces = {name: Namespace(name, application, 1_024) for name, application in applications.items()}
 
     async def connect(
         self,

@@ -1,6 +1,7 @@
 """`oyez serve`: everything that has to be right before the server starts, and the server."""
 
 import errno
+import gc
 import resource
 import socket
 import ssl
@@ -45,6 +46,7 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
     loaded = [load_system(name) for name in systems or SHIPPED]
     check_certificate(settings)
     raise_file_limit()
+    collect_less_garbage()
     with listen_at(settings.host, settings.port) as sockets:
         oyez = Oyez(loaded, settings)
         url = base_url(settings, sockets[0].getsockname()[1])
@@ -62,6 +64,16 @@ class AnnouncingServer(HttpServer):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._banner.show()
+
+
+def collect_less_garbage() -> None:
+    """Look for garbage less often than Python does by itself: at every 700 new objects, where a client is a hundred.
+
+    What is loaded stays loaded and is not looked at again. Measured: 8 % of the CPU of a client that connects.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @contextmanager

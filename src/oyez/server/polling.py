@@ -6,6 +6,7 @@ Statuses and bodies are those of the official server (Engine.IO protocol v4, "HT
 
 import asyncio
 import gzip
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 PROBED_POLL_SECONDS = 0.1
 """How long a poll may stay open while a WebSocket probes: the client upgrades only when none is."""
+
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
+"""In an Accept-Encoding header that does not rule it out."""
 
 _NOOP = Outgoing(engineio.NOOP)
 _CLOSE = Outgoing(engineio.CLOSE)
@@ -216,7 +220,7 @@ class PollingEndpoint:
     def _payload(self, request: Request, payload: bytes) -> Response:
         headers = {"cache-control": "no-store"}
         threshold = self._server.settings.compression_threshold
-        if threshold and len(payload) >= threshold and "gzip" in request.headers.get("accept-encoding", ""):
+        if threshold and len(payload) >= threshold and _GZIP.search(request.headers.get("accept-encoding", "")):
             # Level 1: JSON shrinks nearly as much, at a third of the time.
             payload = gzip.compress(payload, 1)
             headers["content-encoding"] = "gzip"

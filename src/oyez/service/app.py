@@ -46,8 +46,10 @@ class Served:
 class Oyez:
     """Several systems behind one port; an ASGI application.
 
-    Where it is not served by `oyez serve` but mounted in another application, that one's lifespan enters
-    `async with oyez.running():`.
+    Where it is not served by `oyez serve` but mounted in another application, that one's lifespan enters `running`:
+
+        app = FastAPI(lifespan=lambda app: oyez.running())
+        app.mount("/live", oyez)
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class Oyez:
             raise
         self._app = Starlette(
             routes=routes,
-            lifespan=lambda app: self._lifespan(),
+            lifespan=lambda app: self.running(),
             exception_handlers={HTTPException: self._answer_http_error, Exception: _answer_failure},
         )
 
@@ -91,7 +93,7 @@ class Oyez:
         return self._paths.get(path)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["Oyez"]:
+    async def running(self) -> AsyncIterator[None]:
         """Everything is at work inside, once: at the end clients are told, and logs and database are closed."""
         async with AsyncExitStack() as stack:
             stack.callback(self.database.close)
@@ -100,7 +102,7 @@ class Oyez:
             stack.push_async_callback(self._stop)
             for served in self.systems.values():
                 await served.server.start()
-            yield self
+            yield
 
     async def drain(self) -> None:
         """Tell all clients that the server stops, and wait for them."""
@@ -108,11 +110,6 @@ class Oyez:
 
     async def _stop(self) -> None:
         await asyncio.gather(*(served.server.stop() for served in self.systems.values()))
-
-    @asynccontextmanager
-    async def _lifespan(self) -> AsyncIterator[None]:
-        async with self.running():
-            yield
 
     def _build(self, system: System, log: Log, routes: list[BaseRoute]) -> Served:
         def authorize(key: str) -> None:

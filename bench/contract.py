@@ -1,0 +1,51 @@
+"""The system that the benchmark serves: one room that everybody is in, one event into it, one validated command."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from oyez.contract import Command, Contract, Payload, Stamped, anyone, auth
+from oyez.contract.bind import Handlers
+from oyez.contract.client import Client
+
+contract = Contract(
+    "bench",
+    description="One room, one event and one command, to be measured.",
+    roles=("user",),
+    tokens=(auth("token"),),
+)
+
+root = contract.namespace("/")
+room = root.room("room", members=anyone(), on_connect=True)
+
+
+@root.event("news", to=[room], example={"sent": 1, "text": "Hear ye!"})
+class News(Stamped):
+    """Something happened, at a time by the sender's monotonic clock."""
+
+    sent: int
+    """Nanoseconds."""
+    text: Annotated[str, Meta(max_length=1_000)]
+
+
+class Echoed(Payload):
+    """What was said, said again."""
+
+    text: str
+    n: int
+
+
+# The highest limit there is: it is counted for each command as any other, and never reached.
+@root.command("echo", limit="999999/s", reply=Echoed)
+class Echo(Command):
+    """Say something, to have it said again."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=1_000)]
+    n: Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+def handle_echo(command: Echo, client: Client) -> Echoed:
+    return Echoed(text=command.text, n=command.n)
+
+
+handlers: Handlers = {Echo: handle_echo}

@@ -1,0 +1,78 @@
+// A Socket.IO server on Node with the two transports the benchmark compares: `ws` and µWebSockets.
+//
+// usage: node peer.mjs (ws|uws) PORT CONTROL_PORT
+//
+// Every socket joins `room`; the command `echo` is acknowledged with its own payload. The control port takes
+// POST /emit?count=K&burst=B&interval_us=I. The process ends when its standard input closes.
+
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { Server } from "socket.io";
+
+const [transport, port, controlPort] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+const text = "x".repeat(168);
+const io = new Server({ transports: ["websocket"], serveClient: false });
+
+io.on("connection", (socket) => {
+  socket.join("room");
+  socket.on("echo", (payload, acknowledge) => acknowledge(payload));
+});
+
+function listenOnWebSocketModule() {
+  const server = createServer();
+  io.attach(server);
+  return new Promise((resolve) => server.listen({ port, host: "127.0.0.1", backlog: 4096 }, resolve));
+}
+
+function listenOnMicroWebSockets() {
+  const { App } = createRequire(import.meta.url)("@trufflesuite/uws-js-unofficial");
+  if (!App.toString().includes("[native code]")) {
+    throw new Error(`µWebSockets has no binary for Node ${process.version} on ${process.platform}-${process.arch}`);
+  }
+  const app = App();
+  io.attachApp(app);
+  return new Promise((resolve, reject) =>
+    app.listen("127.0.0.1", port, (listening) => (listening ? resolve() : reject(new Error(`port ${port} is taken`)))),
+  );
+}
+
+function emitBurst(size) {
+  for (let index = 0; index < size; index += 1) {
+    io.to("room").emit("news", { sent: Number(process.hrtime.bigint()), text });
+  }
+}
+
+// One burst a loop turn; with an interval, bursts keep to a fixed timetable.
+function runEmit(count, burst, intervalMicroseconds, done) {
+  const started = process.hrtime.bigint();
+  let emitted = 0;
+  const turn = () => {
+    const size = Math.min(burst, count - emitted);
+    emitBurst(size);
+    emitted += size;
+    const elapsed = Number(process.hrtime.bigint() - started) / 1e9;
+    if (emitted >= count) {
+      done({ emitted, seconds: elapsed });
+    } else if (intervalMicroseconds === 0) {
+      setImmediate(turn);
+    } else {
+      setTimeout(turn, Math.max(0, ((emitted / burst) * intervalMicroseconds) / 1000 - elapsed * 1000));
+    }
+  };
+  turn();
+}
+
+const control = createServer((request, response) => {
+  const url = new URL(request.url, "http://localhost");
+  const number = (name, fallback) => Number(url.searchParams.get(name) ?? fallback);
+  const answer = (status, body) => response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+  if (request.method === "POST" && url.pathname === "/emit") {
+    runEmit(number("count", 1), number("burst", 1), number("interval_us", 0), (body) => answer(200, body));
+  } else {
+    answer(404, { error: `${request.method} ${url.pathname} is not POST /emit` });
+  }
+});
+
+await (transport === "uws" ? listenOnMicroWebSockets() : listenOnWebSocketModule());
+control.listen(controlPort, "127.0.0.1", () => console.log("READY"));
+process.stdin.on("end", () => process.exit(0)).resume();

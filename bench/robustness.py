@@ -1,0 +1,232 @@
+"""Misbehaving clients beside well-behaved ones: does the server's memory stay bounded, do the others notice?
+
+    .venv/bin/python -m bench.robustness
+
+A room of listeners hears events, some in one go every 20 ms, while others are killed in the middle of
+a frame, connect a thousand at once, or stop reading for a minute. Latency is the listeners'. Writes docs/robustness.md.
+"""
+
+import os
+import socket
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import machine
+from bench.children import FOLDER, BenchError, compile_programs, pinned
+from bench.generators import Load, Round
+from bench.servers import OYEZ, OYEZ_PATH, SERVERS, Running, Server, Surroundings
+from bench.tokens import make_secret, write_tokens
+from oyez.settings import Limits
+
+PAGE = FOLDER.parent / "docs" / "robustness.md"
+LISTENERS = 50
+INTERVAL_US = 20_000
+BURST = 5
+SECONDS = 20
+STALLED_BURST = 20
+"""A client that stops reading has to be sent more in its minute than the kernel keeps for it."""
+STALLED_SECONDS = 60
+CROWD = 1_000
+STALLED = 20
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One row: what went on, how the listeners fared, and the server's memory in bytes."""
+
+    title: str
+    round: Round
+    before: int
+    peak: int
+    after: int
+    note: str
+
+
+class Stage:
+    """A running server, its listeners, and a publisher; `play` is one phase."""
+
+    def __init__(self, running: Running, around: Surroundings, stack: ExitStack) -> None:
+        self.running = running
+        self.around = around
+        self.token = around.tokens.read_text().split("\n", 1)[0]
+        self._publisher = stack.enter_context(ThreadPoolExecutor(1))
+        self._listeners = stack.enter_context(self.load("listeners", "listen", LISTENERS))
+        self._listeners.wait_until_ready()
+
+    def load(self, name: str, mode: str, clients: int) -> Load:
+        return Load(
+            name,
+            mode,
+            self.running.port,
+            path=OYEZ_PATH,
+            core=self.around.load_core,
+            clients=clients,
+            tokens=self.around.tokens,
+            timeout=STALLED_SECONDS * 3,
+            options=["--concurrency", str(clients)],
+        )
+
+    def play(
+        self, title: str, seconds: int, misbehave: Callable[[Callable[[], bool]], Iterator[str]], burst: int = BURST
+    ) -> Phase:
+        """Publish for `seconds` while `misbehave` runs; it yields now and then, and at last says how it went."""
+        print(f"{title} ({seconds} s) ...", flush=True)
+        events = seconds * 1_000_000 // INTERVAL_US * burst
+        before = peak = self.running.read_memory()
+        self._listeners.ask(events * LISTENERS)
+        publishing: Future[object] = self._publisher.submit(self.running.emit, events, burst, INTERVAL_US)
+        note = ""
+        for note in misbehave(lambda: not publishing.done()):  # noqa: B007 - the last note is the one that counts
+            peak = max(peak, self.running.read_memory())
+        publishing.result()
+        heard = self._listeners.receive()
+        return Phase(title, heard, before, peak, self.running.read_memory(), note)
+
+    def open_websocket(self, receive_buffer: int | None = None) -> socket.socket:
+        """A WebSocket that has upgraded and sent its CONNECT; from here on it may do as it likes."""
+        client = socket.socket()
+        if receive_buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.settimeout(10)
+        client.connect(("127.0.0.1", self.running.port))
+        client.sendall(
+            f"GET {OYEZ_PATH}?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        client.sendall(encode_text(f'40{{"token":"{self.token}"}}'))
+        return client
+
+
+def encode_text(text: str) -> bytes:
+    """A masked text frame; the mask is zero, which changes nothing."""
+    payload = text.encode()
+    return struct.pack("!BBH", 0x81, 0x80 | 126, len(payload)) + bytes(4) + payload
+
+
+def idle(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
+    while going_on():
+        time.sleep(0.25)
+        yield ""
+
+
+def kill_in_mid_frame(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
+    killed = 0
+    while going_on():
+        client = stage.open_websocket()
+        # A frame that says 500 bytes and has 3, then a reset instead of a farewell.
+        client.sendall(struct.pack("!BBH", 0x81, 0x80 | 126, 500) + bytes(4) + b"42[")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        killed += 1
+        time.sleep(0.02)
+        yield f"{killed:,} clients killed"
+
+
+def come_in_a_crowd(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
+    come, slowest = 0, 0.0
+    while going_on():
+        with stage.load("crowd", "idle", CROWD) as crowd:
+            begun = time.monotonic()
+            crowd.wait_until_ready()
+            slowest = max(slowest, time.monotonic() - begun)
+            come += CROWD
+            yield f"{come:,} clients, {CROWD:,} at a time; all {CROWD:,} connected after {slowest:.2f} s at most"
+
+
+def stop_reading(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
+    begun = time.monotonic()
+    clients = [stage.open_websocket(receive_buffer=4_096) for _ in range(STALLED)]
+    closed: dict[int, float] = {}
+    while going_on():
+        time.sleep(0.25)
+        for index, client in enumerate(clients):
+            if index not in closed and is_closed(client):
+                closed[index] = time.monotonic() - begun
+        when = f", the last after {max(closed.values()):.0f} s" if closed else ""
+        yield f"{STALLED} clients that never read; {len(closed)} of them closed by the server{when}"
+    for client in clients:
+        client.close()
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Whether the kernel knows that the other side has gone; nothing is read for it."""
+    state = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    established = 1
+    return state != established
+
+
+def run() -> list[Phase]:
+    server: Server = next(server for server in SERVERS if server.key == OYEZ)
+    compile_programs()
+    machine.raise_file_limit()
+    server_core, load_core = machine.pick_cores()
+    with ExitStack() as stack:
+        stack.enter_context(pinned(load_core))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="oyez-robustness-")))
+        secret, tokens = make_secret(), folder / "tokens"
+        write_tokens(tokens, secret)
+        around = Surroundings(folder, secret, tokens, server_core, load_core)
+        stage = Stage(stack.enter_context(Running(server, around)), around, stack)
+        # The listeners are what is measured: who misbehaves must not take the core from them.
+        os.nice(10)
+        quiet = lambda going_on: idle(stage, going_on)  # noqa: E731 - a phase is a function of its end
+        stage.play("warming up", 5, quiet)
+        return [
+            stage.play("nothing else", SECONDS, quiet),
+            stage.play("clients killed in mid-frame", SECONDS, lambda on: kill_in_mid_frame(stage, on)),
+            stage.play(f"{CROWD:,} clients at once, again and again", SECONDS, lambda on: come_in_a_crowd(stage, on)),
+            stage.play("clients that stop reading", STALLED_SECONDS, lambda on: stop_reading(stage, on), STALLED_BURST),
+            stage.play("nothing else, afterwards", SECONDS, quiet),
+        ]
+
+
+def build_page(phases: list[Phase]) -> str:
+    rate, stalled_rate = (burst * 1_000_000 // INTERVAL_US for burst in (BURST, STALLED_BURST))
+    limit = Limits().max_send_buffer / MEGABYTE
+    lines = [
+        "# Misbehaving clients",
+        "",
+        f"A room of {LISTENERS} listeners hears {rate} events a second ({stalled_rate:,} while others stop reading),",
+        f"published over HTTP {BURST} ({STALLED_BURST}) at a time, while others misbehave. Latency is from the",
+        "publisher's clock to the listener's, over all of them; were one event missing, the phase would not end.",
+        "Memory is the server's proportional set size; it holds the last five minutes of the log, 64 MB of it at most.",
+        f"For a client that does not read, {limit:g} MB may wait (`max_send_buffer`) beside what the kernel holds.",
+        "",
+        f"Taken on {datetime.now(UTC):%Y-%m-%d} with `python -m bench.robustness` on:",
+        "",
+        *(f"- {name}: {value}" for name, value in machine.describe_machine().items()),
+        "",
+        "| meanwhile | events heard | p50 ms | p99 ms | max ms | memory before → peak → after, MB | notes |",
+        "| --- | ---: | ---: | ---: | ---: | --- | --- |",
+    ]
+    for phase in phases:
+        latency = phase.round.latency_us
+        memory = " → ".join(f"{size / MEGABYTE:.1f}" for size in (phase.before, phase.peak, phase.after))
+        times = " | ".join(f"{value / 1_000:.2f}" for value in (latency.p50, latency.p99, latency.max))
+        lines.append(f"| {phase.title} | {phase.round.done:,} | {times} | {memory} | {phase.note} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    try:
+        page = build_page(run())
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    PAGE.write_text(page)
+    print(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

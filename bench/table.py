@@ -1,0 +1,120 @@
+"""The figures as people read them: a table on the terminal, and docs/benchmarks.md."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from bench.results import Figure, Figures, Verdict, judge
+from bench.servers import FLOOR, NODE_UWS, NODE_WS, PYTHON_SOCKETIO, SERVERS, TITLES
+
+PEERS = {FLOOR: "÷ floor", NODE_WS: "÷ ws", NODE_UWS: "÷ µWS", PYTHON_SOCKETIO: "÷ py-sio"}
+STYLES = {"met": "green", "missed": "red"}
+STORED = {True: "stored on disk", False: "log in memory", None: ""}
+COLUMNS = ("server", "value", "user", "kernel", "a second", "load CPU", *PEERS.values(), "spread, notes")
+
+
+def write_cells(figure: Figure, figures: Figures) -> list[str]:
+    """One row, in the order of COLUMNS."""
+    title = TITLES[figure.server]
+    if figure.error:
+        return [title, "failed", *[""] * (len(COLUMNS) - 3), figure.error]
+    spread = f"{write_number(figure.spread[0])}-{write_number(figure.spread[1])}" if figure.spread else ""
+    ratios = [figures.ratio(figure, peer) for peer in PEERS]
+    return [
+        title,
+        write_number(figure.value),
+        "" if figure.user is None else write_number(figure.user),
+        "" if figure.user is None else write_number(figure.value - figure.user),
+        "" if figure.rate is None else f"{figure.rate:,.0f}",
+        "" if figure.load_share is None else f"{figure.load_share:.0%}",
+        *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
+        ", ".join(part for part in (spread, figure.note, STORED[figure.stored]) if part),
+    ]
+
+
+def write_number(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def build_table(figures: Figures) -> Table:
+    """Everything, a section for each scenario."""
+    table = Table(header_style="bold", expand=False)
+    for column in COLUMNS:
+        text = column in (COLUMNS[0], COLUMNS[-1])
+        table.add_column(column, justify="left" if text else "right", no_wrap=column != COLUMNS[-1])
+    for scenario in figures.scenarios():
+        table.add_section()
+        table.add_row(f"[bold]{scenario.title}[/]", *[""] * (len(COLUMNS) - 2), f"in {scenario.unit}")
+        for figure in figures.of(scenario.key):
+            cells = [escape(cell) for cell in write_cells(figure, figures)]
+            table.add_row(*cells, style="red" if figure.error else None)
+    return table
+
+
+def build_target_table(figures: Figures) -> Table:
+    """The targets that this run says something about."""
+    table = Table("target", "server", "limit", "measured", "", header_style="bold")
+    for verdict in (verdict for verdict in judge(figures) if verdict.measured is not None):
+        table.add_row(*write_target_cells(verdict), style=STYLES.get(verdict.text, "yellow"))
+    return table
+
+
+def write_target_cells(verdict: Verdict) -> list[str]:
+    target = verdict.target
+    limit = f"{target.limit:g}" + (f" × {TITLES[target.peer]}" if target.peer else "")
+    measured = "" if verdict.measured is None else f"{verdict.measured:.2f}"
+    return [target.text, TITLES[verdict.server], f"≤ {limit}", measured, verdict.text]
+
+
+def write_markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """`left`: how many columns at the beginning hold text; the last one always does."""
+    rule = ["---" if index < left or index == len(columns) - 1 else "---:" for index in range(len(columns))]
+    safe = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(cells)} |" for cells in (columns, rule, *safe)]
+
+
+INTRODUCTION = """\
+# Benchmarks
+
+Written by `make bench`; do not edit. Every figure of a scenario was taken in the same run, the servers in turn, and
+what counts is the ratio: absolute figures change from machine to machine and, on a shared one, from hour to hour.
+
+- **CPU** is the server process's time by the operating system's accounting (`/proc/<pid>/stat`), for each recipient,
+  command or connection; *user* is the process itself, *kernel* the rest. The value is that of the round in the middle,
+  *spread* the lowest and the highest round.
+- **One at a time** is one event a turn of the server's loop, or one HTTP request with Oyez; **bursts** are several
+  events in one turn, or in one request. The payload is 200 bytes, to which Oyez adds a time.
+- **Memory** is the growth of the server's proportional set size, without the kernel's socket buffers.
+- **Latency** is from the making of the event to its arrival at a client on the same machine, for every recipient.
+  Fan-out goes through a room one socket after the other, so in a room of 1,000 the last client waits for 999 others.
+- **Floor** is a C program that does one `send` (in bursts: one `writev`) to each socket and nothing else.
+- The load generator is a C program on a core of its own; *load CPU* is its share of that core. Near 100 % it limits
+  the events a second, not the CPU figures.
+- All clients use WebSocket. The peers neither check tokens nor store events. *Stored on disk* is said of a server
+  whose data folder was found to have grown with the events; a target about fan-out counts only where it did.
+"""
+
+
+def write_benchmarks(
+    path: Path, figures: Figures, *, command: str, machine: Mapping[str, str], versions: Mapping[str, str]
+) -> None:
+    """Everything about a run, as a page of the documentation."""
+    lines = [INTRODUCTION, "## This run", ""]
+    about = {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "command": f"`{command}`", **machine}
+    about["versions"] = ", ".join(f"{name} {number}" for name, number in versions.items())
+    lines += write_markdown_table(("what", "value"), list(about.items()))
+    lines += ["", "## Servers", ""]
+    measured = {figure.server for figure in figures.all}
+    lines += [f"- **{server.title}**: {server.about}." for server in SERVERS if server.key in measured]
+    lines += [f"- *Not measured: {TITLES[key]}, since {reason}.*" for key, reason in figures.skipped.items()]
+    lines += ["", "## Targets", ""]
+    targets = [write_target_cells(verdict) for verdict in judge(figures)]
+    lines += write_markdown_table(("target", "server", "limit", "measured", "verdict"), targets, left=3)
+    lines += ["", "No event lost, doubled or out of order under jitter is the test suite's business, not this page's."]
+    for scenario in figures.scenarios():
+        lines += ["", f"## {scenario.title}", "", f"In {scenario.unit}; less is better.", ""]
+        lines += write_markdown_table(COLUMNS, [write_cells(figure, figures) for figure in figures.of(scenario.key)])
+    path.write_text("\n".join(lines) + "\n")

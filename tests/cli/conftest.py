@@ -1,0 +1,40 @@
+"""Fixtures of the commands' tests: an empty folder, and `oyez` called in it."""
+
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from tests.cli.terminal import ORDERS, Calls, plain_environment
+from tests.served import Served, serve
+
+
+@pytest.fixture(scope="package")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """A server of two systems, for commands that speak to one."""
+    async with serve(tmp_path_factory.mktemp("served") / "data", "quotes", str(ORDERS)) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, and no settings in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ.keys() - plain_environment().keys():
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+@pytest.fixture
+def oyez(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
+    """`oyez(...)` runs a command in `folder`; what it changes about this process is put back."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    handlers, level = [*logging.root.handlers], logging.root.level
+    yield Calls(capsys)
+    structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)

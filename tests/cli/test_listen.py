@@ -1,0 +1,194 @@
+"""`oyez listen`: shows each event as it comes, comes back when cut off, and says why it is not wanted."""
+
+import asyncio
+import io
+import os
+import pty
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from oyez.cli.listen import Listener
+from oyez.settings import Settings
+from tests.cli.terminal import ORDERS, PATIENCE, Calls, Running, plain_environment, start
+from tests.cli.test_publish import PACKED, here, respond, stranger
+from tests.served import Served, command, serve
+
+EVENT = r'^\d\d:\d\d:\d\d\.\d{3}  order:packed  \{.*"order_id":"o-7".*\}$'
+
+
+async def pack(served: Served) -> None:
+    """Publish what Ada hears."""
+    response = await served.post({"event": "order:packed", "data": PACKED}, system="orders")
+    assert response.status_code == 200
+
+
+@asynccontextmanager
+async def ada(folder: Path, served: Served, *flags: str) -> AsyncIterator[Running]:
+    """`oyez listen` as Ada."""
+    async with start(folder, "listen", ORDERS, "--sub", "ada", *here(served), *flags) as listening:
+        yield listening
+
+
+@pytest.mark.parametrize("transports", [[], ["polling"], ["polling", "websocket"]])
+async def test_events_are_lines_with_time_name_and_data(folder: Path, served: Served, transports: list[str]) -> None:
+    flags = [word for name in transports for word in ("--transport", name)]
+    last = [*(transports or ["websocket"])][-1]
+    async with ada(folder, served, *flags) as listening:
+        await listening.expect_note(f"^connected to {served.url}/orders/socket.io/ over {last}$")
+        await pack(served)
+        await listening.expect_out(EVENT)
+        ended = await listening.stop(signal.SIGINT)
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+
+
+async def test_a_terminal_gets_colours(folder: Path, served: Served) -> None:
+    leader, follower = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *command("listen", str(ORDERS), "--sub", "ada", *here(served)),
+        stdout=follower,
+        stderr=follower,
+        env={**plain_environment(), "TERM": "xterm-256color"},
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while b"connected" not in shown:
+                shown += await asyncio.to_thread(os.read, leader, 4096)
+            await pack(served)
+            while b"order:packed" not in shown:
+                shown += await asyncio.to_thread(os.read, leader, 4096)
+    finally:
+        process.kill()
+        await process.wait()
+        os.close(leader)
+    assert b"\x1b[1;32morder:packed\x1b[0m" in shown
+
+
+async def test_it_comes_back_after_the_server_was_started_again(folder: Path) -> None:
+    data = folder / "data"
+    async with serve(data, str(ORDERS)) as served, ada(folder, served) as listening:
+        port = str(urlsplit(served.url).port)
+        await listening.expect_note("^connected to")
+        served.process.terminate()
+        await listening.expect_note(r"^disconnected \(transport close\); coming back$")
+        await served.process.wait()
+        async with serve(data, str(ORDERS), PORT=port) as again:
+            await listening.expect_note("^connected to")
+            await pack(again)
+            await listening.expect_out(EVENT)
+            assert (await listening.stop(signal.SIGINT)).status == 0
+
+
+class Heard(io.StringIO):
+    """A stream that can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: asyncio.Queue[str] = asyncio.Queue()
+
+    def write(self, text: str) -> int:
+        self._pieces.put_nowait(text)
+        return super().write(text)
+
+    async def expect(self, text: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while text not in await self._pieces.get():
+                pass
+
+
+async def test_a_token_that_has_run_out_is_replaced(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It lives for one second more, the leeway included.
+    dying = served.token("ada", lifetime=1.0, signed_at=time.time() - Settings().jwt_leeway)
+    tokens = iter([dying, served.token("ada")])
+    heard = Heard()
+    monkeypatch.setattr(sys, "stderr", heard)
+    listener = Listener(
+        url=served.url,
+        path="/orders/socket.io/",
+        namespace="/",
+        auth={},
+        token=lambda: next(tokens),
+        transports=["websocket"],
+    )
+    listening = asyncio.create_task(listener.run())
+    for note in ("connected to", "disconnected", "connected to"):
+        await heard.expect(note)
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+
+
+def fail(oyez: Calls, *words: str) -> str:
+    """What is said where listening ends with status 1."""
+    oyez("token", "quotes", "--service")
+    ended = oyez("listen", *words)
+    assert (ended.status, ended.out) == (1, "")
+    return ended.error
+
+
+async def refuse(oyez: Calls, served: Served, *words: str) -> str:
+    return await asyncio.to_thread(fail, oyez, *words, "--url", served.url)
+
+
+async def test_a_token_that_is_refused(oyez: Calls, served: Served) -> None:
+    assert "refused us: token_invalid: " in await refuse(oyez, served, "quotes", "--token", "nonsense")
+    old = served.token("ada", signed_at=0)
+    assert "refused us: token_expired: " in await refuse(oyez, served, "quotes", "--token", old)
+
+
+async def test_a_token_of_another_secret_is_explained(oyez: Calls, served: Served) -> None:
+    said = await refuse(oyez, served, "quotes", "--sub", "ada")
+    assert "token_invalid" in said
+    assert "Use the server's own settings: --oyez-data, --config, or its environment." in said
+
+
+async def test_what_the_contract_does_not_allow(oyez: Calls, served: Served) -> None:
+    data = ["--oyez-data", served.settings.oyez_data]
+    gateways = ["--auth", '{"gateways": ["quote-requests"]}']
+    assert "forbidden_role" in await refuse(oyez, served, "quotes", "--sub", "ada", *gateways, *data)
+    namespace = ["--namespace", "/nowhere"]
+    assert "Invalid namespace" in await refuse(oyez, served, "quotes", "--sub", "ada", *namespace, *data)
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_a_system_that_is_not_served(oyez: Calls, served: Served, folder: Path, transport: str) -> None:
+    (folder / "parcels.py").write_text(ORDERS.read_text().replace('"orders"', '"parcels"'))
+    said = await refuse(oyez, served, "parcels.py", "--sub", "ada", "--transport", transport)
+    assert "answers /parcels/socket.io/ with status 404. Serve the system there, or give its --url." in said
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_nobody_listens(oyez: Calls, transport: str) -> None:
+    said = fail(oyez, "quotes", "--sub", "ada", "--transport", transport, "--url", "http://127.0.0.1:1")
+    assert said == "http://127.0.0.1:1 cannot be reached: Connection refused. Start the server, or give its --url."
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", respond("200 OK", "<h1>hello</h1>"), b""])
+async def test_somebody_else_answers(oyez: Calls, transport: str, answer: bytes) -> None:
+    async with stranger(answer) as url:
+        words = ["quotes", "--sub", "ada", "--transport", transport, "--url", url]
+        assert url in await asyncio.to_thread(fail, oyez, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Add --sub ID to make a token, or --token TOKEN to use yours"),
+        (["--sub", "ada", "--auth", "[]"], "--auth is not a JSON object"),
+        (["--sub", "ada", "--role", "king"], "knows no role 'king'"),
+        (["--sub", "ada", "--url", "127.0.0.1:5001"], "is no address"),
+    ],
+)
+def test_a_call_that_cannot_work(oyez: Calls, words: list[str], said: str) -> None:
+    ended = oyez("listen", "quotes", *words)
+    assert ended.status == 2
+    assert said in ended.error

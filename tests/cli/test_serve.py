@@ -1,0 +1,171 @@
+"""`oyez serve`, as a process: what it shows works when it is copied, and it stops cleanly with clients connected."""
+
+import asyncio
+import re
+import resource
+import signal
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+
+from oyez.protocol.engineio import SERVER_SHUTDOWN
+from oyez.testing.client import connect, open_connection
+from tests.cli.terminal import ORDERS, Running, run, run_line, start, start_program
+
+COMMAND = r"^  (token|listen|publish|key) +(.+)$"
+
+
+async def read_banner(serving: Running) -> tuple[str, dict[str, str]]:
+    """The address, and the commands shown for one system, by their purpose."""
+    url = (await serving.expect_out(r"listens at (\S+) ?.*\(Ctrl-C stops it\)$"))[1]
+    commands = {}
+    for _ in range(4):
+        found = await serving.expect_out(COMMAND)
+        commands[found[1]] = found[2]
+    await serving.expect_out("or over HTTP: POST")
+    return url, commands
+
+
+@pytest.mark.parametrize("system", ["quotes", str(ORDERS)], ids=["quotes", "orders"])
+async def test_the_commands_that_are_shown_work(folder: Path, system: str) -> None:
+    async with start(folder, "serve", system, "--port", "0", "--oyez-data", "some where") as serving:
+        url, commands = await read_banner(serving)
+        name = Path(system).stem
+        async with start_program(folder, "sh", "-c", f"exec {commands['listen']}") as listening:
+            await listening.expect_note("^connected to")
+            published, token, key = await asyncio.gather(
+                *(run_line(folder, commands[purpose]) for purpose in ("publish", "token", "key"))
+            )
+            assert re.fullmatch(r"published .+\n", published.out)
+            await listening.expect_out(r"^\d\d:\d\d:\d\d\.\d{3}  \S+  \{.*ada.*\}$" if name == "quotes" else "order")
+        async with connect(url, path=f"/{name}/socket.io/", auth={"token": token.out.strip()}):
+            pass
+        async with httpx.AsyncClient(headers={"authorization": f"Bearer {key.out.strip()}"}) as client:
+            assert (await client.post(f"{url}/{name}/events", json=[])).json() == {"positions": []}
+
+
+async def test_a_secret_is_made_once_and_mentioned_once(folder: Path) -> None:
+    async with start(folder, "serve", "--port", "0") as serving:
+        await serving.expect_out("A secret for tokens was made in oyez-data/jwt-secret; keep it to yourself.")
+        assert (folder / "oyez-data" / "jwt-secret").stat().st_mode & 0o777 == 0o600
+        assert (folder / "oyez-data").stat().st_mode & 0o777 == 0o700
+        secret = (folder / "oyez-data" / "jwt-secret").read_text()
+        await serving.stop(signal.SIGTERM)
+    async with start(folder, "serve", "--port", "0") as serving:
+        await serving.expect_out("listens at")
+        assert "secret" not in (await serving.stop(signal.SIGTERM)).out
+    assert (folder / "oyez-data" / "jwt-secret").read_text() == secret
+
+
+async def test_settings_come_from_the_file_the_environment_and_flags(folder: Path) -> None:
+    (folder / "oyez.toml").write_text('port = 0\nws_path = "/file"\nping_interval = 7\nping_timeout = 6\n')
+    environ = {"WS_PATH": "/environment", "PING_INTERVAL": "8"}
+    async with start(folder, "serve", "--ws-path", "/flag/", **environ) as serving:
+        url = (await serving.expect_out(r"listens at (\S+)"))[1]
+        async with httpx.AsyncClient(base_url=url, params={"EIO": "4", "transport": "polling"}) as client:
+            opened = (await client.get("/flag")).text
+            assert '"pingInterval":8000,"pingTimeout":6000' in opened
+            assert [(await client.get(path)).status_code for path in ("/file", "/environment")] == [404, 404]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_stops_it_when_the_clients_know(folder: Path, stop: signal.Signals) -> None:
+    async with start(folder, "serve", ORDERS, "--port", "0") as serving:
+        url, commands = await read_banner(serving)
+        auth = {"token": (await run_line(folder, commands["token"])).out.strip()}
+        async with (
+            connect(url, path="/orders/socket.io/", auth=auth, transports=["websocket"]) as socket,
+            connect(url, path="/orders/socket.io/", auth=auth, transports=["polling"]) as polling,
+        ):
+            serving.process.send_signal(stop)
+            assert await socket.expect_disconnect() == "transport close"
+            assert await polling.expect_disconnect() == "transport close"
+            assert socket.connection.transport.close_code == SERVER_SHUTDOWN.code
+        ended = await serving.wait()
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+
+
+async def test_requests_leave_no_trace_in_the_log_and_warnings_do(folder: Path) -> None:
+    async with start(folder, "serve", "--port", "0", "--shutdown-timeout", "0.1") as serving:
+        url = (await serving.expect_out(r"listens at (\S+)"))[1]
+        async with httpx.AsyncClient(base_url=url) as client:
+            assert (await client.get("/nowhere")).status_code == 404
+            assert (await client.post("/quotes/events", json={})).status_code == 401
+            assert (await client.get("/socket.io/?EIO=4&transport=polling")).status_code == 200
+        # A client that does not take leave.
+        reader, writer = await asyncio.open_connection("127.0.0.1", url.rpartition(":")[2])
+        writer.write(
+            b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        ended = await serving.stop(signal.SIGTERM)
+        writer.close()
+    assert ended.status == 0
+    (line,) = ended.err.splitlines()
+    assert '"level": "warning"' in line
+    assert "stopping although clients or handlers have not finished" in line
+
+
+async def test_what_goes_wrong_in_a_handler_is_logged(folder: Path) -> None:
+    contract = ORDERS.read_text().replace("import Contract,", "import Command, Contract,")
+    handler = (
+        '\n@root.command("break")\nclass Break(Command):\n    """Fail."""\n\nhandlers = {Break: lambda *_: 1 / 0}\n'
+    )
+    (folder / "orders.py").write_text(contract + handler)
+    async with start(folder, "serve", "orders.py", "--port", "0") as serving:
+        url, commands = await read_banner(serving)
+        token = (await run_line(folder, commands["token"])).out.strip()
+        async with connect(url, path="/socket.io/", auth={"token": token}) as client:
+            assert (await client.call("break", {}))["error"]["code"] == "internal"
+        found = await serving.expect_note(r'^\{.*"event": "handler failed".*\}$')
+        assert "ZeroDivisionError" in found[0]
+
+
+async def test_https(folder: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path("server.pem")
+    authority.cert_pem.write_to_path("authority.pem")
+    files = ["--ssl-certfile", "server.pem", "--ssl-keyfile", "server.pem"]
+    async with start(folder, "serve", ORDERS, "--port", "0", *files) as serving:
+        url, commands = await read_banner(serving)
+        assert url.startswith("https://127.0.0.1:")
+        trusting: dict[str, Any] = {"SSL_CERT_FILE": "authority.pem"}
+        context = ssl.create_default_context(cafile="authority.pem")
+        async with start(folder, "listen", ORDERS, "--sub", "ada", "--url", url, **trusting) as listening:
+            await listening.expect_note("^connected to https://")
+            line = f"SSL_CERT_FILE=authority.pem {commands['publish']}"
+            assert (await run_line(folder, line)).out.startswith("published")
+            await listening.expect_out("order:")
+        for way in ("polling", "websocket"):
+            async with open_connection(url, transport=way, path="/orders/socket.io/", ssl=context) as connection:
+                assert connection.transport.name == way
+        for line in (commands["publish"], commands["listen"]):
+            error = (await run_line(folder, line)).error
+            assert "certificate verify failed" in error
+            assert "SSL_CERT_FILE" in error
+
+
+async def test_it_takes_as_many_files_as_it_may(folder: Path) -> None:
+    line = f"ulimit -Sn 256; exec {sys.executable} -m oyez.cli serve --port 0"
+    async with start_program(folder, "sh", "-c", line) as serving:
+        await serving.expect_out("listens at")
+        soft, hard = resource.prlimit(serving.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard
+
+
+async def test_a_second_server_at_the_same_port_says_so(folder: Path) -> None:
+    async with start(folder, "serve", "--port", "0") as serving:
+        port = (await serving.expect_out(r"listens at \S+:(\d+)"))[1]
+        ended = await run(folder, "serve", "--port", port)
+    assert ended.status == 1
+    assert ended.error == (
+        f"Port {port} at '127.0.0.1' cannot be listened at: Address already in use."
+        " Stop what listens there, or give another --port."
+    )

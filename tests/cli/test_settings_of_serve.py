@@ -1,0 +1,115 @@
+"""What `oyez serve` can be told, and what it says before it starts where something cannot be."""
+
+import errno
+import inspect
+import re
+import socket
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import trustme
+
+from oyez.cli import flags, serve
+from oyez.cli.flags import ServerFlags
+from oyez.errors import SettingsError
+from oyez.settings import Settings
+from tests.cli.terminal import ORDERS, Calls
+
+SETTINGS = [name for name in Settings.__struct_fields__ if name != "limits"]
+
+
+def test_every_setting_is_a_flag(oyez: Calls) -> None:
+    assert {field.name for field in fields(ServerFlags)} == {*SETTINGS, "config"}
+    shown = oyez("serve", "--help").out
+    assert [name for name in SETTINGS if f"--{name.replace('_', '-')} " not in shown] == []
+
+
+def test_the_defaults_that_are_shown_are_the_defaults() -> None:
+    source = inspect.getsource(flags)
+    for name in SETTINGS:
+        default = getattr(Settings(), name)
+        if default not in (None, ""):
+            shown = re.search(rf"    {name}: .+\n    \"\"\".*\[default: (.+)\]\"\"\"", source)
+            assert shown, name
+            assert shown[1] == (f"{default:g}" if isinstance(default, float) else str(default))
+
+
+def test_flags_win_over_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "own.toml").write_text("port = 1\nping_timeout = 1\nping_interval = 1\n")
+    monkeypatch.setenv("PORT", "2")
+    monkeypatch.setenv("PING_TIMEOUT", "2")
+    settings = ServerFlags(port=3, config=Path("own.toml")).load()
+    assert (settings.port, settings.ping_timeout, settings.ping_interval) == (3, 2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--port 70000", "Setting port in a flag: Expected `int` <= 65535."),
+        ("--ping-interval 0", "Setting ping_interval in a flag"),
+        ("--log-level loud", "LOG_LEVEL is 'loud'. Set it to one of debug, info, warning, error."),
+        ("--ws-path rt", "WS_PATH is 'rt'. Set it to a path such as /socket.io/."),
+        ("--jwt-secret short", "HS256 needs at least 32"),
+        ("--jwks-url https://id.example/keys --jwt-key-file key.pem", "JWKS_URL and JWT_KEY_FILE are both set"),
+        ("--jwt-key-file missing.pem", "missing.pem"),
+        ("--database-url sqlite:////nowhere/shop.sqlite", "unable to open database file"),
+        ("--database-url mysql://root:hidden@localhost/shop", "Oyez knows sqlite:///PATH and postgresql://"),
+        ("--ssl-keyfile key.pem", "SSL_KEYFILE is set without SSL_CERTFILE. Set both, or neither."),
+        ("--ssl-certfile missing.pem", "The certificate in missing.pem cannot be used: No such file or directory."),
+        ("--host nowhere.invalid", "Give an address of this machine as --host, or 0.0.0.0 for all."),
+        ("--host a..b", "Give an address of this machine as --host"),
+        ("--config missing.toml", "missing.toml does not exist"),
+        ("quotes", "2 systems are called 'quotes'. Name each only once, or rename a contract."),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    oyez: Calls, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    monkeypatch.setenv("PORT", "0")
+    ended = oyez("serve", "quotes", *words.split())
+    assert (ended.status, ended.out) == (1, "")
+    assert said in ended.error
+    assert "hidden" not in ended.error
+
+
+def test_a_bad_setting_in_the_environment_or_the_file_is_named(
+    oyez: Calls, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", "many")
+    assert "Setting port in the environment: Expected `int`" in oyez("serve").error
+    monkeypatch.delenv("PORT")
+    (folder / "oyez.toml").write_text("prot = 1")
+    assert "Settings in oyez.toml: Object contains unknown field `prot`" in oyez("serve").error
+
+
+def test_a_short_path_is_for_one_system(oyez: Calls) -> None:
+    said = oyez("serve", "quotes", ORDERS, "--port", "0", "--ws-path", "/rt").error
+    assert said == "WS_PATH is for one system, not for 2. Unset it, or serve one."
+
+
+def test_files_that_do_not_belong_together(oyez: Calls, folder: Path) -> None:
+    authority = trustme.CA()
+    one, other = authority.issue_cert("localhost"), authority.issue_cert("localhost")
+    one.cert_chain_pems[0].write_to_path("cert.pem")
+    other.private_key_pem.write_to_path("key.pem")
+    said = oyez("serve", "--port", "0", "--ssl-certfile", "cert.pem", "--ssl-keyfile", "key.pem").error
+    assert "The certificate in cert.pem and key.pem cannot be used" in said
+    assert "PEM files that belong together" in said
+
+
+def test_it_listens_at_every_address_of_a_host_at_one_port() -> None:
+    with serve.listen_at("localhost", 0) as sockets:
+        found = {info[4][0] for info in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+        assert {opened.getsockname()[0] for opened in sockets} == found
+        assert len({opened.getsockname()[1] for opened in sockets}) == 1
+    assert [opened.fileno() for opened in sockets] == [-1] * len(sockets)
+
+
+def test_a_port_that_needs_rights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> socket.socket:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    with pytest.raises(SettingsError, match=r"Permission denied\. Give a --port above 1023"), serve.listen_at("", 80):
+        pass

@@ -1,0 +1,104 @@
+"""Logs: one line for each event, of Oyez and of libraries, for people and for machines."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+
+from oyez.errors import SettingsError
+from oyez.ops.logs import configure_logging
+
+
+class Stream(io.StringIO):
+    """Standard error, at a terminal or not."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stream]]:
+    """Configures logs and gives the stream they go to; afterwards they are as before."""
+
+    def configure(level: str, *, terminal: bool = False) -> Stream:
+        stream = Stream(terminal=terminal)
+        monkeypatch.setattr(sys, "stderr", stream)
+        configure_logging(level)
+        return stream
+
+    handlers, level = [*logging.root.handlers], logging.root.level
+    yield configure
+    structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+def test_for_machines_a_line_is_a_json_object(configure: Callable[..., Stream]) -> None:
+    stream = configure("info")
+    structlog.get_logger().info("started", port=5001)
+    line = json.loads(stream.getvalue())
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "started", "level": "info", "port": 5001}
+
+
+def test_libraries_log_in_the_same_form(configure: Callable[..., Stream]) -> None:
+    stream = configure("info")
+    logging.getLogger("somebody").warning("%d requests", 3)
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["level"]) == ("3 requests", "warning")
+
+
+@pytest.mark.parametrize("library", [False, True])
+def test_an_exception_stays_in_its_line(configure: Callable[..., Stream], library: bool) -> None:
+    stream = configure("info")
+    try:
+        raise ValueError("no such order")
+    except ValueError:
+        (logging.getLogger("somebody") if library else structlog.get_logger()).exception("failed")
+    (line,) = stream.getvalue().splitlines()
+    assert "ValueError: no such order" in json.loads(line)["exception"]
+
+
+def test_people_get_colours_and_a_traceback_without_variables(configure: Callable[..., Stream]) -> None:
+    stream = configure("info", terminal=True)
+    try:
+        secret = "s3cret"
+        raise ValueError(len(secret))
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    shown = stream.getvalue()
+    assert "\x1b[" in shown
+    assert "Traceback" in shown
+    assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("level", "own", "libraries"),
+    [
+        ("debug", ["debug", "info", "warning", "error"], ["warning", "error"]),
+        ("info", ["info", "warning", "error"], ["warning", "error"]),
+        ("WARNING", ["warning", "error"], ["warning", "error"]),
+        ("error", ["error"], ["error"]),
+    ],
+)
+def test_levels(configure: Callable[..., Stream], level: str, own: list[str], libraries: list[str]) -> None:
+    stream = configure(level)
+    for name in ("debug", "info", "warning", "error"):
+        getattr(structlog.get_logger(), name)("own")
+        getattr(logging.getLogger("uvicorn.error"), name)("library")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["level"] for line in lines if line["event"] == "own"] == own
+    assert [line["level"] for line in lines if line["event"] == "library"] == libraries
+
+
+def test_an_unknown_level_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"LOG_LEVEL is 'loud'\. Set it to one of debug, info, warning, error"):
+        configure_logging("loud")

@@ -1,0 +1,95 @@
+"""Small systems, and an Oyez that serves them in the test's own loop: by itself, or mounted in another application."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from oyez.contract import Contract, Id, Stamped, own
+from oyez.service.app import Oyez
+from oyez.service.system import System
+from oyez.testing.client import Client, connect
+from tests.server.serving import InLoop, OwnPort
+
+KINDS = ["own port", "plain uvicorn", "mounted in FastAPI"]
+PATIENCE = 10.0
+
+
+class Sold(Stamped):
+    """Something was sold."""
+
+    item: Id
+    buyer: Id
+
+
+def declare(name: str) -> Contract:
+    """A contract in which every buyer hears of what it bought."""
+    contract = Contract(name, roles=("buyer",), default_role="buyer")
+    root = contract.namespace("/")
+    buyer = root.room("buyer:{buyer}", members=own("buyer", claim="sub"), on_connect=True)
+    example = {"item": "i-1", "buyer": "ada", "timestamp": "2026-01-31T12:00:00Z"}
+    root.event("sold", to=[buyer.of("buyer")], example=example)(Sold)
+    return contract
+
+
+def shop(name: str, **parts: Any) -> System:
+    return System(contract=declare(name), **parts)
+
+
+@dataclass
+class Market:
+    """An Oyez at work, reached at `url`; its paths begin behind `prefix`."""
+
+    oyez: Oyez
+    url: str
+    prefix: str
+    http: InLoop
+
+    def token(self, subject: str) -> str:
+        return self.oyez.signer.sign_user(subject, None, {}, 60.0)
+
+    def connect(self, name: str, subject: str = "ada", **options: Any) -> AbstractAsyncContextManager[Client]:
+        """Oyez' own client, in a system."""
+        return self.connect_at(f"/{name}/socket.io/", subject, **options)
+
+    def connect_at(self, path: str, subject: str = "ada", **options: Any) -> AbstractAsyncContextManager[Client]:
+        return connect(self.url, path=f"{self.prefix}{path}", auth={"token": self.token(subject)}, **options)
+
+    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async with httpx.AsyncClient(base_url=f"{self.url}{self.prefix}") as client:
+            return await client.request(method, path, **options)
+
+    async def publish(self, name: str, data: Mapping[str, Any], key: str | None = None) -> httpx.Response:
+        key = key or self.oyez.signer.sign_service(name, 60.0)
+        body = {"event": "sold", "data": data}
+        return await self.request("POST", f"/{name}/events", json=body, headers={"authorization": f"Bearer {key}"})
+
+
+@asynccontextmanager
+async def serve(oyez: Oyez, kind: str = "own port") -> AsyncIterator[Market]:
+    """Serve `oyez` until the block ends."""
+    prefix = "/live" if kind == "mounted in FastAPI" else ""
+    http = build_server(oyez, kind, prefix)
+    serving = asyncio.create_task(http.serve())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await http.ready.wait()
+        yield Market(oyez, f"http://127.0.0.1:{http.port}", prefix, http)
+    finally:
+        http.told_to_stop.set()
+        await serving
+
+
+def build_server(oyez: Oyez, kind: str, prefix: str) -> InLoop:
+    if kind == "own port":
+        return OwnPort(oyez, oyez.find_server, oyez.settings, oyez.drain)
+    app: Any = oyez
+    if prefix:
+        app = FastAPI(lifespan=lambda app: oyez.running())
+        app.mount(prefix, oyez)
+    return InLoop(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1))

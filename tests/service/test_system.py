@@ -1,0 +1,200 @@
+"""Loading a system: by its name, or from a file that somebody has just written."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from oyez.contract import Command, Contract
+from oyez.contract.publish import Publisher
+from oyez.errors import ContractError, SettingsError
+from oyez.log.memory import MemoryLog
+from oyez.service.db import build_database
+from oyez.service.system import SHIPPED, Context, Parts, System, load_system, no_parts
+from oyez.settings import Settings
+from oyez.systems.quotes import system as quotes
+
+SHOP = '''
+from oyez.contract import Command, Contract, Payload, own
+
+contract = Contract("shop", roles=("user",))
+root = contract.namespace("/")
+user = root.room("user:{user}", members=own("user", claim="sub"), on_connect=True)
+
+
+@root.event("said", to=[user.of("name")], example={"name": "ada"}, volatile=True)
+class Said(Payload):
+    """Somebody has spoken."""
+
+    name: str
+'''
+COMMAND = '''
+
+@root.command("say")
+class Say(Command):
+    """Speak."""
+
+
+def say(client, command):
+    """Do nothing."""
+
+
+handlers = {Say: say}
+'''
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder; what loading changes about Python is put back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return tmp_path
+
+
+@pytest.fixture
+def context(folder: Path) -> Context:
+    settings = Settings(oyez_data=str(folder / "data"))
+    publisher = Publisher(quotes.contract, MemoryLog(), settings.limits)
+    database = build_database(settings)
+    database.close()
+    return Context(settings, database, publisher, lambda key: None)
+
+
+def load(text: str, path: str = "shop.py") -> System:
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return load_system(path)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_system_that_ships_is_loaded_by_its_name(name: str) -> None:
+    assert load_system(name).name == name
+
+
+def test_quotes_is_the_one_its_package_has() -> None:
+    assert load_system("quotes") is quotes
+
+
+def test_a_file_needs_no_more_than_a_contract(context: Context) -> None:
+    system = load(SHOP)
+    assert system.name == "shop"
+    assert system.tables is None
+    parts = system.build(context)
+    assert (parts.handlers, parts.lookups, parts.routes) == ({}, {}, ())
+
+
+def test_the_contract_is_built(context: Context) -> None:
+    assert list(load(SHOP).contract.events) == ["said"]
+
+
+def test_a_file_may_have_handlers(context: Context) -> None:
+    (command,) = load(SHOP + COMMAND).build(context).handlers
+    assert issubclass(command, Command)
+    assert command.__name__ == "Say"
+
+
+def test_a_file_may_have_a_whole_system(context: Context) -> None:
+    text = """
+from oyez.service.system import Parts, System
+
+def build(context):
+    return Parts(lookups={context.settings.oyez_data: None})
+
+system = System(contract=contract, build=build)
+contract = None
+"""
+    system = load(SHOP + text)
+    assert [*system.build(context).lookups] == [context.settings.oyez_data]
+
+
+def test_something_else_called_system_is_not_meant() -> None:
+    assert load(f"{SHOP}\nsystem = 'unix'").name == "shop"
+
+
+def test_types_may_be_written_as_strings() -> None:
+    assert list(load(f"from __future__ import annotations\n{SHOP}").contract.events) == ["said"]
+
+
+def test_a_file_may_import_what_lies_beside_it(folder: Path) -> None:
+    load(SHOP, "shops/shared_by_shops.py")
+    system = load("from shared_by_shops import contract", "shops/corner.py")
+    assert system.name == "shop"
+
+
+def test_a_file_beside_it_hides_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "json.py").write_text("raise AssertionError('not this one')")
+    monkeypatch.delitem(sys.modules, "json")
+    assert load(f"import json\nassert json.dumps(1) == '1'\n{SHOP}").name == "shop"
+
+
+def test_files_of_one_name_in_different_folders_are_different() -> None:
+    one, other = load(SHOP, "a/shop.py"), load(SHOP.replace('"shop"', '"other"'), "b/shop.py")
+    assert (one.name, other.name) == ("shop", "other")
+    assert one.contract.events["said"].payload.__module__ != other.contract.events["said"].payload.__module__
+
+
+def test_a_file_is_read_again_when_it_has_changed() -> None:
+    assert load(SHOP).name == "shop"
+    assert load(SHOP.replace('"shop"', '"shap"')).name == "shap"
+
+
+@pytest.mark.parametrize("path", ["json.py", "oyez.py", "a b.py", "shop.test.py", "Łódź.py"])
+def test_any_name_will_do(path: str) -> None:
+    modules = {name: sys.modules.get(name) for name in ("json", "oyez")}
+    assert load(SHOP, path).name == "shop"
+    assert {name: sys.modules.get(name) for name in ("json", "oyez")} == modules
+
+
+# What cannot be loaded.
+
+
+@pytest.mark.parametrize("reference", ["quoets", "", "quotes.contract", "../quotes", "oyez.systems.quotes", "shop"])
+def test_an_unknown_name(reference: str) -> None:
+    with pytest.raises(SettingsError, match=r"Name one of quotes, or the path of a \.py file"):
+        load_system(reference)
+
+
+@pytest.mark.parametrize("reference", ["missing.py", "folder.py"])
+def test_a_path_at_which_there_is_no_file(folder: Path, reference: str) -> None:
+    (folder / "folder.py").mkdir()
+    with pytest.raises(SettingsError, match=f"{reference} does not exist"):
+        load_system(reference)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = (", r"shop\.py cannot be loaded\. Line 1: SyntaxError: '\(' was never closed\. Mend it there\."),
+        ("x = 1\n\nboom()", r"Line 3: NameError: name 'boom' is not defined\."),
+        ("def f():\n    raise LookupError('x.')\n\nf()", r"Line 2: LookupError: x\."),
+        ("import other", r"Line 1: ZeroDivisionError: division by zero\."),
+        ("import wrong", r"Line 1: SyntaxError: invalid syntax\."),
+        ("# coding: nonsense\n", r"SyntaxError: .*nonsense"),
+        ("\0", "cannot be loaded"),
+    ],
+)
+def test_a_file_that_fails_says_where(folder: Path, text: str, message: str) -> None:
+    (folder / "other.py").write_text("1 / 0")
+    (folder / "wrong.py").write_text("x = = 1")
+    with pytest.raises(SettingsError, match=message):
+        load(text)
+
+
+@pytest.mark.parametrize("text", ["", "contract = 'shop'", "Contract = 1"])
+def test_a_file_without_a_contract(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"shop\.py declares no contract\. Write `contract = Contract"):
+        load(text)
+
+
+def test_a_contract_that_contradicts_itself_is_told_as_such() -> None:
+    with pytest.raises(ContractError, match="contract shop: event said: its example"):
+        load(SHOP.replace('{"name": "ada"}', '{"name": 7}'))
+    with pytest.raises(ContractError, match="contract shop: no roles"):
+        load("from oyez.contract import Contract\ncontract = Contract('shop', roles=()).build()")
+
+
+def test_a_system_without_behaviour_has_no_parts(context: Context) -> None:
+    system = System(contract=Contract("shop", roles=("user",)))
+    assert system.build is no_parts
+    assert system.build(context) == Parts()

@@ -1,0 +1,684 @@
+"""The documents, held to their word: every example is run, every table compared with the code, every link followed.
+
+A page is played as a reader would: its files are written to an empty folder, its commands are given in order, and what
+a `text` or `json` block shows must come. Tables between `<!-- NAME: … -->` and `<!-- end -->` are made from the code;
+`python -m tests.test_docs` writes them anew.
+"""
+
+import ast
+import asyncio
+import inspect
+import json
+import os
+import re
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+import pytest
+from msgspec.inspect import (
+    BoolType,
+    CustomType,
+    ListType,
+    LiteralType,
+    NoneType,
+    StrType,
+    StructType,
+    Type,
+    UnionType,
+    type_info,
+)
+
+from oyez import errors
+from oyez.cli.flags import ServerFlags
+from oyez.contract import bind, check, codec, declare, limits, rooms
+from oyez.contract.types import Payload
+from oyez.contract.wire import walk
+from oyez.errors import LogUnavailableError, Refusal
+from oyez.log.log import Entry
+from oyez.log.memory import MemoryLog
+from oyez.protocol import engineio
+from oyez.protocol.engineio import CloseReason, HandshakeError
+from oyez.service.app import Oyez
+from oyez.service.auth import build_signer
+from oyez.service.secrets import load_secret
+from oyez.service.system import SHIPPED, load_system
+from oyez.settings import Limits, Settings, load_settings
+from oyez.systems.quotes import tables
+from oyez.systems.quotes.contract import contract as quotes
+from tests.served import serve
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+OWN = ("architecture", "contracts", "operating", "protocol", "publishing", "quotes")
+"""The pages that are played; the others are only looked over for links."""
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+TIMEOUT = 20.0
+"""Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
+
+
+# Reading a page.
+
+
+class Block(NamedTuple):
+    """A fenced block."""
+
+    language: str
+    text: str
+    line: int
+
+
+def read(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text()
+
+
+def find_blocks(text: str) -> list[Block]:
+    found = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [Block(match[1], match[2], text.count("\n", 0, match.start()) + 1) for match in found]
+
+
+def find_rows(text: str, heading: str) -> list[list[str]]:
+    """The cells of the table that begins with `heading`, its first column's title."""
+    lines = iter(text.splitlines())
+    next(line for line in lines if line.startswith(f"| {heading} |"))
+    next(lines)
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return rows
+
+
+def bare(cell: str) -> str:
+    return cell.strip("`")
+
+
+# Tables made from the code.
+
+
+def build_table(*rows: tuple[str, ...]) -> str:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    escaped.insert(1, ["---"] * len(rows[0]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
+
+
+def find_remarks(struct: type) -> dict[str, str]:
+    """The docstring below each field of a struct."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(struct))).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for declared, below in zip(tree.body, tree.body[1:], strict=False):
+        if (
+            isinstance(declared, ast.AnnAssign)
+            and isinstance(declared.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+        ):
+            found[declared.target.id] = " ".join(str(below.value.value).split())
+    return found
+
+
+def build_settings() -> str:
+    flags = {name: re.sub(r" \[default: .*\]$", "", text) for name, text in find_remarks(ServerFlags).items()}
+    remarks = {**flags, **find_remarks(Settings)}
+    rows = [
+        (f"`{name}`", show(getattr(Settings(), name)), remarks[name])
+        for name in Settings.__struct_fields__
+        if name != "limits"
+    ]
+    return build_table(("setting", "default", "meaning"), *rows)
+
+
+def build_limits() -> str:
+    remarks = find_remarks(Limits)
+    rows = [
+        (f"`{name}`", f"{getattr(Limits(), name):,}".removesuffix(".0"), remarks[name])
+        for name in Limits.__struct_fields__
+    ]
+    return build_table(("limit", "default", "what it is for"), *rows)
+
+
+def show(default: Any) -> str:
+    if default is None or default == "":
+        return ""
+    return (
+        f"`{default}`" if isinstance(default, str) else f"{default:g}" if isinstance(default, float) else f"{default}"
+    )
+
+
+def find_constants(module: Any, kind: type) -> list[Any]:
+    return [value for value in vars(module).values() if isinstance(value, kind)]
+
+
+def build_refusals() -> str:
+    rows = [
+        (f"`{refusal.code}`", str(refusal.status), "yes" if refusal.temporary else "no", refusal.message)
+        for refusal in find_constants(errors, Refusal)
+    ]
+    return build_table(("code", "HTTP status", "temporary", "message"), *rows)
+
+
+def build_handshake_errors() -> str:
+    rows = [(str(error.code), error.message, str(error.status)) for error in find_constants(engineio, HandshakeError)]
+    return build_table(("code", "message", "HTTP status"), *rows)
+
+
+def build_quotes_rooms() -> str:
+    rows = [
+        (room.gateway or "", f"`{room.pattern}`", f"who {room.rule.text}")
+        for namespace in quotes.namespaces
+        for room in namespace.rooms.kinds
+    ]
+    return build_table(("gateway", "room", "joined on connecting by"), *rows)
+
+
+def build_quotes_events() -> str:
+    rows = [
+        (f"`{event.name}`", " or ".join(target.text for target in event.targets["/"]), event.description)
+        for event in quotes.events.values()
+    ]
+    return build_table(("event", "goes to", "what has happened"), *rows)
+
+
+TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "settings": ("operating", build_settings),
+    "limits": ("operating", build_limits),
+    "refusals": ("architecture", build_refusals),
+    "handshake errors": ("protocol", build_handshake_errors),
+    "rooms": ("quotes", build_quotes_rooms),
+    "events": ("quotes", build_quotes_events),
+}
+"""The page each is on, and what makes it."""
+
+
+def replace_table(text: str, name: str, table: str) -> str:
+    begin = f"<!-- {name}: made by `python -m tests.test_docs` -->"
+    before, found, rest = text.partition(begin)
+    assert found, f"{begin} is missing"
+    return f"{before}{begin}\n\n{table}\n\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+
+
+def renew() -> None:
+    """Write all tables anew."""
+    for name, (page, build) in TABLES.items():
+        (DOCS / f"{page}.md").write_text(replace_table(read(page), name, build()))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_say_what_the_code_says(name: str) -> None:
+    page, build = TABLES[name]
+    text = read(page)
+    assert text == replace_table(text, name, build()), f"docs/{page}.md is stale: run `python -m tests.test_docs`"
+
+
+# Playing a page.
+
+
+SERVES = ("oyez serve", "uvicorn")
+GOES_ON = {
+    "oyez serve": "listens at",
+    "uvicorn": "running on",
+    "oyez listen": "connected",
+    "node listen.mjs": "connected",
+}
+"""Commands that do not end by themselves, and what they say when they have begun."""
+VARYING = {
+    r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
+    r"^\d\d:\d\d:\d\d\.\d{3}": "CLOCK",
+    r"\b[0-9a-f]{8}\.\d+\b": "POSITION",
+}
+"""What differs from run to run."""
+
+
+def level(text: str) -> str:
+    """`text` without what differs from run to run."""
+    for pattern, name in VARYING.items():
+        text = re.sub(pattern, name, text, flags=re.MULTILINE)
+    return text.strip()
+
+
+@dataclass
+class Running:
+    """A command that goes on, and the lines it has printed since something was expected of it."""
+
+    words: str
+    process: asyncio.subprocess.Process
+    lines: list[str] = field(default_factory=list)
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    reader: "asyncio.Task[None] | None" = None
+
+    async def read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.lines.append(line.decode().rstrip())
+            self.told.set()
+        self.told.set()
+
+    async def expect(self, text: str) -> str:
+        """What has been printed, once `text` is in it."""
+        wanted = level(text)
+        async with asyncio.timeout(TIMEOUT):
+            while wanted not in level("\n".join(self.lines)):
+                assert self.process.returncode is None, f"{self.words} has ended: {self.lines}"
+                self.told.clear()
+                await self.told.wait()
+        return "\n".join(self.lines)
+
+    async def stop(self) -> int:
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(TIMEOUT):
+            status = await self.process.wait()
+            if self.reader is not None:
+                await self.reader
+        return status
+
+
+@dataclass
+class Stage:
+    """An empty folder, and what a reader has done in it so far."""
+
+    folder: Path
+    port: str = "5001"
+    running: list[Running] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    """For each language the file that its next block continues."""
+    said: str | None = None
+    """What the last command printed, until it is expected."""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": tools, "PORT": self.port, "PYTHONUNBUFFERED": "1", **self.variables}
+
+    async def play(self, block: Block) -> None:
+        if block.text.startswith(SERVES):
+            await self.stop()
+            self.port = "0"
+        text = block.text.replace("5001", self.port)
+        if block.language == "sh":
+            await self.give(text)
+        elif block.language in ("text", "json"):
+            await self.expect(text, as_json=block.language == "json")
+        elif block.language in FILES:
+            self.write(block.language, text)
+
+    def write(self, language: str, text: str) -> None:
+        named = re.match(r"(?:#|//) (\S+)\n", text)
+        if named:
+            self.files[language] = self.folder / named[1]
+            self.files[language].unlink(missing_ok=True)
+        with self.files[language].open("a") as file:
+            file.write(text + "\n")
+
+    async def give(self, command: str) -> None:
+        beginning = next((words for words in GOES_ON if command.startswith(words)), None)
+        if beginning is not None:
+            await self.begin(command, beginning)
+            return
+        exported = self.folder / ".exported"
+        process = await self.start(f"{command}\nenv -0 > {exported}", stderr=None)
+        async with asyncio.timeout(TIMEOUT):
+            said, _ = await process.communicate()
+        assert process.returncode == 0, f"{command} has failed"
+        self.said = said.decode()
+        environ = dict(pair.split("=", 1) for pair in exported.read_text().split("\0")[:-1])
+        self.variables |= {name: environ[name] for name in re.findall(r"^export (\w+)=", command, re.MULTILINE)}
+
+    async def begin(self, command: str, beginning: str) -> None:
+        process = await self.start(f"exec {command}", stderr=asyncio.subprocess.STDOUT)
+        running = Running(command, process)
+        running.reader = asyncio.create_task(running.read())
+        self.running.append(running)
+        self.said = None
+        heard = await running.expect(GOES_ON[beginning])
+        if beginning in SERVES:
+            (self.port,) = re.findall(r"https?://[\d.]+:(\d+)", heard)[:1]
+
+    async def start(self, script: str, stderr: int | None) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *("bash", "-euo", "pipefail", "-c", script),
+            cwd=self.folder,
+            env=self.environ,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+        )
+
+    async def expect(self, text: str, *, as_json: bool) -> None:
+        if self.said is None:
+            await self.running[-1].expect(text)
+            self.running[-1].lines.clear()
+        elif as_json:
+            assert json.loads(level(self.said)) == json.loads(level(text)), self.said
+        else:
+            assert level(self.said) == level(text)
+        self.said = None
+
+    async def stop(self) -> None:
+        while self.running:
+            last = self.running.pop()
+            status = await last.stop()
+            assert status == 0 or not last.words.startswith("oyez serve"), f"{last.words} ended with {status}"
+
+
+FILES = ("python", "js", "toml", "nginx")
+"""Languages whose blocks make up files, named by their first line."""
+LOOKED_AT = ("ts", "jsonl", "nginx")
+"""Languages of blocks that are not run; tests below look at them."""
+
+
+@asynccontextmanager
+async def empty_stage(folder: Path) -> AsyncIterator[Stage]:
+    (folder / "node_modules").symlink_to(ROOT / "tests" / "js" / "node_modules")
+    stage = Stage(folder)
+    try:
+        yield stage
+    finally:
+        await stage.stop()
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if "```sh\n" in read(name)])
+async def test_what_a_page_shows_is_what_happens(name: str, tmp_path: Path) -> None:
+    async with empty_stage(tmp_path) as stage:
+        for block in find_blocks(read(name)):
+            try:
+                await stage.play(block)
+            except BaseException as error:
+                error.add_note(f"docs/{name}.md, line {block.line}")
+                raise
+
+
+def test_every_block_is_run_or_looked_at() -> None:
+    known = {"sh", "text", "json", *FILES, *LOOKED_AT}
+    assert {block.language for name in OWN for block in find_blocks(read(name))} <= known
+
+
+# Looking over what cannot be played.
+
+
+def test_links_lead_somewhere() -> None:
+    missing = set()
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            if "://" in link:
+                continue
+            if not target.exists():
+                missing.add(link)
+            elif anchor:
+                assert anchor in find_anchors(target.read_text()), f"{page.name} links to {link}"
+    assert {link for link in missing if "://" not in link} <= {
+        link for name in LATER for link in (name, f"docs/{name}")
+    }
+
+
+LATER = ("benchmarks.md", "first-run.md", "robustness.md")
+"""Pages of `docs` that are still to be written."""
+
+
+def find_anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", find_prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def find_prose(text: str) -> str:
+    """What is not in a block."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_lines_are_short(name: str) -> None:
+    assert [line for line in find_prose(read(name)).splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_settings_that_are_spoken_of_exist(name: str) -> None:
+    spoken = re.findall(r"`((?:max|ping|ssl|jwt)_\w+|(?!proxy)\w+_timeout|\w+_interval)`", read(name))
+    known = {*Settings.__struct_fields__, *Limits.__struct_fields__}
+    assert set(spoken) <= known
+
+
+def test_the_settings_file_is_one(tmp_path: Path) -> None:
+    (block,) = [block for block in find_blocks(read("operating")) if block.language == "toml"]
+    file = tmp_path / "oyez.toml"
+    file.write_text(block.text)
+    loaded = load_settings({}, file)
+    assert loaded.origins == {"https://shop.example", "https://admin.shop.example"}
+    assert loaded.limits.max_connections == 20_000
+
+
+def test_nginx_passes_on_what_is_needed() -> None:
+    (block,) = [block for block in find_blocks(read("operating")) if block.language == "nginx"]
+    directives = {" ".join(line.split()) for line in block.text.splitlines()}
+    assert {
+        "proxy_http_version 1.1;",
+        "proxy_set_header Host $http_host;",
+        "proxy_set_header Upgrade $http_upgrade;",
+        "proxy_set_header Connection $connection_upgrade;",
+        "proxy_set_header X-Forwarded-For $remote_addr;",
+    } <= directives
+    assert f"server 127.0.0.1:{Settings().port};" in directives
+    (timeout,) = re.findall(r"proxy_read_timeout (\d+)s;", block.text)
+    assert int(timeout) > Settings().ping_interval + Settings().ping_timeout
+    assert block.text.count("{") == block.text.count("}")
+
+
+def test_the_log_line_is_one() -> None:
+    (block,) = [block for block in find_blocks(read("operating")) if block.language == "jsonl"]
+    line = json.loads(block.text)
+    assert {"event", "level", "timestamp"} <= line.keys()
+    assert line["reason"] in {reason.text for reason in find_constants(engineio, CloseReason)}
+
+
+def test_every_close_reason_is_explained() -> None:
+    rows = {(bare(reason), int(code)) for reason, code, _ in find_rows(read("protocol"), "reason")}
+    assert rows == {(reason.text, reason.code) for reason in find_constants(engineio, CloseReason)}
+
+
+def test_the_clients_are_those_of_the_tests() -> None:
+    lock = json.loads((ROOT / "tests/js/package-lock.json").read_text())
+    official = lock["packages"]["node_modules/socket.io-client"]["version"]
+    (python,) = re.findall(r"^python-socketio==(\S+)", (ROOT / "requirements-dev.txt").read_text(), re.MULTILINE)
+    assert f"socket.io-client {official} (Node) and python-socketio {python} " in " ".join(read("protocol").split())
+
+
+def test_architecture_lists_every_file() -> None:
+    package = Path(errors.__file__).parent
+    shown: dict[str, set[str]] = {}
+    layer = ""
+    for cells in find_rows(read("architecture"), "layer"):
+        layer = bare(cells[0]) or layer
+        shown.setdefault(layer, set()).update(re.findall(r"`(\w+)(?:\.py)?`", cells[1]))
+    assert shown.pop("systems") == set(SHIPPED)
+    for name, files in shown.items():
+        found = {path.stem for path in (package if name == "top" else package / name).glob("*.py")}
+        assert files == {stem for stem in found if not stem.startswith("__")}, name
+
+
+def test_the_tree_of_errors_is_the_codes() -> None:
+    tree = "OyezError\n" + inspect.cleandoc(errors.__doc__ or "").partition("OyezError\n")[2].partition("\n\n")[0]
+    assert textwrap.dedent(tree.replace("\n    ", "\n")) in read("architecture")
+
+
+# Refusals.
+
+
+REFUSALS = {refusal.code for module in (errors, tables) for refusal in find_constants(module, Refusal)}
+
+
+@pytest.mark.parametrize(("page", "heading", "column"), [("publishing", "status", 1), ("quotes", "code", 0)])
+def test_refusals_that_are_spoken_of_exist(page: str, heading: str, column: int) -> None:
+    assert {bare(row[column]) for row in find_rows(read(page), heading)} <= REFUSALS
+
+
+async def test_what_is_not_spoken_is_refused_as_shown(tmp_path: Path) -> None:
+    upgrade = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    async with serve(tmp_path / "data", "quotes") as served, httpx.AsyncClient() as client:
+        for _, request, status, answer in find_rows(read("protocol"), "a client asks for"):
+            method, _, query = bare(request).partition(" ")
+            websocket = method == "WebSocket"
+            response = await client.request(
+                "GET" if websocket else method,
+                f"{served.url}/quotes/socket.io/{query}",
+                headers=upgrade if websocket else {},
+            )
+            assert (response.status_code, response.text) == (int(status), bare(answer)), request
+
+
+async def test_every_refusal_of_a_publish_request_is_as_shown(tmp_path: Path) -> None:
+    settings = Settings(oyez_data=str(tmp_path), limits=Limits(body_timeout=0.05))
+    log = FailingLog()
+    oyez = Oyez([load_system("quotes")], settings, build_log=lambda system: log)
+    signer = build_signer(settings, load_secret(settings))
+    past = build_signer(settings, load_secret(settings), clock=lambda: time.time() - 3600)
+    good: dict[str, Any] = {
+        "event": "quote:offer:updated",
+        "data": {"offerId": "o", "userId": "u", "updatedAt": "2026-01-31T12:00:00Z"},
+    }
+    request = {"event": "quote:request:updated", "data": {"requestId": "r", "updatedAt": "2026-01-31T12:00:00Z"}}
+    bodies: list[Any] = [
+        "{",
+        {**good, "event": "x"},
+        {**good, "data": {}},
+        {**good, "data": {**good["data"], "status": "x" * settings.limits.max_event_bytes}},
+        request,
+        {**request, "to": "nowhere"},
+        {**request, "to": "chat:user:u"},
+    ]
+    got: set[tuple[int, str]] = set()
+
+    async with (
+        oyez.running(),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(oyez, raise_app_exceptions=False),
+            base_url="http://oyez",
+            headers={"content-type": "application/json"},
+        ) as client,
+    ):
+
+        async def post(content: Any, key: str | None, **headers: str) -> None:
+            if key is not None:
+                headers["authorization"] = f"Bearer {key}"
+            response = await client.post("/quotes/events", content=content, headers=headers)
+            assert response.headers["content-type"] == "application/problem+json", response.text
+            problem = response.json()
+            assert problem["status"] == response.status_code
+            got.add((response.status_code, problem["code"]))
+
+        key = signer.sign_service("quotes", None)
+        for body in bodies:
+            await post(body if isinstance(body, str) else json.dumps(body), key)
+        await post("{}", None)
+        await post("{}", "nonsense")
+        await post("{}", past.sign_service("quotes", 1.0))
+        await post("{}", key, **{"content-type": "text/plain"})
+        await post(never_ending(), key)
+        for fault in (LogUnavailableError("on purpose"), ZeroDivisionError("on purpose")):
+            log.fault = fault
+            await post(json.dumps(good), key)
+    assert got == {(int(status), bare(code)) for status, code, _ in find_rows(read("publishing"), "status")}
+
+
+class FailingLog(MemoryLog):
+    """A log that can be told to fail."""
+
+    fault: Exception | None = None
+
+    async def append(self, entries: Sequence[Entry]) -> list[str]:
+        if self.fault is not None:
+            raise self.fault
+        return await super().append(entries)
+
+
+async def never_ending() -> AsyncIterator[bytes]:
+    """A body whose second half does not come."""
+    yield b"{"
+    await asyncio.Event().wait()
+
+
+# What a contract says when it cannot start.
+
+
+def find_messages() -> Iterator[str]:
+    """Every text in the modules that look for faults, with … for what is filled in."""
+    for module in (bind, check, codec, declare, limits, rooms):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+            elif isinstance(node, ast.Constant):
+                yield str(node.value)
+
+
+def test_messages_at_start_up_are_the_codes() -> None:
+    known = list(find_messages())
+    for _, messages in find_rows(read("contracts"), "of"):
+        for message in re.findall(r"`(.+?)`(?:;|$)", messages):
+            parts = message.split("…")
+            assert any(all(part in text for part in parts) for text in known), message
+
+
+# The events of quotes.
+
+
+def test_types_of_quotes_are_the_contracts() -> None:
+    declared = re.findall(r"^type (\w+) = \{\n(.*?)^\};$", read("quotes"), re.DOTALL | re.MULTILINE)
+    payloads: dict[str, type[Payload]] = {}
+    for event in quotes.events.values():
+        payloads |= find_payloads(event.payload)
+    assert dict(declared) == {name: to_fields(payload) for name, payload in payloads.items()}
+
+
+def find_payloads(payload: type[Payload]) -> dict[str, type[Payload]]:
+    """A payload and those inside it, by their names."""
+    inside = [kind.cls for kind in walk(type_info(payload)) if isinstance(kind, StructType)]
+    return {kind.__name__: kind for kind in inside if issubclass(kind, Payload)}
+
+
+def to_fields(payload: type[Payload]) -> str:
+    """The members of a payload's TypeScript type, a line each."""
+    lines = []
+    for declared in msgspec.structs.fields(payload):
+        optional = "" if declared.required else "?"
+        lines.append(f"  {declared.encode_name}{optional}: {to_typescript(type_info(declared.type))};\n")
+    return "".join(lines)
+
+
+def to_typescript(found: Type) -> str:
+    match found:
+        case UnionType(types=types):
+            return " | ".join(map(to_typescript, sorted(types, key=lambda option: isinstance(option, NoneType))))
+        case LiteralType(values=values):
+            # msgspec sorts them.
+            return " | ".join(f'"{role}"' for role in quotes.roles if role in values)
+        case ListType(item_type=item):
+            return f"{to_typescript(item)}[]"
+        case StructType(cls=cls):
+            return cls.__name__
+        case CustomType(cls=cls):
+            return {"Time": "string", "Money": "number"}[cls.__name__]
+        case NoneType():
+            return "null"
+        case BoolType():
+            return "boolean"
+    assert isinstance(found, StrType), found
+    return "string"
+
+
+if __name__ == "__main__":
+    renew()
