@@ -8,7 +8,6 @@
  *   echo      a round is N acknowledged commands, --window of them in flight for each client
  *   connects  a round is N times connect, CONNECT, disconnect, --concurrency of them at a time
  *   idle      no rounds: the clients stay connected until standard input closes
- * With --offset, CONNECT asks for everything after that position, and events count from the first connect.
  * Exit codes: 2 usage, 3 refused by the server, 4 out of time, 5 connection lost, 6 a limit of this machine. */
 
 #define _GNU_SOURCE
@@ -25,7 +24,7 @@ static const char *const mode_names[MODES] = {"listen", "echo", "connects", "idl
 static struct {
     enum mode mode;
     uint16_t port;
-    const char *path, *tokens, *offset, *command, *answer;
+    const char *path, *tokens, *command, *answer;
     uint32_t clients, concurrency, window;
     uint64_t count;
     double timeout, hold;
@@ -253,7 +252,7 @@ static void read_options(int argc, char **argv) {
     static const struct option known[] = {
         {"port", 1, NULL, 'p'}, {"path", 1, NULL, 'P'}, {"clients", 1, NULL, 'n'}, {"concurrency", 1, NULL, 'c'},
         {"tokens", 1, NULL, 't'}, {"count", 1, NULL, 'N'}, {"window", 1, NULL, 'w'}, {"timeout", 1, NULL, 's'},
-        {"hold", 1, NULL, 'h'}, {"offset", 1, NULL, 'o'}, {"command", 1, NULL, 'e'}, {"answer", 1, NULL, 'a'}, {0},
+        {"hold", 1, NULL, 'h'}, {"command", 1, NULL, 'e'}, {"answer", 1, NULL, 'a'}, {0},
     };
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) switch (option) {
         case 'p': options.port = (uint16_t)number(optarg, 65535); break;
@@ -265,7 +264,6 @@ static void read_options(int argc, char **argv) {
         case 'w': options.window = (uint32_t)number(optarg, 10000); break;
         case 's': options.timeout = (double)number(optarg, 3600); break;
         case 'h': options.hold = (double)number(optarg, 86400); break;
-        case 'o': options.offset = optarg; break;
         case 'e': options.command = optarg; break;
         case 'a': options.answer = optarg; break;
         default: stop(EXIT_USAGE, "unknown option, or one without its value; the top of load.c lists them");
@@ -291,7 +289,6 @@ static void build_connect_packets(void) {
         if (file && fgets(line, sizeof line, file) == NULL) break;
         line[strcspn(line, "\r\n")] = '\0';
         int length = snprintf(packet, sizeof packet, "40{\"token\":\"%s\"", line);
-        if (options.offset) length += snprintf(packet + length, sizeof packet - (size_t)length, ",\"offset\":\"%s\"", options.offset);
         snprintf(packet + length, sizeof packet - (size_t)length, "}");
         packets = realloc(packets, (count + 1) * sizeof *packets);
         packets[count++] = strdup(packet);

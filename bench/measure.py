@@ -28,8 +28,6 @@ class Budget:
     large_room: int = 1_000
     idle: int = 5_000
     latency_seconds: int = 10
-    missed: int = 100
-    """Events that are replayed to each client of the large room."""
     timeout: int = 60
     """Seconds for connecting, and for a round; no figure of a working server comes near it."""
 
@@ -43,7 +41,6 @@ QUICK = Budget(
     large_room=200,
     idle=300,
     latency_seconds=1,
-    missed=20,
     timeout=10,
 )
 

@@ -131,28 +131,6 @@ def measure_latency(bench: Bench) -> Iterator[Figure]:
         yield Figure(scenario=scenarios["p99"], server=server.key, value=latency.p99 / 1000, note=note)
 
 
-def measure_replay(bench: Bench) -> Iterator[Figure]:
-    """Clients that come back and get what they missed, from the first connect to the last event."""
-    room, missed = bench.budget.large_room, bench.budget.missed
-    scenario = Scenario("replay", f"{room:,} clients return, {missed} events missed by each", "s")
-    for server in bench.servers:
-        if not server.publishes:
-            continue
-        bench.say(f"{scenario.title}: {server.key}")
-        try:
-            with Running(server, bench.around) as running:
-                offset = running.emit(1)["position"]
-                running.emit(missed, burst=missed)
-                started_ns = time.monotonic_ns()
-                with bench.load(running, "listen", clients=room, options=["--offset", offset]) as load:
-                    load.ask(missed * room)
-                    load.wait_until_ready()
-                    seconds = (load.receive().last_ns - started_ns) / 1e9
-            yield Figure(scenario=scenario, server=server.key, value=seconds, rate=missed * room / seconds)
-        except BenchError as error:
-            yield Figure(scenario=scenario, server=server.key, error=str(error))
-
-
 FAMILIES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "fanout-1000": partial(measure_fan_out, "fanout-1000", (1, 4, 10)),
     "fanout-100": partial(measure_fan_out, "fanout-100", (1, 10)),
@@ -161,5 +139,4 @@ FAMILIES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "connect": measure_connects,
     "idle": measure_idle,
     "latency": measure_latency,
-    "replay": measure_replay,
 }

@@ -94,7 +94,7 @@ what counts is the ratio: absolute figures change from machine to machine and, o
 - The load generator is a C program on a core of its own; *load CPU* is its share of that core. Near 100 % it limits
   the events a second, not the CPU figures.
 - All clients use WebSocket. The peers neither check tokens nor store events. *Stored on disk* is said of a server
-  whose data folder was found to have grown with the events; a target about fan-out counts only where it did.
+  whose data folder was found to have grown with the events; the targets for fan-out are about such a server.
 """
 
 

@@ -76,17 +76,6 @@ def test_bytes_that_come_one_by_one() -> None:
     assert (outcome.code, outcome.answer["done"]) == (0, 2), outcome
 
 
-def test_events_that_come_before_the_connect_answer_count() -> None:
-    def script(peer: Peer) -> None:
-        peer.send(peer.accept_upgrade() + encode_frame(OPEN_PACKET))
-        assert peer.read_frame()[1] == b'40{"token":"","offset":"e.7"}'
-        peer.send(encode_event() * 3 + encode_frame(CONNECTED_PACKET) + encode_event() * 2)
-        peer.wait_for_end()
-
-    outcome = run_load(script, "--count", "5", "--offset", "e.7")
-    assert (outcome.code, outcome.answer["done"]) == (0, 5), outcome
-
-
 def test_latency_is_the_age_of_the_stamp() -> None:
     def script(peer: Peer) -> None:
         peer.let_in()
