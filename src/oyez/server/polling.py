@@ -98,9 +98,11 @@ class Polling:
         """Returns when the client's handlers keep up."""
         await self._readable.wait()
 
-    async def fetch(self, timeout: float | None) -> bytes:
-        """The next payload; waits for something to say, at most `timeout` seconds before a noop is said."""
+    async def fetch(self) -> bytes:
+        """The next payload; waits for something to say, or, while a WebSocket probes, says a noop before long."""
         if not self._kept:
+            # Looked up where the waiting begins: a probe that came any earlier found no poll to release.
+            timeout = PROBED_POLL_SECONDS if self._connection.session.state is State.PROBED else None
             self._poll = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(timeout):
@@ -174,15 +176,14 @@ class PollingEndpoint:
             return _error(opened)
         polling = Polling(opened)
         opened.open()
-        return self._payload(request, await polling.fetch(None))
+        return self._payload(request, await polling.fetch())
 
     async def _get(self, request: Request, connection: "Connection", polling: Polling) -> Response:
         if polling.polled:
             connection.close(engineio.TRANSPORT_ERROR, "two polls at once")
             return Response(status_code=400)
         polling.polled = True
-        timeout = PROBED_POLL_SECONDS if connection.session.state is State.PROBED else None
-        fetching = asyncio.ensure_future(polling.fetch(timeout))
+        fetching = asyncio.ensure_future(polling.fetch())
         leaving = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait((fetching, leaving), return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Between uvicorn and picows: who may upgrade, and the hand-over of the TCP transport.
+"""uvicorn's HTTP protocol, made stricter, and the way out of it: which requests become WebSockets.
 
 uvicorn owns the port and parses HTTP; its public `http=` option takes a protocol class. This one does three things more
 than uvicorn's own: it gives a request's head a time and a size, hands WebSocket upgrades to picows instead of to an
@@ -7,30 +7,24 @@ ASGI application, and keeps bytes that came behind the upgrade request.
 
 import asyncio
 import binascii
-import logging
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 import httptools
-from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
-from picows.picows import WSProtocol  # type: ignore[attr-defined]
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
+from oyez.server.handover import hand_over
 from oyez.server.websocket import WebSocket
 from oyez.settings import Limits
 
 if TYPE_CHECKING:
     from oyez.server.server import Server
 
-READ_BUFFER = 2_048
-"""picows' smallest read buffer, which keeps an idle connection under 10 KB; it grows with what a client sends."""
-
-DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 _DEFLATE_PARAMETERS = frozenset(
     {
         "server_no_context_takeover",
@@ -44,10 +38,6 @@ _DEFLATE_PARAMETERS = frozenset(
 
 Router = Callable[[str], "Server | None"]
 """The server behind a URL path."""
-
-# An adapter, since picows makes a child logger for every connection out of a plain logger.
-_picows_logger = logging.LoggerAdapter(logging.getLogger("oyez.picows"), {})
-logging.getLogger("oyez.picows").setLevel(logging.CRITICAL)
 
 
 class HeadTooLongError(Exception):
@@ -208,12 +198,11 @@ class HttpProtocol(HttpToolsProtocol):
             headers.get("sec-websocket-extensions", "")
         )
         listener = WebSocket(connection, candidate=candidate, deflate=deflate)
-        try:
-            self._start(listener, key, deflate, tail)
-        except OSError:
-            # The client had gone before it was let in.
-            listener.lose(engineio.TRANSPORT_CLOSE)
-            self.transport.abort()
+        # From here on uvicorn knows nothing of the transport, or its shutdown would wait for it.
+        self.connections.discard(self)
+        hand_over(self.transport, listener, key=key, deflate=deflate, max_frame=self._limits.max_payload, tail=tail)
+        # uvloop goes on holding the protocol that was there first, so it has to be empty.
+        self.__dict__.clear()
 
     def _is_answering(self) -> bool:
         # Requests sent in a row: an answer that is still to come would end up between the WebSocket's frames.
@@ -221,84 +210,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _is_websocket_request(self, headers: Mapping[str, str], key: str) -> bool:
         return self.scope["method"] == "GET" and headers.get("sec-websocket-version") == "13" and _is_key(key)
-
-    def _start(self, listener: WebSocket, key: str, deflate: bool, tail: bytes) -> None:
-        """From here on the TCP transport is picows'; uvicorn forgets it, or its shutdown would wait for it."""
-
-        def accept(request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
-            extra = {"Sec-WebSocket-Extensions": DEFLATE} if deflate else None
-            return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(extra), listener)
-
-        protocol = WSProtocol(
-            None,  # host and port: a client's affair
-            None,  # path: likewise
-            False,  # is_client_side
-            accept,
-            _picows_logger,
-            True,  # disconnect_on_exception
-            None,  # websocket_handshake_timeout: the handshake is here already
-            False,  # enable_auto_ping: Engine.IO has its own
-            0,
-            0,
-            WSAutoPingStrategy.PING_WHEN_IDLE,
-            False,  # enable_auto_pong: not to a client that does not read
-            self._limits.max_payload,
-            None,  # extra_headers
-            READ_BUFFER,
-        )
-        protocol.connection_made(QuietTransport(self.transport))
-        self.connections.discard(self)
-        self.transport.set_protocol(protocol)
-        # A head of our own: picows keeps it, and takes offence at Firefox' `Connection: keep-alive, Upgrade`.
-        head = (
-            "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
-        )
-        _feed(protocol, head.encode("latin-1") + tail)
-        # uvloop goes on holding the protocol that was there first, so it has to be empty.
-        self.__dict__.clear()
-
-
-class QuietTransport:
-    """What picows takes for the TCP transport: the same, with fewer system calls for a client that connects.
-
-    picows sets what uvloop has set already and reads more only to log it, at two system calls an option. And its answer
-    to the handshake, the first thing it writes, is kept back to go out with the open packet.
-    """
-
-    __slots__ = ("_answer", "network")
-
-    def __init__(self, network: asyncio.Transport) -> None:
-        self.network = network
-        self._answer: bytes | None = None
-
-    def write(self, data: bytes) -> None:
-        if self._answer is None:
-            self._answer = bytes(data)
-        else:
-            self.network.write(data)
-
-    def take_answer(self) -> bytes:
-        """The answer to the handshake, which whoever takes it writes."""
-        answer, self._answer = self._answer or b"", b""
-        return answer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.network, name)
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self if name == "socket" else self.network.get_extra_info(name, default)
-
-    def fileno(self) -> int:
-        descriptor: int = self.network.get_extra_info("socket").fileno()
-        return descriptor
-
-    def setsockopt(self, *option: int) -> None:
-        """Not asked of the kernel again."""
-
-    def getsockopt(self, *option: int) -> int:
-        """Not asked of the kernel."""
-        return 0
 
 
 def accepts_deflate(extensions: str) -> bool:
@@ -329,12 +240,3 @@ def _is_key(key: str) -> bool:
         return len(b64decode(key, validate=True)) == 16
     except (binascii.Error, ValueError):
         return False
-
-
-def _feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
-    while data:
-        buffer = memoryview(protocol.get_buffer(-1))
-        size = min(len(buffer), len(data))
-        buffer[:size] = data[:size]
-        protocol.buffer_updated(size)
-        data = data[size:]

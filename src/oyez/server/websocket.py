@@ -19,7 +19,7 @@ from oyez.server.outgoing import BINARY, CLOSE, PING, PONG, TEXT, Outgoing, enco
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
-    from oyez.server.upgrade import QuietTransport
+    from oyez.server.handover import QuietTransport
 
 logger = structlog.get_logger("oyez.server")
 

@@ -1,0 +1,130 @@
+"""The hand-over of a TCP transport from uvicorn to picows: an internal of picows' is behind this one function.
+
+Pinned and tested (`tests/server/test_picows.py`): `WSProtocol` is not exported, and what is fed to it here was read by
+uvicorn.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
+from picows.picows import WSProtocol  # type: ignore[attr-defined]
+
+from oyez.server.websocket import WebSocket
+
+READ_BUFFER = 2_048
+"""picows' smallest read buffer, which keeps an idle connection under 10 KB; it grows with what a client sends."""
+
+READ_CHUNK = 16_384
+"""Bytes that are read of one client at a time. picows doubles its buffer whenever a read fills it, and never gives
+anything back: a client that sends fast would make it grow to what the network holds, some 7 MB."""
+
+DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+
+# An adapter, since picows makes a child logger for every connection out of a plain logger.
+_picows_logger = logging.LoggerAdapter(logging.getLogger("oyez.picows"), {})
+logging.getLogger("oyez.picows").setLevel(logging.CRITICAL)
+
+
+def hand_over(
+    network: asyncio.Transport, listener: WebSocket, *, key: str, deflate: bool, max_frame: int, tail: bytes
+) -> None:
+    """Answer an upgrade request and have `listener` hear the frames, of which `tail` came with the request.
+
+    `key` is the request's Sec-WebSocket-Key, `deflate` whether compression was agreed on.
+    """
+
+    def accept(request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+        extra = {"Sec-WebSocket-Extensions": DEFLATE} if deflate else None
+        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(extra), listener)
+
+    protocol = ChunkedProtocol(
+        host_port=None,
+        ws_path=None,
+        is_client_side=False,
+        ws_listener_factory=accept,
+        logger=_picows_logger,
+        disconnect_on_exception=True,
+        # The handshake is here already.
+        websocket_handshake_timeout=None,
+        # Engine.IO has pings of its own.
+        enable_auto_ping=False,
+        auto_ping_idle_timeout=0,
+        auto_ping_reply_timeout=0,
+        auto_ping_strategy=WSAutoPingStrategy.PING_WHEN_IDLE,
+        # Not to a client that does not read.
+        enable_auto_pong=False,
+        max_frame_size=max_frame,
+        extra_headers=None,
+        read_buffer_init_size=READ_BUFFER,
+    )
+    protocol.connection_made(QuietTransport(network))
+    network.set_protocol(protocol)
+    # A head of our own: picows takes offence at Firefox' `Connection: keep-alive, Upgrade`.
+    head = (
+        "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+    )
+    _feed(protocol, head.encode("latin-1") + tail)
+
+
+class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
+    """picows' protocol, reading no more than READ_CHUNK at a time."""
+
+    __slots__ = ()
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        buffer: memoryview = super().get_buffer(size_hint)
+        return buffer[:READ_CHUNK]
+
+
+class QuietTransport:
+    """What picows takes for the TCP transport: the same, with fewer system calls for a client that connects.
+
+    picows sets what uvloop has set already and reads more only to log it, at two system calls an option. And its answer
+    to the handshake, the first thing it writes, is kept back to go out with the open packet.
+    """
+
+    __slots__ = ("_answer", "network")
+
+    def __init__(self, network: asyncio.Transport) -> None:
+        self.network = network
+        self._answer: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._answer is None:
+            self._answer = bytes(data)
+        else:
+            self.network.write(data)
+
+    def take_answer(self) -> bytes:
+        """The answer to the handshake, which whoever takes it writes."""
+        answer, self._answer = self._answer or b"", b""
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self if name == "socket" else self.network.get_extra_info(name, default)
+
+    def fileno(self) -> int:
+        descriptor: int = self.network.get_extra_info("socket").fileno()
+        return descriptor
+
+    def setsockopt(self, *option: int) -> None:
+        """Not asked of the kernel again."""
+
+    def getsockopt(self, *option: int) -> int:
+        """Not asked of the kernel."""
+        return 0
+
+
+def _feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    while data:
+        buffer = memoryview(protocol.get_buffer(-1))
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        protocol.buffer_updated(size)
+        data = data[size:]
