@@ -1,0 +1,1 @@
+"""`bookings`: home services, with a namespace each for customers, partners and admins."""

@@ -1,0 +1,363 @@
+"""The contract of `bookings`: who may connect, send and hear what, namespace by namespace in its document's order.
+
+Customers, partners and admins have a namespace each, and what one side does is heard in another's. What the events
+carry is in payloads.py. The examples tell of one booking, BK-204817, from the request to the earnings, and of what
+happens around it.
+"""
+
+from oyez.contract import UNSET, CamelCommand, Contract, Id, Latitude, Longitude, Maybe, member, own, role
+from oyez.systems.bookings import payloads
+
+contract = Contract(
+    "bookings",
+    description="Home-service bookings: customers who book, partners who come, admins who watch.",
+    roles=("customer", "partner", "admin"),
+)
+
+ILLEGAL_TRANSITION = contract.refusal(
+    "illegal_transition", "The booking cannot go from its status to that one.", status=409
+)
+
+customer = contract.namespace("/customer", who=role("customer"))
+partner = contract.namespace("/partner", who=role("partner"))
+admin = contract.namespace("/admin", who=role("admin"))
+
+# Rooms: everybody is in their own. Whoever tracks a booking or monitors them all comes and goes by a command.
+
+customer_user = customer.room("user:{userId}", members=own("userId"), on_connect=True)
+partner_user = partner.room("user:{userId}", members=own("userId"), on_connect=True)
+admin_user = admin.room("user:{userId}", members=own("userId"), on_connect=True)
+
+trackers = customer.room("booking:{bookingId}", members=member(), join="booking:track", leave="booking:untrack")
+monitors = admin.room("monitors", members=role("admin"), join="monitor:bookings")
+
+
+# Customers: what they send. The two commands about tracking stand with the room.
+
+
+@customer.command("message:send", reply=payloads.MessageSent, limit="60/m")
+@partner.command("message:send", reply=payloads.MessageSent, limit="60/m")
+class SendMessage(CamelCommand):
+    """Write to the other side of a booking; only those who share one may."""
+
+    recipient_id: Id
+    message: payloads.MessageText
+    booking_id: Maybe[Id] = UNSET
+
+
+@customer.command("booking:cancel", reply=payloads.BookingState, limit="20/m")
+class CancelBooking(CamelCommand):
+    """Call one's own booking off."""
+
+    booking_id: Id
+    reason: payloads.Reason
+
+
+# Customers: what they hear.
+
+customer.event(
+    "booking:status_updated",
+    to=[trackers.of("bookingId")],
+    example={
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "status": "PARTNER_ACCEPTED",
+        "message": "Brightwater Cleaning will be there on Thursday at 09:30.",
+        "timestamp": "2026-03-10T14:06:21.480Z",
+    },
+)(payloads.BookingStatusUpdated)
+
+customer.event(
+    "partner:assigned",
+    to=[customer_user, trackers],
+    example={
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "partner": {
+            "id": "a94c1e07-6d2b-4f58-8c13-0b7e9f52d4a6",
+            "name": "Brightwater Cleaning",
+            "phone": "+44 20 7946 0182",
+            "photo": "https://cdn.bookings.example/partners/a94c1e07.jpg",
+            "rating": 4.8,
+            "completedBookings": 312,
+        },
+        "timestamp": "2026-03-10T14:06:21.480Z",
+    },
+)(payloads.PartnerAssigned)
+
+customer.event(
+    "partner:location_update",
+    to=[trackers.of("bookingId")],
+    example={
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "location": {"latitude": 51.5136, "longitude": -0.1365},
+        "timestamp": "2026-03-12T09:17:40.000Z",
+    },
+    volatile=True,
+    timestamp="timestamp",
+)(payloads.PartnerLocationUpdate)
+
+customer.event(
+    "message:received",
+    to=[customer_user.of("recipientId")],
+    example={
+        "id": "c7e2b480-15af-4d96-b3c8-9d0f6a71e25b",
+        "senderId": "a94c1e07-6d2b-4f58-8c13-0b7e9f52d4a6",
+        "senderName": "Brightwater Cleaning",
+        "senderRole": "partner",
+        "recipientId": "58b1f3d9-c026-4e7a-a5d4-2f8e607b9c13",
+        "message": "Traffic is light, we are ten minutes away. Is there a lift?",
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "createdAt": "2026-03-12T09:18:05.112Z",
+    },
+)(payloads.MessageReceived)
+
+customer.event(
+    "notification:new",
+    to=[customer_user],
+    example={
+        "id": "e05d9c37-4a81-4f62-8b7e-1c93d6a20f58",
+        "type": "BOOKING",
+        "title": "Tomorrow at 09:30",
+        "message": "Brightwater Cleaning comes for your kitchen deep clean.",
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "timestamp": "2026-03-11T09:30:00.000Z",
+    },
+)(payloads.NotificationNew)
+
+
+# Partners: what they send. A message to a customer is the same command as a customer's.
+
+
+@partner.command("booking:accept", arguments="positional", reply=payloads.BookingState, limit="30/m")
+class AcceptBooking(CamelCommand):
+    """Take a booking that was assigned to the caller."""
+
+    booking_id: Id
+
+
+@partner.command("booking:reject", reply=payloads.BookingState, limit="30/m")
+class RejectBooking(CamelCommand):
+    """Turn down a booking that was assigned to the caller."""
+
+    booking_id: Id
+    reason: payloads.Reason
+
+
+@partner.command("booking:status_update", reply=payloads.BookingState, limit="30/m")
+class UpdateBookingStatus(CamelCommand):
+    """Move a booking of the caller's on."""
+
+    booking_id: Id
+    status: payloads.BookingStatus
+
+
+@partner.command("location:update", limit="60/m")
+class UpdateLocation(CamelCommand):
+    """Say where the caller is, for whoever tracks one of their active bookings."""
+
+    latitude: Latitude
+    longitude: Longitude
+
+
+# Partners: what they hear.
+
+partner.event(
+    "booking:new_request",
+    to=[partner_user],
+    example={
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "bookingNumber": "BK-204817",
+        "service": "Kitchen deep clean",
+        "scheduledAt": "2026-03-12T09:30:00.000Z",
+        "address": "Flat 12, Cedar Court, 40 Poland Street, London W1F 7NB",
+        "amount": 129.5,
+        "timestamp": "2026-03-10T13:58:40.016Z",
+    },
+)(payloads.BookingNewRequest)
+
+partner.event(
+    "booking:cancelled",
+    to=[partner_user],
+    example={
+        "bookingId": "d61a83f4-2b9c-4c05-97e8-40f7b5e1c92a",
+        "bookingNumber": "BK-204790",
+        "service": "Window cleaning",
+        "scheduledAt": "2026-03-13T15:00:00.000Z",
+        "reason": "The scaffolding is still up.",
+        "timestamp": "2026-03-11T16:42:09.377Z",
+    },
+)(payloads.BookingCancelled)
+
+partner.event("message:received", to=[partner_user.of("recipientId")])(payloads.MessageReceived)
+
+partner.event(
+    "earnings:updated",
+    to=[partner_user],
+    example={
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "bookingNumber": "BK-204817",
+        "amount": 129.5,
+        "todayEarnings": 214.5,
+        "totalEarnings": 28460.75,
+        "completedBookings": 313,
+        "timestamp": "2026-03-12T12:11:53.640Z",
+    },
+)(payloads.EarningsUpdated)
+
+partner.event("notification:new", to=[partner_user])(payloads.NotificationNew)
+
+
+# Admins: what they send. The command that starts monitoring stands with the room.
+
+
+@admin.command("request:stats", arguments="positional", limit="30/m")
+class RequestStats(CamelCommand):
+    """Ask for the statistics as they are now."""
+
+
+# Admins: what they hear.
+
+admin.event(
+    "dashboard:stats_update",
+    to=[monitors, admin.caller],
+    example={
+        "bookingsToday": 86,
+        "pendingBookings": 7,
+        "activeBookings": 41,
+        "completedToday": 52,
+        "cancelledToday": 3,
+        "revenueToday": 6318.25,
+        "registeredPartners": 148,
+        "pendingKyc": 5,
+        "timestamp": "2026-03-12T12:11:54.000Z",
+    },
+)(payloads.DashboardStatsUpdate)
+
+admin.event(
+    "booking:created",
+    to=[monitors],
+    example={
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "bookingNumber": "BK-204817",
+        "service": "Kitchen deep clean",
+        "status": "PENDING",
+        "scheduledAt": "2026-03-12T09:30:00.000Z",
+        "address": "Flat 12, Cedar Court, 40 Poland Street, London W1F 7NB",
+        "amount": 129.5,
+        "customer": {
+            "id": "58b1f3d9-c026-4e7a-a5d4-2f8e607b9c13",
+            "name": "Cedar Court Lettings",
+            "phone": "+44 20 7946 0457",
+        },
+        "partner": None,
+        "createdAt": "2026-03-10T13:55:02.731Z",
+        "timestamp": "2026-03-10T13:55:02.738Z",
+    },
+)(payloads.BookingCreated)
+
+admin.event(
+    "booking:updated",
+    to=[monitors],
+    example={
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "bookingNumber": "BK-204817",
+        "service": "Kitchen deep clean",
+        "status": "PARTNER_ACCEPTED",
+        "previousStatus": "PARTNER_ASSIGNED",
+        "scheduledAt": "2026-03-12T09:30:00.000Z",
+        "address": "Flat 12, Cedar Court, 40 Poland Street, London W1F 7NB",
+        "amount": 129.5,
+        "customer": {
+            "id": "58b1f3d9-c026-4e7a-a5d4-2f8e607b9c13",
+            "name": "Cedar Court Lettings",
+            "phone": "+44 20 7946 0457",
+        },
+        "partner": {
+            "id": "a94c1e07-6d2b-4f58-8c13-0b7e9f52d4a6",
+            "name": "Brightwater Cleaning",
+            "phone": "+44 20 7946 0182",
+        },
+        "createdAt": "2026-03-10T13:55:02.731Z",
+        "timestamp": "2026-03-10T14:06:21.480Z",
+    },
+)(payloads.BookingUpdated)
+
+admin.event(
+    "partner:registered",
+    to=[monitors],
+    example={
+        "partnerId": "1b7f40ce-93d5-4a68-bf21-86e0c4d7a539",
+        "name": "Tap and Tile Repairs",
+        "email": "jobs@tapandtile.example",
+        "phone": "+44 20 7946 0731",
+        "services": ["Plumbing", "Tiling"],
+        "serviceArea": "South London",
+        "timestamp": "2026-03-12T08:20:16.905Z",
+    },
+)(payloads.PartnerRegistered)
+
+admin.event(
+    "kyc:submitted",
+    to=[monitors],
+    example={
+        "submissionId": "94e8d25b-0c7a-4f13-a6b9-d31f58c2e740",
+        "partnerId": "1b7f40ce-93d5-4a68-bf21-86e0c4d7a539",
+        "partnerName": "Tap and Tile Repairs",
+        "documents": ["IDENTITY", "BUSINESS_REGISTRATION", "BANK_ACCOUNT"],
+        "timestamp": "2026-03-12T08:41:33.250Z",
+    },
+)(payloads.KycSubmitted)
+
+
+# All three: typing. A recipient hears of it in whichever namespace they are.
+
+
+@customer.command("typing:start", arguments="positional", limit="10/s")
+@partner.command("typing:start", arguments="positional", limit="10/s")
+@admin.command("typing:start", arguments="positional", limit="10/s")
+class StartTyping(CamelCommand):
+    """The caller has begun to write to somebody."""
+
+    recipient_id: Id
+
+
+@customer.command("typing:stop", arguments="positional", limit="10/s")
+@partner.command("typing:stop", arguments="positional", limit="10/s")
+@admin.command("typing:stop", arguments="positional", limit="10/s")
+class StopTyping(CamelCommand):
+    """The caller has stopped writing to somebody."""
+
+    recipient_id: Id
+
+
+customer.event(
+    "typing:indicator",
+    to=[customer_user],
+    example={"userId": "a94c1e07-6d2b-4f58-8c13-0b7e9f52d4a6", "typing": True},
+    volatile=True,
+)(payloads.TypingIndicator)
+partner.event("typing:indicator", to=[partner_user], volatile=True)(payloads.TypingIndicator)
+admin.event("typing:indicator", to=[admin_user], volatile=True)(payloads.TypingIndicator)
+
+
+# All three: messages.
+
+
+@customer.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m")
+@partner.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m")
+@admin.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m")
+class MarkMessageRead(CamelCommand):
+    """A message to the caller has been read; saying so again changes nothing."""
+
+    message_id: Id
+
+
+customer.event(
+    "message:sent",
+    to=[customer.caller],
+    example={"id": "c7e2b480-15af-4d96-b3c8-9d0f6a71e25b", "createdAt": "2026-03-12T09:18:05.112Z"},
+)(payloads.MessageSent)
+partner.event("message:sent", to=[partner.caller])(payloads.MessageSent)
+admin.event("message:sent", to=[admin.caller])(payloads.MessageSent)
+
+
+contract.build()

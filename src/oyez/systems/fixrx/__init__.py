@@ -1,0 +1,1 @@
+"""`fixrx`: services, bookings and payments between users and vendors, with live chat."""

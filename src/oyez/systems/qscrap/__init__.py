@@ -1,0 +1,1 @@
+"""`qscrap`: a car-parts marketplace: requests, bids, orders, quality control, disputes, payouts, tickets."""

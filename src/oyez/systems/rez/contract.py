@@ -1,0 +1,710 @@
+"""The contract of `rez`: who may connect, subscribe, send and hear what, section by section in its document's order.
+
+All in the namespace `/`. What the events carry is in payloads.py. The examples tell of one user, usr-7718, who orders a
+kettle, writes to support, buys with a group and climbs the leaderboard.
+"""
+
+from collections.abc import Mapping
+
+from oyez.contract import UNSET, CamelCommand, Contract, Id, Maybe, anyone, auth, member, own, query, role
+from oyez.contract.rooms import Room
+from oyez.systems.rez import payloads
+
+contract = Contract(
+    "rez",
+    description="A shopping app: offers, orders, cart, support chat, group buying, store chat, feed, leaderboard.",
+    roles=("user", "agent", "admin"),
+    default_role="user",
+    tokens=(query("token"), auth("token")),
+)
+
+UNKNOWN_CHANNEL = contract.refusal("unknown_channel", "There is no such channel.", status=422)
+
+root = contract.namespace("/")
+
+# Rooms. But for the user's own, nobody is in one before they subscribe or join. Members of a ticket are its customer
+# and its agent.
+
+user = root.room("user:{userId}", members=own("userId"), on_connect=True)
+order = root.room("order:{orderId}", members=[member(), role("admin")])
+ticket = root.room("support_ticket:{ticketId}", members=member())
+group = root.room("group:{groupId}", members=member())
+conversation = root.room("store_conversation:{conversationId}", members=member())
+leaderboard = root.room("leaderboard:{period}", members=anyone())
+all_offers = root.room("offers", members=anyone())
+offers = root.room("offers:{category}", members=anyone())
+
+CHANNELS: Mapping[str, Room] = {
+    "orders": order,
+    "order:{orderId}": order,
+    "order_{orderId}": order,
+    "cart": user,
+    "offers": all_offers,
+    "offers:{category}": offers,
+    "leaderboard:{period}": leaderboard,
+    "support_ticket:{ticketId}": ticket,
+    "support_ticket_{ticketId}": ticket,
+    "group:{groupId}": group,
+    "store_conversation:{conversationId}": conversation,
+}
+"""What a client may subscribe to, with the kind of room it means. `orders` means those of all open orders the user has,
+`cart` the user's own."""
+
+
+# Connection management.
+
+
+@root.command("subscribe", reply=payloads.Subscription, limit="120/m")
+class Subscribe(CamelCommand):
+    """Hear what happens in a channel, on this connection and on later ones."""
+
+    channel: payloads.Channel
+
+
+@root.command("unsubscribe", reply=payloads.Subscription, limit="120/m")
+class Unsubscribe(CamelCommand):
+    """Hear no more of a channel."""
+
+    channel: payloads.Channel
+
+
+@root.command("heartbeat", limit="60/m")
+class Heartbeat(CamelCommand):
+    """Ask whether the server is there; every 30 seconds is enough."""
+
+    timestamp: payloads.ClientTime
+
+
+root.event(
+    "connected",
+    to=[root.caller],
+    example={"userId": "usr-7718", "socketId": "kX3v9QeTzB1mW8rLAAAB", "timestamp": "2026-04-16T17:00:00.000Z"},
+)(payloads.Connected)
+
+root.event(
+    "disconnected",
+    to=[root.caller],
+    example={"reason": "server shutting down", "timestamp": "2026-04-16T23:59:30.000Z"},
+)(payloads.Disconnected)
+
+root.event(
+    "heartbeat_ack",
+    to=[root.caller],
+    example={"timestamp": 1776358830000, "serverTime": "2026-04-16T17:00:30.041Z"},
+    volatile=True,
+    timestamp="serverTime",
+)(payloads.HeartbeatAck)
+
+
+# Offers and deals. An offer goes to its category and to those who hear all of them. What does not say its category goes
+# where the publisher says.
+
+root.event(
+    "new_offer",
+    to=[all_offers.of(), offers.of("category")],
+    example={
+        "id": "off-512",
+        "title": "A week of kettles",
+        "description": "All electric kettles at Copper Pot Kitchenware.",
+        "discount": 20,
+        "expiresAt": "2026-04-23T22:00:00.000Z",
+        "image": "https://cdn.rez.example/offers/off-512.jpg",
+        "category": "kitchen",
+        "timestamp": "2026-04-16T08:00:00.000Z",
+    },
+)(payloads.NewOffer)
+
+root.event(
+    "offer_updated",
+    to=[all_offers.of(), offers.of("category")],
+    example={
+        "id": "off-512",
+        "title": "A week of kettles",
+        "description": "All electric kettles at Copper Pot Kitchenware, now with teapots.",
+        "discount": 25,
+        "expiresAt": "2026-04-23T22:00:00.000Z",
+        "image": "https://cdn.rez.example/offers/off-512.jpg",
+        "category": "kitchen",
+        "timestamp": "2026-04-18T08:00:00.000Z",
+    },
+)(payloads.OfferUpdated)
+
+root.event(
+    "offer_expired",
+    to=[all_offers, offers],
+    example={"offerId": "off-512", "timestamp": "2026-04-23T22:00:00.000Z"},
+)(payloads.OfferExpired)
+
+root.event(
+    "deal_notification",
+    to=[all_offers, offers],
+    example={
+        "id": "deal-88",
+        "title": "Gooseneck kettle, 1 litre",
+        "originalPrice": 60,
+        "salePrice": 45,
+        "discount": 25,
+        "timeRemaining": 5400,
+        "stock": 12,
+        "timestamp": "2026-04-18T08:00:00.000Z",
+    },
+)(payloads.DealNotification)
+
+
+# Orders and tracking. To whoever follows the order; also to the customer's own room where the publisher says so.
+
+root.event(
+    "order_status_update",
+    to=[order.of("orderId"), user],
+    example={
+        "orderId": "ord-90155",
+        "orderNumber": "RZ-2026-090155",
+        "status": "out_for_delivery",
+        "timestamp": "2026-04-18T12:05:00.000Z",
+        "message": "Your kettle is on its way.",
+        "estimatedDelivery": "2026-04-18T12:40:00.000Z",
+    },
+)(payloads.OrderStatusUpdate)
+
+root.event(
+    "order_location_update",
+    to=[order.of("orderId"), user],
+    example={
+        "orderId": "ord-90155",
+        "location": {"latitude": 53.4794, "longitude": -2.2453, "address": "Deansgate, Manchester"},
+        "driverName": "Swift Wheels, van 7",
+        "driverPhone": "+44 20 7946 0650",
+        "timestamp": "2026-04-18T12:20:10.000Z",
+    },
+    volatile=True,
+)(payloads.OrderLocationUpdate)
+
+root.event(
+    "order_eta_update",
+    to=[order.of("orderId"), user],
+    example={
+        "orderId": "ord-90155",
+        "eta": "2026-04-18T12:48:00.000Z",
+        "minutes": 27,
+        "timestamp": "2026-04-18T12:21:00.000Z",
+    },
+)(payloads.OrderEtaUpdate)
+
+root.event(
+    "order_delivered",
+    to=[order.of("orderId"), user],
+    example={
+        "orderId": "ord-90155",
+        "deliveredAt": "2026-04-18T12:46:12.000Z",
+        "signature": "https://cdn.rez.example/signatures/ord-90155.png",
+    },
+)(payloads.OrderDelivered)
+
+root.event(
+    "order_cancelled",
+    to=[order.of("orderId"), user],
+    example={
+        "orderId": "ord-90160",
+        "reason": "The teapot broke while it was packed.",
+        "cancelledBy": "store",
+        "refundAmount": 32.9,
+        "refundStatus": "processing",
+        "timestamp": "2026-04-19T09:14:27.000Z",
+    },
+)(payloads.OrderCancelled)
+
+
+# Cart and shopping: on all devices of the user. Prices and stock go to those who have the product in their carts.
+
+root.event(
+    "cart_sync",
+    to=[user.of("userId"), root.caller],
+    example={
+        "id": "cart-7718",
+        "userId": "usr-7718",
+        "items": [
+            {
+                "productId": "prd-3304",
+                "name": "Gooseneck kettle, 1 litre",
+                "image": "https://cdn.rez.example/products/prd-3304.jpg",
+                "variant": "matt black",
+                "storeId": "sto-41",
+                "storeName": "Copper Pot Kitchenware",
+                "quantity": 1,
+                "price": 48,
+                "originalPrice": 60,
+                "total": 48,
+                "isAvailable": True,
+            },
+            {
+                "productId": "prd-3391",
+                "name": "Paper filters, 100",
+                "storeId": "sto-41",
+                "storeName": "Copper Pot Kitchenware",
+                "quantity": 2,
+                "price": 4.25,
+                "total": 8.5,
+                "isAvailable": True,
+            },
+        ],
+        "itemCount": 3,
+        "subtotal": 56.5,
+        "discount": 5,
+        "deliveryFee": 3.5,
+        "tax": 11,
+        "total": 66,
+        "couponCode": "SPRING5",
+        "updatedAt": "2026-04-16T17:41:00.000Z",
+        "timestamp": "2026-04-16T17:41:00.020Z",
+    },
+)(payloads.CartSync)
+
+root.event(
+    "price_update",
+    to=[user],
+    example={
+        "productId": "prd-3304",
+        "oldPrice": 60,
+        "newPrice": 48,
+        "discount": 20,
+        "timestamp": "2026-04-16T08:00:01.000Z",
+    },
+)(payloads.PriceUpdate)
+
+root.event(
+    "stock_update",
+    to=[user],
+    example={"productId": "prd-3304", "stock": 3, "isAvailable": True, "timestamp": "2026-04-16T17:43:55.000Z"},
+)(payloads.StockUpdate)
+
+root.event(
+    "cart_item_reserved",
+    to=[user],
+    example={
+        "productId": "prd-3304",
+        "quantity": 1,
+        "expiresAt": "2026-04-16T17:54:00.000Z",
+        "timestamp": "2026-04-16T17:44:00.000Z",
+    },
+)(payloads.CartItemReserved)
+
+root.event(
+    "cart_item_released",
+    to=[user],
+    example={"productId": "prd-3304", "reason": "purchased", "timestamp": "2026-04-16T17:47:38.000Z"},
+)(payloads.CartItemReleased)
+
+
+# Support chat: what clients send. Whoever says who they are must be that.
+
+
+@root.command("join_ticket", who=own("userId"), joins=ticket, limit="60/m")
+class JoinTicket(CamelCommand):
+    """Come into a ticket's chat."""
+
+    ticket_id: Id
+    user_id: Maybe[Id] = UNSET
+
+
+@root.command("leave_ticket", who=own("userId"), leaves=ticket, limit="60/m")
+class LeaveTicket(CamelCommand):
+    """Go out of a ticket's chat."""
+
+    ticket_id: Id
+    user_id: Maybe[Id] = UNSET
+
+
+@root.command("user_typing_start", who=own("userId"), limit="10/s")
+class StartTyping(CamelCommand):
+    """The caller has begun to write in a ticket they are a member of. Of an agent the others hear as such."""
+
+    ticket_id: Id
+    user_id: Maybe[Id] = UNSET
+
+
+@root.command("user_typing_stop", who=own("userId"), limit="10/s")
+class StopTyping(CamelCommand):
+    """The caller has stopped writing in a ticket."""
+
+    ticket_id: Id
+    user_id: Maybe[Id] = UNSET
+
+
+@root.command("message_read", who=own("userId"), reply=payloads.SupportMessageRead, limit="300/m")
+class ReadMessage(CamelCommand):
+    """The caller has read a message of a ticket; saying so again changes nothing."""
+
+    ticket_id: Id
+    message_id: Id
+    user_id: Maybe[Id] = UNSET
+
+
+# Support chat: what they hear, in the ticket's room. What matters to a customer who has not opened the chat may also go
+# to their own room.
+
+root.event(
+    "user_typing_start",
+    to=[ticket.of("ticketId")],
+    example={"ticketId": "tkt-2093", "userId": "usr-7718"},
+    volatile=True,
+)(payloads.UserTypingStart)
+
+root.event(
+    "user_typing_stop",
+    to=[ticket.of("ticketId")],
+    example={"ticketId": "tkt-2093", "userId": "usr-7718"},
+    volatile=True,
+)(payloads.UserTypingStop)
+
+root.event(
+    "support_message_received",
+    to=[ticket.of("ticketId"), user],
+    example={
+        "id": "msg-61407",
+        "ticketId": "tkt-2093",
+        "senderId": "agt-15",
+        "senderName": "Delivery desk",
+        "senderAvatar": "https://cdn.rez.example/agents/agt-15.png",
+        "type": "file",
+        "content": "Here is the label for the way back.",
+        "attachments": [
+            {"url": "https://cdn.rez.example/tickets/tkt-2093/label.pdf", "type": "application/pdf", "size": 48213}
+        ],
+        "createdAt": "2026-04-19T10:03:18.500Z",
+    },
+)(payloads.SupportMessageReceived)
+
+root.event(
+    "support_message_delivered",
+    to=[ticket, user],
+    example={"messageId": "msg-61407", "deliveredAt": "2026-04-19T10:03:18.912Z"},
+)(payloads.SupportMessageDelivered)
+
+root.event(
+    "support_message_read",
+    to=[ticket],
+    example={"messageId": "msg-61407", "readBy": "usr-7718", "readAt": "2026-04-19T10:04:02.300Z"},
+)(payloads.SupportMessageRead)
+
+root.event(
+    "support_agent_assigned",
+    to=[ticket.of("ticketId"), user],
+    example={
+        "ticketId": "tkt-2093",
+        "agent": {
+            "id": "agt-15",
+            "name": "Delivery desk",
+            "avatar": "https://cdn.rez.example/agents/agt-15.png",
+            "department": "Orders and delivery",
+        },
+        "assignedAt": "2026-04-19T09:58:40.000Z",
+    },
+)(payloads.SupportAgentAssigned)
+
+root.event(
+    "support_agent_typing_start",
+    to=[ticket.of("ticketId")],
+    example={"ticketId": "tkt-2093", "agentId": "agt-15", "agentName": "Delivery desk"},
+    volatile=True,
+)(payloads.SupportAgentTypingStart)
+
+root.event(
+    "support_agent_typing_stop",
+    to=[ticket.of("ticketId")],
+    example={"ticketId": "tkt-2093", "agentId": "agt-15"},
+    volatile=True,
+)(payloads.SupportAgentTypingStop)
+
+root.event(
+    "support_agent_status_changed",
+    to=[ticket],
+    example={"agentId": "agt-15", "status": "busy", "timestamp": "2026-04-19T10:20:00.000Z"},
+)(payloads.SupportAgentStatusChanged)
+
+root.event(
+    "support_ticket_status_changed",
+    to=[ticket.of("ticketId"), user],
+    example={"ticketId": "tkt-2093", "status": "resolved", "timestamp": "2026-04-19T10:31:07.000Z"},
+)(payloads.SupportTicketStatusChanged)
+
+root.event(
+    "support_queue_position_updated",
+    to=[ticket.of("ticketId"), user],
+    example={"ticketId": "tkt-2093", "position": 2, "estimatedWaitTime": 4, "timestamp": "2026-04-19T09:54:30.000Z"},
+)(payloads.SupportQueuePositionUpdated)
+
+
+# Group buying: in the group's room, and in the rooms of members who have not opened it.
+
+root.event(
+    "group_member_joined",
+    to=[group.of("groupId"), user],
+    example={
+        "groupId": "grp-604",
+        "groupCode": "KETTLE-604",
+        "member": {
+            "userId": "usr-7718",
+            "name": "tea-at-four",
+            "avatar": "https://cdn.rez.example/avatars/usr-7718.png",
+        },
+        "currentMembers": 4,
+        "spotsRemaining": 1,
+        "joinedAt": "2026-04-17T19:12:44.000Z",
+    },
+)(payloads.GroupMemberJoined)
+
+root.event(
+    "group_member_left",
+    to=[group.of("groupId"), user],
+    example={
+        "groupId": "grp-604",
+        "userId": "usr-6120",
+        "currentMembers": 3,
+        "spotsRemaining": 2,
+        "timestamp": "2026-04-17T18:40:00.000Z",
+    },
+)(payloads.GroupMemberLeft)
+
+root.event(
+    "group_complete",
+    to=[group.of("groupId"), user],
+    example={
+        "groupId": "grp-604",
+        "groupCode": "KETTLE-604",
+        "status": "complete",
+        "members": [
+            {"userId": "usr-5087", "name": "corner-cafe"},
+            {"userId": "usr-6644", "name": "oat-and-bean"},
+            {"userId": "usr-7002", "name": "two-sugars"},
+            {
+                "userId": "usr-7718",
+                "name": "tea-at-four",
+                "avatar": "https://cdn.rez.example/avatars/usr-7718.png",
+            },
+            {"userId": "usr-7730", "name": "slow-brew"},
+        ],
+        "completedAt": "2026-04-17T20:05:31.000Z",
+    },
+)(payloads.GroupComplete)
+
+root.event(
+    "group_message",
+    to=[group.of("groupId"), user],
+    example={
+        "id": "gms-11982",
+        "groupId": "grp-604",
+        "userId": "usr-5087",
+        "userName": "corner-cafe",
+        "message": "One more and we have the price.",
+        "createdAt": "2026-04-17T19:30:02.000Z",
+    },
+)(payloads.GroupMessage)
+
+root.event(
+    "group_cancelled",
+    to=[group.of("groupId"), user],
+    example={
+        "groupId": "grp-588",
+        "reason": "The store has sold its last grinder.",
+        "cancelledAt": "2026-04-15T11:00:00.000Z",
+    },
+)(payloads.GroupCancelled)
+
+
+# Store messaging: in the conversation's room, and in the rooms of users who have not opened it.
+
+root.event(
+    "store_message",
+    to=[conversation.of("conversationId"), user],
+    example={
+        "id": "smg-30571",
+        "conversationId": "cnv-1266",
+        "storeId": "sto-41",
+        "storeName": "Copper Pot Kitchenware",
+        "content": "Your kettle is packed, the filters are a gift.",
+        "type": "order_update",
+        "createdAt": "2026-04-17T15:22:09.000Z",
+    },
+)(payloads.StoreMessage)
+
+root.event(
+    "store_typing",
+    to=[conversation.of("conversationId")],
+    example={"conversationId": "cnv-1266", "storeId": "sto-41", "storeName": "Copper Pot Kitchenware"},
+    volatile=True,
+)(payloads.StoreTyping)
+
+root.event(
+    "store_online",
+    to=[conversation, user],
+    example={"storeId": "sto-41", "timestamp": "2026-04-17T08:00:00.000Z"},
+)(payloads.StoreOnline)
+
+root.event(
+    "store_offline",
+    to=[conversation, user],
+    example={"storeId": "sto-41", "timestamp": "2026-04-17T18:00:00.000Z"},
+)(payloads.StoreOffline)
+
+
+# Social features: a post to those who follow its author, the rest to the user it is about.
+
+root.event(
+    "feed_new_post",
+    to=[user],
+    example={
+        "id": "pst-8810",
+        "userId": "usr-5087",
+        "userName": "corner-cafe",
+        "type": "product_review",
+        "content": "Pours slowly, and keeps the water hot for an hour.",
+        "images": ["https://cdn.rez.example/posts/pst-8810/1.jpg"],
+        "product": {
+            "id": "prd-3304",
+            "name": "Gooseneck kettle, 1 litre",
+            "image": "https://cdn.rez.example/products/prd-3304.jpg",
+        },
+        "createdAt": "2026-04-20T07:48:15.000Z",
+    },
+)(payloads.FeedNewPost)
+
+root.event(
+    "feed_post_liked",
+    to=[user],
+    example={
+        "postId": "pst-8810",
+        "likedBy": {
+            "userId": "usr-7718",
+            "userName": "tea-at-four",
+            "userAvatar": "https://cdn.rez.example/avatars/usr-7718.png",
+        },
+        "totalLikes": 27,
+        "likedAt": "2026-04-20T08:02:50.000Z",
+    },
+)(payloads.FeedPostLiked)
+
+root.event(
+    "feed_post_commented",
+    to=[user],
+    example={
+        "id": "cmt-45120",
+        "postId": "pst-8810",
+        "userId": "usr-7718",
+        "userName": "tea-at-four",
+        "comment": "Mine whistles a little. Does yours?",
+        "createdAt": "2026-04-20T08:04:11.000Z",
+    },
+)(payloads.FeedPostCommented)
+
+root.event(
+    "feed_user_followed",
+    to=[user],
+    example={
+        "followerId": "usr-7718",
+        "followerName": "tea-at-four",
+        "followerAvatar": "https://cdn.rez.example/avatars/usr-7718.png",
+        "followedAt": "2026-04-20T08:05:00.000Z",
+    },
+)(payloads.FeedUserFollowed)
+
+
+# Leaderboard and gamification.
+
+root.event(
+    "leaderboard_update",
+    to=[leaderboard.of("period")],
+    example={
+        "period": "weekly",
+        "rankings": [
+            {"rank": 1, "userId": "usr-5087", "userName": "corner-cafe", "points": 1840, "change": 0},
+            {
+                "rank": 2,
+                "userId": "usr-7718",
+                "userName": "tea-at-four",
+                "avatar": "https://cdn.rez.example/avatars/usr-7718.png",
+                "points": 1615,
+                "change": 3,
+            },
+            {"rank": 3, "userId": "usr-7002", "userName": "two-sugars", "points": 1590, "change": -1},
+        ],
+        "updatedAt": "2026-04-20T09:00:00.000Z",
+    },
+)(payloads.LeaderboardUpdate)
+
+root.event(
+    "leaderboard_rank_change",
+    to=[user.of("userId")],
+    example={
+        "userId": "usr-7718",
+        "oldRank": 5,
+        "newRank": 2,
+        "points": 1615,
+        "change": 3,
+        "period": "weekly",
+        "timestamp": "2026-04-20T09:00:00.000Z",
+    },
+)(payloads.LeaderboardRankChange)
+
+root.event(
+    "leaderboard_achievement",
+    to=[user],
+    example={
+        "id": "ach-first-group",
+        "title": "Better together",
+        "description": "Bought with a group for the first time.",
+        "icon": "https://cdn.rez.example/achievements/first-group.svg",
+        "points": 150,
+        "earnedAt": "2026-04-17T20:05:31.000Z",
+    },
+)(payloads.LeaderboardAchievement)
+
+
+# System events.
+
+root.event(
+    "system_maintenance",
+    to=[root.everyone],
+    example={
+        "scheduledAt": "2026-04-22T02:00:00.000Z",
+        "duration": 45,
+        "message": "Paying will not work for a while tonight. Carts stay as they are.",
+        "affectedServices": ["checkout", "refunds"],
+        "timestamp": "2026-04-21T12:00:00.000Z",
+    },
+)(payloads.SystemMaintenance)
+
+root.event(
+    "force_update",
+    to=[root.everyone],
+    example={
+        "version": "4.12.0",
+        "updateUrl": "https://get.rez.example/android",
+        "message": "Versions before 4.10 can no longer pay.",
+        "isForced": True,
+        "timestamp": "2026-04-22T06:00:00.000Z",
+    },
+)(payloads.ForceUpdate)
+
+root.event(
+    "session_expired",
+    to=[root.caller],
+    example={"message": "Please sign in again.", "expiredAt": "2026-04-16T23:00:00.000Z"},
+)(payloads.SessionExpired)
+
+root.event(
+    "token_refresh",
+    to=[root.caller],
+    example={"newToken": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1c3ItNzcxOCJ9.c2lnbmF0dXJl", "expiresIn": 3600},
+)(payloads.TokenRefresh)
+
+
+# Error events. `error` is the server's own, the same in every system.
+
+root.event(
+    "connection_error",
+    to=[root.caller],
+    example={"reason": "too many connections", "attempts": 3, "nextRetry": 8000},
+)(payloads.ConnectionProblem)
+
+
+contract.build()
