@@ -466,7 +466,6 @@ def test_nginx_passes_on_what_is_needed() -> None:
         "proxy_set_header Host $http_host;",
         "proxy_set_header Upgrade $http_upgrade;",
         "proxy_set_header Connection $connection_upgrade;",
-        "proxy_set_header X-Forwarded-For $remote_addr;",
     } <= directives
     assert f"server 127.0.0.1:{Settings().port};" in directives
     (timeout,) = re.findall(r"proxy_read_timeout (\d+)s;", block.text)

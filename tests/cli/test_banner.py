@@ -88,7 +88,7 @@ def test_where_an_identity_provider_signs_no_token_is_offered(show: Callable[...
     assert f"token {ORDERS} --service" in shown
 
 
-def test_a_settings_file_that_only_works_with_the_environment(folder: Path, show: Callable[..., str]) -> None:
+def test_what_the_file_says_otherwise_is_said_again(folder: Path, show: Callable[..., str]) -> None:
     (folder / "oyez.toml").write_text("port = 5002")
     assert show(port=5001).count("--url http://127.0.0.1:5001") == 2
 
@@ -96,15 +96,22 @@ def test_a_settings_file_that_only_works_with_the_environment(folder: Path, show
 # What is suggested to be published.
 
 
+class Speaker(Payload):
+    """Who speaks."""
+
+    user: str = "u"
+
+
 class Said(Payload):
     """Something."""
 
     name: str
     user: str = "u"
+    by: Speaker | None = None
 
 
 ADA = Identity(subject="ada", role="user")
-EXAMPLE = {"name": "n"}
+EXAMPLE: dict[str, Any] = {"name": "n"}
 
 
 def declare() -> Contract:
@@ -118,6 +125,20 @@ def test_an_event_whose_room_follows_from_the_data() -> None:
     root.event("said", to=[room.of("user")], example=EXAMPLE, volatile=True)(Said)
     assert suggest_publish(contract.build(), ADA) == ["said", "--data", '{"name":"n","user":"ada"}']
     assert contract.events["said"].example == EXAMPLE
+
+
+def test_a_field_further_down_has_to_be_in_the_example() -> None:
+    examples: list[tuple[dict[str, Any], str | None]] = [
+        (EXAMPLE, None),
+        ({"name": "n", "by": {}}, '{"name":"n","by":{"user":"ada"}}'),
+    ]
+    for example, suggested in examples:
+        contract = declare()
+        root = contract.namespace("/")
+        room = root.room("user:{user}", members=own("user", "sub"), on_connect=True)
+        root.event("said", to=[room.of("by.user")], example=example, volatile=True)(Said)
+        words = suggest_publish(contract.build(), ADA)
+        assert (words and words[-1]) == suggested
 
 
 def test_a_room_that_has_to_be_named() -> None:

@@ -15,10 +15,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from oyez.cli.listen import Listener
+from oyez.service.app import Oyez
 from oyez.settings import Settings
 from tests.cli.terminal import ORDERS, PATIENCE, Calls, Running, plain_environment, start
 from tests.cli.test_publish import PACKED, here, respond, stranger
 from tests.served import Served, command, serve
+from tests.service import shops
 
 EVENT = r'^\d\d:\d\d:\d\d\.\d{3}  order:packed  \{.*"order_id":"o-7".*\}$'
 
@@ -87,12 +89,16 @@ async def test_it_comes_back_after_the_server_was_started_again(folder: Path) ->
             assert (await listening.stop(signal.SIGINT)).status == 0
 
 
-class Heard(io.StringIO):
-    """A stream that can be waited for."""
+# Listeners in the test's own loop.
 
-    def __init__(self) -> None:
+
+class Heard(io.StringIO):
+    """What goes to standard error from now on; it can be waited for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
         self._pieces: asyncio.Queue[str] = asyncio.Queue()
+        monkeypatch.setattr(sys, "stderr", self)
 
     def write(self, text: str) -> int:
         self._pieces.put_nowait(text)
@@ -104,26 +110,38 @@ class Heard(io.StringIO):
                 pass
 
 
+def listen(url: str, system: str, *tokens: str) -> asyncio.Task[int]:
+    """A listener at work that has these tokens, one after the other; ends with its exit status."""
+    token = iter(tokens).__next__
+    path = f"/{system}/socket.io/"
+    listener = Listener(url=url, path=path, namespace="/", auth={}, token=token, transports=["websocket"])
+    return asyncio.create_task(listener.run())
+
+
 async def test_a_token_that_has_run_out_is_replaced(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard(monkeypatch)
     # It lives for one second more, the leeway included.
     dying = served.token("ada", lifetime=1.0, signed_at=time.time() - Settings().jwt_leeway)
-    tokens = iter([dying, served.token("ada")])
-    heard = Heard()
-    monkeypatch.setattr(sys, "stderr", heard)
-    listener = Listener(
-        url=served.url,
-        path="/orders/socket.io/",
-        namespace="/",
-        auth={},
-        token=lambda: next(tokens),
-        transports=["websocket"],
-    )
-    listening = asyncio.create_task(listener.run())
+    listening = listen(served.url, "orders", dying, served.token("ada"))
     for note in ("connected to", "disconnected", "connected to"):
         await heard.expect(note)
     listening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await listening
+
+
+async def test_whom_the_server_sends_away_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard(monkeypatch)
+    settings = Settings(port=0, oyez_data=str(tmp_path))
+    async with shops.serve(Oyez([shops.shop("books")], settings)) as market:
+        listening = listen(market.url, "books", market.token("ada"))
+        await heard.expect("connected to")
+        market.oyez.systems["books"].server.disconnect_sockets("/")
+        assert await listening == 1
+    await heard.expect("Error: The server has disconnected us and does not want us back.")
+
+
+# What ends it.
 
 
 def fail(oyez: Calls, *words: str) -> str:

@@ -10,15 +10,13 @@ from rich.text import Text
 from oyez import __version__
 from oyez.cli import console
 from oyez.cli.flags import ServerFlags
-from oyez.cli.reach import base_url
+from oyez.cli.reach import EVERYWHERE, base_url
 from oyez.contract import Contract, Event, Identity
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, Target
 from oyez.service.app import Oyez
 from oyez.settings import Settings, load_settings
 
 EXAMPLE_SUBJECT = "ada"
-LOCAL = ("", "0.0.0.0", "::")
-"""Hosts that mean all addresses of the machine."""
 TOKEN_SETTINGS = ("jwt_secret", "jwt_issuer", "jwt_audience")
 """What has to be the same where a token is made and where it is verified."""
 
@@ -38,7 +36,7 @@ class Banner:
 
     def show(self) -> None:
         settings = self._oyez.settings
-        everywhere = " and all other addresses of this machine" if settings.host in LOCAL else ""
+        everywhere = " and all other addresses of this machine" if settings.host in EVERYWHERE else ""
         address = Text.assemble("Oyez ", __version__, " listens at ", (self._url, "bold"), everywhere)
         console.out.print(address.append(" (Ctrl-C stops it)"))
         if self._oyez.secret.made:
@@ -118,14 +116,18 @@ def _suggest(event: Event, target: Target, listener: Identity) -> list[str] | No
         if values is None or not values.keys() >= set(room.placeholders):
             return None
         if isinstance(target, DerivedRoom):
-            for placeholder, path in target.paths.items():
-                _put(data, path.split("."), values[placeholder])
+            if not all(_put(data, path.split("."), values[name]) for name, path in target.paths.items()):
+                return None
         else:
             to = ["--to", room.name({placeholder: values[placeholder] for placeholder in room.placeholders})]
     return [event.name, *to, "--data", msgspec.json.encode(data).decode()]
 
 
-def _put(data: dict[str, Any], path: Sequence[str], value: str) -> None:
+def _put(data: Any, path: Sequence[str], value: str) -> bool:
+    """Set what is at `path` in `data`; False where an object on the way is left out."""
     for step in path[:-1]:
-        data = data[step]
+        data = data.get(step)
+        if data is None:
+            return False
     data[path[-1]] = value
+    return True

@@ -10,6 +10,9 @@ from cyclopts import Group, Parameter
 from oyez.cli.console import CallError, explain_os_error
 from oyez.settings import Settings
 
+EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Hosts that mean all addresses of a machine, and how it reaches itself then."""
+
 
 @Parameter(name="*", group=Group("Server", sort_key=1))
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ FOUND = Target()
 
 def base_url(settings: Settings, port: int | None = None) -> str:
     """Where a server with these settings is reached from this machine."""
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    host = EVERYWHERE.get(settings.host, settings.host)
     scheme = "https" if settings.ssl_certfile else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port or settings.port}"
 

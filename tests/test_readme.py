@@ -1,0 +1,130 @@
+"""The README, done: every block of it is run as a reader would run it, in an empty folder.
+
+The port is another one, so that a server which happens to run on this machine is left alone.
+"""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.cli.terminal import Ended, Running, start_program
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+EVENT = r"^\d\d:\d\d:\d\d\.\d{3}  order_shipped  \{.*\}$"
+
+
+class Block(NamedTuple):
+    """What is said before a fenced block, its language, and its text."""
+
+    before: str
+    language: str
+    text: str
+
+
+BLOCKS = [Block(*found) for found in re.findall(r"([^\n]*)\n\n```(\w*)\n(.*?)```", README, re.DOTALL)]
+
+
+def test_every_block_is_known() -> None:
+    """The tests below know these; whoever adds one has to say how it is run."""
+    assert [(block.language, block.text.removeprefix(".venv/bin/oyez ").split()[0]) for block in BLOCKS] == [
+        ("sh", "make"),
+        ("python", "from"),
+        ("sh", "serve"),
+        ("sh", "listen"),
+        ("sh", "publish"),
+        ("sh", "curl"),
+        ("js", "import"),
+    ]
+    assert README.count("```") == 2 * len(BLOCKS)
+
+
+@pytest.mark.parametrize("line", [line for line in BLOCKS[0].text.splitlines() if line])
+def test_make_has_what_is_promised(line: str) -> None:
+    target = line.split()[1]
+    # What it would do is enough: `make test` would run this very test.
+    planned = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+    assert planned.returncode == 0, planned.stderr
+    assert {"serve": "oyez serve", "test": "pytest"}[target] in planned.stdout
+
+
+class Reader:
+    """Somebody who copies the blocks into terminals, one after the other."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        (folder / ".venv" / "bin").mkdir(parents=True)
+        (folder / ".venv" / "bin" / "oyez").symlink_to(Path(sys.executable).with_name("oyez"))
+        (folder / "node_modules").symlink_to(ROOT / "tests" / "js" / "node_modules")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = str(free.getsockname()[1])
+
+    async def open_terminal(self, line: str, **environ: str) -> Running:
+        """Run a line that goes on."""
+        line = line.replace(":5001", f":{self.port}").strip()
+        started = start_program(self._folder, "sh", "-c", line, PORT=self.port, **environ)
+        return await self._stack.enter_async_context(started)
+
+    async def run(self, line: str) -> Ended:
+        """Run a line that ends."""
+        return await (await self.open_terminal(line)).wait()
+
+    def write(self, name: str, text: str) -> None:
+        (self._folder / name).write_text(text.replace(":5001", f":{self.port}"))
+
+
+@pytest.fixture
+async def reader(tmp_path: Path) -> AsyncIterator[Reader]:
+    async with AsyncExitStack() as stack:
+        yield Reader(tmp_path, stack)
+
+
+async def test_a_reader_gets_to_the_end(reader: Reader) -> None:
+    _, contract, serve, listen, publish, curl, page = BLOCKS
+
+    named = re.search(r"in a file `(\S+)`", contract.before)
+    assert named
+    reader.write(named[1], contract.text)
+    serving = await reader.open_terminal(f"exec {serve.text}")
+    await serving.expect_out(f"listens at http://127.0.0.1:{reader.port} ")
+    listening = await reader.open_terminal(f"exec {listen.text}")
+    await listening.expect_note("^connected to")
+
+    published = await reader.run(publish.text)
+    assert re.fullmatch(r"published at \S+\n", published.out), published
+    await listening.expect_out(EVENT)
+    await check_refusals(reader, publish.text)
+
+    answer = await reader.run(curl.text)
+    assert re.fullmatch(r'\{"position":"\S+"\}', answer.out), answer
+    await listening.expect_out(EVENT)
+
+    named = re.search(r"`(oyez token \S+ --sub \w+)` in\s+`TOKEN`", README)
+    assert named
+    token = await reader.run(f".venv/bin/{named[1]}")
+    reader.write("page.mjs", page.text)
+    # The official client's own log says when it is connected; the program itself does not.
+    program = await reader.open_terminal("exec node page.mjs", TOKEN=token.out.strip(), DEBUG="socket.io-client:socket")
+    await program.expect_note("connected with id")
+    await reader.run(curl.text)
+    await program.expect_out("^o-17 is on its way with Swift Post$")
+
+    for running in (listening, serving):
+        assert (await running.stop(signal.SIGINT)).status == 0
+
+
+async def check_refusals(reader: Reader, line: str) -> None:
+    """ "Leave out a field, or send it to somebody else's room, and the publisher is told"."""
+    without = await reader.run(re.sub(r'"carrier": "[^"]*", ', "", line))
+    assert "carrier" in without.error
+    elsewhere = await reader.run(f"{line.strip()} --to customer:bob")
+    assert "customer:bob" in elsewhere.error
