@@ -5,6 +5,7 @@ Knows SQLAlchemy Core and how SQLite and PostgreSQL want to be opened; knows no 
 
 import asyncio
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -182,7 +183,8 @@ def _open_sqlite(url: URL, connections: int, begin: str, *pragmas: str) -> Engin
         # The driver would begin transactions by itself, late and without the lock; `begin` below does it instead.
         connection.isolation_level = None
         # FULL: money moves here, so a commit outlives a power cut too. The fsync costs a thread's time, not the loop's.
-        for pragma in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON", *pragmas):
+        _enter_wal(connection)
+        for pragma in ("PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON", *pragmas):
             connection.execute(pragma)
 
     @event.listens_for(engine, "begin")
@@ -192,6 +194,19 @@ def _open_sqlite(url: URL, connections: int, begin: str, *pragmas: str) -> Engin
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Write-ahead logging. The time-out does not cover this: two that open a new file together can meet."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _open_postgresql(url: URL) -> Engine:

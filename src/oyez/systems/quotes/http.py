@@ -34,4 +34,4 @@ def build_routes(context: Context) -> list[Route]:
         new = await context.database.run(put_supplier, record.user_id, record.supplier_id)
         return answer_json(record, 201 if new else 200)
 
-    return [service_route("/suppliers/{user_id}", put, context.authorize, ["PUT"])]
+    return [service_route("/suppliers/{user_id:path}", put, context.authorize, ["PUT"])]
