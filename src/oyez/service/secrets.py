@@ -41,7 +41,8 @@ def load_secret(settings: Settings) -> Secret:
             secret = Secret(_read_secret_file(path), path, made)
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"The secret in {path} cannot be used: {error}. Mend it, name another folder by OYEZ_DATA, or set JWT_SECRET."
+                f"The secret in {path} cannot be used: {error}. "
+                "Mend it, name another folder by OYEZ_DATA, or set JWT_SECRET."
             ) from None
     secret_key(secret.value)
     return secret
