@@ -34,7 +34,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_fragments: Positive = 256
     """Frames of one WebSocket message: tiny fragments cost far more than their bytes (CVE-2026-48779)."""
     max_namespaces_per_connection: Positive = 10
-    """Namespaces one connection may be in at a time; the largest shipped system has three."""
+    """Namespaces one connection may be in at a time: far more than a front end needs."""
     max_rooms_per_socket: Positive = 500
     """Rooms of one socket: a disconnect must not become a long scan."""
     max_namespace_length: Positive = 128
@@ -48,13 +48,13 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_pending_acks: Positive = 1_000
     """Acknowledgements the server waits for from one socket."""
     max_event_bytes: Positive = 10_240
-    """One published event's data, encoded: the documents ask for payloads under 10 KB."""
+    """One published event's data, encoded: a notice and not a document, sent to a thousand at once."""
     max_events_per_publish: Positive = 1_000
     """Events in one publish request: a list is accepted or refused whole, so it must stay small enough to check."""
     max_publish_bytes: Positive = 2_000_000
     """The body of one publish request."""
     max_connections: Positive = 100_000
-    """Clients of one server process; at 11 KB each this is about 1.1 GB."""
+    """Clients of one server process; at 9 KB each this is about 0.9 GB."""
     max_connections_per_address: Positive = 10_000
     """Clients from one network address: a mobile carrier puts thousands of phones behind one."""
     max_header_bytes: Positive = 16_384

@@ -91,7 +91,7 @@ async def test_a_key_of_another_secret_is_explained(oyez: Calls, served: Served,
     oyez("token", "quotes", "--service")
     error = oyez("publish", ORDERS, "order:packed", "--data", PACKED_JSON, "--url", served.url).error
     assert "token_invalid" in error
-    assert "Use the server's own settings: --oyez-data, --config, or its environment." in error
+    assert "Use a key from `oyez token SYSTEM --service`, made with the server's own settings." in error
 
 
 async def test_a_system_that_is_not_served(oyez: Calls, served: Served, folder: Path) -> None:

@@ -11,11 +11,12 @@ import msgspec
 
 from oyez.cli import console
 from oyez.cli.console import CallError
-from oyez.cli.flags import HERE, SAME_SETTINGS, Machine, Repeatable, load_signer, parse_json
+from oyez.cli.flags import HERE, Machine, Repeatable, load_signer, parse_json
 from oyez.cli.reach import FOUND, Target, explain_unreachable
 from oyez.errors import INVALID_DATA, TOKEN_INVALID, OyezError
 from oyez.service.system import load_system
 
+SERVICE_KEY = "Use a key from `oyez token SYSTEM --service`, made with the server's own settings."
 TIMEOUT = 10.0
 """Seconds to wait for the server."""
 KEY_LIFETIME = 60.0
@@ -105,4 +106,4 @@ def _explain(status: int, body: bytes) -> str:
         for fault in problem.get("errors", ())
     ]
     explained = f"{code}: {'; '.join(faults) or problem.get('detail')}"
-    return f"{explained} {SAME_SETTINGS}" if code == TOKEN_INVALID.code else explained
+    return f"{explained} {SERVICE_KEY}" if code == TOKEN_INVALID.code else explained

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
+import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -29,6 +30,8 @@ from oyez.errors import (
     RefusedError,
 )
 from oyez.settings import Limits
+
+logger = structlog.get_logger("oyez.contract")
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -102,6 +105,7 @@ def answer_json(content: object, status: int = 200) -> Response:
 
 def refuse(refusal: Refusal, detail: str, errors: Sequence[Mapping[str, object]] = ()) -> Response:
     """The problem of a refusal; `errors` name bad fields and what was expected of them."""
+    logger.debug("request refused", code=refusal.code, detail=detail)
     headers = {}
     if refusal.status == HTTPStatus.UNAUTHORIZED:
         # RFC 6750, section 3.1: no error is named where no key was given.

@@ -89,6 +89,7 @@ class Namespace:
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
         self.remove(socket, engineio.FORCED_SERVER_CLOSE)
+        logger.debug("connect refused", namespace=self.name, code=refused.refusal.code, message=refused.message)
         error = {"message": refused.message, "data": {"code": refused.refusal.code, **refused.details}}
         packet = socketio.Packet(socketio.PacketType.CONNECT_ERROR, self.name, msgspec.json.encode(error))
         socket.connection.refuse(socket, packet)

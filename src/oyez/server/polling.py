@@ -136,8 +136,8 @@ class PollingEndpoint:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        origins, headers = self._server.origins, request.headers
-        if not origins.allows(headers.get("origin"), headers.get("host")):
+        headers = request.headers
+        if not self._server.admits_page(headers.get("origin"), headers.get("host")):
             return _error(engineio.FORBIDDEN)
         if request.method == "OPTIONS":
             return self._preflight(request)

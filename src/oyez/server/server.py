@@ -30,6 +30,8 @@ from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")
 
+MAX_REFUSED_ORIGINS = 100
+"""Origins whose refusal is logged: anybody can make up more."""
 RETRY_SECONDS = 1.0
 """How long to wait before a log that failed is listened to again."""
 
@@ -63,6 +65,7 @@ class Server:
         shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
         self.wheel = TimerWheel(min(0.5, shortest / 8), clock)
         self._addresses: Counter[str] = Counter()
+        self._refused_origins: set[str | None] = set()
         self._closed: dict[str, Connection] = {}
         """Those whose polling client has yet to be told."""
         self._polling = PollingEndpoint(self)
@@ -153,6 +156,15 @@ class Server:
         self._addresses[address] += 1
         return connection
 
+    def admits_page(self, origin: str | None, host: str | None) -> bool:
+        """Whether a page of `origin` may use the server; the operator is told once of each origin that may not."""
+        if self.origins.allows(origin, host):
+            return True
+        if origin not in self._refused_origins and len(self._refused_origins) < MAX_REFUSED_ORIGINS:
+            self._refused_origins.add(origin)
+            logger.warning("a page was refused: its origin is not in client_origin", origin=origin, host=host)
+        return False
+
     def read_handshake(
         self,
         headers: Mapping[str, str],
@@ -181,7 +193,7 @@ class Server:
         read_handshake: Callable[[], Handshake],
     ) -> tuple[Connection, bool] | HandshakeError:
         """The connection of a WebSocket upgrade, and whether the WebSocket is only a candidate for it yet."""
-        if not self.origins.allows(origin, host):
+        if not self.admits_page(origin, host):
             return engineio.FORBIDDEN
         connection = self.connections.get(query.get("sid", ""))
         error = engineio.check_request("GET", query, known=connection is not None, upgrade=True)
