@@ -188,6 +188,7 @@ class Connection:
         elif result is Signal.PONG:
             self._pong_deadline = NEVER
             self._next_ping = self.server.clock() + self.server.settings.ping_interval
+            self.server.wheel.schedule(self, self._next_ping)
         elif result is Signal.CLOSED:
             self._finish()
 

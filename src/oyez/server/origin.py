@@ -11,11 +11,12 @@ ANY = "*"
 
 class OriginPolicy:
     def __init__(self, origins: frozenset[str]) -> None:
-        self._origins = origins
+        self._origins = origins - {ANY}
+        self._any = ANY in origins
 
     def allows(self, origin: str | None, host: str | None) -> bool:
         """Whether a request with this `Origin` header, to this `Host`, may be served."""
-        return ANY in self._origins or self.allows_cookies(origin, host)
+        return self._any or self.allows_cookies(origin, host)
 
     def allows_cookies(self, origin: str | None, host: str | None) -> bool:
         """Whether the cookies of such a request count: not where only `*` admits it.
@@ -24,22 +25,20 @@ class OriginPolicy:
         """
         if origin is None or origin in self._origins:
             return True
-        return host is not None and _host_of(origin) == host.lower()
+        return host is not None and host != "" and _host_of(origin) == host.lower()
 
     def headers(self, origin: str | None) -> list[tuple[str, str]]:
         """The CORS headers of an answer to an allowed `origin`."""
         if origin is None:
             return []
-        if ANY in self._origins:
-            # Without credentials: a cookie must never be sent on behalf of just any page.
-            return [("access-control-allow-origin", ANY)]
         if origin in self._origins:
             return [
                 ("access-control-allow-origin", origin),
                 ("access-control-allow-credentials", "true"),
                 ("vary", "Origin"),
             ]
-        return []
+        # Without credentials: a cookie must never be sent on behalf of just any page.
+        return [("access-control-allow-origin", ANY)] if self._any else []
 
     def preflight_headers(self, origin: str | None, requested: str | None) -> list[tuple[str, str]]:
         """The answer to an OPTIONS request; empty where the origin gets none."""

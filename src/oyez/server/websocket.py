@@ -5,6 +5,8 @@ reserved bits, interleaved and tiny fragments, UTF-8, inflating, and the closing
 """
 
 import asyncio
+import socket
+import struct
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +29,8 @@ WRITE_HIGH_WATER = 65_536
 """Bytes in the network's own buffer from which on messages are kept here, where they are counted."""
 
 _CONTROL = 0x8
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: on, no time."""
 _INFLATE_TAIL = b"\x00\x00\xff\xff"
 _PICOWS_REASONS = {1002: engineio.PARSE_ERROR, 1007: engineio.INVALID_TEXT, 1009: engineio.TOO_LARGE}
 """What it means that picows has sent a CLOSE of its own, by the code."""
@@ -171,6 +175,8 @@ class WebSocket(WSListener):
 
     def abort(self) -> None:
         if self._network is not None:
+            # By a reset: else the kernel would go on offering a client that does not read what it has kept for it.
+            self._network.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._network.abort()
 
     def pause_reading(self) -> None:
