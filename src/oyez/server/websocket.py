@@ -175,8 +175,6 @@ class WebSocket(WSListener):
 
     def abort(self) -> None:
         if self._network is not None:
-            # By a reset: else the kernel would go on offering a client that does not read what it has kept for it.
-            self._network.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._network.abort()
 
     def pause_reading(self) -> None:
@@ -278,6 +276,9 @@ class WebSocket(WSListener):
             # gone, not now: whoever is sending may be walking over the room that its socket leaves.
             self._kept.clear()
             self._closing = engineio.SLOW_CONSUMER
+            if self._network is not None:
+                # By a reset: else the kernel would go on offering it what was written to it before.
+                self._network.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.abort()
 
     def _say_goodbye(self, reason: CloseReason, frame: bytes) -> None:

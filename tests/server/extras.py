@@ -1,0 +1,51 @@
+"""More of what the tests of whole servers share: stopping against the clock, and clients that do not read."""
+
+import asyncio
+import time
+
+from tests.js_client import JsClient
+from tests.server.serving import Running, turn_until
+from tests.server.wire import CLOSE, Frame, SocketWire
+
+
+async def stop(running: Running, within: float) -> None:
+    """Stop the server; it has to take less than `within` seconds."""
+    begun = time.monotonic()
+    async with asyncio.timeout(within + 5):
+        await running.stop()
+    assert time.monotonic() - begun < within
+
+
+async def begin_stop(running: Running) -> None:
+    """Ask the server to stop; returns when it has begun to."""
+    running.stop()
+    await turn_until(lambda: running.server._stopping)
+
+
+async def open_requests(running: Running, *, polls: int = 0, posts: int = 0) -> None:
+    """Returns when so many GETs and POSTs of polling clients are being served."""
+
+    def are_open() -> bool:
+        sessions = [each.polling for each in running.server.connections.values() if each.polling is not None]
+        return (sum(each.polled for each in sessions), sum(each.posted for each in sessions)) == (polls, posts)
+
+    await turn_until(are_open)
+
+
+async def stuff(running: Running, wire: SocketWire) -> None:
+    """Have something wait for a client that does not read, well below the limit over which it is closed."""
+    for _ in range(12):
+        await running.publish("filling", "x" * 50_000, to=wire.id)
+        await asyncio.sleep(0)
+
+
+async def read_up_to_close(wire: SocketWire) -> tuple[list[Frame], int | None]:
+    """The frames before a CLOSE, and its code."""
+    frames = []
+    while (frame := await wire.read_frame()).opcode != CLOSE:
+        frames.append(frame)
+    return frames, frame.close_code
+
+
+async def expect_echo(client: JsClient, text: str = "still here") -> None:
+    assert await client.call("echo", text) == text

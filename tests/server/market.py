@@ -1,0 +1,133 @@
+"""The application behind the tests' servers: a small market whose clients say in `auth` what is to happen to them."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from oyez.errors import Refusal, RefusedError
+from oyez.protocol.socketio import find_placeholders
+from oyez.server.socket import ReceivedEvent, Socket
+
+PATIENCE = 10.0
+"""Seconds after which something that was to happen counts as not happening. Nothing waits for them to pass."""
+
+CLOSED_TODAY = Refusal("closed_today", "The market is closed today.")
+
+
+class Market:
+    """Keeps what it hears, in order, and lets tests wait for it.
+
+    `auth` may hold: `rooms` to join, `refuse`, `crash`, `hold` (wait for `release`), `lifetime` in seconds.
+    Events: `echo` answers with its arguments, `hold` does so after `release`, `crash` and `crash later` raise,
+    `ask` calls the client back with `question` and answers with its answer; all others are only noted.
+    """
+
+    def __init__(self) -> None:
+        self.sockets: list[Socket] = []
+        self.heard: list[tuple[str, Any]] = []
+        self.gone: list[tuple[str, str]] = []
+        self.held = 0
+        """How many handlers have begun to wait for `release`."""
+        self._released = asyncio.Semaphore(0)
+        self._changed = asyncio.Event()
+
+    # What Server asks of an Application.
+
+    async def connect(self, socket: Socket, auth: Any) -> None:
+        socket.data = auth
+        for room in auth.get("rooms", ()):
+            socket.join(room)
+        if auth.get("hold"):
+            await self._hold()
+        if auth.get("crash"):
+            raise RuntimeError("as asked")
+        if auth.get("refuse"):
+            raise RefusedError(CLOSED_TODAY, opens="tomorrow")
+        if "lifetime" in auth:
+            socket.expires_at = socket.handshake.time + auth["lifetime"]
+        self.sockets.append(socket)
+        self._changed.set()
+
+    def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
+        _, *args = find_placeholders(msgspec.json.decode(event.data), event.attachments)
+        self.heard.append((event.name, args[0] if args else None))
+        self._changed.set()
+        if event.name == "crash":
+            raise RuntimeError("as asked")
+        if event.name in ("hold", "crash later", "ask"):
+            return self._work(socket, event, args)
+        if event.name in ("echo", "oyez:barrier") and event.ack is not None:
+            event.ack(*pack(args))
+        return None
+
+    def disconnect(self, socket: Socket, reason: str) -> None:
+        self.sockets.remove(socket)
+        self.gone.append((socket.id, reason))
+        self._changed.set()
+
+    async def _work(self, socket: Socket, event: ReceivedEvent, args: list[Any]) -> None:
+        if event.name == "hold":
+            await self._hold()
+        answer: tuple[bytes, tuple[bytes, ...]] = pack(args)
+        if event.name == "crash later":
+            await asyncio.sleep(0)
+            raise RuntimeError("as asked")
+        if event.name == "ask":
+            answer = (await socket.call(b'["question"]'), ())
+        self.heard.append((f"{event.name} done", args[0] if args else None))
+        self._changed.set()
+        if event.ack is not None:
+            event.ack(*answer)
+
+    async def _hold(self) -> None:
+        self.held += 1
+        self._changed.set()
+        await self._released.acquire()
+
+    # What tests do.
+
+    def release(self, times: int = 1) -> None:
+        """Let so many handlers that hold go on."""
+        for _ in range(times):
+            self._released.release()
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        """Returns when something that this application hears of has happened."""
+        async with asyncio.timeout(PATIENCE):
+            while not happened():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def expect(self, name: str, argument: Any = None) -> None:
+        """That event has come."""
+        await self.until(lambda: (name, argument) in self.heard)
+
+    async def expect_gone(self, socket_id: str) -> str:
+        """The reason for which that socket is gone."""
+        await self.until(lambda: socket_id in dict(self.gone))
+        return dict(self.gone)[socket_id]
+
+    def socket(self, socket_id: str) -> Socket:
+        return next(socket for socket in self.sockets if socket.id == socket_id)
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.heard]
+
+
+def pack(values: list[Any]) -> tuple[bytes, tuple[bytes, ...]]:
+    """A JSON array and its attachments."""
+    attachments: list[bytes] = []
+
+    def replace(value: Any) -> Any:
+        if isinstance(value, bytes):
+            attachments.append(value)
+            return {"_placeholder": True, "num": len(attachments) - 1}
+        if isinstance(value, list):
+            return [replace(item) for item in value]
+        if isinstance(value, dict):
+            return {key: replace(item) for key, item in value.items()}
+        return value
+
+    return msgspec.json.encode(replace(values)), tuple(attachments)

@@ -1,0 +1,209 @@
+"""Heartbeats: clients of every transport that answer pings, or do not."""
+
+import pytest
+
+from tests.js_client import JsDriver
+from tests.server.clock import Clock
+from tests.server.extras import open_requests
+from tests.server.serving import serve
+from tests.server.wire import BINARY, PING, POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
+
+# In the time of the server.
+
+INTERVAL, TIMEOUT = 25.0, 20.0
+SLACK = 1.1
+"""The wheel's resolution, twice."""
+
+
+async def test_pings_come_an_interval_after_the_last_pong(kind: str) -> None:
+    clock = Clock()
+    async with serve(kind, clock=clock) as running, SocketWire.connect(running) as wire:
+        for _ in range(3):
+            clock.turn(running.server, INTERVAL - SLACK)
+            await wire.expect_echo()
+            clock.turn(running.server, 2 * SLACK)
+            await wire.expect_text("2")
+            # Slow, but in time.
+            clock.turn(running.server, TIMEOUT - SLACK)
+            wire.send_text("3")
+            await wire.expect_echo()
+
+
+async def test_pings_come_an_interval_after_the_pong_also_where_more_time_is_given_for_one(kind: str) -> None:
+    clock = Clock()
+    async with (
+        serve(kind, clock=clock, ping_interval=5.0, ping_timeout=60.0) as running,
+        SocketWire.connect(running) as wire,
+    ):
+        for _ in range(3):
+            clock.turn(running.server, 5.0 + SLACK)
+            wire.send_text('421["echo"]')
+            await wire.expect_text("2")
+            await wire.expect_text("431[]")
+            wire.send_text("3")
+            await wire.expect_echo()
+
+
+async def test_a_pong_that_does_not_come_ends_the_connection(kind: str) -> None:
+    clock = Clock()
+    async with serve(kind, clock=clock) as running, SocketWire.connect(running) as wire:
+        clock.turn(running.server, INTERVAL + SLACK)
+        await wire.expect_text("2")
+        clock.turn(running.server, TIMEOUT - SLACK)
+        assert wire.sid in running.server.connections
+        clock.turn(running.server, 2 * SLACK)
+        await wire.expect_close(1001)
+        assert await running.market.expect_gone(wire.id) == "ping timeout"
+
+
+async def test_any_other_packet_extends_the_time_once(kind: str) -> None:
+    clock = Clock()
+    async with serve(kind, clock=clock) as running, SocketWire.connect(running) as wire:
+        clock.turn(running.server, INTERVAL + SLACK)
+        await wire.expect_text("2")
+        await wire.expect_echo()
+        clock.turn(running.server, TIMEOUT + SLACK)
+        await wire.expect_echo()
+        clock.turn(running.server, TIMEOUT - 2 * SLACK)
+        await wire.expect_echo()
+        clock.turn(running.server, 3 * SLACK)
+        await wire.expect_close(1001)
+        assert await running.market.expect_gone(wire.id) == "ping timeout"
+
+
+async def test_a_late_pong_is_as_good_as_one_in_time(kind: str) -> None:
+    clock = Clock()
+    async with serve(kind, clock=clock) as running, SocketWire.connect(running) as wire:
+        for _ in range(3):
+            clock.turn(running.server, INTERVAL + SLACK)
+            await wire.expect_text("2")
+            await wire.expect_echo()
+            clock.turn(running.server, TIMEOUT + SLACK)
+            wire.send_text("3")
+            await wire.expect_echo()
+
+
+async def test_what_was_said_before_the_ping_extends_nothing() -> None:
+    clock = Clock()
+    async with serve(clock=clock) as running, SocketWire.connect(running) as wire:
+        await wire.expect_echo()
+        clock.turn(running.server, INTERVAL + SLACK)
+        await wire.expect_text("2")
+        clock.turn(running.server, TIMEOUT + SLACK)
+        await wire.expect_close(1001)
+
+
+async def test_a_websocket_ping_is_no_pong() -> None:
+    clock = Clock()
+    async with serve(clock=clock) as running, SocketWire.connect(running) as wire:
+        clock.turn(running.server, INTERVAL + SLACK)
+        await wire.expect_text("2")
+        wire.send_frame(PING, b"alive")
+        assert (await wire.read_frame()).payload == b"alive"
+        clock.turn(running.server, TIMEOUT + SLACK)
+        await wire.expect_close(1001)
+
+
+async def test_attachments_extend_the_time_too() -> None:
+    clock = Clock()
+    async with serve(clock=clock) as running, SocketWire.connect(running) as wire:
+        wire.send_text('451-["binary",{"_placeholder":true,"num":0}]')
+        await wire.expect_pong()
+        clock.turn(running.server, INTERVAL + SLACK)
+        await wire.expect_text("2")
+        wire.send_frame(BINARY, b"late")
+        await running.market.expect("binary", b"late")
+        clock.turn(running.server, TIMEOUT + SLACK)
+        await wire.expect_echo()
+
+
+async def test_polling_clients_are_pinged_too(kind: str) -> None:
+    clock = Clock()
+    async with serve(kind, clock=clock) as running:
+        client = await PollingWire.connect(running)
+        for _ in range(2):
+            async with Wire.open(running) as wire:
+                wire.send_request("GET", client.target)
+                await open_requests(running, polls=1)
+                clock.turn(running.server, INTERVAL + SLACK)
+                assert (await wire.read_answer()).body == b"2"
+            await client.post("3")
+            await client.expect_echo()
+        clock.turn(running.server, INTERVAL + SLACK)
+        assert await client.get() == "2"
+        clock.turn(running.server, TIMEOUT + SLACK)
+        assert await running.market.expect_gone(client.id) == "ping timeout"
+        assert await client.get() == "1"
+        assert (await client.request("GET")).error == (400, 1)
+
+
+async def test_a_polling_client_that_polls_no_more_is_forgotten() -> None:
+    clock = Clock()
+    async with serve(clock=clock) as running:
+        client = await PollingWire.connect(running)
+        clock.turn(running.server, INTERVAL + SLACK)
+        clock.turn(running.server, TIMEOUT + SLACK)
+        assert await running.market.expect_gone(client.id) == "ping timeout"
+        clock.turn(running.server, 31.0)
+        assert (await client.request("GET")).error == (400, 1)
+        assert running.server.wheel._slots == {}
+        assert not running.server._addresses
+
+
+async def test_an_upgrade_begins_the_interval_anew(kind: str) -> None:
+    clock = Clock()
+    async with serve(kind, clock=clock) as running:
+        client = await PollingWire.connect(running)
+        clock.turn(running.server, INTERVAL + SLACK)
+        assert await client.get() == "2"
+        async with SocketWire.open(running) as wire:
+            await wire.upgrade(f"{WEBSOCKET}&sid={client.sid}")
+            wire.send_text("2probe")
+            await wire.expect_text("3probe")
+            wire.send_text("5")
+            await wire.expect_echo()
+            # The ping that polling has fetched is not waited for any more.
+            clock.turn(running.server, TIMEOUT + SLACK)
+            await wire.expect_echo()
+            clock.turn(running.server, INTERVAL - TIMEOUT)
+            await wire.expect_text("2")
+            wire.send_text("3")
+            await wire.expect_echo()
+
+
+async def test_a_session_that_never_polls_does_not_stay() -> None:
+    clock = Clock()
+    async with serve(clock=clock) as running, Wire.open(running) as wire:
+        assert (await wire.request("GET", POLLING)).status == 200
+        clock.turn(running.server, INTERVAL + SLACK)
+        clock.turn(running.server, TIMEOUT + SLACK)
+        assert running.server.connections == {}
+
+
+# In real time.
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]])
+async def test_the_javascript_client_is_kept_alive(kind: str, js: JsDriver, transports: list[str]) -> None:
+    async with serve(kind, ping_interval=0.1, ping_timeout=0.3) as running:
+        client = await js.connect(running.url, transports=transports)
+        for _ in range(3):
+            await client.expect("ping")
+        assert await client.call("echo", "still here") == "still here"
+        await client.disconnect()
+        await running.settle()
+
+
+async def test_the_javascript_client_notices_that_pings_stop(js: JsDriver) -> None:
+    async with serve(ping_interval=0.1, ping_timeout=0.2) as running:
+        client = await js.connect(running.url, transports=["websocket"])
+        await client.expect("ping")
+        running.server._tasks[1].cancel()
+        await client.expect("disconnect", reason="ping timeout")
+
+
+async def test_silence_ends_a_connection_in_real_time(kind: str) -> None:
+    async with serve(kind, ping_interval=0.1, ping_timeout=0.1) as running, SocketWire.connect(running) as wire:
+        await wire.expect_text("2")
+        await wire.expect_close(1001)
+        assert await running.market.expect_gone(wire.id) == "ping timeout"

@@ -1,0 +1,197 @@
+"""The hub: entries reach the sockets of their rooms in order, runs of them in one write, and nothing stops it."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from oyez.log.log import Deliver, Entry
+from oyez.log.memory import MemoryLog
+from oyez.server.hub import Hub
+from oyez.server.namespace import Namespace
+from oyez.server.outgoing import TEXT, Outgoing, encode_frame
+from tests.server.market import Market
+from tests.server.serving import Running, serve, turn_until
+from tests.server.wire import PollingWire, SocketWire
+
+# The hub alone.
+
+
+class Connection:
+    """As much of one as a namespace sends to."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, outgoing: Outgoing) -> None:
+        self.sent.append(outgoing.text)
+
+
+class Socket:
+    """As much of one as a namespace writes to: `written` has one item for every call."""
+
+    def __init__(self, namespace: Namespace, id: str, *rooms: str, slow: bool = False) -> None:
+        self.id = id
+        self.rooms = set[str]()
+        self.connected = True
+        self.connection = Connection()
+        self.written: list[bytes] = []
+        self.write: Any = None if slow else self.written.append
+        namespace.sockets[id] = self  # type: ignore[assignment]
+        for room in rooms:
+            namespace.join(self, room)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def namespace() -> Namespace:
+    return Namespace("/", Market(), 1_024)
+
+
+@pytest.fixture
+def hub(namespace: Namespace) -> Hub:
+    return Hub(MemoryLog(), {"/": namespace, "/other": Namespace("/other", Market(), 1_024)})
+
+
+def entry(name: str, *rooms: str, namespace: str = "/", excluded: tuple[str, ...] = ()) -> Entry:
+    return Entry(namespace=namespace, rooms=rooms, excluded=excluded, data=msgspec.json.encode([name]))
+
+
+def frames(*names: str) -> bytes:
+    return b"".join(encode_frame(TEXT, b'42["%b"]' % name.encode()) for name in names)
+
+
+def test_a_run_to_the_same_rooms_is_one_write(hub: Hub, namespace: Namespace) -> None:
+    first, second, stranger = Socket(namespace, "1", "a"), Socket(namespace, "2", "a"), Socket(namespace, "3")
+    hub.deliver([entry("one", "a"), entry("two", "a"), entry("three", "a")])
+    assert first.written == second.written == [frames("one", "two", "three")]
+    assert first.written[0] is second.written[0], "made once"
+    assert stranger.written == []
+    assert hub.delivered == 6
+
+
+def test_order_is_kept_between_different_rooms(hub: Hub, namespace: Namespace) -> None:
+    both, one = Socket(namespace, "1", "a", "b"), Socket(namespace, "2", "b")
+    hub.deliver([entry("1", "a"), entry("2", "b"), entry("3", "b"), entry("4", "a"), entry("5"), entry("6", "a", "b")])
+    assert both.written == [frames("1"), frames("2", "3"), frames("4"), frames("5"), frames("6")]
+    assert one.written == [frames("2", "3"), frames("5"), frames("6")]
+
+
+def test_who_is_in_several_rooms_gets_an_entry_once(hub: Hub, namespace: Namespace) -> None:
+    both = Socket(namespace, "1", "a", "b")
+    hub.deliver([entry("one", "a", "b", "c", "1")])
+    assert both.written == [frames("one")]
+
+
+def test_who_is_excluded_gets_nothing(hub: Hub, namespace: Namespace) -> None:
+    inside, outside = Socket(namespace, "1", "a"), Socket(namespace, "2", "a", "muted")
+    hub.deliver([entry("one", "a", excluded=("muted",)), entry("two", "a"), entry("three", excluded=("1",))])
+    assert inside.written == [frames("one"), frames("two")]
+    assert outside.written == [frames("two"), frames("three")]
+
+
+def test_an_unknown_namespace_or_room_is_skipped(hub: Hub, namespace: Namespace) -> None:
+    socket = Socket(namespace, "1", "a")
+    hub.deliver([entry("one", "a"), entry("lost", "a", namespace="/unknown"), entry("lost", "b"), entry("two", "a")])
+    assert socket.written == [frames("one"), frames("two")]
+    assert hub.delivered == 2
+
+
+def test_an_exception_does_not_stop_delivery(
+    hub: Hub, namespace: Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, sound = Socket(namespace, "1", "a"), Socket(namespace, "2", "b")
+
+    def fail(data: bytes) -> None:
+        raise RuntimeError("as asked")
+
+    broken.write = fail
+    hub.deliver([entry("one", "a"), entry("two", "b"), entry("three", "a"), entry("four", "b")])
+    assert sound.written == [frames("two"), frames("four")]
+    assert len(re.findall(r"^.*\[error .*delivery failed", capsys.readouterr().out, re.MULTILINE)) == 2
+
+
+def test_who_cannot_be_written_to_is_sent_each_message(hub: Hub, namespace: Namespace) -> None:
+    slow, gone = Socket(namespace, "1", "a", slow=True), Socket(namespace, "2", "a", slow=True)
+    gone.connected = False
+    hub.deliver([entry("one", "a"), entry("two", "a")])
+    assert slow.connection.sent == [b'42["one"]', b'42["two"]']
+    assert gone.connection.sent == []
+
+
+def test_long_messages_go_through_the_connection_which_knows_what_its_client_agreed_to(
+    hub: Hub, namespace: Namespace
+) -> None:
+    socket = Socket(namespace, "1", "a")
+    hub.deliver([entry("short", "a"), entry("x" * 1_024, "a")])
+    assert socket.written == []
+    assert socket.connection.sent == [b'42["short"]', b'42["%b"]' % (b"x" * 1_024)]
+
+
+def test_without_compression_long_messages_are_written() -> None:
+    namespace = Namespace("/", Market(), 2**63)
+    socket = Socket(namespace, "1", "a")
+    Hub(MemoryLog(), {"/": namespace}).deliver([entry("x" * 100_000, "a")])
+    assert socket.written == [frames("x" * 100_000)]
+
+
+def test_a_namespace_of_its_own_is_named_in_the_packet(hub: Hub) -> None:
+    socket = Socket(hub._namespaces["/other"], "1")
+    hub.deliver([entry("one", namespace="/other")])
+    assert socket.written == [encode_frame(TEXT, b'42/other,["one"]')]
+
+
+# With a log, live.
+
+
+async def test_everybody_gets_everything_in_the_logs_order(running: Running) -> None:
+    async with (
+        SocketWire.connect(running, {"rooms": ["a", "b"]}) as both,
+        SocketWire.connect(running, {"rooms": ["a"]}) as one,
+    ):
+        client = await PollingWire.connect(running, {"rooms": ["a", "b"]})
+        await running.log.append([entry(str(number), "ab"[number % 2]) for number in range(100)])
+        for number in range(100):
+            await both.expect_event(str(number))
+        for number in range(0, 100, 2):
+            await one.expect_event(str(number))
+        assert await client.get() == "\x1e".join(f'42["{number}"]' for number in range(100))
+        await client.post("1")
+        await client.get()
+
+
+class Fragile(MemoryLog):
+    """A log whose tail fails when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = asyncio.Event()
+
+    async def tail(self, deliver: Deliver) -> None:
+        def pass_on(entries: Sequence[Entry]) -> None:
+            if self.broken.is_set():
+                self.broken.clear()
+                raise OSError("the log has gone")
+            deliver(entries)
+
+        await super().tail(pass_on)
+
+
+async def test_a_log_that_fails_sends_clients_away_and_is_listened_to_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("oyez.server.server.RETRY_SECONDS", 0.01)
+    log = Fragile()
+    async with serve(log=log) as running:
+        async with SocketWire.connect(running) as wire:
+            log.broken.set()
+            await running.publish("lost")
+            await wire.expect_close(1011)
+            assert await running.market.expect_gone(wire.id) == "transport error"
+        assert "the log cannot be listened to" in capsys.readouterr().out
+        async with SocketWire.connect(running) as wire:
+            await turn_until(lambda: bool(log._tails))
+            await running.publish("found")
+            await wire.expect_event("found")

@@ -1,0 +1,161 @@
+"""The facts about picows and uvicorn that the hand-over builds on: where to look first after an update."""
+
+import asyncio
+import gc
+import tracemalloc
+
+import picows
+import pytest
+from picows import WSAutoPingStrategy, WSUpgradeResponse, WSUpgradeResponseWithListener
+from picows.picows import WSProtocol  # type: ignore[attr-defined]
+
+from oyez.server import handover
+from oyez.server.upgrade import HttpProtocol
+from oyez.server.websocket import WebSocket
+from tests.server.serving import Running
+from tests.server.wire import CLOSE, TEXT, SocketWire, Wire, encode_frame
+
+REQUEST = (
+    b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: %b\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+class Recorder(picows.WSListener):
+    def __init__(self) -> None:
+        self.frames: list[tuple[int, bytes]] = []
+
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        self.frames.append((int(frame.msg_type), frame.get_payload_as_bytes()))  # type: ignore[call-overload]
+
+
+class Bare(asyncio.Protocol):
+    """Hands a connection to picows as `HttpProtocol` does, and nothing else."""
+
+    def __init__(self, max_frame_size: int, read_buffer: int) -> None:
+        self.listener = Recorder()
+        self._arguments = (max_frame_size, None, read_buffer)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def accept(request: picows.WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+            return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(), self.listener)
+
+        self.protocol = WSProtocol(
+            None, None, False, accept, handover._picows_logger, True, None, False, 0, 0,
+            WSAutoPingStrategy.PING_WHEN_IDLE, False, *self._arguments,
+        )  # fmt: skip
+        self.protocol.connection_made(transport)
+        transport.set_protocol(self.protocol)
+
+
+async def open_bare(max_frame_size: int = 1_000) -> tuple[asyncio.Server, Bare, int]:
+    bare = Bare(max_frame_size, handover.READ_BUFFER)
+    server = await asyncio.get_running_loop().create_server(lambda: bare, "127.0.0.1", 0)
+    return server, bare, server.sockets[0].getsockname()[1]
+
+
+async def talk(port: int, data: bytes) -> bytes:
+    """Everything that is answered to `data`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    writer.write_eof()
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_the_protocol_class_is_not_exported_and_takes_these_arguments() -> None:
+    assert not hasattr(picows, "WSProtocol")
+    arguments = (None, None, False, None, handover._picows_logger, True, None, False, 0, 0)
+    more = (WSAutoPingStrategy.PING_WHEN_IDLE, False, 1_000, None, 2_048)
+    WSProtocol(*arguments, *more)
+    for count in (14, 16):
+        with pytest.raises(TypeError):
+            WSProtocol(*(*arguments, *more, None)[:count])
+
+
+async def test_it_takes_offence_at_the_connection_header_of_firefox() -> None:
+    server, _, port = await open_bare()
+    assert b"400 Bad Request" in await talk(port, REQUEST % b"keep-alive, Upgrade")
+    server.close()
+
+
+async def test_the_size_it_limits_is_that_of_a_frame_and_reserved_bits_and_orphans_pass() -> None:
+    server, bare, port = await open_bare(max_frame_size=4)
+    frames = [
+        encode_frame(TEXT, b"four", fin=False),
+        encode_frame(0, b"more"),
+        encode_frame(0, b"of."),
+        encode_frame(TEXT, b"rsv", rsv=7),
+        encode_frame(TEXT, b"\xff"),
+    ]
+    await talk(port, REQUEST % b"Upgrade" + b"".join(frames))
+    assert bare.listener.frames == [(1, b"four"), (0, b"more"), (0, b"of."), (1, b"rsv"), (1, b"\xff")]
+    assert b"exceeding max allowed size" in await talk(port, REQUEST % b"Upgrade" + encode_frame(TEXT, b"fives"))
+    server.close()
+
+
+async def test_it_does_not_answer_a_close() -> None:
+    server, bare, port = await open_bare()
+    answer = await talk(port, REQUEST % b"Upgrade" + encode_frame(CLOSE, b"\x03\xe8"))
+    assert answer.endswith(b"\r\n\r\n")
+    assert bare.listener.frames == [(8, b"\x03\xe8")]
+    server.close()
+
+
+async def test_the_connection_leaves_uvicorns_books(own: Running) -> None:
+    async with SocketWire.open(own) as wire:
+        await wire.request("GET", "/")
+        assert len(own.http.server_state.connections) == 1
+        await wire.open_session()
+        assert own.http.server_state.connections == set()
+        assert own.http.server_state.tasks == set()
+
+
+async def test_nothing_of_the_handshake_is_kept(own: Running) -> None:
+    async with SocketWire.connect(own) as wire:
+        connection = own.server.connections[wire.sid]
+        assert isinstance(connection.transport, WebSocket)
+        protocols = [found for found in gc.get_objects() if type(found) is HttpProtocol]
+        # uvloop holds on to the protocol a connection began with.
+        assert all(protocol.__dict__ == {} for protocol in protocols)
+        requests = [found for found in gc.get_objects() if type(found) is picows.WSUpgradeRequest]
+        assert not any(hasattr(request, "headers") for request in requests)
+
+
+async def test_an_idle_connection_takes_less_than_9_kb_here(own: Running) -> None:
+    # Without what the C library and the kernel take: see docs for the whole.
+    clients = [Wire.open(own) for _ in range(200)]
+    opened = [await client.__aenter__() for client in clients]
+    for wire in opened:
+        await wire.upgrade()
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    sockets = [await enter(wire) for wire in opened]
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert len(sockets) == 200
+    assert taken / 200 < 9_000
+    for client in clients:
+        await client.__aexit__(None, None, None)
+
+
+async def enter(wire: Wire) -> bytes:
+    await wire.read_frame()
+    wire.send_text("40")
+    return (await wire.read_frame()).payload
+
+
+async def test_a_flood_of_small_messages_does_not_make_its_buffer_grow(own: Running) -> None:
+    async with SocketWire.connect(own) as wire:
+        transport = own.server.connections[wire.sid].transport
+        assert isinstance(transport, WebSocket)
+        assert transport._network is not None
+        protocol = transport._network.get_protocol()
+        assert isinstance(protocol, WSProtocol)
+        wire.send(encode_frame(TEXT, b"3" * 20) * 200_000)
+        await wire.expect_echo()
+        # It gives as much room as it has.
+        assert len(WSProtocol.get_buffer(protocol, -1)) <= 2 * handover.READ_CHUNK

@@ -1,0 +1,347 @@
+"""Long-polling: the statuses and bodies of the official server, and what clients may not do."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.server.clock import Clock
+from tests.server.serving import PATH, Running, serve
+from tests.server.wire import POLLING, PollingWire, Wire
+
+UNKNOWN_TRANSPORT, UNKNOWN_SESSION, BAD_METHOD, BAD_REQUEST, UNSUPPORTED_VERSION = 0, 1, 2, 3, 5
+
+REFUSED = [
+    ("GET", f"{PATH}?EIO=4", UNKNOWN_TRANSPORT),
+    ("GET", f"{PATH}?EIO=4&transport=tcp", UNKNOWN_TRANSPORT),
+    ("GET", f"{PATH}?EIO=4&transport=", UNKNOWN_TRANSPORT),
+    # CVE-2023-31125: names of what every object has.
+    ("GET", f"{PATH}?EIO=4&transport=constructor", UNKNOWN_TRANSPORT),
+    ("GET", f"{PATH}?EIO=4&transport=__proto__", UNKNOWN_TRANSPORT),
+    ("GET", f"{PATH}?EIO=4&transport=webtransport", UNKNOWN_TRANSPORT),
+    ("GET", f"{POLLING}&sid=nobody", UNKNOWN_SESSION),
+    ("GET", f"{POLLING}&sid=", UNKNOWN_SESSION),
+    ("POST", f"{POLLING}&sid=nobody", UNKNOWN_SESSION),
+    ("POST", POLLING, BAD_METHOD),
+    ("PUT", POLLING, BAD_METHOD),
+    ("PATCH", POLLING, BAD_METHOD),
+    ("DELETE", POLLING, BAD_METHOD),
+    ("OPTIONS", POLLING, BAD_METHOD),
+    ("GET", f"{PATH}?EIO=4&transport=websocket", BAD_REQUEST),
+    ("GET", f"{PATH}?EIO=4&transport=websocket&sid=nobody", UNKNOWN_SESSION),
+    # JSONP.
+    ("GET", f"{POLLING}&j=0", BAD_REQUEST),
+    ("GET", f"{PATH}?EIO=3&transport=polling", UNSUPPORTED_VERSION),
+    ("GET", f"{PATH}?transport=polling", UNSUPPORTED_VERSION),
+    ("GET", f"{PATH}?EIO=4.0&transport=polling", UNSUPPORTED_VERSION),
+]
+
+
+@pytest.mark.parametrize(("method", "target", "code"), REFUSED)
+async def test_refused_requests(crowd: Running, method: str, target: str, code: int) -> None:
+    async with Wire.open(crowd) as wire:
+        answer = await wire.request(method, target)
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.error == (400, code)
+        assert set(json.loads(answer.body)) == {"code", "message"}
+
+
+async def test_a_head_is_no_handshake(crowd: Running) -> None:
+    async with Wire.open(crowd) as wire:
+        answer = await wire.request("HEAD", POLLING)
+        assert (answer.status, answer.body) == (400, b"")
+
+
+async def test_the_open_packet(running: Running) -> None:
+    client = PollingWire(running)
+    opened = await client.open_session()
+    assert len(opened.pop("sid")) == 20
+    assert opened == {"upgrades": ["websocket"], "pingInterval": 25_000, "pingTimeout": 20_000, "maxPayload": 1_000_000}
+
+
+async def test_a_session_id_is_not_a_socket_id(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    assert len(client.id) == 20
+    assert client.id != client.sid
+
+
+async def test_bodies_and_headers(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    posted = await client.request("POST", body=b'421["echo",1]')
+    assert (posted.status, posted.body) == (200, b"ok")
+    assert posted.headers["content-type"].startswith("text/html")
+    assert posted.headers["cache-control"] == "no-store"
+    fetched = await client.request("GET")
+    assert (fetched.status, fetched.body) == (200, b"431[1]")
+    assert fetched.headers["content-type"] == "text/plain; charset=UTF-8"
+    assert fetched.headers["cache-control"] == "no-store"
+
+
+async def test_packets_share_a_body_in_both_directions(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    await client.post('421["echo","€"]\x1e422["echo"]\x1e3\x1e423["echo",3]'.encode())
+    assert await client.get() == '431["€"]\x1e432[]\x1e433[3]'
+
+
+async def test_a_body_in_chunks(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with Wire.open(running) as wire:
+        wire.send_request("POST", client.target, headers={"Transfer-Encoding": "chunked"})
+        for chunk in ('421["ec', 'ho",1]'):
+            wire.send(f"{len(chunk):x}\r\n{chunk}\r\n")
+        wire.send("0\r\n\r\n")
+        assert (await wire.read_answer()).body == b"ok"
+    assert await client.get() == "431[1]"
+
+
+async def test_a_get_waits_for_something_to_say(running: Running) -> None:
+    client = await PollingWire.connect(running, {"rooms": ["a"]})
+    async with Wire.open(running) as wire:
+        wire.send_request("GET", client.target)
+        await client.post('42["first"]')
+        await running.publish("hello", to="a")
+        assert (await wire.read_answer()).body == b'42["hello"]'
+
+
+async def test_one_connection_serves_one_request_after_the_other(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with Wire.open(running) as wire:
+        for number in range(20):
+            assert (await wire.request("POST", client.target, b'421["echo",%d]' % number)).body == b"ok"
+            assert (await wire.request("GET", client.target)).body == b"431[%d]" % number
+
+
+# What ends a session.
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_second_get_ends_the_session(crowd: Running, at_once: bool) -> None:
+    client = await PollingWire.connect(crowd)
+    async with Wire.open(crowd) as one, Wire.open(crowd) as other:
+        one.send_request("GET", client.target)
+        if not at_once:
+            # The POST is answered behind it.
+            await client.post("3")
+        other.send_request("GET", client.target)
+        answers = sorted([await one.read_answer(), await other.read_answer()])
+        assert [(answer.status, answer.body) for answer in answers] == [(200, b"1"), (400, b"")]
+    assert await crowd.market.expect_gone(client.id) == "transport error"
+    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+
+
+async def test_a_second_post_ends_the_session(crowd: Running) -> None:
+    client = await PollingWire.connect(crowd)
+    async with Wire.open(crowd) as one, Wire.open(crowd) as other:
+        one.send_request("POST", client.target, headers={"Content-Length": "10"})
+        one.send('42["')
+        await one.writer.drain()
+        # A request of its own: by its answer the first one has been read.
+        await client.request("PUT")
+        answer = await other.request("POST", client.target, b'42["b"]')
+        assert (answer.status, answer.body) == (400, b"")
+    assert await crowd.market.expect_gone(client.id) == "transport error"
+
+
+async def test_an_aborted_get_ends_the_session_at_once(crowd: Running) -> None:
+    client = await PollingWire.connect(crowd)
+    async with Wire.open(crowd) as wire:
+        wire.send_request("GET", client.target)
+        await client.post("3")
+        wire.abort()
+        assert await crowd.market.expect_gone(client.id) == "transport close"
+
+
+async def test_an_aborted_post_ends_the_session(crowd: Running) -> None:
+    client = await PollingWire.connect(crowd)
+    async with Wire.open(crowd) as wire:
+        wire.send_request("POST", client.target, headers={"Content-Length": "100"})
+        wire.send("42")
+        await wire.writer.drain()
+        await client.request("PUT")
+        wire.abort()
+        assert await crowd.market.expect_gone(client.id) == "transport error"
+
+
+async def test_a_binary_body_ends_the_session(crowd: Running) -> None:
+    client = await PollingWire.connect(crowd)
+    answer = await client.request("POST", body=b"4abc", headers={"Content-Type": "application/octet-stream"})
+    assert answer.status == 400
+    assert await crowd.market.expect_gone(client.id) == "transport error"
+
+
+async def test_a_body_that_is_not_utf8_ends_the_session(crowd: Running) -> None:
+    client = await PollingWire.connect(crowd)
+    await client.post(b'42["\xff"]')
+    assert await crowd.market.expect_gone(client.id) == "parse error"
+
+
+async def test_a_close_packet_ends_the_session(crowd: Running) -> None:
+    client = await PollingWire.connect(crowd)
+    async with Wire.open(crowd) as wire:
+        wire.send_request("GET", client.target)
+        await client.post("1")
+        assert (await wire.read_answer()).body == b"1"
+    assert await crowd.market.expect_gone(client.id) == "transport close"
+    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+
+
+async def test_a_close_by_the_server_waits_for_the_next_get(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    await client.post('42["before"]')
+    running.market.socket(client.id).send(b'["last words"]')
+    running.market.socket(client.id).disconnect(close=True)
+    assert (await client.request("POST", body=b"3")).error == (400, UNKNOWN_SESSION)
+    assert await client.get() == '42["last words"]\x1e41\x1e1'
+    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+
+
+async def test_a_closed_session_is_kept_for_half_a_minute() -> None:
+    clock = Clock()
+    async with serve(clock=clock, limits={"max_connections_per_address": 2}) as running:
+        early, late = [await PollingWire.connect(running) for _ in range(2)]
+        for client in (early, late):
+            running.market.socket(client.id).disconnect(close=True)
+        assert (await PollingWire(running).request("GET", POLLING)).status == 503
+        clock.turn(running.server, 28.0)
+        assert await early.get() == "41\x1e1"
+        clock.turn(running.server, 3.0)
+        assert (await late.request("GET")).error == (400, UNKNOWN_SESSION)
+        for _ in range(2):
+            await PollingWire.connect(running)
+
+
+# What does not.
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "HEAD", "PATCH"])
+async def test_other_methods_leave_the_session_alone(running: Running, method: str) -> None:
+    client = await PollingWire.connect(running)
+    assert (await client.request(method)).status == 400
+    await client.expect_echo()
+
+
+@pytest.mark.parametrize("query", ["&EIO=3", "&j=1", "&transport=websocket"])
+async def test_bad_requests_leave_the_session_alone(running: Running, query: str) -> None:
+    client = await PollingWire.connect(running)
+    assert (await client.request("GET", client.target + query)).error == (400, BAD_REQUEST)
+    await client.expect_echo()
+
+
+async def test_a_body_as_long_as_is_allowed(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    filling = "x" * (1_000_000 - len('421["echo",""]'))
+    await client.post(f'421["echo","{filling}"]')
+    assert await client.get() == f'431["{filling}"]'
+
+
+@pytest.mark.parametrize("length", [1_000_001, 3_000_000])
+async def test_a_body_that_is_too_long_is_refused(running: Running, length: int) -> None:
+    # CVE-2020-36048.
+    client = await PollingWire.connect(running)
+    assert (await client.request("POST", body=b"4" * length)).status == 413
+    await client.expect_echo()
+
+
+async def test_a_body_in_chunks_that_is_too_long_is_refused(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with Wire.open(running) as wire:
+        wire.send_request("POST", client.target, headers={"Transfer-Encoding": "chunked"})
+        for _ in range(11):
+            wire.send(b"186a0\r\n" + b"4" * 100_000 + b"\r\n")
+        wire.send("0\r\n\r\n")
+        assert (await wire.read_answer()).status == 413
+    await client.expect_echo()
+
+
+# Clients that are slow.
+
+
+async def test_a_body_that_never_ends() -> None:
+    async with serve(limits={"body_timeout": 0.1}) as running:
+        client = await PollingWire.connect(running)
+        async with Wire.open(running) as wire:
+            wire.send_request("POST", client.target, headers={"Content-Length": "100"})
+            wire.send("42")
+            assert (await wire.read_answer()).status == 408
+        assert await running.market.expect_gone(client.id) == "transport error"
+
+
+@pytest.mark.parametrize("name", ["small", "too long"])
+async def test_a_body_that_goes_on_behind_its_answer(name: str) -> None:
+    async with serve(limits={"body_timeout": 0.1, "header_timeout": 0.1}) as running:
+        client = await PollingWire.connect(running)
+        async with Wire.open(running) as wire:
+            headers = {"Content-Length": "9000000", "Content-Type": "application/octet-stream"}
+            wire.send_request("POST", client.target, headers=headers)
+            assert (await wire.read_answer()).status == 400
+            if name == "too long":
+                wire.send(b"x" * 2_000_000)
+            assert await wire.read_rest() == b""
+
+
+@pytest.fixture
+async def narrow(kind: str) -> AsyncIterator[Running]:
+    async with serve(kind, limits={"max_polling_buffer": 100_000}) as running:
+        yield running
+
+
+async def test_a_client_that_does_not_fetch_is_closed(narrow: Running) -> None:
+    client = await PollingWire.connect(narrow)
+    for _ in range(4):
+        await narrow.publish("filling", "x" * 30_000, to=client.id)
+    assert await narrow.market.expect_gone(client.id) == "slow consumer"
+    assert await client.get() == "1"
+
+
+async def test_volatile_events_are_dropped_for_a_client_that_does_not_fetch(narrow: Running) -> None:
+    client = await PollingWire.connect(narrow)
+    for number in range(10):
+        await narrow.publish("volatile", number, "x" * 30_000, to=client.id, volatile=True)
+    await narrow.publish("last", to=client.id)
+    assert await client.get() == f'42["volatile",0,"{"x" * 30_000}"]\x1e42["last"]'
+
+
+# Compression.
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "gzip, deflate, br", "br;q=1.0, gzip;q=0.8"])
+async def test_long_answers_are_compressed(running: Running, accepted: str) -> None:
+    client = await PollingWire.connect(running)
+    await client.post(f'421["echo","{"x" * 2_000}"]')
+    answer = await client.request("GET", headers={"Accept-Encoding": accepted})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert len(answer.body) < 200
+    assert gzip.decompress(answer.body).decode() == f'431["{"x" * 2_000}"]'
+
+
+@pytest.mark.parametrize(
+    ("accepted", "length"), [("gzip", 1_000), ("identity", 2_000), ("", 2_000), ("gzip;q=0", 2_000)]
+)
+async def test_answers_that_are_not_compressed(running: Running, accepted: str, length: int) -> None:
+    client = await PollingWire.connect(running)
+    await client.post(f'421["echo","{"x" * length}"]')
+    answer = await client.request("GET", headers={"Accept-Encoding": accepted})
+    assert "content-encoding" not in answer.headers
+    assert answer.body.decode() == f'431["{"x" * length}"]'
+
+
+async def test_compression_can_be_turned_off(kind: str) -> None:
+    async with serve(kind, compression_threshold=0) as running:
+        client = await PollingWire.connect(running)
+        await client.post(f'421["echo","{"x" * 2_000}"]')
+        answer = await client.request("GET", headers={"Accept-Encoding": "gzip"})
+        assert "content-encoding" not in answer.headers
+
+
+async def test_polls_that_wait_when_the_server_stops() -> None:
+    async with serve() as running:
+        client = await PollingWire.connect(running)
+        async with Wire.open(running) as wire:
+            wire.send_request("GET", client.target)
+            await client.post("3")
+            stopping = running.stop()
+            assert (await wire.read_answer()).body == b"1"
+            async with asyncio.timeout(2):
+                await stopping

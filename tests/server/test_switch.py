@@ -1,0 +1,268 @@
+"""From polling to WebSocket: the probe, the switch, and everything that can come between."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.js_client import JsConnectError, JsDriver
+from tests.server.serving import Running, serve, turn_until
+from tests.server.wire import BINARY, CLOSE, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
+
+
+@asynccontextmanager
+async def candidate_of(running: Running, client: PollingWire, *, probe: bool = True) -> AsyncIterator[SocketWire]:
+    """A WebSocket that wants to take over from `client`."""
+    async with SocketWire.open(running) as wire:
+        assert (await wire.upgrade(f"{WEBSOCKET}&sid={client.sid}")).status == 101
+        if probe:
+            wire.send_text("2probe")
+            await wire.expect_text("3probe")
+        yield wire
+
+
+async def test_the_switch(running: Running) -> None:
+    client = await PollingWire.connect(running, {"rooms": ["a"]})
+    async with candidate_of(running, client) as wire:
+        wire.send_text("5")
+        await running.publish("hello", to="a")
+        await wire.expect_event("hello")
+        await wire.expect_echo()
+        for method in ("GET", "POST"):
+            assert (await client.request(method, body=b"3")).error == (400, 3)
+        await running.publish("still", to="a", volatile=True)
+        await wire.expect_event("still")
+    assert await running.market.expect_gone(client.id) == "transport close"
+
+
+async def test_an_open_poll_is_ended_by_the_probe(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with Wire.open(running) as poll:
+        poll.send_request("GET", client.target)
+        await client.post("3")
+        async with candidate_of(running, client):
+            assert (await poll.read_answer()).body == b"6"
+
+
+async def test_polls_are_short_while_a_websocket_probes(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with candidate_of(running, client):
+        async with asyncio.timeout(2):
+            assert await client.get() == "6"
+            assert await client.get() == "6"
+
+
+async def test_a_poll_that_is_open_at_the_switch_is_told_to_end(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with candidate_of(running, client) as wire, Wire.open(running) as poll:
+        poll.send_request("GET", client.target)
+        # Answered behind it.
+        await client.post("3")
+        wire.send_text("5")
+        assert (await poll.read_answer()).body == b"1"
+        await wire.expect_echo()
+
+
+async def test_what_was_not_fetched_goes_over_the_websocket(running: Running) -> None:
+    client = await PollingWire.connect(running, {"rooms": ["a"]})
+    async with candidate_of(running, client) as wire:
+        for number in range(3):
+            await running.publish("before", number, to="a")
+        await client.post('451-5["echo",{"_placeholder":true,"num":0}]\x1ebAQID')
+        wire.send_text("5")
+        await running.publish("after", to="a")
+        for number in range(3):
+            await wire.expect_event("before", number)
+        await wire.expect_text('461-5[{"_placeholder":true,"num":0}]')
+        assert (await wire.read_frame())[:2] == (BINARY, b"\x01\x02\x03")
+        await wire.expect_event("after")
+
+
+async def test_until_the_switch_everything_goes_by_polling(running: Running) -> None:
+    client = await PollingWire.connect(running, {"rooms": ["a"]})
+    async with candidate_of(running, client) as wire:
+        await running.publish("before", to="a")
+        assert await client.get() == '42["before"]'
+        await client.post('421["echo",1]')
+        assert await client.get() == "431[1]"
+        wire.send_text("5")
+        await wire.expect_echo()
+
+
+# What goes wrong.
+
+NO_PROBE = {
+    "ping without the word": encode_frame(TEXT, b"2"),
+    "another word": encode_frame(TEXT, b"2probes"),
+    "message": encode_frame(TEXT, b'42["early"]'),
+    "connect": encode_frame(TEXT, b"40"),
+    "nothing": encode_frame(TEXT, b""),
+    "binary": encode_frame(BINARY, b"2probe"),
+    "upgrade before the probe": encode_frame(TEXT, b"5"),
+    "too long": encode_frame(TEXT, b"2" * 1_000_001),
+}
+MALFORMED = {
+    "reserved bits": encode_frame(TEXT, b"2probe", rsv=1),
+    "not UTF-8": encode_frame(TEXT, b"\xff"),
+    "not masked": encode_frame(TEXT, b"2probe", mask=None),
+    "close": encode_frame(CLOSE, b"\x03\xe8"),
+    "fragments": encode_frame(TEXT, b"2", fin=False) * 2,
+}
+
+
+@pytest.mark.parametrize("frame", NO_PROBE.values(), ids=list(NO_PROBE))
+async def test_polling_survives_a_websocket_that_does_not_probe(running: Running, frame: bytes) -> None:
+    client = await PollingWire.connect(running)
+    async with candidate_of(running, client, probe=False) as wire:
+        wire.send(frame)
+        assert (await wire.read_frame()).opcode == CLOSE
+        await client.expect_echo()
+        assert "early" not in running.market.names()
+    await switch(running, client)
+
+
+@pytest.mark.parametrize("frame", MALFORMED.values(), ids=list(MALFORMED))
+async def test_polling_survives_a_websocket_that_breaks_its_protocol(running: Running, frame: bytes) -> None:
+    client = await PollingWire.connect(running)
+    async with candidate_of(running, client) as wire:
+        wire.send(frame)
+        assert (await wire.read_frame()).opcode == CLOSE
+        await client.expect_echo()
+    await switch(running, client)
+
+
+async def switch(running: Running, client: PollingWire) -> None:
+    """It can be tried again: the server has let go of the one before."""
+    connection = running.server.connections[client.sid]
+    await turn_until(lambda: connection.candidate is None)
+    async with candidate_of(running, client) as wire:
+        wire.send_text("5")
+        await wire.expect_echo()
+
+
+async def test_polling_survives_a_websocket_that_goes(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with candidate_of(running, client) as wire:
+        wire.abort()
+    await client.expect_echo()
+    await switch(running, client)
+
+
+async def test_a_probe_may_be_repeated(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with candidate_of(running, client) as wire:
+        wire.send_text("2probe")
+        await wire.expect_text("3probe")
+        wire.send_text("5")
+        await wire.expect_echo()
+
+
+@pytest.mark.parametrize("probe", [True, False])
+async def test_an_upgrade_that_takes_too_long_is_given_up(kind: str, probe: bool) -> None:
+    async with serve(kind, limits={"upgrade_timeout": 0.1}) as running:
+        client = await PollingWire.connect(running)
+        async with candidate_of(running, client, probe=probe) as wire:
+            await wire.expect_close(1008)
+        await client.expect_echo()
+        await switch(running, client)
+        assert running.market.gone == [] or running.market.gone[0][1] == "transport close"
+
+
+async def test_a_second_websocket_is_refused_while_one_probes(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with candidate_of(running, client) as wire, Wire.open(running) as other:
+        answer = await other.upgrade(f"{WEBSOCKET}&sid={client.sid}")
+        assert answer.status == 400
+        wire.send_text("5")
+        await wire.expect_echo()
+
+
+async def test_a_websocket_is_refused_after_the_switch(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with candidate_of(running, client) as wire:
+        wire.send_text("5")
+        await wire.expect_echo()
+        async with Wire.open(running) as other:
+            assert (await other.upgrade(f"{WEBSOCKET}&sid={client.sid}")).status == 400
+        await wire.expect_echo()
+
+
+async def test_a_websocket_is_refused_for_a_session_that_began_as_one(running: Running) -> None:
+    async with SocketWire.connect(running) as wire, Wire.open(running) as other:
+        assert (await other.upgrade(f"{WEBSOCKET}&sid={wire.sid}")).status == 400
+        await wire.expect_echo()
+
+
+async def test_a_session_that_ends_takes_the_websocket_that_probes_along(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with candidate_of(running, client) as wire:
+        await client.post("1")
+        await wire.expect_close(1000)
+    await running.settle()
+
+
+async def test_another_version_is_no_upgrade_of_the_session(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with Wire.open(running) as wire:
+        assert (await wire.upgrade(f"{WEBSOCKET.replace('EIO=4', 'EIO=3')}&sid={client.sid}")).status == 400
+    await client.expect_echo()
+
+
+# The official client.
+
+
+async def test_javascript_switches_and_loses_nothing(running: Running, js: JsDriver) -> None:
+    client = await js.connect(running.url, auth={"rooms": ["a"]})
+    assert await client.transport() == "websocket"
+    assert await client.call("echo", "there") == "there"
+    await client.disconnect()
+
+
+async def test_javascript_is_sent_events_all_the_while_it_switches(running: Running, js: JsDriver) -> None:
+    done = asyncio.Event()
+
+    async def publish() -> None:
+        number = 0
+        while not done.is_set():
+            await running.publish("number", number, to="a")
+            number += 1
+            await asyncio.sleep(0)
+
+    publishing = asyncio.create_task(publish())
+    client = await js.connect(running.url, auth={"rooms": ["a"]})
+    done.set()
+    await publishing
+    await client.call("oyez:barrier")
+    numbers = [args[0] for _, args in client.events()]
+    assert len(numbers) > 3
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    await client.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("options", "transport"),
+    [
+        ({"upgrade": False}, "polling"),
+        ({"transports": ["polling"]}, "polling"),
+        ({"transports": ["websocket"]}, "websocket"),
+    ],
+)
+async def test_javascript_with_one_transport(
+    running: Running, js: JsDriver, options: Mapping[str, Any], transport: str
+) -> None:
+    client = await js.connect(running.url, **{"transports": ["polling"], **options})
+    assert await client.transport() == transport
+    assert await client.call("echo", {"a": [1, None, "€"]}) == {"a": [1, None, "€"]}
+    await client.disconnect()
+    await running.settle()
+
+
+@pytest.mark.parametrize("transports", [["polling", "websocket"], ["polling"], ["websocket"], ["websocket", "polling"]])
+async def test_javascript_hears_why_it_was_refused(running: Running, js: JsDriver, transports: list[str]) -> None:
+    with pytest.raises(JsConnectError) as refused:
+        await js.connect(running.url, auth={"refuse": True}, transports=transports)
+    assert refused.value.message == "The market is closed today."
+    assert refused.value.data == {"code": "closed_today", "opens": "tomorrow"}
+    await running.settle()
