@@ -59,7 +59,7 @@ class OwnPort(InLoop, HttpServer):
 async def turn_until(happened: Callable[[], bool]) -> None:
     """Let the loop turn until something has happened that nothing reports."""
     async with asyncio.timeout(PATIENCE):
-        while not happened():
+        while not happened():  # noqa: ASYNC110 - nothing says when
             await asyncio.sleep(0)
 
 
