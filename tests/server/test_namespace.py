@@ -104,14 +104,14 @@ async def test_several_namespaces_over_one_connection(kind: str) -> None:
 async def test_more_namespaces_than_are_allowed(kind: str) -> None:
     names = [f"/{number}" for number in range(3)]
     limits = {"max_namespaces_per_connection": 2}
-    async with serve(kind, namespaces={name: Market() for name in names}, limits=limits) as running:
-        async with SocketWire.connect(running) as wire:
-            await wire.enter(None, "/0")
-            wire.send_text("40/1,")
-            answer = (await wire.read_frame()).payload
-            assert answer.startswith(b"44/1,{") and b"rate_limited" in answer
-            wire.send_text("41/0,")
-            await wire.enter(None, "/1")
+    market = serve(kind, namespaces={name: Market() for name in names}, limits=limits)
+    async with market as running, SocketWire.connect(running) as wire:
+        await wire.enter(None, "/0")
+        wire.send_text("40/1,")
+        answer = (await wire.read_frame()).payload
+        assert answer.startswith(b"44/1,{") and b"rate_limited" in answer
+        wire.send_text("41/0,")
+        await wire.enter(None, "/1")
 
 
 async def test_more_namespaces_at_once_than_are_allowed() -> None:
