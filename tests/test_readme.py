@@ -108,7 +108,7 @@ async def test_a_reader_gets_to_the_end(reader: Reader) -> None:
     assert re.fullmatch(r'\{"position":"\S+"\}', answer.out), answer
     await listening.expect_out(EVENT)
 
-    named = re.search(r"`(oyez token \S+ --sub \w+)` in\s+`TOKEN`", README)
+    named = re.search(r"TOKEN=\$\(\.venv/bin/(oyez token \S+ --sub \w+)\)", README)
     assert named
     token = await reader.run(f".venv/bin/{named[1]}")
     reader.write("page.mjs", page.text)

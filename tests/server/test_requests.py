@@ -1,6 +1,7 @@
 """HTTP requests that are slow, long, endless or no requests at all, and clients that do not take their answers."""
 
 import asyncio
+import socket
 import struct
 from collections.abc import AsyncIterator
 
@@ -171,6 +172,14 @@ async def test_a_reset_before_the_head_is_complete(crowd: Running, sent: str) ->
         async with Wire.open(crowd) as wire:
             wire.send(sent)
             wire.abort()
+
+
+async def test_a_reset_before_the_connection_is_taken(crowd: Running) -> None:
+    for _ in range(50):
+        client = socket.create_connection(("127.0.0.1", crowd.port))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+    await turn_until(lambda: not crowd.http.server_state.connections)
 
 
 async def test_a_client_that_does_not_take_its_answer() -> None:

@@ -39,6 +39,8 @@ Authorize = Callable[[str], object]
 """Accepts a service key, or raises RefusedError."""
 Answer = Callable[[Request], Awaitable[Response]]
 
+PHRASES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
+"""Python 3.13 says these otherwise than 3.11; an answer does not depend on it."""
 RETRY_AFTER = 1
 """Seconds a producer is asked to wait where the log or the keys cannot be reached: long enough for a broker to fail
 over, short enough for an event to be news."""
@@ -119,7 +121,8 @@ def refuse(refusal: Refusal, detail: str, errors: Sequence[Mapping[str, object]]
 def build_problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object) -> Response:
     """An `application/problem+json`, with `members` beside the standard ones."""
     # RFC 9457, section 4.2.1: with the type about:blank, the title is the status's own phrase.
-    problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    title = PHRASES.get(status) or HTTPStatus(status).phrase
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
     return Response(encode_json(problem), status, headers, "application/problem+json")
 
 

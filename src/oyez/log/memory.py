@@ -98,7 +98,7 @@ class MemoryLog:
 
 
 def _size(entry: Entry) -> int:
-    return len(entry.data) + ENTRY_OVERHEAD
+    return len(entry.data) + sum(map(len, entry.rooms)) + sum(map(len, entry.excluded)) + ENTRY_OVERHEAD
 
 
 class _Tail:

@@ -257,15 +257,20 @@ _CHECKS = (
 def find_placeholders(value: Any, attachments: Sequence[bytes]) -> Any:
     """`value`, decoded from a binary packet's JSON, with its placeholders replaced by the attachments they name.
 
-    Raises MalformedError where a placeholder's number is not that of an attachment (CVE-2022-2421).
+    Raises MalformedError where a placeholder's number is not that of an attachment (CVE-2022-2421), or where two have
+    the same number: a large attachment named often would become as many large values.
     """
+    return _fill(value, dict(enumerate(attachments)))
+
+
+def _fill(value: Any, left: dict[int, bytes]) -> Any:
     if isinstance(value, list):
-        return [find_placeholders(item, attachments) for item in value]
+        return [_fill(item, left) for item in value]
     if not isinstance(value, dict):
         return value
     if value.get("_placeholder") is True:
         number = value.get("num")
-        if type(number) is not int or not 0 <= number < len(attachments):
-            raise MalformedError(f"placeholder {number!r}: expected a whole number below {len(attachments)}")
-        return attachments[number]
-    return {key: find_placeholders(item, attachments) for key, item in value.items()}
+        if type(number) is not int or number not in left:
+            raise MalformedError(f"placeholder {number!r}: not the number of an attachment, or named twice")
+        return left.pop(number)
+    return {key: _fill(item, left) for key, item in value.items()}

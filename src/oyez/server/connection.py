@@ -134,6 +134,9 @@ class Connection:
     def receive_binary(self, data: bytes) -> None:
         """One binary frame of the connection's WebSocket."""
         self._heard = True
+        if not self.sockets:
+            # Attachments wait in memory: not for somebody who is not known yet.
+            self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
         self._handle(self.session.receive_binary(data))
 
     def receive_payload(self, body: bytes) -> None:
@@ -176,9 +179,7 @@ class Connection:
         if polling is not None:
             for outgoing in polling.hand_over():
                 candidate.send(outgoing)
-        self._pong_deadline = NEVER
-        self._next_ping = self.server.clock() + self.server.settings.ping_interval
-        self.server.wheel.schedule(self, self._next_ping)
+        self._rest()
         self.set_write(candidate.write)
         self._hang_up()
 
@@ -186,9 +187,7 @@ class Connection:
         if type(result) is socketio.Packet:
             self._dispatch(result)
         elif result is Signal.PONG:
-            self._pong_deadline = NEVER
-            self._next_ping = self.server.clock() + self.server.settings.ping_interval
-            self.server.wheel.schedule(self, self._next_ping)
+            self._rest()
         elif result is Signal.CLOSED:
             self._finish()
 
@@ -235,8 +234,13 @@ class Connection:
         socket.write = self.transport.write
         if socket.expires_at is not None:
             # The token's time is the wall clock's, the wheel's is not.
-            self._expiry = min(self._expiry, self.server.clock() + socket.expires_at - time.time())
+            socket.expiry = self.server.clock() + socket.expires_at - time.time()
+            self._expiry = self._first_expiry()
             self.server.wheel.schedule(self, self._expiry)
+
+    def _first_expiry(self) -> float:
+        """When the first token of a socket that is still here runs out."""
+        return min((socket.expiry for socket in self.sockets.values()), default=NEVER)
 
     def refuse(self, socket: Socket, answer: socketio.Packet) -> None:
         """The namespace does not let `socket` in: tell the client, and hang up where that was all it wanted."""
@@ -334,7 +338,7 @@ class Connection:
         elif now >= self._connect_deadline:
             self.close(engineio.CONNECT_TIMEOUT)
         elif now >= self._expiry:
-            self.close(engineio.TOKEN_EXPIRED)
+            self._expire(now)
         elif self._pong_deadline == NEVER and now >= self._next_ping:
             self._heard = self._pong_extended = False
             self._pong_deadline = now + self.server.settings.ping_timeout
@@ -343,6 +347,18 @@ class Connection:
             return self._linger(now)
         next_beat = self._next_ping if self._pong_deadline == NEVER else self._pong_deadline
         return min(next_beat, self._connect_deadline, self._expiry)
+
+    def _expire(self, now: float) -> None:
+        # The socket whose token it was may have gone, or come back with another.
+        self._expiry = self._first_expiry()
+        if now >= self._expiry:
+            self.close(engineio.TOKEN_EXPIRED)
+
+    def _rest(self) -> None:
+        """The client is alive: no ping for an interval."""
+        self._pong_deadline = NEVER
+        self._next_ping = self.server.clock() + self.server.settings.ping_interval
+        self.server.wheel.schedule(self, self._next_ping)
 
     def _extend_pong(self, now: float) -> bool:
         """A client that is sending but has not come to its pong yet gets one more time-out, as official servers do.

@@ -204,6 +204,8 @@ class Server:
             return opened if isinstance(opened, HandshakeError) else (opened, False)
         if connection.polling is None or connection.candidate is not None:
             return engineio.BAD_REQUEST
+        if len(self.websockets) >= self.limits.max_connections:
+            return engineio.OVERLOADED
         return connection, True
 
     def find(self, sid: str) -> Connection | None:

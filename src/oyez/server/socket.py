@@ -72,6 +72,7 @@ class Socket:
         "data",
         "ended",
         "expires_at",
+        "expiry",
         "id",
         "namespace",
         "rooms",
@@ -89,6 +90,8 @@ class Socket:
         """Refused, disconnected, or gone."""
         self.expires_at: float | None = None
         """When the right to be connected ends, in seconds since 1970; set by the application while connecting."""
+        self.expiry = float("inf")
+        """The same by the server's clock; set by the connection."""
         self.write: Callable[[bytes], None] | None = None
         """Writes frames straight to the network; None where they have to go through `connection.send`."""
         self._last_ack_id = -1
@@ -101,6 +104,9 @@ class Socket:
 
     def join(self, room: str) -> None:
         """Enter `room`. Raises RefusedError (rate_limited) where the socket is in too many."""
+        if self.ended:
+            # Its handler has waited longer than the client: nobody would ever take it out again.
+            return
         if len(self.rooms) >= self.connection.server.limits.max_rooms_per_socket and room not in self.rooms:
             raise RefusedError(RATE_LIMITED, "You are in too many rooms; leave one first.")
         self.namespace.join(self, room)

@@ -64,7 +64,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport = transport
         self.flow = FlowControl(transport)
         self.server = transport.get_extra_info("sockname")[:2]
-        self.client = transport.get_extra_info("peername")[:2]
+        # A client that has gone by now has no name any more.
+        self.client = (transport.get_extra_info("peername") or ())[:2] or None
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._await_input()
 

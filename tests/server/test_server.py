@@ -1,0 +1,116 @@
+"""The server's life and its books: what it counts, forgets, and ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from oyez.log.memory import MemoryLog
+from oyez.server.server import Server
+from oyez.settings import Settings
+from tests.server.market import Market
+from tests.server.serving import Running, make_settings, serve, turn_until
+from tests.server.wire import POLLING, PollingWire, SocketWire, Wire
+
+
+@pytest.fixture
+def market() -> Market:
+    return Market()
+
+
+@pytest.fixture
+async def idle(market: Market) -> AsyncIterator[Server]:
+    """A server that nobody serves."""
+    async with Server({"/": market}, MemoryLog(), make_settings({}, {"shutdown_timeout": 0.1})).running() as server:
+        yield server
+
+
+async def test_session_ids_cannot_be_guessed_and_fit_a_url(idle: Server) -> None:
+    ids = {idle.new_id() for _ in range(10_000)}
+    assert len(ids) == 10_000
+    assert {len(id) for id in ids} == {20}
+    assert all(id.replace("-", "").replace("_", "").isalnum() for id in ids)
+
+
+async def test_a_server_may_be_stopped_twice_or_without_having_begun(market: Market) -> None:
+    server = Server({"/": market}, MemoryLog(), Settings())
+    await server.stop()
+    await server.start()
+    await server.stop()
+    await server.stop()
+
+
+async def test_a_server_that_stops_waits_for_handlers(idle: Server, market: Market) -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        await asyncio.sleep(0.01)
+        ended.set()
+
+    idle.namespaces["/"].spawn(work())
+    await idle.stop()
+    assert ended.is_set()
+
+
+async def test_a_server_that_stops_ends_handlers_that_do_not_end(idle: Server) -> None:
+    cancelled = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    idle.namespaces["/"].spawn(work())
+    with capture_logs() as logged:
+        await idle.stop()
+    await turn_until(cancelled.is_set)
+    assert "stopping although clients or handlers have not finished" in [each["event"] for each in logged]
+
+
+async def test_other_scopes_are_left_to_others(idle: Server) -> None:
+    async def nothing(*_: object) -> dict[str, str]:
+        raise AssertionError
+
+    await idle({"type": "lifespan"}, nothing, nothing)  # type: ignore[arg-type]
+
+
+async def test_nothing_is_left_of_clients_that_have_gone(running: Running) -> None:
+    server = running.server
+    for _ in range(3):
+        async with SocketWire.connect(running, {"rooms": ["a"]}):
+            pass
+        client = await PollingWire.connect(running, {"rooms": ["a"]})
+        async with Wire.open(running) as wire:
+            wire.send_request("GET", client.target)
+            await client.leave()
+            await wire.read_answer()
+        refused = PollingWire(running)
+        await refused.open_session()
+        await refused.post('40{"refuse":true}')
+        await refused.get()
+    await running.settle()
+    assert (server.connections, server._closed, server._addresses, server.websockets) == ({}, {}, {}, set())
+    assert (running.namespace.sockets, running.namespace.rooms, running.namespace._tasks) == ({}, {}, set())
+    assert not any(server.wheel._slots.values())
+    assert running.market.sockets == []
+
+
+async def test_clients_that_are_being_closed_count() -> None:
+    async with serve(limits={"max_connections": 1, "close_timeout": 60.0}) as running:
+        async with SocketWire.connect(running) as wire:
+            wire.send_text("2")
+            await running.market.expect_gone(wire.id)
+            # It has not answered the CLOSE: its memory is still taken.
+            assert (await PollingWire(running).request("GET", POLLING)).error == (503, 6)
+            await wire.expect_close(1002)
+        await turn_until(lambda: not running.server.websockets)
+        await PollingWire.connect(running)
+
+
+async def test_a_refusal_for_lack_of_room_says_so(running: Running) -> None:
+    await running.server.drain()
+    answer = await PollingWire(running).request("GET", POLLING)
+    assert answer.error == (503, 6)
+    assert b"Too many connections" in answer.body
