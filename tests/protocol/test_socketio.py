@@ -446,3 +446,9 @@ def test_a_connect_has_a_size_of_its_own() -> None:
 def test_a_connect_with_a_number_that_no_float_holds_is_malformed(number: str) -> None:
     with pytest.raises(MalformedError):
         decode('0{"a":' + number + "}")
+
+
+def test_an_attachment_is_named_once() -> None:
+    twice = [{"_placeholder": True, "num": 0}, {"_placeholder": True, "num": 0}]
+    with pytest.raises(MalformedError, match="twice"):
+        sio.find_placeholders(twice, (b"large", b"other"))
