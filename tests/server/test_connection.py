@@ -193,6 +193,25 @@ async def test_binary_events_while_polling(running: Running) -> None:
     assert await client.get() == '461-5[{"_placeholder":true,"num":0}]\x1ebAQID'
 
 
+async def test_attachments_of_somebody_who_is_not_known_yet(crowd: Running) -> None:
+    async with SocketWire.open(crowd) as wire:
+        await wire.open_session()
+        wire.send_text('451-["a",{"_placeholder":true,"num":0}]')
+        wire.send_frame(BINARY, b"x")
+        await wire.expect_close(1002)
+
+
+async def test_attachments_of_somebody_who_was_just_disconnected(running: Running) -> None:
+    async with SocketWire.connect(running) as wire:
+        running.market.socket(wire.id).disconnect()
+        wire.send_text('451-["late",{"_placeholder":true,"num":0}]')
+        wire.send_frame(BINARY, b"x")
+        await wire.expect_text("41")
+        await wire.enter()
+        await wire.expect_echo()
+        assert "late" not in running.market.names()
+
+
 async def test_attachments_that_are_too_large_together(crowd: Running) -> None:
     async with SocketWire.connect(crowd) as wire:
         wire.send_text(

@@ -171,6 +171,21 @@ async def test_a_binary_body_ends_the_session(crowd: Running) -> None:
     assert await crowd.market.expect_gone(client.id) == "transport error"
 
 
+async def test_more_packets_in_a_body_than_are_allowed_end_the_session(crowd: Running) -> None:
+    # CVE-2020-36049.
+    client = await PollingWire.connect(crowd)
+    await client.post("\x1e".join(["3"] * 10_000))
+    await client.expect_echo()
+    await client.post("\x1e".join(["3"] * 10_001))
+    assert await crowd.market.expect_gone(client.id) == "parse error"
+
+
+async def test_separators_alone_end_the_session(crowd: Running) -> None:
+    client = await PollingWire.connect(crowd)
+    await client.post("\x1e" * 1_000_000)
+    assert await crowd.market.expect_gone(client.id) == "parse error"
+
+
 async def test_a_body_that_is_not_utf8_ends_the_session(crowd: Running) -> None:
     client = await PollingWire.connect(crowd)
     await client.post(b'42["\xff"]')

@@ -49,7 +49,10 @@ MALFORMED = {
     "message inside a message": (encode_frame(TEXT, b"4", fin=False) + encode_frame(TEXT, b"3"), 1002),
     "binary inside a message": (encode_frame(TEXT, b"4", fin=False) + encode_frame(BINARY, b"3"), 1002),
     "second beginning": (encode_frame(TEXT, b"4", fin=False) * 2, 1002),
-    "tiny fragments": (encode_frame(TEXT, b"4", fin=False) + encode_frame(CONTINUATION, b"x", fin=False) * 256, 1008),
+    "tiny fragments (CVE-2026-48779)": (
+        encode_frame(TEXT, b"4", fin=False) + encode_frame(CONTINUATION, b"x", fin=False) * 256,
+        1008,
+    ),
     "empty fragments": (encode_frame(TEXT, b"4", fin=False) + encode_frame(CONTINUATION, b"", fin=False) * 256, 1008),
     "invalid UTF-8": (encode_frame(TEXT, b'42["\xff"]'), 1007),
     "overlong UTF-8": (encode_frame(TEXT, b'42["\xc0\x80"]'), 1007),
@@ -100,7 +103,7 @@ async def test_a_malformed_frame_that_comes_with_the_upgrade_request(crowd: Runn
         (MALFORMED["close reason that is not UTF-8"][0], "invalid text"),
         (MALFORMED["too long by its head alone"][0], "message too large"),
         (MALFORMED["too long over fragments"][0], "message too large"),
-        (MALFORMED["tiny fragments"][0], "too many fragments"),
+        (MALFORMED["tiny fragments (CVE-2026-48779)"][0], "too many fragments"),
         (encode_frame(CLOSE, b"\x03\xe8"), "transport close"),
     ],
 )
@@ -158,6 +161,7 @@ async def test_pings_are_answered_also_between_fragments(crowd: Running) -> None
 
 @pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x03\xe9going", b"\x03\xf6", b"\x0b\xb8", b"\x13\x87"])
 async def test_a_close_is_answered(crowd: Running, payload: bytes) -> None:
+    # CVE-2026-45736: with what came and nothing else.
     async with SocketWire.connect(crowd) as wire:
         wire.send_frame(CLOSE, payload)
         answer = await wire.read_frame()

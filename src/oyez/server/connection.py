@@ -134,7 +134,7 @@ class Connection:
     def receive_binary(self, data: bytes) -> None:
         """One binary frame of the connection's WebSocket."""
         self._heard = True
-        if not self.sockets:
+        if not self.sockets and not self._ended:
             # Attachments wait in memory: not for somebody who is not known yet.
             self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
         self._handle(self.session.receive_binary(data))
