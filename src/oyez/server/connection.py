@@ -5,7 +5,7 @@ It joins the sans-I/O session to a transport, dispatches Socket.IO packets, and 
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -16,6 +16,7 @@ from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
 from oyez.server.outgoing import Outgoing
 from oyez.server.socket import Handshake, Socket
+from oyez.server.transport import Candidate, Transport
 
 if TYPE_CHECKING:
     from oyez.server.polling import Polling
@@ -30,36 +31,6 @@ _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
 NEVER = float("inf")
 LINGER_SECONDS = 30.0
 """How long a polling client has to fetch the packet that says its session is over; the official servers' time."""
-
-
-class Transport(Protocol):
-    """What carries a connection's packets: WebSocket, ASGI WebSocket or polling."""
-
-    @property
-    def write(self) -> Callable[[bytes], None] | None:
-        """Writes WebSocket frames straight to the network; None while that is not possible."""
-
-    def send(self, outgoing: Outgoing) -> None:
-        """Send now or keep in order; closes the connection where too much is kept."""
-
-    def close(self, reason: CloseReason) -> None:
-        """Send what is kept, then end. Harmless when repeated."""
-
-    def abort(self) -> None:
-        """End at once."""
-
-    def pause_reading(self) -> None:
-        """Let the client wait: its handlers do not keep up."""
-
-    def resume_reading(self) -> None:
-        """Take up reading again."""
-
-
-class Candidate(Transport, Protocol):
-    """A WebSocket that may take over from polling."""
-
-    def take_over(self) -> None:
-        """It has: from now on it carries the connection."""
 
 
 class Connection:

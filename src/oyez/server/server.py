@@ -19,13 +19,14 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.protocol.session import State
 from oyez.server.asgi import serve_websocket
-from oyez.server.connection import Connection, Transport
+from oyez.server.connection import Connection
 from oyez.server.heartbeat import TimerWheel
 from oyez.server.hub import Hub
 from oyez.server.namespace import Application, Namespace, SocketInfo
 from oyez.server.origin import OriginPolicy
 from oyez.server.polling import PollingEndpoint
 from oyez.server.socket import KEPT_HEADERS, Handshake
+from oyez.server.transport import Transport
 from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")

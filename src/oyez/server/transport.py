@@ -1,0 +1,37 @@
+"""What a connection asks of whatever carries its packets; it knows no more of WebSockets or polling than this."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from oyez.protocol.engineio import CloseReason
+from oyez.server.outgoing import Outgoing
+
+
+class Transport(Protocol):
+    """What carries a connection's packets: WebSocket, ASGI WebSocket or polling."""
+
+    @property
+    def write(self) -> Callable[[bytes], None] | None:
+        """Writes WebSocket frames straight to the network; None while that is not possible."""
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Send now or keep in order; closes the connection where too much is kept."""
+
+    def close(self, reason: CloseReason) -> None:
+        """Send what is kept, then end. Harmless when repeated."""
+
+    def abort(self) -> None:
+        """End at once."""
+
+    def pause_reading(self) -> None:
+        """Let the client wait: its handlers do not keep up."""
+
+    def resume_reading(self) -> None:
+        """Take up reading again."""
+
+
+class Candidate(Transport, Protocol):
+    """A WebSocket that may take over from polling."""
+
+    def take_over(self) -> None:
+        """It has: from now on it carries the connection."""
