@@ -12,7 +12,7 @@ import msgspec
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One event on its way to rooms."""
+    """One event on its way to rooms, or something for a namespace to do in order with its events."""
 
     namespace: str
     rooms: tuple[str, ...]
@@ -20,8 +20,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     excluded: tuple[str, ...] = ()
     """Names of rooms whose members do not get it."""
     data: bytes
-    """The Socket.IO event as JSON: `["name",{…}]`."""
+    """The Socket.IO event as JSON: `["name",{…}]`; of a control entry its parameters, also as JSON."""
     volatile: bool = False
+    key: str = ""
+    """Makes appending idempotent: while an entry with this key is kept, another one is not stored."""
+    control: str = ""
+    """What the namespace is to do, such as `leave`; empty for an event. Clients are never sent a control entry."""
     position: str | None = None
     """Given by the log; None before that, and always for volatile entries."""
 
