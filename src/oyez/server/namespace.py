@@ -5,9 +5,9 @@ rooms. What may be joined is not decided here but by the application above.
 """
 
 import asyncio
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = structlog.get_logger("oyez.server")
 
 
-class Application(Protocol):
+class Application(ABC):
     """What a namespace asks of the layer above. What is not abstract here has to be given only where it does something.
 
     In the order in which a socket meets them.
@@ -50,14 +50,14 @@ class Application(Protocol):
         """The socket's token ends in `expiring_before` seconds; asked once for each token."""
         return None
 
-    def ending(self, socket: Socket, reason: str) -> None:
+    def ending(self, socket: Socket, reason: str) -> None:  # noqa: B027 - not everybody cares
         """The server is about to end a socket that can still be sent to."""
 
     @abstractmethod
     def disconnect(self, socket: Socket, reason: str) -> None:
         """A connected socket has gone; it is in no room any more."""
 
-    def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
+    def control(self, entry: Entry, sockets: Collection[Socket]) -> None:  # noqa: B027 - nor has rooms to move
         """Do what a control entry asks of `sockets`, those in its rooms (all, where it names none)."""
 
 
