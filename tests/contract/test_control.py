@@ -172,20 +172,24 @@ async def test_a_connect_that_was_waiting_for_the_table_is_decided_again() -> No
 
 
 async def test_sockets_of_a_room_enter_and_leave_others_in_order() -> None:
-    async with open_club(nodes=2) as club:
-        async with club.connect("u1") as first, club.connect("u1", node=1) as second, club.connect("u2") as other:
-            await club.append(
-                club.said("early", GROUP),
-                control.join(user("u1"), [GROUP, board("daily")]),
-                club.said("in", GROUP),
-                club.said("daily", board("daily")),
-                control.leave(user("u1"), [GROUP]),
-                club.said("late", GROUP),
-                club.said("daily too", board("daily")),
-            )
-            for client in (first, second):
-                await expect_said(client, "in", "daily", "daily too")
-            await expect_said(other)
+    async with (
+        open_club(nodes=2) as club,
+        club.connect("u1") as first,
+        club.connect("u1", node=1) as second,
+        club.connect("u2") as other,
+    ):
+        await club.append(
+            club.said("early", GROUP),
+            control.join(user("u1"), [GROUP, board("daily")]),
+            club.said("in", GROUP),
+            club.said("daily", board("daily")),
+            control.leave(user("u1"), [GROUP]),
+            club.said("late", GROUP),
+            club.said("daily too", board("daily")),
+        )
+        for client in (first, second):
+            await expect_said(client, "in", "daily", "daily too")
+        await expect_said(other)
 
 
 async def test_nobody_enters_a_room_whose_rule_says_no() -> None:
@@ -215,25 +219,32 @@ async def test_one_socket_is_meant_by_its_id() -> None:
 
 @pytest.mark.parametrize("close", [False, True])
 async def test_sockets_are_disconnected(close: bool) -> None:
-    async with open_club(nodes=2) as club:
-        async with club.connect("u1") as first, club.connect("u1", node=1) as second, club.connect("u2") as other:
-            await club.append(club.said("last"), control.disconnect(user("u1"), close=close), club.said("more"))
-            for client in (first, second):
-                assert (await client.expect_event("said")).args == [{"text": "last"}]
-                await client.expect_disconnect()
-                assert [event.name for event in client.pending] == []
-            await expect_said(other, "last", "more")
+    async with (
+        open_club(nodes=2) as club,
+        club.connect("u1") as first,
+        club.connect("u1", node=1) as second,
+        club.connect("u2") as other,
+    ):
+        await club.append(club.said("last"), control.disconnect(user("u1"), close=close), club.said("more"))
+        for client in (first, second):
+            assert (await client.expect_event("said")).args == [{"text": "last"}]
+            await client.expect_disconnect()
+            assert [event.name for event in client.pending] == []
+        await expect_said(other, "last", "more")
 
 
 async def test_one_room_too_many_stops_nobody_else() -> None:
-    async with open_club(limits={"max_rooms_per_socket": 2}) as club:
-        async with club.connect("u1") as full, club.connect("u2") as other:
-            await full.call("board:join", "daily")
-            with capture_logs() as logged:
-                await club.append(control.join(root.everyone, [board("weekly")]), club.said("w", board("weekly")))
-                await expect_said(other, "w")
-            await expect_said(full)
-            assert [line["log_level"] for line in logged] == ["warning"]
+    async with (
+        open_club(limits={"max_rooms_per_socket": 2}) as club,
+        club.connect("u1") as full,
+        club.connect("u2") as other,
+    ):
+        await full.call("board:join", "daily")
+        with capture_logs() as logged:
+            await club.append(control.join(root.everyone, [board("weekly")]), club.said("w", board("weekly")))
+            await expect_said(other, "w")
+        await expect_said(full)
+        assert [line["log_level"] for line in logged] == ["warning"]
 
 
 # What is not understood.
