@@ -113,6 +113,7 @@ class Oyez:
             stack.callback(self.database.close)
             for served in self.systems.values():
                 stack.push_async_callback(served.log.close)
+                await served.log.open()
                 await stack.enter_async_context(served.outbox.relaying(self.settings.shutdown_timeout))
                 await stack.enter_async_context(served.jobs.running())
             stack.push_async_callback(self._stop)

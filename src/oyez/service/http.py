@@ -59,6 +59,7 @@ def member_routes(
 
 def _read_limit(text: str | None) -> int:
     try:
-        return msgspec.convert(text or MAX_PAGE, Annotated[int, Meta(ge=1, le=MAX_PAGE)], strict=False)
+        limit: int = msgspec.convert(text or MAX_PAGE, Annotated[int, Meta(ge=1, le=MAX_PAGE)], strict=False)
     except msgspec.ValidationError:
         raise InvalidDataError("limit", f"a number from 1 to {MAX_PAGE}") from None
+    return limit
