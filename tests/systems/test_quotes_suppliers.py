@@ -112,6 +112,17 @@ async def test_a_user_that_cannot_be_is_named(served: Served, user: str) -> None
     assert problem["errors"][0]["field"] == "userId"
 
 
+@pytest.mark.parametrize("user", ["%ff", "a%C3", "%ED%A0%80", "%C0%80"])
+async def test_a_user_that_is_no_text(served: Served, user: str) -> None:
+    status, problem = await refused(served, user, b'{"supplierId": "s1"}')
+    assert (status, problem["code"]) == (400, "malformed")
+    assert problem["detail"].startswith("The path is not UTF-8")
+
+
+async def test_the_replacement_character_itself_is_text(served: Served) -> None:
+    assert (await put_supplier(served, "\ufffd", "sup-fffd")).status_code == 201
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"supplierId=s1"])
 async def test_a_body_that_is_not_json(served: Served, content: bytes) -> None:
     status, problem = await refused(served, "u1", content)

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TypeVar
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 import structlog
@@ -55,6 +56,7 @@ def service_route(path: str, answer: Answer, authorize: Authorize, methods: Sequ
     async def handle(request: Request) -> Response:
         try:
             authorize(_bearer_token(request))
+            _check_path(request)
             return await answer(request)
         except RefusedError as refused:
             return refuse(refused.refusal, refused.message)
@@ -124,6 +126,14 @@ def build_problem(status: int, detail: str, headers: Mapping[str, str] | None = 
     title = PHRASES.get(status) or HTTPStatus(status).phrase
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
     return Response(encode_json(problem), status, headers, "application/problem+json")
+
+
+def _check_path(request: Request) -> None:
+    """A server decodes what is not UTF-8 into U+FFFD: two ids would become one."""
+    try:
+        unquote_to_bytes(request.scope.get("raw_path") or b"").decode()
+    except UnicodeDecodeError as error:
+        raise RefusedError(MALFORMED, f"The path is not UTF-8: {error.reason}.") from None
 
 
 def _bearer_token(request: Request) -> str:

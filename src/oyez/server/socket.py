@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_QUEUED_EVENTS = 64
 """Events of one socket that wait behind a running handler before the server stops reading from its connection."""
 
-KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent", "accept-language")
+KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent")
 """Request headers worth their memory for as long as a client is connected."""
 
 
