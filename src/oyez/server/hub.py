@@ -18,12 +18,18 @@ class Hub:
     def __init__(self, log: Log, namespaces: Mapping[str, Namespace]) -> None:
         self._log = log
         self._namespaces = namespaces
+        self._start: str | None = None
         self.delivered = 0
         """Recipients written to since the start."""
 
+    async def start(self) -> None:
+        """What is appended from now on will be delivered."""
+        self._start = await self._log.position()
+
     async def run(self) -> None:
-        """Deliver until cancelled."""
-        await self._log.tail(self.deliver)
+        """Deliver until cancelled. Run again after a failure, it goes on with what comes then."""
+        start, self._start = self._start, None
+        await self._log.tail(self.deliver, start)
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         # A loop writes at once when it is asked to, so what goes to the same sockets is handed over together.
