@@ -140,7 +140,9 @@ def test_what_is_not_json(data: bytes, field: str) -> None:
 def test_every_bad_field_is_found() -> None:
     bad = {**NOTE, "count": 100, "senders": [{"id": "u", "role": "x"}], "tags": [], "other": 1, "more": 2}
     del bad["text"]
-    assert [(fault.field, fault.expected.partition(";")[0]) for fault in codec.find_faults(msgspec.json.encode(bad))] == [
+    assert [
+        (fault.field, fault.expected.partition(";")[0]) for fault in codec.find_faults(msgspec.json.encode(bad))
+    ] == [
         ("text", "is required"),
         ("count", "a whole number from 0 below 100"),
         ("tags", "an array of 1 to 3 items"),

@@ -108,7 +108,7 @@ class EventCodec(Generic[P]):
     def _fields(self) -> list[tuple[str, bool, Callable[[bytes], object]]]:
         """Each field's name, whether it must be there, and a decoder of its value.
 
-        The value is the only element of an array: then the path in msgspec's message has a first step to put the name in.
+        The value is the one element of an array: so the path in a message begins with a step to put the name in.
         """
         return [
             (

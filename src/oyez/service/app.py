@@ -57,9 +57,10 @@ class Oyez:
         systems: Sequence[System],
         settings: Settings,
         *,
-        build_log: Callable[[str], Log] = lambda system: MemoryLog(),
+        build_log: Callable[[str], Log] | None = None,
+        operate: Callable[["Oyez"], Sequence[BaseRoute]] = lambda oyez: (),
     ) -> None:
-        """`build_log` makes the log of the system with that name.
+        """`build_log` makes the log of the system with that name, `operate` the routes for those who watch over it.
 
         Raises SettingsError or ContractError where something cannot work; nothing has been started then.
         """
@@ -70,12 +71,14 @@ class Oyez:
         self._verifier: Verifier = build_verifier(settings, self.secret)
         self._paths: dict[str, Server] = {}
         routes: list[BaseRoute] = []
+        build_log = build_log or (lambda system: MemoryLog(retention=settings.log_retention))
         self.database: Database = build_database(settings)
         try:
             self.systems: Mapping[str, Served] = {
                 system.name: self._build(system, build_log(system.name), routes) for system in systems
             }
             routes += self._serve_alone(settings.ws_path)
+            routes += operate(self)
         except BaseException:
             self.database.close()
             raise
