@@ -137,7 +137,7 @@ async def test_a_user_that_cannot_be_is_named(served: Served, user: str) -> None
 async def test_a_user_that_is_no_text(served: Served, user: str) -> None:
     status, problem = await refused(served, user, b'{"supplierId": "s1"}')
     assert (status, problem["code"]) == (400, "malformed")
-    assert problem["detail"].startswith("The path is not UTF-8")
+    assert problem["detail"].startswith("The address is not UTF-8")
 
 
 async def test_the_replacement_character_itself_is_text(served: Served) -> None:

@@ -12,8 +12,9 @@ from oyez.contract.codec import encode_json
 from oyez.contract.http import decode_json
 from oyez.errors import RefusedError
 from oyez.service.db import Database, build_database
+from oyez.systems.quotes import MIGRATIONS
 from oyez.systems.quotes.http import SupplierRecord
-from oyez.systems.quotes.tables import metadata, put_supplier, remove_supplier
+from oyez.systems.quotes.tables import put_supplier, remove_supplier
 
 app = App(name="quotes", help="Keep the quotes system's own records.")
 
@@ -71,5 +72,5 @@ def take_supplier(user: str, /, *, machine: Machine = HERE) -> int:
 def open_database(machine: Machine) -> Iterator[Database]:
     """The server's database, with the tables of quotes."""
     with closing(build_database(machine.load())) as database:
-        database.create(metadata)
+        database.migrate("quotes", MIGRATIONS)
         yield database

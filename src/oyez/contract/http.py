@@ -56,7 +56,7 @@ def service_route(path: str, answer: Answer, authorize: Authorize, methods: Sequ
     async def handle(request: Request) -> Response:
         try:
             authorize(_bearer_token(request))
-            _check_path(request)
+            _check_address(request)
             return await answer(request)
         except RefusedError as refused:
             return refuse(refused.refusal, refused.message)
@@ -128,12 +128,13 @@ def build_problem(status: int, detail: str, headers: Mapping[str, str] | None = 
     return Response(encode_json(problem), status, headers, "application/problem+json")
 
 
-def _check_path(request: Request) -> None:
-    """A server decodes what is not UTF-8 into U+FFFD: two ids would become one."""
+def _check_address(request: Request) -> None:
+    """What is not UTF-8 would be decoded into U+FFFD, and two ids become one."""
     try:
-        unquote_to_bytes(request.scope.get("raw_path") or b"").decode()
+        for part in (request.scope.get("raw_path") or b"", request.scope["query_string"]):
+            unquote_to_bytes(part).decode()
     except UnicodeDecodeError as error:
-        raise RefusedError(MALFORMED, f"The path is not UTF-8: {error.reason}.") from None
+        raise RefusedError(MALFORMED, f"The address is not UTF-8: {error.reason}.") from None
 
 
 def _bearer_token(request: Request) -> str:
