@@ -1,7 +1,7 @@
 """Members of rooms over HTTP: what another back end may write, and what that means for those who are connected."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
@@ -15,12 +15,20 @@ from tests.service import desks
 from tests.service.desks import contract
 from tests.service.shops import Market, serve
 
+NUMBERS = count(1)
 
-@pytest.fixture
-async def market(database_url: str, tmp_path: Path) -> AsyncIterator[Market]:
-    settings = Settings(port=0, oyez_data=str(tmp_path), database_url=database_url)
+
+@pytest.fixture(scope="module")
+async def market(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
+    settings = Settings(port=0, oyez_data=str(tmp_path_factory.mktemp("data")), database_url=make_database())
     async with serve(Oyez([System(contract=contract)], settings)) as market:
         yield market
+
+
+@pytest.fixture
+def room() -> str:
+    """A room that no other test has."""
+    return f"ticket:{next(NUMBERS)}"
 
 
 async def ask(market: Market, method: str, path: str, **params: str) -> httpx.Response:
@@ -34,32 +42,32 @@ async def list_members(market: Market, room: str, **params: str) -> Any:
     return answer.json()
 
 
-async def test_members_are_written_again_and_again(market: Market) -> None:
-    member = {"namespace": "/", "room": "ticket:1", "subject": "user:ada"}
+async def test_members_are_written_again_and_again(market: Market, room: str) -> None:
+    member = {"namespace": "/", "room": room, "subject": "user:ada"}
     for status in (201, 200):
-        answer = await ask(market, "PUT", "ticket:1/members/user:ada")
+        answer = await ask(market, "PUT", f"{room}/members/user:ada")
         assert (answer.status_code, answer.json()) == (status, member)
-    assert await list_members(market, "ticket:1") == {"members": ["user:ada"], "next": None}
+    assert await list_members(market, room) == {"members": ["user:ada"], "next": None}
     for _ in range(2):
-        answer = await ask(market, "DELETE", "ticket:1/members/user:ada")
+        answer = await ask(market, "DELETE", f"{room}/members/user:ada")
         assert (answer.status_code, answer.content) == (204, b"")
-    assert await list_members(market, "ticket:1") == {"members": [], "next": None}
+    assert await list_members(market, room) == {"members": [], "next": None}
 
 
 @pytest.mark.parametrize("subject", ["user:Łódź", "user:a b", "user:a@b.example", "user:a:b", "user:a/b", "user:?"])
-async def test_an_id_may_be_any_printable_text(market: Market, subject: str) -> None:
-    assert (await ask(market, "PUT", f"ticket:1/members/{quote(subject, safe='')}")).json()["subject"] == subject
-    assert (await list_members(market, "ticket:1"))["members"] == [subject]
+async def test_an_id_may_be_any_printable_text(market: Market, room: str, subject: str) -> None:
+    assert (await ask(market, "PUT", f"{room}/members/{quote(subject, safe='')}")).json()["subject"] == subject
+    assert (await list_members(market, room))["members"] == [subject]
 
 
-async def test_a_long_list_has_pages(market: Market) -> None:
+async def test_a_long_list_has_pages(market: Market, room: str) -> None:
     for number in range(5):
-        await ask(market, "PUT", f"ticket:1/members/user:{number}")
-    first = await list_members(market, "ticket:1", limit="2")
+        await ask(market, "PUT", f"{room}/members/user:{number}")
+    first = await list_members(market, room, limit="2")
     assert first == {"members": ["user:0", "user:1"], "next": "user:1"}
-    second = await list_members(market, "ticket:1", limit="2", after=first["next"])
+    second = await list_members(market, room, limit="2", after=first["next"])
     assert second == {"members": ["user:2", "user:3"], "next": "user:3"}
-    third = await list_members(market, "ticket:1", limit="2", after=second["next"])
+    third = await list_members(market, room, limit="2", after=second["next"])
     assert third == {"members": ["user:4"], "next": None}
 
 

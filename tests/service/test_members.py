@@ -1,6 +1,7 @@
 """Members of rooms: who counts as one, and what a system may write."""
 
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 
 import pytest
 
@@ -13,28 +14,37 @@ from tests.service.desks import Desk, back_case, case, open_desk, ticket, user
 ADA = Identity(subject="ada", role="customer", claims={"shop_id": "S-1"})
 
 
-@pytest.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
-    async with open_desk(database_url) as desk:
+NUMBERS = count(1)
+
+
+@pytest.fixture(scope="module")
+async def desk(make_database: Callable[[], str]) -> AsyncIterator[Desk]:
+    async with open_desk(make_database()) as desk:
         yield desk
+
+
+@pytest.fixture
+def room() -> NamedRoom:
+    """A room that no other test has."""
+    return ticket(str(next(NUMBERS)))
 
 
 # From Python.
 
 
 @pytest.mark.parametrize("subject", ["user:ada", "role:customer", "shop:S-1"])
-async def test_whoever_is_one_of_the_subjects_is_a_member(desk: Desk, subject: str) -> None:
-    await desk.outbox.run(Transaction.add_member, ticket("1"), subject)
-    assert await desk.members.has(ADA, ticket("1"))
-    assert not await desk.members.has(ADA, ticket("2"))
-    await desk.outbox.run(Transaction.remove_member, ticket("1"), subject)
-    assert not await desk.members.has(ADA, ticket("1"))
+async def test_whoever_is_one_of_the_subjects_is_a_member(desk: Desk, room: NamedRoom, subject: str) -> None:
+    await desk.outbox.run(Transaction.add_member, room, subject)
+    assert await desk.members.has(ADA, room)
+    assert not await desk.members.has(ADA, ticket("none"))
+    await desk.outbox.run(Transaction.remove_member, room, subject)
+    assert not await desk.members.has(ADA, room)
 
 
 @pytest.mark.parametrize("subject", ["user:bob", "role:agent", "shop:S-2", "user:Ada", "user:customer"])
-async def test_others_are_not(desk: Desk, subject: str) -> None:
-    await desk.outbox.run(Transaction.add_member, ticket("1"), subject)
-    assert not await desk.members.has(ADA, ticket("1"))
+async def test_others_are_not(desk: Desk, room: NamedRoom, subject: str) -> None:
+    await desk.outbox.run(Transaction.add_member, room, subject)
+    assert not await desk.members.has(ADA, room)
 
 
 async def test_rooms_of_one_name_have_members_of_their_own(desk: Desk) -> None:
@@ -43,14 +53,14 @@ async def test_rooms_of_one_name_have_members_of_their_own(desk: Desk) -> None:
     assert not await desk.members.has(ADA, case("1"))
 
 
-async def test_a_membership_is_rolled_back_with_its_transaction(desk: Desk) -> None:
+async def test_a_membership_is_rolled_back_with_its_transaction(desk: Desk, room: NamedRoom) -> None:
     def add_and_fail(tx: Transaction) -> None:
-        tx.add_member(ticket("1"), "user:ada")
+        tx.add_member(room, "user:ada")
         raise LookupError
 
     with pytest.raises(LookupError):
         await desk.outbox.run(add_and_fail)
-    assert not await desk.members.has(ADA, ticket("1"))
+    assert not await desk.members.has(ADA, room)
 
 
 @pytest.mark.parametrize(
