@@ -72,8 +72,10 @@ class Database:
         parsed = _parse(url)
         try:
             if parsed.get_backend_name() == "sqlite":
-                self._engine = self._writing = _open_sqlite(parsed, WRITERS["sqlite"], "BEGIN IMMEDIATE")
-                self._tidying = self._writing
+                writers = WRITERS["sqlite"]
+                self._engine = self._writing = _open_sqlite(parsed, writers, "BEGIN IMMEDIATE")
+                # Without waiting for the disk: what is lost with the power is tidied again.
+                self._tidying = _open_sqlite(parsed, writers, "BEGIN IMMEDIATE", "PRAGMA synchronous = NORMAL")
                 self._reading = _open_sqlite(parsed, READERS, "BEGIN", "PRAGMA query_only = ON")
             else:
                 self._engine = _open_postgresql(parsed)
@@ -135,9 +137,10 @@ class Database:
         return self._writers.submit(_transact, self._writing, work)
 
     async def tidy(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `run`, for one statement on rows that are nobody else's business.
+        """As `run`, for one statement on rows that are nobody else's business, which does no harm if it is undone.
 
-        On PostgreSQL it is READ COMMITTED, so that no transaction of `run` has to be begun again on account of it.
+        It may not outlive a power cut. On PostgreSQL it is READ COMMITTED, so that no transaction of `run` has to be
+        begun again on account of it.
         """
         future = self._writers.submit(
             _transact, self._tidying, lambda connection: function(connection, *args, **kwargs)
@@ -159,6 +162,7 @@ class Database:
         self._writers.shutdown()
         self._readers.shutdown()
         self._reading.dispose()
+        self._tidying.dispose()
         self._engine.dispose()
 
 
