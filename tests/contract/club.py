@@ -15,7 +15,6 @@ from oyez.log.memory import MemoryLog
 from oyez.settings import Limits, Settings
 from oyez.testing import client as testing
 from tests.contract.market import Token
-from tests.server.market import PATIENCE
 from tests.server.serving import Running, serve, turn_until
 
 contract = Contract(
@@ -26,6 +25,7 @@ back = contract.namespace("/back")
 
 user = root.room("user:{userId}", members=own("userId"), on_connect=True)
 group = root.room("group:{groupId}", members=[member(), role("admin")], join="group:join")
+ring = root.room("ring:{userId}", members=own("userId") & member(), on_connect=True)
 circle = root.room("circle:{userId}", members=own("userId") & member(), on_connect=True)
 board = root.room(
     "board:{period}", members=anyone(), join="board:join", leave="board:leave", values={"period": ("daily", "weekly")}
@@ -81,6 +81,7 @@ class Club:
         self._hooks = hooks
         self._asked = 0
         self._hold: asyncio.Event | None = None
+        self._held: NamedRoom | None = None
 
     def build(self) -> Any:
         return bind(
@@ -113,7 +114,7 @@ class Club:
     async def _is_member(self, identity: Identity, room: NamedRoom) -> bool:
         answer = any((subject, room) in self.members for subject in contract.subjects_of(identity))
         self._asked += 1
-        if self._hold is not None:
+        if self._hold is not None and self._held in (None, room):
             await self._hold.wait()
         return answer
 
@@ -135,9 +136,12 @@ class Club:
         self.members.discard((subject, room))
 
     @contextmanager
-    def slow_table(self) -> Iterator[asyncio.Event]:
-        """The membership table answers, with what it had when it was asked, only after the event is set."""
-        self._hold = asyncio.Event()
+    def slow_table(self, room: NamedRoom | None = None) -> Iterator[asyncio.Event]:
+        """The membership table answers, with what it had when it was asked, only after the event is set.
+
+        With `room`, only what is asked about that one.
+        """
+        self._hold, self._held = asyncio.Event(), room
         yield self._hold
         self._hold = None
 
@@ -158,9 +162,7 @@ class Club:
 
     async def append(self, *entries: Entry | list[Entry]) -> None:
         """Append everything at once; returns when every node has dealt with it."""
-        flat = [entry for group in entries for entry in (group if isinstance(group, list) else [group])]
-        heard = [node.server.hub.deliver for node in self.nodes]
-        assert heard
+        flat = [entry for given in entries for entry in (given if isinstance(given, list) else [given])]
         await self.log.append(flat)
         await turn_until(lambda: all(not tail.waiting for tail in self.log._tails))
 
@@ -185,6 +187,3 @@ async def expect_said(client: testing.Client, *texts: str) -> None:
     for text in texts:
         assert (await client.expect_event("said")).args[0]["text"] == text
     await client.expect_nothing("said")
-
-
-__all__ = ["PATIENCE"]

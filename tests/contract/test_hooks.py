@@ -19,6 +19,7 @@ from tests.contract.club import Note, back_group, board, expect_said, group, ope
 from tests.server.clock import Clock
 from tests.server.extras import open_requests
 from tests.server.serving import turn_until
+from tests.server.wire import SocketWire
 
 
 class Diary:
@@ -174,7 +175,10 @@ async def test_an_offender_hears_the_last_too(transport: str) -> None:
 
 
 async def test_a_hook_may_end_the_client_itself_and_one_that_fails_stops_nothing() -> None:
+    heard = []
+
     def ending(client: Client, reason: str) -> None:
+        heard.append(reason)
         client.socket.disconnect(close=True)
         raise ZeroDivisionError("on purpose")
 
@@ -185,6 +189,7 @@ async def test_a_hook_may_end_the_client_itself_and_one_that_fails_stops_nothing
             await client.emit("do", {"what": "go"})
             await client.expect_disconnect()
             await diary.until_gone()
+    assert heard == ["disconnected"]
     assert [line[0] for line in diary.lines] == ["disconnected"]
     assert "ending handler failed" in [line["event"] for line in logged]
 
@@ -232,17 +237,33 @@ async def test_a_client_that_answers_no_ping_hears_nothing() -> None:
     assert diary.lines == [("disconnected", "u1", "ping timeout")]
 
 
+@pytest.mark.parametrize("kind", ["picows", "asgi"])
+async def test_a_client_that_does_not_read_hears_nothing(kind: str) -> None:
+    diary = Diary()
+    async with open_club(diary.hooks(), kind=kind, limits={"max_send_buffer": 100_000}) as club:
+        token = {"token": json.dumps({"sub": "u1"})}
+        async with SocketWire.connect(club.nodes[0], token, receive_buffer=4_096):
+            sent = 0
+            while not diary.lines:
+                await club.append(*[club.said("x" * 10_000, user("u1"))] * 5)
+                sent += 50_000
+                assert sent < 20_000_000, "no bound"
+    assert diary.lines == [("disconnected", "u1", "slow consumer")]
+
+
 async def test_work_that_a_client_left_behind_is_finished_before_the_server_stops() -> None:
     finished = []
 
-    async def tidy() -> None:
+    async def tidy(client: Client, rounds: int) -> None:
         await asyncio.sleep(0)
-        finished.append("tidied")
+        finished.append(rounds)
+        if rounds:
+            client.spawn(tidy(client, rounds - 1))
 
-    hooks = Hooks(disconnected=lambda client, reason: client.spawn(tidy()))
+    hooks = Hooks(disconnected=lambda client, reason: client.spawn(tidy(client, 2)))
     async with open_club(hooks) as club, club.connect("u1"):
         await club.nodes[0].stop()
-        assert finished == ["tidied"]
+        assert finished == [2, 1, 0]
 
 
 # Tokens that run out.
