@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -12,9 +12,11 @@ from oyez.contract.client import Client
 from oyez.contract.publish import Publisher
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
+from oyez.server.socket import Socket
 from oyez.settings import Limits, Settings
 from oyez.testing import client as testing
 from tests.contract.market import Token
+from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
 
 contract = Contract(
@@ -66,6 +68,14 @@ class EnterGroup(Command):
 contract.build()
 
 
+class Barrier(Market):
+    """A namespace of each node, that hears of control entries: what came before in the log has been dealt with."""
+
+    def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
+        self.heard.append((entry.control, entry.data))
+        self._changed.set()
+
+
 class Club:
     """The nodes, and what they have in common: the log, the membership table, the hooks."""
 
@@ -80,6 +90,7 @@ class Club:
         self.actions: dict[str, Callable[[Client], Any]] = {"nothing": lambda client: None}
         self._hooks = hooks
         self._asked = 0
+        self._barriers = 0
         self._hold: asyncio.Event | None = None
         self._held: NamedRoom | None = None
 
@@ -163,8 +174,13 @@ class Club:
     async def append(self, *entries: Entry | list[Entry]) -> None:
         """Append everything at once; returns when every node has dealt with it."""
         flat = [entry for given in entries for entry in (given if isinstance(given, list) else [given])]
-        await self.log.append(flat)
-        await turn_until(lambda: all(not tail.waiting for tail in self.log._tails))
+        self._barriers += 1
+        passed = ("pass", b"%d" % self._barriers)
+        await self.log.append([*flat, Entry(namespace="/barrier", rooms=(), control=passed[0], data=passed[1])])
+        for node in self.nodes:
+            barrier = node.applications["/barrier"]
+            assert isinstance(barrier, Barrier)
+            await barrier.expect(*passed)
 
     async def say(self, text: str, *rooms: NamedRoom) -> None:
         await self.append(self.said(text, *rooms))
@@ -177,7 +193,7 @@ async def open_club(
     club = Club(hooks or Hooks())
     async with AsyncExitStack() as stack:
         for _ in range(nodes):
-            running = serve(kind, namespaces=club.build(), log=club.log, **options)
+            running = serve(kind, namespaces={**club.build(), "/barrier": Barrier()}, log=club.log, **options)
             club.nodes.append(await stack.enter_async_context(running))
         yield club
 
