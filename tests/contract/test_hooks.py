@@ -366,6 +366,20 @@ async def test_rooms_that_a_renewed_token_gives_no_right_to_are_left() -> None:
         assert connected.rooms == {"user:u1", "board:daily"}
 
 
+async def test_a_join_that_was_being_decided_counts_for_the_renewed_token() -> None:
+    async with open_club() as club, club.connect("u1", garage_id="G-1") as client:
+        club.add("garage:G-1", group("g1"))
+        await client.call("do", {"what": "nothing"})
+        connected, asked = club.clients["u1"], club.asked
+        with club.slow_table() as answers:
+            joining = asyncio.create_task(client.call("group:join", "g1"))
+            await club.until_asked(asked + 1)
+            connected.renew(replace(connected.identity, claims={}))
+            answers.set()
+            assert (await joining)["error"]["code"] == "forbidden"
+        assert connected.rooms == {"user:u1"}
+
+
 async def test_another_users_token_does_not_count() -> None:
     async with open_club() as club, club.connect("u1") as client:
         await client.call("do", {"what": "nothing"})
