@@ -38,7 +38,9 @@ def db(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def sqlite(file: Path) -> Iterator[Database]:
+    """With its one writer, for what depends on who waits."""
     db = Database(f"sqlite:///{file}")
+    db.create(METADATA)
     yield db
     db.close()
 
@@ -172,7 +174,7 @@ async def test_a_commit_outlives_a_power_cut(sqlite: Database) -> None:
 # Cancelled.
 
 
-async def test_a_cancelled_caller_leaves_whole_transactions(db: Database) -> None:
+async def test_a_cancelled_caller_leaves_whole_transactions(sqlite: Database) -> None:
     started, may_go_on = threading.Event(), threading.Event()
 
     def add_two(connection: Connection) -> None:
@@ -181,9 +183,9 @@ async def test_a_cancelled_caller_leaves_whole_transactions(db: Database) -> Non
         may_go_on.wait()
         add(connection, 1)
 
-    running = asyncio.create_task(db.run(add_two))
+    running = asyncio.create_task(sqlite.run(add_two))
     await asyncio.to_thread(started.wait)
-    waiting = asyncio.create_task(db.run(add, 100))
+    waiting = asyncio.create_task(sqlite.run(add, 100))
     await asyncio.sleep(0)
     running.cancel()
     waiting.cancel()
@@ -192,7 +194,7 @@ async def test_a_cancelled_caller_leaves_whole_transactions(db: Database) -> Non
 
     may_go_on.set()
     # The one that ran is whole, the one that waited never began.
-    assert await db.run(total) == 2
+    assert await sqlite.run(total) == 2
 
 
 async def test_close_waits_for_what_was_begun(file: Path) -> None:
