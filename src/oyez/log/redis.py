@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from hashlib import sha1
-from typing import Any, TypeVar
+from typing import Any
 
 import redis
 import structlog
@@ -26,7 +26,6 @@ from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.log import Deliver, Entry, decode_entry, encode_entry, epoch_of, split_position
 from oyez.log.tails import Tails
 
-T = TypeVar("T")
 logger = structlog.get_logger("oyez.log")
 
 FORMAT = 1
@@ -161,7 +160,7 @@ class RedisLog:
         self._trimming: asyncio.Task[None] | None = None
         self._closed = False
 
-    def _connect(self, timeout: float) -> Redis:
+    def _connect(self, timeout: float, *, single: bool = False) -> Redis:
         try:
             pool = BlockingConnectionPool.from_url(
                 self._url,
@@ -175,7 +174,7 @@ class RedisLog:
             )
         except ValueError as error:
             raise SettingsError(f"REDIS_URL: {error}. Give an address such as redis://HOST:6379/0.") from None
-        client = Redis.from_pool(pool)
+        client = Redis(connection_pool=pool, single_connection_client=single)
         for command in ("XRANGE", "XREAD"):
             # As Redis says it: nobody needs each entry as a dictionary.
             client.set_response_callback(command, lambda response, **options: response)
@@ -258,9 +257,12 @@ class RedisLog:
     async def tail(self, deliver: Deliver, after: str | None = None) -> None:
         if self._closed:
             return
-        if after is None:
-            after = await self.position()
-        number = await self._check(after)
+        try:
+            number = await self._check(await self.position() if after is None else after)
+        except LogUnavailableError:
+            if self._closed:
+                return
+            raise
         tails = Tails()
         tasks = [
             asyncio.create_task(self._feed(tails, self._epoch, number)),
@@ -270,6 +272,8 @@ class RedisLog:
         try:
             await tails.run(deliver)
         finally:
+            # A cancellation alone may get lost: the library uses it for its own time-outs.
+            tails.close()
             self._tails.discard(tails)
             for task in tasks:
                 task.cancel()
@@ -284,15 +288,18 @@ class RedisLog:
         await self._do(lambda: self._redis.set(self._record(key), value, px=_milliseconds(ttl)))
 
     async def get(self, key: str) -> bytes | None:
-        return await self._do(lambda: self._redis.get(self._record(key)))
+        value: bytes | None = await self._do(lambda: self._redis.get(self._record(key)))
+        return value
 
     async def take(self, key: str) -> bytes | None:
-        return await self._once(lambda: self._redis.getdel(self._record(key)))
+        value: bytes | None = await self._once(lambda: self._redis.getdel(self._record(key)))
+        return value
 
     async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
-        return await self._once(
+        there: bytes | None = await self._once(
             lambda: self._redis.set(self._record(key), value, px=_milliseconds(ttl), nx=True, get=True)
         )
+        return there
 
     def _record(self, key: str) -> str:
         return f"{self._base}:record:{key}"
@@ -329,7 +336,7 @@ class RedisLog:
 
     async def _rows(self, first: int, last: int) -> list[tuple[int, int, bytes]]:
         """Number, time in ms and bytes of each entry from `first` to `last`."""
-        found = await self._do(lambda: self._redis.execute_command("XRANGE", self._stream, f"0-{first}", f"0-{last}"))
+        found = await self._do(lambda: _execute(self._redis, "XRANGE", self._stream, f"0-{first}", f"0-{last}"))
         return [_read_row(row) for row in found]
 
     async def _page(self, number: int) -> "_Page | None":
@@ -352,43 +359,43 @@ class RedisLog:
 
     async def _feed(self, tails: Tails, epoch: str, number: int) -> None:
         """Give `tails` what is stored behind `number`, for as long as nothing is missing."""
-        reader = self._connect(BLOCK_SECONDS + TIMEOUT)
+        reader = self._connect(BLOCK_SECONDS + TIMEOUT, single=True)
         newest: Row | None = None
         failing = False
-        while True:
-            try:
-                # A Redis that was away is only trusted behind a look at it.
-                rows = [] if failing else await self._following(reader, number)
-                if not rows:
-                    await self._check_same(epoch, newest)
-                if failing:
-                    logger.info("Redis is back, and nothing is lost", log=self._base)
-                failing = False
-            except _LostError as error:
-                tails.fail(error)
-                break
-            except (*_FAILURES, LogUnavailableError) as error:
-                if not failing:
-                    logger.error("Redis has gone; its log is waited for", log=self._base, error=str(error))
-                failing = True
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            if rows and rows[0][0] != number + 1:
-                tails.fail(_LostError(f"Entries behind {number} were forgotten before this process has read them."))
-                break
-            if rows:
-                newest = rows[-1]
-                number = newest[0]
-                if epoch == self._epoch:
-                    self._seen = max(self._seen, number)
-                tails.hand([decode_entry(body, f"{epoch}.{number}") for number, _, body in rows])
-        await _disconnect(reader)
+        try:
+            while not tails.closed:
+                try:
+                    # A Redis that was away is only trusted behind a look at it.
+                    rows = [] if failing else await self._following(reader, number)
+                    if not rows:
+                        await self._check_same(epoch, newest)
+                    if failing:
+                        logger.info("Redis is back, and nothing is lost", log=self._base)
+                    failing = False
+                except _LostError:
+                    raise
+                except (*_FAILURES, LogUnavailableError) as error:
+                    if not failing:
+                        logger.error("Redis has gone; its log is waited for", log=self._base, error=str(error))
+                    failing = True
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                if rows and rows[0][0] != number + 1:
+                    raise _LostError(f"Entries behind {number} were forgotten before this process has read them.")
+                if rows:
+                    newest = rows[-1]
+                    number = newest[0]
+                    if epoch == self._epoch:
+                        self._seen = max(self._seen, number)
+                    tails.hand([decode_entry(body, f"{epoch}.{number}") for number, _, body in rows])
+        except Exception as error:
+            tails.fail(error)
+        finally:
+            await _disconnect(reader)
 
     async def _following(self, reader: Redis, number: int) -> "list[Row]":
         block = _milliseconds(BLOCK_SECONDS)
-        found = await reader.execute_command(
-            "XREAD", "COUNT", PAGE, "BLOCK", block, "STREAMS", self._stream, f"0-{number}"
-        )
+        found = await _execute(reader, "XREAD", "COUNT", PAGE, "BLOCK", block, "STREAMS", self._stream, f"0-{number}")
         return [_read_row(row) for row in found[0][1]] if found else []
 
     async def _check_same(self, epoch: str, newest: "Row | None") -> None:
@@ -407,16 +414,16 @@ class RedisLog:
         """Give `tails` the volatile entries. Those of a time without Redis are lost."""
         reader = self._connect(BLOCK_SECONDS + TIMEOUT)
         try:
-            while True:
+            while not tails.closed:
                 pubsub = reader.pubsub(ignore_subscribe_messages=True)
                 with suppress(*_FAILURES):
                     await pubsub.subscribe(self._channel)
-                    while True:
+                    while not tails.closed:
                         message = await pubsub.get_message(timeout=BLOCK_SECONDS)
                         if message is not None:
                             tails.hand([decode_entry(message["data"])])
                 with suppress(*_FAILURES):
-                    await pubsub.aclose()
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
             await _disconnect(reader)
@@ -424,19 +431,21 @@ class RedisLog:
     async def _run_trimming(self) -> None:
         while True:
             await asyncio.sleep(TRIM_INTERVAL)
-            oldest = int((self._clock() - self._retention) * 1000)
             with suppress(LogUnavailableError):
-                await self._do(lambda: self._run(TRIM, [self._stream], [oldest]))
+                await self._do(self._trim)
+
+    async def _trim(self) -> None:
+        await self._run(TRIM, [self._stream], [int((self._clock() - self._retention) * 1000)])
 
     # Talking to Redis.
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         try:
-            return await self._redis.execute_command("EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
+            return await _execute(self._redis, "EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
         except NoScriptError:
-            return await self._redis.execute_command("EVAL", script, len(keys), *keys, *arguments)
+            return await _execute(self._redis, "EVAL", script, len(keys), *keys, *arguments)
 
-    async def _do(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _do(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make a call that may be made twice, for a connection may have been cut since it was used last."""
         try:
             return await self._once(call)
@@ -445,7 +454,7 @@ class RedisLog:
                 raise
         return await self._once(call)
 
-    async def _once(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _once(self, call: Callable[[], Awaitable[Any]]) -> Any:
         if self._closed:
             raise LogUnavailableError("The log is closed; nothing was stored. Publish to a running server.")
         try:
@@ -499,6 +508,11 @@ def _unavailable(error: Exception) -> LogUnavailableError:
     return LogUnavailableError(
         f"Redis cannot be used: {text}. Nothing is known to be stored: append again, with a key where once matters."
     )
+
+
+def _execute(client: Redis, *arguments: Any) -> Awaitable[Any]:
+    answer: Awaitable[Any] = client.execute_command(*arguments)  # type: ignore[no-untyped-call]
+    return answer
 
 
 async def _disconnect(client: Redis) -> None:
