@@ -33,16 +33,20 @@ class Hub:
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         # A loop writes at once when it is asked to, so what goes to the same sockets is handed over together.
-        for (name, rooms, excluded), group in groupby(entries, _target):
+        for (name, rooms, excluded, control), group in groupby(entries, _target):
             namespace = self._namespaces.get(name)
             if namespace is None:
                 continue
             run = list(group)
             try:
-                self.delivered += len(run) * namespace.deliver(run)
+                if control:
+                    for entry in run:
+                        namespace.apply_control(entry)
+                else:
+                    self.delivered += len(run) * namespace.deliver(run)
             except Exception:
                 logger.exception("delivery failed", namespace=name, rooms=rooms, excluded=excluded)
 
 
-def _target(entry: Entry) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    return entry.namespace, entry.rooms, entry.excluded
+def _target(entry: Entry) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:
+    return entry.namespace, entry.rooms, entry.excluded, entry.control
