@@ -672,7 +672,7 @@ def to_typescript(found: Type) -> str:
         case UnionType(types=types):
             return " | ".join(map(to_typescript, sorted(types, key=lambda option: isinstance(option, NoneType))))
         case LiteralType(values=values):
-            return " | ".join(f'"{value}"' for value in sorted(values))
+            return " | ".join(f'"{value}"' for value in sorted(map(str, values)))
         case ListType(item_type=item):
             return f"{to_typescript(item)}[]"
         case StructType(cls=cls):
