@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,10 +113,8 @@ async def work(url: str, log_path: Path, name: str) -> None:
         number = 0
         while not stopping.is_set():
             number += 1
-            try:
+            with suppress(RolledBack):
                 await outbox.run(write, writer, number, chance.random() < ROLLED_BACK)
-            except RolledBack:
-                pass
 
     async with AsyncExitStack() as stack:
         stack.callback(database.close)
