@@ -56,6 +56,10 @@ class AsgiWebSocket:
 
     # The transport's side.
 
+    @property
+    def closing(self) -> bool:
+        return self._closing is not None
+
     def send(self, outgoing: Outgoing) -> None:
         if self._closing is not None or (outgoing.volatile and self._is_slow(outgoing.size)):
             return
@@ -201,13 +205,12 @@ async def serve_websocket(server: "Server", scope: Scope, receive: Receive, send
 def _open(server: "Server", scope: Scope) -> "tuple[Connection, bool] | HandshakeError":
     headers = Headers(scope=scope)
     query = QueryParams(scope["query_string"])
+    secure = scope["scheme"] == "wss"
     return server.open_websocket(
         query,
-        headers.get("origin"),
-        headers.get("host"),
-        lambda: server.read_handshake(
-            headers, scope["query_string"], scope.get("client"), secure=scope["scheme"] == "wss"
-        ),
+        headers,
+        lambda: server.read_handshake(headers, scope["query_string"], scope.get("client"), secure=secure),
+        secure=secure,
     )
 
 
