@@ -44,6 +44,7 @@ class NamespaceApplication:
         """Let a client in: who it is, how long, and into which rooms. Raises RefusedError."""
         identity, rooms = await self._admission.admit(socket.handshake, auth if isinstance(auth, dict) else {})
         socket.data = Client(identity, socket, self._surroundings)
+        socket.owner = identity.subject
         socket.expires_at = identity.expires_at
         for room in rooms:
             socket.join(room)
@@ -60,6 +61,14 @@ class NamespaceApplication:
             self._acknowledge(event, acknowledgement)
             return None
         return self._finish(client, event, acknowledgement)
+
+    async def allows(self, socket: Socket, room: str) -> bool:
+        """Whether a client that comes back may still be in `room`."""
+        client: Client = socket.data
+        try:
+            return await self._surroundings.allows(client.identity, room)
+        except RefusedError:
+            return False
 
     def disconnect(self, socket: Socket, reason: str) -> None:
         """All that is known of a client goes with its socket."""

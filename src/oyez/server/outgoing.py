@@ -6,6 +6,9 @@ either side, so that the deflated frame is the same for every client.
 
 import zlib
 from base64 import b64encode
+from collections.abc import Sequence
+
+from oyez.log.log import Entry
 
 TEXT = 0x1
 BINARY = 0x2
@@ -74,3 +77,37 @@ class Outgoing:
 
     def _attachment_frames(self) -> bytes:
         return b"".join(encode_frame(BINARY, data) for data in self.attachments)
+
+
+def join_frames(messages: Sequence[Outgoing], plain_below: int) -> bytes:
+    """What all of them are on a WebSocket; nothing where one is long enough to be compressed for some clients."""
+    if all(len(message.text) < plain_below for message in messages):
+        return b"".join([message.frames for message in messages])
+    return b""
+
+
+class Message:
+    """An entry of the log as it is sent: with its position for those who want it, and without, each encoded once."""
+
+    __slots__ = ("_plain", "_positioned", "_prefix", "entry", "number")
+
+    def __init__(self, prefix: bytes, entry: Entry) -> None:
+        """`prefix` is what an event of the entry's namespace begins with."""
+        self.entry = entry
+        self.number = 0
+        """That of its position; set by the window."""
+        self._prefix = prefix
+        self._plain: Outgoing | None = None
+        self._positioned: Outgoing | None = None
+
+    def outgoing(self, positioned: bool) -> Outgoing:
+        """The event; where it is `positioned` and durable, its position is the last argument."""
+        entry = self.entry
+        if positioned and entry.position is not None:
+            if self._positioned is None:
+                data = b'%b,"%b"]' % (entry.data[:-1], entry.position.encode())
+                self._positioned = Outgoing(self._prefix + data)
+            return self._positioned
+        if self._plain is None:
+            self._plain = Outgoing(self._prefix + entry.data, volatile=entry.volatile)
+        return self._plain

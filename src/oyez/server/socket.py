@@ -75,7 +75,13 @@ class Socket:
         "expiry",
         "id",
         "namespace",
+        "owner",
+        "pid",
+        "positioned",
         "rooms",
+        "seen",
+        "since",
+        "unconfirmed",
         "write",
     )
 
@@ -94,6 +100,18 @@ class Socket:
         """The same by the server's clock; set by the connection."""
         self.write: Callable[[bytes], None] | None = None
         """Writes frames straight to the network; None where they have to go through `connection.send`."""
+        self.owner = ""
+        """Whose it is: only they may take its session up; set by the application while connecting."""
+        self.pid = ""
+        """The secret by which the client may take it up."""
+        self.positioned = False
+        """Whether durable events carry their position for this client."""
+        self.seen = ""
+        """The client has certainly heard everything up to this position."""
+        self.since: str | None = None
+        """Where the client's knowledge ended: rooms it joins are caught up with from there."""
+        self.unconfirmed = False
+        """Whether a room was caught up with, and the client has not been heard of since."""
         self._last_ack_id = -1
         self._pending_acks: dict[int, asyncio.Future[bytes]] | None = None
         self._queue: deque[ReceivedEvent] | None = None
@@ -110,6 +128,12 @@ class Socket:
         if len(self.rooms) >= self.connection.server.limits.max_rooms_per_socket and room not in self.rooms:
             raise RefusedError(RATE_LIMITED, "You are in too many rooms; leave one first.")
         self.namespace.join(self, room)
+
+    async def join_and_catch_up(self, room: str) -> None:
+        """`join` for a client that recovers: first it is sent what it missed there. Raises LogUnavailableError too."""
+        if self.since is not None and room not in self.rooms:
+            await self.namespace.recovery.catch_up(self, room)
+        self.join(room)
 
     def leave(self, room: str) -> None:
         self.namespace.leave(self, room)
@@ -155,6 +179,12 @@ class Socket:
             self.connection.forget_namespace(self.namespace.name)
         if close:
             self.connection.close(engineio.FORCED_SERVER_CLOSE)
+
+    def supersede(self) -> None:
+        """The client has come back over another connection, and this one is dead without knowing it."""
+        # Its session lives on in the other.
+        self.pid = ""
+        self.connection.close(engineio.TRANSPORT_ERROR, "the client has come back over another connection")
 
     def end(self, reason: CloseReason) -> None:
         """Forget this socket; nothing is sent."""
