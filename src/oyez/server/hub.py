@@ -11,6 +11,7 @@ import structlog
 
 from oyez.log.log import Entry, Log, split_position
 from oyez.server.namespace import Namespace
+from oyez.server.outgoing import Message
 from oyez.server.window import Window
 
 logger = structlog.get_logger("oyez.server")
@@ -65,22 +66,26 @@ class Hub:
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         # A loop writes at once when it is asked to, so what goes to the same sockets is handed over together.
-        for (name, rooms, excluded), group in groupby(entries, _target):
+        for (name, rooms, excluded, control), group in groupby(entries, _target):
             namespace = self._namespaces.get(name)
-            if namespace is None:
+            try:
+                if namespace is not None and not control:
+                    self._deliver_events(namespace, [namespace.message(entry) for entry in group])
+                    continue
                 for entry in group:
                     self.window.advance(entry)
-                continue
-            run = [namespace.message(entry) for entry in group]
-            for message in run:
-                if message.entry.position is not None:
-                    self.window.add(message)
-            try:
-                self.delivered += len(run) * namespace.deliver(run)
+                    if namespace is not None:
+                        namespace.apply_control(entry)
             except Exception:
-                logger.exception("delivery failed", namespace=name, rooms=rooms, excluded=excluded)
+                logger.exception("delivery failed", namespace=name, rooms=rooms, excluded=excluded, control=control)
         if self._waiting or not self.ready.is_set():
             self._tell_reached()
+
+    def _deliver_events(self, namespace: Namespace, run: list[Message]) -> None:
+        for message in run:
+            if message.entry.position is not None:
+                self.window.add(message)
+        self.delivered += len(run) * namespace.deliver(run)
 
     def _tell_reached(self) -> None:
         epoch, number = split_position(self.position)
@@ -94,5 +99,5 @@ class Hub:
         self._waiting = [(place, reached) for place, reached in self._waiting if not reached.done()]
 
 
-def _target(entry: Entry) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    return entry.namespace, entry.rooms, entry.excluded
+def _target(entry: Entry) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:
+    return entry.namespace, entry.rooms, entry.excluded, entry.control

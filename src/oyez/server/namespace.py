@@ -5,8 +5,9 @@ rooms. What may be joined is not decided here but by the application above.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -25,21 +26,44 @@ if TYPE_CHECKING:
 logger = structlog.get_logger("oyez.server")
 
 
-class Application(Protocol):
-    """What a namespace asks of the layer above."""
+class Application(ABC):
+    """What a namespace asks of the layer above. What is not abstract here has to be given only where it does something.
 
+    In the order in which a socket meets them.
+    """
+
+    expiring_before: float = 0.0
+    """How many seconds before a token ends `expiring` is asked; 0: never."""
+
+    @abstractmethod
     async def connect(self, socket: Socket, auth: Any) -> None:
         """Decide about a CONNECT. May join rooms; raises RefusedError to answer with a CONNECT_ERROR."""
 
+    def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
+        """The client has been told that it is connected. Its events wait for the coroutine, where one is returned."""
+        return None
+
+    @abstractmethod
     def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         """Handle an event; returns a coroutine only where something has to be waited for. Must not raise."""
 
+    def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
+        """The socket's token ends in `expiring_before` seconds; asked once for each token."""
+        return None
+
+    def ending(self, socket: Socket, reason: str) -> None:  # noqa: B027 - not everybody cares
+        """The server is about to end a socket that can still be sent to."""
+
+    @abstractmethod
     def disconnect(self, socket: Socket, reason: str) -> None:
         """A connected socket has gone; it is in no room any more."""
 
     async def allows(self, socket: Socket, room: str) -> bool:
         """Whether the socket, which was in `room` when its connection broke, still may be."""
         return False
+
+    def control(self, entry: Entry, sockets: Collection[Socket]) -> None:  # noqa: B027 - nor has rooms to move
+        """Do what a control entry asks of `sockets`, those in its rooms (all, where it names none)."""
 
 
 class SocketInfo(msgspec.Struct, frozen=True):
@@ -101,6 +125,7 @@ class Namespace:
         if recovered is not None:
             socket.send(encode_answer(recovered))
         self.recovery.remember(socket)
+        socket.begin()
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
         self.remove(socket, engineio.FORCED_SERVER_CLOSE)
@@ -139,8 +164,8 @@ class Namespace:
             logger.exception("handler failed", namespace=self.name)
 
     async def drain(self) -> None:
-        """Wait for running handlers."""
-        if self._tasks:
+        """Wait for running handlers, and for what they begin."""
+        while self._tasks:
             await asyncio.wait(self._tasks)
 
     def cancel(self) -> None:
@@ -227,6 +252,10 @@ class Namespace:
                 for message in run:
                     socket.connection.send(message.outgoing(positioned))
         return len(members)
+
+    def apply_control(self, entry: Entry) -> None:
+        """Have the application do what a control entry asks."""
+        self.application.control(entry, tuple(self.members(entry.rooms, entry.excluded)))
 
     # For operators and handlers.
 

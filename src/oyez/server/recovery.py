@@ -31,6 +31,9 @@ PAGE = 500
 """Entries that are read at a time for a client that was away longer than the window reaches."""
 MAX_OFFSET = 64
 """Characters of a position that a client may send; ours have about 20."""
+REJOIN_SECONDS = 60.0
+"""How long after it came back a client without a session is caught up with rooms that it joins. A front end joins its
+rooms at once; what is joined later is new to it."""
 RETRY_SECONDS = 1.0
 """How long to wait before sessions are written again that could not be."""
 WITHOUT_POSITIONS = re.compile(r"python|aiohttp|dart[/:]", re.IGNORECASE)
@@ -174,9 +177,10 @@ class Recovery:
                 self._changed[_key(socket.namespace.name, pid or "")] = msgspec.msgpack.encode(session)
                 socket.pid = ""
             raise
-        if answer.recovered and offset is not None:
-            # Rooms that it joins later are caught up with from here on.
+        if answer.recovered and session is None:
+            # Its rooms are not known: it joins them again by itself.
             socket.since = start
+            asyncio.get_running_loop().call_later(REJOIN_SECONDS, _end_rejoining, socket)
         return answer
 
     async def _take(self, socket: "Socket", pid: str) -> Session | None:
@@ -275,6 +279,10 @@ def wants_positions(handshake: "Handshake", auth: Mapping[str, Any]) -> bool:
 def encode_answer(answer: Answer) -> bytes:
     """The event, as a JSON array."""
     return msgspec.json.encode((EVENT, answer))
+
+
+def _end_rejoining(socket: "Socket") -> None:
+    socket.since = None
 
 
 def _key(namespace: str, pid: str) -> str:

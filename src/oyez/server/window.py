@@ -56,8 +56,9 @@ class Window:
             self._forget_first()
 
     def advance(self, entry: Entry) -> None:
-        """Take note of an entry's position."""
-        assert entry.position is not None
+        """Take note of an entry's position, where it has one."""
+        if entry.position is None:
+            return
         epoch, number = split_position(entry.position)
         if epoch != self._epoch:
             self.begin(f"{epoch}.{number - 1}")
