@@ -30,7 +30,8 @@ class Hub:
         """Set while live events are delivered, and not those of before the start."""
         self._start: str | None = None
         self._live: tuple[str, int] = ("", 0)
-        self._waiting: list[tuple[tuple[str, int], asyncio.Future[None]]] = []
+        self.waiting: list[tuple[tuple[str, int], asyncio.Future[None]]] = []
+        """Who waits for delivery to reach a position."""
         self.delivered = 0
         """Recipients written to since the start."""
 
@@ -60,7 +61,7 @@ class Hub:
         Raises KeyError where its epoch has ended.
         """
         reached = asyncio.get_running_loop().create_future()
-        self._waiting.append((split_position(position), reached))
+        self.waiting.append((split_position(position), reached))
         self._tell_reached()
         await reached
 
@@ -78,7 +79,7 @@ class Hub:
                         namespace.apply_control(entry)
             except Exception:
                 logger.exception("delivery failed", namespace=name, rooms=rooms, excluded=excluded, control=control)
-        if self._waiting or not self.ready.is_set():
+        if self.waiting or not self.ready.is_set():
             self._tell_reached()
 
     def _deliver_events(self, namespace: Namespace, run: list[Message]) -> None:
@@ -91,12 +92,12 @@ class Hub:
         epoch, number = split_position(self.position)
         if epoch != self._live[0] or number >= self._live[1]:
             self.ready.set()
-        for (awaited_epoch, awaited), reached in self._waiting:
+        for (awaited_epoch, awaited), reached in self.waiting:
             if not reached.done() and awaited_epoch != epoch:
                 reached.set_exception(KeyError(f"{awaited_epoch}.{awaited}"))
             elif not reached.done() and awaited <= number:
                 reached.set_result(None)
-        self._waiting = [(place, reached) for place, reached in self._waiting if not reached.done()]
+        self.waiting = [(place, reached) for place, reached in self.waiting if not reached.done()]
 
 
 def _target(entry: Entry) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:
