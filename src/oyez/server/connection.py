@@ -3,6 +3,7 @@
 It joins the sans-I/O session to a transport, dispatches Socket.IO packets, and keeps the client's deadlines.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
 from oyez.server.outgoing import Outgoing, join_frames
 from oyez.server.socket import NEVER, Handshake, Socket
-from oyez.server.transport import Candidate, Transport
+from oyez.server.transport import PACKETS_A_TURN, Candidate, Transport
 
 if TYPE_CHECKING:
     from oyez.server.polling import Polling
@@ -28,6 +29,7 @@ _PING = Outgoing(engineio.PING)
 _PROBE_PONG = Outgoing(engineio.PROBE_PONG)
 _EVENT, _BINARY_EVENT = socketio.PacketType.EVENT, socketio.PacketType.BINARY_EVENT
 _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
+MINUTE = 60.0
 LEFT = frozenset({engineio.TRANSPORT_CLOSE, engineio.PING_TIMEOUT})
 """Reasons that are the client's own: it has gone, or is taken to have."""
 ENDINGS = {
@@ -46,6 +48,8 @@ class Connection:
     __slots__ = (
         "_connect_deadline",
         "_connecting",
+        "_connects",
+        "_connects_end",
         "_ended",
         "_expiry",
         "_full_queues",
@@ -59,6 +63,7 @@ class Connection:
         "_refused",
         "appointment",
         "candidate",
+        "entered",
         "handshake",
         "id",
         "polling",
@@ -81,9 +86,13 @@ class Connection:
         """The transport again, as long as it is polling."""
         self.candidate: Candidate | None = None
         """The WebSocket that probes, while there is one."""
+        self.entered = False
+        """Whether a namespace has ever let the client in. Until then nobody knows who it is."""
         self._connecting: set[str] | None = None
         self._ended: set[str] | None = None
         """Namespaces the server has disconnected: what the client had sent to them by then is no offence."""
+        self._connects = 0
+        self._connects_end = now + MINUTE
         self._next_ping = now + server.settings.ping_interval
         self._pong_deadline = NEVER
         self._pong_extended = False
@@ -110,6 +119,12 @@ class Connection:
 
     # Input.
 
+    @property
+    def max_message(self) -> int:
+        """Bytes of one message or polling body."""
+        limits = self.server.limits
+        return limits.max_payload if self.entered else limits.max_stranger_bytes
+
     def receive_text(self, encoded: bytes) -> None:
         """One text frame of the connection's WebSocket."""
         self._heard = True
@@ -119,15 +134,17 @@ class Connection:
         """One binary frame of the connection's WebSocket."""
         self._heard = True
         if not self.sockets and not self._ended:
-            # Attachments wait in memory: not for somebody who is not known yet.
             self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
         self._handle(self.session.receive_binary(data))
 
-    def receive_payload(self, body: bytes) -> None:
+    async def receive_payload(self, body: bytes) -> None:
         """One polling body."""
         self._heard = True
-        for result in self.session.receive_payload(body):
+        for number, result in enumerate(self.session.receive_payload(body), 1):
             self._handle(result)
+            if number % PACKETS_A_TURN == 0:
+                await asyncio.sleep(0)
+        self._handle(None)
 
     def receive_candidate(self, encoded: bytes) -> None:
         """One text frame of the WebSocket that wants to take over."""
@@ -175,6 +192,9 @@ class Connection:
             self._rest()
         elif result is Signal.CLOSED:
             self._finish()
+        elif not self.entered and self.session.incomplete:
+            # Attachments wait in memory: not for somebody who is not known yet.
+            self.close(engineio.FORCED_CLOSE, "a binary packet before a namespace was entered")
 
     def _dispatch(self, packet: socketio.Packet) -> None:
         socket = self.sockets.get(packet.namespace)
@@ -201,6 +221,8 @@ class Connection:
         namespace = self.server.namespaces.get(name)
         if namespace is None:
             self._send_connect_error(name, UNKNOWN_NAMESPACE.code, UNKNOWN_NAMESPACE.message)
+        elif not self._may_connect():
+            self._send_connect_error(name, RATE_LIMITED.code, "You connect too often; wait a minute.")
         elif len(connecting) + len(self.sockets) >= self.server.limits.max_namespaces_per_connection:
             self._send_connect_error(name, RATE_LIMITED.code, "You are in too many namespaces; leave one first.")
         else:
@@ -210,10 +232,19 @@ class Connection:
             auth = msgspec.json.decode(packet.data) if packet.data else {}
             namespace.connect(self, self.server.new_id(), auth)
 
+    def _may_connect(self) -> bool:
+        """Count a CONNECT; False where there were too many within a minute."""
+        now = self.server.clock()
+        if now >= self._connects_end:
+            self._connects, self._connects_end = 0, now + MINUTE
+        self._connects += 1
+        return self._connects <= self.server.limits.max_connects_per_minute
+
     def accept(self, socket: Socket, answer: socketio.Packet) -> None:
         """The namespace lets `socket` in: tell the client."""
         self._decided(socket)
         self.sockets[socket.namespace.name] = socket
+        self.entered = True
         self._connect_deadline = NEVER
         # What it was sent while it was let in is not behind a ping of before.
         self._pinged_at = ""

@@ -79,6 +79,8 @@ class Server:
         self._stopping = False
         self.websockets: set[Transport] = set()
         """All that are open in the network's sense: also those that probe, and those that are being closed."""
+        self._websockets_from: Counter[str] = Counter()
+        """How many of them each address has."""
         self._none_left: asyncio.Event | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,20 +160,23 @@ class Server:
         connections = max(len(self.connections) + len(self._closed), len(self.websockets))
         if self._stopping or connections >= limits.max_connections:
             return engineio.OVERLOADED
-        if self._addresses[address] >= limits.max_connections_per_address:
+        if max(self._addresses[address], self._websockets_from[address]) >= limits.max_connections_per_address:
             return engineio.OVERLOADED
         connection = Connection(self.new_id(), self, handshake, state)
         self.connections[connection.id] = connection
         self._addresses[address] += 1
         return connection
 
-    def admits_page(self, origin: str | None, host: str | None) -> bool:
-        """Whether a page of `origin` may use the server; the operator is told once of each origin that may not."""
-        if self.origins.allows(origin, host):
+    def admits_page(self, headers: Mapping[str, str], *, secure: bool) -> bool:
+        """Whether the page that asks may use the server; the operator is told once of each origin that may not."""
+        origin, host = headers.get("origin"), headers.get("host")
+        if self.origins.allows(origin, host, secure=secure):
             return True
         if origin not in self._refused_origins and len(self._refused_origins) < MAX_REFUSED_ORIGINS:
             self._refused_origins.add(origin)
-            logger.warning("a page was refused: its origin is not in client_origin", origin=origin, host=host)
+            logger.warning(
+                "a page was refused: its origin is not in client_origin", origin=origin, host=host, secure=secure
+            )
         return False
 
     def read_handshake(
@@ -184,7 +189,7 @@ class Server:
     ) -> Handshake:
         """What is kept of the request that opens a connection. Names of `headers` are lower-case."""
         kept = {name: headers[name] for name in KEPT_HEADERS if name in headers}
-        if not self.origins.allows_cookies(headers.get("origin"), headers.get("host")):
+        if not self.origins.allows_cookies(headers.get("origin"), headers.get("host"), secure=secure):
             kept.pop("cookie", None)
         return Handshake(
             headers=kept,
@@ -197,12 +202,13 @@ class Server:
     def open_websocket(
         self,
         query: Mapping[str, str],
-        origin: str | None,
-        host: str | None,
+        headers: Mapping[str, str],
         read_handshake: Callable[[], Handshake],
+        *,
+        secure: bool,
     ) -> tuple[Connection, bool] | HandshakeError:
         """The connection of a WebSocket upgrade, and whether the WebSocket is only a candidate for it yet."""
-        if not self.admits_page(origin, host):
+        if not self.admits_page(headers, secure=secure):
             return engineio.FORBIDDEN
         connection = self.connections.get(query.get("sid", ""))
         error = engineio.check_request("GET", query, known=connection is not None, upgrade=True)
@@ -214,6 +220,8 @@ class Server:
         if connection.polling is None or connection.candidate is not None:
             return engineio.BAD_REQUEST
         if len(self.websockets) >= self.limits.max_connections:
+            return engineio.OVERLOADED
+        if self._websockets_from[connection.handshake.address] >= self.limits.max_connections_per_address:
             return engineio.OVERLOADED
         return connection, True
 
@@ -234,14 +242,18 @@ class Server:
         """The client knows that its connection is closed, or will not ask any more."""
         if self._closed.pop(connection.id, None) is not None:
             self.wheel.cancel(connection)
-            address = connection.handshake.address
-            self._addresses[address] -= 1
-            if not self._addresses[address]:
-                del self._addresses[address]
+            _count_down(self._addresses, connection.handshake.address)
 
-    def forget_websocket(self, websocket: Transport) -> None:
+    def add_websocket(self, websocket: Transport, connection: Connection) -> None:
+        """The network connection of `websocket`, which serves `connection` or wants to, has become one."""
+        self.websockets.add(websocket)
+        self._websockets_from[connection.handshake.address] += 1
+
+    def forget_websocket(self, websocket: Transport, connection: Connection) -> None:
         """Its network connection has ended."""
-        self.websockets.discard(websocket)
+        if websocket in self.websockets:
+            self.websockets.discard(websocket)
+            _count_down(self._websockets_from, connection.handshake.address)
         if self._none_left is not None and not self.websockets:
             self._none_left.set()
 
@@ -271,3 +283,9 @@ class Server:
     def disconnect_sockets(self, namespace: str, rooms: Iterable[str] = (), *, close: bool = False) -> int:
         """Disconnect those sockets, with `close` their whole connections; how many they were."""
         return self.namespaces[namespace].disconnect_sockets(rooms, close)
+
+
+def _count_down(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
