@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, func, insert, select
+from tests.postgres import serve_postgresql
 
 from oyez.contract import Contract, Id, Stamped, own
 from oyez.contract.publish import Publisher
@@ -31,7 +32,6 @@ from oyez.log.sqlite import SqliteLog
 from oyez.service.db import MIGRATIONS, Database
 from oyez.service.outbox import Outbox, Transaction
 from oyez.settings import Limits
-from tests.postgres import serve_postgresql
 
 TRANSACTIONS = 100_000
 ROLLED_BACK = 0.2

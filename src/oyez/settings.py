@@ -108,9 +108,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     database_url: str | None = None
     """SQLAlchemy address of the domain database. Unset: SQLite in `oyez_data`."""
     oyez_data: str = "./oyez-data"
-    log_retention: Annotated[float, Meta(ge=1, le=31_536_000)] = 300.0
-    """Seconds that events are kept, and sessions of clients that have gone: how long somebody may be away and miss
-    nothing. Five minutes is what the systems' documents promise."""
     log_level: str = "info"
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None

@@ -53,7 +53,11 @@ class Hub:
         if self._start is None:
             await self.start()
         start, self._start = self._start, None
-        await self._log.tail(self.deliver, start)
+        try:
+            await self._log.tail(self.deliver, start)
+        finally:
+            # Nobody is let in until it is known again what they are to hear.
+            self.ready.clear()
 
     async def reach(self, position: str) -> None:
         """Wait until all entries up to `position`, which exists, have been delivered here.
