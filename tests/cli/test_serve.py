@@ -187,12 +187,11 @@ async def test_a_second_server_at_the_same_port_says_so(folder: Path) -> None:
 
 
 async def test_a_reader_that_leaves_ends_it_quietly(folder: Path) -> None:
-    line = f"{sys.executable} -m oyez.cli serve --port 0 2>said | head -1; echo ${{PIPESTATUS[0]}}"
+    # `true` reads nothing and has gone before the server says anything; `head` may go too late for that.
+    line = f"{sys.executable} -m oyez.cli serve --port 0 2>said | true; echo ${{PIPESTATUS[0]}}"
     async with start_program(folder, "bash", "-c", line) as serving:
         ended = await serving.wait()
-    first, status = ended.out.splitlines()
-    assert "listens at" in first
-    assert status == "0"
+    assert ended.out == "0\n"
     assert (folder / "said").read_text() == ""
 
 
