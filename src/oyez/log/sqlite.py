@@ -48,6 +48,8 @@ APPLICATION_ID = 0x4F59455A
 """Marks the file as a log of Oyez, for SQLite's header."""
 PAGE_BYTES = 1_024
 """A small page: each commit writes whole pages, and an entry has a few hundred bytes."""
+CHECKPOINT_PAGES = 4_000
+"""Pages in the WAL before they go into the file itself: a stop of some milliseconds, each thousand appends or so."""
 LOCK_TIMEOUT = 2.0
 """Seconds to wait for the others' appends, which take microseconds; a lock that lasts is somebody's who hangs."""
 WATCH_INTERVAL = 1.0
@@ -203,7 +205,8 @@ class SqliteLog:
             numbers.append(number)
         db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", rows)
         targets = [(target, number) for number, entry in stored for target in _targets_of(entry)]
-        db.executemany("INSERT OR IGNORE INTO targets VALUES (?, ?)", targets)
+        # In order, neighbours are on one page.
+        db.executemany("INSERT OR IGNORE INTO targets VALUES (?, ?)", sorted(targets))
         self._unforgotten += len(rows)
         if self._unforgotten >= FORGET_EVERY:
             self._forget(db, 4 * self._unforgotten)
@@ -474,6 +477,7 @@ class SqliteLog:
             )
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {self._sync}")
+        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         boot = self._boot()
         for number, script in enumerate(FORMATS[written:], written + 1):
             begin = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
