@@ -1,4 +1,4 @@
-"""`python -m bench.log`: what appending to each log costs, one event at a time and in lists; Redis beside redis-py alone.
+"""`python -m bench.log`: events a second that each log takes, single and in lists; Redis beside redis-py alone.
 
 Rounds go in turn, so that a machine that is busy now and then is so for all. A Valkey of its own is started for it.
 """
@@ -123,9 +123,10 @@ def judge(subjects: Sequence[Subject]) -> list[tuple[str, float, float]]:
         (f"{name}, {describe(count)}", target, by_name[name].rate(count)) for (name, count), target in TARGETS.items()
     ]
     alone = by_name["redis-py alone"]
-    for count in (1, LIST):
-        verdicts.append((f"Redis, {describe(count)}", REDIS_SHARE * alone.rate(count), by_name["Redis"].rate(count)))
-    return verdicts
+    return verdicts + [
+        (f"Redis, {describe(count)}", REDIS_SHARE * alone.rate(count), by_name["Redis"].rate(count))
+        for count in (1, LIST)
+    ]
 
 
 def describe(count: int) -> str:
