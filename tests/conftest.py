@@ -45,6 +45,10 @@ def make_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def database_url(make_database: Callable[[], str]) -> str:
+def database_url(request: pytest.FixtureRequest, make_database: Callable[[], str]) -> Iterator[str]:
     """The address of an empty database of the test's own; the test runs with every kind there is."""
-    return make_database()
+    url = make_database()
+    server = request.getfixturevalue("postgresql") if url.startswith("postgresql") else None
+    yield url
+    if server is not None:
+        server.drop_database(url)

@@ -26,7 +26,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_packets_per_payload: Positive = 10_000
     """Packets in one polling body: a client that was offline sends all it has queued at once, at 2 µs a packet."""
     max_connect_bytes: Positive = 16_384
-    """The payload of a CONNECT: room for a token and some more, from somebody who is not known yet."""
+    """The payload of a CONNECT: room for a token and some more, from somebody who is not known yet. Until one has been
+    accepted, a whole message or polling body may have twice as much: such clients cost an attacker nothing."""
     max_attachments: Annotated[int, Meta(ge=0)] = 10
     """Binary attachments of one packet: the official parser's limit (CVE-2026-33151)."""
     max_attachment_bytes: Positive = 2_000_000
@@ -49,6 +50,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Arguments of one event or acknowledgement."""
     max_pending_acks: Positive = 1_000
     """Acknowledgements the server waits for from one socket."""
+    max_limited_commands: Positive = 100
+    """Commands in a row that are refused for being over their limit: who does not slow down then is closed."""
     max_event_bytes: Positive = 10_240
     """One published event's data, encoded: a notice and not a document, sent to a thousand at once."""
     max_events_per_publish: Positive = 1_000
@@ -77,6 +80,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Time for a WebSocket that probes to complete the upgrade."""
     close_timeout: Seconds = 5.0
     """Time for a closing connection to take what was written, before it is cut."""
+
+    @property
+    def max_stranger_bytes(self) -> int:
+        """One message or polling body of somebody whom no namespace has let in yet: a CONNECT, or some small ones."""
+        return min(self.max_payload, 2 * self.max_connect_bytes)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -2,11 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
@@ -33,10 +34,11 @@ class Connection:
 class Socket:
     """As much of one as a namespace writes to: `written` has one item for every call."""
 
-    def __init__(self, namespace: Namespace, id: str, *rooms: str, slow: bool = False) -> None:
+    def __init__(self, namespace: Namespace, id: str, *rooms: str, slow: bool = False, deflate: bool = False) -> None:
         self.id = id
         self.rooms = set[str]()
         self.connected = True
+        self.deflate = deflate
         self.connection = Connection()
         self.written: list[bytes] = []
         self.write: Any = None if slow else self.written.append
@@ -92,6 +94,37 @@ def test_who_is_excluded_gets_nothing(hub: Hub, namespace: Namespace) -> None:
     assert outside.written == [frames("two"), frames("three")]
 
 
+def test_a_control_entry_is_done_in_its_turn_and_never_sent(hub: Hub, namespace: Namespace) -> None:
+    class Mover(Market):
+        def control(self, entry: Entry, sockets: Collection[Any]) -> None:
+            for socket in sockets:
+                {"join": namespace.join, "leave": namespace.leave}[entry.control](socket, entry.data.decode())
+
+    namespace.application = Mover()
+    first, second = Socket(namespace, "1", "a"), Socket(namespace, "2", "a", "kept")
+    move = Entry(namespace="/", rooms=("a",), excluded=("kept",), data=b"b", control="join")
+    back = Entry(namespace="/", rooms=("a",), data=b"a", control="leave")
+    hub.deliver([entry("1", "b"), move, entry("2", "b"), move, entry("3", "b"), entry("4", "a"), back, entry("5", "a")])
+    assert first.written == [frames("2"), frames("3"), frames("4")]
+    assert second.written == [frames("4")]
+    assert hub.delivered == 4
+
+
+def test_a_control_entry_that_fails_or_has_no_namespace_stops_nothing(
+    hub: Hub, namespace: Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Market):
+        def control(self, entry: Entry, sockets: Collection[Any]) -> None:
+            raise RuntimeError("as asked")
+
+    namespace.application = Broken()
+    socket = Socket(namespace, "1", "a")
+    bad = Entry(namespace="/", rooms=("a",), data=b"{}", control="dance")
+    hub.deliver([entry("one", "a"), bad, replace(bad, namespace="/unknown"), entry("two", "a")])
+    assert socket.written == [frames("one"), frames("two")]
+    assert "delivery failed" in capsys.readouterr().out
+
+
 def test_an_unknown_namespace_or_room_is_skipped(hub: Hub, namespace: Namespace) -> None:
     socket = Socket(namespace, "1", "a")
     hub.deliver([entry("one", "a"), entry("lost", "a", namespace="/unknown"), entry("lost", "b"), entry("two", "a")])
@@ -121,13 +154,14 @@ def test_who_cannot_be_written_to_is_sent_each_message(hub: Hub, namespace: Name
     assert gone.connection.sent == []
 
 
-def test_long_messages_go_through_the_connection_which_knows_what_its_client_agreed_to(
-    hub: Hub, namespace: Namespace
-) -> None:
-    socket = Socket(namespace, "1", "a")
+def test_long_messages_are_deflated_once_for_those_who_agreed_to_it(hub: Hub, namespace: Namespace) -> None:
+    plain = [Socket(namespace, id, "a") for id in "12"]
+    agreed = [Socket(namespace, id, "a", deflate=True) for id in "34"]
     hub.deliver([entry("short", "a"), entry("x" * 1_024, "a")])
-    assert socket.written == []
-    assert socket.connection.sent == [b'42["short"]', b'42["%b"]' % (b"x" * 1_024)]
+    long = Outgoing(b'42["%b"]' % (b"x" * 1_024))
+    for sockets, expected in ((plain, long.frames), (agreed, long.deflated_frames)):
+        assert [socket.written for socket in sockets] == [[frames("short") + expected]] * 2
+        assert sockets[0].written[0] is sockets[1].written[0], "made once"
 
 
 def test_without_compression_long_messages_are_written() -> None:

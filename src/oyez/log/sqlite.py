@@ -449,7 +449,7 @@ class SqliteLog:
         unclean = wal.exists() and wal.stat().st_size > 0
         db = sqlite3.connect(self._path, timeout=0, isolation_level=None, cached_statements=64)
         try:
-            new = self._prepare(db, unclean)
+            self._prepare(db, unclean)
             ((epoch,),) = db.execute("SELECT epoch FROM about").fetchall()
             last = _last_number(db)
         except BaseException:
@@ -460,11 +460,9 @@ class SqliteLog:
             self._tails.fail(_LostError(BEGUN_ANEW))
             self._heard = last
         self._epoch = epoch
-        if new:
-            logger.info("a new log begins", file=str(self._path), epoch=epoch)
 
-    def _prepare(self, db: sqlite3.Connection, unclean: bool) -> bool:
-        """Bring the file into today's form. Whether a new epoch begins."""
+    def _prepare(self, db: sqlite3.Connection, unclean: bool) -> None:
+        """Bring the file into today's form, and begin a new epoch where entries may have been lost."""
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         written = _pragma(db, "user_version")
         tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
@@ -485,15 +483,12 @@ class SqliteLog:
         rows = db.execute("SELECT boot FROM about").fetchall()
         if not rows:
             db.execute("INSERT INTO about VALUES (?, ?)", (secrets.token_hex(4), boot))
-            return True
-        if rows[0][0] == boot:
-            return False
-        # The machine was started anew, and nobody had closed the file before: its newest entries may be lost.
-        lost = unclean and self._sync != "full"
-        db.execute("UPDATE about SET boot = ?", (boot,))
-        if lost:
-            db.execute("UPDATE about SET epoch = ?", (secrets.token_hex(4),))
-        return lost
+        elif rows[0][0] != boot:
+            db.execute("UPDATE about SET boot = ?", (boot,))
+            if unclean and self._sync != "full":
+                # The machine was started anew, and nobody had closed the file before.
+                db.execute("UPDATE about SET epoch = ?", (secrets.token_hex(4),))
+                logger.warning("the log was not closed before the machine stopped: its newest entries may be lost")
 
     def _set_aside(self, error: Exception) -> None:
         """A broken file is kept for whoever wants to look into it, and a new one begins.

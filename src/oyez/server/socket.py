@@ -73,6 +73,7 @@ class Socket:
         "connected",
         "connection",
         "data",
+        "deflate",
         "ended",
         "expires_at",
         "expiry",
@@ -100,6 +101,8 @@ class Socket:
         """When the application is to hear that it is about to end, by the server's clock; set by the connection."""
         self.write: Callable[[bytes], None] | None = None
         """Writes frames straight to the network; None where they have to go through `connection.send`."""
+        self.deflate = False
+        """Whether frames that are written so may be deflated."""
         self._last_ack_id = -1
         self._pending_acks: dict[int, asyncio.Future[bytes]] | None = None
         self._queue: deque[ReceivedEvent] | None = None
@@ -201,7 +204,9 @@ class Socket:
 
     def begin(self) -> None:
         """The client has been let in: its events wait until the application is done with that."""
-        self._start(self.namespace.application.connected(self))
+        running = self.namespace.application.connected(self)
+        if running is not None:
+            self._queue_behind(running)
 
     def receive_event(self, packet: socketio.Packet) -> None:
         """Have the application handle an EVENT, behind those that came before it."""
@@ -212,12 +217,14 @@ class Socket:
             if len(self._queue) == MAX_QUEUED_EVENTS:
                 self.connection.pause_reading()
             return
-        self._start(self._handle(event))
-
-    def _start(self, running: Coroutine[Any, Any, None] | None) -> None:
+        running = self._handle(event)
         if running is not None:
-            self._queue = deque()
-            self.namespace.spawn(self._run(running, self._queue))
+            self._queue_behind(running)
+
+    def _queue_behind(self, running: Coroutine[Any, Any, None]) -> None:
+        """Have the events that come now wait until `running` is done."""
+        self._queue = deque()
+        self.namespace.spawn(self._run(running, self._queue))
 
     def _handle(self, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         try:
@@ -253,7 +260,7 @@ class Socket:
 
     def _acknowledge(self, ack_id: int, data: bytes, attachments: tuple[bytes, ...] = ()) -> None:
         write, text = self.write, b"%b%d%b" % (self.namespace.ack_prefix, ack_id, data)
-        if write is not None and not attachments and len(text) < self.namespace.plain_below:
+        if write is not None and not attachments and (not self.deflate or len(text) < self.namespace.plain_below):
             # Every command is answered: the short way, as in Namespace.deliver.
             write(encode_frame(TEXT, text))
             return

@@ -6,9 +6,16 @@ from typing import Protocol
 from oyez.protocol.engineio import CloseReason
 from oyez.server.outgoing import Outgoing
 
+PACKETS_A_TURN = 100
+"""Packets of one client that are handled before others have their turn: some hundred microseconds."""
+
 
 class Transport(Protocol):
     """What carries a connection's packets: WebSocket, ASGI WebSocket or polling."""
+
+    @property
+    def deflate(self) -> bool:
+        """Whether the client understands deflated frames, where there is `write`."""
 
     @property
     def write(self) -> Callable[[bytes], None] | None:
