@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 FORMATS = (
     """
-    CREATE TABLE about (epoch TEXT NOT NULL, boot TEXT NOT NULL);
+    CREATE TABLE about (epoch TEXT NOT NULL, boot TEXT NOT NULL, sync TEXT NOT NULL);
     CREATE TABLE entries (number INTEGER PRIMARY KEY, time REAL NOT NULL, key TEXT, entry BLOB NOT NULL);
     CREATE UNIQUE INDEX keys ON entries (key) WHERE key IS NOT NULL;
     CREATE TABLE targets (target INTEGER, number INTEGER, PRIMARY KEY (target, number)) WITHOUT ROWID;
@@ -480,12 +480,12 @@ class SqliteLog:
         for number, script in enumerate(FORMATS[written:], written + 1):
             begin = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
             db.executescript(f"BEGIN IMMEDIATE; {script} {begin} COMMIT;")
-        rows = db.execute("SELECT boot FROM about").fetchall()
+        rows = db.execute("SELECT boot, sync FROM about").fetchall()
         if not rows:
-            db.execute("INSERT INTO about VALUES (?, ?)", (secrets.token_hex(4), boot))
-        elif rows[0][0] != boot:
-            db.execute("UPDATE about SET boot = ?", (boot,))
-            if unclean and self._sync != "full":
+            db.execute("INSERT INTO about VALUES (?, ?, ?)", (secrets.token_hex(4), boot, self._sync))
+        elif rows[0] != (boot, self._sync):
+            db.execute("UPDATE about SET boot = ?, sync = ?", (boot, self._sync))
+            if rows[0][0] != boot and unclean and rows[0][1] != "full":
                 # The machine was started anew, and nobody had closed the file before.
                 db.execute("UPDATE about SET epoch = ?", (secrets.token_hex(4),))
                 logger.warning("the log was not closed before the machine stopped: its newest entries may be lost")
