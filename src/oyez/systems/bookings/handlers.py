@@ -13,8 +13,22 @@ from oyez.contract.client import Client
 from oyez.contract.wire import shown
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.service.system import Context
-from oyez.systems.bookings import contract, transactions
-from oyez.systems.bookings.contract import admin_user, customer_user, partner_user
+from oyez.systems.bookings import transactions
+from oyez.systems.bookings.contract import (
+    AcceptBooking,
+    CancelBooking,
+    MarkMessageRead,
+    RejectBooking,
+    RequestStats,
+    SendMessage,
+    StartTyping,
+    StopTyping,
+    UpdateBookingStatus,
+    UpdateLocation,
+    admin_user,
+    customer_user,
+    partner_user,
+)
 from oyez.systems.bookings.news import News
 from oyez.systems.bookings.payloads import (
     BookingState,
@@ -34,26 +48,26 @@ def build_handlers(context: Context, news: News) -> Handlers:
         news.count()
         return BookingState(booking_id=booking.id, status=booking.status)
 
-    async def cancel(command: contract.CancelBooking, client: Client) -> BookingState:
+    async def cancel(command: CancelBooking, client: Client) -> BookingState:
         caller = client.identity.subject
         return state(await run(transactions.cancel_booking, caller, command.booking_id, command.reason))
 
-    async def accept(command: contract.AcceptBooking, client: Client) -> BookingState:
+    async def accept(command: AcceptBooking, client: Client) -> BookingState:
         return state(await run(transactions.accept_booking, client.identity.subject, command.booking_id))
 
-    async def reject(command: contract.RejectBooking, client: Client) -> BookingState:
+    async def reject(command: RejectBooking, client: Client) -> BookingState:
         caller = client.identity.subject
         return state(await run(transactions.reject_booking, caller, command.booking_id, command.reason))
 
-    async def update_status(command: contract.UpdateBookingStatus, client: Client) -> BookingState:
+    async def update_status(command: UpdateBookingStatus, client: Client) -> BookingState:
         caller = client.identity.subject
         return state(await run(transactions.move_booking, caller, command.booking_id, command.status))
 
-    async def update_location(command: contract.UpdateLocation, client: Client) -> None:
+    async def update_location(command: UpdateLocation, client: Client) -> None:
         location = Location(latitude=command.latitude, longitude=command.longitude)
         await news.move(client.identity.subject, location)
 
-    async def send_message(command: contract.SendMessage, client: Client) -> MessageSent:
+    async def send_message(command: SendMessage, client: Client) -> MessageSent:
         new = NewMessage(
             sender_id=client.identity.subject,
             sender_role="customer" if client.identity.role == "customer" else "partner",
@@ -66,15 +80,15 @@ def build_handlers(context: Context, news: News) -> Handlers:
         client.emit(sent)
         return sent
 
-    async def mark_read(command: contract.MarkMessageRead, client: Client) -> MessageRead:
+    async def mark_read(command: MarkMessageRead, client: Client) -> MessageRead:
         identity = client.identity
         message = await run(transactions.mark_read, identity.role, identity.subject, command.message_id)
         return MessageRead(message_id=message.id, read_at=to_time(message.read_at))
 
-    async def start_typing(command: contract.StartTyping, client: Client) -> None:
+    async def start_typing(command: StartTyping, client: Client) -> None:
         await indicate(client, command.recipient_id, typing=True)
 
-    async def stop_typing(command: contract.StopTyping, client: Client) -> None:
+    async def stop_typing(command: StopTyping, client: Client) -> None:
         await indicate(client, command.recipient_id, typing=False)
 
     async def indicate(client: Client, recipient_id: str, *, typing: bool) -> None:
@@ -84,22 +98,22 @@ def build_handlers(context: Context, news: News) -> Handlers:
             raise RefusedError(FORBIDDEN, f"You share no booking with {shown(recipient_id)}.")
         await context.publisher.emit(TypingIndicator(user_id=caller.subject, typing=typing), *rooms)
 
-    async def request_stats(command: contract.RequestStats, client: Client) -> None:
+    async def request_stats(command: RequestStats, client: Client) -> None:
         now = int(context.clock() * 1_000)
         counted = await context.database.read(count_statistics, now)
         client.emit(transactions.build_statistics(counted, now))
 
     return {
-        contract.CancelBooking: cancel,
-        contract.AcceptBooking: accept,
-        contract.RejectBooking: reject,
-        contract.UpdateBookingStatus: update_status,
-        contract.UpdateLocation: update_location,
-        contract.SendMessage: send_message,
-        contract.MarkMessageRead: mark_read,
-        contract.StartTyping: start_typing,
-        contract.StopTyping: stop_typing,
-        contract.RequestStats: request_stats,
+        CancelBooking: cancel,
+        AcceptBooking: accept,
+        RejectBooking: reject,
+        UpdateBookingStatus: update_status,
+        UpdateLocation: update_location,
+        SendMessage: send_message,
+        MarkMessageRead: mark_read,
+        StartTyping: start_typing,
+        StopTyping: stop_typing,
+        RequestStats: request_stats,
     }
 
 

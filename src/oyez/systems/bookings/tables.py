@@ -217,7 +217,7 @@ def find(connection: Connection, table: Table, id: str) -> Row[Any] | None:
 def list_rows(
     connection: Connection, table: Table, limit: int, before: int | None, filters: Mapping[str, str]
 ) -> Sequence[Row[Any]]:
-    """At most `limit` rows, newest first: those numbered below `before`, where each column of `filters` has its value."""
+    """At most `limit` rows, newest first: numbered below `before`, and with the values of `filters` in its columns."""
     query = _select(table).order_by(table.c.number.desc()).limit(limit)
     if before is not None:
         query = query.where(table.c.number < before)

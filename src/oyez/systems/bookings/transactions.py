@@ -8,13 +8,14 @@ from uuid import uuid4
 
 from sqlalchemy import Row, Table, insert, update
 
-from oyez.contract import Id, Money, Payload
+from oyez.contract import Id
 from oyez.contract.wire import shown
 from oyez.errors import FORBIDDEN, TOO_LARGE, InvalidDataError, RefusedError
 from oyez.service.outbox import Transaction
 from oyez.systems.bookings import payloads
 from oyez.systems.bookings.contract import NOT_FOUND, customer_user, partner_user, trackers
 from oyez.systems.bookings.records import (
+    Assignment,
     NewBooking,
     NewCustomer,
     NewMessage,
@@ -105,9 +106,9 @@ def create_booking(tx: Transaction, new: NewBooking) -> Row[Any]:
     return booking
 
 
-def assign_partner(tx: Transaction, booking_id: str, partner_id: str) -> Row[Any]:
+def assign_partner(tx: Transaction, booking_id: str, new: Assignment) -> Row[Any]:
     """Ask a partner to come, in place of any other; asking the one who has it already changes nothing."""
-    booking = _get(tx, bookings, booking_id)
+    booking, partner_id = _get(tx, bookings, booking_id), new.partner_id
     _expect(tx, partners, "partnerId", partner_id)
     if booking.partner_id == partner_id and booking.status in ACTIVE:
         return booking
@@ -394,8 +395,8 @@ def tell_statistics(tx: Transaction) -> None:
 
 def build_statistics(counted: dict[str, int], now: int) -> payloads.DashboardStatsUpdate:
     """What `count_statistics` has counted, as the event."""
-    revenue: Money = to_money(counted["revenue_today"])
-    return payloads.DashboardStatsUpdate(**{**counted, "revenue_today": revenue}, timestamp=to_time(now))
+    counts: dict[str, Any] = {**counted, "revenue_today": to_money(counted["revenue_today"])}
+    return payloads.DashboardStatsUpdate(**counts, timestamp=to_time(now))
 
 
 # Rows.
