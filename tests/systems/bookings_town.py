@@ -48,7 +48,7 @@ class Town:
 
 @asynccontextmanager
 async def open_town(database_url: str, data: Path, **settings: Any) -> AsyncIterator[Town]:
-    oyez = Oyez([system], Settings(oyez_data=str(data), database_url=database_url, **settings))
+    oyez = Oyez([system], Settings(oyez_data=str(data), database_url=database_url, port=0, **settings))
     http = build_server(oyez, "own port", "")
     serving = asyncio.create_task(http.serve())
     try:
@@ -130,7 +130,7 @@ class Scene:
         return id
 
     async def get(self, path: str, **query: Any) -> httpx.Response:
-        return await self.town.api.get(path, params=query)
+        return await self.town.api.get(path, params=query or None)
 
     async def read(self, path: str, **query: Any) -> Any:
         response = await self.get(path, **query)
