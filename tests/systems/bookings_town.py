@@ -124,7 +124,7 @@ class Scene:
 
     async def book(self, customer: Person, partner: Person | None = None, **changes: Any) -> str:
         """The id of a new booking."""
-        response = await self.post("/bookings", booking_body(customer.id, partner and partner.id, **changes))
+        response = await self.post("/bookings", booking_body(customer.id, partner.id if partner else None, **changes))
         assert response.status_code == 201, response.text
         id: str = response.json()["bookingId"]
         return id
