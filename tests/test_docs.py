@@ -27,6 +27,8 @@ import pytest
 from msgspec.inspect import (
     BoolType,
     CustomType,
+    FloatType,
+    IntType,
     ListType,
     LiteralType,
     NoneType,
@@ -40,6 +42,7 @@ from msgspec.inspect import (
 from oyez import errors
 from oyez.cli.flags import ServerFlags
 from oyez.contract import bind, check, codec, declare, limits, rooms
+from oyez.contract.contract import Contract
 from oyez.contract.types import Payload
 from oyez.contract.wire import walk
 from oyez.errors import LogUnavailableError, Refusal
@@ -52,13 +55,15 @@ from oyez.service.auth import build_signer
 from oyez.service.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
+from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
 from tests.served import serve
+from tests.systems import bookings_page
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-OWN = ("architecture", "contracts", "members", "operating", "outbox", "protocol", "publishing", "quotes")
+OWN = ("architecture", "bookings", "contracts", "members", "operating", "outbox", "protocol", "publishing", "quotes")
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 TIMEOUT = 20.0
@@ -189,6 +194,15 @@ def build_quotes_events() -> str:
     return build_table(("event", "goes to", "what has happened"), *rows)
 
 
+def build_types(contract: Contract) -> str:
+    """The TypeScript types of all that the events of a contract carry."""
+    payloads: dict[str, type[Payload]] = {}
+    for event in contract.events.values():
+        payloads |= find_payloads(event.payload)
+    types = "\n".join(f"type {name} = {{\n{to_fields(payload)}}};\n" for name, payload in payloads.items())
+    return f"```ts\n{types}```"
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("operating", build_settings),
     "limits": ("operating", build_limits),
@@ -196,6 +210,11 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "handshake errors": ("protocol", build_handshake_errors),
     "rooms": ("quotes", build_quotes_rooms),
     "events": ("quotes", build_quotes_events),
+    "bookings rooms": ("bookings", lambda: build_table(*bookings_page.list_rooms())),
+    "bookings commands": ("bookings", lambda: build_table(*bookings_page.list_commands())),
+    "bookings states": ("bookings", lambda: build_table(*bookings_page.list_states())),
+    "bookings events": ("bookings", lambda: build_table(*bookings_page.list_events())),
+    "bookings types": ("bookings", lambda: build_types(bookings)),
 }
 """The page each is on, and what makes it."""
 
@@ -504,10 +523,14 @@ def test_the_tree_of_errors_is_the_codes() -> None:
 # Refusals.
 
 
-REFUSALS = {refusal.code for module in (errors, tables) for refusal in find_constants(module, Refusal)}
+REFUSALS = {refusal.code for module in (errors, tables) for refusal in find_constants(module, Refusal)} | {
+    refusal.code for refusal in bookings.refusals
+}
 
 
-@pytest.mark.parametrize(("page", "heading", "column"), [("publishing", "status", 1), ("quotes", "code", 0)])
+@pytest.mark.parametrize(
+    ("page", "heading", "column"), [("publishing", "status", 1), ("quotes", "code", 0), ("bookings", "code", 0)]
+)
 def test_refusals_that_are_spoken_of_exist(page: str, heading: str, column: int) -> None:
     assert {bare(row[column]) for row in find_rows(read(page), heading)} <= REFUSALS
 
@@ -654,8 +677,8 @@ def to_typescript(found: Type) -> str:
         case UnionType(types=types):
             return " | ".join(map(to_typescript, sorted(types, key=lambda option: isinstance(option, NoneType))))
         case LiteralType(values=values):
-            # msgspec sorts them.
-            return " | ".join(f'"{role}"' for role in quotes.roles if role in values)
+            # msgspec sorts them; roles stand in the contract's order.
+            return " | ".join(f'"{value}"' for value in [role for role in quotes.roles if role in values] or values)
         case ListType(item_type=item):
             return f"{to_typescript(item)}[]"
         case StructType(cls=cls):
@@ -666,6 +689,8 @@ def to_typescript(found: Type) -> str:
             return "null"
         case BoolType():
             return "boolean"
+        case IntType() | FloatType():
+            return "number"
     assert isinstance(found, StrType), found
     return "string"
 

@@ -99,14 +99,36 @@ async def test_a_failure_costs_one_value(capsys: pytest.CaptureFixture[str]) -> 
     assert "on purpose" in capsys.readouterr().out
 
 
-async def test_closing_forgets_what_waits() -> None:
+async def test_closing_hands_on_what_waits() -> None:
     listener = Listener()
     listener.pace.offer("a", 1)
+    listener.pace.offer("b", 1)
     await listener.wait(0.5)
     listener.pace.offer("a", 2)
     await listener.pace.close()
+    assert listener.heard == [(0.0, "a", 1), (0.0, "b", 1), (0.5, "a", 2)]
     await listener.wait(10.0)
-    assert listener.heard == [(0.0, "a", 1)]
+    assert len(listener.heard) == 3
+
+
+async def test_closing_waits_for_what_is_being_handed_on() -> None:
+    done: list[int] = []
+    begun, free = asyncio.Event(), asyncio.Event()
+
+    async def hear(key: str, value: int) -> None:
+        begun.set()
+        await free.wait()
+        done.append(value)
+
+    pace = Pace(hear, INTERVAL)
+    pace.offer("a", 1)
+    await begun.wait()
+    closing = asyncio.create_task(pace.close())
+    await settle()
+    assert not closing.done()
+    free.set()
+    await closing
+    assert done == [1]
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 3)), max_size=30))

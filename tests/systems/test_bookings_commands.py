@@ -5,6 +5,7 @@ On every database there is.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,6 +180,26 @@ async def test_accept_and_reject_at_the_same_time_have_one_winner(cast: Cast) ->
     assert {loser["error"]["code"] for loser in losers} == {"illegal_transition"}
     assert await cast.status() == winner["status"]
     assert all(loser["error"]["details"]["from"] == winner["status"] for loser in losers)
+
+
+async def test_servers_that_share_a_database_agree_on_the_winner(
+    make_database: Callable[[], str], tmp_path: Path
+) -> None:
+    address = make_database()
+    async with (
+        open_town(address, tmp_path) as here,
+        open_town(address, tmp_path) as there,
+        here.scene() as scene,
+        there.scene() as elsewhere,
+    ):
+        ada, bob = await scene.customer("ada"), await scene.partner("bob")
+        devices = [await place.enter("partner", bob.id) for place in (scene, elsewhere) * 3]
+        for _ in range(5):
+            booking = await scene.book(ada, bob)
+            answers = await asyncio.gather(*(device.call("booking:accept", booking) for device in devices))
+            assert [answer["ok"] for answer in answers].count(True) == 1
+            codes = {answer["error"]["code"] for answer in answers if not answer["ok"]}
+            assert codes == {"illegal_transition"}
 
 
 # Working.

@@ -254,6 +254,21 @@ async def test_documents_are_handed_in_and_decided_about_once(scene: Scene) -> N
     assert (await scene.read("/kyc-submissions", partnerId=bob.id, status="SUBMITTED"))["items"] == []
 
 
+async def test_a_back_end_lets_somebody_else_track_a_booking_for_a_while(scene: Scene) -> None:
+    ada, eve, bob = await scene.customer("ada"), await scene.customer("eve"), await scene.partner("bob")
+    booking = await scene.book(ada, bob)
+    members = f"{scene.town.url}/bookings/rooms/booking:{booking}/members"
+    assert (await scene.town.api.get(members)).json()["members"] == [f"user:{ada.id}"]
+    assert (await scene.town.api.put(f"{members}/user:{eve.id}")).status_code == 201
+    await eve.done("booking:track", booking)
+    heard = await scene.causes(bob.done("booking:accept", booking))
+    assert heard == {"ada": ["partner:assigned"], "eve": ["booking:status_updated", "partner:assigned"]}
+    assert (await scene.town.api.delete(f"{members}/user:{eve.id}")).status_code == 204
+    heard = await scene.causes(bob.done("booking:status_update", {"bookingId": booking, "status": "IN_PROGRESS"}))
+    assert heard == {}
+    assert (await eve.refused("booking:track", booking))[0] == "forbidden"
+
+
 # Lists.
 
 

@@ -34,6 +34,8 @@ class Pace(Generic[K, V]):
         self._newest: dict[K, list[V]] = {}
         """For each key that is not quiet the value that waits, or nothing."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._resting: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     def offer(self, key: K, value: V) -> None:
         """Hand `value` on as soon as it is due, unless something newer has come by then."""
@@ -45,8 +47,9 @@ class Pace(Generic[K, V]):
             task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Forget what waits; what is being handed on is cut off."""
-        for task in self._tasks:
+        """Hand on what waits, at once."""
+        self._closing = True
+        for task in self._resting:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -59,6 +62,20 @@ class Pace(Generic[K, V]):
                     await self._send(key, waiting[0])
                 except Exception as error:  # Whatever fails, the next value is another chance.
                     logger.warning("news was not handed on", error=repr(error))
-                await self._sleep(self._interval)
+                await self._rest()
         finally:
             del self._newest[key]
+
+    async def _rest(self) -> None:
+        task = asyncio.current_task()
+        if self._closing or task is None:
+            return
+        self._resting.add(task)
+        try:
+            await self._sleep(self._interval)
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
+            task.uncancel()
+        finally:
+            self._resting.discard(task)
