@@ -18,12 +18,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, func, insert, select
+from tests.postgres import serve_postgresql
 
 from oyez.contract import Contract, Id, Stamped, own
 from oyez.contract.publish import Publisher
@@ -31,7 +32,6 @@ from oyez.log.sqlite import SqliteLog
 from oyez.service.db import MIGRATIONS, Database
 from oyez.service.outbox import Outbox, Transaction
 from oyez.settings import Limits
-from tests.postgres import serve_postgresql
 
 TRANSACTIONS = 100_000
 ROLLED_BACK = 0.2
@@ -113,10 +113,8 @@ async def work(url: str, log_path: Path, name: str) -> None:
         number = 0
         while not stopping.is_set():
             number += 1
-            try:
+            with suppress(RolledBack):
                 await outbox.run(write, writer, number, chance.random() < ROLLED_BACK)
-            except RolledBack:
-                pass
 
     async with AsyncExitStack() as stack:
         stack.callback(database.close)
