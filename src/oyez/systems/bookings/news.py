@@ -1,10 +1,11 @@
 """News: what is told no more than once a second, however often it changes: where partners are, and statistics."""
 
+from oyez.service.outbox import Transaction
 from oyez.service.pace import Pace
 from oyez.service.system import Context
 from oyez.systems.bookings.payloads import Location, PartnerLocationUpdate
-from oyez.systems.bookings.tables import is_on_the_way, list_on_the_way, to_time
-from oyez.systems.bookings.transactions import tell_statistics
+from oyez.systems.bookings.tables import count_statistics, is_on_the_way, list_on_the_way, to_time
+from oyez.systems.bookings.transactions import build_statistics
 
 INTERVAL = 1.0
 """Seconds between two places of one booking's partner, and between two statistics: as fast as a person looks."""
@@ -40,4 +41,7 @@ class News:
             await self._context.publisher.emit(update)
 
     async def _tell_statistics(self, _key: str, _value: None) -> None:
-        await self._context.outbox.run(tell_statistics)
+        # Counted beside the transaction: what it read of every booking would collide with whoever changes one.
+        now = int(self._context.clock() * 1_000)
+        counted = await self._context.database.read(count_statistics, now)
+        await self._context.outbox.run(Transaction.emit, build_statistics(counted, now))

@@ -30,7 +30,6 @@ from oyez.systems.bookings.records import (
 from oyez.systems.bookings.states import ACTIVE, SENTENCES, Action, move, partner_action, review
 from oyez.systems.bookings.tables import (
     bookings,
-    count_statistics,
     customers,
     find,
     kyc_submissions,
@@ -386,11 +385,6 @@ def review_kyc(tx: Transaction, submission_id: str, decided: Review) -> Row[Any]
 
 
 # Statistics.
-
-
-def tell_statistics(tx: Transaction) -> None:
-    """`dashboard:stats_update` to whoever monitors."""
-    tx.emit(build_statistics(count_statistics(tx.connection, _now(tx)), _now(tx)))
 
 
 def build_statistics(counted: dict[str, int], now: int) -> payloads.DashboardStatsUpdate:
