@@ -223,6 +223,24 @@ async def test_a_booking_goes_its_way_to_the_earnings(cast: Cast) -> None:
     }
 
 
+async def test_many_at_once_do_not_get_in_each_others_way(scene: Scene) -> None:
+    pairs = [(await scene.customer(f"ada{n}"), await scene.partner(f"bob{n}")) for n in range(8)]
+    way = ["PARTNER_ACCEPTED", "IN_PROGRESS", "COMPLETED"]
+
+    async def live(customer: Person, partner: Person) -> None:
+        for _ in range(2):
+            booking = await scene.book(customer, partner)
+            await customer.done("booking:track", booking)
+            for status in way:
+                await partner.done("booking:status_update", {"bookingId": booking, "status": status})
+
+    await asyncio.gather(*(live(customer, partner) for customer, partner in pairs))
+    await scene.listen()
+    for customer, partner in pairs:
+        assert [data["status"] for name, data in customer.heard if name == TOLD] == way * 2
+        assert [data["totalEarnings"] for name, data in partner.heard if name == "earnings:updated"] == [129.5, 259]
+
+
 async def test_earnings_add_up(cast: Cast) -> None:
     for amount in (0.1, 0.2, 100):
         booking = await cast.scene.book(cast.ada, cast.bob, amount=amount)
