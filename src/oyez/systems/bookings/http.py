@@ -16,19 +16,15 @@ from starlette.routing import Route
 from oyez.contract import CamelPayload, Id, Payload
 from oyez.contract.explain import explain
 from oyez.contract.http import Answer, answer_json, read_json, service_route
-from oyez.contract.wire import shown
-from oyez.errors import RefusedError
 from oyez.service.outbox import Transaction
 from oyez.service.system import Context
 from oyez.systems.bookings import records, transactions
-from oyez.systems.bookings.contract import NOT_FOUND
 from oyez.systems.bookings.news import News
 from oyez.systems.bookings.payloads import BookingStatus, KycStatus, Side
 from oyez.systems.bookings.tables import (
     bookings,
     count_statistics,
     customers,
-    find,
     kyc_submissions,
     list_rows,
     messages,
@@ -37,6 +33,7 @@ from oyez.systems.bookings.tables import (
     sum_earnings,
     to_money,
 )
+from oyez.systems.bookings.transactions import get
 
 S = TypeVar("S", bound=msgspec.Struct)
 Record = Callable[[Row[Any]], Payload]
@@ -54,10 +51,6 @@ class Page(CamelPayload):
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
     before: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
     """The `next` of the page before."""
-
-
-class PeoplePage(Page):
-    """Customers, or partners."""
 
 
 class BookingsPage(Page):
@@ -90,12 +83,12 @@ def build_routes(context: Context, news: News) -> list[Route]:
     """
     api = _Api(context, news)
     routes: Mapping[str, Mapping[str, Answer]] = {
-        "/customers": {"GET": api.listing(customers, PeoplePage, records.customer_of)},
+        "/customers": {"GET": api.listing(customers, Page, records.customer_of)},
         "/customers/{id:path}": {
             "GET": api.showing(customers, records.customer_of),
             "PUT": api.putting(customers, records.NewCustomer, transactions.put_customer, records.customer_of),
         },
-        "/partners": {"GET": api.listing(partners, PeoplePage, records.partner_of)},
+        "/partners": {"GET": api.listing(partners, Page, records.partner_of)},
         "/partners/{id:path}/earnings": {"GET": api.show_earnings},
         "/partners/{id:path}": {
             "GET": api.showing(partners, records.partner_of),
@@ -157,7 +150,7 @@ class _Api:
 
     def showing(self, table: Table, record: Record) -> Answer:
         async def answer(request: Request) -> Response:
-            return answer_json(record(await self._context.database.read(get, table, request.path_params["id"])))
+            return answer_json(record(await self._context.database.read(get, table, read_id(request))))
 
         return answer
 
@@ -172,7 +165,7 @@ class _Api:
     def changing(self, table: Table, kind: type[S], change: Change[S], record: Record) -> Answer:
         async def answer(request: Request) -> Response:
             body = await read_json(request, kind, self._context.settings.limits)
-            row = await self._context.outbox.run(change, request.path_params["id"], body)
+            row = await self._context.outbox.run(change, read_id(request), body)
             self._count(table)
             return answer_json(record(row))
 
@@ -188,7 +181,7 @@ class _Api:
         return answer
 
     async def show_earnings(self, request: Request) -> Response:
-        return answer_json(await self._context.database.read(read_earnings, request.path_params["id"], self._now()))
+        return answer_json(await self._context.database.read(read_earnings, read_id(request), self._now()))
 
     async def show_statistics(self, request: Request) -> Response:
         now = self._now()
@@ -200,14 +193,6 @@ class _Api:
 
     def _now(self) -> int:
         return int(self._context.clock() * 1_000)
-
-
-def get(connection: Connection, table: Table, id: str) -> Row[Any]:
-    """The row of that id. Raises RefusedError (not_found)."""
-    row = find(connection, table, id)
-    if row is None:
-        raise RefusedError(NOT_FOUND, f"There is nothing with the id {shown(id)}.")
-    return row
 
 
 def read_earnings(connection: Connection, partner_id: str, now: int) -> records.Earnings:

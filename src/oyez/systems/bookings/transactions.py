@@ -6,7 +6,7 @@ Clients' commands and the HTTP API end here alike. Whoever acts is given by thei
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Row, Table, insert, update
+from sqlalchemy import Connection, Row, Table, insert, update
 
 from oyez.contract import Id
 from oyez.contract.wire import shown
@@ -107,7 +107,7 @@ def create_booking(tx: Transaction, new: NewBooking) -> Row[Any]:
 
 def assign_partner(tx: Transaction, booking_id: str, new: Assignment) -> Row[Any]:
     """Ask a partner to come, in place of any other; asking the one who has it already changes nothing."""
-    booking, partner_id = _get(tx, bookings, booking_id), new.partner_id
+    booking, partner_id = get(tx.connection, bookings, booking_id), new.partner_id
     _expect(tx, partners, "partnerId", partner_id)
     if booking.partner_id == partner_id and booking.status in ACTIVE:
         return booking
@@ -183,7 +183,7 @@ def _change(
     values |= {"status": move(booking.status, action), "reason": reason}
     where = bookings.c.id == booking.id
     tx.connection.execute(update(bookings).where(where).values(changed_at=_now(tx), **values))
-    changed = _get(tx, bookings, booking.id)
+    changed = get(tx.connection, bookings, booking.id)
     sentence = SENTENCES[changed.status].format(partner=changed.partner_name)
     tx.emit(payloads.BookingStatusUpdated(booking_id=changed.id, status=changed.status, message=sentence))
     told = {"previous_status": booking.status} | ({} if reason is None else {"reason": reason})
@@ -206,7 +206,7 @@ def _request(tx: Transaction, booking: Row[Any]) -> None:
 
 
 def _introduce(tx: Transaction, booking: Row[Any]) -> None:
-    partner = _get(tx, partners, booking.partner_id)
+    partner = get(tx.connection, partners, booking.partner_id)
     introduced = payloads.AssignedPartner(
         id=partner.id,
         name=partner.name,
@@ -280,7 +280,7 @@ def send_message(tx: Transaction, new: NewMessage) -> Row[Any]:
         "message": new.message,
     }
     message = _insert(tx, messages, values)
-    sender = _get(tx, customers if new.sender_role == "customer" else partners, new.sender_id)
+    sender = get(tx.connection, customers if new.sender_role == "customer" else partners, new.sender_id)
     received = payloads.MessageReceived(
         id=message.id,
         sender_id=new.sender_id,
@@ -316,7 +316,7 @@ def mark_read(tx: Transaction, role: str, user_id: str, message_id: str) -> Row[
         raise RefusedError(FORBIDDEN, f"You have received no message {shown(message_id)}.")
     unread = (messages.c.id == message_id) & messages.c.read_at.is_(None)
     tx.connection.execute(update(messages).where(unread).values(read_at=_now(tx)))
-    return _get(tx, messages, message_id)
+    return get(tx.connection, messages, message_id)
 
 
 def notify(tx: Transaction, new: NewNotification) -> Row[Any]:
@@ -365,7 +365,7 @@ def submit_kyc(tx: Transaction, new: NewSubmission) -> Row[Any]:
 
 def review_kyc(tx: Transaction, submission_id: str, decided: Review) -> Row[Any]:
     """Decide about documents, once; the partner is notified. Saying the same again changes nothing."""
-    submission = _get(tx, kyc_submissions, submission_id)
+    submission = get(tx.connection, kyc_submissions, submission_id)
     note = decided.note or None
     if (submission.status, submission.note) == (decided.status, note):
         return submission
@@ -381,7 +381,7 @@ def review_kyc(tx: Transaction, submission_id: str, decided: Review) -> Row[Any]
             message=note or "There is nothing you have to do.",
         ),
     )
-    return _get(tx, kyc_submissions, submission_id)
+    return get(tx.connection, kyc_submissions, submission_id)
 
 
 # Statistics.
@@ -410,12 +410,12 @@ def _put(tx: Transaction, table: Table, id: str, values: dict[str, Any]) -> bool
 def _insert(tx: Transaction, table: Table, values: dict[str, Any]) -> Row[Any]:
     id: Id = str(uuid4())
     tx.connection.execute(insert(table).values(id=id, created_at=_now(tx), **values))
-    return _get(tx, table, id)
+    return get(tx.connection, table, id)
 
 
-def _get(tx: Transaction, table: Table, id: str) -> Row[Any]:
+def get(connection: Connection, table: Table, id: str) -> Row[Any]:
     """The row of that id. Raises RefusedError (not_found)."""
-    row = find(tx.connection, table, id)
+    row = find(connection, table, id)
     if row is None:
         raise RefusedError(NOT_FOUND, f"There is nothing with the id {shown(id)}.")
     return row
