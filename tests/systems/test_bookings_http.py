@@ -380,7 +380,7 @@ async def test_what_is_not_there(scene: Scene, method: str, path: str, body: Any
 
 async def test_an_id_that_no_token_has(scene: Scene) -> None:
     for path, body in (("/customers", CUSTOMER), ("/partners", partner_body("bob"))):
-        for id in ("x" * 129, "a%00b", "a%0Ab"):
+        for id in ("x" * 129, "a%00b"):
             assert fault(await scene.put(f"{path}/{id}", body)) == (422, "invalid_data", "id")
             assert fault(await scene.get(f"{path}/{id}")) == (422, "invalid_data", "id")
     assert fault(await scene.put("/bookings/a%00b/partner", {"partnerId": "p"})) == (422, "invalid_data", "id")
