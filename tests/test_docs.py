@@ -28,6 +28,8 @@ import pytest
 from msgspec.inspect import (
     BoolType,
     CustomType,
+    FloatType,
+    IntType,
     ListType,
     LiteralType,
     NoneType,
@@ -53,21 +55,34 @@ from oyez.service.auth import build_signer
 from oyez.service.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
+from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.fixrx.contract import contract as fixrx
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
 from tests.served import serve
+from tests.systems import bookings_page
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-OWN = ("architecture", "contracts", "fixrx", "members", "operating", "outbox", "protocol", "publishing", "quotes")
+OWN = (
+    "architecture",
+    "bookings",
+    "contracts",
+    "fixrx",
+    "members",
+    "operating",
+    "outbox",
+    "protocol",
+    "publishing",
+    "quotes",
+)
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 TIMEOUT = 20.0
 """Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
 
 
-CONTRACTS = {"fixrx": fixrx, "quotes": quotes}
+CONTRACTS = {"bookings": bookings, "fixrx": fixrx, "quotes": quotes}
 """The pages of systems."""
 
 
@@ -195,6 +210,15 @@ def build_events(contract: Contract) -> str:
     return build_table(("event", "goes to", "what has happened"), *rows)
 
 
+def build_types(contract: Contract) -> str:
+    """The TypeScript types of all that the events of a contract carry."""
+    payloads: dict[str, type[Payload]] = {}
+    for event in contract.events.values():
+        payloads |= find_payloads(event.payload)
+    types = "\n".join(f"type {name} = {{\n{to_fields(payload)}}};\n" for name, payload in payloads.items())
+    return f"```ts\n{types}```"
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("operating", build_settings),
     "limits": ("operating", build_limits),
@@ -202,6 +226,12 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "handshake errors": ("protocol", build_handshake_errors),
     **{f"{name} rooms": (name, partial(build_rooms, contract)) for name, contract in CONTRACTS.items()},
     **{f"{name} events": (name, partial(build_events, contract)) for name, contract in CONTRACTS.items()},
+    # Several namespaces: their tables say which.
+    "bookings rooms": ("bookings", lambda: build_table(*bookings_page.list_rooms())),
+    "bookings commands": ("bookings", lambda: build_table(*bookings_page.list_commands())),
+    "bookings states": ("bookings", lambda: build_table(*bookings_page.list_states())),
+    "bookings events": ("bookings", lambda: build_table(*bookings_page.list_events())),
+    "bookings types": ("bookings", lambda: build_types(bookings)),
 }
 """The page each is on, and what makes it."""
 
@@ -683,6 +713,8 @@ def to_typescript(found: Type) -> str:
             return "null"
         case BoolType():
             return "boolean"
+        case IntType() | FloatType():
+            return "number"
     assert isinstance(found, StrType), found
     return "string"
 
