@@ -41,7 +41,7 @@ class Socket:
         self.rooms = set[str]()
         self.pid = ""
         self.positioned = False
-        self.connected = True
+        self.connected = self.settled = True
         self.encoding = DEFLATED * deflate
         self.ended = False
         self.connection = Connection()

@@ -1,6 +1,7 @@
 """Recovery: clients that come back get what they missed, in order and once, or are told that nobody knows it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from oyez.testing.client import Client, connect
 from tests import py_client
 from tests.js_client import JsClient, JsDriver
 from tests.server.serving import Running, serve, turn_until
+from tests.server.wire import SocketWire
 
 ANNA = {"user": "anna", "rooms": ["room"]}
 
@@ -81,17 +83,20 @@ async def test_rooms_that_were_joined_by_command_are_restored(own: Running, js: 
 # What is asked of a session.
 
 
-async def test_missed_events_come_before_the_answer_to_connect(own: Running) -> None:
+async def test_missed_events_come_right_behind_the_answer_to_connect(own: Running) -> None:
+    """Not before it: official clients keep those until they are connected, over whichever connection that is."""
     async with lost(own, ANNA) as client:
         await own.publish("news", 0, to="room")
         await client.expect_event("news")
     for value in range(1, 4):
         await own.publish("news", value, to="room")
-    async with connect(own.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
-        # What has arrived when the answer is there.
-        assert [event.args for event in back.pending if event.name == "news"] == [[1], [2], [3]]
-        assert (back.welcome or {})["pid"] == client.recovery["pid"]
-        assert back.sid == client.sid
+    async with SocketWire.open(own) as back:
+        await back.open_session()
+        # What comes first is the answer.
+        assert await back.enter({**ANNA, **client.recovery}) == client.sid
+        for value in range(1, 4):
+            assert json.loads((await back.read_frame()).payload[2:])[:2] == ["news", value]
+        assert json.loads((await back.read_frame()).payload[2:])[0] == "oyez:recovery"
 
 
 async def test_a_session_is_another_user_s(own: Running) -> None:

@@ -84,7 +84,9 @@ class Socket:
         "pid",
         "rooms",
         "seen",
+        "settled",
         "since",
+        "turn",
         "unconfirmed",
         "write",
     )
@@ -112,6 +114,10 @@ class Socket:
         """Whose it is: only they may take its session up; set by the application while connecting."""
         self.pid = ""
         """The secret by which the client may take it up."""
+        self.turn = 0
+        """How often the session was taken up."""
+        self.settled = False
+        """Whether the application is done with letting the client in: from then on the session is kept."""
         self.seen = ""
         """The client has certainly heard everything up to this position."""
         self.since: str | None = None
@@ -211,6 +217,7 @@ class Socket:
     def supersede(self) -> None:
         """The client has come back over another connection, and this one is dead without knowing it."""
         # Its session lives on in the other.
+        self.namespace.recovery.release(self)
         self.pid = ""
         self.connection.close(engineio.TRANSPORT_ERROR, "the client has come back over another connection")
 
@@ -229,7 +236,7 @@ class Socket:
 
     def end(self, reason: CloseReason) -> None:
         """Forget this socket; nothing is sent."""
-        self.write = None
+        self.write, self.settled = None, False
         self.connection.sockets.pop(self.namespace.name, None)
         self.namespace.remove(self, reason)
         for answer in (self._pending_acks or {}).values():
@@ -246,7 +253,24 @@ class Socket:
         """The client has been let in: its events wait until the application is done with that."""
         running = self.namespace.application.connected(self)
         if running is not None:
-            self._queue_behind(running)
+            self._queue_behind(self._settle_behind(running))
+        else:
+            self._settle()
+
+    async def _settle_behind(self, running: Coroutine[Any, Any, None]) -> None:
+        try:
+            await running
+        finally:
+            self._settle()
+
+    def _settle(self) -> None:
+        """All rooms that the client is put into are known."""
+        if self.turn:
+            # So are those that it had joined.
+            self.since = None
+        if self.connected:
+            self.settled = True
+            self.namespace.recovery.remember(self)
 
     def receive_event(self, packet: socketio.Packet) -> None:
         """Have the application handle an EVENT, behind those that came before it."""
@@ -299,6 +323,8 @@ class Socket:
             answer.set_result(_inline_attachments(packet) if packet.attachments else packet.data)
 
     def _acknowledge(self, ack_id: int, data: bytes, attachments: tuple[bytes, ...] = ()) -> None:
+        if self.namespace.recovery.holds_back(self, partial(self._acknowledge, ack_id, data, attachments)):
+            return
         write, text = self.write, b"%b%d%b" % (self.namespace.ack_prefix, ack_id, data)
         if (
             write is not None
