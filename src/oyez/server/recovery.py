@@ -220,7 +220,7 @@ class Recovery:
         start = _latest(offset, session.seen if session else None)
         try:
             if session is not None:
-                await self._restore(socket, session, pid or "")
+                await self._restore(socket, session)
             recovered = await self._find(socket, start, session, known=pid is not None or offset is not None)
         except Exception:
             if session is not None:
@@ -228,6 +228,9 @@ class Recovery:
             raise
         assert recovered.answer is not None
         if recovered.answer.recovered:
+            if session is not None:
+                # By this official clients know that they are recovered; so by another one that they are not.
+                socket.pid, socket.turn = pid or "", session.turn + 1
             # Rooms that it is put into, or joins again by itself where they are not known, are caught up with.
             socket.since = start
             if session is None:
@@ -267,15 +270,13 @@ class Recovery:
         self._change(socket, _Change(socket, msgspec.msgpack.encode(session), behind=True))
         socket.pid = ""
 
-    async def _restore(self, socket: "Socket", session: Session, pid: str) -> None:
+    async def _restore(self, socket: "Socket", session: Session) -> None:
         """Give the socket what was its own, as far as it still has a right to it."""
         for room in session.rooms:
             if room not in socket.rooms and await socket.namespace.application.allows(socket, room):
                 socket.join(room)
         socket.id = session.sid
         socket.seen = session.seen
-        if not session.unconfirmed:
-            socket.pid, socket.turn = pid, session.turn + 1
 
     async def _find(self, socket: "Socket", start: str | None, session: Session | None, *, known: bool) -> "Recovered":
         if start is None:
