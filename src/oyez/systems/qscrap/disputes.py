@@ -9,8 +9,8 @@ from msgspec.structs import asdict
 from oyez.contract import UNSET, Id, Maybe, Money, Payload, Time
 from oyez.errors import InvalidDataError
 from oyez.service.outbox import Transaction
-from oyez.systems.qscrap import contract as rooms
 from oyez.systems.qscrap import payouts, states
+from oyez.systems.qscrap.contract import garage, user
 from oyez.systems.qscrap.payloads import DisputeReason, DisputeResolution, DisputeResolved, Notification
 from oyez.systems.qscrap.tables import (
     change,
@@ -64,8 +64,8 @@ class Dispute(Payload):
 
 def put_dispute(tx: Transaction, dispute_id: str, body: DisputeBody) -> tuple[Dispute, bool]:
     """Open a dispute, or correct an open one; whether it is new. Payouts for its order are held from now on."""
-    rooms.user(body.customer_id)
-    rooms.garage(body.garage_id)
+    user(body.customer_id)
+    garage(body.garage_id)
     found = find(tx.connection, disputes.c.dispute_id, dispute_id)
     values: dict[str, Any] = asdict(body)
     if not isinstance(body.respond_by, Time):
@@ -116,8 +116,8 @@ def resolve_dispute(tx: Transaction, dispute_id: str, body: Resolution) -> Dispu
     )
     tx.emit(
         DisputeResolved(dispute_id=dispute_id, notification=notification, **asdict(body)),
-        rooms.user(before.customer_id),
-        rooms.garage(before.garage_id),
+        user(before.customer_id),
+        garage(before.garage_id),
     )
     payouts.reduce_by_refund(tx, before.order_id, body.refund_amount)
     payouts.release_from_dispute(tx, dispute_id, before.order_id)

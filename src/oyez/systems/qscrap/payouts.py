@@ -14,8 +14,8 @@ from msgspec.structs import asdict
 
 from oyez.contract import UNSET, Id, Maybe, Money, Payload, Time
 from oyez.service.outbox import Transaction
-from oyez.systems.qscrap import contract as rooms
 from oyez.systems.qscrap import states
+from oyez.systems.qscrap.contract import garage
 from oyez.systems.qscrap.payloads import (
     Line,
     Notification,
@@ -75,7 +75,7 @@ class Payout(Payload):
 
 def put_payout(tx: Transaction, payout_id: str, body: PayoutBody) -> tuple[Payout, bool]:
     """Plan a payout, or correct one that is not done; whether it is new. What the garage was told, it is told anew."""
-    rooms.garage(body.garage_id)
+    garage(body.garage_id)
     found = find(tx.connection, payouts.c.payout_id, payout_id)
     values: dict[str, Any] = asdict(body)
     if not isinstance(body.schedule_at, Time):
@@ -116,7 +116,7 @@ def release_payout(tx: Transaction, payout_id: str) -> Payout:
             message=f"{write_amount(payout.amount)} will come on {when[:10]}.",
             type="success",
         )
-        tx.emit(PayoutReleased(payout_id=payout_id, notification=notification), rooms.garage(payout.garage_id))
+        tx.emit(PayoutReleased(payout_id=payout_id, notification=notification), garage(payout.garage_id))
         tx.schedule(DUE, payout_id, to_seconds(payout.scheduled_date), {})
     return _show(tx, payout_id)
 
@@ -136,7 +136,7 @@ def complete_payout(tx: Transaction, payout_id: str) -> Payout:
             reference=payout.reference,
             notification=notification,
         )
-        tx.emit(completed, rooms.garage(payout.garage_id))
+        tx.emit(completed, garage(payout.garage_id))
     return _show(tx, payout_id)
 
 
@@ -193,7 +193,7 @@ def announce_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> No
         scheduled_date=payout.scheduled_date,
         notification=notification,
     )
-    tx.emit(scheduled, rooms.garage(payout.garage_id))
+    tx.emit(scheduled, garage(payout.garage_id))
     dispute_id = _find_dispute(tx, payout.order_id)
     if dispute_id is None:
         tx.schedule(DUE, payout_id, to_seconds(payout.scheduled_date), {})
@@ -244,10 +244,8 @@ def _hold(tx: Transaction, payout: Payout, reason: str) -> bool:
         tx.cancel(DUE, payout.payout_id)
         notification = Notification(title="Payout on hold", message=f"It waits: {reason}", type="warning")
         tx.emit(
-            PayoutHeld(
-                payout_id=payout.payout_id, order_id=payout.order_id, reason=reason, notification=notification
-            ),
-            rooms.garage(payout.garage_id),
+            PayoutHeld(payout_id=payout.payout_id, order_id=payout.order_id, reason=reason, notification=notification),
+            garage(payout.garage_id),
         )
     return held
 

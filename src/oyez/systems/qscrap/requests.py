@@ -1,4 +1,4 @@
-"""Part requests, as far as they run out: a request nobody has settled by its time expires, and its customer hears it."""
+"""Part requests, as far as they run out: one that nobody has settled by its time expires, and its customer hears it."""
 
 from typing import Any, Literal
 
@@ -6,8 +6,8 @@ from msgspec.structs import asdict
 
 from oyez.contract import Id, Payload, Time
 from oyez.service.outbox import Transaction
-from oyez.systems.qscrap import contract as rooms
 from oyez.systems.qscrap import states
+from oyez.systems.qscrap.contract import user
 from oyez.systems.qscrap.payloads import Notification, RequestExpired
 from oyez.systems.qscrap.tables import change, check_same, find, get, is_as, requests, show, to_seconds
 
@@ -30,7 +30,7 @@ class Request(Payload):
 
 def put_request(tx: Transaction, request_id: str, body: RequestBody) -> tuple[Request, bool]:
     """Watch over a request, or give it another end; whether it is new."""
-    rooms.user(body.customer_id)
+    user(body.customer_id)
     values = asdict(body)
     found = find(tx.connection, requests.c.request_id, request_id)
     if found is None:
@@ -64,4 +64,4 @@ def expire_request(tx: Transaction, request_id: str, data: dict[str, Any]) -> No
     notification = Notification(
         title="Request expired", message="Your request has run out, and no bid was taken.", type="info"
     )
-    tx.emit(RequestExpired(request_id=request_id, notification=notification), rooms.user(request.customer_id))
+    tx.emit(RequestExpired(request_id=request_id, notification=notification), user(request.customer_id))

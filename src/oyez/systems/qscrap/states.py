@@ -1,4 +1,4 @@
-"""The life cycles of `qscrap`, as tables: for each state, what may be done with a record and which state comes of it."""
+"""The life cycles of `qscrap`, as tables: for each state, what may be done with a record and what it becomes."""
 
 from collections.abc import Mapping
 

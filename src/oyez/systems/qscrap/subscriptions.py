@@ -5,7 +5,7 @@ from typing import Any
 
 from oyez.contract import Id, Payload, Time
 from oyez.service.outbox import Transaction
-from oyez.systems.qscrap import contract as rooms
+from oyez.systems.qscrap.contract import garage
 from oyez.systems.qscrap.payloads import SubscriptionWarning
 from oyez.systems.qscrap.tables import change, find, get, is_as, show, subscriptions, to_seconds
 
@@ -29,7 +29,7 @@ class Subscription(Payload):
 
 def put_subscription(tx: Transaction, garage_id: str, body: SubscriptionBody) -> tuple[Subscription, bool]:
     """Watch over a garage's subscription, or give it another end; whether it is new."""
-    rooms.garage(garage_id)
+    garage(garage_id)
     values = {"expires_at": body.expires_at}
     found = find(tx.connection, subscriptions.c.garage_id, garage_id)
     if found is None:
@@ -64,7 +64,7 @@ def warn_garage(tx: Transaction, key: str, data: dict[str, Any]) -> None:
         return
     days = math.ceil(left / DAY)
     message = f"Your subscription ends in {days} day{'s' if days > 1 else ''}. Renew it to keep bidding."
-    tx.emit(SubscriptionWarning(message=message, expires_at=row.expires_at), rooms.garage(garage_id))
+    tx.emit(SubscriptionWarning(message=message, expires_at=row.expires_at), garage(garage_id))
 
 
 def _cancel_warnings(tx: Transaction, garage_id: str) -> None:

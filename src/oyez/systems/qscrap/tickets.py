@@ -10,8 +10,9 @@ from msgspec.structs import asdict
 from oyez.contract import Id, Payload, Time
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.service.outbox import Transaction
-from oyez.systems.qscrap import contract as rooms
 from oyez.systems.qscrap import states
+from oyez.systems.qscrap.contract import operations, user
+from oyez.systems.qscrap.contract import ticket as ticket_room
 from oyez.systems.qscrap.payloads import (
     Line,
     NewMessage,
@@ -61,14 +62,14 @@ class Message(Payload):
 
 def put_ticket(tx: Transaction, ticket_id: str, body: TicketBody) -> tuple[Ticket, bool]:
     """Open a ticket, or correct one; whether it is new. Its customer, and no other, is a member of its room."""
-    room = rooms.ticket(ticket_id)
-    rooms.user(body.customer_id)
+    room = ticket_room(ticket_id)
+    user(body.customer_id)
     found = find(tx.connection, tickets.c.ticket_id, ticket_id)
     if found is None:
         record = Ticket(ticket_id=ticket_id, status="open", created_at=to_time(tx.now), **asdict(body))
         tx.connection.execute(tickets.insert().values(**asdict(record)))
         tx.add_member(room, f"user:{body.customer_id}")
-        tx.emit(NewTicket(ticket_id=ticket_id, subject=body.subject, priority=body.priority), rooms.operations())
+        tx.emit(NewTicket(ticket_id=ticket_id, subject=body.subject, priority=body.priority), operations())
         return record, True
     if not is_as(found, asdict(body)):
         states.check_open(states.TICKET, found.status)
@@ -98,7 +99,7 @@ def put_message(tx: Transaction, ticket_id: str, message_id: str, body: MessageB
     tx.connection.execute(ticket_messages.insert().values(**asdict(record)))
     tx.emit(NewMessage(message_id=message_id, timestamp=record.created_at, **values))
     reply = SupportReply(ticket_id=ticket_id, message=body.message, timestamp=record.created_at)
-    tx.emit(reply, rooms.operations() if body.sender_role == "customer" else rooms.user(ticket.customer_id))
+    tx.emit(reply, operations() if body.sender_role == "customer" else user(ticket.customer_id))
     return record, True
 
 
@@ -109,5 +110,5 @@ def move_ticket(tx: Transaction, ticket_id: str, *, action: str) -> Ticket:
     if status != ticket.status:
         change(tx.connection, tickets.c.ticket_id, ticket_id, status=status)
         ticket = show(get(tx.connection, tickets.c.ticket_id, ticket_id), Ticket)
-        tx.emit(TicketUpdated(status=ticket.status), rooms.ticket(ticket_id))
+        tx.emit(TicketUpdated(status=ticket.status), ticket_room(ticket_id))
     return ticket

@@ -21,9 +21,7 @@ def upgrade() -> None:
         "qscrap_ticket_messages",
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("message_id", sa.String(128), nullable=False, unique=True),
-        sa.Column(
-            "ticket_id", sa.String(128), sa.ForeignKey("qscrap_tickets.ticket_id"), nullable=False, index=True
-        ),
+        sa.Column("ticket_id", sa.String(128), sa.ForeignKey("qscrap_tickets.ticket_id"), nullable=False, index=True),
         sa.Column("sender_id", sa.String(128), nullable=False),
         sa.Column("sender_role", sa.String(20), nullable=False),
         sa.Column("message", sa.Text, nullable=False),
