@@ -18,7 +18,7 @@ from starlette.routing import Route
 from oyez.contract import Id, Payload
 from oyez.contract.http import Answer, answer_json, read_json, service_route
 from oyez.contract.wire import describe
-from oyez.errors import InvalidDataError
+from oyez.errors import InvalidDataError, RefusedError
 from oyez.service.system import Context
 from oyez.systems.qscrap import disputes, payouts, requests, subscriptions, tables, tickets
 
@@ -177,9 +177,8 @@ def _routes_of(resource: Resource, context: Context) -> list[Route]:
 
 def _show(connection: Connection, resource: Resource, *ids: str) -> Payload:
     row = tables.get(connection, resource.column, ids[-1])
-    if resource.within is not None:
-        # A message is found below its own ticket only.
-        tables.check_same(row, {resource.within.name: ids[0]}, resource.within.name)
+    if resource.within is not None and row._mapping[resource.within.name] != ids[0]:
+        raise RefusedError(tables.UNKNOWN_RECORD, f"{ids[-1]!r} belongs to another {resource.within.name}.")
     return tables.show(row, resource.record)
 
 
