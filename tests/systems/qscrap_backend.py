@@ -102,7 +102,9 @@ def read(entry: Entry) -> Told:
 
 
 @asynccontextmanager
-async def open_backend(folder: Path, database_url: str | None = None, clock: Clock | None = None) -> AsyncIterator[Backend]:
+async def open_backend(
+    folder: Path, database_url: str | None = None, clock: Clock | None = None
+) -> AsyncIterator[Backend]:
     """A process that serves `qscrap`, without a port, on the database at `database_url` (None: one in `folder`)."""
     clock, log = clock or Clock(), KeepingLog()
     settings = Settings(oyez_data=str(folder / "data"), database_url=database_url)
@@ -113,4 +115,3 @@ async def open_backend(folder: Path, database_url: str | None = None, clock: Clo
         httpx.AsyncClient(transport=httpx.ASGITransport(oyez), base_url="http://oyez", headers=headers) as http,
     ):
         yield Backend(oyez, http, log, clock)
-
