@@ -65,7 +65,7 @@ async def test_a_secret_is_made_once_and_mentioned_once(folder: Path) -> None:
 async def test_settings_come_from_the_file_the_environment_and_flags(folder: Path) -> None:
     (folder / "oyez.toml").write_text('port = 0\nws_path = "/file"\nping_interval = 7\nping_timeout = 6\n')
     environ = {"WS_PATH": "/environment", "PING_INTERVAL": "8"}
-    async with start(folder, "serve", "--ws-path", "/flag/", **environ) as serving:
+    async with start(folder, "serve", "quotes", "--ws-path", "/flag/", **environ) as serving:
         url = (await serving.expect_out(r"listens at (\S+)"))[1]
         async with httpx.AsyncClient(base_url=url, params={"EIO": "4", "transport": "polling"}) as client:
             opened = (await client.get("/flag")).text
@@ -96,11 +96,11 @@ async def test_requests_leave_no_trace_in_the_log_and_warnings_do(folder: Path) 
         async with httpx.AsyncClient(base_url=url) as client:
             assert (await client.get("/nowhere")).status_code == 404
             assert (await client.post("/quotes/events", json={})).status_code == 401
-            assert (await client.get("/socket.io/?EIO=4&transport=polling")).status_code == 200
+            assert (await client.get("/quotes/socket.io/?EIO=4&transport=polling")).status_code == 200
         # A client that does not take leave.
         reader, writer = await asyncio.open_connection("127.0.0.1", url.rpartition(":")[2])
         writer.write(
-            b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+            b"GET /quotes/socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
             b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
         await reader.readuntil(b"\r\n\r\n")

@@ -166,7 +166,7 @@ def test_any_name_will_do(path: str) -> None:
 
 @pytest.mark.parametrize("reference", ["quoets", "", "quotes.contract", "../quotes", "oyez.systems.quotes", "shop"])
 def test_an_unknown_name(reference: str) -> None:
-    with pytest.raises(SettingsError, match=r"Name one of quotes, or the path of a \.py file"):
+    with pytest.raises(SettingsError, match=rf"Name one of {', '.join(SHIPPED)}, or the path of a \.py file"):
         load_system(reference)
 
 

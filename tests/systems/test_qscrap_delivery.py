@@ -1,4 +1,4 @@
-"""`qscrap`, whole: a real server, official clients, each event at the right people, and rooms for those with the right."""
+"""`qscrap`, whole: a real server, official clients, each event at the right people, and rooms joined by right."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -18,7 +18,7 @@ from tests.systems.test_qscrap_contract import ALL, GARAGE, OPERATIONS, TARGETS,
 PATH = "/qscrap/socket.io/"
 WAYS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}
 
-PEOPLE: dict[str, tuple[str, dict[str, str]]] = {
+PEOPLE: dict[str, tuple[str, dict[str, Any]]] = {
     "U-1": ("customer", {}),
     "U-2": ("customer", {}),
     "staff": ("garage", {"garage_id": "G-1"}),
