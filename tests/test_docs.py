@@ -15,7 +15,7 @@ import signal
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,13 +52,22 @@ from oyez.service.auth import build_signer
 from oyez.service.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
+from oyez.systems.qscrap import disputes as qscrap_disputes
+from oyez.systems.qscrap import http as qscrap_http
+from oyez.systems.qscrap import payouts as qscrap_payouts
+from oyez.systems.qscrap import requests as qscrap_requests
+from oyez.systems.qscrap import states as qscrap_states
+from oyez.systems.qscrap import subscriptions as qscrap_subscriptions
+from oyez.systems.qscrap import tables as qscrap_tables
+from oyez.systems.qscrap import tickets as qscrap_tickets
+from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
 from tests.served import serve
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-OWN = ("architecture", "contracts", "operating", "protocol", "publishing", "quotes")
+OWN = ("architecture", "contracts", "members", "operating", "outbox", "protocol", "publishing", "quotes", "qscrap")
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 TIMEOUT = 20.0
@@ -189,6 +198,51 @@ def build_quotes_events() -> str:
     return build_table(("event", "goes to", "what has happened"), *rows)
 
 
+def build_qscrap_rooms() -> str:
+    rows = [
+        (f"`{room.pattern}`", f"`{room.join}({', '.join(room.placeholders)})`", f"who {room.rule.text}")
+        for namespace in qscrap.namespaces
+        for room in namespace.rooms.kinds
+    ]
+    return build_table(("room", "joined by", "allowed for"), *rows)
+
+
+def build_qscrap_events() -> str:
+    modules = (qscrap_tickets, qscrap_requests, qscrap_disputes, qscrap_payouts, qscrap_subscriptions)
+    own = [value for module in modules for value in vars(module).values()]
+    rows = [
+        (
+            f"`{event.name}`",
+            " or ".join(target.text for target in event.targets["/"]),
+            event.description,
+            "system" if event.payload in own else "back end",
+        )
+        for event in qscrap.events.values()
+    ]
+    return build_table(("event", "goes to", "what has happened", "sent by"), *rows)
+
+
+def build_qscrap_records() -> str:
+    def code(names: Iterable[str]) -> str:
+        return ", ".join(f"`{name}`" for name in names)
+
+    rows = [
+        (f"`{resource.path[1:]}`", code(resource.filters), code(resource.actions)) for resource in qscrap_http.RESOURCES
+    ]
+    return build_table(("records", "narrowed by", "actions"), *rows)
+
+
+def build_qscrap_states() -> str:
+    tables = {"ticket": qscrap_states.TICKET, "request": qscrap_states.REQUEST}
+    tables |= {"dispute": qscrap_states.DISPUTE, "payout": qscrap_states.PAYOUT}
+    rows = [
+        (kind, f"`{state}`", ", ".join(f"`{action}` → `{after}`" for action, after in possible.items()))
+        for kind, moves in tables.items()
+        for state, possible in moves.items()
+    ]
+    return build_table(("of a", "state", "what can be done"), *rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("operating", build_settings),
     "limits": ("operating", build_limits),
@@ -196,6 +250,10 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "handshake errors": ("protocol", build_handshake_errors),
     "rooms": ("quotes", build_quotes_rooms),
     "events": ("quotes", build_quotes_events),
+    "qscrap rooms": ("qscrap", build_qscrap_rooms),
+    "qscrap events": ("qscrap", build_qscrap_events),
+    "qscrap records": ("qscrap", build_qscrap_records),
+    "qscrap states": ("qscrap", build_qscrap_states),
 }
 """The page each is on, and what makes it."""
 
@@ -441,7 +499,7 @@ def test_settings_that_are_spoken_of_exist(name: str) -> None:
 
 
 def test_the_settings_file_is_one(tmp_path: Path) -> None:
-    (block,) = [block for block in find_blocks(read("operating")) if block.language == "toml"]
+    block = next(block for block in find_blocks(read("operating")) if block.language == "toml")
     file = tmp_path / "oyez.toml"
     file.write_text(block.text)
     loaded = load_settings({}, file)
@@ -504,10 +562,16 @@ def test_the_tree_of_errors_is_the_codes() -> None:
 # Refusals.
 
 
-REFUSALS = {refusal.code for module in (errors, tables) for refusal in find_constants(module, Refusal)}
+REFUSALS = {
+    refusal.code
+    for module in (errors, tables, qscrap_tables, qscrap_states)
+    for refusal in find_constants(module, Refusal)
+}
 
 
-@pytest.mark.parametrize(("page", "heading", "column"), [("publishing", "status", 1), ("quotes", "code", 0)])
+@pytest.mark.parametrize(
+    ("page", "heading", "column"), [("publishing", "status", 1), ("quotes", "code", 0), ("qscrap", "code", 0)]
+)
 def test_refusals_that_are_spoken_of_exist(page: str, heading: str, column: int) -> None:
     assert {bare(row[column]) for row in find_rows(read(page), heading)} <= REFUSALS
 

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from oyez.log.memory import MemoryLog
 from oyez.service import jobs as jobs_module
 from oyez.service import tables
 from oyez.service.jobs import FIRST_DELAY, LONGEST_DELAY
 from oyez.service.outbox import Transaction
-from tests.service.desks import Clock, Desk, open_desk, say, say_next
+from tests.service.desks import Clock, Desk, Ledger, open_desk, say, say_next
 
 HOUR = 3600.0
 
@@ -41,7 +40,7 @@ async def test_jobs_are_done_when_they_are_due(database_url: str) -> None:
         await desk.outbox.run(schedule, "later", 2 * HOUR, 2)
         await desk.outbox.run(schedule, "soon", HOUR, 1)
         await pass_time(desk, HOUR - 1)
-        assert await desk.listen() == []
+        assert desk.log.said() == []
         await pass_time(desk, 1)
         await desk.expect_said(1)
         await pass_time(desk, 5 * HOUR)
@@ -76,7 +75,7 @@ async def test_a_job_can_be_replaced_and_cancelled(database_url: str) -> None:
         await desk.outbox.run(Transaction.cancel, "remind", "cancelled")
         await desk.outbox.run(Transaction.cancel, "remind", "unheard of")
         await pass_time(desk, 1.5 * HOUR)
-        assert await desk.listen() == []
+        assert desk.log.said() == []
         await pass_time(desk, HOUR)
         await desk.expect_said(2)
 
@@ -120,7 +119,7 @@ async def test_a_job_that_fails_is_done_again_later_and_keeps_nothing_else_up(da
 
 
 async def test_jobs_outlive_the_process(database_url: str) -> None:
-    log, clock = MemoryLog(), Clock()
+    log, clock = Ledger(), Clock()
     async with open_desk(database_url, log, clock=clock, jobs={"remind": remind}) as desk:
         await desk.outbox.run(schedule, "a", HOUR, 1)
     clock.now += HOUR
@@ -136,7 +135,7 @@ async def test_a_job_of_a_kind_that_is_not_known_stays(database_url: str) -> Non
 
 
 async def test_of_two_processes_one_does_a_job(database_url: str) -> None:
-    log, clock = MemoryLog(), Clock()
+    log, clock = Ledger(), Clock()
     jobs = {"remind": remind}
     async with (
         open_desk(database_url, log, clock=clock, jobs=jobs) as one,
@@ -149,6 +148,6 @@ async def test_of_two_processes_one_does_a_job(database_url: str) -> None:
         # A round ends where all that is left is being done by the other.
         await asyncio.gather(one.jobs.done(), two.jobs.done())
         await asyncio.gather(one.outbox.drained(), two.outbox.drained())
-        said = await one.listen()
+        said = log.said()
         assert len(said) == 100
         assert set(said) == set(range(100))

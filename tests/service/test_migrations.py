@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, text
+from sqlalchemy import Connection, MetaData, text
 
 from oyez.errors import SettingsError
 from oyez.service import tables
@@ -41,13 +42,12 @@ def test_every_system_that_has_tables_has_migrations() -> None:
 @pytest.mark.parametrize(("name", "versions", "metadata"), LINES, ids=[name for name, _, _ in LINES])
 async def test_they_make_what_the_code_expects(db: Database, name: str, versions: Path, metadata: MetaData) -> None:
     db.migrate(name, versions)
-    options = {"compare_type": True, "include_name": lambda found, kind, _: found != f"{name}_migrations"}
-    assert (
-        await db.run(
-            lambda connection: compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-        )
-        == []
-    )
+
+    def compare(connection: Connection) -> Any:
+        options = {"compare_type": True, "include_name": lambda found, kind, _: found != f"{name}_migrations"}
+        return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+
+    assert await db.run(compare) == []
 
 
 async def test_again_they_change_nothing(db: Database) -> None:

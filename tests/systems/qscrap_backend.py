@@ -102,10 +102,8 @@ def read(entry: Entry) -> Told:
 
 
 @asynccontextmanager
-async def open_backend(
-    folder: Path, database_url: str | None = None, clock: Clock | None = None
-) -> AsyncIterator[Backend]:
-    """A process that serves `qscrap`, without a port, on the database at `database_url` (None: one in `folder`)."""
+async def open_backend(folder: Path, database_url: str, clock: Clock | None = None) -> AsyncIterator[Backend]:
+    """A process that serves `qscrap`, without a port, on the database at `database_url`."""
     clock, log = clock or Clock(), KeepingLog()
     settings = Settings(oyez_data=str(folder / "data"), database_url=database_url)
     oyez = Oyez([system], settings, build_log=lambda name: log, clock=clock)

@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -75,7 +76,8 @@ class Peers:
 
     def refresh(self) -> None:
         """See who is there. Newcomers say hello, so it is for those whose hello was lost."""
-        names = {name for name in os.listdir(self._descriptor) if name != self._name}
+        with os.scandir(self._descriptor) as found:
+            names = [entry.name for entry in found if entry.name != self._name]
         self._peers = {name: self._peers.get(name) or _Waiting() for name in names}
 
     def wake(self) -> None:
@@ -131,10 +133,8 @@ class Peers:
         return True
 
     def _unlink(self, name: str) -> None:
-        try:
+        with suppress(OSError):
             os.unlink(name, dir_fd=self._descriptor)
-        except OSError:
-            pass
 
     def _receive(self) -> None:
         while self._socket is not None:

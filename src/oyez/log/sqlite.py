@@ -60,6 +60,9 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 """Another content means that the machine was started again. Where there is no such file, only `full` can tell."""
 
 
+FIND_RECORD = "SELECT value, ends FROM records WHERE key = ?"
+PUT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?)"
+TAKE_RECORD = "DELETE FROM records WHERE key = ? RETURNING value, ends"
 BEGUN_ANEW = "The log has begun anew: what was in it is lost."
 
 
@@ -156,23 +159,19 @@ class SqliteLog:
     # Records.
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
-        statement = "INSERT OR REPLACE INTO records VALUES (?, ?, ?)"
-        await self._use(lambda db: db.execute(statement, (key, value, self._clock() + ttl)))
+        await self._use(lambda db: db.execute(PUT_RECORD, (key, value, self._clock() + ttl)))
 
     async def get(self, key: str) -> bytes | None:
-        return await self._use(
-            lambda db: self._value(db.execute("SELECT value, ends FROM records WHERE key = ?", (key,)))
-        )
+        return await self._use(lambda db: self._value(db.execute(FIND_RECORD, (key,))))
 
     async def take(self, key: str) -> bytes | None:
-        statement = "DELETE FROM records WHERE key = ? RETURNING value, ends"
-        return await self._use(lambda db: self._value(db.execute(statement, (key,))))
+        return await self._use(lambda db: self._value(db.execute(TAKE_RECORD, (key,))))
 
     async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
         def work(db: sqlite3.Connection) -> bytes | None:
-            there = self._value(db.execute("SELECT value, ends FROM records WHERE key = ?", (key,)))
+            there = self._value(db.execute(FIND_RECORD, (key,)))
             if there is None:
-                db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (key, value, self._clock() + ttl))
+                db.execute(PUT_RECORD, (key, value, self._clock() + ttl))
             return there
 
         return await self._write(work)
@@ -326,7 +325,9 @@ class SqliteLog:
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
             with suppress(LogUnavailableError, OSError):
-                while await self._write(partial(self._forget, most=4 * FORGET_EVERY)):
+                more = True
+                while more:
+                    more = await self._write(partial(self._forget, most=4 * FORGET_EVERY))
                     await asyncio.sleep(0)
                 if self._peers is not None:
                     self._peers.refresh()
@@ -520,7 +521,7 @@ def _last_number(db: sqlite3.Connection) -> int:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    found = os.stat(path)
+    found = path.stat()
     return found.st_dev, found.st_ino
 
 
