@@ -27,6 +27,8 @@ import pytest
 from msgspec.inspect import (
     BoolType,
     CustomType,
+    FloatType,
+    IntType,
     ListType,
     LiteralType,
     NoneType,
@@ -222,6 +224,14 @@ def build_qscrap_events() -> str:
     return build_table(("event", "goes to", "what has happened", "sent by"), *rows)
 
 
+def build_qscrap_types() -> str:
+    payloads: dict[str, type[Payload]] = {}
+    for event in qscrap.events.values():
+        payloads |= find_payloads(event.payload)
+    types = [f"type {name} = {{\n{to_fields(payload)}}};\n" for name, payload in payloads.items()]
+    return "```ts\n" + "\n".join(types) + "```"
+
+
 def build_qscrap_records() -> str:
     def code(names: Iterable[str]) -> str:
         return ", ".join(f"`{name}`" for name in names)
@@ -252,6 +262,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "events": ("quotes", build_quotes_events),
     "qscrap rooms": ("qscrap", build_qscrap_rooms),
     "qscrap events": ("qscrap", build_qscrap_events),
+    "qscrap types": ("qscrap", build_qscrap_types),
     "qscrap records": ("qscrap", build_qscrap_records),
     "qscrap states": ("qscrap", build_qscrap_states),
 }
@@ -719,7 +730,8 @@ def to_typescript(found: Type) -> str:
             return " | ".join(map(to_typescript, sorted(types, key=lambda option: isinstance(option, NoneType))))
         case LiteralType(values=values):
             # msgspec sorts them.
-            return " | ".join(f'"{role}"' for role in quotes.roles if role in values)
+            known = [role for role in quotes.roles if role in values]
+            return " | ".join(f'"{value}"' for value in (known if len(known) == len(values) else values))
         case ListType(item_type=item):
             return f"{to_typescript(item)}[]"
         case StructType(cls=cls):
@@ -730,6 +742,8 @@ def to_typescript(found: Type) -> str:
             return "null"
         case BoolType():
             return "boolean"
+        case IntType() | FloatType():
+            return "number"
     assert isinstance(found, StrType), found
     return "string"
 
