@@ -25,6 +25,8 @@ class Stage:
     """Everybody, by name; each in the rooms the world says."""
     gone: dict[tuple[str, str], list[JsClient]] = field(default_factory=dict)
     """For each kind of room some who were in one, and left it."""
+    closed: set[str] = field(default_factory=set)
+    """Those of them who left by disconnecting."""
 
     async def request(self, method: str, path: str, body: Any = None) -> Any:
         """What the system's back end asks for; it must be granted. The JSON of the answer, where there is any."""
@@ -83,6 +85,7 @@ class Stage:
             assert (await gone[0].call(room.leave, *arguments))["ok"]
         else:
             await gone[0].disconnect()
+            self.closed.add(gone[0].name)
             if not room.on_connect:
                 # Who comes back is in no room before joining it again.
                 gone.append(await self.connect(name))
@@ -101,4 +104,4 @@ class Stage:
 
     async def barrier(self, clients: Sequence[JsClient]) -> None:
         """Whatever was sent to these clients before now has arrived."""
-        await asyncio.gather(*(client.call("oyez:barrier") for client in clients if await client.transport()))
+        await asyncio.gather(*(client.call("oyez:barrier") for client in clients if client.name not in self.closed))
