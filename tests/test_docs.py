@@ -41,7 +41,8 @@ from msgspec.inspect import (
 
 from oyez import errors
 from oyez.cli.flags import ServerFlags
-from oyez.contract import bind, check, codec, declare, limits, rooms
+from oyez.contract import Contract, Identity, bind, check, codec, declare, limits, rooms
+from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.types import Payload
 from oyez.contract.wire import walk
 from oyez.errors import LogUnavailableError, Refusal
@@ -66,10 +67,23 @@ from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
 from tests.served import serve
+from tests.systems.matrix.cases import find_commands
+from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-OWN = ("architecture", "contracts", "members", "operating", "outbox", "protocol", "publishing", "quotes", "qscrap")
+OWN = (
+    "architecture",
+    "contracts",
+    "members",
+    "operating",
+    "outbox",
+    "protocol",
+    "publishing",
+    "qscrap",
+    "quotes",
+    "systems",
+)
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 TIMEOUT = 20.0
@@ -253,6 +267,49 @@ def build_qscrap_states() -> str:
     return build_table(("of a", "state", "what can be done"), *rows)
 
 
+def build_systems() -> str:
+    return "\n\n".join(f"## {system}\n\n{build_matrix(system)}" for system in SHIPPED)
+
+
+def build_matrix(system: str) -> str:
+    contract = load_system(system).contract
+    rows = [
+        (f"`{event.name}`", "to clients", where, goes_to(targets), name_roles(contract, where, targets), case)
+        for event in contract.events.values()
+        for where, targets in event.targets.items()
+        for case in [find_case(EVENTS, system, event.name) or find_case(ANSWERS, system, where, event.name)]
+    ]
+    for namespace, command in find_commands(contract):
+        rooms = [room for room in (command.joins, command.leaves) if room is not None]
+        rights = [namespace.who, command.who, *(room.rule for room in rooms)]
+        roles = join_roles(contract, lambda who, rights=rights: all(right.admits(who) for right in rights))
+        case = find_case(COMMANDS, system, namespace.name, command.name)
+        row = (f"`{command.name}`", "from clients", namespace.name, goes_to(rooms) or "the server", roles, case)
+        rows.append(row)
+    return build_table(("event", "direction", "namespace", "rooms", "roles", "case"), *rows)
+
+
+def find_case(cases: Sequence[tuple[str, ...]], *case: str) -> str:
+    """The name of a case that is tried; empty where it is not."""
+    return f"`{'-'.join(case)}`" if case in cases else ""
+
+
+def goes_to(targets: Iterable[Target]) -> str:
+    return " or ".join(target.text for target in targets)
+
+
+def name_roles(contract: Contract, where: str, targets: Iterable[Target]) -> str:
+    """The roles of those who can hear what goes to `targets`."""
+    namespace = next(namespace for namespace in contract.namespaces if namespace.name == where)
+    kinds = [target.room if isinstance(target, DerivedRoom) else target for target in targets]
+    rules = [kind.rule if isinstance(kind, Room) else namespace.who for kind in kinds]
+    return join_roles(contract, lambda who: namespace.who.admits(who) and any(rule.admits(who) for rule in rules))
+
+
+def join_roles(contract: Contract, may: Callable[[Identity], bool]) -> str:
+    return ", ".join(role for role in contract.roles if may(Identity(subject="somebody", role=role)))
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("operating", build_settings),
     "limits": ("operating", build_limits),
@@ -262,6 +319,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "events": ("quotes", build_quotes_events),
     "qscrap rooms": ("qscrap", build_qscrap_rooms),
     "qscrap events": ("qscrap", build_qscrap_events),
+    "systems": ("systems", build_systems),
     "qscrap types": ("qscrap", build_qscrap_types),
     "qscrap records": ("qscrap", build_qscrap_records),
     "qscrap states": ("qscrap", build_qscrap_states),
