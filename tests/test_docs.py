@@ -18,6 +18,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -281,8 +283,8 @@ def build_matrix(system: str) -> str:
     ]
     for namespace, command in find_commands(contract):
         rooms = [room for room in (command.joins, command.leaves) if room is not None]
-        rights = [namespace.who, command.who, *(room.rule for room in rooms)]
-        roles = join_roles(contract, lambda who, rights=rights: all(right.admits(who) for right in rights))
+        right = reduce(and_, (room.rule for room in rooms), namespace.who & command.who)
+        roles = join_roles(contract, right.admits)
         case = find_case(COMMANDS, system, namespace.name, command.name)
         row = (f"`{command.name}`", "from clients", namespace.name, goes_to(rooms) or "the server", roles, case)
         rows.append(row)
