@@ -36,7 +36,12 @@ from tests.systems.matrix.worlds import WORLDS
 READY = [system for system in SHIPPED if not find_gaps(contract_of(system), WORLDS.get(system))]
 """The systems that can be tried whole; the others fail by `test_every_event_and_command_can_be_tried`."""
 EVENTS = [(system, event) for system in READY for event in contract_of(system).events]
-ANSWERS = [(system, *found) for system in READY for found in find_answers(contract_of(system))]
+ANSWERS = [
+    (system, *found)
+    for system in READY
+    for found in find_answers(contract_of(system))
+    if found not in WORLDS[system].excused
+]
 COMMANDS = [
     (system, namespace.name, command.name)
     for system in READY
@@ -76,6 +81,11 @@ async def test_an_event_reaches_those_it_is_for_and_nobody_else(
     declared = contract_of(system).events[event]
     for namespace, target in find_targets(declared):
         trial = build_trial(declared, namespace, target, stage.world)
+        gone = stage.gone.get((namespace, trial.kind), [])
+        # Those who have left this room may have heard the same in another, where they are still.
+        await stage.barrier(gone)
+        for client in gone:
+            client.reports.clear()
         body = {"event": event, "data": trial.data} | ({"to": trial.to} if trial.to is not None else {})
         response = await stage.post_events(body)
         assert response.status_code == 200, response.text
@@ -84,7 +94,7 @@ async def test_an_event_reaches_those_it_is_for_and_nobody_else(
             await hear(stage.clients[name], trial)
         # Behind those who had to hear it: by now everybody else has been passed over.
         others = [client for name, client in stage.clients.items() if name not in trial.audience]
-        others += stage.gone.get((namespace, trial.kind), [])
+        others += gone
         await stage.barrier(others)
         for client in others:
             assert [heard for heard in client.events() if is_it(trial, *heard)] == [], f"{event} in {kind_of(target)}"
@@ -140,6 +150,8 @@ def find_command(system: str, namespace: str, name: str) -> DeclaredCommand:
 async def test_a_command_is_done(stages: dict[str, Stage], system: str, namespace: str, command: str) -> None:
     stage = stages[system]
     tries = build_tries(find_command(system, namespace, command), stage.world)
+    if (namespace, command) in stage.world.excused:
+        return
     answer = await (tries.done(stage) if tries.done else stage.call(tries.person, command, *tries.arguments))
     assert answer["ok"] is True, answer
 
@@ -151,7 +163,7 @@ async def test_a_command_is_refused_to_the_wrong_person(
     stage = stages[system]
     declared = find_command(system, namespace, command)
     tries = build_tries(declared, stage.world)
-    if declared.joins is not None:
+    if declared.joins is not None and tries.wrong_person is not None:
         place = stage.world.places[namespace, declared.joins.pattern]
         wrong = [name for name in outsiders(place, namespace, stage.world) if name not in place.allowed]
         answers = [await stage.call(name, command, *tries.arguments) for name in wrong]

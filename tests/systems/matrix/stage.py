@@ -81,8 +81,9 @@ class Stage:
         name = min(place.inside)
         gone = [await self.connect(name)]
         await self._join(gone[0], room, arguments)
-        if room.leave is not None:
-            assert (await gone[0].call(room.leave, *arguments))["ok"]
+        leave = place.leave or ((room.leave, *arguments) if room.leave is not None else ())
+        if leave:
+            assert (await gone[0].call(*leave))["ok"]
         else:
             await gone[0].disconnect()
             self.closed.add(gone[0].name)
@@ -91,15 +92,18 @@ class Stage:
                 gone.append(await self.connect(name))
         if any(isinstance(part, Member) for part in room.rule.parts()):
             assert place.leaver is not None
-            removed = await self.connect(place.leaver, Person(self.world.people[name].role, {}, room.namespace))
+            role = self.world.people[name].role
+            removed = await self.connect(place.leaver, Person(role, {}, room.namespace))
             await self._join(removed, room, arguments)
             await self.request("DELETE", f"/rooms/{place.name}/members/user:{place.leaver}?namespace={room.namespace}")
             gone.append(removed)
         return gone
 
     async def _join(self, client: JsClient, room: Room, arguments: Sequence[str]) -> None:
-        if room.join is not None:
-            answer = await client.call(room.join, *arguments)
+        enter = self.world.places[room.namespace, room.pattern].enter
+        enter = enter or ((room.join, *arguments) if room.join is not None else ())
+        if enter:
+            answer = await client.call(*enter)
             assert answer["ok"], f"{client.name} cannot join {room.pattern}: {answer}"
 
     async def barrier(self, clients: Sequence[JsClient]) -> None:

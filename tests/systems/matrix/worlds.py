@@ -1,9 +1,9 @@
 """The world of each system: the few people, rooms and records with which all its events and commands can be tried."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.systems.matrix.cases import Person, Place, Tries, World
+from tests.systems.matrix.cases import Attempt, Person, Place, Tries, World
 from tests.systems.matrix.stage import Stage
 
 # quotes.
@@ -107,4 +107,195 @@ FIXRX = World(
     },
 )
 
-WORLDS: Mapping[str, World] = {"quotes": QUOTES, "qscrap": QSCRAP, "fixrx": FIXRX}
+# bookings.
+
+
+async def prepare_bookings(stage: Stage) -> None:
+    for customer in ("c-1", "c-2"):
+        await stage.request("PUT", f"/api/customers/{customer}", {"name": "Ada", "phone": "+44 20 7946 0457"})
+    for partner in ("p-1", "p-2"):
+        body = {
+            "name": "Tap and Tile",
+            "email": "jobs@tapandtile.example",
+            "phone": "+44 20 7946 0731",
+            "services": ["Tiling"],
+            "serviceArea": "Leeds",
+        }
+        await stage.request("PUT", f"/api/partners/{partner}", body)
+    for customer in ("c-1", "c-3"):
+        await stage.request("PUT", f"/rooms/booking:b-1/members/user:{customer}?namespace=/customer")
+
+
+async def book(stage: Stage) -> str:
+    """The id of a new booking, for which a partner has been asked."""
+    body = {
+        "customerId": "c-1",
+        "partnerId": "p-1",
+        "service": "Kitchen deep clean",
+        "scheduledAt": "2027-03-12T09:30:00.000Z",
+        "address": "Flat 12, Cedar Court, 40 Poland Street",
+        "amount": 129.5,
+    }
+    booking: str = (await stage.request("POST", "/api/bookings", body))["bookingId"]
+    return booking
+
+
+def on_booking(person: str, command: str, *, before: Sequence[tuple[str, str]] = ()) -> Attempt:
+    """Send a command about a new booking, after others have done something with it."""
+
+    def arguments(name: str, booking: str) -> Any:
+        if name == "booking:accept":
+            return booking
+        more = {"status": "IN_PROGRESS"} if name == "booking:status_update" else {"reason": "Something came up."}
+        return {"bookingId": booking, **more}
+
+    async def attempt(stage: Stage) -> Any:
+        booking = await book(stage)
+        for other, name in before:
+            answer = await stage.call(other, name, arguments(name, booking))
+            assert answer["ok"], answer
+        return await stage.call(person, command, arguments(command, booking))
+
+    return attempt
+
+
+CANCELLED = ("c-1", "booking:cancel")
+ACCEPTED = ("p-1", "booking:accept")
+BOOKING = {"bookingId": "b-1", "reason": "Something came up."}
+
+
+async def write_about_booking(stage: Stage, writer: str, recipient: str) -> Any:
+    await book(stage)
+    return await stage.call(writer, "message:send", {"recipientId": recipient, "message": "I am at the door."})
+
+
+async def write_and_mark(stage: Stage, writer: str, recipient: str, reader: str) -> Any:
+    sent = await write_about_booking(stage, writer, recipient)
+    return await stage.call(reader, "message:mark_read", sent["id"])
+
+
+async def hear_sent(stage: Stage, writer: str, recipient: str) -> Any:
+    await book(stage)
+    client = await stage.connect(writer)
+    sent = await client.call("message:send", {"recipientId": recipient, "message": "I am at the door."})
+    (heard,) = await client.expect_event("message:sent")
+    assert heard["id"] == sent["id"]
+    return heard
+
+
+def typing(person: str, recipient: str, command: str, wrong: str) -> Tries:
+    async def share_and_type(stage: Stage) -> Any:
+        await book(stage)
+        return await stage.call(person, command, recipient)
+
+    async def type_to_stranger(stage: Stage) -> Any:
+        return await stage.call(wrong, command, recipient)
+
+    refused = None if person == wrong else (type_to_stranger, "forbidden")
+    return Tries(person=person, arguments=[recipient], done=share_and_type, wrong_person=refused, wrong_state=None)
+
+
+def writing(person: str, recipient: str, wrong: str) -> Tries:
+    return Tries(
+        person=person,
+        arguments=[{"recipientId": recipient, "message": "I am at the door."}],
+        done=lambda stage: write_about_booking(stage, person, recipient),
+        wrong_person=(wrong, "forbidden"),
+        wrong_state=None,
+    )
+
+
+def marking(reader: str, writer: str, wrong: str) -> Tries:
+    return Tries(
+        person=reader,
+        arguments=["m-1"],
+        done=lambda stage: write_and_mark(stage, writer, reader, reader),
+        wrong_person=(lambda stage: write_and_mark(stage, writer, reader, wrong), "forbidden"),
+        wrong_state=None,
+    )
+
+
+BOOKINGS = World(
+    people={
+        "c-1": Person("customer", namespace="/customer"),
+        "c-2": Person("customer", namespace="/customer"),
+        "p-1": Person("partner", namespace="/partner"),
+        "p-2": Person("partner", namespace="/partner"),
+        "a-1": Person("admin", namespace="/admin"),
+        "a-2": Person("admin", namespace="/admin"),
+    },
+    places={
+        ("/customer", "user:{userId}"): Place("user:c-1", frozenset({"c-1"})),
+        ("/partner", "user:{userId}"): Place("user:p-1", frozenset({"p-1"})),
+        ("/admin", "user:{userId}"): Place("user:a-1", frozenset({"a-1"})),
+        ("/customer", "booking:{bookingId}"): Place("booking:b-1", frozenset({"c-1"}), leaver="c-3"),
+        ("/admin", "monitors"): Place("monitors", frozenset({"a-1"}), allowed=frozenset({"a-2"})),
+    },
+    prepare=prepare_bookings,
+    tries={
+        ("/customer", "booking:cancel"): Tries(
+            person="c-1",
+            arguments=[BOOKING],
+            done=on_booking("c-1", "booking:cancel"),
+            wrong_person=(on_booking("c-2", "booking:cancel"), "forbidden"),
+            wrong_state=(on_booking("c-1", "booking:cancel", before=[CANCELLED]), "illegal_transition"),
+        ),
+        ("/partner", "booking:accept"): Tries(
+            person="p-1",
+            arguments=["b-1"],
+            done=on_booking("p-1", "booking:accept"),
+            wrong_person=(on_booking("p-2", "booking:accept"), "forbidden"),
+            wrong_state=(on_booking("p-1", "booking:accept", before=[ACCEPTED]), "illegal_transition"),
+        ),
+        ("/partner", "booking:reject"): Tries(
+            person="p-1",
+            arguments=[BOOKING],
+            done=on_booking("p-1", "booking:reject"),
+            wrong_person=(on_booking("p-2", "booking:reject"), "forbidden"),
+            wrong_state=(on_booking("p-1", "booking:reject", before=[ACCEPTED]), "illegal_transition"),
+        ),
+        ("/partner", "booking:status_update"): Tries(
+            person="p-1",
+            arguments=[{"bookingId": "b-1", "status": "IN_PROGRESS"}],
+            done=on_booking("p-1", "booking:status_update", before=[ACCEPTED]),
+            wrong_person=(on_booking("p-2", "booking:status_update", before=[ACCEPTED]), "forbidden"),
+            wrong_state=(on_booking("p-1", "booking:status_update"), "illegal_transition"),
+        ),
+        ("/partner", "location:update"): Tries(
+            person="p-1",
+            arguments=[{"latitude": 53.8, "longitude": -1.55}],
+            wrong_person=None,
+            wrong_state=None,
+        ),
+        ("/admin", "request:stats"): Tries(person="a-1", arguments=[], wrong_person=None, wrong_state=None),
+        ("/customer", "message:send"): writing("c-1", "p-1", "c-2"),
+        ("/partner", "message:send"): writing("p-1", "c-1", "p-2"),
+        ("/customer", "message:mark_read"): marking("c-1", "p-1", "c-2"),
+        ("/partner", "message:mark_read"): marking("p-1", "c-1", "p-2"),
+        ("/admin", "message:mark_read"): Tries(
+            person="a-1",
+            arguments=["m-1"],
+            wrong_person=(lambda stage: write_and_mark(stage, "c-1", "p-1", "a-1"), "forbidden"),
+            wrong_state=None,
+        ),
+        **{
+            (f"/{role}", command): typing(person, recipient, command, wrong)
+            for role, person, recipient, wrong in (
+                ("customer", "c-1", "p-1", "c-2"),
+                ("partner", "p-1", "c-1", "p-2"),
+                ("admin", "a-1", "c-1", "a-1"),
+            )
+            for command in ("typing:start", "typing:stop")
+        },
+    },
+    answers={
+        ("/customer", "message:sent"): lambda stage: hear_sent(stage, "c-1", "p-1"),
+        ("/partner", "message:sent"): lambda stage: hear_sent(stage, "p-1", "c-1"),
+    },
+    excused={
+        ("/admin", "message:sent"): "admins write to nobody",
+        ("/admin", "message:mark_read"): "nobody writes to admins",
+    },
+)
+
+WORLDS: Mapping[str, World] = {"quotes": QUOTES, "qscrap": QSCRAP, "fixrx": FIXRX, "bookings": BOOKINGS}
