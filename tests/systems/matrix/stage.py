@@ -39,13 +39,13 @@ class Stage:
         headers = {"authorization": f"Bearer {self.served.service_key(self.system)}"}
         return await self.http.post(f"{self.served.url}/{self.system}/events", json=body, headers=headers)
 
-    async def connect(self, name: str, person: Person | None = None) -> JsClient:
-        """One more client of somebody."""
+    async def connect(self, name: str, person: Person | None = None, **token: Any) -> JsClient:
+        """One more client of somebody; `token` says what is special about their token."""
         person = person or self.world.people[name]
         return await self.js.connect(
             f"{self.served.url}{person.namespace.rstrip('/')}",
             path=f"/{self.system}/socket.io/",
-            auth={"token": self.served.token(name, person.role, **dict(person.claims))},
+            auth={"token": self.served.token(name, person.role, **person.claims, **token)},
             transports=["websocket"],
         )
 

@@ -1,8 +1,10 @@
 """The world of each system: the few people, rooms and records with which all its events and commands can be tried."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from oyez.settings import Settings
 from tests.systems.matrix.cases import Attempt, Person, Place, Tries, World
 from tests.systems.matrix.stage import Stage
 
@@ -298,4 +300,134 @@ BOOKINGS = World(
     },
 )
 
-WORLDS: Mapping[str, World] = {"quotes": QUOTES, "qscrap": QSCRAP, "fixrx": FIXRX, "bookings": BOOKINGS}
+# rez.
+
+
+async def prepare_rez(stage: Stage) -> None:
+    opening = {"customerId": "u-1", "customerName": "Ada", "subject": "Where is my kettle?"}
+    await stage.request("PUT", "/api/tickets/t-1", opening)
+    agent = {"name": "Kim", "department": "Orders", "status": "online"}
+    await stage.request("PUT", "/api/agents/ag-1", agent)
+    await stage.request("POST", "/api/tickets/t-1/agent", {"agentId": "ag-1"})
+    message = {"senderId": "ag-1", "type": "text", "content": "It is on its way."}
+    await stage.request("PUT", "/api/tickets/t-1/messages/m-1", message)
+    for room in ("order:o-1", "group:g-1", "store_conversation:s-1"):
+        await stage.request("PUT", f"/rooms/{room}/members/user:u-1")
+        await stage.request("PUT", f"/rooms/{room}/members/user:u-3")
+    await stage.request("PUT", "/rooms/support_ticket:t-1/members/user:u-3")
+
+
+def subscribed(channel: str, *inside: str, **others: Any) -> Place:
+    enter, leave = ("subscribe", {"channel": channel}), ("unsubscribe", {"channel": channel})
+    return Place(channel, frozenset(inside), enter=enter, leave=leave, **others)
+
+
+def on_ticket(**more: str) -> Tries:
+    return Tries(
+        person="u-1", arguments=[{"ticketId": "t-1", **more}], wrong_person=("u-2", "forbidden"), wrong_state=None
+    )
+
+
+async def hear_greeting(stage: Stage) -> Any:
+    client = await stage.connect("u-1")
+    (heard,) = await client.expect_event("connected")
+    assert heard["socketId"] == client.id
+    return heard
+
+
+async def hear_heartbeat(stage: Stage) -> Any:
+    client = await stage.connect("u-1")
+    assert (await client.call("heartbeat", {"timestamp": 1776358830000}))["ok"]
+    (heard,) = await client.expect_event("heartbeat_ack")
+    assert heard["timestamp"] == 1776358830000
+    return heard
+
+
+async def hear_end(stage: Stage, event: str) -> Any:
+    """What comes before the end of a token that is too old to be renewed and lives for one second more."""
+    now = time.time()
+    client = await stage.connect(
+        "u-1", lifetime=1.0, signed_at=now - Settings().jwt_leeway, auth_time=int(now) - 7 * 86_400
+    )
+    await client.expect("disconnect")
+    (heard,) = await client.expect_event(event)
+    return heard
+
+
+async def hear_refresh(stage: Stage) -> Any:
+    client = await stage.connect("u-1", lifetime=60.0, signed_at=time.time() - 50)
+    (heard,) = await client.expect_event("token_refresh")
+    return heard
+
+
+async def hear_limit(stage: Stage) -> Any:
+    client = await stage.connect("u-1")
+    for number in range(70):
+        await client.emit("heartbeat", {"timestamp": number})
+    (heard,) = await client.expect_event("connection_error")
+    return heard
+
+
+REZ = World(
+    people={
+        "u-1": Person("user"),
+        "u-2": Person("user"),
+        "u-4": Person("user"),
+        "ag-1": Person("agent"),
+        "ag-2": Person("agent"),
+        "adm-1": Person("admin"),
+    },
+    places={
+        ("/", "user:{userId}"): Place("user:u-1", frozenset({"u-1"})),
+        ("/", "order:{orderId}"): subscribed("order:o-1", "u-1", allowed=frozenset({"adm-1"}), leaver="u-3"),
+        ("/", "support_ticket:{ticketId}"): Place(
+            "support_ticket:t-1",
+            frozenset({"u-1"}),
+            allowed=frozenset({"ag-1"}),
+            leaver="u-3",
+            enter=("join_ticket", {"ticketId": "t-1"}),
+            leave=("leave_ticket", {"ticketId": "t-1"}),
+        ),
+        ("/", "group:{groupId}"): subscribed("group:g-1", "u-1", leaver="u-3"),
+        ("/", "store_conversation:{conversationId}"): subscribed("store_conversation:s-1", "u-1", leaver="u-3"),
+        ("/", "leaderboard:{period}"): subscribed("leaderboard:weekly", "u-1"),
+        ("/", "offers"): subscribed("offers", "u-1"),
+        ("/", "offers:{category}"): subscribed("offers:kitchen", "u-4"),
+    },
+    prepare=prepare_rez,
+    tries={
+        ("/", "subscribe"): Tries(
+            person="u-1",
+            arguments=[{"channel": "order:o-1"}],
+            wrong_person=("u-2", "forbidden"),
+            wrong_state=None,
+        ),
+        ("/", "unsubscribe"): Tries(
+            person="u-1", arguments=[{"channel": "order:o-1"}], wrong_person=None, wrong_state=None
+        ),
+        ("/", "heartbeat"): Tries(
+            person="u-1", arguments=[{"timestamp": 1776358830000}], wrong_person=None, wrong_state=None
+        ),
+        ("/", "join_ticket"): on_ticket(),
+        ("/", "leave_ticket"): on_ticket(userId="u-1"),
+        ("/", "user_typing_start"): on_ticket(),
+        ("/", "user_typing_stop"): on_ticket(),
+        ("/", "message_read"): on_ticket(messageId="m-1"),
+    },
+    answers={
+        ("/", "connected"): hear_greeting,
+        ("/", "heartbeat_ack"): hear_heartbeat,
+        ("/", "disconnected"): lambda stage: hear_end(stage, "disconnected"),
+        ("/", "session_expired"): lambda stage: hear_end(stage, "session_expired"),
+        ("/", "token_refresh"): hear_refresh,
+        ("/", "connection_error"): hear_limit,
+    },
+)
+
+WORLDS: Mapping[str, World] = {
+    "quotes": QUOTES,
+    "qscrap": QSCRAP,
+    "fixrx": FIXRX,
+    "bookings": BOOKINGS,
+    "rez": REZ,
+}
