@@ -18,6 +18,7 @@ from tests.js_client import TIMEOUT, JsClient, JsDriver
 from tests.served import serve
 from tests.systems.matrix.cases import (
     Trial,
+    World,
     build_trial,
     build_tries,
     contract_of,
@@ -68,6 +69,15 @@ async def stages(
 @pytest.mark.parametrize("system", SHIPPED)
 def test_every_event_and_command_can_be_tried(system: str) -> None:
     assert find_gaps(contract_of(system), WORLDS.get(system)) == []
+
+
+def test_what_cannot_be_tried_is_named() -> None:
+    contract = contract_of("fixrx")
+    gaps = find_gaps(contract, World(people={}, places={}))
+    commands = {command.name for _, command in find_commands(contract)}
+    for name in contract.events.keys() | commands:
+        assert any(gap.startswith(f"{name}: ") for gap in gaps), name
+    assert find_gaps(contract, None) == ["fixrx: has no world"]
 
 
 # Events.

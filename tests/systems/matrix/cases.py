@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from oyez.contract import Identity
 from oyez.contract.contract import Contract, Event
 from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.policy import Anyone, Member
@@ -278,7 +279,7 @@ def _find_room_gaps(contract: Contract, namespace: str, target: Target, world: W
     inside = {world.people[name].role for name in place.inside}
     others = [world.people[name].role for name in outsiders(place, namespace, world)]
     admitting = next(declared for declared in contract.namespaces if declared.name == namespace)
-    roles = {role for role in contract.roles if admitting.who.admits(_as(role))}
+    roles = {role for role in contract.roles if admitting.who.admits(Identity(subject="somebody", role=role))}
     for_members = any(isinstance(part, Member) for part in room.rule.parts())
     if room.placeholders and not (inside & set(others)):
         yield f"there is no stranger to {kind_of(target)} in {namespace}"
@@ -286,9 +287,3 @@ def _find_room_gaps(contract: Contract, namespace: str, target: Target, world: W
         yield f"somebody of another role is missing for {kind_of(target)} in {namespace}"
     if for_members and place.leaver is None:
         yield f"nobody leaves {kind_of(target)} in {namespace}"
-
-
-def _as(role: str) -> Any:
-    from oyez.contract import Identity
-
-    return Identity(subject="somebody", role=role)
