@@ -8,8 +8,9 @@
 The bank's reference is known beforehand: it is that of the transfer the back end has ordered for the day.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from msgspec import Meta
 from msgspec.structs import asdict
 
 from oyez.contract import UNSET, Id, Maybe, Money, Payload, Time
@@ -23,7 +24,6 @@ from oyez.systems.qscrap.payloads import (
     PayoutHeld,
     PayoutReleased,
     PayoutScheduled,
-    Text,
 )
 from oyez.systems.qscrap.tables import (
     change,
@@ -42,6 +42,10 @@ from oyez.systems.qscrap.tables import (
 SCHEDULING, DUE, HOLD, RELEASE = "payout_scheduling", "payout_due", "payout_hold", "payout_release"
 
 
+Reason = Annotated[str, Meta(min_length=1, max_length=500)]
+"""Why a payout is held: it is told twice in one event, as a field and in a sentence."""
+
+
 class PayoutBody(Payload):
     """`schedule_at`: when the garage is told, at once where it is left out. `scheduled_date`: when it is paid."""
 
@@ -56,7 +60,7 @@ class PayoutBody(Payload):
 class HoldBody(Payload):
     """Why a payout has to wait, and until when, where that is known."""
 
-    reason: Text
+    reason: Reason
     release_at: Maybe[Time] = UNSET
 
 
@@ -69,7 +73,7 @@ class Payout(Payload):
     schedule_at: Time
     scheduled_date: Time
     status: Literal["waiting", "scheduled", "held", "completed", "cancelled"]
-    hold_reason: Text | None
+    hold_reason: str | None
     release_at: Time | None
 
 
@@ -90,6 +94,7 @@ def put_payout(tx: Transaction, payout_id: str, body: PayoutBody) -> tuple[Payou
         states.check_open(states.PAYOUT, found.status)
         change(tx.connection, payouts.c.payout_id, payout_id, **values)
         if found.status != "held":
+            # From the beginning: the garage was told of another day or amount.
             tx.cancel(DUE, payout_id)
             change(tx.connection, payouts.c.payout_id, payout_id, status="waiting")
             tx.schedule(SCHEDULING, payout_id, to_seconds(values["schedule_at"]), {})
