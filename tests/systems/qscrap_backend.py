@@ -46,11 +46,13 @@ class KeepingLog(MemoryLog):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: list[Entry] = []
+        self.kept: dict[str, Entry] = {}
 
     async def append(self, entries: Any) -> list[str]:
         positions = await super().append(entries)
-        self.kept += entries
+        # What has the key of an earlier entry has its position too, and is not stored again.
+        for position, entry in zip(positions, entries, strict=True):
+            self.kept.setdefault(position, entry)
         return positions
 
 
@@ -81,7 +83,7 @@ class Backend:
     async def told(self) -> list[Told]:
         """What was told since this was last asked."""
         await self.oyez.systems["qscrap"].outbox.drained()
-        new, self.heard = self.log.kept[self.heard :], len(self.log.kept)
+        new, self.heard = list(self.log.kept.values())[self.heard :], len(self.log.kept)
         return [read(entry) for entry in new]
 
     async def wait_until(self, time: str) -> None:
@@ -102,9 +104,11 @@ def read(entry: Entry) -> Told:
 
 
 @asynccontextmanager
-async def open_backend(folder: Path, database_url: str, clock: Clock | None = None) -> AsyncIterator[Backend]:
+async def open_backend(
+    folder: Path, database_url: str, clock: Clock | None = None, log: KeepingLog | None = None
+) -> AsyncIterator[Backend]:
     """A process that serves `qscrap`, without a port, on the database at `database_url`."""
-    clock, log = clock or Clock(), KeepingLog()
+    clock, log = clock or Clock(), log or KeepingLog()
     settings = Settings(oyez_data=str(folder / "data"), database_url=database_url)
     oyez = Oyez([system], settings, build_log=lambda name: log, clock=clock)
     headers = {"authorization": f"Bearer {oyez.signer.sign_service('qscrap', None)}"}
