@@ -50,6 +50,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Arguments of one event or acknowledgement."""
     max_pending_acks: Positive = 1_000
     """Acknowledgements the server waits for from one socket."""
+    max_limited_commands: Positive = 100
+    """Commands in a row that are refused for being over their limit: who does not slow down then is closed."""
     max_event_bytes: Positive = 10_240
     """One published event's data, encoded: a notice and not a document, sent to a thousand at once."""
     max_events_per_publish: Positive = 1_000

@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from oyez.protocol.engineio import SERVER_SHUTDOWN
+from oyez.service.system import SHIPPED
 from oyez.testing.client import connect, open_connection
 from tests.cli.terminal import ORDERS, Running, run, run_line, start, start_program
 
@@ -47,6 +48,20 @@ async def test_the_commands_that_are_shown_work(folder: Path, system: str) -> No
             pass
         async with httpx.AsyncClient(headers={"authorization": f"Bearer {key.out.strip()}"}) as client:
             assert (await client.post(f"{url}/{name}/events", json=[])).json() == {"positions": []}
+
+
+async def test_without_a_name_all_that_ship_are_served(folder: Path) -> None:
+    async with start(folder, "serve", "--port", "0") as serving:
+        url = (await serving.expect_out(r"listens at (\S+)"))[1]
+        for name in SHIPPED:
+            await serving.expect_out(f"^{name}  Socket.IO at {url}/{name}/socket.io/$")
+            commands = {}
+            for _ in range(4):
+                found = await serving.expect_out(COMMAND)
+                commands[found[1]] = found[2]
+            token = (await run_line(folder, commands["token"])).out.strip()
+            async with connect(url, path=f"/{name}/socket.io/", auth={"token": token}):
+                assert re.fullmatch(r"published .+\n", (await run_line(folder, commands["publish"])).out)
 
 
 async def test_a_secret_is_made_once_and_mentioned_once(folder: Path) -> None:
@@ -91,7 +106,7 @@ async def test_a_signal_stops_it_when_the_clients_know(folder: Path, stop: signa
 
 
 async def test_requests_leave_no_trace_in_the_log_and_warnings_do(folder: Path) -> None:
-    async with start(folder, "serve", "--port", "0", "--shutdown-timeout", "0.1") as serving:
+    async with start(folder, "serve", "quotes", "--port", "0", "--shutdown-timeout", "0.1") as serving:
         url = (await serving.expect_out(r"listens at (\S+)"))[1]
         async with httpx.AsyncClient(base_url=url) as client:
             assert (await client.get("/nowhere")).status_code == 404

@@ -37,6 +37,7 @@ from oyez.contract.bind import Handlers, bind
 from oyez.contract.client import Client
 from oyez.contract.contract import Event
 from oyez.errors import FORBIDDEN, TOKEN_INVALID, LogUnavailableError, RefusedError
+from oyez.protocol.engineio import CloseReason
 from oyez.server.connection import Connection
 from oyez.server.namespace import Namespace
 from oyez.server.outgoing import Outgoing
@@ -274,6 +275,11 @@ class Wire:
         self.answer: Any = None
         self.decided = asyncio.Event()
         self.sent: asyncio.Queue[Any] = asyncio.Queue()
+        self.closed_for = ""
+
+    def close(self, reason: CloseReason, detail: str = "") -> None:
+        self.closed = True
+        self.closed_for = reason.text
 
     def accept(self, socket: Socket, packet: Any) -> None:
         self.decided.set()

@@ -34,10 +34,11 @@ class Connection:
 class Socket:
     """As much of one as a namespace writes to: `written` has one item for every call."""
 
-    def __init__(self, namespace: Namespace, id: str, *rooms: str, slow: bool = False) -> None:
+    def __init__(self, namespace: Namespace, id: str, *rooms: str, slow: bool = False, deflate: bool = False) -> None:
         self.id = id
         self.rooms = set[str]()
         self.connected = True
+        self.deflate = deflate
         self.connection = Connection()
         self.written: list[bytes] = []
         self.write: Any = None if slow else self.written.append
@@ -153,13 +154,14 @@ def test_who_cannot_be_written_to_is_sent_each_message(hub: Hub, namespace: Name
     assert gone.connection.sent == []
 
 
-def test_long_messages_go_through_the_connection_which_knows_what_its_client_agreed_to(
-    hub: Hub, namespace: Namespace
-) -> None:
-    socket = Socket(namespace, "1", "a")
+def test_long_messages_are_deflated_once_for_those_who_agreed_to_it(hub: Hub, namespace: Namespace) -> None:
+    plain = [Socket(namespace, id, "a") for id in "12"]
+    agreed = [Socket(namespace, id, "a", deflate=True) for id in "34"]
     hub.deliver([entry("short", "a"), entry("x" * 1_024, "a")])
-    assert socket.written == []
-    assert socket.connection.sent == [b'42["short"]', b'42["%b"]' % (b"x" * 1_024)]
+    long = Outgoing(b'42["%b"]' % (b"x" * 1_024))
+    for sockets, expected in ((plain, long.frames), (agreed, long.deflated_frames)):
+        assert [socket.written for socket in sockets] == [[frames("short") + expected]] * 2
+        assert sockets[0].written[0] is sockets[1].written[0], "made once"
 
 
 def test_without_compression_long_messages_are_written() -> None:

@@ -26,6 +26,7 @@ from tests.service.desks import PATIENCE, Clock, Ledger
 from tests.service.shops import KINDS, Sold, declare, serve, shop
 
 SOLD = {"item": "i-7", "buyer": "ada", "timestamp": "2026-01-31T12:00:00Z"}
+ROOMS = frozenset({"buyer:ada"})
 WAYS = [["polling"], ["websocket"], ["polling", "websocket"]]
 
 
@@ -38,6 +39,20 @@ def settings(tmp_path: Path) -> Settings:
 async def js() -> AsyncIterator[JsDriver]:
     async with JsDriver.start() as driver:
         yield driver
+
+
+async def test_the_log_keeps_events_as_long_as_the_settings_say(settings: Settings) -> None:
+    for retention, kept in ((300.0, True), (1e-9, False)):
+        chosen = replace(settings, log_retention=retention)
+        async with serve(Oyez([shop("books")], chosen), KINDS[0]) as market:
+            log = market.oyez.systems["books"].log
+            before = await log.position()
+            assert (await market.publish("books", SOLD)).status_code == 200
+            if kept:
+                assert len(await log.read(before, "/", ROOMS, 10)) == 1
+            else:
+                with pytest.raises(KeyError):
+                    await log.read(before, "/", ROOMS, 10)
 
 
 # Paths.

@@ -6,6 +6,7 @@ It joins the sans-I/O session to a transport, dispatches Socket.IO packets, and 
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +21,7 @@ from oyez.server.socket import NEVER, Handshake, Socket
 from oyez.server.transport import PACKETS_A_TURN, Candidate, Transport
 
 if TYPE_CHECKING:
+    from oyez.server.namespace import Namespace
     from oyez.server.polling import Polling
     from oyez.server.server import Server
 
@@ -225,8 +227,17 @@ class Connection:
             if self._ended:
                 self._ended.discard(name)
             self._connecting = connecting | {name}
-            auth = msgspec.json.decode(packet.data) if packet.data else {}
-            namespace.connect(self, self.server.new_id(), auth)
+            door, decide = self.server.door, partial(self._decide, namespace, packet.data)
+            if door.passes():
+                decide()
+            elif not door.wait(decide, len(packet.data)):
+                # A CONNECT_ERROR would be taken for a final answer; after this, clients come back by themselves.
+                self.close(engineio.SERVER_BUSY)
+
+    def _decide(self, namespace: "Namespace", auth: bytes) -> None:
+        """Have the application look at a CONNECT; `accept` or `refuse` follows."""
+        if not self.closed:
+            namespace.connect(self, self.server.new_id(), msgspec.json.decode(auth) if auth else {})
 
     def _may_connect(self) -> bool:
         """Count a CONNECT; False where there were too many within a minute."""
@@ -243,7 +254,7 @@ class Connection:
         self.entered = True
         self._connect_deadline = NEVER
         self._send_packet(answer)
-        socket.write = self.transport.write
+        socket.write, socket.deflate = self.transport.write, self.transport.deflate
         if socket.expires_at is not None:
             self.keep_expiry(socket)
 
@@ -309,7 +320,7 @@ class Connection:
     def set_write(self, write: Callable[[bytes], None] | None) -> None:
         """The transport can now be written to directly, or no longer can."""
         for socket in self.sockets.values():
-            socket.write = write
+            socket.write, socket.deflate = write, self.transport.deflate
 
     def pause_reading(self) -> None:
         """The queue of one of the sockets is full: the client waits."""

@@ -204,20 +204,23 @@ class Namespace:
     def deliver(self, run: Sequence[Entry]) -> int:
         """Write entries that all go to the same rooms to every socket in them; how many sockets that were.
 
-        Where none is long enough to be compressed the same bytes serve all, and a recipient costs one look, one call
-        and one system call, for one entry as for many.
+        The same bytes serve all, or where a message is long enough to be compressed one of two, and a recipient costs
+        one look, one call and one system call, for one entry as for many.
         """
         members = self.members(run[0].rooms, run[0].excluded)
         if not members:
             return 0
         messages = [Outgoing(self._event_prefix + entry.data, volatile=entry.volatile) for entry in run]
-        frames = b""
-        if all(len(message.text) < self.plain_below for message in messages):
-            frames = b"".join([message.frames for message in messages])
+        plain = b"".join([message.frames for message in messages])
+        long = any(len(message.text) >= self.plain_below for message in messages)
+        deflated = b""
         for socket in members:
             write = socket.write
-            if write is not None and frames:
-                write(frames)
+            if write is not None and long and socket.deflate:
+                deflated = deflated or b"".join([message.choose_frames(self.plain_below) for message in messages])
+                write(deflated)
+            elif write is not None:
+                write(plain)
             elif socket.connected:
                 for message in messages:
                     socket.connection.send(message)

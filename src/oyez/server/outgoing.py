@@ -69,6 +69,10 @@ class Outgoing:
             self._deflated = encode_frame(TEXT, deflate(self.text), deflated=True) + self._attachment_frames()
         return self._deflated
 
+    def choose_frames(self, plain_below: int) -> bytes:
+        """For such clients, what is worth it: a message shorter than `plain_below` is not deflated."""
+        return self.frames if len(self.text) < plain_below else self.deflated_frames
+
     def polling_packets(self) -> list[bytes]:
         return [self.text, *(b"b" + b64encode(data) for data in self.attachments)]
 

@@ -27,6 +27,7 @@ from oyez.server.origin import OriginPolicy
 from oyez.server.polling import PollingEndpoint
 from oyez.server.socket import KEPT_HEADERS, Handshake
 from oyez.server.transport import Transport
+from oyez.server.turnstile import Turnstile
 from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")
@@ -66,6 +67,8 @@ class Server:
         shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
         self.wheel = TimerWheel(min(0.5, shortest / 8), clock)
         self._addresses: Counter[str] = Counter()
+        self.door = Turnstile()
+        """Where those wait who want to enter a namespace."""
         self._refused_origins: set[str | None] = set()
         self._closed: dict[str, Connection] = {}
         """Those whose polling client has yet to be told."""

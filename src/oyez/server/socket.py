@@ -73,6 +73,7 @@ class Socket:
         "connected",
         "connection",
         "data",
+        "deflate",
         "ended",
         "expires_at",
         "expiry",
@@ -100,6 +101,8 @@ class Socket:
         """When the application is to hear that it is about to end, by the server's clock; set by the connection."""
         self.write: Callable[[bytes], None] | None = None
         """Writes frames straight to the network; None where they have to go through `connection.send`."""
+        self.deflate = False
+        """Whether frames that are written so may be deflated."""
         self._last_ack_id = -1
         self._pending_acks: dict[int, asyncio.Future[bytes]] | None = None
         self._queue: deque[ReceivedEvent] | None = None
@@ -257,7 +260,7 @@ class Socket:
 
     def _acknowledge(self, ack_id: int, data: bytes, attachments: tuple[bytes, ...] = ()) -> None:
         write, text = self.write, b"%b%d%b" % (self.namespace.ack_prefix, ack_id, data)
-        if write is not None and not attachments and len(text) < self.namespace.plain_below:
+        if write is not None and not attachments and (not self.deflate or len(text) < self.namespace.plain_below):
             # Every command is answered: the short way, as in Namespace.deliver.
             write(encode_frame(TEXT, text))
             return
