@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from oyez.errors import LogUnavailableError, SettingsError
@@ -180,7 +181,7 @@ async def test_what_a_killed_process_left_among_the_peers_is_removed(path: Path,
 
 async def test_a_volatile_entry_that_is_too_large_is_refused(node: SqliteLog) -> None:
     with pytest.raises(LogUnavailableError, match="at most 100000"):
-        await node.broadcast(sqlite.replace(volatile(1), data=b"x" * (MAX_MESSAGE_BYTES + 1)))
+        await node.broadcast(replace(volatile(1), data=b"x" * (MAX_MESSAGE_BYTES + 1)))
 
 
 async def test_a_long_path_is_no_obstacle(tmp_path: Path) -> None:
@@ -356,7 +357,7 @@ async def test_a_full_disk_stores_nothing_and_is_got_over(node: SqliteLog) -> No
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
         with pytest.raises(LogUnavailableError):
-            await node.append([sqlite.replace(entry(1), data=b'["event",1,"%s"]' % (b"x" * 100_000))])
+            await node.append([replace(entry(1), data=b'["event",1,"%s"]' % (b"x" * 100_000))])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     await node.append([entry(2)])

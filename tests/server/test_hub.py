@@ -13,7 +13,8 @@ from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
 from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
-from oyez.server.outgoing import TEXT, Outgoing, encode_frame
+from oyez.server.outgoing import DEFLATED, TEXT, Outgoing, encode_frame
+from oyez.server.recovery import Recovery
 from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import PollingWire, SocketWire
@@ -36,9 +37,13 @@ class Socket:
 
     def __init__(self, namespace: Namespace, id: str, *rooms: str, slow: bool = False, deflate: bool = False) -> None:
         self.id = id
+        self.namespace = namespace
         self.rooms = set[str]()
+        self.pid = ""
+        self.positioned = False
         self.connected = True
-        self.deflate = deflate
+        self.encoding = DEFLATED * deflate
+        self.ended = False
         self.connection = Connection()
         self.written: list[bytes] = []
         self.write: Any = None if slow else self.written.append
@@ -47,14 +52,27 @@ class Socket:
             namespace.join(self, room)  # type: ignore[arg-type]
 
 
+def make_namespace(name: str, plain_below: int) -> Namespace:
+    namespace = Namespace(name, Market(), plain_below)
+    log = MemoryLog()
+    namespace.recovery = Recovery(log, Hub(log, {}), 300)
+    return namespace
+
+
+def make_hub(namespaces: dict[str, Namespace]) -> Hub:
+    hub = Hub(MemoryLog(), namespaces)
+    hub.window.begin("0dd1e5a2.0")
+    return hub
+
+
 @pytest.fixture
 def namespace() -> Namespace:
-    return Namespace("/", Market(), 1_024)
+    return make_namespace("/", 1_024)
 
 
 @pytest.fixture
 def hub(namespace: Namespace) -> Hub:
-    return Hub(MemoryLog(), {"/": namespace, "/other": Namespace("/other", Market(), 1_024)})
+    return make_hub({"/": namespace, "/other": make_namespace("/other", 1_024)})
 
 
 def entry(name: str, *rooms: str, namespace: str = "/", excluded: tuple[str, ...] = ()) -> Entry:
@@ -165,9 +183,9 @@ def test_long_messages_are_deflated_once_for_those_who_agreed_to_it(hub: Hub, na
 
 
 def test_without_compression_long_messages_are_written() -> None:
-    namespace = Namespace("/", Market(), 2**63)
+    namespace = make_namespace("/", 2**63)
     socket = Socket(namespace, "1", "a")
-    Hub(MemoryLog(), {"/": namespace}).deliver([entry("x" * 100_000, "a")])
+    make_hub({"/": namespace}).deliver([entry("x" * 100_000, "a")])
     assert socket.written == [frames("x" * 100_000)]
 
 

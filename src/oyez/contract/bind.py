@@ -75,6 +75,7 @@ class NamespaceApplication(Application):
                 removed.clear()
                 rooms = [room for room in rooms if room not in changed or await self._allows(identity, room)]
         socket.data = Client(identity, socket, self._surroundings)
+        socket.owner = identity.subject
         socket.expires_at = identity.expires_at
         for room in rooms:
             socket.join(room)
@@ -98,6 +99,14 @@ class NamespaceApplication(Application):
             self._acknowledge(event, acknowledgement)
             return None
         return self._finish(client, event, acknowledgement)
+
+    async def allows(self, socket: Socket, room: str) -> bool:
+        """Whether a client that comes back may still be in `room`."""
+        client: Client = socket.data
+        try:
+            return await self._surroundings.allows(client.identity, room)
+        except RefusedError:
+            return False
 
     def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         hook = self._hooks.expiring

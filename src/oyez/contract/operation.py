@@ -96,7 +96,7 @@ def joining(declared: DeclaredCommand, room: Room) -> Handler:
     def join(command: Command, client: Client) -> Coroutine[Any, Any, Joined] | Joined:
         name = room.name({placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders})
         verdict = client.decide(name)
-        if verdict is Verdict.IF_MEMBER:
+        if verdict is Verdict.IF_MEMBER or client.recovers:
             return join_when_known(client, name)
         client.enter(name, verdict is Verdict.YES)
         return Joined(room=name)

@@ -10,7 +10,7 @@ What changes several things at once is a script, and so happens whole or not at 
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from typing import Any
@@ -44,6 +44,8 @@ TRIM_INTERVAL = 1.0
 """Seconds between two rounds of forgetting."""
 PAGE = 1_000
 """Entries read in one go, and kept decoded together."""
+OLD_PAGE = 100
+"""Entries read in one go where only the first that is young enough is looked for."""
 MAX_PAGES = 64
 """Decoded pages that are kept, some 40 MB: clients that come back together have missed the same."""
 MAX_NUMBER = 2**53
@@ -282,10 +284,34 @@ class RedisLog:
     async def position(self) -> str:
         return await self._look()
 
+    async def position_before(self, most: int) -> str:
+        epoch, last = split_position(await self._look())
+        number = max(0, last - most)
+        oldest = (self._clock() - self._retention) * 1000
+        # What is too old is trimmed within seconds, so there is little of it.
+        while number < last:
+            rows = await self._rows(number + 1, last, OLD_PAGE)
+            kept = next((row[0] for row in rows if row[1] > oldest), None)
+            if kept is not None:
+                number = kept - 1
+                break
+            number = rows[-1][0] if rows else last
+        return f"{epoch}.{number}"
+
     # Records.
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         await self._do(lambda: self._redis.set(self._record(key), value, px=_milliseconds(ttl)))
+
+    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+        async def put_together() -> None:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for key, value in records.items():
+                    pipeline.set(self._record(key), value, px=_milliseconds(ttl))
+                await pipeline.execute()
+
+        if records:
+            await self._do(put_together)
 
     async def get(self, key: str) -> bytes | None:
         value: bytes | None = await self._do(lambda: self._redis.get(self._record(key)))
@@ -334,9 +360,10 @@ class RedisLog:
                 raise KeyError(after)
         return number
 
-    async def _rows(self, first: int, last: int) -> list[tuple[int, int, bytes]]:
-        """Number, time in ms and bytes of each entry from `first` to `last`."""
-        found = await self._do(lambda: _execute(self._redis, "XRANGE", self._stream, f"0-{first}", f"0-{last}"))
+    async def _rows(self, first: int, last: int, most: int = PAGE) -> list[tuple[int, int, bytes]]:
+        """Number, time in ms and bytes of each entry from `first` to `last`, of the first `most`."""
+        arguments = (self._stream, f"0-{first}", f"0-{last}", "COUNT", most)
+        found = await self._do(lambda: _execute(self._redis, "XRANGE", *arguments))
         return [_read_row(row) for row in found]
 
     async def _page(self, number: int) -> "_Page | None":

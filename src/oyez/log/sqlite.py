@@ -15,7 +15,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -156,10 +156,25 @@ class SqliteLog:
         number = await self._use(_last_number)
         return f"{self._epoch}.{number}"
 
+    async def position_before(self, most: int) -> str:
+        def work(db: sqlite3.Connection) -> int:
+            kept = "SELECT number FROM entries WHERE time > ? ORDER BY number LIMIT 1"
+            row = db.execute(kept, (self._clock() - self._retention,)).fetchone()
+            last = _last_number(db)
+            return max(last - most, row[0] - 1 if row else last)
+
+        number = await self._use(work)
+        return f"{self._epoch}.{number}"
+
     # Records.
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         await self._use(lambda db: db.execute(PUT_RECORD, (key, value, self._clock() + ttl)))
+
+    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+        ends = self._clock() + ttl
+        rows = [(key, value, ends) for key, value in records.items()]
+        await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", rows))
 
     async def get(self, key: str) -> bytes | None:
         return await self._use(lambda db: self._value(db.execute(FIND_RECORD, (key,))))

@@ -5,7 +5,7 @@ It joins the sans-I/O session to a transport, dispatches Socket.IO packets, and 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from oyez.errors import RATE_LIMITED, UNKNOWN_NAMESPACE
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
-from oyez.server.outgoing import Outgoing
+from oyez.server.outgoing import Outgoing, join_frames
 from oyez.server.socket import NEVER, Handshake, Socket
 from oyez.server.transport import PACKETS_A_TURN, Candidate, Transport
 
@@ -59,6 +59,7 @@ class Connection:
         "_leaving",
         "_linger_deadline",
         "_next_ping",
+        "_pinged_at",
         "_pong_deadline",
         "_pong_extended",
         "_refused",
@@ -97,6 +98,8 @@ class Connection:
         self._next_ping = now + server.settings.ping_interval
         self._pong_deadline = NEVER
         self._pong_extended = False
+        self._pinged_at = ""
+        """Where delivery stood when the last ping was sent: whoever answers it has heard all of that."""
         self._connect_deadline = now + server.limits.connect_timeout
         self._expiry = NEVER
         self._linger_deadline = NEVER
@@ -187,6 +190,7 @@ class Connection:
         if type(result) is socketio.Packet:
             self._dispatch(result)
         elif result is Signal.PONG:
+            self._confirm()
             self._rest()
         elif result is Signal.CLOSED:
             self._finish()
@@ -253,8 +257,10 @@ class Connection:
         self.sockets[socket.namespace.name] = socket
         self.entered = True
         self._connect_deadline = NEVER
+        # What it was sent while it was let in is not behind a ping of before.
+        self._pinged_at = ""
         self._send_packet(answer)
-        socket.write, socket.deflate = self.transport.write, self.transport.deflate
+        socket.set_write(self.transport.write, self.transport.deflate)
         if socket.expires_at is not None:
             self.keep_expiry(socket)
 
@@ -317,10 +323,19 @@ class Connection:
         if not self.closed or self._leaving:
             self.transport.send(outgoing)
 
+    def send_all(self, messages: Sequence[Outgoing]) -> None:
+        """Send several, with one system call where that can be."""
+        write = self.transport.write
+        if write is not None:
+            write(join_frames(messages, self.server.plain_below if self.transport.deflate else None))
+        else:
+            for message in messages:
+                self.send(message)
+
     def set_write(self, write: Callable[[bytes], None] | None) -> None:
         """The transport can now be written to directly, or no longer can."""
         for socket in self.sockets.values():
-            socket.write, socket.deflate = write, self.transport.deflate
+            socket.set_write(write, self.transport.deflate)
 
     def pause_reading(self) -> None:
         """The queue of one of the sockets is full: the client waits."""
@@ -385,13 +400,29 @@ class Connection:
         elif now >= self._expiry:
             self._expire(now)
         elif self._pong_deadline == NEVER and now >= self._next_ping:
-            self._heard = self._pong_extended = False
-            self._pong_deadline = now + self.server.settings.ping_timeout
-            self.transport.send(_PING)
+            self.ping()
         if self.closed:
             return self._linger(now)
         next_beat = self._next_ping if self._pong_deadline == NEVER else self._pong_deadline
         return min(next_beat, self._connect_deadline, self._expiry)
+
+    def ping(self) -> None:
+        """Ask whether the client is there, and so what it has heard."""
+        if self._pong_deadline < NEVER:
+            # The answer to the ping of before says nothing about what was sent since.
+            self._pinged_at = ""
+        elif not self.closed:
+            self._heard = self._pong_extended = False
+            self._pong_deadline = self.server.clock() + self.server.settings.ping_timeout
+            self._pinged_at = self.server.hub.position
+            self.transport.send(_PING)
+            self.server.wheel.schedule(self, self._pong_deadline)
+
+    def _confirm(self) -> None:
+        """The client has answered the last ping, and so heard everything that was sent before it."""
+        if self._pinged_at:
+            for socket in self.sockets.values():
+                socket.seen, socket.unconfirmed = self._pinged_at, False
 
     def _expire(self, now: float) -> None:
         for socket in tuple(self.sockets.values()):
