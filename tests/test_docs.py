@@ -57,6 +57,7 @@ from oyez.service.auth import build_signer
 from oyez.service.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
+from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.fixrx.contract import contract as fixrx
 from oyez.systems.qscrap import disputes as qscrap_disputes
 from oyez.systems.qscrap import http as qscrap_http
@@ -70,6 +71,7 @@ from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
 from tests.served import serve
+from tests.systems import bookings_page
 from tests.systems.matrix.cases import find_commands
 from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
 
@@ -77,6 +79,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 OWN = (
     "architecture",
+    "bookings",
     "contracts",
     "fixrx",
     "members",
@@ -94,7 +97,7 @@ TIMEOUT = 20.0
 """Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
 
 
-CONTRACTS = {"fixrx": fixrx, "quotes": quotes}
+CONTRACTS = {"bookings": bookings, "fixrx": fixrx, "quotes": quotes}
 """The pages of systems."""
 
 
@@ -222,6 +225,15 @@ def build_events(contract: Contract) -> str:
     return build_table(("event", "goes to", "what has happened"), *rows)
 
 
+def build_types(contract: Contract) -> str:
+    """The TypeScript types of all that the events of a contract carry."""
+    payloads: dict[str, type[Payload]] = {}
+    for event in contract.events.values():
+        payloads |= find_payloads(event.payload)
+    types = "\n".join(f"type {name} = {{\n{to_fields(payload)}}};\n" for name, payload in payloads.items())
+    return f"```ts\n{types}```"
+
+
 def build_qscrap_rooms() -> str:
     rows = [
         (f"`{room.pattern}`", f"`{room.join}({', '.join(room.placeholders)})`", f"who {room.rule.text}")
@@ -244,14 +256,6 @@ def build_qscrap_events() -> str:
         for event in qscrap.events.values()
     ]
     return build_table(("event", "goes to", "what has happened", "sent by"), *rows)
-
-
-def build_qscrap_types() -> str:
-    payloads: dict[str, type[Payload]] = {}
-    for event in qscrap.events.values():
-        payloads |= find_payloads(event.payload)
-    types = [f"type {name} = {{\n{to_fields(payload)}}};\n" for name, payload in payloads.items()]
-    return "```ts\n" + "\n".join(types) + "```"
 
 
 def build_qscrap_records() -> str:
@@ -325,10 +329,16 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "handshake errors": ("protocol", build_handshake_errors),
     **{f"{name} rooms": (name, partial(build_rooms, contract)) for name, contract in CONTRACTS.items()},
     **{f"{name} events": (name, partial(build_events, contract)) for name, contract in CONTRACTS.items()},
+    # Several namespaces: their tables say which.
+    "bookings rooms": ("bookings", lambda: build_table(*bookings_page.list_rooms())),
+    "bookings commands": ("bookings", lambda: build_table(*bookings_page.list_commands())),
+    "bookings states": ("bookings", lambda: build_table(*bookings_page.list_states())),
+    "bookings events": ("bookings", lambda: build_table(*bookings_page.list_events())),
+    "bookings types": ("bookings", lambda: build_types(bookings)),
     "qscrap rooms": ("qscrap", build_qscrap_rooms),
     "qscrap events": ("qscrap", build_qscrap_events),
     "systems": ("systems", build_systems),
-    "qscrap types": ("qscrap", build_qscrap_types),
+    "qscrap types": ("qscrap", lambda: build_types(qscrap)),
     "qscrap records": ("qscrap", build_qscrap_records),
     "qscrap states": ("qscrap", build_qscrap_states),
 }
