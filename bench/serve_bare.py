@@ -18,6 +18,7 @@ from bench.control import serve_control
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
 from oyez.server.http import HttpServer
+from oyez.server.namespace import Application
 from oyez.server.server import Server
 from oyez.server.socket import ReceivedEvent, Socket
 from oyez.settings import Settings
@@ -26,7 +27,7 @@ PATH = "/bench/socket.io/"
 _ECHO_PREFIX = len(b'["echo",')
 
 
-class BareApplication:
+class BareApplication(Application):
     """Everybody is let in and joins `room`; every command is taken for `echo` and answered with its own bytes."""
 
     async def connect(self, socket: Socket, auth: Any) -> None:

@@ -62,7 +62,7 @@ async def test_one_event(client: httpx.AsyncClient, log: MemoryLog) -> None:
 async def test_several_rooms(client: httpx.AsyncClient, log: MemoryLog) -> None:
     before = await log.position()
     await post(client, {**GOOD, "to": ["user_u1", "garage_g1"]})
-    [entry] = await log.read(before, frozenset({"garage_g1"}), 10)
+    [entry] = await log.read(before, "/", frozenset({"garage_g1"}), 10)
     assert entry.rooms == ("user_u1", "garage_g1")
 
 

@@ -7,8 +7,8 @@ from typing import overload
 import pytest
 
 from oyez.log.log import Entry, Log
-from tests.log.backends import RETENTION, Backend, Clock
-from tests.log.verbs import MANY, count_of, entry, numbers, read_all, tailing
+from tests.log.backends import RETENTION, Backend, Clock, OpenLog
+from tests.log.verbs import MANY, control, count_of, entry, numbers, read_all, tailing
 
 # Appending.
 
@@ -22,7 +22,9 @@ async def test_entries_come_back_as_they_were_with_their_positions(log: Log) -> 
         Entry(namespace="/", rooms=("\u00e9\u20ac\U0001f600",), data='["näme",{"€":"\\u0000"}]'.encode()),
     ]
     positions = await log.append(sent)
-    found = await log.read(start, frozenset({"order:1", "a", "\u00e9\u20ac\U0001f600"}), MANY)
+    rooms = frozenset({"order:1", "a", "\u00e9\u20ac\U0001f600"})
+    found = await log.read(start, "/", rooms, MANY)
+    found[2:2] = await log.read(start, "/partner", rooms, MANY)
     assert [kept.position for kept in found] == positions
     assert [(kept.namespace, kept.rooms, kept.excluded, kept.data, kept.volatile) for kept in found] == [
         (kept.namespace, kept.rooms, kept.excluded, kept.data, False) for kept in sent
@@ -114,12 +116,34 @@ async def test_room_names_are_taken_as_they_are(log: Log) -> None:
         assert await read_all(log, start, room) == [number]
 
 
+async def test_reading_gives_what_is_of_the_namespace(log: Log) -> None:
+    start = await log.position()
+    await log.append([entry(0, "a"), entry(1, "a", namespace="/x"), entry(2, namespace="/x"), entry(3)])
+    assert await read_all(log, start, "a") == [0, 3]
+    assert await read_all(log, start, "a", namespace="/x") == [1, 2]
+    assert await read_all(log, start, "a", namespace="/y") == []
+
+
+async def test_reading_leaves_out_what_excludes_one_of_the_rooms(log: Log) -> None:
+    start = await log.position()
+    await log.append([entry(0, "a", excluded=("b",)), entry(1, excluded=("b", "c")), entry(2, "b", excluded=("b",))])
+    assert await read_all(log, start, "a") == [0, 1]
+    assert await read_all(log, start, "a", "c") == [0]
+    assert await read_all(log, start, "a", "b") == []
+
+
+async def test_reading_leaves_control_entries_out(log: Log) -> None:
+    start = await log.position()
+    await log.append([entry(0, "a"), control(1, "a"), control(2), entry(3, "a")])
+    assert await read_all(log, start, "a") == [0, 3]
+
+
 async def test_a_limit_counts_what_is_found_and_pages_lose_nothing(log: Log) -> None:
     start = await log.position()
     await log.append([entry(number, "a" if number % 3 else "b") for number in range(30)])
     pages = []
     after = start
-    while page := await log.read(after, frozenset({"a"}), 7):
+    while page := await log.read(after, "/", frozenset({"a"}), 7):
         assert len(page) <= 7
         pages.append(numbers(page))
         after = page[-1].position or ""
@@ -162,7 +186,7 @@ async def test_reading_after_what_is_no_position_is_a_key_error(log: Log, make: 
     epoch, _, number = position.partition(".")
     assert callable(make)
     with pytest.raises(KeyError):
-        await log.read(make(epoch, number), frozenset({"a"}), MANY)
+        await log.read(make(epoch, number), "/", frozenset({"a"}), MANY)
 
 
 async def test_another_store_is_another_epoch(
@@ -174,9 +198,70 @@ async def test_another_store_is_another_epoch(
         (foreign,) = await other.append([entry(0)])
         await log.append([entry(0)])
         with pytest.raises(KeyError):
-            await log.read(foreign, frozenset(), MANY)
+            await log.read(foreign, "/", frozenset(), MANY)
     finally:
         await other.close()
+
+
+# Keys.
+
+
+async def test_a_key_is_stored_once(log: Log) -> None:
+    start = await log.position()
+    (first,) = await log.append([entry(1, key="k")])
+    (other,) = await log.append([entry(2, key="other")])
+    async with tailing(log) as heard:
+        assert await log.append([entry(3, key="k")]) == [first]
+        assert await log.position() == other
+        (last,) = await log.append([entry(4)])
+        assert numbers(await heard.wait_for(1)) == [4]
+    assert count_of(last) == count_of(other) + 1
+    assert await read_all(log, start) == [1, 2, 4]
+
+
+async def test_a_key_counts_within_a_call_too(log: Log) -> None:
+    start = await log.position()
+    positions = await log.append([entry(1, key="a"), entry(2), entry(3, key="a"), entry(4, key="b"), entry(5)])
+    assert positions[2] == positions[0]
+    assert [count_of(position) - count_of(positions[0]) for position in positions] == [0, 1, 0, 2, 3]
+    assert await read_all(log, start) == [1, 2, 4, 5]
+    assert await log.append([entry(6, key="b"), entry(7, key="c")]) == [positions[3], await log.position()]
+    assert await read_all(log, positions[-1]) == [7]
+
+
+async def test_what_was_cut_off_can_be_appended_again_whole(log: Log) -> None:
+    """A producer that does not know whether its call arrived repeats it."""
+    start = await log.position()
+    batch = [entry(number, key=f"key-{number}") for number in range(100)]
+    positions = await log.append(batch)
+    assert await log.append(batch) == positions
+    assert await read_all(log, start) == list(range(100))
+
+
+async def test_entries_without_a_key_are_all_stored(log: Log) -> None:
+    start = await log.position()
+    await log.append([entry(1), entry(1)])
+    await log.append([entry(1)])
+    assert await read_all(log, start) == [1, 1, 1]
+
+
+async def test_a_key_is_forgotten_with_its_entry(log: Log, clock: Clock) -> None:
+    (first,) = await log.append([entry(1, key="k")])
+    clock.advance(RETENTION - 1)
+    assert await log.append([entry(2, key="k")]) == [first]
+    clock.advance(2)
+    (second,) = await log.append([entry(3, key="k")])
+    assert count_of(second) > count_of(first)
+    assert await read_all(log, first) == [3]
+    assert await log.append([entry(4, key="k")]) == [second]
+
+
+async def test_several_nodes_that_append_a_key_store_it_once(open_log: OpenLog) -> None:
+    nodes = [await open_log() for _ in range(3)]
+    start = await nodes[0].position()
+    appended = await asyncio.gather(*(node.append([entry(i, key=f"k{i}")]) for i in range(20) for node in nodes))
+    assert len({position for (position,) in appended}) == 20
+    assert sorted(await read_all(nodes[1], start)) == list(range(20))
 
 
 # Retention.
@@ -190,11 +275,11 @@ async def test_entries_are_kept_for_the_retention_and_no_longer(log: Log, clock:
     assert await read_all(log, start) == [1, 2]
     clock.advance(2)
     with pytest.raises(KeyError):
-        await log.read(start, frozenset(), MANY)
+        await log.read(start, "/", frozenset(), MANY)
     assert await read_all(log, first) == [2]
     clock.advance(RETENTION)
     with pytest.raises(KeyError):
-        await log.read(first, frozenset(), MANY)
+        await log.read(first, "/", frozenset(), MANY)
     assert await read_all(log, second) == []
 
 

@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Log
-from tests.log.backends import OpenLog
-from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile
+from tests.log.backends import RETENTION, Clock, OpenLog
+from tests.log.verbs import Heard, control, entry, numbers, read_all, tailing, volatile
 
 # Tails.
 
@@ -81,6 +82,49 @@ async def test_an_appending_listener_hears_itself(log: Log) -> None:
         assert numbers(await heard.wait_for(2)) == [1, 2]
 
 
+async def test_a_tail_begins_behind_the_position_it_is_given(log: Log) -> None:
+    positions = await log.append([entry(number) for number in range(5)])
+    async with tailing(log, positions[1]) as heard:
+        await log.append([entry(5)])
+        assert numbers(await heard.wait_for(4)) == [2, 3, 4, 5]
+
+
+async def test_a_tail_misses_nothing_that_comes_while_it_begins(log: Log) -> None:
+    start = await log.position()
+    heard = Heard()
+    tail = asyncio.create_task(log.tail(heard.deliver, start))
+    for number in range(50):
+        await log.append([entry(number)])
+    assert numbers(await heard.wait_for(50)) == list(range(50))
+    tail.cancel()
+
+
+async def test_a_long_way_behind_a_tail_gets_it_all(log: Log) -> None:
+    start = await log.position()
+    for first in range(0, 5_000, 1_000):
+        await log.append([entry(number) for number in range(first, first + 1_000)])
+    async with tailing(log, start) as heard:
+        assert numbers(await heard.wait_for(5_000)) == list(range(5_000))
+
+
+async def test_a_tail_after_what_is_not_kept_is_a_key_error(log: Log, clock: Clock) -> None:
+    start = await log.position()
+    await log.append([entry(1)])
+    clock.advance(RETENTION + 1)
+    for unknown in (start, "elsewhere.1", "nothing"):
+        with pytest.raises(KeyError):
+            await log.tail(Heard().deliver, unknown)
+
+
+async def test_a_tail_hears_control_entries_in_order(log: Log) -> None:
+    async with tailing(log) as heard:
+        await log.append([entry(1, "a"), control(2, "a"), entry(3, "a", key="k")])
+        found = await heard.wait_for(3)
+    assert numbers(found) == [1, 2, 3]
+    assert [kept.control for kept in found] == ["", "leave", ""]
+    assert [kept.key for kept in found] == ["", "", "k"]
+
+
 # Volatile entries.
 
 
@@ -108,6 +152,13 @@ async def test_a_volatile_entry_nobody_listens_to_is_gone(log: Log) -> None:
         await log.append([entry(2)])
         await heard.wait_for(1)
     assert numbers(heard.entries) == [2]
+
+
+async def test_a_volatile_control_entry_is_heard(log: Log) -> None:
+    async with tailing(log) as heard:
+        await log.broadcast(replace(control(1, "a"), volatile=True))
+        (found,) = await heard.wait_for(1)
+    assert (found.control, found.rooms, found.position) == ("leave", ("a",), None)
 
 
 # The end.

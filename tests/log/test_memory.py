@@ -9,9 +9,9 @@ from tests.log.verbs import entry, numbers, tailing, volatile
 async def test_it_keeps_no_more_than_max_bytes() -> None:
     log = MemoryLog(max_bytes=3 * (ENTRY_OVERHEAD + len(entry(0).data)))
     positions = await log.append([entry(number) for number in range(5)])
-    assert numbers(await log.read(positions[1], frozenset(), 10)) == [2, 3, 4]
+    assert numbers(await log.read(positions[1], "/", frozenset(), 10)) == [2, 3, 4]
     with pytest.raises(KeyError):
-        await log.read(positions[0], frozenset(), 10)
+        await log.read(positions[0], "/", frozenset(), 10)
 
 
 async def test_what_is_appended_in_one_turn_of_the_loop_is_delivered_in_one() -> None:

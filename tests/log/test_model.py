@@ -67,9 +67,9 @@ class LogMachine(RuleBasedStateMachine):
         following = self.kept[place:]
         if following and self.clock.now - following[0].time >= RETENTION:
             with pytest.raises(KeyError):
-                self.runner.run(self.log.read(after, rooms, limit))
+                self.runner.run(self.log.read(after, "/", rooms, limit))
             return
-        found = self.runner.run(self.log.read(after, rooms, limit))
+        found = self.runner.run(self.log.read(after, "/", rooms, limit))
         wanted = [kept for kept in following if not kept.entry.rooms or rooms & set(kept.entry.rooms)][:limit]
         assert [(one.position, one.rooms, one.data) for one in found] == [
             (kept.position, kept.entry.rooms, kept.entry.data) for kept in wanted

@@ -14,9 +14,13 @@ MANY = 10_000
 _MARKER = "/started"
 
 
-def entry(number: int, *rooms: str, namespace: str = "/", excluded: tuple[str, ...] = ()) -> Entry:
+def entry(number: int, *rooms: str, namespace: str = "/", excluded: tuple[str, ...] = (), key: str = "") -> Entry:
     """An entry that can be told from all others; without `rooms` it goes to everybody."""
-    return Entry(namespace=namespace, rooms=rooms, excluded=excluded, data=b'["event",%d]' % number)
+    return Entry(namespace=namespace, rooms=rooms, excluded=excluded, data=b'["event",%d]' % number, key=key)
+
+
+def control(number: int, *rooms: str) -> Entry:
+    return Entry(namespace="/", rooms=rooms, data=b'["control",%d]' % number, control="leave")
 
 
 def volatile(number: int) -> Entry:
@@ -28,8 +32,8 @@ def numbers(entries: Sequence[Entry]) -> list[int]:
     return [msgspec.json.decode(found.data)[1] for found in entries]
 
 
-async def read_all(log: Log, after: str, *rooms: str) -> list[int]:
-    return numbers(await log.read(after, frozenset(rooms), MANY))
+async def read_all(log: Log, after: str, *rooms: str, namespace: str = "/") -> list[int]:
+    return numbers(await log.read(after, namespace, frozenset(rooms), MANY))
 
 
 def count_of(position: str) -> int:
@@ -70,10 +74,10 @@ class Heard:
 
 
 @asynccontextmanager
-async def tailing(log: Log) -> AsyncIterator[Heard]:
+async def tailing(log: Log, after: str | None = None) -> AsyncIterator[Heard]:
     """A tail that certainly listens: it has heard a volatile marker, which it then leaves out."""
     heard = Heard()
-    task = asyncio.create_task(log.tail(heard.deliver))
+    task = asyncio.create_task(log.tail(heard.deliver, after))
     try:
         async with asyncio.timeout(PATIENCE):
             for marker in _markers():

@@ -8,6 +8,7 @@ import msgspec
 
 from oyez.errors import Refusal, RefusedError
 from oyez.protocol.socketio import find_placeholders
+from oyez.server.namespace import Application
 from oyez.server.socket import ReceivedEvent, Socket
 
 PATIENCE = 10.0
@@ -16,7 +17,7 @@ PATIENCE = 10.0
 CLOSED_TODAY = Refusal("closed_today", "The market is closed today.")
 
 
-class Market:
+class Market(Application):
     """Keeps what it hears, in order, and lets tests wait for it.
 
     `auth` may hold: `rooms` to join, `refuse`, `crash`, `hold` (wait for `release`), `lifetime` in seconds.

@@ -169,14 +169,14 @@ class Fragile(MemoryLog):
         super().__init__()
         self.broken = asyncio.Event()
 
-    async def tail(self, deliver: Deliver) -> None:
+    async def tail(self, deliver: Deliver, after: str | None = None) -> None:
         def pass_on(entries: Sequence[Entry]) -> None:
             if self.broken.is_set():
                 self.broken.clear()
                 raise OSError("the log has gone")
             deliver(entries)
 
-        await super().tail(pass_on)
+        await super().tail(pass_on, after)
 
 
 async def test_a_log_that_fails_sends_clients_away_and_is_listened_to_again(

@@ -4,7 +4,8 @@ Handlers are an explicit mapping; what they need besides the command and the cli
 """
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from oyez.contract.admission import Admission, Authenticate, Lookups
@@ -12,6 +13,7 @@ from oyez.contract.answers import encode_error_event, encode_failure, explain_fa
 from oyez.contract.client import Answers, Client, Members, Surroundings
 from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Contract
+from oyez.contract.control import Control
 from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.limits import DEFAULT_LIMIT
 from oyez.contract.operation import Handler, LimitedError, Operation, joining, leaving, take
@@ -19,13 +21,34 @@ from oyez.contract.policy import Identity, Member
 from oyez.contract.rooms import Caller, NamedRoom
 from oyez.contract.types import Command
 from oyez.errors import UNKNOWN_EVENT, ContractError, RefusedError
+from oyez.log.log import Entry
+from oyez.server.namespace import Application
 from oyez.server.socket import ReceivedEvent, Socket
 from oyez.settings import Settings
 
 Handlers = Mapping[type[Command], Handler]
 
 
-class NamespaceApplication:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What a system does about clients themselves, in all its namespaces (`client.namespace`). Each may be left out."""
+
+    connected: Callable[[Client], Coroutine[Any, Any, None]] | None = None
+    """The client has been told that it is connected; its commands wait until this is done."""
+    expiring: Callable[[Client], Coroutine[Any, Any, None]] | None = None
+    """The client's token ends in `expiring_before` seconds; called once for each token. See `client.renew`."""
+    expiring_before: float = 60.0
+    """Of a token that lives less than twice as long, half its life."""
+    ending: Callable[[Client, str], None] | None = None
+    """The server is about to end the connection: the last chance to `client.emit`. Not called where the client left.
+
+    The reason is `token_expired`, `server_shutdown`, `disconnected`, or what the client did wrong, as `parse_error`.
+    """
+    disconnected: Callable[[Client, str], None] | None = None
+    """The client has gone, whoever ended it, and is in no room any more. The reason is Socket.IO's."""
+
+
+class NamespaceApplication(Application):
     """Answers for the sockets of one namespace (the server's `Application`)."""
 
     def __init__(
@@ -33,20 +56,35 @@ class NamespaceApplication:
         admission: Admission,
         operations: Mapping[str, Operation],
         surroundings: Surroundings,
+        hooks: Hooks,
         clock: Callable[[], float],
     ) -> None:
         self._admission = admission
         self._operations = operations
         self._surroundings = surroundings
+        self._control = Control(surroundings)
+        self._hooks = hooks
         self._clock = clock
+        self.expiring_before = hooks.expiring_before if hooks.expiring else 0.0
 
     async def connect(self, socket: Socket, auth: Any) -> None:
         """Let a client in: who it is, how long, and into which rooms. Raises RefusedError."""
-        identity, rooms = await self._admission.admit(socket.handshake, auth if isinstance(auth, dict) else {})
+        with self._surroundings.removals.watch() as removed:
+            identity, rooms = await self._admission.admit(socket.handshake, auth if isinstance(auth, dict) else {})
+            while changed := removed.intersection(rooms):
+                removed.clear()
+                rooms = [room for room in rooms if room not in changed or await self._allows(identity, room)]
         socket.data = Client(identity, socket, self._surroundings)
         socket.expires_at = identity.expires_at
         for room in rooms:
             socket.join(room)
+
+    def _allows(self, identity: Identity, room: str) -> Awaitable[bool]:
+        return self._surroundings.allows(identity, room)
+
+    def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
+        hook = self._hooks.connected
+        return hook(socket.data) if hook else None
 
     def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         """Handle one event; a coroutine is returned only where its handler waits for something."""
@@ -61,8 +99,24 @@ class NamespaceApplication:
             return None
         return self._finish(client, event, acknowledgement)
 
+    def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
+        hook = self._hooks.expiring
+        return hook(socket.data) if hook else None
+
+    def ending(self, socket: Socket, reason: str) -> None:
+        client: Client = socket.data
+        # Once: the hook may disconnect the client itself.
+        if self._hooks.ending and not client.ending:
+            client.ending = True
+            self._hooks.ending(client, reason)
+
     def disconnect(self, socket: Socket, reason: str) -> None:
         """All that is known of a client goes with its socket."""
+        if self._hooks.disconnected:
+            self._hooks.disconnected(socket.data, reason)
+
+    def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
+        self._control.apply(entry, sockets)
 
     def _start(self, client: Client, event: ReceivedEvent) -> Awaitable[bytes] | bytes:
         operation = self._operations.get(event.name)
@@ -97,13 +151,15 @@ def bind(
     settings: Settings,
     lookups: Lookups | None = None,
     members: Members | None = None,
+    hooks: Hooks = Hooks(),
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, NamespaceApplication]:
     """The application of every namespace, by its name.
 
     `handlers` has one for each command that does more than join or leave a room, `lookups` one for each attribute;
-    `members` asks the membership table and may be left out where no rule says `member()`. `clock` is that of the
-    limits. Raises ContractError where something is missing or has no place in the contract.
+    `members` asks the membership table and may be left out where no rule says `member()`. `hooks` are the same for
+    all namespaces. `clock` is that of the limits. Raises ContractError where something is missing or has no place in
+    the contract.
     """
     contract.build()
     lookups = lookups or {}
@@ -114,7 +170,7 @@ def bind(
         raise ContractError("\n".join(f"contract {contract.name}: {fault}" for fault in faults))
     applications = {}
     for namespace in contract.namespaces:
-        surroundings = Surroundings(namespace, members or _nobody, _answers(contract, namespace))
+        surroundings = Surroundings(namespace, members or _nobody, _answers(contract, namespace), contract.subjects_of)
         admission = Admission(
             contract,
             surroundings,
@@ -123,7 +179,7 @@ def bind(
             cookie_name=settings.cookie_name,
         )
         operations = {command.name: _operation(command, handlers) for command in namespace.commands}
-        applications[namespace.name] = NamespaceApplication(admission, operations, surroundings, clock)
+        applications[namespace.name] = NamespaceApplication(admission, operations, surroundings, hooks, clock)
     return applications
 
 

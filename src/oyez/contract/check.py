@@ -14,7 +14,7 @@ from msgspec import inspect
 from oyez import errors
 from oyez.contract.codec import EventCodec, check_types
 from oyez.contract.declare import DeclaredCommand, DeclaredEvent, Namespace, description_of
-from oyez.contract.policy import HasRole, LookedUp, Member, Nobody, Own, Rule
+from oyez.contract.policy import ROLE, USER, HasRole, LookedUp, Member, Nobody, Own, Rule
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Room, Target
 from oyez.contract.types import Command, Payload
 from oyez.contract.wire import fields_of, find_field, is_text, is_time
@@ -64,6 +64,11 @@ def _check_head(contract: "Contract") -> Iterator[str]:
         yield f"default role {contract.default_role!r} is not one of the roles"
     if not contract.tokens:
         yield "no token sources: nobody could connect"
+    for kind, claim in contract.subjects.items():
+        if kind in (USER, ROLE):
+            yield f"subject {kind!r}: every contract has that kind already"
+        elif not re.fullmatch(r"[a-z][a-z0-9_-]*", kind) or not claim:
+            yield f"subject {kind!r}: expected lower-case letters, digits, - and _, and the name of a claim"
     if not contract.namespaces:
         yield "no namespaces: declare one, such as /"
     known = [value.code for value in vars(errors).values() if isinstance(value, Refusal)]
@@ -106,6 +111,16 @@ def _check_rooms(namespace: Namespace) -> Iterator[str]:
 def _check_room(room: Room) -> Iterator[str]:
     if room.pattern in ("", EVERYONE):
         yield "a room needs a name of its own"
+    for placeholder, values in room.values.items():
+        if placeholder not in room.placeholders:
+            yield f"values are given for {{{placeholder}}}, which its name does not have"
+        elif not values:
+            yield f"no values are given for {{{placeholder}}}: nobody could name such a room"
+        yield from (
+            f"{value!r} cannot be a value of {{{placeholder}}}, since such a name could be read in two ways"
+            for value in values
+            if not room.can_hold(placeholder, value)
+        )
     if any(isinstance(part, Nobody) for part in room.rule.parts()):
         yield "no rule says who may be in it; give members=…"
         return

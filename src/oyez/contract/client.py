@@ -4,18 +4,20 @@ There is no way into a room here but by the room's rule.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Event
+from oyez.contract.control import Removals
 from oyez.contract.declare import Namespace
 from oyez.contract.limits import Bucket, Limit
 from oyez.contract.policy import Identity, Verdict
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.types import Payload
 from oyez.contract.wire import shown
-from oyez.errors import FORBIDDEN, UNKNOWN_ROOM, ContractError, RefusedError
+from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, UNKNOWN_ROOM, ContractError, RefusedError
 from oyez.server.socket import Socket
 
 Members = Callable[[Identity, NamedRoom], Awaitable[bool]]
@@ -31,7 +33,9 @@ class Surroundings:
     namespace: Namespace
     members: Members
     answers: Answers
+    subjects_of: Callable[[Identity], frozenset[str]]
     clock: Callable[[], float] = time.time
+    removals: Removals = field(default_factory=Removals)
 
     def decide(self, identity: Identity, name: str) -> Verdict:
         """Whether `identity` may be in the room of that name. Raises RefusedError (unknown_room)."""
@@ -45,32 +49,61 @@ class Surroundings:
         """`decide`, with the membership table asked where only that can tell."""
         verdict = self.decide(identity, name)
         if verdict is Verdict.IF_MEMBER:
-            return await self.members(identity, NamedRoom(self.namespace.name, name))
+            return await self._is_member(identity, name)
         return verdict is Verdict.YES
+
+    async def _is_member(self, identity: Identity, name: str) -> bool:
+        room = NamedRoom(self.namespace.name, name)
+        with self.removals.watch() as removed:
+            allowed = await self.members(identity, room)
+            while allowed and name in removed:
+                # The answer may be older than a removal that has been dealt with already.
+                removed.clear()
+                allowed = await self.members(identity, room)
+        return allowed
 
 
 class Client:
     """Given to handlers beside the command."""
 
-    __slots__ = ("_buckets", "_surroundings", "identity", "socket")
+    __slots__ = ("_buckets", "_surroundings", "ending", "identity", "socket")
 
     def __init__(self, identity: Identity, socket: Socket, surroundings: Surroundings) -> None:
         self.identity = identity
         self.socket = socket
         self._surroundings = surroundings
+        self.ending = False
+        """Whether the server is about to end the socket: what is emitted now is the last."""
         self._buckets: dict[str, Bucket] = {}
+
+    @property
+    def namespace(self) -> str:
+        """The name of the namespace the client is connected to."""
+        return self._surroundings.namespace.name
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The names of the rooms the client is in."""
+        return frozenset(self.socket.rooms)
+
+    def is_in(self, room: NamedRoom | str) -> bool:
+        return self._name(room) in self.socket.rooms
+
+    async def allows(self, room: NamedRoom | str) -> bool:
+        """Whether the client may be in a room, in it or not. Raises RefusedError (unknown_room)."""
+        return await self._surroundings.allows(self.identity, self._name(room))
 
     async def join(self, room: NamedRoom | str) -> None:
         """Enter a room. Raises RefusedError: forbidden, unknown_room, or rate_limited where it would be too many."""
-        self.enter(room, await self._surroundings.allows(self.identity, str(room)))
+        self.enter(room, await self.allows(room))
 
     def decide(self, room: NamedRoom | str) -> Verdict:
         """What the room's rule says of this client. Raises RefusedError (unknown_room)."""
-        return self._surroundings.decide(self.identity, str(room))
+        return self._surroundings.decide(self.identity, self._name(room))
 
     def leave(self, room: NamedRoom | str) -> None:
         """Leave a room; harmless where the client is not in it."""
-        self.socket.leave(str(room))
+        self.socket.leave(self._name(room))
 
     def emit(self, payload: Payload) -> None:
         """Send an event to this client alone: an answer, which is neither stored nor recovered.
@@ -90,7 +123,37 @@ class Client:
         """Enter a room that was decided about."""
         if not allowed:
             raise RefusedError(FORBIDDEN, f"You have no right to be in room {str(room)!r}.")
-        self.socket.join(str(room))
+        self.socket.join(self._name(room))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside the client's other events, also when it has gone; what it raises is logged."""
+        self.socket.namespace.spawn(work)
+
+    def renew(self, identity: Identity) -> None:
+        """Have a newer token of the same user count: its claims, and the end it sets.
+
+        Rooms it gives no right to are left; where that is for the membership table to say and the token names other
+        subjects than before, too. Raises RefusedError: forbidden for another user's, forbidden_role where the
+        namespace does not admit its role.
+        """
+        surroundings, before = self._surroundings, self.identity
+        if identity.subject != before.subject:
+            raise RefusedError(FORBIDDEN, "The token is another user's.")
+        if not surroundings.namespace.who.admits(identity):
+            raise RefusedError(FORBIDDEN_ROLE, f"{self.namespace} is for whoever {surroundings.namespace.who.text}.")
+        same = surroundings.subjects_of(identity) == surroundings.subjects_of(before)
+        for room in self.rooms:
+            verdict = surroundings.decide(identity, room)
+            still = verdict is Verdict.IF_MEMBER and same and surroundings.decide(before, room) is verdict
+            if verdict is not Verdict.YES and not still:
+                self.socket.leave(room)
+        self.identity = identity
+        self.socket.renew(identity.expires_at)
+
+    def _name(self, room: NamedRoom | str) -> str:
+        if isinstance(room, NamedRoom) and room.namespace != self.namespace:
+            raise ContractError(f"room {room} is of namespace {room.namespace}; the client is in {self.namespace}")
+        return str(room)
 
     def bucket(self, name: str, limit: Limit, now: float) -> Bucket:
         """What is left of the limit on command `name`."""

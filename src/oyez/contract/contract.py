@@ -23,7 +23,7 @@ from msgspec import UNSET
 
 from oyez.contract.check import find_faults
 from oyez.contract.declare import Attribute, DeclaredEvent, Namespace, Rules, description_of
-from oyez.contract.policy import anyone, one_of
+from oyez.contract.policy import ROLE, USER, Identity, anyone, one_of
 from oyez.contract.rooms import Caller, Target
 from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource
 from oyez.contract.types import Payload, Time
@@ -80,7 +80,8 @@ class Contract:
     """What one system's event document says.
 
     `roles` are the values of the token's claim `role`, `default_role` is meant where a token has none. `tokens` are
-    the places where a token is looked for, in order.
+    the places where a token is looked for, in order. `subjects` are the kinds of member there are besides `user` and
+    `role`, each with the claim that says which one a client is: `{"garage": "garage_id"}`.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Contract:
         roles: Sequence[str],
         default_role: str | None = None,
         tokens: Sequence[TokenSource] = DEFAULT_SOURCES,
+        subjects: Mapping[str, str] | None = None,
         description: str = "",
     ) -> None:
         self.name = name
@@ -97,6 +99,7 @@ class Contract:
         self.roles = tuple(roles)
         self.default_role = default_role
         self.tokens = tuple(tokens)
+        self.subjects = dict(subjects or {})
         self.namespaces: list[Namespace] = []
         self.refusals: list[Refusal] = []
         self.attributes: list[Attribute] = []
@@ -144,6 +147,12 @@ class Contract:
                 namespace.closed = True
             self._built = True
         return self
+
+    def subjects_of(self, identity: Identity) -> frozenset[str]:
+        """What `identity` is called in the membership table: `user:u1`, `role:garage`, `garage:G-117`."""
+        claimed = {kind: identity.claim(claim) for kind, claim in self.subjects.items()}
+        named = {USER: identity.subject, ROLE: identity.role, **claimed}
+        return frozenset(f"{kind}:{name}" for kind, name in named.items() if name is not None)
 
     def event_of(self, payload: Payload) -> Event:
         """The event whose payload this is. Raises ContractError where it is none of this contract's."""

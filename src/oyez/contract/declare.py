@@ -20,6 +20,8 @@ P = TypeVar("P", bound=Payload)
 C = TypeVar("C", bound=Command)
 Rules = Rule | Sequence[Rule]
 Arguments = Literal["object", "positional"]
+RoomValues = Mapping[str, Sequence[str]]
+"""For a placeholder of a room the only values it may have."""
 
 
 def description_of(struct: type) -> str:
@@ -87,10 +89,11 @@ class Gateway:
         join: str | None = None,
         leave: str | None = None,
         on_connect: bool = False,
+        values: RoomValues | None = None,
     ) -> Room:
         """A kind of room of this gateway: who may be in it must also be one the gateway admits. See Namespace.room."""
         rule = one_of(members) if self.who == anyone() else self.who & one_of(members)
-        return self.namespace.add_room(pattern, rule, join, leave, on_connect, self.name)
+        return self.namespace.add_room(pattern, rule, join, leave, on_connect, self.name, values)
 
 
 class Namespace:
@@ -131,13 +134,15 @@ class Namespace:
         join: str | None = None,
         leave: str | None = None,
         on_connect: bool = False,
+        values: RoomValues | None = None,
     ) -> Room:
         """A kind of room.
 
         `members` says who may be in it. `join` and `leave` name commands by which clients come and go: their
         arguments fill the placeholders, in order. `on_connect`: everybody is put into their own when they connect.
+        `values` lists what a placeholder may hold, where not anything: with another value there is no such room.
         """
-        return self.add_room(pattern, one_of(members), join, leave, on_connect, None)
+        return self.add_room(pattern, one_of(members), join, leave, on_connect, None, values)
 
     def add_room(
         self,
@@ -147,10 +152,20 @@ class Namespace:
         leave: str | None,
         on_connect: bool,
         gateway: str | None,
+        values: RoomValues | None,
     ) -> Room:
         """Take down a room, and the commands by which it is joined and left."""
         self._check_open(pattern)
-        room = Room(pattern, self.rooms, rule=rule, join=join, leave=leave, on_connect=on_connect, gateway=gateway)
+        room = Room(
+            pattern,
+            self.rooms,
+            rule=rule,
+            join=join,
+            leave=leave,
+            on_connect=on_connect,
+            gateway=gateway,
+            values=values or {},
+        )
         self.rooms.add(room)
         if join is not None:
             self._add_room_command(join, f"Join the room `{pattern}`.", room, joins=room)

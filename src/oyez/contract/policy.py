@@ -12,6 +12,9 @@ from typing import Any, Protocol
 SUBJECT_CLAIMS = ("sub", "userId")
 """Claims that name the user. They mean the subject the token was verified for, whichever of them the token carries."""
 
+USER, ROLE = "user", "role"
+"""The kinds of subject that every membership table has: `user:u1`, `role:admin`."""
+
 Values = Mapping[str, str]
 """What fills the placeholders of a room's pattern."""
 

@@ -4,7 +4,7 @@ That last sentence is what makes joining safe: whoever gets into `user_{userId}`
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from oyez.contract.policy import Rule, Values
@@ -79,6 +79,7 @@ class Room:
         leave: str | None = None,
         on_connect: bool = False,
         gateway: str | None = None,
+        values: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.pattern = pattern
         self.placeholders = tuple(_PLACEHOLDER.findall(pattern))
@@ -88,9 +89,11 @@ class Room:
         self.leave = leave
         self.on_connect = on_connect
         self.gateway = gateway
+        self.values = {placeholder: tuple(listed) for placeholder, listed in (values or {}).items()}
+        """For a placeholder the only values it may hold; one that is not here may hold any."""
         self._rooms = rooms
-        values, self._shape = _compile(pattern)
-        self._fits = tuple(re.compile(value).fullmatch for value in values)
+        shapes, self._shape = _compile(pattern)
+        self._fits = tuple(re.compile(shape).fullmatch for shape in shapes)
         self._template = _PLACEHOLDER.sub("%s", pattern.replace("%", "%%"))
 
     def __repr__(self) -> str:
@@ -122,14 +125,27 @@ class Room:
         """The name of the room with these values. Raises RefusedError as `__call__` does."""
         filled = tuple([values[placeholder] for placeholder in self.placeholders])
         name = self._template % filled
-        if not all(fits(value) for fits, value in zip(self._fits, filled, strict=True)) or self._is_taken(name):
+        fits = all(fits(value) for fits, value in zip(self._fits, filled, strict=True))
+        if not fits or not self._lists(values) or self._is_taken(name):
             raise RefusedError(UNKNOWN_ROOM, f"There is no room {shown(name)} of the form {self.pattern}.")
         return name
 
     def match(self, name: str) -> dict[str, str] | None:
         """The placeholders' values in `name`, or None where it is not a room of this kind."""
         found = self._shape.fullmatch(name)
-        return found.groupdict() if found and not self._is_taken(name) else None
+        if found is None or self._is_taken(name):
+            return None
+        values = found.groupdict()
+        return values if self._lists(values) else None
+
+    def can_hold(self, placeholder: str, value: str) -> bool:
+        """Whether a name with that value could be read in one way only."""
+        fits = dict(zip(self.placeholders, self._fits, strict=True)).get(placeholder)
+        return fits is None or fits(value) is not None
+
+    def _lists(self, values: Values) -> bool:
+        """Whether each value is one of those that its placeholder may hold."""
+        return all(values[placeholder] in listed for placeholder, listed in self.values.items())
 
     def overlaps(self, other: "Room") -> bool:
         """Whether one name could belong to both kinds, as far as the text around their placeholders tells."""

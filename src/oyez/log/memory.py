@@ -1,6 +1,7 @@
 """The log in memory: lost with the process, so for tests and for trying things out."""
 
 import asyncio
+import heapq
 import secrets
 import time
 from collections import deque
@@ -10,7 +11,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Deliver, Entry
+from oyez.log.log import Deliver, Entry, split_position
 
 ENTRY_OVERHEAD = 400
 """Bytes that an entry costs besides its data."""
@@ -28,39 +29,50 @@ class MemoryLog:
         self._bytes = 0
         self._clock = clock
         self._entries: deque[tuple[float, Entry]] = deque()
+        self._positions: dict[str, str] = {}
+        """Of the kept entries that have a key."""
         self._last = 0
+        self._records: dict[str, tuple[float, bytes]] = {}
+        self._ends: list[tuple[float, str]] = []
+        """A heap of when records end; those that were replaced or taken are still in it."""
         self._tails: set[_Tail] = set()
         self._closed = False
 
+    async def open(self) -> None:
+        """There is nothing to reach."""
+
     async def append(self, entries: Sequence[Entry]) -> list[str]:
-        if self._closed:
-            raise LogUnavailableError("The log is closed; nothing was stored. Publish to a running server.")
+        self._check_open("nothing was stored. Publish to a running server.")
         now = self._clock()
-        placed = [
-            replace(entry, position=f"{self.epoch}.{number}") for number, entry in enumerate(entries, self._last + 1)
-        ]
-        self._last += len(placed)
-        self._entries.extend((now, entry) for entry in placed)
-        self._bytes += sum(map(_size, placed))
         self._forget(now)
-        self._wake(placed)
-        return [entry.position or "" for entry in placed]
+        positions: list[str] = []
+        placed: dict[str, Entry] = {}
+        keyed: dict[str, str] = {}
+        for entry in entries:
+            position = self._positions.get(entry.key) or keyed.get(entry.key)
+            if position is None:
+                position = f"{self.epoch}.{self._last + len(placed) + 1}"
+                placed[position] = replace(entry, position=position)
+                if entry.key:
+                    keyed[entry.key] = position
+            positions.append(position)
+        self._last += len(placed)
+        self._positions |= keyed
+        self._entries.extend((now, entry) for entry in placed.values())
+        self._bytes += sum(map(_size, placed.values()))
+        self._forget(now)
+        self._wake(list(placed.values()))
+        return positions
 
     async def broadcast(self, entry: Entry) -> None:
         self._wake([entry])
 
-    async def read(self, after: str, rooms: frozenset[str], limit: int) -> list[Entry]:
-        self._forget(self._clock())
-        first_kept = self._last - len(self._entries) + 1
-        number = self._number(after)
-        if number + 1 < first_kept:
-            raise KeyError(after)
-        following = islice(self._entries, number + 1 - first_kept, None)
-        found = (entry for _, entry in following if not entry.rooms or not rooms.isdisjoint(entry.rooms))
+    async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
+        found = (entry for entry in self._following(after) if entry.is_for(namespace, rooms))
         return list(islice(found, limit))
 
-    async def tail(self, deliver: Deliver) -> None:
-        tail = _Tail()
+    async def tail(self, deliver: Deliver, after: str | None = None) -> None:
+        tail = _Tail([] if after is None else self._following(after))
         self._tails.add(tail)
         try:
             while not self._closed:
@@ -76,9 +88,38 @@ class MemoryLog:
     async def position(self) -> str:
         return f"{self.epoch}.{self._last}"
 
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        self._check_open("records end with it.")
+        now = self._clock()
+        while self._ends and self._ends[0][0] <= now:
+            end, ended = heapq.heappop(self._ends)
+            if ended in self._records and self._records[ended][0] <= end:
+                del self._records[ended]
+        self._records[key] = (now + ttl, value)
+        heapq.heappush(self._ends, (now + ttl, key))
+
+    async def get(self, key: str) -> bytes | None:
+        end, value = self._records.get(key, (0.0, None))
+        return value if end > self._clock() else None
+
+    async def take(self, key: str) -> bytes | None:
+        value = await self.get(key)
+        self._records.pop(key, None)
+        return value
+
+    async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
+        there = await self.get(key)
+        if there is None:
+            await self.put(key, value, ttl)
+        return there
+
     async def close(self) -> None:
         self._closed = True
         self._wake([])
+
+    def _check_open(self, consequence: str) -> None:
+        if self._closed:
+            raise LogUnavailableError(f"The log is closed; {consequence}")
 
     def _wake(self, entries: list[Entry]) -> None:
         for tail in self._tails:
@@ -88,13 +129,17 @@ class MemoryLog:
     def _forget(self, now: float) -> None:
         entries = self._entries
         while entries and (self._bytes > self._max_bytes or entries[0][0] <= now - self._retention):
-            self._bytes -= _size(entries.popleft()[1])
+            _, entry = entries.popleft()
+            self._bytes -= _size(entry)
+            self._positions.pop(entry.key, None)
 
-    def _number(self, position: str) -> int:
-        epoch, _, number = position.partition(".")
-        if epoch != self.epoch or not number.isdecimal() or len(number) > 18 or int(number) > self._last:
-            raise KeyError(position)
-        return int(number)
+    def _following(self, after: str) -> list[Entry]:
+        self._forget(self._clock())
+        epoch, number = split_position(after)
+        skipped = number - (self._last - len(self._entries))
+        if epoch != self.epoch or number > self._last or skipped < 0:
+            raise KeyError(after)
+        return [entry for _, entry in islice(self._entries, skipped, None)]
 
 
 def _size(entry: Entry) -> int:
@@ -106,6 +151,7 @@ class _Tail:
 
     __slots__ = ("waiting", "woken")
 
-    def __init__(self) -> None:
-        self.waiting: list[Entry] = []
+    def __init__(self, waiting: list[Entry]) -> None:
+        self.waiting = waiting
         self.woken = asyncio.Event()
+        self.woken.set()

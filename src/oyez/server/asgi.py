@@ -53,6 +53,10 @@ class AsgiWebSocket:
 
     # The transport's side.
 
+    @property
+    def closing(self) -> bool:
+        return self._closing is not None
+
     def send(self, outgoing: Outgoing) -> None:
         if self._closing is not None or (outgoing.volatile and self._is_slow(outgoing.size)):
             return

@@ -15,7 +15,7 @@ from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
 from oyez.server.outgoing import Outgoing
-from oyez.server.socket import Handshake, Socket
+from oyez.server.socket import NEVER, Handshake, Socket
 from oyez.server.transport import Candidate, Transport
 
 if TYPE_CHECKING:
@@ -28,7 +28,14 @@ _PING = Outgoing(engineio.PING)
 _PROBE_PONG = Outgoing(engineio.PROBE_PONG)
 _EVENT, _BINARY_EVENT = socketio.PacketType.EVENT, socketio.PacketType.BINARY_EVENT
 _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
-NEVER = float("inf")
+LEFT = frozenset({engineio.TRANSPORT_CLOSE, engineio.PING_TIMEOUT})
+"""Reasons that are the client's own: it has gone, or is taken to have."""
+ENDINGS = {
+    engineio.TOKEN_EXPIRED: "token_expired",
+    engineio.SERVER_SHUTDOWN: "server_shutdown",
+    engineio.FORCED_SERVER_CLOSE: "disconnected",
+}
+"""What an application is told about the server's own reasons; the others are told by their names."""
 LINGER_SECONDS = 30.0
 """How long a polling client has to fetch the packet that says its session is over; the official servers' time."""
 
@@ -43,6 +50,7 @@ class Connection:
         "_expiry",
         "_full_queues",
         "_heard",
+        "_leaving",
         "_linger_deadline",
         "_next_ping",
         "_pong_deadline",
@@ -82,6 +90,8 @@ class Connection:
         self._expiry = NEVER
         self._linger_deadline = NEVER
         self._heard = False
+        self._leaving = False
+        """Whether the server is about to close it: its applications may still send."""
         self._full_queues = 0
         self.appointment = 0
         self._refused = False
@@ -204,14 +214,26 @@ class Connection:
         self._send_packet(answer)
         socket.write = self.transport.write
         if socket.expires_at is not None:
+            self.keep_expiry(socket)
+
+    def keep_expiry(self, socket: Socket) -> None:
+        """Take note of when a socket's token ends, and of when before that its application hears so."""
+        socket.expiry = socket.notice = NEVER
+        if socket.expires_at is not None:
             # The token's time is the wall clock's, the wheel's is not.
-            socket.expiry = self.server.clock() + socket.expires_at - time.time()
-            self._expiry = self._first_expiry()
+            left = socket.expires_at - time.time()
+            before = socket.namespace.application.expiring_before
+            socket.expiry = self.server.clock() + left
+            if before:
+                # Of a short life, half: a renewal with such a token would else be followed by the next at once.
+                socket.notice = socket.expiry - min(before, left / 2)
+        self._expiry = self._first_expiry()
+        if self._expiry < NEVER:
             self.server.wheel.schedule(self, self._expiry)
 
     def _first_expiry(self) -> float:
-        """When the first token of a socket that is still here runs out."""
-        return min((socket.expiry for socket in self.sockets.values()), default=NEVER)
+        """When there is something to do about the first token of a socket that is still here."""
+        return min((min(socket.notice, socket.expiry) for socket in self.sockets.values()), default=NEVER)
 
     def refuse(self, socket: Socket, answer: socketio.Packet) -> None:
         """The namespace does not let `socket` in: tell the client, and hang up where that was all it wanted."""
@@ -250,7 +272,7 @@ class Connection:
     # Output.
 
     def send(self, outgoing: Outgoing) -> None:
-        if not self.closed:
+        if not self.closed or self._leaving:
             self.transport.send(outgoing)
 
     def set_write(self, write: Callable[[bytes], None] | None) -> None:
@@ -291,12 +313,22 @@ class Connection:
             self.server.wheel.schedule(self, self._linger_deadline)
         reason = self.session.reason or engineio.TRANSPORT_CLOSE
         logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
+        self._announce_end(reason)
         for socket in tuple(self.sockets.values()):
             socket.end(reason)
         for transport in (self.candidate, self.transport):
             if transport is not None:
                 transport.close(reason)
         self.candidate = None
+
+    def _announce_end(self, reason: CloseReason) -> None:
+        """Let the applications send their last, where it is not the client that has gone."""
+        if reason in LEFT or self.transport.closing:
+            return
+        self._leaving = True
+        for socket in tuple(self.sockets.values()):
+            socket.announce_end(ENDINGS.get(reason) or reason.text.replace(" ", "_"))
+        self._leaving = False
 
     # Time.
 
@@ -320,10 +352,15 @@ class Connection:
         return min(next_beat, self._connect_deadline, self._expiry)
 
     def _expire(self, now: float) -> None:
-        # The socket whose token it was may have gone, or come back with another.
+        for socket in tuple(self.sockets.values()):
+            # The socket whose token it was may have gone, or come back with another.
+            if now >= socket.expiry:
+                self.close(engineio.TOKEN_EXPIRED)
+                return
+            if now >= socket.notice:
+                socket.notice = NEVER
+                socket.announce_expiry()
         self._expiry = self._first_expiry()
-        if now >= self._expiry:
-            self.close(engineio.TOKEN_EXPIRED)
 
     def _rest(self) -> None:
         """The client is alive: no ping for an interval."""

@@ -5,8 +5,9 @@ rooms. What may be joined is not decided here but by the application above.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -24,17 +25,40 @@ if TYPE_CHECKING:
 logger = structlog.get_logger("oyez.server")
 
 
-class Application(Protocol):
-    """What a namespace asks of the layer above."""
+class Application(ABC):
+    """What a namespace asks of the layer above. What is not abstract here has to be given only where it does something.
 
+    In the order in which a socket meets them.
+    """
+
+    expiring_before: float = 0.0
+    """How many seconds before a token ends `expiring` is asked; 0: never."""
+
+    @abstractmethod
     async def connect(self, socket: Socket, auth: Any) -> None:
         """Decide about a CONNECT. May join rooms; raises RefusedError to answer with a CONNECT_ERROR."""
 
+    def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
+        """The client has been told that it is connected. Its events wait for the coroutine, where one is returned."""
+        return None
+
+    @abstractmethod
     def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         """Handle an event; returns a coroutine only where something has to be waited for. Must not raise."""
 
+    def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
+        """The socket's token ends in `expiring_before` seconds; asked once for each token."""
+        return None
+
+    def ending(self, socket: Socket, reason: str) -> None:  # noqa: B027 - not everybody cares
+        """The server is about to end a socket that can still be sent to."""
+
+    @abstractmethod
     def disconnect(self, socket: Socket, reason: str) -> None:
         """A connected socket has gone; it is in no room any more."""
+
+    def control(self, entry: Entry, sockets: Collection[Socket]) -> None:  # noqa: B027 - nor has rooms to move
+        """Do what a control entry asks of `sockets`, those in its rooms (all, where it names none)."""
 
 
 class SocketInfo(msgspec.Struct, frozen=True):
@@ -86,6 +110,7 @@ class Namespace:
         socket.connected = True
         answer = msgspec.json.encode({"sid": socket.id})
         socket.connection.accept(socket, socketio.Packet(socketio.PacketType.CONNECT, self.name, answer))
+        socket.begin()
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
         self.remove(socket, engineio.FORCED_SERVER_CLOSE)
@@ -119,8 +144,8 @@ class Namespace:
             logger.exception("handler failed", namespace=self.name)
 
     async def drain(self) -> None:
-        """Wait for running handlers."""
-        if self._tasks:
+        """Wait for running handlers, and for what they begin."""
+        while self._tasks:
             await asyncio.wait(self._tasks)
 
     def cancel(self) -> None:
@@ -197,6 +222,10 @@ class Namespace:
                 for message in messages:
                     socket.connection.send(message)
         return len(members)
+
+    def apply_control(self, entry: Entry) -> None:
+        """Have the application do what a control entry asks."""
+        self.application.control(entry, tuple(self.members(entry.rooms, entry.excluded)))
 
     # For operators and handlers.
 

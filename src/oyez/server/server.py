@@ -87,8 +87,9 @@ class Server:
 
     async def start(self) -> None:
         self._stopping, self._none_left = False, None
+        await self.hub.start()
         self._tasks = [asyncio.create_task(self._run_hub()), asyncio.create_task(self.wheel.run())]
-        # The hub must hear the log before anybody can publish.
+        # Volatile entries are heard from the tail's first turn on.
         await asyncio.sleep(0)
 
     async def stop(self) -> None:

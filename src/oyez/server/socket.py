@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MAX_QUEUED_EVENTS = 64
 """Events of one socket that wait behind a running handler before the server stops reading from its connection."""
 
+NEVER = float("inf")
+"""A time that does not come."""
+
 KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent", "accept-language")
 """Request headers worth their memory for as long as a client is connected."""
 
@@ -75,6 +78,7 @@ class Socket:
         "expiry",
         "id",
         "namespace",
+        "notice",
         "rooms",
         "write",
     )
@@ -90,8 +94,10 @@ class Socket:
         """Refused, disconnected, or gone."""
         self.expires_at: float | None = None
         """When the right to be connected ends, in seconds since 1970; set by the application while connecting."""
-        self.expiry = float("inf")
+        self.expiry = NEVER
         """The same by the server's clock; set by the connection."""
+        self.notice = NEVER
+        """When the application is to hear that it is about to end, by the server's clock; set by the connection."""
         self.write: Callable[[bytes], None] | None = None
         """Writes frames straight to the network; None where they have to go through `connection.send`."""
         self._last_ack_id = -1
@@ -144,17 +150,39 @@ class Socket:
         finally:
             self._pending_acks.pop(ack_id, None)
 
+    def renew(self, expires_at: float | None) -> None:
+        """A newer token counts, up to `expires_at` (seconds since 1970; None: without end)."""
+        self.expires_at = expires_at
+        if self.connected:
+            self.connection.keep_expiry(self)
+
     def disconnect(self, close: bool = False) -> None:
         """Take the client out of the namespace; with `close`, end its whole connection.
 
         An official client does not come back by itself after this.
         """
         if self.connected:
+            self.announce_end("disconnected")
+        # The application may have ended it itself when it heard so.
+        if self.connected:
             self._send(socketio.PacketType.DISCONNECT)
             self.end(engineio.SERVER_DISCONNECT)
             self.connection.forget_namespace(self.namespace.name)
         if close:
             self.connection.close(engineio.FORCED_SERVER_CLOSE)
+
+    def announce_expiry(self) -> None:
+        """Let the application know that the token is about to end."""
+        running = self.namespace.application.expiring(self)
+        if running is not None:
+            self.namespace.spawn(running)
+
+    def announce_end(self, reason: str) -> None:
+        """Let the application know that the server is about to end this socket, while it can be sent to."""
+        try:
+            self.namespace.application.ending(self, reason)
+        except Exception:
+            logger.exception("ending handler failed", namespace=self.namespace.name, socket=self.id)
 
     def end(self, reason: CloseReason) -> None:
         """Forget this socket; nothing is sent."""
@@ -171,6 +199,10 @@ class Socket:
             if was_full:
                 self.connection.resume_reading()
 
+    def begin(self) -> None:
+        """The client has been let in: its events wait until the application is done with that."""
+        self._start(self.namespace.application.connected(self))
+
     def receive_event(self, packet: socketio.Packet) -> None:
         """Have the application handle an EVENT, behind those that came before it."""
         ack = partial(self._acknowledge, packet.ack_id) if packet.ack_id is not None else None
@@ -180,7 +212,9 @@ class Socket:
             if len(self._queue) == MAX_QUEUED_EVENTS:
                 self.connection.pause_reading()
             return
-        running = self._handle(event)
+        self._start(self._handle(event))
+
+    def _start(self, running: Coroutine[Any, Any, None] | None) -> None:
         if running is not None:
             self._queue = deque()
             self.namespace.spawn(self._run(running, self._queue))

@@ -14,6 +14,10 @@ class Transport(Protocol):
     def write(self) -> Callable[[bytes], None] | None:
         """Writes WebSocket frames straight to the network; None while that is not possible."""
 
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more can be sent: it has gone, or was told to go."""
+
     def send(self, outgoing: Outgoing) -> None:
         """Send now or keep in order; closes the connection where too much is kept."""
 

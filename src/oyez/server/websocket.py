@@ -152,6 +152,10 @@ class WebSocket(WSListener):
 
     # The transport's side.
 
+    @property
+    def closing(self) -> bool:
+        return self._network is None or self._closing is not None
+
     def send(self, outgoing: Outgoing) -> None:
         if self._network is None or self._closing is not None:
             return

@@ -99,6 +99,7 @@ class Oyez:
             stack.callback(self.database.close)
             for served in self.systems.values():
                 stack.push_async_callback(served.log.close)
+                await served.log.open()
             stack.push_async_callback(self._stop)
             for served in self.systems.values():
                 await served.server.start()

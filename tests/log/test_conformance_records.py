@@ -1,0 +1,88 @@
+"""What every backend promises about records: small values with an end, the same on every node."""
+
+import asyncio
+
+import pytest
+
+from oyez.log.log import Log
+from tests.log.backends import Clock, OpenLog
+
+
+async def test_what_is_put_is_got_until_it_ends(log: Log, clock: Clock) -> None:
+    assert await log.get("k") is None
+    await log.put("k", b"one", 10)
+    assert await log.get("k") == b"one"
+    clock.advance(9)
+    assert await log.get("k") == b"one"
+    clock.advance(2)
+    assert await log.get("k") is None
+
+
+async def test_putting_again_replaces_value_and_end(log: Log, clock: Clock) -> None:
+    await log.put("k", b"one", 10)
+    await log.put("k", b"two", 100)
+    clock.advance(50)
+    await log.put("another", b"", 1)
+    assert await log.get("k") == b"two"
+    await log.put("k", b"three", 1)
+    clock.advance(2)
+    assert await log.get("k") is None
+
+
+async def test_what_is_taken_is_gone(log: Log, clock: Clock) -> None:
+    await log.put("k", b"one", 10)
+    assert await log.take("k") == b"one"
+    assert await log.take("k") is None
+    assert await log.get("k") is None
+    await log.put("k", b"two", 10)
+    clock.advance(11)
+    assert await log.take("k") is None
+
+
+async def test_adding_keeps_what_is_there(log: Log, clock: Clock) -> None:
+    assert await log.add("k", b"one", 10) is None
+    assert await log.add("k", b"two", 1_000) == b"one"
+    assert await log.get("k") == b"one"
+    clock.advance(11)
+    assert await log.add("k", b"three", 10) is None
+    assert await log.get("k") == b"three"
+
+
+@pytest.mark.parametrize("value", [b"", b"\x00\xff\n", b"x" * 100_000], ids=["empty", "binary", "long"])
+async def test_values_and_keys_are_taken_as_they_are(log: Log, value: bytes) -> None:
+    for key in ("", "a b", "a'\"%\\", "session:\u20ac"):
+        await log.put(key, value, 10)
+        assert await log.get(key) == value
+
+
+async def test_records_are_no_entries(log: Log) -> None:
+    start = await log.position()
+    await log.put("k", b"one", 10)
+    assert await log.position() == start
+
+
+async def test_records_are_known_to_every_node(open_log: OpenLog) -> None:
+    here, there = await open_log(), await open_log()
+    await here.put("k", b"one", 10)
+    assert await there.get("k") == b"one"
+    assert await there.take("k") == b"one"
+    assert await here.get("k") is None
+
+
+async def test_of_several_takers_and_adders_one_succeeds(open_log: OpenLog) -> None:
+    nodes = [await open_log() for _ in range(3)]
+    for number in range(20):
+        added = await asyncio.gather(*(node.add(f"k{number}", b"%d" % i, 10) for i, node in enumerate(nodes)))
+        assert added.count(None) == 1
+        taken = await asyncio.gather(*(node.take(f"k{number}") for node in nodes))
+        assert len([value for value in taken if value is not None]) == 1
+
+
+async def test_many_records_that_ended_leave_the_others(log: Log, clock: Clock) -> None:
+    for number in range(500):
+        await log.put(f"short:{number}", b"x", 1)
+        await log.put(f"long:{number}", b"%d" % number, 100)
+    clock.advance(50)
+    await log.put("k", b"", 1)
+    assert [await log.get(f"long:{number}") for number in (0, 499)] == [b"0", b"499"]
+    assert await log.get("short:0") is None
