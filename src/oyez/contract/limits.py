@@ -39,13 +39,15 @@ reconnection comes near it."""
 class Bucket:
     """What is left of a limit. `now` is any clock in seconds that never goes back."""
 
-    __slots__ = ("_filled_at", "_left", "_limit", "_warned")
+    __slots__ = ("_filled_at", "_left", "_limit", "_warned", "refused")
 
     def __init__(self, limit: Limit, now: float) -> None:
         self._limit = limit
         self._left = float(limit.count)
         self._filled_at = now
         self._warned = False
+        self.refused = 0
+        """How often none was left, in all."""
 
     def take(self, now: float) -> bool:
         """Use up one; False where none is left."""
@@ -54,6 +56,7 @@ class Bucket:
         self._filled_at = now
         if left < 1:
             self._left = left
+            self.refused += 1
             return False
         self._left = min(left, limit.count) - 1
         self._warned = False

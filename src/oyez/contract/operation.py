@@ -23,10 +23,15 @@ Handler: TypeAlias = Callable[[Any, Client], Awaitable[Reply] | Reply]
 
 
 class LimitedError(RefusedError):
-    """Too many commands. `told`: the client has heard so already, and need not hear it for each."""
+    """Too many commands: how often so far, and for how many seconds more.
 
-    def __init__(self, wait: float, told: bool) -> None:
+    `told`: the client has heard so already, and need not hear it for each.
+    """
+
+    def __init__(self, wait: float, times: int, told: bool) -> None:
         super().__init__(RATE_LIMITED, retry_after=round(wait, 3))
+        self.wait = wait
+        self.times = times
         self.told = told
 
 
@@ -77,7 +82,7 @@ def take(client: Client, name: str, limit: Limit, now: float) -> None:
     """Count a command. Raises LimitedError."""
     bucket = client.bucket(name, limit, now)
     if not bucket.take(now):
-        raise LimitedError(bucket.wait(), told=not bucket.warn())
+        raise LimitedError(bucket.wait(), bucket.refused, told=not bucket.warn())
 
 
 def joining(declared: DeclaredCommand, room: Room) -> Handler:

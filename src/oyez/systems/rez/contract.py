@@ -5,6 +5,7 @@ kettle, writes to support, buys with a group and climbs the leaderboard.
 """
 
 from collections.abc import Mapping
+from typing import get_args
 
 from oyez.contract import UNSET, CamelCommand, Contract, Id, Maybe, anyone, auth, member, own, query, role
 from oyez.contract.rooms import Room
@@ -34,7 +35,7 @@ order = root.room("order:{orderId}", members=[member(), role("admin")])
 ticket = root.room("support_ticket:{ticketId}", members=member())
 group = root.room("group:{groupId}", members=member())
 conversation = root.room("store_conversation:{conversationId}", members=member())
-leaderboard = root.room("leaderboard:{period}", members=anyone())
+leaderboard = root.room("leaderboard:{period}", members=anyone(), values={"period": get_args(payloads.Period)})
 all_offers = root.room("offers", members=anyone())
 offers = root.room("offers:{category}", members=anyone())
 
