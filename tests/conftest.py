@@ -1,7 +1,12 @@
-"""What all tests share: coroutine tests run on uvloop, as the server does; examples may take their time."""
+"""What all tests share: coroutine tests run on uvloop, as the server does; examples may take their time; databases."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
 
 import pytest
 from hypothesis import settings
+
+from tests.postgres import PostgreSQL, serve_postgresql
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("oyez", deadline=None)
@@ -11,3 +16,25 @@ settings.load_profile("oyez")
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    with serve_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def make_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
+    """Makes empty databases; the test runs with every kind there is. For fixtures that outlive one test."""
+    if request.param == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        return server.make_database
+    folder, numbers = tmp_path_factory.mktemp("sqlite"), count(1)
+    return lambda: f"sqlite:///{folder / f'market{next(numbers)}.sqlite'}"
+
+
+@pytest.fixture
+def database_url(make_database: Callable[[], str]) -> str:
+    """The address of an empty database of the test's own; the test runs with every kind there is."""
+    return make_database()

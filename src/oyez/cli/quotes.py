@@ -10,8 +10,9 @@ from oyez.contract.codec import encode_json
 from oyez.contract.http import decode_json
 from oyez.errors import RefusedError
 from oyez.service.db import build_database
+from oyez.systems.quotes import MIGRATIONS
 from oyez.systems.quotes.http import SupplierRecord
-from oyez.systems.quotes.tables import metadata, put_supplier
+from oyez.systems.quotes.tables import put_supplier
 
 app = App(name="quotes", help="Keep the quotes system's own records.")
 
@@ -35,7 +36,7 @@ def add_supplier(user: str, supplier: str, /, *, machine: Machine = HERE) -> int
     record = decode_json(encode_json({"userId": user, "supplierId": supplier}), SupplierRecord)
     database = build_database(machine.load())
     try:
-        database.create(metadata)
+        database.migrate("quotes", MIGRATIONS)
         new = asyncio.run(database.run(put_supplier, record.user_id, record.supplier_id))
     except RefusedError as refused:
         return console.fail(f"{refused} Name another, or give that user another one first.")

@@ -5,6 +5,7 @@ Everything that is shared by the systems of a process is made here and handed on
 
 import asyncio
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,7 +28,11 @@ from oyez.log.log import Log
 from oyez.log.memory import MemoryLog
 from oyez.server.server import Server
 from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
-from oyez.service.db import Database, build_database
+from oyez.service.db import MIGRATIONS, Database, build_database
+from oyez.service.http import member_routes
+from oyez.service.jobs import Jobs
+from oyez.service.members import Members
+from oyez.service.outbox import Outbox
 from oyez.service.secrets import Secret, load_secret
 from oyez.service.system import Context, System
 from oyez.settings import Settings
@@ -41,6 +46,8 @@ class Served:
     server: Server
     publisher: Publisher
     log: Log
+    outbox: Outbox
+    jobs: Jobs
 
 
 class Oyez:
@@ -58,8 +65,9 @@ class Oyez:
         settings: Settings,
         *,
         build_log: Callable[[str], Log] = lambda system: MemoryLog(),
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`build_log` makes the log of the system with that name.
+        """`build_log` makes the log of the system with that name; `clock` gives seconds since 1970.
 
         Raises SettingsError or ContractError where something cannot work; nothing has been started then.
         """
@@ -68,10 +76,12 @@ class Oyez:
         self.secret: Secret = load_secret(settings)
         self.signer: Signer = build_signer(settings, self.secret)
         self._verifier: Verifier = build_verifier(settings, self.secret)
+        self._clock = clock
         self._paths: dict[str, Server] = {}
         routes: list[BaseRoute] = []
         self.database: Database = build_database(settings)
         try:
+            self.database.migrate("oyez", MIGRATIONS / "versions")
             self.systems: Mapping[str, Served] = {
                 system.name: self._build(system, build_log(system.name), routes) for system in systems
             }
@@ -94,12 +104,18 @@ class Oyez:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Everything is at work inside, once: at the end clients are told, and logs and database are closed."""
+        """Everything is at work inside, once.
+
+        At the end clients are told, handlers and jobs come to their ends, what they have committed goes to the logs,
+        and then logs and database are closed.
+        """
         async with AsyncExitStack() as stack:
             stack.callback(self.database.close)
             for served in self.systems.values():
                 stack.push_async_callback(served.log.close)
                 await served.log.open()
+                await stack.enter_async_context(served.outbox.relaying(self.settings.shutdown_timeout))
+                await stack.enter_async_context(served.jobs.running())
             stack.push_async_callback(self._stop)
             for served in self.systems.values():
                 await served.server.start()
@@ -116,23 +132,42 @@ class Oyez:
         def authorize(key: str) -> None:
             self.signer.verify_service(key, system.name)
 
-        if system.tables is not None:
+        if system.migrations is not None:
+            self.database.migrate(system.name, system.migrations)
+        elif system.tables is not None:
             self.database.create(system.tables)
-        publisher = Publisher(system.contract, log, self.settings.limits)
-        parts = system.build(Context(self.settings, self.database, publisher, authorize))
+        publisher = Publisher(system.contract, log, self.settings.limits, self._clock)
+        outbox = Outbox(self.database, publisher, log, clock=self._clock)
+        members = Members(system.name, self.database, system.contract)
+        parts = system.build(
+            Context(
+                settings=self.settings,
+                database=self.database,
+                publisher=publisher,
+                authorize=authorize,
+                outbox=outbox,
+                members=members,
+                signer=self.signer,
+                clock=self._clock,
+            )
+        )
+        jobs = Jobs(self.database, outbox, parts.jobs, system=system.name, clock=self._clock)
         applications = bind(
             system.contract,
             handlers=parts.handlers,
             authenticate=self._verifier.verify,
             lookups=parts.lookups,
+            members=members.has,
+            hooks=parts.hooks,
             settings=self.settings,
         )
         server = Server(applications, log, self.settings)
         prefix = f"/{system.name}"
         routes.append(publish_route(f"{prefix}/events", publisher, authorize))
+        routes += member_routes(prefix, system.contract, self.database, outbox, authorize)
         routes.append(Mount(f"{prefix}/api", routes=list(parts.routes)))
         routes += self._serve_at(f"{prefix}/socket.io", server)
-        return Served(system, server, publisher, log)
+        return Served(system, server, publisher, log, outbox, jobs)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
         """One system has a short path too."""

@@ -8,9 +8,13 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -37,6 +41,8 @@ MAX_ATTEMPTS = 10
 is random, up to 4 ms at first and a second at last, so that those that collided part ways."""
 RETRIED_STATES = ("40001", "40P01")
 """Its SQLSTATEs: serialization_failure, deadlock_detected. The transaction was rolled back and may be begun again."""
+MIGRATIONS = Path(__file__).parent / "migrations"
+"""How migrations are run (`env.py`), and those of the service layer's own tables (`versions`)."""
 DRIVERS = {
     "sqlite": "sqlite+pysqlite",
     "sqlite+pysqlite": "sqlite+pysqlite",
@@ -67,11 +73,13 @@ class Database:
         try:
             if parsed.get_backend_name() == "sqlite":
                 self._engine = self._writing = _open_sqlite(parsed, WRITERS["sqlite"], "BEGIN IMMEDIATE")
+                self._tidying = self._writing
                 self._reading = _open_sqlite(parsed, READERS, "BEGIN", "PRAGMA query_only = ON")
             else:
                 self._engine = _open_postgresql(parsed)
                 # What SQLite gives by nature: transactions that cannot see each other's halves.
                 self._writing = self._engine.execution_options(isolation_level="SERIALIZABLE")
+                self._tidying = self._engine.execution_options(isolation_level="READ COMMITTED")
                 self._reading = self._engine.execution_options(
                     isolation_level="REPEATABLE READ", postgresql_readonly=True
                 )
@@ -89,10 +97,29 @@ class Database:
     def create(self, metadata: MetaData) -> None:
         """Create the tables of `metadata` that are missing; existing ones are left as they are. Blocks."""
         with self._engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                # Two nodes that start together would both find a table missing.
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('oyez:create'))")
+            _wait_for_others(connection)
             metadata.create_all(connection)
+
+    def migrate(self, name: str, versions: Path) -> None:
+        """Bring the tables of `name` up to the newest of the Alembic revisions in the folder `versions`. Blocks.
+
+        Whoever has migrations has a line of revisions of its own, and a table `{name}_migrations` that says how far it
+        is. Raises SettingsError where the database was made by a newer program than this.
+        """
+        config = Config(attributes={"version_table": f"{name}_migrations"})
+        config.set_main_option("script_location", _escape(MIGRATIONS))
+        config.set_main_option("version_locations", _escape(versions))
+        config.set_main_option("path_separator", "newline")
+        with self._engine.begin() as connection:
+            _wait_for_others(connection)
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise SettingsError(
+                    f"The tables of {name} in the database cannot be migrated: {error}. They were made by a newer"
+                    " program: install that one, or name another database by DATABASE_URL."
+                ) from None
 
     async def run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(connection, …)` as one transaction: committed when it returns, rolled back when it raises.
@@ -101,14 +128,31 @@ class Database:
         and never will, or it runs to its own end unseen. `function` must not commit, nor return unread results, nor do
         anything but SQL: PostgreSQL may ask for it to be run again.
         """
-        return await _submit(self._writers, self._writing, lambda connection: function(connection, *args, **kwargs))
+        return await asyncio.wrap_future(self.submit(lambda connection: function(connection, *args, **kwargs)))
+
+    def submit(self, work: Callable[[Connection], T]) -> Future[T]:
+        """As `run`, for a caller that wants to know how it ended even when nobody waits for it any more."""
+        return self._writers.submit(_transact, self._writing, work)
+
+    async def tidy(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, for one statement on rows that are nobody else's business.
+
+        On PostgreSQL it is READ COMMITTED, so that no transaction of `run` has to be begun again on account of it.
+        """
+        future = self._writers.submit(
+            _transact, self._tidying, lambda connection: function(connection, *args, **kwargs)
+        )
+        return await asyncio.wrap_future(future)
 
     async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `run` for a function that only reads: it sees one state of the database and does not wait for writers.
 
         A statement that writes raises sqlalchemy.exc.DBAPIError.
         """
-        return await _submit(self._readers, self._reading, lambda connection: function(connection, *args, **kwargs))
+        future = self._readers.submit(
+            _transact, self._reading, lambda connection: function(connection, *args, **kwargs)
+        )
+        return await asyncio.wrap_future(future)
 
     def close(self) -> None:
         """Wait for running and queued transactions, then close the connections. Blocks; `run` fails from then on."""
@@ -133,12 +177,8 @@ def build_database(settings: Settings) -> Database:
     return Database(URL.create("sqlite", database=str(folder / "domain.sqlite")).render_as_string())
 
 
-async def _submit(threads: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
-    # The thread owns the transaction from beginning to end; the awaiting task only waits for the result.
-    return await asyncio.get_running_loop().run_in_executor(threads, _transact, engine, work)
-
-
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
+    # The thread owns the transaction from beginning to end; whoever awaits only waits for the result.
     attempt = 1
     while True:
         try:
@@ -152,6 +192,17 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
             raise RuntimeError("the function of a transaction raised StopIteration") from error
         time.sleep(random.uniform(0, 0.002 * 2**attempt))
         attempt += 1
+
+
+def _wait_for_others(connection: Connection) -> None:
+    """Two nodes that start together would both find a table missing. SQLite has taken its lock already."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('oyez:create'))")
+
+
+def _escape(path: Path) -> str:
+    """A path as Alembic's configuration holds it, where % means something."""
+    return str(path).replace("%", "%%")
 
 
 def _parse(url: str) -> URL:

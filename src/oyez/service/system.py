@@ -7,7 +7,7 @@ offers (`Context`); nothing is registered by importing it.
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -16,11 +16,15 @@ from sqlalchemy import MetaData
 from starlette.routing import BaseRoute
 
 from oyez.contract.admission import Lookups
-from oyez.contract.bind import Handlers
+from oyez.contract.bind import Handlers, Hooks
 from oyez.contract.contract import Contract
 from oyez.contract.publish import Publisher
 from oyez.errors import OyezError, SettingsError
+from oyez.service.auth import Signer
 from oyez.service.db import Database
+from oyez.service.jobs import Job
+from oyez.service.members import Members
+from oyez.service.outbox import Outbox
 from oyez.settings import Settings
 
 SHIPPED = ("quotes",)
@@ -36,6 +40,13 @@ class Context:
     publisher: Publisher
     authorize: Callable[[str], None]
     """Checks a service key for this system. Raises RefusedError."""
+    outbox: Outbox
+    """Runs transactions that emit: all of a system's own changes."""
+    members: Members
+    signer: Signer
+    """Signs tokens for users, such as one that takes the place of one about to end."""
+    clock: Callable[[], float]
+    """Seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +55,11 @@ class Parts:
 
     handlers: Handlers = field(default_factory=dict)
     lookups: Lookups = field(default_factory=dict)
+    hooks: Hooks = field(default_factory=Hooks)
     routes: Sequence[BaseRoute] = ()
     """Its own HTTP API, below `/{system}/api`."""
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+    """What `Transaction.schedule` can ask for, by kind."""
 
 
 def no_parts(context: Context) -> Parts:
@@ -58,6 +72,8 @@ class System:
     contract: Contract
     build: Callable[[Context], Parts] = no_parts
     tables: MetaData | None = None
+    migrations: Path | None = None
+    """A folder of Alembic revisions that make the tables. None: they are just created where they are missing."""
 
     @property
     def name(self) -> str:

@@ -1,10 +1,14 @@
 """`quotes`: chat, quote requests and quote offers between users and suppliers."""
 
+from pathlib import Path
+
 from oyez.contract import Identity
 from oyez.service.system import Context, Parts, System
 from oyez.systems.quotes.contract import contract
 from oyez.systems.quotes.http import build_routes
 from oyez.systems.quotes.tables import find_supplier, metadata
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def build(context: Context) -> Parts:
@@ -14,4 +18,4 @@ def build(context: Context) -> Parts:
     return Parts(lookups={"supplier_id": supplier_id}, routes=build_routes(context))
 
 
-system = System(contract=contract, build=build, tables=metadata)
+system = System(contract=contract, build=build, tables=metadata, migrations=MIGRATIONS)

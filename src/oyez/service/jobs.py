@@ -1,0 +1,119 @@
+"""Jobs: what a system has to do at some time, such as expiring a request, whichever process is there by then.
+
+A job is a row that a transaction has written (`Transaction.schedule`). When it is due it is done in the transaction
+that deletes it: so once, whole, with its events, and by one process, however many look for it.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Row, delete, func, select, update
+
+from oyez.service.db import Database
+from oyez.service.outbox import Outbox, Transaction
+from oyez.service.rounds import Rounds
+from oyez.service.tables import jobs
+
+logger = structlog.get_logger("oyez.service")
+
+Job = Callable[[Transaction, str, dict[str, Any]], None]
+"""Does a job: given its key and its data. Raises to have it done again later; nothing it did has happened then."""
+
+LOOK_INTERVAL = 5.0
+"""Most seconds between two looks for jobs that another process has scheduled, and not lived to do."""
+BUSY_INTERVAL = 0.2
+"""Seconds until a look at jobs that are due, but which another process is doing."""
+FIRST_DELAY = 1.0
+"""Seconds until a job that failed is done again, twice as many after each further failure …"""
+LONGEST_DELAY = 300.0
+"""… and at most these, for ever: a job is a promise, and its error stands in the table until it is mended."""
+
+
+class Jobs:
+    """Does the jobs of one system, as one of however many processes."""
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        handlers: Mapping[str, Job],
+        *,
+        system: str,
+        clock: Callable[[], float],
+    ) -> None:
+        """`handlers` by the kinds of job; those of other kinds stay where they are. `clock`: seconds since 1970."""
+        self._database = database
+        self._outbox = outbox
+        self._handlers = handlers
+        self._system = system
+        self._clock = clock
+        self._rounds = Rounds("jobs", self._do_due)
+        outbox.scheduled = self._rounds.ask
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Jobs are done when they are due while inside; what has begun by then is ended."""
+        if not self._handlers:
+            yield
+            return
+        async with self._rounds.running():
+            yield
+
+    async def done(self) -> None:
+        """Wait until nothing is due, by the clock. Only ends while inside `running`."""
+        if self._handlers:
+            await self._rounds.done()
+
+    async def _do_due(self) -> float:
+        """Do all that is due; the seconds until there may be more."""
+        while await self._do_next():
+            pass
+        due = await self._database.read(self._find_next_due)
+        pause = LOOK_INTERVAL if due is None else min(due - self._clock(), LOOK_INTERVAL)
+        return pause if pause > 0 else BUSY_INTERVAL
+
+    async def _do_next(self) -> bool:
+        """Do the job that has been due for longest; whether there was one."""
+        taken: list[Row[Any]] = []
+
+        def do(tx: Transaction) -> None:
+            taken.clear()
+            if (job := self._take(tx)) is not None:
+                taken.append(job)
+                self._handlers[job.kind](tx, job.key, job.data)
+
+        try:
+            await self._outbox.run(do)
+        except Exception as error:  # Whatever a system's code raises: the others' jobs are done all the same.
+            if not taken:
+                raise
+            delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(taken[0].failures, 10))
+            logger.exception("job failed", kind=taken[0].kind, key=taken[0].key, again_in=delay)
+            await self._outbox.run(self._postpone, taken[0], delay, repr(error))
+        return bool(taken)
+
+    def _take(self, tx: Transaction) -> Row[Any] | None:
+        """The next job that no other process has taken; gone when `tx` is committed."""
+        due = select(jobs).where(jobs.c.system == self._system, jobs.c.kind.in_(self._handlers), jobs.c.due <= tx.now)
+        # On SQLite the transaction has the whole database for itself.
+        first = due.order_by(jobs.c.due).limit(1).with_for_update(skip_locked=True)
+        job = tx.connection.execute(first).one_or_none()
+        if job is not None:
+            tx.connection.execute(delete(jobs).where(self._is(job)))
+        return job
+
+    def _postpone(self, tx: Transaction, job: Row[Any], delay: float, error: str) -> None:
+        # Not where it has been scheduled anew, or done by another process, since then.
+        same = self._is(job) & (jobs.c.due == job.due) & (jobs.c.failures == job.failures)
+        values = {"due": tx.now + delay, "failures": job.failures + 1, "error": error}
+        tx.connection.execute(update(jobs).where(same).values(values))
+
+    def _find_next_due(self, connection: Connection) -> float | None:
+        waiting = select(func.min(jobs.c.due)).where(jobs.c.system == self._system, jobs.c.kind.in_(self._handlers))
+        due: float | None = connection.execute(waiting).scalar_one()
+        return due
+
+    def _is(self, job: Row[Any]) -> Any:
+        return (jobs.c.system == self._system) & (jobs.c.kind == job.kind) & (jobs.c.key == job.key)

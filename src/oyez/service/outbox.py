@@ -1,0 +1,259 @@
+"""The outbox: a change and the events that tell of it are one SQL transaction.
+
+`Outbox.run` runs a function as a transaction in which it may emit. What it emits is written to a table beside its
+changes; a relay moves it from there to the log, in the order in which the transactions were committed, once. Rolled
+back means never sent; committed means sent, also over a crash in between.
+
+How the order comes about: ids grow in the order of commits, since transactions that emit are committed one after the
+other (SQLite has one writer; on PostgreSQL they take a lock for their last two statements). A relay always begins with
+the lowest id there is, and deletes what the log has. So whatever several relays do at the same time, each appends only
+what follows upon what was appended; and what is appended twice, the log knows by its key.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import structlog
+from sqlalchemy import Connection, delete, insert, select, text
+
+from oyez.contract import control
+from oyez.contract.publish import Publisher
+from oyez.contract.rooms import Everyone, NamedRoom
+from oyez.contract.types import Payload
+from oyez.errors import LogUnavailableError
+from oyez.log.log import Entry, Log
+from oyez.service.db import Database
+from oyez.service.members import add_member, check_subject, find_room, remove_member
+from oyez.service.rounds import Rounds
+from oyez.service.tables import jobs, outbox
+
+logger = structlog.get_logger("oyez.service")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_BATCH = 500
+"""Entries moved at a time: at most 5 MB, and one deletion for many transactions."""
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks for what another process has left behind when it was killed. What this one commits is
+moved at once."""
+
+
+class Transaction:
+    """One SQL transaction of one system, and what it says to the world when it is committed.
+
+    Given to the functions that `Outbox.run` runs, anew for each attempt.
+    """
+
+    def __init__(self, connection: Connection, publisher: Publisher, now: float) -> None:
+        self.connection = connection
+        self.now = now
+        """When this attempt began, in seconds since 1970."""
+        self._publisher = publisher
+        self._contract = publisher.contract
+        self._system = publisher.contract.name
+        self._stored: list[Entry] = []
+        self.volatile: list[Entry] = []
+        """What is broadcast after the commit."""
+        self.schedules = False
+        """Whether it has changed what is due."""
+
+    def emit(self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()) -> None:
+        """Publish an event when, and only if, this transaction is committed.
+
+        Checked now; takes and raises what `Publisher.prepare` does. A volatile event is not stored with the change: it
+        may be lost where the process ends in between.
+        """
+        for entry in self._publisher.prepare(payload, *rooms, excluding=excluding):
+            (self.volatile if entry.volatile else self._stored).append(entry)
+
+    def add_member(self, room: NamedRoom, subject: str) -> bool:
+        """Make `subject`, such as `user:u1`, a member of `room`; whether that is new.
+
+        Raises RefusedError (unknown_room) and InvalidDataError where there is no such room or subject. `subject`
+        may enter the room from now on, and does so by itself, or by `join`.
+        """
+        find_room(self._contract, room.name, room.namespace)
+        check_subject(self._contract, subject)
+        return add_member(self.connection, self._system, room, subject)
+
+    def remove_member(self, room: NamedRoom, subject: str) -> bool:
+        """Undo `add_member`, whether or not it was done; whether it was.
+
+        Its sockets leave the room, on every node, before any event that is emitted later.
+        """
+        find_room(self._contract, room.name, room.namespace)
+        check_subject(self._contract, subject)
+        removed = remove_member(self.connection, self._system, room, subject)
+        if removed:
+            self._stored.append(control.member_removed(room, subject))
+        return removed
+
+    def join(self, sockets_in: NamedRoom, room: NamedRoom) -> None:
+        """Have the sockets in one room enter another, as far as its rule allows.
+
+        Where the rule asks for members, those who are in `sockets_in` have to be.
+        """
+        self._stored.append(control.join(sockets_in, [room]))
+
+    def leave(self, sockets_in: NamedRoom, room: NamedRoom) -> None:
+        """Have the sockets in one room leave another."""
+        self._stored.append(control.leave(sockets_in, [room]))
+
+    def schedule(self, kind: str, key: str, due: float, data: Mapping[str, Any]) -> None:
+        """Have the system's job `kind` done at `due`, in seconds since 1970, with `data`, which is JSON.
+
+        There is one job of a kind for a key: scheduling it again replaces it.
+        """
+        self.cancel(kind, key)
+        row = {"system": self._system, "kind": kind, "key": key, "due": due, "data": dict(data), "failures": 0}
+        self.connection.execute(insert(jobs).values(row))
+        self.schedules = True
+
+    def cancel(self, kind: str, key: str) -> None:
+        """Have a job not done; harmless where there is none."""
+        job = (jobs.c.system == self._system) & (jobs.c.kind == kind) & (jobs.c.key == key)
+        self.connection.execute(delete(jobs).where(job))
+
+    def store(self) -> bool:
+        """Write what was emitted, as the last thing before the commit; whether there was any."""
+        if not self._stored:
+            return False
+        if self.connection.dialect.name == "postgresql":
+            # Until the commit: ids are given in the order in which they become visible.
+            lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+            self.connection.execute(lock, {"name": f"oyez:outbox:{self._system}"})
+        rows = [
+            {
+                "system": self._system,
+                "namespace": entry.namespace,
+                "rooms": entry.rooms,
+                "excluded": entry.excluded,
+                "data": entry.data,
+                "control": entry.control,
+                "created": self.now,
+            }
+            for entry in self._stored
+        ]
+        self.connection.execute(insert(outbox), rows)
+        return True
+
+
+class Outbox:
+    """The outbox of one system in one process."""
+
+    def __init__(
+        self, database: Database, publisher: Publisher, log: Log, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`clock` gives seconds since 1970."""
+        self._database = database
+        self._publisher = publisher
+        self._log = log
+        self._clock = clock
+        self._system = publisher.contract.name
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._relay = Rounds("outbox", self._move)
+        self.scheduled: Callable[[], None] = lambda: None
+        """Called after a transaction was committed that has changed what is due."""
+
+    async def run(self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function(tx, …)` as one transaction: committed when it returns, rolled back when it raises.
+
+        As `Database.run`: a plain function, in a worker thread, run again where PostgreSQL asks for it. Returns when
+        it is committed. Its events follow at once, or, where the log cannot be reached, when it can.
+        """
+        loop = asyncio.get_running_loop()
+
+        def work(connection: Connection) -> tuple[T, Transaction, bool]:
+            transaction = Transaction(connection, self._publisher, self._clock())
+            result = function(transaction, *args, **kwargs)
+            return result, transaction, transaction.store()
+
+        future = self._database.submit(work)
+        self._running += 1
+        self._idle.clear()
+        # However it ends, and also where the caller is cancelled meanwhile and never learns of it.
+        future.add_done_callback(lambda future: loop.call_soon_threadsafe(self._finish, future))
+        result, transaction, _ = await asyncio.wrap_future(future)
+        for entry in transaction.volatile:
+            await self._broadcast(entry)
+        return result
+
+    async def drained(self) -> None:
+        """Wait until all that was committed so far is in the log. Only ends while inside `relaying`."""
+        await self._idle.wait()
+        await self._relay.done()
+
+    @asynccontextmanager
+    async def relaying(self, drain_timeout: float) -> AsyncIterator[None]:
+        """Move events to the log while inside.
+
+        At the end, what was committed is moved, in at most `drain_timeout` seconds: what is left by then, because the
+        log cannot be reached, is moved by the next process that runs.
+        """
+        async with self._relay.running():
+            yield
+            try:
+                async with asyncio.timeout(drain_timeout):
+                    await self.drained()
+            except TimeoutError:
+                logger.warning("events stay in the outbox until the log is back", system=self._system)
+
+    def _finish(self, future: "Future[tuple[Any, Transaction, bool]]") -> None:
+        self._running -= 1
+        if not self._running:
+            self._idle.set()
+        if future.cancelled() or future.exception() is not None:
+            return
+        _, transaction, stored = future.result()
+        if stored:
+            self._relay.ask()
+        if transaction.schedules:
+            self.scheduled()
+
+    async def _broadcast(self, entry: Entry) -> None:
+        try:
+            await self._log.broadcast(entry)
+        except LogUnavailableError:
+            # The change is committed: failing now would say that it is not.
+            logger.warning("volatile event lost", namespace=entry.namespace, rooms=entry.rooms)
+
+    async def _move(self) -> float:
+        """Move all there is; the seconds until the next look."""
+        while True:
+            rows = await self._database.read(_list_first, self._system)
+            if rows:
+                await self._log.append([entry for _, entry in rows])
+                await self._database.tidy(_delete_up_to, self._system, rows[-1][0])
+            if len(rows) < MAX_BATCH:
+                return LOOK_INTERVAL
+
+
+def _list_first(connection: Connection, system: str) -> list[tuple[int, Entry]]:
+    """The first entries that wait, by their ids."""
+    waiting = select(outbox).where(outbox.c.system == system).order_by(outbox.c.id).limit(MAX_BATCH)
+    return [
+        (
+            row.id,
+            Entry(
+                namespace=row.namespace,
+                rooms=tuple(row.rooms),
+                excluded=tuple(row.excluded),
+                data=row.data,
+                control=row.control,
+                # With the time, because a database that is made anew, or from a copy, begins with old numbers.
+                key=f"outbox:{system}:{row.id}:{row.created}",
+            ),
+        )
+        for row in connection.execute(waiting)
+    ]
+
+
+def _delete_up_to(connection: Connection, system: str, last: int) -> None:
+    connection.execute(delete(outbox).where(outbox.c.system == system, outbox.c.id <= last))

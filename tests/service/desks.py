@@ -1,0 +1,139 @@
+"""A help desk whose tickets have members, and the parts of a process that serves it, without a server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Integer, MetaData, Table, select, update
+
+from oyez.contract import Contract, Payload, Stamped, member, own
+from oyez.contract.publish import Publisher
+from oyez.log.log import Entry
+from oyez.log.memory import MemoryLog
+from oyez.service.db import MIGRATIONS, Database
+from oyez.service.jobs import Job, Jobs
+from oyez.service.members import Members
+from oyez.service.outbox import Outbox, Transaction
+from oyez.settings import Limits
+
+PATIENCE = 20.0
+DRAIN_TIMEOUT = 0.2
+"""At the end of a desk whose log stays away."""
+
+contract = Contract("desk", roles=("customer", "agent"), default_role="customer", subjects={"shop": "shop_id"})
+root = contract.namespace("/")
+back = contract.namespace("/back")
+user = root.room("user:{userId}", members=own("userId"), on_connect=True)
+ticket = root.room("ticket:{id}", members=member(), join="join_ticket", leave="leave_ticket")
+case = root.room("case:{id}", members=member())
+back_case = back.room("case:{id}", members=member())
+
+
+@root.event("said", to=[ticket], example={"number": 1, "timestamp": "2026-01-31T12:00:00Z"})
+class Said(Stamped):
+    """Somebody has said something; the number tells what."""
+
+    number: int
+
+
+@root.event("typing", to=[ticket], example={"number": 1}, volatile=True)
+class Typing(Payload):
+    """Somebody is typing."""
+
+    number: int
+
+
+contract.build()
+
+counters = Table("desk_counters", MetaData(), Column("id", Integer, primary_key=True), Column("value", Integer))
+
+
+class Clock:
+    """Seconds since 1970, which pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Desk:
+    """What one process has of the system."""
+
+    database: Database
+    log: MemoryLog
+    outbox: Outbox
+    jobs: Jobs
+    members: Members
+    clock: Clock
+    said: list[int | str] = field(default_factory=list)
+    """What the log has: numbers of events, names of control entries."""
+
+    async def expect_said(self, *expected: int | str) -> None:
+        """Wait until the log has so much, then see that it has just that."""
+        async with asyncio.timeout(PATIENCE):
+            while len(await self.listen()) < len(expected):
+                await asyncio.sleep(0.001)
+        assert await self.listen() == list(expected)
+
+    async def listen(self) -> list[int | str]:
+        return [read(entry) for entry in stored(self.log)]
+
+
+def stored(log: MemoryLog) -> list[Entry]:
+    return [entry for _, entry in log._entries]
+
+
+def read(entry: Entry) -> int | str:
+    data = msgspec.json.decode(entry.data)
+    return entry.control or data[1]["number"]
+
+
+@asynccontextmanager
+async def open_desk(
+    url: str,
+    log: MemoryLog | None = None,
+    *,
+    clock: Clock | None = None,
+    jobs: Mapping[str, Job] | None = None,
+    relays: bool = True,
+) -> AsyncIterator[Desk]:
+    """A process at work on the database at `url`, with `log` or one of its own."""
+    log, clock = log or MemoryLog(), clock or Clock()
+    database = Database(url)
+    database.migrate("oyez", MIGRATIONS / "versions")
+    database.create(counters.metadata)
+    publisher = Publisher(contract, log, Limits(), clock)
+    outbox = Outbox(database, publisher, log, clock=clock)
+    working = Jobs(database, outbox, jobs or {}, system="desk", clock=clock)
+    async with AsyncExitStack() as stack:
+        stack.callback(database.close)
+        if relays:
+            await stack.enter_async_context(outbox.relaying(DRAIN_TIMEOUT))
+            await stack.enter_async_context(working.running())
+        yield Desk(database, log, outbox, working, Members("desk", database, contract), clock)
+
+
+def say(tx: Transaction, *numbers: int) -> None:
+    for number in numbers:
+        tx.emit(Said(number=number), ticket("1"))
+
+
+def say_next(tx: Transaction) -> int:
+    """Say how often this has been done: in the order of the commits that is 1, 2, 3, …"""
+    value = tx.connection.execute(select(counters.c.value).where(counters.c.id == 1)).scalar_one_or_none()
+    if value is None:
+        tx.connection.execute(counters.insert().values(id=1, value=1))
+    else:
+        tx.connection.execute(update(counters).where(counters.c.id == 1).values(value=value + 1))
+    say(tx, (value or 0) + 1)
+    return (value or 0) + 1
+
+
+def nothing(*_: Any) -> None:
+    """Does nothing."""

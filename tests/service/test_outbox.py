@@ -1,0 +1,268 @@
+"""Transactions that emit: committed means sent, once and in order; rolled back means never; whatever dies in between."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+
+from oyez.contract.rooms import NamedRoom
+from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError
+from oyez.log.log import Entry
+from oyez.log.memory import MemoryLog
+from oyez.service import outbox as outbox_module
+from oyez.service import tables
+from oyez.service.outbox import Transaction
+from tests.service.desks import PATIENCE, Desk, Said, Typing, open_desk, say, say_next, stored, ticket
+
+
+@pytest.fixture
+async def desk(database_url: str) -> AsyncIterator[Desk]:
+    async with open_desk(database_url) as desk:
+        yield desk
+
+
+async def waiting(desk: Desk) -> int:
+    """How many entries have not been moved to the log."""
+    return await desk.database.read(lambda c: c.execute(select(func.count()).select_from(tables.outbox)).scalar_one())
+
+
+# Committed, or not.
+
+
+async def test_what_is_committed_is_sent_in_order(desk: Desk) -> None:
+    await desk.outbox.run(say, 1, 2)
+    await desk.outbox.run(say, 3)
+    await desk.expect_said(1, 2, 3)
+    await desk.outbox.drained()
+    assert await waiting(desk) == 0
+
+
+async def test_a_transaction_returns_what_its_function_does(desk: Desk) -> None:
+    assert [await desk.outbox.run(say_next) for _ in range(3)] == [1, 2, 3]
+
+
+async def test_what_is_rolled_back_is_never_sent(desk: Desk) -> None:
+    def say_and_fail(tx: Transaction) -> None:
+        say_next(tx)
+        raise LookupError("no such order")
+
+    with pytest.raises(LookupError):
+        await desk.outbox.run(say_and_fail)
+    assert await desk.outbox.run(say_next) == 1
+    await desk.outbox.drained()
+    await desk.expect_said(1)
+
+
+async def test_an_event_that_does_not_fit_rolls_back(desk: Desk) -> None:
+    def say_wrongly(tx: Transaction, payload: Said, room: NamedRoom) -> None:
+        say_next(tx)
+        tx.emit(payload, room)
+
+    with pytest.raises(InvalidDataError, match="number"):
+        await desk.outbox.run(say_wrongly, Said(number="two"), ticket("1"))  # type: ignore[arg-type]
+    with pytest.raises(RefusedError, match="There is no room"):
+        await desk.outbox.run(say_wrongly, Said(number=2), NamedRoom("/", "nowhere"))
+    assert await desk.outbox.run(say_next) == 1
+
+
+async def test_whom_an_event_does_not_go_to_is_kept(desk: Desk) -> None:
+    def emit(tx: Transaction) -> None:
+        tx.emit(Said(number=1), ticket("1"), ticket("2"), excluding=[ticket("3"), "a-socket"])
+
+    await desk.outbox.run(emit)
+    await desk.expect_said(1)
+    (entry,) = stored(desk.log)
+    assert (entry.namespace, entry.rooms, entry.excluded) == ("/", ("ticket:1", "ticket:2"), ("ticket:3", "a-socket"))
+    assert entry.data == b'["said",{"timestamp":"2023-11-14T22:13:20.000Z","number":1}]'
+
+
+async def test_a_transaction_that_is_run_again_emits_once(desk: Desk) -> None:
+    class SerializationFailure(Exception):
+        sqlstate = "40001"
+
+    attempts = 0
+
+    def fail_twice(tx: Transaction) -> None:
+        nonlocal attempts
+        attempts += 1
+        say(tx, attempts)
+        tx.emit(Typing(number=attempts), ticket("1"))
+        if attempts < 3:
+            raise DBAPIError("INSERT", None, SerializationFailure())
+
+    await desk.outbox.run(fail_twice)
+    await desk.outbox.drained()
+    await desk.expect_said(3)
+
+
+# At once.
+
+
+async def test_nobody_waits_for_the_next_look(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "LOOK_INTERVAL", 3600.0)
+    async with open_desk(database_url) as desk:
+        for number in range(1, 20):
+            await desk.outbox.run(say_next)
+            await desk.expect_said(*range(1, number + 1))
+
+
+async def test_a_caller_that_is_cancelled_does_not_keep_its_events_back(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "LOOK_INTERVAL", 3600.0)
+    started, may_commit = threading.Event(), threading.Event()
+
+    def say_slowly(tx: Transaction) -> None:
+        started.set()
+        assert may_commit.wait(PATIENCE)
+        say(tx, 1)
+
+    async with open_desk(database_url) as desk:
+        running = asyncio.create_task(desk.outbox.run(say_slowly))
+        await asyncio.to_thread(started.wait)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        may_commit.set()
+        await desk.outbox.drained()
+        await desk.expect_said(1)
+
+
+# Volatile events.
+
+
+class Overheard(MemoryLog):
+    """A log that remembers what was broadcast, and may not be able to."""
+
+    broken = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broadcasts: list[Entry] = []
+
+    async def broadcast(self, entry: Entry) -> None:
+        if self.broken:
+            raise LogUnavailableError("broken")
+        self.broadcasts.append(entry)
+
+
+def type_and_say(tx: Transaction, number: int) -> None:
+    tx.emit(Typing(number=number), ticket("1"))
+    say(tx, number)
+    if number == 0:
+        raise LookupError
+
+
+async def test_a_volatile_event_follows_the_commit_and_is_not_stored(database_url: str) -> None:
+    log = Overheard()
+    async with open_desk(database_url, log) as desk:
+        with pytest.raises(LookupError):
+            await desk.outbox.run(type_and_say, 0)
+        await desk.outbox.run(type_and_say, 1)
+        assert [entry.data for entry in log.broadcasts] == [b'["typing",{"number":1}]']
+        log.broken = True
+        await desk.outbox.run(type_and_say, 2)
+        await desk.expect_said(1, 2)
+    assert len(log.broadcasts) == 1
+
+
+# Without the log, and after a crash.
+
+
+class Frail(MemoryLog):
+    """A log that fails for a while: before it stores, or after that, when it is only the answer that is lost."""
+
+    fails = 0
+    stores = False
+
+    async def append(self, entries: Sequence[Entry]) -> list[str]:
+        if self.fails:
+            self.fails -= 1
+            if self.stores:
+                await super().append(entries)
+            raise LogUnavailableError("broken")
+        return await super().append(entries)
+
+
+@pytest.mark.parametrize("stores", [False, True])
+async def test_without_the_log_changes_are_made_and_their_events_come_later(database_url: str, stores: bool) -> None:
+    log = Frail()
+    log.fails, log.stores = 3, stores
+    async with open_desk(database_url, log) as desk:
+        assert [await desk.outbox.run(say_next) for _ in range(5)] == [1, 2, 3, 4, 5]
+        await desk.outbox.drained()
+        await desk.expect_said(1, 2, 3, 4, 5)
+        assert await waiting(desk) == 0
+
+
+async def test_events_that_could_not_be_sent_are_sent_by_the_next_process(database_url: str) -> None:
+    log = Frail()
+    log.fails = 1_000
+    async with open_desk(database_url, log) as desk:
+        await desk.outbox.run(say, 1, 2)
+    log.fails = 0
+    async with open_desk(database_url, log) as desk:
+        await desk.expect_said(1, 2)
+
+
+async def test_what_a_process_leaves_behind_another_sends(database_url: str) -> None:
+    log = MemoryLog()
+    async with open_desk(database_url, log) as alive, open_desk(database_url, log, relays=False) as dead:
+        await dead.outbox.run(say, 1, 2)
+        await alive.expect_said(1, 2)
+
+
+async def test_several_processes_keep_one_order(database_url: str) -> None:
+    class Slow(MemoryLog):
+        """Gives the others time to do the same."""
+
+        async def append(self, entries: Sequence[Entry]) -> list[str]:
+            await asyncio.sleep(0.001)
+            return await super().append(entries)
+
+    log = Slow()
+    async with open_desk(database_url, log) as one, open_desk(database_url, log) as two:
+        await asyncio.gather(*(desk.outbox.run(say_next) for desk in [one, two] * 100))
+        await asyncio.gather(one.outbox.drained(), two.outbox.drained())
+        await one.expect_said(*range(1, 201))
+
+
+async def test_numbers_that_begin_anew_are_no_old_ones(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The log outlives a database that is deleted."""
+    log = MemoryLog()
+    for number in (1, 2):
+        url = f"sqlite:///{tmp_path_factory.mktemp('data') / 'domain.sqlite'}"
+        async with open_desk(url, log) as desk:
+            desk.clock.now += number
+            await desk.outbox.run(say, number)
+            await desk.outbox.drained()
+    await desk.expect_said(1, 2)
+
+
+# Members.
+
+
+async def test_a_removal_is_told_before_what_is_said_later(desk: Desk) -> None:
+    def let_go(tx: Transaction) -> list[bool]:
+        say(tx, 1)
+        removed = [tx.remove_member(ticket("1"), "user:ada") for _ in range(2)]
+        say(tx, 2)
+        return removed
+
+    assert await desk.outbox.run(Transaction.add_member, ticket("1"), "user:ada") is True
+    assert await desk.outbox.run(Transaction.add_member, ticket("1"), "user:ada") is False
+    assert await desk.outbox.run(let_go) == [True, False]
+    await desk.expect_said(1, "member_removed", 2)
+
+
+async def test_sockets_are_moved_in_order(desk: Desk) -> None:
+    def move(tx: Transaction) -> None:
+        tx.join(ticket("1"), ticket("2"))
+        say(tx, 1)
+        tx.leave(ticket("1"), ticket("2"))
+
+    await desk.outbox.run(move)
+    await desk.expect_said("join", 1, "leave")
