@@ -14,9 +14,10 @@ from oyez.systems.rez.tables import metadata
 
 def build(context: Context) -> Parts:
     channels = Channels(context.database)
+    signer = context.signer if context.signer.signs_users else None
     return Parts(
         handlers=build_handlers(context, channels),
-        hooks=Sessions(channels, context.signer, context.clock).hooks(),
+        hooks=Sessions(channels, signer, context.clock).hooks(),
         jobs={RESERVATION_ENDS: end_reservation},
         routes=build_routes(context),
     )

@@ -16,7 +16,7 @@ from oyez.contract.rooms import Room, Rooms
 from oyez.contract.wire import shown
 from oyez.errors import FORBIDDEN, RATE_LIMITED, RefusedError
 from oyez.service.db import Database
-from oyez.systems.rez import contract, payloads
+from oyez.systems.rez import contract
 from oyez.systems.rez.carts import find_cart
 from oyez.systems.rez.contract import CHANNELS, UNKNOWN_CHANNEL
 from oyez.systems.rez.orders import list_open_orders

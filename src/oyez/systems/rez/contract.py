@@ -27,7 +27,7 @@ ILLEGAL_TRANSITION = contract.refusal("illegal_transition", "It cannot become th
 root = contract.namespace("/")
 
 # Rooms. But for the user's own, nobody is in one before they subscribe or join. Members of a ticket are its customer
-# and its agent. No event goes to `orders:{userId}`: whoever is in it is put into the room of each order the user places.
+# and its agent. No event goes to `orders:{userId}`: whoever is in it is put into the room of every order of that user.
 
 user = root.room("user:{userId}", members=own("userId"), on_connect=True)
 own_orders = root.room("orders:{userId}", members=own("userId"))

@@ -140,7 +140,10 @@ def cancel_group(tx: Transaction, group_id: str, end: GroupEnd) -> Group:
 def post_group_message(
     tx: Transaction, group_id: str, message_id: str, posting: GroupPosting
 ) -> tuple[payloads.GroupMessage, bool]:
-    """Store and send what a member writes; whether it is new. Raises RefusedError: not_found, forbidden, already_there."""
+    """Store and send what a member writes; whether it is new.
+
+    Raises RefusedError: not_found, forbidden, already_there.
+    """
     get_row(tx.connection, groups, group_id)
     query = select(group_members).where(
         group_members.c.group_id == group_id, group_members.c.user_id == posting.user_id
@@ -234,9 +237,7 @@ def _count(connection: Connection, group_id: str) -> int:
 
 def _list_members(connection: Connection, group_id: str) -> list[Person]:
     query = select(group_members).where(group_members.c.group_id == group_id).order_by(group_members.c.number)
-    return [
-        Person(user_id=row.user_id, name=row.name, avatar=row.avatar or UNSET) for row in connection.execute(query)
-    ]
+    return [Person(user_id=row.user_id, name=row.name, avatar=row.avatar or UNSET) for row in connection.execute(query)]
 
 
 def _audience(connection: Connection, group_id: str) -> list[NamedRoom]:

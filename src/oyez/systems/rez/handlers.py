@@ -1,6 +1,5 @@
 """What the commands of `rez` do."""
 
-
 from oyez.contract import Payload
 from oyez.contract.bind import Handlers
 from oyez.contract.client import Client
@@ -49,9 +48,7 @@ def build_handlers(context: Context, channels: Channels) -> Handlers:
         await _check_member(client, command.ticket_id)
         person: Payload = payloads.UserTypingStop(ticket_id=command.ticket_id, user_id=client.identity.subject)
         if await find_name(client) is not None:
-            person = payloads.SupportAgentTypingStop(
-                ticket_id=command.ticket_id, agent_id=client.identity.subject
-            )
+            person = payloads.SupportAgentTypingStop(ticket_id=command.ticket_id, agent_id=client.identity.subject)
         await context.publisher.emit(person, excluding=[user(client.identity.subject)])
 
     async def find_name(client: Client) -> str | None:
@@ -62,9 +59,7 @@ def build_handlers(context: Context, channels: Channels) -> Handlers:
 
     async def read(command: ReadMessage, client: Client) -> payloads.SupportMessageRead:
         await _check_member(client, command.ticket_id)
-        return await context.outbox.run(
-            read_message, command.ticket_id, command.message_id, client.identity.subject
-        )
+        return await context.outbox.run(read_message, command.ticket_id, command.message_id, client.identity.subject)
 
     return {
         Subscribe: subscribe,

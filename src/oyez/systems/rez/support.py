@@ -246,9 +246,7 @@ def _estimate_wait(position: int, handling: float, at_work: int) -> int:
 def _tell_queue(tx: Transaction) -> None:
     """Tell every ticket that waits at another place than before."""
     moved = [
-        (position, row)
-        for position, row in enumerate(_list_queue(tx.connection), 1)
-        if row.told_position != position
+        (position, row) for position, row in enumerate(_list_queue(tx.connection), 1) if row.told_position != position
     ]
     if not moved:
         return
@@ -299,9 +297,7 @@ def set_agent_status(tx: Transaction, agent_id: str, state: AgentState) -> Store
 def get_agent(connection: Connection, agent_id: str) -> StoredAgent:
     """Raises RefusedError (not_found)."""
     row = get_row(connection, agents, agent_id)
-    return StoredAgent(
-        agent_id=row.id, name=row.name, avatar=row.avatar, department=row.department, status=row.status
-    )
+    return StoredAgent(agent_id=row.id, name=row.name, avatar=row.avatar, department=row.department, status=row.status)
 
 
 def find_agent_name(connection: Connection, agent_id: str) -> str | None:
