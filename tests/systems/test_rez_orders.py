@@ -59,7 +59,9 @@ async def test_an_order_moves_on_to_its_end(shop: Shop) -> None:
         (told,) = shop.hear()
         assert (told.name, told.data["status"], told.rooms) == ("order_status_update", status, ("order:o1",))
     assert await shop.database.read(orders.list_open_orders, "ada") == ["o1"]
-    await shop.do(orders.move_order, "o1", OrderMove(status="delivered", message="Here!", signature="https://x.example/s"))
+    await shop.do(
+        orders.move_order, "o1", OrderMove(status="delivered", message="Here!", signature="https://x.example/s")
+    )
     status_told, delivered, left = shop.hear()
     assert status_told.data["message"] == "Here!"
     assert (delivered.name, delivered.rooms) == ("order_delivered", ("order:o1", "user:ada"))
@@ -100,7 +102,9 @@ async def test_a_cancelled_order_is_told_to_its_followers_and_its_customer(shop:
     assert (told.name, told.rooms) == ("order_cancelled", ("order:o1", "user:ada"))
     assert told.data["refundAmount"] == 9.9
     assert left.name == "leave"
-    with pytest.raises(RefusedError, match="is cancelled and cannot become cancelled; from there it can become nothing"):
+    with pytest.raises(
+        RefusedError, match="is cancelled and cannot become cancelled; from there it can become nothing"
+    ):
         await shop.do(orders.cancel_order, "o1", CANCELLATION)
 
 

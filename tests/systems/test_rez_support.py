@@ -55,9 +55,7 @@ async def post(shop: Shop, ticket_id: str, message_id: str, sender_id: str) -> A
 
 async def members(shop: Shop, ticket_id: str) -> list[str]:
     room = NamedRoom("/", f"support_ticket:{ticket_id}")
-    return await shop.database.read(
-        lambda connection: list_members(connection, "rez", room, after="", limit=10)
-    )
+    return await shop.database.read(lambda connection: list_members(connection, "rez", room, after="", limit=10))
 
 
 def places(shop: Shop) -> list[tuple[str, int, int]]:

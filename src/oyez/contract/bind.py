@@ -50,7 +50,7 @@ class Hooks:
     """A CONNECT is refused: what CONNECT_ERROR's `data` says beside the code and the refusal's own details."""
     limited: Callable[[Client, int, float], None] | None = None
     """The client has sent too much of something: how often so far, and the seconds until it may send it again. Called
-    as often as a client hears of it, not for each event that is refused."""
+    where the client is told by the event `error`, which is not for each event that is refused."""
 
 
 class NamespaceApplication(Application):
@@ -151,12 +151,15 @@ class NamespaceApplication(Application):
             event.ack(acknowledgement)
 
     def _fail(self, client: Client, event: ReceivedEvent, error: Exception) -> None:
-        if self._hooks.limited and isinstance(error, LimitedError) and not error.told:
-            self._hooks.limited(client, error.times, error.wait)
         if event.ack is not None:
             event.ack(encode_failure(explain_failure(error)))
-        elif not (isinstance(error, LimitedError) and error.told):
-            client.socket.send(encode_error_event(explain_failure(error)))
+            return
+        if isinstance(error, LimitedError):
+            if error.told:
+                return
+            if self._hooks.limited:
+                self._hooks.limited(client, error.times, error.wait)
+        client.socket.send(encode_error_event(explain_failure(error)))
 
 
 def bind(

@@ -62,20 +62,22 @@ class Sessions:
     async def refresh(self, client: Client) -> None:
         """Give a client the token to go on with, and have it count here already."""
         identity, now = client.identity, self._clock()
-        issued_at, expires_at = identity.claims.get("iat"), identity.claims.get("exp")
+        issued_at, ends_at = identity.claims.get("iat"), identity.claims.get("exp")
         signed_in_at = identity.claims.get(SIGNED_IN_AT, issued_at)
         if self._signer is None or not isinstance(signed_in_at, int | float):
             return
-        lifetime = expires_at - issued_at if issued_at is not None and expires_at is not None else DEFAULT_LIFETIME
+        lifetime = ends_at - issued_at if issued_at is not None and ends_at is not None else DEFAULT_LIFETIME
         lifetime = min(lifetime, signed_in_at + MAX_SESSION_AGE - now)
         # What would end no later than the old one is no use.
         if lifetime <= 0 or now + lifetime <= (identity.expires_at or math.inf):
             return
         claims = {name: value for name, value in identity.claims.items() if name not in SIGNED_CLAIMS}
         claims[SIGNED_IN_AT] = signed_in_at
-        token = self._signer.sign_user(identity.subject, identity.role, claims, lifetime)
-        claims |= {"iat": int(now), "exp": math.ceil(now + lifetime)}
-        client.renew(replace(identity, claims={**identity.claims, **claims}, expires_at=now + lifetime))
+        # Tokens count whole seconds, and the signer rounds up: what is renewed often must not grow by that.
+        token = self._signer.sign_user(identity.subject, identity.role, claims, max(0.5, lifetime - 0.5))
+        expires_at = int(now) + int(lifetime)
+        claims |= {"iat": int(now), "exp": expires_at}
+        client.renew(replace(identity, claims={**identity.claims, **claims}, expires_at=float(expires_at)))
         client.emit(payloads.TokenRefresh(new_token=token, expires_in=int(lifetime)))
 
     def ending(self, client: Client, reason: str) -> None:
