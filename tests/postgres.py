@@ -34,7 +34,7 @@ class PostgreSQL:
         """A new, empty database; its address."""
         name = f"market{next(self.numbers)}"
         with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("CREATE DATABASE {} STRATEGY FILE_COPY").format(sql.Identifier(name)))
         return self._address(name)
 
     def is_ready(self) -> bool:

@@ -56,9 +56,12 @@ class Served:
         async with httpx.AsyncClient(verify=False) as client:
             return await client.post(f"{self.url}/{system}/events", json=body, headers=headers)
 
-    async def publish(self, event: str, data: Mapping[str, Any], to: str | Sequence[str] | None = None) -> str:
+    async def publish(
+        self, event: str, data: Mapping[str, Any], to: str | Sequence[str] | None = None, system: str = "quotes"
+    ) -> str:
         """Publish one event that must be accepted; its position."""
-        response = await self.post({"event": event, "data": data} | ({"to": to} if to is not None else {}))
+        body = {"event": event, "data": data} | ({"to": to} if to is not None else {})
+        response = await self.post(body, system=system)
         assert response.status_code == 200, response.text
         position: str = response.json()["position"]
         return position

@@ -58,7 +58,7 @@ from tests.served import serve
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-OWN = ("architecture", "contracts", "operating", "protocol", "publishing", "quotes")
+OWN = ("architecture", "contracts", "members", "operating", "outbox", "protocol", "publishing", "quotes")
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 TIMEOUT = 20.0
@@ -441,7 +441,7 @@ def test_settings_that_are_spoken_of_exist(name: str) -> None:
 
 
 def test_the_settings_file_is_one(tmp_path: Path) -> None:
-    (block,) = [block for block in find_blocks(read("operating")) if block.language == "toml"]
+    block = next(block for block in find_blocks(read("operating")) if block.language == "toml")
     file = tmp_path / "oyez.toml"
     file.write_text(block.text)
     loaded = load_settings({}, file)

@@ -35,6 +35,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Frames of one WebSocket message: tiny fragments cost far more than their bytes (CVE-2026-48779)."""
     max_namespaces_per_connection: Positive = 10
     """Namespaces one connection may be in at a time: far more than a front end needs."""
+    max_connects_per_minute: Positive = 100
+    """CONNECTs of one connection in a minute: each costs the verification of a token, and look-ups."""
     max_rooms_per_socket: Positive = 500
     """Rooms of one socket: a disconnect must not become a long scan."""
     max_namespace_length: Positive = 128
@@ -51,6 +53,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """One published event's data, encoded: a notice and not a document, sent to a thousand at once."""
     max_events_per_publish: Positive = 1_000
     """Events in one publish request: a list is accepted or refused whole, so it must stay small enough to check."""
+    max_rooms_per_event: Positive = 1_000
+    """Rooms that one published event names: every one is looked up for every event, on every node."""
     max_publish_bytes: Positive = 2_000_000
     """The body of one publish request."""
     max_connections: Positive = 100_000
@@ -107,6 +111,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How long an acknowledgement from a client is waited for."""
     shutdown_timeout: Seconds = 10.0
     """How long a stopping server waits for its clients to be told and to go."""
+    log_retention: Seconds = 300.0
+    """Seconds for which the log keeps events: who comes back within it gets what was missed."""
     compression_threshold: Annotated[int, Meta(ge=0)] = 1_024
     """Messages of at least this many bytes are compressed where the client agreed. 0 turns compression off."""
     limits: Limits = Limits()

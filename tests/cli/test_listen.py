@@ -43,7 +43,7 @@ async def test_events_are_lines_with_time_name_and_data(folder: Path, served: Se
     flags = [word for name in transports for word in ("--transport", name)]
     last = [*(transports or ["websocket"])][-1]
     async with ada(folder, served, *flags) as listening:
-        await listening.expect_note(f"^connected to {served.url}/orders/socket.io/ over {last}$")
+        await listening.expect_note(f"^connected to {served.url}/orders/socket.io/ over {last}, in namespace / as ada$")
         await pack(served)
         await listening.expect_out(EVENT)
         ended = await listening.stop(signal.SIGINT)

@@ -17,6 +17,7 @@ COMMANDS = {
     "publish": ["oyez publish quotes", "--data @", "--to", "@-", "--url"],
     "listen": ["oyez listen quotes --sub", "--transport", "polling", "--namespace", "--token"],
     "quotes add-supplier": ["oyez quotes add-supplier", "USER", "SUPPLIER", "--oyez-data"],
+    "quotes remove-supplier": ["oyez quotes remove-supplier", "USER", "--oyez-data"],
 }
 
 

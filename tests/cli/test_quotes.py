@@ -1,4 +1,4 @@
-"""`oyez quotes add-supplier`: the record is where the server looks for it, or the operator is told why not."""
+"""`oyez quotes`: records are written where the server looks for them, or the operator is told why not."""
 
 import asyncio
 from pathlib import Path
@@ -41,6 +41,15 @@ def test_a_supplier_that_is_taken(oyez: Calls) -> None:
     assert ended.status == 1
     assert "'sup-1' already belongs to another user. Name another" in ended.error
     assert find("user-2") is None
+
+
+def test_a_supplier_is_removed(oyez: Calls) -> None:
+    add(oyez, "user-1", "sup-1")
+    ended = oyez("quotes", "remove-supplier", "user-1")
+    assert (ended.status, ended.out, ended.err) == (0, "user-1 is no longer supplier sup-1\n", "")
+    assert find("user-1") is None
+    assert "User 'user-1' has no supplier record." in oyez("quotes", "remove-supplier", "user-1").error
+    assert add(oyez, "user-2", "sup-1") == "user-2 is supplier sup-1\n"
 
 
 @pytest.mark.parametrize(("user", "supplier", "field"), [("", "s", "userId"), ("u", "s\n", "supplierId")])

@@ -169,3 +169,21 @@ async def test_a_second_server_at_the_same_port_says_so(folder: Path) -> None:
         f"Port {port} at '127.0.0.1' cannot be listened at: Address already in use."
         " Stop what listens there, or give another --port."
     )
+
+
+async def test_a_reader_that_leaves_ends_it_quietly(folder: Path) -> None:
+    line = f"{sys.executable} -m oyez.cli serve --port 0 2>said | head -1; echo ${{PIPESTATUS[0]}}"
+    async with start_program(folder, "bash", "-c", line) as serving:
+        ended = await serving.wait()
+    first, status = ended.out.splitlines()
+    assert "listens at" in first
+    assert status == "0"
+    assert (folder / "said").read_text() == ""
+
+
+async def test_probes_are_answered(folder: Path) -> None:
+    async with start(folder, "serve", "quotes", "--port", "0") as serving:
+        url, _ = await read_banner(serving)
+        async with httpx.AsyncClient(base_url=url) as client:
+            assert (await client.get("/healthz")).json() == {"alive": True}
+            assert (await client.get("/readyz")).json() == {"ready": True, "systems": {"quotes": {"log": "ok"}}}

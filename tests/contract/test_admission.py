@@ -106,7 +106,7 @@ async def test_a_gateway_that_would_stay_silent_says_what_is_missing() -> None:
     assert (await market.connect("u1", role="garage")).rooms == {"user_u1"}
 
 
-@pytest.mark.parametrize("gateways", [7, {"a": 1}, [1], ["offers", None]])
+@pytest.mark.parametrize("gateways", [7, 0, False, True, {}, {"a": 1}, [1], [[]], ["offers", None]])
 async def test_gateways_that_are_no_names(gateways: object) -> None:
     await Market().expect_refused("invalid_data", auth={"gateways": gateways})
 

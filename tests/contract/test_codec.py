@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from oyez.contract import UNSET, CamelPayload, Id, Latitude, Maybe, Money, Payload, Time, UnsetType
-from oyez.contract.codec import CommandCodec, EventCodec
+from oyez.contract.codec import MAX_FAULTS, CommandCodec, EventCodec
 from oyez.contract.declare import DeclaredCommand
 from oyez.errors import InvalidDataError
 from tests.contract.market import contract, root
@@ -135,6 +135,28 @@ def test_what_is_not_json(data: bytes, field: str) -> None:
     found, expected = refusal(data)
     assert found == field
     assert expected.startswith("valid JSON in UTF-8")
+
+
+def test_every_bad_field_is_found() -> None:
+    bad = {**NOTE, "count": 100, "senders": [{"id": "u", "role": "x"}], "tags": [], "other": 1, "more": 2}
+    del bad["text"]
+    assert [
+        (fault.field, fault.expected.partition(";")[0]) for fault in codec.find_faults(msgspec.json.encode(bad))
+    ] == [
+        ("text", "is required"),
+        ("count", "a whole number from 0 below 100"),
+        ("tags", "an array of 1 to 3 items"),
+        ("senders[0].role", "one of 'admin', 'user'"),
+        ("other", "is not a field of note"),
+        ("more", "is not a field of note"),
+    ]
+    assert codec.find_faults(msgspec.json.encode(NOTE)) == []
+    assert codec.find_faults(b"[]") == codec.find_faults(b"{") == []
+
+
+def test_not_more_faults_are_told_than_help() -> None:
+    many = {f"field{number}": number for number in range(1_000)}
+    assert len(codec.find_faults(msgspec.json.encode({**NOTE, **many}))) == MAX_FAULTS
 
 
 def test_the_whole_may_be_wrong() -> None:

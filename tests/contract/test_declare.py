@@ -1,6 +1,7 @@
 """Contracts that contradict themselves are told so, with the declaration and all at once."""
 
 from collections.abc import Callable
+from types import new_class
 from typing import Any
 
 import pytest
@@ -176,6 +177,14 @@ def test_payloads_are_made_of_what_can_be_sent() -> None:
         number: complex
 
     assert "event ping: complex is not a type that an event can carry" in faults(event(payload=Odd, example={}))
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, list[bytes], bytes | None])
+def test_events_and_replies_carry_no_binary_data(kind: Any) -> None:
+    body = {"__doc__": "With binary data.", "__annotations__": {"data": kind}}
+    odd = new_class("Odd", (Stamped,), exec_body=lambda members: members.update(body))
+    said = "binary data is what an event cannot carry, and a command carries it as bytes only"
+    assert f"event ping: {said}" in faults(event(payload=odd, example={}))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from oyez.log.memory import MemoryLog
 from oyez.settings import Limits
 from tests.contract.market import contract
 
-LIMITS = Limits(max_event_bytes=200, max_publish_bytes=2000, max_events_per_publish=3, body_timeout=0.05)
+LIMITS = Limits(
+    max_event_bytes=200, max_publish_bytes=2000, max_events_per_publish=3, max_rooms_per_event=4, body_timeout=0.05
+)
 KEYS = {"bad": TOKEN_INVALID, "user": FORBIDDEN, "unreachable": KEYS_UNAVAILABLE}
 
 
@@ -91,6 +93,15 @@ async def test_a_list(client: httpx.AsyncClient, log: MemoryLog) -> None:
         ({**GOOD, "to": "ticket_1"}, 422, "foreign_room", "to", "only to `garage_{garage_id}` or `user_{userId}`"),
         ({"event": "bid_rejected", "data": {"bid_id": "b1"}}, 422, "room_required", "to", "needs a room"),
         ({**GOOD, "to": []}, 422, "room_required", "to", "needs a room"),
+        # Left out it would go to the room that follows; named as nobody's it goes nowhere.
+        (
+            {"event": "new_bid", "to": [], "data": {"owner": {"id": "u7"}, "amount": 1}},
+            422,
+            "room_required",
+            "to",
+            "new_bid needs a room to go to",
+        ),
+        ({**GOOD, "to": [f"user_u{n}" for n in range(5)]}, 422, "invalid_data", "to", "at most 4 rooms, not 5"),
         ({**GOOD, "to": [1]}, 422, "invalid_data", "to[0]", "a string"),
         ({**GOOD, "to": 1}, 422, "invalid_data", "to", "a string or an array or null"),
         ({**GOOD, "rooms": []}, 422, "invalid_data", "rooms", "is not a field of the request; known fields are"),
@@ -127,6 +138,25 @@ async def test_every_fault_of_a_list_is_told(client: httpx.AsyncClient, log: Mem
     ]
     errors = await expect_problem(await post(client, [GOOD, {**GOOD, "x": 1}, 7]), 422, "invalid_data")
     assert [(error["index"], error["field"]) for error in errors] == [(1, "x"), (2, "data")]
+    assert await log.position() == before
+
+
+async def test_every_bad_field_of_an_event_is_told(client: httpx.AsyncClient, log: MemoryLog) -> None:
+    before = await log.position()
+    bad = {"event": "new_bid", "data": {"owner": {"id": 7}, "amount": "a lot", "colour": "red"}}
+    errors = await expect_problem(await post(client, bad), 422, "invalid_data")
+    assert [(error["field"], error["expected"].partition(";")[0]) for error in errors] == [
+        ("owner.id", "a string of 1 to 128 characters, without control characters"),
+        ("amount", "an amount: a number from 0 with at most two decimals"),
+        ("colour", "is not a field of new_bid"),
+    ]
+    errors = await expect_problem(await post(client, [GOOD, bad, {**GOOD, "data": {}}]), 422, "invalid_data")
+    assert [(error["index"], error["field"]) for error in errors] == [
+        (1, "owner.id"),
+        (1, "amount"),
+        (1, "colour"),
+        (2, "bid_id"),
+    ]
     assert await log.position() == before
 
 

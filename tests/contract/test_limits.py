@@ -14,6 +14,15 @@ def test_as_many_at_once_as_the_limit_says_then_as_time_passes() -> None:
     assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
 
 
+def test_what_flows_in_meanwhile_counts_too() -> None:
+    bucket = Bucket(Limit.parse("40/s"), 0.0)
+    assert all(bucket.take(0.0) for _ in range(40))
+    assert [bucket.take(0.0), bucket.take(0.024)] == [False, False]
+    assert [bucket.take(0.026), bucket.take(0.026)] == [True, False]
+    # In the long run it is the limit: an attempt each millisecond of ten seconds.
+    assert sum(bucket.take(0.026 + number / 1_000) for number in range(10_000)) == 400
+
+
 def test_trying_does_not_make_the_wait_longer() -> None:
     bucket = Bucket(Limit.parse("1/m"), 0.0)
     assert bucket.take(0.0)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from oyez.log.log import Log
 from oyez.log.memory import MemoryLog
+from oyez.log.sqlite import SqliteLog
 
 RETENTION = 300.0
 
@@ -38,6 +39,16 @@ def memory(folder: Path, clock: Clock) -> OpenLog:
     return open_log
 
 
+def sqlite(folder: Path, clock: Clock) -> OpenLog:
+    async def open_log() -> Log:
+        log = SqliteLog(folder / "log.sqlite", retention=RETENTION, clock=clock)
+        await log.open()
+        return log
+
+    return open_log
+
+
 BACKENDS: dict[str, Backend] = {
     "memory": memory,
+    "sqlite": sqlite,
 }

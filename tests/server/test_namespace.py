@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from oyez.protocol import engineio
 from tests.js_client import JsConnectError, JsDriver
+from tests.server.clock import Clock
 from tests.server.market import Market
 from tests.server.serving import Running, serve
 from tests.server.wire import PollingWire, SocketWire
@@ -112,6 +113,25 @@ async def test_more_namespaces_than_are_allowed(kind: str) -> None:
         assert answer.startswith(b"44/1,{") and b"rate_limited" in answer
         wire.send_text("41/0,")
         await wire.enter(None, "/1")
+
+
+async def test_coming_and_going_without_end(kind: str) -> None:
+    clock, limits = Clock(), {"max_connects_per_minute": 3, "connect_timeout": 600.0}
+    async with (
+        serve(kind, clock=clock, ping_interval=600.0, limits=limits) as running,
+        SocketWire.connect(running) as wire,
+    ):
+        for _ in range(2):
+            wire.send_text("41")
+            await wire.enter(None)
+        wire.send_text("41")
+        for _ in range(2):
+            wire.send_text("40")
+            answer = (await wire.read_frame()).payload
+            assert answer.startswith(b"44{") and b'"code":"rate_limited"' in answer
+        clock.now += 60.0
+        await wire.enter(None)
+        await wire.expect_echo()
 
 
 async def test_more_namespaces_at_once_than_are_allowed() -> None:

@@ -23,7 +23,7 @@ NONE, ONE, ANY, BOTH = "", f"{LISTED}/", "*", f"{LISTED}, *"
         (NONE, None, None, True, True),
         (ANY, None, HOST, True, True),
         (NONE, SAME, HOST, True, True),
-        (NONE, "http://shop.example:8080", HOST, True, True),
+        (NONE, "http://shop.example:8080", HOST, False, False),
         (NONE, "https://SHOP.example:8080", HOST, True, True),
         (NONE, SAME, "Shop.Example:8080", True, True),
         (NONE, "https://shop.example", HOST, False, False),
@@ -61,14 +61,41 @@ NONE, ONE, ANY, BOTH = "", f"{LISTED}/", "*", f"{LISTED}, *"
 )
 def test_the_rule(listed: str, origin: str | None, host: str | None, allowed: bool, cookies: bool) -> None:
     policy = OriginPolicy(Settings(client_origin=listed).origins)
-    assert policy.allows(origin, host) is allowed
-    assert policy.allows_cookies(origin, host) is cookies
+    assert policy.allows(origin, host, secure=True) is allowed
+    assert policy.allows_cookies(origin, host, secure=True) is cookies
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "secure", "allowed"),
+    [
+        ("https://shop.example", "shop.example", True, True),
+        ("http://shop.example", "shop.example", False, True),
+        # Whoever sits on the wire can make a page of http://, and none of https://.
+        ("http://shop.example", "shop.example", True, False),
+        ("https://shop.example", "shop.example", False, False),
+        # A port that is the scheme's own may be said or left out.
+        ("https://shop.example", "shop.example:443", True, True),
+        ("https://shop.example:443", "shop.example", True, True),
+        ("http://shop.example", "shop.example:80", False, True),
+        ("http://shop.example", "shop.example:443", False, False),
+        ("http://shop.example:443", "shop.example", True, False),
+        ("https://shop.example:80", "shop.example", True, False),
+        ("http://[::1]:5001", "[::1]:5001", False, True),
+        ("http://[::1]", "[::1]:80", False, True),
+        ("http://[::80]", "[::]", False, False),
+        ("ftp://shop.example", "shop.example", False, False),
+    ],
+)
+def test_the_same_origin_is_scheme_host_and_port(origin: str, host: str, secure: bool, allowed: bool) -> None:
+    policy = OriginPolicy(frozenset())
+    assert policy.allows(origin, host, secure=secure) is allowed
+    assert policy.allows_cookies(origin, host, secure=secure) is allowed
 
 
 def test_an_empty_host_is_nobody() -> None:
     # `null` and such have no host either.
     for origin in ("null", "", "file://", "https://"):
-        assert not OriginPolicy(frozenset()).allows(origin, "")
+        assert not OriginPolicy(frozenset()).allows(origin, "", secure=True)
 
 
 @pytest.mark.parametrize("listed", [NONE, ONE, ANY, BOTH])
@@ -114,6 +141,7 @@ async def ask(running: Running, origin: str | None) -> tuple[int, int, str | Non
     [
         (NONE, None, True, None),
         (NONE, "http://localhost", True, None),
+        (NONE, "https://localhost", False, None),
         (NONE, OTHER, False, None),
         (NONE, "null", False, None),
         (ONE, LISTED, True, LISTED),

@@ -1,10 +1,9 @@
 """A help desk whose tickets have members, and the parts of a process that serves it, without a server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import Column, Integer, MetaData, Table, select, update
@@ -61,50 +60,57 @@ class Clock:
         return self.now
 
 
+class Ledger(MemoryLog):
+    """A log that shows what it has stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored: dict[str, Entry] = {}
+        self.changed = asyncio.Event()
+
+    async def append(self, entries: Sequence[Entry]) -> list[str]:
+        positions = await super().append(entries)
+        for position, entry in zip(positions, entries, strict=True):
+            self.stored.setdefault(position, entry)
+        self.changed.set()
+        return positions
+
+    def said(self) -> list[int | str]:
+        """Numbers of events, names of control entries."""
+        return [entry.control or msgspec.json.decode(entry.data)[1]["number"] for entry in self.stored.values()]
+
+
 @dataclass
 class Desk:
     """What one process has of the system."""
 
     database: Database
-    log: MemoryLog
+    log: Ledger
     outbox: Outbox
     jobs: Jobs
     members: Members
     clock: Clock
-    said: list[int | str] = field(default_factory=list)
-    """What the log has: numbers of events, names of control entries."""
 
     async def expect_said(self, *expected: int | str) -> None:
         """Wait until the log has so much, then see that it has just that."""
         async with asyncio.timeout(PATIENCE):
-            while len(await self.listen()) < len(expected):
-                await asyncio.sleep(0.001)
-        assert await self.listen() == list(expected)
-
-    async def listen(self) -> list[int | str]:
-        return [read(entry) for entry in stored(self.log)]
-
-
-def stored(log: MemoryLog) -> list[Entry]:
-    return [entry for _, entry in log._entries]
-
-
-def read(entry: Entry) -> int | str:
-    data = msgspec.json.decode(entry.data)
-    return entry.control or data[1]["number"]
+            while len(self.log.stored) < len(expected):
+                self.log.changed.clear()
+                await self.log.changed.wait()
+        assert self.log.said() == list(expected)
 
 
 @asynccontextmanager
 async def open_desk(
     url: str,
-    log: MemoryLog | None = None,
+    log: Ledger | None = None,
     *,
     clock: Clock | None = None,
     jobs: Mapping[str, Job] | None = None,
     relays: bool = True,
 ) -> AsyncIterator[Desk]:
     """A process at work on the database at `url`, with `log` or one of its own."""
-    log, clock = log or MemoryLog(), clock or Clock()
+    log, clock = log or Ledger(), clock or Clock()
     database = Database(url)
     database.migrate("oyez", MIGRATIONS / "versions")
     database.create(counters.metadata)
@@ -133,7 +139,3 @@ def say_next(tx: Transaction) -> int:
         tx.connection.execute(update(counters).where(counters.c.id == 1).values(value=value + 1))
     say(tx, (value or 0) + 1)
     return (value or 0) + 1
-
-
-def nothing(*_: Any) -> None:
-    """Does nothing."""

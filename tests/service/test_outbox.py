@@ -1,4 +1,4 @@
-"""Transactions that emit: committed means sent, once and in order; rolled back means never; whatever dies in between."""
+"""Transactions that emit: committed means sent, once and in order; rolled back means never; whatever dies meanwhile."""
 
 import asyncio
 import threading
@@ -11,11 +11,10 @@ from sqlalchemy.exc import DBAPIError
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError
 from oyez.log.log import Entry
-from oyez.log.memory import MemoryLog
 from oyez.service import outbox as outbox_module
 from oyez.service import tables
 from oyez.service.outbox import Transaction
-from tests.service.desks import PATIENCE, Desk, Said, Typing, open_desk, say, say_next, stored, ticket
+from tests.service.desks import PATIENCE, Desk, Ledger, Said, Typing, open_desk, say, say_next, ticket
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ async def test_whom_an_event_does_not_go_to_is_kept(desk: Desk) -> None:
 
     await desk.outbox.run(emit)
     await desk.expect_said(1)
-    (entry,) = stored(desk.log)
+    (entry,) = desk.log.stored.values()
     assert (entry.namespace, entry.rooms, entry.excluded) == ("/", ("ticket:1", "ticket:2"), ("ticket:3", "a-socket"))
     assert entry.data == b'["said",{"timestamp":"2023-11-14T22:13:20.000Z","number":1}]'
 
@@ -134,7 +133,7 @@ async def test_a_caller_that_is_cancelled_does_not_keep_its_events_back(
 # Volatile events.
 
 
-class Overheard(MemoryLog):
+class Overheard(Ledger):
     """A log that remembers what was broadcast, and may not be able to."""
 
     broken = False
@@ -172,7 +171,7 @@ async def test_a_volatile_event_follows_the_commit_and_is_not_stored(database_ur
 # Without the log, and after a crash.
 
 
-class Frail(MemoryLog):
+class Frail(Ledger):
     """A log that fails for a while: before it stores, or after that, when it is only the answer that is lost."""
 
     fails = 0
@@ -209,14 +208,14 @@ async def test_events_that_could_not_be_sent_are_sent_by_the_next_process(databa
 
 
 async def test_what_a_process_leaves_behind_another_sends(database_url: str) -> None:
-    log = MemoryLog()
+    log = Ledger()
     async with open_desk(database_url, log) as alive, open_desk(database_url, log, relays=False) as dead:
         await dead.outbox.run(say, 1, 2)
         await alive.expect_said(1, 2)
 
 
 async def test_several_processes_keep_one_order(database_url: str) -> None:
-    class Slow(MemoryLog):
+    class Slow(Ledger):
         """Gives the others time to do the same."""
 
         async def append(self, entries: Sequence[Entry]) -> list[str]:
@@ -232,7 +231,7 @@ async def test_several_processes_keep_one_order(database_url: str) -> None:
 
 async def test_numbers_that_begin_anew_are_no_old_ones(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The log outlives a database that is deleted."""
-    log = MemoryLog()
+    log = Ledger()
     for number in (1, 2):
         url = f"sqlite:///{tmp_path_factory.mktemp('data') / 'domain.sqlite'}"
         async with open_desk(url, log) as desk:

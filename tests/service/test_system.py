@@ -1,6 +1,7 @@
 """Loading a system: by its name, or from a file that somebody has just written."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,11 @@ from oyez.contract import Command, Contract
 from oyez.contract.publish import Publisher
 from oyez.errors import ContractError, SettingsError
 from oyez.log.memory import MemoryLog
+from oyez.service.auth import build_signer
 from oyez.service.db import build_database
+from oyez.service.members import Members
+from oyez.service.outbox import Outbox
+from oyez.service.secrets import load_secret
 from oyez.service.system import SHIPPED, Context, Parts, System, load_system, no_parts
 from oyez.settings import Settings
 from oyez.systems.quotes import system as quotes
@@ -54,10 +59,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def context(folder: Path) -> Context:
     settings = Settings(oyez_data=str(folder / "data"))
-    publisher = Publisher(quotes.contract, MemoryLog(), settings.limits)
+    log = MemoryLog()
+    publisher = Publisher(quotes.contract, log, settings.limits)
     database = build_database(settings)
     database.close()
-    return Context(settings, database, publisher, lambda key: None)
+    return Context(
+        settings=settings,
+        database=database,
+        publisher=publisher,
+        authorize=lambda key: None,
+        outbox=Outbox(database, publisher, log),
+        members=Members("quotes", database, quotes.contract),
+        signer=build_signer(settings, load_secret(settings)),
+        clock=time.time,
+    )
 
 
 def load(text: str, path: str = "shop.py") -> System:

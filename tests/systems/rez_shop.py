@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from oyez.contract.publish import Publisher
-from oyez.log.memory import MemoryLog
 from oyez.service.db import MIGRATIONS, Database
 from oyez.service.jobs import Jobs
 from oyez.service.outbox import Outbox
 from oyez.settings import Limits
 from oyez.systems.rez import system
 from oyez.systems.rez.carts import RESERVATION_ENDS, end_reservation
-from tests.service.desks import Clock, stored
+from tests.service.desks import Clock, Ledger
 
 
 class Said(NamedTuple):
@@ -29,7 +28,7 @@ class Said(NamedTuple):
 @dataclass
 class Shop:
     database: Database
-    log: MemoryLog
+    log: Ledger
     outbox: Outbox
     jobs: Jobs
     clock: Clock
@@ -43,7 +42,7 @@ class Shop:
 
     def hear(self) -> list[Said]:
         """What was said since this was asked last."""
-        entries = stored(self.log)[self._heard :]
+        entries = list(self.log.stored.values())[self._heard :]
         self._heard += len(entries)
         said = []
         for entry in entries:
@@ -59,7 +58,7 @@ class Shop:
 @asynccontextmanager
 async def open_shop(url: str) -> AsyncIterator[Shop]:
     """An empty shop on the database at `url`."""
-    log, clock, database = MemoryLog(), Clock(), Database(url)
+    log, clock, database = Ledger(), Clock(), Database(url)
     database.migrate("oyez", MIGRATIONS / "versions")
     assert system.migrations is not None
     database.migrate("rez", system.migrations)

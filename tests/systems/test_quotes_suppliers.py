@@ -37,6 +37,12 @@ async def refused(served: Served, path: str, content: bytes, **headers: str) -> 
     return response.status_code, response.json()
 
 
+async def delete(served: Served, path: str, **headers: str) -> httpx.Response:
+    usual = {"authorization": f"Bearer {served.service_key()}"}
+    async with httpx.AsyncClient() as client:
+        return await client.delete(f"{served.url}/quotes/api/suppliers/{path}", headers={**usual, **headers})
+
+
 # Writing.
 
 
@@ -55,6 +61,21 @@ async def test_a_supplier_belongs_to_one_user(served: Served) -> None:
     assert problem["detail"] == "Supplier 'sup-owned' already belongs to another user."
     assert (await put_supplier(served, "owner", "sup-other")).status_code == 201
     assert (await put_supplier(served, "thief", "sup-owned")).status_code == 201
+
+
+async def test_a_record_is_deleted_once(served: Served) -> None:
+    await put_supplier(served, "leaver", "sup-left")
+    response = await delete(served, "leaver")
+    assert (response.status_code, response.json()) == (200, {"userId": "leaver", "supplierId": "sup-left"})
+    again = await delete(served, "leaver")
+    assert (again.status_code, again.json()["code"]) == (404, "no_supplier")
+    assert (await put_supplier(served, "heir", "sup-left")).status_code == 201
+
+
+async def test_without_a_service_key_nothing_is_deleted(served: Served) -> None:
+    await put_supplier(served, "stayer", "sup-stays")
+    assert (await delete(served, "stayer", authorization="Bearer nonsense")).status_code == 401
+    assert (await put_supplier(served, "stayer", "sup-stays")).status_code == 200
 
 
 @pytest.mark.parametrize("user", ["Łódź", "a b", "a@b.example", "a:b", "%", "?", "x" * 128])
@@ -112,6 +133,17 @@ async def test_a_user_that_cannot_be_is_named(served: Served, user: str) -> None
     assert problem["errors"][0]["field"] == "userId"
 
 
+@pytest.mark.parametrize("user", ["%ff", "a%C3", "%ED%A0%80", "%C0%80"])
+async def test_a_user_that_is_no_text(served: Served, user: str) -> None:
+    status, problem = await refused(served, user, b'{"supplierId": "s1"}')
+    assert (status, problem["code"]) == (400, "malformed")
+    assert problem["detail"].startswith("The address is not UTF-8")
+
+
+async def test_the_replacement_character_itself_is_text(served: Served) -> None:
+    assert (await put_supplier(served, "\ufffd", "sup-fffd")).status_code == 201
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"supplierId=s1"])
 async def test_a_body_that_is_not_json(served: Served, content: bytes) -> None:
     status, problem = await refused(served, "u1", content)
@@ -126,11 +158,12 @@ async def test_a_body_of_another_kind_or_size(served: Served) -> None:
     assert (status, problem["code"]) == (413, "too_large")
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "u1"), ("DELETE", "u1"), ("POST", "u1")])
-async def test_records_are_put_and_nothing_else(served: Served, method: str, path: str) -> None:
+@pytest.mark.parametrize(("method", "path"), [("GET", "u1"), ("POST", "u1")])
+async def test_records_are_put_and_deleted_and_nothing_else(served: Served, method: str, path: str) -> None:
     async with httpx.AsyncClient() as client:
         response = await client.request(method, f"{served.url}/quotes/api/suppliers/{path}")
-    assert (response.status_code, response.headers["allow"]) == (405, "PUT")
+    assert response.status_code == 405
+    assert {*response.headers["allow"].split(", ")} == {"PUT", "DELETE"}
 
 
 # What a record means.
@@ -173,6 +206,16 @@ async def test_who_is_connected_stays_where_it_is(served: Served) -> None:
         await client.expect_nothing()
         await served.publish(CREATED, example(CREATED), "quote-request:supplier:sup-e")
         await client.expect_event(CREATED)
+
+
+async def test_who_is_no_supplier_any_more_stays_until_it_connects_again(served: Served) -> None:
+    await put_supplier(served, "retired", "sup-r")
+    auth = {"token": served.token("retired", "supplier")}
+    async with connect(served.url, path=PATH, auth=auth) as client:
+        assert (await delete(served, "retired")).status_code == 200
+        await served.publish(CREATED, example(CREATED), "quote-request:supplier:sup-r")
+        await client.expect_event(CREATED)
+    assert not await hears(served, "retired", "sup-r")
 
 
 async def test_the_gateway_can_be_asked_for_by_name_from_the_record_on(served: Served) -> None:

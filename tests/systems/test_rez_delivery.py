@@ -1,7 +1,6 @@
 """`rez`, whole: official clients, each command, and each event at the right people and nobody else."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 
@@ -50,7 +49,7 @@ def publications() -> list[tuple[str, str | None]]:
         for target in event.targets:
             if isinstance(target, Room):
                 rooms = [f"user:{ME}"] if target.pattern.startswith("user:") else ROOMS[target.pattern][:1]
-                found += [(event.name, room) for room in rooms]
+                found += [(event.name, name) for name in rooms]
             elif isinstance(target, DerivedRoom | Everyone):
                 found.append((event.name, None))
             else:

@@ -122,6 +122,8 @@ class ServerFlags:
     """Seconds a client has to acknowledge. [default: 10]"""
     shutdown_timeout: float | None = None
     """Seconds to wait for clients and handlers when stopping. [default: 10]"""
+    log_retention: float | None = None
+    """Seconds for which the log keeps events. [default: 300]"""
     compression_threshold: int | None = None
     """Bytes from which on messages are compressed; 0 for never. [default: 1024]"""
     config: Path | None = None

@@ -2,11 +2,14 @@
 
 import asyncio
 import random
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+
+import msgspec
 
 from oyez.cli import console
 from oyez.cli.console import CallError
@@ -85,8 +88,11 @@ class Listener:
         pause, connected = FIRST_PAUSE, False
         while True:
             try:
-                async with self._connect() as client:
-                    console.show_note(f"connected to {self.url}{self.path} over {client.transport}")
+                token = self.token()
+                async with self._connect(token) as client:
+                    console.show_note(
+                        f"connected to {self.url}{self.path} over {client.transport}, {self._presence(token)}"
+                    )
                     pause, connected = FIRST_PAUSE, True
                     async for name, arguments in client.events():
                         console.show_event(name, arguments, datetime.now(UTC))
@@ -106,14 +112,29 @@ class Listener:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _connect(self) -> AbstractAsyncContextManager[Client]:
-        auth = {**self.auth, "token": self.token()}
+    def _presence(self, token: str) -> str:
+        """Where we are and as whom; in which rooms, the protocol does not tell."""
+        return f"in namespace {self.namespace} as {describe_user(token)}"
+
+    def _connect(self, token: str) -> AbstractAsyncContextManager[Client]:
+        auth = {**self.auth, "token": token}
         return connect(self.url, self.namespace, auth=auth, transports=self.transports, path=self.path)
 
     def _explain_failure(self, failed: ConnectFailed) -> str:
         if failed.status is None:
             return explain_unreachable(self.url, failed)
         return f"{self.url} answers {self.path} with status {failed.status}. Serve the system there, or give its --url."
+
+
+def describe_user(token: str) -> str:
+    """Whom a token is for, as far as it can be read here; whether that is so is the server's business."""
+    try:
+        part = token.split(".")[1]
+        claims = msgspec.json.decode(urlsafe_b64decode(part + "=" * (-len(part) % 4)), type=dict[str, Any])
+    except (IndexError, ValueError):
+        return "whoever the token is for"
+    subject, role = claims.get("sub", claims.get("userId")), claims.get("role")
+    return f"{subject}, {role}" if role else f"{subject}"
 
 
 def _explain_refusal(refused: ConnectRefused) -> str:

@@ -1,6 +1,8 @@
 """`oyez quotes`: what an operator of the quotes system does by hand."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from cyclopts import App
 
@@ -9,10 +11,10 @@ from oyez.cli.flags import HERE, Machine
 from oyez.contract.codec import encode_json
 from oyez.contract.http import decode_json
 from oyez.errors import RefusedError
-from oyez.service.db import build_database
+from oyez.service.db import Database, build_database
 from oyez.systems.quotes import MIGRATIONS
 from oyez.systems.quotes.http import SupplierRecord
-from oyez.systems.quotes.tables import put_supplier
+from oyez.systems.quotes.tables import put_supplier, remove_supplier
 
 app = App(name="quotes", help="Keep the quotes system's own records.")
 
@@ -34,13 +36,41 @@ def add_supplier(user: str, supplier: str, /, *, machine: Machine = HERE) -> int
         The supplier's id; no other user may have it.
     """
     record = decode_json(encode_json({"userId": user, "supplierId": supplier}), SupplierRecord)
-    database = build_database(machine.load())
     try:
-        database.migrate("quotes", MIGRATIONS)
-        new = asyncio.run(database.run(put_supplier, record.user_id, record.supplier_id))
+        with open_database(machine) as database:
+            new = asyncio.run(database.run(put_supplier, record.user_id, record.supplier_id))
     except RefusedError as refused:
         return console.fail(f"{refused} Name another, or give that user another one first.")
-    finally:
-        database.close()
     console.out.print(f"{user} is supplier {supplier}" + ("" if new else " already"))
     return 0
+
+
+@app.command(name="remove-supplier")
+def take_supplier(user: str, /, *, machine: Machine = HERE) -> int:
+    """Say that a user is no supplier any more, in the server's database.
+
+    A user who is connected hears that supplier's quote requests until it connects again.
+
+    For example:
+      oyez quotes remove-supplier 7d1f
+
+    Parameters
+    ----------
+    user
+        The user's id: the sub of its tokens.
+    """
+    try:
+        with open_database(machine) as database:
+            supplier = asyncio.run(database.run(remove_supplier, user))
+    except RefusedError as refused:
+        return console.fail(f"{refused} Nothing was changed.")
+    console.out.print(f"{user} is no longer supplier {supplier}")
+    return 0
+
+
+@contextmanager
+def open_database(machine: Machine) -> Iterator[Database]:
+    """The server's database, with the tables of quotes."""
+    with closing(build_database(machine.load())) as database:
+        database.migrate("quotes", MIGRATIONS)
+        yield database

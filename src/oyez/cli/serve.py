@@ -13,6 +13,7 @@ from oyez.cli.console import explain_os_error
 from oyez.cli.flags import DEFAULTS, ServerFlags
 from oyez.cli.reach import base_url
 from oyez.errors import SettingsError
+from oyez.ops.health import health_routes
 from oyez.ops.logs import configure_logging
 from oyez.server.http import HttpServer
 from oyez.service.app import Oyez
@@ -48,7 +49,7 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
     raise_file_limit()
     collect_less_garbage()
     with listen_at(settings.host, settings.port) as sockets:
-        oyez = Oyez(loaded, settings)
+        oyez = Oyez(loaded, settings, operate=health_routes)
         url = base_url(settings, sockets[0].getsockname()[1])
         AnnouncingServer(oyez, Banner(oyez, url, systems, flags)).run(sockets)
     return 0
@@ -61,9 +62,13 @@ class AnnouncingServer(HttpServer):
         super().__init__(oyez, oyez.find_server, oyez.settings, oyez.drain)
         self._banner = banner
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._banner.show()
+    async def main_loop(self) -> None:
+        try:
+            self._banner.show()
+        except SystemExit:
+            # What rich makes of a pipe that nobody reads any more, as in `oyez serve | head`.
+            return
+        await super().main_loop()
 
 
 def collect_less_garbage() -> None:

@@ -110,10 +110,15 @@ class Admission:
         return replace(identity, attributes=found) if found else identity
 
     def _find_gateways(self, request: Request, auth: Mapping[str, Any]) -> list[Gateway]:
-        """The gateways the client asks for by name: `auth.gateways` or the query's; empty where it asks for none."""
+        """The gateways the client asks for by name: `auth.gateways` or the query's; empty where it asks for none.
+
+        An empty array or text asks for none, as null does: so does a form in which nothing was chosen.
+        """
         if not self._gateways:
             return []
-        asked = auth.get("gateways") or request.query.get("gateways") or []
+        asked = auth.get("gateways")
+        if asked in (None, "", []):
+            asked = request.query.get("gateways", "")
         if isinstance(asked, str):
             asked = [name.strip() for name in asked.split(",") if name.strip()]
         if not (isinstance(asked, list) and all(isinstance(name, str) for name in asked)):

@@ -228,7 +228,7 @@ def _check_command(command: DeclaredCommand) -> Iterator[str]:
         return
     yield from _check_docstring(command.command)
     try:
-        check_types(command.command)
+        check_types(command.command, binary=True)
     except ContractError as error:
         yield str(error)
         return

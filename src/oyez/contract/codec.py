@@ -4,7 +4,9 @@ Decoding raises nothing but InvalidDataError, whatever the bytes are. A codec kn
 """
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
+from functools import cached_property
 from types import GenericAlias
 from typing import Any, Generic, TypeVar
 
@@ -12,7 +14,7 @@ import msgspec
 from msgspec import inspect
 
 from oyez.contract.declare import DeclaredCommand
-from oyez.contract.explain import explain, split_message
+from oyez.contract.explain import REQUIRED, explain, explain_unknown, split_message
 from oyez.contract.types import SCALARS, Command, Money, Payload, Time
 from oyez.contract.wire import walk
 from oyez.errors import ContractError, InvalidDataError
@@ -20,6 +22,11 @@ from oyez.protocol.engineio import MalformedError
 from oyez.protocol.socketio import find_placeholders
 
 P = TypeVar("P", bound=Payload)
+
+MAX_FAULTS = 20
+"""Faults told of one payload: more help nobody, and an answer should not be longer than what was sent."""
+
+_BINARY = (inspect.BytesType, inspect.ByteArrayType, inspect.MemoryViewType)
 
 _NUL = b"\\u0000"
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -43,8 +50,8 @@ encode_json = msgspec.json.Encoder(enc_hook=write_scalar, decimal_format="number
 """JSON of anything made of a contract's types. Raises TypeError for other types, ValueError for half a character."""
 
 
-def check_types(struct: type[msgspec.Struct]) -> None:
-    """Raise ContractError where msgspec and this module cannot carry `struct`."""
+def check_types(struct: type[msgspec.Struct], *, binary: bool = False) -> None:
+    """Raise ContractError where msgspec and this module cannot carry `struct`; `binary`: it may hold `bytes`."""
     try:
         msgspec.json.Decoder(struct, dec_hook=read_scalar)
         kinds = list(walk(inspect.type_info(struct)))
@@ -53,6 +60,8 @@ def check_types(struct: type[msgspec.Struct]) -> None:
     for kind in kinds:
         if isinstance(kind, inspect.CustomType) and kind.cls not in SCALARS:
             raise ContractError(f"{kind.cls.__name__} is not a type that an event can carry")
+        if isinstance(kind, _BINARY) and not (binary and isinstance(kind, inspect.BytesType)):
+            raise ContractError("binary data is what an event cannot carry, and a command carries it as bytes only")
 
 
 class EventCodec(Generic[P]):
@@ -72,6 +81,43 @@ class EventCodec(Generic[P]):
             raise explain(error, self._name, self._payload) from None
         _refuse_nul(data)
         return payload
+
+    def find_faults(self, data: bytes) -> list[InvalidDataError]:
+        """What keeps `data` from being decoded, as far as can be told: the first fault of every field.
+
+        Empty where nothing does, or where `data` is no object at all.
+        """
+        try:
+            given = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        except (ValueError, RecursionError):
+            return []
+        faults = []
+        for name, required, decode in self._fields:
+            value = given.pop(name, None)
+            if value is not None:
+                try:
+                    decode(b"[" + bytes(value) + b"]")
+                except (ValueError, RecursionError) as error:
+                    faults.append(explain(error, self._name, self._payload, (name,)))
+            elif required:
+                faults.append(InvalidDataError(name, REQUIRED))
+        faults += [explain_unknown(name, self._name, self._payload) for name in given]
+        return faults[:MAX_FAULTS]
+
+    @cached_property
+    def _fields(self) -> list[tuple[str, bool, Callable[[bytes], object]]]:
+        """Each field's name, whether it must be there, and a decoder of its value.
+
+        The value is the one element of an array: so the path in a message begins with a step to put the name in.
+        """
+        return [
+            (
+                field.encode_name,
+                field.required,
+                msgspec.json.Decoder(GenericAlias(tuple, (field.type,)), dec_hook=read_scalar).decode,
+            )
+            for field in msgspec.structs.fields(self._payload)
+        ]
 
     def encode_payload(self, payload: P) -> bytes:
         """The payload as JSON. Raises InvalidDataError where it holds what its type does not allow."""

@@ -13,6 +13,7 @@ from oyez.errors import InvalidDataError
 _MESSAGE = re.compile(r"(?P<said>.*?)(?: - at `(?:key in )?(?P<path>\$[^`]*)`)?", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+REQUIRED = "is required"
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
@@ -29,11 +30,16 @@ def explain(error: Exception, name: str, struct: type[msgspec.Struct], prefix: P
     if prefix is not None:
         path = (*prefix, *path[1:])
     if missing := _MISSING.fullmatch(said):
-        return InvalidDataError(format_path((*path, missing[1])), "is required")
+        return InvalidDataError(format_path((*path, missing[1])), REQUIRED)
     found = find_type(struct, path)
     if unknown := _UNKNOWN.fullmatch(said):
         return InvalidDataError(format_path((*path, unknown[1][:MAX_SHOWN])), _unknown_field(name, path, found))
     return InvalidDataError(format_path(path), describe(found) if found else said)
+
+
+def explain_unknown(field: str, name: str, struct: type[msgspec.Struct]) -> InvalidDataError:
+    """That the data of `name`, whose type is `struct`, has a `field` it should not have."""
+    return InvalidDataError(field[:MAX_SHOWN], _unknown_field(name, (), find_type(struct, ())))
 
 
 def split_message(message: str) -> tuple[str, Path]:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TypeVar
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 import structlog
@@ -55,6 +56,7 @@ def service_route(path: str, answer: Answer, authorize: Authorize, methods: Sequ
     async def handle(request: Request) -> Response:
         try:
             authorize(_bearer_token(request))
+            _check_address(request)
             return await answer(request)
         except RefusedError as refused:
             return refuse(refused.refusal, refused.message)
@@ -124,6 +126,15 @@ def build_problem(status: int, detail: str, headers: Mapping[str, str] | None = 
     title = PHRASES.get(status) or HTTPStatus(status).phrase
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
     return Response(encode_json(problem), status, headers, "application/problem+json")
+
+
+def _check_address(request: Request) -> None:
+    """What is not UTF-8 would be decoded into U+FFFD, and two ids become one."""
+    try:
+        for part in (request.scope.get("raw_path") or b"", request.scope["query_string"]):
+            unquote_to_bytes(part).decode()
+    except UnicodeDecodeError as error:
+        raise RefusedError(MALFORMED, f"The address is not UTF-8: {error.reason}.") from None
 
 
 def _bearer_token(request: Request) -> str:

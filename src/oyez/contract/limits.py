@@ -1,4 +1,8 @@
-"""How often a client may send a command: a token bucket for each command of each socket."""
+"""How often a client may send a command: a token bucket for each command of each socket.
+
+A bucket bounds what comes at once and what comes in the long run, at the cost of two numbers. Within one period it
+lets through what it held and what flowed in meanwhile, so `10/s` is no promise of ten in every single second.
+"""
 
 import re
 from dataclasses import dataclass

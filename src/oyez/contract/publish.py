@@ -31,7 +31,7 @@ class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event: str
     data: msgspec.Raw
     to: str | tuple[str, ...] | None = None
-    """Names of rooms, `*` for everyone. None: wherever the data says."""
+    """Names of rooms, `*` for everyone. None: wherever the data says; empty is refused, for it says nowhere."""
 
 
 class RejectedError(OyezError):
@@ -79,7 +79,7 @@ class Publisher:
         way = self._ways[self.contract.event_of(payload).name]
         stamped = way.event.stamp(payload, self._clock())
         data = way.codec.encode_payload(stamped)
-        return self._entries(way, stamped, data, rooms, tuple(str(room) for room in excluding))
+        return self._entries(way, stamped, data, rooms or None, tuple(str(room) for room in excluding))
 
     async def publish(self, publications: Sequence[Publication]) -> list[str | None]:
         """Publish events by name: all of them, or none. Returns their positions, None for volatile ones.
@@ -95,7 +95,9 @@ class Publisher:
         for index, publication in enumerate(publications):
             try:
                 prepared.append(self.prepare_publication(publication))
-            except (InvalidDataError, RefusedError) as error:
+            except InvalidDataError as error:
+                faults += [(index, fault) for fault in self._find_faults(publication) or [error]]
+            except RefusedError as error:
                 faults.append((index, error))
         if faults:
             raise RejectedError(faults)
@@ -107,8 +109,12 @@ class Publisher:
         if way is None:
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {shown(publication.event)} in {self.contract.name}.")
         payload = way.event.stamp(way.codec.decode_payload(bytes(publication.data)), self._clock())
-        to = (publication.to,) if isinstance(publication.to, str) else publication.to or ()
+        to = (publication.to,) if isinstance(publication.to, str) else publication.to
         return self._entries(way, payload, encode_json(payload), to, ())
+
+    def _find_faults(self, publication: Publication) -> list[InvalidDataError]:
+        """What is wrong with the fields of a publication that was refused: all of it, where decoding tells only one."""
+        return self._ways[publication.event].codec.find_faults(bytes(publication.data))
 
     async def append(self, prepared: Sequence[list[Entry]]) -> list[str | None]:
         """Hand prepared events to the log and return the position of each, None for volatile ones.
@@ -142,10 +148,11 @@ class Publisher:
         way: "_Way",
         payload: Payload,
         data: bytes,
-        to: Iterable[NamedRoom | Everyone | str],
+        to: Sequence[NamedRoom | Everyone | str] | None,
         excluded: tuple[str, ...],
     ) -> list[Entry]:
         self._check_size(way.event, len(data))
+        self._check_rooms(way.event, len(to or ()))
         wrapped = way.codec.wrap(data)
         return [
             Entry(
@@ -162,6 +169,11 @@ class Publisher:
         most = self.limits.max_event_bytes
         if size > most:
             raise RefusedError(TOO_LARGE, f"The data of {event.name} is {size} bytes: at most {most} are allowed.")
+
+    def _check_rooms(self, event: Event, count: int) -> None:
+        most = self.limits.max_rooms_per_event
+        if count > most:
+            raise InvalidDataError("to", f"at most {most} rooms, not {count}; publish {event.name} several times")
 
 
 @dataclass(frozen=True, slots=True)

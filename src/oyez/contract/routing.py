@@ -31,8 +31,8 @@ class Router:
         namespaces = {namespace.name: namespace for namespace in contract.namespaces}
         self._reaches = [_Reach(event, namespaces[name]) for name in event.targets]
 
-    def route(self, payload: Payload, to: Iterable[NamedRoom | Everyone | str]) -> list[Route]:
-        """Where `payload` goes. `to` names rooms (`*` for everyone); empty: wherever the payload says.
+    def route(self, payload: Payload, to: Iterable[NamedRoom | Everyone | str] | None) -> list[Route]:
+        """Where `payload` goes. `to` names rooms (`*` for everyone); None: wherever the payload says.
 
         A name without a namespace stands for the room of that name in every namespace the event goes to.
 
@@ -41,12 +41,10 @@ class Router:
         """
         derived = {reach.namespace: reach.derive(payload) for reach in self._reaches}
         found: dict[str, dict[str, None]] = {}
-        named = False
-        for room in to:
-            named = True
+        for room in to or ():
             for namespace in self._find(room, derived):
                 found.setdefault(namespace, {})[str(room)] = None
-        if not named:
+        if to is None:
             for reach in self._reaches:
                 rooms = dict.fromkeys([*reach.implied, *derived[reach.namespace]])
                 if rooms:

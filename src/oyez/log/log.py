@@ -9,13 +9,17 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 MAX_DIGITS = 18
 """Digits of a position's number: every such number fits the integers of SQLite and Redis."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One event on its way to rooms, or something for a namespace to do in order with its events."""
+class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """One event on its way to rooms, or something for a namespace to do in order with its events.
+
+    It is stored as an array: fields may be added behind the others, with a default, and never moved.
+    """
 
     namespace: str
     rooms: tuple[str, ...]
@@ -40,6 +44,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             and (not self.rooms or not rooms.isdisjoint(self.rooms))
             and rooms.isdisjoint(self.excluded)
         )
+
+
+encode_entry = msgspec.msgpack.Encoder().encode
+"""The form in which entries are stored and sent to other nodes, without their position."""
+_decode = msgspec.msgpack.Decoder(Entry).decode
+
+
+def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
+    entry = _decode(encoded)
+    return entry if position is None else replace(entry, position=position)
 
 
 Deliver = Callable[[Sequence[Entry]], None]

@@ -1,6 +1,5 @@
 """The log in memory: lost with the process, so for tests and for trying things out."""
 
-import asyncio
 import heapq
 import secrets
 import time
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Deliver, Entry, split_position
+from oyez.log.tails import Tails
 
 ENTRY_OVERHEAD = 400
 """Bytes that an entry costs besides its data."""
@@ -35,7 +35,7 @@ class MemoryLog:
         self._records: dict[str, tuple[float, bytes]] = {}
         self._ends: list[tuple[float, str]] = []
         """A heap of when records end; those that were replaced or taken are still in it."""
-        self._tails: set[_Tail] = set()
+        self._tails = Tails()
         self._closed = False
 
     async def open(self) -> None:
@@ -61,29 +61,18 @@ class MemoryLog:
         self._entries.extend((now, entry) for entry in placed.values())
         self._bytes += sum(map(_size, placed.values()))
         self._forget(now)
-        self._wake(list(placed.values()))
+        self._tails.hand(list(placed.values()))
         return positions
 
     async def broadcast(self, entry: Entry) -> None:
-        self._wake([entry])
+        self._tails.hand([entry])
 
     async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
         found = (entry for entry in self._following(after) if entry.is_for(namespace, rooms))
         return list(islice(found, limit))
 
     async def tail(self, deliver: Deliver, after: str | None = None) -> None:
-        tail = _Tail([] if after is None else self._following(after))
-        self._tails.add(tail)
-        try:
-            while not self._closed:
-                await tail.woken.wait()
-                tail.woken.clear()
-                # What arrived in one turn of the loop goes out in one: sockets then share a system call.
-                batch, tail.waiting = tail.waiting, []
-                if batch:
-                    deliver(batch)
-        finally:
-            self._tails.discard(tail)
+        await self._tails.run(deliver, () if after is None else self._following(after))
 
     async def position(self) -> str:
         return f"{self.epoch}.{self._last}"
@@ -115,16 +104,11 @@ class MemoryLog:
 
     async def close(self) -> None:
         self._closed = True
-        self._wake([])
+        self._tails.close()
 
     def _check_open(self, consequence: str) -> None:
         if self._closed:
             raise LogUnavailableError(f"The log is closed; {consequence}")
-
-    def _wake(self, entries: list[Entry]) -> None:
-        for tail in self._tails:
-            tail.waiting.extend(entries)
-            tail.woken.set()
 
     def _forget(self, now: float) -> None:
         entries = self._entries
@@ -144,14 +128,3 @@ class MemoryLog:
 
 def _size(entry: Entry) -> int:
     return len(entry.data) + sum(map(len, entry.rooms)) + sum(map(len, entry.excluded)) + ENTRY_OVERHEAD
-
-
-class _Tail:
-    """One reader: what it has not been handed yet."""
-
-    __slots__ = ("waiting", "woken")
-
-    def __init__(self, waiting: list[Entry]) -> None:
-        self.waiting = waiting
-        self.woken = asyncio.Event()
-        self.woken.set()

@@ -198,13 +198,12 @@ async def serve_websocket(server: "Server", scope: Scope, receive: Receive, send
 def _open(server: "Server", scope: Scope) -> "tuple[Connection, bool] | HandshakeError":
     headers = Headers(scope=scope)
     query = QueryParams(scope["query_string"])
+    secure = scope["scheme"] == "wss"
     return server.open_websocket(
         query,
-        headers.get("origin"),
-        headers.get("host"),
-        lambda: server.read_handshake(
-            headers, scope["query_string"], scope.get("client"), secure=scope["scheme"] == "wss"
-        ),
+        headers,
+        lambda: server.read_handshake(headers, scope["query_string"], scope.get("client"), secure=secure),
+        secure=secure,
     )
 
 

@@ -28,6 +28,7 @@ _PING = Outgoing(engineio.PING)
 _PROBE_PONG = Outgoing(engineio.PROBE_PONG)
 _EVENT, _BINARY_EVENT = socketio.PacketType.EVENT, socketio.PacketType.BINARY_EVENT
 _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
+MINUTE = 60.0
 LEFT = frozenset({engineio.TRANSPORT_CLOSE, engineio.PING_TIMEOUT})
 """Reasons that are the client's own: it has gone, or is taken to have."""
 ENDINGS = {
@@ -46,6 +47,8 @@ class Connection:
     __slots__ = (
         "_connect_deadline",
         "_connecting",
+        "_connects",
+        "_connects_end",
         "_ended",
         "_expiry",
         "_full_queues",
@@ -83,6 +86,8 @@ class Connection:
         self._connecting: set[str] | None = None
         self._ended: set[str] | None = None
         """Namespaces the server has disconnected: what the client had sent to them by then is no offence."""
+        self._connects = 0
+        self._connects_end = now + MINUTE
         self._next_ping = now + server.settings.ping_interval
         self._pong_deadline = NEVER
         self._pong_extended = False
@@ -197,6 +202,8 @@ class Connection:
         namespace = self.server.namespaces.get(name)
         if namespace is None:
             self._send_connect_error(name, UNKNOWN_NAMESPACE.code, UNKNOWN_NAMESPACE.message)
+        elif not self._may_connect():
+            self._send_connect_error(name, RATE_LIMITED.code, "You connect too often; wait a minute.")
         elif len(connecting) + len(self.sockets) >= self.server.limits.max_namespaces_per_connection:
             self._send_connect_error(name, RATE_LIMITED.code, "You are in too many namespaces; leave one first.")
         else:
@@ -205,6 +212,14 @@ class Connection:
             self._connecting = connecting | {name}
             auth = msgspec.json.decode(packet.data) if packet.data else {}
             namespace.connect(self, self.server.new_id(), auth)
+
+    def _may_connect(self) -> bool:
+        """Count a CONNECT; False where there were too many within a minute."""
+        now = self.server.clock()
+        if now >= self._connects_end:
+            self._connects, self._connects_end = 0, now + MINUTE
+        self._connects += 1
+        return self._connects <= self.server.limits.max_connects_per_minute
 
     def accept(self, socket: Socket, answer: socketio.Packet) -> None:
         """The namespace lets `socket` in: tell the client."""

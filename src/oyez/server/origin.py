@@ -1,12 +1,11 @@
-"""Which web pages may talk to the server: the origins of `CLIENT_ORIGIN`, else only pages of the same host.
+"""Which web pages may talk to the server: the origins of `CLIENT_ORIGIN`, else only pages of the same origin.
 
 Used for polling (CORS headers and refusal) and for WebSocket upgrades, which browsers do not guard by CORS.
 Programs that are no browsers send no Origin and are not stopped here: their token decides.
 """
 
-from urllib.parse import urlsplit
-
 ANY = "*"
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class OriginPolicy:
@@ -14,18 +13,20 @@ class OriginPolicy:
         self._origins = origins - {ANY}
         self._any = ANY in origins
 
-    def allows(self, origin: str | None, host: str | None) -> bool:
-        """Whether a request with this `Origin` header, to this `Host`, may be served."""
-        return self._any or self.allows_cookies(origin, host)
+    def allows(self, origin: str | None, host: str | None, *, secure: bool) -> bool:
+        """Whether a request with this `Origin` header, to this `Host`, over TLS or not, may be served."""
+        return self._any or self.allows_cookies(origin, host, secure=secure)
 
-    def allows_cookies(self, origin: str | None, host: str | None) -> bool:
+    def allows_cookies(self, origin: str | None, host: str | None, *, secure: bool) -> bool:
         """Whether the cookies of such a request count: not where only `*` admits it.
 
         A browser sends a visitor's cookies along with a WebSocket upgrade, whichever page asks for it.
         """
         if origin is None or origin in self._origins:
             return True
-        return host is not None and host != "" and _host_of(origin) == host.lower()
+        # RFC 6454, section 5: scheme, host and port. A page that came in the clear may be anybody's work.
+        scheme = "https" if secure else "http"
+        return bool(host) and _normalize(origin) == _normalize(f"{scheme}://{host}")
 
     def headers(self, origin: str | None) -> list[tuple[str, str]]:
         """The CORS headers of an answer to an allowed `origin`."""
@@ -51,8 +52,7 @@ class OriginPolicy:
         return headers
 
 
-def _host_of(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return None
+def _normalize(origin: str) -> str:
+    """In lower case, and without the port that its scheme implies."""
+    lowered = origin.lower()
+    return lowered.removesuffix(_DEFAULT_PORTS.get(lowered.partition("://")[0], ""))

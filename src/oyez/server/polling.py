@@ -136,8 +136,7 @@ class PollingEndpoint:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        headers = request.headers
-        if not self._server.admits_page(headers.get("origin"), headers.get("host")):
+        if not self._server.admits_page(request.headers, secure=_is_secure(request)):
             return _error(engineio.FORBIDDEN)
         if request.method == "OPTIONS":
             return self._preflight(request)
@@ -169,7 +168,7 @@ class PollingEndpoint:
 
     async def _open(self, request: Request) -> Response:
         handshake = self._server.read_handshake(
-            request.headers, request.scope["query_string"], request.client, secure=request.url.scheme == "https"
+            request.headers, request.scope["query_string"], request.client, secure=_is_secure(request)
         )
         opened = self._server.open(handshake, State.POLLING)
         if isinstance(opened, HandshakeError):
@@ -226,6 +225,10 @@ class PollingEndpoint:
             payload = gzip.compress(payload, 1)
             headers["content-encoding"] = "gzip"
         return Response(payload, media_type="text/plain; charset=UTF-8", headers=headers)
+
+
+def _is_secure(request: Request) -> bool:
+    return bool(request.scope.get("scheme") == "https")
 
 
 def _error(error: HandshakeError) -> Response:

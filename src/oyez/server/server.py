@@ -158,13 +158,16 @@ class Server:
         self._addresses[address] += 1
         return connection
 
-    def admits_page(self, origin: str | None, host: str | None) -> bool:
-        """Whether a page of `origin` may use the server; the operator is told once of each origin that may not."""
-        if self.origins.allows(origin, host):
+    def admits_page(self, headers: Mapping[str, str], *, secure: bool) -> bool:
+        """Whether the page that asks may use the server; the operator is told once of each origin that may not."""
+        origin, host = headers.get("origin"), headers.get("host")
+        if self.origins.allows(origin, host, secure=secure):
             return True
         if origin not in self._refused_origins and len(self._refused_origins) < MAX_REFUSED_ORIGINS:
             self._refused_origins.add(origin)
-            logger.warning("a page was refused: its origin is not in client_origin", origin=origin, host=host)
+            logger.warning(
+                "a page was refused: its origin is not in client_origin", origin=origin, host=host, secure=secure
+            )
         return False
 
     def read_handshake(
@@ -177,7 +180,7 @@ class Server:
     ) -> Handshake:
         """What is kept of the request that opens a connection. Names of `headers` are lower-case."""
         kept = {name: headers[name] for name in KEPT_HEADERS if name in headers}
-        if not self.origins.allows_cookies(headers.get("origin"), headers.get("host")):
+        if not self.origins.allows_cookies(headers.get("origin"), headers.get("host"), secure=secure):
             kept.pop("cookie", None)
         return Handshake(
             headers=kept,
@@ -190,12 +193,13 @@ class Server:
     def open_websocket(
         self,
         query: Mapping[str, str],
-        origin: str | None,
-        host: str | None,
+        headers: Mapping[str, str],
         read_handshake: Callable[[], Handshake],
+        *,
+        secure: bool,
     ) -> tuple[Connection, bool] | HandshakeError:
         """The connection of a WebSocket upgrade, and whether the WebSocket is only a candidate for it yet."""
-        if not self.admits_page(origin, host):
+        if not self.admits_page(headers, secure=secure):
             return engineio.FORBIDDEN
         connection = self.connections.get(query.get("sid", ""))
         error = engineio.check_request("GET", query, known=connection is not None, upgrade=True)

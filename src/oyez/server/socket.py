@@ -27,7 +27,7 @@ MAX_QUEUED_EVENTS = 64
 NEVER = float("inf")
 """A time that does not come."""
 
-KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent", "accept-language")
+KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent")
 """Request headers worth their memory for as long as a client is connected."""
 
 

@@ -184,11 +184,12 @@ class HttpProtocol(HttpToolsProtocol):
         if server is None:
             self._refuse("404 Not Found", "There is no WebSocket at this path.")
             return
+        secure = self.scheme == "https"
         opened = server.open_websocket(
             dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)),
-            headers.get("origin"),
-            headers.get("host"),
-            lambda: server.read_handshake(headers, query, self.client, secure=self.scheme == "https"),
+            headers,
+            lambda: server.read_handshake(headers, query, self.client, secure=secure),
+            secure=secure,
         )
         if isinstance(opened, HandshakeError):
             # The official server answers all of its own errors with 400 here.

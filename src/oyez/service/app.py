@@ -64,10 +64,13 @@ class Oyez:
         systems: Sequence[System],
         settings: Settings,
         *,
-        build_log: Callable[[str], Log] = lambda system: MemoryLog(),
+        build_log: Callable[[str], Log] | None = None,
+        operate: Callable[["Oyez"], Sequence[BaseRoute]] = lambda oyez: (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`build_log` makes the log of the system with that name; `clock` gives seconds since 1970.
+        """`build_log` makes the log of the system with that name, `operate` the routes for those who watch over it.
+
+        `clock` gives seconds since 1970.
 
         Raises SettingsError or ContractError where something cannot work; nothing has been started then.
         """
@@ -79,6 +82,7 @@ class Oyez:
         self._clock = clock
         self._paths: dict[str, Server] = {}
         routes: list[BaseRoute] = []
+        build_log = build_log or (lambda system: MemoryLog(retention=settings.log_retention))
         self.database: Database = build_database(settings)
         try:
             self.database.migrate("oyez", MIGRATIONS / "versions")
@@ -86,6 +90,7 @@ class Oyez:
                 system.name: self._build(system, build_log(system.name), routes) for system in systems
             }
             routes += self._serve_alone(settings.ws_path)
+            routes += operate(self)
         except BaseException:
             self.database.close()
             raise

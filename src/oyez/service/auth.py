@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -261,12 +262,14 @@ def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> float |
         if type(value) not in (int, float) or not -MAX_DATE < value < MAX_DATE:
             raise _invalid(f"The token's {name} is {_show(value)}, expected a number of seconds since 1970.")
     if claims.get("nbf", 0) > now + leeway:
-        raise _invalid(f"The token is not valid before {claims['nbf']} (it is {now:.0f} here).")
+        raise _invalid(f"The token is not valid before {_show_time(claims['nbf'])} (it is {_show_time(now)} here).")
     if "exp" not in claims:
         return None
     expires_at = float(claims["exp"]) + leeway
     if now >= expires_at:
-        raise RefusedError(TOKEN_EXPIRED, f"The token expired at {claims['exp']} (it is {now:.0f} here).")
+        raise RefusedError(
+            TOKEN_EXPIRED, f"The token expired at {_show_time(claims['exp'])} (it is {_show_time(now)} here)."
+        )
     return expires_at
 
 
@@ -291,6 +294,15 @@ def _audiences(claims: Mapping[str, Any]) -> list[str]:
     if not isinstance(audiences, list) or not all(isinstance(audience, str) for audience in audiences):
         raise _invalid(f"The token's audience is {_show(value)}, expected a string or a list of strings.")
     return audiences
+
+
+def _show_time(seconds: float) -> str:
+    """Seconds since 1970 as people read them; those beyond the calendar stay what they are."""
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f} seconds since 1970"
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _show(value: object) -> str:

@@ -15,6 +15,7 @@ from oyez.contract import (
     CamelStamped,
     Contract,
     Id,
+    Joined,
     Maybe,
     Money,
     Time,
@@ -22,13 +23,14 @@ from oyez.contract import (
     own,
     role,
 )
-from oyez.contract.types import Joined
 
 contract = Contract(
     "fixrx",
     description="Services, bookings and payments between users and vendors, with live chat.",
     roles=("user", "vendor", "admin"),
 )
+
+UNKNOWN_MESSAGE = contract.refusal("unknown_message", "There is no such message.", status=404)
 
 root = contract.namespace("/")
 

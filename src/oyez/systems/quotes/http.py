@@ -8,7 +8,7 @@ from oyez.contract import CamelPayload, Id
 from oyez.contract.codec import encode_json
 from oyez.contract.http import answer_json, decode_json, read_json, service_route
 from oyez.service.system import Context
-from oyez.systems.quotes.tables import put_supplier
+from oyez.systems.quotes.tables import put_supplier, remove_supplier
 
 
 class SupplierRecord(CamelPayload):
@@ -25,7 +25,10 @@ class SupplierBody(CamelPayload):
 
 
 def build_routes(context: Context) -> list[Route]:
-    """`PUT /suppliers/{userId}` with `{supplierId}`: 201 where the record is new or changed, 200 where it was so."""
+    """`PUT /suppliers/{userId}` with `{supplierId}`: 201 where the record is new or changed, 200 where it was so.
+
+    `DELETE /suppliers/{userId}`: 200 with the record that was, 404 (no_supplier) where there was none.
+    """
 
     async def put(request: Request) -> Response:
         body = await read_json(request, SupplierBody, context.settings.limits)
@@ -34,4 +37,13 @@ def build_routes(context: Context) -> list[Route]:
         new = await context.database.run(put_supplier, record.user_id, record.supplier_id)
         return answer_json(record, 201 if new else 200)
 
-    return [service_route("/suppliers/{user_id:path}", put, context.authorize, ["PUT"])]
+    async def delete(request: Request) -> Response:
+        user_id = request.path_params["user_id"]
+        supplier_id = await context.database.run(remove_supplier, user_id)
+        return answer_json(SupplierRecord(user_id=user_id, supplier_id=supplier_id))
+
+    async def answer(request: Request) -> Response:
+        return await (put if request.method == "PUT" else delete)(request)
+
+    # One route for both: of two, the first would answer 405 for the other's method, and name only its own.
+    return [service_route("/suppliers/{user_id:path}", answer, context.authorize, ["PUT", "DELETE"])]

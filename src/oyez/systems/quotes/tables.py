@@ -13,6 +13,7 @@ suppliers = Table(
     Column("supplier_id", String(128), nullable=False, unique=True),
 )
 
+NO_SUPPLIER = Refusal("no_supplier", "That user has no supplier record.", status=404)
 SUPPLIER_TAKEN = Refusal("supplier_taken", "That supplier already belongs to another user.", status=409)
 
 
@@ -22,6 +23,15 @@ def find_supplier(connection: Connection, user_id: str) -> str | None:
         select(suppliers.c.supplier_id).where(suppliers.c.user_id == user_id)
     ).scalar_one_or_none()
     return found
+
+
+def remove_supplier(connection: Connection, user_id: str) -> str:
+    """Make `user_id` no supplier any more; which one it was. Raises RefusedError (no_supplier)."""
+    supplier_id = find_supplier(connection, user_id)
+    if supplier_id is None:
+        raise RefusedError(NO_SUPPLIER, f"User {user_id!r} has no supplier record.")
+    connection.execute(suppliers.delete().where(suppliers.c.user_id == user_id))
+    return supplier_id
 
 
 def put_supplier(connection: Connection, user_id: str, supplier_id: str) -> bool:

@@ -1,0 +1,123 @@
+"""One function for each event about services, bookings and payments: what a controller calls when it has changed one.
+
+`oyez` is whatever emits. A Publisher sends at once and is waited for; a Transaction sends if and when it is committed:
+
+    await emit_service_created(publisher, service=service, actor=actor)
+
+    def create(tx, service, actor):
+        tx.connection.execute(insert(services).values(...))
+        emit_service_created(tx, service=service, actor=actor)
+
+    await outbox.run(create, service, actor)
+
+Services, bookings, payments and actors are given as the contract's types, or as mappings with the fields they have on
+the wire. They are checked first; what does not fit raises InvalidDataError with the field, and nothing is emitted. The
+event's rooms follow from it: that of the user and, where there is one, that of the vendor.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
+
+from oyez.contract import Payload
+from oyez.contract.codec import EventCodec, encode_json
+from oyez.errors import InvalidDataError
+from oyez.systems.fixrx.contract import (
+    Actor,
+    Booking,
+    BookingCancelled,
+    BookingCreated,
+    BookingEvent,
+    BookingStatusChanged,
+    Payment,
+    PaymentCompleted,
+    PaymentEvent,
+    PaymentFailed,
+    Service,
+    ServiceCreated,
+    ServiceStatusChanged,
+    ServiceUpdated,
+)
+
+R_co = TypeVar("R_co", covariant=True)
+P = TypeVar("P", bound=Payload)
+Fields = Mapping[str, Any]
+
+
+class Emits(Protocol[R_co]):
+    """What events are handed to: a Publisher, whose `emit` is awaited, or a Transaction, whose `emit` is not."""
+
+    def emit(self, payload: Payload, /) -> R_co: ...
+
+
+def emit_service_created(oyez: Emits[R_co], *, service: Service | Fields, actor: Actor | Fields) -> R_co:
+    """A service has been asked for."""
+    return oyez.emit(_check(ServiceCreated, service=service, actor=actor))
+
+
+def emit_service_updated(oyez: Emits[R_co], *, service: Service | Fields, actor: Actor | Fields) -> R_co:
+    """Something about a service is different, other than its status."""
+    return oyez.emit(_check(ServiceUpdated, service=service, actor=actor))
+
+
+def emit_service_status_changed(
+    oyez: Emits[R_co], *, service: Service | Fields, previous_status: str, actor: Actor | Fields
+) -> R_co:
+    """A service has another status than `previous_status`."""
+    changed = _check(ServiceStatusChanged, service=service, previousStatus=previous_status, actor=actor)
+    _check_changed(changed.service.status, changed.previous_status)
+    return oyez.emit(changed)
+
+
+def emit_booking_created(oyez: Emits[R_co], *, booking: Booking | Fields, actor: Actor | Fields) -> R_co:
+    """A visit has been booked."""
+    return oyez.emit(_check(BookingCreated, booking=booking, actor=actor))
+
+
+def emit_booking_status_changed(
+    oyez: Emits[R_co], *, booking: Booking | Fields, previous_status: str, actor: Actor | Fields
+) -> R_co:
+    """A booking has another status than `previous_status`."""
+    changed = _check(BookingStatusChanged, booking=booking, previousStatus=previous_status, actor=actor)
+    _check_changed(changed.booking.status, changed.previous_status)
+    return oyez.emit(changed)
+
+
+def emit_booking_cancelled(oyez: Emits[R_co], *, booking: Booking | Fields, actor: Actor | Fields) -> R_co:
+    """A booking has been called off; its status says so."""
+    cancelled: BookingEvent = _check(BookingCancelled, booking=booking, actor=actor)
+    _check_status("booking", cancelled.booking.status, "cancelled")
+    return oyez.emit(cancelled)
+
+
+def emit_payment_completed(oyez: Emits[R_co], *, payment: Payment | Fields, actor: Actor | Fields) -> R_co:
+    """A payment went through; its status says so."""
+    completed: PaymentEvent = _check(PaymentCompleted, payment=payment, actor=actor)
+    _check_status("payment", completed.payment.status, "completed")
+    return oyez.emit(completed)
+
+
+def emit_payment_failed(oyez: Emits[R_co], *, payment: Payment | Fields, actor: Actor | Fields) -> R_co:
+    """A payment did not go through; its status says so."""
+    failed: PaymentEvent = _check(PaymentFailed, payment=payment, actor=actor)
+    _check_status("payment", failed.payment.status, "failed")
+    return oyez.emit(failed)
+
+
+def _check(event: type[P], **fields: Any) -> P:
+    """The event with these fields, in whichever form they were given. Raises InvalidDataError."""
+    name = event.__name__
+    try:
+        data = encode_json(fields)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidDataError("", f"a payload of {name} ({error})") from None
+    return EventCodec(name, event).decode_payload(data)
+
+
+def _check_changed(status: str, previous: str) -> None:
+    if status == previous:
+        raise InvalidDataError("previousStatus", f"another status than {status!r}, which it has now")
+
+
+def _check_status(about: str, status: str, expected: str) -> None:
+    if status != expected:
+        raise InvalidDataError(f"{about}.status", f"{expected!r}, not {status!r}")

@@ -1,0 +1,95 @@
+"""What the commands of `fixrx` do: rooms, chat, and the answer to a ping."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from oyez.contract import Identity, Joined, NamedRoom, Time
+from oyez.contract.bind import Handlers
+from oyez.contract.client import Client
+from oyez.errors import FORBIDDEN, RefusedError
+from oyez.service.outbox import Outbox, Transaction
+from oyez.systems.fixrx.contract import (
+    UNKNOWN_MESSAGE,
+    ChatMessage,
+    ChatRead,
+    Join,
+    Ping,
+    ReadMessage,
+    SendMessage,
+    Sent,
+    user,
+    vendor,
+)
+from oyez.systems.fixrx.tables import Party, StoredMessage, add_message, find_message, mark_read
+
+
+def build_handlers(outbox: Outbox) -> Handlers:
+    """The handlers; what is stored and said goes through `outbox`."""
+
+    async def send(command: SendMessage, client: Client) -> Sent:
+        return await outbox.run(send_message, client.identity, command)
+
+    async def read(command: ReadMessage, client: Client) -> None:
+        await outbox.run(read_message, client.identity, command.message_id)
+
+    return {Join: join, Ping: answer_ping, SendMessage: send, ReadMessage: read}
+
+
+async def join(command: Join, client: Client) -> Joined:
+    """The room's own rule decides: nobody gets into anybody else's."""
+    room = _room_of(command.type, command.id)
+    await client.join(room)
+    return Joined(room=room.name)
+
+
+def answer_ping(command: Ping, client: Client) -> None:
+    """The acknowledgement is the answer."""
+
+
+def send_message(tx: Transaction, sender: Identity, command: SendMessage) -> Sent:
+    """Store a message and tell its recipient, who is always of the other role."""
+    from_user = sender.role == "user"
+    stored = StoredMessage(
+        message_id=str(uuid4()),
+        user_id=sender.subject if from_user else command.recipient_id,
+        vendor_id=command.recipient_id if from_user else sender.subject,
+        sender_role="user" if from_user else "vendor",
+        message=command.message,
+        timestamp=_moment(tx.now),
+    )
+    add_message(tx.connection, stored)
+    message = ChatMessage(
+        message_id=stored.message_id,
+        sender_id=sender.subject,
+        sender_role=stored.sender_role,
+        recipient_id=command.recipient_id,
+        message=stored.message,
+        timestamp=stored.timestamp,
+    )
+    tx.emit(message, _room_of(stored.recipient_role, command.recipient_id))
+    return Sent(message_id=stored.message_id, timestamp=stored.timestamp)
+
+
+def read_message(tx: Transaction, reader: Identity, message_id: str) -> None:
+    """Note that its recipient has read a message and tell its sender, the first time it is said.
+
+    Raises RefusedError: unknown_message; forbidden where it was written to somebody else.
+    """
+    stored = find_message(tx.connection, message_id)
+    if stored is None:
+        raise RefusedError(UNKNOWN_MESSAGE)
+    if (reader.role, reader.subject) != (stored.recipient_role, stored.id_of(stored.recipient_role)):
+        raise RefusedError(FORBIDDEN, "Only its recipient can say that a message was read.")
+    now = _moment(tx.now)
+    if mark_read(tx.connection, message_id, now):
+        sender = stored.id_of(stored.sender_role)
+        read = ChatRead(message_id=message_id, sender_id=sender, recipient_id=reader.subject, timestamp=now)
+        tx.emit(read, _room_of(stored.sender_role, sender))
+
+
+def _room_of(role: Party, id: str) -> NamedRoom:
+    return user(id) if role == "user" else vendor(id)
+
+
+def _moment(now: float) -> Time:
+    return Time.of(datetime.fromtimestamp(now, UTC))

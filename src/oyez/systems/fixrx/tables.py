@@ -1,0 +1,97 @@
+"""Chat messages: what users and vendors wrote to each other, and when it was read."""
+
+from typing import Any, Literal
+
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Select, String, Table, Text, select
+
+from oyez.contract import CamelPayload, Id, Time
+
+metadata = MetaData()
+
+messages = Table(
+    "fixrx_messages",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("user_id", String(128), nullable=False),
+    Column("vendor_id", String(128), nullable=False),
+    Column("sender_role", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("sent_at", String(32), nullable=False),
+    Column("read_at", String(32), nullable=True),
+    Index("fixrx_messages_chat", "user_id", "vendor_id", "number"),
+    sqlite_autoincrement=True,
+)
+
+Party = Literal["user", "vendor"]
+"""Who chats: always one of each."""
+
+
+class StoredMessage(CamelPayload):
+    """A message with what became of it."""
+
+    message_id: Id
+    user_id: Id
+    vendor_id: Id
+    sender_role: Party
+    message: str
+    timestamp: Time
+    read_at: Time | None = None
+
+    @property
+    def recipient_role(self) -> Party:
+        return "vendor" if self.sender_role == "user" else "user"
+
+    def id_of(self, role: Party) -> str:
+        return self.user_id if role == "user" else self.vendor_id
+
+
+def add_message(connection: Connection, stored: StoredMessage) -> None:
+    connection.execute(
+        messages.insert().values(
+            id=stored.message_id,
+            user_id=stored.user_id,
+            vendor_id=stored.vendor_id,
+            sender_role=stored.sender_role,
+            message=stored.message,
+            sent_at=stored.timestamp,
+            read_at=stored.read_at,
+        )
+    )
+
+
+def find_message(connection: Connection, message_id: str) -> StoredMessage | None:
+    found = _read(connection, select(messages).where(messages.c.id == message_id))
+    return found[0] if found else None
+
+
+def mark_read(connection: Connection, message_id: str, read_at: Time) -> bool:
+    """Whether the message was unread until now."""
+    unread = messages.update().where(messages.c.id == message_id, messages.c.read_at.is_(None))
+    return connection.execute(unread.values(read_at=read_at)).rowcount == 1
+
+
+def list_messages(
+    connection: Connection, user_id: str, vendor_id: str, before: str | None, limit: int
+) -> list[StoredMessage]:
+    """The newest `limit` messages of a chat, or the newest before the message with that id; newest first."""
+    found = select(messages).where(messages.c.user_id == user_id, messages.c.vendor_id == vendor_id)
+    if before is not None:
+        bound = select(messages.c.number).where(messages.c.id == before).scalar_subquery()
+        found = found.where(messages.c.number < bound)
+    return _read(connection, found.order_by(messages.c.number.desc()).limit(limit))
+
+
+def _read(connection: Connection, query: Select[Any]) -> list[StoredMessage]:
+    return [
+        StoredMessage(
+            message_id=row["id"],
+            user_id=row["user_id"],
+            vendor_id=row["vendor_id"],
+            sender_role=row["sender_role"],
+            message=row["message"],
+            timestamp=Time(row["sent_at"]),
+            read_at=Time(row["read_at"]) if row["read_at"] else None,
+        )
+        for row in connection.execute(query).mappings()
+    ]

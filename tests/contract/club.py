@@ -1,0 +1,190 @@
+"""A club whose groups have members, on several nodes: real servers on one log, and the project's own client."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any
+
+from oyez.contract import Command, Contract, Id, Identity, Joined, NamedRoom, Payload, anyone, member, own, role
+from oyez.contract.bind import Handlers, Hooks, bind
+from oyez.contract.client import Client
+from oyez.contract.publish import Publisher
+from oyez.log.log import Entry
+from oyez.log.memory import MemoryLog
+from oyez.settings import Limits, Settings
+from oyez.testing import client as testing
+from tests.contract.market import Token
+from tests.server.market import PATIENCE
+from tests.server.serving import Running, serve, turn_until
+
+contract = Contract(
+    "club", roles=("guest", "agent", "admin"), default_role="guest", subjects={"garage": "garage_id", "desk": "desk"}
+)
+root = contract.namespace("/")
+back = contract.namespace("/back")
+
+user = root.room("user:{userId}", members=own("userId"), on_connect=True)
+group = root.room("group:{groupId}", members=[member(), role("admin")], join="group:join")
+circle = root.room("circle:{userId}", members=own("userId") & member(), on_connect=True)
+board = root.room(
+    "board:{period}", members=anyone(), join="board:join", leave="board:leave", values={"period": ("daily", "weekly")}
+)
+staff = root.room("staff", members=role("admin"))
+back_group = back.room("group:{groupId}", members=member(), join="group:join")
+
+
+@root.event("said", to=[group, board, user, staff, root.everyone, circle], volatile=True, example={"text": "hello"})
+@back.event("said", to=[back_group], volatile=True)
+class Said(Payload):
+    """Somebody has said something."""
+
+    text: str
+
+
+@root.event("note", to=[root.caller], volatile=True, example={"text": "welcome"})
+class Note(Payload):
+    """Something for one client."""
+
+    text: str
+
+
+@root.command("do")
+class Do(Command):
+    """Have a handler do something; what, the test says."""
+
+    what: Id
+
+
+@root.command("group:enter", reply=Joined)
+class EnterGroup(Command):
+    """Join a group by a handler."""
+
+    group: Id
+
+
+contract.build()
+
+
+class Club:
+    """The nodes, and what they have in common: the log, the membership table, the hooks."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self.log = MemoryLog()
+        self.publisher = Publisher(contract, self.log, Limits())
+        self.nodes: list[Running] = []
+        self.members: set[tuple[str, NamedRoom]] = set()
+        self.clients: dict[str, Client] = {}
+        """Whoever has sent a command, by subject."""
+        self.done: list[str] = []
+        self.actions: dict[str, Callable[[Client], Any]] = {"nothing": lambda client: None}
+        self._hooks = hooks
+        self._asked = 0
+        self._hold: asyncio.Event | None = None
+
+    def build(self) -> Any:
+        return bind(
+            contract,
+            handlers=self._handlers(),
+            authenticate=self._authenticate,
+            settings=Settings(),
+            members=self._is_member,
+            hooks=self._hooks,
+        )
+
+    def _handlers(self) -> Handlers:
+        async def do(command: Do, client: Client) -> None:
+            self.clients[client.identity.subject] = client
+            self.done.append(command.what)
+            answer = self.actions[command.what](client)
+            if answer is not None:
+                await answer
+
+        async def enter_group(command: EnterGroup, client: Client) -> Joined:
+            await client.join(group(command.group))
+            return Joined(room=str(group(command.group)))
+
+        return {Do: do, EnterGroup: enter_group}
+
+    async def _authenticate(self, token: str) -> Token:
+        claims = json.loads(token)
+        return Token(claims["sub"], claims, claims.get("exp"))
+
+    async def _is_member(self, identity: Identity, room: NamedRoom) -> bool:
+        answer = any((subject, room) in self.members for subject in contract.subjects_of(identity))
+        self._asked += 1
+        if self._hold is not None:
+            await self._hold.wait()
+        return answer
+
+    # What tests do.
+
+    @asynccontextmanager
+    async def connect(
+        self, subject: str, *, node: int = 0, namespace: str = "/", transport: str = "websocket", **claims: Any
+    ) -> AsyncIterator[testing.Client]:
+        auth = {"token": json.dumps({"sub": subject, **claims})}
+        opening = testing.connect(self.nodes[node].url, namespace, auth=auth, transports=[transport])
+        async with opening as client:
+            yield client
+
+    def add(self, subject: str, *rooms: NamedRoom) -> None:
+        self.members |= {(subject, room) for room in rooms}
+
+    def remove(self, subject: str, room: NamedRoom) -> None:
+        self.members.discard((subject, room))
+
+    @contextmanager
+    def slow_table(self) -> Iterator[asyncio.Event]:
+        """The membership table answers, with what it had when it was asked, only after the event is set."""
+        self._hold = asyncio.Event()
+        yield self._hold
+        self._hold = None
+
+    async def until_asked(self, times: int) -> None:
+        """The table has been asked so often in all."""
+        await turn_until(lambda: self._asked >= times)
+
+    @property
+    def asked(self) -> int:
+        return self._asked
+
+    def said(self, text: str, *rooms: NamedRoom, excluding: tuple[str, ...] = ()) -> list[Entry]:
+        """The entries of an event, stored like one that is not volatile."""
+        return [
+            Entry(namespace=entry.namespace, rooms=entry.rooms, excluded=entry.excluded, data=entry.data)
+            for entry in self.publisher.prepare(Said(text=text), *(rooms or (root.everyone,)), excluding=excluding)
+        ]
+
+    async def append(self, *entries: Entry | list[Entry]) -> None:
+        """Append everything at once; returns when every node has dealt with it."""
+        flat = [entry for group in entries for entry in (group if isinstance(group, list) else [group])]
+        heard = [node.server.hub.deliver for node in self.nodes]
+        assert heard
+        await self.log.append(flat)
+        await turn_until(lambda: all(not tail.waiting for tail in self.log._tails))
+
+    async def say(self, text: str, *rooms: NamedRoom) -> None:
+        await self.append(self.said(text, *rooms))
+
+
+@asynccontextmanager
+async def open_club(
+    hooks: Hooks | None = None, *, nodes: int = 1, kind: str = "picows", **options: Any
+) -> AsyncIterator[Club]:
+    club = Club(hooks or Hooks())
+    async with AsyncExitStack() as stack:
+        for _ in range(nodes):
+            running = serve(kind, namespaces=club.build(), log=club.log, **options)
+            club.nodes.append(await stack.enter_async_context(running))
+        yield club
+
+
+async def expect_said(client: testing.Client, *texts: str) -> None:
+    """The client gets these and no others up to now."""
+    for text in texts:
+        assert (await client.expect_event("said")).args[0]["text"] == text
+    await client.expect_nothing("said")
+
+
+__all__ = ["PATIENCE"]

@@ -1,0 +1,274 @@
+"""Control entries: sockets that are connected already leave, enter and go, on every node, in the log's order."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from oyez.contract import control
+from oyez.errors import ContractError
+from oyez.log.log import Entry
+from tests.contract.club import back, back_group, board, circle, expect_said, group, open_club, root, staff, user
+
+GROUP = group("g1")
+
+
+# Removed members.
+
+
+async def test_an_event_before_a_removal_is_delivered_and_one_behind_it_is_not_on_every_node() -> None:
+    async with open_club(nodes=2) as club:
+        club.add("user:u1", GROUP)
+        club.add("user:u2", GROUP)
+        async with (
+            club.connect("u1") as here,
+            club.connect("u1", node=1) as there,
+            club.connect("u2", node=1) as other,
+        ):
+            for client in (here, there, other):
+                assert await client.call("group:join", "g1") == {"ok": True, "room": "group:g1"}
+            club.remove("user:u1", GROUP)
+            await club.append(
+                *(club.said(str(number), GROUP) for number in range(3)),
+                control.member_removed(GROUP, "user:u1"),
+                *(club.said(str(number), GROUP) for number in range(3, 6)),
+                control.member_removed(GROUP, "user:u2"),
+                club.said("6", GROUP),
+            )
+            await expect_said(here, "0", "1", "2")
+            await expect_said(there, "0", "1", "2")
+            await expect_said(other, "0", "1", "2", "3", "4", "5")
+
+
+async def test_a_removed_member_may_not_come_again() -> None:
+    async with open_club() as club, club.connect("u1") as client:
+        club.add("user:u1", GROUP)
+        await client.call("group:join", "g1")
+        club.remove("user:u1", GROUP)
+        await club.append(control.member_removed(GROUP, "user:u1"))
+        assert (await client.call("group:join", "g1"))["error"]["code"] == "forbidden"
+        club.add("user:u1", GROUP)
+        assert (await client.call("group:join", "g1"))["ok"]
+
+
+async def test_who_needs_no_membership_stays() -> None:
+    async with open_club() as club, club.connect("boss", role="admin") as client:
+        await client.call("group:join", "g1")
+        await club.append(control.member_removed(GROUP, "user:boss"), control.member_removed(GROUP, "role:admin"))
+        await club.say("still", GROUP)
+        await expect_said(client, "still")
+
+
+@pytest.mark.parametrize("subject", ["role:agent", "garage:G-1"])
+async def test_a_role_or_a_garage_is_removed_with_everybody_in_it(subject: str) -> None:
+    async with open_club() as club:
+        club.add(subject, GROUP)
+        async with (
+            club.connect("a1", role="agent", garage_id="G-1") as first,
+            club.connect("a2", role="agent", garage_id="G-1") as second,
+        ):
+            assert (await first.call("group:join", "g1"))["ok"]
+            assert (await second.call("group:join", "g1"))["ok"]
+            club.remove(subject, GROUP)
+            await club.append(control.member_removed(GROUP, subject), club.said("behind", GROUP))
+            await expect_said(first)
+            await expect_said(second)
+
+
+async def test_who_is_a_member_by_another_name_comes_in_again() -> None:
+    async with open_club() as club, club.connect("a1", role="agent") as client:
+        club.add("user:a1", GROUP)
+        club.add("role:agent", GROUP)
+        await client.call("group:join", "g1")
+        club.remove("user:a1", GROUP)
+        asked = club.asked
+        await club.append(control.member_removed(GROUP, "user:a1"))
+        await club.until_asked(asked + 1)
+        await club.nodes[0].namespace.drain()
+        await club.say("still", GROUP)
+        await expect_said(client, "still")
+
+
+async def test_a_removal_is_of_one_namespace() -> None:
+    async with open_club() as club, club.connect("u1") as client, club.connect("u1", namespace="/back") as behind:
+        club.add("user:u1", GROUP, back_group("g1"))
+        assert (await client.call("group:join", "g1"))["ok"]
+        assert (await behind.call("group:join", "g1"))["ok"]
+        club.remove("user:u1", GROUP)
+        await club.append(
+            control.member_removed(GROUP, "user:u1"),
+            Entry(namespace="/back", rooms=("group:g1",), data=b'["said",{"text":"here"}]'),
+            club.said("there", GROUP),
+        )
+        await expect_said(behind, "here")
+        await expect_said(client)
+
+
+async def test_doing_it_again_changes_nothing() -> None:
+    async with open_club() as club, club.connect("u1") as client:
+        club.add("user:u1", GROUP)
+        removal = control.member_removed(GROUP, "user:u1")
+        await club.append(removal)
+        await client.call("group:join", "g1")
+        club.remove("user:u1", GROUP)
+        await club.append(removal, removal, control.member_removed(group("nobody"), "user:u1"))
+        assert club.nodes[0].namespace.rooms.keys() == {"user:u1"}
+
+
+# Joins that were being decided.
+
+
+@pytest.mark.parametrize("command", [("group:join", "g1"), ("group:enter", {"group": "g1"})])
+async def test_a_join_that_was_waiting_for_the_table_is_decided_again(command: tuple[object, ...]) -> None:
+    async with open_club() as club, club.connect("u1") as client:
+        club.add("user:u1", GROUP)
+        with club.slow_table() as answers:
+            asked = club.asked
+            joining = asyncio.create_task(client.call(*command))  # type: ignore[arg-type]
+            await club.until_asked(asked + 1)
+            club.remove("user:u1", GROUP)
+            await club.append(control.member_removed(GROUP, "user:u1"))
+            answers.set()
+            assert (await joining)["error"]["code"] == "forbidden"
+        await club.say("behind", GROUP)
+        await expect_said(client)
+
+
+async def test_a_join_is_not_asked_about_again_for_another_room() -> None:
+    async with open_club() as club, club.connect("u1") as client:
+        club.add("user:u1", GROUP)
+        with club.slow_table() as answers:
+            asked = club.asked
+            joining = asyncio.create_task(client.call("group:join", "g1"))
+            await club.until_asked(asked + 1)
+            await club.append(control.member_removed(group("g2"), "user:u1"))
+            answers.set()
+            assert (await joining)["ok"]
+        assert club.asked == asked + 1
+
+
+async def test_a_connect_that_was_waiting_for_the_table_is_decided_again() -> None:
+    async with open_club() as club:
+        club.add("user:u1", circle("u1"))
+        async with club.connect("u1") as before:
+            await club.say("before", circle("u1"))
+            await expect_said(before, "before")
+        with club.slow_table() as answers:
+            asked = club.asked
+            opening = club.connect("u1")
+            connecting = asyncio.create_task(opening.__aenter__())
+            await club.until_asked(asked + 1)
+            club.remove("user:u1", circle("u1"))
+            await club.append(control.member_removed(circle("u1"), "user:u1"))
+            answers.set()
+            client = await connecting
+        await club.say("behind", circle("u1"))
+        await club.say("own", user("u1"))
+        await expect_said(client, "own")
+        await opening.__aexit__(None, None, None)
+
+
+# Joining, leaving, disconnecting.
+
+
+async def test_sockets_of_a_room_enter_and_leave_others_in_order() -> None:
+    async with (
+        open_club(nodes=2) as club,
+        club.connect("u1") as first,
+        club.connect("u1", node=1) as second,
+        club.connect("u2") as other,
+    ):
+        await club.append(
+            club.said("early", GROUP),
+            control.join(user("u1"), [GROUP, board("daily")]),
+            club.said("in", GROUP),
+            club.said("daily", board("daily")),
+            control.leave(user("u1"), [GROUP]),
+            club.said("late", GROUP),
+            club.said("daily too", board("daily")),
+        )
+        for client in (first, second):
+            await expect_said(client, "in", "daily", "daily too")
+        await expect_said(other)
+
+
+async def test_nobody_enters_a_room_whose_rule_says_no() -> None:
+    async with open_club() as club, club.connect("u1") as client, club.connect("boss", role="admin") as boss:
+        await club.append(control.join(root.everyone, [staff()]), club.said("staff", staff()))
+        await expect_said(boss, "staff")
+        await expect_said(client)
+
+
+async def test_who_is_excluded_is_left_alone() -> None:
+    async with open_club() as club, club.connect("u1") as client, club.connect("u2") as other:
+        await club.append(
+            control.join(root.everyone, [board("daily")], excluding=[user("u2"), "nobody"]),
+            club.said("daily", board("daily")),
+        )
+        await expect_said(client, "daily")
+        await expect_said(other)
+
+
+async def test_one_socket_is_meant_by_its_id() -> None:
+    async with open_club() as club, club.connect("u1") as client, club.connect("u1") as other:
+        alone = control.join(type(GROUP)("/", client.sid), [board("daily")])
+        await club.append(alone, club.said("daily", board("daily")))
+        await expect_said(client, "daily")
+        await expect_said(other)
+
+
+@pytest.mark.parametrize("close", [False, True])
+async def test_sockets_are_disconnected(close: bool) -> None:
+    async with (
+        open_club(nodes=2) as club,
+        club.connect("u1") as first,
+        club.connect("u1", node=1) as second,
+        club.connect("u2") as other,
+    ):
+        await club.append(club.said("last"), control.disconnect(user("u1"), close=close), club.said("more"))
+        for client in (first, second):
+            assert (await client.expect_event("said")).args == [{"text": "last"}]
+            await client.expect_disconnect()
+            assert [event.name for event in client.pending] == []
+        await expect_said(other, "last", "more")
+
+
+async def test_one_room_too_many_stops_nobody_else() -> None:
+    async with (
+        open_club(limits={"max_rooms_per_socket": 2}) as club,
+        club.connect("u1") as full,
+        club.connect("u2") as other,
+    ):
+        await full.call("board:join", "daily")
+        with capture_logs() as logged:
+            await club.append(control.join(root.everyone, [board("weekly")]), club.said("w", board("weekly")))
+            await expect_said(other, "w")
+        await expect_said(full)
+        assert [line["log_level"] for line in logged] == ["warning"]
+
+
+# What is not understood.
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry(namespace="/", rooms=(), data=b"{}", control="dance"),
+        Entry(namespace="/", rooms=(), data=b'{"rooms":1}', control="join"),
+        Entry(namespace="/", rooms=("group:g1",), data=b"no JSON", control="member_removed"),
+        Entry(namespace="/", rooms=(), data=b'{"rooms":["nowhere"]}', control="join"),
+    ],
+)
+async def test_what_nobody_understands_is_logged_and_skipped(entry: Entry) -> None:
+    async with open_club() as club, club.connect("u1") as client:
+        with capture_logs() as logged:
+            await club.append(club.said("before"), entry, club.said("behind"))
+            await expect_said(client, "before", "behind")
+        assert len([line for line in logged if line["log_level"] in ("warning", "error")]) == 1
+
+
+def test_rooms_of_another_namespace_are_refused_where_the_entry_is_made() -> None:
+    with pytest.raises(ContractError, match="room group:g1 is of namespace /back; sockets of / cannot be in it"):
+        control.join(user("u1"), [GROUP, back_group("g1")])
+    with pytest.raises(ContractError, match="room group:g1 is of namespace /;"):
+        control.leave(back.everyone, [GROUP])

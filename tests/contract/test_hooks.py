@@ -1,0 +1,378 @@
+"""Hooks: what a system hears of clients that come, go, are ended, and whose tokens run out."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from oyez.contract.bind import Hooks
+from oyez.contract.client import Client
+from oyez.errors import ContractError, RefusedError
+from oyez.protocol import engineio
+from oyez.testing import client as testing
+from tests.contract.club import Note, back_group, board, expect_said, group, open_club, user
+from tests.server.clock import Clock
+from tests.server.extras import open_requests
+from tests.server.serving import turn_until
+
+
+class Diary:
+    """Hooks that note what they hear, and say so to the client where that is possible."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, str]] = []
+
+    def hooks(self, **others: Any) -> Hooks:
+        return Hooks(**{"ending": self.ending, "disconnected": self.disconnected, **others})
+
+    def ending(self, client: Client, reason: str) -> None:
+        self.lines.append(("ending", client.identity.subject, reason))
+        client.emit(Note(text=reason))
+
+    def disconnected(self, client: Client, reason: str) -> None:
+        self.lines.append(("disconnected", client.identity.subject, reason))
+        client.emit(Note(text="nobody hears this"))
+
+    async def until_gone(self, times: int = 1) -> None:
+        await turn_until(lambda: [line[0] for line in self.lines].count("disconnected") >= times)
+
+
+# Connected.
+
+
+async def test_commands_wait_until_the_system_is_done_with_a_new_client() -> None:
+    may, order = asyncio.Event(), []
+
+    async def connected(client: Client) -> None:
+        await may.wait()
+        order.append(f"connected in {client.namespace}")
+        await client.join(board("daily"))
+        client.emit(Note(text="welcome"))
+
+    async with open_club(Hooks(connected=connected)) as club, club.connect("u1") as client:
+        club.actions |= {"first": lambda _: order.append("first"), "second": lambda _: order.append("second")}
+        calls = [asyncio.create_task(client.call("do", {"what": name})) for name in ("first", "second")]
+        # Events that the server sends need not wait.
+        await club.say("meanwhile", user("u1"))
+        assert (await client.expect_event("said")).args == [{"text": "meanwhile"}]
+        assert order == []
+        may.set()
+        assert await asyncio.gather(*calls) == [{"ok": True}, {"ok": True}]
+        assert order == ["connected in /", "first", "second"]
+        assert (await client.expect_event("note")).args == [{"text": "welcome"}]
+        await club.say("daily", board("daily"))
+        await expect_said(client, "daily")
+
+
+async def test_a_hook_that_fails_is_logged_and_the_client_stays() -> None:
+    async def connected(client: Client) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    with capture_logs() as logged:
+        async with open_club(Hooks(connected=connected)) as club, club.connect("u1") as client:
+            assert await client.call("do", {"what": "nothing"}) == {"ok": True}
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["handler failed"]
+
+
+async def test_a_client_that_goes_while_the_system_greets_it() -> None:
+    may, diary = asyncio.Event(), Diary()
+    joined: list[frozenset[str]] = []
+
+    async def connected(client: Client) -> None:
+        await may.wait()
+        client.emit(Note(text="too late"))
+        await client.join(board("daily"))
+        joined.append(client.rooms)
+
+    async with open_club(diary.hooks(connected=connected)) as club:
+        async with club.connect("u1"):
+            pass
+        await diary.until_gone()
+        may.set()
+        await turn_until(lambda: bool(joined))
+        assert joined == [frozenset()]
+        assert club.nodes[0].namespace.rooms == {}
+
+
+async def test_the_hooks_are_those_of_every_namespace() -> None:
+    heard = []
+
+    async def connected(client: Client) -> None:
+        heard.append(client.namespace)
+
+    async with open_club(Hooks(connected=connected)) as club, club.connect("u1") as client:
+        await testing.join(client.connection, "/back", {"token": json.dumps({"sub": "u1"})})
+        await turn_until(lambda: len(heard) == 2)
+    assert heard == ["/", "/back"]
+
+
+# Ending.
+
+
+def disconnect(client: Client) -> None:
+    client.socket.disconnect()
+
+
+def close(client: Client) -> None:
+    client.socket.disconnect(close=True)
+
+
+@pytest.mark.parametrize("kind", ["picows", "asgi"])
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+@pytest.mark.parametrize("act", [disconnect, close])
+async def test_a_client_that_is_disconnected_hears_the_last(
+    kind: str, transport: str, act: Callable[[Client], None]
+) -> None:
+    diary = Diary()
+    async with open_club(diary.hooks(), kind=kind) as club, club.connect("u1", transport=transport) as client:
+        club.actions["go"] = act
+        await client.emit("do", {"what": "go"})
+        assert (await client.expect_event("note")).args == [{"text": "disconnected"}]
+        await client.expect_disconnect()
+        await diary.until_gone()
+        assert diary.lines == [
+            ("ending", "u1", "disconnected"),
+            ("disconnected", "u1", "server namespace disconnect"),
+        ]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_a_server_that_stops_says_so_first(transport: str) -> None:
+    diary = Diary()
+    async with open_club(diary.hooks()) as club, club.connect("u1", transport=transport) as client:
+        if transport == "polling":
+            await open_requests(club.nodes[0], polls=1)
+        stopping = club.nodes[0].stop()
+        assert (await client.expect_event("note")).args == [{"text": "server_shutdown"}]
+        await client.expect_disconnect()
+        await stopping
+        assert diary.lines == [("ending", "u1", "server_shutdown"), ("disconnected", "u1", "server shutting down")]
+
+
+async def test_an_operator_disconnects() -> None:
+    diary = Diary()
+    async with open_club(diary.hooks()) as club, club.connect("u1") as client, club.connect("u2") as other:
+        club.nodes[0].server.disconnect_sockets("/", ["user:u1"])
+        assert (await client.expect_event("note")).args == [{"text": "disconnected"}]
+        await client.expect_disconnect()
+        await other.expect_nothing()
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_an_offender_hears_the_last_too(transport: str) -> None:
+    diary = Diary()
+    async with open_club(diary.hooks()) as club, club.connect("u1", transport=transport) as client:
+        await client.connection.send(engineio.Packet(engineio.PacketType.MESSAGE, b"nonsense"))
+        assert (await client.expect_event("note")).args == [{"text": "forced_close"}]
+        await client.expect_disconnect()
+        assert diary.lines[0] == ("ending", "u1", "forced_close")
+
+
+async def test_a_hook_may_end_the_client_itself_and_one_that_fails_stops_nothing() -> None:
+    def ending(client: Client, reason: str) -> None:
+        client.socket.disconnect(close=True)
+        raise ZeroDivisionError("on purpose")
+
+    diary = Diary()
+    with capture_logs() as logged:
+        async with open_club(diary.hooks(ending=ending)) as club, club.connect("u1") as client:
+            club.actions["go"] = disconnect
+            await client.emit("do", {"what": "go"})
+            await client.expect_disconnect()
+            await diary.until_gone()
+    assert [line[0] for line in diary.lines] == ["disconnected"]
+    assert "ending handler failed" in [line["event"] for line in logged]
+
+
+# Leaving.
+
+
+@pytest.mark.parametrize("kind", ["picows", "asgi"])
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_a_client_that_leaves_hears_nothing(kind: str, transport: str) -> None:
+    diary = Diary()
+    async with open_club(diary.hooks(), kind=kind) as club, club.connect("u1", transport=transport) as client:
+        await client.disconnect()
+        await diary.until_gone()
+    assert diary.lines == [("disconnected", "u1", "client namespace disconnect")]
+
+
+@pytest.mark.parametrize("kind", ["picows", "asgi"])
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_a_client_that_closes_its_connection_hears_nothing(kind: str, transport: str) -> None:
+    diary = Diary()
+    async with open_club(diary.hooks(), kind=kind) as club, club.connect("u1", transport=transport) as client:
+        await client.connection.close()
+        await diary.until_gone()
+    assert diary.lines == [("disconnected", "u1", "transport close")]
+
+
+@pytest.mark.parametrize("kind", ["picows", "asgi"])
+async def test_a_client_whose_network_is_cut_hears_nothing(kind: str) -> None:
+    diary = Diary()
+    async with open_club(diary.hooks(), kind=kind) as club, club.connect("u1") as client:
+        client.connection.drop()
+        await diary.until_gone()
+    assert [line[0] for line in diary.lines] == ["disconnected"]
+
+
+async def test_a_client_that_answers_no_ping_hears_nothing() -> None:
+    diary, clock = Diary(), Clock()
+    async with open_club(diary.hooks(), clock=clock) as club, club.connect("u1") as client:
+        client.connection.answers_pings = False
+        node = club.nodes[0].server
+        clock.turn(node, 26.0)
+        clock.turn(node, 21.0)
+        await diary.until_gone()
+    assert diary.lines == [("disconnected", "u1", "ping timeout")]
+
+
+async def test_work_that_a_client_left_behind_is_finished_before_the_server_stops() -> None:
+    finished = []
+
+    async def tidy() -> None:
+        await asyncio.sleep(0)
+        finished.append("tidied")
+
+    hooks = Hooks(disconnected=lambda client, reason: client.spawn(tidy()))
+    async with open_club(hooks) as club, club.connect("u1"):
+        await club.nodes[0].stop()
+        assert finished == ["tidied"]
+
+
+# Tokens that run out.
+
+STILL = {"ping_interval": 100_000.0}
+"""No pings while tests turn the clock."""
+
+
+def ends_in(seconds: float) -> float:
+    return time.time() + seconds
+
+
+async def test_a_token_that_runs_out_is_announced_once_and_then_ends_the_client() -> None:
+    diary, clock = Diary(), Clock()
+    heard = []
+
+    async def expiring(client: Client) -> None:
+        heard.append(client.identity.subject)
+        client.emit(Note(text="soon"))
+
+    hooks = diary.hooks(expiring=expiring, expiring_before=60.0)
+    async with open_club(hooks, clock=clock, **STILL) as club, club.connect("u1", exp=ends_in(600)) as client:
+        node = club.nodes[0].server
+        clock.turn(node, 530.0)
+        await client.expect_nothing()
+        clock.turn(node, 15.0)
+        assert (await client.expect_event("note")).args == [{"text": "soon"}]
+        clock.turn(node, 30.0)
+        await client.expect_nothing()
+        clock.turn(node, 30.0)
+        assert (await client.expect_event("note")).args == [{"text": "token_expired"}]
+        await client.expect_disconnect()
+        assert heard == ["u1"]
+        assert diary.lines == [("ending", "u1", "token_expired"), ("disconnected", "u1", "token expired")]
+
+
+async def test_a_renewed_token_counts_and_is_announced_in_its_turn() -> None:
+    clock = Clock()
+    heard = []
+
+    async def expiring(client: Client) -> None:
+        heard.append(client.identity.subject)
+        if len(heard) == 1:
+            # The wall clock stands still here, so the life of the new token begins where the old one's did.
+            client.renew(replace(client.identity, expires_at=ends_in(600)))
+
+    hooks = Hooks(expiring=expiring, expiring_before=60.0)
+    async with open_club(hooks, clock=clock, **STILL) as club, club.connect("u1", exp=ends_in(600)) as client:
+        node = club.nodes[0].server
+        clock.turn(node, 550.0)
+        await club.nodes[0].namespace.drain()
+        clock.turn(node, 100.0)
+        assert await client.call("do", {"what": "nothing"}) == {"ok": True}
+        assert heard == ["u1"]
+        clock.turn(node, 450.0)
+        await club.nodes[0].namespace.drain()
+        assert heard == ["u1", "u1"]
+        assert await client.call("do", {"what": "nothing"}) == {"ok": True}
+        clock.turn(node, 60.0)
+        await client.expect_disconnect()
+
+
+async def test_a_short_token_is_announced_when_half_of_it_is_over() -> None:
+    clock, heard = Clock(), []
+
+    async def expiring(client: Client) -> None:
+        heard.append(client.namespace)
+        client.renew(replace(client.identity, expires_at=None))
+
+    hooks = Hooks(expiring=expiring, expiring_before=60.0)
+    async with open_club(hooks, clock=clock, **STILL) as club, club.connect("u1", exp=ends_in(20)) as client:
+        node = club.nodes[0].server
+        clock.turn(node, 8.0)
+        await club.nodes[0].namespace.drain()
+        assert heard == []
+        clock.turn(node, 4.0)
+        await club.nodes[0].namespace.drain()
+        assert heard == ["/"]
+        clock.turn(node, 10_000.0)
+        assert await client.call("do", {"what": "nothing"}) == {"ok": True}
+
+
+async def test_rooms_that_a_renewed_token_gives_no_right_to_are_left() -> None:
+    async with open_club() as club, club.connect("u1", role="admin", garage_id="G-1") as client:
+        club.add("garage:G-1", group("g1"))
+        for room in ("g1", "g2"):
+            assert (await client.call("group:join", room))["ok"]
+        await client.call("board:join", "daily")
+        await client.call("do", {"what": "nothing"})
+        connected = club.clients["u1"]
+        connected.renew(replace(connected.identity, claims={"garage_id": "G-1"}))
+        assert connected.rooms == {"user:u1", "group:g1", "group:g2", "board:daily"}
+        connected.renew(replace(connected.identity, role="guest"))
+        assert connected.rooms == {"user:u1", "board:daily"}
+        # What the table decides has to be asked for again where the token names other subjects.
+        assert (await client.call("group:join", "g1"))["ok"]
+        connected.renew(replace(connected.identity, expires_at=ends_in(100)))
+        assert connected.rooms == {"user:u1", "board:daily", "group:g1"}
+        connected.renew(replace(connected.identity, claims={"garage_id": "G-2"}))
+        assert connected.rooms == {"user:u1", "board:daily"}
+
+
+async def test_another_users_token_does_not_count() -> None:
+    async with open_club() as club, club.connect("u1") as client:
+        await client.call("do", {"what": "nothing"})
+        connected = club.clients["u1"]
+        with pytest.raises(RefusedError) as refused:
+            connected.renew(replace(connected.identity, subject="u2"))
+        assert refused.value.refusal.code == "forbidden"
+        assert connected.identity.subject == "u1"
+
+
+# What a handler knows of its client.
+
+
+async def test_a_client_knows_its_rooms_and_its_rights() -> None:
+    async with open_club() as club, club.connect("u1") as client:
+        club.add("user:u1", group("g1"))
+        await client.call("group:join", "g1")
+        await client.call("do", {"what": "nothing"})
+        connected = club.clients["u1"]
+        assert (connected.namespace, connected.rooms) == ("/", {"user:u1", "group:g1"})
+        assert connected.is_in(group("g1"))
+        assert connected.is_in("user:u1")
+        assert not connected.is_in(group("g2"))
+        assert await connected.allows(group("g1"))
+        assert await connected.allows(board("daily"))
+        assert not await connected.allows(group("g2"))
+        with pytest.raises(RefusedError, match="There is no room 'board:never'"):
+            await connected.allows("board:never")
+        for act in (connected.is_in, connected.leave, connected.decide):
+            with pytest.raises(ContractError, match="room group:g1 is of namespace /back; the client is in /"):
+                act(back_group("g1"))
