@@ -54,11 +54,15 @@ from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
+from oyez.systems.rez import http as rez_http
+from oyez.systems.rez import states as rez_states
+from oyez.systems.rez.contract import CHANNELS as REZ_CHANNELS
+from oyez.systems.rez.contract import contract as rez
 from tests.served import serve
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-OWN = ("architecture", "contracts", "members", "operating", "outbox", "protocol", "publishing", "quotes")
+OWN = ("architecture", "contracts", "members", "operating", "outbox", "protocol", "publishing", "quotes", "rez")
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 TIMEOUT = 20.0
@@ -189,6 +193,77 @@ def build_quotes_events() -> str:
     return build_table(("event", "goes to", "what has happened"), *rows)
 
 
+def build_rez_channels() -> str:
+    rows = [(f"`{name}`", f"`{room.pattern}`", f"who {room.rule.text}") for name, room in REZ_CHANNELS.items()]
+    return build_table(("channel", "room", "for"), *rows)
+
+
+def build_rez_commands() -> str:
+    rows = [
+        (
+            f"`{command.name}`",
+            f"`{{{', '.join(command.command.__struct_encode_fields__)}}}`",
+            " ".join(command.description.split()),
+            command.limit.text,
+        )
+        for namespace in rez.namespaces
+        for command in namespace.commands
+    ]
+    return build_table(("command", "takes", "what it does", "at most"), *rows)
+
+
+def build_rez_events() -> str:
+    rows = [
+        (
+            f"`{event.name}`",
+            " or ".join(target.text for target in event.targets["/"]),
+            " ".join(event.description.split()),
+        )
+        for event in rez.events.values()
+    ]
+    return build_table(("event", "goes to", "what has happened"), *rows)
+
+
+def build_states(states: rez_states.States) -> str:
+    rows = [
+        (f"`{state}`", ", ".join(f"{action}: `{then}`" for action, then in actions.items()) or "the end")
+        for state, actions in states.items()
+    ]
+    return build_table(("from", "to"), *rows)
+
+
+def build_rez_api() -> str:
+    def remark(function: Callable[..., Any]) -> str:
+        return " ".join(inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0].partition("Raises")[0].split())
+
+    def path(text: str) -> str:
+        return text.replace(":path", "")
+
+    rows = [
+        (
+            f"`{write.method} {path(write.path)}`",
+            f"`{{{', '.join(write.body.__struct_encode_fields__)}}}`" if write.body else "",
+            remark(write.function),
+        )
+        for write in rez_http.WRITES
+    ]
+    rows += [
+        (f"`POST {path(way)}`", f"`{{{', '.join(body.__struct_encode_fields__)}}}`" if body else "", text)
+        for way, body, text in rez_http.VOLATILE
+    ]
+    rows += [(f"`GET {path(read.path)}`", "", "") for read in rez_http.READS]
+    rows += [
+        (f"`GET {path(listing.path)}`", ", ".join(f"`?{name}=`" for name in listing.filters), "a list")
+        for listing in rez_http.LISTINGS
+    ]
+    return build_table(("request", "takes", "what it does"), *rows)
+
+
+def build_rez_refusals() -> str:
+    rows = [(f"`{refusal.code}`", str(refusal.status), refusal.message) for refusal in rez.refusals]
+    return build_table(("code", "HTTP status", "message"), *rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("operating", build_settings),
     "limits": ("operating", build_limits),
@@ -196,6 +271,14 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "handshake errors": ("protocol", build_handshake_errors),
     "rooms": ("quotes", build_quotes_rooms),
     "events": ("quotes", build_quotes_events),
+    "rez channels": ("rez", build_rez_channels),
+    "rez commands": ("rez", build_rez_commands),
+    "rez events": ("rez", build_rez_events),
+    "rez orders": ("rez", lambda: build_states(rez_states.ORDERS)),
+    "rez tickets": ("rez", lambda: build_states(rez_states.TICKETS)),
+    "rez groups": ("rez", lambda: build_states(rez_states.GROUPS)),
+    "rez api": ("rez", build_rez_api),
+    "rez refusals": ("rez", build_rez_refusals),
 }
 """The page each is on, and what makes it."""
 

@@ -70,8 +70,8 @@ async def test_each_event_reaches_whom_it_is_for_and_nobody_else(market: Market,
     me = await arrive(market, js, ME)
     stranger = await arrive(market, js, "stranger")
     for rooms in ROOMS.values():
-        for room in rooms:
-            assert (await me.call("subscribe", {"channel": room}))["ok"]
+        for channel in rooms:
+            assert (await me.call("subscribe", {"channel": channel}))["ok"]
     for event, room in publications():
         example = dict(contract.events[event].example)
         await market.publish(event, example, room)

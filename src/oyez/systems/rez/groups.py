@@ -127,7 +127,10 @@ def leave_group(tx: Transaction, group_id: str, user_id: str) -> Group:
 
 
 def cancel_group(tx: Transaction, group_id: str, end: GroupEnd) -> Group:
-    """Raises RefusedError: not_found, forbidden for anybody but its creator, illegal_transition."""
+    """End a group that is not complete.
+
+    Raises RefusedError: not_found, forbidden for anybody but its creator, illegal_transition.
+    """
     row = get_row(tx.connection, groups, group_id)
     if end.user_id != row.creator_id:
         raise RefusedError(FORBIDDEN, f"Group {group_id!r} was started by somebody else.")

@@ -84,6 +84,13 @@ WRITES = (
 )
 
 
+VOLATILE: tuple[tuple[str, type[Payload] | None, str], ...] = (
+    ("/orders/{orderId}/location", orders.Whereabouts, "Tell where an order on its way is; never stored."),
+    ("/conversations/{conversationId}/typing", None, "Tell that the store is writing; never stored."),
+)
+"""Requests that only tell, with their bodies."""
+
+
 class Items(Payload):
     """One page of a list; `next` is the `?after=` of the next one, null on the last."""
 
@@ -203,8 +210,10 @@ def build_routes(context: Context) -> list[Route]:
 
     return [
         *(service_route(write.path, writing(write), authorize, [write.method]) for write in WRITES),
-        service_route("/orders/{orderId}/location", locate, authorize),
-        service_route("/conversations/{conversationId}/typing", type_in_store, authorize),
+        *(
+            service_route(path, answer, authorize)
+            for (path, _, _), answer in zip(VOLATILE, (locate, type_in_store), strict=True)
+        ),
         *(service_route(listed.path, listing(listed), authorize, ["GET"]) for listed in LISTINGS),
         *(service_route(read.path, reading(read), authorize, ["GET"]) for read in READS),
     ]

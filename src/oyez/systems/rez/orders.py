@@ -133,7 +133,7 @@ def move_order(tx: Transaction, order_id: str, move: OrderMove) -> Order:
 
 
 def cancel_order(tx: Transaction, order_id: str, cancellation: Cancellation) -> Order:
-    """Raises RefusedError: not_found, illegal_transition."""
+    """Say that an order will not come. Raises RefusedError: not_found, illegal_transition."""
     row = get_row(tx.connection, orders, order_id)
     check_move(ORDERS, f"Order {order_id!r}", row.status, "cancelled")
     tx.connection.execute(
