@@ -26,7 +26,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_packets_per_payload: Positive = 10_000
     """Packets in one polling body: a client that was offline sends all it has queued at once, at 2 µs a packet."""
     max_connect_bytes: Positive = 16_384
-    """The payload of a CONNECT: room for a token and some more, from somebody who is not known yet."""
+    """The payload of a CONNECT: room for a token and some more, from somebody who is not known yet. Until one has been
+    accepted, a whole message or polling body may have twice as much: such clients cost an attacker nothing."""
     max_attachments: Annotated[int, Meta(ge=0)] = 10
     """Binary attachments of one packet: the official parser's limit (CVE-2026-33151)."""
     max_attachment_bytes: Positive = 2_000_000
@@ -77,6 +78,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Time for a WebSocket that probes to complete the upgrade."""
     close_timeout: Seconds = 5.0
     """Time for a closing connection to take what was written, before it is cut."""
+
+    @property
+    def max_stranger_bytes(self) -> int:
+        """One message or polling body of somebody whom no namespace has let in yet: a CONNECT, or some small ones."""
+        return min(self.max_payload, 2 * self.max_connect_bytes)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

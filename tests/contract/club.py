@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -12,10 +12,11 @@ from oyez.contract.client import Client
 from oyez.contract.publish import Publisher
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
+from oyez.server.socket import Socket
 from oyez.settings import Limits, Settings
 from oyez.testing import client as testing
 from tests.contract.market import Token
-from tests.server.market import PATIENCE
+from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
 
 contract = Contract(
@@ -26,6 +27,7 @@ back = contract.namespace("/back")
 
 user = root.room("user:{userId}", members=own("userId"), on_connect=True)
 group = root.room("group:{groupId}", members=[member(), role("admin")], join="group:join")
+ring = root.room("ring:{userId}", members=own("userId") & member(), on_connect=True)
 circle = root.room("circle:{userId}", members=own("userId") & member(), on_connect=True)
 board = root.room(
     "board:{period}", members=anyone(), join="board:join", leave="board:leave", values={"period": ("daily", "weekly")}
@@ -66,6 +68,14 @@ class EnterGroup(Command):
 contract.build()
 
 
+class Barrier(Market):
+    """A namespace of each node, that hears of control entries: what came before in the log has been dealt with."""
+
+    def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
+        self.heard.append((entry.control, entry.data))
+        self._changed.set()
+
+
 class Club:
     """The nodes, and what they have in common: the log, the membership table, the hooks."""
 
@@ -80,7 +90,9 @@ class Club:
         self.actions: dict[str, Callable[[Client], Any]] = {"nothing": lambda client: None}
         self._hooks = hooks
         self._asked = 0
+        self._barriers = 0
         self._hold: asyncio.Event | None = None
+        self._held: NamedRoom | None = None
 
     def build(self) -> Any:
         return bind(
@@ -113,7 +125,7 @@ class Club:
     async def _is_member(self, identity: Identity, room: NamedRoom) -> bool:
         answer = any((subject, room) in self.members for subject in contract.subjects_of(identity))
         self._asked += 1
-        if self._hold is not None:
+        if self._hold is not None and self._held in (None, room):
             await self._hold.wait()
         return answer
 
@@ -135,9 +147,12 @@ class Club:
         self.members.discard((subject, room))
 
     @contextmanager
-    def slow_table(self) -> Iterator[asyncio.Event]:
-        """The membership table answers, with what it had when it was asked, only after the event is set."""
-        self._hold = asyncio.Event()
+    def slow_table(self, room: NamedRoom | None = None) -> Iterator[asyncio.Event]:
+        """The membership table answers, with what it had when it was asked, only after the event is set.
+
+        With `room`, only what is asked about that one.
+        """
+        self._hold, self._held = asyncio.Event(), room
         yield self._hold
         self._hold = None
 
@@ -158,11 +173,14 @@ class Club:
 
     async def append(self, *entries: Entry | list[Entry]) -> None:
         """Append everything at once; returns when every node has dealt with it."""
-        flat = [entry for group in entries for entry in (group if isinstance(group, list) else [group])]
-        heard = [node.server.hub.deliver for node in self.nodes]
-        assert heard
-        await self.log.append(flat)
-        await turn_until(lambda: all(not tail.waiting for tail in self.log._tails))
+        flat = [entry for given in entries for entry in (given if isinstance(given, list) else [given])]
+        self._barriers += 1
+        passed = ("pass", b"%d" % self._barriers)
+        await self.log.append([*flat, Entry(namespace="/barrier", rooms=(), control=passed[0], data=passed[1])])
+        for node in self.nodes:
+            barrier = node.applications["/barrier"]
+            assert isinstance(barrier, Barrier)
+            await barrier.expect(*passed)
 
     async def say(self, text: str, *rooms: NamedRoom) -> None:
         await self.append(self.said(text, *rooms))
@@ -175,7 +193,7 @@ async def open_club(
     club = Club(hooks or Hooks())
     async with AsyncExitStack() as stack:
         for _ in range(nodes):
-            running = serve(kind, namespaces=club.build(), log=club.log, **options)
+            running = serve(kind, namespaces={**club.build(), "/barrier": Barrier()}, log=club.log, **options)
             club.nodes.append(await stack.enter_async_context(running))
         yield club
 
@@ -185,6 +203,3 @@ async def expect_said(client: testing.Client, *texts: str) -> None:
     for text in texts:
         assert (await client.expect_event("said")).args[0]["text"] == text
     await client.expect_nothing("said")
-
-
-__all__ = ["PATIENCE"]

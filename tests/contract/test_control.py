@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from oyez.contract import control
 from oyez.errors import ContractError
 from oyez.log.log import Entry
-from tests.contract.club import back, back_group, board, circle, expect_said, group, open_club, root, staff, user
+from tests.contract.club import back, back_group, board, circle, expect_said, group, open_club, ring, root, staff, user
 
 GROUP = group("g1")
 
@@ -165,6 +165,22 @@ async def test_a_connect_that_was_waiting_for_the_table_is_decided_again() -> No
         await club.say("behind", circle("u1"))
         await club.say("own", user("u1"))
         await expect_said(client, "own")
+        await opening.__aexit__(None, None, None)
+
+
+async def test_a_room_that_was_decided_about_before_the_others_of_a_connect_is_decided_again() -> None:
+    async with open_club() as club:
+        club.add("user:u1", ring("u1"), circle("u1"))
+        with club.slow_table(circle("u1")) as answers:
+            opening = club.connect("u1")
+            connecting = asyncio.create_task(opening.__aenter__())
+            await club.until_asked(2)
+            club.remove("user:u1", ring("u1"))
+            await club.append(control.member_removed(ring("u1"), "user:u1"))
+            answers.set()
+            client = await connecting
+        assert club.nodes[0].namespace.rooms.keys() == {"user:u1", "circle:u1"}
+        await client.expect_nothing()
         await opening.__aexit__(None, None, None)
 
 

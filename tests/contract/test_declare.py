@@ -1,5 +1,6 @@
 """Contracts that contradict themselves are told so, with the declaration and all at once."""
 
+import re
 from collections.abc import Callable
 from types import new_class
 from typing import Any
@@ -113,6 +114,18 @@ def test_a_sound_contract() -> None:
             lambda made, root, room: root.room("x:{y}", members=looked_up("y", "shop")),
             "room x:{y}: attribute 'shop' is not declared",
         ),
+        (
+            lambda made, root, room: root.room("x:{y}", members=anyone(), values={"z": ["a"]}),
+            "room x:{y}: values are given for {z}, which its name does not have",
+        ),
+        (
+            lambda made, root, room: root.room("x:{y}", members=anyone(), values={"y": []}),
+            "room x:{y}: no values are given for {y}",
+        ),
+        (
+            lambda made, root, room: root.room("x:{y}:{z}", members=anyone(), values={"y": ["a", "b:c"]}),
+            "room x:{y}:{z}: 'b:c' cannot be a value of {y}",
+        ),
         (lambda made, root, room: root.gateway("g"), "gateway g: has no room"),
         (lambda made, root, room: root.gateway("a,b"), "gateway 'a,b': a name without commas"),
         (
@@ -127,6 +140,23 @@ def test_a_sound_contract() -> None:
 )
 def test_namespaces_rooms_and_rules(declare: Declare, fault: str) -> None:
     assert f"contract c: {fault}" in faults(declare)
+
+
+@pytest.mark.parametrize(
+    ("subjects", "fault"),
+    [
+        ({"user": "sub"}, "subject 'user': every contract has that kind already"),
+        ({"role": "role"}, "subject 'role': every contract has that kind already"),
+        ({"Garage": "garage_id"}, "subject 'Garage': expected lower-case letters"),
+        ({"a:b": "garage_id"}, "subject 'a:b': expected lower-case letters"),
+        ({"garage": ""}, "subject 'garage': expected lower-case letters, digits, - and _, and the name of a claim"),
+    ],
+)
+def test_kinds_of_subject(subjects: dict[str, str], fault: str) -> None:
+    made = Contract("c", roles=("user",), subjects=subjects)
+    made.namespace("/")
+    with pytest.raises(ContractError, match=re.escape(f"contract c: {fault}")):
+        made.build()
 
 
 def event(name: str = "ping", payload: type[Payload] = Ping, **options: Any) -> Declare:

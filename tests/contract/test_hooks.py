@@ -19,6 +19,7 @@ from tests.contract.club import Note, back_group, board, expect_said, group, ope
 from tests.server.clock import Clock
 from tests.server.extras import open_requests
 from tests.server.serving import turn_until
+from tests.server.wire import SocketWire
 
 
 class Diary:
@@ -174,7 +175,10 @@ async def test_an_offender_hears_the_last_too(transport: str) -> None:
 
 
 async def test_a_hook_may_end_the_client_itself_and_one_that_fails_stops_nothing() -> None:
+    heard = []
+
     def ending(client: Client, reason: str) -> None:
+        heard.append(reason)
         client.socket.disconnect(close=True)
         raise ZeroDivisionError("on purpose")
 
@@ -185,6 +189,7 @@ async def test_a_hook_may_end_the_client_itself_and_one_that_fails_stops_nothing
             await client.emit("do", {"what": "go"})
             await client.expect_disconnect()
             await diary.until_gone()
+    assert heard == ["disconnected"]
     assert [line[0] for line in diary.lines] == ["disconnected"]
     assert "ending handler failed" in [line["event"] for line in logged]
 
@@ -232,22 +237,38 @@ async def test_a_client_that_answers_no_ping_hears_nothing() -> None:
     assert diary.lines == [("disconnected", "u1", "ping timeout")]
 
 
+@pytest.mark.parametrize("kind", ["picows", "asgi"])
+async def test_a_client_that_does_not_read_hears_nothing(kind: str) -> None:
+    diary = Diary()
+    async with open_club(diary.hooks(), kind=kind, limits={"max_send_buffer": 100_000}) as club:
+        token = {"token": json.dumps({"sub": "u1"})}
+        async with SocketWire.connect(club.nodes[0], token, receive_buffer=4_096):
+            sent = 0
+            while not diary.lines:
+                await club.append(*[club.said("x" * 10_000, user("u1"))] * 5)
+                sent += 50_000
+                assert sent < 20_000_000, "no bound"
+    assert diary.lines == [("disconnected", "u1", "slow consumer")]
+
+
 async def test_work_that_a_client_left_behind_is_finished_before_the_server_stops() -> None:
     finished = []
 
-    async def tidy() -> None:
+    async def tidy(client: Client, rounds: int) -> None:
         await asyncio.sleep(0)
-        finished.append("tidied")
+        finished.append(rounds)
+        if rounds:
+            client.spawn(tidy(client, rounds - 1))
 
-    hooks = Hooks(disconnected=lambda client, reason: client.spawn(tidy()))
+    hooks = Hooks(disconnected=lambda client, reason: client.spawn(tidy(client, 2)))
     async with open_club(hooks) as club, club.connect("u1"):
         await club.nodes[0].stop()
-        assert finished == ["tidied"]
+        assert finished == [2, 1, 0]
 
 
 # Tokens that run out.
 
-STILL = {"ping_interval": 100_000.0}
+STILL: dict[str, Any] = {"ping_interval": 100_000.0}
 """No pings while tests turn the clock."""
 
 
@@ -345,6 +366,20 @@ async def test_rooms_that_a_renewed_token_gives_no_right_to_are_left() -> None:
         assert connected.rooms == {"user:u1", "board:daily"}
 
 
+async def test_a_join_that_was_being_decided_counts_for_the_renewed_token() -> None:
+    async with open_club() as club, club.connect("u1", garage_id="G-1") as client:
+        club.add("garage:G-1", group("g1"))
+        await client.call("do", {"what": "nothing"})
+        connected, asked = club.clients["u1"], club.asked
+        with club.slow_table() as answers:
+            joining = asyncio.create_task(client.call("group:join", "g1"))
+            await club.until_asked(asked + 1)
+            connected.renew(replace(connected.identity, claims={}))
+            answers.set()
+            assert (await joining)["error"]["code"] == "forbidden"
+        assert connected.rooms == {"user:u1"}
+
+
 async def test_another_users_token_does_not_count() -> None:
     async with open_club() as club, club.connect("u1") as client:
         await client.call("do", {"what": "nothing"})
@@ -364,7 +399,8 @@ async def test_a_client_knows_its_rooms_and_its_rights() -> None:
         await client.call("group:join", "g1")
         await client.call("do", {"what": "nothing"})
         connected = club.clients["u1"]
-        assert (connected.namespace, connected.rooms) == ("/", {"user:u1", "group:g1"})
+        assert connected.namespace == "/"
+        assert connected.rooms == {"user:u1", "group:g1"}
         assert connected.is_in(group("g1"))
         assert connected.is_in("user:u1")
         assert not connected.is_in(group("g2"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from oyez.contract import Identity, anyone, looked_up, member, not_role, own, role
+from oyez.contract import Contract, Identity, anyone, looked_up, member, not_role, own, role
 from oyez.contract.policy import Rule, Values, Verdict, one_of
 
 YES, NO, IF_MEMBER = Verdict.YES, Verdict.NO, Verdict.IF_MEMBER
@@ -88,3 +88,9 @@ def test_user_id_means_the_verified_subject_whatever_else_the_token_says() -> No
 )
 def test_rules_can_be_read(rule: Rule, text: str) -> None:
     assert rule.text == text
+
+
+def test_what_somebody_is_called_in_the_membership_table() -> None:
+    contract = Contract("c", roles=("garage", "customer"), subjects={"garage": "garage_id", "desk": "number"})
+    assert contract.subjects_of(ALICE) == {"user:alice", "role:garage", "garage:g1", "desk:7"}
+    assert contract.subjects_of(BOB) == {"user:bob", "role:customer"}

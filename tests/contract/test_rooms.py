@@ -61,6 +61,18 @@ def test_a_value_cannot_reach_over_its_place() -> None:
         stall("3:9", "7")
 
 
+def test_a_placeholder_may_hold_listed_values_only() -> None:
+    board = Contract("c", roles=("r",)).namespace("/").room("board:{period}", values={"period": ("daily", "weekly")})
+    assert str(board("daily")) == "board:daily"
+    assert board.match("board:weekly") == {"period": "weekly"}
+    assert board.values == {"period": ("daily", "weekly")}
+    for name in ("board:hourly", "board:daily2", "board:Daily"):
+        assert board.match(name) is None
+    with pytest.raises(RefusedError) as refused:
+        board("hourly")
+    assert refused.value.refusal is UNKNOWN_ROOM
+
+
 @given(st.text(), st.text())
 def test_what_is_named_is_what_is_found(row: str, number: str) -> None:
     try:

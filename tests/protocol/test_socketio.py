@@ -1,6 +1,7 @@
 """Socket.IO packets: the specification's examples, every limit, hostile input, and python-socketio as the oracle."""
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -452,3 +453,71 @@ def test_an_attachment_is_named_once() -> None:
     twice = [{"_placeholder": True, "num": 0}, {"_placeholder": True, "num": 0}]
     with pytest.raises(MalformedError, match="twice"):
         sio.find_placeholders(twice, (b"large", b"other"))
+
+
+def slow_check_depth(data: bytes, max_depth: int) -> bool:
+    """The depth's definition, byte by byte: whether `data` is within it."""
+    depth = 0
+    in_string = escaped = False
+    for byte in data:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == ord("\\"):
+                escaped = True
+            elif byte == ord('"'):
+                in_string = False
+        elif byte == ord('"'):
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            if depth > max_depth:
+                return False
+        elif byte in b"]}":
+            depth -= 1
+    return True
+
+
+@given(st.text('[]{}"\\,a\né', max_size=60).map(str.encode) | st.binary(max_size=60), st.integers(0, 5))
+def test_depth_is_what_counting_byte_by_byte_says(data: bytes, max_depth: int) -> None:
+    try:
+        sio._check_depth(data, max_depth)
+    except MalformedError:
+        assert not slow_check_depth(data, max_depth)
+    else:
+        assert slow_check_depth(data, max_depth)
+
+
+SLOW_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""Escape after escape; the group is half a character."""
+
+ESCAPES = st.sampled_from(
+    ["\\", "\\\\", "\\ud83d", "\\uDE00", "\\ud83d\\ude00", "\\u00e9", "\\n", '\\"', "ud83d", "\\ud8", "é", "x"]
+)
+
+
+@given(st.lists(ESCAPES | st.text(max_size=3), max_size=12).map(lambda parts: "".join(parts)))
+def test_halves_are_mended_as_escape_after_escape_says(text: str) -> None:
+    data = text.encode("utf-8", "replace")
+    assert sio._mend_halves(data) == SLOW_ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], data)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(lambda n: b'["' + b'\\"' * (n // 2) + b'"]', id="escapes"),
+        pytest.param(lambda n: b'["' + b"\\\\" * (n // 2) + b'"]', id="backslashes"),
+        pytest.param(lambda n: b'["' + b"\\ud83d" * (n // 6) + b'"]', id="halves"),
+        pytest.param(lambda n: b"[" + b'"[","]",' * (n // 8) + b"1]", id="strings"),
+        pytest.param(lambda n: b"\\" * n, id="not JSON"),
+        pytest.param(lambda n: b'"' * n, id="quotes"),
+    ],
+)
+def test_mending_and_counting_cost_time_in_proportion(build: Any) -> None:
+    def work(data: bytes) -> None:
+        sio._mend_halves(data)
+        sio._check_depth(data + b"[" * 40 + b"]" * 40, 100)
+
+    assert_linear(work, build)

@@ -1,11 +1,16 @@
 """The port: a stop that tells clients first and ends in time whatever they do, and TLS."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import resource
+import socket
+from collections.abc import AsyncIterator, Generator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from oyez.server.http import FILES_CHECK_TICKS
 from tests.js_client import JsConnectError, JsDriver
 from tests.server.extras import begin_stop, expect_echo, open_requests, read_up_to_close, stop, stuff
 from tests.server.serving import Certificates, Running, serve
@@ -272,3 +277,50 @@ async def test_stopping_over_tls(certificates: Certificates, reads: bool) -> Non
         else:
             await stuff(running, wire)
             await stop(running, within=2)
+
+
+@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01"])
+async def test_a_tls_client_that_says_nothing_is_hung_up_on(certificates: Certificates, begun: bytes) -> None:
+    limits = {"header_timeout": 0.1}
+    async with (
+        serve(ssl_certfile=certificates.chain, ssl_keyfile=certificates.key, limits=limits) as running,
+        Wire.open(running) as wire,
+    ):
+        wire.send(begun)
+        assert await wire.read_rest() == b""
+
+
+# Open files.
+
+
+async def test_a_server_without_files_says_so_and_goes_on(own: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    async with SocketWire.connect(own) as wire:
+        await own.http.on_tick(FILES_CHECK_TICKS)
+        assert "no file can be opened" not in capsys.readouterr().out
+        with no_files_left(), socket.socket() as late:
+            late.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(late, ("127.0.0.1", own.port))
+            # Its connection is accepted and closed: nobody is left in the queue for ever.
+            assert await asyncio.get_running_loop().sock_recv(late, 1) == b""
+            await wire.expect_echo()
+            for _ in range(3):
+                await own.http.on_tick(FILES_CHECK_TICKS)
+            assert capsys.readouterr().out.count("no file can be opened") == 1
+        async with SocketWire.connect(own) as other:
+            await other.expect_echo()
+
+
+@contextmanager
+def no_files_left() -> Generator[None]:
+    """No file can be opened but the one that `socket.socket()` takes next."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        highest = max(int(file.name) for file in Path("/dev/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, before[1]))
+        filling = []
+        with suppress(OSError):
+            while True:
+                filling.append(stack.enter_context(Path(os.devnull).open()))
+        filling.pop().close()
+        yield

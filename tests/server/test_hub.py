@@ -2,11 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
@@ -90,6 +91,37 @@ def test_who_is_excluded_gets_nothing(hub: Hub, namespace: Namespace) -> None:
     hub.deliver([entry("one", "a", excluded=("muted",)), entry("two", "a"), entry("three", excluded=("1",))])
     assert inside.written == [frames("one"), frames("two")]
     assert outside.written == [frames("two"), frames("three")]
+
+
+def test_a_control_entry_is_done_in_its_turn_and_never_sent(hub: Hub, namespace: Namespace) -> None:
+    class Mover(Market):
+        def control(self, entry: Entry, sockets: Collection[Any]) -> None:
+            for socket in sockets:
+                {"join": namespace.join, "leave": namespace.leave}[entry.control](socket, entry.data.decode())
+
+    namespace.application = Mover()
+    first, second = Socket(namespace, "1", "a"), Socket(namespace, "2", "a", "kept")
+    move = Entry(namespace="/", rooms=("a",), excluded=("kept",), data=b"b", control="join")
+    back = Entry(namespace="/", rooms=("a",), data=b"a", control="leave")
+    hub.deliver([entry("1", "b"), move, entry("2", "b"), move, entry("3", "b"), entry("4", "a"), back, entry("5", "a")])
+    assert first.written == [frames("2"), frames("3"), frames("4")]
+    assert second.written == [frames("4")]
+    assert hub.delivered == 4
+
+
+def test_a_control_entry_that_fails_or_has_no_namespace_stops_nothing(
+    hub: Hub, namespace: Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Market):
+        def control(self, entry: Entry, sockets: Collection[Any]) -> None:
+            raise RuntimeError("as asked")
+
+    namespace.application = Broken()
+    socket = Socket(namespace, "1", "a")
+    bad = Entry(namespace="/", rooms=("a",), data=b"{}", control="dance")
+    hub.deliver([entry("one", "a"), bad, replace(bad, namespace="/unknown"), entry("two", "a")])
+    assert socket.written == [frames("one"), frames("two")]
+    assert "delivery failed" in capsys.readouterr().out
 
 
 def test_an_unknown_namespace_or_room_is_skipped(hub: Hub, namespace: Namespace) -> None:

@@ -42,7 +42,7 @@ class Hooks:
     ending: Callable[[Client, str], None] | None = None
     """The server is about to end the connection: the last chance to `client.emit`. Not called where the client left.
 
-    The reason is `token_expired`, `server_shutdown`, `disconnected`, or what the client did wrong, as `parse_error`.
+    The reason is `token_expired`, `server_shutdown`, `disconnected`, or another close reason's name, as `forced_close`.
     """
     disconnected: Callable[[Client, str], None] | None = None
     """The client has gone, whoever ended it, and is in no room any more. The reason is Socket.IO's."""

@@ -91,7 +91,13 @@ class Client:
 
     async def allows(self, room: NamedRoom | str) -> bool:
         """Whether the client may be in a room, in it or not. Raises RefusedError (unknown_room)."""
-        return await self._surroundings.allows(self.identity, self._name(room))
+        name = self._name(room)
+        while True:
+            identity = self.identity
+            allowed = await self._surroundings.allows(identity, name)
+            # Renewed meanwhile, it may be a member no more, or one now.
+            if identity is self.identity:
+                return allowed
 
     async def join(self, room: NamedRoom | str) -> None:
         """Enter a room. Raises RefusedError: forbidden, unknown_room, or rate_limited where it would be too many."""

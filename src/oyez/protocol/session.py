@@ -104,6 +104,11 @@ class Session:
     def upgraded(self) -> bool:
         return self.state is State.WEBSOCKET
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether attachments of a packet are still to come."""
+        return self._partial is not None
+
     def receive_text(self, encoded: bytes) -> socketio.Packet | Signal | None:
         """One WebSocket text frame's content."""
         if encoded[:1] == b"4" and self.state is not State.CLOSED:

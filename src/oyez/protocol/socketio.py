@@ -6,8 +6,10 @@ it is well-formed, within the limits, and of the shape its packet type asks for.
 """
 
 import re
+from array import array
 from collections.abc import Sequence
 from enum import IntEnum
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -138,10 +140,15 @@ _decode_string = msgspec.json.Decoder(str).decode
 _decode_error = msgspec.json.Decoder(str | dict[str, msgspec.Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+_HALF = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
-"""An escape in JSON; the group is half a character, one of a pair of surrogates without the other."""
+"""An escape in JSON that is half a character: one of a pair of surrogates without the other."""
+_STRINGS = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?+[^"\[\]{}]*+)++', re.DOTALL)
+"""Strings with what is between them, up to a bracket; the last one may lack its end."""
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 
 
 def _elements(packet: Packet, limits: Limits, names: int) -> list[msgspec.Raw]:
@@ -165,31 +172,19 @@ def _mend_halves(data: bytes) -> bytes:
 
     JavaScript's JSON.stringify writes them as escapes, for instance where a preview was cut inside an emoji.
     """
-    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], data)
+    # An escaped backslash begins no escape. It is put aside as bytes that UTF-8 never has.
+    mended = _HALF.sub(rb"\\ufffd", data.replace(rb"\\", b"\xff\xff"))
+    return mended.replace(b"\xff\xff", rb"\\")
 
 
 def _check_depth(data: bytes, max_depth: int) -> None:
     # Counting brackets is cheap and enough for nearly all; brackets inside strings only ever count too many.
     if data.count(b"[") + data.count(b"{") <= max_depth:
         return
-    depth = 0
-    in_string = escaped = False
-    for byte in data:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"[{":
-            depth += 1
-            if depth > max_depth:
-                raise MalformedError(f"payload: nested deeper than {max_depth}")
-        elif byte in b"]}":
-            depth -= 1
+    # The brackets outside of strings as steps of 1 and, being signed bytes, -1.
+    steps = array("b", _STRINGS.sub(b"", data).translate(_STEPS, _NO_BRACKETS))
+    if max(accumulate(steps), default=0) > max_depth:
+        raise MalformedError(f"payload: nested deeper than {max_depth}")
 
 
 def _check_event(packet: Packet, limits: Limits) -> None:

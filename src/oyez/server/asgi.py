@@ -7,6 +7,7 @@ the same: same session, same limits, same slow-consumer policy.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.server.outgoing import Outgoing
+from oyez.server.transport import PACKETS_A_TURN
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
@@ -99,7 +101,7 @@ class AsgiWebSocket:
     async def run(self, receive: Receive) -> None:
         """Accept the WebSocket and carry messages until the client has gone, or was told to go."""
         halves = []
-        self._connection.server.websockets.add(self)
+        self._connection.server.add_websocket(self, self._connection)
         try:
             await self._send({"type": "websocket.accept"})
             if self._candidate:
@@ -110,7 +112,7 @@ class AsgiWebSocket:
             await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stop_timer()
-            self._connection.server.forget_websocket(self)
+            self._connection.server.forget_websocket(self, self._connection)
             self._lose(self._closing or engineio.TRANSPORT_CLOSE)
             for half in halves:
                 half.cancel()
@@ -136,7 +138,10 @@ class AsgiWebSocket:
 
     async def _read(self, receive: Receive) -> None:
         """Hand every message to the connection until the client has gone."""
-        while True:
+        for number in count(1):
+            if number % PACKETS_A_TURN == 0:
+                # Neither of the two below waits while the server has messages that it has read.
+                await asyncio.sleep(0)
             await self._readable.wait()
             message = await receive()
             if message["type"] == "websocket.disconnect":
@@ -148,8 +153,9 @@ class AsgiWebSocket:
         payload = data if text is None else text.encode("utf-8", "surrogatepass")
         if payload is None:
             return
-        if len(payload) > self._limits.max_payload:
-            self._fail(engineio.TOO_LARGE, f"a message over {self._limits.max_payload} bytes")
+        most = self._limits.max_stranger_bytes if self._candidate else self._connection.max_message
+        if len(payload) > most:
+            self._fail(engineio.TOO_LARGE, f"a message over {most} bytes")
         elif self._candidate:
             self._connection.receive_candidate(payload if text is not None else b"")
         elif text is not None:

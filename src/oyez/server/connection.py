@@ -3,6 +3,7 @@
 It joins the sans-I/O session to a transport, dispatches Socket.IO packets, and keeps the client's deadlines.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
 from oyez.server.outgoing import Outgoing
 from oyez.server.socket import NEVER, Handshake, Socket
-from oyez.server.transport import Candidate, Transport
+from oyez.server.transport import PACKETS_A_TURN, Candidate, Transport
 
 if TYPE_CHECKING:
     from oyez.server.polling import Polling
@@ -61,6 +62,7 @@ class Connection:
         "_refused",
         "appointment",
         "candidate",
+        "entered",
         "handshake",
         "id",
         "polling",
@@ -83,6 +85,8 @@ class Connection:
         """The transport again, as long as it is polling."""
         self.candidate: Candidate | None = None
         """The WebSocket that probes, while there is one."""
+        self.entered = False
+        """Whether a namespace has ever let the client in. Until then nobody knows who it is."""
         self._connecting: set[str] | None = None
         self._ended: set[str] | None = None
         """Namespaces the server has disconnected: what the client had sent to them by then is no offence."""
@@ -112,6 +116,12 @@ class Connection:
 
     # Input.
 
+    @property
+    def max_message(self) -> int:
+        """Bytes of one message or polling body."""
+        limits = self.server.limits
+        return limits.max_payload if self.entered else limits.max_stranger_bytes
+
     def receive_text(self, encoded: bytes) -> None:
         """One text frame of the connection's WebSocket."""
         self._heard = True
@@ -121,15 +131,17 @@ class Connection:
         """One binary frame of the connection's WebSocket."""
         self._heard = True
         if not self.sockets and not self._ended:
-            # Attachments wait in memory: not for somebody who is not known yet.
             self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
         self._handle(self.session.receive_binary(data))
 
-    def receive_payload(self, body: bytes) -> None:
+    async def receive_payload(self, body: bytes) -> None:
         """One polling body."""
         self._heard = True
-        for result in self.session.receive_payload(body):
+        for number, result in enumerate(self.session.receive_payload(body), 1):
             self._handle(result)
+            if number % PACKETS_A_TURN == 0:
+                await asyncio.sleep(0)
+        self._handle(None)
 
     def receive_candidate(self, encoded: bytes) -> None:
         """One text frame of the WebSocket that wants to take over."""
@@ -176,6 +188,9 @@ class Connection:
             self._rest()
         elif result is Signal.CLOSED:
             self._finish()
+        elif not self.entered and self.session.incomplete:
+            # Attachments wait in memory: not for somebody who is not known yet.
+            self.close(engineio.FORCED_CLOSE, "a binary packet before a namespace was entered")
 
     def _dispatch(self, packet: socketio.Packet) -> None:
         socket = self.sockets.get(packet.namespace)
@@ -225,6 +240,7 @@ class Connection:
         """The namespace lets `socket` in: tell the client."""
         self._decided(socket)
         self.sockets[socket.namespace.name] = socket
+        self.entered = True
         self._connect_deadline = NEVER
         self._send_packet(answer)
         socket.write = self.transport.write

@@ -16,9 +16,10 @@ from oyez.server.websocket import WebSocket
 READ_BUFFER = 2_048
 """picows' smallest read buffer, which keeps an idle connection under 10 KB; it grows with what a client sends."""
 
-READ_CHUNK = 16_384
-"""Bytes that are read of one client at a time. picows doubles its buffer whenever a read fills it, and never gives
-anything back: a client that sends fast would make it grow to what the network holds, some 7 MB."""
+READ_CHUNK = 4_096
+"""Bytes that are read of one client in a turn of the loop: three hundred of the smallest events. picows doubles its
+buffer whenever a read fills it, and never gives anything back: a client that sends fast would make it grow to what
+the network holds, some 7 MB."""
 
 DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
@@ -70,13 +71,19 @@ def hand_over(
 
 
 class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
-    """picows' protocol, reading no more than READ_CHUNK at a time."""
+    """picows' protocol, reading no more than READ_CHUNK at a time, and telling the listener what was read."""
 
-    __slots__ = ()
+    __slots__ = ("_room",)
 
     def get_buffer(self, size_hint: int) -> memoryview:
         buffer: memoryview = super().get_buffer(size_hint)
+        self._room = min(len(buffer), READ_CHUNK)
         return buffer[:READ_CHUNK]
+
+    def buffer_updated(self, size: int) -> None:
+        super().buffer_updated(size)
+        if self.listener is not None:
+            self.listener.after_read(size, more=size == self._room)
 
 
 class QuietTransport:

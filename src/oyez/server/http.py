@@ -1,18 +1,29 @@
 """The port: uvicorn with Oyez' HTTP protocol, TLS, and a shutdown that tells clients first."""
 
 import asyncio
+import os
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
 
 from oyez.server.upgrade import HttpProtocol, Router
 from oyez.settings import Settings
 
+logger = structlog.get_logger("oyez.server")
+
 HTTP_REQUESTS = 1_000
 """Requests at a time besides those of polling clients, of which each has two."""
+FILES_CHECK_TICKS = 10
+"""uvicorn's ticks, a tenth of a second each, after which it is looked whether there is a file left to open."""
+FILES_WARNING_SECONDS = 60.0
+"""How often the operator is told that there is none."""
 
 
 class HttpServer(uvicorn.Server):
@@ -43,7 +54,51 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._drain = drain
+        self._limits = settings.limits
         self._shutdown_timeout = settings.shutdown_timeout
+        self._next_files_warning = 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # As uvicorn does it, but for the times of TLS, which it has no setting for: a client that says nothing would
+        # stay for a minute, and be counted by nobody.
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        config, loop = self.config, asyncio.get_running_loop()
+        options: dict[str, Any] = {"backlog": config.backlog}
+        if config.ssl is not None:
+            options |= {
+                "ssl": config.ssl,
+                "ssl_handshake_timeout": self._limits.header_timeout,
+                "ssl_shutdown_timeout": self._limits.close_timeout,
+            }
+        places = (
+            [{"host": config.host, "port": config.port}] if sockets is None else [{"sock": each} for each in sockets]
+        )
+        self.servers = [await loop.create_server(self._build_protocol, **place, **options) for place in places]
+        self.started = True
+
+    def _build_protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % FILES_CHECK_TICKS == 0:
+            self._check_files()
+        return await super().on_tick(counter)
+
+    def _check_files(self) -> None:
+        """Tell the operator when clients are turned away for want of files: the loop itself does so without a word."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_files_warning:
+            return
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            self._next_files_warning = now + FILES_WARNING_SECONDS
+            logger.error("no file can be opened, so new clients are turned away: raise the limit", reason=str(error))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()

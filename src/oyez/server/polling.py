@@ -205,16 +205,16 @@ class PollingEndpoint:
             return Response(status_code=400)
         polling.posted = True
         try:
-            body = await _read_body(request, self._server.limits.max_payload, self._server.limits.body_timeout)
+            body = await _read_body(request, connection.max_message, self._server.limits.body_timeout)
             if body is None:
                 return Response(status_code=413)
             await polling.readable()
+            await connection.receive_payload(body)
         except (TimeoutError, ClientDisconnect):
             connection.close(engineio.TRANSPORT_ERROR, "a post that never ended")
             return Response(status_code=408)
         finally:
             polling.posted = False
-        connection.receive_payload(body)
         return Response("ok", media_type="text/html", headers={"cache-control": "no-store"})
 
     def _payload(self, request: Request, payload: bytes) -> Response:

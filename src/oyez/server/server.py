@@ -74,6 +74,8 @@ class Server:
         self._stopping = False
         self.websockets: set[Transport] = set()
         """All that are open in the network's sense: also those that probe, and those that are being closed."""
+        self._websockets_from: Counter[str] = Counter()
+        """How many of them each address has."""
         self._none_left: asyncio.Event | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,7 +153,7 @@ class Server:
         connections = max(len(self.connections) + len(self._closed), len(self.websockets))
         if self._stopping or connections >= limits.max_connections:
             return engineio.OVERLOADED
-        if self._addresses[address] >= limits.max_connections_per_address:
+        if max(self._addresses[address], self._websockets_from[address]) >= limits.max_connections_per_address:
             return engineio.OVERLOADED
         connection = Connection(self.new_id(), self, handshake, state)
         self.connections[connection.id] = connection
@@ -212,6 +214,8 @@ class Server:
             return engineio.BAD_REQUEST
         if len(self.websockets) >= self.limits.max_connections:
             return engineio.OVERLOADED
+        if self._websockets_from[connection.handshake.address] >= self.limits.max_connections_per_address:
+            return engineio.OVERLOADED
         return connection, True
 
     def find(self, sid: str) -> Connection | None:
@@ -231,14 +235,18 @@ class Server:
         """The client knows that its connection is closed, or will not ask any more."""
         if self._closed.pop(connection.id, None) is not None:
             self.wheel.cancel(connection)
-            address = connection.handshake.address
-            self._addresses[address] -= 1
-            if not self._addresses[address]:
-                del self._addresses[address]
+            _count_down(self._addresses, connection.handshake.address)
 
-    def forget_websocket(self, websocket: Transport) -> None:
+    def add_websocket(self, websocket: Transport, connection: Connection) -> None:
+        """The network connection of `websocket`, which serves `connection` or wants to, has become one."""
+        self.websockets.add(websocket)
+        self._websockets_from[connection.handshake.address] += 1
+
+    def forget_websocket(self, websocket: Transport, connection: Connection) -> None:
         """Its network connection has ended."""
-        self.websockets.discard(websocket)
+        if websocket in self.websockets:
+            self.websockets.discard(websocket)
+            _count_down(self._websockets_from, connection.handshake.address)
         if self._none_left is not None and not self.websockets:
             self._none_left.set()
 
@@ -268,3 +276,9 @@ class Server:
     def disconnect_sockets(self, namespace: str, rooms: Iterable[str] = (), *, close: bool = False) -> int:
         """Disconnect those sockets, with `close` their whole connections; how many they were."""
         return self.namespaces[namespace].disconnect_sockets(rooms, close)
+
+
+def _count_down(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -201,7 +201,9 @@ class Socket:
 
     def begin(self) -> None:
         """The client has been let in: its events wait until the application is done with that."""
-        self._start(self.namespace.application.connected(self))
+        running = self.namespace.application.connected(self)
+        if running is not None:
+            self._queue_behind(running)
 
     def receive_event(self, packet: socketio.Packet) -> None:
         """Have the application handle an EVENT, behind those that came before it."""
@@ -212,12 +214,14 @@ class Socket:
             if len(self._queue) == MAX_QUEUED_EVENTS:
                 self.connection.pause_reading()
             return
-        self._start(self._handle(event))
-
-    def _start(self, running: Coroutine[Any, Any, None] | None) -> None:
+        running = self._handle(event)
         if running is not None:
-            self._queue = deque()
-            self.namespace.spawn(self._run(running, self._queue))
+            self._queue_behind(running)
+
+    def _queue_behind(self, running: Coroutine[Any, Any, None]) -> None:
+        """Have the events that come now wait until `running` is done."""
+        self._queue = deque()
+        self.namespace.spawn(self._run(running, self._queue))
 
     def _handle(self, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         try:

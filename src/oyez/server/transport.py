@@ -6,6 +6,9 @@ from typing import Protocol
 from oyez.protocol.engineio import CloseReason
 from oyez.server.outgoing import Outgoing
 
+PACKETS_A_TURN = 100
+"""Packets of one client that are handled before others have their turn: some hundred microseconds."""
+
 
 class Transport(Protocol):
     """What carries a connection's packets: WebSocket, ASGI WebSocket or polling."""

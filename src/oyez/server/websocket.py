@@ -50,11 +50,13 @@ class WebSocket(WSListener):
         "_fragment_deflated",
         "_fragment_opcode",
         "_fragments",
+        "_held",
         "_kept",
         "_kept_bytes",
         "_limits",
         "_network",
         "_timer",
+        "_unfinished",
         "write",
     )
 
@@ -71,6 +73,10 @@ class WebSocket(WSListener):
         self._kept: deque[bytes] | None = None
         """Frames that wait while the client does not read; None while it does."""
         self._kept_bytes = 0
+        self._unfinished = 0
+        """Bytes of a frame that has not ended, roughly; counted while nobody knows who sends it."""
+        self._held = False
+        """Whether nothing is read because handlers do not keep up."""
         self._timer: asyncio.TimerHandle | None = None
         self._closing: CloseReason | None = None
         self._answer = b""
@@ -90,7 +96,7 @@ class WebSocket(WSListener):
         self._network = network = quiet.network
         network.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.write = network.write
-        self._connection.server.websockets.add(self)
+        self._connection.server.add_websocket(self, self._connection)
         self._answer = quiet.take_answer()
         if self._candidate:
             network.write(self._answer)
@@ -102,6 +108,7 @@ class WebSocket(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         # An IntEnum at run time, which the library's stub does not tell.
         opcode: int = frame.msg_type  # type: ignore[assignment]
+        self._unfinished = 0
         try:
             if self._closing is not None:
                 # The client may still have been sending; only its answer to our CLOSE matters.
@@ -120,11 +127,29 @@ class WebSocket(WSListener):
             logger.exception("receiving failed", connection=self._connection.id)
             self._fail(engineio.TRANSPORT_ERROR, "an error of the server's")
 
+    def after_read(self, size: int, more: bool) -> None:
+        """picows has read `size` bytes and dealt with the frames that they ended; `more` may be waiting."""
+        if more and self._network is not None:
+            # Else the loop would go on reading this one client, some half a megabyte at a time.
+            self._network.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
+        if self._candidate or not self._connection.entered:
+            self._unfinished += size
+            if self._unfinished > self._limits.max_stranger_bytes:
+                self._fail(engineio.TOO_LARGE, "an unfinished frame of somebody who is not known yet")
+                if self._network is not None:
+                    # Its answer to the CLOSE would come behind the rest of the frame.
+                    self._network.close()
+
+    def _read_on(self) -> None:
+        if self._network is not None and not self._held:
+            self._network.resume_reading()
+
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.write = None
         self._network = None
         self._kept = None
-        self._connection.server.forget_websocket(self)
+        self._connection.server.forget_websocket(self, self._connection)
         if self._timer is not None:
             self._timer.cancel()
         self.lose(self._closing or _find_reason(transport))
@@ -174,18 +199,24 @@ class WebSocket(WSListener):
         for frames in self._kept or ():
             self._network.write(frames)
         self._say_goodbye(reason, encode_close(reason.code, reason.text))
-        # Its answer has to be heard also where its handlers did not keep up.
-        self._network.resume_reading()
+        if self._candidate:
+            # Not worth waiting for its answer: anybody who polls can have one WebSocket after the other refused.
+            self._network.close()
+        else:
+            # Its answer has to be heard also where its handlers did not keep up.
+            self.resume_reading()
 
     def abort(self) -> None:
         if self._network is not None:
             self._network.abort()
 
     def pause_reading(self) -> None:
+        self._held = True
         if self._network is not None:
             self._network.pause_reading()
 
     def resume_reading(self) -> None:
+        self._held = False
         if self._network is not None:
             self._network.resume_reading()
 
@@ -228,13 +259,17 @@ class WebSocket(WSListener):
             self._fragment_opcode, self._fragment_deflated = opcode, bool(frame.rsv1)
         self._fragments.append(frame.get_payload_as_bytes())
         self._fragment_bytes += frame.payload_size
-        if self._fragment_bytes > self._limits.max_payload:
-            self._fail(engineio.TOO_LARGE, f"a message over {self._limits.max_payload} bytes")
+        if self._fragment_bytes > self._max_message:
+            self._fail(engineio.TOO_LARGE, f"a message over {self._max_message} bytes")
         elif len(self._fragments) > self._limits.max_fragments:
             self._fail(engineio.TOO_MANY_FRAGMENTS, f"a message in over {self._limits.max_fragments} fragments")
         elif frame.fin:
             payload, self._fragments = b"".join(self._fragments), None
             self._receive_message(self._fragment_opcode, payload, self._fragment_deflated)
+
+    @property
+    def _max_message(self) -> int:
+        return self._limits.max_stranger_bytes if self._candidate else self._connection.max_message
 
     def _receive_message(self, opcode: int, payload: bytes, deflated: bool) -> None:
         if deflated:
@@ -253,13 +288,14 @@ class WebSocket(WSListener):
 
     def _inflate(self, payload: bytes) -> bytes | None:
         inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        most = self._max_message
         try:
-            inflated = inflater.decompress(payload + _INFLATE_TAIL, self._limits.max_payload + 1)
+            inflated = inflater.decompress(payload + _INFLATE_TAIL, most + 1)
         except zlib.error:
             self._fail(engineio.INVALID_TEXT, "compressed data that cannot be inflated")
             return None
-        if len(inflated) > self._limits.max_payload:
-            self._fail(engineio.TOO_LARGE, f"a message over {self._limits.max_payload} bytes when inflated")
+        if len(inflated) > most:
+            self._fail(engineio.TOO_LARGE, f"a message over {most} bytes when inflated")
             return None
         return inflated
 
