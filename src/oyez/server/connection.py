@@ -134,6 +134,9 @@ class Connection:
             self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
         self._handle(self.session.receive_binary(data))
 
+    def receive_pong(self) -> None:
+        """A pong of WebSocket's own, which Engine.IO makes nothing of."""
+
     async def receive_payload(self, body: bytes) -> None:
         """One polling body."""
         self._heard = True
@@ -374,13 +377,19 @@ class Connection:
         elif now >= self._expiry:
             self._expire(now)
         elif self._pong_deadline == NEVER and now >= self._next_ping:
-            self._heard = self._pong_extended = False
-            self._pong_deadline = now + self.server.settings.ping_timeout
-            self.transport.send(_PING)
+            self._ping(now)
         if self.closed:
             return self._linger(now)
         next_beat = self._next_ping if self._pong_deadline == NEVER else self._pong_deadline
         return min(next_beat, self._connect_deadline, self._expiry)
+
+    def _ping(self, now: float) -> None:
+        self._await_pong(now)
+        self.transport.send(_PING)
+
+    def _await_pong(self, now: float) -> None:
+        self._heard = self._pong_extended = False
+        self._pong_deadline = now + self.server.settings.ping_timeout
 
     def _expire(self, now: float) -> None:
         for socket in tuple(self.sockets.values()):
