@@ -18,20 +18,21 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, func, insert, select
+from tests.postgres import serve_postgresql
 
 from oyez.contract import Contract, Id, Stamped, own
 from oyez.contract.publish import Publisher
+from oyez.log.log import Entry
 from oyez.log.sqlite import SqliteLog
 from oyez.service.db import MIGRATIONS, Database
 from oyez.service.outbox import Outbox, Transaction
 from oyez.settings import Limits
-from tests.postgres import serve_postgresql
 
 TRANSACTIONS = 100_000
 ROLLED_BACK = 0.2
@@ -45,6 +46,8 @@ LOOK_INTERVAL = 0.2
 RETENTION = 7 * 86_400.0
 MAX_LOG_BYTES = 10_000_000_000
 DRAIN_TIMEOUT = 60.0
+AT_WORK = "at work"
+"""What a process prints when it can be told to stop."""
 
 contract = Contract("fire", roles=("user",), default_role="user")
 root = contract.namespace("/")
@@ -103,6 +106,7 @@ async def work(url: str, log_path: Path, name: str) -> None:
     """Run transactions until told to stop."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    print(AT_WORK, flush=True)
     log = open_log(log_path)
     await log.open()
     database = Database(url)
@@ -113,10 +117,8 @@ async def work(url: str, log_path: Path, name: str) -> None:
         number = 0
         while not stopping.is_set():
             number += 1
-            try:
+            with suppress(RolledBack):
                 await outbox.run(write, writer, number, chance.random() < ROLLED_BACK)
-            except RolledBack:
-                pass
 
     async with AsyncExitStack() as stack:
         stack.callback(database.close)
@@ -157,7 +159,7 @@ def attack(url: str, log_path: Path, wanted: int, seed: int) -> tuple[int, float
         began = time.monotonic()
         workers = [start(stack, url, log_path, f"{seed}-{next(names)}") for _ in range(PROCESSES)]
         kill_at = began + chance.uniform(*LIVES)
-        while database.submit(count_rows).result() < wanted:
+        while asyncio.run(database.read(count_rows)) < wanted:
             time.sleep(max(0.0, min(LOOK_INTERVAL, kill_at - time.monotonic())))
             check(workers)
             if time.monotonic() >= kill_at:
@@ -169,6 +171,8 @@ def attack(url: str, log_path: Path, wanted: int, seed: int) -> tuple[int, float
                 kill_at = time.monotonic() + chance.uniform(*LIVES)
         seconds = time.monotonic() - began
         for worker in workers:
+            assert worker.stdout is not None
+            worker.stdout.readline()
             worker.terminate()
         for worker in workers:
             if worker.wait() != 0:
@@ -177,7 +181,8 @@ def attack(url: str, log_path: Path, wanted: int, seed: int) -> tuple[int, float
 
 
 def start(stack: ExitStack, url: str, log_path: Path, name: str) -> "subprocess.Popen[bytes]":
-    worker = subprocess.Popen([sys.executable, "-m", "bench.outbox", "--work", url, str(log_path), name])
+    command = [sys.executable, "-m", "bench.outbox", "--work", url, str(log_path), name]
+    worker = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
     stack.callback(worker.kill)
     return worker
 
@@ -196,11 +201,11 @@ async def read_log(path: Path) -> list[tuple[str, int]]:
     position = f"{end.partition('.')[0]}.0"
     caught_up = asyncio.Event()
 
-    def deliver(entries: Sequence[object]) -> None:
+    def deliver(entries: Sequence[Entry]) -> None:
         for entry in entries:
-            _, payload = msgspec.json.decode(entry.data)  # type: ignore[attr-defined]
+            _, payload = msgspec.json.decode(entry.data)
             heard.append((payload["writer"], payload["number"]))
-            if entry.position == end:  # type: ignore[attr-defined]
+            if entry.position == end:
                 caught_up.set()
 
     tail = asyncio.create_task(log.tail(deliver, position))
@@ -236,7 +241,7 @@ def run(url: str, folder: Path, wanted: int, seed: int) -> Outcome:
     kills, seconds = attack(url, log_path, wanted, seed)
     heard = asyncio.run(read_log(log_path))
     with closing(Database(url)) as database:
-        written = database.submit(list_rows).result()
+        written = asyncio.run(database.read(list_rows))
     compared = compare(written, heard, url.startswith("sqlite"))
     return Outcome(len(written), len(heard), *compared, kills, seconds)
 

@@ -2,8 +2,9 @@
 
     .venv/bin/python -m bench.robustness
 
-A room of listeners hears events, some in one go every 20 ms, while others are killed in the middle of
-a frame, connect a thousand at once, or stop reading for a minute. Latency is the listeners'. Writes docs/robustness.md.
+A room of listeners hears events, some in one go every 20 ms, while others are killed in the middle of a frame, connect
+a thousand at once, send all they can, fill the memory, or stop reading for a minute. Latency is the listeners'. Writes
+docs/robustness.md.
 """
 
 import os
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,8 @@ STALLED_BURST = 20
 STALLED_SECONDS = 60
 CROWD = 1_000
 STALLED = 20
+FLOODING = 4
+STRANGERS = 300
 MEGABYTE = 1_000_000
 
 
@@ -91,8 +94,8 @@ class Stage:
         heard = self._listeners.receive()
         return Phase(title, heard, before, peak, self.running.read_memory(), note)
 
-    def open_websocket(self, receive_buffer: int | None = None) -> socket.socket:
-        """A WebSocket that has upgraded and sent its CONNECT; from here on it may do as it likes."""
+    def open_websocket(self, receive_buffer: int | None = None, *, enter: bool = True) -> socket.socket:
+        """A WebSocket that has upgraded and, to `enter`, sent its CONNECT; from here on it may do as it likes."""
         client = socket.socket()
         if receive_buffer is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -103,14 +106,17 @@ class Stage:
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
         )
-        client.sendall(encode_text(f'40{{"token":"{self.token}"}}'))
+        if enter:
+            client.sendall(encode_text(f'40{{"token":"{self.token}"}}'))
         return client
 
 
 def encode_text(text: str) -> bytes:
     """A masked text frame; the mask is zero, which changes nothing."""
     payload = text.encode()
-    return struct.pack("!BBH", 0x81, 0x80 | 126, len(payload)) + bytes(4) + payload
+    short = len(payload) < 126
+    head = struct.pack("!BB", 0x81, 0x80 | len(payload)) if short else struct.pack("!BBH", 0x81, 0xFE, len(payload))
+    return head + bytes(4) + payload
 
 
 def idle(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
@@ -141,6 +147,48 @@ def come_in_a_crowd(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]
             slowest = max(slowest, time.monotonic() - begun)
             come += CROWD
             yield f"{come:,} clients, {CROWD:,} at a time; all {CROWD:,} connected after {slowest:.2f} s at most"
+
+
+def flood(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
+    """Commands as fast as the network takes them, over their limit or with none; who is closed comes back."""
+    floods = [encode_text(f'42["{name}",{{"text":"flood","n":1}}]') * 1_000 for name in ("echo", "nothing")]
+    clients: dict[socket.socket, tuple[bytes, int]] = {}
+    sent = come = 0
+    while going_on():
+        while len(clients) < FLOODING:
+            client = stage.open_websocket()
+            client.recv(65_536)
+            client.setblocking(False)
+            clients[client] = floods[come % len(floods)], 0
+            come += 1
+        for client, (commands, begun) in tuple(clients.items()):
+            try:
+                count = client.send(commands[begun:])
+                sent += count
+                clients[client] = commands, (begun + count) % len(commands)
+                client.recv(65_536)
+            except BlockingIOError:
+                pass
+            except OSError:
+                client.close()
+                del clients[client]
+        yield f"{FLOODING} at a time, {come:,} in all, who sent {sent / MEGABYTE:,.1f} MB of commands"
+    for client in clients:
+        client.close()
+
+
+def hold_unfinished(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
+    """A megabyte each of a message that never ends, by clients nobody knows."""
+    clients = []
+    for _ in range(STRANGERS):
+        clients.append(stage.open_websocket(enter=False))
+        with suppress(OSError):
+            clients[-1].sendall(struct.pack("!BBQ", 0x81, 0x80 | 127, MEGABYTE) + bytes(4) + b"x" * (MEGABYTE - 1))
+    while going_on():
+        time.sleep(0.25)
+        yield f"{STRANGERS} clients that never CONNECT, with a frame of 1 MB that lacks its last byte"
+    for client in clients:
+        client.close()
 
 
 def stop_reading(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
@@ -185,6 +233,8 @@ def run() -> list[Phase]:
             stage.play("nothing else", SECONDS, quiet),
             stage.play("clients killed in mid-frame", SECONDS, lambda on: kill_in_mid_frame(stage, on)),
             stage.play(f"{CROWD:,} clients at once, again and again", SECONDS, lambda on: come_in_a_crowd(stage, on)),
+            stage.play("clients that send all they can", SECONDS, lambda on: flood(stage, on)),
+            stage.play("strangers that fill the memory", SECONDS, lambda on: hold_unfinished(stage, on)),
             stage.play("clients that stop reading", STALLED_SECONDS, lambda on: stop_reading(stage, on), STALLED_BURST),
             stage.play("nothing else, afterwards", SECONDS, quiet),
         ]

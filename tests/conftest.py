@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from tests.postgres import PostgreSQL, serve_postgresql
+from tests.valkey import ValkeyServer
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("oyez", deadline=None)
@@ -16,6 +17,15 @@ settings.load_profile("oyez")
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """One server for all tests that break nothing; each uses names of its own in it."""
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +45,10 @@ def make_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def database_url(make_database: Callable[[], str]) -> str:
+def database_url(request: pytest.FixtureRequest, make_database: Callable[[], str]) -> Iterator[str]:
     """The address of an empty database of the test's own; the test runs with every kind there is."""
-    return make_database()
+    url = make_database()
+    server = request.getfixturevalue("postgresql") if url.startswith("postgresql") else None
+    yield url
+    if server is not None:
+        server.drop_database(url)

@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ from msgspec.inspect import (
 
 from oyez import errors
 from oyez.cli.flags import ServerFlags
-from oyez.contract import bind, check, codec, declare, limits, rooms
+from oyez.contract import Contract, bind, check, codec, declare, limits, rooms
 from oyez.contract.types import Payload
 from oyez.contract.wire import walk
 from oyez.errors import LogUnavailableError, Refusal
@@ -52,6 +53,7 @@ from oyez.service.auth import build_signer
 from oyez.service.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
+from oyez.systems.fixrx.contract import contract as fixrx
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
 from oyez.systems.rez import http as rez_http
@@ -62,11 +64,26 @@ from tests.served import serve
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-OWN = ("architecture", "contracts", "members", "operating", "outbox", "protocol", "publishing", "quotes", "rez")
+OWN = (
+    "architecture",
+    "contracts",
+    "fixrx",
+    "members",
+    "operating",
+    "outbox",
+    "protocol",
+    "publishing",
+    "quotes",
+    "rez",
+)
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 TIMEOUT = 20.0
 """Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
+
+
+CONTRACTS = {"fixrx": fixrx, "quotes": quotes}
+"""The pages of systems."""
 
 
 # Reading a page.
@@ -176,19 +193,19 @@ def build_handshake_errors() -> str:
     return build_table(("code", "message", "HTTP status"), *rows)
 
 
-def build_quotes_rooms() -> str:
-    rows = [
-        (room.gateway or "", f"`{room.pattern}`", f"who {room.rule.text}")
-        for namespace in quotes.namespaces
-        for room in namespace.rooms.kinds
-    ]
-    return build_table(("gateway", "room", "joined on connecting by"), *rows)
+def build_rooms(contract: Contract) -> str:
+    """The rooms one is put into; with their gateways, where there are any."""
+    rooms = [room for namespace in contract.namespaces for room in namespace.rooms.kinds]
+    gateways = [room.gateway for room in rooms if room.gateway]
+    rows = [("gateway", "room", "joined on connecting by")]
+    rows += [(room.gateway or "", f"`{room.pattern}`", f"who {room.rule.text}") for room in rooms]
+    return build_table(*(row if gateways else row[1:] for row in rows))
 
 
-def build_quotes_events() -> str:
+def build_events(contract: Contract) -> str:
     rows = [
         (f"`{event.name}`", " or ".join(target.text for target in event.targets["/"]), event.description)
-        for event in quotes.events.values()
+        for event in contract.events.values()
     ]
     return build_table(("event", "goes to", "what has happened"), *rows)
 
@@ -210,18 +227,6 @@ def build_rez_commands() -> str:
         for command in namespace.commands
     ]
     return build_table(("command", "takes", "what it does", "at most"), *rows)
-
-
-def build_rez_events() -> str:
-    rows = [
-        (
-            f"`{event.name}`",
-            " or ".join(target.text for target in event.targets["/"]),
-            " ".join(event.description.split()),
-        )
-        for event in rez.events.values()
-    ]
-    return build_table(("event", "goes to", "what has happened"), *rows)
 
 
 def build_states(states: rez_states.States) -> str:
@@ -269,11 +274,11 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "limits": ("operating", build_limits),
     "refusals": ("architecture", build_refusals),
     "handshake errors": ("protocol", build_handshake_errors),
-    "rooms": ("quotes", build_quotes_rooms),
-    "events": ("quotes", build_quotes_events),
+    **{f"{name} rooms": (name, partial(build_rooms, contract)) for name, contract in CONTRACTS.items()},
+    **{f"{name} events": (name, partial(build_events, contract)) for name, contract in CONTRACTS.items()},
     "rez channels": ("rez", build_rez_channels),
     "rez commands": ("rez", build_rez_commands),
-    "rez events": ("rez", build_rez_events),
+    "rez events": ("rez", partial(build_events, rez)),
     "rez orders": ("rez", lambda: build_states(rez_states.ORDERS)),
     "rez tickets": ("rez", lambda: build_states(rez_states.TICKETS)),
     "rez groups": ("rez", lambda: build_states(rez_states.GROUPS)),
@@ -318,6 +323,7 @@ VARYING = {
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
     r"^\d\d:\d\d:\d\d\.\d{3}": "CLOCK",
     r"\b[0-9a-f]{8}\.\d+\b": "POSITION",
+    r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b": "UUID",
 }
 """What differs from run to run."""
 
@@ -587,10 +593,14 @@ def test_the_tree_of_errors_is_the_codes() -> None:
 # Refusals.
 
 
-REFUSALS = {refusal.code for module in (errors, tables) for refusal in find_constants(module, Refusal)}
+REFUSALS = {refusal.code for module in (errors, tables) for refusal in find_constants(module, Refusal)} | {
+    refusal.code for contract in CONTRACTS.values() for refusal in contract.refusals
+}
 
 
-@pytest.mark.parametrize(("page", "heading", "column"), [("publishing", "status", 1), ("quotes", "code", 0)])
+@pytest.mark.parametrize(
+    ("page", "heading", "column"), [("publishing", "status", 1), *((name, "code", 0) for name in CONTRACTS)]
+)
 def test_refusals_that_are_spoken_of_exist(page: str, heading: str, column: int) -> None:
     assert {bare(row[column]) for row in find_rows(read(page), heading)} <= REFUSALS
 
@@ -706,15 +716,22 @@ def test_messages_at_start_up_are_the_codes() -> None:
             assert any(all(part in text for part in parts) for text in known), message
 
 
-# The events of quotes.
+# The events of the systems.
 
 
-def test_types_of_quotes_are_the_contracts() -> None:
-    declared = re.findall(r"^type (\w+) = \{\n(.*?)^\};$", read("quotes"), re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_types_of_a_system_are_the_contracts(name: str) -> None:
+    page = re.sub(r'"\w+"(?: \| "\w+")+', lambda found: sort_choices(found[0]), read(name))
+    declared = re.findall(r"^type (\w+) = \{\n(.*?)^\};$", page, re.DOTALL | re.MULTILINE)
     payloads: dict[str, type[Payload]] = {}
-    for event in quotes.events.values():
+    for event in CONTRACTS[name].events.values():
         payloads |= find_payloads(event.payload)
     assert dict(declared) == {name: to_fields(payload) for name, payload in payloads.items()}
+
+
+def sort_choices(text: str) -> str:
+    """The strings a field may be, in the order in which msgspec gives them."""
+    return " | ".join(sorted(text.split(" | ")))
 
 
 def find_payloads(payload: type[Payload]) -> dict[str, type[Payload]]:
@@ -737,8 +754,7 @@ def to_typescript(found: Type) -> str:
         case UnionType(types=types):
             return " | ".join(map(to_typescript, sorted(types, key=lambda option: isinstance(option, NoneType))))
         case LiteralType(values=values):
-            # msgspec sorts them.
-            return " | ".join(f'"{role}"' for role in quotes.roles if role in values)
+            return " | ".join(f'"{value}"' for value in sorted(map(str, values)))
         case ListType(item_type=item):
             return f"{to_typescript(item)}[]"
         case StructType(cls=cls):

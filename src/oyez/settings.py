@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -50,6 +50,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Arguments of one event or acknowledgement."""
     max_pending_acks: Positive = 1_000
     """Acknowledgements the server waits for from one socket."""
+    max_limited_commands: Positive = 100
+    """Commands in a row that are refused for being over their limit: who does not slow down then is closed."""
     max_event_bytes: Positive = 10_240
     """One published event's data, encoded: a notice and not a document, sent to a thousand at once."""
     max_events_per_publish: Positive = 1_000
@@ -119,6 +121,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How long a stopping server waits for its clients to be told and to go."""
     log_retention: Seconds = 300.0
     """Seconds for which the log keeps events: who comes back within it gets what was missed."""
+    log_max_bytes: Positive = 1_000_000_000
+    """Bytes of a system's log in SQLite: over it the oldest events are given up before their time, not the disk."""
+    log_sync: Literal["normal", "full"] = "normal"
+    """What a log in SQLite survives: a killed process, or with `full` (slower) also power loss."""
+    redis_url: str | None = None
+    """The Redis (7 or later) or Valkey that holds the logs, for several machines. Unset: SQLite in `oyez_data`."""
+    redis_prefix: str = "oyez"
+    """What all names in Redis begin with: installations that share one need different ones."""
     compression_threshold: Annotated[int, Meta(ge=0)] = 1_024
     """Messages of at least this many bytes are compressed where the client agreed. 0 turns compression off."""
     limits: Limits = Limits()

@@ -9,6 +9,7 @@ import pytest
 
 from oyez import __version__
 from oyez.service import db
+from oyez.service.system import SHIPPED
 from tests.cli.terminal import ORDERS, Calls, run
 
 COMMANDS = {
@@ -107,7 +108,9 @@ def test_a_contract_that_contradicts_itself_has_a_line_for_each_fault(oyez: Call
 
 @pytest.mark.parametrize("command", [["serve"], ["token", "--sub", "ada"], ["listen", "--sub", "ada"]])
 def test_a_system_that_does_not_exist(oyez: Calls, command: list[str]) -> None:
-    assert "Name one of quotes, or the path of a .py file" in oyez(command[0], "quoets", *command[1:]).error
+    assert (
+        f"Name one of {', '.join(SHIPPED)}, or the path of a .py file" in oyez(command[0], "quoets", *command[1:]).error
+    )
     assert "nowhere.py does not exist" in oyez(command[0], "nowhere.py", *command[1:]).error
 
 

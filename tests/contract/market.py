@@ -37,9 +37,13 @@ from oyez.contract.bind import Handlers, bind
 from oyez.contract.client import Client
 from oyez.contract.contract import Event
 from oyez.errors import FORBIDDEN, TOKEN_INVALID, LogUnavailableError, RefusedError
+from oyez.log.memory import MemoryLog
+from oyez.protocol.engineio import CloseReason
 from oyez.server.connection import Connection
+from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
 from oyez.server.outgoing import Outgoing
+from oyez.server.recovery import Recovery
 from oyez.server.socket import Handshake, ReceivedEvent, Socket
 from oyez.settings import Limits, Settings
 
@@ -268,12 +272,17 @@ class Wire:
 
     def __init__(self, handshake: Handshake) -> None:
         self.handshake = handshake
-        self.server = SimpleNamespace(limits=Limits(max_rooms_per_socket=4), settings=Settings())
+        self.server = SimpleNamespace(limits=Limits(max_rooms_per_socket=4), settings=Settings(), new_id=lambda: "p1")
         self.sockets: dict[str, Socket] = {}
         self.closed = False
         self.answer: Any = None
         self.decided = asyncio.Event()
         self.sent: asyncio.Queue[Any] = asyncio.Queue()
+        self.closed_for = ""
+
+    def close(self, reason: CloseReason, detail: str = "") -> None:
+        self.closed = True
+        self.closed_for = reason.text
 
     def accept(self, socket: Socket, packet: Any) -> None:
         self.decided.set()
@@ -351,6 +360,12 @@ class Market:
             clock=self.clock,
         )
         self.namespaces = {name: Namespace(name, application, 1_024) for name, application in applications.items()}
+        log = MemoryLog()
+        hub = Hub(log, self.namespaces)
+        hub.window.begin("0dd1e5a2.0")
+        hub.ready.set()
+        for namespace in self.namespaces.values():
+            namespace.recovery = Recovery(log, hub, 300)
 
     async def connect(
         self,

@@ -226,7 +226,7 @@ async def test_refused_commands_count_too() -> None:
 async def test_a_flood_is_told_once() -> None:
     market = Market()
     peer = await market.connect()
-    for number in range(1000):
+    for number in range(119):
         peer.emit(f"nope{number}")
     codes = [(await peer.expect_event("error"))["code"] for _ in range(21)]
     assert codes == ["unknown_event"] * 20 + ["rate_limited"]
@@ -234,6 +234,29 @@ async def test_a_flood_is_told_once() -> None:
     market.clock.now += 1.0
     peer.emit("nope")
     assert (await peer.expect_event("error"))["code"] == "unknown_event"
+    assert not peer.wire.closed
+
+
+async def test_who_goes_on_flooding_is_closed() -> None:
+    market = Market()
+    peer = await market.connect("g", role="garage")
+    for _ in range(2):
+        peer.emit("booking:accept", "b1")
+    for _ in range(99):
+        peer.emit("booking:accept", "b1")
+    assert not peer.wire.closed
+    await peer.expect_refusal("rate_limited", "booking:accept", "b1")
+    assert peer.wire.closed_for == "rate limited"
+
+
+async def test_who_waits_now_and_then_is_not() -> None:
+    market = Market()
+    peer = await market.connect("g", role="garage")
+    for _ in range(10):
+        for _ in range(40):
+            peer.emit("booking:accept", "b1")
+        market.clock.now += 1
+    assert not peer.wire.closed
 
 
 # Binding.

@@ -30,12 +30,11 @@ def test_trying_does_not_make_the_wait_longer() -> None:
     assert bucket.take(60.5)
 
 
-def test_a_warning_is_given_once_until_it_works_again() -> None:
+def test_refusals_are_counted_until_there_is_room_again() -> None:
     bucket = Bucket(Limit.parse("1/s"), 0.0)
-    bucket.take(0.0)
-    assert [bucket.warn(), bucket.warn()] == [True, False]
-    bucket.take(2.0)
-    assert bucket.warn()
+    assert [(bucket.take(0.0), bucket.refused) for _ in range(3)] == [(True, 0), (False, 1), (False, 2)]
+    assert bucket.take(2.0)
+    assert bucket.refused == 0
 
 
 def test_limits_can_be_read() -> None:

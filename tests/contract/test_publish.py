@@ -216,6 +216,33 @@ async def test_a_list_is_published_whole_or_not_at_all(
     assert not log.appended and not log.broadcasted
 
 
+async def test_volatile_events_of_a_list_follow_the_stored_ones_in_their_order(log: RecordingLog) -> None:
+    order: list[str] = []
+
+    class Ordered(RecordingLog):
+        async def append(self, entries: Sequence[Entry]) -> list[str]:
+            order.extend("stored" for _ in entries)
+            return await super().append(entries)
+
+        async def broadcast(self, entry: Entry) -> None:
+            order.append(content(entry)[1]["userId"])
+
+    stored = publication("bid_rejected", {"bid_id": "b1"}, "user_u1")
+    first, second = (publication("typing", {"userId": name, "typing": False}, "user_u2") for name in ("u1", "u2"))
+    await Publisher(contract, Ordered(), Limits()).publish([first, stored, second, stored])
+    # Each goes to a room of that name in both namespaces.
+    assert order == ["stored", "stored", "u1", "u1", "u2", "u2"]
+
+
+async def test_rooms_are_limited(log: RecordingLog) -> None:
+    publisher = Publisher(contract, log, Limits(max_rooms_per_event=3))
+    rooms = [user(f"u{number}") for number in range(4)]
+    await publisher.emit(BidRejected(bid_id="b"), *rooms[:3])
+    with pytest.raises(InvalidDataError, match="to: at most 3 rooms, not 4; publish bid_rejected several times"):
+        await publisher.emit(BidRejected(bid_id="b"), *rooms)
+    assert len(log.appended) == 1
+
+
 async def test_sizes_are_limited(log: RecordingLog) -> None:
     publisher = Publisher(contract, log, Limits(max_event_bytes=100, max_events_per_publish=2))
 

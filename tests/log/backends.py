@@ -1,11 +1,14 @@
-"""The backends that the conformance suite runs against. A new one joins with one line in BACKENDS."""
+"""The backends that the conformance suite runs against."""
 
+import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from oyez.log.log import Log
 from oyez.log.memory import MemoryLog
+from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
+from tests.valkey import ValkeyServer
 
 RETENTION = 300.0
 
@@ -15,12 +18,16 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1_750_000_000.0
+        self.advanced: list[Callable[[float], None]] = []
+        """Told how many seconds have passed: for what cannot be given a clock."""
 
     def __call__(self) -> float:
         return self.now
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+        for tell in self.advanced:
+            tell(seconds)
 
 
 OpenLog = Callable[[], Awaitable[Log]]
@@ -48,7 +55,36 @@ def sqlite(folder: Path, clock: Clock) -> OpenLog:
     return open_log
 
 
-BACKENDS: dict[str, Backend] = {
-    "memory": memory,
-    "sqlite": sqlite,
-}
+def valkey(server: ValkeyServer) -> Backend:
+    """Logs in a running server."""
+
+    def backend(folder: Path, clock: Clock) -> OpenLog:
+        client, name = server.connect(), secrets.token_hex(8)
+
+        def advance(seconds: float) -> None:
+            # The server's own clock cannot be set, so what it is to forget by itself ends that much earlier.
+            for key in client.scan_iter(f"*{name}*"):
+                left = client.pttl(key)
+                if left > 0:
+                    client.pexpire(key, max(1, left - int(seconds * 1000)))
+                    while left <= seconds * 1000 and client.exists(key):
+                        pass
+
+        clock.advanced.append(advance)
+
+        async def open_log() -> Log:
+            log = RedisLog(server.url, name, retention=RETENTION, clock=clock)
+            await log.open()
+            return log
+
+        return open_log
+
+    return backend
+
+
+NAMES = ("memory", "sqlite", "redis")
+
+
+def find_backend(name: str, server: Callable[[], ValkeyServer]) -> Backend:
+    """`server` is asked only where one is needed."""
+    return {"memory": memory, "sqlite": sqlite}.get(name) or valkey(server())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from oyez.log.log import Log
-from tests.log.backends import BACKENDS, Backend, Clock, OpenLog
+from tests.log.backends import NAMES, Backend, Clock, OpenLog, find_backend
 
 
 @pytest.fixture
@@ -15,9 +15,9 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=NAMES)
 def backend(request: pytest.FixtureRequest) -> Backend:
-    return BACKENDS[request.param]
+    return find_backend(request.param, lambda: request.getfixturevalue("valkey"))
 
 
 @pytest.fixture

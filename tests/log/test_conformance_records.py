@@ -86,3 +86,12 @@ async def test_many_records_that_ended_leave_the_others(log: Log, clock: Clock) 
     await log.put("k", b"", 1)
     assert [await log.get(f"long:{number}") for number in (0, 499)] == [b"0", b"499"]
     assert await log.get("short:0") is None
+
+
+async def test_many_are_put_at_once(log: Log, clock: Clock) -> None:
+    await log.put("a", b"old", 10)
+    await log.put_all({"a": b"1", "b": b"2"}, 10)
+    await log.put_all({}, 10)
+    assert (await log.get("a"), await log.get("b")) == (b"1", b"2")
+    clock.advance(11)
+    assert (await log.get("a"), await log.get("b")) == (None, None)

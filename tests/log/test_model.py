@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from oyez.log.log import Entry, Log
-from tests.log.backends import BACKENDS, RETENTION, Backend, Clock
+from tests.log.backends import RETENTION, Backend, Clock
 from tests.log.verbs import entry, volatile
 
 ROOMS = ("a", "b", "c", "d")
@@ -85,9 +85,9 @@ async def _open(backend: Backend, folder: Path, clock: Clock) -> Log:
     return await backend(folder, clock)()
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-def test_a_log_behaves_like_a_list_that_forgets(name: str) -> None:
+def test_a_log_behaves_like_a_list_that_forgets(backend: Backend) -> None:
     class Machine(LogMachine):
-        backend = staticmethod(BACKENDS[name])
+        pass
 
+    Machine.backend = staticmethod(backend)
     run_state_machine_as_test(Machine)

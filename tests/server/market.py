@@ -20,9 +20,9 @@ CLOSED_TODAY = Refusal("closed_today", "The market is closed today.")
 class Market(Application):
     """Keeps what it hears, in order, and lets tests wait for it.
 
-    `auth` may hold: `rooms` to join, `refuse`, `crash`, `hold` (wait for `release`), `lifetime` in seconds.
-    Events: `echo` answers with its arguments, `hold` does so after `release`, `crash` and `crash later` raise,
-    `ask` calls the client back with `question` and answers with its answer; all others are only noted.
+    `auth` may hold: `user`, `rooms` to join, `refuse`, `crash`, `hold` (wait for `release`), `lifetime` in seconds.
+    Events: `join` enters a room, `echo` answers with its arguments, `hold` does so after `release`, `crash` and `crash
+    later` raise, `ask` calls the client back with `question` and answers with its answer; all others are only noted.
     """
 
     def __init__(self) -> None:
@@ -31,6 +31,8 @@ class Market(Application):
         self.gone: list[tuple[str, str]] = []
         self.held = 0
         """How many handlers have begun to wait for `release`."""
+        self.closed_rooms: set[str] = set()
+        """Rooms that nobody may come back to."""
         self._released = asyncio.Semaphore(0)
         self._changed = asyncio.Event()
 
@@ -38,6 +40,7 @@ class Market(Application):
 
     async def connect(self, socket: Socket, auth: Any) -> None:
         socket.data = auth
+        socket.owner = auth.get("user", "")
         for room in auth.get("rooms", ()):
             socket.join(room)
         if auth.get("hold"):
@@ -57,11 +60,14 @@ class Market(Application):
         self._changed.set()
         if event.name == "crash":
             raise RuntimeError("as asked")
-        if event.name in ("hold", "crash later", "ask"):
+        if event.name in ("hold", "crash later", "ask", "join"):
             return self._work(socket, event, args)
         if event.name in ("echo", "oyez:barrier") and event.ack is not None:
             event.ack(*pack(args))
         return None
+
+    async def allows(self, socket: Socket, room: str) -> bool:
+        return room not in self.closed_rooms
 
     def disconnect(self, socket: Socket, reason: str) -> None:
         self.sockets.remove(socket)
@@ -71,6 +77,9 @@ class Market(Application):
     async def _work(self, socket: Socket, event: ReceivedEvent, args: list[Any]) -> None:
         if event.name == "hold":
             await self._hold()
+        if event.name == "join":
+            await socket.catch_up(args[0])
+            socket.join(args[0])
         answer: tuple[bytes, tuple[bytes, ...]] = pack(args)
         if event.name == "crash later":
             await asyncio.sleep(0)

@@ -2,12 +2,14 @@
 
 import gzip
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
+import msgspec
 import pytest
 import websockets.asyncio.client as websockets
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
+from oyez.log.log import Entry
 from tests.js_client import JsDriver
 from tests.server.serving import Running, serve
 from tests.server.wire import BINARY, CONTINUATION, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire
@@ -120,6 +122,30 @@ async def test_a_room_with_and_without_compression(own: Running, squeezed: Socke
             ours, others = await squeezed.read_frame(), await other.read_frame()
             assert ours == others
             assert ours.rsv1 is (word == long)
+
+
+async def test_a_run_of_long_events_is_one_write_for_each_client(own: Running, squeezed: SocketWire) -> None:
+    async with SocketWire.connect(own, {"rooms": ["a"]}) as plain:
+        written: dict[str, int] = {}
+        for wire in (squeezed, plain):
+            socket = own.market.socket(wire.id)
+            network = socket.write
+            assert network is not None
+
+            def write(data: bytes, id: str = wire.id, network: Callable[[bytes], None] = network) -> None:
+                written[id] = written.get(id, 0) + 1
+                network(data)
+
+            socket.write = write
+        words = ["x" * 1_500, "short", "y" * 1_500]
+        await own.log.append(
+            [Entry(namespace="/", rooms=("a",), data=msgspec.json.encode(["hello", word])) for word in words]
+        )
+        for word in words:
+            await plain.expect_event("hello", word)
+            frame = await squeezed.read_frame()
+            assert frame.rsv1 is (len(word) > 5)
+        assert written == {squeezed.id: 1, plain.id: 1}
 
 
 async def test_attachments_are_sent_plain_behind_a_deflated_text(own: Running, squeezed: SocketWire) -> None:

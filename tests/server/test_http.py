@@ -237,6 +237,20 @@ async def test_tls_byte_for_byte(secure: Running, certificates: Certificates) ->
         await wire.expect_close(1002)
 
 
+@pytest.mark.parametrize(("origin", "statuses"), [("https://localhost", (200, 101)), ("http://localhost", (403, 400))])
+async def test_a_page_that_came_in_the_clear_is_of_another_origin(
+    secure: Running, certificates: Certificates, origin: str, statuses: tuple[int, int]
+) -> None:
+    headers = {"Origin": origin, "Host": "localhost"}
+    async with (
+        Wire.open(secure, trust=certificates.trust) as polling,
+        Wire.open(secure, trust=certificates.trust) as websocket,
+    ):
+        answer = await polling.request("GET", POLLING, headers=headers)
+        upgraded = await websocket.upgrade(headers=headers)
+        assert (answer.status, upgraded.status) == statuses
+
+
 async def test_plain_http_to_the_tls_port(secure: Running, certificates: Certificates) -> None:
     async with SocketWire.connect(secure, trust=certificates.trust) as bystander:
         async with Wire.open(secure) as wire:

@@ -13,7 +13,8 @@ from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
 from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
-from oyez.server.outgoing import TEXT, Outgoing, encode_frame
+from oyez.server.outgoing import DEFLATED, TEXT, Outgoing, encode_frame
+from oyez.server.recovery import Recovery
 from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import PollingWire, SocketWire
@@ -34,10 +35,15 @@ class Connection:
 class Socket:
     """As much of one as a namespace writes to: `written` has one item for every call."""
 
-    def __init__(self, namespace: Namespace, id: str, *rooms: str, slow: bool = False) -> None:
+    def __init__(self, namespace: Namespace, id: str, *rooms: str, slow: bool = False, deflate: bool = False) -> None:
         self.id = id
+        self.namespace = namespace
         self.rooms = set[str]()
+        self.pid = ""
+        self.positioned = False
         self.connected = True
+        self.encoding = DEFLATED * deflate
+        self.ended = False
         self.connection = Connection()
         self.written: list[bytes] = []
         self.write: Any = None if slow else self.written.append
@@ -46,14 +52,27 @@ class Socket:
             namespace.join(self, room)  # type: ignore[arg-type]
 
 
+def make_namespace(name: str, plain_below: int) -> Namespace:
+    namespace = Namespace(name, Market(), plain_below)
+    log = MemoryLog()
+    namespace.recovery = Recovery(log, Hub(log, {}), 300)
+    return namespace
+
+
+def make_hub(namespaces: dict[str, Namespace]) -> Hub:
+    hub = Hub(MemoryLog(), namespaces)
+    hub.window.begin("0dd1e5a2.0")
+    return hub
+
+
 @pytest.fixture
 def namespace() -> Namespace:
-    return Namespace("/", Market(), 1_024)
+    return make_namespace("/", 1_024)
 
 
 @pytest.fixture
 def hub(namespace: Namespace) -> Hub:
-    return Hub(MemoryLog(), {"/": namespace, "/other": Namespace("/other", Market(), 1_024)})
+    return make_hub({"/": namespace, "/other": make_namespace("/other", 1_024)})
 
 
 def entry(name: str, *rooms: str, namespace: str = "/", excluded: tuple[str, ...] = ()) -> Entry:
@@ -153,19 +172,20 @@ def test_who_cannot_be_written_to_is_sent_each_message(hub: Hub, namespace: Name
     assert gone.connection.sent == []
 
 
-def test_long_messages_go_through_the_connection_which_knows_what_its_client_agreed_to(
-    hub: Hub, namespace: Namespace
-) -> None:
-    socket = Socket(namespace, "1", "a")
+def test_long_messages_are_deflated_once_for_those_who_agreed_to_it(hub: Hub, namespace: Namespace) -> None:
+    plain = [Socket(namespace, id, "a") for id in "12"]
+    agreed = [Socket(namespace, id, "a", deflate=True) for id in "34"]
     hub.deliver([entry("short", "a"), entry("x" * 1_024, "a")])
-    assert socket.written == []
-    assert socket.connection.sent == [b'42["short"]', b'42["%b"]' % (b"x" * 1_024)]
+    long = Outgoing(b'42["%b"]' % (b"x" * 1_024))
+    for sockets, expected in ((plain, long.frames), (agreed, long.deflated_frames)):
+        assert [socket.written for socket in sockets] == [[frames("short") + expected]] * 2
+        assert sockets[0].written[0] is sockets[1].written[0], "made once"
 
 
 def test_without_compression_long_messages_are_written() -> None:
-    namespace = Namespace("/", Market(), 2**63)
+    namespace = make_namespace("/", 2**63)
     socket = Socket(namespace, "1", "a")
-    Hub(MemoryLog(), {"/": namespace}).deliver([entry("x" * 100_000, "a")])
+    make_hub({"/": namespace}).deliver([entry("x" * 100_000, "a")])
     assert socket.written == [frames("x" * 100_000)]
 
 

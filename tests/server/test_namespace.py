@@ -1,11 +1,15 @@
 """Namespaces: who is let in, who is in which room, who gets what."""
 
 import json
+from collections.abc import Coroutine
+from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from oyez.protocol import engineio
+from oyez.server.socket import Socket
 from tests.js_client import JsConnectError, JsDriver
 from tests.server.clock import Clock
 from tests.server.market import Market
@@ -142,7 +146,8 @@ async def test_more_namespaces_at_once_than_are_allowed() -> None:
             wire.send_text(f'40{name},{{"hold":true}}')
         for name in ("/10", "/11"):
             assert (await wire.read_frame()).payload.startswith(f"44{name},{{".encode())
-        for market in markets.values():
+        for market in list(markets.values())[:10]:
+            await market.until(lambda market=market: market.held == 1)  # type: ignore[misc]
             market.release()
         for name in list(markets)[:10]:
             assert (await wire.read_frame()).payload.startswith(f"40{name},{{".encode())
@@ -329,6 +334,39 @@ async def test_javascript_is_disconnected(running: Running, js: JsDriver, transp
     await client.expect("disconnect", reason="io server disconnect")
     assert client.events() == []
     await running.settle()
+
+
+class Polite(Market):
+    """Greets, and says goodbye."""
+
+    async def _greet(self, socket: Socket) -> None:
+        await self._hold()
+        socket.send(b'["welcome"]')
+
+    def connected(self, socket: Socket) -> Coroutine[Any, Any, None]:
+        return self._greet(socket)
+
+    def ending(self, socket: Socket, reason: str) -> None:
+        socket.send(msgspec.json.encode(["goodbye", reason]))
+
+
+@pytest.mark.parametrize("transports", [["polling"], ["websocket"]])
+async def test_javascript_is_greeted_before_it_is_heard_and_told_why_it_has_to_go(
+    kind: str, js: JsDriver, transports: list[str]
+) -> None:
+    market = Polite()
+    async with serve(kind, market=market) as running:
+        client = await js.connect(running.url, transports=transports)
+        await client.emit("early")
+        await running.publish("hello")
+        assert await client.expect_event("hello") == []
+        assert market.heard == []
+        market.release()
+        assert await client.expect_event("welcome") == []
+        await market.expect("early")
+        running.server.disconnect_sockets("/", [client.id])
+        assert await client.expect_event("goodbye") == ["disconnected"]
+        await client.expect("disconnect", reason="io server disconnect")
 
 
 async def test_javascript_is_hung_up_on(running: Running, js: JsDriver) -> None:

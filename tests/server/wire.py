@@ -124,7 +124,8 @@ class Wire:
     def send_request(
         self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
-        lines = {"Host": "localhost", **(headers or {})}
+        # Who is taken for this client is sent no positions: what is expected is the event as it was published.
+        lines = {"Host": "localhost", "User-Agent": "python-wire", **(headers or {})}
         if body is not None:
             lines.setdefault("Content-Length", str(len(body)))
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())

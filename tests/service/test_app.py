@@ -1,7 +1,10 @@
 """An Oyez: several systems in one process, each at its own paths, by itself and in somebody else's application."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -14,13 +17,16 @@ from oyez.contract.http import service_route
 from oyez.errors import ContractError, LogUnavailableError, SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.service.app import Oyez
+from oyez.service.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
 from oyez.testing.client import ConnectFailed
 from tests.js_client import JsDriver
+from tests.service.desks import PATIENCE, Clock, Ledger
 from tests.service.shops import KINDS, Sold, declare, serve, shop
 
 SOLD = {"item": "i-7", "buyer": "ada", "timestamp": "2026-01-31T12:00:00Z"}
+ROOMS = frozenset({"buyer:ada"})
 WAYS = [["polling"], ["websocket"], ["polling", "websocket"]]
 
 
@@ -33,6 +39,20 @@ def settings(tmp_path: Path) -> Settings:
 async def js() -> AsyncIterator[JsDriver]:
     async with JsDriver.start() as driver:
         yield driver
+
+
+async def test_the_log_keeps_events_as_long_as_the_settings_say(settings: Settings) -> None:
+    for retention, kept in ((300.0, True), (1e-9, False)):
+        chosen = replace(settings, log_retention=retention)
+        async with serve(Oyez([shop("books")], chosen), KINDS[0]) as market:
+            log = market.oyez.systems["books"].log
+            before = await log.position()
+            assert (await market.publish("books", SOLD)).status_code == 200
+            if kept:
+                assert len(await log.read(before, "/", ROOMS, 10)) == 1
+            else:
+                with pytest.raises(KeyError):
+                    await log.read(before, "/", ROOMS, 10)
 
 
 # Paths.
@@ -246,3 +266,74 @@ async def test_what_cannot_be_built_leaves_nothing_open(settings: Settings) -> N
         Oyez([shop("books", build=build)], settings)
     with pytest.raises(RuntimeError):
         await databases[0].run(nothing)
+
+
+# Transactions and jobs.
+
+
+def sell(tx: Transaction, item: str, started: threading.Event, may_commit: threading.Event) -> None:
+    started.set()
+    assert may_commit.wait(PATIENCE)
+    tx.emit(Sold(item=item, buyer="ada"))
+
+
+async def test_what_is_being_committed_while_all_stops_is_sent(settings: Settings, database_url: str) -> None:
+    log = Ledger()
+    oyez = Oyez([shop("books")], replace(settings, database_url=database_url), build_log=lambda system: log)
+    started, may_commit = threading.Event(), threading.Event()
+    async with oyez.running():
+        selling = asyncio.create_task(oyez.systems["books"].outbox.run(sell, "i-7", started, may_commit))
+        await asyncio.to_thread(started.wait)
+        asyncio.get_running_loop().call_later(0.05, may_commit.set)
+    await selling
+    assert [entry.rooms for entry in log.stored.values()] == [("buyer:ada",)]
+
+
+async def test_without_its_log_all_stops_in_time_and_sends_at_the_next_start(
+    settings: Settings, database_url: str
+) -> None:
+    chosen = replace(settings, database_url=database_url, shutdown_timeout=0.2)
+    dead, log = MemoryLog(), Ledger()
+    await dead.close()
+    oyez = Oyez([shop("books")], chosen, build_log=lambda system: dead)
+    go = threading.Event()
+    go.set()
+    async with oyez.running():
+        await oyez.systems["books"].outbox.run(sell, "i-7", threading.Event(), go)
+    again = Oyez([shop("books")], chosen, build_log=lambda system: log)
+    async with again.running():
+        await again.systems["books"].outbox.drained()
+    assert len(log.stored) == 1
+
+
+async def test_a_systems_jobs_are_done_by_the_clock(settings: Settings, database_url: str) -> None:
+    clock = Clock()
+
+    def remind(tx: Transaction, key: str, data: dict[str, Any]) -> None:
+        tx.emit(Sold(item=data["item"], buyer=key))
+
+    system = shop("books", build=lambda context: Parts(jobs={"remind": remind}))
+    oyez = Oyez([system], replace(settings, database_url=database_url), clock=clock)
+    async with serve(oyez) as market, market.connect("books") as client:
+        served = oyez.systems["books"]
+        await served.outbox.run(lambda tx: tx.schedule("remind", "ada", tx.now + 3600, {"item": "i-7"}))
+        await served.jobs.done()
+        await client.expect_nothing()
+        clock.now += 3600
+        await served.jobs.done()
+        (sold,) = (await client.expect_event("sold")).args
+        assert sold == {"item": "i-7", "buyer": "ada", "timestamp": "2023-11-14T23:13:20.000Z"}
+
+
+async def test_systems_share_a_database_and_no_events(settings: Settings, database_url: str) -> None:
+    logs = {"books": Ledger(), "fruit": Ledger()}
+    chosen = replace(settings, database_url=database_url)
+    oyez = Oyez([shop("books"), shop("fruit")], chosen, build_log=logs.__getitem__)
+    go = threading.Event()
+    go.set()
+    async with oyez.running():
+        for name, item in (("books", "b"), ("fruit", "f")):
+            await oyez.systems[name].outbox.run(sell, item, threading.Event(), go)
+            await oyez.systems[name].outbox.drained()
+    assert [b'"item":"b"' in entry.data for entry in logs["books"].stored.values()] == [True]
+    assert [b'"item":"f"' in entry.data for entry in logs["fruit"].stored.values()] == [True]

@@ -1,6 +1,6 @@
 """Supplier records of `quotes`: who may write them, what is refused, and what a record means for those who connect."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -16,8 +16,9 @@ CREATED = "quote:request:created"
 
 
 @pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with serve(tmp_path_factory.mktemp("suppliers") / "data", "quotes") as running:
+async def served(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Served]:
+    folder = tmp_path_factory.mktemp("suppliers")
+    async with serve(folder / "data", "quotes", DATABASE_URL=make_database()) as running:
         yield running
 
 

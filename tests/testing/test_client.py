@@ -193,11 +193,11 @@ async def test_what_was_expected_in_vain_says_what_came(peer: Peer) -> None:
 
 async def test_what_recovery_needs_is_remembered() -> None:
     async def script(server: ServerConnection) -> None:
-        await server.send('42["a",{},"epoch.7"]')
+        await server.send('42["a",{},"0dd1e5a2.7"]')
         await server.send('42["b",{}]')
         await server.wait_closed()
 
     async with serve_script(script) as url, connect(url, transports=["websocket"]) as client:
         await client.expect_event("b")
-        assert client.recovery == {"pid": "u", "offset": "epoch.7"}
-        assert client.pending == [("a", [{}, "epoch.7"])]
+        assert client.recovery == {"pid": "u", "offset": "0dd1e5a2.7"}
+        assert client.pending == [("a", [{}])]

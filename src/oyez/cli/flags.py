@@ -91,7 +91,7 @@ class ServerFlags:
     ws_path: str | None = None
     """Where Socket.IO is served besides, when one system is. [default: /socket.io]"""
     oyez_data: str | None = None
-    """Folder of the secret and of the SQLite database. [default: ./oyez-data]"""
+    """Folder of the secret, of the SQLite database and of the logs. [default: ./oyez-data]"""
     database_url: str | None = None
     """Database of the systems' own tables, sqlite:///PATH or postgresql://… [default: SQLite in the data folder]"""
     log_level: str | None = None
@@ -124,6 +124,14 @@ class ServerFlags:
     """Seconds to wait for clients and handlers when stopping. [default: 10]"""
     log_retention: float | None = None
     """Seconds for which the log keeps events. [default: 300]"""
+    log_max_bytes: int | None = None
+    """Bytes of a system's log in SQLite. [default: 1,000,000,000]"""
+    log_sync: str | None = None
+    """What a log in SQLite survives: normal, a killed process; full, power loss too. [default: normal]"""
+    redis_url: str | None = None
+    """The Redis that holds the logs, for several machines. [default: SQLite in the data folder]"""
+    redis_prefix: str | None = None
+    """What all names in Redis begin with. [default: oyez]"""
     compression_threshold: int | None = None
     """Bytes from which on messages are compressed; 0 for never. [default: 1024]"""
     config: Path | None = None

@@ -134,7 +134,7 @@ def describe_user(token: str) -> str:
     except (IndexError, ValueError):
         return "whoever the token is for"
     subject, role = claims.get("sub", claims.get("userId")), claims.get("role")
-    return f"{subject}, {role}" if role else f"{subject}"
+    return f"{subject} ({role})" if role else f"{subject}"
 
 
 def _explain_refusal(refused: ConnectRefused) -> str:

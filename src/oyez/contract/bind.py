@@ -81,6 +81,7 @@ class NamespaceApplication(Application):
                 refused.details |= self._hooks.refused(socket.handshake, refused)
             raise
         socket.data = Client(identity, socket, self._surroundings)
+        socket.owner = identity.subject
         socket.expires_at = identity.expires_at
         for room in rooms:
             socket.join(room)
@@ -112,6 +113,14 @@ class NamespaceApplication(Application):
             self._acknowledge(event, acknowledgement)
             return None
         return self._finish(client, event, acknowledgement)
+
+    async def allows(self, socket: Socket, room: str) -> bool:
+        """Whether a client that comes back may still be in `room`."""
+        client: Client = socket.data
+        try:
+            return await self._surroundings.allows(client.identity, room)
+        except RefusedError:
+            return False
 
     def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         hook = self._hooks.expiring

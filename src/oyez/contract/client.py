@@ -86,6 +86,11 @@ class Client:
         """The names of the rooms the client is in."""
         return frozenset(self.socket.rooms)
 
+    @property
+    def recovers(self) -> bool:
+        """Whether the client has just come back, and is caught up with rooms as it joins them again."""
+        return self.socket.since is not None
+
     def is_in(self, room: NamedRoom | str) -> bool:
         return self._name(room) in self.socket.rooms
 
@@ -101,7 +106,20 @@ class Client:
 
     async def join(self, room: NamedRoom | str) -> None:
         """Enter a room. Raises RefusedError: forbidden, unknown_room, or rate_limited where it would be too many."""
-        self.enter(room, await self.allows(room))
+        if self.socket.since is None:
+            self.enter(room, await self.allows(room))
+        else:
+            await self._join_again(self._name(room))
+
+    async def _join_again(self, name: str) -> None:
+        """`join` for a client that recovers: it is sent what it missed there first."""
+        with self._surroundings.removals.watch() as removed:
+            if await self.allows(name):
+                await self.socket.catch_up(name)
+                # That may have taken a while.
+                self.enter(name, name not in removed)
+            else:
+                self.enter(name, allowed=False)
 
     def decide(self, room: NamedRoom | str) -> Verdict:
         """What the room's rule says of this client. Raises RefusedError (unknown_room)."""

@@ -43,15 +43,14 @@ reconnection comes near it."""
 class Bucket:
     """What is left of a limit. `now` is any clock in seconds that never goes back."""
 
-    __slots__ = ("_filled_at", "_left", "_limit", "_warned", "refused")
+    __slots__ = ("_filled_at", "_left", "_limit", "refused")
 
     def __init__(self, limit: Limit, now: float) -> None:
         self._limit = limit
         self._left = float(limit.count)
         self._filled_at = now
-        self._warned = False
         self.refused = 0
-        """How often none was left, in all."""
+        """Commands since the last one there was room for."""
 
     def take(self, now: float) -> bool:
         """Use up one; False where none is left."""
@@ -63,13 +62,8 @@ class Bucket:
             self.refused += 1
             return False
         self._left = min(left, limit.count) - 1
-        self._warned = False
+        self.refused = 0
         return True
-
-    def warn(self) -> bool:
-        """True once for each time the bucket ran empty."""
-        warned, self._warned = self._warned, True
-        return not warned
 
     def wait(self) -> float:
         """Seconds until one is left again."""

@@ -16,6 +16,7 @@ from oyez.contract.rooms import Room
 from oyez.contract.types import Command, Joined, Payload
 from oyez.contract.wire import wire_names
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, RefusedError
+from oyez.protocol import engineio
 from oyez.server.socket import ReceivedEvent
 
 Handler: TypeAlias = Callable[[Any, Client], Awaitable[Reply] | Reply]
@@ -79,10 +80,14 @@ class Operation:
 
 
 def take(client: Client, name: str, limit: Limit, now: float) -> None:
-    """Count a command. Raises LimitedError."""
+    """Count a command. Raises LimitedError; a client that does not heed it is closed."""
     bucket = client.bucket(name, limit, now)
-    if not bucket.take(now):
-        raise LimitedError(bucket.wait(), bucket.refused, told=not bucket.warn())
+    if bucket.take(now):
+        return
+    connection = client.socket.connection
+    if bucket.refused >= connection.server.limits.max_limited_commands:
+        connection.close(engineio.RATE_LIMIT, f"{bucket.refused} commands in a row over the limit of {limit.text}")
+    raise LimitedError(bucket.wait(), bucket.refused, told=bucket.refused > 1)
 
 
 def joining(declared: DeclaredCommand, room: Room) -> Handler:
@@ -96,7 +101,7 @@ def joining(declared: DeclaredCommand, room: Room) -> Handler:
     def join(command: Command, client: Client) -> Coroutine[Any, Any, Joined] | Joined:
         name = room.name({placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders})
         verdict = client.decide(name)
-        if verdict is Verdict.IF_MEMBER:
+        if verdict is Verdict.IF_MEMBER or client.recovers:
             return join_when_known(client, name)
         client.enter(name, verdict is Verdict.YES)
         return Joined(room=name)

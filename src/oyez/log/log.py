@@ -5,7 +5,7 @@ A position is the opaque string `epoch.number`: numbers of one epoch only grow, 
 history was lost. Where the log cannot keep its promise it raises `LogUnavailableError` and stores nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -103,10 +103,16 @@ class Log(Protocol):
     async def position(self) -> str:
         """The position of the newest entry: reading after it gives what comes next."""
 
+    async def position_before(self, most: int) -> str:
+        """The position behind which the newest `most` entries follow, or all that are kept where they are fewer."""
+
     # Records: small values with an end, known to all nodes. `ttl` is seconds.
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         """Keep `value` for `ttl` seconds, in place of what was there."""
+
+    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+        """`put` each of them, at the cost of about one."""
 
     async def get(self, key: str) -> bytes | None:
         """What is kept under `key`."""

@@ -4,7 +4,7 @@ import heapq
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 from msgspec.structs import replace
@@ -77,6 +77,10 @@ class MemoryLog:
     async def position(self) -> str:
         return f"{self.epoch}.{self._last}"
 
+    async def position_before(self, most: int) -> str:
+        self._forget(self._clock())
+        return f"{self.epoch}.{self._last - min(most, len(self._entries))}"
+
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         self._check_open("records end with it.")
         now = self._clock()
@@ -86,6 +90,10 @@ class MemoryLog:
                 del self._records[ended]
         self._records[key] = (now + ttl, value)
         heapq.heappush(self._ends, (now + ttl, key))
+
+    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+        for key, value in records.items():
+            await self.put(key, value, ttl)
 
     async def get(self, key: str) -> bytes | None:
         end, value = self._records.get(key, (0.0, None))

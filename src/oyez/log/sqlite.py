@@ -15,7 +15,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -156,10 +156,25 @@ class SqliteLog:
         number = await self._use(_last_number)
         return f"{self._epoch}.{number}"
 
+    async def position_before(self, most: int) -> str:
+        def work(db: sqlite3.Connection) -> int:
+            kept = "SELECT number FROM entries WHERE time > ? ORDER BY number LIMIT 1"
+            row = db.execute(kept, (self._clock() - self._retention,)).fetchone()
+            last = _last_number(db)
+            return max(last - most, row[0] - 1 if row else last)
+
+        number = await self._use(work)
+        return f"{self._epoch}.{number}"
+
     # Records.
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         await self._use(lambda db: db.execute(PUT_RECORD, (key, value, self._clock() + ttl)))
+
+    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+        ends = self._clock() + ttl
+        rows = [(key, value, ends) for key, value in records.items()]
+        await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", rows))
 
     async def get(self, key: str) -> bytes | None:
         return await self._use(lambda db: self._value(db.execute(FIND_RECORD, (key,))))
@@ -381,14 +396,17 @@ class SqliteLog:
 
     def _explain(self, error: Exception) -> Exception:
         """What to raise for `error`. A connection that may be no good is given up."""
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        code = _code(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or isinstance(error, BlockingIOError):
             return _LockedError()
         file = self._file
         if code != sqlite3.SQLITE_FULL:
             self._leave()
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            self._set_aside(file, error)
+        if _is_broken(error):
+            with suppress(OSError), self._alone():
+                # Unless another process has done so already.
+                if file == _identity(self._path):
+                    self._set_aside(error)
         if not self._failing:
             self._failing = True
             logger.error("the log cannot be used", file=str(self._path), error=str(error))
@@ -412,7 +430,13 @@ class SqliteLog:
         if self._peers is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            self._connect()
+            try:
+                self._connect()
+            except sqlite3.DatabaseError as error:
+                if not _is_broken(error):
+                    raise
+                self._set_aside(error)
+                self._connect()
         if self._peers is None:
             peers = Peers(self._path.with_suffix(".peers"), self._listen)
             peers.open()
@@ -482,23 +506,17 @@ class SqliteLog:
             db.execute("UPDATE about SET epoch = ?", (secrets.token_hex(4),))
         return lost
 
-    def _set_aside(self, broken: tuple[int, int] | None, error: Exception) -> None:
+    def _set_aside(self, error: Exception) -> None:
         """A broken file is kept for whoever wants to look into it, and a new one begins.
 
         The log is a buffer of some minutes, so going on and telling clients that they have to fetch their state again
         is better than to stand still until somebody comes.
         """
         aside = self._path.with_name(f"{self._path.name}.broken-{time.time_ns()}")
-        with suppress(OSError), self._alone():
-            if broken not in (None, _identity(self._path)):
-                # Another process has done so already.
-                return
-            for suffix in ("", "-wal", "-shm"):
-                with suppress(FileNotFoundError):
-                    Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
-        logger.error(
-            "the log's file is broken: it was set aside, and a new one begins", file=str(aside), error=str(error)
-        )
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
+        logger.error("the log's file is broken: it is set aside, a new one begins", aside=str(aside), error=str(error))
 
     def _leave(self) -> None:
         db, self._db, self._file = self._db, None, None
@@ -518,6 +536,15 @@ class _LostError(LogUnavailableError):
 def _last_number(db: sqlite3.Connection) -> int:
     row = db.execute("SELECT number FROM entries ORDER BY number DESC LIMIT 1").fetchone()
     return int(row[0]) if row else 0
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary code for an error; 0 for others."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_broken(error: Exception) -> bool:
+    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from oyez.log.log import Deliver, Entry
 class Tails:
     def __init__(self) -> None:
         self._tails: set[_Tail] = set()
-        self._closed = False
+        self.closed = False
 
     def __len__(self) -> int:
         return len(self._tails)
@@ -22,7 +22,7 @@ class Tails:
         tail = _Tail(waiting)
         self._tails.add(tail)
         try:
-            while not self._closed:
+            while not self.closed:
                 await tail.woken.wait()
                 tail.woken.clear()
                 # What arrived in one turn of the loop goes out in one: sockets then share a system call.
@@ -47,7 +47,7 @@ class Tails:
 
     def close(self) -> None:
         """All tails end, behind what they have been given."""
-        self._closed = True
+        self.closed = True
         self.hand(())
 
 

@@ -34,6 +34,7 @@ class AsgiWebSocket:
     """One client's WebSocket behind an ASGI server."""
 
     write: Callable[[bytes], None] | None = None
+    deflate = False
 
     def __init__(self, connection: "Connection", send: Send, *, candidate: bool) -> None:
         self._connection = connection

@@ -5,7 +5,8 @@ It joins the sans-I/O session to a transport, dispatches Socket.IO packets, and 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,11 +16,12 @@ from oyez.errors import RATE_LIMITED, UNKNOWN_NAMESPACE
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
-from oyez.server.outgoing import Outgoing
+from oyez.server.outgoing import Outgoing, join_frames
 from oyez.server.socket import NEVER, Handshake, Socket
 from oyez.server.transport import PACKETS_A_TURN, Candidate, Transport
 
 if TYPE_CHECKING:
+    from oyez.server.namespace import Namespace
     from oyez.server.polling import Polling
     from oyez.server.server import Server
 
@@ -57,6 +59,7 @@ class Connection:
         "_leaving",
         "_linger_deadline",
         "_next_ping",
+        "_pinged_at",
         "_pong_deadline",
         "_pong_extended",
         "_refused",
@@ -95,6 +98,8 @@ class Connection:
         self._next_ping = now + server.settings.ping_interval
         self._pong_deadline = NEVER
         self._pong_extended = False
+        self._pinged_at = ""
+        """Where delivery stood when the last ping was sent: whoever answers it has heard all of that."""
         self._connect_deadline = now + server.limits.connect_timeout
         self._expiry = NEVER
         self._linger_deadline = NEVER
@@ -188,6 +193,7 @@ class Connection:
         if type(result) is socketio.Packet:
             self._dispatch(result)
         elif result is Signal.PONG:
+            self._confirm()
             self._rest()
         elif result is Signal.CLOSED:
             self._finish()
@@ -228,8 +234,17 @@ class Connection:
             if self._ended:
                 self._ended.discard(name)
             self._connecting = connecting | {name}
-            auth = msgspec.json.decode(packet.data) if packet.data else {}
-            namespace.connect(self, self.server.new_id(), auth)
+            door, decide = self.server.door, partial(self._decide, namespace, packet.data)
+            if door.passes():
+                decide()
+            elif not door.wait(decide, len(packet.data)):
+                # A CONNECT_ERROR would be taken for a final answer; after this, clients come back by themselves.
+                self.close(engineio.SERVER_BUSY)
+
+    def _decide(self, namespace: "Namespace", auth: bytes) -> None:
+        """Have the application look at a CONNECT; `accept` or `refuse` follows."""
+        if not self.closed:
+            namespace.connect(self, self.server.new_id(), msgspec.json.decode(auth) if auth else {})
 
     def _may_connect(self) -> bool:
         """Count a CONNECT; False where there were too many within a minute."""
@@ -245,8 +260,10 @@ class Connection:
         self.sockets[socket.namespace.name] = socket
         self.entered = True
         self._connect_deadline = NEVER
+        # What it was sent while it was let in is not behind a ping of before.
+        self._pinged_at = ""
         self._send_packet(answer)
-        socket.write = self.transport.write
+        socket.set_write(self.transport.write, self.transport.deflate)
         if socket.expires_at is not None:
             self.keep_expiry(socket)
 
@@ -309,10 +326,19 @@ class Connection:
         if not self.closed or self._leaving:
             self.transport.send(outgoing)
 
+    def send_all(self, messages: Sequence[Outgoing]) -> None:
+        """Send several, with one system call where that can be."""
+        write = self.transport.write
+        if write is not None:
+            write(join_frames(messages, self.server.plain_below if self.transport.deflate else None))
+        else:
+            for message in messages:
+                self.send(message)
+
     def set_write(self, write: Callable[[bytes], None] | None) -> None:
         """The transport can now be written to directly, or no longer can."""
         for socket in self.sockets.values():
-            socket.write = write
+            socket.set_write(write, self.transport.deflate)
 
     def pause_reading(self) -> None:
         """The queue of one of the sockets is full: the client waits."""
@@ -377,19 +403,36 @@ class Connection:
         elif now >= self._expiry:
             self._expire(now)
         elif self._pong_deadline == NEVER and now >= self._next_ping:
-            self._ping(now)
+            self.ping()
         if self.closed:
             return self._linger(now)
         next_beat = self._next_ping if self._pong_deadline == NEVER else self._pong_deadline
         return min(next_beat, self._connect_deadline, self._expiry)
 
-    def _ping(self, now: float) -> None:
-        self._await_pong(now)
-        self.transport.send(_PING)
+    def ping(self) -> None:
+        """Ask whether the client is there, and so what it has heard."""
+        if self._pong_deadline < NEVER:
+            # The answer to the ping of before says nothing about what was sent since.
+            self._pinged_at = ""
+        elif not self.closed:
+            if not self._send_ping():
+                self._next_ping = self.server.clock() + self.server.settings.ping_interval
+                return
+            self._heard = self._pong_extended = False
+            self._pong_deadline = self.server.clock() + self.server.settings.ping_timeout
+            self._pinged_at = self.server.hub.position
+            self.server.wheel.schedule(self, self._pong_deadline)
 
-    def _await_pong(self, now: float) -> None:
-        self._heard = self._pong_extended = False
-        self._pong_deadline = now + self.server.settings.ping_timeout
+    def _send_ping(self) -> bool:
+        """Whether an answer can be expected."""
+        self.transport.send(_PING)
+        return True
+
+    def _confirm(self) -> None:
+        """The client has answered the last ping, and so heard everything that was sent before it."""
+        if self._pinged_at:
+            for socket in self.sockets.values():
+                socket.seen, socket.unconfirmed = self._pinged_at, False
 
     def _expire(self, now: float) -> None:
         for socket in tuple(self.sockets.values()):

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
+from oyez.server.turnstile import Turnstile
 from oyez.server.upgrade import HttpProtocol, Router
 from oyez.settings import Settings
 
@@ -33,12 +34,14 @@ class HttpServer(uvicorn.Server):
     """
 
     def __init__(self, app: ASGIApp, router: Router, settings: Settings, drain: Callable[[], Awaitable[None]]) -> None:
+        self.door = Turnstile()
+        """Where those wait whose first request has come."""
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=partial(HttpProtocol, router, settings.limits),  # type: ignore[arg-type]
+                http=partial(HttpProtocol, router, settings.limits, self.door),  # type: ignore[arg-type]
                 ws="none",
                 loop="auto",
                 lifespan="on",

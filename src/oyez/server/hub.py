@@ -3,49 +3,105 @@
 It is the only way from the log to a socket, for what this process published as for what others did.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import structlog
 
-from oyez.log.log import Entry, Log
+from oyez.log.log import Entry, Log, split_position
 from oyez.server.namespace import Namespace
+from oyez.server.outgoing import Message
+from oyez.server.window import Window
 
 logger = structlog.get_logger("oyez.server")
+
+PRELOADED = 20_000
+"""Entries of before the start that are read at first: those who were connected to a server that died come back for
+them at once."""
 
 
 class Hub:
     def __init__(self, log: Log, namespaces: Mapping[str, Namespace]) -> None:
         self._log = log
         self._namespaces = namespaces
+        self.window = Window()
+        self.ready = asyncio.Event()
+        """Set while live events are delivered, and not those of before the start."""
         self._start: str | None = None
+        self._live: tuple[str, int] = ("", 0)
+        self.waiting: list[tuple[tuple[str, int], asyncio.Future[None]]] = []
+        """Who waits for delivery to reach a position."""
         self.delivered = 0
         """Recipients written to since the start."""
 
+    @property
+    def position(self) -> str:
+        """All entries up to this position have been delivered."""
+        return self.window.position
+
     async def start(self) -> None:
-        """What is appended from now on will be delivered."""
-        self._start = await self._log.position()
+        """What is appended from now on will be delivered; what was kept from before is at hand when this returns."""
+        self.ready.clear()
+        self._live = split_position(await self._log.position())
+        self._start = await self._log.position_before(PRELOADED)
+        self.window.begin(self._start)
+        self._tell_reached()
 
     async def run(self) -> None:
         """Deliver until cancelled. Run again after a failure, it goes on with what comes then."""
+        if self._start is None:
+            await self.start()
         start, self._start = self._start, None
-        await self._log.tail(self.deliver, start)
+        try:
+            await self._log.tail(self.deliver, start)
+        finally:
+            # Nobody is let in until it is known again what they are to hear.
+            self.ready.clear()
+
+    async def reach(self, position: str) -> None:
+        """Wait until all entries up to `position`, which exists, have been delivered here.
+
+        Raises KeyError where its epoch has ended.
+        """
+        reached = asyncio.get_running_loop().create_future()
+        self.waiting.append((split_position(position), reached))
+        self._tell_reached()
+        await reached
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         # A loop writes at once when it is asked to, so what goes to the same sockets is handed over together.
         for (name, rooms, excluded, control), group in groupby(entries, _target):
             namespace = self._namespaces.get(name)
-            if namespace is None:
-                continue
-            run = list(group)
             try:
-                if control:
-                    for entry in run:
+                if namespace is not None and not control:
+                    self._deliver_events(namespace, [namespace.message(entry) for entry in group])
+                    continue
+                for entry in group:
+                    self.window.advance(entry)
+                    if namespace is not None:
                         namespace.apply_control(entry)
-                else:
-                    self.delivered += len(run) * namespace.deliver(run)
             except Exception:
-                logger.exception("delivery failed", namespace=name, rooms=rooms, excluded=excluded)
+                logger.exception("delivery failed", namespace=name, rooms=rooms, excluded=excluded, control=control)
+        if self.waiting or not self.ready.is_set():
+            self._tell_reached()
+
+    def _deliver_events(self, namespace: Namespace, run: list[Message]) -> None:
+        for message in run:
+            if message.entry.position is not None:
+                self.window.add(message)
+        self.delivered += len(run) * namespace.deliver(run)
+
+    def _tell_reached(self) -> None:
+        epoch, number = split_position(self.position)
+        if epoch != self._live[0] or number >= self._live[1]:
+            self.ready.set()
+        for (awaited_epoch, awaited), reached in self.waiting:
+            if not reached.done() and awaited_epoch != epoch:
+                reached.set_exception(KeyError(f"{awaited_epoch}.{awaited}"))
+            elif not reached.done() and awaited <= number:
+                reached.set_result(None)
+        self.waiting = [(place, reached) for place, reached in self.waiting if not reached.done()]
 
 
 def _target(entry: Entry) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:

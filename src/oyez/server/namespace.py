@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from oyez.errors import INTERNAL, RefusedError
+from oyez.errors import INTERNAL, LogUnavailableError, RefusedError
 from oyez.log.log import Entry
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.outgoing import Outgoing
+from oyez.server.outgoing import DEFLATED, POSITIONED, Message, join_frames
+from oyez.server.recovery import Answer, Recovery, encode_answer
 from oyez.server.socket import ReceivedEvent, Socket
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ class Application(ABC):
     def disconnect(self, socket: Socket, reason: str) -> None:
         """A connected socket has gone; it is in no room any more."""
 
+    async def allows(self, socket: Socket, room: str) -> bool:
+        """Whether the socket, which was in `room` when its connection broke, still may be."""
+        return False
+
     def control(self, entry: Entry, sockets: Collection[Socket]) -> None:  # noqa: B027 - nor has rooms to move
         """Do what a control entry asks of `sockets`, those in its rooms (all, where it names none)."""
 
@@ -74,6 +79,8 @@ class Namespace:
     def __init__(self, name: str, application: Application, plain_below: int) -> None:
         self.name = name
         self.application = application
+        self.recovery: Recovery
+        """Set by the server."""
         self.sockets: dict[str, Socket] = {}
         self.rooms: dict[str, set[Socket]] = {}
         self.plain_below = plain_below
@@ -93,23 +100,31 @@ class Namespace:
     async def _connect(self, socket: Socket, auth: Any) -> None:
         try:
             await self.application.connect(socket, auth)
+            recovered = await self.recovery.resume(socket, auth if isinstance(auth, dict) else {})
         except RefusedError as refused:
             self._refuse(socket, refused)
+        except LogUnavailableError:
+            # It cannot be told what it missed. Official clients come back by themselves, but not after a refusal.
+            self.remove(socket, engineio.TRANSPORT_ERROR)
+            socket.connection.close(engineio.TRANSPORT_ERROR, "the log is unavailable")
         except Exception:
             logger.exception("connect failed", namespace=self.name, socket=socket.id)
             self._refuse(socket, RefusedError(INTERNAL))
         else:
-            self._accept(socket)
+            self._accept(socket, recovered)
 
-    def _accept(self, socket: Socket) -> None:
+    def _accept(self, socket: Socket, recovered: Answer | None) -> None:
         if socket.connection.closed:
             # The client went while it was being looked at.
             self.remove(socket, engineio.TRANSPORT_CLOSE)
             return
         self.sockets[socket.id] = socket
         socket.connected = True
-        answer = msgspec.json.encode({"sid": socket.id})
+        answer = msgspec.json.encode({"sid": socket.id, "pid": socket.pid})
         socket.connection.accept(socket, socketio.Packet(socketio.PacketType.CONNECT, self.name, answer))
+        if recovered is not None:
+            socket.send(encode_answer(recovered))
+        self.recovery.remember(socket)
         socket.begin()
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
@@ -122,6 +137,11 @@ class Namespace:
     def remove(self, socket: Socket, reason: CloseReason) -> None:
         """Forget a socket that has gone."""
         socket.ended = True
+        if socket.pid:
+            if reason.recoverable:
+                self.recovery.keep(socket)
+            else:
+                self.recovery.forget(socket)
         self._leave_all(socket)
         if socket.connected:
             socket.connected = False
@@ -161,6 +181,8 @@ class Namespace:
             members = self.rooms[room] = set()
         members.add(socket)
         socket.rooms.add(room)
+        if socket.connected:
+            self.recovery.remember(socket)
 
     def leave(self, socket: Socket, room: str) -> None:
         socket.rooms.discard(room)
@@ -169,6 +191,8 @@ class Namespace:
             members.discard(socket)
             if not members:
                 del self.rooms[room]
+        if socket.connected and not socket.ended:
+            self.recovery.remember(socket)
 
     def _leave_all(self, socket: Socket) -> None:
         for room in tuple(socket.rooms):
@@ -201,27 +225,35 @@ class Namespace:
 
     # Sending.
 
-    def deliver(self, run: Sequence[Entry]) -> int:
-        """Write entries that all go to the same rooms to every socket in them; how many sockets that were.
+    def message(self, entry: Entry) -> Message:
+        """An entry of this namespace, to be sent."""
+        return Message(self._event_prefix, entry)
 
-        Where none is long enough to be compressed the same bytes serve all, and a recipient costs one look, one call
-        and one system call, for one entry as for many.
+    def deliver(self, run: Sequence[Message]) -> int:
+        """Write events that all go to the same rooms to every socket in them; how many sockets that were.
+
+        The same bytes serve all who want the same encoding. A recipient costs one look, one call and one system call,
+        for one event as for many.
         """
-        members = self.members(run[0].rooms, run[0].excluded)
+        members = self.members(run[0].entry.rooms, run[0].entry.excluded)
         if not members:
             return 0
-        messages = [Outgoing(self._event_prefix + entry.data, volatile=entry.volatile) for entry in run]
-        frames = b""
-        if all(len(message.text) < self.plain_below for message in messages):
-            frames = b"".join([message.frames for message in messages])
+        encoded: list[bytes | None] = [None] * (1 + POSITIONED + DEFLATED)
         for socket in members:
             write = socket.write
-            if write is not None and frames:
+            if write is not None:
+                frames = encoded[socket.encoding]
+                if frames is None:
+                    frames = encoded[socket.encoding] = self._encode(run, socket.encoding)
                 write(frames)
             elif socket.connected:
-                for message in messages:
-                    socket.connection.send(message)
+                for message in run:
+                    socket.connection.send(message.outgoing(socket.positioned))
         return len(members)
+
+    def _encode(self, run: Sequence[Message], encoding: int) -> bytes:
+        outgoing = [message.outgoing(bool(encoding & POSITIONED)) for message in run]
+        return join_frames(outgoing, self.plain_below if encoding & DEFLATED else None)
 
     def apply_control(self, entry: Entry) -> None:
         """Have the application do what a control entry asks."""

@@ -6,12 +6,19 @@ either side, so that the deflated frame is the same for every client.
 
 import zlib
 from base64 import b64encode
+from collections.abc import Sequence
+
+from oyez.log.log import Entry
 
 TEXT = 0x1
 BINARY = 0x2
 CLOSE = 0x8
 PING = 0x9
 PONG = 0xA
+POSITIONED = 0b01
+"""Of the encodings of an event: it carries its position."""
+DEFLATED = 0b10
+"""It is deflated where that is worth it."""
 _FIN = 0x80
 _RSV1 = 0x40
 
@@ -71,8 +78,46 @@ class Outgoing:
             self._deflated = encode_frame(TEXT, deflate(self.text), deflated=True) + self._attachment_frames()
         return self._deflated
 
+    def choose_frames(self, plain_below: int) -> bytes:
+        """For such clients, what is worth it: a message shorter than `plain_below` is not deflated."""
+        return self.frames if len(self.text) < plain_below else self.deflated_frames
+
     def polling_packets(self) -> list[bytes]:
         return [self.text, *(b"b" + b64encode(data) for data in self.attachments)]
 
     def _attachment_frames(self) -> bytes:
         return b"".join(encode_frame(BINARY, data) for data in self.attachments)
+
+
+def join_frames(messages: Sequence[Outgoing], plain_below: int | None) -> bytes:
+    """What all of them are on a WebSocket; `plain_below` is for clients that understand deflated frames."""
+    if plain_below is None:
+        return b"".join([message.frames for message in messages])
+    return b"".join([message.choose_frames(plain_below) for message in messages])
+
+
+class Message:
+    """An entry of the log as it is sent: with its position for those who want it, and without, each encoded once."""
+
+    __slots__ = ("_plain", "_positioned", "_prefix", "entry", "number")
+
+    def __init__(self, prefix: bytes, entry: Entry) -> None:
+        """`prefix` is what an event of the entry's namespace begins with."""
+        self.entry = entry
+        self.number = 0
+        """That of its position; set by the window."""
+        self._prefix = prefix
+        self._plain: Outgoing | None = None
+        self._positioned: Outgoing | None = None
+
+    def outgoing(self, positioned: bool) -> Outgoing:
+        """The event; where it is `positioned` and durable, its position is the last argument."""
+        entry = self.entry
+        if positioned and entry.position is not None:
+            if self._positioned is None:
+                data = b'%b,"%b"]' % (entry.data[:-1], entry.position.encode())
+                self._positioned = Outgoing(self._prefix + data)
+            return self._positioned
+        if self._plain is None:
+            self._plain = Outgoing(self._prefix + entry.data, volatile=entry.volatile)
+        return self._plain

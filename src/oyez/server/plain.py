@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import HandshakeError
-from oyez.protocol.session import State
+from oyez.protocol.session import Signal, State
 from oyez.protocol.socketio import PacketType
 from oyez.server.asgi import serve_websocket
 from oyez.server.connection import Connection
@@ -76,7 +76,7 @@ class PlainConnection(Connection):
         self.close(engineio.FORCED_CLOSE, "a binary frame")
 
     def receive_pong(self) -> None:
-        self._rest()
+        self._handle(Signal.PONG)
 
     def accept(self, socket: Socket, answer: socketio.Packet) -> None:
         super().accept(socket, answer)
@@ -120,12 +120,9 @@ class PlainConnection(Connection):
         if self._refused:
             self.close(engineio.REFUSED)
 
-    def _ping(self, now: float) -> None:
-        if cast(Candidate, self.transport).ping():
-            self._await_pong(now)
-        else:
-            # The ASGI server has pings of its own.
-            self._next_ping = now + self.server.settings.ping_interval
+    def _send_ping(self) -> bool:
+        # An ASGI server has pings of its own.
+        return cast(Candidate, self.transport).ping()
 
 
 class PlainEndpoint:

@@ -39,6 +39,7 @@ class Polling:
     """The transport of a connection that polls: what waits for its next GET."""
 
     write: Callable[[bytes], None] | None = None
+    deflate = False
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection

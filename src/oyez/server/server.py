@@ -9,11 +9,12 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from oyez.errors import LogUnavailableError
 from oyez.log.log import Log
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
@@ -25,8 +26,10 @@ from oyez.server.hub import Hub
 from oyez.server.namespace import Application, Namespace, SocketInfo
 from oyez.server.origin import OriginPolicy
 from oyez.server.polling import PollingEndpoint
+from oyez.server.recovery import Recovery
 from oyez.server.socket import KEPT_HEADERS, Handshake
 from oyez.server.transport import Transport
+from oyez.server.turnstile import Turnstile
 from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")
@@ -56,16 +59,21 @@ class Server:
         self.clock = clock
         self.connections: dict[str, Connection] = {}
         # Without compression no message is too long for the plain frame.
-        plain_below = settings.compression_threshold or 2**63
+        self.plain_below = settings.compression_threshold or 2**63
         self.namespaces = {
-            name: Namespace(name, application, plain_below) for name, application in applications.items()
+            name: Namespace(name, application, self.plain_below) for name, application in applications.items()
         }
         self.origins = OriginPolicy(settings.origins)
         self.hub = Hub(log, self.namespaces)
+        self.recovery = Recovery(log, self.hub, settings.log_retention)
+        for namespace in self.namespaces.values():
+            namespace.recovery = self.recovery
         # An eighth of the shorter time keeps deadlines within a few per cent, at a handful of turns a second at most.
         shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
         self.wheel = TimerWheel(min(0.5, shortest / 8), clock)
         self._addresses: Counter[str] = Counter()
+        self.door = Turnstile()
+        """Where those wait who want to enter a namespace."""
         self._refused_origins: set[str | None] = set()
         self._closed: dict[str, Connection] = {}
         """Those whose polling client has yet to be told."""
@@ -90,13 +98,15 @@ class Server:
     async def start(self) -> None:
         self._stopping, self._none_left = False, None
         await self.hub.start()
-        self._tasks = [asyncio.create_task(self._run_hub()), asyncio.create_task(self.wheel.run())]
-        # Volatile entries are heard from the tail's first turn on.
-        await asyncio.sleep(0)
+        work = (self._run_hub(), self.wheel.run(), self.recovery.run())
+        self._tasks = [asyncio.create_task(one) for one in work]
+        await self.hub.ready.wait()
 
     async def stop(self) -> None:
         """Tell every client that the server goes, and wait `shutdown_timeout` seconds at most until they have gone."""
         await self.drain()
+        with suppress(LogUnavailableError):
+            await self.recovery.flush()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

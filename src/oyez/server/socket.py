@@ -13,7 +13,7 @@ import structlog
 from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.outgoing import TEXT, Outgoing, encode_frame
+from oyez.server.outgoing import DEFLATED, POSITIONED, TEXT, Outgoing, encode_frame
 
 logger = structlog.get_logger("oyez.server")
 
@@ -73,13 +73,19 @@ class Socket:
         "connected",
         "connection",
         "data",
+        "encoding",
         "ended",
         "expires_at",
         "expiry",
         "id",
         "namespace",
         "notice",
+        "owner",
+        "pid",
         "rooms",
+        "seen",
+        "since",
+        "unconfirmed",
         "write",
     )
 
@@ -100,9 +106,35 @@ class Socket:
         """When the application is to hear that it is about to end, by the server's clock; set by the connection."""
         self.write: Callable[[bytes], None] | None = None
         """Writes frames straight to the network; None where they have to go through `connection.send`."""
+        self.encoding = 0
+        """Which frames are written so: POSITIONED, DEFLATED, both or neither."""
+        self.owner = ""
+        """Whose it is: only they may take its session up; set by the application while connecting."""
+        self.pid = ""
+        """The secret by which the client may take it up."""
+        self.seen = ""
+        """The client has certainly heard everything up to this position."""
+        self.since: str | None = None
+        """Where the client's knowledge ended, while it joins its rooms again: they are caught up with from there."""
+        self.unconfirmed = False
+        """Whether a room was caught up with, and the client has not been heard of since."""
         self._last_ack_id = -1
         self._pending_acks: dict[int, asyncio.Future[bytes]] | None = None
         self._queue: deque[ReceivedEvent] | None = None
+
+    @property
+    def positioned(self) -> bool:
+        """Whether durable events carry their position for this client."""
+        return bool(self.encoding & POSITIONED)
+
+    @positioned.setter
+    def positioned(self, positioned: bool) -> None:
+        self.encoding = self.encoding & DEFLATED | positioned * POSITIONED
+
+    def set_write(self, write: Callable[[bytes], None] | None, deflate: bool) -> None:
+        """The transport can be written to directly, or no longer can; whether its client takes deflated frames."""
+        self.write = write
+        self.encoding = self.encoding & POSITIONED | deflate * DEFLATED
 
     @property
     def handshake(self) -> Handshake:
@@ -116,6 +148,11 @@ class Socket:
         if len(self.rooms) >= self.connection.server.limits.max_rooms_per_socket and room not in self.rooms:
             raise RefusedError(RATE_LIMITED, "You are in too many rooms; leave one first.")
         self.namespace.join(self, room)
+
+    async def catch_up(self, room: str) -> None:
+        """Send what the client missed of `room`, which it joins right after this. Raises LogUnavailableError."""
+        if self.since is not None and room not in self.rooms:
+            await self.namespace.recovery.catch_up(self, room)
 
     def leave(self, room: str) -> None:
         self.namespace.leave(self, room)
@@ -170,6 +207,12 @@ class Socket:
             self.connection.forget_namespace(self.namespace.name)
         if close:
             self.connection.close(engineio.FORCED_SERVER_CLOSE)
+
+    def supersede(self) -> None:
+        """The client has come back over another connection, and this one is dead without knowing it."""
+        # Its session lives on in the other.
+        self.pid = ""
+        self.connection.close(engineio.TRANSPORT_ERROR, "the client has come back over another connection")
 
     def announce_expiry(self) -> None:
         """Let the application know that the token is about to end."""
@@ -257,7 +300,11 @@ class Socket:
 
     def _acknowledge(self, ack_id: int, data: bytes, attachments: tuple[bytes, ...] = ()) -> None:
         write, text = self.write, b"%b%d%b" % (self.namespace.ack_prefix, ack_id, data)
-        if write is not None and not attachments and len(text) < self.namespace.plain_below:
+        if (
+            write is not None
+            and not attachments
+            and (not self.encoding & DEFLATED or len(text) < self.namespace.plain_below)
+        ):
             # Every command is answered: the short way, as in Namespace.deliver.
             write(encode_frame(TEXT, text))
             return

@@ -14,6 +14,10 @@ class Transport(Protocol):
     """What carries a connection's packets: WebSocket, ASGI WebSocket or polling."""
 
     @property
+    def deflate(self) -> bool:
+        """Whether the client understands deflated frames, where there is `write`."""
+
+    @property
     def write(self) -> Callable[[bytes], None] | None:
         """Writes WebSocket frames straight to the network; None while that is not possible."""
 

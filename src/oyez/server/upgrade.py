@@ -9,6 +9,7 @@ import asyncio
 import binascii
 from base64 import b64decode
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -20,6 +21,7 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.server.handover import hand_over
 from oyez.server.socket import Handshake
+from oyez.server.turnstile import Turnstile
 from oyez.server.websocket import WebSocket
 from oyez.settings import Limits, Settings
 
@@ -71,10 +73,13 @@ class HeadTooLongError(Exception):
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits on what a client may keep waiting, and WebSocket upgrades by picows."""
 
-    def __init__(self, router: Router, limits: Limits, **uvicorn: Any) -> None:
+    def __init__(self, router: Router, limits: Limits, door: Turnstile, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._router = router
         self._limits = limits
+        self._door = door
+        self._inside = False
+        """Whether the client has come in: its first request has been looked at."""
         self._head_bytes = 0
         self._head_begun = False
         self._input_timer: asyncio.TimerHandle | None = None
@@ -98,6 +103,21 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._inside or self._door.passes():
+            self._inside = True
+            self._receive(data)
+        elif self._door.wait(partial(self._come_in, data), len(data)):
+            self.transport.pause_reading()
+        else:
+            self._refuse("503 Service Unavailable", engineio.OVERLOADED.message)
+
+    def _come_in(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self._inside = True
+            self.transport.resume_reading()
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         if self._input_timer is None and self.cycle is not None and self.cycle.response_complete:
             # Bytes that begin no request (line ends) have just stopped uvicorn's clock.

@@ -46,7 +46,6 @@ class WebSocket(WSListener):
         "_candidate",
         "_closing",
         "_connection",
-        "_deflate",
         "_fragment_bytes",
         "_fragment_deflated",
         "_fragment_opcode",
@@ -58,13 +57,14 @@ class WebSocket(WSListener):
         "_network",
         "_timer",
         "_unfinished",
+        "deflate",
         "write",
     )
 
     def __init__(self, connection: "Connection", *, candidate: bool, deflate: bool) -> None:
         self._connection = connection
         self._candidate = candidate
-        self._deflate = deflate
+        self.deflate = deflate
         self._limits = connection.server.limits
         self._network: asyncio.Transport | None = None
         self._fragments: list[bytes] | None = None
@@ -238,7 +238,7 @@ class WebSocket(WSListener):
 
     def _may_be_deflated(self, opcode: int) -> bool:
         # RFC 7692 section 6.1: only the first frame of a data message carries the bit.
-        return self._deflate and opcode in (TEXT, BINARY)
+        return self.deflate and opcode in (TEXT, BINARY)
 
     def _receive_control(self, opcode: int, transport: WSTransport, frame: WSFrame) -> None:
         if opcode == CLOSE:
@@ -311,8 +311,8 @@ class WebSocket(WSListener):
     # Sending and ending.
 
     def _encode(self, outgoing: Outgoing) -> bytes:
-        if self._deflate and len(outgoing.text) >= self._connection.server.settings.compression_threshold:
-            return outgoing.deflated_frames
+        if self.deflate:
+            return outgoing.choose_frames(self._connection.server.settings.compression_threshold)
         return outgoing.frames
 
     def _keep(self, frames: bytes) -> None:

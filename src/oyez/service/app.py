@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -25,7 +26,8 @@ from oyez.contract.http import build_problem, refuse
 from oyez.contract.publish import Publisher
 from oyez.errors import INTERNAL, SettingsError
 from oyez.log.log import Log
-from oyez.log.memory import MemoryLog
+from oyez.log.redis import RedisLog
+from oyez.log.sqlite import SqliteLog
 from oyez.server.plain import PlainEndpoint
 from oyez.server.server import Server
 from oyez.server.upgrade import Endpoint
@@ -71,6 +73,7 @@ class Oyez:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`build_log` makes the log of the system with that name, `operate` the routes for those who watch over it.
+        Where the first is not given, the settings choose.
 
         `clock` gives seconds since 1970.
 
@@ -84,7 +87,7 @@ class Oyez:
         self._clock = clock
         self._paths: dict[str, Endpoint] = {}
         routes: list[BaseRoute] = []
-        build_log = build_log or (lambda system: MemoryLog(retention=settings.log_retention))
+        build_log = build_log or partial(choose_log, settings)
         self.database: Database = build_database(settings)
         try:
             self.database.migrate("oyez", MIGRATIONS / "versions")
@@ -211,6 +214,18 @@ class Oyez:
 def _answer_failure(request: Request, error: Exception) -> Response:
     """The server's own mistakes; Starlette raises them again behind this answer, and uvicorn logs them."""
     return refuse(INTERNAL, INTERNAL.message)
+
+
+def choose_log(settings: Settings, system: str) -> Log:
+    """In Redis, for many machines, where one is named; else a file in the data folder, for the processes of one."""
+    if settings.redis_url is not None:
+        return RedisLog(settings.redis_url, system, prefix=settings.redis_prefix, retention=settings.log_retention)
+    return SqliteLog(
+        settings.data_folder / f"log-{system}.sqlite",
+        retention=settings.log_retention,
+        max_bytes=settings.log_max_bytes,
+        sync=settings.log_sync,
+    )
 
 
 def _check_names(names: Sequence[str]) -> None:

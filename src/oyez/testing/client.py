@@ -5,6 +5,7 @@ The verbs of tests (`expect_event`, `expect_nothing`) wait for what the server d
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 SERVER_DISCONNECT = "io server disconnect"
+POSITION = re.compile(r"[0-9a-f]{8}\.[0-9]{1,18}", re.ASCII)
+"""What durable events carry as their last argument."""
 _STRANGER = "/.barrier"
 
 
@@ -286,9 +289,8 @@ class Client:
 
     async def _receive_event(self, packet: socketio.Packet) -> None:
         name, *args = _decode_data(packet)
-        # Official clients take any last string for an offset once they have a pid.
-        if args and isinstance(args[-1], str) and (self.welcome is None or "pid" in self.welcome):
-            self.offset = args[-1]
+        if args and isinstance(args[-1], str) and POSITION.fullmatch(args[-1]):
+            self.offset = args.pop()
         self._received.append(_Received(Event(name, args), packet.ack_id))
         handler = self._answers.get(name)
         if handler is not None and packet.ack_id is not None:

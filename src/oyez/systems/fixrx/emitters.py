@@ -16,6 +16,7 @@ event's rooms follow from it: that of the user and, where there is one, that of 
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from oyez.contract import Payload
@@ -26,11 +27,9 @@ from oyez.systems.fixrx.contract import (
     Booking,
     BookingCancelled,
     BookingCreated,
-    BookingEvent,
     BookingStatusChanged,
     Payment,
     PaymentCompleted,
-    PaymentEvent,
     PaymentFailed,
     Service,
     ServiceCreated,
@@ -84,33 +83,38 @@ def emit_booking_status_changed(
 
 def emit_booking_cancelled(oyez: Emits[R_co], *, booking: Booking | Fields, actor: Actor | Fields) -> R_co:
     """A booking has been called off; its status says so."""
-    cancelled: BookingEvent = _check(BookingCancelled, booking=booking, actor=actor)
+    cancelled = _check(BookingCancelled, booking=booking, actor=actor)
     _check_status("booking", cancelled.booking.status, "cancelled")
     return oyez.emit(cancelled)
 
 
 def emit_payment_completed(oyez: Emits[R_co], *, payment: Payment | Fields, actor: Actor | Fields) -> R_co:
     """A payment went through; its status says so."""
-    completed: PaymentEvent = _check(PaymentCompleted, payment=payment, actor=actor)
+    completed = _check(PaymentCompleted, payment=payment, actor=actor)
     _check_status("payment", completed.payment.status, "completed")
     return oyez.emit(completed)
 
 
 def emit_payment_failed(oyez: Emits[R_co], *, payment: Payment | Fields, actor: Actor | Fields) -> R_co:
     """A payment did not go through; its status says so."""
-    failed: PaymentEvent = _check(PaymentFailed, payment=payment, actor=actor)
+    failed = _check(PaymentFailed, payment=payment, actor=actor)
     _check_status("payment", failed.payment.status, "failed")
     return oyez.emit(failed)
 
 
 def _check(event: type[P], **fields: Any) -> P:
     """The event with these fields, in whichever form they were given. Raises InvalidDataError."""
-    name = event.__name__
     try:
         data = encode_json(fields)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidDataError("", f"a payload of {name} ({error})") from None
-    return EventCodec(name, event).decode_payload(data)
+        raise InvalidDataError("", f"a payload of {event.__name__} ({error})") from None
+    payload: P = _codec_of(event).decode_payload(data)
+    return payload
+
+
+@cache
+def _codec_of(event: type[Payload]) -> EventCodec[Any]:
+    return EventCodec(event.__name__, event)
 
 
 def _check_changed(status: str, previous: str) -> None:

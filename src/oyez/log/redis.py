@@ -1,0 +1,548 @@
+"""The log in Redis (7 or later) or Valkey: shared by the processes of many machines.
+
+One stream a system. Its ids are `0-1`, `0-2`, …: Redis counts, so they have no gaps, and a gap is a loss. The epoch is
+kept beside the stream and begins anew where the stream has gone, or where somebody has seen a higher number than the
+stream's: then Redis came back with less than it had, after a restart or on a replica that was behind.
+
+What changes several things at once is a script, and so happens whole or not at all.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha1
+from typing import Any
+
+import redis
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError
+
+from oyez.errors import LogUnavailableError, SettingsError
+from oyez.log.log import Deliver, Entry, decode_entry, encode_entry, epoch_of, split_position
+from oyez.log.tails import Tails
+
+logger = structlog.get_logger("oyez.log")
+
+FORMAT = 1
+"""Of what is kept in Redis. Everything another version must understand is in this file."""
+TIMEOUT = 2.0
+"""Seconds for one call, a second attempt included: long for Redis, short for a producer that waits."""
+MAX_CONNECTIONS = 32
+"""Calls under way at a time; more wait for one of them."""
+BLOCK_SECONDS = 1.0
+"""How long a tail waits for entries before it looks whether the log is still the same."""
+RETRY_SECONDS = 0.5
+"""Between two attempts of a tail whose Redis has gone."""
+REPEAT_SECONDS = 30.0
+"""How long it is known that a call has been done: much longer than its second attempt takes."""
+TRIM_INTERVAL = 1.0
+"""Seconds between two rounds of forgetting."""
+PAGE = 1_000
+"""Entries read in one go, and kept decoded together."""
+OLD_PAGE = 100
+"""Entries read in one go where only the first that is young enough is looked for."""
+MAX_PAGES = 64
+"""Decoded pages that are kept, some 40 MB: clients that come back together have missed the same."""
+MAX_NUMBER = 2**53
+"""No stream comes near; Lua knows no greater integers."""
+_FAILURES = (RedisError, OSError, TimeoutError)
+
+_BEGIN = """
+local epoch = redis.call('HGET', KEYS[2], 'epoch')
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('XADD', KEYS[1], 'MAXLEN', 0, '0-1', 'e', '')
+  redis.call('HSET', KEYS[2], 'stream', ARGV[1])
+  epoch = false
+end
+if not epoch then
+  epoch = ARGV[1]
+  redis.call('HSET', KEYS[2], 'epoch', epoch)
+end
+"""
+"""Where there is no log one begins, which has already counted to 1: an empty stream that is there is no lost one."""
+
+LOOK = (
+    _BEGIN
+    + """
+local about = redis.call('XINFO', 'STREAM', KEYS[1])
+local last
+for i = 1, #about, 2 do
+  if about[i] == 'last-generated-id' then last = string.match(about[i + 1], '-(%d+)') end
+end
+if epoch == ARGV[2] and tonumber(last) < tonumber(ARGV[3]) then
+  epoch = ARGV[1]
+  redis.call('HSET', KEYS[2], 'epoch', epoch)
+end
+return epoch .. '.' .. last
+"""
+)
+"""KEYS: stream, about. ARGV: a new epoch, the epoch and the number that are known. Returns the position."""
+
+APPEND = (
+    "local done = redis.call('GET', KEYS[3])\nif done then return done end\n"
+    + _BEGIN
+    + """
+local stream
+local numbers = {}
+for i = 7, #ARGV, 2 do
+  local key = ARGV[i + 1] ~= '' and KEYS[tonumber(ARGV[i + 1])]
+  local number
+  if key then
+    stream = stream or redis.call('HGET', KEYS[2], 'stream') .. '.'
+    local known = redis.call('GET', key)
+    if known and string.sub(known, 1, #stream) == stream then number = string.sub(known, #stream + 1) end
+  end
+  if not number then
+    number = string.sub(redis.call('XADD', KEYS[1], '0-*', 't', ARGV[4], 'e', ARGV[i]), 3)
+    if epoch == ARGV[2] and tonumber(number) <= tonumber(ARGV[3]) then
+      epoch = ARGV[1]
+      redis.call('HSET', KEYS[2], 'epoch', epoch)
+    end
+    if key then redis.call('SET', key, stream .. number, 'PX', ARGV[5]) end
+  end
+  numbers[#numbers + 1] = number
+end
+done = epoch .. '.' .. table.concat(numbers, ',')
+redis.call('SET', KEYS[3], done, 'PX', ARGV[6])
+return done
+"""
+)
+"""KEYS: stream, about, this call's, then the entries' own. ARGV: a new epoch, the epoch and the number that are known,
+now, retention, how long this call is known, and of each entry its bytes and which of KEYS is its. Times are ms."""
+
+TRIM = """
+local function time_of(number)
+  local found = redis.call('XRANGE', KEYS[1], '0-' .. number, '+', 'COUNT', 1)[1]
+  return found and tonumber(found[2][2])
+end
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+if not first then return 0 end
+local low = tonumber(string.sub(first[1], 3))
+local high = tonumber(string.sub(last[1], 3)) + 1
+while low < high do
+  local middle = math.floor((low + high) / 2)
+  if time_of(string.format('%.0f', middle)) > tonumber(ARGV[1]) then high = middle else low = middle + 1 end
+end
+return redis.call('XTRIM', KEYS[1], 'MINID', string.format('0-%.0f', low))
+"""
+"""KEYS: stream. ARGV: the ms up to which entries are forgotten. Times only grow, so their place is found by halving."""
+
+
+class RedisLog:
+    """Keeps entries for `retention` seconds, under names that begin with `prefix:{name}`."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        prefix: str = "oyez",
+        retention: float = 300.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Raises SettingsError where `url` is none."""
+        base = f"{prefix}:{{{name}}}"
+        self._stream, self._about, self._channel = f"{base}:entries", f"{base}:about", f"{base}:volatile"
+        self._base = base
+        self._url = url
+        self._retention = retention
+        self._clock = clock
+        self._redis = self._connect(TIMEOUT)
+        self._epoch = ""
+        self._seen = 0
+        """The highest number of the epoch that this node knows of."""
+        self._pages: dict[tuple[str, int], _Page] = {}
+        self._tails: set[Tails] = set()
+        self._trimming: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def _connect(self, timeout: float, *, single: bool = False) -> Redis:
+        try:
+            pool = BlockingConnectionPool.from_url(
+                self._url,
+                max_connections=MAX_CONNECTIONS,
+                timeout=TIMEOUT,
+                socket_timeout=timeout,
+                socket_connect_timeout=TIMEOUT,
+                # What may be repeated is decided here, call by call.
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+            )
+        except ValueError as error:
+            raise SettingsError(f"REDIS_URL: {error}. Give an address such as redis://HOST:6379/0.") from None
+        client = Redis(connection_pool=pool, single_connection_client=single)
+        for command in ("XRANGE", "XREAD"):
+            # As Redis says it: nobody needs each entry as a dictionary.
+            client.set_response_callback(command, lambda response, **options: response)
+        return client
+
+    async def open(self) -> None:
+        if self._trimming is not None or self._closed:
+            return
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await self._check_server(await self._redis.info())
+        except AuthenticationError as error:
+            raise SettingsError(f"REDIS_URL: Redis lets nobody in: {error}. Put user and password into it.") from None
+        except _FAILURES as error:
+            raise _unavailable(error) from error
+        await self._look()
+        self._trimming = asyncio.create_task(self._run_trimming())
+
+    async def _check_server(self, about: dict[str, Any]) -> None:
+        version = str(about.get("redis_version", "0"))
+        if int(version.partition(".")[0]) < 7:
+            raise SettingsError(f"REDIS_URL: Redis {version} is too old. Use Redis 7 or later, or Valkey.")
+        await self._redis.hsetnx(self._about, "format", FORMAT)
+        written = int(await self._redis.hget(self._about, "format") or 0)
+        if written > FORMAT:
+            raise SettingsError(
+                f"{self._about} in Redis was written by a newer Oyez: its format is {written}, this one knows {FORMAT}."
+                " Start the newer Oyez again, or give this one another REDIS_PREFIX."
+            )
+        if not about.get("aof_enabled"):
+            logger.warning("Redis is not append-only: its restart loses the log", remedy="appendonly yes")
+        if about.get("maxmemory") and about.get("maxmemory_policy") != "noeviction":
+            logger.warning("Redis may evict the log when it is full", remedy="maxmemory-policy noeviction")
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._trimming is not None:
+            self._trimming.cancel()
+        for tails in self._tails:
+            tails.close()
+        await _disconnect(self._redis)
+
+    # Entries.
+
+    async def append(self, entries: Sequence[Entry]) -> list[str]:
+        keys = [self._stream, self._about, f"{self._base}:call:{secrets.token_hex(12)}"]
+        arguments: list[bytes | str | int] = [
+            secrets.token_hex(4),
+            self._epoch,
+            self._seen,
+            int(self._clock() * 1000),
+            _milliseconds(self._retention),
+            _milliseconds(REPEAT_SECONDS),
+        ]
+        for entry in entries:
+            if entry.key:
+                keys.append(f"{self._base}:key:{entry.key}")
+            arguments += (encode_entry(entry), len(keys) if entry.key else "")
+        if not entries:
+            return []
+        epoch, _, numbers = (await self._do(lambda: self._run(APPEND, keys, arguments))).decode().partition(".")
+        positions = [f"{epoch}.{number}" for number in numbers.split(",")]
+        self._note(positions[-1])
+        return positions
+
+    async def broadcast(self, entry: Entry) -> None:
+        await self._do(lambda: self._redis.publish(self._channel, encode_entry(entry)))
+
+    async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
+        number = await self._check(after)
+        found: list[Entry] = []
+        while len(found) < limit and number < self._seen:
+            page = await self._page(number)
+            if page is None:
+                break
+            found += page.find(number, namespace, rooms, limit - len(found))
+            number = page.last
+        return found
+
+    async def tail(self, deliver: Deliver, after: str | None = None) -> None:
+        if self._closed:
+            return
+        try:
+            number = await self._check(await self.position() if after is None else after)
+        except LogUnavailableError:
+            if self._closed:
+                return
+            raise
+        tails = Tails()
+        tasks = [
+            asyncio.create_task(self._feed(tails, self._epoch, number)),
+            asyncio.create_task(self._hear(tails)),
+        ]
+        self._tails.add(tails)
+        try:
+            await tails.run(deliver)
+        finally:
+            # A cancellation alone may get lost: the library uses it for its own time-outs.
+            tails.close()
+            self._tails.discard(tails)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def position(self) -> str:
+        return await self._look()
+
+    async def position_before(self, most: int) -> str:
+        epoch, last = split_position(await self._look())
+        number = max(0, last - most)
+        oldest = (self._clock() - self._retention) * 1000
+        # What is too old is trimmed within seconds, so there is little of it.
+        while number < last:
+            rows = await self._rows(number + 1, last, OLD_PAGE)
+            kept = next((row[0] for row in rows if row[1] > oldest), None)
+            if kept is not None:
+                number = kept - 1
+                break
+            number = rows[-1][0] if rows else last
+        return f"{epoch}.{number}"
+
+    # Records.
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        await self._do(lambda: self._redis.set(self._record(key), value, px=_milliseconds(ttl)))
+
+    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+        async def put_together() -> None:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for key, value in records.items():
+                    pipeline.set(self._record(key), value, px=_milliseconds(ttl))
+                await pipeline.execute()
+
+        if records:
+            await self._do(put_together)
+
+    async def get(self, key: str) -> bytes | None:
+        value: bytes | None = await self._do(lambda: self._redis.get(self._record(key)))
+        return value
+
+    async def take(self, key: str) -> bytes | None:
+        value: bytes | None = await self._once(lambda: self._redis.getdel(self._record(key)))
+        return value
+
+    async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
+        there: bytes | None = await self._once(
+            lambda: self._redis.set(self._record(key), value, px=_milliseconds(ttl), nx=True, get=True)
+        )
+        return there
+
+    def _record(self, key: str) -> str:
+        return f"{self._base}:record:{key}"
+
+    # Reading.
+
+    async def _look(self) -> str:
+        """The position of the newest entry, behind a look whether the log is still the same."""
+        arguments = [secrets.token_hex(4), self._epoch, self._seen]
+        position: str = (await self._do(lambda: self._run(LOOK, [self._stream, self._about], arguments))).decode()
+        self._note(position)
+        return position
+
+    def _note(self, position: str) -> None:
+        epoch, number = split_position(position)
+        if epoch != self._epoch:
+            if self._epoch:
+                logger.error("the log in Redis has begun anew: what was in it is lost", epoch=epoch)
+            self._epoch, self._seen = epoch, 0
+            self._pages.clear()
+        self._seen = max(self._seen, number)
+
+    async def _check(self, after: str) -> int:
+        """The number of a position behind which everything is kept. Raises KeyError for any other."""
+        epoch, number = split_position(after)
+        epoch_now, last = split_position(await self._look())
+        if epoch != epoch_now or number > last:
+            raise KeyError(after)
+        if number < last:
+            rows = await self._rows(number + 1, number + 1)
+            if not rows or rows[0][1] <= (self._clock() - self._retention) * 1000:
+                raise KeyError(after)
+        return number
+
+    async def _rows(self, first: int, last: int, most: int = PAGE) -> list[tuple[int, int, bytes]]:
+        """Number, time in ms and bytes of each entry from `first` to `last`, of the first `most`."""
+        arguments = (self._stream, f"0-{first}", f"0-{last}", "COUNT", most)
+        found = await self._do(lambda: _execute(self._redis, "XRANGE", *arguments))
+        return [_read_row(row) for row in found]
+
+    async def _page(self, number: int) -> "_Page | None":
+        """The page in which the entry behind `number` is; from where on it is kept."""
+        epoch, which = self._epoch, number // PAGE
+        page = self._pages.pop((epoch, which), None)
+        if page is None:
+            rows = await self._rows(which * PAGE + 1, (which + 1) * PAGE)
+            if not rows:
+                return None
+            page = _Page(rows, epoch)
+        if page.last == (which + 1) * PAGE and epoch == self._epoch:
+            # Complete, so it never changes again. The one that was used last is the last to go.
+            self._pages[epoch, which] = page
+            if len(self._pages) > MAX_PAGES:
+                del self._pages[next(iter(self._pages))]
+        return page
+
+    # Listening.
+
+    async def _feed(self, tails: Tails, epoch: str, number: int) -> None:
+        """Give `tails` what is stored behind `number`, for as long as nothing is missing."""
+        reader = self._connect(BLOCK_SECONDS + TIMEOUT, single=True)
+        newest: Row | None = None
+        failing = False
+        try:
+            while not tails.closed:
+                try:
+                    # A Redis that was away is only trusted behind a look at it.
+                    rows = [] if failing else await self._following(reader, number)
+                    if not rows:
+                        await self._check_same(epoch, newest)
+                    if failing:
+                        logger.info("Redis is back, and nothing is lost", log=self._base)
+                    failing = False
+                except _LostError:
+                    raise
+                except (*_FAILURES, LogUnavailableError) as error:
+                    if not failing:
+                        logger.error("Redis has gone; its log is waited for", log=self._base, error=str(error))
+                    failing = True
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                if rows and rows[0][0] != number + 1:
+                    raise _LostError(f"Entries behind {number} were forgotten before this process has read them.")
+                if rows:
+                    newest = rows[-1]
+                    number = newest[0]
+                    if epoch == self._epoch:
+                        self._seen = max(self._seen, number)
+                    tails.hand([decode_entry(body, f"{epoch}.{number}") for number, _, body in rows])
+        except Exception as error:
+            tails.fail(error)
+        finally:
+            await _disconnect(reader)
+
+    async def _following(self, reader: Redis, number: int) -> "list[Row]":
+        block = _milliseconds(BLOCK_SECONDS)
+        found = await _execute(reader, "XREAD", "COUNT", PAGE, "BLOCK", block, "STREAMS", self._stream, f"0-{number}")
+        return [_read_row(row) for row in found[0][1]] if found else []
+
+    async def _check_same(self, epoch: str, newest: "Row | None") -> None:
+        """Raises _LostError where the log is not the one in which `newest` was read."""
+        position = await self._look()
+        if newest is not None and epoch_of(position) == epoch:
+            there = await self._rows(newest[0], newest[0])
+            if there and there[0] != newest:
+                # It came back with less, and others have appended since: the same number now means something else.
+                self._seen = MAX_NUMBER
+                position = await self._look()
+        if epoch_of(position) != epoch:
+            raise _LostError("The log in Redis has begun anew: what was in it is lost.")
+
+    async def _hear(self, tails: Tails) -> None:
+        """Give `tails` the volatile entries. Those of a time without Redis are lost."""
+        reader = self._connect(BLOCK_SECONDS + TIMEOUT)
+        try:
+            while not tails.closed:
+                pubsub = reader.pubsub(ignore_subscribe_messages=True)
+                with suppress(*_FAILURES):
+                    await pubsub.subscribe(self._channel)
+                    while not tails.closed:
+                        message = await pubsub.get_message(timeout=BLOCK_SECONDS)
+                        if message is not None:
+                            tails.hand([decode_entry(message["data"])])
+                with suppress(*_FAILURES):
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]
+                await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            await _disconnect(reader)
+
+    async def _run_trimming(self) -> None:
+        while True:
+            await asyncio.sleep(TRIM_INTERVAL)
+            with suppress(LogUnavailableError):
+                await self._do(self._trim)
+
+    async def _trim(self) -> None:
+        await self._run(TRIM, [self._stream], [int((self._clock() - self._retention) * 1000)])
+
+    # Talking to Redis.
+
+    async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        try:
+            return await _execute(self._redis, "EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await _execute(self._redis, "EVAL", script, len(keys), *keys, *arguments)
+
+    async def _do(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Make a call that may be made twice, for a connection may have been cut since it was used last."""
+        try:
+            return await self._once(call)
+        except LogUnavailableError as error:
+            if not isinstance(error.__cause__, redis.ConnectionError):
+                raise
+        return await self._once(call)
+
+    async def _once(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        if self._closed:
+            raise LogUnavailableError("The log is closed; nothing was stored. Publish to a running server.")
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await call()
+        except _FAILURES as error:
+            raise _unavailable(error) from error
+
+
+Row = tuple[int, int, bytes]
+"""An entry in Redis: its number, its time in ms, its bytes."""
+
+
+class _Page:
+    """Neighbouring entries, decoded, and which of them go to a room."""
+
+    def __init__(self, rows: Sequence[Row], epoch: str) -> None:
+        self.first, self.last = rows[0][0], rows[-1][0]
+        self._entries = [decode_entry(body, f"{epoch}.{number}") for number, _, body in rows]
+        self._places: dict[tuple[str, str], list[int]] = {}
+        for place, entry in enumerate(self._entries):
+            # Everybody is the room without a name.
+            for room in entry.rooms or ("",):
+                self._places.setdefault((entry.namespace, room), []).append(place)
+
+    def find(self, number: int, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
+        """What is behind `number` for who is in `rooms`, in order, up to `limit`."""
+        places = {place for room in ("", *rooms) for place in self._places.get((namespace, room), ())}
+        behind = sorted(place for place in places if place + self.first > number)
+        return [entry for place in behind if (entry := self._entries[place]).is_for(namespace, rooms)][:limit]
+
+
+class _LostError(LogUnavailableError):
+    """Entries were missed for good."""
+
+
+_DIGESTS = {script: sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (LOOK, APPEND, TRIM)}
+
+
+def _read_row(row: Sequence[Any]) -> Row:
+    identity, fields = row
+    return int(identity[2:]), int(fields[1]), fields[3]
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
+
+
+def _unavailable(error: Exception) -> LogUnavailableError:
+    text = str(error) or f"no answer within {TIMEOUT} s"
+    return LogUnavailableError(
+        f"Redis cannot be used: {text}. Nothing is known to be stored: append again, with a key where once matters."
+    )
+
+
+def _execute(client: Redis, *arguments: Any) -> Awaitable[Any]:
+    answer: Awaitable[Any] = client.execute_command(*arguments)  # type: ignore[no-untyped-call]
+    return answer
+
+
+async def _disconnect(client: Redis) -> None:
+    with suppress(*_FAILURES):
+        await client.aclose()
+        await client.connection_pool.disconnect()

@@ -1,0 +1,389 @@
+"""What is special to the log in a file: killed processes, other processes, and everything that can befall a file."""
+# ruff: noqa: ASYNC240 - what is done to the files is done by the test
+
+import asyncio
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from structlog.testing import capture_logs
+
+from oyez.errors import LogUnavailableError, SettingsError
+from oyez.log import sqlite
+from oyez.log.log import epoch_of
+from oyez.log.peers import MAX_MESSAGE_BYTES
+from oyez.log.sqlite import FORMATS, SqliteLog
+from tests.log.backends import RETENTION, Clock
+from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile
+
+Open = Callable[..., Awaitable[SqliteLog]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.sqlite"
+
+
+@pytest.fixture
+async def open_node(path: Path, clock: Clock) -> AsyncIterator[Open]:
+    async with AsyncExitStack() as stack:
+
+        async def open_node(**options: object) -> SqliteLog:
+            log = SqliteLog(path, retention=RETENTION, clock=clock, **options)  # type: ignore[arg-type]
+            stack.push_async_callback(log.close)
+            await log.open()
+            return log
+
+        yield open_node
+
+
+@pytest.fixture
+async def node(open_node: Open) -> SqliteLog:
+    return await open_node()
+
+
+@pytest.fixture
+def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "WATCH_INTERVAL", 0.02)
+
+
+# Processes.
+
+
+APPENDER = """
+import asyncio, sys
+from pathlib import Path
+from oyez.log.log import Entry
+from oyez.log.sqlite import SqliteLog
+
+async def main() -> None:
+    log = SqliteLog(Path(sys.argv[1]))
+    await log.open()
+    number = int(sys.argv[2])
+    while True:
+        count = number % 7 + 1
+        batch = [Entry(namespace="/", rooms=(), data=b'["event",%d]' % n) for n in range(number, number + count)]
+        for position in await log.append(batch):
+            print("accepted", number, position)
+            number += 1
+        sys.stdout.flush()
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def appending(path: Path, first: int) -> Iterator[subprocess.Popen[str]]:
+    """A process that appends without end, and says what was accepted."""
+    command = [sys.executable, "-c", APPENDER, str(path), str(first)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_accepted(process: subprocess.Popen[str], count: int) -> list[tuple[int, str]]:
+    """At least `count` lines, then the process is killed, and what it had said by then."""
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(count)]
+    process.kill()
+    lines += process.stdout.read().splitlines(keepends=True)
+    # The last line may have been cut short with its process.
+    words = [line.split() for line in lines if line.startswith("accepted ") and line.endswith("\n")]
+    return [(int(number), position) for _, number, position in words]
+
+
+async def test_what_was_accepted_before_a_kill_is_there(path: Path) -> None:
+    log = SqliteLog(path)
+    start = await log.position()
+    accepted: list[tuple[int, str]] = []
+    for life in range(4):
+        with appending(path, life * 1_000_000) as process:
+            accepted += read_accepted(process, 500)
+    found = await log.read(start, "/", frozenset(), 1_000_000)
+    stored = {kept.position: number for kept, number in zip(found, numbers(found), strict=True)}
+    assert len(accepted) >= 2_000
+    assert all(stored[position] == number for number, position in accepted)
+    # Of each life one list at most was stored and not said to be any more.
+    assert len(stored) - len(accepted) <= 4 * 7
+    assert [kept.position for kept in found] == [f"{epoch_of(start)}.{number}" for number in range(1, len(found) + 1)]
+    await log.close()
+
+
+async def test_several_processes_append_in_one_order_and_all_are_heard(path: Path) -> None:
+    log = SqliteLog(path)
+    async with tailing(log) as heard:
+        with appending(path, 0) as first, appending(path, 1_000_000) as second:
+            for number in range(200):
+                await log.append([entry(2_000_000 + number)])
+                await asyncio.sleep(0)
+            accepted = await asyncio.gather(
+                asyncio.to_thread(read_accepted, first, 300), asyncio.to_thread(read_accepted, second, 300)
+            )
+        newest = await log.position()
+        await heard.wait_until(lambda: bool(heard.entries) and heard.entries[-1].position == newest)
+    said = {position: number for lines in accepted for number, position in lines}
+    by_position = dict(zip([kept.position for kept in heard.entries], numbers(heard.entries), strict=True))
+    assert list(by_position) == [f"{epoch_of(newest)}.{number}" for number in range(1, len(by_position) + 1)]
+    assert said.items() <= by_position.items()
+    own = [number for number in by_position.values() if number >= 2_000_000]
+    assert own == list(range(2_000_000, 2_000_200))
+    await log.close()
+
+
+async def test_others_are_woken_and_not_left_to_the_watch(open_node: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "WATCH_INTERVAL", 1_000.0)
+    here, there = await open_node(), await open_node()
+    async with tailing(there) as heard:
+        for number in range(50):
+            await here.append([entry(number)])
+            await heard.wait_for(number + 1)
+
+
+async def test_a_wake_up_that_is_lost_is_made_up_for(
+    path: Path, open_node: Open, quick_watch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await open_node()
+    async with tailing(here) as heard:
+        (other,) = path.with_suffix(".peers").iterdir()
+        other.unlink()
+        there = await open_node()
+        await there.append([entry(1)])
+        assert numbers(await heard.wait_for(1)) == [1]
+
+
+async def test_many_volatile_entries_reach_a_peer_that_reads(open_node: Open) -> None:
+    """Linux takes ten datagrams at a time; all others wait their turn."""
+    here, there = await open_node(), await open_node()
+    async with tailing(there) as heard:
+        for number in range(500):
+            await here.broadcast(volatile(number))
+            if number % 20 == 0:
+                await asyncio.sleep(0)
+        assert numbers(await heard.wait_for(500)) == list(range(500))
+
+
+async def test_what_a_killed_process_left_among_the_peers_is_removed(path: Path, open_node: Open) -> None:
+    with appending(path, 0) as process:
+        read_accepted(process, 1)
+    node = await open_node()
+    assert len(list(path.with_suffix(".peers").iterdir())) == 1
+    await node.append([entry(1)])
+
+
+async def test_a_volatile_entry_that_is_too_large_is_refused(node: SqliteLog) -> None:
+    with pytest.raises(LogUnavailableError, match="at most 100000"):
+        await node.broadcast(replace(volatile(1), data=b"x" * (MAX_MESSAGE_BYTES + 1)))
+
+
+async def test_a_long_path_is_no_obstacle(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / ("x" * 120) / "log.sqlite")
+    await log.append([entry(1)])
+    await log.close()
+
+
+# The file.
+
+
+async def test_closed_and_opened_again_it_is_the_same_log(path: Path) -> None:
+    first = SqliteLog(path)
+    start = await first.position()
+    await first.append([entry(1, key="k")])
+    await first.put("record", b"value", 100)
+    await first.close()
+    second = SqliteLog(path)
+    assert await read_all(second, start) == [1]
+    assert await second.append([entry(2, key="k")]) == [await second.position()]
+    assert await second.get("record") == b"value"
+    await second.close()
+
+
+async def test_a_deleted_file_is_a_new_epoch(path: Path, node: SqliteLog) -> None:
+    (before,) = await node.append([entry(1)])
+    heard = Heard()
+    tail = asyncio.create_task(node.tail(heard.deliver))
+    await asyncio.sleep(0.01)
+    for file in path.parent.glob("log.sqlite*"):
+        file.unlink()
+    (after,) = await node.append([entry(2)])
+    assert epoch_of(after) != epoch_of(before)
+    with pytest.raises(KeyError):
+        await node.read(before, "/", frozenset(), 10)
+    async with asyncio.timeout(5):
+        with pytest.raises(LogUnavailableError, match="begun anew"):
+            await tail
+
+
+async def test_who_only_listens_notices_too_that_the_file_is_gone(
+    path: Path, open_node: Open, quick_watch: None
+) -> None:
+    here, there = await open_node(), await open_node()
+    async with asyncio.timeout(5):
+        tails = [asyncio.create_task(log.tail(Heard().deliver)) for log in (here, there)]
+        await asyncio.sleep(0.01)
+        path.unlink()
+        for tail in tails:
+            with pytest.raises(LogUnavailableError, match="begun anew"):
+                await tail
+    assert epoch_of(await here.position()) == epoch_of(await there.position())
+
+
+async def test_a_broken_file_is_set_aside_and_a_new_log_begins(path: Path) -> None:
+    path.write_bytes(b"This is not a database, and it never was one." * 100)
+    with capture_logs() as logs:
+        log = SqliteLog(path)
+        await log.open()
+        await log.append([entry(1)])
+    assert next(line["event"] for line in logs if line["log_level"] == "error").startswith("the log's file is broken")
+    (aside,) = path.parent.glob("log.sqlite.broken-*")
+    assert aside.read_bytes().startswith(b"This is not")
+    await log.close()
+
+
+async def test_a_file_that_breaks_while_it_is_used_is_set_aside(path: Path, open_node: Open) -> None:
+    log = SqliteLog(path)
+    for first in range(0, 3_000, 100):
+        (*_, before) = await log.append([entry(number) for number in range(first, first + 100)])
+    await log.close()
+    with path.open("r+b") as file:
+        # Not the head, nor the newest entries, so that it is not noticed when it is opened.
+        file.seek(40 * sqlite.PAGE_BYTES)
+        file.write(os.urandom(40 * sqlite.PAGE_BYTES))
+    log = await open_node()
+    with pytest.raises(LogUnavailableError, match="cannot be used"):
+        await log.read(f"{epoch_of(before)}.1", "/", frozenset(), 10_000)
+    (after,) = await log.append([entry(1)])
+    assert epoch_of(after) != epoch_of(before)
+    assert list(path.parent.glob("log.sqlite.broken-*"))
+
+
+async def test_a_newer_format_is_refused(path: Path) -> None:
+    log = SqliteLog(path)
+    await log.open()
+    await log.close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {len(FORMATS) + 1}")
+    db.close()
+    with pytest.raises(SettingsError, match=f"its format is {len(FORMATS) + 1}, this one knows {len(FORMATS)}"):
+        await SqliteLog(path).open()
+
+
+async def test_an_older_format_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = SqliteLog(path)
+    start = await log.position()
+    await log.append([entry(1)])
+    await log.close()
+    monkeypatch.setattr(sqlite, "FORMATS", (*FORMATS, "ALTER TABLE entries ADD COLUMN tenant TEXT;"))
+    log = SqliteLog(path)
+    with pytest.raises(LogUnavailableError, match="5 columns"):
+        await log.append([entry(2)])
+    assert await read_all(log, start) == [1]
+    await log.close()
+
+
+async def test_a_database_of_somebody_else_is_left_alone(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE theirs (value)")
+    db.close()
+    with pytest.raises(SettingsError, match="no log of Oyez"):
+        await SqliteLog(path).open()
+
+
+# Power loss.
+
+
+async def test_after_power_loss_there_is_a_new_epoch(path: Path, open_node: Open) -> None:
+    with appending(path, 0) as process:
+        (*_, (_, before)) = read_accepted(process, 10)
+    node = await open_node(boot=lambda: "another boot")
+    assert epoch_of(await node.position()) != epoch_of(before)
+    again = await open_node(boot=lambda: "another boot")
+    assert epoch_of(await again.position()) == epoch_of(await node.position())
+
+
+@pytest.mark.parametrize("how", ["closed", "full"])
+async def test_what_cannot_be_lost_by_power_loss_stays_the_same_epoch(path: Path, open_node: Open, how: str) -> None:
+    if how == "closed":
+        log = SqliteLog(path)
+        (before,) = await log.append([entry(1)])
+        await log.close()
+    else:
+        with appending(path, 0) as process:
+            (*_, (_, before)) = read_accepted(process, 10)
+    node = await open_node(boot=lambda: "another boot", sync="normal" if how == "closed" else "full")
+    assert epoch_of(await node.position()) == epoch_of(before)
+
+
+# What stands in the way, and goes again.
+
+
+async def test_a_lock_that_lasts_is_told_and_ends(path: Path, node: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "LOCK_TIMEOUT", 0.05)
+    start = await node.position()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LogUnavailableError, match="has been locked"):
+        await node.append([entry(1)])
+    other.execute("ROLLBACK")
+    await node.append([entry(2)])
+    assert await read_all(node, start) == [2]
+    other.close()
+
+
+async def test_a_short_lock_is_waited_for(path: Path, node: SqliteLog) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    appended = asyncio.create_task(node.append([entry(1)]))
+    await asyncio.sleep(0.02)
+    assert not appended.done()
+    other.execute("ROLLBACK")
+    await appended
+    other.close()
+
+
+async def test_a_full_disk_stores_nothing_and_is_got_over(node: SqliteLog) -> None:
+    start = await node.position()
+    await node.append([entry(0)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Over its limit a file cannot grow, which is what a full disk looks like.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(LogUnavailableError):
+            await node.append([replace(entry(1), data=b'["event",1,"%s"]' % (b"x" * 100_000))])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await node.append([entry(2)])
+    assert await read_all(node, start) == [0, 2]
+
+
+async def test_over_max_bytes_the_oldest_are_given_up(open_node: Open) -> None:
+    log = await open_node(max_bytes=200_000)
+    start = await log.position()
+    for first in range(0, 5_000, 100):
+        (*_, newest) = await log.append([entry(number) for number in range(first, first + 100)])
+    with pytest.raises(KeyError):
+        await log.read(start, "/", frozenset(), 10)
+    assert await read_all(log, f"{epoch_of(newest)}.4900") == list(range(4_900, 5_000))
+
+
+async def test_what_is_forgotten_leaves_the_file_bit_by_bit(
+    path: Path, open_node: Open, clock: Clock, quick_watch: None
+) -> None:
+    log = await open_node()
+    for first in range(0, 2_000, 100):
+        await log.append([entry(number, f"room:{number}") for number in range(first, first + 100)])
+    clock.advance(RETENTION + 1)
+    db = sqlite3.connect(path)
+    async with asyncio.timeout(5):
+        while db.execute("SELECT count(*) FROM entries").fetchone()[0] > 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert db.execute("SELECT count(*) FROM targets").fetchone()[0] == 1
+    db.close()

@@ -1,0 +1,310 @@
+"""Recovery: clients that come back get what they missed, in order and once, or are told that nobody knows it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from oyez.log.log import Deliver, Entry, split_position
+from oyez.log.memory import MemoryLog
+from oyez.server import recovery
+from oyez.server.socket import Handshake
+from oyez.testing.client import Client, connect
+from tests import py_client
+from tests.js_client import JsClient, JsDriver
+from tests.server.serving import Running, serve, turn_until
+
+ANNA = {"user": "anna", "rooms": ["room"]}
+
+
+@asynccontextmanager
+async def lost(running: Running, auth: dict[str, Any]) -> AsyncIterator[Client]:
+    """A client whose connection breaks at the end, and the server has noticed."""
+    async with connect(running.url, auth=auth, transports=["websocket"]) as client:
+        yield client
+        sid = client.sid
+        client.connection.drop()
+    await running.market.expect_gone(sid)
+
+
+async def expect_all(client: Client, name: str, values: list[Any]) -> None:
+    assert [(await client.expect_event(name)).args for _ in values] == [[value] for value in values]
+    await client.expect_nothing(name)
+
+
+# Official JavaScript clients, with no code of their own.
+
+
+async def reconnect(js: JsDriver, running: Running, client: JsClient, missed: list[Any]) -> dict[str, Any]:
+    """Cut a client, publish what it misses, let it come back; what it reports of that."""
+    await client.cut()
+    await running.market.expect_gone(client.id)
+    for value in missed:
+        await running.publish("news", value, to="room")
+    return await client.expect("connect")
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["polling", "websocket"]], ids=["websocket", "upgrade"])
+async def test_a_javascript_client_recovers_by_itself(running: Running, js: JsDriver, transports: list[str]) -> None:
+    client = await js.connect(
+        running.url, auth=ANNA, transports=transports, reconnection=True, reconnectionDelay=500, randomizationFactor=0
+    )
+    await running.publish("news", "before", to="room")
+    assert await client.expect_event("news") == ["before"]
+    report = await reconnect(js, running, client, ["one", "two"])
+    assert report["recovered"] and report["id"] == client.id
+    await running.publish("news", "after", to="room")
+    assert [await client.expect_event("news") for _ in range(3)] == [["one"], ["two"], ["after"]]
+    await client.expect_event("oyez:recovery")
+    await client.expect_nothing()
+
+
+async def test_a_javascript_client_recovers_where_it_had_seen_no_event_yet(own: Running, js: JsDriver) -> None:
+    client = await js.connect(own.url, auth=ANNA, reconnection=True, reconnectionDelay=300)
+    report = await reconnect(js, own, client, ["first"])
+    assert report["recovered"]
+    assert await client.expect_event("news") == ["first"]
+    answer = await client.expect_event("oyez:recovery")
+    assert answer[0]["recovered"] and answer[0]["replayed"] == 1
+
+
+async def test_rooms_that_were_joined_by_command_are_restored(own: Running, js: JsDriver) -> None:
+    client = await js.connect(own.url, auth={"user": "anna"}, reconnection=True, reconnectionDelay=300)
+    await client.call("join", "room")
+    report = await reconnect(js, own, client, ["missed"])
+    assert report["recovered"]
+    assert await client.expect_event("news") == ["missed"]
+
+
+# What is asked of a session.
+
+
+async def test_missed_events_come_before_the_answer_to_connect(own: Running) -> None:
+    async with lost(own, ANNA) as client:
+        await own.publish("news", 0, to="room")
+        await client.expect_event("news")
+    for value in range(1, 4):
+        await own.publish("news", value, to="room")
+    async with connect(own.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
+        # What has arrived when the answer is there.
+        assert [event.args for event in back.pending if event.name == "news"] == [[1], [2], [3]]
+        assert (back.welcome or {})["pid"] == client.recovery["pid"]
+        assert back.sid == client.sid
+
+
+async def test_a_session_is_another_user_s(own: Running) -> None:
+    async with lost(own, ANNA) as client:
+        pass
+    await own.publish("news", "for anna", to="room")
+    stolen = {"user": "eve", **client.recovery}
+    async with connect(own.url, auth=stolen, transports=["websocket"]) as eve:
+        answer = (await eve.expect_event("oyez:recovery")).args[0]
+        assert not answer["recovered"] and answer["reason"] == recovery.UNKNOWN_SESSION
+        assert (eve.welcome or {})["pid"] != client.recovery["pid"]
+        await eve.expect_nothing("news")
+    async with connect(own.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
+        await expect_all(back, "news", ["for anna"])
+
+
+async def test_a_session_is_continued_by_one_client_only(own: Running) -> None:
+    async with (
+        connect(own.url, auth=ANNA, transports=["websocket"]) as client,
+        connect(own.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back,
+    ):
+        # The first is taken for dead.
+        assert await client.expect_disconnect() == "transport close"
+        await own.publish("news", 1, to="room")
+        await expect_all(back, "news", [1])
+        assert list(own.namespace.sockets) == [back.sid]
+
+
+async def test_a_room_that_may_not_be_entered_any_more_is_not_recovered(own: Running) -> None:
+    async with lost(own, {"user": "anna"}) as client:
+        await client.call("join", "room")
+        await client.call("join", "other")
+    await own.publish("news", "secret", to="room")
+    await own.publish("news", "open", to="other")
+    own.market.closed_rooms.add("room")
+    async with connect(own.url, auth={"user": "anna", **client.recovery}, transports=["websocket"]) as back:
+        await expect_all(back, "news", ["open"])
+
+
+async def test_who_left_for_good_has_no_session(own: Running) -> None:
+    async with connect(own.url, auth=ANNA, transports=["websocket"]) as client:
+        pid = client.recovery
+    await own.market.expect_gone(client.sid)
+    async with connect(own.url, auth={**ANNA, **pid}, transports=["websocket"]) as back:
+        answer = (await back.expect_event("oyez:recovery")).args[0]
+        assert not answer["recovered"] and answer["reason"] == recovery.UNKNOWN_SESSION
+
+
+async def test_an_answered_ping_says_what_was_heard(own: Running) -> None:
+    """So an event that is too old to be kept is no reason to recover nothing (and no event at all is none either)."""
+    async with serve(ping_interval=0.2) as running, lost(running, {"user": "anna"}) as client:
+        before = running.server.hub.position
+        for value in range(5):
+            await running.publish("elsewhere", value, to="room")
+        socket = running.namespace.sockets[client.sid]
+        assert socket.seen == before
+        await turn_until(lambda: socket.seen == running.server.hub.position)
+
+
+# Clients without a session: they say where they were.
+
+
+async def test_a_position_is_enough_for_the_rooms_one_is_in_and_for_those_one_joins(own: Running) -> None:
+    async with lost(own, ANNA) as client:
+        await own.publish("news", 0, to="room")
+        await client.expect_event("news")
+        await own.publish("news", "in both", to=("room", "late"))
+        offset = (await client.expect_event("news"), client.offset)[1]
+    await own.publish("news", 1, to="room")
+    await own.publish("news", "late", to="late")
+    await own.publish("news", "both again", to=("room", "late"))
+    await own.publish("news", 2, to="room")
+    async with connect(own.url, auth={**ANNA, "offset": offset}, transports=["websocket"]) as back:
+        answer = (await back.expect_event("oyez:recovery")).args[0]
+        assert answer == {
+            "recovered": True,
+            "replayed": 3,
+            "from": offset,
+            "to": own.server.hub.position,
+            "reason": None,
+        }
+        await expect_all(back, "news", [1, "both again", 2])
+        position = back.offset
+        await back.call("join", "late")
+        assert (await back.expect_event("oyez:recovery")).args[0]["room"] == "late"
+        await expect_all(back, "news", ["late"])
+        # An older position would bring everything once more.
+        assert back.offset == position
+
+
+async def test_a_python_client_gets_positions_where_it_asks(own: Running) -> None:
+    async with (
+        py_client.connect(own.url, auth=ANNA) as plain,
+        py_client.connect(own.url, auth={**ANNA, "recovery": True}) as asking,
+    ):
+        [answer] = await asking.expect_event("oyez:recovery")
+        assert answer["reason"] == recovery.NEW and answer["to"] == own.server.hub.position
+        await own.publish("news", 1, to="room")
+        assert await plain.expect_event("news") == [1]
+        assert await asking.expect_event("news") == [1, own.server.hub.position]
+    await own.publish("news", 2, to="room")
+    async with py_client.connect(own.url, auth={**ANNA, "offset": answer["to"]}) as back:
+        assert (await back.expect_event("news"))[0] == 1
+        assert (await back.expect_event("news"))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("agent", "auth", "wanted"),
+    [
+        ("", {}, True),
+        ("Mozilla/5.0", {}, True),
+        ("Python/3.11 aiohttp/3.13", {}, False),
+        ("python-requests/2.32", {}, False),
+        ("Dart/3.5 (dart:io)", {}, False),
+        ("Python/3.11 aiohttp/3.13", {"recovery": True}, True),
+        ("Python/3.11 aiohttp/3.13", {"offset": "e.1"}, True),
+        ("Mozilla/5.0", {"recovery": False, "offset": "e.1"}, False),
+    ],
+)
+def test_who_is_sent_positions(agent: str, auth: dict[str, Any], wanted: bool) -> None:
+    handshake = Handshake(headers={"user-agent": agent}, query_string="", address="", secure=False, time=0)
+    assert recovery.wants_positions(handshake, auth) is wanted
+
+
+@pytest.mark.parametrize("offset", ["nonsense", "00000000.0", ".", "x" * 64, "1.2.3", ""])
+async def test_a_position_of_no_log_is_answered_plainly(own: Running, offset: str) -> None:
+    async with connect(own.url, auth={**ANNA, "offset": offset, "pid": "unknown"}, transports=["websocket"]) as client:
+        answer = (await client.expect_event("oyez:recovery")).args[0]
+        assert not answer["recovered"]
+        assert answer["reason"] in (recovery.UNKNOWN_POSITION, recovery.UNKNOWN_SESSION)
+        await own.publish("news", 1, to="room")
+        await expect_all(client, "news", [1])
+
+
+async def test_a_position_that_does_not_exist_yet_is_made_up(own: Running) -> None:
+    epoch, number = split_position(own.server.hub.position)
+    async with connect(own.url, auth={**ANNA, "offset": f"{epoch}.{number + 1}"}, transports=["websocket"]) as client:
+        answer = (await client.expect_event("oyez:recovery")).args[0]
+        assert not answer["recovered"] and answer["reason"] == recovery.UNKNOWN_POSITION
+
+
+# Further back than the window, and ahead of it.
+
+
+async def test_what_is_not_at_hand_is_read_from_the_log_in_pages(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with lost(own, ANNA) as client:
+        await own.publish("news", -1, to="room")
+        await client.expect_event("news")
+    entries = [Entry(namespace="/", rooms=("room",), data=b'["news",%d]' % value) for value in range(1_203)]
+    entries[5:5] = [Entry(namespace="/", rooms=("elsewhere",), data=b'["news",0]')] * 10
+    await own.log.append(entries)
+    await own.server.hub.reach(await own.log.position())
+    # As in a process that has just been started with an empty window.
+    own.server.hub.window.begin(own.server.hub.position)
+    async with connect(own.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
+        assert (await back.expect_event("oyez:recovery")).args[0]["replayed"] == 1_203
+        await own.publish("news", "live", to="room")
+        await expect_all(back, "news", [*range(1_203), "live"])
+
+
+class SlowLog(MemoryLog):
+    """A log from which entries are on their way for as long as `held` is a list."""
+
+    held: list[Entry] | None = None
+
+    async def tail(self, deliver: Deliver, after: str | None = None) -> None:
+        def pass_on(entries: Sequence[Entry]) -> None:
+            if self.held is None:
+                deliver(entries)
+            else:
+                self.held += entries
+
+        await super().tail(pass_on, after)
+
+
+async def test_nothing_is_sent_twice_where_the_log_is_ahead_of_this_node() -> None:
+    log = SlowLog()
+    async with serve(log=log) as running, AsyncExitStack() as stack:
+        async with lost(running, ANNA) as client:
+            await running.publish("news", 0, to="room")
+            await client.expect_event("news")
+        held: list[Entry] = []
+        log.held = held
+        hub = running.server.hub
+        await running.publish("news", 1, to="room")
+        await turn_until(lambda: bool(held))
+        hub.window.begin(hub.position)
+        # Somebody who has seen on another node what is not here yet.
+        auth = {**ANNA, "offset": await log.position()}
+        opening = asyncio.create_task(
+            stack.enter_async_context(connect(running.url, auth=auth, transports=["websocket"]))
+        )
+        await turn_until(lambda: bool(hub.waiting))
+        log.held = None
+        hub.deliver(held)
+        back = await opening
+        await running.publish("news", 2, to="room")
+        await expect_all(back, "news", [2])
+
+
+async def test_what_is_no_longer_kept_is_said_to_be_lost() -> None:
+    now = [0.0]
+    log = MemoryLog(retention=300, clock=lambda: now[0])
+    async with serve(log=log) as running:
+        async with lost(running, ANNA) as client:
+            await running.publish("news", 0, to="room")
+            await client.expect_event("news")
+        await running.publish("news", 1, to="room")
+        now[0] = 301.0
+        await running.publish("news", 2, to="room")
+        await running.server.hub.reach(await log.position())
+        running.server.hub.window.begin(running.server.hub.position)
+        async with connect(running.url, auth={**ANNA, "offset": client.offset}, transports=["websocket"]) as back:
+            answer = (await back.expect_event("oyez:recovery")).args[0]
+            assert not answer["recovered"] and answer["reason"] == recovery.TOO_OLD
+            await back.expect_nothing("news")

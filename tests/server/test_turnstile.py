@@ -1,0 +1,149 @@
+"""Crowds, and clients that send all they can: nobody gets more than a little of a turn of the loop."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from itertools import pairwise
+
+import pytest
+
+from oyez.server.transport import PACKETS_A_TURN
+from oyez.server.turnstile import MAX_WAITING_BYTES, OVERHEAD, PASSING_A_TURN, Turnstile
+from tests.server.serving import Running, serve, turn_until
+from tests.server.wire import TEXT, PollingWire, SocketWire, Wire, encode_frame
+
+
+async def test_work_is_done_in_order_a_little_each_turn() -> None:
+    door, done = Turnstile(), list[int]()
+    passed = 0
+    while door.passes():
+        passed += 1
+    assert passed == PASSING_A_TURN
+    for number in range(3 * PASSING_A_TURN):
+        assert door.wait(lambda number=number: done.append(number), 0)  # type: ignore[misc]
+    turns = []
+    while len(done) < 3 * PASSING_A_TURN:
+        assert not door.passes(), "ahead of those who wait"
+        turns.append(len(done))
+        await asyncio.sleep(0)
+    assert max(after - before for before, after in pairwise(turns)) == PASSING_A_TURN
+    assert done == sorted(done)
+    await asyncio.sleep(0)
+    assert door.passes()
+
+
+async def test_what_waits_is_bounded_and_what_fails_holds_nobody_up(capsys: pytest.CaptureFixture[str]) -> None:
+    door, done = Turnstile(), list[str]()
+    assert door.wait(lambda: done.append("first"), MAX_WAITING_BYTES // 2)
+    assert not door.wait(lambda: done.append("too much"), MAX_WAITING_BYTES // 2)
+    assert door.wait(partial(done.remove, "nothing"), 0)
+    assert door.wait(lambda: done.append("last"), 0)
+    await turn_until(lambda: "last" in done)
+    assert done == ["first", "last"]
+    assert "a handshake failed" in capsys.readouterr().out
+    assert door.wait(lambda: None, MAX_WAITING_BYTES // 2)
+
+
+async def most_in_a_turn(count: Callable[[], int], until: Callable[[], bool]) -> int:
+    """How much `count` grew in a turn of the loop at most."""
+    most, before = 0, count()
+    async with asyncio.timeout(30):
+        while not until():
+            await asyncio.sleep(0)
+            now = count()
+            most, before = max(most, now - before), now
+    return most
+
+
+async def test_a_crowd_is_let_in_a_few_at_a_time(own: Running) -> None:
+    async with AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(SocketWire.open(own)) for _ in range(100)]
+        await asyncio.sleep(0)
+        for wire in crowd:
+            wire.send_upgrade()
+        opened = await most_in_a_turn(lambda: len(own.server.connections), lambda: len(own.server.connections) == 100)
+        assert opened <= 2 * PASSING_A_TURN
+        for wire in crowd:
+            wire.send_text("40")
+        entered = await most_in_a_turn(lambda: len(own.market.sockets), lambda: len(own.market.sockets) == 100)
+        assert entered <= 2 * PASSING_A_TURN
+        for wire in crowd:
+            assert (await wire.read_answer()).status == 101
+            assert (await wire.read_frame()).payload.startswith(b"0{")
+            assert (await wire.read_frame()).payload.startswith(b"40{")
+            await wire.expect_echo()
+
+
+async def test_polling_clients_come_in_behind_each_other_too(own: Running) -> None:
+    clients = await asyncio.gather(*(PollingWire.connect(own) for _ in range(30)))
+    for client in clients:
+        await client.expect_echo()
+
+
+async def test_who_finds_too_many_waiting_is_sent_away(own: Running) -> None:
+    async with SocketWire.open(own) as stranger:
+        await stranger.open_session()
+        busy = True
+
+        def fill(door: Turnstile) -> None:
+            """Something that waits, as much as there may be, again and again."""
+            if busy:
+                door.wait(lambda: fill(door), MAX_WAITING_BYTES // 8 - OVERHEAD)
+
+        for door in (own.server.door, own.http.door):  # type: ignore[attr-defined]
+            for _ in range(8):
+                fill(door)
+        async with Wire.open(own) as wire:
+            answer = await wire.upgrade()
+            assert (answer.status, answer.body) == (503, b"Too many connections")
+        stranger.send_text("40")
+        await stranger.expect_close(1013)
+        busy = False
+    await own.settle()
+    async with SocketWire.connect(own) as wire:
+        await wire.expect_echo()
+
+
+async def test_a_client_that_goes_while_it_waits_to_come_in(own: Running) -> None:
+    async with AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(SocketWire.open(own)) for _ in range(50)]
+        for wire in crowd:
+            wire.send_upgrade()
+        for wire in crowd[::2]:
+            wire.abort()
+        for wire in crowd[1::2]:
+            assert (await wire.read_answer()).status == 101
+    await own.settle()
+
+
+# Clients that send all they can.
+
+
+async def test_nobody_is_read_more_than_a_little_of_in_a_turn(kind: str) -> None:
+    events = 20_000
+    async with serve(kind) as running, SocketWire.connect(running) as flooding, SocketWire.connect(running) as other:
+        flooding.send(encode_frame(TEXT, b'42["a"]') * events)
+        most = await most_in_a_turn(lambda: len(running.market.heard), lambda: len(running.market.heard) == events)
+        # Picows reads the network twice where its buffer was smaller at first.
+        assert most <= 1_000
+        flooding.send(encode_frame(TEXT, b'42["a"]') * events)
+        await other.expect_echo()
+
+
+async def test_a_body_of_many_packets_is_not_handled_in_one_turn(running: Running) -> None:
+    events = 10_000
+    client = await PollingWire.connect(running)
+    posting = asyncio.create_task(client.post("\x1e".join(['42["a"]'] * events)))
+    most = await most_in_a_turn(lambda: len(running.market.heard), lambda: len(running.market.heard) == events)
+    assert most <= PACKETS_A_TURN
+    await posting
+    await client.expect_echo()
+
+
+async def test_a_session_that_ends_within_a_body_of_many_packets(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    body = "\x1e".join([*['42["a"]'] * 3 * PACKETS_A_TURN, "1", *['42["behind"]'] * PACKETS_A_TURN])
+    await client.post(body)
+    assert await running.market.expect_gone(client.id) == "transport close"
+    assert "behind" not in running.market.names()
