@@ -63,6 +63,17 @@ class JsClient:
         args: list[Any] = (await self.expect("event", event=event))["args"]
         return args
 
+    async def next_event(self) -> tuple[str, list[Any]]:
+        """The next event, whichever it is."""
+        report = await self.expect("event")
+        return report["event"], report["args"]
+
+    def take_events(self) -> list[tuple[str, list[Any]]]:
+        """All events that have arrived and were not asked for; they are not reported again."""
+        found = self.events()
+        self.reports = deque(report for report in self.reports if report["what"] != "event")
+        return found
+
     def events(self) -> list[tuple[str, list[Any]]]:
         """Events that have arrived and were not asked for."""
         return [(report["event"], report["args"]) for report in self.reports if report["what"] == "event"]

@@ -14,12 +14,13 @@ TIMEOUT = 20.0
 class PyClient:
     """One connected client; events that were not asked for wait in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str = "/") -> None:
         self.sio = socketio.AsyncClient(reconnection=False)
         self.refusal: Any = None
+        self._namespace = namespace
         self._events: asyncio.Queue[tuple[str, list[Any]]] = asyncio.Queue()
-        self.sio.on("*", self._receive)
-        self.sio.on("connect_error", self._refused)
+        self.sio.on("*", self._receive, namespace)
+        self.sio.on("connect_error", self._refused, namespace)
 
     async def _receive(self, event: str, *args: Any) -> None:
         self._events.put_nowait((event, list(args)))
@@ -28,14 +29,22 @@ class PyClient:
         self.refusal = data
 
     async def emit(self, event: str, data: Any = None) -> None:
-        await self.sio.emit(event, data)
+        await self.sio.emit(event, data, self._namespace)
 
     async def call(self, event: str, data: Any = None) -> Any:
-        return await self.sio.call(event, data, timeout=TIMEOUT)
+        return await self.sio.call(event, data, self._namespace, timeout=TIMEOUT)
+
+    async def next_event(self) -> tuple[str, list[Any]]:
+        """The next event, whichever it is."""
+        async with asyncio.timeout(TIMEOUT):
+            return await self._events.get()
+
+    def take_events(self) -> list[tuple[str, list[Any]]]:
+        """All events that have arrived and were not asked for."""
+        return [self._events.get_nowait() for _ in range(self._events.qsize())]
 
     async def expect_event(self, event: str) -> list[Any]:
-        async with asyncio.timeout(TIMEOUT):
-            name, args = await self._events.get()
+        name, args = await self.next_event()
         assert name == event, f"expected {event}, got {name} {args}"
         return args
 
@@ -50,14 +59,16 @@ async def connect(
     url: str,
     *,
     path: str = "/socket.io/",
+    namespace: str = "/",
     auth: Mapping[str, Any] | None = None,
     transports: Sequence[str] = ("polling", "websocket"),
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[PyClient]:
     """A connected client. Raises socketio.exceptions.ConnectionError."""
-    client = PyClient()
+    client = PyClient(namespace)
     await client.sio.connect(
         url,
+        namespaces=[namespace],
         headers=dict(headers or {}),
         auth=dict(auth or {}),
         transports=list(transports),

@@ -28,6 +28,8 @@ import pytest
 from msgspec.inspect import (
     BoolType,
     CustomType,
+    FloatType,
+    IntType,
     ListType,
     LiteralType,
     NoneType,
@@ -53,19 +55,18 @@ from oyez.service.auth import build_signer
 from oyez.service.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
+from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.fixrx.contract import contract as fixrx
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
-from oyez.systems.rez import http as rez_http
-from oyez.systems.rez import states as rez_states
-from oyez.systems.rez.contract import CHANNELS as REZ_CHANNELS
-from oyez.systems.rez.contract import contract as rez
 from tests.served import serve
+from tests.systems import bookings_page, rez_page
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 OWN = (
     "architecture",
+    "bookings",
     "contracts",
     "fixrx",
     "members",
@@ -82,7 +83,7 @@ TIMEOUT = 20.0
 """Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
 
 
-CONTRACTS = {"fixrx": fixrx, "quotes": quotes}
+CONTRACTS = {"bookings": bookings, "fixrx": fixrx, "quotes": quotes}
 """The pages of systems."""
 
 
@@ -210,63 +211,13 @@ def build_events(contract: Contract) -> str:
     return build_table(("event", "goes to", "what has happened"), *rows)
 
 
-def build_rez_channels() -> str:
-    rows = [(f"`{name}`", f"`{room.pattern}`", f"who {room.rule.text}") for name, room in REZ_CHANNELS.items()]
-    return build_table(("channel", "room", "for"), *rows)
-
-
-def build_rez_commands() -> str:
-    rows = [
-        (
-            f"`{command.name}`",
-            f"`{{{', '.join(command.command.__struct_encode_fields__)}}}`",
-            " ".join(command.description.split()),
-            command.limit.text,
-        )
-        for namespace in rez.namespaces
-        for command in namespace.commands
-    ]
-    return build_table(("command", "takes", "what it does", "at most"), *rows)
-
-
-def build_states(states: rez_states.States) -> str:
-    rows = [
-        (f"`{state}`", ", ".join(f"{action}: `{then}`" for action, then in actions.items()) or "the end")
-        for state, actions in states.items()
-    ]
-    return build_table(("from", "to"), *rows)
-
-
-def build_rez_api() -> str:
-    def remark(function: Callable[..., Any]) -> str:
-        return " ".join(inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0].partition("Raises")[0].split())
-
-    def path(text: str) -> str:
-        return text.replace(":path", "")
-
-    rows = [
-        (
-            f"`{write.method} {path(write.path)}`",
-            f"`{{{', '.join(write.body.__struct_encode_fields__)}}}`" if write.body else "",
-            remark(write.function),
-        )
-        for write in rez_http.WRITES
-    ]
-    rows += [
-        (f"`POST {path(way)}`", f"`{{{', '.join(body.__struct_encode_fields__)}}}`" if body else "", text)
-        for way, body, text in rez_http.VOLATILE
-    ]
-    rows += [(f"`GET {path(read.path)}`", "", "") for read in rez_http.READS]
-    rows += [
-        (f"`GET {path(listing.path)}`", ", ".join(f"`?{name}=`" for name in listing.filters), "a list")
-        for listing in rez_http.LISTINGS
-    ]
-    return build_table(("request", "takes", "what it does"), *rows)
-
-
-def build_rez_refusals() -> str:
-    rows = [(f"`{refusal.code}`", str(refusal.status), refusal.message) for refusal in rez.refusals]
-    return build_table(("code", "HTTP status", "message"), *rows)
+def build_types(contract: Contract) -> str:
+    """The TypeScript types of all that the events of a contract carry."""
+    payloads: dict[str, type[Payload]] = {}
+    for event in contract.events.values():
+        payloads |= find_payloads(event.payload)
+    types = "\n".join(f"type {name} = {{\n{to_fields(payload)}}};\n" for name, payload in payloads.items())
+    return f"```ts\n{types}```"
 
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
@@ -276,14 +227,13 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "handshake errors": ("protocol", build_handshake_errors),
     **{f"{name} rooms": (name, partial(build_rooms, contract)) for name, contract in CONTRACTS.items()},
     **{f"{name} events": (name, partial(build_events, contract)) for name, contract in CONTRACTS.items()},
-    "rez channels": ("rez", build_rez_channels),
-    "rez commands": ("rez", build_rez_commands),
-    "rez events": ("rez", partial(build_events, rez)),
-    "rez orders": ("rez", lambda: build_states(rez_states.ORDERS)),
-    "rez tickets": ("rez", lambda: build_states(rez_states.TICKETS)),
-    "rez groups": ("rez", lambda: build_states(rez_states.GROUPS)),
-    "rez api": ("rez", build_rez_api),
-    "rez refusals": ("rez", build_rez_refusals),
+    # Several namespaces: their tables say which.
+    "bookings rooms": ("bookings", lambda: build_table(*bookings_page.list_rooms())),
+    "bookings commands": ("bookings", lambda: build_table(*bookings_page.list_commands())),
+    "bookings states": ("bookings", lambda: build_table(*bookings_page.list_states())),
+    "bookings events": ("bookings", lambda: build_table(*bookings_page.list_events())),
+    "bookings types": ("bookings", lambda: build_types(bookings)),
+    **{f"rez {name}": ("rez", partial(build_table, *rows)) for name, rows in rez_page.TABLES.items()},
 }
 """The page each is on, and what makes it."""
 
@@ -765,6 +715,8 @@ def to_typescript(found: Type) -> str:
             return "null"
         case BoolType():
             return "boolean"
+        case IntType() | FloatType():
+            return "number"
     assert isinstance(found, StrType), found
     return "string"
 

@@ -25,6 +25,10 @@ class ValkeyServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
     def connect(self) -> redis.Redis:
         return redis.Redis(port=self.port)
 

@@ -22,10 +22,11 @@ def show(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]
     """The banner of `oyez serve` with these flags."""
 
     def show(**given: Any) -> str:
+        system = given.pop("system", str(ORDERS))
         flags = ServerFlags(**given)
         settings = flags.load()
-        oyez = Oyez([load_system(str(ORDERS))], settings)
-        Banner(oyez, base_url(settings, 5001), [str(ORDERS)], flags).show()
+        oyez = Oyez([load_system(system)], settings)
+        Banner(oyez, base_url(settings, 5001), [system], flags).show()
         oyez.database.close()
         return capsys.readouterr().out
 
@@ -40,6 +41,10 @@ def test_nothing_more_is_said_than_is_needed(show: Callable[..., str]) -> None:
     assert "--oyez-data" not in shown
     assert 'io("http://127.0.0.1:5001", {path: "/orders/socket.io/", auth: {token}})' in shown
     assert "POST http://127.0.0.1:5001/orders/events with the key" in shown
+
+
+def test_a_namespace_is_part_of_the_address_in_javascript(show: Callable[..., str]) -> None:
+    assert 'io("http://127.0.0.1:5001/customer", {path: "/bookings/socket.io/",' in show(system="bookings")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from oyez.protocol.engineio import SERVER_SHUTDOWN
-from oyez.service.system import SHIPPED
+from oyez.service.system import SHIPPED, load_system
 from oyez.testing.client import connect, open_connection
 from tests.cli.terminal import ORDERS, Running, run, run_line, start, start_program
 
@@ -60,7 +60,8 @@ async def test_without_a_name_all_that_ship_are_served(folder: Path) -> None:
                 found = await serving.expect_out(COMMAND)
                 commands[found[1]] = found[2]
             token = (await run_line(folder, commands["token"])).out.strip()
-            async with connect(url, path=f"/{name}/socket.io/", auth={"token": token}):
+            namespace = load_system(name).contract.namespaces[0].name
+            async with connect(url, namespace, path=f"/{name}/socket.io/", auth={"token": token}):
                 assert re.fullmatch(r"published .+\n", (await run_line(folder, commands["publish"])).out)
 
 

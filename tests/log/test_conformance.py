@@ -159,6 +159,20 @@ async def test_many_entries_and_rooms_are_read(log: Log) -> None:
     assert await read_all(log, start, *rooms) == list(range(0, 3_000, 2))
 
 
+async def test_the_position_before_the_newest(log: Log, clock: Clock) -> None:
+    start = await log.position()
+    assert await log.position_before(3) == start
+    placed = await log.append([entry(number) for number in range(5)])
+    assert await log.position_before(10) == start
+    assert await log.position_before(2) == placed[2]
+    assert await log.position_before(0) == placed[-1]
+    clock.advance(RETENTION + 1)
+    newer = await log.append([entry(6)])
+    assert await log.position_before(10) == placed[-1]
+    assert numbers(await log.read(placed[-1], "/", frozenset(), MANY)) == [6]
+    assert newer == [await log.position()]
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -181,20 +195,6 @@ async def test_many_entries_and_rooms_are_read(log: Log) -> None:
         pytest.param(lambda epoch, number: "\x00", id="nul"),
     ],
 )
-async def test_the_position_before_the_newest(log: Log, clock: Clock) -> None:
-    start = await log.position()
-    assert await log.position_before(3) == start
-    placed = await log.append([entry(number) for number in range(5)])
-    assert await log.position_before(10) == start
-    assert await log.position_before(2) == placed[2]
-    assert await log.position_before(0) == placed[-1]
-    clock.advance(RETENTION + 1)
-    newer = await log.append([entry(6)])
-    assert await log.position_before(10) == placed[-1]
-    assert numbers(await log.read(placed[-1], "/", frozenset(), MANY)) == [6]
-    assert newer == [await log.position()]
-
-
 async def test_reading_after_what_is_no_position_is_a_key_error(log: Log, make: object) -> None:
     (position,) = await log.append([entry(0)])
     epoch, _, number = position.partition(".")

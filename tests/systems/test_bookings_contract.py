@@ -16,6 +16,7 @@ from oyez.settings import Limits
 from oyez.systems.bookings import payloads
 from oyez.systems.bookings.contract import (
     ILLEGAL_TRANSITION,
+    NOT_FOUND,
     admin,
     admin_user,
     contract,
@@ -143,7 +144,7 @@ def test_the_head() -> None:
         "header `Authorization: Bearer …`",
         "query parameter `token`",
     ]
-    assert contract.refusals == [ILLEGAL_TRANSITION]
+    assert contract.refusals == [ILLEGAL_TRANSITION, NOT_FOUND]
     assert (ILLEGAL_TRANSITION.code, ILLEGAL_TRANSITION.temporary) == ("illegal_transition", False)
 
 

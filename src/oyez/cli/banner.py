@@ -71,7 +71,8 @@ class Banner:
         if words is not None:
             self._command("publish", "publish", reference, *words, *self._machine, *self._target)
         self._command("key", "token", reference, "--service", *self._machine)
-        self._note(f'  or in JavaScript: io("{self._url}", {{path: "{path}", auth: {{token}}}})')
+        address = self._url + contract.namespaces[0].name.rstrip("/")
+        self._note(f'  or in JavaScript: io("{address}", {{path: "{path}", auth: {{token}}}})')
         self._note(f"  or over HTTP: POST {self._url}/{name}/events with the key")
 
     def _command(self, purpose: str, *words: str) -> None:

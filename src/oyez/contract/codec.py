@@ -79,7 +79,7 @@ class EventCodec(Generic[P]):
             payload = self._decode(data)
         except (ValueError, RecursionError) as error:
             raise explain(error, self._name, self._payload) from None
-        _refuse_nul(data)
+        refuse_nul(data)
         return payload
 
     def find_faults(self, data: bytes) -> list[InvalidDataError]:
@@ -163,7 +163,7 @@ class CommandCodec:
             array = self._decode_binary(data, attachments) if attachments else self._decode(data)
         except (ValueError, RecursionError) as error:
             raise self._explain(error) from None
-        _refuse_nul(data)
+        refuse_nul(data)
         if self._positional:
             return self._command(**dict(zip(self._fields, array[1:], strict=False)))
         command: Command = array[1]
@@ -193,7 +193,8 @@ class CommandCodec:
         return f"{len(self._fields)} argument{'s' * (len(self._fields) > 1)}: {names}" if names else "no arguments"
 
 
-def _refuse_nul(data: bytes) -> None:
+def refuse_nul(data: bytes) -> None:
+    """Raise InvalidDataError where a text in this JSON holds the character U+0000."""
     # Nearly no data holds it, and then the first look, which is cheap, is the only one.
     if _NUL in data and _ESCAPED_NUL.search(data):
         raise InvalidDataError("", "text without NUL characters: databases and many clients cannot hold them")

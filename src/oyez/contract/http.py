@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from oyez.contract.codec import encode_json, read_scalar
+from oyez.contract.codec import encode_json, read_scalar, refuse_nul
 from oyez.contract.explain import explain
 from oyez.errors import (
     INVALID_DATA,
@@ -89,7 +89,10 @@ async def read_body(request: Request, limits: Limits) -> bytes:
 
 async def read_json(request: Request, kind: type[S], limits: Limits) -> S:
     """The object in the body of `request`. Raises as `read_body` and `decode_json` do."""
-    return decode_json(await read_body(request, limits), kind)
+    body = await read_body(request, limits)
+    decoded = decode_json(body, kind)
+    refuse_nul(body)
+    return decoded
 
 
 def decode_json(data: bytes | msgspec.Raw, kind: type[S]) -> S:

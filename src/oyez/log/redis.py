@@ -17,7 +17,7 @@ from typing import Any
 
 import redis
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError
@@ -154,7 +154,11 @@ class RedisLog:
         self._retention = retention
         self._clock = clock
         self._redis = self._connect(TIMEOUT)
-        self._epoch = ""
+        self._free = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._node, self._calls = secrets.token_hex(8), 0
+        """What tells the calls of all nodes apart."""
+        self._epoch, self._next_epoch = "", secrets.token_hex(4)
+        """This one's name, and that of the next where this node has to begin one."""
         self._seen = 0
         """The highest number of the epoch that this node knows of."""
         self._pages: dict[tuple[str, int], _Page] = {}
@@ -164,10 +168,8 @@ class RedisLog:
 
     def _connect(self, timeout: float, *, single: bool = False) -> Redis:
         try:
-            pool = BlockingConnectionPool.from_url(
+            pool = ConnectionPool.from_url(
                 self._url,
-                max_connections=MAX_CONNECTIONS,
-                timeout=TIMEOUT,
                 socket_timeout=timeout,
                 socket_connect_timeout=TIMEOUT,
                 # What may be repeated is decided here, call by call.
@@ -222,9 +224,10 @@ class RedisLog:
     # Entries.
 
     async def append(self, entries: Sequence[Entry]) -> list[str]:
-        keys = [self._stream, self._about, f"{self._base}:call:{secrets.token_hex(12)}"]
+        self._calls += 1
+        keys = [self._stream, self._about, f"{self._base}:call:{self._node}:{self._calls}"]
         arguments: list[bytes | str | int] = [
-            secrets.token_hex(4),
+            self._next_epoch,
             self._epoch,
             self._seen,
             int(self._clock() * 1000),
@@ -266,9 +269,11 @@ class RedisLog:
                 return
             raise
         tails = Tails()
+        reader = self._connect(BLOCK_SECONDS + TIMEOUT, single=True)
+        listener = self._connect(BLOCK_SECONDS + TIMEOUT)
         tasks = [
-            asyncio.create_task(self._feed(tails, self._epoch, number)),
-            asyncio.create_task(self._hear(tails)),
+            asyncio.create_task(self._feed(tails, reader, self._epoch, number)),
+            asyncio.create_task(self._hear(tails, listener)),
         ]
         self._tails.add(tails)
         try:
@@ -280,6 +285,8 @@ class RedisLog:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await _disconnect(reader)
+            await _disconnect(listener)
 
     async def position(self) -> str:
         return await self._look()
@@ -334,7 +341,7 @@ class RedisLog:
 
     async def _look(self) -> str:
         """The position of the newest entry, behind a look whether the log is still the same."""
-        arguments = [secrets.token_hex(4), self._epoch, self._seen]
+        arguments = [self._next_epoch, self._epoch, self._seen]
         position: str = (await self._do(lambda: self._run(LOOK, [self._stream, self._about], arguments))).decode()
         self._note(position)
         return position
@@ -345,6 +352,7 @@ class RedisLog:
             if self._epoch:
                 logger.error("the log in Redis has begun anew: what was in it is lost", epoch=epoch)
             self._epoch, self._seen = epoch, 0
+            self._next_epoch = secrets.token_hex(4)
             self._pages.clear()
         self._seen = max(self._seen, number)
 
@@ -384,9 +392,8 @@ class RedisLog:
 
     # Listening.
 
-    async def _feed(self, tails: Tails, epoch: str, number: int) -> None:
+    async def _feed(self, tails: Tails, reader: Redis, epoch: str, number: int) -> None:
         """Give `tails` what is stored behind `number`, for as long as nothing is missing."""
-        reader = self._connect(BLOCK_SECONDS + TIMEOUT, single=True)
         newest: Row | None = None
         failing = False
         try:
@@ -417,8 +424,6 @@ class RedisLog:
                     tails.hand([decode_entry(body, f"{epoch}.{number}") for number, _, body in rows])
         except Exception as error:
             tails.fail(error)
-        finally:
-            await _disconnect(reader)
 
     async def _following(self, reader: Redis, number: int) -> "list[Row]":
         block = _milliseconds(BLOCK_SECONDS)
@@ -437,23 +442,19 @@ class RedisLog:
         if epoch_of(position) != epoch:
             raise _LostError("The log in Redis has begun anew: what was in it is lost.")
 
-    async def _hear(self, tails: Tails) -> None:
+    async def _hear(self, tails: Tails, listener: Redis) -> None:
         """Give `tails` the volatile entries. Those of a time without Redis are lost."""
-        reader = self._connect(BLOCK_SECONDS + TIMEOUT)
-        try:
-            while not tails.closed:
-                pubsub = reader.pubsub(ignore_subscribe_messages=True)
-                with suppress(*_FAILURES):
-                    await pubsub.subscribe(self._channel)
-                    while not tails.closed:
-                        message = await pubsub.get_message(timeout=BLOCK_SECONDS)
-                        if message is not None:
-                            tails.hand([decode_entry(message["data"])])
-                with suppress(*_FAILURES):
-                    await pubsub.aclose()  # type: ignore[no-untyped-call]
-                await asyncio.sleep(RETRY_SECONDS)
-        finally:
-            await _disconnect(reader)
+        while not tails.closed:
+            pubsub = listener.pubsub(ignore_subscribe_messages=True)
+            with suppress(*_FAILURES):
+                await pubsub.subscribe(self._channel)
+                while not tails.closed:
+                    message = await pubsub.get_message(timeout=BLOCK_SECONDS)
+                    if message is not None:
+                        tails.hand([decode_entry(message["data"])])
+            with suppress(*_FAILURES):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _run_trimming(self) -> None:
         while True:
@@ -485,7 +486,7 @@ class RedisLog:
         if self._closed:
             raise LogUnavailableError("The log is closed; nothing was stored. Publish to a running server.")
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(TIMEOUT), self._free:
                 return await call()
         except _FAILURES as error:
             raise _unavailable(error) from error

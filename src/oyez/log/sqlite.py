@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 FORMATS = (
     """
-    CREATE TABLE about (epoch TEXT NOT NULL, boot TEXT NOT NULL);
+    CREATE TABLE about (epoch TEXT NOT NULL, boot TEXT NOT NULL, sync TEXT NOT NULL);
     CREATE TABLE entries (number INTEGER PRIMARY KEY, time REAL NOT NULL, key TEXT, entry BLOB NOT NULL);
     CREATE UNIQUE INDEX keys ON entries (key) WHERE key IS NOT NULL;
     CREATE TABLE targets (target INTEGER, number INTEGER, PRIMARY KEY (target, number)) WITHOUT ROWID;
@@ -48,6 +48,8 @@ APPLICATION_ID = 0x4F59455A
 """Marks the file as a log of Oyez, for SQLite's header."""
 PAGE_BYTES = 1_024
 """A small page: each commit writes whole pages, and an entry has a few hundred bytes."""
+CHECKPOINT_PAGES = 4_000
+"""Pages in the WAL before they go into the file itself: a stop of some milliseconds, each thousand appends or so."""
 LOCK_TIMEOUT = 2.0
 """Seconds to wait for the others' appends, which take microseconds; a lock that lasts is somebody's who hangs."""
 WATCH_INTERVAL = 1.0
@@ -218,7 +220,8 @@ class SqliteLog:
             numbers.append(number)
         db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", rows)
         targets = [(target, number) for number, entry in stored for target in _targets_of(entry)]
-        db.executemany("INSERT OR IGNORE INTO targets VALUES (?, ?)", targets)
+        # In order, neighbours are on one page.
+        db.executemany("INSERT OR IGNORE INTO targets VALUES (?, ?)", sorted(targets))
         self._unforgotten += len(rows)
         if self._unforgotten >= FORGET_EVERY:
             self._forget(db, 4 * self._unforgotten)
@@ -461,7 +464,7 @@ class SqliteLog:
         unclean = wal.exists() and wal.stat().st_size > 0
         db = sqlite3.connect(self._path, timeout=0, isolation_level=None, cached_statements=64)
         try:
-            new = self._prepare(db, unclean)
+            self._prepare(db, unclean)
             ((epoch,),) = db.execute("SELECT epoch FROM about").fetchall()
             last = _last_number(db)
         except BaseException:
@@ -472,11 +475,9 @@ class SqliteLog:
             self._tails.fail(_LostError(BEGUN_ANEW))
             self._heard = last
         self._epoch = epoch
-        if new:
-            logger.info("a new log begins", file=str(self._path), epoch=epoch)
 
-    def _prepare(self, db: sqlite3.Connection, unclean: bool) -> bool:
-        """Bring the file into today's form. Whether a new epoch begins."""
+    def _prepare(self, db: sqlite3.Connection, unclean: bool) -> None:
+        """Bring the file into today's form, and begin a new epoch where entries may have been lost."""
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         written = _pragma(db, "user_version")
         tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
@@ -489,22 +490,20 @@ class SqliteLog:
             )
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {self._sync}")
+        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         boot = self._boot()
         for number, script in enumerate(FORMATS[written:], written + 1):
             begin = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
             db.executescript(f"BEGIN IMMEDIATE; {script} {begin} COMMIT;")
-        rows = db.execute("SELECT boot FROM about").fetchall()
+        rows = db.execute("SELECT boot, sync FROM about").fetchall()
         if not rows:
-            db.execute("INSERT INTO about VALUES (?, ?)", (secrets.token_hex(4), boot))
-            return True
-        if rows[0][0] == boot:
-            return False
-        # The machine was started anew, and nobody had closed the file before: its newest entries may be lost.
-        lost = unclean and self._sync != "full"
-        db.execute("UPDATE about SET boot = ?", (boot,))
-        if lost:
-            db.execute("UPDATE about SET epoch = ?", (secrets.token_hex(4),))
-        return lost
+            db.execute("INSERT INTO about VALUES (?, ?, ?)", (secrets.token_hex(4), boot, self._sync))
+        elif rows[0] != (boot, self._sync):
+            db.execute("UPDATE about SET boot = ?, sync = ?", (boot, self._sync))
+            if rows[0][0] != boot and unclean and rows[0][1] != "full":
+                # The machine was started anew, and nobody had closed the file before.
+                db.execute("UPDATE about SET epoch = ?", (secrets.token_hex(4),))
+                logger.warning("the log was not closed before the machine stopped: its newest entries may be lost")
 
     def _set_aside(self, error: Exception) -> None:
         """A broken file is kept for whoever wants to look into it, and a new one begins.

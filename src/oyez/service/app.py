@@ -38,7 +38,7 @@ from oyez.service.jobs import Jobs
 from oyez.service.members import Members
 from oyez.service.outbox import Outbox
 from oyez.service.secrets import Secret, load_secret
-from oyez.service.system import Context, System
+from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
 
 
@@ -52,6 +52,7 @@ class Served:
     log: Log
     outbox: Outbox
     jobs: Jobs
+    parts: Parts
 
 
 class Oyez:
@@ -126,6 +127,8 @@ class Oyez:
                 await served.log.open()
                 await stack.enter_async_context(served.outbox.relaying(self.settings.shutdown_timeout))
                 await stack.enter_async_context(served.jobs.running())
+                if served.parts.close is not None:
+                    stack.push_async_callback(served.parts.close)
             stack.push_async_callback(self._stop)
             for served in self.systems.values():
                 await served.server.start()
@@ -178,7 +181,7 @@ class Oyez:
         routes.append(Mount(f"{prefix}/api", routes=list(parts.routes)))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", PlainEndpoint(server))
-        return Served(system, server, publisher, log, outbox, jobs)
+        return Served(system, server, publisher, log, outbox, jobs, parts)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
         """One system has a short path too."""

@@ -7,7 +7,7 @@ offers (`Context`); nothing is registered by importing it.
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +27,7 @@ from oyez.service.members import Members
 from oyez.service.outbox import Outbox
 from oyez.settings import Settings
 
-SHIPPED = ("quotes", "fixrx", "rez")
+SHIPPED = ("quotes", "bookings", "fixrx", "rez")
 """The systems that come with Oyez; each is a package of `oyez.systems`."""
 
 
@@ -60,6 +60,8 @@ class Parts:
     """Its own HTTP API, below `/{system}/api`."""
     jobs: Mapping[str, Job] = field(default_factory=dict)
     """What `Transaction.schedule` can ask for, by kind."""
+    close: Callable[[], Awaitable[None]] | None = None
+    """Ends what runs beside clients and jobs; called when no client is left."""
 
 
 def no_parts(context: Context) -> Parts:

@@ -1,1 +1,18 @@
 """`bookings`: home services, with a namespace each for customers, partners and admins."""
+
+from pathlib import Path
+
+from oyez.service.system import Context, Parts, System
+from oyez.systems.bookings.contract import contract
+from oyez.systems.bookings.handlers import build_handlers
+from oyez.systems.bookings.http import build_routes
+from oyez.systems.bookings.news import News
+from oyez.systems.bookings.tables import metadata
+
+
+def build(context: Context) -> Parts:
+    news = News(context)
+    return Parts(handlers=build_handlers(context, news), routes=build_routes(context, news), close=news.close)
+
+
+system = System(contract=contract, build=build, tables=metadata, migrations=Path(__file__).parent / "migrations")

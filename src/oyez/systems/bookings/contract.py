@@ -17,6 +17,7 @@ contract = Contract(
 ILLEGAL_TRANSITION = contract.refusal(
     "illegal_transition", "The booking cannot go from its status to that one.", status=409
 )
+NOT_FOUND = contract.refusal("not_found", "There is nothing with that id.", status=404)
 
 customer = contract.namespace("/customer", who=role("customer"))
 partner = contract.namespace("/partner", who=role("partner"))

@@ -38,7 +38,11 @@ BookingStatus = Literal[
     "CANCELLED",
 ]
 NotificationType = Literal["BOOKING", "MESSAGE", "PAYMENT", "KYC", "PROMOTION", "SYSTEM"]
+KycStatus = Literal["SUBMITTED", "APPROVED", "REJECTED"]
 KycDocument = Literal["IDENTITY", "ADDRESS", "BANK_ACCOUNT", "BUSINESS_REGISTRATION", "QUALIFICATION"]
+Documents = Annotated[list[KycDocument], Meta(min_length=1, max_length=20)]
+Side = Literal["customer", "partner"]
+"""Who can be written to."""
 
 
 # The course of a booking, as its customer follows it.
@@ -202,7 +206,7 @@ class KycSubmitted(CamelStamped):
     submission_id: Id
     partner_id: Id
     partner_name: Line
-    documents: Annotated[list[KycDocument], Meta(min_length=1, max_length=20)]
+    documents: Documents
 
 
 # Messages, notifications and typing.
@@ -214,7 +218,7 @@ class MessageReceived(CamelPayload):
     id: Id
     sender_id: Id
     sender_name: Line
-    sender_role: Literal["customer", "partner"]
+    sender_role: Side
     recipient_id: Id
     message: MessageText
     booking_id: Maybe[Id] = UNSET

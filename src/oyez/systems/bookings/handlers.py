@@ -1,0 +1,129 @@
+"""What clients' commands do: each is one transaction, or nothing but a word to somebody.
+
+Who the caller is comes from the token. Tracking and monitoring need no handler: they are joining a room.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from oyez.contract import NamedRoom
+from oyez.contract.bind import Handlers
+from oyez.contract.client import Client
+from oyez.contract.wire import shown
+from oyez.errors import FORBIDDEN, RefusedError
+from oyez.service.system import Context
+from oyez.systems.bookings import transactions
+from oyez.systems.bookings.contract import (
+    AcceptBooking,
+    CancelBooking,
+    MarkMessageRead,
+    RejectBooking,
+    RequestStats,
+    SendMessage,
+    StartTyping,
+    StopTyping,
+    UpdateBookingStatus,
+    UpdateLocation,
+    admin_user,
+    customer_user,
+    partner_user,
+)
+from oyez.systems.bookings.news import News
+from oyez.systems.bookings.payloads import (
+    BookingState,
+    Location,
+    MessageRead,
+    MessageSent,
+    TypingIndicator,
+)
+from oyez.systems.bookings.records import NewMessage
+from oyez.systems.bookings.tables import count_statistics, share_booking, to_time
+
+
+def build_handlers(context: Context, news: News) -> Handlers:
+    run = context.outbox.run
+
+    def state(booking: Row[Any]) -> BookingState:
+        news.count()
+        return BookingState(booking_id=booking.id, status=booking.status)
+
+    async def cancel(command: CancelBooking, client: Client) -> BookingState:
+        caller = client.identity.subject
+        return state(await run(transactions.cancel_booking, caller, command.booking_id, command.reason))
+
+    async def accept(command: AcceptBooking, client: Client) -> BookingState:
+        return state(await run(transactions.accept_booking, client.identity.subject, command.booking_id))
+
+    async def reject(command: RejectBooking, client: Client) -> BookingState:
+        caller = client.identity.subject
+        return state(await run(transactions.reject_booking, caller, command.booking_id, command.reason))
+
+    async def update_status(command: UpdateBookingStatus, client: Client) -> BookingState:
+        caller = client.identity.subject
+        return state(await run(transactions.move_booking, caller, command.booking_id, command.status))
+
+    async def update_location(command: UpdateLocation, client: Client) -> None:
+        location = Location(latitude=command.latitude, longitude=command.longitude)
+        await news.move(client.identity.subject, location)
+
+    async def send_message(command: SendMessage, client: Client) -> MessageSent:
+        new = NewMessage(
+            sender_id=client.identity.subject,
+            sender_role="customer" if client.identity.role == "customer" else "partner",
+            recipient_id=command.recipient_id,
+            message=command.message,
+            booking_id=command.booking_id,
+        )
+        message = await run(transactions.send_message, new)
+        sent = MessageSent(id=message.id, created_at=to_time(message.created_at))
+        client.emit(sent)
+        return sent
+
+    async def mark_read(command: MarkMessageRead, client: Client) -> MessageRead:
+        identity = client.identity
+        message = await run(transactions.mark_read, identity.role, identity.subject, command.message_id)
+        return MessageRead(message_id=message.id, read_at=to_time(message.read_at))
+
+    async def start_typing(command: StartTyping, client: Client) -> None:
+        await indicate(client, command.recipient_id, typing=True)
+
+    async def stop_typing(command: StopTyping, client: Client) -> None:
+        await indicate(client, command.recipient_id, typing=False)
+
+    async def indicate(client: Client, recipient_id: str, *, typing: bool) -> None:
+        caller = client.identity
+        rooms = await context.database.read(find_rooms, caller.role, caller.subject, recipient_id)
+        if not rooms:
+            raise RefusedError(FORBIDDEN, f"You share no booking with {shown(recipient_id)}.")
+        await context.publisher.emit(TypingIndicator(user_id=caller.subject, typing=typing), *rooms)
+
+    async def request_stats(command: RequestStats, client: Client) -> None:
+        now = int(context.clock() * 1_000)
+        counted = await context.database.read(count_statistics, now)
+        client.emit(transactions.build_statistics(counted, now))
+
+    return {
+        CancelBooking: cancel,
+        AcceptBooking: accept,
+        RejectBooking: reject,
+        UpdateBookingStatus: update_status,
+        UpdateLocation: update_location,
+        SendMessage: send_message,
+        MarkMessageRead: mark_read,
+        StartTyping: start_typing,
+        StopTyping: stop_typing,
+        RequestStats: request_stats,
+    }
+
+
+def find_rooms(connection: Connection, role: str, user_id: str, recipient_id: str) -> list[NamedRoom]:
+    """Where a recipient hears that somebody is typing; nowhere where the two have nothing to do with each other.
+
+    Customers and partners type to the other side of a booking. Admins oversee them all, and may type to anybody.
+    """
+    if role == "customer":
+        return [partner_user(recipient_id)] if share_booking(connection, user_id, recipient_id) else []
+    if role == "partner":
+        return [customer_user(recipient_id)] if share_booking(connection, recipient_id, user_id) else []
+    return [customer_user(recipient_id), partner_user(recipient_id), admin_user(recipient_id)]

@@ -1,0 +1,234 @@
+"""The HTTP API of `bookings`, for back ends with a service key: everything that is stored, made and read.
+
+What happens because of a request is in transactions.py; here a request becomes its call, and a row its record.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+from sqlalchemy import Connection, Row, Table
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from oyez.contract import CamelPayload, Id, Payload
+from oyez.contract.explain import explain
+from oyez.contract.http import Answer, answer_json, read_json, service_route
+from oyez.service.outbox import Transaction
+from oyez.service.system import Context
+from oyez.systems.bookings import records, transactions
+from oyez.systems.bookings.news import News
+from oyez.systems.bookings.payloads import BookingStatus, KycStatus, Side
+from oyez.systems.bookings.tables import (
+    bookings,
+    count_statistics,
+    customers,
+    kyc_submissions,
+    list_rows,
+    messages,
+    notifications,
+    partners,
+    sum_earnings,
+    to_money,
+)
+from oyez.systems.bookings.transactions import get
+
+S = TypeVar("S", bound=msgspec.Struct)
+Record = Callable[[Row[Any]], Payload]
+Create = Callable[[Transaction, S], Row[Any]]
+Change = Callable[[Transaction, str, S], Row[Any]]
+Put = Callable[[Transaction, str, S], bool]
+
+MAX_PAGE = 200
+"""Records of one page: a page stays below a megabyte, whatever they hold."""
+
+
+class Page(CamelPayload):
+    """Which part of a list is asked for, in the query: `limit` records, older than those before."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
+    before: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+    """The `next` of the page before."""
+
+
+class BookingsPage(Page):
+    customer_id: Id | None = None
+    partner_id: Id | None = None
+    status: BookingStatus | None = None
+
+
+class MessagesPage(Page):
+    customer_id: Id | None = None
+    partner_id: Id | None = None
+    booking_id: Id | None = None
+
+
+class SubmissionsPage(Page):
+    partner_id: Id | None = None
+    status: KycStatus | None = None
+
+
+class NotificationsPage(Page):
+    recipient_id: Id | None = None
+    recipient_role: Side | None = None
+
+
+def build_routes(context: Context, news: News) -> list[Route]:
+    """Everything below `/bookings/api`.
+
+    Lists answer `{items, next}`, newest first; `next` is the `?before=` of the next page, or null. POST answers 201;
+    PUT of somebody new 201, else 200.
+    """
+    api = _Api(context, news)
+    routes: Mapping[str, Mapping[str, Answer]] = {
+        "/customers": {"GET": api.listing(customers, Page, records.customer_of)},
+        "/customers/{id:path}": {
+            "GET": api.showing(customers, records.customer_of),
+            "PUT": api.putting(customers, records.NewCustomer, transactions.put_customer, records.customer_of),
+        },
+        "/partners": {"GET": api.listing(partners, Page, records.partner_of)},
+        "/partners/{id:path}/earnings": {"GET": api.show_earnings},
+        "/partners/{id:path}": {
+            "GET": api.showing(partners, records.partner_of),
+            "PUT": api.putting(partners, records.NewPartner, transactions.put_partner, records.partner_of),
+        },
+        "/bookings": {
+            "GET": api.listing(bookings, BookingsPage, records.booking_of),
+            "POST": api.creating(bookings, records.NewBooking, transactions.create_booking, records.booking_of),
+        },
+        "/bookings/{id}": {"GET": api.showing(bookings, records.booking_of)},
+        "/bookings/{id}/partner": {
+            "PUT": api.changing(bookings, records.Assignment, transactions.assign_partner, records.booking_of)
+        },
+        "/messages": {
+            "GET": api.listing(messages, MessagesPage, records.message_of),
+            "POST": api.creating(messages, records.NewMessage, transactions.send_message, records.message_of),
+        },
+        "/messages/{id}": {"GET": api.showing(messages, records.message_of)},
+        "/kyc-submissions": {
+            "GET": api.listing(kyc_submissions, SubmissionsPage, records.submission_of),
+            "POST": api.creating(
+                kyc_submissions, records.NewSubmission, transactions.submit_kyc, records.submission_of
+            ),
+        },
+        "/kyc-submissions/{id}": {"GET": api.showing(kyc_submissions, records.submission_of)},
+        "/kyc-submissions/{id}/review": {
+            "PUT": api.changing(kyc_submissions, records.Review, transactions.review_kyc, records.submission_of)
+        },
+        "/notifications": {
+            "GET": api.listing(notifications, NotificationsPage, records.notification_of),
+            "POST": api.creating(notifications, records.NewNotification, transactions.notify, records.notification_of),
+        },
+        "/notifications/{id}": {"GET": api.showing(notifications, records.notification_of)},
+        "/statistics": {"GET": api.show_statistics},
+    }
+    return [service_route(path, _choose(answers), context.authorize, list(answers)) for path, answers in routes.items()]
+
+
+class _Api:
+    """Makes the answers: `record` turns a row into what is shown of it."""
+
+    def __init__(self, context: Context, news: News) -> None:
+        self._context = context
+        self._news = news
+
+    def listing(self, table: Table, kind: type[Page], record: Record) -> Answer:
+        own = set(kind.__struct_fields__) - set(Page.__struct_fields__)
+
+        async def answer(request: Request) -> Response:
+            page = read_query(request, kind)
+            filters = {name: value for name in own if (value := getattr(page, name)) is not None}
+            # One more, to know whether there is another page.
+            rows = await self._context.database.read(list_rows, table, page.limit + 1, page.before, filters)
+            items = rows[: page.limit]
+            following = items[-1].number if len(rows) > page.limit else None
+            return answer_json({"items": [record(row) for row in items], "next": following})
+
+        return answer
+
+    def showing(self, table: Table, record: Record) -> Answer:
+        async def answer(request: Request) -> Response:
+            return answer_json(record(await self._context.database.read(get, table, read_id(request))))
+
+        return answer
+
+    def creating(self, table: Table, kind: type[S], create: Create[S], record: Record) -> Answer:
+        async def answer(request: Request) -> Response:
+            row = await self._context.outbox.run(create, await read_json(request, kind, self._context.settings.limits))
+            self._count(table)
+            return answer_json(record(row), 201)
+
+        return answer
+
+    def changing(self, table: Table, kind: type[S], change: Change[S], record: Record) -> Answer:
+        async def answer(request: Request) -> Response:
+            body = await read_json(request, kind, self._context.settings.limits)
+            row = await self._context.outbox.run(change, read_id(request), body)
+            self._count(table)
+            return answer_json(record(row))
+
+        return answer
+
+    def putting(self, table: Table, kind: type[S], put: Put[S], record: Record) -> Answer:
+        async def answer(request: Request) -> Response:
+            id = read_id(request)
+            new = await self._context.outbox.run(put, id, await read_json(request, kind, self._context.settings.limits))
+            self._count(table)
+            return answer_json(record(await self._context.database.read(get, table, id)), 201 if new else 200)
+
+        return answer
+
+    async def show_earnings(self, request: Request) -> Response:
+        return answer_json(await self._context.database.read(read_earnings, read_id(request), self._now()))
+
+    async def show_statistics(self, request: Request) -> Response:
+        now = self._now()
+        return answer_json(transactions.build_statistics(await self._context.database.read(count_statistics, now), now))
+
+    def _count(self, table: Table) -> None:
+        if table in (bookings, partners, kyc_submissions):
+            self._news.count()
+
+    def _now(self) -> int:
+        return int(self._context.clock() * 1_000)
+
+
+def read_earnings(connection: Connection, partner_id: str, now: int) -> records.Earnings:
+    """Raises RefusedError (not_found)."""
+    get(connection, partners, partner_id)
+    earned = sum_earnings(connection, partner_id, now)
+    return records.Earnings(
+        partner_id=partner_id,
+        today_earnings=to_money(int(earned.today)),
+        total_earnings=to_money(int(earned.total)),
+        completed_bookings=earned.completed,
+    )
+
+
+def read_query(request: Request, kind: type[S]) -> S:
+    """The query as a `kind`. Raises InvalidDataError with the parameter's name."""
+    try:
+        return msgspec.convert(dict(request.query_params), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise explain(error, "the query", kind) from None
+
+
+def read_id(request: Request) -> str:
+    """The id in the path. Raises InvalidDataError where no token could have it."""
+    try:
+        return msgspec.convert({"id": request.path_params["id"]}, _Named).id
+    except msgspec.ValidationError as error:
+        raise explain(error, "the path", _Named) from None
+
+
+class _Named(Payload):
+    id: Id
+
+
+def _choose(answers: Mapping[str, Answer]) -> Answer:
+    def answer(request: Request) -> Awaitable[Response]:
+        return answers["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer

@@ -1,0 +1,294 @@
+"""What `bookings` remembers: customers, partners, bookings, messages, KYC submissions and notifications.
+
+Knows rows, not events. Times are milliseconds since 1970, in UTC, and amounts are cents: both are whole numbers, which
+every database compares and adds up exactly. What a partner has earned is in no table: it follows from the bookings.
+
+Every table counts its rows in `number`; lists go by it, newest first.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    Select,
+    String,
+    Table,
+    Text,
+    and_,
+    case,
+    func,
+    select,
+)
+
+from oyez.contract import Money, Time
+from oyez.systems.bookings.states import ACTIVE, ON_THE_WAY, PENDING, SHARED
+
+DAY = 86_400_000
+"""Milliseconds."""
+
+metadata = MetaData()
+
+
+def _number() -> Column[int]:
+    return Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+
+
+def _id() -> Column[str]:
+    return Column("id", String(128), nullable=False, unique=True)
+
+
+def _name(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, String(200), nullable=nullable)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _of(name: str, column: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, String(128), ForeignKey(column), nullable=nullable)
+
+
+customers = Table(
+    "bookings_customers",
+    metadata,
+    _number(),
+    _id(),
+    _name("name"),
+    Column("phone", String(32), nullable=False),
+    _time("created_at"),
+)
+
+partners = Table(
+    "bookings_partners",
+    metadata,
+    _number(),
+    _id(),
+    _name("name"),
+    _name("email"),
+    Column("phone", String(32), nullable=False),
+    Column("photo", String(500)),
+    Column("rating", Float),
+    Column("services", JSON, nullable=False),
+    _name("service_area"),
+    _time("created_at"),
+)
+
+bookings = Table(
+    "bookings_bookings",
+    metadata,
+    _number(),
+    _id(),
+    _of("customer_id", "bookings_customers.id"),
+    _of("partner_id", "bookings_partners.id", nullable=True),
+    Column("status", String(32), nullable=False),
+    _name("service"),
+    _time("scheduled_at"),
+    Column("address", String(500), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("reason", String(500)),
+    _time("created_at"),
+    _time("changed_at"),
+    Index("bookings_bookings_by_customer", "customer_id", "partner_id"),
+    Index("bookings_bookings_by_partner", "partner_id", "status"),
+    Index("bookings_bookings_by_status", "status", "changed_at"),
+    Index("bookings_bookings_by_day", "created_at"),
+)
+"""`partner_id` stays after a rejection, until somebody else is asked. `changed_at` is when the booking came to its
+status, `reason` why it was cancelled or rejected."""
+
+messages = Table(
+    "bookings_messages",
+    metadata,
+    _number(),
+    _id(),
+    _of("customer_id", "bookings_customers.id"),
+    _of("partner_id", "bookings_partners.id"),
+    Column("sender_role", String(16), nullable=False),
+    _of("booking_id", "bookings_bookings.id", nullable=True),
+    Column("message", Text, nullable=False),
+    _time("created_at"),
+    _time("read_at", nullable=True),
+    Index("bookings_messages_by_parties", "customer_id", "partner_id"),
+    Index("bookings_messages_by_booking", "booking_id"),
+)
+"""Every message is between a customer and a partner; `sender_role` says who of them wrote."""
+
+kyc_submissions = Table(
+    "bookings_kyc_submissions",
+    metadata,
+    _number(),
+    _id(),
+    _of("partner_id", "bookings_partners.id"),
+    Column("documents", JSON, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("note", String(500)),
+    _time("created_at"),
+    _time("reviewed_at", nullable=True),
+    Index("bookings_kyc_by_partner", "partner_id"),
+    Index("bookings_kyc_by_status", "status"),
+)
+
+notifications = Table(
+    "bookings_notifications",
+    metadata,
+    _number(),
+    _id(),
+    Column("recipient_id", String(128), nullable=False),
+    Column("recipient_role", String(16), nullable=False),
+    Column("type", String(16), nullable=False),
+    _name("title"),
+    Column("message", String(2_000), nullable=False),
+    _of("booking_id", "bookings_bookings.id", nullable=True),
+    _time("created_at"),
+    Index("bookings_notifications_by_recipient", "recipient_id", "recipient_role"),
+)
+
+
+# Between rows and the wire.
+
+
+def to_milliseconds(time: Time) -> int:
+    """A moment on the wire as it is stored; what is finer than a millisecond is cut off."""
+    moment = datetime.fromisoformat(time)
+    return int(moment.replace(microsecond=0).timestamp()) * 1_000 + moment.microsecond // 1_000
+
+
+def to_time(milliseconds: int) -> Time:
+    seconds, rest = divmod(milliseconds, 1_000)
+    return Time.of(datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1_000))
+
+
+def to_cents(amount: Money) -> int:
+    return int(amount * 100)
+
+
+def to_money(cents: int) -> Money:
+    return Money(f"{cents // 100}.{cents % 100:02}")
+
+
+def day_of(now: int) -> int:
+    """When the day (in UTC) of a moment began."""
+    return now - now % DAY
+
+
+# Reading.
+
+ROWS: Mapping[Table, Select[Any]] = {
+    bookings: select(
+        bookings,
+        customers.c.name.label("customer_name"),
+        customers.c.phone.label("customer_phone"),
+        partners.c.name.label("partner_name"),
+        partners.c.phone.label("partner_phone"),
+    )
+    .join(customers, customers.c.id == bookings.c.customer_id)
+    .outerjoin(partners, partners.c.id == bookings.c.partner_id),
+    partners: select(
+        partners,
+        select(func.count())
+        .where(bookings.c.partner_id == partners.c.id, bookings.c.status == "COMPLETED")
+        .scalar_subquery()
+        .label("completed_bookings"),
+    ),
+    kyc_submissions: select(kyc_submissions, partners.c.name.label("partner_name")).join(
+        partners, partners.c.id == kyc_submissions.c.partner_id
+    ),
+}
+"""What is read of a table beside its own columns: a booking comes with its parties' names and phones."""
+
+
+def find(connection: Connection, table: Table, id: str) -> Row[Any] | None:
+    """The row with that id."""
+    return connection.execute(_select(table).where(table.c.id == id)).one_or_none()
+
+
+def list_rows(
+    connection: Connection, table: Table, limit: int, before: int | None, filters: Mapping[str, str]
+) -> Sequence[Row[Any]]:
+    """At most `limit` rows, newest first: numbered below `before`, and with the values of `filters` in its columns."""
+    query = _select(table).order_by(table.c.number.desc()).limit(limit)
+    if before is not None:
+        query = query.where(table.c.number < before)
+    for name, value in filters.items():
+        query = query.where(table.c[name] == value)
+    return connection.execute(query).all()
+
+
+def _select(table: Table) -> Select[Any]:
+    return ROWS[table] if table in ROWS else select(table)
+
+
+def list_on_the_way(connection: Connection, partner_id: str) -> Sequence[str]:
+    """The bookings whose customers may see where the partner is."""
+    query = select(bookings.c.id).where(bookings.c.partner_id == partner_id, bookings.c.status.in_(ON_THE_WAY))
+    return connection.execute(query).scalars().all()
+
+
+def is_on_the_way(connection: Connection, booking_id: str, partner_id: str) -> bool:
+    """Whether that partner is, or will be, at work on that booking."""
+    booking = find(connection, bookings, booking_id)
+    return booking is not None and booking.partner_id == partner_id and booking.status in ON_THE_WAY
+
+
+def share_booking(connection: Connection, customer_id: str, partner_id: str, booking_id: str | None = None) -> bool:
+    """Whether a customer and a partner have a booking in common: that one, or any."""
+    query = select(bookings.c.number).where(
+        bookings.c.customer_id == customer_id,
+        bookings.c.partner_id == partner_id,
+        bookings.c.status.in_(SHARED),
+    )
+    if booking_id is not None:
+        query = query.where(bookings.c.id == booking_id)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def sum_earnings(connection: Connection, partner_id: str, now: int) -> Row[Any]:
+    """What a partner has earned, in cents: `today`, in `total`, and with how many `completed` bookings."""
+    today = bookings.c.changed_at >= day_of(now)
+    query = select(
+        _total(case((today, bookings.c.amount), else_=0)).label("today"),
+        _total(bookings.c.amount).label("total"),
+        func.count().label("completed"),
+    ).where(bookings.c.partner_id == partner_id, bookings.c.status == "COMPLETED")
+    return connection.execute(query).one()
+
+
+def count_statistics(connection: Connection, now: int) -> dict[str, int]:
+    """The marketplace in numbers, by the fields of `DashboardStatsUpdate`; amounts in cents."""
+    today = bookings.c.changed_at >= day_of(now)
+    completed = and_(bookings.c.status == "COMPLETED", today)
+    cancelled = and_(bookings.c.status == "CANCELLED", today)
+    return {
+        "bookings_today": _count(connection, select(func.count()).where(bookings.c.created_at >= day_of(now))),
+        "pending_bookings": _count(connection, select(func.count()).where(bookings.c.status.in_(PENDING))),
+        "active_bookings": _count(connection, select(func.count()).where(bookings.c.status.in_(ACTIVE))),
+        "completed_today": _count(connection, select(func.count()).where(completed)),
+        "cancelled_today": _count(connection, select(func.count()).where(cancelled)),
+        "revenue_today": _count(connection, select(_total(bookings.c.amount)).where(completed)),
+        "registered_partners": _count(connection, select(func.count()).select_from(partners)),
+        "pending_kyc": _count(
+            connection,
+            select(func.count()).select_from(kyc_submissions).where(kyc_submissions.c.status == "SUBMITTED"),
+        ),
+    }
+
+
+def _count(connection: Connection, query: Select[Any]) -> int:
+    # PostgreSQL adds large numbers up as Decimal.
+    return int(connection.execute(query).scalar_one())
+
+
+def _total(amounts: Any) -> Any:
+    return func.coalesce(func.sum(amounts), 0)

@@ -1,0 +1,427 @@
+"""What happens in `bookings`: each function is one transaction, and its events are stored with the change they tell of.
+
+Clients' commands and the HTTP API end here alike. Whoever acts is given by their id, never by what a client says.
+"""
+
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, Row, Table, insert, update
+
+from oyez.contract import Id
+from oyez.contract.wire import shown
+from oyez.errors import FORBIDDEN, TOO_LARGE, InvalidDataError, RefusedError
+from oyez.service.outbox import Transaction
+from oyez.systems.bookings import payloads
+from oyez.systems.bookings.contract import NOT_FOUND, customer_user, partner_user, trackers
+from oyez.systems.bookings.records import (
+    Assignment,
+    NewBooking,
+    NewCustomer,
+    NewMessage,
+    NewNotification,
+    NewPartner,
+    NewSubmission,
+    Review,
+    booking_number,
+    customer_party,
+    partner_party,
+)
+from oyez.systems.bookings.states import ACTIVE, SENTENCES, Action, move, partner_action, review
+from oyez.systems.bookings.tables import (
+    bookings,
+    customers,
+    find,
+    kyc_submissions,
+    messages,
+    notifications,
+    partners,
+    share_booking,
+    sum_earnings,
+    to_cents,
+    to_milliseconds,
+    to_money,
+    to_time,
+)
+
+# Customers and partners.
+
+
+def put_customer(tx: Transaction, customer_id: str, new: NewCustomer) -> bool:
+    """Whether they are new."""
+    return _put(tx, customers, customer_id, {"name": new.name, "phone": new.phone})
+
+
+def put_partner(tx: Transaction, partner_id: str, new: NewPartner) -> bool:
+    """Whether they are new: then `partner:registered`."""
+    values = {
+        "name": new.name,
+        "email": new.email,
+        "phone": new.phone,
+        "photo": new.photo or None,
+        "rating": new.rating if isinstance(new.rating, float) else None,
+        "services": new.services,
+        "service_area": new.service_area,
+    }
+    registered = _put(tx, partners, partner_id, values)
+    if registered:
+        tx.emit(
+            payloads.PartnerRegistered(
+                partner_id=partner_id,
+                name=new.name,
+                email=new.email,
+                phone=new.phone,
+                services=new.services,
+                service_area=new.service_area,
+            )
+        )
+    return registered
+
+
+# Bookings.
+
+
+def create_booking(tx: Transaction, new: NewBooking) -> Row[Any]:
+    """The new booking: `booking:created`, and `booking:new_request` to the partner where one is named."""
+    _expect(tx, customers, "customerId", new.customer_id)
+    partner_id = new.partner_id or None
+    if partner_id is not None:
+        _expect(tx, partners, "partnerId", partner_id)
+    values = {
+        "customer_id": new.customer_id,
+        "partner_id": partner_id,
+        "status": "PENDING" if partner_id is None else "PARTNER_ASSIGNED",
+        "service": new.service,
+        "scheduled_at": to_milliseconds(new.scheduled_at),
+        "address": new.address,
+        "amount": to_cents(new.amount),
+        "changed_at": _now(tx),
+    }
+    booking = _insert(tx, bookings, values)
+    tx.add_member(trackers(booking.id), f"user:{new.customer_id}")
+    tx.emit(payloads.BookingCreated(**_as_admins_see(booking)))
+    if partner_id is not None:
+        _request(tx, booking)
+    return booking
+
+
+def assign_partner(tx: Transaction, booking_id: str, new: Assignment) -> Row[Any]:
+    """Ask a partner to come, in place of any other; asking the one who has it already changes nothing."""
+    booking, partner_id = get(tx.connection, bookings, booking_id), new.partner_id
+    _expect(tx, partners, "partnerId", partner_id)
+    if booking.partner_id == partner_id and booking.status in ACTIVE:
+        return booking
+    changed = _change(tx, booking, "assign", partner_id=partner_id)
+    _request(tx, changed)
+    if booking.status in ACTIVE:
+        _notify(
+            tx,
+            NewNotification(
+                recipient_id=booking.partner_id,
+                recipient_role="partner",
+                type="BOOKING",
+                title=f"{booking_number(booking)} is no longer yours",
+                message="Somebody else has been asked to come.",
+                booking_id=booking.id,
+            ),
+        )
+    return changed
+
+
+def cancel_booking(tx: Transaction, customer_id: str, booking_id: str, reason: str) -> Row[Any]:
+    """Call off a customer's own booking: the partner who has it hears `booking:cancelled`."""
+    booking = find(tx.connection, bookings, booking_id)
+    if booking is None or booking.customer_id != customer_id:
+        raise RefusedError(FORBIDDEN, f"You have no booking {shown(booking_id)}.")
+    # Who has rejected it has nothing more to do with it.
+    partner_id = booking.partner_id if booking.status in ACTIVE else None
+    changed = _change(tx, booking, "cancel", reason=reason, partner_id=partner_id)
+    if partner_id is not None:
+        tx.emit(
+            payloads.BookingCancelled(
+                booking_id=booking.id,
+                booking_number=booking_number(booking),
+                service=booking.service,
+                scheduled_at=to_time(booking.scheduled_at),
+                reason=reason,
+            ),
+            partner_user(partner_id),
+        )
+    return changed
+
+
+def accept_booking(tx: Transaction, partner_id: str, booking_id: str) -> Row[Any]:
+    """The assigned partner will come: `partner:assigned` to the customer."""
+    return _act(tx, _assigned(tx, partner_id, booking_id), "accept")
+
+
+def reject_booking(tx: Transaction, partner_id: str, booking_id: str, reason: str) -> Row[Any]:
+    """The assigned partner will not come."""
+    return _act(tx, _assigned(tx, partner_id, booking_id), "reject", reason)
+
+
+def move_booking(tx: Transaction, partner_id: str, booking_id: str, status: payloads.BookingStatus) -> Row[Any]:
+    """The assigned partner has brought the booking to `status`."""
+    booking = _assigned(tx, partner_id, booking_id)
+    return _act(tx, booking, partner_action(booking.status, status))
+
+
+def _act(tx: Transaction, booking: Row[Any], action: Action, reason: str | None = None) -> Row[Any]:
+    """What a partner does, with what else it causes."""
+    changed = _change(tx, booking, action, reason=reason)
+    if action == "accept":
+        _introduce(tx, changed)
+    if action == "complete":
+        _tell_earnings(tx, changed)
+    return changed
+
+
+def _change(
+    tx: Transaction, booking: Row[Any], action: Action, *, reason: str | None = None, **values: str | None
+) -> Row[Any]:
+    """The booking after `action`: `booking:status_updated` to its trackers, `booking:updated` to monitors."""
+    values |= {"status": move(booking.status, action), "reason": reason}
+    where = bookings.c.id == booking.id
+    tx.connection.execute(update(bookings).where(where).values(changed_at=_now(tx), **values))
+    changed = get(tx.connection, bookings, booking.id)
+    sentence = SENTENCES[changed.status].format(partner=changed.partner_name)
+    tx.emit(payloads.BookingStatusUpdated(booking_id=changed.id, status=changed.status, message=sentence))
+    told = {"previous_status": booking.status} | ({} if reason is None else {"reason": reason})
+    tx.emit(payloads.BookingUpdated(**_as_admins_see(changed), **told))
+    return changed
+
+
+def _request(tx: Transaction, booking: Row[Any]) -> None:
+    tx.emit(
+        payloads.BookingNewRequest(
+            booking_id=booking.id,
+            booking_number=booking_number(booking),
+            service=booking.service,
+            scheduled_at=to_time(booking.scheduled_at),
+            address=booking.address,
+            amount=to_money(booking.amount),
+        ),
+        partner_user(booking.partner_id),
+    )
+
+
+def _introduce(tx: Transaction, booking: Row[Any]) -> None:
+    partner = get(tx.connection, partners, booking.partner_id)
+    introduced = payloads.AssignedPartner(
+        id=partner.id,
+        name=partner.name,
+        phone=partner.phone,
+        photo=partner.photo,
+        rating=partner.rating,
+        completed_bookings=partner.completed_bookings,
+    )
+    tx.emit(
+        payloads.PartnerAssigned(booking_id=booking.id, partner=introduced),
+        customer_user(booking.customer_id),
+        trackers(booking.id),
+    )
+
+
+def _tell_earnings(tx: Transaction, booking: Row[Any]) -> None:
+    earned = sum_earnings(tx.connection, booking.partner_id, _now(tx))
+    tx.emit(
+        payloads.EarningsUpdated(
+            booking_id=booking.id,
+            booking_number=booking_number(booking),
+            amount=to_money(booking.amount),
+            today_earnings=to_money(int(earned.today)),
+            total_earnings=to_money(int(earned.total)),
+            completed_bookings=earned.completed,
+        ),
+        partner_user(booking.partner_id),
+    )
+
+
+def _as_admins_see(booking: Row[Any]) -> dict[str, Any]:
+    """The fields of `payloads.Booking`."""
+    return {
+        "booking_id": booking.id,
+        "booking_number": booking_number(booking),
+        "service": booking.service,
+        "status": booking.status,
+        "scheduled_at": to_time(booking.scheduled_at),
+        "address": booking.address,
+        "amount": to_money(booking.amount),
+        "customer": customer_party(booking),
+        "partner": partner_party(booking),
+        "created_at": to_time(booking.created_at),
+    }
+
+
+def _assigned(tx: Transaction, partner_id: str, booking_id: str) -> Row[Any]:
+    booking = find(tx.connection, bookings, booking_id)
+    if booking is None or booking.partner_id != partner_id:
+        raise RefusedError(FORBIDDEN, f"No booking {shown(booking_id)} is assigned to you.")
+    return booking
+
+
+# Messages and notifications.
+
+
+def send_message(tx: Transaction, new: NewMessage) -> Row[Any]:
+    """Store a message and tell the recipient, in the namespace where they are."""
+    booking_id = new.booking_id or None
+    customer_id, partner_id = new.sender_id, new.recipient_id
+    if new.sender_role == "partner":
+        customer_id, partner_id = partner_id, customer_id
+    if not share_booking(tx.connection, customer_id, partner_id, booking_id):
+        which = "no booking" if booking_id is None else f"no booking {shown(booking_id)}"
+        raise RefusedError(FORBIDDEN, f"You share {which} with {shown(new.recipient_id)}.")
+    values = {
+        "customer_id": customer_id,
+        "partner_id": partner_id,
+        "sender_role": new.sender_role,
+        "booking_id": booking_id,
+        "message": new.message,
+    }
+    message = _insert(tx, messages, values)
+    sender = get(tx.connection, customers if new.sender_role == "customer" else partners, new.sender_id)
+    received = payloads.MessageReceived(
+        id=message.id,
+        sender_id=new.sender_id,
+        sender_name=sender.name,
+        sender_role=new.sender_role,
+        recipient_id=new.recipient_id,
+        message=new.message,
+        booking_id=booking_id,
+        created_at=to_time(message.created_at),
+    )
+    to = partner_user if new.sender_role == "customer" else customer_user
+    try:
+        tx.emit(received, to(new.recipient_id))
+    except RefusedError as refused:
+        if refused.refusal is not TOO_LARGE:
+            raise
+        # Characters are counted by the contract, bytes only here: four thousand of some scripts are too many.
+        size = len(new.message.encode())
+        raise RefusedError(
+            TOO_LARGE,
+            f"The message takes {size} bytes, which is more than fits into one event. Send it in two.",
+            field="message",
+            bytes=size,
+        ) from None
+    return message
+
+
+def mark_read(tx: Transaction, role: str, user_id: str, message_id: str) -> Row[Any]:
+    """The message, which was read now or before. Only its recipient may say so."""
+    message = find(tx.connection, messages, message_id)
+    recipients = {} if message is None else {"customer": message.customer_id, "partner": message.partner_id}
+    if message is None or recipients.get(role) != user_id or message.sender_role == role:
+        raise RefusedError(FORBIDDEN, f"You have received no message {shown(message_id)}.")
+    unread = (messages.c.id == message_id) & messages.c.read_at.is_(None)
+    tx.connection.execute(update(messages).where(unread).values(read_at=_now(tx)))
+    return get(tx.connection, messages, message_id)
+
+
+def notify(tx: Transaction, new: NewNotification) -> Row[Any]:
+    """Store a notification and tell the recipient."""
+    _expect(tx, customers if new.recipient_role == "customer" else partners, "recipientId", new.recipient_id)
+    if new.booking_id:
+        _expect(tx, bookings, "bookingId", new.booking_id)
+    return _notify(tx, new)
+
+
+def _notify(tx: Transaction, new: NewNotification) -> Row[Any]:
+    values = {
+        "recipient_id": new.recipient_id,
+        "recipient_role": new.recipient_role,
+        "type": new.type,
+        "title": new.title,
+        "message": new.message,
+        "booking_id": new.booking_id or None,
+    }
+    notification = _insert(tx, notifications, values)
+    told = payloads.NotificationNew(
+        id=notification.id, type=new.type, title=new.title, message=new.message, booking_id=new.booking_id
+    )
+    tx.emit(told, (customer_user if new.recipient_role == "customer" else partner_user)(new.recipient_id))
+    return notification
+
+
+# KYC.
+
+
+def submit_kyc(tx: Transaction, new: NewSubmission) -> Row[Any]:
+    """Documents to be verified: `kyc:submitted`."""
+    _expect(tx, partners, "partnerId", new.partner_id)
+    values = {"partner_id": new.partner_id, "documents": new.documents, "status": "SUBMITTED"}
+    submission = _insert(tx, kyc_submissions, values)
+    tx.emit(
+        payloads.KycSubmitted(
+            submission_id=submission.id,
+            partner_id=submission.partner_id,
+            partner_name=submission.partner_name,
+            documents=new.documents,
+        )
+    )
+    return submission
+
+
+def review_kyc(tx: Transaction, submission_id: str, decided: Review) -> Row[Any]:
+    """Decide about documents, once; the partner is notified. Saying the same again changes nothing."""
+    submission = get(tx.connection, kyc_submissions, submission_id)
+    note = decided.note or None
+    if (submission.status, submission.note) == (decided.status, note):
+        return submission
+    values = {"status": review(submission.status, decided.status), "note": note, "reviewed_at": _now(tx)}
+    tx.connection.execute(update(kyc_submissions).where(kyc_submissions.c.id == submission_id).values(values))
+    _notify(
+        tx,
+        NewNotification(
+            recipient_id=submission.partner_id,
+            recipient_role="partner",
+            type="KYC",
+            title=f"Your documents are {decided.status.lower()}",
+            message=note or "There is nothing you have to do.",
+        ),
+    )
+    return get(tx.connection, kyc_submissions, submission_id)
+
+
+# Statistics.
+
+
+def build_statistics(counted: dict[str, int], now: int) -> payloads.DashboardStatsUpdate:
+    """What `count_statistics` has counted, as the event."""
+    counts: dict[str, Any] = {**counted, "revenue_today": to_money(counted["revenue_today"])}
+    return payloads.DashboardStatsUpdate(**counts, timestamp=to_time(now))
+
+
+# Rows.
+
+
+def _now(tx: Transaction) -> int:
+    return int(tx.now * 1_000)
+
+
+def _put(tx: Transaction, table: Table, id: str, values: dict[str, Any]) -> bool:
+    if tx.connection.execute(update(table).where(table.c.id == id).values(values)).rowcount:
+        return False
+    tx.connection.execute(insert(table).values(id=id, created_at=_now(tx), **values))
+    return True
+
+
+def _insert(tx: Transaction, table: Table, values: dict[str, Any]) -> Row[Any]:
+    id: Id = str(uuid4())
+    tx.connection.execute(insert(table).values(id=id, created_at=_now(tx), **values))
+    return get(tx.connection, table, id)
+
+
+def get(connection: Connection, table: Table, id: str) -> Row[Any]:
+    """The row of that id. Raises RefusedError (not_found)."""
+    row = find(connection, table, id)
+    if row is None:
+        raise RefusedError(NOT_FOUND, f"There is nothing with the id {shown(id)}.")
+    return row
+
+
+def _expect(tx: Transaction, table: Table, field: str, id: str) -> None:
+    """Raises InvalidDataError unless the table has what a body's `field` names."""
+    if find(tx.connection, table, id) is None:
+        raise InvalidDataError(field, f"the id of one of the {table.name.removeprefix('bookings_')}; got {shown(id)}")

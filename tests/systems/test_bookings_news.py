@@ -1,0 +1,129 @@
+"""What is told no more than once a second in `bookings`, and the numbers in it. On every database there is."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, update
+
+from oyez.systems.bookings.news import INTERVAL
+from oyez.systems.bookings.tables import DAY, bookings
+from tests.systems.bookings_town import Person, Scene, open_town
+
+STATS = "dashboard:stats_update"
+NOTHING = {
+    "bookingsToday": 0,
+    "pendingBookings": 0,
+    "activeBookings": 0,
+    "completedToday": 0,
+    "cancelledToday": 0,
+    "revenueToday": 0,
+    "registeredPartners": 0,
+    "pendingKyc": 0,
+}
+
+
+@pytest.fixture
+async def scene(database_url: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    """The first scene of a town of its own: statistics count everybody."""
+    async with open_town(database_url, tmp_path) as town, town.scene() as scene:
+        yield scene
+
+
+async def statistics(scene: Scene) -> dict[str, Any]:
+    found: dict[str, Any] = await scene.read("/statistics")
+    del found["timestamp"]
+    return found
+
+
+async def test_statistics_are_counted_from_what_is_there(scene: Scene) -> None:
+    assert await statistics(scene) == NOTHING
+    ada, bob = await scene.customer("ada"), await scene.partner("bob")
+    waiting, rejected, coming, begun, done, off = [await scene.book(ada, bob) for _ in range(6)]
+    await scene.book(ada)
+    await bob.done("booking:reject", {"bookingId": rejected, "reason": "Full."})
+    for booking, statuses in {
+        coming: ["PARTNER_ACCEPTED"],
+        begun: ["PARTNER_ACCEPTED", "IN_PROGRESS"],
+        done: ["PARTNER_ACCEPTED", "IN_PROGRESS", "COMPLETED"],
+    }.items():
+        for status in statuses:
+            await bob.done("booking:status_update", {"bookingId": booking, "status": status})
+    await ada.done("booking:cancel", {"bookingId": off, "reason": "Never mind."})
+    for _ in range(2):
+        await scene.post("/kyc-submissions", {"partnerId": bob.id, "documents": ["IDENTITY"]})
+    submission = (await scene.read("/kyc-submissions"))["items"][0]["submissionId"]
+    await scene.put(f"/kyc-submissions/{submission}/review", {"status": "APPROVED"})
+    assert waiting
+    assert await statistics(scene) == {
+        "bookingsToday": 7,
+        "pendingBookings": 2,
+        "activeBookings": 3,
+        "completedToday": 1,
+        "cancelledToday": 1,
+        "revenueToday": 129.5,
+        "registeredPartners": 1,
+        "pendingKyc": 1,
+    }
+
+
+async def test_yesterday_counts_for_what_is_still_open_and_for_earnings(scene: Scene) -> None:
+    ada, bob = await scene.customer("ada"), await scene.partner("bob")
+    await scene.book(ada, bob)
+    done = await scene.book(ada, bob)
+    for status in ("PARTNER_ACCEPTED", "IN_PROGRESS", "COMPLETED"):
+        await bob.done("booking:status_update", {"bookingId": done, "status": status})
+
+    def age(connection: Connection) -> None:
+        day_before = {"created_at": bookings.c.created_at - DAY, "changed_at": bookings.c.changed_at - DAY}
+        connection.execute(update(bookings).values(day_before))
+
+    await scene.town.oyez.database.run(age)
+    assert await statistics(scene) == {**NOTHING, "activeBookings": 1, "registeredPartners": 1}
+    earnings = await scene.read(f"/partners/{bob.id}/earnings")
+    assert (earnings["todayEarnings"], earnings["totalEarnings"], earnings["completedBookings"]) == (0, 129.5, 1)
+
+
+async def hear_until(monitor: Person, pending: int) -> list[tuple[float, int]]:
+    """When statistics came and how many pending bookings they told of, up to the first that tell of that many."""
+    heard: list[tuple[float, int]] = []
+    while not heard or heard[-1][1] != pending:
+        _, [told] = await monitor.client.expect_event(STATS)
+        heard.append((asyncio.get_running_loop().time(), told["pendingBookings"]))
+    return heard
+
+
+async def test_monitors_get_statistics_as_they_change_at_most_once_a_second(scene: Scene) -> None:
+    root, idle, ada = await scene.admin(), await scene.admin("idle", monitoring=False), await scene.customer("ada")
+    for _ in range(5):
+        await scene.book(ada)
+    heard = await hear_until(root, 5)
+    # The first at once, the last when its second is over, and nothing in between.
+    assert len(heard) == 2
+    assert heard[1][0] - heard[0][0] >= INTERVAL * 0.9
+    await root.client.expect_nothing(STATS)
+    await idle.client.expect_nothing(STATS)
+
+
+@pytest.mark.parametrize("change", ["partner", "kyc", "command"])
+async def test_every_change_that_is_counted_is_told(scene: Scene, change: str) -> None:
+    ada, bob = await scene.customer("ada"), await scene.partner("bob")
+    booking = await scene.book(ada, bob)
+    root = await scene.admin()
+    if change == "partner":
+        await scene.partner("new")
+    elif change == "kyc":
+        await scene.post("/kyc-submissions", {"partnerId": bob.id, "documents": ["IDENTITY"]})
+    else:
+        await bob.done("booking:reject", {"bookingId": booking, "reason": "Full."})
+    wanted = {
+        "partner": {"registeredPartners": 2},
+        "kyc": {"pendingKyc": 1},
+        "command": {"pendingBookings": 1, "activeBookings": 0},
+    }[change]
+    while True:
+        _, [told] = await root.client.expect_event(STATS)
+        if wanted.items() <= told.items():
+            break
