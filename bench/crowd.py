@@ -269,8 +269,8 @@ class Connection(asyncio.Protocol):
 
     def _send(self, payload: bytes) -> None:
         """One masked frame; the mask is zero, which changes nothing."""
-        short = len(payload) < 126
-        head = struct.pack("!BB" if short else "!BBH", 0x81, 0x80 | (len(payload) if short else 126), *[len(payload)] * (not short))
+        size = len(payload)
+        head = struct.pack("!BB", 0x81, 0x80 | size) if size < 126 else struct.pack("!BBH", 0x81, 0xFE, size)
         self._transport.write(head + bytes(4) + payload)
 
 
@@ -321,8 +321,7 @@ class Crowd:
     async def connect(self, tokens: Sequence[str]) -> None:
         """Returns when all have been connected."""
         official = [
-            {"user": user, "token": token}
-            for user, token in zip(self.users[: self.javascript], tokens, strict=False)
+            {"user": user, "token": token} for user, token in zip(self.users[: self.javascript], tokens, strict=False)
         ]
         if official:
             milliseconds = [str(round(seconds * 1000)) for seconds in (self.cut_every, self.away)]
@@ -398,10 +397,10 @@ async def publish_for(seconds: float, users: Sequence[str], publish: Publish, se
         rooms = [f"user:{user}" for user in users[first : first + a_tick]]
         if tick % round(1 / TICK) == 0:
             rooms.insert(0, "shared")
-        events = [(room, {"n": next(sent.numbers), "sent": time.monotonic_ns(), "text": TEXT}) for room in rooms]
-        accepted = await publish(events)
-        for room, payload in events:
-            number = payload["n"]
+        numbered = [(next(sent.numbers), room) for room in rooms]
+        now = time.monotonic_ns()
+        accepted = await publish([(room, {"n": number, "sent": now, "text": TEXT}) for number, room in numbered])
+        for number, room in numbered:
             if accepted is None:
                 sent.unknown.add(number)
             elif not accepted:

@@ -11,21 +11,22 @@ accepted; what it got no answer to may be heard or not. A client that is told th
 
 import argparse
 import asyncio
+import os
 import random
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import uvloop
 from tests.valkey import ValkeyServer
 
 from bench.children import BenchError, Child, find_port
-from bench.crowd import Crowd, Outcome, Publish, Sent, compare, publish_for
+from bench.crowd import Crowd, Outcome, Sent, compare, publish_for
 from bench.jitter import (
     AWAY,
     CONTRACT,
@@ -40,6 +41,7 @@ from bench.jitter import (
 )
 from bench.servers import Surroundings, build_environ
 from bench.tokens import make_service_token
+from oyez.settings import Settings
 
 KILL_EVERY = 10.0
 SQLITE, WORKERS, VALKEY = "sqlite", "workers", "valkey"
@@ -53,7 +55,7 @@ class Node:
 
     def __init__(self, name: str, environ: dict[str, str], data: Path, port: int, options: Sequence[str]) -> None:
         self._name, self._environ, self._data, self.port = name, environ, data, port
-        self._command = [Path(sys.executable).with_name("oyez"), "serve", CONTRACT, *options]
+        self._command: list[str | Path] = [Path(sys.executable).with_name("oyez"), "serve", CONTRACT, *options]
         self._child: Child | None = None
 
     def start(self) -> None:
@@ -74,9 +76,6 @@ class Node:
         assert self._child is not None
         children = Path(f"/proc/{self._child.pid}/task/{self._child.pid}/children").read_text().split()
         if children:
-            import os
-            import signal
-
             os.kill(int(random.choice(children)), signal.SIGKILL)
 
     def end(self) -> None:
@@ -183,8 +182,6 @@ def kinds() -> list[str]:
 
 
 def has_workers() -> bool:
-    from oyez.settings import Settings
-
     return "workers" in Settings.__struct_fields__
 
 

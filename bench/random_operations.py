@@ -33,12 +33,11 @@ import msgspec
 import structlog
 from tests.valkey import ValkeyServer
 
-from oyez.contract import Contract, Identity, NamedRoom, anyone, auth, member, own
-from oyez.contract import control
+from oyez.contract import Contract, Identity, NamedRoom, anyone, auth, control, member, own
 from oyez.contract.admission import Verified
 from oyez.contract.bind import bind
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Deliver, Entry, Log, number_of
+from oyez.log.log import Entry, Log, number_of
 from oyez.log.memory import MemoryLog
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
@@ -81,7 +80,7 @@ class Violation(Exception):
 
 @dataclass
 class Published:
-    """An event, as the publisher knows it. `position` is its number in the log; where it was volatile, the last one's."""
+    """An event, as the publisher knows it. `position` is its number in the log; a volatile one's that of the last."""
 
     number: int
     rooms: tuple[str, ...]
@@ -179,7 +178,7 @@ class World:
     def __init__(self, seed: int, make_log: Callable[[Callable[[], float]], Log], shared: bool) -> None:
         self.chance = random.Random(seed)
         self.now = time.time()
-        self._make_log = lambda: make_log(lambda: self.now)
+        self._make_log: Callable[[], Log] = lambda: make_log(lambda: self.now)
         self._shared = self._make_log() if shared else None
         self.nodes: list[Node] = []
         self.events: list[Published] = []
@@ -215,7 +214,7 @@ class World:
             settings=Settings(),
             members=self._is_member,
             # Limits are not what is looked at: between two commands there is always time enough.
-            clock=lambda clock=count(0, 1_000): float(next(clock)),  # type: ignore[misc]
+            clock=count(0.0, 1_000.0).__next__,
         )
         limits = Limits(max_connections_per_address=1_000_000)
         server = Server(applications, log, Settings(log_retention=RETENTION, shutdown_timeout=1.0, limits=limits))
@@ -239,10 +238,11 @@ class World:
     # What happens.
 
     async def publish(self) -> None:
-        entries, made = [], []
+        entries: list[Entry] = []
+        made: list[Published] = []
         volatile = self.chance.random() < 0.1
         for _ in range(1 if volatile else self.chance.choice((1, 1, 1, 2, 5, 30))):
-            names = ["all", *(f"user:u{n}" for n in range(CLIENTS)), *(f"ticket_{n}" for n in range(TICKETS)) ]
+            names = ["all", *(f"user:u{n}" for n in range(CLIENTS)), *(f"ticket_{n}" for n in range(TICKETS))]
             weights = [6, *([1] * CLIENTS), *([4] * TICKETS)]
             rooms = tuple(dict.fromkeys(self.chance.choices(names, weights, k=self.chance.choice((1, 1, 2, 3)))))
             if self.chance.random() < 0.05:
@@ -436,7 +436,7 @@ class Client:
         self.wire: Wire | None = None
         self.connected = False
         self.settled = False
-        """Whether it is back in its rooms: before that, somebody who sends only an offset has nothing to come back to."""
+        """Whether it is back in its rooms: before that, one that sends only an offset has nothing to come back to."""
         self.pid: str | None = None
         self.offset: str | None = None
         self.wanted: set[str] = set()
@@ -745,16 +745,19 @@ def run_many(kind: str, options: argparse.Namespace, folder: Path, server: Valke
         try:
             counts += asyncio.run(run_on(kind, seed, operations, folder, server))
         except Violation as violation:
-            print(f"{kind}: {violation}\npython -m bench.random_operations --log {kind} --seed {seed}"
-                  f" --operations {operations}", flush=True)
+            print(
+                f"{kind}: {violation}\npython -m bench.random_operations --log {kind} --seed {seed}"
+                f" --operations {operations}",
+                flush=True,
+            )
             return False
         done += operations
     seconds = time.monotonic() - began
     print(
-        f"{kind}: {done:,} operations in {seconds:.0f} s, seeds {seeds[0]} to {seeds[-1]}: {counts['published']:,} events"
-        f" published, {counts['heard']:,} heard, {counts['connects']:,} connects, {counts['recovered']:,} recovered,"
-        f" {counts['explicit']:,} told that they were not, {counts['restarts']:,} restarts; nothing lost, nothing twice,"
-        " nothing out of order, nothing to anybody without the right",
+        f"{kind}: {done:,} operations in {seconds:.0f} s, seeds {seeds[0]} to {seeds[-1]}: {counts['published']:,}"
+        f" events heard {counts['heard']:,} times; {counts['connects']:,} connects, {counts['recovered']:,} recovered,"
+        f" {counts['explicit']:,} told that they were not; {counts['restarts']:,} restarts; nothing lost, twice,"
+        " out of order, or for somebody without the right",
         flush=True,
     )
     print("  " + ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items())))

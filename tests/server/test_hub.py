@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
+from oyez.protocol import engineio
+from oyez.protocol.engineio import CloseReason
 from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
 from oyez.server.outgoing import DEFLATED, TEXT, Outgoing, encode_frame
@@ -27,6 +29,10 @@ class Connection:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.closed_for: CloseReason | None = None
+
+    def close(self, reason: CloseReason, detail: str) -> None:
+        self.closed_for = reason
 
     def send(self, outgoing: Outgoing) -> None:
         self.sent.append(outgoing.text)
@@ -247,3 +253,17 @@ async def test_a_log_that_fails_sends_clients_away_and_is_listened_to_again(
             await turn_until(lambda: bool(log._tails))
             await running.publish("found")
             await wire.expect_event("found")
+
+
+async def test_a_client_that_cannot_be_written_to_takes_nothing_from_the_others(hub: Hub, namespace: Namespace) -> None:
+    sockets = [Socket(namespace, str(number), "a") for number in range(3)]
+
+    def fail(frames: bytes) -> None:
+        raise RuntimeError("gone")
+
+    sockets[1].write = fail
+    hub.deliver([entry("one", "a")])
+    assert sockets[0].written == sockets[2].written == [frames("one")]
+    await asyncio.sleep(0)
+    # It will come back for what it has missed.
+    assert sockets[1].connection.closed_for == engineio.TRANSPORT_ERROR

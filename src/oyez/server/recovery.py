@@ -292,10 +292,8 @@ class Recovery:
             return Recovered(Answer(False, len(outgoing), start, self._hub.position, INTERRUPTED), outgoing)
         return Recovered(Answer(True, len(outgoing), start, self._hub.position), outgoing)
 
-    async def catch_up(self, socket: "Socket", room: str) -> None:
-        """Send a client that recovers what it missed of a room it joins late; nothing may be waited for after this."""
-        since = socket.since
-        assert since is not None
+    async def catch_up(self, socket: "Socket", room: str, since: str) -> None:
+        """Send a client what came behind `since` to a room it joins late; nothing may be waited for after this."""
         reason = None
         missed: Sequence[Message] | None = ()
         try:
@@ -313,7 +311,8 @@ class Recovery:
         ]
         if late:
             socket.connection.send_all(late)
-        socket.send(encode_answer(Answer(reason is None, len(late), since, self._hub.position, reason, room)))
+        if socket.since is not None or reason is not None:
+            socket.send(encode_answer(Answer(reason is None, len(late), since, self._hub.position, reason, room)))
         if late:
             socket.unconfirmed = True
             # When its answer comes, all of this has been heard.

@@ -155,10 +155,14 @@ class Socket:
             raise RefusedError(RATE_LIMITED, "You are in too many rooms; leave one first.")
         self.namespace.join(self, room)
 
-    async def catch_up(self, room: str) -> None:
-        """Send what the client missed of `room`, which it joins right after this. Raises LogUnavailableError."""
-        if self.since is not None and room not in self.rooms:
-            await self.namespace.recovery.catch_up(self, room)
+    async def catch_up(self, room: str, since: str | None = None) -> None:
+        """Send what the client missed of `room`, which it joins right after this. Raises LogUnavailableError.
+
+        That is what came behind `since`; where that is not said, only a client that recovers has missed something.
+        """
+        since = since or self.since
+        if since is not None and room not in self.rooms:
+            await self.namespace.recovery.catch_up(self, room, since)
 
     def leave(self, room: str) -> None:
         self.namespace.leave(self, room)
