@@ -155,6 +155,7 @@ class Client:
                 await gone
             self.connected, self.connection = False, None
             await asyncio.sleep(self.crowd.away)
+            await self.crowd.gate.wait()
 
     def connect_packet(self) -> bytes:
         session = {"pid": self._pid, "offset": self._offset} if self._pid else {}
@@ -302,6 +303,9 @@ class Crowd:
         self.cut_every = cut_every
         self.away = away
         self.calm = False
+        self.gate = asyncio.Event()
+        """While it is closed, none of our own clients comes back."""
+        self.gate.set()
         self.users = [f"user-{number}" for number in range(javascript + own)]
         self.clients: list[Client] = []
         self._tasks: list[asyncio.Task[None]] = []

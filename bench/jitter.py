@@ -11,7 +11,7 @@ python-socketio; the same clients with the same code. See `crowd.py`.
 import argparse
 import asyncio
 import contextlib
-import os
+import shlex
 import sys
 import tempfile
 import time
@@ -28,6 +28,7 @@ from bench import machine
 from bench.children import FOLDER, BenchError, Child, find_port
 from bench.crowd import Crowd, Outcome, Publish, Sent, compare, publish_for
 from bench.servers import PEERS, Surroundings, build_environ, node_missing, python_missing
+from bench.table import RELIABILITY, write_rows, write_section
 from bench.tokens import make_secret, make_service_token, write_tokens
 
 CONTRACT = FOLDER / "crowd_contract.py"
@@ -185,17 +186,10 @@ def cells(title: str, outcome: Outcome) -> list[str]:
     ]
 
 
-def write_rows(rows: Sequence[Sequence[str]], headings: Sequence[str] = HEADINGS) -> list[str]:
-    rule = ["---", *["---:"] * (len(headings) - 1)]
-    return [f"| {' | '.join(row)} |" for row in (headings, rule, *rows)]
-
-
 def describe(outcome: Outcome) -> str:
-    load = os.getloadavg()[1]
     return (
         f"{outcome.javascript:,} official JavaScript clients and {outcome.own:,} of our own, for"
         f" {outcome.seconds:.0f} s; {outcome.accepted:,} events, which made {outcome.due:,} to be heard"
-        f" (load average at the end {load:.1f})"
     )
 
 
@@ -222,7 +216,7 @@ def run(options: argparse.Namespace) -> list[tuple[Subject, Outcome]]:
             outcome = uvloop.run(listen(subject, options, around))
         found.append((subject, outcome))
         print(f"{subject.title}: {describe(outcome)}")
-        print("\n".join(write_rows([cells(subject.title, outcome)])), flush=True)
+        print("\n".join(write_rows(HEADINGS, [cells(subject.title, outcome)])), flush=True)
     return found
 
 
@@ -231,6 +225,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS:.0f} s and a tenth of the clients")
     parser.add_argument("--javascript", type=int, default=JAVASCRIPT, help="official clients")
     parser.add_argument("--own", type=int, default=OWN, help="clients of our own")
+    parser.add_argument("--page", action="store_true", help="renew the section of docs/reliability.md")
 
 
 def read_options(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
@@ -251,6 +246,10 @@ def main(arguments: Sequence[str]) -> int:
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
+    if options.page and found:
+        rows = write_rows(HEADINGS, [cells(subject.title, outcome) for subject, outcome in found])
+        lines = [f"Each server had {describe(found[0][1])}.", "", *rows]
+        write_section(RELIABILITY, "jitter", lines, command=shlex.join(["python", "-m", "bench.jitter", *arguments]))
     return 0 if all(outcome.good for subject, outcome in found if subject.key == OYEZ) else 1
 
 

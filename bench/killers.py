@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import os
 import random
+import shlex
 import signal
 import sys
 import tempfile
@@ -26,20 +27,22 @@ import uvloop
 from tests.valkey import ValkeyServer
 
 from bench.children import BenchError, Child, find_port
+from bench.cpu import read_cpu
 from bench.crowd import Crowd, Outcome, Sent, compare, publish_for
 from bench.jitter import (
     AWAY,
     CONTRACT,
     CUT_EVERY,
+    HEADINGS,
     OYEZ_PATH,
     cells,
     describe,
     publishing_to_oyez,
     read_options,
     surroundings,
-    write_rows,
 )
 from bench.servers import Surroundings, build_environ
+from bench.table import RELIABILITY, write_rows, write_section
 from bench.tokens import make_service_token
 from oyez.settings import Settings
 
@@ -65,6 +68,11 @@ class Node:
         """Returns when it listens."""
         assert self._child is not None
         await asyncio.to_thread(self._child.wait_for_port, self.port, STARTING)
+
+    def read_cpu(self) -> float:
+        """Seconds that it has taken."""
+        assert self._child is not None
+        return read_cpu(self._child.pid).total
 
     def kill(self) -> None:
         assert self._child is not None
@@ -92,6 +100,10 @@ class Attack:
     valkey: ValkeyServer | None = None
     kills: int = 0
     valkey_kills: int = 0
+
+    def describe(self, outcome: Outcome) -> str:
+        valkey = f", Valkey {self.valkey_kills}" if self.valkey is not None else ""
+        return f"processes killed {self.kills}{valkey}; {outcome.unknown} events whose publisher got no answer"
 
     async def run(self, seconds: float) -> None:
         """Kill something every KILL_EVERY seconds; Valkey half-way."""
@@ -189,7 +201,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.killers", description=__doc__)
     parser.add_argument("--log", action="append", choices=list(TITLES))
     options = read_options(parser, arguments)
-    good = True
+    found: dict[str, tuple[Outcome, Attack]] = {}
     for kind in options.log or kinds():
         try:
             with surroundings(options.javascript + options.own) as around:
@@ -197,14 +209,17 @@ def main(arguments: Sequence[str]) -> int:
         except BenchError as error:
             print(error, file=sys.stderr)
             return 1
-        good = good and outcome.good
-        print(f"{TITLES[kind]}: {describe(outcome)}")
-        print(
-            f"  {attacking.kills} times a process was killed, {attacking.valkey_kills} times Valkey;"
-            f" {outcome.unknown} events whose publisher got no answer"
-        )
-        print("\n".join(write_rows([cells(TITLES[kind], outcome)])), flush=True)
-    return 0 if good else 1
+        found[kind] = outcome, attacking
+        print(f"{describe(outcome)}; {attacking.describe(outcome)}")
+        print("\n".join(write_rows(HEADINGS, [cells(TITLES[kind], outcome)])), flush=True)
+    if options.page:
+        lines = [
+            f"- {TITLES[kind]}: {describe(outcome)}; {attacking.describe(outcome)}."
+            for kind, (outcome, attacking) in found.items()
+        ]
+        lines += ["", *write_rows(HEADINGS, [cells(TITLES[kind], outcome) for kind, (outcome, _) in found.items()])]
+        write_section(RELIABILITY, "killers", lines, command=shlex.join(["python", "-m", "bench.killers", *arguments]))
+    return 0 if all(outcome.good for outcome, _ in found.values()) else 1
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     .venv/bin/python -m bench.random_operations
     .venv/bin/python -m bench.random_operations --log sqlite --seed 17 --operations 5000
 
-Clients that behave like the official JavaScript one (`pid`, `offset`, buffering) and clients that only send `auth.offset`
+Clients that behave like the official JavaScript one (`pid`, `offset`, buffering) and some that only send `auth.offset`
 join and leave rooms, lose and get memberships, are cut off (noticed by the server or not, with frames on the way),
 come back to the same node or to another, while events are published, nodes are killed and started again, and the log
 goes away for a moment. Networks are in memory and everything is in one process, so that a seed is one sequence of
@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import logging
 import random
+import shlex
 import sys
 import tempfile
 import time
@@ -33,6 +34,7 @@ import msgspec
 import structlog
 from tests.valkey import ValkeyServer
 
+from bench.table import RELIABILITY, write_rows, write_section
 from oyez.contract import Contract, Identity, NamedRoom, anyone, auth, control, member, own
 from oyez.contract.admission import Verified
 from oyez.contract.bind import bind
@@ -717,9 +719,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--log", choices=LOGS, help="[default: each]")
     parser.add_argument("--seed", type=int, help="one run with this seed [default: as many as it takes]")
     parser.add_argument("--operations", type=int, help=f"of each log [default: {OPERATIONS}]")
+    parser.add_argument("--page", action="store_true", help="renew the section of docs/reliability.md")
     options = parser.parse_args(arguments)
     quieten()
-    failed = False
+    found: dict[str, Found | None] = {}
     with tempfile.TemporaryDirectory(prefix="oyez-random-") as name:
         folder = Path(name)
         for kind in (options.log,) if options.log else LOGS:
@@ -728,14 +731,48 @@ def main(arguments: Sequence[str]) -> int:
                 server = ValkeyServer(folder / "valkey")
                 server.start()
             try:
-                failed = not run_many(kind, options, folder, server) or failed
+                found[kind] = run_many(kind, options, folder, server)
             finally:
                 if server is not None:
                     server.kill()
-    return 1 if failed else 0
+    if options.page:
+        rows = write_rows(HEADINGS, [one.cells(kind) for kind, one in found.items() if one is not None])
+        command = shlex.join(["python", "-m", "bench.random_operations", *arguments])
+        write_section(RELIABILITY, "random operations", rows, command=command)
+    return 0 if all(found.values()) else 1
 
 
-def run_many(kind: str, options: argparse.Namespace, folder: Path, server: ValkeyServer | None) -> bool:
+HEADINGS = (
+    "log",
+    "operations",
+    "seeds",
+    "events",
+    "heard",
+    "cuts",
+    "recovered",
+    "told that they were not",
+    "memberships lost",
+    "servers killed or stopped",
+    "violations",
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was done in the runs on one log, none of which broke the promise."""
+
+    operations: int
+    seeds: Sequence[int]
+    counts: Counter[str]
+
+    def cells(self, kind: str) -> list[str]:
+        names = ("published", "heard", "cut", "recovered", "explicit", "remove member", "restarts")
+        counted = [f"{self.counts[name]:,}" for name in names]
+        return [kind, f"{self.operations:,}", f"{self.seeds[0]}–{self.seeds[-1]}", *counted, "0"]
+
+
+def run_many(kind: str, options: argparse.Namespace, folder: Path, server: ValkeyServer | None) -> Found | None:
+    """None where the promise was broken; it is printed how."""
     wanted = options.operations or OPERATIONS[kind]
     seeds = [options.seed] if options.seed is not None else [*range(-(-wanted // A_RUN))]
     counts: Counter[str] = Counter()
@@ -750,7 +787,7 @@ def run_many(kind: str, options: argparse.Namespace, folder: Path, server: Valke
                 f" --operations {operations}",
                 flush=True,
             )
-            return False
+            return None
         done += operations
     seconds = time.monotonic() - began
     print(
@@ -760,8 +797,7 @@ def run_many(kind: str, options: argparse.Namespace, folder: Path, server: Valke
         " out of order, or for somebody without the right",
         flush=True,
     )
-    print("  " + ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items())))
-    return True
+    return Found(done, seeds, counts)
 
 
 if __name__ == "__main__":
