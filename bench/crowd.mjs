@@ -83,7 +83,8 @@ for await (const line of createInterface({ input: process.stdin })) {
     say("back");
   } else {
     for (const { finish } of clients) finish();
-    say(clients.map(({ socket, finish, entered, ...counted }) => counted));
-    process.exit(0);
+    const report = clients.map(({ socket, finish, entered, ...counted }) => counted);
+    // Not before it has been written, and it is long.
+    process.stdout.write(JSON.stringify(report) + "\n", () => process.exit(0));
   }
 }

@@ -52,6 +52,7 @@ from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
+from oyez.server import recovery
 from oyez.service.app import Oyez
 from oyez.service.auth import build_signer
 from oyez.service.secrets import load_secret
@@ -81,6 +82,7 @@ OWN = (
     "architecture",
     "bookings",
     "contracts",
+    "delivery",
     "fixrx",
     "members",
     "operating",
@@ -323,7 +325,23 @@ def join_roles(contract: Contract, may: Callable[[Identity], bool]) -> str:
     return ", ".join(role for role in contract.roles if may(Identity(subject="somebody", role=role)))
 
 
+def build_reasons() -> str:
+    """The constants of why nothing was recovered, with the docstring below each."""
+    tree = ast.parse(inspect.getsource(recovery)).body
+    rows = [
+        (f"`{declared.value.value}`", " ".join(str(below.value.value).split()))
+        for declared, below in zip(tree, tree[1:], strict=False)
+        if isinstance(declared, ast.Assign)
+        and isinstance(declared.value, ast.Constant)
+        and isinstance(declared.value.value, str)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+    ]
+    return build_table(("reason", "what it means"), *rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "reasons": ("delivery", build_reasons),
     "settings": ("operating", build_settings),
     "limits": ("operating", build_limits),
     "refusals": ("architecture", build_refusals),
