@@ -19,6 +19,7 @@ from oyez.log.log import Entry, Log
 from oyez.log.memory import MemoryLog
 from oyez.server.http import HttpServer
 from oyez.server.namespace import Application, Namespace
+from oyez.server.node import Node
 from oyez.server.server import Server
 from oyez.settings import Limits, Settings
 from tests.server.market import PATIENCE, Market
@@ -123,6 +124,7 @@ async def serve(
     market: Market | None = None,
     namespaces: Mapping[str, Application] | None = None,
     log: Log | None = None,
+    node: Node | None = None,
     clock: Callable[[], float] = time.monotonic,
     limits: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -132,7 +134,7 @@ async def serve(
     market = market or Market()
     log = log or MemoryLog()
     applications: dict[str, Application] = {"/": market, **(namespaces or {})}
-    server = Server(applications, log, chosen, clock=clock)
+    server = Server(applications, log, chosen, node=node, clock=clock)
     http = (serve_own_port if kind == "picows" else serve_mounted)(server, chosen)
     scheme = "https" if chosen.ssl_certfile else "http"
     running = Running(server, http, log, market, applications, scheme)
@@ -154,7 +156,7 @@ def serve_own_port(server: Server, settings: Settings) -> InLoop:
             yield
 
     app = Starlette(routes=[Mount("/socket.io", server)], lifespan=lifespan)
-    return OwnPort(app, lambda path: server if path == PATH else None, settings, server.drain)
+    return OwnPort(app, lambda path: server if path == PATH else None, settings, server.drain, server.node)
 
 
 def serve_mounted(server: Server, settings: Settings) -> InLoop:

@@ -98,8 +98,7 @@ class Tunnel(asyncio.Protocol):
 
     # The peer's side.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._far = transport
         if self._near.is_closing() or self not in self._node.tunnels:
             transport.abort()
