@@ -20,11 +20,13 @@ from oyez.log.memory import MemoryLog
 from oyez.server.http import HttpServer
 from oyez.server.namespace import Application, Namespace
 from oyez.server.node import Node
+from oyez.server.plain import PlainEndpoint
 from oyez.server.server import Server
 from oyez.settings import Limits, Settings
 from tests.server.market import PATIENCE, Market
 
 PATH = "/socket.io/"
+PLAIN_PATH = "/ws/"
 
 
 class InLoop(uvicorn.Server):
@@ -156,7 +158,7 @@ def serve_own_port(server: Server, settings: Settings) -> InLoop:
             yield
 
     app = Starlette(routes=[Mount("/socket.io", server)], lifespan=lifespan)
-    return OwnPort(app, lambda path: server if path == PATH else None, settings, server.drain, server.node)
+    return OwnPort(app, {PATH: server, PLAIN_PATH: PlainEndpoint(server)}.get, settings, server.drain, server.node)
 
 
 def serve_mounted(server: Server, settings: Settings) -> InLoop:
@@ -167,6 +169,7 @@ def serve_mounted(server: Server, settings: Settings) -> InLoop:
 
     app = FastAPI(lifespan=lifespan)
     app.mount("/socket.io", server)
+    app.mount("/ws", PlainEndpoint(server))
 
     @app.get("/hello")
     def hello() -> str:

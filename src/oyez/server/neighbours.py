@@ -127,7 +127,8 @@ class Neighbours:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
-        self._node = node
+        self.node = node
+        """This one."""
         self._namespaces = namespaces
         self._clock = clock
         self._known: dict[str, tuple[str, float]] = {}
@@ -153,17 +154,17 @@ class Neighbours:
 
     async def greet(self, *, new: bool) -> None:
         """Say that this node is there, for those who listen now and for those who come. Raises LogUnavailableError."""
-        if self._node.address:
-            await self._log.put(_record(self._node.id), self._node.address.encode(), NODE_SECONDS)
-        await self._tell("hello", Hello(self._node.id, self._node.address, new))
+        if self.node.address:
+            await self._log.put(_record(self.node.id), self.node.address.encode(), NODE_SECONDS)
+        await self._tell("hello", Hello(self.node.id, self.node.address, new))
 
     async def take_leave(self) -> None:
         """Say that this node goes."""
         for task in self._tasks:
             task.cancel()
         with suppress(LogUnavailableError):
-            await self._log.take(_record(self._node.id))
-            await self._tell("goodbye", Goodbye(self._node.id))
+            await self._log.take(_record(self.node.id))
+            await self._tell("goodbye", Goodbye(self.node.id))
 
     def alive(self) -> set[str]:
         """The ids of all other nodes."""
@@ -173,7 +174,7 @@ class Neighbours:
 
     async def locate(self, id: str) -> str | None:
         """The address of a node; None where there is none, or it is not to be reached. Raises LogUnavailableError."""
-        near = self._node.locate(id)
+        near = self.node.locate(id)
         if near is not None:
             return near
         if id in self.alive():
@@ -191,7 +192,7 @@ class Neighbours:
         """
         others = self.alive()
         request = Fetch(secrets.token_hex(8), namespace, tuple(rooms), limit)
-        inquiry = self._inquiries[request.request] = _Inquiry({self._node.id, *others})
+        inquiry = self._inquiries[request.request] = _Inquiry({self.node.id, *others})
         try:
             # Its own hub hears it as well, and answers like any other.
             await self._tell("fetch", request)
@@ -206,7 +207,7 @@ class Neighbours:
     def supersede(self, namespace: str, socket: str, node: str) -> None:
         """A client has come back here that was connected to `node`: that one is to forget it, if it is alive."""
         if node in self.alive():
-            self._spawn(self._tell("superseded", Superseded(self._node.id, namespace, socket)))
+            self._spawn(self._tell("superseded", Superseded(self.node.id, namespace, socket)))
 
     async def _tell(self, action: str, parameters: msgspec.Struct) -> None:
         data = msgspec.json.encode(parameters)
@@ -224,7 +225,7 @@ class Neighbours:
         act(msgspec.json.decode(entry.data, type=parameters))
 
     def _hear_hello(self, hello: Hello) -> None:
-        if hello.node != self._node.id:
+        if hello.node != self.node.id:
             self._known[hello.node] = (hello.address, self._clock())
             if hello.new:
                 self._spawn(self.greet(new=False))
@@ -235,10 +236,10 @@ class Neighbours:
     def _hear_fetch(self, fetch: Fetch) -> None:
         namespace = self._namespaces.get(fetch.namespace)
         found = namespace.fetch_sockets(fetch.rooms) if namespace is not None else []
-        told = [Present(info.id, info.owner, info.address, self._node.id) for info in found[: fetch.limit]]
+        told = [Present(info.id, info.owner, info.address, self.node.id) for info in found[: fetch.limit]]
         parts = [told[first : first + PART] for first in range(0, len(told), PART)] or [[]]
-        answers = [Fetched(fetch.request, self._node.id, part) for part in parts[:-1]]
-        answers.append(Fetched(fetch.request, self._node.id, parts[-1], len(found)))
+        answers = [Fetched(fetch.request, self.node.id, part) for part in parts[:-1]]
+        answers.append(Fetched(fetch.request, self.node.id, parts[-1], len(found)))
         self._spawn(self._answer(answers))
 
     async def _answer(self, answers: Iterable[Fetched]) -> None:
@@ -252,7 +253,7 @@ class Neighbours:
 
     def _hear_superseded(self, superseded: Superseded) -> None:
         namespace = self._namespaces.get(superseded.namespace)
-        if superseded.node != self._node.id and namespace is not None:
+        if superseded.node != self.node.id and namespace is not None:
             older = namespace.sockets.get(superseded.socket)
             if older is not None:
                 older.supersede()

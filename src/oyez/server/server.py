@@ -180,7 +180,9 @@ class Server:
 
     # Connections.
 
-    def open(self, handshake: Handshake, state: State) -> Connection | HandshakeError:
+    def open(
+        self, handshake: Handshake, state: State, kind: type[Connection] = Connection
+    ) -> Connection | HandshakeError:
         """A new connection, or why there is none."""
         limits, address = self.limits, handshake.address
         # A client that is being closed still costs something.
@@ -191,7 +193,7 @@ class Server:
             return engineio.OVERLOADED
         if not self._handshakes.take():
             return engineio.OVERLOADED
-        connection = Connection(self.node.new_session_id(), self, handshake, state)
+        connection = kind(self.node.new_session_id(), self, handshake, state)
         self.connections[connection.id] = connection
         self._addresses[address] += 1
         return connection

@@ -10,7 +10,7 @@ import binascii
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import httptools
@@ -22,14 +22,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.server.handover import hand_over
+from oyez.server.neighbours import Neighbours
 from oyez.server.node import PEER_HEADER, Client, Node
+from oyez.server.origin import OriginPolicy
+from oyez.server.socket import Handshake
 from oyez.server.tunnel import Tunnel, encode_head
 from oyez.server.turnstile import Turnstile
 from oyez.server.websocket import WebSocket
-from oyez.settings import Limits
+from oyez.settings import Limits, Settings
 
 if TYPE_CHECKING:
-    from oyez.server.server import Server
+    from oyez.server.connection import Connection
 
 _DEFLATE_PARAMETERS = frozenset(
     {
@@ -44,8 +47,35 @@ _DEFLATE_PARAMETERS = frozenset(
 
 logger = structlog.get_logger("oyez.server")
 
-Router = Callable[[str], "Server | None"]
-"""The server behind a URL path."""
+
+class Endpoint(Protocol):
+    """What answers WebSockets at a path: a server, for Socket.IO, or what is beside it."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def neighbours(self) -> Neighbours | None:
+        """To whom requests go whose session is theirs; None where no request names a session."""
+
+    def read_handshake(
+        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
+    ) -> Handshake:
+        """What is kept of the request that opens a connection."""
+
+    def open_websocket(
+        self,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        read_handshake: Callable[[], Handshake],
+        *,
+        secure: bool,
+    ) -> "tuple[Connection, bool] | HandshakeError":
+        """The connection of an upgrade, and whether the WebSocket is only a candidate for it; or why there is none."""
+
+
+Router = Callable[[str], Endpoint | None]
+"""What is behind a URL path."""
 
 
 class HeadTooLongError(Exception):
@@ -245,13 +275,15 @@ class HttpProtocol(HttpToolsProtocol):
     def _pass_on(self, tail: bytes, *, upgrade: bool) -> bool:
         """Whether the request, of which `tail` came behind the head, is one for a peer: then it is on its way."""
         url = _parse_url(self.url)
-        server = self._router(url[0]) if url is not None else None
-        if server is None or url is None or b"sid=" not in url[1] or self.parser.get_method() == b"OPTIONS":
+        endpoint = self._router(url[0]) if url is not None else None
+        if endpoint is None or url is None or b"sid=" not in url[1] or self.parser.get_method() == b"OPTIONS":
             return False
         sid = dict(parse_qsl(url[1].decode("latin-1"), keep_blank_values=True)).get("sid", "")
-        node, owner = server.node, server.node.owner_of(sid)
-        if owner is None:
+        neighbours = endpoint.neighbours
+        owner = neighbours.node.owner_of(sid) if neighbours is not None else None
+        if neighbours is None or owner is None:
             return False
+        node, settings = neighbours.node, endpoint.settings
         self._elsewhere = True
         if self._is_answering():
             self._refuse("400 Bad Request", engineio.BAD_REQUEST.message)
@@ -264,18 +296,18 @@ class HttpProtocol(HttpToolsProtocol):
                 node,
                 self.transport,
                 head + tail,
-                idle_timeout=server.settings.ping_interval + server.settings.ping_timeout + self._limits.body_timeout,
-                failed=partial(self._refuse_session, server, upgrade=upgrade),
+                idle_timeout=settings.ping_interval + settings.ping_timeout + self._limits.body_timeout,
+                failed=partial(self._refuse_session, settings, upgrade=upgrade),
                 ended=self._end_tunnel,
             )
-            self._tunnel.open(owner, server.neighbours.locate)
+            self._tunnel.open(owner, neighbours.locate)
         return True
 
     def _encode_head(self, node: Node, owner: str, *, upgrade: bool) -> bytes:
         client = Client(self.scheme or "http", self.client)
         return encode_head(node, owner, client, self.parser.get_method(), self.url, self.headers, upgrade=upgrade)
 
-    def _refuse_session(self, server: "Server", *, upgrade: bool) -> None:
+    def _refuse_session(self, settings: Settings, *, upgrade: bool) -> None:
         """The node that had the session has gone, and the session with it. Official clients open another."""
         error = engineio.UNKNOWN_SESSION
         if upgrade:
@@ -283,7 +315,9 @@ class HttpProtocol(HttpToolsProtocol):
             return
         origin = next((value.decode("latin-1") for name, value in self.headers if name == b"origin"), None)
         body = msgspec.json.encode({"code": error.code, "message": error.message}).decode()
-        self._refuse("400 Bad Request", body, "application/json", **dict(server.origins.headers(origin)))
+        self._refuse(
+            "400 Bad Request", body, "application/json", **dict(OriginPolicy(settings.origins).headers(origin))
+        )
 
     def _end_tunnel(self) -> None:
         if not self.transport.is_closing():
@@ -311,15 +345,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse("400 Bad Request", engineio.BAD_REQUEST.message)
             return
         path, query = url
-        server = self._router(path)
-        if server is None:
+        endpoint = self._router(path)
+        if endpoint is None:
             self._refuse("404 Not Found", "There is no WebSocket at this path.")
             return
         secure = self.scheme == "https"
-        opened = server.open_websocket(
+        opened = endpoint.open_websocket(
             dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)),
             headers,
-            lambda: server.read_handshake(headers, query, self.client, secure=secure),
+            lambda: endpoint.read_handshake(headers, query, self.client, secure=secure),
             secure=secure,
         )
         if isinstance(opened, HandshakeError):
@@ -328,7 +362,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(status, opened.message)
             return
         connection, candidate = opened
-        deflate = bool(server.settings.compression_threshold) and accepts_deflate(
+        deflate = bool(endpoint.settings.compression_threshold) and accepts_deflate(
             headers.get("sec-websocket-extensions", "")
         )
         listener = WebSocket(connection, candidate=candidate, deflate=deflate)
