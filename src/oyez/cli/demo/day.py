@@ -155,6 +155,11 @@ class Day:
             inside[last] = value
         return data
 
+    @property
+    def leeway(self) -> float:
+        """Seconds for which a token is taken after its end."""
+        return self._market.settings.jwt_leeway
+
     def moment(self, seconds: float = 0.0) -> str:
         """The time in so many seconds, as it is on the wire. It is the real one: due times are in it."""
         return str(Time.of(datetime.fromtimestamp(time.time() + seconds, UTC)))
@@ -230,6 +235,17 @@ class Day:
         answer = await self._call(person, command, *args)
         if answer.get("ok") is not False or answer["error"]["code"] != code:
             self.tally.faults.append(f"{person.name} sent {command}, and was not refused by {code}: {_show(answer)}")
+
+    async def flood(
+        self, text: str, person: Person, command: str, *args: Any, times: int, code: str, causes: Causes
+    ) -> None:
+        """Somebody sends a command over and over, without waiting for answers, until it is refused by `code`."""
+        self._say(text)
+        for _ in range(times):
+            await person.client.emit(command, *args)
+        await self._hear(f"{command}, {times} times at once", causes)
+        if await person.hear("error", lambda error: error["code"] == code) is None:
+            self.tally.faults.append(f"{person.name} sent {command} {times} times, and was not refused by {code}.")
 
     async def see(self, text: str, way: str, causes: Causes) -> None:
         """Something happens by itself, such as a job whose time has come."""
