@@ -19,7 +19,7 @@ from oyez.cli.demo.tally import Tally
 from oyez.cli.flags import HERE, Machine
 from oyez.cli.reach import Target
 from oyez.service.secrets import load_secret
-from oyez.service.system import load_system
+from oyez.service.system import SHIPPED, load_system
 
 STORIES: Mapping[str, Story] = {
     "quotes": quotes.STORY,
@@ -28,6 +28,9 @@ STORIES: Mapping[str, Story] = {
     "qscrap": qscrap.STORY,
     "rez": rez.STORY,
 }
+
+FILE_WIDTH = 140
+"""Characters of a table that goes to a file or another program."""
 
 
 def demo(
@@ -59,14 +62,14 @@ def demo(
         Where the server is. [default: where the settings have it]
     """
     for name in systems:
-        if name not in STORIES:
-            raise CallError(f"There is no day of {name!r}. There are those of {', '.join(STORIES)}.")
+        if name not in SHIPPED:
+            raise CallError(f"There is no day of {name!r}. There are those of {', '.join(SHIPPED)}.")
     if start and (url is not None or machine != HERE):
         raise CallError("The server that --start starts is no other's. Leave out --start, or --url and the settings.")
     if speed is not None and not speed > 0:
         raise CallError(f"--speed {speed:g} would never end. Give a number above 0, such as 3600.")
     try:
-        tallies = asyncio.run(play(systems or tuple(STORIES), start=start, speed=speed, url=url, machine=machine))
+        tallies = asyncio.run(play(systems or SHIPPED, start=start, speed=speed, url=url, machine=machine))
     except KeyboardInterrupt:
         return console.fail("The day was ended before it was over.")
     return show(tallies)
@@ -83,11 +86,11 @@ async def play(
     """Play the days of these systems, all at once."""
     async with AsyncExitStack() as stack:
         if start:
-            url, settings = await stack.enter_async_context(start_server(systems))
+            address, settings = await stack.enter_async_context(start_server(systems))
         else:
             settings = machine.load()
-            url = Target(url=url).find(settings)
-        market = Market(url, settings, load_secret(settings))
+            address = Target(url=url).find(settings)
+        market = Market(address, settings, load_secret(settings))
         progress = stack.enter_context(
             Progress(
                 TextColumn("{task.description}"),
@@ -125,7 +128,9 @@ async def play_one(system: str, market: Market, progress: Progress, speed: float
 def show(tallies: Sequence[Tally]) -> int:
     """Print the tables; the exit status."""
     for tally in tallies:
-        console.out.print(tally.to_table(), soft_wrap=False)
+        # Where nobody looks, there is no width to keep to.
+        width = None if console.out.is_terminal else FILE_WIDTH
+        console.out.print(tally.to_table(), soft_wrap=False, width=width)
         console.out.print()
     for tally in tallies:
         console.out.print(tally.summary())

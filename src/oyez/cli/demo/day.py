@@ -76,10 +76,10 @@ class Person:
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
 
-    async def hear(self, event: str, fits: Fits) -> Data | None:
+    async def hear(self, event: str, fits: Fits, patience: float) -> Data | None:
         """The payload of the next such event, or None where none comes in time."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 while True:
                     for index, heard in enumerate(self._heard):
                         if heard.name == event and fits(heard.args[0]):
@@ -117,6 +117,7 @@ class Day:
         advance: Callable[[int], object] = lambda kinds: None,
         speed: float | None = None,
         paced: frozenset[str] = frozenset(),
+        patience: float = PATIENCE,
     ) -> None:
         """`stack` closes connections. `tell` is told what happens, with the time of day it is in the story, and
         `advance` how many kinds of event have been heard. An hour takes an hour at `speed` 1, and no time where that
@@ -131,6 +132,7 @@ class Day:
         self._advance = advance
         self._speed = speed
         self._paced = paced
+        self._patience = patience
         self._key = market.signer().sign_service(contract.name, None)
         self._mark = token_hex(3)
         self._known: set[bytes] = set()
@@ -244,7 +246,7 @@ class Day:
         for _ in range(times):
             await person.client.emit(command, *args)
         await self._hear(f"{command}, {times} times at once", causes)
-        if await person.hear("error", lambda error: error["code"] == code) is None:
+        if await person.hear("error", lambda error: error["code"] == code, self._patience) is None:
             self.tally.faults.append(f"{person.name} sent {command} {times} times, and was not refused by {code}.")
 
     async def see(self, text: str, way: str, causes: Causes) -> None:
@@ -271,7 +273,7 @@ class Day:
 
     async def _call(self, person: Person, command: str, *args: Any) -> dict[str, Any]:
         try:
-            return dict(await person.client.call(command, *args, timeout=PATIENCE))
+            return dict(await person.client.call(command, *args, timeout=self._patience))
         except (TimeoutError, Disconnected) as error:
             raise StoryError(f"{person.name} sent {command}, and had no answer: {error or 'time is over'}") from None
 
@@ -285,9 +287,11 @@ class Day:
                     group.create_task(self._expect(event, person, fits or self._fits(event)))
 
     async def _expect(self, event: str, person: Person, fits: Fits) -> None:
-        heard = await person.hear(event, fits)
+        heard = await person.hear(event, fits, self._patience)
         if heard is None:
-            self.tally.faults.append(f"{event} was not heard by {person.name} within {PATIENCE:g} s, at {self._time}.")
+            self.tally.faults.append(
+                f"{event} was not heard by {person.name} within {self._patience:g} s, at {self._time}."
+            )
         else:
             self._known.add(msgspec.json.encode(heard))
             self.tally.hear(event, person.name)

@@ -1,4 +1,4 @@
-"""A day in `rez`: Tea buys a kettle, with a group and with help; the phones around her come, beat too fast, and expire."""
+"""A day in `rez`: Tea buys a kettle, with a group and with help; at night sessions are renewed, slowed, and end."""
 
 import time
 
@@ -260,9 +260,9 @@ async def _sessions(day: Day) -> None:
         "A laptop",
         "user",
         hears=(*CONNECTED, "token_refresh"),
-        way="a token of a minute, half over",
+        way="a token in its last 2 s",
         lifetime=60.0,
-        age=30.0,
+        age=58.0 + day.leeway,
     )
     lodger = await day.enter(
         "A lodger",
@@ -274,7 +274,7 @@ async def _sessions(day: Day) -> None:
         age=day.leeway,
     )
     ended: dict[str, list[Person]] = {"session_expired": [lodger], "disconnected": [lodger]}
-    await day.see("Somebody has been signed in for too long", "a token of 2 s", ended)
+    await day.see("Somebody has been signed in for too long", "a token of 2 s, not renewed", ended)
 
 
 STORY = Story(play=play, paced=frozenset({"heartbeat_ack"}))

@@ -59,7 +59,7 @@ class Tally:
         table.add_column("sent", justify="right")
         table.add_column("to hear", justify="right")
         table.add_column("heard", justify="right")
-        table.add_column("by whom", overflow="fold", max_width=40)
+        table.add_column("by whom", max_width=40)
         table.add_column("how it came about", overflow="fold")
         for name, line in self.lines.items():
             style = "green" if line.heard and line.heard == line.due else "bold red"
@@ -68,7 +68,7 @@ class Tally:
                 str(line.sent),
                 str(line.due),
                 str(line.heard),
-                ", ".join(line.listeners),
+                ", ".join(sorted(line.listeners)),
                 ", ".join(line.ways),
             )
         return table
