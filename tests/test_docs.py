@@ -71,7 +71,7 @@ from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
 from tests.served import serve
-from tests.systems import bookings_page
+from tests.systems import bookings_page, rez_page
 from tests.systems.matrix.cases import find_commands
 from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
 
@@ -89,6 +89,7 @@ OWN = (
     "publishing",
     "qscrap",
     "quotes",
+    "rez",
     "systems",
 )
 """The pages that are played; the others are only looked over for links."""
@@ -335,6 +336,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "bookings states": ("bookings", lambda: build_table(*bookings_page.list_states())),
     "bookings events": ("bookings", lambda: build_table(*bookings_page.list_events())),
     "bookings types": ("bookings", lambda: build_types(bookings)),
+    **{f"rez {name}": ("rez", partial(build_table, *rows)) for name, rows in rez_page.TABLES.items()},
     "qscrap rooms": ("qscrap", build_qscrap_rooms),
     "qscrap events": ("qscrap", build_qscrap_events),
     "systems": ("systems", build_systems),
