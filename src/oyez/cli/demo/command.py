@@ -29,9 +29,6 @@ STORIES: Mapping[str, Story] = {
     "rez": rez.STORY,
 }
 
-FILE_WIDTH = 140
-"""Characters of a table that goes to a file or another program."""
-
 
 def demo(
     *systems: str,
@@ -128,9 +125,7 @@ async def play_one(system: str, market: Market, progress: Progress, speed: float
 def show(tallies: Sequence[Tally]) -> int:
     """Print the tables; the exit status."""
     for tally in tallies:
-        # Where nobody looks, there is no width to keep to.
-        width = None if console.out.is_terminal else FILE_WIDTH
-        console.out.print(tally.to_table(), soft_wrap=False, width=width)
+        console.show_table(tally.to_table())
         console.out.print()
     for tally in tallies:
         console.out.print(tally.summary())
