@@ -26,6 +26,7 @@ from oyez.server.outgoing import Message, Outgoing
 
 if TYPE_CHECKING:
     from oyez.server.hub import Hub
+    from oyez.server.neighbours import Neighbours
     from oyez.server.socket import Handshake, Socket
 
 logger = structlog.get_logger("oyez.server")
@@ -72,6 +73,8 @@ class Session(msgspec.Struct, frozen=True):
     """Whether a room is being caught up with, and nobody knows how far that came."""
     turn: int = 0
     """How often it was taken up."""
+    node: str = ""
+    """Where the socket was."""
 
 
 class Answer(msgspec.Struct, frozen=True, rename={"since": "from"}):
@@ -89,11 +92,15 @@ class Answer(msgspec.Struct, frozen=True, rename={"since": "from"}):
 
 
 class Recovery:
-    """The sessions of one server. `retention` is how many seconds the log keeps events."""
+    """The sessions of one server. `retention` is how many seconds the log keeps events.
 
-    def __init__(self, log: Log, hub: "Hub", retention: float) -> None:
+    `neighbours` are told of sockets that were theirs.
+    """
+
+    def __init__(self, log: Log, hub: "Hub", retention: float, neighbours: "Neighbours | None" = None) -> None:
         self._log = log
         self._hub = hub
+        self._neighbours = neighbours
         self._refresh_interval = retention / 3
         self._ttl = retention + self._refresh_interval
         self._sockets: set[Socket] = set()
@@ -262,6 +269,8 @@ class Recovery:
         older = socket.namespace.sockets.get(session.sid)
         if older is not None and older.pid == pid:
             older.supersede()
+        elif self._neighbours is not None:
+            self._neighbours.supersede(socket.namespace.name, session.sid, session.node, session.turn)
         return session
 
     async def _give_back(self, socket: "Socket", pid: str, session: Session) -> None:
@@ -395,7 +404,8 @@ def _key(namespace: str, pid: str) -> str:
 
 
 def _encode(socket: "Socket") -> bytes:
-    session = Session(socket.id, socket.owner, tuple(socket.rooms), socket.seen, socket.unconfirmed, socket.turn)
+    node = socket.connection.server.node.id
+    session = Session(socket.id, socket.owner, tuple(socket.rooms), socket.seen, socket.unconfirmed, socket.turn, node)
     return msgspec.msgpack.encode(session)
 
 
