@@ -101,7 +101,9 @@ async def publishing_to_oyez(ports: Callable[[], int], token: str) -> AsyncItera
 @contextlib.asynccontextmanager
 async def publishing_to_peer(control_port: int) -> AsyncIterator[Publish]:
     """Has the process itself emit."""
-    async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
+    # No connection is kept: a server that is busy may just have closed it.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(timeout=30, trust_env=False, limits=limits) as http:
 
         async def publish(events: list[tuple[str, dict[str, Any]]]) -> bool:
             response = await http.post(f"http://127.0.0.1:{control_port}/publish", json=events)

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial, reduce
+from itertools import pairwise
 from operator import and_
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -332,7 +333,7 @@ def build_reasons() -> str:
     tree = ast.parse(inspect.getsource(recovery)).body
     rows = [
         (f"`{declared.value.value}`", " ".join(str(below.value.value).split()))
-        for declared, below in zip(tree, tree[1:], strict=False)
+        for declared, below in pairwise(tree)
         if isinstance(declared, ast.Assign)
         and isinstance(declared.value, ast.Constant)
         and isinstance(declared.value.value, str)
