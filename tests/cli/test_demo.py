@@ -121,7 +121,10 @@ async def test_a_refusal_ends_the_day(town: Served) -> None:
 def test_nobody_listens(oyez: Calls) -> None:
     ended = oyez("demo", "fixrx", "--url", "http://127.0.0.1:1")
     assert ended.status == 1
-    assert "The day ended early. http://127.0.0.1:1 cannot be reached: Connection refused." in ended.err
+    assert ended.err.count("Error: ") == 1
+    assert (
+        "Error: fixrx: The day ended at 08:45. http://127.0.0.1:1 cannot be reached: Connection refused." in ended.err
+    )
 
 
 async def test_a_system_that_is_not_served(oyez: Calls, served: Served) -> None:
