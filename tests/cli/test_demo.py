@@ -55,6 +55,12 @@ async def test_two_days_on_one_server_know_nothing_of_each_other(town: Served) -
     assert [tally.faults for tally in tallies] == [[], []]
 
 
+async def test_all_days_on_a_server_of_two_workers(tmp_path: Path) -> None:
+    async with serve(tmp_path / "data", *SHIPPED, "--workers", "2") as running:
+        tallies = await play(SHIPPED, url=running.url, machine=machine(running))
+    assert {tally.system: tally.faults for tally in tallies} == {system: [] for system in SHIPPED}
+
+
 async def test_a_server_of_its_own(tmp_path: Path) -> None:
     # Settings that are around are those of another server.
     ended = await run(

@@ -90,10 +90,11 @@ class Person:
                     await self._news.wait()
         return None
 
-    async def go_home(self) -> list[Event]:
-        """What was heard that nobody has waited for."""
-        with suppress(Disconnected):
-            await self.client.catch_up()
+    async def go_home(self, patience: float) -> list[Event]:
+        """What was heard that nobody has waited for. A server that does not answer is not waited for any longer."""
+        with suppress(Disconnected, TimeoutError):
+            async with asyncio.timeout(patience):
+                await self.client.catch_up()
         self._reading.cancel()
         await asyncio.wait([self._reading])
         return [*self._heard, *self.client.pending]
@@ -246,8 +247,11 @@ class Day:
     ) -> None:
         """Somebody sends a command over and over, without waiting for answers, until it is refused by `code`."""
         self._say(text)
-        for _ in range(times):
-            await person.client.emit(command, *args)
+        try:
+            for _ in range(times):
+                await person.client.emit(command, *args)
+        except Disconnected as gone:
+            raise StoryError(f"{person.name} sent {command} {times} times, and was {gone}.") from None
         await self._hear(f"{command}, {times} times at once", causes)
         if await person.hear("error", lambda error: error["code"] == code, self._patience) is None:
             self.tally.faults.append(f"{person.name} sent {command} {times} times, and was not refused by {code}.")
@@ -260,7 +264,7 @@ class Day:
     async def finish(self) -> Tally:
         """Everybody goes home; what they have heard besides is looked at, and what the day has left out."""
         for person in self.people:
-            for event in await person.go_home():
+            for event in await person.go_home(self._patience):
                 self._judge(person, event)
         self.tally.close()
         return self.tally
