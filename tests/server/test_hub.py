@@ -231,7 +231,21 @@ class Fragile(MemoryLog):
         await super().tail(pass_on, after)
 
 
-async def test_a_log_that_fails_sends_clients_away_and_is_listened_to_again(
+async def test_a_log_that_fails_is_listened_to_again_from_where_it_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("oyez.server.server.RETRY_SECONDS", 0.01)
+    log = Fragile()
+    async with serve(log=log) as running, SocketWire.connect(running) as wire:
+        log.broken.set()
+        await running.publish("one")
+        await running.publish("two")
+        await wire.expect_event("one")
+        await wire.expect_event("two")
+        assert "the log cannot be listened to" in capsys.readouterr().out
+
+
+async def test_a_log_that_has_lost_something_sends_clients_away(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("oyez.server.server.RETRY_SECONDS", 0.01)
@@ -240,9 +254,10 @@ async def test_a_log_that_fails_sends_clients_away_and_is_listened_to_again(
         async with SocketWire.connect(running) as wire:
             log.broken.set()
             await running.publish("lost")
+            log.epoch = "0dd1e5a2"
             await wire.expect_close(1011)
             assert await running.market.expect_gone(wire.id) == "transport error"
-        assert "the log cannot be listened to" in capsys.readouterr().out
+        assert "the log has lost what was not delivered yet" in capsys.readouterr().out
         async with SocketWire.connect(running) as wire:
             await turn_until(lambda: bool(log._tails))
             await running.publish("found")

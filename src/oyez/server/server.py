@@ -14,12 +14,13 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from oyez.errors import LogUnavailableError
+from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.log import Log
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.protocol.session import State
 from oyez.server.asgi import serve_websocket
+from oyez.server.canary import Canary, encode_status
 from oyez.server.connection import Connection
 from oyez.server.heartbeat import TimerWheel
 from oyez.server.hub import Hub
@@ -36,7 +37,7 @@ logger = structlog.get_logger("oyez.server")
 
 MAX_REFUSED_ORIGINS = 100
 """Origins whose refusal is logged: anybody can make up more."""
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = 0.5
 """How long to wait before a log that failed is listened to again."""
 
 
@@ -65,6 +66,7 @@ class Server:
         }
         self.origins = OriginPolicy(settings.origins)
         self.hub = Hub(log, self.namespaces)
+        self.canary = self.hub.canary = Canary(log, self._tell_status)
         self.recovery = Recovery(log, self.hub, settings.log_retention)
         for namespace in self.namespaces.values():
             namespace.recovery = self.recovery
@@ -96,11 +98,21 @@ class Server:
     # Life.
 
     async def start(self) -> None:
+        """Clients can come when this returns; where the log is unavailable, they are let in when it is not.
+
+        Raises SettingsError where the log cannot be used as it is.
+        """
         self._stopping, self._none_left = False, None
-        await self.hub.start()
-        work = (self._run_hub(), self.wheel.run(), self.recovery.run())
+        try:
+            await self.hub.start()
+            self.canary.note(None)
+        except LogUnavailableError as error:
+            self.canary.note(str(error))
+        work = (self._run_hub(), self.wheel.run(), self.recovery.run(), self.canary.run())
         self._tasks = [asyncio.create_task(one) for one in work]
-        await self.hub.ready.wait()
+        if self.canary.reason is None:
+            with suppress(LogUnavailableError):
+                await self.hub.be_ready()
 
     async def stop(self) -> None:
         """Tell every client that the server goes, and wait `shutdown_timeout` seconds at most until they have gone."""
@@ -135,11 +147,27 @@ class Server:
             try:
                 await self.hub.run()
                 return
-            except Exception:
-                # What was appended meanwhile is unknown here: clients come back and ask for it.
-                logger.exception("the log cannot be listened to; clients are sent away until it can")
+            except KeyError:
+                # What was appended meanwhile is unknown here: clients come back and are told that they missed it.
+                logger.error("the log has lost what was not delivered yet; clients are sent away to ask for it")
                 self._close_all(engineio.TRANSPORT_ERROR)
-                await asyncio.sleep(RETRY_SECONDS)
+            except (LogUnavailableError, SettingsError) as error:
+                # Clients stay: nothing can be appended now that they would not get when it is back.
+                logger.warning("the log cannot be listened to", reason=str(error), again_in=RETRY_SECONDS)
+            except Exception:
+                logger.exception("the log cannot be listened to", again_in=RETRY_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _tell_status(self, reason: str | None) -> None:
+        """The log has become unavailable for `reason`, or, with None, is back: operator and clients are told."""
+        if reason is None:
+            logger.info("the log is available again: events are stored and delivered")
+        else:
+            logger.error("the log is unavailable: nothing is published until it is back", reason=reason)
+        status = encode_status(reason)
+        for namespace in self.namespaces.values():
+            namespace.status = status if reason is not None else None
+            namespace.tell(status)
 
     def _close_all(self, reason: CloseReason) -> None:
         for connection in tuple(self.connections.values()):

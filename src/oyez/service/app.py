@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -24,7 +25,7 @@ from oyez.contract.bind import bind
 from oyez.contract.endpoint import publish_route
 from oyez.contract.http import build_problem, refuse
 from oyez.contract.publish import Publisher
-from oyez.errors import INTERNAL, SettingsError
+from oyez.errors import INTERNAL, LogUnavailableError, SettingsError
 from oyez.log.log import Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
@@ -38,6 +39,8 @@ from oyez.service.outbox import Outbox
 from oyez.service.secrets import Secret, load_secret
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
+
+logger = structlog.get_logger("oyez.service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class Oyez:
             stack.callback(self.database.close)
             for served in self.systems.values():
                 stack.push_async_callback(served.log.close)
-                await served.log.open()
+                await _open(served.log, served.system.name)
                 await stack.enter_async_context(served.outbox.relaying(self.settings.shutdown_timeout))
                 await stack.enter_async_context(served.jobs.running())
                 if served.parts.close is not None:
@@ -206,6 +209,14 @@ class Oyez:
         if error.status_code == HTTPStatus.NOT_FOUND:
             detail = f"There is nothing at {request.url.path}. Served here: {', '.join(self.systems)}."
         return build_problem(error.status_code, detail, error.headers)
+
+
+async def _open(log: Log, system: str) -> None:
+    """Raises SettingsError where waiting would not help."""
+    try:
+        await log.open()
+    except LogUnavailableError as error:
+        logger.error("the log cannot be reached: it is waited for", system=system, reason=str(error))
 
 
 def _answer_failure(request: Request, error: Exception) -> Response:
