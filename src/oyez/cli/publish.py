@@ -34,6 +34,7 @@ def publish(
     *,
     data: str,
     to: Annotated[tuple[str, ...], Repeatable] = (),
+    idempotency_key: str | None = None,
     target: Target = FOUND,
     machine: Machine = HERE,
 ) -> int:
@@ -53,6 +54,8 @@ def publish(
         Its payload as JSON, @FILE to read it from a file, or @- from standard input.
     to
         A room it goes to; repeatable. Left out, the rooms follow from the data, where the contract says how.
+    idempotency_key
+        1 to 128 visible characters: with the same key the same event is published once, however often this is called.
     """
     loaded, settings = load_system(system), machine.load()
     url = target.find(settings)
@@ -60,7 +63,7 @@ def publish(
     if to:
         body["to"] = to
     key = target.token or load_signer(settings).sign_service(loaded.name, KEY_LIFETIME)
-    position = send_event(f"{url}/{loaded.name}/events", key, body)
+    position = send_event(f"{url}/{loaded.name}/events", key, body, idempotency_key)
     console.out.print(f"published at {position}" if position else "published (volatile: not stored)")
     return 0
 
@@ -76,9 +79,11 @@ def read_data(data: str) -> dict[str, Any]:
     return parse_json(content, f"--data {data}")
 
 
-def send_event(url: str, key: str, body: dict[str, Any]) -> str | None:
+def send_event(url: str, key: str, body: dict[str, Any], idempotency_key: str | None = None) -> str | None:
     """Publish one event and return its position in the log, None for a volatile one. Raises PublishError."""
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    if idempotency_key is not None:
+        headers["idempotency-key"] = idempotency_key
     request = urllib.request.Request(url, msgspec.json.encode(body), headers)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:

@@ -422,14 +422,14 @@ class SqliteLog:
                 if _identity(self._path) == self._file:
                     return self._db
             self._leave()
-            if self._peers is not None:
-                # Its folder may have gone as well.
-                self._peers.close()
-                self._peers = None
             logger.error("the log's file was removed or replaced", file=str(self._path))
         return self._open_file()
 
     def _open_file(self) -> sqlite3.Connection:
+        if self._peers is not None and not self._path.exists():
+            # Its folder may have gone as well.
+            self._peers.close()
+            self._peers = None
         if self._peers is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._alone():

@@ -25,6 +25,7 @@ from oyez.contract.bind import bind
 from oyez.contract.endpoint import publish_route
 from oyez.contract.http import build_problem, refuse
 from oyez.contract.publish import Publisher
+from oyez.contract.repeats import Repeats
 from oyez.errors import INTERNAL, LogUnavailableError, SettingsError
 from oyez.log.log import Log
 from oyez.log.redis import RedisLog
@@ -150,7 +151,8 @@ class Oyez:
             self.database.migrate(system.name, system.migrations)
         elif system.tables is not None:
             self.database.create(system.tables)
-        publisher = Publisher(system.contract, log, self.settings.limits, self._clock)
+        retention = self.settings.log_retention
+        publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention)
         outbox = Outbox(self.database, publisher, log, clock=self._clock)
         members = Members(system.name, self.database, system.contract)
         parts = system.build(
@@ -174,6 +176,7 @@ class Oyez:
             members=members.has,
             hooks=parts.hooks,
             settings=self.settings,
+            repeats=Repeats(log, retention),
         )
         server = Server(applications, log, self.settings)
         prefix = f"/{system.name}"

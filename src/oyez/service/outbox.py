@@ -29,6 +29,7 @@ from oyez.log.log import Entry, Log
 from oyez.service.db import Database
 from oyez.service.members import add_member, check_subject, find_room, remove_member
 from oyez.service.rounds import Rounds
+from oyez.service.steps import FORGET_INTERVAL, KEPT_SECONDS, begin_step, forget_steps
 from oyez.service.tables import jobs, outbox
 
 logger = structlog.get_logger("oyez.service")
@@ -159,6 +160,7 @@ class Outbox:
         self._idle = asyncio.Event()
         self._idle.set()
         self._relay = Rounds("outbox", self._move)
+        self._forget_at = 0.0
         self.scheduled: Callable[[], None] = lambda: None
         """Called after a transaction was committed that has changed what is due."""
 
@@ -167,12 +169,21 @@ class Outbox:
 
         As `Database.run`: a plain function, in a worker thread, run again where PostgreSQL asks for it. Returns when
         it is committed. Its events follow at once, or, where the log cannot be reached, when it can.
+
+        Where a command with an id is being handled and this has been committed for it before, nothing is done, and
+        what `function` returned then is returned again. Raises RefusedError (already_done) where that is not known:
+        only what JSON and the function's annotation can tell is kept.
         """
         loop = asyncio.get_running_loop()
+        step = begin_step(self._system, function)
 
         def work(connection: Connection) -> tuple[T, Transaction, bool]:
             transaction = Transaction(connection, self._publisher, self._clock())
+            if step is not None and (done := step.find(connection)) is not None:
+                return done[0], transaction, False
             result = function(transaction, *args, **kwargs)
+            if step is not None:
+                step.keep(connection, result, transaction.now)
             return result, transaction, transaction.store()
 
         future = self._database.submit(work)
