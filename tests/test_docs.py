@@ -15,10 +15,11 @@ import signal
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
+from operator import and_
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +43,8 @@ from msgspec.inspect import (
 
 from oyez import errors
 from oyez.cli.flags import ServerFlags
-from oyez.contract import Contract, bind, check, codec, declare, limits, rooms
+from oyez.contract import Contract, Identity, bind, check, codec, declare, limits, rooms
+from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.types import Payload
 from oyez.contract.wire import walk
 from oyez.errors import LogUnavailableError, Refusal
@@ -57,10 +59,21 @@ from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
 from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.fixrx.contract import contract as fixrx
+from oyez.systems.qscrap import disputes as qscrap_disputes
+from oyez.systems.qscrap import http as qscrap_http
+from oyez.systems.qscrap import payouts as qscrap_payouts
+from oyez.systems.qscrap import requests as qscrap_requests
+from oyez.systems.qscrap import states as qscrap_states
+from oyez.systems.qscrap import subscriptions as qscrap_subscriptions
+from oyez.systems.qscrap import tables as qscrap_tables
+from oyez.systems.qscrap import tickets as qscrap_tickets
+from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
 from tests.served import serve
-from tests.systems import bookings_page
+from tests.systems import bookings_page, rez_page
+from tests.systems.matrix.cases import find_commands
+from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -74,7 +87,10 @@ OWN = (
     "outbox",
     "protocol",
     "publishing",
+    "qscrap",
     "quotes",
+    "rez",
+    "systems",
 )
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
@@ -219,6 +235,94 @@ def build_types(contract: Contract) -> str:
     return f"```ts\n{types}```"
 
 
+def build_qscrap_rooms() -> str:
+    rows = [
+        (f"`{room.pattern}`", f"`{room.join}({', '.join(room.placeholders)})`", f"who {room.rule.text}")
+        for namespace in qscrap.namespaces
+        for room in namespace.rooms.kinds
+    ]
+    return build_table(("room", "joined by", "allowed for"), *rows)
+
+
+def build_qscrap_events() -> str:
+    modules = (qscrap_tickets, qscrap_requests, qscrap_disputes, qscrap_payouts, qscrap_subscriptions)
+    own = [value for module in modules for value in vars(module).values()]
+    rows = [
+        (
+            f"`{event.name}`",
+            " or ".join(target.text for target in event.targets["/"]),
+            event.description,
+            "system" if event.payload in own else "back end",
+        )
+        for event in qscrap.events.values()
+    ]
+    return build_table(("event", "goes to", "what has happened", "sent by"), *rows)
+
+
+def build_qscrap_records() -> str:
+    def code(names: Iterable[str]) -> str:
+        return ", ".join(f"`{name}`" for name in names)
+
+    rows = [
+        (f"`{resource.path[1:]}`", code(resource.filters), code(resource.actions)) for resource in qscrap_http.RESOURCES
+    ]
+    return build_table(("records", "narrowed by", "actions"), *rows)
+
+
+def build_qscrap_states() -> str:
+    tables = {"ticket": qscrap_states.TICKET, "request": qscrap_states.REQUEST}
+    tables |= {"dispute": qscrap_states.DISPUTE, "payout": qscrap_states.PAYOUT}
+    rows = [
+        (kind, f"`{state}`", ", ".join(f"`{action}` → `{after}`" for action, after in possible.items()))
+        for kind, moves in tables.items()
+        for state, possible in moves.items()
+    ]
+    return build_table(("of a", "state", "what can be done"), *rows)
+
+
+def build_systems() -> str:
+    return "\n\n".join(f"## {system}\n\n{build_matrix(system)}" for system in SHIPPED)
+
+
+def build_matrix(system: str) -> str:
+    contract = load_system(system).contract
+    rows = [
+        (f"`{event.name}`", "to clients", where, goes_to(targets), name_roles(contract, where, targets), case)
+        for event in contract.events.values()
+        for where, targets in event.targets.items()
+        for case in [find_case(EVENTS, system, event.name) or find_case(ANSWERS, system, where, event.name)]
+    ]
+    for namespace, command in find_commands(contract):
+        rooms = [room for room in (command.joins, command.leaves) if room is not None]
+        right = reduce(and_, (room.rule for room in rooms), namespace.who & command.who)
+        roles = join_roles(contract, right.admits)
+        case = find_case(COMMANDS, system, namespace.name, command.name)
+        row = (f"`{command.name}`", "from clients", namespace.name, goes_to(rooms) or "the server", roles, case)
+        rows.append(row)
+    return build_table(("event", "direction", "namespace", "rooms", "roles", "case"), *rows)
+
+
+def find_case(cases: Sequence[tuple[str, ...]], *case: str) -> str:
+    """The name of a case that is tried; empty where it is not."""
+    return f"`{'-'.join(case)}`" if case in cases else ""
+
+
+def goes_to(targets: Iterable[Target]) -> str:
+    return " or ".join(target.text for target in targets)
+
+
+def name_roles(contract: Contract, where: str, targets: Iterable[Target]) -> str:
+    """The roles of those who can hear what goes to `targets`."""
+    namespace = next(namespace for namespace in contract.namespaces if namespace.name == where)
+    kinds = [target.room if isinstance(target, DerivedRoom) else target for target in targets]
+    rules = [kind.rule if isinstance(kind, Room) else namespace.who for kind in kinds]
+    return join_roles(contract, lambda who: namespace.who.admits(who) and any(rule.admits(who) for rule in rules))
+
+
+def join_roles(contract: Contract, may: Callable[[Identity], bool]) -> str:
+    return ", ".join(role for role in contract.roles if may(Identity(subject="somebody", role=role)))
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("operating", build_settings),
     "limits": ("operating", build_limits),
@@ -232,6 +336,13 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "bookings states": ("bookings", lambda: build_table(*bookings_page.list_states())),
     "bookings events": ("bookings", lambda: build_table(*bookings_page.list_events())),
     "bookings types": ("bookings", lambda: build_types(bookings)),
+    **{f"rez {name}": ("rez", partial(build_table, *rows)) for name, rows in rez_page.TABLES.items()},
+    "qscrap rooms": ("qscrap", build_qscrap_rooms),
+    "qscrap events": ("qscrap", build_qscrap_events),
+    "systems": ("systems", build_systems),
+    "qscrap types": ("qscrap", lambda: build_types(qscrap)),
+    "qscrap records": ("qscrap", build_qscrap_records),
+    "qscrap states": ("qscrap", build_qscrap_states),
 }
 """The page each is on, and what makes it."""
 
@@ -541,13 +652,15 @@ def test_the_tree_of_errors_is_the_codes() -> None:
 # Refusals.
 
 
-REFUSALS = {refusal.code for module in (errors, tables) for refusal in find_constants(module, Refusal)} | {
+SPEAKING = (errors, tables, qscrap_tables, qscrap_states)
+REFUSALS = {refusal.code for module in SPEAKING for refusal in find_constants(module, Refusal)} | {
     refusal.code for contract in CONTRACTS.values() for refusal in contract.refusals
 }
 
 
 @pytest.mark.parametrize(
-    ("page", "heading", "column"), [("publishing", "status", 1), *((name, "code", 0) for name in CONTRACTS)]
+    ("page", "heading", "column"),
+    [("publishing", "status", 1), *((name, "code", 0) for name in (*CONTRACTS, "qscrap"))],
 )
 def test_refusals_that_are_spoken_of_exist(page: str, heading: str, column: int) -> None:
     assert {bare(row[column]) for row in find_rows(read(page), heading)} <= REFUSALS

@@ -114,11 +114,11 @@ async def test_requests_leave_no_trace_in_the_log_and_warnings_do(folder: Path) 
         async with httpx.AsyncClient(base_url=url) as client:
             assert (await client.get("/nowhere")).status_code == 404
             assert (await client.post("/quotes/events", json={})).status_code == 401
-            assert (await client.get("/socket.io/?EIO=4&transport=polling")).status_code == 200
+            assert (await client.get("/quotes/socket.io/?EIO=4&transport=polling")).status_code == 200
         # A client that does not take leave.
         reader, writer = await asyncio.open_connection("127.0.0.1", url.rpartition(":")[2])
         writer.write(
-            b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+            b"GET /quotes/socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
             b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
         await reader.readuntil(b"\r\n\r\n")

@@ -12,8 +12,10 @@ from structlog.testing import capture_logs
 
 from oyez.contract.bind import Hooks
 from oyez.contract.client import Client
+from oyez.contract.limits import DEFAULT_LIMIT
 from oyez.errors import ContractError, RefusedError
 from oyez.protocol import engineio
+from oyez.server.socket import Handshake
 from oyez.testing import client as testing
 from tests.contract.club import Note, back_group, board, expect_said, group, open_club, user
 from tests.server.clock import Clock
@@ -388,6 +390,37 @@ async def test_another_users_token_does_not_count() -> None:
             connected.renew(replace(connected.identity, subject="u2"))
         assert refused.value.refusal.code == "forbidden"
         assert connected.identity.subject == "u1"
+
+
+# Refused, and limited.
+
+
+async def test_a_system_may_say_more_to_those_it_refuses() -> None:
+    def refused(handshake: Handshake, error: RefusedError) -> dict[str, Any]:
+        return {"again_in": 5, "from": handshake.address in ("127.0.0.1", "::1")}
+
+    async with open_club(Hooks(refused=refused)) as club:
+        with pytest.raises(testing.ConnectRefused) as answer:
+            async with testing.connect(club.nodes[0].url, auth={}):
+                pass
+    assert answer.value.data == {"code": "token_missing", "again_in": 5, "from": True}
+
+
+async def test_a_system_hears_of_those_who_send_too_much_as_often_as_they_do() -> None:
+    heard: list[tuple[str, int, bool]] = []
+
+    def limited(client: Client, times: int, wait: float) -> None:
+        heard.append((client.identity.subject, times, wait > 0))
+        client.emit(Note(text="slowly"))
+
+    async with open_club(Hooks(limited=limited)) as club, club.connect("u1") as client:
+        for _ in range(DEFAULT_LIMIT.count + 10):
+            await client.emit("do", {"what": "nothing"})
+        await client.expect_event("note")
+        assert (await client.expect_event("error")).args[0]["code"] == "rate_limited"
+        # Where it asked for an answer, that says it.
+        assert (await client.call("do", {"what": "nothing"}))["error"]["code"] == "rate_limited"
+    assert heard == [("u1", 1, True)]
 
 
 # What a handler knows of its client.

@@ -19,11 +19,13 @@ from oyez.log.log import Entry, Log
 from oyez.log.memory import MemoryLog
 from oyez.server.http import HttpServer
 from oyez.server.namespace import Application, Namespace
+from oyez.server.plain import PlainEndpoint
 from oyez.server.server import Server
 from oyez.settings import Limits, Settings
 from tests.server.market import PATIENCE, Market
 
 PATH = "/socket.io/"
+PLAIN_PATH = "/ws/"
 
 
 class InLoop(uvicorn.Server):
@@ -154,7 +156,7 @@ def serve_own_port(server: Server, settings: Settings) -> InLoop:
             yield
 
     app = Starlette(routes=[Mount("/socket.io", server)], lifespan=lifespan)
-    return OwnPort(app, lambda path: server if path == PATH else None, settings, server.drain)
+    return OwnPort(app, {PATH: server, PLAIN_PATH: PlainEndpoint(server)}.get, settings, server.drain)
 
 
 def serve_mounted(server: Server, settings: Settings) -> InLoop:
@@ -165,6 +167,7 @@ def serve_mounted(server: Server, settings: Settings) -> InLoop:
 
     app = FastAPI(lifespan=lifespan)
     app.mount("/socket.io", server)
+    app.mount("/ws", PlainEndpoint(server))
 
     @app.get("/hello")
     def hello() -> str:

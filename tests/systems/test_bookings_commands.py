@@ -182,7 +182,7 @@ async def test_accept_and_reject_at_the_same_time_have_one_winner(cast: Cast) ->
     assert all(loser["error"]["details"]["from"] == winner["status"] for loser in losers)
 
 
-async def test_servers_that_share_a_database_agree_on_the_winner(
+async def test_servers_that_share_a_database_and_a_log_agree_on_the_winner(
     make_database: Callable[[], str], tmp_path: Path
 ) -> None:
     address = make_database()
@@ -196,10 +196,17 @@ async def test_servers_that_share_a_database_agree_on_the_winner(
         devices = [await place.enter("partner", bob.id) for place in (scene, elsewhere) * 3]
         for _ in range(5):
             booking = await scene.book(ada, bob)
+            await ada.done("booking:track", booking)
             answers = await asyncio.gather(*(device.call("booking:accept", booking) for device in devices))
             assert [answer["ok"] for answer in answers].count(True) == 1
             codes = {answer["error"]["code"] for answer in answers if not answer["ok"]}
             assert codes == {"illegal_transition"}
+            # Whichever server it was that did it and told of it.
+            for event in (TOLD, "partner:assigned"):
+                _, [told] = await ada.client.expect_event(event)
+                assert told["bookingId"] == booking
+        await scene.listen()
+        assert ada.heard == []
 
 
 # Working.

@@ -14,7 +14,7 @@ from oyez.errors import InvalidDataError, RefusedError
 from oyez.log.memory import MemoryLog
 from oyez.settings import Limits
 from oyez.systems.rez import payloads
-from oyez.systems.rez.contract import CHANNELS, UNKNOWN_CHANNEL, contract, root
+from oyez.systems.rez.contract import CHANNELS, contract, own_orders, root
 
 CALLER = "the client concerned"
 EVERYONE = "everyone in the namespace"
@@ -132,7 +132,12 @@ def test_the_head() -> None:
         "`auth.token` of the Socket.IO client",
     ]
     assert [namespace.name for namespace in contract.namespaces] == ["/"]
-    assert contract.refusals == [UNKNOWN_CHANNEL]
+    assert [refusal.code for refusal in contract.refusals] == [
+        "unknown_channel",
+        "not_found",
+        "already_there",
+        "illegal_transition",
+    ]
 
 
 # Events.
@@ -426,8 +431,17 @@ def test_the_channels_are_the_documents() -> None:
     } == ROOMS
 
 
-def test_the_rooms_are_those_of_the_channels() -> None:
-    assert {room.pattern for room in root.rooms.kinds} == {room.pattern for room in CHANNELS.values()}
+def test_the_rooms_are_those_of_the_channels_and_one_that_no_event_goes_to() -> None:
+    kinds = {room.pattern: room for room in root.rooms.kinds}
+    assert kinds.pop("orders:{userId}") is own_orders
+    assert kinds.keys() == {room.pattern for room in CHANNELS.values()}
+    assert all(own_orders not in event.targets for event in root.events)
+
+
+def test_a_leaderboard_has_one_of_four_periods() -> None:
+    for period in ("daily", "weekly", "monthly", "all_time"):
+        assert root.rooms.resolve(f"leaderboard:{period}") is not None
+    assert root.rooms.resolve("leaderboard:hourly") is None
 
 
 def test_admins_follow_any_order_but_no_ticket() -> None:

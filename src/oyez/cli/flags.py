@@ -125,7 +125,7 @@ class ServerFlags:
     log_retention: float | None = None
     """Seconds for which the log keeps events. [default: 300]"""
     log_max_bytes: int | None = None
-    """Bytes of a system's log in SQLite. [default: 1,000,000,000]"""
+    """Bytes of a system's log in SQLite. [default: 1000000000]"""
     log_sync: str | None = None
     """What a log in SQLite survives: normal, a killed process; full, power loss too. [default: normal]"""
     redis_url: str | None = None

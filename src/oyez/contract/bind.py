@@ -24,7 +24,7 @@ from oyez.contract.types import Command
 from oyez.errors import UNKNOWN_EVENT, ContractError, RefusedError
 from oyez.log.log import Entry
 from oyez.server.namespace import Application
-from oyez.server.socket import ReceivedEvent, Socket
+from oyez.server.socket import Handshake, ReceivedEvent, Socket
 from oyez.settings import Settings
 
 Handlers = Mapping[type[Command], Handler]
@@ -47,6 +47,11 @@ class Hooks:
     """
     disconnected: Callable[[Client, str], None] | None = None
     """The client has gone, whoever ended it, and is in no room any more. The reason is Socket.IO's."""
+    refused: Callable[[Handshake, RefusedError], Mapping[str, Any]] | None = None
+    """A CONNECT is refused: what CONNECT_ERROR's `data` says beside the code and the refusal's own details."""
+    limited: Callable[[Client, int, float], None] | None = None
+    """The client has sent too much of something: how often so far, and the seconds until it may send it again. Called
+    where the client is told by the event `error`, which is not for each event that is refused."""
 
 
 class NamespaceApplication(Application):
@@ -70,16 +75,25 @@ class NamespaceApplication(Application):
 
     async def connect(self, socket: Socket, auth: Any) -> None:
         """Let a client in: who it is, how long, and into which rooms. Raises RefusedError."""
-        with self._surroundings.removals.watch() as removed:
-            identity, rooms = await self._admission.admit(socket.handshake, auth if isinstance(auth, dict) else {})
-            while changed := removed.intersection(rooms):
-                removed.clear()
-                rooms = [room for room in rooms if room not in changed or await self._allows(identity, room)]
+        try:
+            identity, rooms = await self._admit(socket.handshake, auth if isinstance(auth, dict) else {})
+        except RefusedError as refused:
+            if self._hooks.refused:
+                refused.details |= self._hooks.refused(socket.handshake, refused)
+            raise
         socket.data = Client(identity, socket, self._surroundings)
         socket.owner = identity.subject
         socket.expires_at = identity.expires_at
         for room in rooms:
             socket.join(room)
+
+    async def _admit(self, handshake: Handshake, auth: Mapping[str, Any]) -> tuple[Identity, list[str]]:
+        with self._surroundings.removals.watch() as removed:
+            identity, rooms = await self._admission.admit(handshake, auth)
+            while changed := removed.intersection(rooms):
+                removed.clear()
+                rooms = [room for room in rooms if room not in changed or await self._allows(identity, room)]
+        return identity, rooms
 
     def _allows(self, identity: Identity, room: str) -> Awaitable[bool]:
         return self._surroundings.allows(identity, room)
@@ -149,8 +163,13 @@ class NamespaceApplication(Application):
     def _fail(self, client: Client, event: ReceivedEvent, error: Exception) -> None:
         if event.ack is not None:
             event.ack(encode_failure(explain_failure(error)))
-        elif not (isinstance(error, LimitedError) and error.told):
-            client.socket.send(encode_error_event(explain_failure(error)))
+            return
+        if isinstance(error, LimitedError):
+            if error.told:
+                return
+            if self._hooks.limited:
+                self._hooks.limited(client, error.times, error.wait)
+        client.socket.send(encode_error_event(explain_failure(error)))
 
 
 def bind(

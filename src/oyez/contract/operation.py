@@ -27,10 +27,15 @@ Handler: TypeAlias = Callable[[Any, Client], Awaitable[Reply] | Reply]
 
 
 class LimitedError(RefusedError):
-    """Too many commands. `told`: the client has heard so already, and need not hear it for each."""
+    """Too many commands: how often so far, and for how many seconds more.
 
-    def __init__(self, wait: float, told: bool) -> None:
+    `told`: the client has heard so already, and need not hear it for each.
+    """
+
+    def __init__(self, wait: float, times: int, told: bool) -> None:
         super().__init__(RATE_LIMITED, retry_after=round(wait, 3))
+        self.wait = wait
+        self.times = times
         self.told = told
 
 
@@ -100,7 +105,7 @@ def take(client: Client, name: str, limit: Limit, now: float) -> None:
     connection = client.socket.connection
     if bucket.refused >= connection.server.limits.max_limited_commands:
         connection.close(engineio.RATE_LIMIT, f"{bucket.refused} commands in a row over the limit of {limit.text}")
-    raise LimitedError(bucket.wait(), told=bucket.refused > 1)
+    raise LimitedError(bucket.wait(), bucket.refused, told=bucket.refused > 1)
 
 
 def joining(declared: DeclaredCommand, room: Room) -> Handler:

@@ -163,6 +163,7 @@ class RedisLog:
         """The highest number of the epoch that this node knows of."""
         self._pages: dict[tuple[str, int], _Page] = {}
         self._tails: set[Tails] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._trimming: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -219,6 +220,7 @@ class RedisLog:
             self._trimming.cancel()
         for tails in self._tails:
             tails.close()
+        await asyncio.gather(*self._ending)
         await _disconnect(self._redis)
 
     # Entries.
@@ -282,11 +284,11 @@ class RedisLog:
             # A cancellation alone may get lost: the library uses it for its own time-outs.
             tails.close()
             self._tails.discard(tails)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await _disconnect(reader)
-            await _disconnect(listener)
+            # Who cancels a tail that is ending already must not leave its connections open.
+            ending = asyncio.create_task(_end(tasks, reader, listener))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            await asyncio.shield(ending)
 
     async def position(self) -> str:
         return await self._look()
@@ -541,6 +543,14 @@ def _unavailable(error: Exception) -> LogUnavailableError:
 def _execute(client: Redis, *arguments: Any) -> Awaitable[Any]:
     answer: Awaitable[Any] = client.execute_command(*arguments)  # type: ignore[no-untyped-call]
     return answer
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]], *clients: Redis) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for client in clients:
+        await _disconnect(client)
 
 
 async def _disconnect(client: Redis) -> None:

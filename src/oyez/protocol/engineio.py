@@ -88,6 +88,7 @@ TOO_LARGE = CloseReason("message too large", False, 1009)
 TOO_MANY_FRAGMENTS = CloseReason("too many fragments", False, 1008)
 CONNECT_TIMEOUT = CloseReason("connect timeout", False, 1008)
 TOKEN_EXPIRED = CloseReason("token expired", False, 1008)
+REFUSED = CloseReason("refused", False, 1008)
 CLIENT_DISCONNECT = CloseReason("client namespace disconnect", False, 1000)
 SERVER_DISCONNECT = CloseReason("server namespace disconnect", False, 1000)
 

@@ -156,7 +156,7 @@ def _elements(packet: Packet, limits: Limits, names: int) -> list[msgspec.Raw]:
     try:
         elements = _decode_array(packet.data)
     except (msgspec.MsgspecError, RecursionError):
-        packet.data = _mend_halves(packet.data)
+        packet.data = mend_halves(packet.data)
         try:
             elements = _decode_array(packet.data)
         except (msgspec.MsgspecError, RecursionError):
@@ -167,7 +167,7 @@ def _elements(packet: Packet, limits: Limits, names: int) -> list[msgspec.Raw]:
     return elements
 
 
-def _mend_halves(data: bytes) -> bytes:
+def mend_halves(data: bytes) -> bytes:
     """JSON with halves of characters replaced as every browser does when it encodes them: by U+FFFD.
 
     JavaScript's JSON.stringify writes them as escapes, for instance where a preview was cut inside an emoji.

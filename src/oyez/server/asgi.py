@@ -21,7 +21,7 @@ from oyez.server.transport import PACKETS_A_TURN
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
-    from oyez.server.server import Server
+    from oyez.server.upgrade import Endpoint
 
 logger = structlog.get_logger("oyez.server")
 
@@ -88,6 +88,9 @@ class AsgiWebSocket:
 
     def resume_reading(self) -> None:
         self._readable.set()
+
+    def ping(self) -> bool:
+        return False
 
     def take_over(self) -> None:
         self._candidate = False
@@ -191,10 +194,10 @@ class AsgiWebSocket:
             self._timer = None
 
 
-async def serve_websocket(server: "Server", scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_websocket(endpoint: "Endpoint", scope: Scope, receive: Receive, send: Send) -> None:
     """One WebSocket of an ASGI server, from its handshake to its end."""
     await receive()
-    opened = _open(server, scope)
+    opened = _open(endpoint, scope)
     if isinstance(opened, HandshakeError):
         await _deny(opened, scope, send)
     else:
@@ -202,14 +205,14 @@ async def serve_websocket(server: "Server", scope: Scope, receive: Receive, send
         await AsgiWebSocket(connection, send, candidate=candidate).run(receive)
 
 
-def _open(server: "Server", scope: Scope) -> "tuple[Connection, bool] | HandshakeError":
+def _open(endpoint: "Endpoint", scope: Scope) -> "tuple[Connection, bool] | HandshakeError":
     headers = Headers(scope=scope)
     query = QueryParams(scope["query_string"])
     secure = scope["scheme"] == "wss"
-    return server.open_websocket(
+    return endpoint.open_websocket(
         query,
         headers,
-        lambda: server.read_handshake(headers, scope["query_string"], scope.get("client"), secure=secure),
+        lambda: endpoint.read_handshake(headers, scope["query_string"], scope.get("client"), secure=secure),
         secure=secure,
     )
 

@@ -139,6 +139,9 @@ class Connection:
             self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
         self._handle(self.session.receive_binary(data))
 
+    def receive_pong(self) -> None:
+        """A pong of WebSocket's own, which Engine.IO makes nothing of."""
+
     async def receive_payload(self, body: bytes) -> None:
         """One polling body."""
         self._heard = True
@@ -412,11 +415,18 @@ class Connection:
             # The answer to the ping of before says nothing about what was sent since.
             self._pinged_at = ""
         elif not self.closed:
+            if not self._send_ping():
+                self._next_ping = self.server.clock() + self.server.settings.ping_interval
+                return
             self._heard = self._pong_extended = False
             self._pong_deadline = self.server.clock() + self.server.settings.ping_timeout
             self._pinged_at = self.server.hub.position
-            self.transport.send(_PING)
             self.server.wheel.schedule(self, self._pong_deadline)
+
+    def _send_ping(self) -> bool:
+        """Whether an answer can be expected."""
+        self.transport.send(_PING)
+        return True
 
     def _confirm(self) -> None:
         """The client has answered the last ping, and so heard everything that was sent before it."""

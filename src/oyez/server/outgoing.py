@@ -47,13 +47,15 @@ def deflate(payload: bytes) -> bytes:
 class Outgoing:
     """One message (an Engine.IO packet and its attachments) with every encoding that has been asked for so far."""
 
-    __slots__ = ("_deflated", "_frames", "attachments", "text", "volatile")
+    __slots__ = ("_deflated", "_frames", "attachments", "plain", "text", "volatile")
 
     def __init__(self, text: bytes, attachments: tuple[bytes, ...] = (), volatile: bool = False) -> None:
         self.text = text
         """The Engine.IO packet with its type digit, as in a WebSocket text frame."""
         self.attachments = attachments
         self.volatile = volatile
+        self.plain: Outgoing | None = None
+        """The same for clients that speak plain WebSocket, once one of them has got it; see plain.py."""
         self._frames: bytes | None = None
         self._deflated: bytes | None = None
 

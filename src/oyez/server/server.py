@@ -184,7 +184,9 @@ class Server:
 
     # Connections.
 
-    def open(self, handshake: Handshake, state: State) -> Connection | HandshakeError:
+    def open(
+        self, handshake: Handshake, state: State, kind: type[Connection] = Connection
+    ) -> Connection | HandshakeError:
         """A new connection, or why there is none."""
         limits, address = self.limits, handshake.address
         # A client that is being closed still costs something.
@@ -193,7 +195,7 @@ class Server:
             return engineio.OVERLOADED
         if max(self._addresses[address], self._websockets_from[address]) >= limits.max_connections_per_address:
             return engineio.OVERLOADED
-        connection = Connection(self.new_id(), self, handshake, state)
+        connection = kind(self.new_id(), self, handshake, state)
         self.connections[connection.id] = connection
         self._addresses[address] += 1
         return connection

@@ -44,5 +44,8 @@ class Transport(Protocol):
 class Candidate(Transport, Protocol):
     """A WebSocket that may take over from polling."""
 
+    def ping(self) -> bool:
+        """Send a WebSocket ping, whose pong the connection hears of; False where that is somebody else's business."""
+
     def take_over(self) -> None:
         """It has: from now on it carries the connection."""

@@ -10,7 +10,7 @@ import binascii
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import httptools
@@ -20,12 +20,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.server.handover import hand_over
+from oyez.server.socket import Handshake
 from oyez.server.turnstile import Turnstile
 from oyez.server.websocket import WebSocket
-from oyez.settings import Limits
+from oyez.settings import Limits, Settings
 
 if TYPE_CHECKING:
-    from oyez.server.server import Server
+    from oyez.server.connection import Connection
 
 _DEFLATE_PARAMETERS = frozenset(
     {
@@ -38,8 +39,31 @@ _DEFLATE_PARAMETERS = frozenset(
 )
 """What a client may ask for; of a window it can only ask us to keep to our own size."""
 
-Router = Callable[[str], "Server | None"]
-"""The server behind a URL path."""
+
+class Endpoint(Protocol):
+    """What answers WebSockets at a path: a server, for Socket.IO, or what is beside it."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    def read_handshake(
+        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
+    ) -> Handshake:
+        """What is kept of the request that opens a connection."""
+
+    def open_websocket(
+        self,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        read_handshake: Callable[[], Handshake],
+        *,
+        secure: bool,
+    ) -> "tuple[Connection, bool] | HandshakeError":
+        """The connection of an upgrade, and whether the WebSocket is only a candidate for it; or why there is none."""
+
+
+Router = Callable[[str], Endpoint | None]
+"""What is behind a URL path."""
 
 
 class HeadTooLongError(Exception):
@@ -200,15 +224,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse("400 Bad Request", engineio.BAD_REQUEST.message)
             return
         path, query = url
-        server = self._router(path)
-        if server is None:
+        endpoint = self._router(path)
+        if endpoint is None:
             self._refuse("404 Not Found", "There is no WebSocket at this path.")
             return
         secure = self.scheme == "https"
-        opened = server.open_websocket(
+        opened = endpoint.open_websocket(
             dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)),
             headers,
-            lambda: server.read_handshake(headers, query, self.client, secure=secure),
+            lambda: endpoint.read_handshake(headers, query, self.client, secure=secure),
             secure=secure,
         )
         if isinstance(opened, HandshakeError):
@@ -217,7 +241,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(status, opened.message)
             return
         connection, candidate = opened
-        deflate = bool(server.settings.compression_threshold) and accepts_deflate(
+        deflate = bool(endpoint.settings.compression_threshold) and accepts_deflate(
             headers.get("sec-websocket-extensions", "")
         )
         listener = WebSocket(connection, candidate=candidate, deflate=deflate)

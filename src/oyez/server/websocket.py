@@ -31,6 +31,7 @@ WRITE_HIGH_WATER = 65_536
 _CONTROL = 0x8
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: on, no time."""
+_PING_FRAME = encode_frame(PING, b"")
 _INFLATE_TAIL = b"\x00\x00\xff\xff"
 _PICOWS_REASONS = {1002: engineio.PARSE_ERROR, 1007: engineio.INVALID_TEXT, 1009: engineio.TOO_LARGE}
 """What it means that picows has sent a CLOSE of its own, by the code."""
@@ -220,6 +221,12 @@ class WebSocket(WSListener):
         if self._network is not None:
             self._network.resume_reading()
 
+    def ping(self) -> bool:
+        if self._network is not None and self._closing is None and self._kept is None:
+            self._network.write(self._answer + _PING_FRAME)
+            self._answer = b""
+        return True
+
     def take_over(self) -> None:
         """The candidate has become the connection's transport."""
         self._candidate = False
@@ -239,6 +246,8 @@ class WebSocket(WSListener):
         elif opcode == PING and self.write is not None:
             # Not to a client that does not read: what it has coming is bounded.
             self.write(encode_frame(PONG, frame.get_payload_as_bytes()))
+        elif opcode == PONG:
+            self._connection.receive_pong()
 
     def _answer_close(self, transport: WSTransport) -> None:
         received = transport.close_handshake.recv

@@ -30,7 +30,9 @@ from oyez.errors import INTERNAL, LogUnavailableError, SettingsError
 from oyez.log.log import Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
+from oyez.server.plain import PlainEndpoint
 from oyez.server.server import Server
+from oyez.server.upgrade import Endpoint
 from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
 from oyez.service.db import MIGRATIONS, Database, build_database
 from oyez.service.http import member_routes
@@ -88,7 +90,7 @@ class Oyez:
         self.signer: Signer = build_signer(settings, self.secret)
         self._verifier: Verifier = build_verifier(settings, self.secret)
         self._clock = clock
-        self._paths: dict[str, Server] = {}
+        self._paths: dict[str, Endpoint] = {}
         routes: list[BaseRoute] = []
         build_log = build_log or partial(choose_log, settings)
         self.database: Database = build_database(settings)
@@ -111,7 +113,7 @@ class Oyez:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
-    def find_server(self, path: str) -> Server | None:
+    def find_server(self, path: str) -> Endpoint | None:
         """Which server answers WebSockets at `path`."""
         return self._paths.get(path)
 
@@ -184,6 +186,7 @@ class Oyez:
         routes += member_routes(prefix, system.contract, self.database, outbox, authorize)
         routes.append(Mount(f"{prefix}/api", routes=list(parts.routes)))
         routes += self._serve_at(f"{prefix}/socket.io", server)
+        routes += self._serve_at(f"{prefix}/ws", PlainEndpoint(server))
         return Served(system, server, publisher, log, outbox, jobs, parts)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
@@ -192,18 +195,21 @@ class Oyez:
             path = ws_path or "/socket.io"
             if not re.fullmatch(r"(/[\w.~-]+)+/?", path, re.ASCII):
                 raise SettingsError(f"WS_PATH is {path!r}. Set it to a path such as /socket.io/.")
-            return self._serve_at(path, next(iter(self.systems.values())).server)
+            server = next(iter(self.systems.values())).server
+            # Only WebSockets: what browsers ask for there is a page.
+            self._paths["/"] = plain = PlainEndpoint(server)
+            return [*self._serve_at(path, server), WebSocketRoute("/", plain)]
         if ws_path is not None:
             raise SettingsError(f"WS_PATH is for one system, not for {len(self.systems)}. Unset it, or serve one.")
         return []
 
-    def _serve_at(self, path: str, server: Server) -> list[BaseRoute]:
+    def _serve_at(self, path: str, endpoint: Server | PlainEndpoint) -> list[BaseRoute]:
         # With and without the slash: the official client adds one unless it is told not to.
         paths = (path.rstrip("/"), path.rstrip("/") + "/")
-        self._paths.update(dict.fromkeys(paths, server))
+        self._paths.update(dict.fromkeys(paths, endpoint))
         routes: list[BaseRoute] = []
         for name in paths:
-            routes += [Route(name, server), WebSocketRoute(name, server)]
+            routes += [Route(name, endpoint), WebSocketRoute(name, endpoint)]
         return routes
 
     async def _answer_http_error(self, request: Request, error: Exception) -> Response:

@@ -127,7 +127,8 @@ class Signer:
         """`signs_users`: whether users' tokens are verified by this secret. Raises SettingsError for a weak one."""
         self._key = secret_key(secret)
         self._keys = LocalKeys([self._key])
-        self._signs_users = signs_users
+        self.signs_users = signs_users
+        """Whether `sign_user` can be asked."""
         self._identity = {name: value for name, value in (("iss", issuer), ("aud", audience)) if value is not None}
         self._leeway = leeway
         self._clock = clock
@@ -138,7 +139,7 @@ class Signer:
         Raises SettingsError where users' tokens come from an identity provider, and InvalidDataError for a subject,
         claim or lifetime that no token may have.
         """
-        if not self._signs_users:
+        if not self.signs_users:
             raise SettingsError(
                 "Users' tokens are verified by public keys (JWKS_URL or JWT_KEY_FILE): only the identity provider that"
                 " has the private key can sign them."

@@ -27,7 +27,7 @@ from oyez.service.members import Members
 from oyez.service.outbox import Outbox
 from oyez.settings import Settings
 
-SHIPPED = ("quotes", "bookings", "fixrx")
+SHIPPED = ("qscrap", "bookings", "fixrx", "rez", "quotes")
 """The systems that come with Oyez; each is a package of `oyez.systems`."""
 
 

@@ -5,6 +5,7 @@ kettle, writes to support, buys with a group and climbs the leaderboard.
 """
 
 from collections.abc import Mapping
+from typing import get_args
 
 from oyez.contract import UNSET, CamelCommand, Contract, Id, Maybe, anyone, auth, member, own, query, role
 from oyez.contract.rooms import Room
@@ -19,18 +20,22 @@ contract = Contract(
 )
 
 UNKNOWN_CHANNEL = contract.refusal("unknown_channel", "There is no such channel.", status=422)
+NOT_FOUND = contract.refusal("not_found", "There is nothing of that id.", status=404)
+ALREADY_THERE = contract.refusal("already_there", "That id belongs to something else.", status=409)
+ILLEGAL_TRANSITION = contract.refusal("illegal_transition", "It cannot become that from what it is.", status=409)
 
 root = contract.namespace("/")
 
 # Rooms. But for the user's own, nobody is in one before they subscribe or join. Members of a ticket are its customer
-# and its agent.
+# and its agent. No event goes to `orders:{userId}`: whoever is in it is put into the room of every order of that user.
 
 user = root.room("user:{userId}", members=own("userId"), on_connect=True)
+own_orders = root.room("orders:{userId}", members=own("userId"))
 order = root.room("order:{orderId}", members=[member(), role("admin")])
 ticket = root.room("support_ticket:{ticketId}", members=member())
 group = root.room("group:{groupId}", members=member())
 conversation = root.room("store_conversation:{conversationId}", members=member())
-leaderboard = root.room("leaderboard:{period}", members=anyone())
+leaderboard = root.room("leaderboard:{period}", members=anyone(), values={"period": get_args(payloads.Period)})
 all_offers = root.room("offers", members=anyone())
 offers = root.room("offers:{category}", members=anyone())
 
@@ -84,7 +89,7 @@ root.event(
 root.event(
     "disconnected",
     to=[root.caller],
-    example={"reason": "server shutting down", "timestamp": "2026-04-16T23:59:30.000Z"},
+    example={"reason": "server_shutdown", "timestamp": "2026-04-16T23:59:30.000Z"},
 )(payloads.Disconnected)
 
 root.event(
@@ -703,7 +708,7 @@ root.event(
 root.event(
     "connection_error",
     to=[root.caller],
-    example={"reason": "too many connections", "attempts": 3, "nextRetry": 8000},
+    example={"reason": "rate_limited", "attempts": 3, "nextRetry": 8000},
 )(payloads.ConnectionProblem)
 
 

@@ -1,0 +1,219 @@
+"""Plain WebSocket: clients that speak JSON text frames and know nothing of Engine.IO and Socket.IO.
+
+    {"event": "subscribe", "data": {"channel": "orders"}, "id": 7}      from the client; `id` asks for an answer
+    {"id": 7, "data": {"ok": true, …}}                                  the answer
+    {"event": "order_status_update", "data": {…}}                       from the server
+
+A frame is put into the words of Socket.IO and back, once for all who get it; everything else is the same connection,
+with the same rights and limits. Its pings are WebSocket's own.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, cast
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from oyez.protocol import engineio, socketio
+from oyez.protocol.engineio import HandshakeError
+from oyez.protocol.session import Signal, State
+from oyez.protocol.socketio import PacketType
+from oyez.server.asgi import serve_websocket
+from oyez.server.connection import Connection
+from oyez.server.outgoing import Outgoing
+from oyez.server.socket import Handshake, Socket
+from oyez.server.transport import Candidate
+
+if TYPE_CHECKING:
+    from oyez.server.server import Server
+
+MAX_EARLY = 16
+"""Frames that may come while it is decided whether the client is let in: more than a program sends at once."""
+
+
+class Frame(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client sends: an event, or its answer to one."""
+
+    event: str | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+    """The event's argument; an array holds several. In an answer, the answer."""
+    id: Annotated[int, Meta(ge=0, le=2**53 - 1)] | UnsetType = UNSET
+
+
+_decode_frame = msgspec.json.Decoder(Frame).decode
+_decode_array = msgspec.json.Decoder(list[Raw]).decode
+
+
+class PlainConnection(Connection):
+    """A connection whose client speaks JSON frames. It is in one namespace, from its opening to its end."""
+
+    __slots__ = ("_early",)
+
+    _early: list[bytes]
+
+    def open(self) -> None:
+        """Begin to let the client in: what it would say in a CONNECT is in the address."""
+        self._early = []
+        query = self.handshake.query
+        cast(Candidate, self.transport).ping()
+        self.server.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
+        self.pause_reading()
+        namespace = query.get("namespace") or next(iter(self.server.namespaces))
+        self._connect(socketio.Packet(PacketType.CONNECT, namespace, msgspec.json.encode(query)))
+
+    def receive_text(self, encoded: bytes) -> None:
+        if self.entered:
+            self._receive_frame(encoded)
+            return
+        self._early.append(encoded)
+        if len(self._early) > MAX_EARLY:
+            self.close(engineio.FORCED_CLOSE, "too many frames before it was let in")
+
+    def receive_binary(self, data: bytes) -> None:
+        self.close(engineio.FORCED_CLOSE, "a binary frame")
+
+    def receive_pong(self) -> None:
+        self._handle(Signal.PONG)
+
+    def accept(self, socket: Socket, answer: socketio.Packet) -> None:
+        super().accept(socket, answer)
+        # What is written to sockets directly is Engine.IO's.
+        socket.write = None
+        # Not before the application has begun with the client.
+        asyncio.get_running_loop().call_soon(self._receive_early)
+
+    def set_write(self, write: Callable[[bytes], None] | None) -> None:
+        """Nothing is written past `send`."""
+
+    def send(self, outgoing: Outgoing) -> None:
+        if outgoing.plain is None:
+            outgoing.plain = translate(outgoing)
+        if outgoing.plain.text:
+            super().send(outgoing.plain)
+
+    def forget_namespace(self, name: str) -> None:
+        """There is no other namespace to go on in."""
+        self.close(engineio.SERVER_DISCONNECT)
+
+    def _receive_early(self) -> None:
+        early, self._early = self._early, []
+        for encoded in early:
+            if not self.closed:
+                self._receive_frame(encoded)
+        self.resume_reading()
+
+    def _receive_frame(self, encoded: bytes) -> None:
+        packet = read_frame(encoded, next(iter(self.sockets), "/"))
+        if packet is None:
+            self.close(engineio.PARSE_ERROR, "a frame that is not {event, data?, id?} or {id, data?}")
+        else:
+            super().receive_text(packet)
+
+    def _send_connect_error(self, namespace: str, code: str, message: str) -> None:
+        super()._send_connect_error(namespace, code, message)
+        self.close(engineio.REFUSED)
+
+    def _hang_up(self) -> None:
+        if self._refused:
+            self.close(engineio.REFUSED)
+
+    def _send_ping(self) -> bool:
+        # An ASGI server has pings of its own.
+        return cast(Candidate, self.transport).ping()
+
+
+class PlainEndpoint:
+    """A server's endpoint for plain WebSockets; an ASGI application too."""
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+        self.settings = server.settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await serve_websocket(self, scope, receive, send)
+        else:
+            headers = {"upgrade": "websocket"}
+            answer = Response("This is a WebSocket.", 426, headers, "text/plain")
+            await answer(scope, receive, send)
+
+    def read_handshake(
+        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
+    ) -> Handshake:
+        return self._server.read_handshake(headers, query_string, client, secure=secure)
+
+    def open_websocket(
+        self,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        read_handshake: Callable[[], Handshake],
+        *,
+        secure: bool,
+    ) -> tuple[Connection, bool] | HandshakeError:
+        """The connection of a WebSocket upgrade, which is never a candidate for another."""
+        if not self._server.admits_page(headers, secure=secure):
+            return engineio.FORBIDDEN
+        opened = self._server.open(read_handshake(), State.WEBSOCKET, PlainConnection)
+        return opened if isinstance(opened, HandshakeError) else (opened, False)
+
+
+def read_frame(encoded: bytes, namespace: str) -> bytes | None:
+    """A client's frame as the Engine.IO packet that says the same; None where it is not one."""
+    try:
+        frame = _decode_frame(encoded)
+    except (msgspec.MsgspecError, RecursionError):
+        try:
+            frame = _decode_frame(socketio.mend_halves(encoded))
+        except (msgspec.MsgspecError, RecursionError):
+            return None
+    data = b"" if frame.data is UNSET else bytes(frame.data)
+    ack_id = b"" if frame.id is UNSET else b"%d" % frame.id
+    if frame.event is UNSET:
+        if not ack_id:
+            return None
+        return b"43%b%b[%b]" % (socketio.encode_namespace(namespace), ack_id, data)
+    arguments = data[1:-1].strip() if data.startswith(b"[") else data
+    name = msgspec.json.encode(frame.event)
+    array = b"[%b,%b]" % (name, arguments) if arguments else b"[%b]" % name
+    return b"42%b%b%b" % (socketio.encode_namespace(namespace), ack_id, array)
+
+
+def translate(outgoing: Outgoing) -> Outgoing:
+    """What plain clients get instead of a Socket.IO packet; empty where they get nothing."""
+    kind, ack_id, data = _take_apart(outgoing)
+    if kind in (PacketType.CONNECT, PacketType.CONNECT_ERROR):
+        name = b"connect" if kind is PacketType.CONNECT else b"connect_error"
+        return Outgoing(b'{"event":"%b","data":%b}' % (name, data))
+    if kind is PacketType.DISCONNECT:
+        # The CLOSE that follows says so.
+        return Outgoing(b"")
+    array = _decode_array(data)
+    members = []
+    if kind in (PacketType.ACK, PacketType.BINARY_ACK):
+        members = [b'"id":' + ack_id, b'"data":' + bytes(array[0]) if array else b""]
+    else:
+        members = [b'"event":' + bytes(array[0]), b'"data":' + bytes(array[1]) if len(array) > 1 else b""]
+        # A third element is the position in the log, for clients that ask for it.
+        members.append(b'"offset":' + bytes(array[2]) if len(array) > 2 else b"")
+        members.append(b'"id":' + ack_id if ack_id else b"")
+    text = b"{" + b",".join(member for member in members if member) + b"}"
+    return Outgoing(text, volatile=outgoing.volatile)
+
+
+def _take_apart(outgoing: Outgoing) -> tuple[PacketType, bytes, bytes]:
+    """The type, the acknowledgement's id, and the JSON of a packet, with its attachments as base64."""
+    text = outgoing.text[2:]
+    kind = PacketType(int(outgoing.text[1:2]))
+    if kind in (PacketType.BINARY_EVENT, PacketType.BINARY_ACK):
+        text = text.partition(b"-")[2]
+    if text.startswith(b"/"):
+        text = text.partition(b",")[2]
+    data = text.lstrip(b"0123456789")
+    ack_id = text[: len(text) - len(data)]
+    if outgoing.attachments:
+        filled = socketio.find_placeholders(msgspec.json.decode(data), outgoing.attachments)
+        data = msgspec.json.encode(filled)
+    return kind, ack_id, data

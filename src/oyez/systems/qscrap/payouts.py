@@ -1,0 +1,281 @@
+"""Payouts: what a garage has earned with an order is announced, paid on its day, and held while something is open.
+
+    waiting ──► scheduled ──► completed
+                  │    ▲
+                  ▼    │
+                  held ┘
+
+The bank's reference is known beforehand: it is that of the transfer the back end has ordered for the day.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+from msgspec.structs import asdict
+
+from oyez.contract import UNSET, Id, Maybe, Money, Payload, Time
+from oyez.service.outbox import Transaction
+from oyez.systems.qscrap import states
+from oyez.systems.qscrap.contract import garage
+from oyez.systems.qscrap.payloads import (
+    Line,
+    Notification,
+    PayoutCompleted,
+    PayoutHeld,
+    PayoutReleased,
+    PayoutScheduled,
+)
+from oyez.systems.qscrap.tables import (
+    change,
+    check_same,
+    disputes,
+    find,
+    get,
+    is_as,
+    payouts,
+    show,
+    to_seconds,
+    to_time,
+    write_amount,
+)
+
+SCHEDULING, DUE, HOLD, RELEASE = "payout_scheduling", "payout_due", "payout_hold", "payout_release"
+
+
+Reason = Annotated[str, Meta(min_length=1, max_length=500)]
+"""Why a payout is held: it is told twice in one event, as a field and in a sentence."""
+
+
+class PayoutBody(Payload):
+    """`schedule_at`: when the garage is told, at once where it is left out. `scheduled_date`: when it is paid."""
+
+    order_id: Id
+    garage_id: Id
+    amount: Money
+    reference: Line
+    schedule_at: Maybe[Time] = UNSET
+    scheduled_date: Time
+
+
+class HoldBody(Payload):
+    """Why a payout has to wait, and until when, where that is known."""
+
+    reason: Reason
+    release_at: Maybe[Time] = UNSET
+
+
+class Payout(Payload):
+    payout_id: Id
+    order_id: Id
+    garage_id: Id
+    amount: Money
+    reference: Line
+    schedule_at: Time
+    scheduled_date: Time
+    status: Literal["waiting", "scheduled", "held", "completed", "cancelled"]
+    hold_reason: str | None
+    release_at: Time | None
+
+
+def put_payout(tx: Transaction, payout_id: str, body: PayoutBody) -> tuple[Payout, bool]:
+    """Plan a payout, or correct one that is not done; whether it is new. What the garage was told, it is told anew."""
+    garage(body.garage_id)
+    found = find(tx.connection, payouts.c.payout_id, payout_id)
+    values: dict[str, Any] = asdict(body)
+    if not isinstance(body.schedule_at, Time):
+        values["schedule_at"] = found.schedule_at if found else to_time(tx.now)
+    if found is None:
+        tx.connection.execute(payouts.insert().values(payout_id=payout_id, status="waiting", **values))
+        tx.schedule(SCHEDULING, payout_id, to_seconds(values["schedule_at"]), {})
+    elif is_as(found, values):
+        return _show(tx, payout_id), False
+    else:
+        check_same(found, values, "order_id", "garage_id")
+        states.check_open(states.PAYOUT, found.status)
+        change(tx.connection, payouts.c.payout_id, payout_id, **values)
+        if found.status != "held":
+            # From the beginning: the garage was told of another day or amount.
+            tx.cancel(DUE, payout_id)
+            change(tx.connection, payouts.c.payout_id, payout_id, status="waiting")
+            tx.schedule(SCHEDULING, payout_id, to_seconds(values["schedule_at"]), {})
+    return _show(tx, payout_id), found is None
+
+
+def hold_payout(tx: Transaction, payout_id: str, body: HoldBody) -> Payout:
+    """Keep a payout back for a reason; it is released at `release_at`, or by hand."""
+    payout = _show(tx, payout_id)
+    if payout.status != "held" and _hold(tx, payout, body.reason) and isinstance(body.release_at, Time):
+        change(tx.connection, payouts.c.payout_id, payout_id, release_at=body.release_at)
+        tx.schedule(RELEASE, payout_id, to_seconds(body.release_at), {})
+    return _show(tx, payout_id)
+
+
+def release_payout(tx: Transaction, payout_id: str) -> Payout:
+    """Let a payout that was held go its way: it is paid on its day, or now where that has passed."""
+    payout = _show(tx, payout_id)
+    if _move(tx, payout, "release", hold_reason=None, release_at=None, held_by=None):
+        tx.cancel(RELEASE, payout_id)
+        when = payout.scheduled_date if to_seconds(payout.scheduled_date) > tx.now else to_time(tx.now)
+        notification = Notification(
+            title="Payout released",
+            message=f"{write_amount(payout.amount)} will come on {when[:10]}.",
+            type="success",
+        )
+        tx.emit(PayoutReleased(payout_id=payout_id, notification=notification), garage(payout.garage_id))
+        tx.schedule(DUE, payout_id, to_seconds(payout.scheduled_date), {})
+    return _show(tx, payout_id)
+
+
+def complete_payout(tx: Transaction, payout_id: str) -> Payout:
+    """A payout is paid."""
+    payout = _show(tx, payout_id)
+    if _move(tx, payout, "complete"):
+        tx.cancel(DUE, payout_id)
+        notification = Notification(
+            title="Payout completed", message=f"{write_amount(payout.amount)} have been paid.", type="success"
+        )
+        completed = PayoutCompleted(
+            payout_id=payout_id,
+            order_id=payout.order_id,
+            amount=payout.amount,
+            reference=payout.reference,
+            notification=notification,
+        )
+        tx.emit(completed, garage(payout.garage_id))
+    return _show(tx, payout_id)
+
+
+def cancel_payout(tx: Transaction, payout_id: str) -> Payout:
+    """Nothing is paid. No event tells of it: the garage hears why from whatever was the cause."""
+    if _move(tx, _show(tx, payout_id), "cancel", hold_reason=None, release_at=None, held_by=None):
+        for kind in (SCHEDULING, DUE, HOLD, RELEASE):
+            tx.cancel(kind, payout_id)
+    return _show(tx, payout_id)
+
+
+# What a dispute does to the payouts of its order.
+
+
+def hold_for_dispute(tx: Transaction, dispute_id: str, order_id: str) -> None:
+    """Have the order's payouts held."""
+    for payout in _of_order(tx, order_id, "scheduled"):
+        tx.schedule(HOLD, payout.payout_id, tx.now, {"dispute_id": dispute_id})
+
+
+def release_from_dispute(tx: Transaction, dispute_id: str, order_id: str) -> None:
+    """Have those released that this dispute holds."""
+    for payout in _of_order(tx, order_id, "held"):
+        if payout.held_by == dispute_id:
+            tx.schedule(RELEASE, payout.payout_id, tx.now, {"dispute_id": dispute_id})
+
+
+def reduce_by_refund(tx: Transaction, order_id: str, refund: Money) -> None:
+    """What a customer gets back is not paid to the garage; a payout of which nothing is left is cancelled."""
+    for payout in _of_order(tx, order_id, "waiting", "scheduled", "held"):
+        taken = min(refund, payout.amount)
+        refund = Money(refund - taken)
+        change(tx.connection, payouts.c.payout_id, payout.payout_id, amount=Money(payout.amount - taken))
+        if taken == payout.amount:
+            cancel_payout(tx, payout.payout_id)
+
+
+# Jobs.
+
+
+def announce_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> None:
+    """The job that fixes the day of a payout. Where the order is disputed by then, the payout is held as well."""
+    payout = _show(tx, payout_id)
+    _move(tx, payout, "schedule")
+    notification = Notification(
+        title="Payout scheduled",
+        message=f"{write_amount(payout.amount)} will come on {payout.scheduled_date[:10]}.",
+        type="info",
+    )
+    scheduled = PayoutScheduled(
+        payout_id=payout_id,
+        order_id=payout.order_id,
+        amount=payout.amount,
+        scheduled_date=payout.scheduled_date,
+        notification=notification,
+    )
+    tx.emit(scheduled, garage(payout.garage_id))
+    dispute_id = _find_dispute(tx, payout.order_id)
+    if dispute_id is None:
+        tx.schedule(DUE, payout_id, to_seconds(payout.scheduled_date), {})
+    else:
+        tx.schedule(HOLD, payout_id, tx.now, {"dispute_id": dispute_id})
+
+
+def pay_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> None:
+    """The job on the day of a payout."""
+    complete_payout(tx, payout_id)
+
+
+def hold_disputed_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> None:
+    """The job that a dispute causes. It does nothing where the dispute is over before its turn comes."""
+    payout = _show(tx, payout_id)
+    dispute_id = _find_dispute(tx, payout.order_id)
+    if dispute_id is None:
+        if payout.status == "scheduled":
+            tx.schedule(DUE, payout_id, to_seconds(payout.scheduled_date), {})
+    elif payout.status == "scheduled" and _hold(tx, payout, f"Dispute {dispute_id} is open."):
+        change(tx.connection, payouts.c.payout_id, payout_id, held_by=dispute_id)
+
+
+def release_held_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> None:
+    """The job when what held a payout is over. Where the order is disputed all the same, the payout stays held."""
+    payout = _show(tx, payout_id)
+    if payout.status != "held":
+        return
+    dispute_id = _find_dispute(tx, payout.order_id)
+    if dispute_id is None:
+        release_payout(tx, payout_id)
+    else:
+        reason = f"Dispute {dispute_id} is open."
+        change(
+            tx.connection,
+            payouts.c.payout_id,
+            payout_id,
+            hold_reason=reason,
+            release_at=None,
+            held_by=dispute_id,
+        )
+
+
+def _hold(tx: Transaction, payout: Payout, reason: str) -> bool:
+    """Whether it was not held before."""
+    held = _move(tx, payout, "hold", hold_reason=reason)
+    if held:
+        tx.cancel(DUE, payout.payout_id)
+        notification = Notification(title="Payout on hold", message=f"It waits: {reason}", type="warning")
+        tx.emit(
+            PayoutHeld(payout_id=payout.payout_id, order_id=payout.order_id, reason=reason, notification=notification),
+            garage(payout.garage_id),
+        )
+    return held
+
+
+def _move(tx: Transaction, payout: Payout, action: str, **values: Any) -> bool:
+    """Whether its state is another now. Raises RefusedError (illegal_transition)."""
+    status = states.move(states.PAYOUT, payout.status, action)
+    if status == payout.status:
+        return False
+    change(tx.connection, payouts.c.payout_id, payout.payout_id, status=status, **values)
+    return True
+
+
+def _show(tx: Transaction, payout_id: str) -> Payout:
+    return show(get(tx.connection, payouts.c.payout_id, payout_id), Payout)
+
+
+def _of_order(tx: Transaction, order_id: str, *statuses: str) -> list[Any]:
+    wanted = (payouts.c.order_id == order_id) & payouts.c.status.in_(statuses)
+    return list(tx.connection.execute(payouts.select().where(wanted).order_by(payouts.c.payout_id)))
+
+
+def _find_dispute(tx: Transaction, order_id: str) -> str | None:
+    """One that is not over, if there is any."""
+    going_on = [status for status, possible in states.DISPUTE.items() if possible]
+    wanted = (disputes.c.order_id == order_id) & disputes.c.status.in_(going_on)
+    found = tx.connection.execute(disputes.select().where(wanted).order_by(disputes.c.dispute_id).limit(1)).first()
+    return found.dispute_id if found else None

@@ -1,0 +1,67 @@
+"""Part requests, as far as they run out: one that nobody has settled by its time expires, and its customer hears it."""
+
+from typing import Any, Literal
+
+from msgspec.structs import asdict
+
+from oyez.contract import Id, Payload, Time
+from oyez.service.outbox import Transaction
+from oyez.systems.qscrap import states
+from oyez.systems.qscrap.contract import user
+from oyez.systems.qscrap.payloads import Notification, RequestExpired
+from oyez.systems.qscrap.tables import change, check_same, find, get, is_as, requests, show, to_seconds
+
+EXPIRY = "request_expiry"
+
+
+class RequestBody(Payload):
+    """Whose request it is and how long bids can be taken."""
+
+    customer_id: Id
+    expires_at: Time
+
+
+class Request(Payload):
+    request_id: Id
+    customer_id: Id
+    expires_at: Time
+    status: Literal["open", "taken", "cancelled", "expired"]
+
+
+def put_request(tx: Transaction, request_id: str, body: RequestBody) -> tuple[Request, bool]:
+    """Watch over a request, or give it another end; whether it is new."""
+    user(body.customer_id)
+    values = asdict(body)
+    found = find(tx.connection, requests.c.request_id, request_id)
+    if found is None:
+        tx.connection.execute(requests.insert().values(request_id=request_id, status="open", **values))
+    elif is_as(found, values):
+        return show(found, Request), False
+    else:
+        check_same(found, values, "customer_id")
+        states.check_open(states.REQUEST, found.status)
+        change(tx.connection, requests.c.request_id, request_id, **values)
+    tx.schedule(EXPIRY, request_id, to_seconds(body.expires_at), {})
+    return show(get(tx.connection, requests.c.request_id, request_id), Request), found is None
+
+
+def move_request(tx: Transaction, request_id: str, *, action: str) -> Request:
+    """A bid was taken, or the request called off: it does not expire any more. The back end tells of that itself."""
+    request = get(tx.connection, requests.c.request_id, request_id)
+    change(
+        tx.connection,
+        requests.c.request_id,
+        request_id,
+        status=states.move(states.REQUEST, request.status, action),
+    )
+    tx.cancel(EXPIRY, request_id)
+    return show(get(tx.connection, requests.c.request_id, request_id), Request)
+
+
+def expire_request(tx: Transaction, request_id: str, data: dict[str, Any]) -> None:
+    """The job at a request's end."""
+    request = move_request(tx, request_id, action="expire")
+    notification = Notification(
+        title="Request expired", message="Your request has run out, and no bid was taken.", type="info"
+    )
+    tx.emit(RequestExpired(request_id=request_id, notification=notification), user(request.customer_id))

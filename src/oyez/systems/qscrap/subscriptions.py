@@ -1,0 +1,75 @@
+"""Garages' subscriptions, as far as they end: a garage is warned some days before."""
+
+import math
+from typing import Any
+
+from oyez.contract import Id, Payload, Time
+from oyez.service.outbox import Transaction
+from oyez.systems.qscrap.contract import garage
+from oyez.systems.qscrap.payloads import SubscriptionWarning
+from oyez.systems.qscrap.tables import change, find, get, is_as, show, subscriptions, to_seconds
+
+WARNING = "subscription_warning"
+WARNING_DAYS = (7, 3, 1)
+"""Days before the end: a week leaves time to budget and pay by transfer, three days to pay by card after a reminder,
+and the last day is for whoever has overlooked both."""
+DAY = 86_400.0
+
+
+class SubscriptionBody(Payload):
+    """When the garage's subscription ends."""
+
+    expires_at: Time
+
+
+class Subscription(Payload):
+    garage_id: Id
+    expires_at: Time
+
+
+def put_subscription(tx: Transaction, garage_id: str, body: SubscriptionBody) -> tuple[Subscription, bool]:
+    """Watch over a garage's subscription, or give it another end; whether it is new."""
+    garage(garage_id)
+    values = {"expires_at": body.expires_at}
+    found = find(tx.connection, subscriptions.c.garage_id, garage_id)
+    if found is None:
+        tx.connection.execute(subscriptions.insert().values(garage_id=garage_id, **values))
+    elif is_as(found, values):
+        return show(found, Subscription), False
+    else:
+        change(tx.connection, subscriptions.c.garage_id, garage_id, **values)
+    _cancel_warnings(tx, garage_id)
+    for days in WARNING_DAYS:
+        due = to_seconds(body.expires_at) - days * DAY
+        # What lies behind when a short subscription is put will not be said late.
+        if due >= tx.now:
+            tx.schedule(WARNING, _key(garage_id, days), due, {"garage_id": garage_id, "days": days})
+    return show(get(tx.connection, subscriptions.c.garage_id, garage_id), Subscription), found is None
+
+
+def end_subscription(tx: Transaction, garage_id: str) -> None:
+    """The garage has no subscription any more, and hears no warning; harmless where it had none."""
+    tx.connection.execute(subscriptions.delete().where(subscriptions.c.garage_id == garage_id))
+    _cancel_warnings(tx, garage_id)
+
+
+def warn_garage(tx: Transaction, key: str, data: dict[str, Any]) -> None:
+    """The job some days before a subscription's end."""
+    garage_id = data["garage_id"]
+    row = get(tx.connection, subscriptions.c.garage_id, garage_id)
+    left = to_seconds(row.expires_at) - tx.now
+    # After a long stop several may be due: only the last still says something new.
+    if left <= max((days * DAY for days in WARNING_DAYS if days < data["days"]), default=0.0):
+        return
+    days = math.ceil(left / DAY)
+    message = f"Your subscription ends in {days} day{'s' if days > 1 else ''}. Renew it to keep bidding."
+    tx.emit(SubscriptionWarning(message=message, expires_at=row.expires_at), garage(garage_id))
+
+
+def _cancel_warnings(tx: Transaction, garage_id: str) -> None:
+    for days in WARNING_DAYS:
+        tx.cancel(WARNING, _key(garage_id, days))
+
+
+def _key(garage_id: str, days: int) -> str:
+    return f"{days}/{garage_id}"

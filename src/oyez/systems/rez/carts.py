@@ -1,0 +1,166 @@
+"""Carts as the back end last synchronized them, what happens to the products in them, and what is kept for whom."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from sqlalchemy import Connection, delete, select
+
+from oyez.contract import UNSET, CamelPayload, Id, Maybe, Money, Payload, Time
+from oyez.contract.codec import encode_json, read_scalar
+from oyez.errors import InvalidDataError, RefusedError
+from oyez.service.outbox import Transaction
+from oyez.systems.rez import payloads
+from oyez.systems.rez.contract import NOT_FOUND, user
+from oyez.systems.rez.payloads import Count, Line, Percent
+from oyez.systems.rez.rows import seconds_of, time_of
+from oyez.systems.rez.tables import cart_products, carts, reservations
+
+USERS_PER_EVENT = 500
+"""Rooms that one entry of the log names: a product may be in very many carts."""
+
+RESERVATION_ENDS = "reservation_ends"
+"""The job that gives back what was kept and not bought."""
+
+
+class Cart(CamelPayload):
+    """A user's whole cart, as the back end has it."""
+
+    id: Id
+    items: Annotated[list[payloads.CartItem], Meta(max_length=30)]
+    item_count: Count
+    subtotal: Money
+    discount: Money
+    delivery_fee: Money
+    tax: Money
+    total: Money
+    coupon_code: Maybe[Line] = UNSET
+    updated_at: Time
+
+
+class PriceChange(CamelPayload):
+    """What a product cost and costs."""
+
+    old_price: Money
+    new_price: Money
+    discount: Maybe[Percent] = UNSET
+
+
+class Stock(CamelPayload):
+    """How much of a product there is."""
+
+    stock: Count
+    is_available: bool
+
+
+class Reservation(CamelPayload):
+    """A product that is kept for a user."""
+
+    quantity: Annotated[int, Meta(ge=1, le=1_000_000)]
+    expires_at: Time
+
+
+class Release(CamelPayload):
+    """Why a product is no longer kept."""
+
+    reason: Literal["expired", "cancelled", "purchased"]
+
+
+class Told(CamelPayload):
+    """How many users have the product in their carts, and were told."""
+
+    users: Count
+
+
+def save_cart(tx: Transaction, user_id: str, cart: Cart) -> payloads.CartSync:
+    """Store a cart and show it on all of the user's devices."""
+    synced = payloads.CartSync(user_id=user_id, timestamp=time_of(tx.now), **msgspec.structs.asdict(cart))
+    tx.connection.execute(delete(carts).where(carts.c.user_id == user_id))
+    tx.connection.execute(carts.insert().values(user_id=user_id, cart=encode_json(synced)))
+    tx.connection.execute(delete(cart_products).where(cart_products.c.user_id == user_id))
+    products = dict.fromkeys(item.product_id for item in cart.items)
+    if products:
+        rows = [{"user_id": user_id, "product_id": product} for product in products]
+        tx.connection.execute(cart_products.insert(), rows)
+    tx.emit(synced)
+    return synced
+
+
+def find_cart(connection: Connection, user_id: str) -> payloads.CartSync | None:
+    """A user's cart, or None where none was ever synchronized."""
+    found = connection.execute(select(carts.c.cart).where(carts.c.user_id == user_id)).scalar_one_or_none()
+    if found is None:
+        return None
+    return msgspec.json.decode(found, type=payloads.CartSync, dec_hook=read_scalar)
+
+
+def get_cart(connection: Connection, user_id: str) -> payloads.CartSync:
+    """Raises RefusedError (not_found)."""
+    cart = find_cart(connection, user_id)
+    if cart is None:
+        raise RefusedError(NOT_FOUND, f"No cart of {user_id!r} was ever synchronized.")
+    return cart
+
+
+def change_price(tx: Transaction, product_id: str, change: PriceChange) -> Told:
+    """Tell everybody who has the product in their cart."""
+    return _tell_buyers(tx, product_id, payloads.PriceUpdate(product_id=product_id, **msgspec.structs.asdict(change)))
+
+
+def change_stock(tx: Transaction, product_id: str, stock: Stock) -> Told:
+    """Tell everybody who has the product in their cart."""
+    return _tell_buyers(tx, product_id, payloads.StockUpdate(product_id=product_id, **msgspec.structs.asdict(stock)))
+
+
+def reserve(tx: Transaction, user_id: str, product_id: str, reservation: Reservation) -> payloads.CartItemReserved:
+    """Keep a product for a user until a moment; keeping it again replaces that. Raises InvalidDataError."""
+    expires_at = seconds_of(reservation.expires_at)
+    if expires_at <= tx.now:
+        raise InvalidDataError("expiresAt", "a time in the future")
+    _give_back(tx, user_id, product_id)
+    added = tx.connection.execute(
+        reservations.insert()
+        .values(user_id=user_id, product_id=product_id, quantity=reservation.quantity, expires_at=expires_at)
+        .returning(reservations.c.number)
+    ).scalar_one()
+    tx.schedule(RESERVATION_ENDS, str(added), expires_at, {"userId": user_id, "productId": product_id})
+    payload = payloads.CartItemReserved(
+        product_id=product_id,
+        quantity=reservation.quantity,
+        expires_at=reservation.expires_at,
+        timestamp=time_of(tx.now),
+    )
+    tx.emit(payload, user(user_id))
+    return payload
+
+
+def release(tx: Transaction, user_id: str, product_id: str, release: Release) -> payloads.CartItemReleased:
+    """Keep a product no longer; nobody is told where it was not kept."""
+    payload = payloads.CartItemReleased(product_id=product_id, reason=release.reason, timestamp=time_of(tx.now))
+    if _give_back(tx, user_id, product_id):
+        tx.emit(payload, user(user_id))
+    return payload
+
+
+def end_reservation(tx: Transaction, key: str, data: Mapping[str, Any]) -> None:
+    """The job: the time for which a product was kept is over."""
+    release(tx, data["userId"], data["productId"], Release(reason="expired"))
+
+
+def _give_back(tx: Transaction, user_id: str, product_id: str) -> bool:
+    kept = (reservations.c.user_id == user_id) & (reservations.c.product_id == product_id)
+    number = tx.connection.execute(
+        delete(reservations).where(kept).returning(reservations.c.number)
+    ).scalar_one_or_none()
+    if number is not None:
+        tx.cancel(RESERVATION_ENDS, str(number))
+    return number is not None
+
+
+def _tell_buyers(tx: Transaction, product_id: str, payload: Payload) -> Told:
+    query = select(cart_products.c.user_id).where(cart_products.c.product_id == product_id)
+    buyers = tx.connection.execute(query.order_by(cart_products.c.user_id)).scalars().all()
+    for first in range(0, len(buyers), USERS_PER_EVENT):
+        tx.emit(payload, *(user(buyer) for buyer in buyers[first : first + USERS_PER_EVENT]))
+    return Told(users=len(buyers))

@@ -1,0 +1,164 @@
+"""Channels: what users subscribe to, stored for each user, and the rooms that means to each of their connections.
+
+A subscription is stored once for the user and counts for the connection that made it and for those that come later;
+other devices that are connected already stay as they are. So one that closes a screen takes nothing from another.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, select
+
+from oyez.contract import NamedRoom
+from oyez.contract.client import Client
+from oyez.contract.policy import Nobody
+from oyez.contract.rooms import Room, Rooms
+from oyez.contract.wire import shown
+from oyez.errors import FORBIDDEN, RATE_LIMITED, RefusedError
+from oyez.service.db import Database
+from oyez.systems.rez import contract
+from oyez.systems.rez.carts import find_cart
+from oyez.systems.rez.contract import CHANNELS, UNKNOWN_CHANNEL
+from oyez.systems.rez.orders import list_open_orders
+from oyez.systems.rez.tables import subscriptions
+
+MAX_SUBSCRIPTIONS = 200
+"""Channels that are kept for a user, the newest: more than an app shows at a time, and fewer than a socket's rooms."""
+
+
+class Channel(NamedTuple):
+    """One channel of one user: the name it is stored by, and its room. `orders` means more rooms than that one."""
+
+    name: str
+    room: NamedRoom
+
+
+def _read_patterns() -> Rooms:
+    patterns = Rooms("channels")
+    for pattern in CHANNELS:
+        patterns.add(Room(pattern, patterns, rule=Nobody()))
+    return patterns
+
+
+_PATTERNS = _read_patterns()
+
+
+def find_channel(name: str, user_id: str) -> Channel:
+    """What `name` means to a user. Raises RefusedError (unknown_channel)."""
+    resolved = _PATTERNS.resolve(name)
+    if resolved is not None:
+        kind, values = resolved
+        if kind.pattern == "orders":
+            return Channel("orders", contract.own_orders(user_id))
+        if kind.pattern == "cart":
+            return Channel("cart", contract.user(user_id))
+        if contract.root.rooms.resolve(found := _name(CHANNELS[kind.pattern], values)) is not None:
+            return Channel(found, NamedRoom(contract.root.name, found))
+    raise RefusedError(UNKNOWN_CHANNEL, f"There is no channel {shown(name)}. There are {', '.join(CHANNELS)}.")
+
+
+def _name(room: Room, values: dict[str, str]) -> str:
+    try:
+        return room.name(values)
+    except RefusedError:
+        return ""
+
+
+# What is stored.
+
+
+def list_subscriptions(connection: Connection, user_id: str) -> list[str]:
+    """The names of a user's channels, in the order in which they were subscribed to."""
+    query = select(subscriptions.c.channel).where(subscriptions.c.user_id == user_id)
+    return list(connection.execute(query.order_by(subscriptions.c.number)).scalars())
+
+
+def remember(connection: Connection, user_id: str, channel: str) -> None:
+    """Store a subscription; harmless where it is. Above MAX_SUBSCRIPTIONS the oldest go."""
+    known = list_subscriptions(connection, user_id)
+    if channel not in known:
+        connection.execute(subscriptions.insert().values(user_id=user_id, channel=channel))
+        forget(connection, user_id, known[: max(0, len(known) + 1 - MAX_SUBSCRIPTIONS)])
+
+
+def forget(connection: Connection, user_id: str, channels: Iterable[str]) -> None:
+    """Store subscriptions no longer; harmless where they are not."""
+    named = (subscriptions.c.user_id == user_id) & subscriptions.c.channel.in_(list(channels))
+    connection.execute(delete(subscriptions).where(named))
+
+
+# What connections hear.
+
+
+class Channels:
+    """Lets clients into the rooms of their channels, and out."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def subscribe(self, name: str, client: Client) -> list[str]:
+        """The rooms that the channel means. Raises RefusedError: unknown_channel, forbidden, rate_limited."""
+        user_id = client.identity.subject
+        channel = find_channel(name, user_id)
+        rooms = await self._enter(channel, client)
+        await self._database.run(remember, user_id, channel.name)
+        await self._show(channel, client)
+        return rooms
+
+    async def unsubscribe(self, name: str, client: Client) -> list[str]:
+        """The rooms that were left: those which no other subscription means. Raises RefusedError (unknown_channel)."""
+        user_id = client.identity.subject
+        channel = find_channel(name, user_id)
+        await self._database.run(forget, user_id, [channel.name])
+        kept = await self._database.read(list_subscriptions, user_id)
+        needed = {str(contract.user(user_id)), *kept}
+        going = {str(channel.room)}
+        if "orders" in kept:
+            needed |= {str(contract.order(order_id)) for order_id in await self._list_open_orders(client)}
+        if channel.name == "orders":
+            going |= {room for room in client.rooms if contract.order.match(room) is not None}
+        left = sorted(going & client.rooms - needed)
+        for room in left:
+            client.leave(room)
+        return [room for room in left if contract.own_orders.match(room) is None]
+
+    async def restore(self, client: Client) -> None:
+        """Let a client that has come into its user's channels; those it has no right to any more are forgotten."""
+        user_id = client.identity.subject
+        lost = []
+        for name in await self._database.read(list_subscriptions, user_id):
+            try:
+                channel = find_channel(name, user_id)
+                await self._enter(channel, client)
+                await self._show(channel, client)
+            except RefusedError as refused:
+                if refused.refusal is RATE_LIMITED:
+                    # The rooms a socket may be in are full.
+                    break
+                lost.append(name)
+        if lost:
+            await self._database.run(forget, user_id, lost)
+
+    async def _enter(self, channel: Channel, client: Client) -> list[str]:
+        # First: so whatever order is placed from now on is entered by its own transaction.
+        await client.join(channel.room)
+        if channel.name != "orders":
+            return [str(channel.room)]
+        rooms = [contract.order(order_id) for order_id in await self._list_open_orders(client)]
+        for room in rooms:
+            try:
+                await client.join(room)
+            except RefusedError as refused:
+                # A back end may have taken somebody out of an order of theirs.
+                if refused.refusal is not FORBIDDEN:
+                    raise
+        return [str(room) for room in rooms if client.is_in(room)]
+
+    async def _show(self, channel: Channel, client: Client) -> None:
+        if channel.name == "cart":
+            cart = await self._database.read(find_cart, client.identity.subject)
+            if cart is not None:
+                client.emit(cart)
+
+    async def _list_open_orders(self, client: Client) -> list[str]:
+        return await self._database.read(list_open_orders, client.identity.subject)

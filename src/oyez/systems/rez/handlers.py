@@ -1,0 +1,78 @@
+"""What the commands of `rez` do."""
+
+from oyez.contract import Payload
+from oyez.contract.bind import Handlers
+from oyez.contract.client import Client
+from oyez.errors import FORBIDDEN, RefusedError
+from oyez.service.system import Context
+from oyez.systems.rez import payloads
+from oyez.systems.rez.channels import Channels
+from oyez.systems.rez.contract import (
+    Heartbeat,
+    ReadMessage,
+    StartTyping,
+    StopTyping,
+    Subscribe,
+    Unsubscribe,
+    ticket,
+    user,
+)
+from oyez.systems.rez.support import find_agent_name, read_message
+
+
+def build_handlers(context: Context, channels: Channels) -> Handlers:
+    """The handlers of all commands but `join_ticket` and `leave_ticket`, which only join and leave a room."""
+
+    async def subscribe(command: Subscribe, client: Client) -> payloads.Subscription:
+        rooms = await channels.subscribe(command.channel, client)
+        return payloads.Subscription(channel=command.channel, rooms=rooms)
+
+    async def unsubscribe(command: Unsubscribe, client: Client) -> payloads.Subscription:
+        rooms = await channels.unsubscribe(command.channel, client)
+        return payloads.Subscription(channel=command.channel, rooms=rooms)
+
+    def heartbeat(command: Heartbeat, client: Client) -> None:
+        client.emit(payloads.HeartbeatAck(timestamp=command.timestamp))
+
+    async def start_typing(command: StartTyping, client: Client) -> None:
+        await _check_member(client, command.ticket_id)
+        name = await find_name(client)
+        person: Payload = payloads.UserTypingStart(ticket_id=command.ticket_id, user_id=client.identity.subject)
+        if name is not None:
+            person = payloads.SupportAgentTypingStart(
+                ticket_id=command.ticket_id, agent_id=client.identity.subject, agent_name=name
+            )
+        await context.publisher.emit(person, excluding=[user(client.identity.subject)])
+
+    async def stop_typing(command: StopTyping, client: Client) -> None:
+        await _check_member(client, command.ticket_id)
+        person: Payload = payloads.UserTypingStop(ticket_id=command.ticket_id, user_id=client.identity.subject)
+        if await find_name(client) is not None:
+            person = payloads.SupportAgentTypingStop(ticket_id=command.ticket_id, agent_id=client.identity.subject)
+        await context.publisher.emit(person, excluding=[user(client.identity.subject)])
+
+    async def find_name(client: Client) -> str | None:
+        """The name customers know an agent by; None for everybody else."""
+        if client.identity.role != "agent":
+            return None
+        return await context.database.read(find_agent_name, client.identity.subject)
+
+    async def read(command: ReadMessage, client: Client) -> payloads.SupportMessageRead:
+        await _check_member(client, command.ticket_id)
+        return await context.outbox.run(read_message, command.ticket_id, command.message_id, client.identity.subject)
+
+    return {
+        Subscribe: subscribe,
+        Unsubscribe: unsubscribe,
+        Heartbeat: heartbeat,
+        StartTyping: start_typing,
+        StopTyping: stop_typing,
+        ReadMessage: read,
+    }
+
+
+async def _check_member(client: Client, ticket_id: str) -> None:
+    """Raises RefusedError (forbidden). Whoever is in the room is a member: who is not any more is taken out of it."""
+    room = ticket(ticket_id)
+    if not client.is_in(room) and not await client.allows(room):
+        raise RefusedError(FORBIDDEN, f"You are no member of ticket {ticket_id!r}.")

@@ -1,0 +1,105 @@
+"""Sessions: what a client hears about its own connection, from `connected` to `session_expired`."""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from oyez.contract.bind import Hooks
+from oyez.contract.client import Client
+from oyez.errors import RefusedError
+from oyez.server.socket import Handshake
+from oyez.service.auth import SIGNED_CLAIMS, Signer
+from oyez.systems.rez import payloads
+from oyez.systems.rez.channels import Channels
+from oyez.systems.rez.rows import time_of
+
+REFRESH_BEFORE = 60.0
+"""Seconds before a token ends at which its client gets the next one: time to store it, also on a slow network."""
+MAX_SESSION_AGE = 24 * 3600.0
+"""Seconds from signing in up to which tokens are renewed: nobody who was locked out meanwhile goes on for longer."""
+DEFAULT_LIFETIME = 3600.0
+"""Seconds a new token lives where the old one does not say when it was given out."""
+SIGNED_IN_AT = "auth_time"
+"""The claim that says when somebody has signed in, through all tokens (OpenID Connect Core, section 2)."""
+
+FIRST_RETRY = 1.0
+"""Seconds a refused client is asked to wait, twice as many after each further refusal …"""
+LONGEST_RETRY = 30.0
+"""… and at most these: a user who has signed in anew should not wait for long."""
+MAX_ADDRESSES = 10_000
+"""Network addresses whose refusals are counted, those of the latest."""
+
+
+class Sessions:
+    """What `rez` says to clients about themselves. `clock` gives seconds since 1970."""
+
+    def __init__(self, channels: Channels, signer: Signer | None, clock: Callable[[], float] = time.time) -> None:
+        """`signer` is None where tokens are not Oyez's to give out."""
+        self._channels = channels
+        self._signer = signer
+        self._clock = clock
+        self._refusals: OrderedDict[str, int] = OrderedDict()
+
+    def hooks(self) -> Hooks:
+        return Hooks(
+            connected=self.connected,
+            expiring=self.refresh if self._signer is not None else None,
+            expiring_before=REFRESH_BEFORE,
+            ending=self.ending,
+            refused=self.refused,
+            limited=self.limited,
+        )
+
+    async def connected(self, client: Client) -> None:
+        """Greet a client, and let it into the channels its user has subscribed to."""
+        self._refusals.pop(client.socket.handshake.address, None)
+        client.emit(payloads.Connected(user_id=client.identity.subject, socket_id=client.socket.id))
+        await self._channels.restore(client)
+
+    async def refresh(self, client: Client) -> None:
+        """Give a client the token to go on with, and have it count here already."""
+        identity, now = client.identity, self._clock()
+        issued_at, ends_at = identity.claims.get("iat"), identity.claims.get("exp")
+        signed_in_at = identity.claims.get(SIGNED_IN_AT, issued_at)
+        if self._signer is None or not isinstance(signed_in_at, int | float):
+            return
+        lifetime = ends_at - issued_at if issued_at is not None and ends_at is not None else DEFAULT_LIFETIME
+        lifetime = min(lifetime, signed_in_at + MAX_SESSION_AGE - now)
+        # What would end no later than the old one is no use.
+        if lifetime <= 0 or now + lifetime <= (identity.expires_at or math.inf):
+            return
+        claims = {name: value for name, value in identity.claims.items() if name not in SIGNED_CLAIMS}
+        claims[SIGNED_IN_AT] = signed_in_at
+        # Tokens count whole seconds, and the signer rounds up: what is renewed often must not grow by that.
+        token = self._signer.sign_user(identity.subject, identity.role, claims, max(0.5, lifetime - 0.5))
+        expires_at = int(now) + int(lifetime)
+        claims |= {"iat": int(now), "exp": expires_at}
+        client.renew(replace(identity, claims={**identity.claims, **claims}, expires_at=float(expires_at)))
+        client.emit(payloads.TokenRefresh(new_token=token, expires_in=int(lifetime)))
+
+    def ending(self, client: Client, reason: str) -> None:
+        """Tell a client why the server ends its connection."""
+        if reason == "token_expired":
+            expired_at = client.identity.claims.get("exp", self._clock())
+            client.emit(payloads.SessionExpired(message="Please sign in again.", expired_at=time_of(expired_at)))
+        client.emit(payloads.Disconnected(reason=reason))
+
+    def refused(self, handshake: Handshake, refused: RefusedError) -> Mapping[str, Any]:
+        """What a CONNECT_ERROR says besides its code: before CONNECT, clients hear no events."""
+        attempts = self._refusals.pop(handshake.address, 0) + 1
+        self._refusals[handshake.address] = attempts
+        if len(self._refusals) > MAX_ADDRESSES:
+            self._refusals.popitem(last=False)
+        wait = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(attempts - 1, 10))
+        return {"reason": refused.refusal.code, "attempts": attempts, "nextRetry": round(wait * 1000)}
+
+    def limited(self, client: Client, attempts: int, wait: float) -> None:
+        """Tell a client that sends too much how long it has to wait."""
+        client.emit(
+            payloads.ConnectionProblem(
+                reason="rate_limited", attempts=attempts, next_retry=max(1, math.ceil(wait * 1000))
+            )
+        )

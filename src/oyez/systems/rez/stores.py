@@ -1,0 +1,121 @@
+"""Stores that write to users: conversations, their messages, and whether anybody at the store can answer."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Connection, Row, select, update
+
+from oyez.contract import CamelPayload, Id
+from oyez.contract.codec import encode_json, read_scalar
+from oyez.errors import RefusedError
+from oyez.service.outbox import Transaction
+from oyez.systems.rez import payloads
+from oyez.systems.rez.contract import ALREADY_THERE, conversation, user
+from oyez.systems.rez.payloads import Line, Text
+from oyez.systems.rez.rows import find_row, get_row, time_of
+from oyez.systems.rez.tables import conversations, store_messages, stores
+
+ROOMS_PER_EVENT = 500
+"""Rooms that one entry of the log names: a store may have talked to very many users."""
+
+
+class Store(CamelPayload):
+    """A store, and whether anybody there can answer."""
+
+    name: Line
+    is_online: bool
+
+
+class Conversation(CamelPayload):
+    """Who talks to which store."""
+
+    store_id: Id
+    user_id: Id
+
+
+class StorePosting(CamelPayload):
+    """What a store writes."""
+
+    content: Text
+    type: Literal["text", "image", "order_update"]
+
+
+def put_store(tx: Transaction, store_id: str, store: Store) -> tuple[Store, bool]:
+    """Take a store in, or change it; whether it is new. Those who talk to it hear that it came online or went."""
+    row = find_row(tx.connection, stores, store_id)
+    if row is None:
+        tx.connection.execute(stores.insert().values(id=store_id, name=store.name, is_online=store.is_online))
+        return store, True
+    values = {"name": store.name, "is_online": store.is_online}
+    tx.connection.execute(update(stores).where(stores.c.id == store_id).values(values))
+    if row.is_online != store.is_online:
+        kind = payloads.StoreOnline if store.is_online else payloads.StoreOffline
+        payload = kind(store_id=store_id, timestamp=time_of(tx.now))
+        talks = _list_conversations(tx.connection, store_id)
+        rooms = [room for talk in talks for room in (conversation(talk.id), user(talk.user_id))]
+        for first in range(0, len(rooms), ROOMS_PER_EVENT):
+            tx.emit(payload, *rooms[first : first + ROOMS_PER_EVENT])
+    return store, False
+
+
+def put_conversation(tx: Transaction, conversation_id: str, talk: Conversation) -> tuple[Conversation, bool]:
+    """Let a store talk to a user; whether that is new. Raises RefusedError: not_found, already_there."""
+    get_row(tx.connection, stores, talk.store_id)
+    row = find_row(tx.connection, conversations, conversation_id)
+    if row is not None:
+        if (row.store_id, row.user_id) != (talk.store_id, talk.user_id):
+            raise RefusedError(ALREADY_THERE, f"Conversation {conversation_id!r} is between others.")
+        return talk, False
+    same = select(conversations.c.id).where(
+        conversations.c.store_id == talk.store_id, conversations.c.user_id == talk.user_id
+    )
+    other = tx.connection.execute(same).scalar_one_or_none()
+    if other is not None:
+        raise RefusedError(ALREADY_THERE, f"Store and user talk already, as conversation {other!r}.")
+    values = {"id": conversation_id, "store_id": talk.store_id, "user_id": talk.user_id}
+    tx.connection.execute(conversations.insert().values(values))
+    tx.add_member(conversation(conversation_id), f"user:{talk.user_id}")
+    return talk, True
+
+
+def post_store_message(
+    tx: Transaction, conversation_id: str, message_id: str, posting: StorePosting
+) -> tuple[payloads.StoreMessage, bool]:
+    """Store and send what a store writes; whether it is new. Raises RefusedError: not_found, already_there."""
+    talk = get_row(tx.connection, conversations, conversation_id)
+    stored = find_row(tx.connection, store_messages, message_id)
+    if stored is not None:
+        if stored.conversation_id != conversation_id:
+            raise RefusedError(ALREADY_THERE, f"Message {message_id!r} is another conversation's.")
+        return to_store_message(stored), False
+    message = payloads.StoreMessage(
+        id=message_id,
+        conversation_id=conversation_id,
+        store_id=talk.store_id,
+        store_name=get_row(tx.connection, stores, talk.store_id).name,
+        content=posting.content,
+        type=posting.type,
+        created_at=time_of(tx.now),
+    )
+    tx.connection.execute(
+        store_messages.insert().values(id=message_id, conversation_id=conversation_id, message=encode_json(message))
+    )
+    tx.emit(message, conversation(conversation_id), user(talk.user_id))
+    return message, True
+
+
+def describe_typing(connection: Connection, conversation_id: str) -> payloads.StoreTyping:
+    """What a user hears while the store writes. Raises RefusedError (not_found)."""
+    talk = get_row(connection, conversations, conversation_id)
+    store = get_row(connection, stores, talk.store_id)
+    return payloads.StoreTyping(conversation_id=conversation_id, store_id=store.id, store_name=store.name)
+
+
+def to_store_message(row: Row[Any]) -> payloads.StoreMessage:
+    return msgspec.json.decode(row.message, type=payloads.StoreMessage, dec_hook=read_scalar)
+
+
+def _list_conversations(connection: Connection, store_id: str) -> Sequence[Row[Any]]:
+    query = select(conversations).where(conversations.c.store_id == store_id).order_by(conversations.c.number)
+    return connection.execute(query).all()

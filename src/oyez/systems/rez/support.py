@@ -1,0 +1,411 @@
+"""Support: tickets in a queue, agents who take them, and what both sides write and have read.
+
+Members of a ticket's room are its customer and its agent. What a customer who has not opened the chat should know goes
+to their own room too.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from sqlalchemy import Connection, Row, func, select, update
+
+from oyez.contract import UNSET, CamelPayload, Id, Maybe, Time
+from oyez.contract.codec import encode_json, read_scalar
+from oyez.errors import FORBIDDEN, RefusedError
+from oyez.service.outbox import Transaction
+from oyez.systems.rez import payloads
+from oyez.systems.rez.contract import ALREADY_THERE, ILLEGAL_TRANSITION, NOT_FOUND, ticket, user
+from oyez.systems.rez.payloads import AgentStatus, Line, Minutes, Rank, Text, TicketStatus, Url
+from oyez.systems.rez.rows import find_row, get_row, time_of
+from oyez.systems.rez.states import TICKETS, check_move
+from oyez.systems.rez.tables import agents, reads, ticket_messages, tickets
+
+ASSUMED_HANDLING = 600.0
+"""Seconds a ticket takes, as long as none was ever resolved."""
+HANDLED_TICKETS = 50
+"""Tickets the mean is taken of, the newest: what was a month ago says little about today's queue."""
+TOLD_PLACES = 100
+"""Places of the queue that hear of every move; who waits farther back hears when it comes this near."""
+
+
+class TicketOpening(CamelPayload):
+    """What a customer needs help with."""
+
+    customer_id: Id
+    customer_name: Line
+    customer_avatar: Maybe[Url] = UNSET
+    subject: Line
+
+
+class Ticket(CamelPayload):
+    """A ticket as it is stored. Place and wait are null where it does not wait for an agent."""
+
+    ticket_id: Id
+    customer_id: Id
+    customer_name: Line
+    customer_avatar: Url | None
+    subject: Line
+    status: TicketStatus
+    agent_id: Id | None
+    created_at: Time
+    assigned_at: Time | None
+    resolved_at: Time | None
+    position: Rank | None
+    estimated_wait_time: Minutes | None
+
+
+class AgentEntry(CamelPayload):
+    """Somebody who answers tickets, and whether they can at the moment."""
+
+    name: Line
+    avatar: Maybe[Url] = UNSET
+    department: Line
+    status: AgentStatus
+
+
+class StoredAgent(AgentEntry):
+    """An agent as they are stored."""
+
+    agent_id: Id
+
+
+class AgentState(CamelPayload):
+    """Whether an agent can answer at the moment."""
+
+    status: AgentStatus
+
+
+class Assignment(CamelPayload):
+    """Who takes a ticket."""
+
+    agent_id: Id
+
+
+class TicketMove(CamelPayload):
+    """What becomes of a ticket; `open` puts it back into the queue."""
+
+    status: TicketStatus
+
+
+class MessagePosting(CamelPayload):
+    """What the customer or the agent writes."""
+
+    sender_id: Id
+    type: Literal["text", "image", "file"]
+    content: Text
+    attachments: Maybe[Annotated[list[payloads.Attachment], Meta(max_length=5)]] = UNSET
+
+
+# Tickets.
+
+
+def open_ticket(tx: Transaction, ticket_id: str, opening: TicketOpening) -> tuple[Ticket, bool]:
+    """Put a ticket into the queue; whether it is new. Raises RefusedError (already_there)."""
+    row = find_row(tx.connection, tickets, ticket_id)
+    if row is not None:
+        if (row.customer_id, row.subject) != (opening.customer_id, opening.subject):
+            raise RefusedError(ALREADY_THERE, f"Ticket {ticket_id!r} is another customer's or about something else.")
+        return to_ticket(tx.connection, row), False
+    tx.connection.execute(
+        tickets.insert().values(
+            id=ticket_id,
+            customer_id=opening.customer_id,
+            customer_name=opening.customer_name,
+            customer_avatar=opening.customer_avatar or None,
+            subject=opening.subject,
+            status="open",
+            created_at=tx.now,
+        )
+    )
+    tx.add_member(ticket(ticket_id), f"user:{opening.customer_id}")
+    row = get_row(tx.connection, tickets, ticket_id)
+    _tell_status(tx, row)
+    _tell_queue(tx)
+    return to_ticket(tx.connection, row), True
+
+
+def assign(tx: Transaction, ticket_id: str, assignment: Assignment) -> Ticket:
+    """Give a ticket to an agent, whoever had it before. Raises RefusedError: not_found, illegal_transition."""
+    agent_id = assignment.agent_id
+    row, agent = get_row(tx.connection, tickets, ticket_id), get_row(tx.connection, agents, agent_id)
+    if row.status == "in_progress" and row.agent_id == agent_id:
+        return to_ticket(tx.connection, row)
+    check_move(TICKETS, f"Ticket {ticket_id!r}", row.status, "in_progress")
+    if row.agent_id not in (None, agent_id):
+        tx.remove_member(ticket(ticket_id), f"user:{row.agent_id}")
+    tx.add_member(ticket(ticket_id), f"user:{agent_id}")
+    before = row.status
+    row = _change(tx, row, status="in_progress", agent_id=agent_id, assigned_at=tx.now, resolved_at=None)
+    payload = payloads.SupportAgentAssigned(ticket_id=ticket_id, agent=_to_agent(agent), assigned_at=time_of(tx.now))
+    tx.emit(payload, ticket(ticket_id), user(row.customer_id), user(agent_id))
+    if before != "in_progress":
+        _tell_status(tx, row)
+    _tell_queue(tx)
+    return to_ticket(tx.connection, row)
+
+
+def assign_next(tx: Transaction, agent_id: str) -> Ticket | None:
+    """Give an agent the ticket that has waited longest; None where none waits. Raises RefusedError (not_found)."""
+    get_row(tx.connection, agents, agent_id)
+    waiting = _list_queue(tx.connection)
+    return assign(tx, waiting[0].id, Assignment(agent_id=agent_id)) if waiting else None
+
+
+def move_ticket(tx: Transaction, ticket_id: str, move: TicketMove) -> Ticket:
+    """Let a ticket move on; harmless where it has already. Raises RefusedError: not_found, illegal_transition."""
+    row = get_row(tx.connection, tickets, ticket_id)
+    if row.status != move.status:
+        row = _move(tx, row, move.status)
+    return to_ticket(tx.connection, row)
+
+
+def get_ticket(connection: Connection, ticket_id: str) -> Ticket:
+    """Raises RefusedError (not_found)."""
+    return to_ticket(connection, get_row(connection, tickets, ticket_id))
+
+
+def to_ticket(connection: Connection, row: Row[Any]) -> Ticket:
+    position = wait = None
+    if row.status == "open":
+        ahead = select(func.count()).where(tickets.c.status == "open", tickets.c.number < row.number)
+        position = connection.execute(ahead).scalar_one() + 1
+        wait = _estimate_wait(position, *_measure_pace(connection))
+    return Ticket(
+        ticket_id=row.id,
+        customer_id=row.customer_id,
+        customer_name=row.customer_name,
+        customer_avatar=row.customer_avatar,
+        subject=row.subject,
+        status=row.status,
+        agent_id=row.agent_id,
+        created_at=time_of(row.created_at),
+        assigned_at=None if row.assigned_at is None else time_of(row.assigned_at),
+        resolved_at=None if row.resolved_at is None else time_of(row.resolved_at),
+        position=position,
+        estimated_wait_time=wait,
+    )
+
+
+def _move(tx: Transaction, row: Row[Any], status: str) -> Row[Any]:
+    check_move(TICKETS, f"Ticket {row.id!r}", row.status, status)
+    values: dict[str, Any] = {"status": status}
+    if status == "in_progress" and row.agent_id is None:
+        raise RefusedError(ILLEGAL_TRANSITION, f"Ticket {row.id!r} has no agent who could work on it; assign one.")
+    if status == "open":
+        values |= {"agent_id": None, "assigned_at": None, "resolved_at": None}
+        if row.agent_id is not None:
+            tx.remove_member(ticket(row.id), f"user:{row.agent_id}")
+    elif status in ("resolved", "closed"):
+        values["resolved_at"] = tx.now if row.resolved_at is None else row.resolved_at
+    else:
+        values["resolved_at"] = None
+    row = _change(tx, row, **values)
+    _tell_status(tx, row)
+    _tell_queue(tx)
+    return row
+
+
+def _change(tx: Transaction, row: Row[Any], **values: Any) -> Row[Any]:
+    if values["status"] != "open":
+        values["told_position"] = None
+    tx.connection.execute(update(tickets).where(tickets.c.id == row.id).values(values))
+    return get_row(tx.connection, tickets, row.id)
+
+
+def _tell_status(tx: Transaction, row: Row[Any]) -> None:
+    payload = payloads.SupportTicketStatusChanged(ticket_id=row.id, status=row.status, timestamp=time_of(tx.now))
+    tx.emit(payload, ticket(row.id), user(row.customer_id))
+
+
+# The queue: open tickets, in the order they came.
+
+
+def _list_queue(connection: Connection) -> Sequence[Row[Any]]:
+    """Those that wait, as far back as they are told of it."""
+    query = select(tickets).where(tickets.c.status == "open").order_by(tickets.c.number).limit(TOLD_PLACES)
+    return connection.execute(query).all()
+
+
+def _measure_pace(connection: Connection) -> tuple[float, int]:
+    """How many seconds a ticket takes, and how many agents are at work."""
+    took = (tickets.c.resolved_at - tickets.c.assigned_at).label("took")
+    newest = select(took).where(took.is_not(None)).order_by(tickets.c.resolved_at.desc()).limit(HANDLED_TICKETS)
+    mean = connection.execute(select(func.avg(newest.subquery().c.took))).scalar_one()
+    at_work = select(func.count()).select_from(agents).where(agents.c.status.in_(("online", "busy")))
+    return ASSUMED_HANDLING if mean is None else float(mean), connection.execute(at_work).scalar_one()
+
+
+def _estimate_wait(position: int, handling: float, at_work: int) -> int:
+    """Minutes until the ticket at `position` has an agent: the tickets ahead, shared by those who are at work."""
+    return math.ceil((position - 1) * handling / max(1, at_work) / 60)
+
+
+def _tell_queue(tx: Transaction) -> None:
+    """Tell every ticket that waits at another place than before."""
+    moved = [
+        (position, row) for position, row in enumerate(_list_queue(tx.connection), 1) if row.told_position != position
+    ]
+    if not moved:
+        return
+    pace = _measure_pace(tx.connection)
+    for position, row in moved:
+        tx.connection.execute(update(tickets).where(tickets.c.id == row.id).values(told_position=position))
+        payload = payloads.SupportQueuePositionUpdated(
+            ticket_id=row.id,
+            position=position,
+            estimated_wait_time=_estimate_wait(position, *pace),
+            timestamp=time_of(tx.now),
+        )
+        tx.emit(payload, ticket(row.id), user(row.customer_id))
+
+
+# Agents.
+
+
+def put_agent(tx: Transaction, agent_id: str, entry: AgentEntry) -> tuple[StoredAgent, bool]:
+    """Take an agent in, or change what is known of one; whether they are new."""
+    values = {"name": entry.name, "avatar": entry.avatar or None, "department": entry.department}
+    if find_row(tx.connection, agents, agent_id) is None:
+        tx.connection.execute(agents.insert().values(id=agent_id, status=entry.status, **values))
+        return get_agent(tx.connection, agent_id), True
+    tx.connection.execute(update(agents).where(agents.c.id == agent_id).values(values))
+    return set_agent_status(tx, agent_id, AgentState(status=entry.status)), False
+
+
+def set_agent_status(tx: Transaction, agent_id: str, state: AgentState) -> StoredAgent:
+    """Tell the customers an agent works for that the agent has come, gone, or has too much to do.
+
+    Raises RefusedError (not_found).
+    """
+    if get_row(tx.connection, agents, agent_id).status != state.status:
+        tx.connection.execute(update(agents).where(agents.c.id == agent_id).values(status=state.status))
+        theirs = select(tickets.c.id).where(
+            tickets.c.agent_id == agent_id, tickets.c.status.in_(("in_progress", "pending"))
+        )
+        rooms = [ticket(ticket_id) for ticket_id in tx.connection.execute(theirs.order_by(tickets.c.number)).scalars()]
+        if rooms:
+            payload = payloads.SupportAgentStatusChanged(
+                agent_id=agent_id, status=state.status, timestamp=time_of(tx.now)
+            )
+            tx.emit(payload, *rooms)
+    return get_agent(tx.connection, agent_id)
+
+
+def get_agent(connection: Connection, agent_id: str) -> StoredAgent:
+    """Raises RefusedError (not_found)."""
+    row = get_row(connection, agents, agent_id)
+    return StoredAgent(agent_id=row.id, name=row.name, avatar=row.avatar, department=row.department, status=row.status)
+
+
+def find_agent_name(connection: Connection, agent_id: str) -> str | None:
+    """What customers know an agent by; None where there is no such agent."""
+    row = find_row(connection, agents, agent_id)
+    return None if row is None else row.name
+
+
+def _to_agent(row: Row[Any]) -> payloads.Agent:
+    return payloads.Agent(id=row.id, name=row.name, avatar=row.avatar or UNSET, department=row.department)
+
+
+# Messages.
+
+
+def post_message(
+    tx: Transaction, ticket_id: str, message_id: str, posting: MessagePosting
+) -> tuple[payloads.SupportMessageReceived, bool]:
+    """Store and send what the customer or the agent writes; whether it is new.
+
+    A customer's message brings a ticket back that waited for them or was resolved. Raises RefusedError: not_found,
+    forbidden, illegal_transition, already_there.
+    """
+    row = get_row(tx.connection, tickets, ticket_id)
+    from_customer = posting.sender_id == row.customer_id
+    if not from_customer and posting.sender_id != row.agent_id:
+        raise RefusedError(FORBIDDEN, f"{posting.sender_id!r} is neither the customer nor the agent of the ticket.")
+    stored = find_row(tx.connection, ticket_messages, message_id)
+    if stored is not None:
+        if (stored.ticket_id, stored.sender_id) != (ticket_id, posting.sender_id):
+            raise RefusedError(ALREADY_THERE, f"Message {message_id!r} is another one.")
+        return to_message(stored), False
+    if row.status == "closed":
+        raise RefusedError(ILLEGAL_TRANSITION, f"Ticket {ticket_id!r} is closed; open another.")
+    message = _write_message(tx, row, message_id, posting)
+    other = row.agent_id if from_customer else row.customer_id
+    tx.emit(message, ticket(ticket_id), *([user(other)] if other is not None else []))
+    if from_customer and row.status in ("pending", "resolved"):
+        _move(tx, row, "open" if row.agent_id is None else "in_progress")
+    return message, True
+
+
+def to_message(row: Row[Any]) -> payloads.SupportMessageReceived:
+    return msgspec.json.decode(row.message, type=payloads.SupportMessageReceived, dec_hook=read_scalar)
+
+
+def deliver_message(tx: Transaction, ticket_id: str, message_id: str) -> payloads.SupportMessageDelivered:
+    """A message has reached the other side; stored and told once. Raises RefusedError (not_found)."""
+    row = _get_message(tx.connection, ticket_id, message_id)
+    delivered_at = tx.now if row.delivered_at is None else row.delivered_at
+    payload = payloads.SupportMessageDelivered(message_id=message_id, delivered_at=time_of(delivered_at))
+    if row.delivered_at is None:
+        tx.connection.execute(
+            update(ticket_messages).where(ticket_messages.c.id == message_id).values(delivered_at=delivered_at)
+        )
+        tx.emit(payload, ticket(ticket_id), user(row.sender_id))
+    return payload
+
+
+def read_message(tx: Transaction, ticket_id: str, message_id: str, reader_id: str) -> payloads.SupportMessageRead:
+    """Somebody who may be in the ticket's room has read a message; stored and told once, and it has been delivered.
+
+    Raises RefusedError: not_found, forbidden where it is their own.
+    """
+    row = _get_message(tx.connection, ticket_id, message_id)
+    if row.sender_id == reader_id:
+        raise RefusedError(FORBIDDEN, "A message is read by whom it was written to.")
+    query = select(reads.c.read_at).where(reads.c.message_id == message_id, reads.c.reader_id == reader_id)
+    read_at = tx.connection.execute(query).scalar_one_or_none()
+    payload = payloads.SupportMessageRead(
+        message_id=message_id, read_by=reader_id, read_at=time_of(tx.now if read_at is None else read_at)
+    )
+    if read_at is None:
+        tx.connection.execute(reads.insert().values(message_id=message_id, reader_id=reader_id, read_at=tx.now))
+        deliver_message(tx, ticket_id, message_id)
+        tx.emit(payload, ticket(ticket_id))
+    return payload
+
+
+def _get_message(connection: Connection, ticket_id: str, message_id: str) -> Row[Any]:
+    row = find_row(connection, ticket_messages, message_id)
+    if row is None or row.ticket_id != ticket_id:
+        raise RefusedError(NOT_FOUND, f"There is no message {message_id!r} in ticket {ticket_id!r}.")
+    return row
+
+
+def _write_message(
+    tx: Transaction, row: Row[Any], message_id: str, posting: MessagePosting
+) -> payloads.SupportMessageReceived:
+    if posting.sender_id == row.customer_id:
+        name, avatar = row.customer_name, row.customer_avatar
+    else:
+        agent = get_row(tx.connection, agents, posting.sender_id)
+        name, avatar = agent.name, agent.avatar
+    message = payloads.SupportMessageReceived(
+        id=message_id,
+        ticket_id=row.id,
+        sender_id=posting.sender_id,
+        sender_name=name,
+        sender_avatar=avatar or UNSET,
+        type=posting.type,
+        content=posting.content,
+        attachments=posting.attachments or UNSET,
+        created_at=time_of(tx.now),
+    )
+    tx.connection.execute(
+        ticket_messages.insert().values(
+            id=message_id, ticket_id=row.id, sender_id=posting.sender_id, message=encode_json(message)
+        )
+    )
+    return message

@@ -1,0 +1,318 @@
+"""Plain WebSocket clients, as the `websockets` library speaks it: the same connection in other words."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Close
+
+from oyez.server.outgoing import Outgoing
+from oyez.server.plain import MAX_EARLY, read_frame, translate
+from tests.server.clock import Clock
+from tests.server.market import PATIENCE, Market
+from tests.server.serving import PLAIN_PATH, Running, serve
+from tests.server.wire import TEXT, SocketWire, encode_frame
+
+
+class Plain:
+    """One plain client."""
+
+    def __init__(self, websocket: ClientConnection) -> None:
+        self.websocket = websocket
+        self.id = ""
+
+    async def send(self, frame: Any) -> None:
+        await self.websocket.send(json.dumps(frame))
+
+    async def expect(self) -> Any:
+        async with asyncio.timeout(PATIENCE):
+            return json.loads(await self.websocket.recv())
+
+    async def expect_echo(self) -> None:
+        """Everything that was sent before now has arrived: nothing else is before the answer."""
+        await self.send({"event": "echo", "data": "?", "id": 99})
+        assert await self.expect() == {"id": 99, "data": "?"}
+
+    async def expect_close(self) -> Close:
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(ConnectionClosed) as closed:
+                await self.websocket.recv()
+        assert closed.value.rcvd is not None
+        return closed.value.rcvd
+
+
+@asynccontextmanager
+async def reach(running: Running, **query: str) -> AsyncIterator[Plain]:
+    """A client that has opened its WebSocket."""
+    url = f"ws://localhost:{running.port}{PLAIN_PATH}?{urlencode(query)}"
+    async with connect(url, compression="deflate" if query.pop("deflate", "") else None) as websocket:
+        yield Plain(websocket)
+
+
+@asynccontextmanager
+async def enter(running: Running, **query: str) -> AsyncIterator[Plain]:
+    """A client that has been let in."""
+    async with reach(running, **query) as plain:
+        frame = await plain.expect()
+        assert frame["event"] == "connect"
+        plain.id = frame["data"]["sid"]
+        yield plain
+
+
+@pytest.fixture
+async def running(kind: str) -> AsyncIterator[Running]:
+    async with serve(kind) as running:
+        yield running
+
+
+# Events.
+
+
+async def test_what_is_sent_arrives_and_is_answered(running: Running) -> None:
+    async with enter(running) as plain:
+        await plain.send({"event": "echo", "data": {"price": 12.5}, "id": 7})
+        assert await plain.expect() == {"id": 7, "data": {"price": 12.5}}
+        await plain.send({"event": "nothing"})
+        await plain.send({"event": "several", "data": ["a", 2], "id": 0})
+        await running.market.expect("several", "a")
+        assert running.market.heard[-2] == ("nothing", None)
+
+
+async def test_each_event_is_heard_in_the_right_rooms(running: Running) -> None:
+    async with enter(running, rooms="a") as inside, enter(running, rooms="b") as outside, enter(running) as excluded:
+        await running.publish("new", {"n": 1}, to="a")
+        await running.publish("all", {"n": 2}, excluded=(excluded.id,))
+        await running.publish("hint", {"n": 3}, volatile=True, to=("a", "b"))
+        assert [await inside.expect() for _ in range(3)] == [
+            {"event": name, "data": {"n": number}} for number, name in enumerate(("new", "all", "hint"), 1)
+        ]
+        assert [(await outside.expect())["event"] for _ in range(2)] == ["all", "hint"]
+        await excluded.expect_echo()
+
+
+async def test_socket_io_clients_in_the_same_room_hear_the_same(running: Running) -> None:
+    async with enter(running, rooms="a") as plain, SocketWire.connect(running, {"rooms": ["a"]}) as wire:
+        for number in range(3):
+            await running.publish("new", {"n": number}, to="a")
+            assert await plain.expect() == {"event": "new", "data": {"n": number}}
+            await wire.expect_text(f'42["new",{{"n":{number}}}]')
+
+
+async def test_a_long_message_is_compressed_where_that_was_agreed(running: Running) -> None:
+    async with enter(running, rooms="a", deflate="yes") as squeezed, enter(running, rooms="a") as plain:
+        await running.publish("long", {"text": "x" * 5_000}, to="a")
+        for client in (squeezed, plain):
+            assert (await client.expect())["data"]["text"] == "x" * 5_000
+
+
+async def test_the_server_may_ask_for_an_answer(running: Running) -> None:
+    async with enter(running) as plain:
+        await plain.send({"event": "ask", "data": {}, "id": 1})
+        assert await plain.expect() == {"event": "question", "id": 0}
+        await plain.send({"id": 0, "data": "yes"})
+        assert await plain.expect() == {"id": 1, "data": "yes"}
+
+
+async def test_half_a_character_is_mended_as_elsewhere(running: Running) -> None:
+    async with enter(running) as plain:
+        await plain.websocket.send(r'{"event": "echo", "data": "cut \ud83d", "id": 1}')
+        assert await plain.expect() == {"id": 1, "data": "cut \ufffd"}
+
+
+# Coming.
+
+
+async def test_frames_that_come_early_wait_until_the_client_is_let_in(running: Running) -> None:
+    async with reach(running, hold="yes") as plain:
+        for number in range(5):
+            await plain.send({"event": "echo", "data": number, "id": number})
+        running.market.release()
+        assert (await plain.expect())["event"] == "connect"
+        assert [await plain.expect() for _ in range(5)] == [{"id": number, "data": number} for number in range(5)]
+
+
+async def test_a_client_that_is_refused_is_told_why(running: Running) -> None:
+    async with reach(running, refuse="yes") as plain:
+        refusal = {"message": "The market is closed today.", "data": {"code": "closed_today", "opens": "tomorrow"}}
+        assert await plain.expect() == {"event": "connect_error", "data": refusal}
+        assert await plain.expect_close() == Close(1008, "refused")
+    await running.settle()
+
+
+async def test_another_namespace_is_named_in_the_address(kind: str) -> None:
+    back = Market()
+    async with serve(kind, namespaces={"/back": back}) as running:
+        async with enter(running, namespace="/back", rooms="a") as plain:
+            await plain.send({"event": "echo", "data": 1, "id": 1})
+            assert await plain.expect() == {"id": 1, "data": 1}
+            await running.publish("new", {}, to="a", namespace="/back")
+            await running.publish("new", {}, to="a")
+            assert await plain.expect() == {"event": "new", "data": {}}
+            await plain.expect_echo()
+        assert back.names()[0] == "echo"
+        async with reach(running, namespace="/none") as plain:
+            assert (await plain.expect())["data"]["data"]["code"] == "unknown_namespace"
+            assert (await plain.expect_close()).code == 1008
+
+
+async def test_a_page_of_another_origin_is_refused(running: Running) -> None:
+    url = f"ws://localhost:{running.port}{PLAIN_PATH}"
+    with pytest.raises(InvalidStatus):
+        async with connect(url, origin="https://elsewhere.example"):  # type: ignore[arg-type]
+            pass
+
+
+async def test_plain_http_is_told_to_upgrade() -> None:
+    async with serve("asgi") as running, httpx.AsyncClient() as client:
+        answer = await client.get(f"{running.url}{PLAIN_PATH}")
+        assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket")
+
+
+# Going.
+
+
+async def test_a_client_that_goes_is_gone(running: Running) -> None:
+    async with enter(running) as plain:
+        pass
+    assert await running.market.expect_gone(plain.id) == "transport close"
+    await running.settle()
+
+
+@pytest.mark.parametrize("close", [False, True])
+async def test_a_client_that_is_disconnected_is_closed(running: Running, close: bool) -> None:
+    async with enter(running) as plain:
+        running.market.socket(plain.id).disconnect(close)
+        assert (await plain.expect_close()).code == 1000
+    await running.settle()
+
+
+async def test_a_server_that_stops_says_so(running: Running) -> None:
+    async with enter(running) as plain:
+        stopping = running.stop()
+        assert (await plain.expect_close()).code == 1012
+        await stopping
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"data": 1}',
+        '{"event": 7}',
+        '{"event": "e", "id": "x"}',
+        '{"event": "e", "id": -1}',
+        '{"event": "e", "extra": 1}',
+        '{"event": "disconnect"}',
+        '{"event": "e", "data": ' + "[" * 40 + "]" * 40 + "}",
+    ],
+)
+async def test_what_is_no_frame_ends_the_connection(running: Running, text: str) -> None:
+    async with enter(running) as plain:
+        await plain.websocket.send(text)
+        assert (await plain.expect_close()).code == 1002
+    assert await running.market.expect_gone(plain.id) in ("parse error", "forced close")
+
+
+async def test_binary_frames_end_the_connection(running: Running) -> None:
+    async with enter(running) as plain:
+        await plain.websocket.send(b"{}")
+        assert (await plain.expect_close()).code == 1002
+
+
+async def test_a_stranger_does_not_make_the_server_keep_much() -> None:
+    head = (
+        f"GET {PLAIN_PATH}?hold=yes HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with serve("picows") as running:
+        reader, writer = await asyncio.open_connection("localhost", running.port)
+        # Behind the request, and so before anybody could be asked to wait.
+        writer.write(head.encode() + encode_frame(TEXT, b'{"event":"e"}') * (MAX_EARLY + 1))
+        async with asyncio.timeout(PATIENCE):
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 101 ")
+            assert (await reader.read(100))[-14:] == b"\x88\x0e\x03\xeaforced close"[-14:]
+        writer.close()
+        await running.settle()
+
+
+# Its heartbeat is WebSocket's own, which an ASGI server has itself.
+
+
+async def test_pings_are_answered_by_any_client() -> None:
+    clock = Clock()
+    async with serve("picows", clock=clock) as running, enter(running) as plain:
+        (connection,) = running.server.connections.values()
+        for _ in range(3):
+            before = connection._next_ping
+            clock.turn(running.server, 26)
+            # What comes behind this answer comes behind the pong.
+            await plain.expect_echo()
+            await plain.expect_echo()
+            assert connection._next_ping > before
+
+
+async def test_a_client_that_answers_no_ping_is_gone() -> None:
+    clock = Clock()
+    async with serve("picows", clock=clock) as running, enter(running) as plain:
+        plain.websocket.transport.pause_reading()
+        clock.turn(running.server, 26)
+        clock.turn(running.server, 21)
+        assert await running.market.expect_gone(plain.id) == "ping timeout"
+        plain.websocket.transport.resume_reading()
+
+
+async def test_behind_asgi_nobody_is_pinged_from_here() -> None:
+    clock = Clock()
+    async with serve("asgi", clock=clock) as running, enter(running) as plain:
+        for _ in range(5):
+            clock.turn(running.server, 26)
+        await plain.expect_echo()
+
+
+# Words.
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        (b'40{"sid":"s"}', b'{"event":"connect","data":{"sid":"s"}}'),
+        (b'44/back,{"message":"no"}', b'{"event":"connect_error","data":{"message":"no"}}'),
+        (b"41", b""),
+        (b'42["e"]', b'{"event":"e"}'),
+        (b'42/back,["e",{"a":[1]}]', b'{"event":"e","data":{"a":[1]}}'),
+        (b'4217["e",{}]', b'{"event":"e","data":{},"id":17}'),
+        (b'42["e",{},"ep.7"]', b'{"event":"e","data":{},"offset":"ep.7"}'),
+        (b'43/back,5[{"ok":true}]', b'{"id":5,"data":{"ok":true}}'),
+        (b"430[]", b'{"id":0}'),
+    ],
+)
+def test_what_the_server_says_in_other_words(text: bytes, plain: bytes) -> None:
+    assert translate(Outgoing(text)).text == plain
+
+
+def test_attachments_are_base64() -> None:
+    outgoing = Outgoing(b'452-/back,["e",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]', (b"a", b"b"))
+    assert translate(outgoing).text == b'{"event":"e","data":"Yg==","offset":"YQ=="}'
+
+
+def test_what_is_volatile_stays_so() -> None:
+    assert translate(Outgoing(b'42["e"]', volatile=True)).volatile
+
+
+@given(st.binary() | st.text().map(str.encode) | st.from_regex(r'\{"event":.*\}', fullmatch=True).map(str.encode))
+def test_whatever_comes_it_is_a_packet_or_nothing(data: bytes) -> None:
+    packet = read_frame(data, "/")
+    assert packet is None or packet[:2] in (b"42", b"43")

@@ -1,0 +1,87 @@
+"""The tables of docs/rez.md, from the contract, the states and the API: each as rows, the headings first."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from oyez.systems.rez.contract import CHANNELS, contract
+from oyez.systems.rez.http import LISTINGS, READS, VOLATILE, WRITES
+from oyez.systems.rez.states import GROUPS, ORDERS, TICKETS, States
+
+Rows = list[tuple[str, ...]]
+
+
+def list_channels() -> Rows:
+    rows = [(f"`{name}`", f"`{room.pattern}`", f"who {room.rule.text}") for name, room in CHANNELS.items()]
+    return [("channel", "room", "for"), *rows]
+
+
+def list_commands() -> Rows:
+    rows = [
+        (f"`{command.name}`", _describe_fields(command.command), command.description, command.limit.text)
+        for namespace in contract.namespaces
+        for command in namespace.commands
+    ]
+    return [("command", "takes", "what it does", "at most"), *rows]
+
+
+def list_events() -> Rows:
+    rows = [
+        (f"`{event.name}`", " or ".join(target.text for target in event.targets["/"]), event.description)
+        for event in contract.events.values()
+    ]
+    return [("event", "goes to", "what has happened"), *rows]
+
+
+def list_states(states: States) -> Rows:
+    rows = [
+        (f"`{state}`", ", ".join(f"{action}: `{then}`" for action, then in actions.items()) or "the end")
+        for state, actions in states.items()
+    ]
+    return [("from", "to"), *rows]
+
+
+def list_requests() -> Rows:
+    written = [
+        (f"`{write.method} {_shorten(write.path)}`", _describe_fields(write.body), _first_sentences(write.function))
+        for write in WRITES
+    ]
+    told = [(f"`POST {_shorten(path)}`", _describe_fields(body), text) for path, body, text in VOLATILE]
+    read = [(f"`GET {_shorten(read.path)}`", "", "") for read in READS]
+    listed = [
+        (f"`GET {_shorten(listing.path)}`", ", ".join(f"`?{name}=`" for name in listing.filters), "a list")
+        for listing in LISTINGS
+    ]
+    return [("request", "takes", "what it does"), *written, *told, *read, *listed]
+
+
+def list_refusals() -> Rows:
+    rows = [(f"`{refusal.code}`", str(refusal.status), refusal.message) for refusal in contract.refusals]
+    return [("code", "HTTP status", "message"), *rows]
+
+
+def _describe_fields(struct: type[msgspec.Struct] | None) -> str:
+    return f"`{{{', '.join(struct.__struct_encode_fields__)}}}`" if struct else ""
+
+
+def _shorten(path: str) -> str:
+    return path.replace(":path", "")
+
+
+def _first_sentences(function: Callable[..., Any]) -> str:
+    text = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]
+    return " ".join(text.partition("Raises")[0].split())
+
+
+TABLES: dict[str, Rows] = {
+    "channels": list_channels(),
+    "commands": list_commands(),
+    "events": list_events(),
+    "orders": list_states(ORDERS),
+    "tickets": list_states(TICKETS),
+    "groups": list_states(GROUPS),
+    "api": list_requests(),
+    "refusals": list_refusals(),
+}

@@ -1,0 +1,231 @@
+"""Everything the contracts declare, tried: each event at each kind of room, each command in each way.
+
+What is tried is computed from the contracts (`matrix/cases.py`); who and what it takes is in `matrix/worlds.py`. An
+event or a command that is added to a contract, and of which some case is missing, fails here with its name.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+
+from oyez.contract.declare import DeclaredCommand
+from oyez.service.system import SHIPPED
+from tests.js_client import TIMEOUT, JsClient, JsDriver
+from tests.served import serve
+from tests.systems.matrix.cases import (
+    Trial,
+    World,
+    build_trial,
+    build_tries,
+    contract_of,
+    find_answers,
+    find_commands,
+    find_gaps,
+    find_targets,
+    kind_of,
+    outsiders,
+    spoil,
+    spoil_arguments,
+)
+from tests.systems.matrix.stage import Stage
+from tests.systems.matrix.worlds import WORLDS
+
+READY = [system for system in SHIPPED if not find_gaps(contract_of(system), WORLDS.get(system))]
+"""The systems that can be tried whole; the others fail by `test_every_event_and_command_can_be_tried`."""
+EVENTS = [(system, event) for system in READY for event in contract_of(system).events]
+ANSWERS = [
+    (system, *found)
+    for system in READY
+    for found in find_answers(contract_of(system))
+    if found not in WORLDS[system].excused
+]
+COMMANDS = [
+    (system, namespace.name, command.name)
+    for system in READY
+    for namespace, command in find_commands(contract_of(system))
+]
+
+
+@pytest.fixture(scope="module")
+async def stages(
+    make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[str, Stage]]:
+    """One server of all systems, and everybody connected."""
+    async with AsyncExitStack() as stack:
+        data = tmp_path_factory.mktemp("matrix") / "data"
+        served = await stack.enter_async_context(serve(data, *READY, DATABASE_URL=make_database()))
+        js = await stack.enter_async_context(JsDriver.start())
+        http = await stack.enter_async_context(httpx.AsyncClient())
+        found = {system: Stage(system, WORLDS[system], served, js, http) for system in READY}
+        for stage in found.values():
+            await stage.set()
+        yield found
+
+
+@pytest.mark.parametrize("system", SHIPPED)
+def test_every_event_and_command_can_be_tried(system: str) -> None:
+    assert find_gaps(contract_of(system), WORLDS.get(system)) == []
+
+
+def test_what_cannot_be_tried_is_named() -> None:
+    contract = contract_of("fixrx")
+    gaps = find_gaps(contract, World(people={}, places={}))
+    commands = {command.name for _, command in find_commands(contract)}
+    for name in contract.events.keys() | commands:
+        assert any(gap.startswith(f"{name}: ") for gap in gaps), name
+    assert find_gaps(contract, None) == ["fixrx: has no world"]
+
+
+# Events.
+
+
+@pytest.mark.parametrize(("system", "event"), EVENTS, ids=lambda part: str(part))
+async def test_an_event_reaches_those_it_is_for_and_nobody_else(
+    stages: dict[str, Stage], system: str, event: str
+) -> None:
+    stage = stages[system]
+    declared = contract_of(system).events[event]
+    for namespace, target in find_targets(declared):
+        trial = build_trial(declared, namespace, target, stage.world)
+        gone = stage.gone.get((namespace, trial.kind), [])
+        # Those who have left this room may have heard the same in another, where they are still.
+        await stage.barrier(gone)
+        for client in gone:
+            client.reports.clear()
+        body = {"event": event, "data": trial.data} | ({"to": trial.to} if trial.to is not None else {})
+        response = await stage.post_events(body)
+        assert response.status_code == 200, response.text
+        assert trial.audience, f"{event} reaches nobody in {kind_of(target)}"
+        for name in trial.audience:
+            await hear(stage.clients[name], trial)
+        # Behind those who had to hear it: by now everybody else has been passed over.
+        others = [client for name, client in stage.clients.items() if name not in trial.audience]
+        others += gone
+        await stage.barrier(others)
+        for client in others:
+            assert [heard for heard in client.events() if is_it(trial, *heard)] == [], f"{event} in {kind_of(target)}"
+
+
+async def hear(client: JsClient, trial: Trial) -> None:
+    """Wait until the trial's event has come; others of that name are forgotten."""
+    async with asyncio.timeout(TIMEOUT):
+        while not is_it(trial, trial.event, await client.expect_event(trial.event)):
+            pass
+
+
+def is_it(trial: Trial, event: str, arguments: list[Any]) -> bool:
+    # A position may follow the data.
+    return event == trial.event and bool(arguments) and arguments[0] == trial.data
+
+
+@pytest.mark.parametrize(("system", "event"), EVENTS, ids=lambda part: str(part))
+async def test_a_wrong_field_is_refused_by_its_name(stages: dict[str, Stage], system: str, event: str) -> None:
+    declared = contract_of(system).events[event]
+    spoiled = list(spoil(declared.payload, declared.example))
+    response = await stages[system].post_events([{"event": event, "data": data} for _, data in spoiled])
+    assert response.status_code == 422
+    errors = [(error["index"], error["field"]) for error in response.json()["errors"]]
+    assert errors == [(index, name) for index, (name, _) in enumerate(spoiled)]
+
+
+@pytest.mark.parametrize(("system", "namespace", "event"), ANSWERS, ids=lambda part: str(part))
+async def test_an_answer_reaches_the_one_who_asked(
+    stages: dict[str, Stage], system: str, namespace: str, event: str
+) -> None:
+    stage = stages[system]
+    data = await stage.world.answers[namespace, event](stage)
+    declared = contract_of(system).events[event]
+    assert data.keys() <= set(declared.payload.__struct_encode_fields__)
+    await stage.barrier(list(stage.clients.values()))
+    for client in stage.clients.values():
+        assert (event, data) not in [(name, arguments[0]) for name, arguments in client.events() if arguments]
+
+
+# Commands.
+
+
+def find_command(system: str, namespace: str, name: str) -> DeclaredCommand:
+    return next(
+        command
+        for declared, command in find_commands(contract_of(system))
+        if (declared.name, command.name) == (namespace, name)
+    )
+
+
+@pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
+async def test_a_command_is_done(stages: dict[str, Stage], system: str, namespace: str, command: str) -> None:
+    stage = stages[system]
+    tries = build_tries(find_command(system, namespace, command), stage.world)
+    if (namespace, command) in stage.world.excused:
+        return
+    answer = await (tries.done(stage) if tries.done else stage.call(tries.person, command, *tries.arguments))
+    assert answer["ok"] is True, answer
+
+
+@pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
+async def test_a_command_is_refused_to_the_wrong_person(
+    stages: dict[str, Stage], system: str, namespace: str, command: str
+) -> None:
+    stage = stages[system]
+    declared = find_command(system, namespace, command)
+    tries = build_tries(declared, stage.world)
+    if declared.joins is not None and tries.wrong_person is not None:
+        place = stage.world.places[namespace, declared.joins.pattern]
+        wrong = [name for name in outsiders(place, namespace, stage.world) if name not in place.allowed]
+        answers = [await stage.call(name, command, *tries.arguments) for name in wrong]
+        assert answers
+        assert {answer["error"]["code"] for answer in answers} == {"forbidden"}
+    elif tries.wrong_person is not None:
+        who, code = tries.wrong_person
+        answer = await (stage.call(who, command, *tries.arguments) if isinstance(who, str) else who(stage))
+        assert (answer["ok"], answer["error"]["code"]) == (False, code)
+
+
+@pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
+async def test_a_command_is_refused_in_the_wrong_state(
+    stages: dict[str, Stage], system: str, namespace: str, command: str
+) -> None:
+    stage = stages[system]
+    tries = build_tries(find_command(system, namespace, command), stage.world)
+    if tries.wrong_state is not None:
+        attempt, code = tries.wrong_state
+        answer = await attempt(stage)
+        assert (answer["ok"], answer["error"]["code"]) == (False, code)
+
+
+@pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
+async def test_a_command_that_does_not_fit_is_refused(
+    stages: dict[str, Stage], system: str, namespace: str, command: str
+) -> None:
+    stage = stages[system]
+    declared = find_command(system, namespace, command)
+    tries = build_tries(declared, stage.world)
+    for arguments in spoil_arguments(declared, tries.arguments):
+        answer = await stage.call(tries.person, command, *arguments)
+        assert (answer["ok"], answer["error"]["code"]) == (False, "invalid_data"), arguments
+
+
+@pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
+async def test_a_command_is_refused_over_its_rate(
+    stages: dict[str, Stage], system: str, namespace: str, command: str
+) -> None:
+    stage = stages[system]
+    declared = find_command(system, namespace, command)
+    tries = build_tries(declared, stage.world)
+    client = await stage.connect(tries.person)
+    # What does not fit counts too, and does nothing. So many at once are over the rate however fast it refills.
+    wrong = [*tries.arguments, "more"]
+    async with asyncio.timeout(TIMEOUT):
+        while True:
+            answers = await asyncio.gather(*(client.call(command, *wrong) for _ in range(declared.limit.count + 1)))
+            codes = {answer["error"]["code"] for answer in answers}
+            assert codes <= {"invalid_data", "rate_limited"}
+            if "rate_limited" in codes:
+                break
+    refused = next(answer["error"] for answer in answers if answer["error"]["code"] == "rate_limited")
+    assert refused["details"]["retry_after"] > 0
+    await client.disconnect()
