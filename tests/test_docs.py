@@ -48,7 +48,7 @@ from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.types import Payload
 from oyez.contract.wire import walk
 from oyez.errors import LogUnavailableError, Refusal
-from oyez.log.log import Entry
+from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
@@ -744,10 +744,10 @@ class FailingLog(MemoryLog):
 
     fault: Exception | None = None
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
         if self.fault is not None:
             raise self.fault
-        return await super().append(entries)
+        return await super().append(entries, mark)
 
 
 async def never_ending() -> AsyncIterator[bytes]:

@@ -75,7 +75,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, own_valkey: ValkeySe
 
 
 def build(folder: Path, **settings: str) -> Oyez:
-    chosen = Settings(oyez_data=str(folder / "data"), **settings)  # type: ignore[arg-type]
+    chosen = Settings(port=0, oyez_data=str(folder / "data"), **settings)  # type: ignore[arg-type]
     return Oyez([shop("books")], chosen, operate=health_routes)
 
 
@@ -132,7 +132,7 @@ async def test_an_outage(tmp_path: Path, storage: Storage) -> None:
         assert await publish(market, "after")
         _, args = await client.expect_event("sold")
         assert args[0]["item"] == "after", "nothing that was refused comes after all"
-        print(f"red after {red:.1f} s, green after {green:.1f} s")  # noqa: T201 - shown with -s
+        print(f"red after {red:.1f} s, green after {green:.1f} s")
         assert red < SOON and green < SOON
 
 

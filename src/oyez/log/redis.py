@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError
 
 from oyez.errors import LogUnavailableError, SettingsError
-from oyez.log.log import Deliver, Entry, decode_entry, encode_entry, epoch_of, split_position
+from oyez.log.log import Deliver, Entry, Mark, decode_entry, encode_entry, epoch_of, split_position
 from oyez.log.tails import Tails
 
 logger = structlog.get_logger("oyez.log")
@@ -88,8 +88,9 @@ APPEND = (
     + _BEGIN
     + """
 local stream
+local stored = false
 local numbers = {}
-for i = 7, #ARGV, 2 do
+for i = 8, #ARGV, 2 do
   local key = ARGV[i + 1] ~= '' and KEYS[tonumber(ARGV[i + 1])]
   local number
   if key then
@@ -99,6 +100,7 @@ for i = 7, #ARGV, 2 do
   end
   if not number then
     number = string.sub(redis.call('XADD', KEYS[1], '0-*', 't', ARGV[4], 'e', ARGV[i]), 3)
+    stored = true
     if epoch == ARGV[2] and tonumber(number) <= tonumber(ARGV[3]) then
       epoch = ARGV[1]
       redis.call('HSET', KEYS[2], 'epoch', epoch)
@@ -107,13 +109,15 @@ for i = 7, #ARGV, 2 do
   end
   numbers[#numbers + 1] = number
 end
+if stored and ARGV[7] ~= '' then redis.call('SET', KEYS[4], ARGV[7]) end
 done = epoch .. '.' .. table.concat(numbers, ',')
 redis.call('SET', KEYS[3], done, 'PX', ARGV[6])
 return done
 """
 )
-"""KEYS: stream, about, this call's, then the entries' own. ARGV: a new epoch, the epoch and the number that are known,
-now, retention, how long this call is known, and of each entry its bytes and which of KEYS is its. Times are ms."""
+"""KEYS: stream, about, this call's, the mark's, then the entries' own. ARGV: a new epoch, the epoch and the number that
+are known, now, retention, how long this call is known, the mark or nothing, and of each entry its bytes and which of
+KEYS is its. Times are ms."""
 
 TRIM = """
 local function time_of(number)
@@ -225,9 +229,10 @@ class RedisLog:
 
     # Entries.
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
         self._calls += 1
-        keys = [self._stream, self._about, f"{self._base}:call:{self._node}:{self._calls}"]
+        marked, value = mark or ("", b"")
+        keys = [self._stream, self._about, f"{self._base}:call:{self._node}:{self._calls}", self._record(marked)]
         arguments: list[bytes | str | int] = [
             self._next_epoch,
             self._epoch,
@@ -235,6 +240,7 @@ class RedisLog:
             int(self._clock() * 1000),
             _milliseconds(self._retention),
             _milliseconds(REPEAT_SECONDS),
+            value,
         ]
         for entry in entries:
             if entry.key:

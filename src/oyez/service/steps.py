@@ -1,8 +1,8 @@
 """What a command with an id has done already: so that each of its transactions is done once, also over a crash.
 
-The log's records have the answers of commands (`contract/repeats.py`), but a server may be killed between a commit and
-its answer. So each transaction of such a command leaves a row, in itself: when the command is repeated, its handler runs
-again, and gets from the row what the transaction had returned.
+The log's records have the answers of commands (`contract/repeats.py`), but a server may be killed between a commit
+and its answer. So each transaction of such a command leaves a row, in itself: when the command is repeated, its handler
+runs again, and gets from the row what the transaction had returned.
 """
 
 import hashlib

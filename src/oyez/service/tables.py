@@ -1,5 +1,5 @@
-"""The service layer's own tables: members of rooms, events on their way to the log, jobs that are due some day, and what
-commands with an id have done.
+"""The service layer's own tables: members of rooms, events on their way to the log, jobs that are due some day, and
+what commands with an id have done.
 
 All systems share them; each row says whose it is.
 """
