@@ -35,6 +35,7 @@ from oyez.server.server import Server
 from oyez.server.upgrade import Endpoint
 from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
 from oyez.service.db import MIGRATIONS, Database, build_database
+from oyez.service.folder import open_folder
 from oyez.service.http import member_routes
 from oyez.service.jobs import Jobs
 from oyez.service.members import Members
@@ -86,6 +87,7 @@ class Oyez:
         """
         _check_names([system.name for system in systems])
         self.settings = settings
+        open_folder(settings)
         self.secret: Secret = load_secret(settings)
         self.signer: Signer = build_signer(settings, self.secret)
         self._verifier: Verifier = build_verifier(settings, self.secret)
