@@ -10,9 +10,10 @@ from oyez.service.app import Oyez
 
 
 def health_routes(oyez: Oyez) -> list[Route]:
-    """`GET /healthz`: 200 while the process answers. `GET /readyz`: 200 while it hears what goes into every log.
+    """`GET /healthz`: 200 while the process answers. `GET /readyz`: 200 while it hears what goes into every log, and
+    503 while it does not, or is stopping.
 
-    Otherwise 503. The latter answers `{ready, systems: {name: {log: "ok" | "unavailable"}}}`. Both are open: they tell
+    The latter answers `{ready, systems: {name: {log: "ok" | "unavailable"}}}`. Both are open: they tell
     nothing else, and ask nobody: what they know is at most five seconds old (`server/canary.py`).
     """
 
@@ -22,9 +23,9 @@ def health_routes(oyez: Oyez) -> list[Route]:
     async def ready(request: Request) -> JSONResponse:
         available = {name: served.server.canary.reason is None for name, served in oyez.systems.items()}
         systems = {name: {"log": "ok" if one else "unavailable"} for name, one in available.items()}
-        everything = all(available.values())
-        status = HTTPStatus.OK if everything else HTTPStatus.SERVICE_UNAVAILABLE
-        return _answer({"ready": everything, "systems": systems}, status)
+        good = all(available.values()) and not oyez.stopping
+        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+        return _answer({"ready": good, "systems": systems}, status)
 
     return [Route("/healthz", live), Route("/readyz", ready)]
 

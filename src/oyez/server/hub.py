@@ -4,15 +4,13 @@ It is the only way from the log to a socket, for what this process published as 
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 
 import structlog
 
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log, split_position
-from oyez.server import canary
-from oyez.server.canary import Canary
 from oyez.server.namespace import Namespace
 from oyez.server.outgoing import Message
 from oyez.server.window import Window
@@ -28,15 +26,17 @@ much to read gets there, and official clients come back by themselves when they 
 
 
 class Hub:
-    def __init__(self, log: Log, namespaces: Mapping[str, Namespace]) -> None:
+    def __init__(
+        self, log: Log, namespaces: Mapping[str, Namespace], hear: Callable[[Entry], None] = lambda entry: None
+    ) -> None:
+        """`hear` takes what nodes tell each other: control entries of no namespace."""
         self._log = log
         self._namespaces = namespaces
+        self._hear = hear
         self.window = Window()
         self.ready = asyncio.Event()
         """Set while live events are delivered, and not those of before the start."""
         self._started = False
-        self.canary: Canary | None = None
-        """Told of its own entries; set by the server."""
         self._live: tuple[str, int] = ("", 0)
         self.waiting: list[tuple[tuple[str, int], asyncio.Future[None]]] = []
         """Who waits for delivery to reach a position."""
@@ -112,10 +112,10 @@ class Hub:
                     continue
                 for entry in group:
                     self.window.advance(entry)
-                    if control == canary.CONTROL and self.canary is not None:
-                        self.canary.hear(entry)
-                    elif namespace is not None:
+                    if namespace is not None:
                         namespace.apply_control(entry)
+                    elif not name:
+                        self._hear(entry)
             except Exception:
                 logger.exception("delivery failed", namespace=name, rooms=rooms, excluded=excluded, control=control)
         if self.waiting or not self.ready.is_set():

@@ -5,9 +5,10 @@ WebSocket upgrades bypass ASGI; see `upgrade.py`.
 """
 
 import asyncio
+import math
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
@@ -15,28 +16,35 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from oyez.errors import LogUnavailableError, SettingsError
-from oyez.log.log import Log
+from oyez.log.log import Entry, Log
 from oyez.protocol import engineio
-from oyez.protocol.engineio import CloseReason, HandshakeError
+from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
+from oyez.server import canary
 from oyez.server.asgi import serve_websocket
 from oyez.server.canary import Canary, encode_status
 from oyez.server.connection import Connection
 from oyez.server.heartbeat import TimerWheel
 from oyez.server.hub import Hub
 from oyez.server.namespace import Application, Namespace, SocketInfo
+from oyez.server.neighbours import Neighbours
+from oyez.server.node import Node
 from oyez.server.origin import OriginPolicy
 from oyez.server.polling import PollingEndpoint
 from oyez.server.recovery import Recovery
 from oyez.server.socket import KEPT_HEADERS, Handshake
 from oyez.server.transport import Transport
-from oyez.server.turnstile import Turnstile
+from oyez.server.turnstile import Rate, Turnstile
 from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")
 
 MAX_REFUSED_ORIGINS = 100
 """Origins whose refusal is logged: anybody can make up more."""
+DRAIN_INTERVAL = 0.1
+"""Seconds between two batches of clients that are sent away."""
+DRAIN_BATCH = 100
+"""Clients of a batch at least: what other nodes let in without noticing."""
 RETRY_SECONDS = 0.5
 """How long to wait before a log that failed is listened to again."""
 
@@ -53,9 +61,12 @@ class Server:
         log: Log,
         settings: Settings,
         *,
+        node: Node | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`node` is this process among its peers; left out, peers do not reach it."""
         self.settings = settings
+        self.node = node or Node()
         self.limits = settings.limits
         self.clock = clock
         self.connections: dict[str, Connection] = {}
@@ -65,9 +76,10 @@ class Server:
             name: Namespace(name, application, self.plain_below) for name, application in applications.items()
         }
         self.origins = OriginPolicy(settings.origins)
-        self.hub = Hub(log, self.namespaces)
-        self.canary = self.hub.canary = Canary(log, self._tell_status)
-        self.recovery = Recovery(log, self.hub, settings.log_retention)
+        self.canary = Canary(log, self._tell_status)
+        self.neighbours = Neighbours(log, self.node, self.namespaces, clock)
+        self.hub = Hub(log, self.namespaces, self._hear)
+        self.recovery = Recovery(log, self.hub, settings.log_retention, self.neighbours)
         for namespace in self.namespaces.values():
             namespace.recovery = self.recovery
         # An eighth of the shorter time keeps deadlines within a few per cent, at a handful of turns a second at most.
@@ -76,12 +88,14 @@ class Server:
         self._addresses: Counter[str] = Counter()
         self.door = Turnstile()
         """Where those wait who want to enter a namespace."""
+        self._handshakes = Rate(self.limits.max_handshakes_per_second, clock)
         self._refused_origins: set[str | None] = set()
         self._closed: dict[str, Connection] = {}
         """Those whose polling client has yet to be told."""
         self._polling = PollingEndpoint(self)
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self.stopping = False
+        """Whether clients are being sent away for good."""
         self.websockets: set[Transport] = set()
         """All that are open in the network's sense: also those that probe, and those that are being closed."""
         self._websockets_from: Counter[str] = Counter()
@@ -102,7 +116,7 @@ class Server:
 
         Raises SettingsError where the log cannot be used as it is.
         """
-        self._stopping, self._none_left = False, None
+        self.stopping, self._none_left = False, None
         try:
             await self.hub.start()
             self.canary.note(None)
@@ -113,10 +127,13 @@ class Server:
         if self.canary.reason is None:
             with suppress(LogUnavailableError):
                 await self.hub.be_ready()
+                await self.neighbours.greet(new=True)
+        self._tasks.append(asyncio.create_task(self.neighbours.run()))
 
     async def stop(self) -> None:
-        """Tell every client that the server goes, and wait `shutdown_timeout` seconds at most until they have gone."""
+        """Send every client away, and wait `shutdown_timeout` seconds at most until they have gone."""
         await self.drain()
+        await self.neighbours.take_leave()
         with suppress(LogUnavailableError):
             await self.recovery.flush()
         for task in self._tasks:
@@ -125,9 +142,19 @@ class Server:
         self._tasks = []
 
     async def drain(self) -> None:
-        """Refuse new clients, tell the connected ones to come back later, let running handlers finish."""
-        self._stopping = True
-        self._close_all(engineio.SERVER_SHUTDOWN)
+        """Refuse new clients, tell the connected ones to come back later, let running handlers finish.
+
+        Where there are many clients they are told over `drain_time` seconds: other nodes have to let them all in.
+        """
+        self.stopping = True
+        waiting = deque(self.connections.values())
+        batches = math.ceil(self.settings.drain_time / DRAIN_INTERVAL)
+        size = max(DRAIN_BATCH, math.ceil(len(waiting) / batches)) if batches else len(waiting)
+        while waiting:
+            for _ in range(min(size, len(waiting))):
+                waiting.popleft().close(engineio.SERVER_SHUTDOWN)
+            if waiting:
+                await asyncio.sleep(DRAIN_INTERVAL)
         try:
             async with asyncio.timeout(self.settings.shutdown_timeout):
                 for namespace in self.namespaces.values():
@@ -150,13 +177,18 @@ class Server:
             except KeyError:
                 # What was appended meanwhile is unknown here: clients come back and are told that they missed it.
                 logger.error("the log has lost what was not delivered yet; clients are sent away to ask for it")
-                self._close_all(engineio.TRANSPORT_ERROR)
+                for connection in tuple(self.connections.values()):
+                    connection.close(engineio.TRANSPORT_ERROR)
             except (LogUnavailableError, SettingsError) as error:
                 # Clients stay: nothing can be appended now that they would not get when it is back.
                 logger.warning("the log cannot be listened to", reason=str(error), again_in=RETRY_SECONDS)
             except Exception:
                 logger.exception("the log cannot be listened to", again_in=RETRY_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
+
+    def _hear(self, entry: Entry) -> None:
+        """Take note of what nodes say, in no namespace."""
+        (self.canary if entry.control == canary.CONTROL else self.neighbours).hear(entry)
 
     def _tell_status(self, reason: str | None) -> None:
         """The log has become unavailable for `reason`, or, with None, is back: operator and clients are told."""
@@ -168,10 +200,6 @@ class Server:
         for namespace in self.namespaces.values():
             namespace.status = status if reason is not None else None
             namespace.tell(status)
-
-    def _close_all(self, reason: CloseReason) -> None:
-        for connection in tuple(self.connections.values()):
-            connection.close(reason)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Server"]:
@@ -191,11 +219,13 @@ class Server:
         limits, address = self.limits, handshake.address
         # A client that is being closed still costs something.
         connections = max(len(self.connections) + len(self._closed), len(self.websockets))
-        if self._stopping or connections >= limits.max_connections:
+        if self.stopping or connections >= limits.max_connections:
             return engineio.OVERLOADED
         if max(self._addresses[address], self._websockets_from[address]) >= limits.max_connections_per_address:
             return engineio.OVERLOADED
-        connection = kind(self.new_id(), self, handshake, state)
+        if not self._handshakes.take():
+            return engineio.OVERLOADED
+        connection = kind(self.node.new_session_id(), self, handshake, state)
         self.connections[connection.id] = connection
         self._addresses[address] += 1
         return connection
@@ -291,7 +321,7 @@ class Server:
             self._none_left.set()
 
     def new_id(self) -> str:
-        """20 characters that cannot be guessed: session ids are bearer secrets on polling."""
+        """20 characters that cannot be guessed, for a socket or for what remembers one."""
         return secrets.token_urlsafe(15)
 
     def encode_open(self, connection: Connection) -> bytes:
@@ -310,11 +340,11 @@ class Server:
     # For operators and handlers.
 
     def fetch_sockets(self, namespace: str, rooms: Iterable[str] = ()) -> list[SocketInfo]:
-        """Who is connected to `namespace`, in any of `rooms` where some are given."""
+        """Who is connected to `namespace` here, in any of `rooms` where some are given."""
         return self.namespaces[namespace].fetch_sockets(rooms)
 
     def disconnect_sockets(self, namespace: str, rooms: Iterable[str] = (), *, close: bool = False) -> int:
-        """Disconnect those sockets, with `close` their whole connections; how many they were."""
+        """Disconnect those sockets of this node, with `close` their whole connections; how many they were."""
         return self.namespaces[namespace].disconnect_sockets(rooms, close)
 
 

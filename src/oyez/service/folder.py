@@ -51,8 +51,6 @@ def open_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> None:
         raise SettingsError(f"oyez_data {folder} cannot be used: {error}. Set OYEZ_DATA to another folder.") from None
     if found < len(steps):
         logger.info("the data folder was migrated", folder=str(folder), was=found, format=len(steps))
-    else:
-        logger.info("the data folder is in today's format", folder=str(folder), format=len(steps))
 
 
 def _read_format(folder: Path, newest: int) -> int:
