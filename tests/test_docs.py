@@ -739,6 +739,9 @@ async def test_every_refusal_of_a_publish_request_is_as_shown(tmp_path: Path) ->
         await post("{}", "nonsense")
         await post("{}", past.sign_service("quotes", 1.0))
         await post("{}", key, **{"content-type": "text/plain"})
+        headers = {"authorization": f"Bearer {key}", "idempotency-key": "k"}
+        assert (await client.post("/quotes/events", content=json.dumps([good]), headers=headers)).is_success
+        await post(json.dumps([good, good]), key, **{"idempotency-key": "k"})
         await post(never_ending(), key)
         for fault in (LogUnavailableError("on purpose"), ZeroDivisionError("on purpose")):
             log.fault = fault
