@@ -11,10 +11,12 @@ from msgspec.structs import replace
 
 from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
+from oyez.server import hub as hub_module
 from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
 from oyez.server.outgoing import DEFLATED, TEXT, Outgoing, encode_frame
 from oyez.server.recovery import Recovery
+from oyez.testing.client import ConnectFailed, connect
 from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import PollingWire, SocketWire
@@ -262,3 +264,16 @@ async def test_a_log_that_has_lost_something_sends_clients_away(
             await turn_until(lambda: bool(log._tails))
             await running.publish("found")
             await wire.expect_event("found")
+
+
+async def test_who_comes_while_the_log_is_not_listened_to_is_sent_away_in_time(
+    monkeypatch: pytest.MonkeyPatch, running: Running
+) -> None:
+    monkeypatch.setattr(hub_module, "READY_TIMEOUT", 0.05)
+    running.server.hub.ready.clear()
+    with pytest.raises(ConnectFailed, match="transport close"):
+        async with connect(running.url, auth={"rooms": ["a"]}, transports=["websocket"]):
+            raise AssertionError("it was let in")
+    running.server.hub.ready.set()
+    async with connect(running.url, auth={"rooms": ["a"]}, transports=["websocket"]):
+        pass
