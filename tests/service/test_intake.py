@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from oyez.contract import Contract, Payload, Stamped, anyone
 from oyez.contract.publish import Publisher
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry
@@ -24,30 +23,12 @@ from oyez.service.intake import KEEP_SECONDS, Intake
 from oyez.settings import Limits
 from tests.js_client import JsClient, JsDriver, JsEmitter
 from tests.served import Served, serve
+from tests.service import hall as hall_system
+from tests.service.hall import contract
 from tests.valkey import ValkeyServer
 
 DRAIN = 5.0
-
-contract = Contract("hall", roles=("guest",), default_role="guest")
-root = contract.namespace("/")
-row = root.room("row:{number}", members=anyone())
-
-
-@root.event("called", to=[root.everyone, row], example={"number": 1})
-class Called(Stamped):
-    """Somebody is called."""
-
-    number: int
-
-
-@root.event("waved", to=[root.everyone], volatile=True, example={"number": 1})
-class Waved(Payload):
-    """Somebody waves."""
-
-    number: int
-
-
-contract.build()
+HALL = str(Path(hall_system.__file__).resolve())
 
 
 @pytest.fixture(scope="module")
@@ -304,28 +285,6 @@ async def test_when_redis_is_back_emitters_are_heard_again(js: JsDriver, server:
 
 # Served.
 
-HALL = """
-from oyez.contract import Contract, Payload, Stamped, anyone, member, own
-
-contract = Contract("hall", roles=("guest",), default_role="guest")
-root = contract.namespace("/")
-back = contract.namespace("/back")
-user = root.room("user:{userId}", members=own("userId"), on_connect=True)
-row = root.room("row:{number}", members=anyone())
-box = root.room("box:{number}", members=member())
-
-
-@root.event("called", to=[root.everyone, user, row, box], example={"number": 1})
-@back.event("called", to=[back.everyone])
-class Called(Stamped):
-    number: int
-
-
-@root.event("waved", to=[root.everyone], volatile=True, example={"number": 1})
-class Waved(Payload):
-    number: int
-"""
-
 
 @pytest.fixture(scope="module")
 def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
@@ -338,9 +297,8 @@ def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServe
 
 @asynccontextmanager
 async def serve_hall(folder: Path, valkey: ValkeyServer, *systems: str, **environ: str) -> AsyncIterator[Served]:
-    (folder / "hall.py").write_text(HALL)
     environ |= {"REDIS_URL": valkey.url, "REDIS_PREFIX": folder.name, "JWT_SECRET": "s" * 32}
-    async with serve(folder / "data", "hall.py", *systems, **environ) as served:
+    async with serve(folder / "data", HALL, *systems, **environ) as served:
         yield served
 
 
