@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 import uuid
@@ -398,6 +399,22 @@ async def test_a_node_that_is_killed_takes_nothing_with_it(
             if number == 40:
                 os.kill(leader.process.pid, signal.SIGKILL)
         await expect_called(client, *range(100))
+
+
+async def test_a_back_end_needs_no_more_rights_in_redis_than_the_page_says(
+    js: JsDriver, own_valkey: ValkeyServer
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "publishing.md"
+    (rights,) = re.findall(r"`(-@all [^`]*)`", page.read_text())
+    with own_valkey.connect() as redis:
+        redis.execute_command("ACL", "SETUSER", "backend", "reset", "on", ">word", *rights.split())
+    url = own_valkey.url.replace("redis://", "redis://backend:word@")
+    quotes, hall = await js.emitter(url, key="quotes"), await js.emitter(url, key="hall")
+    await quotes.say(("of", "/"), ("to", "chat:user:ada"), ("emit", "chat:delivered", {}))
+    await quotes.say(("disconnectSockets",))
+    for call in (("emit", "called", {"number": 1}), ("disconnectSockets",)):
+        with pytest.raises(RuntimeError, match="NOPERM"):
+            await hall.say(call)
 
 
 async def test_several_systems_are_told_apart_by_the_key(
