@@ -600,6 +600,8 @@ class Client:
         if name == "oyez:recovery":
             self._hear_answer(args[0])
             return
+        if name == "oyez:status":
+            return
         if name != "news":
             raise Violation(f"{self.name} hears {event}")
         if isinstance(args[-1], str) and self.javascript:

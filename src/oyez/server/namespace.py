@@ -87,6 +87,8 @@ class Namespace:
         self.rooms: dict[str, set[Socket]] = {}
         self.plain_below = plain_below
         """Messages shorter than this are never compressed: one encoding of them serves every client."""
+        self.status: bytes | None = None
+        """The event that newcomers are told, too, while the log is unavailable."""
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
         self._event_prefix = b"42" + socketio.encode_namespace(name)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -130,6 +132,8 @@ class Namespace:
             socket.connection.send_all(recovered.missed)
         if recovered.answer is not None:
             socket.send(encode_answer(recovered.answer))
+        if self.status is not None:
+            socket.send(self.status, volatile=True)
         socket.begin()
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
@@ -264,6 +268,10 @@ class Namespace:
                 close = partial(socket.connection.close, engineio.TRANSPORT_ERROR, "it cannot be written to")
                 asyncio.get_running_loop().call_soon(close)
         return len(members)
+
+    def tell(self, status: bytes) -> None:
+        """Send an event of the server's own to everybody who is here."""
+        self.deliver([self.message(Entry(namespace=self.name, rooms=(), data=status, volatile=True))])
 
     def _encode(self, run: Sequence[Message], encoding: int) -> bytes:
         outgoing = [message.outgoing(bool(encoding & POSITIONED)) for message in run]
