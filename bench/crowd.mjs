@@ -3,7 +3,8 @@
 // usage: node crowd.mjs PATH CUT_EVERY_MS AWAY_MS PORT[,PORT...]
 //
 // A line of JSON comes in: first [{user, token}, ...], who connect; then "calm", after which nobody is cut any more;
-// then "report". Out come "ready" when all are connected, "back" when they are again, and the report.
+// then the number of an event that all hear. Out come "ready" when all are connected, "back" when they are again, and, when they have heard
+// that event or PATIENCE_MS have passed, the report.
 
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -11,6 +12,7 @@ import { createInterface } from "node:readline";
 const { io } = createRequire(new URL("../tests/js/package.json", import.meta.url))("socket.io-client");
 const [path, cutEvery, away] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
 const ports = process.argv[5].split(",");
+const PATIENCE_MS = 30_000;
 const clients = [];
 let calm = false;
 const now = () => Number(process.hrtime.bigint());
@@ -82,6 +84,8 @@ for await (const line of createInterface({ input: process.stdin })) {
     await until(() => clients.every(({ socket }) => socket.connected));
     say("back");
   } else {
+    const deadline = Date.now() + PATIENCE_MS;
+    await until(() => clients.every(({ heard }) => heard.includes(order, -100)) || Date.now() > deadline);
     for (const { finish } of clients) finish();
     const report = clients.map(({ socket, finish, entered, ...counted }) => counted);
     // Not before it has been written, and it is long.

@@ -26,6 +26,8 @@ TICK = 0.1
 """Seconds between two publications of private events; each user has one a second."""
 STALE_SECONDS = 4.0
 """How long the network keeps up a connection that the client has given up."""
+BEHIND = 30.0
+"""Seconds that a server has to deliver what it was given, when nothing more comes."""
 PATIENCE = 60.0
 """Seconds after which something that was to happen counts as not happening."""
 
@@ -361,13 +363,17 @@ class Crowd:
                 assert await self._answer() == "back"
             await self._until(lambda: all(client.connected for client in self.clients))
 
-    async def report(self) -> list[Heard]:
+    async def report(self, last: int) -> list[Heard]:
+        """What they heard, once they have heard `last` or had long enough for it: who is busy has not lost anything."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEHIND):
+                await self._until(lambda: all(last in client.report.heard[-100:] for client in self.clients))
         reports = []
         for client in self.clients:
             client.finish_replay()
             reports.append(client.report)
         if self._node is not None:
-            self._tell("report")
+            self._tell(last)
             reports += msgspec.convert(await self._answer(), list[Heard])
         return reports
 

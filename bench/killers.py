@@ -176,9 +176,8 @@ async def attack(kind: str, options: argparse.Namespace, around: Surroundings) -
         seconds = time.monotonic() - began
         await crowd.calm_down()
         await publish_for(1.0, crowd.users, publish, sent)
-        await asyncio.sleep(AWAY)
         outcome = Outcome(javascript=options.javascript, own=options.own, seconds=seconds)
-        compare(sent, await crowd.report(), outcome)
+        compare(sent, await crowd.report(sent.shared[-1]), outcome)
         return outcome, attacking
 
 
