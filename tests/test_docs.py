@@ -49,7 +49,7 @@ from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.types import Payload
 from oyez.contract.wire import walk
 from oyez.errors import LogUnavailableError, Refusal
-from oyez.log.log import Entry
+from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
@@ -91,6 +91,7 @@ OWN = (
     "qscrap",
     "quotes",
     "rez",
+    "scaling",
     "systems",
     "testing",
 )
@@ -739,6 +740,9 @@ async def test_every_refusal_of_a_publish_request_is_as_shown(tmp_path: Path) ->
         await post("{}", "nonsense")
         await post("{}", past.sign_service("quotes", 1.0))
         await post("{}", key, **{"content-type": "text/plain"})
+        headers = {"authorization": f"Bearer {key}", "idempotency-key": "k"}
+        assert (await client.post("/quotes/events", content=json.dumps([good]), headers=headers)).is_success
+        await post(json.dumps([good, good]), key, **{"idempotency-key": "k"})
         await post(never_ending(), key)
         for fault in (LogUnavailableError("on purpose"), ZeroDivisionError("on purpose")):
             log.fault = fault
@@ -751,10 +755,10 @@ class FailingLog(MemoryLog):
 
     fault: Exception | None = None
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
         if self.fault is not None:
             raise self.fault
-        return await super().append(entries)
+        return await super().append(entries, mark)
 
 
 async def never_ending() -> AsyncIterator[bytes]:

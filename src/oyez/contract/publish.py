@@ -12,6 +12,7 @@ import structlog
 
 from oyez.contract.codec import EventCodec, encode_json
 from oyez.contract.contract import Contract, Event
+from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.routing import Router
 from oyez.contract.types import Payload
@@ -51,8 +52,12 @@ class Publisher:
         log: Log,
         limits: Limits,
         clock: Callable[[], float] = time.time,
+        *,
+        retention: float = 300.0,
     ) -> None:
+        """`retention` is how many seconds the log keeps events, and so how long keys are known."""
         self.contract = contract.build()
+        self._repeats = Repeats(log, retention)
         self._log = log
         self.limits = limits
         self._clock = clock
@@ -81,11 +86,12 @@ class Publisher:
         data = way.codec.encode_payload(stamped)
         return self._entries(way, stamped, data, rooms or None, tuple(str(room) for room in excluding))
 
-    async def publish(self, publications: Sequence[Publication]) -> list[str | None]:
+    async def publish(self, publications: Sequence[Publication], key: str = "") -> list[str | None]:
         """Publish events by name: all of them, or none. Returns their positions, None for volatile ones.
 
-        Raises RejectedError with everything that is wrong; RefusedError (too_large) where there are too many;
-        LogUnavailableError.
+        With a `key` this may be repeated: what was published with it is not published again, and has the positions
+        that it had. Raises RejectedError with everything that is wrong; RefusedError: too_large where there are too
+        many, id_reused where the key was used for others; LogUnavailableError.
         """
         if len(publications) > self.limits.max_events_per_publish:
             most = self.limits.max_events_per_publish
@@ -101,6 +107,8 @@ class Publisher:
                 faults.append((index, error))
         if faults:
             raise RejectedError(faults)
+        if key:
+            return await self._repeats.publish(key, msgspec.json.encode(publications), prepared, self.append)
         return await self.append(prepared)
 
     def prepare_publication(self, publication: Publication) -> list[Entry]:

@@ -15,6 +15,7 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,23 +27,29 @@ from oyez.contract.bind import bind
 from oyez.contract.endpoint import publish_route
 from oyez.contract.http import build_problem, refuse
 from oyez.contract.publish import Publisher
-from oyez.errors import INTERNAL, SettingsError
+from oyez.contract.repeats import Repeats
+from oyez.contract.rooms import NamedRoom
+from oyez.errors import INTERNAL, LogUnavailableError, SettingsError
 from oyez.log.log import Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
+from oyez.server.neighbours import Presence
 from oyez.server.node import Node
 from oyez.server.plain import PlainEndpoint
 from oyez.server.server import Server
 from oyez.server.upgrade import Endpoint
 from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
 from oyez.service.db import MIGRATIONS, Database, build_database
-from oyez.service.http import member_routes
+from oyez.service.folder import open_folder
+from oyez.service.http import member_routes, presence_route
 from oyez.service.jobs import Jobs
 from oyez.service.members import Members
 from oyez.service.outbox import Outbox
 from oyez.service.secrets import Secret, load_secret
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
+
+logger = structlog.get_logger("oyez.service")
 
 MAX_PORT = 65_535
 
@@ -87,6 +94,7 @@ class Oyez:
         """
         _check_names([system.name for system in systems])
         self.settings = settings
+        open_folder(settings)
         self.secret: Secret = load_secret(settings)
         self.signer: Signer = build_signer(settings, self.secret)
         self._verifier: Verifier = build_verifier(settings, self.secret)
@@ -130,7 +138,7 @@ class Oyez:
             stack.callback(self.database.close)
             for served in self.systems.values():
                 stack.push_async_callback(served.log.close)
-                await served.log.open()
+                await _open(served.log, served.system.name)
                 await stack.enter_async_context(served.outbox.relaying(self.settings.shutdown_timeout))
                 await stack.enter_async_context(served.jobs.running())
                 if served.parts.close is not None:
@@ -156,11 +164,15 @@ class Oyez:
         def authorize(key: str) -> None:
             self.signer.verify_service(key, system.name)
 
+        async def presence(room: NamedRoom) -> Presence:
+            return await server.neighbours.fetch(room.namespace, [room.name])
+
         if system.migrations is not None:
             self.database.migrate(system.name, system.migrations)
         elif system.tables is not None:
             self.database.create(system.tables)
-        publisher = Publisher(system.contract, log, self.settings.limits, self._clock)
+        retention = self.settings.log_retention
+        publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention)
         outbox = Outbox(self.database, publisher, log, clock=self._clock)
         members = Members(system.name, self.database, system.contract)
         parts = system.build(
@@ -171,6 +183,7 @@ class Oyez:
                 authorize=authorize,
                 outbox=outbox,
                 members=members,
+                presence=presence,
                 signer=self.signer,
                 clock=self._clock,
             )
@@ -184,11 +197,13 @@ class Oyez:
             members=members.has,
             hooks=parts.hooks,
             settings=self.settings,
+            repeats=Repeats(log, retention),
         )
         server = Server(applications, log, self.settings, node=self.node)
         prefix = f"/{system.name}"
         routes.append(publish_route(f"{prefix}/events", publisher, authorize))
         routes += member_routes(prefix, system.contract, self.database, outbox, authorize)
+        routes.append(presence_route(prefix, system.contract, presence, authorize))
         routes.append(Mount(f"{prefix}/api", routes=list(parts.routes)))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", PlainEndpoint(server))
@@ -223,6 +238,14 @@ class Oyez:
         if error.status_code == HTTPStatus.NOT_FOUND:
             detail = f"There is nothing at {request.url.path}. Served here: {', '.join(self.systems)}."
         return build_problem(error.status_code, detail, error.headers)
+
+
+async def _open(log: Log, system: str) -> None:
+    """Raises SettingsError where waiting would not help."""
+    try:
+        await log.open()
+    except LogUnavailableError as error:
+        logger.error("the log cannot be reached: it is waited for", system=system, reason=str(error))
 
 
 def _answer_failure(request: Request, error: Exception) -> Response:
