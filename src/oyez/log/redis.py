@@ -360,11 +360,14 @@ class RedisLog:
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         await self._do(lambda: self._redis.set(self._record(key), value, px=_milliseconds(ttl)))
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
         async def put_together() -> None:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for key, value in records.items():
-                    pipeline.set(self._record(key), value, px=_milliseconds(ttl))
+                    if value is None:
+                        pipeline.delete(self._record(key))
+                    else:
+                        pipeline.set(self._record(key), value, px=_milliseconds(ttl))
                 await pipeline.execute()
 
         if records:
