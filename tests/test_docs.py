@@ -91,6 +91,7 @@ OWN = (
     "qscrap",
     "quotes",
     "rez",
+    "scaling",
     "systems",
     "testing",
 )
