@@ -13,17 +13,20 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha1
+from itertools import islice
 from typing import Any
 
+import hiredis
 import redis
 import structlog
 from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError
 
 from oyez.errors import LogUnavailableError, SettingsError
-from oyez.log.log import Deliver, Entry, decode_entry, encode_entry, epoch_of, split_position
+from oyez.log.log import Deliver, Entry, Mark, decode_entry, encode_entry, epoch_of, split_position
 from oyez.log.pages import PAGE, Pages
 from oyez.log.tails import Tails
 
@@ -33,6 +36,8 @@ FORMAT = 1
 """Of what is kept in Redis. Everything another version must understand is in this file."""
 TIMEOUT = 2.0
 """Seconds for one call, a second attempt included: long for Redis, short for a producer that waits."""
+MAX_TOGETHER = 1_000
+"""Entries of several publishers that are stored with one call: Redis does nothing else meanwhile."""
 MAX_CONNECTIONS = 32
 """Calls under way at a time; more wait for one of them."""
 BLOCK_SECONDS = 1.0
@@ -85,8 +90,9 @@ APPEND = (
     + _BEGIN
     + """
 local stream
+local stored = false
 local numbers = {}
-for i = 7, #ARGV, 2 do
+for i = 8, #ARGV, 2 do
   local key = ARGV[i + 1] ~= '' and KEYS[tonumber(ARGV[i + 1])]
   local number
   if key then
@@ -96,6 +102,7 @@ for i = 7, #ARGV, 2 do
   end
   if not number then
     number = string.sub(redis.call('XADD', KEYS[1], '0-*', 't', ARGV[4], 'e', ARGV[i]), 3)
+    stored = true
     if epoch == ARGV[2] and tonumber(number) <= tonumber(ARGV[3]) then
       epoch = ARGV[1]
       redis.call('HSET', KEYS[2], 'epoch', epoch)
@@ -104,13 +111,15 @@ for i = 7, #ARGV, 2 do
   end
   numbers[#numbers + 1] = number
 end
+if stored and ARGV[7] ~= '' then redis.call('SET', KEYS[4], ARGV[7]) end
 done = epoch .. '.' .. table.concat(numbers, ',')
 redis.call('SET', KEYS[3], done, 'PX', ARGV[6])
 return done
 """
 )
-"""KEYS: stream, about, this call's, then the entries' own. ARGV: a new epoch, the epoch and the number that are known,
-now, retention, how long this call is known, and of each entry its bytes and which of KEYS is its. Times are ms."""
+"""KEYS: stream, about, this call's, the mark's, then the entries' own. ARGV: a new epoch, the epoch and the number that
+are known, now, retention, how long this call is known, the mark or nothing, and of each entry its bytes and which of
+KEYS is its. Times are ms."""
 
 TRIM = """
 local function time_of(number)
@@ -150,8 +159,13 @@ class RedisLog:
         self._url = url
         self._retention = retention
         self._clock = clock
-        self._redis = self._connect(TIMEOUT)
+        self._redis = self._connect()
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._idle: list[AbstractConnection] = []
+        """Connections for scripts that are not in use."""
+        self._waiting: list[tuple[list[Entry], Mark | None, asyncio.Future[list[str]]]] = []
+        """What is to be appended with the next call, and who waits for it."""
+        self._appending: asyncio.Task[None] | None = None
         self._node, self._calls = secrets.token_hex(8), 0
         """What tells the calls of all nodes apart."""
         self._epoch, self._next_epoch = "", secrets.token_hex(4)
@@ -164,7 +178,7 @@ class RedisLog:
         self._trimming: asyncio.Task[None] | None = None
         self._closed = False
 
-    def _connect(self, timeout: float, *, single: bool = False) -> Redis:
+    def _connect(self, timeout: float | None = None, *, single: bool = False) -> Redis:
         try:
             pool = ConnectionPool.from_url(
                 self._url,
@@ -218,13 +232,58 @@ class RedisLog:
         for tails in self._tails:
             tails.close()
         await asyncio.gather(*self._ending)
+        if self._appending is not None:
+            await self._appending
+        for connection in self._idle:
+            await connection.disconnect(nowait=True)
         await _disconnect(self._redis)
 
     # Entries.
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+        if not entries and mark is None:
+            return []
+        # While a call is under way all others wait, and then share the next: the order stays, and the way is paid once.
+        appended: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        # Taken as they are now: a producer that breaks while it hands them over is told at once.
+        self._waiting.append((list(entries), mark, appended))
+        if self._appending is None:
+            self._appending = asyncio.create_task(self._append_waiting())
+        return await appended
+
+    async def _append_waiting(self) -> None:
+        while self._waiting:
+            entries, sharing, mark = self._take_waiting()
+            try:
+                positions = iter(await self._store(entries, mark))
+            except Exception as error:
+                for _, appended in sharing:
+                    if not appended.done():
+                        appended.set_exception(error)
+                continue
+            for share, appended in sharing:
+                own = list(islice(positions, share))
+                if not appended.done():
+                    appended.set_result(own)
+        self._appending = None
+
+    def _take_waiting(self) -> "tuple[list[Entry], list[tuple[int, asyncio.Future[list[str]]]], Mark | None]":
+        """What the next call stores, and who gets how many of its positions. A mark is set alone."""
+        first, mark, appended = self._waiting.pop(0)
+        entries, sharing = first, [(len(first), appended)]
+        while mark is None and self._waiting:
+            following, its_mark, appended = self._waiting[0]
+            if its_mark is not None or len(entries) + len(following) > MAX_TOGETHER:
+                break
+            del self._waiting[0]
+            entries += following
+            sharing.append((len(following), appended))
+        return entries, sharing, mark
+
+    async def _store(self, entries: Sequence[Entry], mark: Mark | None) -> list[str]:
         self._calls += 1
-        keys = [self._stream, self._about, f"{self._base}:call:{self._node}:{self._calls}"]
+        marked, value = mark or ("", b"")
+        keys = [self._stream, self._about, f"{self._base}:call:{self._node}:{self._calls}", self._record(marked)]
         arguments: list[bytes | str | int] = [
             self._next_epoch,
             self._epoch,
@@ -232,13 +291,12 @@ class RedisLog:
             int(self._clock() * 1000),
             _milliseconds(self._retention),
             _milliseconds(REPEAT_SECONDS),
+            value,
         ]
         for entry in entries:
             if entry.key:
                 keys.append(f"{self._base}:key:{entry.key}")
             arguments += (encode_entry(entry), len(keys) if entry.key else "")
-        if not entries:
-            return []
         epoch, _, numbers = (await self._do(lambda: self._run(APPEND, keys, arguments))).decode().partition(".")
         positions = [f"{epoch}.{number}" for number in numbers.split(",")]
         self._note(positions[-1])
@@ -302,11 +360,14 @@ class RedisLog:
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         await self._do(lambda: self._redis.set(self._record(key), value, px=_milliseconds(ttl)))
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
         async def put_together() -> None:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for key, value in records.items():
-                    pipeline.set(self._record(key), value, px=_milliseconds(ttl))
+                    if value is None:
+                        pipeline.delete(self._record(key))
+                    else:
+                        pipeline.set(self._record(key), value, px=_milliseconds(ttl))
                 await pipeline.execute()
 
         if records:
@@ -449,10 +510,22 @@ class RedisLog:
     # Talking to Redis.
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run a script by the shortest way: publishers wait for it."""
+        connection = self._idle.pop() if self._idle else self._make_connection()
         try:
-            return await _execute(self._redis, "EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await _execute(self._redis, "EVAL", script, len(keys), *keys, *arguments)
+            await _send(connection, "EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
+            try:
+                return await connection.read_response(disable_decoding=True)
+            except NoScriptError:
+                await _send(connection, "EVAL", script, len(keys), *keys, *arguments)
+                return await connection.read_response(disable_decoding=True)
+        finally:
+            # After an error on the way it is disconnected, and connects anew with its next call.
+            self._idle.append(connection)
+
+    def _make_connection(self) -> AbstractConnection:
+        connection: AbstractConnection = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        return connection
 
     async def _do(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make a call that may be made twice, for a connection may have been cut since it was used last."""
@@ -498,6 +571,10 @@ def _unavailable(error: Exception) -> LogUnavailableError:
     return LogUnavailableError(
         f"Redis cannot be used: {text}. Nothing is known to be stored: append again, with a key where once matters."
     )
+
+
+async def _send(connection: AbstractConnection, *arguments: Any) -> None:
+    await connection.send_packed_command(hiredis.pack_command(arguments), check_health=False)
 
 
 def _execute(client: Redis, *arguments: Any) -> Awaitable[Any]:
