@@ -113,12 +113,22 @@ class Publisher:
 
     def prepare_publication(self, publication: Publication) -> list[Entry]:
         """What `publish` would append for one event. Raises InvalidDataError and RefusedError."""
-        way = self._ways.get(publication.event)
-        if way is None:
-            raise RefusedError(UNKNOWN_EVENT, f"There is no event {shown(publication.event)} in {self.contract.name}.")
-        payload = way.event.stamp(way.codec.decode_payload(bytes(publication.data)), self._clock())
         to = (publication.to,) if isinstance(publication.to, str) else publication.to
-        return self._entries(way, payload, encode_json(payload), to, ())
+        return self.prepare_json(publication.event, bytes(publication.data), to)
+
+    def prepare_json(
+        self,
+        name: str,
+        data: bytes,
+        to: Sequence[NamedRoom | Everyone | str] | None,
+        excluding: Iterable[NamedRoom | str] = (),
+    ) -> list[Entry]:
+        """`prepare` for an event by name, its data still JSON. Without `to` it goes wherever the data says."""
+        way = self._ways.get(name)
+        if way is None:
+            raise RefusedError(UNKNOWN_EVENT, f"There is no event {shown(name)} in {self.contract.name}.")
+        payload = way.event.stamp(way.codec.decode_payload(data), self._clock())
+        return self._entries(way, payload, encode_json(payload), to, tuple(str(room) for room in excluding))
 
     def _find_faults(self, publication: Publication) -> list[InvalidDataError]:
         """What is wrong with the fields of a publication that was refused: all of it, where decoding tells only one."""

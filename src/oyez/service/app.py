@@ -40,8 +40,10 @@ from oyez.server.server import Server
 from oyez.server.upgrade import Endpoint
 from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
 from oyez.service.db import MIGRATIONS, Database, build_database
+from oyez.service.emitter import DEFAULT_KEY
 from oyez.service.folder import open_folder
 from oyez.service.http import member_routes, presence_route
+from oyez.service.intake import Intake
 from oyez.service.jobs import Jobs
 from oyez.service.members import Members
 from oyez.service.outbox import Outbox
@@ -65,6 +67,7 @@ class Served:
     outbox: Outbox
     jobs: Jobs
     parts: Parts
+    intake: Intake | None
 
 
 class Oyez:
@@ -106,8 +109,9 @@ class Oyez:
         self.database: Database = build_database(settings)
         try:
             self.database.migrate("oyez", MIGRATIONS / "versions")
+            alone = len(systems) == 1
             self.systems: Mapping[str, Served] = {
-                system.name: self._build(system, build_log(system.name), routes) for system in systems
+                system.name: self._build(system, build_log(system.name), routes, alone) for system in systems
             }
             routes += self._serve_alone(settings.ws_path)
             routes += operate(self)
@@ -146,6 +150,8 @@ class Oyez:
             stack.push_async_callback(self._stop)
             for served in self.systems.values():
                 await served.server.start()
+                if served.intake is not None:
+                    await stack.enter_async_context(served.intake.running(self.settings.shutdown_timeout))
             yield
 
     @property
@@ -160,7 +166,7 @@ class Oyez:
     async def _stop(self) -> None:
         await asyncio.gather(*(served.server.stop() for served in self.systems.values()))
 
-    def _build(self, system: System, log: Log, routes: list[BaseRoute]) -> Served:
+    def _build(self, system: System, log: Log, routes: list[BaseRoute], alone: bool) -> Served:
         def authorize(key: str) -> None:
             self.signer.verify_service(key, system.name)
 
@@ -207,7 +213,11 @@ class Oyez:
         routes.append(Mount(f"{prefix}/api", routes=list(parts.routes)))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", PlainEndpoint(server))
-        return Served(system, server, publisher, log, outbox, jobs, parts)
+        intake = None
+        if self.settings.redis_url is not None and self.settings.redis_emitter:
+            keys = (system.name, DEFAULT_KEY) if alone else (system.name,)
+            intake = Intake(self.settings.redis_url, publisher, keys, prefix=self.settings.redis_prefix)
+        return Served(system, server, publisher, log, outbox, jobs, parts, intake)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
         """One system has a short path too."""
