@@ -94,7 +94,15 @@ async def test_lists_can_be_narrowed(backend: Backend) -> None:
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [({"limit": 0}, "limit"), ({"limit": 101}, "limit"), ({"limit": "ten"}, "limit"), ({"colour": "red"}, "colour")],
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 101}, "limit"),
+        ({"limit": "ten"}, "limit"),
+        ({"colour": "red"}, "colour"),
+        ({"status": "lost"}, "status"),
+        ({"customer_id": "a\0b"}, "customer_id"),
+        ({"after": "a\0b"}, "after"),
+    ],
 )
 async def test_what_a_list_cannot_be_asked_for(backend: Backend, query: dict[str, Any], field: str) -> None:
     status, problem = await backend.get("/tickets", **query)

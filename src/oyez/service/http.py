@@ -1,23 +1,72 @@
-"""The service layer's HTTP: members of rooms, for back ends that know who belongs where."""
+"""The service layer's HTTP: what all systems' APIs read and answer alike, and the members of rooms.
 
-from typing import Annotated
+Ids come from the path, and what a list is asked for from the query, into a type that says what there is: so whatever
+reaches the database has been looked at. Lists are answered page by page.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, inspect
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from oyez.contract import Id, Payload
 from oyez.contract.contract import Contract
+from oyez.contract.explain import explain
 from oyez.contract.http import Authorize, answer_json, service_route
 from oyez.contract.rooms import NamedRoom
+from oyez.contract.wire import describe
 from oyez.errors import InvalidDataError
 from oyez.service.db import Database
 from oyez.service.members import find_room, list_members
 from oyez.service.outbox import Outbox, Transaction
 
+Q = TypeVar("Q", bound=msgspec.Struct)
+T = TypeVar("T")
+
 MAX_PAGE = 1_000
 """Members of one page of a list: a page stays below 200 KB."""
+
+
+def read_ids(request: Request) -> list[str]:
+    """The ids in the path, in order. Raises InvalidDataError with the name of one that is none."""
+    ids = []
+    for name, value in request.path_params.items():
+        try:
+            ids.append(msgspec.convert(value, Id))
+        except msgspec.ValidationError:
+            raise InvalidDataError(name, describe(inspect.type_info(Id))) from None
+    return ids
+
+
+def read_query(request: Request, kind: type[Q]) -> Q:
+    """The query as a `kind`, whose fields are the parameters there are. Raises InvalidDataError with the name."""
+    try:
+        # strict=False reads "50" as a number.
+        return msgspec.convert(dict(request.query_params), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise explain(error, "the query", kind) from None
+
+
+def answer_page(
+    found: Sequence[T], limit: int, show: Callable[[T], object], mark: Callable[[T], object], name: str = "items"
+) -> Response:
+    """A page of a list, `{items, next}`, from up to `limit` + 1 that were found: whether there is one more says
+    whether there is another page. `next` is the mark of the page's last, by which the next is asked for, or null.
+    """
+    page = found[:limit]
+    return answer_json({name: [show(one) for one in page], "next": mark(page[-1]) if len(found) > limit else None})
+
+
+class MembersQuery(Payload):
+    """Whose members, where several namespaces have the room, and which part of them."""
+
+    namespace: str | None = None
+    after: Annotated[str, Meta(pattern=r"^[^\x00]*$")] = ""
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
 
 
 def member_routes(
@@ -43,11 +92,11 @@ def member_routes(
         return Response(status_code=204)
 
     async def show(request: Request) -> Response:
-        limit = _read_limit(request.query_params.get("limit"))
-        after = request.query_params.get("after", "")
-        # One more, to know whether there is a next page.
-        found = await database.read(list_members, contract.name, room_of(request), after=after, limit=limit + 1)
-        return answer_json({"members": found[:limit], "next": found[limit - 1] if len(found) > limit else None})
+        query = read_query(request, MembersQuery)
+        found = await database.read(
+            list_members, contract.name, room_of(request), after=query.after, limit=query.limit + 1
+        )
+        return answer_page(found, query.limit, str, str, "members")
 
     one = f"{prefix}/rooms/{{room:path}}/members/{{subject:path}}"
     return [
@@ -55,11 +104,3 @@ def member_routes(
         service_route(one, remove, authorize, ["DELETE"]),
         service_route(f"{prefix}/rooms/{{room:path}}/members", show, authorize, ["GET"]),
     ]
-
-
-def _read_limit(text: str | None) -> int:
-    try:
-        limit: int = msgspec.convert(text or MAX_PAGE, Annotated[int, Meta(ge=1, le=MAX_PAGE)], strict=False)
-    except msgspec.ValidationError:
-        raise InvalidDataError("limit", f"a number from 1 to {MAX_PAGE}") from None
-    return limit
