@@ -24,6 +24,7 @@ from redis.exceptions import AuthenticationError, NoScriptError, RedisError
 
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.log import Deliver, Entry, decode_entry, encode_entry, epoch_of, split_position
+from oyez.log.pages import PAGE, Pages
 from oyez.log.tails import Tails
 
 logger = structlog.get_logger("oyez.log")
@@ -42,12 +43,8 @@ REPEAT_SECONDS = 30.0
 """How long it is known that a call has been done: much longer than its second attempt takes."""
 TRIM_INTERVAL = 1.0
 """Seconds between two rounds of forgetting."""
-PAGE = 1_000
-"""Entries read in one go, and kept decoded together."""
 OLD_PAGE = 100
 """Entries read in one go where only the first that is young enough is looked for."""
-MAX_PAGES = 64
-"""Decoded pages that are kept, some 40 MB: clients that come back together have missed the same."""
 MAX_NUMBER = 2**53
 """No stream comes near; Lua knows no greater integers."""
 _FAILURES = (RedisError, OSError, TimeoutError)
@@ -161,7 +158,7 @@ class RedisLog:
         """This one's name, and that of the next where this node has to begin one."""
         self._seen = 0
         """The highest number of the epoch that this node knows of."""
-        self._pages: dict[tuple[str, int], _Page] = {}
+        self._pages = Pages(self._bodies)
         self._tails: set[Tails] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._trimming: asyncio.Task[None] | None = None
@@ -252,14 +249,7 @@ class RedisLog:
 
     async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
         number = await self._check(after)
-        found: list[Entry] = []
-        while len(found) < limit and number < self._seen:
-            page = await self._page(number)
-            if page is None:
-                break
-            found += page.find(number, namespace, rooms, limit - len(found))
-            number = page.last
-        return found
+        return await self._pages.find(epoch_of(after), number, self._seen, namespace, rooms, limit)
 
     async def tail(self, deliver: Deliver, after: str | None = None) -> None:
         if self._closed:
@@ -355,7 +345,6 @@ class RedisLog:
                 logger.error("the log in Redis has begun anew: what was in it is lost", epoch=epoch)
             self._epoch, self._seen = epoch, 0
             self._next_epoch = secrets.token_hex(4)
-            self._pages.clear()
         self._seen = max(self._seen, number)
 
     async def _check(self, after: str) -> int:
@@ -376,21 +365,11 @@ class RedisLog:
         found = await self._do(lambda: _execute(self._redis, "XRANGE", *arguments))
         return [_read_row(row) for row in found]
 
-    async def _page(self, number: int) -> "_Page | None":
-        """The page in which the entry behind `number` is; from where on it is kept."""
-        epoch, which = self._epoch, number // PAGE
-        page = self._pages.pop((epoch, which), None)
-        if page is None:
-            rows = await self._rows(which * PAGE + 1, (which + 1) * PAGE)
-            if not rows:
-                return None
-            page = _Page(rows, epoch)
-        if page.last == (which + 1) * PAGE and epoch == self._epoch:
-            # Complete, so it never changes again. The one that was used last is the last to go.
-            self._pages[epoch, which] = page
-            if len(self._pages) > MAX_PAGES:
-                del self._pages[next(iter(self._pages))]
-        return page
+    async def _bodies(self, epoch: str, first: int, last: int) -> list[tuple[int, bytes]]:
+        rows = await self._rows(first, last)
+        if epoch != self._epoch:
+            raise KeyError(f"{epoch}.{first}")
+        return [(number, body) for number, _, body in rows]
 
     # Listening.
 
@@ -496,25 +475,6 @@ class RedisLog:
 
 Row = tuple[int, int, bytes]
 """An entry in Redis: its number, its time in ms, its bytes."""
-
-
-class _Page:
-    """Neighbouring entries, decoded, and which of them go to a room."""
-
-    def __init__(self, rows: Sequence[Row], epoch: str) -> None:
-        self.first, self.last = rows[0][0], rows[-1][0]
-        self._entries = [decode_entry(body, f"{epoch}.{number}") for number, _, body in rows]
-        self._places: dict[tuple[str, str], list[int]] = {}
-        for place, entry in enumerate(self._entries):
-            # Everybody is the room without a name.
-            for room in entry.rooms or ("",):
-                self._places.setdefault((entry.namespace, room), []).append(place)
-
-    def find(self, number: int, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
-        """What is behind `number` for who is in `rooms`, in order, up to `limit`."""
-        places = {place for room in ("", *rooms) for place in self._places.get((namespace, room), ())}
-        behind = sorted(place for place in places if place + self.first > number)
-        return [entry for place in behind if (entry := self._entries[place]).is_for(namespace, rooms)][:limit]
 
 
 class _LostError(LogUnavailableError):

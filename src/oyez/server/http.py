@@ -13,8 +13,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
+from oyez.server.node import Node
 from oyez.server.turnstile import Turnstile
-from oyez.server.upgrade import HttpProtocol, Router
+from oyez.server.upgrade import HttpProtocol, PeerProtocol, Router
 from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")
@@ -30,10 +31,17 @@ FILES_WARNING_SECONDS = 60.0
 class HttpServer(uvicorn.Server):
     """Serves `app` and, by `router`, WebSockets.
 
-    `drain` is awaited when a signal asks to stop, before anything ends.
+    `drain` is awaited when a signal asks to stop, before anything ends. `node` is where peers bring what is its own.
     """
 
-    def __init__(self, app: ASGIApp, router: Router, settings: Settings, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        router: Router,
+        settings: Settings,
+        drain: Callable[[], Awaitable[None]],
+        node: Node | None = None,
+    ) -> None:
         self.door = Turnstile()
         """Where those wait whose first request has come."""
         super().__init__(
@@ -57,13 +65,17 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._drain = drain
+        self._router = router
+        self._node = node or Node()
         self._limits = settings.limits
+        self._drain_time = settings.drain_time
         self._shutdown_timeout = settings.shutdown_timeout
         self._next_files_warning = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # As uvicorn does it, but for the times of TLS, which it has no setting for: a client that says nothing would
-        # stay for a minute, and be counted by nobody.
+        # stay for a minute, and be counted by nobody. The node is there before it says so.
+        await self._node.listen(self._build_peer_protocol)
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
@@ -87,6 +99,17 @@ class HttpServer(uvicorn.Server):
         )
         return protocol
 
+    def _build_peer_protocol(self) -> asyncio.Protocol:
+        return PeerProtocol(
+            self._node,
+            self._router,
+            self._limits,
+            self.door,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+
     async def on_tick(self, counter: int) -> bool:
         if counter % FILES_CHECK_TICKS == 0:
             self._check_files()
@@ -105,13 +128,16 @@ class HttpServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._shutdown_timeout
+        end = loop.time() + self._drain_time + self._shutdown_timeout
+        # Newcomers go to other workers and nodes; what peers bring is for clients who are still here.
         for server in self.servers:
             server.close()
         await self._drain()
+        self._node.close()
         # uvicorn waits for requests, in what is left of the time. (Its annotation says whole seconds; it needs none.)
         # With no time at all it would complain of tasks it never looked for.
-        self.config.timeout_graceful_shutdown = max(0.1, end - loop.time())  # type: ignore[assignment]
+        left = max(0.1, min(self._shutdown_timeout, end - loop.time()))
+        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]
         await super().shutdown(sockets)
         # uvicorn would raise the signal again: but a stop that was asked for and has been carried out is a success.
         self._captured_signals.clear()
