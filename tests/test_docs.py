@@ -55,6 +55,7 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.service.app import Oyez
 from oyez.service.auth import build_signer
+from oyez.service.http import filters_of
 from oyez.service.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
@@ -266,7 +267,8 @@ def build_qscrap_records() -> str:
         return ", ".join(f"`{name}`" for name in names)
 
     rows = [
-        (f"`{resource.path[1:]}`", code(resource.filters), code(resource.actions)) for resource in qscrap_http.RESOURCES
+        (f"`{resource.path[1:]}`", code(filters_of(resource.page)), code(resource.actions))
+        for resource in qscrap_http.RESOURCES
     ]
     return build_table(("records", "narrowed by", "actions"), *rows)
 

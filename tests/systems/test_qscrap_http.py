@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from oyez.service.http import filters_of
 from oyez.systems.qscrap import states
 from oyez.systems.qscrap.http import RESOURCES
 from tests.systems.qscrap_backend import Backend, open_backend
@@ -80,7 +81,7 @@ async def test_lists_come_in_pages(backend: Backend) -> None:
 
 async def test_lists_can_be_narrowed(backend: Backend) -> None:
     for resource in RESOURCES:
-        for name in resource.filters:
+        for name in filters_of(resource.page):
             if name == "status":
                 continue
             await backend.put(f"{resource.path}/{name}-1", **BODIES[resource.path])

@@ -5,7 +5,7 @@ reaches the database has been looked at. Lists are answered page by page.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, inspect
@@ -27,6 +27,8 @@ from oyez.service.outbox import Outbox, Transaction
 Q = TypeVar("Q", bound=msgspec.Struct)
 T = TypeVar("T")
 
+PARTS = ("limit", "after", "before")
+"""Parameters that say which part of a list is asked for."""
 MAX_PAGE = 1_000
 """Members of one page of a list: a page stays below 200 KB."""
 
@@ -49,6 +51,18 @@ def read_query(request: Request, kind: type[Q]) -> Q:
         return msgspec.convert(dict(request.query_params), kind, strict=False)
     except msgspec.ValidationError as error:
         raise explain(error, "the query", kind) from None
+
+
+def filters_of(kind: type[msgspec.Struct]) -> list[str]:
+    """The parameters of a list's query that narrow it: all but those that say which part of it is asked for."""
+    names = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
+    return [parameter for field, parameter in names if field not in PARTS]
+
+
+def read_filters(query: msgspec.Struct) -> dict[str, Any]:
+    """What a list is narrowed by, by the names of the fields, which are those of columns."""
+    fields = [field for field in query.__struct_fields__ if field not in PARTS]
+    return {field: value for field in fields if (value := getattr(query, field)) is not None}
 
 
 def answer_page(

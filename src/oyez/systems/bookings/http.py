@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload
 from oyez.contract.http import Answer, answer_json, read_json, service_route
-from oyez.service.http import answer_page, read_ids, read_query
+from oyez.service.http import answer_page, read_filters, read_ids, read_query
 from oyez.service.outbox import Transaction
 from oyez.service.system import Context
 from oyez.systems.bookings import records, transactions
@@ -135,12 +135,9 @@ class _Api:
         self._news = news
 
     def listing(self, table: Table, kind: type[Page], record: Record) -> Answer:
-        own = set(kind.__struct_fields__) - set(Page.__struct_fields__)
-
         async def answer(request: Request) -> Response:
             page = read_query(request, kind)
-            filters = {name: value for name in own if (value := getattr(page, name)) is not None}
-            rows = await self._context.database.read(list_rows, table, page.limit + 1, page.before, filters)
+            rows = await self._context.database.read(list_rows, table, page.limit + 1, page.before, read_filters(page))
             return answer_page(rows, page.limit, record, lambda row: row.number)
 
         return answer

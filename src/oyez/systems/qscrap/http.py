@@ -17,7 +17,7 @@ from starlette.routing import Route
 from oyez.contract import Id, Payload
 from oyez.contract.http import Answer, answer_json, read_json, service_route
 from oyez.errors import RefusedError
-from oyez.service.http import answer_page, read_ids, read_query
+from oyez.service.http import answer_page, read_filters, read_ids, read_query
 from oyez.service.system import Context
 from oyez.systems.qscrap import disputes, payouts, requests, subscriptions, tables, tickets
 from oyez.systems.qscrap.payloads import TicketStatus
@@ -76,17 +76,12 @@ class Resource:
     """In a transaction, given the ids of the path and the body: the record, and whether it is new."""
     actions: Mapping[str, Action] = field(default_factory=dict)
     page: type[Page] = Page
-    """The query of lists; beside a page's own, its fields are columns by which they can be narrowed."""
+    """The query of lists."""
     order: Column[Any] | None = None
     """Of lists; by the id where there is none."""
     within: Column[str] | None = None
     """The id of the record that it belongs to, whose path its own begins with."""
     remove: Callable[..., None] | None = None
-
-    @property
-    def filters(self) -> list[str]:
-        """Columns by which lists can be narrowed."""
-        return [name for name in self.page.__struct_fields__ if name not in Page.__struct_fields__]
 
 
 RESOURCES = (
@@ -220,7 +215,7 @@ def _show(connection: Connection, resource: Resource, *ids: str) -> Payload:
 def _list(connection: Connection, resource: Resource, ids: list[str], page: Page) -> list[Row[Any]]:
     """What `page` asks for, and one row more."""
     columns = resource.column.table.c
-    filters = {columns[name]: value for name in resource.filters if (value := getattr(page, name)) is not None}
+    filters = {columns[name]: value for name, value in read_filters(page).items()}
     if resource.within is not None:
         # An unknown ticket has no list, rather than an empty one.
         (parent,) = resource.within.foreign_keys

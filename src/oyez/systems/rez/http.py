@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload
 from oyez.contract.http import Answer, answer_json, read_json, service_route
-from oyez.service.http import answer_page, read_ids, read_query
+from oyez.service.http import answer_page, read_filters, read_ids, read_query
 from oyez.service.system import Context
 from oyez.systems.rez import carts, groups, orders, payloads, stores, support, tables
 from oyez.systems.rez.rows import get_row, list_rows
@@ -205,8 +205,7 @@ def build_routes(context: Context) -> list[Route]:
 def list_records(connection: Connection, listed: Listing, ids: list[str], page: Page) -> list[tuple[int, Payload]]:
     """What `page` asks for, and one record more, with their numbers. Raises RefusedError (not_found)."""
     columns = listed.table.c
-    named = [name for name in page.__struct_fields__ if name not in Page.__struct_fields__]
-    where = [columns[name] == value for name in named if (value := getattr(page, name)) is not None]
+    where = [columns[name] == value for name, value in read_filters(page).items()]
     if listed.within is not None:
         # Of what is unknown there is no list, rather than an empty one.
         (parent,) = listed.within.foreign_keys
