@@ -12,19 +12,20 @@ async def balance(ports: Sequence[int]) -> AsyncIterator[str]:
     turns = cycle(range(len(ports)))
     serving: set[asyncio.Task[None]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(serve(reader, writer))
         serving.add(task)
         task.add_done_callback(serving.discard)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = next(turns)
         try:
             with suppress(OSError, asyncio.IncompleteReadError):
-                first = next(turns)
                 await _serve_one(reader, writer, [*ports[first:], *ports[:first]])
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(begin, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

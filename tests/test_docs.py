@@ -61,6 +61,7 @@ OWN = (
     "qscrap",
     "quotes",
     "rez",
+    "scaling",
     "systems",
     "testing",
 )

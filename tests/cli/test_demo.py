@@ -55,6 +55,12 @@ async def test_two_days_on_one_server_know_nothing_of_each_other(town: Served) -
     assert [tally.faults for tally in tallies] == [[], []]
 
 
+async def test_all_days_on_a_server_of_two_workers(tmp_path: Path) -> None:
+    async with serve(tmp_path / "data", *SHIPPED, "--workers", "2") as running:
+        tallies = await play(SHIPPED, url=running.url, machine=machine(running))
+    assert {tally.system: tally.faults for tally in tallies} == {system: [] for system in SHIPPED}
+
+
 async def test_a_server_of_its_own(tmp_path: Path) -> None:
     # Settings that are around are those of another server.
     ended = await run(
@@ -121,7 +127,10 @@ async def test_a_refusal_ends_the_day(town: Served) -> None:
 def test_nobody_listens(oyez: Calls) -> None:
     ended = oyez("demo", "fixrx", "--url", "http://127.0.0.1:1")
     assert ended.status == 1
-    assert "The day ended early. http://127.0.0.1:1 cannot be reached: Connection refused." in ended.err
+    assert ended.err.count("Error: ") == 1
+    assert (
+        "Error: fixrx: The day ended at 08:45. http://127.0.0.1:1 cannot be reached: Connection refused." in ended.err
+    )
 
 
 async def test_a_system_that_is_not_served(oyez: Calls, served: Served) -> None:

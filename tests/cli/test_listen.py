@@ -190,17 +190,16 @@ async def test_lines_from_a_pipe(fixrx: Served, folder: Path) -> None:
     ("environ", "flags", "said"),
     [
         ({"TEST_USER": "u-1"}, [], "in namespace / as u-1 (user)"),
-        ({"TEST_VENDOR": "v-1"}, [], "in namespace / as v-1 (vendor)"),
+        ({"TEST_VENDOR": "v-1", "SCHEME": "ws"}, [], "in namespace / as v-1 (vendor)"),
         ({"TEST_USER": "u-1", "TEST_VENDOR": "v-1"}, [], "in namespace / as u-1 (user)"),
         ({"TEST_USER": "u-1", "TEST_VENDOR": "v-1"}, ["--role", "vendor"], "in namespace / as v-1 (vendor)"),
         ({"TEST_USER": "u-1"}, ["--sub", "ada", "--role", "user"], "in namespace / as ada (user)"),
     ],
 )
-@pytest.mark.parametrize("scheme", ["http", "ws"])
 async def test_the_environment_says_who_and_where(
-    fixrx: Served, folder: Path, environ: dict[str, str], flags: list[str], said: str, scheme: str
+    fixrx: Served, folder: Path, environ: dict[str, str], flags: list[str], said: str
 ) -> None:
-    url = fixrx.url.replace("http", scheme)
+    url = fixrx.url.replace("http", environ.get("SCHEME", "http"))
     words = ["listen", "fixrx", "--oyez-data", fixrx.settings.oyez_data, *flags]
     async with start(folder, *words, **environ, WS_URL=url) as listening:
         await listening.expect_note(f"^connected to {fixrx.url}/fixrx/socket.io/ .*{re.escape(said)}$")

@@ -265,7 +265,7 @@ async def test_who_is_in_a_room_on_all_nodes(two: Two) -> None:
     there = await PollingWire.connect(two.other, {"user": "far", "rooms": ["room", "more"]})
     presence = await two.one.server.neighbours.fetch("/", ["room"])
     assert (presence.count, presence.nodes, presence.answered) == (3, 2, 2)
-    assert {(each.id, each.owner, each.node) for each in presence.sockets} == {
+    assert {(each.id, each.user, each.node) for each in presence.sockets} == {
         (here[0].id, "u0", two.one.server.node.id),
         (here[1].id, "u1", two.one.server.node.id),
         (there.id, "far", two.other.server.node.id),

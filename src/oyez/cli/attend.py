@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -17,6 +16,9 @@ from oyez.testing.client import Disconnected
 
 Orders = Sequence[tuple[str, list[Any]]]
 """Events to send, with their arguments."""
+
+STDIN, STDOUT = 0, 1
+"""By their numbers: Python's own objects may be missing, or locked by whoever reads."""
 
 
 async def attend(listener: Listener, prompt: Prompt, orders: Orders, expect: Sequence[str], timeout: float) -> int:
@@ -59,11 +61,12 @@ async def obey_lines(listener: Listener, prompt: Prompt, orders: Orders) -> int:
     await listener.connected.wait()
     if not await send_all(prompt, orders):
         return 1
-    if is_attended():
-        return await converse(prompt)
-    async for line in read_lines(sys.stdin.fileno()):
-        if not await prompt.obey(line):
-            return 0
+    if is_foreground():
+        if os.isatty(STDIN) and os.isatty(STDOUT):
+            return await converse(prompt)
+        async for line in read_lines(STDIN):
+            if not await prompt.obey(line):
+                return 0
     # Whoever has no more to say may still listen.
     await asyncio.Future()
     return 0
@@ -96,12 +99,10 @@ async def converse(prompt: Prompt) -> int:
                 return 0
 
 
-def is_attended() -> bool:
-    """Whether somebody is at the terminal, and this command is not in its background."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return False
+def is_foreground() -> bool:
+    """Whether standard input may be read: in the background of a terminal, that would stop the process."""
     try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+        return not os.isatty(STDIN) or os.tcgetpgrp(STDIN) == os.getpgrp()
     except OSError:
         # A terminal that is not this process's own.
         return False
@@ -112,7 +113,6 @@ async def read_lines(descriptor: int) -> AsyncIterator[str]:
     loop, pieces = asyncio.get_running_loop(), asyncio.Queue[bytes]()
 
     def read() -> None:
-        # Below `sys.stdin`, whose lock nobody could take while this waits.
         piece = b"-"
         while piece:
             try:

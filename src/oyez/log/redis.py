@@ -13,11 +13,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha1
+from itertools import islice
 from typing import Any
 
+import hiredis
 import redis
 import structlog
 from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError
@@ -33,6 +36,8 @@ FORMAT = 1
 """Of what is kept in Redis. Everything another version must understand is in this file."""
 TIMEOUT = 2.0
 """Seconds for one call, a second attempt included: long for Redis, short for a producer that waits."""
+MAX_TOGETHER = 1_000
+"""Entries of several publishers that are stored with one call: Redis does nothing else meanwhile."""
 MAX_CONNECTIONS = 32
 """Calls under way at a time; more wait for one of them."""
 BLOCK_SECONDS = 1.0
@@ -150,8 +155,13 @@ class RedisLog:
         self._url = url
         self._retention = retention
         self._clock = clock
-        self._redis = self._connect(TIMEOUT)
+        self._redis = self._connect()
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._idle: list[AbstractConnection] = []
+        """Connections for scripts that are not in use."""
+        self._waiting: list[tuple[Sequence[Entry], asyncio.Future[list[str]]]] = []
+        """What is to be appended with the next call, and who waits for it."""
+        self._appending: asyncio.Task[None] | None = None
         self._node, self._calls = secrets.token_hex(8), 0
         """What tells the calls of all nodes apart."""
         self._epoch, self._next_epoch = "", secrets.token_hex(4)
@@ -164,7 +174,7 @@ class RedisLog:
         self._trimming: asyncio.Task[None] | None = None
         self._closed = False
 
-    def _connect(self, timeout: float, *, single: bool = False) -> Redis:
+    def _connect(self, timeout: float | None = None, *, single: bool = False) -> Redis:
         try:
             pool = ConnectionPool.from_url(
                 self._url,
@@ -218,11 +228,45 @@ class RedisLog:
         for tails in self._tails:
             tails.close()
         await asyncio.gather(*self._ending)
+        if self._appending is not None:
+            await self._appending
+        for connection in self._idle:
+            await connection.disconnect(nowait=True)
         await _disconnect(self._redis)
 
     # Entries.
 
     async def append(self, entries: Sequence[Entry]) -> list[str]:
+        if not entries:
+            return []
+        # While a call is under way all others wait, and then share the next: the order stays, and the way is paid once.
+        appended: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entries, appended))
+        if self._appending is None:
+            self._appending = asyncio.create_task(self._append_waiting())
+        return await appended
+
+    async def _append_waiting(self) -> None:
+        while self._waiting:
+            sharing = [self._waiting.pop(0)]
+            entries = list(sharing[0][0])
+            while self._waiting and len(entries) + len(self._waiting[0][0]) <= MAX_TOGETHER:
+                sharing.append(self._waiting.pop(0))
+                entries += sharing[-1][0]
+            try:
+                positions = iter(await self._store(entries))
+            except Exception as error:
+                for _, appended in sharing:
+                    if not appended.done():
+                        appended.set_exception(error)
+                continue
+            for share, appended in sharing:
+                own = list(islice(positions, len(share)))
+                if not appended.done():
+                    appended.set_result(own)
+        self._appending = None
+
+    async def _store(self, entries: Sequence[Entry]) -> list[str]:
         self._calls += 1
         keys = [self._stream, self._about, f"{self._base}:call:{self._node}:{self._calls}"]
         arguments: list[bytes | str | int] = [
@@ -237,8 +281,6 @@ class RedisLog:
             if entry.key:
                 keys.append(f"{self._base}:key:{entry.key}")
             arguments += (encode_entry(entry), len(keys) if entry.key else "")
-        if not entries:
-            return []
         epoch, _, numbers = (await self._do(lambda: self._run(APPEND, keys, arguments))).decode().partition(".")
         positions = [f"{epoch}.{number}" for number in numbers.split(",")]
         self._note(positions[-1])
@@ -449,10 +491,22 @@ class RedisLog:
     # Talking to Redis.
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run a script by the shortest way: publishers wait for it."""
+        connection = self._idle.pop() if self._idle else self._make_connection()
         try:
-            return await _execute(self._redis, "EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await _execute(self._redis, "EVAL", script, len(keys), *keys, *arguments)
+            await _send(connection, "EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
+            try:
+                return await connection.read_response(disable_decoding=True)
+            except NoScriptError:
+                await _send(connection, "EVAL", script, len(keys), *keys, *arguments)
+                return await connection.read_response(disable_decoding=True)
+        finally:
+            # After an error on the way it is disconnected, and connects anew with its next call.
+            self._idle.append(connection)
+
+    def _make_connection(self) -> AbstractConnection:
+        connection: AbstractConnection = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        return connection
 
     async def _do(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make a call that may be made twice, for a connection may have been cut since it was used last."""
@@ -498,6 +552,10 @@ def _unavailable(error: Exception) -> LogUnavailableError:
     return LogUnavailableError(
         f"Redis cannot be used: {text}. Nothing is known to be stored: append again, with a key where once matters."
     )
+
+
+async def _send(connection: AbstractConnection, *arguments: Any) -> None:
+    await connection.send_packed_command(hiredis.pack_command(arguments), check_health=False)
 
 
 def _execute(client: Redis, *arguments: Any) -> Awaitable[Any]:

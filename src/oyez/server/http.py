@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,8 @@ logger = structlog.get_logger("oyez.server")
 
 HTTP_REQUESTS = 1_000
 """Requests at a time besides those of polling clients, of which each has two."""
+TUNNELS_SECONDS = 0.5
+"""How long a stopping node waits for what it passes on, where its peers stop too. Others' clients come back."""
 FILES_CHECK_TICKS = 10
 """uvicorn's ticks, a tenth of a second each, after which it is looked whether there is a file left to open."""
 FILES_WARNING_SECONDS = 60.0
@@ -126,6 +129,13 @@ class HttpServer(uvicorn.Server):
             self._next_files_warning = now + FILES_WARNING_SECONDS
             logger.error("no file can be opened, so new clients are turned away: raise the limit", reason=str(error))
 
+    async def _end_tunnels(self) -> None:
+        """What peers answer to clients of theirs who are told to go as well may still come through."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TUNNELS_SECONDS):
+                while self._node.tunnels:  # noqa: ASYNC110 - a second at most, and nobody else waits for it
+                    await asyncio.sleep(0.02)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._drain_time + self._shutdown_timeout
@@ -133,6 +143,7 @@ class HttpServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         await self._drain()
+        await self._end_tunnels()
         self._node.close()
         # uvicorn waits for requests, in what is left of the time. (Its annotation says whole seconds; it needs none.)
         # With no time at all it would complain of tasks it never looked for.

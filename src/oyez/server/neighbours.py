@@ -63,7 +63,7 @@ class Present(msgspec.Struct, frozen=True):
     """A connected socket as other nodes see it."""
 
     id: str
-    owner: str
+    user: str
     """Whose it is: the subject of the token."""
     address: str
     node: str

@@ -26,17 +26,19 @@ from oyez.contract.bind import bind
 from oyez.contract.endpoint import publish_route
 from oyez.contract.http import build_problem, refuse
 from oyez.contract.publish import Publisher
+from oyez.contract.rooms import NamedRoom
 from oyez.errors import INTERNAL, SettingsError
 from oyez.log.log import Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
+from oyez.server.neighbours import Presence
 from oyez.server.node import Node
 from oyez.server.plain import PlainEndpoint
 from oyez.server.server import Server
 from oyez.server.upgrade import Endpoint
 from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
 from oyez.service.db import MIGRATIONS, Database, build_database
-from oyez.service.http import member_routes
+from oyez.service.http import member_routes, presence_route
 from oyez.service.jobs import Jobs
 from oyez.service.members import Members
 from oyez.service.outbox import Outbox
@@ -156,6 +158,9 @@ class Oyez:
         def authorize(key: str) -> None:
             self.signer.verify_service(key, system.name)
 
+        async def presence(room: NamedRoom) -> Presence:
+            return await server.neighbours.fetch(room.namespace, [room.name])
+
         if system.migrations is not None:
             self.database.migrate(system.name, system.migrations)
         elif system.tables is not None:
@@ -171,6 +176,7 @@ class Oyez:
                 authorize=authorize,
                 outbox=outbox,
                 members=members,
+                presence=presence,
                 signer=self.signer,
                 clock=self._clock,
             )
@@ -189,6 +195,7 @@ class Oyez:
         prefix = f"/{system.name}"
         routes.append(publish_route(f"{prefix}/events", publisher, authorize))
         routes += member_routes(prefix, system.contract, self.database, outbox, authorize)
+        routes.append(presence_route(prefix, system.contract, presence, authorize))
         routes.append(Mount(f"{prefix}/api", routes=list(parts.routes)))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", PlainEndpoint(server))

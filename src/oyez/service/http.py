@@ -1,10 +1,10 @@
-"""The service layer's HTTP: what all systems' APIs read and answer alike, and the members of rooms.
+"""The service layer's HTTP: what all systems' APIs read and answer alike; members of rooms, and who is connected.
 
 Ids come from the path, and what a list is asked for from the query, into a type that says what there is: so whatever
 reaches the database has been looked at. Lists are answered page by page.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -20,6 +20,7 @@ from oyez.contract.http import Authorize, answer_json, service_route
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.wire import describe
 from oyez.errors import InvalidDataError
+from oyez.server.neighbours import Presence
 from oyez.service.db import Database
 from oyez.service.members import find_room, list_members
 from oyez.service.outbox import Outbox, Transaction
@@ -118,3 +119,20 @@ def member_routes(
         service_route(one, remove, authorize, ["DELETE"]),
         service_route(f"{prefix}/rooms/{{room:path}}/members", show, authorize, ["GET"]),
     ]
+
+
+def presence_route(
+    prefix: str, contract: Contract, presence: Callable[[NamedRoom], Awaitable[Presence]], authorize: Authorize
+) -> Route:
+    """`GET {prefix}/rooms/{room}/sockets`: who is connected and in that room, on all nodes.
+
+    Answers `{sockets: [{id, user, address, node}], count, nodes, answered}`; `count` is of all of them, where
+    `sockets` had to stop. Where fewer nodes have `answered` in time than there are, somebody may be missing.
+    """
+
+    async def show(request: Request) -> Response:
+        namespace = request.query_params.get("namespace")
+        room = find_room(contract, request.path_params["room"], namespace, has_members=False)
+        return answer_json(msgspec.to_builtins(await presence(room)))
+
+    return service_route(f"{prefix}/rooms/{{room:path}}/sockets", show, authorize, ["GET"])

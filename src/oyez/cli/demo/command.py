@@ -118,7 +118,7 @@ async def play_one(system: str, market: Market, progress: Progress, speed: float
         try:
             await story.play(day)
         except StoryError as error:
-            day.tally.faults.append(f"The day ended early. {error}")
+            day.end_early(error)
         return await day.finish()
 
 

@@ -31,7 +31,7 @@ from oyez.testing.client import Client, ConnectFailed, ConnectRefused, Disconnec
 PATIENCE = 15.0
 """Seconds within which an event has to come: many times what a job that is looked for now and then may take."""
 TOKEN_LIFETIME = 3600.0
-"""Seconds: longer than a day at the speed of which anybody would watch it; slower days ask for longer ones."""
+"""Seconds, of people whose day does not last longer."""
 
 Data = Mapping[str, Any]
 Fits = Callable[[Data], bool]
@@ -90,10 +90,11 @@ class Person:
                     await self._news.wait()
         return None
 
-    async def go_home(self) -> list[Event]:
-        """What was heard that nobody has waited for."""
-        with suppress(Disconnected):
-            await self.client.catch_up()
+    async def go_home(self, patience: float) -> list[Event]:
+        """What was heard that nobody has waited for. A server that does not answer is not waited for any longer."""
+        with suppress(Disconnected, TimeoutError):
+            async with asyncio.timeout(patience):
+                await self.client.catch_up()
         self._reading.cancel()
         await asyncio.wait([self._reading])
         return [*self._heard, *self.client.pending]
@@ -133,6 +134,7 @@ class Day:
         self._speed = speed
         self._paced = paced
         self._patience = patience
+        self._lifetime = TOKEN_LIFETIME if speed is None else max(TOKEN_LIFETIME, 24 * 3600 / speed)
         self._key = market.signer().sign_service(contract.name, None)
         self._mark = token_hex(3)
         self._known: set[bytes] = set()
@@ -182,13 +184,15 @@ class Day:
         *,
         hears: Sequence[str] = (),
         way: str = "a client connects",
-        lifetime: float = TOKEN_LIFETIME,
+        lifetime: float | None = None,
         age: float = 0.0,
         **claims: Any,
     ) -> Person:
-        """Somebody connects, and hears `hears` because of it. Their token is `age` seconds old."""
+        """Somebody connects, and hears `hears` because of it. Their token is `age` seconds old, and lasts the day
+        where no `lifetime` is given.
+        """
         id = self.id(name)
-        token = self._market.signer(age).sign_user(id, role, claims, lifetime)
+        token = self._market.signer(age).sign_user(id, role, claims, lifetime or self._lifetime)
         path = f"/{self.contract.name}/socket.io/"
         opening = connect(self._market.url, namespace, path=path, auth={"token": token}, transports=["websocket"])
         try:
@@ -243,8 +247,11 @@ class Day:
     ) -> None:
         """Somebody sends a command over and over, without waiting for answers, until it is refused by `code`."""
         self._say(text)
-        for _ in range(times):
-            await person.client.emit(command, *args)
+        try:
+            for _ in range(times):
+                await person.client.emit(command, *args)
+        except Disconnected as gone:
+            raise StoryError(f"{person.name} sent {command} {times} times, and was {gone}.") from None
         await self._hear(f"{command}, {times} times at once", causes)
         if await person.hear("error", lambda error: error["code"] == code, self._patience) is None:
             self.tally.faults.append(f"{person.name} sent {command} {times} times, and was not refused by {code}.")
@@ -255,12 +262,17 @@ class Day:
         await self._hear(way, causes)
 
     async def finish(self) -> Tally:
-        """Everybody goes home; what they have heard besides is looked at."""
+        """Everybody goes home; what they have heard besides is looked at, and what the day has left out."""
         for person in self.people:
-            for event in await person.go_home():
+            for event in await person.go_home(self._patience):
                 self._judge(person, event)
         self.tally.close()
         return self.tally
+
+    def end_early(self, error: StoryError) -> None:
+        """The story cannot go on: what it has not come to is no fault of its own."""
+        self.tally.cut_short = True
+        self.tally.faults.append(f"The day ended at {self._time}. {error}")
 
     # How they are done.
 

@@ -12,6 +12,7 @@ WEEK = 7 * 86_400.0
 
 
 async def play(day: Day) -> None:
+    await day.at("08:00")
     amal = await _enter_customer(day, "Amal")
     badr = await _enter_customer(day, "Badr")
     crescent = await _enter_garage(day, "Crescent Spares")
@@ -127,7 +128,6 @@ async def play(day: Day) -> None:
 
 
 async def _enter_customer(day: Day, name: str) -> Person:
-    await day.at("08:00")
     person = await day.enter(name, "customer")
     await day.call(f"{name} looks in", person, "join_user_room", person.id)
     return person
