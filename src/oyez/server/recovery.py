@@ -171,7 +171,7 @@ class Recovery:
         Returns what to tell it; None where it did not ask. Behind the last step nothing is waited for: the client has
         to be made a receiver of live events before anything else happens. Raises LogUnavailableError.
         """
-        await self._hub.ready.wait()
+        await self._hub.be_ready()
         pid, offset = _read(auth, "pid"), _read(auth, "offset")
         socket.pid = socket.connection.server.new_id()
         socket.seen = self._hub.position
