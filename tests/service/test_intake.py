@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from oyez.contract.publish import Publisher
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Entry
+from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
 from oyez.service import intake
 from oyez.service.intake import KEEP_SECONDS, Intake
@@ -60,10 +60,10 @@ class Shared(MemoryLog):
         self.numbers: dict[str, int] = {}
         """Of the stored events, by their positions."""
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
         if self.fails:
             raise LogUnavailableError("on purpose")
-        positions = await super().append(entries)
+        positions = await super().append(entries, mark)
         self.appended += len(entries)
         for position, entry in zip(positions, entries, strict=True):
             self.numbers.setdefault(position, msgspec.json.decode(entry.data)[1]["number"])
@@ -314,9 +314,8 @@ async def connect(js: JsDriver, served: Served, subject: str, namespace: str = "
 
 async def expect_called(client: JsClient, *numbers: int) -> None:
     """The client hears these, in order, and up to now no others."""
-    for number in numbers:
-        (payload,) = await client.expect_event("called")
-        assert payload["number"] == number
+    heard = [(await client.expect_event("called"))[0]["number"] for _ in numbers]
+    assert heard == list(numbers)
     assert client.events() == []
 
 

@@ -163,7 +163,7 @@ class RedisLog:
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
         self._idle: list[AbstractConnection] = []
         """Connections for scripts that are not in use."""
-        self._waiting: list[tuple[Sequence[Entry], Mark | None, asyncio.Future[list[str]]]] = []
+        self._waiting: list[tuple[list[Entry], Mark | None, asyncio.Future[list[str]]]] = []
         """What is to be appended with the next call, and who waits for it."""
         self._appending: asyncio.Task[None] | None = None
         self._node, self._calls = secrets.token_hex(8), 0
@@ -245,7 +245,8 @@ class RedisLog:
             return []
         # While a call is under way all others wait, and then share the next: the order stays, and the way is paid once.
         appended: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entries, mark, appended))
+        # Taken as they are now: a producer that breaks while it hands them over is told at once.
+        self._waiting.append((list(entries), mark, appended))
         if self._appending is None:
             self._appending = asyncio.create_task(self._append_waiting())
         return await appended
@@ -269,7 +270,7 @@ class RedisLog:
     def _take_waiting(self) -> "tuple[list[Entry], list[tuple[int, asyncio.Future[list[str]]]], Mark | None]":
         """What the next call stores, and who gets how many of its positions. A mark is set alone."""
         first, mark, appended = self._waiting.pop(0)
-        entries, sharing = list(first), [(len(first), appended)]
+        entries, sharing = first, [(len(first), appended)]
         while mark is None and self._waiting:
             following, its_mark, appended = self._waiting[0]
             if its_mark is not None or len(entries) + len(following) > MAX_TOGETHER:
@@ -359,11 +360,14 @@ class RedisLog:
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         await self._do(lambda: self._redis.set(self._record(key), value, px=_milliseconds(ttl)))
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
         async def put_together() -> None:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for key, value in records.items():
-                    pipeline.set(self._record(key), value, px=_milliseconds(ttl))
+                    if value is None:
+                        pipeline.delete(self._record(key))
+                    else:
+                        pipeline.set(self._record(key), value, px=_milliseconds(ttl))
                 await pipeline.execute()
 
         if records:
