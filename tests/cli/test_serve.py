@@ -106,6 +106,20 @@ async def test_a_signal_stops_it_when_the_clients_know(folder: Path, stop: signa
     assert (ended.status, ended.out, ended.err) == (0, "", "")
 
 
+async def test_a_second_signal_does_not_wait_for_requests_and_is_no_failure(folder: Path) -> None:
+    async with start(folder, "serve", ORDERS, "--port", "0", LOG_LEVEL="warning") as serving:
+        url, commands = await read_banner(serving)
+        auth = {"token": (await run_line(folder, commands["token"])).out.strip()}
+        _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        writer.write(b"POST /orders/events HTTP/1.1\r\nHost: oyez\r\nContent-Length: 9\r\n\r\n{")
+        async with connect(url, path="/orders/socket.io/", auth=auth, transports=["websocket"]) as socket:
+            serving.process.send_signal(signal.SIGINT)
+            await socket.expect_disconnect()
+        ended = await serving.stop(signal.SIGINT)
+        writer.close()
+    assert (ended.status, ended.err) == (0, "")
+
+
 async def test_requests_leave_no_trace_in_the_log_and_warnings_do(folder: Path) -> None:
     async with start(
         folder, "serve", "quotes", "--port", "0", "--shutdown-timeout", "0.1", LOG_LEVEL="warning"

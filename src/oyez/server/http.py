@@ -10,9 +10,10 @@ from typing import Any
 
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
+from oyez.errors import OyezError
 from oyez.server.turnstile import Turnstile
 from oyez.server.upgrade import HttpProtocol, Router
 from oyez.settings import Settings
@@ -30,15 +31,17 @@ FILES_WARNING_SECONDS = 60.0
 class HttpServer(uvicorn.Server):
     """Serves `app` and, by `router`, WebSockets.
 
-    `drain` is awaited when a signal asks to stop, before anything ends.
+    `drain` is awaited when a signal asks to stop, before anything ends. `run` raises the OyezError for which `app`
+    could not start.
     """
 
     def __init__(self, app: ASGIApp, router: Router, settings: Settings, drain: Callable[[], Awaitable[None]]) -> None:
         self.door = Turnstile()
         """Where those wait whose first request has come."""
+        self._start = _Start(app)
         super().__init__(
             uvicorn.Config(
-                app,
+                self._start,
                 host=settings.host,
                 port=settings.port,
                 http=partial(HttpProtocol, router, settings.limits, self.door),  # type: ignore[arg-type]
@@ -65,6 +68,8 @@ class HttpServer(uvicorn.Server):
         # As uvicorn does it, but for the times of TLS, which it has no setting for: a client that says nothing would
         # stay for a minute, and be counted by nobody.
         await self.lifespan.startup()
+        if self._start.failure is not None:
+            raise self._start.failure
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
         config, loop = self.config, asyncio.get_running_loop()
@@ -115,3 +120,38 @@ class HttpServer(uvicorn.Server):
         await super().shutdown(sockets)
         # uvicorn would raise the signal again: but a stop that was asked for and has been carried out is a success.
         self._captured_signals.clear()
+
+
+class _Start:
+    """`app`, and why it could not start: uvicorn would log where in the code that was, and forget the error.
+
+    A stop that is asked for twice cuts the end short, which is no error either.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.failure: OyezError | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        failed: Message | None = None
+
+        async def hold_failure(message: Message) -> None:
+            nonlocal failed
+            if message["type"].endswith(".failed"):
+                failed = message
+            else:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, hold_failure)
+        except OyezError as error:
+            self.failure = error
+        except asyncio.CancelledError:
+            pass
+        except BaseException:
+            if failed is not None:
+                await send(failed)
+            raise
