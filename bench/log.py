@@ -1,9 +1,10 @@
-"""`python -m bench.log`: events a second that each log takes, single and in lists; Redis beside redis-py alone.
+"""`python -m bench.log`: events a second that each log takes, and what one costs; Redis beside redis-py alone.
 
 Rounds go in turn, so that a machine that is busy now and then is so for all. A Valkey of its own is started for it.
 """
 
 import argparse
+import asyncio
 import sys
 import tempfile
 import time
@@ -23,10 +24,24 @@ from oyez.log.memory import MemoryLog
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
 
-LIST = 100
 ROUNDS = 5
 ROUND_SECONDS = 1.0
-TARGETS = {("SQLite", 1): 10_000.0, ("SQLite", LIST): 50_000.0}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How events come: so many in one call, from so many producers, each of which waits for its call."""
+
+    text: str
+    count: int = 1
+    producers: int = 1
+
+
+SINGLE = Way("one at a time")
+TOGETHER = Way("one at a time, 16 producers", producers=16)
+LISTS = Way("in lists of 100", count=100)
+WAYS = (SINGLE, TOGETHER, LISTS)
+TARGETS = {("SQLite", SINGLE): 10_000.0, ("SQLite", LISTS): 50_000.0}
 """Events a second."""
 REDIS_SHARE = 0.75
 """Of what redis-py does alone."""
@@ -40,11 +55,16 @@ class Subject:
 
     name: str
     append: Append
-    rates: dict[int, list[float]] = field(default_factory=lambda: {1: [], LIST: []})
+    samples: dict[Way, list[tuple[float, float]]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    """Of each round events a second, and this process' CPU in µs an event."""
 
-    def rate(self, count: int) -> float:
+    def rate(self, way: Way) -> float:
         """Events a second in the middle round."""
-        return median(self.rates[count])
+        return median(rate for rate, _ in self.samples[way])
+
+    def cpu(self, way: Way) -> float:
+        """µs an event in the middle round."""
+        return median(cpu for _, cpu in self.samples[way])
 
 
 def make_entries(first: int, count: int) -> list[Entry]:
@@ -82,12 +102,17 @@ def adding_with(client: redis.asyncio.Redis) -> Append:
     return add
 
 
-async def measure(subject: Subject, count: int) -> float:
-    done, began = 0, time.perf_counter()
-    while (spent := time.perf_counter() - began) < ROUND_SECONDS:
-        await subject.append(count)
-        done += count
-    return done / spent
+async def measure(subject: Subject, way: Way) -> tuple[float, float]:
+    done, began, cpu = 0, time.perf_counter(), time.process_time()
+
+    async def produce() -> None:
+        nonlocal done
+        while time.perf_counter() - began < ROUND_SECONDS:
+            await subject.append(way.count)
+            done += way.count
+
+    await asyncio.gather(*(produce() for _ in range(way.producers)))
+    return done / (time.perf_counter() - began), (time.process_time() - cpu) / done * 1e6
 
 
 async def run(folder: Path, server: ValkeyServer) -> list[Subject]:
@@ -104,11 +129,11 @@ async def run(folder: Path, server: ValkeyServer) -> list[Subject]:
     subjects.append(Subject("redis-py alone", adding_with(client)))
     for turn in range(ROUNDS + 1):
         for subject in subjects:
-            for count in (1, LIST):
-                rate = await measure(subject, count)
+            for way in WAYS:
+                sample = await measure(subject, way)
                 # The first turn warms up.
                 if turn:
-                    subject.rates[count].append(rate)
+                    subject.samples[way].append(sample)
         await client.delete("alone")
     for log in logs.values():
         await log.close()
@@ -119,24 +144,21 @@ async def run(folder: Path, server: ValkeyServer) -> list[Subject]:
 def judge(subjects: Sequence[Subject]) -> list[tuple[str, float, float]]:
     """Each target: what it is about, what was wanted, what was measured."""
     by_name = {subject.name: subject for subject in subjects}
-    verdicts = [
-        (f"{name}, {describe(count)}", target, by_name[name].rate(count)) for (name, count), target in TARGETS.items()
-    ]
+    verdicts = [(f"{name}, {way.text}", target, by_name[name].rate(way)) for (name, way), target in TARGETS.items()]
     alone = by_name["redis-py alone"]
     return verdicts + [
-        (f"Redis, {describe(count)}", REDIS_SHARE * alone.rate(count), by_name["Redis"].rate(count))
-        for count in (1, LIST)
+        (f"Redis, {way.text}", REDIS_SHARE * alone.rate(way), by_name["Redis"].rate(way)) for way in WAYS
     ]
 
 
-def describe(count: int) -> str:
-    return "one at a time" if count == 1 else f"in lists of {count}"
+def describe(subject: Subject, way: Way) -> str:
+    return f"{subject.rate(way):,.0f} ({subject.cpu(way):.1f})"
 
 
 def show(subjects: Sequence[Subject], console: Console) -> None:
-    table = Table("log", *(f"events/s, {describe(count)}" for count in (1, LIST)), title="Appending")
+    table = Table("log", *(way.text for way in WAYS), title="Appending: events/s (CPU µs each)")
     for subject in subjects:
-        table.add_row(subject.name, *(f"{subject.rate(count):,.0f}" for count in (1, LIST)))
+        table.add_row(subject.name, *(describe(subject, way) for way in WAYS))
     console.print(table)
     for what, wanted, measured in judge(subjects):
         verdict = "[green]met[/]" if measured >= wanted else "[red]missed[/]"
@@ -146,9 +168,9 @@ def show(subjects: Sequence[Subject], console: Console) -> None:
 def build_page(subjects: Sequence[Subject]) -> str:
     """The figures as a table in Markdown."""
     lines = [
-        f"| log | events/s, {describe(1)} | events/s, {describe(LIST)} |",
-        "| --- | --- | --- |",
-        *(f"| {subject.name} | {subject.rate(1):,.0f} | {subject.rate(LIST):,.0f} |" for subject in subjects),
+        f"| events/s (CPU µs each) | {' | '.join(way.text for way in WAYS)} |",
+        f"| --- |{' --- |' * len(WAYS)}",
+        *(f"| {subject.name} | {' | '.join(describe(subject, way) for way in WAYS)} |" for subject in subjects),
     ]
     return "\n".join(lines) + "\n"
 

@@ -133,7 +133,7 @@ def build_environ(secret: str, data: Path, port: int) -> dict[str, str]:
     """This process's environment, without what would make Oyez talk to somebody's database."""
     kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL", "WS_PATH")}
     return kept | {
-        "PYTHONPATH": str(FOLDER.parent),
+        "PYTHONPATH": os.pathsep.join((str(FOLDER.parent), str(FOLDER.parent / "src"))),
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "JWT_SECRET": secret,

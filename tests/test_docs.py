@@ -43,6 +43,7 @@ from msgspec.inspect import (
 
 from oyez import errors
 from oyez.cli.flags import ServerFlags
+from oyez.cli.prompt import VERBS
 from oyez.contract import Contract, Identity, bind, check, codec, declare, limits, rooms
 from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.types import Payload
@@ -90,7 +91,9 @@ OWN = (
     "qscrap",
     "quotes",
     "rez",
+    "scaling",
     "systems",
+    "testing",
 )
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
@@ -323,6 +326,10 @@ def join_roles(contract: Contract, may: Callable[[Identity], bool]) -> str:
     return ", ".join(role for role in contract.roles if may(Identity(subject="somebody", role=role)))
 
 
+def build_prompt() -> str:
+    return build_table(("line", "what it does"), *((f"`{usage}`", meaning) for usage, meaning in VERBS.values()))
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("operating", build_settings),
     "limits": ("operating", build_limits),
@@ -340,6 +347,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "qscrap rooms": ("qscrap", build_qscrap_rooms),
     "qscrap events": ("qscrap", build_qscrap_events),
     "systems": ("systems", build_systems),
+    "prompt": ("testing", build_prompt),
     "qscrap types": ("qscrap", lambda: build_types(qscrap)),
     "qscrap records": ("qscrap", build_qscrap_records),
     "qscrap states": ("qscrap", build_qscrap_states),

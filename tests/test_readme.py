@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from oyez.service.system import SHIPPED
 from tests.cli.terminal import Ended, Running, start_program
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +38,7 @@ def test_every_block_is_known() -> None:
     """The tests below know these; whoever adds one has to say how it is run."""
     assert [(block.language, block.text.removeprefix(".venv/bin/oyez ").split()[0]) for block in BLOCKS] == [
         ("sh", "make"),
+        ("sh", "demo"),
         ("python", "from"),
         ("sh", "serve"),
         ("sh", "listen"),
@@ -89,7 +91,7 @@ async def reader(tmp_path: Path) -> AsyncIterator[Reader]:
 
 
 async def test_a_reader_gets_to_the_end(reader: Reader) -> None:
-    _, contract, serve, listen, publish, curl, page = BLOCKS
+    _, _, contract, serve, listen, publish, curl, page = BLOCKS
 
     named = re.search(r"in a file `(\S+)`", contract.before)
     assert named
@@ -120,6 +122,13 @@ async def test_a_reader_gets_to_the_end(reader: Reader) -> None:
 
     for running in (listening, serving):
         assert (await running.stop(signal.SIGINT)).status == 0
+
+
+async def test_the_day_is_as_it_should_be(reader: Reader) -> None:
+    ended = await (await reader.open_terminal(BLOCKS[1].text)).wait(patience=120.0)
+    assert ended.status == 0, ended
+    summaries = [line for line in ended.out.splitlines() if "kinds of event heard" in line]
+    assert [summary.partition(":")[0] for summary in summaries] == list(SHIPPED)
 
 
 async def check_refusals(reader: Reader, line: str) -> None:

@@ -65,9 +65,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_publish_bytes: Positive = 2_000_000
     """The body of one publish request."""
     max_connections: Positive = 100_000
-    """Clients of one server process; at 9 KB each this is about 0.9 GB."""
+    """Clients of one server process; at 9 KB each this is about 0.9 GB. With several workers, of each."""
     max_connections_per_address: Positive = 10_000
     """Clients from one network address: a mobile carrier puts thousands of phones behind one."""
+    max_handshakes_per_second: Positive = 2_000
+    """Clients that one process begins to let in within a second: more than a core can, fewer than would choke it. The
+    others are answered 503 with Retry-After, and official clients come back by themselves, later and at random."""
+    max_tunnels: Positive = 20_000
+    """Requests and WebSockets of other nodes' clients that one process passes on; each is two open files."""
     max_header_bytes: Positive = 16_384
     """The head of an HTTP request, cookies and query tokens included."""
     max_send_buffer: Positive = 1_000_000
@@ -121,8 +126,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ping_timeout: Seconds = 20.0
     ack_timeout: Seconds = 10.0
     """How long an acknowledgement from a client is waited for."""
+    drain_time: Annotated[float, Meta(ge=0, le=10_000_000)] = 5.0
+    """Over how many seconds a stopping server sends its clients away, so that they do not all come to others at once;
+    a few hundred take less. 0: all at once."""
     shutdown_timeout: Seconds = 10.0
-    """How long a stopping server waits for its clients to be told and to go."""
+    """How long it then waits for them to go, and for handlers to finish."""
+    workers: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    """Processes of `oyez serve` that share the port and the data folder: one for each core that clients shall have."""
+    node_address: str | None = None
+    """HOST:PORT where other nodes bring requests of this one's clients, where the logs are in Redis. Unset: the address
+    by which this machine reaches Redis, and any free port. Workers take the ports from this one on."""
     log_retention: Seconds = 300.0
     """Seconds for which the log keeps events: who comes back within it gets what was missed."""
     log_max_bytes: Positive = 1_000_000_000

@@ -74,8 +74,8 @@ class Running:
         self.process.send_signal(signal)
         return await self.wait()
 
-    async def wait(self) -> Ended:
-        async with asyncio.timeout(PATIENCE):
+    async def wait(self, patience: float = PATIENCE) -> Ended:
+        async with asyncio.timeout(patience):
             out, err = await self.process.communicate()
         return Ended(self.process.returncode or 0, out.decode(), err.decode())
 

@@ -1,11 +1,15 @@
 """`oyez listen`: shows each event as it comes, comes back when cut off, and says why it is not wanted."""
 
 import asyncio
+import fcntl
 import io
 import os
 import pty
+import re
 import signal
+import subprocess
 import sys
+import termios
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,10 +18,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from oyez.cli.listen import Listener
+from oyez.cli.listener import Listener
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from tests.cli.terminal import ORDERS, PATIENCE, Calls, Running, plain_environment, start
+from tests.cli.terminal import ORDERS, PATIENCE, Calls, Running, plain_environment, run, run_line, start
 from tests.cli.test_publish import PACKED, here, respond, stranger
 from tests.served import Served, command, serve
 from tests.service import shops
@@ -29,6 +33,13 @@ async def pack(served: Served) -> None:
     """Publish what Ada hears."""
     response = await served.post({"event": "order:packed", "data": PACKED}, system="orders")
     assert response.status_code == 200
+
+
+@pytest.fixture(scope="module")
+async def fixrx(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """A server of systems in which clients send."""
+    async with serve(tmp_path_factory.mktemp("fixrx") / "data", "fixrx", "bookings") as running:
+        yield running
 
 
 @asynccontextmanager
@@ -87,6 +98,118 @@ async def test_it_comes_back_after_the_server_was_started_again(folder: Path) ->
             await pack(again)
             await listening.expect_out(EVENT)
             assert (await listening.stop(signal.SIGINT)).status == 0
+
+
+async def test_a_terminal_has_a_prompt_with_events_above(folder: Path, served: Served) -> None:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(  # noqa: ASYNC220 - asyncio's knows no controlling terminal
+        command("listen", str(ORDERS), "--sub", "ada", *here(served)),
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        # The terminal is its own, as a shell's is.
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        env={**plain_environment(), "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"},
+    )
+    os.close(follower)
+    shown = b""
+
+    async def expect(text: bytes) -> None:
+        nonlocal shown
+        async with asyncio.timeout(PATIENCE):
+            while text not in shown:
+                shown += await asyncio.to_thread(os.read, leader, 4096)
+
+    try:
+        await expect(b">\x1b")
+        os.write(leader, b"ping\r")
+        await expect(b"pong after ")
+        await pack(served)
+        await expect(b"\x1b[1;32morder:packed\x1b[0m")
+        os.write(leader, b"exit\r")
+        async with asyncio.timeout(PATIENCE):
+            assert await asyncio.to_thread(process.wait) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
+
+
+# Scripts.
+
+
+async def test_what_is_expected_comes(folder: Path, served: Served) -> None:
+    async with ada(folder, served, "--expect", "order:packed", "--timeout", "15") as listening:
+        await listening.expect_note("^connected to")
+        await pack(served)
+        await listening.expect_out(EVENT)
+        ended = await listening.wait()
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+
+
+async def test_what_is_expected_does_not_come(folder: Path, served: Served) -> None:
+    words = ["listen", str(ORDERS), "--sub", "ada", *here(served), "--timeout", "0.5"]
+    ended = await run(folder, *words, "--expect", "order:packed", "--expect", "order:seen")
+    assert ended.status == 1
+    assert ended.err.endswith("\nError: order:packed and order:seen did not come within 0.5 s.\n")
+
+
+async def test_something_is_sent_and_what_comes_of_it_expected(fixrx: Served, folder: Path) -> None:
+    message = '{"recipientId": "vic", "message": "Good day"}'
+    vic = ["listen", "fixrx", "--sub", "vic", "--role", "vendor", *here(fixrx), "--expect", "chat:message"]
+    ada = ["listen", "fixrx", "--sub", "ada", "--role", "user", *here(fixrx), "--emit", "chat:send", message]
+    async with start(folder, *vic) as hearing:
+        await hearing.expect_note("^connected to")
+        async with start(folder, *ada, "--emit", "ping", "") as sending:
+            await sending.expect_out('  answer to chat:send  {"ok":true,')
+            await sending.expect_out('  answer to ping  {"ok":true}$')
+        assert (await hearing.wait()).status == 0
+
+
+async def test_what_is_sent_and_refused_ends_it(fixrx: Served, folder: Path) -> None:
+    join = '{"type": "user", "id": "bob"}'
+    words = ["listen", "fixrx", "--sub", "ada", "--role", "user", *here(fixrx)]
+    ended = await run(folder, *words, "--emit", "join", join, "--expect", "chat:message")
+    assert ended.status == 1
+    assert "\nError: join was refused: forbidden: " in ended.err
+
+
+async def test_lines_from_a_pipe(fixrx: Served, folder: Path) -> None:
+    words = " ".join(["listen fixrx --sub ada --role user", *here(fixrx)])
+    line = f"printf 'ping\\njoin user ada\\nexit' | {sys.executable} -m oyez.cli {words}"
+    ended = await run_line(folder, line)
+    assert ended.status == 0
+    assert re.fullmatch(r"pong after .* ms\n\S+  answer to join  \{.*\}\n", ended.out)
+
+
+# The environment.
+
+
+@pytest.mark.parametrize(
+    ("environ", "flags", "said"),
+    [
+        ({"TEST_USER": "u-1"}, [], "in namespace / as u-1 (user)"),
+        ({"TEST_VENDOR": "v-1", "SCHEME": "ws"}, [], "in namespace / as v-1 (vendor)"),
+        ({"TEST_USER": "u-1", "TEST_VENDOR": "v-1"}, [], "in namespace / as u-1 (user)"),
+        ({"TEST_USER": "u-1", "TEST_VENDOR": "v-1"}, ["--role", "vendor"], "in namespace / as v-1 (vendor)"),
+        ({"TEST_USER": "u-1"}, ["--sub", "ada", "--role", "user"], "in namespace / as ada (user)"),
+    ],
+)
+async def test_the_environment_says_who_and_where(
+    fixrx: Served, folder: Path, environ: dict[str, str], flags: list[str], said: str
+) -> None:
+    url = fixrx.url.replace("http", environ.get("SCHEME", "http"))
+    words = ["listen", "fixrx", "--oyez-data", fixrx.settings.oyez_data, *flags]
+    async with start(folder, *words, **environ, WS_URL=url) as listening:
+        await listening.expect_note(f"^connected to {fixrx.url}/fixrx/socket.io/ .*{re.escape(said)}$")
+
+
+async def test_the_role_chooses_the_namespace(fixrx: Served, folder: Path) -> None:
+    words = ["listen", "bookings", "--sub", "ada", *here(fixrx)]
+    for role in ("customer", "partner", "admin"):
+        async with start(folder, *words, "--role", role) as listening:
+            await listening.expect_note(f"in namespace /{role} as ada")
 
 
 # Listeners in the test's own loop.
@@ -204,6 +327,9 @@ async def test_somebody_else_answers(oyez: Calls, transport: str, answer: bytes)
         (["--sub", "ada", "--auth", "[]"], "--auth is not a JSON object"),
         (["--sub", "ada", "--role", "king"], "knows no role 'king'"),
         (["--sub", "ada", "--url", "127.0.0.1:5001"], "is no address"),
+        (["--sub", "ada", "--timeout", "3"], "--timeout is for what is expected."),
+        (["--sub", "ada", "--expect", "chat:sent"], "'chat:sent' is never heard in /. There are chat:message, "),
+        (["--sub", "ada", "--emit", "ping", "{"], "--emit: { is not JSON."),
     ],
 )
 def test_a_call_that_cannot_work(oyez: Calls, words: list[str], said: str) -> None:

@@ -19,6 +19,7 @@ from oyez.log.log import Entry, Log
 from oyez.log.memory import MemoryLog
 from oyez.server.http import HttpServer
 from oyez.server.namespace import Application, Namespace
+from oyez.server.node import Node
 from oyez.server.plain import PlainEndpoint
 from oyez.server.server import Server
 from oyez.settings import Limits, Settings
@@ -125,6 +126,7 @@ async def serve(
     market: Market | None = None,
     namespaces: Mapping[str, Application] | None = None,
     log: Log | None = None,
+    node: Node | None = None,
     clock: Callable[[], float] = time.monotonic,
     limits: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -134,7 +136,7 @@ async def serve(
     market = market or Market()
     log = log or MemoryLog()
     applications: dict[str, Application] = {"/": market, **(namespaces or {})}
-    server = Server(applications, log, chosen, clock=clock)
+    server = Server(applications, log, chosen, node=node, clock=clock)
     http = (serve_own_port if kind == "picows" else serve_mounted)(server, chosen)
     scheme = "https" if chosen.ssl_certfile else "http"
     running = Running(server, http, log, market, applications, scheme)
@@ -156,7 +158,7 @@ def serve_own_port(server: Server, settings: Settings) -> InLoop:
             yield
 
     app = Starlette(routes=[Mount("/socket.io", server)], lifespan=lifespan)
-    return OwnPort(app, {PATH: server, PLAIN_PATH: PlainEndpoint(server)}.get, settings, server.drain)
+    return OwnPort(app, {PATH: server, PLAIN_PATH: PlainEndpoint(server)}.get, settings, server.drain, server.node)
 
 
 def serve_mounted(server: Server, settings: Settings) -> InLoop:

@@ -57,7 +57,7 @@ async def test_a_head_is_no_handshake(crowd: Running) -> None:
 async def test_the_open_packet(running: Running) -> None:
     client = PollingWire(running)
     opened = await client.open_session()
-    assert len(opened.pop("sid")) == 20
+    assert len(opened.pop("sid")) == 26
     assert opened == {"upgrades": ["websocket"], "pingInterval": 25_000, "pingTimeout": 20_000, "maxPayload": 1_000_000}
 
 

@@ -9,8 +9,10 @@ import pytest
 
 from oyez.contract import Command, Contract
 from oyez.contract.publish import Publisher
+from oyez.contract.rooms import NamedRoom
 from oyez.errors import ContractError, SettingsError
 from oyez.log.memory import MemoryLog
+from oyez.server.neighbours import Presence
 from oyez.service.auth import build_signer
 from oyez.service.db import build_database
 from oyez.service.members import Members
@@ -57,6 +59,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+async def nobody(room: NamedRoom) -> Presence:
+    return Presence([], 0, 1, 1)
+
+
 @pytest.fixture
 def context(folder: Path) -> Context:
     settings = Settings(oyez_data=str(folder / "data"))
@@ -71,6 +77,7 @@ def context(folder: Path) -> Context:
         authorize=lambda key: None,
         outbox=Outbox(database, publisher, log),
         members=Members("quotes", database, quotes.contract),
+        presence=nobody,
         signer=build_signer(settings, load_secret(settings)),
         clock=time.time,
     )

@@ -63,7 +63,7 @@ class Market:
 
     @asynccontextmanager
     async def connect(self, subject: str, role: str | None = None, **options: Any) -> AsyncIterator[Client]:
-        """A connected client that has been greeted; its channels are restored before its first command is handled."""
+        """A connected client that has been greeted, and is in its channels."""
         token = self.token(subject, role, **options)
         async with oyez_client.connect(self.url, path=PATH, auth={"token": token}) as client:
             (greeting,) = (await client.expect_event("connected")).args

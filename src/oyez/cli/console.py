@@ -14,12 +14,16 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from oyez.errors import OyezError
 
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, stderr=True)
+
+FILE_WIDTH = 160
+"""Characters of a table that goes to a file or another program."""
 
 
 class CallError(OyezError):
@@ -49,6 +53,18 @@ def show_event(name: str, arguments: list[Any], at: datetime) -> None:
     data = " ".join(printable(msgspec.json.encode(argument).decode()) for argument in arguments)
     stamp = f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
     out.print(Text.assemble((stamp, "dim"), "  ", (printable(name), "bold green"), "  ", data))
+
+
+def show_table(table: Table) -> None:
+    """A table that fits the terminal; where there is none, a wide one without spaces at the ends of lines."""
+    if out.is_terminal:
+        out.print(table, soft_wrap=False)
+        return
+    wide = Console(width=FILE_WIDTH, highlight=False, emoji=False)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        out.print(line.rstrip())
 
 
 def printable(text: str) -> str:

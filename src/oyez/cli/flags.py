@@ -120,8 +120,14 @@ class ServerFlags:
     """Seconds a client has to answer. [default: 20]"""
     ack_timeout: float | None = None
     """Seconds a client has to acknowledge. [default: 10]"""
+    drain_time: float | None = None
+    """Seconds over which clients are sent away when stopping. [default: 5]"""
     shutdown_timeout: float | None = None
-    """Seconds to wait for clients and handlers when stopping. [default: 10]"""
+    """Seconds to wait then for clients and handlers. [default: 10]"""
+    workers: int | None = None
+    """Processes that share the port. [default: 1]"""
+    node_address: str | None = None
+    """HOST:PORT for what other nodes bring, with Redis. [default: as this machine reaches Redis, any free port]"""
     log_retention: float | None = None
     """Seconds for which the log keeps events. [default: 300]"""
     log_max_bytes: int | None = None

@@ -1,26 +1,25 @@
 """`oyez listen`: a client on the terminal, which shows each event as it comes and comes back when cut off."""
 
 import asyncio
-import random
-from base64 import urlsafe_b64decode
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Literal
 
-import msgspec
-
-from oyez.cli import console
+from oyez.cli.attend import Orders, attend
 from oyez.cli.console import CallError
-from oyez.cli.flags import HERE, NOBODY, SAME_SETTINGS, Machine, Repeatable, User, parse_json
-from oyez.cli.reach import FOUND, Target, explain_cause, explain_unreachable
-from oyez.errors import TOKEN_INVALID
+from oyez.cli.flags import HERE, NOBODY, Machine, Repeatable, User, parse_json
+from oyez.cli.listener import Listener, read_claims
+from oyez.cli.prompt import LineError, Prompt, parse_values
+from oyez.cli.reach import FOUND, Target
+from oyez.contract import Contract, Identity, anyone
+from oyez.contract.check import ERROR_EVENT
+from oyez.contract.declare import Namespace
 from oyez.service.system import load_system
-from oyez.testing.client import SERVER_DISCONNECT, Client, ConnectFailed, ConnectRefused, Disconnected, connect
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
-"""Seconds between attempts to come back: the official client's defaults."""
+DEFAULT_TIMEOUT = 10.0
+"""Seconds in which a script may expect an event: enough for one that takes a job, and for a slow machine."""
 
 
 def listen(
@@ -31,113 +30,105 @@ def listen(
     namespace: str | None = None,
     auth: str = "{}",
     transport: Annotated[tuple[Literal["polling", "websocket"], ...], Repeatable] = (),
+    emit: Annotated[tuple[tuple[str, str], ...], Repeatable] = (),
+    expect: Annotated[tuple[str, ...], Repeatable] = (),
+    timeout: float | None = None,
     target: Target = FOUND,
     machine: Machine = HERE,
 ) -> int:
     """Connect as a user and print each event as it comes.
 
-    It prints time, name and data, comes back when it is cut off, and ends with Ctrl-C.
+    It prints time, name and data, comes back when it is cut off, and ends with Ctrl-C. On a terminal there is a prompt;
+    `help` says what it understands. Lines from a pipe are obeyed in the same way. Where no flag says otherwise, the
+    user is TEST_USER (with --role vendor, or alone, TEST_VENDOR) and the server is at WS_URL.
 
     For example:
       oyez listen quotes --sub 5f0c --role supplier
       oyez listen quotes --sub 77aa --auth '{"gateways": ["quote-offers"]}'
       oyez listen quotes --token "$TOKEN" --url https://events.example.com
+      oyez listen fixrx --sub 5f0c --role user --expect chat:message --timeout 5
+      oyez listen fixrx --sub 5f0c --role user --emit join '{"type": "user", "id": "5f0c"}'
 
     Parameters
     ----------
     system
         The system to listen to: the name of one that ships, or a file with a contract.
     namespace
-        The namespace to connect to. [default: the contract's first]
+        The namespace to connect to. [default: the contract's first that admits the role]
     auth
         More for the handshake's auth, as a JSON object.
     transport
         With both, polling first, it begins with one and changes to the other; websocket is meant by default.
+    emit
+        An event to send when connected, and its JSON; repeatable. One that is refused ends the command with status 1.
+    expect
+        End with status 0 as soon as such an event has come; repeatable, for several, in any order.
+    timeout
+        Seconds within which what is expected has to come, connecting included; status 1 after that. [default: 10]
     """
     loaded, settings = load_system(system), machine.load()
+    user, target = fill_in(user, target, loaded.contract, os.environ)
     if user.sub is None and target.token is None:
         raise CallError("Listening needs a user. Add --sub ID to make a token, or --token TOKEN to use yours.")
+    if timeout is not None and not expect:
+        raise CallError("--timeout is for what is expected. Add --expect EVENT, or leave it out.")
+
+    def sign() -> str:
+        return target.token or user.sign(loaded, settings)
+
+    role = read_claims(target.token).get("role") if target.token else user.role
     listener = Listener(
         url=target.find(settings),
         path=f"/{loaded.name}/socket.io/",
-        namespace=namespace or loaded.contract.namespaces[0].name,
+        namespace=namespace or find_namespace(loaded.contract, role),
         auth=parse_json(auth, "--auth"),
-        token=lambda: target.token or user.sign(loaded, settings),
+        token=sign,
         transports=transport or ("websocket",),
     )
+    declared = {one.name: one for one in loaded.contract.namespaces}
+    spoken = declared.get(listener.namespace, Namespace(listener.namespace, anyone()))
+    check_heard(expect, spoken)
+    prompt = Prompt(loaded.contract, spoken, user.sub, lambda: listener.client)
+    orders = parse_orders(emit)
     try:
-        return asyncio.run(listener.run())
+        return asyncio.run(attend(listener, prompt, orders, expect, DEFAULT_TIMEOUT if timeout is None else timeout))
     except KeyboardInterrupt:
         return 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
-    """One client, as often as it has to connect."""
-
-    url: str
-    path: str
-    namespace: str
-    auth: Mapping[str, Any]
-    token: Callable[[], str]
-    """Asked for each connection: a token that was made may have run out by then."""
-    transports: Sequence[str]
-
-    async def run(self) -> int:
-        """Print events until the server does not want us; the exit status."""
-        pause, connected = FIRST_PAUSE, False
-        while True:
-            try:
-                token = self.token()
-                async with self._connect(token) as client:
-                    console.show_note(
-                        f"connected to {self.url}{self.path} over {client.transport}, {self._presence(token)}"
-                    )
-                    pause, connected = FIRST_PAUSE, True
-                    async for name, arguments in client.events():
-                        console.show_event(name, arguments, datetime.now(UTC))
-                    reason = await client.expect_disconnect()
-            except ConnectRefused as refused:
-                return console.fail(_explain_refusal(refused))
-            except ConnectFailed as failed:
-                if not connected:
-                    return console.fail(self._explain_failure(failed))
-                reason = explain_cause(failed)
-            except Disconnected as gone:
-                reason = gone.reason
-            if reason == SERVER_DISCONNECT:
-                return console.fail("The server has disconnected us and does not want us back.")
-            console.show_note(f"disconnected ({reason}); coming back")
-            # Half of it at random, so that clients which were cut off together do not come back together.
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, LONGEST_PAUSE)
-
-    def _presence(self, token: str) -> str:
-        """Where we are and as whom; in which rooms, the protocol does not tell."""
-        return f"in namespace {self.namespace} as {describe_user(token)}"
-
-    def _connect(self, token: str) -> AbstractAsyncContextManager[Client]:
-        auth = {**self.auth, "token": token}
-        return connect(self.url, self.namespace, auth=auth, transports=self.transports, path=self.path)
-
-    def _explain_failure(self, failed: ConnectFailed) -> str:
-        if failed.status is None:
-            return explain_unreachable(self.url, failed)
-        return f"{self.url} answers {self.path} with status {failed.status}. Serve the system there, or give its --url."
+def fill_in(user: User, target: Target, contract: Contract, environ: Mapping[str, str]) -> tuple[User, Target]:
+    """User and target as flags give them and, where none does, the environment."""
+    if target.url is None and (url := environ.get("WS_URL")):
+        # Socket.IO begins as HTTP, however its address is written.
+        target = replace(target, url=re.sub(r"^ws(?=s?://)", "http", url))
+    if user.sub is None and target.token is None:
+        user_id, vendor_id = environ.get("TEST_USER"), environ.get("TEST_VENDOR")
+        alone = user.role is None and not user_id
+        kind = "vendor" if "vendor" in contract.roles and (user.role == "vendor" or alone) else "user"
+        sub = vendor_id if kind == "vendor" else user_id
+        needed = user.role is None and contract.default_role is None and kind in contract.roles
+        user = replace(user, sub=sub or None, role=kind if needed else user.role)
+    return user, target
 
 
-def describe_user(token: str) -> str:
-    """Whom a token is for, as far as it can be read here; whether that is so is the server's business."""
+def find_namespace(contract: Contract, role: str | None) -> str:
+    """The first namespace that admits the role."""
+    identity = Identity(subject="", role=role or contract.default_role or "")
+    admitting = [namespace.name for namespace in contract.namespaces if namespace.who.admits(identity)]
+    return next(iter(admitting), contract.namespaces[0].name)
+
+
+def parse_orders(emit: Sequence[tuple[str, str]]) -> Orders:
+    """The events of `--emit` with their arguments. Raises CallError."""
     try:
-        part = token.split(".")[1]
-        claims = msgspec.json.decode(urlsafe_b64decode(part + "=" * (-len(part) % 4)), type=dict[str, Any])
-    except (IndexError, ValueError):
-        return "whoever the token is for"
-    subject, role = claims.get("sub", claims.get("userId")), claims.get("role")
-    return f"{subject} ({role})" if role else f"{subject}"
+        return [(name, parse_values(text)) for name, text in emit]
+    except LineError as error:
+        raise CallError(f"--emit: {error}") from None
 
 
-def _explain_refusal(refused: ConnectRefused) -> str:
-    code = refused.data.get("code") if isinstance(refused.data, dict) else None
-    explained = f"The server refused us: {f'{code}: ' if code else ''}{refused.message}"
-    return f"{explained} {SAME_SETTINGS}" if code == TOKEN_INVALID.code else explained
+def check_heard(expect: Sequence[str], namespace: Namespace) -> None:
+    """Raises CallError for an event that would never come."""
+    known = [*(event.name for event in namespace.events), ERROR_EVENT]
+    for name in expect:
+        if name not in known:
+            raise CallError(f"{name!r} is never heard in {namespace.name}. There are {', '.join(known)}.")

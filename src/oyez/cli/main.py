@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from oyez import __version__
 from oyez.cli import console
 from oyez.cli.console import CallError, fail
+from oyez.cli.demo.command import demo
 from oyez.cli.listen import listen
 from oyez.cli.publish import publish
 from oyez.cli.quotes import app as quotes
@@ -36,7 +37,7 @@ app = App(
     default_parameter=Parameter(show_default=False),
     result_action="return_value",
 )
-for command in (serve, token, publish, listen, quotes):
+for command in (serve, token, publish, listen, demo, quotes):
     app.command(command)
 
 

@@ -1,9 +1,6 @@
 """`oyez publish`: one event over HTTP, as any back end publishes it."""
 
-import http.client
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,19 +9,18 @@ import msgspec
 from oyez.cli import console
 from oyez.cli.console import CallError
 from oyez.cli.flags import HERE, Machine, Repeatable, load_signer, parse_json
-from oyez.cli.reach import FOUND, Target, explain_unreachable
-from oyez.errors import INVALID_DATA, TOKEN_INVALID, OyezError
+from oyez.cli.reach import FOUND, Target
+from oyez.cli.request import RequestError, RequestRefusedError, not_oyez, send_json
 from oyez.service.system import load_system
 
-SERVICE_KEY = "Use a key from `oyez token SYSTEM --service`, made with the server's own settings."
-TIMEOUT = 10.0
-"""Seconds to wait for the server."""
 KEY_LIFETIME = 60.0
 """Seconds; the key is used at once."""
 
 
-class PublishError(OyezError):
-    """The server refused the event, or could not be reached."""
+class Published(msgspec.Struct):
+    """What the server answers."""
+
+    position: str | None
 
 
 def publish(
@@ -77,33 +73,12 @@ def read_data(data: str) -> dict[str, Any]:
 
 
 def send_event(url: str, key: str, body: dict[str, Any]) -> str | None:
-    """Publish one event and return its position in the log, None for a volatile one. Raises PublishError."""
-    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-    request = urllib.request.Request(url, msgspec.json.encode(body), headers)
+    """Publish one event and return its position in the log, None for a volatile one. Raises RequestError."""
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            answer = msgspec.json.decode(response.read(), type=dict[str, str | None])
-        return answer["position"]
-    except urllib.error.HTTPError as error:
-        with error:
-            raise PublishError(f"{body['event']} was not published. {_explain(error.code, error.read())}") from None
-    except OSError as error:
-        raise PublishError(explain_unreachable(url, error)) from None
-    except (http.client.HTTPException, msgspec.MsgspecError, KeyError):
-        raise PublishError(f"What answers at {url} is not Oyez. Give Oyez' own --url.") from None
-
-
-def _explain(status: int, body: bytes) -> str:
-    """A problem (RFC 9457) in one line."""
+        answer = send_json(url, key, body)
+    except RequestRefusedError as refused:
+        raise RequestError(f"{body['event']} was not published. {refused}") from None
     try:
-        problem = msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.MsgspecError:
-        return f"The server answered with status {status}: {body[:200].decode(errors='replace')!r}."
-    code = problem.get("code", status)
-    # What is said about anything but a field is a sentence of its own.
-    faults = [
-        f"{fault.get('field')}: {fault.get('expected')}" if code == INVALID_DATA.code else fault.get("expected", "")
-        for fault in problem.get("errors", ())
-    ]
-    explained = f"{code}: {'; '.join(faults) or problem.get('detail')}"
-    return f"{explained} {SERVICE_KEY}" if code == TOKEN_INVALID.code else explained
+        return msgspec.convert(answer, Published).position
+    except msgspec.ValidationError:
+        raise not_oyez(url) from None

@@ -5,13 +5,14 @@ import gc
 import resource
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 
 from oyez.cli.banner import Banner
 from oyez.cli.console import explain_os_error
 from oyez.cli.flags import DEFAULTS, ServerFlags
 from oyez.cli.reach import base_url
+from oyez.cli.workers import Workers
 from oyez.errors import SettingsError
 from oyez.ops.health import health_routes
 from oyez.ops.logs import configure_logging
@@ -44,31 +45,45 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
     """
     settings = flags.load()
     configure_logging(settings.log_level)
-    loaded = [load_system(name) for name in systems or SHIPPED]
+    names = systems or SHIPPED
     check_certificate(settings)
-    raise_file_limit()
-    collect_less_garbage()
     with listen_at(settings.host, settings.port) as sockets:
-        oyez = Oyez(loaded, settings, operate=health_routes)
-        url = base_url(settings, sockets[0].getsockname()[1])
-        AnnouncingServer(oyez, Banner(oyez, url, systems, flags)).run(sockets)
-    return 0
+        oyez = build_oyez(names, settings)
+        banner = Banner(oyez, base_url(settings, sockets[0].getsockname()[1]), systems, flags)
+        if settings.workers == 1:
+            prepare_process()
+            AnnouncingServer(oyez, banner.show).run(sockets)
+            return 0
+        # All that can be wrong has been found, and what the workers share has been made.
+        oyez.database.close()
+        return Workers(names, settings, flags.load, sockets).run(banner.show)
+
+
+def build_oyez(systems: Sequence[str], settings: Settings) -> Oyez:
+    """What is served, as the command line and the workers do it."""
+    return Oyez([load_system(name) for name in systems], settings, operate=health_routes)
 
 
 class AnnouncingServer(HttpServer):
-    """Shows what to do next once it is at work."""
+    """Calls `announce` once it is at work."""
 
-    def __init__(self, oyez: Oyez, banner: Banner) -> None:
-        super().__init__(oyez, oyez.find_server, oyez.settings, oyez.drain)
-        self._banner = banner
+    def __init__(self, oyez: Oyez, announce: Callable[[], None]) -> None:
+        super().__init__(oyez, oyez.find_server, oyez.settings, oyez.drain, oyez.node)
+        self._announce = announce
 
     async def main_loop(self) -> None:
         try:
-            self._banner.show()
+            self._announce()
         except SystemExit:
             # What rich makes of a pipe that nobody reads any more, as in `oyez serve | head`.
             return
         await super().main_loop()
+
+
+def prepare_process() -> None:
+    """What makes a process one that serves many clients; behind loading all code."""
+    raise_file_limit()
+    collect_less_garbage()
 
 
 def collect_less_garbage() -> None:

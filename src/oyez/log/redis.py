@@ -13,17 +13,21 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha1
+from itertools import islice
 from typing import Any
 
+import hiredis
 import redis
 import structlog
 from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError
 
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.log import Deliver, Entry, decode_entry, encode_entry, epoch_of, split_position
+from oyez.log.pages import PAGE, Pages
 from oyez.log.tails import Tails
 
 logger = structlog.get_logger("oyez.log")
@@ -32,6 +36,8 @@ FORMAT = 1
 """Of what is kept in Redis. Everything another version must understand is in this file."""
 TIMEOUT = 2.0
 """Seconds for one call, a second attempt included: long for Redis, short for a producer that waits."""
+MAX_TOGETHER = 1_000
+"""Entries of several publishers that are stored with one call: Redis does nothing else meanwhile."""
 MAX_CONNECTIONS = 32
 """Calls under way at a time; more wait for one of them."""
 BLOCK_SECONDS = 1.0
@@ -42,12 +48,8 @@ REPEAT_SECONDS = 30.0
 """How long it is known that a call has been done: much longer than its second attempt takes."""
 TRIM_INTERVAL = 1.0
 """Seconds between two rounds of forgetting."""
-PAGE = 1_000
-"""Entries read in one go, and kept decoded together."""
 OLD_PAGE = 100
 """Entries read in one go where only the first that is young enough is looked for."""
-MAX_PAGES = 64
-"""Decoded pages that are kept, some 40 MB: clients that come back together have missed the same."""
 MAX_NUMBER = 2**53
 """No stream comes near; Lua knows no greater integers."""
 _FAILURES = (RedisError, OSError, TimeoutError)
@@ -153,21 +155,26 @@ class RedisLog:
         self._url = url
         self._retention = retention
         self._clock = clock
-        self._redis = self._connect(TIMEOUT)
+        self._redis = self._connect()
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._idle: list[AbstractConnection] = []
+        """Connections for scripts that are not in use."""
+        self._waiting: list[tuple[Sequence[Entry], asyncio.Future[list[str]]]] = []
+        """What is to be appended with the next call, and who waits for it."""
+        self._appending: asyncio.Task[None] | None = None
         self._node, self._calls = secrets.token_hex(8), 0
         """What tells the calls of all nodes apart."""
         self._epoch, self._next_epoch = "", secrets.token_hex(4)
         """This one's name, and that of the next where this node has to begin one."""
         self._seen = 0
         """The highest number of the epoch that this node knows of."""
-        self._pages: dict[tuple[str, int], _Page] = {}
+        self._pages = Pages(self._bodies)
         self._tails: set[Tails] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._trimming: asyncio.Task[None] | None = None
         self._closed = False
 
-    def _connect(self, timeout: float, *, single: bool = False) -> Redis:
+    def _connect(self, timeout: float | None = None, *, single: bool = False) -> Redis:
         try:
             pool = ConnectionPool.from_url(
                 self._url,
@@ -223,11 +230,45 @@ class RedisLog:
         for tails in self._tails:
             tails.close()
         await asyncio.gather(*self._ending)
+        if self._appending is not None:
+            await self._appending
+        for connection in self._idle:
+            await connection.disconnect(nowait=True)
         await _disconnect(self._redis)
 
     # Entries.
 
     async def append(self, entries: Sequence[Entry]) -> list[str]:
+        if not entries:
+            return []
+        # While a call is under way all others wait, and then share the next: the order stays, and the way is paid once.
+        appended: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entries, appended))
+        if self._appending is None:
+            self._appending = asyncio.create_task(self._append_waiting())
+        return await appended
+
+    async def _append_waiting(self) -> None:
+        while self._waiting:
+            sharing = [self._waiting.pop(0)]
+            entries = list(sharing[0][0])
+            while self._waiting and len(entries) + len(self._waiting[0][0]) <= MAX_TOGETHER:
+                sharing.append(self._waiting.pop(0))
+                entries += sharing[-1][0]
+            try:
+                positions = iter(await self._store(entries))
+            except Exception as error:
+                for _, appended in sharing:
+                    if not appended.done():
+                        appended.set_exception(error)
+                continue
+            for share, appended in sharing:
+                own = list(islice(positions, len(share)))
+                if not appended.done():
+                    appended.set_result(own)
+        self._appending = None
+
+    async def _store(self, entries: Sequence[Entry]) -> list[str]:
         self._calls += 1
         keys = [self._stream, self._about, f"{self._base}:call:{self._node}:{self._calls}"]
         arguments: list[bytes | str | int] = [
@@ -242,8 +283,6 @@ class RedisLog:
             if entry.key:
                 keys.append(f"{self._base}:key:{entry.key}")
             arguments += (encode_entry(entry), len(keys) if entry.key else "")
-        if not entries:
-            return []
         epoch, _, numbers = (await self._do(lambda: self._run(APPEND, keys, arguments))).decode().partition(".")
         positions = [f"{epoch}.{number}" for number in numbers.split(",")]
         self._note(positions[-1])
@@ -254,14 +293,7 @@ class RedisLog:
 
     async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
         number = await self._check(after)
-        found: list[Entry] = []
-        while len(found) < limit and number < self._seen:
-            page = await self._page(number)
-            if page is None:
-                break
-            found += page.find(number, namespace, rooms, limit - len(found))
-            number = page.last
-        return found
+        return await self._pages.find(epoch_of(after), number, self._seen, namespace, rooms, limit)
 
     async def tail(self, deliver: Deliver, after: str | None = None) -> None:
         if self._closed:
@@ -357,7 +389,6 @@ class RedisLog:
                 logger.error("the log in Redis has begun anew: what was in it is lost", epoch=epoch)
             self._epoch, self._seen = epoch, 0
             self._next_epoch = secrets.token_hex(4)
-            self._pages.clear()
         self._seen = max(self._seen, number)
 
     async def _check(self, after: str) -> int:
@@ -378,21 +409,11 @@ class RedisLog:
         found = await self._do(lambda: _execute(self._redis, "XRANGE", *arguments))
         return [_read_row(row) for row in found]
 
-    async def _page(self, number: int) -> "_Page | None":
-        """The page in which the entry behind `number` is; from where on it is kept."""
-        epoch, which = self._epoch, number // PAGE
-        page = self._pages.pop((epoch, which), None)
-        if page is None:
-            rows = await self._rows(which * PAGE + 1, (which + 1) * PAGE)
-            if not rows:
-                return None
-            page = _Page(rows, epoch)
-        if page.last == (which + 1) * PAGE and epoch == self._epoch:
-            # Complete, so it never changes again. The one that was used last is the last to go.
-            self._pages[epoch, which] = page
-            if len(self._pages) > MAX_PAGES:
-                del self._pages[next(iter(self._pages))]
-        return page
+    async def _bodies(self, epoch: str, first: int, last: int) -> list[tuple[int, bytes]]:
+        rows = await self._rows(first, last)
+        if epoch != self._epoch:
+            raise KeyError(f"{epoch}.{first}")
+        return [(number, body) for number, _, body in rows]
 
     # Listening.
 
@@ -472,10 +493,22 @@ class RedisLog:
     # Talking to Redis.
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run a script by the shortest way: publishers wait for it."""
+        connection = self._idle.pop() if self._idle else self._make_connection()
         try:
-            return await _execute(self._redis, "EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await _execute(self._redis, "EVAL", script, len(keys), *keys, *arguments)
+            await _send(connection, "EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
+            try:
+                return await connection.read_response(disable_decoding=True)
+            except NoScriptError:
+                await _send(connection, "EVAL", script, len(keys), *keys, *arguments)
+                return await connection.read_response(disable_decoding=True)
+        finally:
+            # After an error on the way it is disconnected, and connects anew with its next call.
+            self._idle.append(connection)
+
+    def _make_connection(self) -> AbstractConnection:
+        connection: AbstractConnection = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        return connection
 
     async def _do(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make a call that may be made twice, for a connection may have been cut since it was used last."""
@@ -498,25 +531,6 @@ class RedisLog:
 
 Row = tuple[int, int, bytes]
 """An entry in Redis: its number, its time in ms, its bytes."""
-
-
-class _Page:
-    """Neighbouring entries, decoded, and which of them go to a room."""
-
-    def __init__(self, rows: Sequence[Row], epoch: str) -> None:
-        self.first, self.last = rows[0][0], rows[-1][0]
-        self._entries = [decode_entry(body, f"{epoch}.{number}") for number, _, body in rows]
-        self._places: dict[tuple[str, str], list[int]] = {}
-        for place, entry in enumerate(self._entries):
-            # Everybody is the room without a name.
-            for room in entry.rooms or ("",):
-                self._places.setdefault((entry.namespace, room), []).append(place)
-
-    def find(self, number: int, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
-        """What is behind `number` for who is in `rooms`, in order, up to `limit`."""
-        places = {place for room in ("", *rooms) for place in self._places.get((namespace, room), ())}
-        behind = sorted(place for place in places if place + self.first > number)
-        return [entry for place in behind if (entry := self._entries[place]).is_for(namespace, rooms)][:limit]
 
 
 class _LostError(LogUnavailableError):
@@ -544,6 +558,10 @@ def _unavailable(error: Exception) -> LogUnavailableError:
 
 def _reason(error: Exception) -> str:
     return str(error).rstrip(".") or f"no answer within {TIMEOUT:g} s"
+
+
+async def _send(connection: AbstractConnection, *arguments: Any) -> None:
+    await connection.send_packed_command(hiredis.pack_command(arguments), check_health=False)
 
 
 def _execute(client: Redis, *arguments: Any) -> Awaitable[Any]:

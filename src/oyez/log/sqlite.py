@@ -15,18 +15,19 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, TypeVar
-from zlib import crc32
 
 import structlog
 from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.log import Deliver, Entry, decode_entry, encode_entry, epoch_of, split_position
+from oyez.log.pages import PAGE, Pages, Row
 from oyez.log.peers import Peers
 from oyez.log.tails import Tails
 
@@ -38,7 +39,6 @@ FORMATS = (
     CREATE TABLE about (epoch TEXT NOT NULL, boot TEXT NOT NULL, sync TEXT NOT NULL);
     CREATE TABLE entries (number INTEGER PRIMARY KEY, time REAL NOT NULL, key TEXT, entry BLOB NOT NULL);
     CREATE UNIQUE INDEX keys ON entries (key) WHERE key IS NOT NULL;
-    CREATE TABLE targets (target INTEGER, number INTEGER, PRIMARY KEY (target, number)) WITHOUT ROWID;
     CREATE TABLE records (key TEXT PRIMARY KEY, value BLOB NOT NULL, ends REAL NOT NULL) WITHOUT ROWID;
     CREATE INDEX ends ON records (ends);
     """,
@@ -48,16 +48,18 @@ APPLICATION_ID = 0x4F59455A
 """Marks the file as a log of Oyez, for SQLite's header."""
 PAGE_BYTES = 1_024
 """A small page: each commit writes whole pages, and an entry has a few hundred bytes."""
-CHECKPOINT_PAGES = 4_000
-"""Pages in the WAL before they go into the file itself: a stop of some milliseconds, each thousand appends or so."""
+CHECKPOINT_CHANGES = 5_000
+"""Rows written before the WAL goes into the file itself, in a thread: some MB, so that the disk is not always busy."""
+MAX_WAL_PAGES = 100_000
+"""Pages in the WAL before that happens in the loop, which stops meanwhile: only where the thread cannot keep up."""
+CHECKPOINT_TIMEOUT = 1.0
+"""Seconds that the thread waits for a moment without an append."""
 LOCK_TIMEOUT = 2.0
 """Seconds to wait for the others' appends, which take microseconds; a lock that lasts is somebody's who hangs."""
 WATCH_INTERVAL = 1.0
 """Seconds between two looks at the file: for wake-ups that were lost, for a file that was deleted."""
 FORGET_EVERY = 64
 """Entries between two rounds of forgetting, each of which forgets at most four times as many: never a long stop."""
-PAGE = 1_000
-"""Entries read in one go."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 """Another content means that the machine was started again. Where there is no such file, only `full` can tell."""
 
@@ -90,10 +92,13 @@ class SqliteLog:
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._epoch = ""
+        self._pages = Pages(self._rows)
         self._tails = Tails()
         self._heard = 0
         """The number up to which the tails were given everything."""
         self._unforgotten = 0
+        self._checkpointed = 0
+        """Rows written over the connection when its WAL was last brought into the file."""
         self._peers: Peers | None = None
         self._watch: asyncio.Task[None] | None = None
         self._failing = False
@@ -130,7 +135,8 @@ class SqliteLog:
         self._tails.hand([entry])
 
     async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
-        return await self._use(partial(self._find, after=after, namespace=namespace, rooms=rooms, limit=limit))
+        number, last = await self._use(lambda db: (self._check(db, after), _last_number(db)))
+        return await self._pages.find(epoch_of(after), number, last, namespace, rooms, limit)
 
     async def tail(self, deliver: Deliver, after: str | None = None) -> None:
         if self._closed:
@@ -219,9 +225,6 @@ class SqliteLog:
                     keyed[entry.key] = number
             numbers.append(number)
         db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", rows)
-        targets = [(target, number) for number, entry in stored for target in _targets_of(entry)]
-        # In order, neighbours are on one page.
-        db.executemany("INSERT OR IGNORE INTO targets VALUES (?, ?)", sorted(targets))
         self._unforgotten += len(rows)
         if self._unforgotten >= FORGET_EVERY:
             self._forget(db, 4 * self._unforgotten)
@@ -244,16 +247,11 @@ class SqliteLog:
         self._unforgotten = 0
         used = (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * PAGE_BYTES
         oldest = 2.0**62 if used > self._max_bytes else self._clock() - self._retention
-        found = db.execute("SELECT number, time, entry FROM entries ORDER BY number LIMIT ?", (most,)).fetchall()
-        last, ending = _last_number(db), []
-        for number, entered, body in found:
-            if entered > oldest or number == last:
-                break
-            ending.append((number, body))
+        found = db.execute("SELECT number, time FROM entries ORDER BY number LIMIT ?", (most,)).fetchall()
+        last = _last_number(db)
+        ending = [number for number, _ in takewhile(lambda row: row[1] <= oldest and row[0] < last, found)]
         if ending:
-            db.execute("DELETE FROM entries WHERE number <= ?", (ending[-1][0],))
-            targets = [(target, number) for number, body in ending for target in _targets_of(decode_entry(body))]
-            db.executemany("DELETE FROM targets WHERE target = ? AND number = ?", targets)
+            db.execute("DELETE FROM entries WHERE number <= ?", (ending[-1],))
         db.execute(
             "DELETE FROM records WHERE key IN (SELECT key FROM records WHERE ends <= ? LIMIT ?)", (self._clock(), most)
         )
@@ -271,38 +269,21 @@ class SqliteLog:
             raise KeyError(after)
         return number
 
-    def _find(
-        self, db: sqlite3.Connection, after: str, namespace: str, rooms: frozenset[str], limit: int
-    ) -> list[Entry]:
-        number = self._check(db, after)
-        targets = {_target(namespace, room) for room in ("", *rooms)}
-        rows = db.execute(
-            "SELECT number, entry FROM entries WHERE number IN (SELECT number FROM targets"
-            f" WHERE target IN ({','.join('?' * len(targets))}) AND number > ?) ORDER BY number",
-            (*targets, number),
-        )
-        found: list[Entry] = []
-        try:
-            for number, body in rows:
-                entry = self._place(number, body)
-                # Two rooms may share a target.
-                if entry.is_for(namespace, rooms):
-                    found.append(entry)
-                    if len(found) >= limit:
-                        break
-        finally:
-            rows.close()
-        return found
+    async def _rows(self, epoch: str, first: int, last: int) -> list[Row]:
+        statement = "SELECT number, entry FROM entries WHERE number BETWEEN ? AND ? ORDER BY number"
+        rows = await self._use(lambda db: db.execute(statement, (first, last)).fetchall())
+        # Whoever has a long way to go lets everybody else get on.
+        await asyncio.sleep(0)
+        if epoch != self._epoch:
+            raise KeyError(f"{epoch}.{first}")
+        return rows
 
     def _following(self, db: sqlite3.Connection, number: int, most: int) -> list[Entry]:
         statement = "SELECT number, entry FROM entries WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
         rows = db.execute(statement, (number, most, PAGE)).fetchall()
         if rows and rows[0][0] != number + 1:
             raise _LostError(f"Entries behind {number} were forgotten before this process has read them.")
-        return [self._place(number, body) for number, body in rows]
-
-    def _place(self, number: int, body: bytes) -> Entry:
-        return decode_entry(body, f"{self._epoch}.{number}")
+        return [decode_entry(body, f"{self._epoch}.{number}") for number, body in rows]
 
     # Handing on.
 
@@ -350,6 +331,14 @@ class SqliteLog:
                 if self._peers is not None:
                     self._peers.refresh()
                 self._catch_up()
+                await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        """Bring the WAL into the file where it has grown."""
+        if self._db is None or self._db.total_changes - self._checkpointed < CHECKPOINT_CHANGES:
+            return
+        self._checkpointed = self._db.total_changes
+        await asyncio.to_thread(_checkpoint, self._path)
 
     # Reaching the file.
 
@@ -471,6 +460,7 @@ class SqliteLog:
             db.close()
             raise
         self._db, self._file = db, _identity(self._path)
+        self._checkpointed = 0
         if self._epoch and epoch != self._epoch:
             self._tails.fail(_LostError(BEGUN_ANEW))
             self._heard = last
@@ -490,7 +480,7 @@ class SqliteLog:
             )
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {self._sync}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        db.execute(f"PRAGMA wal_autocheckpoint = {MAX_WAL_PAGES}")
         boot = self._boot()
         for number, script in enumerate(FORMATS[written:], written + 1):
             begin = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
@@ -532,6 +522,21 @@ class _LostError(LogUnavailableError):
     """Entries were missed for good."""
 
 
+def _checkpoint(path: Path) -> None:
+    """Write the WAL into its file, over a connection of this thread's own.
+
+    The most goes while others append. The rest, a few pages, is written while appends wait for the lock, without
+    stopping their loops: only where nothing is left over does the WAL begin anew.
+    """
+    with suppress(sqlite3.Error):
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=CHECKPOINT_TIMEOUT)
+        try:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            db.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+        finally:
+            db.close()
+
+
 def _last_number(db: sqlite3.Connection) -> int:
     row = db.execute("SELECT number FROM entries ORDER BY number DESC LIMIT 1").fetchone()
     return int(row[0]) if row else 0
@@ -553,13 +558,3 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-def _target(namespace: str, room: str) -> int:
-    """A number for a room, under which its entries are found; everybody is the room without a name."""
-    return crc32(f"{namespace}\0{room}".encode())
-
-
-def _targets_of(entry: Entry) -> Iterable[int]:
-    """Where an entry is looked for. Nobody looks for control entries."""
-    return () if entry.control else {_target(entry.namespace, room) for room in entry.rooms or ("",)}

@@ -16,7 +16,8 @@ LOG_TIMEOUT = 2.0
 
 
 def health_routes(oyez: Oyez) -> list[Route]:
-    """`GET /healthz`: 200 while the process answers. `GET /readyz`: 200 while every log does, else 503.
+    """`GET /healthz`: 200 while the process answers. `GET /readyz`: 200 while every log does, and 503 while one does
+    not or the process is stopping.
 
     The latter answers `{ready, systems: {name: {log: "ok" | "unavailable"}}}`. Both are open: they tell nothing else.
     """
@@ -28,8 +29,9 @@ def health_routes(oyez: Oyez) -> list[Route]:
         answering = await asyncio.gather(*(_answers(served.log) for served in oyez.systems.values()))
         states = zip(oyez.systems, answering, strict=True)
         systems = {name: {"log": "ok" if answers else "unavailable"} for name, answers in states}
-        status = HTTPStatus.OK if all(answering) else HTTPStatus.SERVICE_UNAVAILABLE
-        return _answer({"ready": all(answering), "systems": systems}, status)
+        good = all(answering) and not oyez.stopping
+        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+        return _answer({"ready": good, "systems": systems}, status)
 
     return [Route("/healthz", live), Route("/readyz", ready)]
 

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,14 +15,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
 from oyez.errors import OyezError
+from oyez.server.node import Node
 from oyez.server.turnstile import Turnstile
-from oyez.server.upgrade import HttpProtocol, Router
+from oyez.server.upgrade import HttpProtocol, PeerProtocol, Router
 from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")
 
 HTTP_REQUESTS = 1_000
 """Requests at a time besides those of polling clients, of which each has two."""
+TUNNELS_SECONDS = 0.5
+"""How long a stopping node waits for what it passes on, where its peers stop too. Others' clients come back."""
 FILES_CHECK_TICKS = 10
 """uvicorn's ticks, a tenth of a second each, after which it is looked whether there is a file left to open."""
 FILES_WARNING_SECONDS = 60.0
@@ -31,11 +35,18 @@ FILES_WARNING_SECONDS = 60.0
 class HttpServer(uvicorn.Server):
     """Serves `app` and, by `router`, WebSockets.
 
-    `drain` is awaited when a signal asks to stop, before anything ends. `run` raises the OyezError for which `app`
-    could not start.
+    `drain` is awaited when a signal asks to stop, before anything ends. `node` is where peers bring what is its own.
+    `run` raises the OyezError for which `app` could not start.
     """
 
-    def __init__(self, app: ASGIApp, router: Router, settings: Settings, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        router: Router,
+        settings: Settings,
+        drain: Callable[[], Awaitable[None]],
+        node: Node | None = None,
+    ) -> None:
         self.door = Turnstile()
         """Where those wait whose first request has come."""
         self._start = _Start(app)
@@ -60,13 +71,17 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._drain = drain
+        self._router = router
+        self._node = node or Node()
         self._limits = settings.limits
+        self._drain_time = settings.drain_time
         self._shutdown_timeout = settings.shutdown_timeout
         self._next_files_warning = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # As uvicorn does it, but for the times of TLS, which it has no setting for: a client that says nothing would
-        # stay for a minute, and be counted by nobody.
+        # stay for a minute, and be counted by nobody. The node is there before it says so.
+        await self._node.listen(self._build_peer_protocol)
         await self.lifespan.startup()
         if self._start.failure is not None:
             raise self._start.failure
@@ -92,6 +107,17 @@ class HttpServer(uvicorn.Server):
         )
         return protocol
 
+    def _build_peer_protocol(self) -> asyncio.Protocol:
+        return PeerProtocol(
+            self._node,
+            self._router,
+            self._limits,
+            self.door,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+
     async def on_tick(self, counter: int) -> bool:
         if counter % FILES_CHECK_TICKS == 0:
             self._check_files()
@@ -108,15 +134,26 @@ class HttpServer(uvicorn.Server):
             self._next_files_warning = now + FILES_WARNING_SECONDS
             logger.error("no file can be opened, so new clients are turned away: raise the limit", reason=str(error))
 
+    async def _end_tunnels(self) -> None:
+        """What peers answer to clients of theirs who are told to go as well may still come through."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TUNNELS_SECONDS):
+                while self._node.tunnels:  # noqa: ASYNC110 - a second at most, and nobody else waits for it
+                    await asyncio.sleep(0.02)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._shutdown_timeout
+        end = loop.time() + self._drain_time + self._shutdown_timeout
+        # Newcomers go to other workers and nodes; what peers bring is for clients who are still here.
         for server in self.servers:
             server.close()
         await self._drain()
+        await self._end_tunnels()
+        self._node.close()
         # uvicorn waits for requests, in what is left of the time. (Its annotation says whole seconds; it needs none.)
         # With no time at all it would complain of tasks it never looked for.
-        self.config.timeout_graceful_shutdown = max(0.1, end - loop.time())  # type: ignore[assignment]
+        left = max(0.1, min(self._shutdown_timeout, end - loop.time()))
+        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]
         await super().shutdown(sockets)
         # uvicorn would raise the signal again: but a stop that was asked for and has been carried out is a success.
         self._captured_signals.clear()

@@ -4,7 +4,7 @@ It is the only way from the log to a socket, for what this process published as 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 import structlog
@@ -22,9 +22,13 @@ them at once."""
 
 
 class Hub:
-    def __init__(self, log: Log, namespaces: Mapping[str, Namespace]) -> None:
+    def __init__(
+        self, log: Log, namespaces: Mapping[str, Namespace], hear: Callable[[Entry], None] = lambda entry: None
+    ) -> None:
+        """`hear` takes what nodes tell each other: control entries of no namespace."""
         self._log = log
         self._namespaces = namespaces
+        self._hear = hear
         self.window = Window()
         self.ready = asyncio.Event()
         """Set while live events are delivered, and not those of before the start."""
@@ -81,6 +85,8 @@ class Hub:
                     self.window.advance(entry)
                     if namespace is not None:
                         namespace.apply_control(entry)
+                    elif not name:
+                        self._hear(entry)
             except Exception:
                 logger.exception("delivery failed", namespace=name, rooms=rooms, excluded=excluded, control=control)
         if self.waiting or not self.ready.is_set():

@@ -70,6 +70,7 @@ class SocketInfo(msgspec.Struct, frozen=True):
     """A connected socket as others see it."""
 
     id: str
+    owner: str
     rooms: tuple[str, ...]
     address: str
     data: Any
@@ -264,7 +265,7 @@ class Namespace:
     def fetch_sockets(self, rooms: Iterable[str] = ()) -> list[SocketInfo]:
         """Who is connected, in any of `rooms` where some are given."""
         return [
-            SocketInfo(socket.id, tuple(sorted(socket.rooms)), socket.handshake.address, socket.data)
+            SocketInfo(socket.id, socket.owner, tuple(sorted(socket.rooms)), socket.handshake.address, socket.data)
             for socket in self.members(rooms)
             if socket.connected
         ]

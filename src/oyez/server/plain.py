@@ -131,6 +131,7 @@ class PlainEndpoint:
     def __init__(self, server: "Server") -> None:
         self._server = server
         self.settings = server.settings
+        self.neighbours = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

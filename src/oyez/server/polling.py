@@ -234,7 +234,8 @@ def _is_secure(request: Request) -> bool:
 
 def _error(error: HandshakeError) -> Response:
     body = msgspec.json.encode({"code": error.code, "message": error.message})
-    return Response(body, status_code=error.status, media_type="application/json")
+    headers = {"retry-after": str(engineio.RETRY_AFTER)} if error.status == 503 else None
+    return Response(body, status_code=error.status, headers=headers, media_type="application/json")
 
 
 async def _disconnected(request: Request) -> None:

@@ -22,6 +22,7 @@ from oyez.server.outgoing import Message
 
 if TYPE_CHECKING:
     from oyez.server.hub import Hub
+    from oyez.server.neighbours import Neighbours
     from oyez.server.socket import Handshake, Socket
 
 logger = structlog.get_logger("oyez.server")
@@ -62,6 +63,8 @@ class Session(msgspec.Struct, frozen=True):
     """The client has heard everything up to this position."""
     unconfirmed: bool = False
     """Whether a room is being caught up with, and nobody knows how far that came."""
+    node: str = ""
+    """Where the socket was."""
 
 
 class Answer(msgspec.Struct, frozen=True, rename={"since": "from"}):
@@ -79,11 +82,15 @@ class Answer(msgspec.Struct, frozen=True, rename={"since": "from"}):
 
 
 class Recovery:
-    """The sessions of one server. `retention` is how many seconds the log keeps events."""
+    """The sessions of one server. `retention` is how many seconds the log keeps events.
 
-    def __init__(self, log: Log, hub: "Hub", retention: float) -> None:
+    `neighbours` are told of sockets that were theirs.
+    """
+
+    def __init__(self, log: Log, hub: "Hub", retention: float, neighbours: "Neighbours | None" = None) -> None:
         self._log = log
         self._hub = hub
+        self._neighbours = neighbours
         self._refresh_interval = retention / 3
         self._ttl = retention + self._refresh_interval
         self._sockets: set[Socket] = set()
@@ -107,6 +114,11 @@ class Recovery:
         """The client has gone for good."""
         self._sockets.discard(socket)
         self._change(socket, None)
+
+    def release(self, socket: "Socket") -> None:
+        """The client has come back elsewhere: its session is kept there."""
+        self._sockets.discard(socket)
+        self._changed.pop(_key(socket.namespace.name, socket.pid), None)
 
     def _change(self, socket: "Socket", value: "Socket | bytes | None") -> None:
         self._changed[_key(socket.namespace.name, socket.pid)] = value
@@ -205,6 +217,8 @@ class Recovery:
         older = socket.namespace.sockets.get(session.sid)
         if older is not None:
             older.supersede()
+        elif self._neighbours is not None:
+            self._neighbours.supersede(socket.namespace.name, session.sid, session.node)
         socket.id = session.sid
         socket.seen = session.seen
         if not session.unconfirmed:
@@ -290,7 +304,8 @@ def _key(namespace: str, pid: str) -> str:
 
 
 def _encode(socket: "Socket") -> bytes:
-    session = Session(socket.id, socket.owner, tuple(socket.rooms), socket.seen, socket.unconfirmed)
+    node = socket.connection.server.node.id
+    session = Session(socket.id, socket.owner, tuple(socket.rooms), socket.seen, socket.unconfirmed, node)
     return msgspec.msgpack.encode(session)
 
 

@@ -5,9 +5,10 @@ WebSocket upgrades bypass ASGI; see `upgrade.py`.
 """
 
 import asyncio
+import math
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
@@ -17,25 +18,31 @@ from starlette.types import Receive, Scope, Send
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Log
 from oyez.protocol import engineio
-from oyez.protocol.engineio import CloseReason, HandshakeError
+from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
 from oyez.server.asgi import serve_websocket
 from oyez.server.connection import Connection
 from oyez.server.heartbeat import TimerWheel
 from oyez.server.hub import Hub
 from oyez.server.namespace import Application, Namespace, SocketInfo
+from oyez.server.neighbours import Neighbours
+from oyez.server.node import Node
 from oyez.server.origin import OriginPolicy
 from oyez.server.polling import PollingEndpoint
 from oyez.server.recovery import Recovery
 from oyez.server.socket import KEPT_HEADERS, Handshake
 from oyez.server.transport import Transport
-from oyez.server.turnstile import Turnstile
+from oyez.server.turnstile import Rate, Turnstile
 from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")
 
 MAX_REFUSED_ORIGINS = 100
 """Origins whose refusal is logged: anybody can make up more."""
+DRAIN_INTERVAL = 0.1
+"""Seconds between two batches of clients that are sent away."""
+DRAIN_BATCH = 100
+"""Clients of a batch at least: what other nodes let in without noticing."""
 RETRY_SECONDS = 1.0
 """How long to wait before a log that failed is listened to again."""
 
@@ -52,9 +59,12 @@ class Server:
         log: Log,
         settings: Settings,
         *,
+        node: Node | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`node` is this process among its peers; left out, peers do not reach it."""
         self.settings = settings
+        self.node = node or Node()
         self.limits = settings.limits
         self.clock = clock
         self.connections: dict[str, Connection] = {}
@@ -64,8 +74,9 @@ class Server:
             name: Namespace(name, application, self.plain_below) for name, application in applications.items()
         }
         self.origins = OriginPolicy(settings.origins)
-        self.hub = Hub(log, self.namespaces)
-        self.recovery = Recovery(log, self.hub, settings.log_retention)
+        self.neighbours = Neighbours(log, self.node, self.namespaces, clock)
+        self.hub = Hub(log, self.namespaces, self.neighbours.hear)
+        self.recovery = Recovery(log, self.hub, settings.log_retention, self.neighbours)
         for namespace in self.namespaces.values():
             namespace.recovery = self.recovery
         # An eighth of the shorter time keeps deadlines within a few per cent, at a handful of turns a second at most.
@@ -74,12 +85,14 @@ class Server:
         self._addresses: Counter[str] = Counter()
         self.door = Turnstile()
         """Where those wait who want to enter a namespace."""
+        self._handshakes = Rate(self.limits.max_handshakes_per_second, clock)
         self._refused_origins: set[str | None] = set()
         self._closed: dict[str, Connection] = {}
         """Those whose polling client has yet to be told."""
         self._polling = PollingEndpoint(self)
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self.stopping = False
+        """Whether clients are being sent away for good."""
         self.websockets: set[Transport] = set()
         """All that are open in the network's sense: also those that probe, and those that are being closed."""
         self._websockets_from: Counter[str] = Counter()
@@ -96,15 +109,19 @@ class Server:
     # Life.
 
     async def start(self) -> None:
-        self._stopping, self._none_left = False, None
+        self.stopping, self._none_left = False, None
         await self.hub.start()
         work = (self._run_hub(), self.wheel.run(), self.recovery.run())
         self._tasks = [asyncio.create_task(one) for one in work]
         await self.hub.ready.wait()
+        with suppress(LogUnavailableError):
+            await self.neighbours.greet(new=True)
+        self._tasks.append(asyncio.create_task(self.neighbours.run()))
 
     async def stop(self) -> None:
-        """Tell every client that the server goes, and wait `shutdown_timeout` seconds at most until they have gone."""
+        """Send every client away, and wait `shutdown_timeout` seconds at most until they have gone."""
         await self.drain()
+        await self.neighbours.take_leave()
         with suppress(LogUnavailableError):
             await self.recovery.flush()
         for task in self._tasks:
@@ -113,9 +130,19 @@ class Server:
         self._tasks = []
 
     async def drain(self) -> None:
-        """Refuse new clients, tell the connected ones to come back later, let running handlers finish."""
-        self._stopping = True
-        self._close_all(engineio.SERVER_SHUTDOWN)
+        """Refuse new clients, tell the connected ones to come back later, let running handlers finish.
+
+        Where there are many clients they are told over `drain_time` seconds: other nodes have to let them all in.
+        """
+        self.stopping = True
+        waiting = deque(self.connections.values())
+        batches = math.ceil(self.settings.drain_time / DRAIN_INTERVAL)
+        size = max(DRAIN_BATCH, math.ceil(len(waiting) / batches)) if batches else len(waiting)
+        while waiting:
+            for _ in range(min(size, len(waiting))):
+                waiting.popleft().close(engineio.SERVER_SHUTDOWN)
+            if waiting:
+                await asyncio.sleep(DRAIN_INTERVAL)
         try:
             async with asyncio.timeout(self.settings.shutdown_timeout):
                 for namespace in self.namespaces.values():
@@ -138,12 +165,9 @@ class Server:
             except Exception:
                 # What was appended meanwhile is unknown here: clients come back and ask for it.
                 logger.exception("the log cannot be listened to; clients are sent away until it can")
-                self._close_all(engineio.TRANSPORT_ERROR)
+                for connection in tuple(self.connections.values()):
+                    connection.close(engineio.TRANSPORT_ERROR)
                 await asyncio.sleep(RETRY_SECONDS)
-
-    def _close_all(self, reason: CloseReason) -> None:
-        for connection in tuple(self.connections.values()):
-            connection.close(reason)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Server"]:
@@ -163,11 +187,13 @@ class Server:
         limits, address = self.limits, handshake.address
         # A client that is being closed still costs something.
         connections = max(len(self.connections) + len(self._closed), len(self.websockets))
-        if self._stopping or connections >= limits.max_connections:
+        if self.stopping or connections >= limits.max_connections:
             return engineio.OVERLOADED
         if max(self._addresses[address], self._websockets_from[address]) >= limits.max_connections_per_address:
             return engineio.OVERLOADED
-        connection = kind(self.new_id(), self, handshake, state)
+        if not self._handshakes.take():
+            return engineio.OVERLOADED
+        connection = kind(self.node.new_session_id(), self, handshake, state)
         self.connections[connection.id] = connection
         self._addresses[address] += 1
         return connection
@@ -263,7 +289,7 @@ class Server:
             self._none_left.set()
 
     def new_id(self) -> str:
-        """20 characters that cannot be guessed: session ids are bearer secrets on polling."""
+        """20 characters that cannot be guessed, for a socket or for what remembers one."""
         return secrets.token_urlsafe(15)
 
     def encode_open(self, connection: Connection) -> bytes:
@@ -282,11 +308,11 @@ class Server:
     # For operators and handlers.
 
     def fetch_sockets(self, namespace: str, rooms: Iterable[str] = ()) -> list[SocketInfo]:
-        """Who is connected to `namespace`, in any of `rooms` where some are given."""
+        """Who is connected to `namespace` here, in any of `rooms` where some are given."""
         return self.namespaces[namespace].fetch_sockets(rooms)
 
     def disconnect_sockets(self, namespace: str, rooms: Iterable[str] = (), *, close: bool = False) -> int:
-        """Disconnect those sockets, with `close` their whole connections; how many they were."""
+        """Disconnect those sockets of this node, with `close` their whole connections; how many they were."""
         return self.namespaces[namespace].disconnect_sockets(rooms, close)
 
 

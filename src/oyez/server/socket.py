@@ -211,6 +211,7 @@ class Socket:
     def supersede(self) -> None:
         """The client has come back over another connection, and this one is dead without knowing it."""
         # Its session lives on in the other.
+        self.namespace.recovery.release(self)
         self.pid = ""
         self.connection.close(engineio.TRANSPORT_ERROR, "the client has come back over another connection")
 

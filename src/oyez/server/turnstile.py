@@ -5,6 +5,7 @@ Done as they come, they would be one turn of the loop, in which nobody hears any
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -64,3 +65,23 @@ class Turnstile:
                 logger.exception("a handshake failed")
         if self._left < PASSING_A_TURN:
             self._turn_later()
+
+
+class Rate:
+    """So many in a second, and as many at once after a second in which there were none. `clock` is monotonic."""
+
+    def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._clock = clock
+        self._left = float(per_second)
+        self._counted_at = clock()
+
+    def take(self) -> bool:
+        """Whether there is room for one more, which is taken then."""
+        now = self._clock()
+        self._left = min(self._per_second, self._left + (now - self._counted_at) * self._per_second)
+        self._counted_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

@@ -1,8 +1,8 @@
 """uvicorn's HTTP protocol, made stricter, and the way out of it: which requests become WebSockets.
 
-uvicorn owns the port and parses HTTP; its public `http=` option takes a protocol class. This one does three things more
+uvicorn owns the port and parses HTTP; its public `http=` option takes a protocol class. This one does four things more
 than uvicorn's own: it gives a request's head a time and a size, hands WebSocket upgrades to picows instead of to an
-ASGI application, and keeps bytes that came behind the upgrade request.
+ASGI application, keeps bytes that came behind the upgrade request, and passes on to its peers what is theirs.
 """
 
 import asyncio
@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import httptools
+import msgspec
+import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.server.handover import hand_over
+from oyez.server.neighbours import Neighbours
+from oyez.server.node import PEER_HEADER, Client, Node
+from oyez.server.origin import OriginPolicy
 from oyez.server.socket import Handshake
+from oyez.server.tunnel import Tunnel, encode_head
 from oyez.server.turnstile import Turnstile
 from oyez.server.websocket import WebSocket
 from oyez.settings import Limits, Settings
@@ -39,12 +45,18 @@ _DEFLATE_PARAMETERS = frozenset(
 )
 """What a client may ask for; of a window it can only ask us to keep to our own size."""
 
+logger = structlog.get_logger("oyez.server")
+
 
 class Endpoint(Protocol):
     """What answers WebSockets at a path: a server, for Socket.IO, or what is beside it."""
 
     @property
     def settings(self) -> Settings: ...
+
+    @property
+    def neighbours(self) -> Neighbours | None:
+        """To whom requests go whose session is theirs; None where no request names a session."""
 
     def read_handshake(
         self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
@@ -70,6 +82,10 @@ class HeadTooLongError(Exception):
     """Leaves the parser from within a callback."""
 
 
+class SecondRequestError(Exception):
+    """Leaves the parser from within a callback: a request came behind one that is passed on."""
+
+
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits on what a client may keep waiting, and WebSocket upgrades by picows."""
 
@@ -84,6 +100,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_begun = False
         self._input_timer: asyncio.TimerHandle | None = None
         self._output_timer: asyncio.TimerHandle | None = None
+        self._elsewhere = False
+        """Whether the request is not answered here."""
+        self._tunnel: Tunnel | None = None
+        """Where it goes then."""
+        self._chunked = False
 
     # What the client has to send: the head of a request, not too slow and not too long.
 
@@ -100,6 +121,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_timers()
+        if self._tunnel is not None:
+            self._tunnel.close()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -118,6 +141,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._receive(data)
 
     def _receive(self, data: bytes) -> None:
+        if self._tunnel is not None and self.parser.should_upgrade():
+            self._tunnel.send(data)
+            return
         self._unset_keepalive_if_required()
         if self._input_timer is None and self.cycle is not None and self.cycle.response_complete:
             # Bytes that begin no request (line ends) have just stopped uvicorn's clock.
@@ -128,11 +154,14 @@ class HttpProtocol(HttpToolsProtocol):
             if self._head_begun and self._head_bytes > self._limits.max_header_bytes:
                 self._refuse_head()
         except httptools.HttpParserUpgrade as upgrade:
-            if self._should_upgrade():
+            if self._should_upgrade() and not self._pass_on(data[upgrade.args[0] :], upgrade=True):
                 self._hand_over(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, HeadTooLongError):
                 self._refuse_head()
+            elif self._elsewhere:
+                # What comes back belongs to the first request: no other answer may be put in between.
+                self.transport.close()
             else:
                 self.send_400_response("Invalid HTTP request received.")
                 self._watch_output()
@@ -142,6 +171,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_begun = True
         # The chunk that it begins in counts by what is parsed of it.
         self._head_bytes = 0
+        if self._elsewhere:
+            raise SecondRequestError
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -156,7 +187,22 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._end_timers()
         self._head_begun = False
-        super().on_headers_complete()
+        # An upgrade is looked at when the parser stops behind it.
+        upgrades = self.parser.should_upgrade() and self._should_upgrade()
+        if upgrades or not self._pass_on(b"", upgrade=False):
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.send(b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body)
+        elif not self._elsewhere:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._tunnel is not None and self._chunked:
+            self._tunnel.send(b"0\r\n\r\n")
+        elif not self._elsewhere:
+            super().on_message_complete()
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
@@ -196,20 +242,95 @@ class HttpProtocol(HttpToolsProtocol):
                 self._output_timer.cancel()
             self._output_timer = self.loop.call_later(self._limits.close_timeout, self._watch_output, size)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._tunnel is not None:
+            self._tunnel.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._tunnel is not None:
+            self._tunnel.resume_reading()
+
     def _end_timers(self) -> None:
         for timer in (self._input_timer, self._output_timer):
             if timer is not None:
                 timer.cancel()
         self._input_timer = self._output_timer = None
 
-    def _refuse(self, status: str, message: str) -> None:
+    def _refuse(self, status: str, message: str, kind: str = "text/html", **headers: str) -> None:
         """Answer with plain HTTP and hang up, where no ASGI application is asked."""
         self._end_timers()
         if not self.transport.is_closing():
-            head = f"HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: text/html\r\n"
-            self.transport.write(f"{head}content-length: {len(message)}\r\n\r\n{message}".encode())
+            if status.startswith("503"):
+                headers["retry-after"] = str(engineio.RETRY_AFTER)
+            lines = [f"HTTP/1.1 {status}", "connection: close", f"content-type: {kind}"]
+            lines += [f"{name}: {value}" for name, value in headers.items()]
+            self.transport.write("\r\n".join([*lines, f"content-length: {len(message)}", "", message]).encode())
             self.transport.close()
             self._watch_output()
+
+    # What is a peer's.
+
+    def _pass_on(self, tail: bytes, *, upgrade: bool) -> bool:
+        """Whether the request, of which `tail` came behind the head, is one for a peer: then it is on its way."""
+        url = _parse_url(self.url)
+        endpoint = self._router(url[0]) if url is not None else None
+        if endpoint is None or url is None or b"sid=" not in url[1] or self.parser.get_method() == b"OPTIONS":
+            return False
+        sid = dict(parse_qsl(url[1].decode("latin-1"), keep_blank_values=True)).get("sid", "")
+        neighbours = endpoint.neighbours
+        owner = neighbours.node.owner_of(sid) if neighbours is not None else None
+        if neighbours is None or owner is None:
+            return False
+        node, settings = neighbours.node, endpoint.settings
+        self._elsewhere = True
+        if self._is_answering():
+            self._refuse("400 Bad Request", engineio.BAD_REQUEST.message)
+        elif len(node.tunnels) >= self._limits.max_tunnels:
+            self._refuse("503 Service Unavailable", engineio.OVERLOADED.message)
+        else:
+            self._chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
+            head = self._encode_head(node, owner, upgrade=upgrade)
+            self._tunnel = Tunnel(
+                node,
+                self.transport,
+                head + tail,
+                idle_timeout=settings.ping_interval + settings.ping_timeout + self._limits.body_timeout,
+                failed=partial(self._refuse_session, settings, upgrade=upgrade),
+                ended=self._end_tunnel,
+            )
+            self._tunnel.open(owner, neighbours.locate)
+        return True
+
+    def _encode_head(self, node: Node, owner: str, *, upgrade: bool) -> bytes:
+        client = Client(self.scheme or "http", self.client)
+        return encode_head(node, owner, client, self.parser.get_method(), self.url, self.headers, upgrade=upgrade)
+
+    def _refuse_session(self, settings: Settings, *, upgrade: bool) -> None:
+        """The node that had the session has gone, and the session with it. Official clients open another."""
+        error = engineio.UNKNOWN_SESSION
+        if upgrade:
+            self._refuse("400 Bad Request", error.message)
+            return
+        origin = next((value.decode("latin-1") for name, value in self.headers if name == b"origin"), None)
+        body = msgspec.json.encode({"code": error.code, "message": error.message}).decode()
+        self._refuse(
+            "400 Bad Request", body, "application/json", **dict(OriginPolicy(settings.origins).headers(origin))
+        )
+
+    def _end_tunnel(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+            self._watch_output()
+
+    def shutdown(self) -> None:
+        """uvicorn stops: what is still passed on ends."""
+        if self._tunnel is not None:
+            self._tunnel.close()
+            self.transport.close()
+        else:
+            super().shutdown()
 
     # The hand-over.
 
@@ -257,6 +378,32 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _is_websocket_request(self, headers: Mapping[str, str], key: str) -> bool:
         return self.scope["method"] == "GET" and headers.get("sec-websocket-version") == "13" and _is_key(key)
+
+
+class PeerProtocol(HttpProtocol):
+    """The same for what peers pass on: it is from whom they say it is, if they prove that they are peers."""
+
+    def __init__(self, node: Node, *positional: Any, **uvicorn: Any) -> None:
+        super().__init__(*positional, **uvicorn)
+        self._node = node
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if not isinstance(self.server, tuple):
+            # The name of a UNIX socket.
+            self.server = None
+
+    def _pass_on(self, tail: bytes, *, upgrade: bool) -> bool:
+        value = next((value for name, value in self.headers if name == PEER_HEADER), b"")
+        client = self._node.verify(value, self.parser.get_method(), self.url)
+        if client is None:
+            logger.warning("a request between nodes was refused: they need the same JWT_SECRET, and clocks that agree")
+            self._refuse("403 Forbidden", engineio.FORBIDDEN.message)
+            self._elsewhere = True
+            return True
+        self.scheme, self.client = client
+        self.scope["scheme"], self.scope["client"] = client
+        return False
 
 
 def accepts_deflate(extensions: str) -> bool:

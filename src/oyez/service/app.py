@@ -5,6 +5,7 @@ Everything that is shared by the systems of a process is made here and handed on
 
 import asyncio
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,22 +26,27 @@ from oyez.contract.bind import bind
 from oyez.contract.endpoint import publish_route
 from oyez.contract.http import build_problem, refuse
 from oyez.contract.publish import Publisher
+from oyez.contract.rooms import NamedRoom
 from oyez.errors import INTERNAL, SettingsError
 from oyez.log.log import Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
+from oyez.server.neighbours import Presence
+from oyez.server.node import Node
 from oyez.server.plain import PlainEndpoint
 from oyez.server.server import Server
 from oyez.server.upgrade import Endpoint
 from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
 from oyez.service.db import MIGRATIONS, Database, build_database
-from oyez.service.http import member_routes
+from oyez.service.http import member_routes, presence_route
 from oyez.service.jobs import Jobs
 from oyez.service.members import Members
 from oyez.service.outbox import Outbox
 from oyez.service.secrets import Secret, load_secret
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
+
+MAX_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,7 @@ class Oyez:
         self.secret: Secret = load_secret(settings)
         self.signer: Signer = build_signer(settings, self.secret)
         self._verifier: Verifier = build_verifier(settings, self.secret)
+        self.node: Node = build_node(settings, self.secret)
         self._clock = clock
         self._paths: dict[str, Endpoint] = {}
         routes: list[BaseRoute] = []
@@ -134,8 +142,13 @@ class Oyez:
                 await served.server.start()
             yield
 
+    @property
+    def stopping(self) -> bool:
+        """Whether clients are being sent away for good."""
+        return any(served.server.stopping for served in self.systems.values())
+
     async def drain(self) -> None:
-        """Tell all clients that the server stops, and wait for them."""
+        """Send all clients away, and wait for them."""
         await asyncio.gather(*(served.server.drain() for served in self.systems.values()))
 
     async def _stop(self) -> None:
@@ -144,6 +157,9 @@ class Oyez:
     def _build(self, system: System, log: Log, routes: list[BaseRoute]) -> Served:
         def authorize(key: str) -> None:
             self.signer.verify_service(key, system.name)
+
+        async def presence(room: NamedRoom) -> Presence:
+            return await server.neighbours.fetch(room.namespace, [room.name])
 
         if system.migrations is not None:
             self.database.migrate(system.name, system.migrations)
@@ -160,6 +176,7 @@ class Oyez:
                 authorize=authorize,
                 outbox=outbox,
                 members=members,
+                presence=presence,
                 signer=self.signer,
                 clock=self._clock,
             )
@@ -174,10 +191,11 @@ class Oyez:
             hooks=parts.hooks,
             settings=self.settings,
         )
-        server = Server(applications, log, self.settings)
+        server = Server(applications, log, self.settings, node=self.node)
         prefix = f"/{system.name}"
         routes.append(publish_route(f"{prefix}/events", publisher, authorize))
         routes += member_routes(prefix, system.contract, self.database, outbox, authorize)
+        routes.append(presence_route(prefix, system.contract, presence, authorize))
         routes.append(Mount(f"{prefix}/api", routes=list(parts.routes)))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", PlainEndpoint(server))
@@ -229,6 +247,38 @@ def choose_log(settings: Settings, system: str) -> Log:
         max_bytes=settings.log_max_bytes,
         sync=settings.log_sync,
     )
+
+
+def build_node(settings: Settings, secret: Secret) -> Node:
+    """How peers reach this process: by TCP where the log is in Redis, else by the data folder that they share.
+
+    Raises SettingsError.
+    """
+    if settings.redis_url is None:
+        return Node(secret.value, folder=settings.data_folder / "nodes")
+    if settings.node_address is not None:
+        host, _, port = settings.node_address.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > MAX_PORT:
+            raise SettingsError(
+                f"NODE_ADDRESS is {settings.node_address!r}. Set it to HOST:PORT, such as 10.0.0.5:5101."
+            )
+        return Node(secret.value, host=host.strip("[]"), port=int(port))
+    redis = urlsplit(settings.redis_url)
+    if redis.scheme == "unix":
+        # One machine; its processes still may have different folders, but not if they share their secret.
+        return Node(secret.value, folder=settings.data_folder / "nodes")
+    return Node(secret.value, host=_own_address(redis.hostname or "127.0.0.1"))
+
+
+def _own_address(peer: str) -> str:
+    """The address of this machine towards `peer`; nothing is sent. The loopback's where `peer` is not known yet."""
+    try:
+        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(peer, 1, type=socket.SOCK_DGRAM)
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return "127.0.0.1"
 
 
 def _check_names(names: Sequence[str]) -> None:

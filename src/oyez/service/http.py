@@ -1,5 +1,6 @@
-"""The service layer's HTTP: members of rooms, for back ends that know who belongs where."""
+"""The service layer's HTTP: members of rooms, for back ends that know who belongs where; and who is connected."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
@@ -12,6 +13,7 @@ from oyez.contract.contract import Contract
 from oyez.contract.http import Authorize, answer_json, service_route
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import InvalidDataError
+from oyez.server.neighbours import Presence
 from oyez.service.db import Database
 from oyez.service.members import find_room, list_members
 from oyez.service.outbox import Outbox, Transaction
@@ -55,6 +57,23 @@ def member_routes(
         service_route(one, remove, authorize, ["DELETE"]),
         service_route(f"{prefix}/rooms/{{room:path}}/members", show, authorize, ["GET"]),
     ]
+
+
+def presence_route(
+    prefix: str, contract: Contract, presence: Callable[[NamedRoom], Awaitable[Presence]], authorize: Authorize
+) -> Route:
+    """`GET {prefix}/rooms/{room}/sockets`: who is connected and in that room, on all nodes.
+
+    Answers `{sockets: [{id, user, address, node}], count, nodes, answered}`; `count` is of all of them, where
+    `sockets` had to stop. Where fewer nodes have `answered` in time than there are, somebody may be missing.
+    """
+
+    async def show(request: Request) -> Response:
+        namespace = request.query_params.get("namespace")
+        room = find_room(contract, request.path_params["room"], namespace, has_members=False)
+        return answer_json(msgspec.to_builtins(await presence(room)))
+
+    return service_route(f"{prefix}/rooms/{{room:path}}/sockets", show, authorize, ["GET"])
 
 
 def _read_limit(text: str | None) -> int:

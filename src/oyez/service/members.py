@@ -60,10 +60,10 @@ def remove_member(connection: Connection, system: str, room: NamedRoom, subject:
     return removed.rowcount > 0
 
 
-def find_room(contract: Contract, name: str, namespace: str | None = None) -> NamedRoom:
-    """The room of that name that has members, in `namespace` or, where only one has it, in whichever.
+def find_room(contract: Contract, name: str, namespace: str | None = None, *, has_members: bool = True) -> NamedRoom:
+    """The room of that name that has members (or not), in `namespace` or, where only one has it, in whichever.
 
-    Raises RefusedError (unknown_room); InvalidDataError where it is not one room that has members.
+    Raises RefusedError (unknown_room); InvalidDataError where it is not one room, or should have members and has none.
     """
     names = [known.name for known in contract.namespaces]
     if namespace is not None and namespace not in names:
@@ -72,7 +72,7 @@ def find_room(contract: Contract, name: str, namespace: str | None = None) -> Na
     resolved = {known.name: found[0] for known in searched if (found := known.rooms.resolve(name)) is not None}
     if not resolved:
         raise RefusedError(UNKNOWN_ROOM, f"There is no room {shown(name)}.")
-    fitting = [place for place, kind in resolved.items() if _has_members(kind)]
+    fitting = [place for place, kind in resolved.items() if not has_members or _has_members(kind)]
     if not fitting:
         patterns = [kind.pattern for known in searched for kind in known.rooms.kinds if _has_members(kind)]
         raise InvalidDataError("room", f"a room that has members, {' or '.join(patterns) or 'of which there are none'}")

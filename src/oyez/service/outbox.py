@@ -104,6 +104,10 @@ class Transaction:
         """Have the sockets in one room leave another."""
         self._stored.append(control.leave(sockets_in, [room]))
 
+    def disconnect(self, sockets_in: NamedRoom, *, close: bool = False) -> None:
+        """Have the sockets in a room disconnected, wherever they are; with `close`, their whole connections."""
+        self._stored.append(control.disconnect(sockets_in, close=close))
+
     def schedule(self, kind: str, key: str, due: float, data: Mapping[str, Any]) -> None:
         """Have the system's job `kind` done at `due`, in seconds since 1970, with `data`, which is JSON.
 

@@ -19,7 +19,9 @@ from oyez.contract.admission import Lookups
 from oyez.contract.bind import Handlers, Hooks
 from oyez.contract.contract import Contract
 from oyez.contract.publish import Publisher
+from oyez.contract.rooms import NamedRoom
 from oyez.errors import OyezError, SettingsError
+from oyez.server.neighbours import Presence
 from oyez.service.auth import Signer
 from oyez.service.db import Database
 from oyez.service.jobs import Job
@@ -43,6 +45,8 @@ class Context:
     outbox: Outbox
     """Runs transactions that emit: all of a system's own changes."""
     members: Members
+    presence: Callable[[NamedRoom], Awaitable[Presence]]
+    """Who is in a room, on all nodes; takes half a second at most."""
     signer: Signer
     """Signs tokens for users, such as one that takes the place of one about to end."""
     clock: Callable[[], float]

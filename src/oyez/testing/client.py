@@ -217,10 +217,19 @@ class Client:
         or an entry that another node has yet to read, is the future. Raises AssertionError, Disconnected.
         """
         async with asyncio.timeout(timeout):
-            await self._pass_barrier()
+            await self.catch_up()
         found = [event for event in self.pending if name in (None, event.name)]
         if found:
             raise AssertionError(f"expected no {name or 'event'}, got {found}")
+
+    async def catch_up(self) -> None:
+        """Returns when everything that the server had sent before has arrived. Raises Disconnected.
+
+        A CONNECT to a namespace that does not exist is answered at once, and behind all that was sent before.
+        """
+        with suppress(ConnectRefused):
+            stranger = await join(self.connection, f"{_STRANGER}{self.namespace}{next(self._barriers)}")
+            await stranger.disconnect()
 
     async def expect_disconnect(self, timeout: float = PATIENCE) -> str:
         """The reason, as official clients name it. Raises AssertionError where the client stays connected."""
@@ -251,15 +260,6 @@ class Client:
                     await self._wait_for_news()
         except TimeoutError:
             raise AssertionError(f"expected {name!r} within {timeout:g} s, got {self.pending}") from None
-
-    async def _pass_barrier(self) -> None:
-        """Returns when everything that the server had sent before has arrived.
-
-        A CONNECT to a namespace that does not exist is answered at once, and behind all that was sent before.
-        """
-        with suppress(ConnectRefused):
-            stranger = await join(self.connection, f"{_STRANGER}{self.namespace}{next(self._barriers)}")
-            await stranger.disconnect()
 
     # What the connection calls.
 

@@ -1,0 +1,237 @@
+"""What can be typed while `oyez listen` listens: commands of the document's smoke client, for every system.
+
+A line is a verb and its words. What a system offers is read from its contract: nothing here knows any system.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+
+from oyez.cli import console
+from oyez.contract import Contract
+from oyez.contract.declare import DeclaredCommand, Namespace
+from oyez.contract.wire import describe, fields_of, options
+from oyez.errors import OyezError
+from oyez.testing.client import Client, Disconnected
+
+VERBS: Mapping[str, tuple[str, str]] = {
+    "ping": ("ping", "See that the server is there, and how long it takes to answer."),
+    "join": ("join TYPE [ID]", "Come into a room, such as `join user 5f0c`."),
+    "leave": ("leave TYPE [ID]", "Go out of a room."),
+    "emit": ("emit EVENT [JSON …]", "Send an event to the server, and show its answer."),
+    "events": ("events [EVENT]", "Show what may be sent and heard here, or one of these in full."),
+    "help": ("help", "Show this."),
+    "exit": ("exit", "Leave."),
+}
+"""Each verb, how it is written, and what it does."""
+
+
+class LineError(OyezError):
+    """A line that cannot be obeyed."""
+
+
+class Prompt(Completer):
+    """Obeys lines about one namespace, and completes them."""
+
+    def __init__(
+        self, contract: Contract, namespace: Namespace, user_id: str | None, find_client: Callable[[], Client | None]
+    ) -> None:
+        """`user_id` is proposed where an id is asked for. `find_client` gives the client, None while cut off."""
+        self._namespace = namespace
+        self._user_id = user_id
+        self._find_client = find_client
+        self._commands = {command.name: command for command in namespace.commands}
+        self._events = {event.name: contract.events[event.name] for event in namespace.events}
+        self._verbs: Mapping[str, Callable[[str], Awaitable[None]]] = {
+            "ping": self._ping,
+            "join": self._join,
+            "leave": self._leave,
+            "emit": self._emit,
+            "events": self._show_events,
+            "help": self._help,
+        }
+
+    async def obey(self, line: str) -> bool:
+        """Do what a line says; whether to go on. What is wrong with it is shown."""
+        verb, _, rest = line.strip().partition(" ")
+        if verb == "exit":
+            return False
+        try:
+            if verb:
+                await self._find_verb(verb)(rest.strip())
+        except (LineError, Disconnected) as error:
+            console.fail(str(error))
+        return True
+
+    async def send(self, name: str, *arguments: Any) -> Any:
+        """Send an event and show its answer. Raises LineError, Disconnected."""
+        try:
+            answer = await self._client().call(name, *arguments)
+        except TimeoutError:
+            raise LineError(f"{name} was sent, and not answered.") from None
+        console.show_event(f"answer to {name}", [answer], datetime.now(UTC))
+        return answer
+
+    # Verbs.
+
+    def _find_verb(self, verb: str) -> Callable[[str], Awaitable[None]]:
+        if verb not in self._verbs:
+            raise LineError(f"There is no {verb!r}. There are {', '.join(VERBS)}.")
+        return self._verbs[verb]
+
+    def _client(self) -> Client:
+        client = self._find_client()
+        if client is None:
+            raise LineError("There is no connection at the moment; try again when it has come back.")
+        return client
+
+    async def _ping(self, rest: str) -> None:
+        begun = perf_counter()
+        await self._client().catch_up()
+        console.out.print(f"pong after {(perf_counter() - begun) * 1000:.1f} ms")
+
+    async def _join(self, rest: str) -> None:
+        await self._move("join", rest)
+
+    async def _leave(self, rest: str) -> None:
+        await self._move("leave", rest)
+
+    async def _move(self, verb: str, rest: str) -> None:
+        words, own, moves = rest.split(), self._commands.get(verb), self._room_commands(verb)
+        if own is not None:
+            await self._send_words(own, words)
+        elif words and words[0] in moves:
+            await self._send_words(moves[words[0]], words[1:])
+        elif moves:
+            raise LineError(f"Which room? In {self._namespace.name} one can {verb} {', '.join(moves)}.")
+        else:
+            raise LineError(f"In {self._namespace.name} there is no command to {verb} a room; see `events`.")
+
+    async def _send_words(self, command: DeclaredCommand, words: list[str]) -> None:
+        """Send a command whose fields, in order, are words."""
+        names = [field.encode_name for field in _fields(command) if field.required]
+        if len(words) != len(names):
+            raise LineError(f"{command.name} needs {' and '.join(names) or 'nothing more'}; got {len(words)} words.")
+        objects = [] if command.arguments == "positional" else [dict(zip(names, words, strict=True))]
+        await self.send(command.name, *(objects or words))
+
+    async def _emit(self, rest: str) -> None:
+        name, _, text = rest.partition(" ")
+        if not name:
+            raise LineError(f"Emit what? One of {', '.join(self._commands) or 'nothing: clients only listen here'}.")
+        await self.send(name, *parse_values(text))
+
+    async def _show_events(self, rest: str) -> None:
+        found = [table[rest] for table in (self._commands, self._events) if rest in table]
+        if rest and not found:
+            raise LineError(f"{self._namespace.name} has no event {rest!r}; `events` shows all.")
+        for one in found:
+            fields = _fields(one) if isinstance(one, DeclaredCommand) else fields_of(inspect.type_info(one.payload))
+            console.out.print(f"{one.name}  {one.description}")
+            for field in fields:
+                optional = "" if field.required else " (may be left out)"
+                console.out.print(f"  {field.encode_name}: {describe(field.type)}{optional}")
+            if not isinstance(one, DeclaredCommand):
+                console.out.print(f"  such as {msgspec.json.encode(one.example).decode()}")
+        if not rest:
+            console.out.print(f"To be sent in {self._namespace.name}:")
+            for command in self._commands.values():
+                names = ", ".join(field.encode_name for field in _fields(command))
+                console.out.print(f"  {command.name} {{{names}}}  {_first_line(command.description)}")
+            console.out.print(f"To be heard in {self._namespace.name}:")
+            for event in self._events.values():
+                console.out.print(f"  {event.name}  {_first_line(event.description)}")
+
+    async def _help(self, rest: str) -> None:
+        for usage, meaning in VERBS.values():
+            console.out.print(f"  {usage:<20} {meaning}")
+
+    def _room_commands(self, verb: str) -> dict[str, DeclaredCommand]:
+        """Commands that enter or leave one kind of room, by the word it begins with: `user_{userId}` is a `user`."""
+        found = {}
+        for command in self._commands.values():
+            room = command.joins if verb == "join" else command.leaves
+            if room is not None:
+                found[room.pattern.partition("{")[0].rstrip(":_-") or room.pattern] = command
+        return found
+
+    # Completion.
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        text = document.text_before_cursor.lstrip()
+        verb, space, rest = text.partition(" ")
+        if not space:
+            yield from _complete(VERBS, verb)
+        elif verb == "events":
+            yield from _complete([*self._commands, *self._events], rest)
+        elif verb == "emit":
+            yield from self._complete_emit(rest)
+        elif verb in ("join", "leave"):
+            yield from self._complete_move(verb, rest)
+
+    def _complete_move(self, verb: str, rest: str) -> Iterator[Completion]:
+        kind, space, id = rest.partition(" ")
+        own = self._commands.get(verb)
+        if space:
+            yield from _complete([self._user_id] if self._user_id else [], id)
+        elif own is not None:
+            yield from _complete(_choices(next(iter(_fields(own)), None)), kind)
+        else:
+            yield from _complete(self._room_commands(verb), kind)
+
+    def _complete_emit(self, rest: str) -> Iterator[Completion]:
+        name, space, text = rest.partition(" ")
+        if not space:
+            yield from _complete(self._commands, name)
+            return
+        command = self._commands.get(name)
+        fields = {field.encode_name: field for field in (_fields(command) if command else ())}
+        if value := re.search(r'"(\w+)"\s*:\s*("[^"]*)$', text):
+            yield from _complete([f'"{choice}"' for choice in _choices(fields.get(value[1]))], value[2])
+        elif key := re.search(r'[{,]\s*("?\w*)$', text):
+            open_fields = [f'"{name}": ' for name in fields if f'"{name}"' not in text[: key.start(1)]]
+            yield from _complete(open_fields, '"' + key[1].lstrip('"'), written=key[1])
+        elif not text.strip() and command is not None and command.arguments == "object" and fields:
+            yield from _complete(["{"], "")
+
+
+def parse_values(text: str) -> list[Any]:
+    """JSON values, one after the other. Raises LineError."""
+    values, text = [], text.strip()
+    while text:
+        try:
+            value, end = json.JSONDecoder().raw_decode(text)
+        except (ValueError, RecursionError):
+            raise LineError(f'{text} is not JSON. Write it like {{"name": "value"}}, and text in quotes.') from None
+        values.append(value)
+        text = text[end:].strip()
+    return values
+
+
+def _fields(command: DeclaredCommand) -> tuple[inspect.Field, ...]:
+    return fields_of(inspect.type_info(command.command))
+
+
+def _choices(field: inspect.Field | None) -> list[str]:
+    """The only values a field may have, where they are listed."""
+    found = [option for option in options(field.type if field else None) if isinstance(option, inspect.LiteralType)]
+    return [str(value) for option in found for value in option.values]
+
+
+def _complete(words: Iterable[str], begun: str, written: str | None = None) -> Iterator[Completion]:
+    """Those of `words` that go on as `begun`; `written` is what stands there, where that is something else."""
+    for word in words:
+        if word.startswith(begun):
+            yield Completion(word, start_position=-len(begun if written is None else written))
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]

@@ -1,0 +1,227 @@
+"""Several workers: processes that share a port and a data folder, and the one that looks after them.
+
+That one serves nobody. It opens the port, starts the workers, starts another where one dies, and stops them when it is
+stopped. On SIGHUP it replaces them, one after another, each only when its successor serves.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import structlog
+
+from oyez.errors import OyezError
+from oyez.settings import Settings
+
+logger = structlog.get_logger("oyez.cli")
+
+START_TIMEOUT = 60.0
+"""Seconds a worker has to come up: some tenths of one, unless the machine is busy or the log has to be made."""
+FIRST_PAUSE = 0.5
+"""Seconds before a worker that did not live long is started again; twice as many each time."""
+LONGEST_PAUSE = 30.0
+LONG_LIFE = 60.0
+"""Seconds after which a worker's death is not put down to its start."""
+STOP_SPARE = 10.0
+"""Seconds a worker has to stop, besides those the settings give it, before it is killed."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a worker is told on its standard input, which stays open as long as somebody looks after it."""
+
+    systems: list[str]
+    settings: Settings
+    sockets: list[int]
+    """Files it takes connections from."""
+    ready: int
+    """The file to write READY to when it serves."""
+
+
+READY = b"r"
+
+
+class Worker:
+    """One process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.started_at = asyncio.get_running_loop().time()
+
+    def stop(self) -> None:
+        with suppress(ProcessLookupError):
+            self.process.terminate()
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Until it has ended; it is killed after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self.process.wait()
+        except TimeoutError:
+            logger.error("a worker did not stop and is killed", pid=self.process.pid)
+            with suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+
+
+class Workers:
+    """`settings.workers` processes that serve `systems` at `sockets`; `reload` reads the settings again."""
+
+    def __init__(
+        self,
+        systems: Sequence[str],
+        settings: Settings,
+        reload: Callable[[], Settings],
+        sockets: Sequence[socket.socket],
+    ) -> None:
+        self._systems = list(systems)
+        self._settings = settings
+        self._count = settings.workers
+        self._reload = reload
+        self._sockets = list(sockets)
+        self._workers: dict[int, Worker] = {}
+        """By place."""
+        self._stopping = asyncio.Event()
+        self._changing = asyncio.Lock()
+        self._generations = [0] * self._count
+        self._replacing: asyncio.Task[None] | None = None
+
+    def run(self, announce: Callable[[], None]) -> int:
+        """Start them, call `announce`, and look after them until a signal says to stop; the exit status."""
+        return asyncio.run(self._run(announce))
+
+    async def _run(self, announce: Callable[[], None]) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        started = await asyncio.gather(*(self._start(place) for place in range(self._count)))
+        self._workers = {place: worker for place, worker in enumerate(started) if worker is not None}
+        if len(self._workers) < self._count:
+            # Only a signal makes it a success.
+            status = 0 if self._stopping.is_set() else 1
+            self._stop()
+            await self._wait_for_all()
+            return status
+        loop.add_signal_handler(signal.SIGHUP, self._replace)
+        try:
+            announce()
+        except SystemExit:
+            # Nobody reads what is shown, as in `oyez serve | head`.
+            self._stop()
+        await asyncio.gather(*(self._keep(place) for place in range(self._count)))
+        await self._wait_for_all()
+        return 0
+
+    # One place.
+
+    async def _keep(self, place: int) -> None:
+        """Have a worker at `place`, and another whenever it dies."""
+        pause = 0.0
+        while not self._stopping.is_set():
+            worker = self._workers[place]
+            await self._unless_stopped(worker.process.wait())
+            if self._stopping.is_set() or self._workers[place] is not worker:
+                continue
+            lived = asyncio.get_running_loop().time() - worker.started_at
+            pause = 0.0 if lived > LONG_LIFE else min(LONGEST_PAUSE, 2 * pause or FIRST_PAUSE)
+            status = worker.process.returncode
+            logger.error("a worker died; another takes its place", pid=worker.process.pid, status=status, pause=pause)
+            await self._unless_stopped(asyncio.sleep(pause))
+            async with self._changing:
+                if self._workers[place] is worker and not self._stopping.is_set():
+                    # One that does not come up has died as well: the next turn sees so.
+                    self._workers[place] = await self._start(place) or worker
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Any], timeout: float | None = None) -> Any:
+        """What `work` returns; None where everything stops meanwhile, or `timeout` seconds pass."""
+        task, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((task, stopping), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            task.cancel()
+            stopping.cancel()
+
+    async def _start(self, place: int) -> Worker | None:
+        """A worker that serves; None where it did not come up."""
+        generation, self._generations[place] = self._generations[place], self._generations[place] + 1
+        ours, theirs = socket.socketpair()
+        files = [each.fileno() for each in self._sockets]
+        order = Order(self._systems, self._settings_of(place, generation), files, theirs.fileno())
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "oyez.cli.worker"),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(*files, theirs.fileno()),
+            )
+        worker = Worker(process)
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(order) + b"\n")
+        reader, writer = await asyncio.open_connection(sock=ours)
+        ready = await self._unless_stopped(reader.read(1), START_TIMEOUT)
+        writer.close()
+        if ready == READY:
+            return worker
+        if not self._stopping.is_set():
+            logger.error("a worker did not come up", pid=process.pid)
+        worker.stop()
+        await worker.wait(STOP_SPARE)
+        return None
+
+    def _settings_of(self, place: int, generation: int) -> Settings:
+        """With a port of its own for its peers, also beside the worker whose place it is to take."""
+        address = self._settings.node_address
+        host, _, port = (address or "").rpartition(":")
+        if not host or port in ("", "0"):
+            return self._settings
+        own = int(port) + place + self._count * (generation % 2)
+        return msgspec.structs.replace(self._settings, node_address=f"{host}:{own}")
+
+    # All of them.
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        for worker in self._workers.values():
+            worker.stop()
+
+    async def _wait_for_all(self) -> None:
+        if self._replacing is not None:
+            await self._replacing
+        patience = self._settings.drain_time + 2 * self._settings.shutdown_timeout + STOP_SPARE
+        for worker in self._workers.values():
+            # Also one that came up just now.
+            worker.stop()
+        await asyncio.gather(*(worker.wait(patience) for worker in self._workers.values()))
+
+    def _replace(self) -> None:
+        if self._replacing is None or self._replacing.done():
+            self._replacing = asyncio.get_running_loop().create_task(self._replace_all())
+
+    async def _replace_all(self) -> None:
+        """A new worker in every place; the old ones stay where that does not work."""
+        try:
+            settings = self._reload()
+            if settings.workers != self._count:
+                logger.warning("the number of workers changes only with a new start", workers=self._count)
+            self._settings = settings
+        except OyezError as error:
+            logger.error("the settings cannot be read; the workers stay", error=str(error))
+            return
+        logger.info("replacing the workers", workers=self._count)
+        for place in range(self._count):
+            async with self._changing:
+                if self._stopping.is_set():
+                    return
+                old, new = self._workers[place], await self._start(place)
+                if new is None:
+                    logger.error("the new worker does not come up; the old ones stay")
+                    return
+                self._workers[place] = new
+            old.stop()
+            await old.wait(self._settings.drain_time + 2 * self._settings.shutdown_timeout + STOP_SPARE)
+        logger.info("all workers have been replaced", workers=self._count)

@@ -1,0 +1,85 @@
+"""Entries decoded a page at a time: clients that were away for long and come back together have missed the same.
+
+The storage finds entries by number alone, so that storing stays cheap. By room they are found here, in memory.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from oyez.log.log import Entry, decode_entry
+
+PAGE = 1_000
+"""Entries of a page."""
+MAX_PAGES = 64
+"""Pages that are kept, some 40 MB."""
+
+Row = tuple[int, bytes]
+"""A stored entry: its number, its bytes."""
+Fetch = Callable[[str, int, int], Awaitable[Sequence[Row]]]
+"""Gives those of an epoch from one number to another, both included, that are kept; KeyError where it has ended."""
+
+
+class Pages:
+    """The pages of one log; `fetch` reads what is missing."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._pages: dict[tuple[str, int], _Page] = {}
+        """The one that was used last is the last."""
+
+    async def find(
+        self, epoch: str, after: int, last: int, namespace: str, rooms: frozenset[str], limit: int
+    ) -> list[Entry]:
+        """What `Log.read` gives, of the entries behind number `after` up to `last`, which exists."""
+        found: list[Entry] = []
+        number = after
+        while len(found) < limit and number < last:
+            page = await self._page(epoch, number, last)
+            if page.first > number + 1 or page.last <= number:
+                # It was forgotten meanwhile.
+                raise KeyError(f"{epoch}.{after}")
+            found += page.find(number, namespace, rooms, limit - len(found))
+            number = page.last
+        return found
+
+    async def _page(self, epoch: str, number: int, last: int) -> "_Page":
+        """The page with the entry behind `number`, with all its entries up to `last` that are kept."""
+        place = epoch, number // PAGE
+        first = place[1] * PAGE + 1
+        page = self._pages.pop(place, None) or _Page(first)
+        # From now on it is the same one for all, and the last to go.
+        self._pages[place] = page
+        if len(self._pages) > MAX_PAGES:
+            del self._pages[next(iter(self._pages))]
+        if page.last < min(last, first + PAGE - 1):
+            page.extend(epoch, await self._fetch(epoch, page.last + 1, first + PAGE - 1))
+        return page
+
+
+class _Page:
+    """Neighbouring entries, and which of them go to a room."""
+
+    def __init__(self, first: int) -> None:
+        self.first, self.last = first, first - 1
+        self._entries: list[Entry] = []
+        self._places: dict[tuple[str, str], list[int]] = {}
+
+    def extend(self, epoch: str, rows: Sequence[Row]) -> None:
+        """Add what follows."""
+        for number, body in rows:
+            if number <= self.last:
+                # Somebody else was waiting for the same.
+                continue
+            if not self._entries:
+                self.first = number
+            entry = decode_entry(body, f"{epoch}.{number}")
+            # Everybody is the room without a name.
+            for room in dict.fromkeys(entry.rooms or ("",)):
+                self._places.setdefault((entry.namespace, room), []).append(len(self._entries))
+            self._entries.append(entry)
+            self.last = number
+
+    def find(self, number: int, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
+        """What is behind `number` for who is in `rooms`, in order, up to `limit`."""
+        places = {place for room in ("", *rooms) for place in self._places.get((namespace, room), ())}
+        behind = sorted(place for place in places if place + self.first > number)
+        return [entry for place in behind if (entry := self._entries[place]).is_for(namespace, rooms)][:limit]

@@ -1,0 +1,181 @@
+"""A Node: this process among those that serve the same systems, and the way by which they reach each other.
+
+A client's session lives in one process, and its id begins with that one's. A request that comes to another is passed
+on (`tunnel.py`), to a listener that is for peers only: a UNIX socket in the data folder, or a TCP port between
+machines. Whoever passes a request on proves with the secret that all share that it is a peer, and says who the client
+is.
+"""
+
+import asyncio
+import hmac
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import structlog
+
+from oyez.errors import SettingsError
+
+if TYPE_CHECKING:
+    from oyez.server.tunnel import Tunnel
+
+logger = structlog.get_logger("oyez.server")
+
+ID_LENGTH = 6
+"""Characters of a node's id: 36 bits, drawn anew at each start."""
+SECRET_LENGTH = 20
+"""Characters of a session's id that cannot be guessed."""
+PEER_HEADER = b"x-oyez-peer"
+"""When a request was passed on, for whom, and the proof that a peer did it."""
+PEER_SECONDS = 30.0
+"""How old such a proof may be: the clocks of machines may differ by as much."""
+BACKLOG = 1_024
+
+
+class Client(NamedTuple):
+    """Who a request that was passed on is from."""
+
+    scheme: Literal["http", "https"]
+    address: tuple[str, int] | None
+
+
+class Node:
+    """One process. With a `folder` its peers reach it by a UNIX socket there, with a `host` by TCP, else not at all.
+
+    `secret` is what peers have in common; port 0 is any that is free.
+    """
+
+    def __init__(
+        self,
+        secret: str = "",
+        *,
+        folder: Path | None = None,
+        host: str = "",
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.id = secrets.token_urlsafe(6)[:ID_LENGTH]
+        self.address = ""
+        """Where peers find it; empty while they cannot."""
+        self.tunnels: set[Tunnel] = set()
+        """What it passes on to its peers."""
+        self._key = hmac.digest(secret.encode(), b"oyez: peers", "sha256") if secret else secrets.token_bytes(32)
+        self._folder = folder
+        self._descriptor = -1
+        self._place = (host, port)
+        self._clock = clock
+        self._server: asyncio.Server | None = None
+
+    def new_session_id(self) -> str:
+        """An id that says where the session is, and cannot be guessed: on polling it is a bearer secret."""
+        return self.id + secrets.token_urlsafe(15)
+
+    def owner_of(self, session_id: str) -> str | None:
+        """The node a session is at; None where that is this one, or the id is none."""
+        if len(session_id) != ID_LENGTH + SECRET_LENGTH or session_id.startswith(self.id):
+            return None
+        return session_id[:ID_LENGTH]
+
+    # Being reached.
+
+    async def listen(self, build: Callable[[], asyncio.Protocol]) -> None:
+        """Take connections from peers. Raises SettingsError where that cannot be."""
+        loop = asyncio.get_running_loop()
+        if self._folder is not None:
+            opened = self._open_socket(self._folder)
+            self._server = await loop.create_server(build, sock=opened, backlog=BACKLOG)
+            self.address = "unix"
+        elif self._place[0]:
+            host, port = self._place
+            try:
+                self._server = await loop.create_server(build, host, port, backlog=BACKLOG)
+            except OSError as error:
+                raise SettingsError(
+                    f"NODE_ADDRESS: {host}:{port} cannot be listened at: {error.strerror or error}."
+                    " Set it to an address of this machine that the other nodes reach, and a port that is free."
+                ) from None
+            self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
+
+    def _open_socket(self, folder: Path) -> socket.socket:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        for path in folder.iterdir():
+            self._remove_dead(path.name)
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        opened.bind(self._path(self.id))
+        os.chmod(self.id, 0o600, dir_fd=self._descriptor)
+        return opened
+
+    def _remove_dead(self, name: str) -> None:
+        """Nobody listens any more at the socket of a process that was killed."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            try:
+                probe.connect(self._path(name))
+            except ConnectionRefusedError:
+                self._unlink(name)
+            except OSError:
+                return
+
+    def _path(self, name: str) -> str:
+        # A socket's path has a limit of about 100 bytes; a folder's descriptor has a short name on Linux.
+        short = f"/proc/self/fd/{self._descriptor}"
+        return f"{short if Path(short).is_dir() else self._folder}/{name}"
+
+    def _unlink(self, name: str) -> None:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=self._descriptor)
+
+    def close(self) -> None:
+        """No more connections from peers."""
+        self.address = ""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._descriptor >= 0:
+            self._unlink(self.id)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    # Reaching others.
+
+    async def connect(self, owner: str, address: str, build: Callable[[], asyncio.Protocol]) -> None:
+        """A connection to node `owner` at `address`. Raises OSError where there is none."""
+        loop = asyncio.get_running_loop()
+        if address != "unix":
+            host, _, port = address.rpartition(":")
+            await loop.create_connection(build, host, int(port))
+        elif self._descriptor < 0:
+            raise ConnectionRefusedError("this process has no socket in the data folder")
+        else:
+            await loop.create_unix_connection(build, self._path(owner))
+
+    def locate(self, owner: str) -> str | None:
+        """Where a node is that nobody has to be asked for: one that shares the data folder."""
+        return "unix" if self._descriptor >= 0 else None
+
+    # Proving it.
+
+    def sign(self, owner: str, client: Client, method: bytes, url: bytes) -> bytes:
+        """The value of PEER_HEADER for a request that is passed on to `owner`."""
+        host, port = client.address or ("-", 0)
+        told = f"{self._clock():.0f} {client.scheme} {host} {port}".encode()
+        return told + b" " + self._proof(owner, told, method, url)
+
+    def verify(self, value: bytes, method: bytes, url: bytes) -> Client | None:
+        """Who the client is, where a peer has passed the request on just now."""
+        told, _, proof = value.rpartition(b" ")
+        if not hmac.compare_digest(proof, self._proof(self.id, told, method, url)):
+            return None
+        at, scheme, host, port = told.decode().split(" ")
+        if abs(self._clock() - float(at)) > PEER_SECONDS:
+            return None
+        return Client("https" if scheme == "https" else "http", (host, int(port)) if host != "-" else None)
+
+    def _proof(self, owner: str, told: bytes, method: bytes, url: bytes) -> bytes:
+        signed = b"\n".join((owner.encode(), told, method, url))
+        return hmac.digest(self._key, signed, "sha256").hex().encode()

@@ -1,0 +1,153 @@
+"""`oyez demo`: a day of every system, every kind of event heard by those who should hear it, and by nobody else."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from oyez.cli.demo.command import STORIES, play, show
+from oyez.cli.demo.day import Day, Market, StoryError
+from oyez.cli.flags import Machine
+from oyez.service.secrets import load_secret
+from oyez.service.system import SHIPPED, load_system
+from tests.cli.terminal import ORDERS, Calls, run
+from tests.cli.test_publish import PACKED
+from tests.served import Served, serve
+
+
+@pytest.fixture(scope="module")
+async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """A server of all systems that ship, and of the orders that tests declare."""
+    async with serve(tmp_path_factory.mktemp("town") / "data", *SHIPPED, str(ORDERS)) as running:
+        yield running
+
+
+def machine(town: Served) -> Machine:
+    return Machine(oyez_data=town.settings.oyez_data)
+
+
+def test_every_system_has_a_day() -> None:
+    assert set(STORIES) == set(SHIPPED)
+
+
+@pytest.mark.parametrize("system", SHIPPED)
+async def test_a_day(town: Served, system: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tally,) = await play([system], url=town.url, machine=machine(town))
+    assert tally.faults == []
+    assert tally.lines.keys() == load_system(system).contract.events.keys()
+    for line in tally.lines.values():
+        assert line.sent > 0
+        assert line.ways
+        assert line.heard == line.due > 0
+    capsys.readouterr()
+    assert show([tally]) == 0
+    shown = capsys.readouterr()
+    assert f"{system}: {len(tally.lines)} of {len(tally.lines)} kinds of event heard;" in shown.out
+    assert all(name in shown.out for name in tally.lines)
+    assert shown.err == ""
+
+
+async def test_two_days_on_one_server_know_nothing_of_each_other(town: Served) -> None:
+    tallies = await play(["qscrap", "qscrap"], url=town.url, machine=machine(town))
+    assert [tally.faults for tally in tallies] == [[], []]
+
+
+async def test_all_days_on_a_server_of_two_workers(tmp_path: Path) -> None:
+    async with serve(tmp_path / "data", *SHIPPED, "--workers", "2") as running:
+        tallies = await play(SHIPPED, url=running.url, machine=machine(running))
+    assert {tally.system: tally.faults for tally in tallies} == {system: [] for system in SHIPPED}
+
+
+async def test_a_server_of_its_own(tmp_path: Path) -> None:
+    # Settings that are around are those of another server.
+    ended = await run(
+        tmp_path, "demo", "fixrx", "quotes", "--start", "--speed", "1e6", DATABASE_URL="postgresql://nowhere/none"
+    )
+    assert ended.status == 0
+    assert "fixrx: 10 of 10 kinds of event heard; 10 sent, 17 of 17 deliveries\n" in ended.out
+    assert "\nquotes: 6 of 6 kinds of event heard; 6 sent, 8 of 8 deliveries\n" in ended.out
+    assert "09:10  fixrx      Maya's tap leaks: she asks for somebody\n" in ended.err
+    assert not any(os.scandir(tmp_path))
+
+
+# Days on which something is amiss.
+
+
+async def live(town: Served, story: Callable[[Day], Awaitable[None]]) -> list[str]:
+    """What is found amiss with a day of `orders`."""
+    async with AsyncExitStack() as stack:
+        market = Market(town.url, town.settings, load_secret(town.settings))
+        day = Day(load_system(str(ORDERS)).contract, market, stack, patience=0.3)
+        await story(day)
+        return (await day.finish()).faults
+
+
+async def test_an_event_that_the_day_does_not_play(town: Served) -> None:
+    async def nothing(day: Day) -> None:
+        """It is Sunday."""
+
+    assert await live(town, nothing) == [
+        "order:packed was not sent: the day does not play it.",
+        "order:seen was not sent: the day does not play it.",
+    ]
+
+
+async def test_an_event_that_is_not_heard(town: Served) -> None:
+    async def wrong(day: Day) -> None:
+        bob = await day.enter("Bob", "customer")
+        await day.publish("Ada's order is packed", "order:packed", PACKED, heard_by=[bob])
+
+    assert (await live(town, wrong))[:2] == [
+        "order:packed was not heard by Bob within 0.3 s, at 07:00.",
+        "order:packed was heard by nobody.",
+    ]
+
+
+async def test_an_event_that_reaches_a_stranger(town: Served) -> None:
+    async def crowded(day: Day) -> None:
+        ada, other = await day.enter("Ada", "customer"), await day.enter("Ada", "customer")
+        other.name = "Eve"
+        await day.publish("Packed", "order:packed", {**PACKED, "customer_id": ada.id}, heard_by=[ada])
+
+    fault, _ = await live(town, crowded)
+    assert fault.startswith("order:packed reached Eve, who should not hear it: {")
+
+
+async def test_a_refusal_ends_the_day(town: Served) -> None:
+    async def refused(day: Day) -> None:
+        await day.publish("Packed", "order:packed", {}, heard_by=[])
+
+    with pytest.raises(StoryError, match=r"^POST /orders/events: invalid_data: "):
+        await live(town, refused)
+
+
+def test_nobody_listens(oyez: Calls) -> None:
+    ended = oyez("demo", "fixrx", "--url", "http://127.0.0.1:1")
+    assert ended.status == 1
+    assert ended.err.count("Error: ") == 1
+    assert (
+        "Error: fixrx: The day ended at 08:45. http://127.0.0.1:1 cannot be reached: Connection refused." in ended.err
+    )
+
+
+async def test_a_system_that_is_not_served(oyez: Calls, served: Served) -> None:
+    ended = await asyncio.to_thread(oyez, "demo", "fixrx", "--url", served.url)
+    assert ended.status == 1
+    assert "answers /fixrx/socket.io/ with status 404. Serve fixrx there." in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tulips"], "There is no day of 'tulips'."),
+        (["--start", "--url", "http://127.0.0.1:5001"], "Leave out --start, or --url and the settings."),
+        (["--speed", "0"], "would never end"),
+    ],
+)
+def test_a_call_that_cannot_work(oyez: Calls, words: list[str], said: str) -> None:
+    ended = oyez("demo", *words)
+    assert ended.status == 2
+    assert said in ended.error

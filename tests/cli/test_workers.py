@@ -1,0 +1,166 @@
+"""`oyez serve --workers`: processes that share the port, one of which may die, and all of which may be replaced."""
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from oyez.testing.client import connect
+from tests import py_client
+from tests.cli.terminal import Running, run_line, start
+from tests.cli.test_serve import read_banner
+from tests.js_client import JsDriver
+
+OFFER = {"offerId": "o", "userId": "ada", "status": "withdrawn", "updatedAt": "2026-01-31T12:00:00Z"}
+PATH = "/quotes/socket.io/"
+
+
+def find_workers(serving: Running) -> list[int]:
+    """The processes that serve, by their ids."""
+    pid = serving.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def sign(folder: Path, commands: dict[str, str]) -> str:
+    return (await run_line(folder, commands["token"])).out.strip()
+
+
+async def publish(folder: Path, url: str, commands: dict[str, str], numbers: Sequence[int]) -> None:
+    key = (await run_line(folder, commands["key"])).out.strip()
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as client:
+        for number in numbers:
+            body = {"event": "quote:offer:updated", "data": {**OFFER, "offerId": str(number)}}
+            assert (await client.post(f"{url}/quotes/events", json=body)).status_code == 200
+
+
+async def test_clients_of_all_workers_hear_what_one_was_told(folder: Path) -> None:
+    async with start(folder, "serve", "quotes", "--port", "0", "--workers", "2") as serving, JsDriver.start() as js:
+        url, commands = await read_banner(serving)
+        assert len(find_workers(serving)) == 2
+        auth = {"token": await sign(folder, commands)}
+        ways: list[list[str]] = [["polling"], ["websocket"], ["polling", "websocket"]]
+        clients = [await js.connect(url, path=PATH, auth=auth, transports=way) for way in ways for _ in range(4)]
+        async with (
+            py_client.connect(url, path=PATH, auth=auth, transports=["polling"]) as polling,
+            py_client.connect(url, path=PATH, auth=auth) as upgraded,
+        ):
+            await publish(folder, url, commands, range(3))
+            for client in clients:
+                assert [(await client.expect_event("quote:offer:updated"))[0]["offerId"] for _ in range(3)] == [*"012"]
+            for python in (polling, upgraded):
+                assert [(await python.expect_event("quote:offer:updated"))[0]["offerId"] for _ in range(3)] == [*"012"]
+        ended = await serving.stop(signal.SIGTERM)
+        assert (ended.status, ended.out) == (0, "")
+        for client in clients:
+            await client.expect("disconnect")
+
+
+async def test_a_worker_that_is_killed_is_replaced_and_its_clients_miss_nothing(folder: Path) -> None:
+    async with start(folder, "serve", "quotes", "--port", "0", "--workers", "2") as serving, JsDriver.start() as js:
+        url, commands = await read_banner(serving)
+        options: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 100, "reconnectionDelayMax": 1000}
+        auth = {"token": await sign(folder, commands)}
+        clients = [await js.connect(url, path=PATH, auth=auth, **options) for _ in range(6)]
+        before = find_workers(serving)
+        await publish(folder, url, commands, [0])
+        os.kill(before[0], signal.SIGKILL)
+        found = await serving.expect_note('"event": "a worker died; another takes its place"')
+        assert f'"pid": {before[0]}' in found.string
+        for client in clients:
+            if await client.transport() is None or any(report["what"] == "disconnect" for report in client.reports):
+                await client.expect("connect", recovered=True)
+        await publish(folder, url, commands, [1, 2])
+        for client in clients:
+            got = [(await client.expect_event("quote:offer:updated"))[0]["offerId"] for _ in range(3)]
+            assert got == [*"012"]
+        async with asyncio.timeout(10):
+            while len(after := find_workers(serving)) < 2:  # noqa: ASYNC110 - nothing says when
+                await asyncio.sleep(0.01)
+        assert before[1] in after and before[0] not in after
+        assert (await serving.stop(signal.SIGTERM)).status == 0
+
+
+async def test_on_sighup_workers_are_replaced_and_clients_miss_nothing(folder: Path) -> None:
+    (folder / "oyez.toml").write_text("port = 0\nworkers = 2\nping_interval = 7\n")
+    async with start(folder, "serve", "quotes") as serving, JsDriver.start() as js:
+        url, commands = await read_banner(serving)
+        options: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 100, "reconnectionDelayMax": 500}
+        auth = {"token": await sign(folder, commands)}
+        clients = [await js.connect(url, path=PATH, auth=auth, **options) for _ in range(6)]
+        before = set(find_workers(serving))
+        (folder / "oyez.toml").write_text("port = 0\nworkers = 2\nping_interval = 8\n")
+        serving.process.send_signal(signal.SIGHUP)
+        await publish(folder, url, commands, range(100))
+        await serving.expect_note('"event": "all workers have been replaced"')
+        await publish(folder, url, commands, range(100, 110))
+        for client in clients:
+            got = [(await client.expect_event("quote:offer:updated"))[0]["offerId"] for _ in range(110)]
+            assert got == [str(number) for number in range(110)]
+        assert not before & set(find_workers(serving))
+        async with httpx.AsyncClient() as http:
+            opened = (await http.get(f"{url}{PATH}?EIO=4&transport=polling")).text
+            assert '"pingInterval":8000' in opened
+        assert (await serving.stop(signal.SIGINT)).status == 0
+
+
+async def test_settings_that_became_wrong_leave_the_workers_as_they_are(folder: Path) -> None:
+    (folder / "oyez.toml").write_text("port = 0\nworkers = 2\n")
+    async with start(folder, "serve", "quotes") as serving:
+        await read_banner(serving)
+        before = find_workers(serving)
+        (folder / "oyez.toml").write_text("port = zero\n")
+        serving.process.send_signal(signal.SIGHUP)
+        await serving.expect_note("the settings cannot be read; the workers stay")
+        assert find_workers(serving) == before
+
+
+async def test_workers_that_nobody_looks_after_stop(folder: Path) -> None:
+    async with start(folder, "serve", "quotes", "--port", "0", "--workers", "2") as serving:
+        url, commands = await read_banner(serving)
+        async with connect(url, path=PATH, auth={"token": await sign(folder, commands)}) as client:
+            workers = find_workers(serving)
+            serving.process.kill()
+            assert await client.expect_disconnect() == "transport close"
+        async with asyncio.timeout(20):
+            while any(map(lives, workers)):  # noqa: ASYNC110 - nothing says when
+                await asyncio.sleep(0.05)
+
+
+async def test_what_cannot_be_served_is_said_before_any_worker_starts(folder: Path) -> None:
+    async with start(folder, "serve", "nothing.py", "--port", "0", "--workers", "2") as serving:
+        ended = await serving.wait()
+    assert ended.status == 1
+    assert re.fullmatch(r"Error: nothing\.py does not exist\. .+\n", ended.err)
+
+
+async def test_a_worker_that_does_not_come_up(folder: Path) -> None:
+    """What works for whoever looks after them, and not for them: the code changed in between."""
+    (folder / "once.py").write_text(
+        "import os\n"
+        "from oyez.contract import Contract, auth, role, own\n"
+        "if os.path.exists('ran'):\n    raise RuntimeError('twice')\n"
+        "open('ran', 'w').close()\n"
+        "contract = Contract('once', description='x', roles=('user',), default_role='user', tokens=(auth('token'),))\n"
+        "contract.namespace('/')\n"
+    )
+    async with start(folder, "serve", "once.py", "--port", "0", "--workers", "2") as serving:
+        ended = await serving.wait()
+    assert ended.status == 1
+    assert "twice" in ended.err
+    assert "a worker did not come up" in ended.err
+
+
+@pytest.mark.parametrize("count", ["0", "x"])
+def test_a_number_of_workers_that_is_none(oyez: Any, count: str) -> None:
+    ended = oyez("serve", "quotes", "--workers", count)
+    assert ended.status in (1, 2)

@@ -1,0 +1,354 @@
+"""Several nodes: whichever of them a request comes to, its client is served, and what one knows all can tell."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oyez.errors import SettingsError
+from oyez.log.memory import MemoryLog
+from oyez.protocol import engineio
+from oyez.server import neighbours
+from oyez.server.node import PEER_HEADER, PEER_SECONDS, Client, Node
+from oyez.testing.client import connect
+from tests import py_client
+from tests.js_client import JsDriver
+from tests.round_robin import balance
+from tests.server.serving import Running, serve, turn_until
+from tests.server.wire import PollingWire, SocketWire, Wire
+
+SECRET = "s" * 64
+MakeNode = Callable[[str], Node]
+
+
+@dataclass
+class Two:
+    """Two nodes that share a log, and a balancer before them."""
+
+    one: Running
+    other: Running
+    url: str
+
+
+class SharedLog(MemoryLog):
+    """Is still there when one of the nodes has closed it."""
+
+    async def close(self) -> None:
+        return
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def make_node(request: pytest.FixtureRequest, tmp_path: Path) -> MakeNode:
+    """Nodes that reach each other by sockets in a folder, or by TCP."""
+    if request.param == "unix":
+        return lambda secret: Node(secret, folder=tmp_path / "nodes")
+    return lambda secret: Node(secret, host="127.0.0.1")
+
+
+@asynccontextmanager
+async def two_nodes(
+    make_node: MakeNode, *, secrets: tuple[str, str] = (SECRET, SECRET), **options: Any
+) -> AsyncIterator[Two]:
+    log = SharedLog()
+    async with AsyncExitStack() as stack:
+        one, other = [
+            await stack.enter_async_context(serve(log=log, node=make_node(secret), **options)) for secret in secrets
+        ]
+        yield Two(one, other, await stack.enter_async_context(balance([one.port, other.port])))
+
+
+@pytest.fixture
+async def two(make_node: MakeNode) -> AsyncIterator[Two]:
+    async with two_nodes(make_node) as nodes:
+        yield nodes
+
+
+class Elsewhere(PollingWire):
+    """A polling client whose session is at one node, and who talks to another."""
+
+    @classmethod
+    async def move(cls, client: PollingWire, running: Running) -> "Elsewhere":
+        moved = cls(running)
+        moved.sid, moved.id = client.sid, client.id
+        return moved
+
+
+# No sticky sessions.
+
+
+@pytest.mark.parametrize("transports", [["polling"], ["polling", "websocket"], ["websocket"]], ids="-".join)
+async def test_official_clients_behind_a_round_robin_balancer(two: Two, js: JsDriver, transports: list[str]) -> None:
+    clients = [await js.connect(two.url, auth={"rooms": ["room"]}, transports=transports) for _ in range(4)]
+    for number, client in enumerate(clients):
+        assert await client.call("echo", "x" * 10_000 * number) == "x" * 10_000 * number
+    for number in range(3):
+        await two.one.publish("news", number, to="room")
+        await two.other.publish("news", number, to="room")
+    for client in clients:
+        assert [(await client.expect_event("news"))[0] for _ in range(6)] == [0, 0, 1, 1, 2, 2]
+        assert await client.transport() == transports[-1]
+        await client.disconnect()
+
+
+async def test_python_clients_behind_a_round_robin_balancer(two: Two) -> None:
+    for transports in (["polling"], ["polling", "websocket"]):
+        async with py_client.connect(two.url, auth={"rooms": ["room"]}, transports=transports) as client:
+            assert await client.call("echo", "hello") == "hello"
+            await two.other.publish("news", 1, to="room")
+            assert await client.expect_event("news") == [1]
+
+
+async def test_the_address_is_the_clients(two: Two) -> None:
+    client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
+    await client.expect_echo()
+    (connection,) = two.one.server.connections.values()
+    assert connection.handshake.address in ("127.0.0.1", "::1")
+    await client.leave()
+
+
+async def test_a_large_body_and_a_body_in_chunks_are_passed_on(two: Two) -> None:
+    client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
+    await client.expect_echo("y" * 500_000)
+    async with Wire.open(two.other) as wire:
+        packet = b'42["noted",1]'
+        wire.send(f"POST {client.target} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        for part in (packet[:5], packet[5:]):
+            wire.send(b"%x\r\n%b\r\n" % (len(part), part))
+        wire.send(b"0\r\n\r\n")
+        assert (await wire.read_answer()).body == b"ok"
+    await two.one.market.expect("noted", 1)
+
+
+async def test_one_request_goes_through_and_no_more(two: Two) -> None:
+    client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
+    async with Wire.open(two.other) as wire:
+        request = f"POST {client.target} HTTP/1.1\r\nHost: x\r\nContent-Length: {{}}\r\n\r\n{{}}"
+        for body in ('42["first"]', '42["second"]'):
+            wire.send(request.format(len(body), body).encode())
+        await wire.read_rest()
+    client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
+    await client.expect_echo()
+    assert "second" not in two.one.market.names()
+
+
+async def test_a_client_that_hangs_up_is_gone_at_its_node(two: Two) -> None:
+    client = await PollingWire.connect(two.one)
+    async with Wire.open(two.other) as wire:
+        wire.send(f"GET {client.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        (connection,) = two.one.server.connections.values()
+        await turn_until(lambda: connection.polling is not None and connection.polling.polled)
+    assert await two.one.market.expect_gone(client.id) == "transport close"
+    await turn_until(lambda: not two.other.server.node.tunnels)
+
+
+async def test_a_session_of_a_node_that_has_gone_is_unknown(make_node: MakeNode, js: JsDriver) -> None:
+    async with two_nodes(make_node) as two:
+        client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
+        await two.one.stop()
+        answer = await client.request("GET", headers={"origin": f"http://localhost:{two.other.port}"})
+        assert (answer.status, json.loads(answer.body)) == (400, {"code": 1, "message": "Session ID unknown"})
+        assert (await client.request("POST", body=b"2")).status == 400
+        async with Wire.open(two.other) as wire:
+            answer = await wire.upgrade(f"/socket.io/?EIO=4&transport=websocket&sid={client.sid}")
+            assert (answer.status, answer.body) == (400, b"Session ID unknown")
+
+
+async def test_ids_that_are_none_are_not_looked_for(two: Two) -> None:
+    for sid in ("x", "x" * 26, "../../etc/passwd"):
+        client = PollingWire(two.one)
+        client.sid = sid
+        assert json.loads((await client.request("GET")).body)["code"] == 1
+
+
+async def test_tunnels_are_bounded(make_node: MakeNode) -> None:
+    async with two_nodes(make_node, limits={"max_tunnels": 1}) as two:
+        client = await PollingWire.connect(two.one)
+        async with Wire.open(two.other) as wire:
+            wire.send(f"GET {client.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            await turn_until(lambda: len(two.other.server.node.tunnels) == 1)
+            refused = await (await Elsewhere.move(client, two.other)).request("POST", body=b"3")
+            assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+
+
+async def test_who_does_not_read_is_waited_for(make_node: MakeNode) -> None:
+    size, count = 10_000, 400
+    async with two_nodes(make_node, limits={"max_send_buffer": 2 * size * count}) as two:
+        client = await PollingWire.connect(two.one, auth={"rooms": ["room"]})
+        async with Wire.open(two.other, receive_buffer=4_096) as wire:
+            answer = await wire.upgrade(f"/socket.io/?EIO=4&transport=websocket&sid={client.sid}")
+            assert answer.status == 101
+            wire.send_text("2probe")
+            await wire.expect_text("3probe")
+            wire.send_text("5")
+            connection = two.one.server.connections[client.sid]
+            await turn_until(lambda: connection.polling is None)
+            for number in range(count):
+                await two.one.publish("news", number, "z" * size, to="room")
+            # Neither end of the tunnel takes it all: it waits where the bounds are.
+            await turn_until(lambda: connection.transport.write is None)
+            for number in range(count):
+                frame = await wire.read_frame()
+                assert json.loads(frame.payload[2:])[1] == number
+
+
+# Who may pass something on.
+
+
+async def test_only_peers_reach_the_listener_of_peers(make_node: MakeNode, caplog: pytest.LogCaptureFixture) -> None:
+    async with two_nodes(make_node, secrets=(SECRET, "another" * 10)) as two:
+        client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
+        for request in (client.request("GET"), client.request("POST", body=b'42["forged"]')):
+            assert (await request).status == 403
+        async with Wire.open(two.other) as wire:
+            answer = await wire.upgrade(f"/socket.io/?EIO=4&transport=websocket&sid={client.sid}")
+            assert answer.status == 403
+    assert "forged" not in two.one.market.names()
+
+
+async def test_what_peers_say_is_not_believed_of_others(two: Two) -> None:
+    node = two.one.server.node
+    said = node.sign(node.id, Client("https", ("203.0.113.9", 1)), b"GET", b"/socket.io/?EIO=4&transport=polling")
+    client = PollingWire(two.one, {PEER_HEADER.decode(): said.decode()})
+    await client.open_session()
+    (connection,) = two.one.server.connections.values()
+    assert (connection.handshake.address, connection.handshake.secure) != ("203.0.113.9", True)
+
+
+def test_a_proof_is_for_one_request_and_some_seconds() -> None:
+    now = 1_000_000.0
+    one, other = Node(SECRET, clock=lambda: now), Node(SECRET, clock=lambda: now)
+    client = Client("https", ("2001:db8::1", 4711))
+    said = one.sign(other.id, client, b"GET", b"/a")
+    assert other.verify(said, b"GET", b"/a") == client
+    assert one.verify(said, b"GET", b"/a") is None
+    assert other.verify(said, b"POST", b"/a") is None
+    assert other.verify(said, b"GET", b"/b") is None
+    assert other.verify(said.replace(b"https", b"http"), b"GET", b"/a") is None
+    assert other.verify(b"", b"GET", b"/a") is None
+    now += PEER_SECONDS + 1
+    assert other.verify(said, b"GET", b"/a") is None
+    assert other.verify(one.sign(other.id, Client("http", None), b"GET", b"/a"), b"GET", b"/a") == ("http", None)
+
+
+async def test_sockets_in_the_folder_are_the_owners_and_dead_ones_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / ("deep" * 30) / "nodes"
+    first = Node(SECRET, folder=folder)
+    await first.listen(asyncio.Protocol)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (path,) = folder.iterdir()
+    assert (path.name, path.stat().st_mode & 0o777) == (first.id, 0o600)
+    path.rename(folder / "living")
+    first.close()
+    assert [each.name for each in folder.iterdir()] == ["living"]
+    second = Node(SECRET, folder=folder)
+    await second.listen(asyncio.Protocol)
+    assert [each.name for each in folder.iterdir()] == [second.id]
+    second.close()
+    assert list(folder.iterdir()) == []
+
+
+async def test_an_address_that_cannot_be_had_says_so() -> None:
+    with pytest.raises(SettingsError, match=r"NODE_ADDRESS: 192\.0\.2\.1:5101 cannot be listened at"):
+        await Node(SECRET, host="192.0.2.1", port=5101).listen(asyncio.Protocol)
+
+
+# What nodes tell each other.
+
+
+async def test_who_is_in_a_room_on_all_nodes(two: Two) -> None:
+    here = [await PollingWire.connect(two.one, {"user": f"u{number}", "rooms": ["room"]}) for number in range(2)]
+    there = await PollingWire.connect(two.other, {"user": "far", "rooms": ["room", "more"]})
+    presence = await two.one.server.neighbours.fetch("/", ["room"])
+    assert (presence.count, presence.nodes, presence.answered) == (3, 2, 2)
+    assert {(each.id, each.user, each.node) for each in presence.sockets} == {
+        (here[0].id, "u0", two.one.server.node.id),
+        (here[1].id, "u1", two.one.server.node.id),
+        (there.id, "far", two.other.server.node.id),
+    }
+    assert (await two.other.server.neighbours.fetch("/", ["more"])).count == 1
+    assert (await two.other.server.neighbours.fetch("/nowhere")).count == 0
+    limited = await two.one.server.neighbours.fetch("/", limit=1)
+    assert (limited.count, len(limited.sockets)) == (3, 1)
+
+
+async def test_many_sockets_are_told_of_in_parts(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "PART", 2)
+    clients = [await PollingWire.connect(two.other) for _ in range(5)]
+    presence = await two.one.server.neighbours.fetch("/")
+    assert {each.id for each in presence.sockets} == {client.id for client in clients}
+    assert presence.answered == 2
+
+
+async def test_a_node_that_does_not_answer_is_counted(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "FETCH_TIMEOUT", 0.05)
+    monkeypatch.setattr(two.other.server.neighbours, "_actions", {})
+    presence = await two.one.server.neighbours.fetch("/")
+    assert (presence.nodes, presence.answered) == (2, 1)
+
+
+async def test_nodes_that_go_are_forgotten(make_node: MakeNode) -> None:
+    async with two_nodes(make_node) as two:
+        assert two.one.server.neighbours.alive() == {two.other.server.node.id}
+        await two.other.stop()
+        await turn_until(lambda: not two.one.server.neighbours.alive())
+    now = 0.0
+    log = SharedLog()
+    node = Node(SECRET)
+    async with serve(log=log, node=node, clock=lambda: now) as one, serve(log=log):
+        await turn_until(lambda: len(one.server.neighbours.alive()) == 1)
+        now += neighbours.NODE_SECONDS + 1
+        assert one.server.neighbours.alive() == set()
+
+
+async def test_a_client_that_came_back_to_another_node_is_ended_where_it_was(two: Two) -> None:
+    """Not the other way round: the node that took over keeps it."""
+    auth = {"user": "anna", "rooms": ["room"]}
+    async with SocketWire.connect(two.one, auth) as older:
+        (socket,) = two.one.market.sockets
+        async with connect(two.other.url, auth={**auth, "pid": socket.pid}) as newer:
+            assert newer.sid == older.id
+            assert await two.one.market.expect_gone(older.id) == "transport error"
+            assert [each.id for each in two.other.market.sockets] == [older.id]
+            await two.one.publish("news", 1, to="room")
+            assert (await newer.expect_event("news")).args == [1]
+        # What the older one knew is not written over what the newer one knows.
+        assert socket not in two.one.server.recovery._sockets
+
+
+async def test_volatile_events_reach_other_nodes(two: Two) -> None:
+    async with connect(two.other.url, auth={"rooms": ["room"]}) as client:
+        await two.one.publish("typing", "anna", to="room", volatile=True)
+        assert (await client.expect_event("typing")).args == ["anna"]
+
+
+# Crowds.
+
+
+async def test_more_handshakes_than_the_rate_are_told_to_come_back() -> None:
+    async with serve(limits={"max_handshakes_per_second": 2}, clock=lambda: 0.0) as running:
+        for _ in range(2):
+            await PollingWire(running).open_session()
+        answer = await PollingWire(running).request("GET", "/socket.io/?EIO=4&transport=polling")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert json.loads(answer.body)["code"] == engineio.OVERLOADED.code
+        async with Wire.open(running) as wire:
+            answer = await wire.upgrade()
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_clients_are_sent_away_over_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oyez.server.server.DRAIN_BATCH", 1)
+    async with serve(drain_time=0.4) as running:
+        clients = [await PollingWire.connect(running) for _ in range(8)]
+        begun = asyncio.get_running_loop().time()
+        running.stop()
+        await turn_until(lambda: running.server.stopping)
+        assert 0 < len(running.server.connections) <= 6
+        answered = [asyncio.create_task(running.market.expect_gone(client.id)) for client in clients]
+        assert set(await asyncio.gather(*answered)) == {"server shutting down"}
+        assert 0.25 < asyncio.get_running_loop().time() - begun < 2
