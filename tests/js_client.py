@@ -97,6 +97,24 @@ class JsClient:
         await self._driver.command("cut", name=self.name)
 
 
+class JsEmitter:
+    """An official emitter, as a back end in Node has it."""
+
+    def __init__(self, driver: "JsDriver", name: str) -> None:
+        self._driver = driver
+        self._name = name
+
+    async def say(self, *calls: Sequence[Any]) -> None:
+        """Call one thing on what the one before returned: `say(("to", "room"), ("emit", "event", {}))`.
+
+        `{"base64": …}` and `{"moment": …}` are a Buffer and a Date there. Returns when Redis has it.
+        """
+        await self._driver.command("say", name=self._name, calls=calls)
+
+    async def emit(self, event: str, *args: Any, to: str | Sequence[str] = ()) -> None:
+        await self.say(*([("to", to)] if to else []), ("emit", event, *args))
+
+
 class JsDriver:
     """The Node process."""
 
@@ -150,6 +168,12 @@ class JsDriver:
         if list(transports) == ["polling", "websocket"] and await client.transport() != "websocket":
             await client.expect("upgrade")
         return client
+
+    async def emitter(self, url: str, **options: Any) -> JsEmitter:
+        """An emitter that speaks to the Redis at `url`."""
+        name = f"emitter-{self._last}"
+        await self.command("emitter", name=name, url=url, options=options)
+        return JsEmitter(self, name)
 
     async def _expect_connected(self, client: JsClient) -> None:
         async with asyncio.timeout(TIMEOUT):

@@ -45,16 +45,18 @@ from oyez import errors
 from oyez.cli.flags import ServerFlags
 from oyez.cli.prompt import VERBS
 from oyez.contract import Contract, Identity, bind, check, codec, declare, limits, rooms
+from oyez.contract.publish import Publisher
 from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.types import Payload
 from oyez.contract.wire import walk
 from oyez.errors import LogUnavailableError, Refusal
-from oyez.log.log import Entry
+from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.service.app import Oyez
 from oyez.service.auth import build_signer
+from oyez.service.emitter import EmissionError, EmitterReader
 from oyez.service.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
@@ -75,6 +77,7 @@ from tests.served import serve
 from tests.systems import bookings_page, rez_page
 from tests.systems.matrix.cases import find_commands
 from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
+from tests.valkey import ValkeyServer
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -445,6 +448,7 @@ class Stage:
 
     folder: Path
     port: str = "5001"
+    redis_port: str = "6379"
     running: list[Running] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
@@ -461,7 +465,7 @@ class Stage:
         if block.text.startswith(SERVES):
             await self.stop()
             self.port = "0"
-        text = block.text.replace("5001", self.port)
+        text = block.text.replace("5001", self.port).replace("6379", self.redis_port)
         if block.language == "sh":
             await self.give(text)
         elif block.language in ("text", "json"):
@@ -534,9 +538,9 @@ LOOKED_AT = ("ts", "jsonl", "nginx")
 
 
 @asynccontextmanager
-async def empty_stage(folder: Path) -> AsyncIterator[Stage]:
+async def empty_stage(folder: Path, valkey: ValkeyServer) -> AsyncIterator[Stage]:
     (folder / "node_modules").symlink_to(ROOT / "tests" / "js" / "node_modules")
-    stage = Stage(folder)
+    stage = Stage(folder, redis_port=str(valkey.port))
     try:
         yield stage
     finally:
@@ -544,8 +548,8 @@ async def empty_stage(folder: Path) -> AsyncIterator[Stage]:
 
 
 @pytest.mark.parametrize("name", [name for name in OWN if "```sh\n" in read(name)])
-async def test_what_a_page_shows_is_what_happens(name: str, tmp_path: Path) -> None:
-    async with empty_stage(tmp_path) as stage:
+async def test_what_a_page_shows_is_what_happens(name: str, tmp_path: Path, valkey: ValkeyServer) -> None:
+    async with empty_stage(tmp_path, valkey) as stage:
         for block in find_blocks(read(name)):
             try:
                 await stage.play(block)
@@ -625,6 +629,18 @@ def test_the_log_line_is_one() -> None:
     line = json.loads(block.text)
     assert {"event", "level", "timestamp"} <= line.keys()
     assert line["reason"] in {reason.text for reason in find_constants(engineio, CloseReason)}
+
+
+def test_the_line_about_a_refused_emitter_is_one() -> None:
+    (block,) = [block for block in find_blocks(read("publishing")) if block.language == "jsonl"]
+    line = json.loads(block.text)
+    packet = {"type": 2, "data": [line["what"], {}], "nsp": "/"}
+    body = msgspec.msgpack.encode(["emitter", packet, {"rooms": ["chat:user:ada"], "except": []}])
+    reader = EmitterReader(Publisher(quotes, MemoryLog(), Limits()), ["quotes"])
+    with pytest.raises(EmissionError) as caught:
+        reader.read(line["channel"], body)
+    error = caught.value
+    assert (line["what"], line["code"], line["reason"]) == (error.what, error.refusal.code, str(error))
 
 
 def test_every_close_reason_is_explained() -> None:
@@ -740,6 +756,9 @@ async def test_every_refusal_of_a_publish_request_is_as_shown(tmp_path: Path) ->
         await post("{}", "nonsense")
         await post("{}", past.sign_service("quotes", 1.0))
         await post("{}", key, **{"content-type": "text/plain"})
+        headers = {"authorization": f"Bearer {key}", "idempotency-key": "k"}
+        assert (await client.post("/quotes/events", content=json.dumps([good]), headers=headers)).is_success
+        await post(json.dumps([good, good]), key, **{"idempotency-key": "k"})
         await post(never_ending(), key)
         for fault in (LogUnavailableError("on purpose"), ZeroDivisionError("on purpose")):
             log.fault = fault
@@ -752,10 +771,10 @@ class FailingLog(MemoryLog):
 
     fault: Exception | None = None
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
         if self.fault is not None:
             raise self.fault
-        return await super().append(entries)
+        return await super().append(entries, mark)
 
 
 async def never_ending() -> AsyncIterator[bytes]:

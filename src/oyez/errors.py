@@ -4,6 +4,7 @@
     ├── SettingsError        a setting is missing or cannot be what it says
     ├── ContractError        a contract contradicts itself; found at start-up
     ├── LogUnavailableError  the log cannot store: nothing was published
+    ├── DatabaseUnavailableError  the database cannot be used: nothing is known to be changed
     ├── InvalidDataError     data does not fit the contract: which field, what was expected
     └── RefusedError         somebody asked for what they may not have or do; carries a Refusal
 
@@ -44,6 +45,10 @@ class ContractError(OyezError):
 
 class LogUnavailableError(OyezError):
     """The log could not store an entry. Nothing of the call was published."""
+
+
+class DatabaseUnavailableError(OyezError):
+    """The domain database cannot be used at the moment. Where it went away during a commit, that may have happened."""
 
 
 class InvalidDataError(OyezError):
@@ -92,10 +97,13 @@ INVALID_DATA = Refusal("invalid_data", "The data does not fit the contract.", st
 MALFORMED = Refusal("malformed", "The request is not well-formed.", status=400)
 UNSUPPORTED_TYPE = Refusal("unsupported_type", "The body must be application/json.", status=415)
 SLOW_BODY = Refusal("slow_body", "The body did not arrive in time.", True, status=408)
+ID_REUSED = Refusal("id_reused", "The same id was used for something else.", status=422)
+ALREADY_DONE = Refusal("already_done", "It was done before; what was answered is no longer known.", status=409)
 TOO_LARGE = Refusal("too_large", "The data is larger than allowed.", status=413)
 
 # Not now.
 RATE_LIMITED = Refusal("rate_limited", "Too many requests; slow down.", True, status=429)
 TIMED_OUT = Refusal("timed_out", "No answer came in time.", True, status=504)
-UNAVAILABLE = Refusal("unavailable", "The server cannot store events at the moment.", True, status=503)
+IN_PROGRESS = Refusal("in_progress", "The first request with this id is still being worked at.", True, status=409)
+UNAVAILABLE = Refusal("unavailable", "The server cannot store anything at the moment.", True, status=503)
 INTERNAL = Refusal("internal", "Something went wrong on the server.", True, status=500)

@@ -146,6 +146,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The Redis (7 or later) or Valkey that holds the logs, for several machines. Unset: SQLite in `oyez_data`."""
     redis_prefix: str = "oyez"
     """What all names in Redis begin with: installations that share one need different ones."""
+    redis_emitter: bool = True
+    """Whether what `@socket.io/redis-emitter` says in that Redis is published. It asks for no service key."""
     compression_threshold: Annotated[int, Meta(ge=0)] = 1_024
     """Messages of at least this many bytes are compressed where the client agreed. 0 turns compression off."""
     limits: Limits = Limits()

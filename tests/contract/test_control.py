@@ -215,6 +215,38 @@ async def test_nobody_enters_a_room_whose_rule_says_no() -> None:
         await expect_said(client)
 
 
+async def test_a_join_that_asks_is_for_members_and_for_those_who_need_not_be() -> None:
+    async with (
+        open_club() as club,
+        club.connect("u1") as member,
+        club.connect("u2") as stranger,
+        club.connect("boss", role="admin") as boss,
+    ):
+        club.add("user:u1", GROUP)
+        await club.append(control.join(root.everyone, [GROUP, staff()], asking=True))
+        await club.nodes[0].namespace.drain()
+        await club.append(club.said("group", GROUP), club.said("staff", staff()))
+        await expect_said(member, "group")
+        await expect_said(stranger)
+        await expect_said(boss, "group", "staff")
+
+
+@pytest.mark.parametrize("comes_again", [False, True])
+async def test_what_stands_behind_a_join_that_asks_counts_though_the_table_is_slow(comes_again: bool) -> None:
+    async with open_club() as club, club.connect("u1") as client:
+        club.add("user:u1", GROUP)
+        join = control.join(user("u1"), [GROUP], asking=True)
+        with club.slow_table() as answers:
+            asked = club.asked
+            await club.append(join)
+            await club.until_asked(asked + 1)
+            await club.append(control.leave(user("u1"), [GROUP]), *([join] if comes_again else []))
+            answers.set()
+        await club.nodes[0].namespace.drain()
+        await club.say("behind", GROUP)
+        await expect_said(client, *(["behind"] if comes_again else []))
+
+
 async def test_who_is_excluded_is_left_alone() -> None:
     async with open_club() as club, club.connect("u1") as client, club.connect("u2") as other:
         await club.append(

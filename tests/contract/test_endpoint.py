@@ -1,7 +1,8 @@
 """The publish API, as a producer meets it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -10,7 +11,8 @@ from starlette.applications import Starlette
 
 from oyez.contract.endpoint import publish_route
 from oyez.contract.publish import Publisher
-from oyez.errors import FORBIDDEN, KEYS_UNAVAILABLE, TOKEN_INVALID, RefusedError
+from oyez.errors import FORBIDDEN, KEYS_UNAVAILABLE, TOKEN_INVALID, LogUnavailableError, RefusedError
+from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
 from oyez.settings import Limits
 from tests.contract.market import contract
@@ -240,3 +242,100 @@ async def test_what_may_work_later_says_when(client: httpx.AsyncClient, log: Mem
 
 async def test_only_post_is_answered(client: httpx.AsyncClient) -> None:
     assert (await client.get("/market/events")).status_code == 405
+
+
+# Idempotency keys.
+
+
+async def post_with(client: httpx.AsyncClient, key: str, body: Any) -> httpx.Response:
+    return await client.post("/market/events", json=body, headers={"idempotency-key": key})
+
+
+TYPING = {"event": "typing", "to": "user_u2", "data": {"userId": "u1", "typing": True}}
+NAMESPACES = 2
+"""In which there are such rooms: it is broadcast in each."""
+
+
+class Listener(MemoryLog):
+    """Notes volatile entries, and can fail behind what it has stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broadcasts = 0
+        self.cut = False
+
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+        positions = await super().append(entries, mark)
+        if self.cut:
+            raise LogUnavailableError("cut off before the answer")
+        return positions
+
+    async def broadcast(self, entry: Entry) -> None:
+        self.broadcasts += 1
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+async def nodes(listener: Listener) -> AsyncIterator[list[httpx.AsyncClient]]:
+    """Producers at two nodes that share a log."""
+    async with AsyncExitStack() as stack:
+        clients = []
+        for _ in range(2):
+            app = Starlette(routes=[publish_route("/market/events", Publisher(contract, listener, LIMITS), authorize)])
+            opening = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+            client = await stack.enter_async_context(opening)
+            client.headers["authorization"] = "Bearer good"
+            clients.append(client)
+        yield clients
+
+
+async def test_the_same_key_is_published_once(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
+    body = [GOOD, TYPING, GOOD]
+    answers = [await post_with(client, "key-1", body) for client in nodes * 2]
+    assert [answer.json() for answer in answers] == [
+        {"positions": [f"{listener.epoch}.1", None, f"{listener.epoch}.2"]}
+    ] * 4
+    assert (await listener.position(), listener.broadcasts) == (f"{listener.epoch}.2", NAMESPACES)
+    assert (await post_with(nodes[0], "key-2", GOOD)).json() == {"position": f"{listener.epoch}.3"}
+
+
+async def test_the_same_key_at_the_same_time(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
+    answers = await asyncio.gather(*(post_with(client, "key", [GOOD, TYPING]) for client in nodes * 10))
+    assert [answer.json() for answer in answers] == [{"positions": [f"{listener.epoch}.1", None]}] * 20
+    assert (await listener.position(), listener.broadcasts) == (f"{listener.epoch}.1", NAMESPACES)
+
+
+async def test_a_key_whose_answer_was_never_given(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
+    """The first attempt stores, and is cut off: whoever asked does not know it."""
+    listener.cut = True
+    await expect_problem(await post_with(nodes[0], "key", [GOOD, GOOD]), 503, "unavailable")
+    listener.cut = False
+    answer = await post_with(nodes[1], "key", [GOOD, GOOD])
+    assert answer.json() == {"positions": [f"{listener.epoch}.1", f"{listener.epoch}.2"]}
+    assert await listener.position() == f"{listener.epoch}.2"
+
+
+async def test_a_key_for_something_else(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
+    await post_with(nodes[0], "key", GOOD)
+    other = {**GOOD, "to": "user_u2"}
+    await expect_problem(await post_with(nodes[1], "key", other), 422, "id_reused")
+    assert await listener.position() == f"{listener.epoch}.1"
+
+
+async def test_what_was_refused_uses_no_key_up(nodes: list[httpx.AsyncClient]) -> None:
+    await expect_problem(await post_with(nodes[0], "key", {**GOOD, "event": "nope"}), 404, "unknown_event")
+    assert (await post_with(nodes[0], "key", GOOD)).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", "two words", "x" * 129])
+async def test_what_is_no_key(client: httpx.AsyncClient, key: str) -> None:
+    await expect_problem(await post_with(client, key, GOOD), 400, "malformed")
+
+
+async def test_two_keys(client: httpx.AsyncClient) -> None:
+    headers = [("idempotency-key", "one"), ("idempotency-key", "two")]
+    await expect_problem(await client.post("/market/events", json=GOOD, headers=headers), 400, "malformed")

@@ -1,8 +1,12 @@
-// Drives official Socket.IO clients for the Python tests: one JSON command a line in, one JSON report a line out.
+// Drives official Socket.IO clients, and the official emitter, for the Python tests: one JSON command a line in, one
+// JSON report a line out.
 import { createInterface } from "node:readline";
+import { Emitter } from "@socket.io/redis-emitter";
+import { createClient } from "redis";
 import { io } from "socket.io-client";
 
 const sockets = new Map();
+const emitters = new Map();
 const POSITION = /^[0-9a-f]{8}\.\d+$/;
 
 const report = (message) => process.stdout.write(JSON.stringify(message) + "\n");
@@ -21,6 +25,7 @@ const unpack = (value) => {
   if (Array.isArray(value)) return value.map(unpack);
   if (value && typeof value === "object") {
     if (typeof value.base64 === "string" && Object.keys(value).length === 1) return Buffer.from(value.base64, "base64");
+    if (typeof value.moment === "string" && Object.keys(value).length === 1) return new Date(value.moment);
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unpack(item)]));
   }
   return value;
@@ -70,6 +75,21 @@ const commands = {
   cut({ name }) {
     const transport = sockets.get(name).io.engine.transport;
     (transport.ws?._socket ?? transport.ws)?.destroy?.();
+  },
+  async emitter({ name, url, options }) {
+    const redis = createClient({ url });
+    redis.on("error", () => {});
+    await redis.connect();
+    // The emitter itself does not wait for what becomes of its messages.
+    const sent = [];
+    const publish = (...message) => sent.push(redis.publish(...message));
+    emitters.set(name, { sent, emitter: new Emitter({ publish }, options) });
+  },
+  // Calls in a row, each on what the one before returned: [["to", "room"], ["emit", "event", {…}]].
+  async say({ name, calls }) {
+    const { sent, emitter } = emitters.get(name);
+    calls.reduce((said, [call, ...args]) => (call === "volatile" ? said.volatile : said[call](...unpack(args))), emitter);
+    await Promise.all(sent.splice(0));
   },
 };
 

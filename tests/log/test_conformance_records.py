@@ -1,11 +1,12 @@
-"""What every backend promises about records: small values with an end, the same on every node."""
+"""What every backend promises about records: small values, mostly with an end, the same on every node."""
 
 import asyncio
 
 import pytest
 
 from oyez.log.log import Log
-from tests.log.backends import Clock, OpenLog
+from tests.log.backends import RETENTION, Clock, OpenLog
+from tests.log.verbs import entry
 
 
 async def test_what_is_put_is_got_until_it_ends(log: Log, clock: Clock) -> None:
@@ -95,3 +96,31 @@ async def test_many_are_put_at_once(log: Log, clock: Clock) -> None:
     assert (await log.get("a"), await log.get("b")) == (b"1", b"2")
     clock.advance(11)
     assert (await log.get("a"), await log.get("b")) == (None, None)
+
+
+async def test_of_many_some_may_go(log: Log) -> None:
+    await log.put_all({"a": b"1", "b": b"2"}, 10)
+    await log.put_all({"a": None, "c": b"3", "never": None}, 10)
+    assert [await log.get(key) for key in ("a", "b", "c", "never")] == [None, b"2", b"3", None]
+
+
+# Marks: records that are put with entries.
+
+
+async def test_a_mark_is_put_with_what_is_stored_and_has_no_end(open_log: OpenLog, clock: Clock) -> None:
+    here, there = await open_log(), await open_log()
+    await here.append([entry(1, key="one"), entry(2)], ("far", b"2"))
+    assert await there.get("far") == b"2"
+    clock.advance(100 * RETENTION)
+    await here.append([entry(3)])
+    assert await there.get("far") == b"2"
+    await here.append([entry(4)], ("far", b"4"))
+    assert await there.get("far") == b"4"
+
+
+async def test_a_mark_stays_where_nothing_is_stored(log: Log) -> None:
+    await log.append([entry(1, key="one"), entry(2, key="two")], ("far", b"2"))
+    await log.append([entry(1, key="one")], ("far", b"1"))
+    assert await log.get("far") == b"2", "whoever comes late does not know better"
+    await log.append([entry(2, key="two"), entry(3)], ("far", b"3"))
+    assert await log.get("far") == b"3"

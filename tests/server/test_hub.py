@@ -11,10 +11,12 @@ from msgspec.structs import replace
 
 from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
+from oyez.server import hub as hub_module
 from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
 from oyez.server.outgoing import DEFLATED, TEXT, Outgoing, encode_frame
 from oyez.server.recovery import Recovery
+from oyez.testing.client import ConnectFailed, connect
 from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import PollingWire, SocketWire
@@ -231,7 +233,21 @@ class Fragile(MemoryLog):
         await super().tail(pass_on, after)
 
 
-async def test_a_log_that_fails_sends_clients_away_and_is_listened_to_again(
+async def test_a_log_that_fails_is_listened_to_again_from_where_it_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("oyez.server.server.RETRY_SECONDS", 0.01)
+    log = Fragile()
+    async with serve(log=log) as running, SocketWire.connect(running) as wire:
+        log.broken.set()
+        await running.publish("one")
+        await running.publish("two")
+        await wire.expect_event("one")
+        await wire.expect_event("two")
+        assert "the log cannot be listened to" in capsys.readouterr().out
+
+
+async def test_a_log_that_has_lost_something_sends_clients_away(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("oyez.server.server.RETRY_SECONDS", 0.01)
@@ -240,10 +256,24 @@ async def test_a_log_that_fails_sends_clients_away_and_is_listened_to_again(
         async with SocketWire.connect(running) as wire:
             log.broken.set()
             await running.publish("lost")
+            log.epoch = "0dd1e5a2"
             await wire.expect_close(1011)
             assert await running.market.expect_gone(wire.id) == "transport error"
-        assert "the log cannot be listened to" in capsys.readouterr().out
+        assert "the log has lost what was not delivered yet" in capsys.readouterr().out
         async with SocketWire.connect(running) as wire:
             await turn_until(lambda: bool(log._tails))
             await running.publish("found")
             await wire.expect_event("found")
+
+
+async def test_who_comes_while_the_log_is_not_listened_to_is_sent_away_in_time(
+    monkeypatch: pytest.MonkeyPatch, running: Running
+) -> None:
+    monkeypatch.setattr(hub_module, "READY_TIMEOUT", 0.05)
+    running.server.hub.ready.clear()
+    with pytest.raises(ConnectFailed, match="transport close"):
+        async with connect(running.url, auth={"rooms": ["a"]}, transports=["websocket"]):
+            raise AssertionError("it was let in")
+    running.server.hub.ready.set()
+    async with connect(running.url, auth={"rooms": ["a"]}, transports=["websocket"]):
+        pass

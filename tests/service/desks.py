@@ -1,6 +1,7 @@
 """A help desk whose tickets have members, and the parts of a process that serves it, without a server."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, select, update
 
 from oyez.contract import Contract, Payload, Stamped, member, own
 from oyez.contract.publish import Publisher
-from oyez.log.log import Entry
+from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
 from oyez.service.db import MIGRATIONS, Database
 from oyez.service.jobs import Job, Jobs
@@ -63,13 +64,13 @@ class Clock:
 class Ledger(MemoryLog):
     """A log that shows what it has stored."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__(clock=clock or time.monotonic)
         self.stored: dict[str, Entry] = {}
         self.changed = asyncio.Event()
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
-        positions = await super().append(entries)
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+        positions = await super().append(entries, mark)
         for position, entry in zip(positions, entries, strict=True):
             self.stored.setdefault(position, entry)
         self.changed.set()

@@ -2,20 +2,23 @@
 
 import asyncio
 import multiprocessing
+import sqlite3
 import stat
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, Table, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from oyez.errors import SettingsError
+from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.service.db import BUSY_TIMEOUT, MAX_ATTEMPTS, Database, build_database
 from oyez.settings import Settings
+from tests.postgres import PostgreSQL
 
 METADATA = MetaData()
 counters = Table(
@@ -249,6 +252,33 @@ async def test_other_failures_are_not_tried_again(db: Database) -> None:
 
 
 # Opening.
+
+
+async def test_a_database_that_is_locked_for_long_is_unavailable(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oyez.service.db.BUSY_TIMEOUT", 0.05)
+    db = Database(f"sqlite:///{file}")
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseUnavailableError, match="locked"):
+            await db.run(lambda connection: None)
+        other.execute("ROLLBACK")
+        await db.run(lambda connection: None)
+    db.close()
+
+
+async def test_a_server_that_cuts_the_connection_is_unavailable_and_got_over(
+    postgresql: PostgreSQL,
+) -> None:
+    db = Database(postgresql.make_database())
+    with pytest.raises(DatabaseUnavailableError, match="terminating connection"):
+        await db.run(lambda connection: connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())")))
+    assert await db.run(lambda connection: connection.execute(text("SELECT 1")).scalar_one()) == 1
+    db.close()
+
+
+async def test_a_statement_that_is_wrong_is_nobody_elses_fault(db: Database) -> None:
+    with pytest.raises(DBAPIError):
+        await db.run(lambda connection: connection.execute(text("SELECT * FROM nowhere")))
 
 
 async def test_create_keeps_what_is_there(db: Database) -> None:

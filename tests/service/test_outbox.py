@@ -10,11 +10,11 @@ from sqlalchemy.exc import DBAPIError
 
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError
-from oyez.log.log import Entry
+from oyez.log.log import Entry, Mark
 from oyez.service import outbox as outbox_module
 from oyez.service import tables
 from oyez.service.outbox import Transaction
-from tests.service.desks import PATIENCE, Desk, Ledger, Said, Typing, open_desk, say, say_next, ticket
+from tests.service.desks import PATIENCE, Clock, Desk, Ledger, Said, Typing, open_desk, say, say_next, ticket
 
 
 @pytest.fixture
@@ -177,13 +177,13 @@ class Frail(Ledger):
     fails = 0
     stores = False
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
         if self.fails:
             self.fails -= 1
             if self.stores:
-                await super().append(entries)
+                await super().append(entries, mark)
             raise LogUnavailableError("broken")
-        return await super().append(entries)
+        return await super().append(entries, mark)
 
 
 @pytest.mark.parametrize("stores", [False, True])
@@ -207,6 +207,31 @@ async def test_events_that_could_not_be_sent_are_sent_by_the_next_process(databa
         await desk.expect_said(1, 2)
 
 
+async def test_what_was_appended_is_known_when_its_key_is_forgotten(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay dies between appending and deleting, and nothing runs for longer than the log keeps anything."""
+
+    def die(*_: object) -> None:
+        raise OSError("killed")
+
+    clock = Clock()
+    log = Ledger(clock)
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox_module, "_delete_up_to", die)
+        async with open_desk(database_url, log, clock=clock) as desk:
+            await desk.outbox.run(say, 1, 2)
+            await desk.expect_said(1, 2)
+    async with open_desk(database_url, log, clock=clock, relays=False) as desk:
+        await desk.outbox.run(say, 3)
+        assert await waiting(desk) == 3
+    clock.now += 3_600
+    async with open_desk(database_url, log, clock=clock) as desk:
+        await desk.outbox.drained()
+        await desk.expect_said(1, 2, 3)
+        assert await waiting(desk) == 0
+
+
 async def test_what_a_process_leaves_behind_another_sends(database_url: str) -> None:
     log = Ledger()
     async with open_desk(database_url, log) as alive, open_desk(database_url, log, relays=False) as dead:
@@ -218,9 +243,9 @@ async def test_several_processes_keep_one_order(database_url: str) -> None:
     class Slow(Ledger):
         """Gives the others time to do the same."""
 
-        async def append(self, entries: Sequence[Entry]) -> list[str]:
+        async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
             await asyncio.sleep(0.001)
-            return await super().append(entries)
+            return await super().append(entries, mark)
 
     log = Slow()
     async with open_desk(database_url, log) as one, open_desk(database_url, log) as two:

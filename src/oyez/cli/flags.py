@@ -138,6 +138,8 @@ class ServerFlags:
     """The Redis that holds the logs, for several machines. [default: SQLite in the data folder]"""
     redis_prefix: str | None = None
     """What all names in Redis begin with. [default: oyez]"""
+    redis_emitter: bool | None = None
+    """Whether what @socket.io/redis-emitter says in that Redis is published. [default: yes]"""
     compression_threshold: int | None = None
     """Bytes from which on messages are compressed; 0 for never. [default: 1024]"""
     config: Path | None = None

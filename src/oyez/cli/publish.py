@@ -30,6 +30,7 @@ def publish(
     *,
     data: str,
     to: Annotated[tuple[str, ...], Repeatable] = (),
+    idempotency_key: str | None = None,
     target: Target = FOUND,
     machine: Machine = HERE,
 ) -> int:
@@ -49,6 +50,8 @@ def publish(
         Its payload as JSON, @FILE to read it from a file, or @- from standard input.
     to
         A room it goes to; repeatable. Left out, the rooms follow from the data, where the contract says how.
+    idempotency_key
+        1 to 128 visible characters: with the same key the same event is published once, however often this is called.
     """
     loaded, settings = load_system(system), machine.load()
     url = target.find(settings)
@@ -56,7 +59,7 @@ def publish(
     if to:
         body["to"] = to
     key = target.token or load_signer(settings).sign_service(loaded.name, KEY_LIFETIME)
-    position = send_event(f"{url}/{loaded.name}/events", key, body)
+    position = send_event(f"{url}/{loaded.name}/events", key, body, idempotency_key)
     console.out.print(f"published at {position}" if position else "published (volatile: not stored)")
     return 0
 
@@ -72,10 +75,11 @@ def read_data(data: str) -> dict[str, Any]:
     return parse_json(content, f"--data {data}")
 
 
-def send_event(url: str, key: str, body: dict[str, Any]) -> str | None:
+def send_event(url: str, key: str, body: dict[str, Any], idempotency_key: str | None = None) -> str | None:
     """Publish one event and return its position in the log, None for a volatile one. Raises RequestError."""
+    headers = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
     try:
-        answer = send_json(url, key, body)
+        answer = send_json(url, key, body, headers=headers)
     except RequestRefusedError as refused:
         raise RequestError(f"{body['event']} was not published. {refused}") from None
     try:

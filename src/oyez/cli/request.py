@@ -3,6 +3,7 @@
 import http.client
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -23,14 +24,16 @@ class RequestRefusedError(RequestError):
     """The server answered that it will not do what was asked."""
 
 
-def send_json(url: str, key: str, body: Any = None, method: str = "POST") -> Any:
+def send_json(
+    url: str, key: str, body: Any = None, method: str = "POST", headers: Mapping[str, str] | None = None
+) -> Any:
     """Send `body` as JSON (None: nothing) and return the answer's JSON, None where it is empty.
 
     Raises RequestRefusedError, RequestError.
     """
-    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    sent = {"authorization": f"Bearer {key}", "content-type": "application/json", **(headers or {})}
     data = None if body is None else msgspec.json.encode(body)
-    request = urllib.request.Request(url, data, headers, method=method)
+    request = urllib.request.Request(url, data, sent, method=method)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             answer = response.read()

@@ -12,7 +12,15 @@ import structlog
 
 from oyez.contract.codec import EventCodec, encode_json, read_scalar
 from oyez.contract.types import Payload, Problem, Time
-from oyez.errors import INTERNAL, INVALID_DATA, UNAVAILABLE, InvalidDataError, LogUnavailableError, RefusedError
+from oyez.errors import (
+    INTERNAL,
+    INVALID_DATA,
+    UNAVAILABLE,
+    DatabaseUnavailableError,
+    InvalidDataError,
+    LogUnavailableError,
+    RefusedError,
+)
 
 logger = structlog.get_logger("oyez.contract")
 
@@ -51,7 +59,8 @@ def explain_failure(error: Exception) -> Problem:
         return _problem(error.refusal.code, error.message, error.details)
     if isinstance(error, InvalidDataError):
         return _problem(INVALID_DATA.code, str(error), {"field": error.field, "expected": error.expected})
-    if isinstance(error, LogUnavailableError):
+    if isinstance(error, LogUnavailableError | DatabaseUnavailableError):
+        logger.warning("command failed", reason=str(error))
         return _problem(UNAVAILABLE.code, UNAVAILABLE.message, {})
     logger.error("handler failed", exc_info=error)
     return _problem(INTERNAL.code, INTERNAL.message, {})

@@ -18,6 +18,7 @@ from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.limits import DEFAULT_LIMIT
 from oyez.contract.operation import Handler, LimitedError, Operation, joining, leaving, take
 from oyez.contract.policy import Identity, Member
+from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import Caller, NamedRoom
 from oyez.contract.types import Command
 from oyez.errors import UNKNOWN_EVENT, ContractError, RefusedError
@@ -180,14 +181,15 @@ def bind(
     lookups: Lookups | None = None,
     members: Members | None = None,
     hooks: Hooks = Hooks(),
+    repeats: Repeats | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, NamespaceApplication]:
     """The application of every namespace, by its name.
 
     `handlers` has one for each command that does more than join or leave a room, `lookups` one for each attribute;
     `members` asks the membership table and may be left out where no rule says `member()`. `hooks` are the same for
-    all namespaces. `clock` is that of the limits. Raises ContractError where something is missing or has no place in
-    the contract.
+    all namespaces; without `repeats`, ids of commands mean nothing. `clock` is that of the limits. Raises ContractError
+    where something is missing or has no place in the contract.
     """
     contract.build()
     lookups = lookups or {}
@@ -206,17 +208,17 @@ def bind(
             lookups=lookups,
             cookie_name=settings.cookie_name,
         )
-        operations = {command.name: _operation(command, handlers) for command in namespace.commands}
+        operations = {command.name: _operation(command, handlers, repeats) for command in namespace.commands}
         applications[namespace.name] = NamespaceApplication(admission, operations, surroundings, hooks, clock)
     return applications
 
 
-def _operation(declared: DeclaredCommand, handlers: Handlers) -> Operation:
+def _operation(declared: DeclaredCommand, handlers: Handlers, repeats: Repeats | None) -> Operation:
     if declared.joins is not None:
-        return Operation(declared, joining(declared, declared.joins))
+        return Operation(declared, joining(declared, declared.joins), None)
     if declared.leaves is not None:
-        return Operation(declared, leaving(declared, declared.leaves))
-    return Operation(declared, handlers[declared.command])
+        return Operation(declared, leaving(declared, declared.leaves), None)
+    return Operation(declared, handlers[declared.command], repeats)
 
 
 def _answers(contract: Contract, namespace: Namespace) -> Answers:

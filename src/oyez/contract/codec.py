@@ -23,6 +23,8 @@ from oyez.protocol.socketio import find_placeholders
 
 P = TypeVar("P", bound=Payload)
 
+MAX_ID = 128
+"""Characters of a command's id: a UUID has 36."""
 MAX_FAULTS = 20
 """Faults told of one payload: more help nobody, and an answer should not be longer than what was sent."""
 
@@ -168,6 +170,22 @@ class CommandCodec:
             return self._command(**dict(zip(self._fields, array[1:], strict=False)))
         command: Command = array[1]
         return command
+
+    def split_id(self, data: bytes) -> tuple[bytes, str]:
+        """The event array without the id behind the command's own arguments, and the id; empty where there is none.
+
+        An id is one string more than the command has arguments, of 1 to MAX_ID characters.
+        """
+        arguments = len(self._fields) if self._positional else 1
+        try:
+            array = msgspec.json.decode(data, type=list[msgspec.Raw])
+            *rest, last = array
+            id = msgspec.json.decode(last, type=str)
+        except (ValueError, RecursionError):
+            return data, ""
+        if len(rest) != 1 + arguments or not 0 < len(id) <= MAX_ID:
+            return data, ""
+        return b"[" + b",".join(map(bytes, rest)) + b"]", id
 
     def _decode_binary(self, data: bytes, attachments: tuple[bytes, ...]) -> Any:
         if not self._takes_binary:

@@ -30,10 +30,12 @@ class Removal(msgspec.Struct, frozen=True):
     subject: str
 
 
-class Move(msgspec.Struct, frozen=True):
+class Move(msgspec.Struct, frozen=True, omit_defaults=True):
     """The parameters of `join` and `leave`."""
 
     rooms: tuple[str, ...]
+    asking: bool = False
+    """Of a join: whether the membership table is asked, where a rule asks for members."""
 
 
 class Disconnection(msgspec.Struct, frozen=True):
@@ -51,14 +53,19 @@ def member_removed(room: NamedRoom, subject: str) -> Entry:
 
 
 def join(
-    sockets_in: NamedRoom | Everyone, rooms: Iterable[NamedRoom], excluding: Iterable[NamedRoom | str] = ()
+    sockets_in: NamedRoom | Everyone,
+    rooms: Iterable[NamedRoom],
+    excluding: Iterable[NamedRoom | str] = (),
+    *,
+    asking: bool = False,
 ) -> Entry:
     """The sockets in a room (a socket's id counts as one) enter `rooms`, as far as the rules of those allow.
 
     Where a rule asks for members, whoever makes the entry answers for that they are: the table is not asked, so that
-    they are in before the next event. Raises ContractError where a room is of another namespace.
+    they are in before the next event. With `asking` it is: they enter when it has said yes.
+    Raises ContractError where a room is of another namespace.
     """
-    return _entry("join", sockets_in, excluding, _move(sockets_in, rooms))
+    return _entry("join", sockets_in, excluding, _move(sockets_in, rooms, asking=asking))
 
 
 def leave(
@@ -87,14 +94,14 @@ def _entry(
     )
 
 
-def _move(sockets_in: NamedRoom | Everyone, rooms: Iterable[NamedRoom]) -> Move:
+def _move(sockets_in: NamedRoom | Everyone, rooms: Iterable[NamedRoom], *, asking: bool = False) -> Move:
     named = tuple(rooms)
     for room in named:
         if room.namespace != sockets_in.namespace:
             raise ContractError(
                 f"room {room} is of namespace {room.namespace}; sockets of {sockets_in.namespace} cannot be in it"
             )
-    return Move(tuple(room.name for room in named))
+    return Move(tuple(room.name for room in named), asking)
 
 
 # Doing what they ask.
@@ -132,6 +139,8 @@ class Control:
 
     def __init__(self, surroundings: "Surroundings") -> None:
         self._surroundings = surroundings
+        self._asking: dict[tuple[str, str], object] = {}
+        """The latest join of a socket's id and a room that waits for the membership table, and what stands for it."""
         self._actions: Mapping[str, _Action] = {
             "member_removed": _Action(Removal, self._remove),
             "join": _Action(Move, self._join),
@@ -179,11 +188,28 @@ class Control:
 
     def _join(self, client: "Client", move: Move, entry: Entry) -> None:
         for room in move.rooms:
-            if client.decide(room) is not Verdict.NO:
+            verdict = client.decide(room)
+            if verdict is Verdict.IF_MEMBER and move.asking:
+                self._asking[client.socket.id, room] = join = object()
+                client.spawn(self._join_member(client, room, join))
+            elif verdict is not Verdict.NO:
                 client.enter(room, True)
+
+    async def _join_member(self, client: "Client", room: str, join: object) -> None:
+        asked = (client.socket.id, room)
+        try:
+            allowed = await client.allows(room)
+        finally:
+            # An entry behind this one may have had the socket leave, or join once more.
+            latest = self._asking.get(asked) is join
+            if latest:
+                del self._asking[asked]
+        if allowed and latest:
+            client.enter(room, True)
 
     def _leave(self, client: "Client", move: Move, entry: Entry) -> None:
         for room in move.rooms:
+            self._asking.pop((client.socket.id, room), None)
             client.leave(room)
 
     def _disconnect(self, client: "Client", disconnection: Disconnection, entry: Entry) -> None:

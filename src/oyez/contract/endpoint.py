@@ -3,6 +3,7 @@
 Hands the events of a request to the publisher, and says what became of them: positions, or a problem.
 """
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -22,6 +23,7 @@ from oyez.errors import (
     RefusedError,
 )
 
+KEY = re.compile(r"[!-~]{1,128}")
 _FIELDS = {UNKNOWN_EVENT.code: "event", TOO_LARGE.code: "data"}
 """Which part of a publication a refusal is about; all others are about `to`."""
 
@@ -30,8 +32,9 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Rout
     """The route at which services publish.
 
     The body is one publication, `{event, to?, data}`, answered by `{position}`, or a list of them, published whole or
-    not at all, answered by `{positions}`. A volatile event's position is null. A bad publication is a problem whose
-    `errors` are `{index?, field, expected, code}`: `index` only in a list, `field` as it is on the wire.
+    not at all, answered by `{positions}`. With an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) it may
+    be repeated: the answer is the first one's. A volatile event's position is null. A bad publication is a problem
+    whose `errors` are `{index?, field, expected, code}`: `index` only in a list, `field` as it is on the wire.
     """
 
     async def answer(request: Request) -> Response:
@@ -39,12 +42,20 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Rout
         several = body.lstrip().startswith(b"[")
         try:
             items = _split(body, publisher.limits.max_events_per_publish) if several else [msgspec.Raw(body)]
-            positions = await publisher.publish(_decode(items))
+            positions = await publisher.publish(_decode(items), _read_key(request))
         except RejectedError as rejected:
             return _rejection(rejected, several)
         return answer_json({"positions": positions} if several else {"position": positions[0]})
 
     return service_route(path, answer, authorize)
+
+
+def _read_key(request: Request) -> str:
+    """The idempotency key; empty where there is none."""
+    keys = request.headers.getlist("idempotency-key")
+    if keys and (len(keys) > 1 or KEY.fullmatch(keys[0]) is None):
+        raise RefusedError(MALFORMED, "Idempotency-Key has to be sent once, with 1 to 128 visible ASCII characters.")
+    return keys[0] if keys else ""
 
 
 def _split(body: bytes, most: int) -> list[msgspec.Raw]:

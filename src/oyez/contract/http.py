@@ -25,6 +25,7 @@ from oyez.errors import (
     TOO_LARGE,
     UNAVAILABLE,
     UNSUPPORTED_TYPE,
+    DatabaseUnavailableError,
     InvalidDataError,
     LogUnavailableError,
     Refusal,
@@ -50,7 +51,7 @@ over, short enough for an event to be news."""
 def service_route(path: str, answer: Answer, authorize: Authorize, methods: Sequence[str] = ("POST",)) -> Route:
     """A route for those with a service key (`Authorization: Bearer <key>`).
 
-    What `answer` raises of RefusedError, InvalidDataError and LogUnavailableError becomes a problem.
+    What `answer` raises of RefusedError and InvalidDataError becomes a problem, as does what cannot be stored now.
     """
 
     async def handle(request: Request) -> Response:
@@ -62,7 +63,7 @@ def service_route(path: str, answer: Answer, authorize: Authorize, methods: Sequ
             return refuse(refused.refusal, refused.message)
         except InvalidDataError as error:
             return refuse(INVALID_DATA, INVALID_DATA.message, [{"field": error.field, "expected": error.expected}])
-        except LogUnavailableError as error:
+        except (LogUnavailableError, DatabaseUnavailableError) as error:
             return refuse(UNAVAILABLE, str(error))
         except ClientDisconnect:
             return refuse(MALFORMED, "The request ended early.")

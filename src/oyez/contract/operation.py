@@ -1,9 +1,11 @@
 """An Operation: what one command does in one namespace, from its bytes to its acknowledgement.
 
-In this order: limit, role, decoding, claims, handler. Knows nothing of the other commands.
+In this order: limit, role, decoding, claims, handler; behind the claims, what was done before is only answered again.
+Knows nothing of the other commands.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeAlias
 
 from oyez.contract.answers import Reply, ReplyCodec
@@ -12,10 +14,11 @@ from oyez.contract.codec import CommandCodec
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.limits import Limit
 from oyez.contract.policy import Identity, LookedUp, Own, Verdict
+from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import Room
 from oyez.contract.types import Command, Joined, Payload
 from oyez.contract.wire import wire_names
-from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, RefusedError
+from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, InvalidDataError, RefusedError
 from oyez.protocol import engineio
 from oyez.server.socket import ReceivedEvent
 
@@ -39,9 +42,10 @@ class LimitedError(RefusedError):
 class Operation:
     """A declared command with its handler."""
 
-    def __init__(self, declared: DeclaredCommand, handler: Handler) -> None:
+    def __init__(self, declared: DeclaredCommand, handler: Handler, repeats: Repeats | None) -> None:
         self._declared = declared
         self._handler = handler
+        self._repeats = repeats
         self._codec = CommandCodec(declared)
         self._replies = ReplyCodec(declared.name, declared.reply)
         names = wire_names(declared.command)
@@ -56,9 +60,23 @@ class Operation:
         take(client, self._declared.name, self._declared.limit, now)
         if not self._declared.who.admits(client.identity):
             raise RefusedError(FORBIDDEN_ROLE, f"{event.name} is for whoever {self._declared.who.text}.")
-        command = self._codec.decode_command(event.data, event.attachments)
+        try:
+            command, id = self._codec.decode_command(event.data, event.attachments), ""
+        except InvalidDataError:
+            # Most have no id, and so do not pay for looking for one.
+            data, id = self._codec.split_id(event.data)
+            if not id:
+                raise
+            command = self._codec.decode_command(data, event.attachments)
         if self._claims:
             self._check_claims(command, client.identity)
+        if id and self._repeats is not None:
+            name = "\0".join((client.namespace, client.identity.subject, self._declared.name, id))
+            asked = b"".join((event.data, *event.attachments))
+            return self._repeats.run(name, asked, partial(self._handle, command, client))
+        return self._handle(command, client)
+
+    def _handle(self, command: Command, client: Client) -> Awaitable[bytes] | bytes:
         reply = self._handler(command, client)
         # The common answers come first: to find out that a value is not awaitable takes longest.
         if reply is None or isinstance(reply, Payload) or not isinstance(reply, Awaitable):

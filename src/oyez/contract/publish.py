@@ -12,6 +12,7 @@ import structlog
 
 from oyez.contract.codec import EventCodec, encode_json
 from oyez.contract.contract import Contract, Event
+from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.routing import Router
 from oyez.contract.types import Payload
@@ -51,8 +52,12 @@ class Publisher:
         log: Log,
         limits: Limits,
         clock: Callable[[], float] = time.time,
+        *,
+        retention: float = 300.0,
     ) -> None:
+        """`retention` is how many seconds the log keeps events, and so how long keys are known."""
         self.contract = contract.build()
+        self._repeats = Repeats(log, retention)
         self._log = log
         self.limits = limits
         self._clock = clock
@@ -81,11 +86,12 @@ class Publisher:
         data = way.codec.encode_payload(stamped)
         return self._entries(way, stamped, data, rooms or None, tuple(str(room) for room in excluding))
 
-    async def publish(self, publications: Sequence[Publication]) -> list[str | None]:
+    async def publish(self, publications: Sequence[Publication], key: str = "") -> list[str | None]:
         """Publish events by name: all of them, or none. Returns their positions, None for volatile ones.
 
-        Raises RejectedError with everything that is wrong; RefusedError (too_large) where there are too many;
-        LogUnavailableError.
+        With a `key` this may be repeated: what was published with it is not published again, and has the positions
+        that it had. Raises RejectedError with everything that is wrong; RefusedError: too_large where there are too
+        many, id_reused where the key was used for others; LogUnavailableError.
         """
         if len(publications) > self.limits.max_events_per_publish:
             most = self.limits.max_events_per_publish
@@ -101,16 +107,28 @@ class Publisher:
                 faults.append((index, error))
         if faults:
             raise RejectedError(faults)
+        if key:
+            return await self._repeats.publish(key, msgspec.json.encode(publications), prepared, self.append)
         return await self.append(prepared)
 
     def prepare_publication(self, publication: Publication) -> list[Entry]:
         """What `publish` would append for one event. Raises InvalidDataError and RefusedError."""
-        way = self._ways.get(publication.event)
-        if way is None:
-            raise RefusedError(UNKNOWN_EVENT, f"There is no event {shown(publication.event)} in {self.contract.name}.")
-        payload = way.event.stamp(way.codec.decode_payload(bytes(publication.data)), self._clock())
         to = (publication.to,) if isinstance(publication.to, str) else publication.to
-        return self._entries(way, payload, encode_json(payload), to, ())
+        return self.prepare_json(publication.event, bytes(publication.data), to)
+
+    def prepare_json(
+        self,
+        name: str,
+        data: bytes,
+        to: Sequence[NamedRoom | Everyone | str] | None,
+        excluding: Iterable[NamedRoom | str] = (),
+    ) -> list[Entry]:
+        """`prepare` for an event by name, its data still JSON. Without `to` it goes wherever the data says."""
+        way = self._ways.get(name)
+        if way is None:
+            raise RefusedError(UNKNOWN_EVENT, f"There is no event {shown(name)} in {self.contract.name}.")
+        payload = way.event.stamp(way.codec.decode_payload(data), self._clock())
+        return self._entries(way, payload, encode_json(payload), to, tuple(str(room) for room in excluding))
 
     def _find_faults(self, publication: Publication) -> list[InvalidDataError]:
         """What is wrong with the fields of a publication that was refused: all of it, where decoding tells only one."""

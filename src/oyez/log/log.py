@@ -56,6 +56,8 @@ def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
     return entry if position is None else replace(entry, position=position)
 
 
+Mark = tuple[str, bytes]
+"""Key and value of a record."""
 Deliver = Callable[[Sequence[Entry]], None]
 """Takes entries in order; must not raise and must not block."""
 
@@ -74,12 +76,15 @@ class Log(Protocol):
 
     # Entries.
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
         """Store all of `entries`, or none, and return their positions. Volatile entries have no place here.
 
         Returns once they are as durable as the backend is. Entries of one call are neighbours in the log. For an entry
         whose key is that of one still kept, nothing is stored, and the position is the first one's. Where storing was
         interrupted, whether it happened may be unknown behind LogUnavailableError: with a key, appending again is safe.
+
+        Where any of them is stored, the record `mark` is put with them, without an end: so a producer knows how far
+        it came, when keys have long been forgotten.
         """
 
     async def broadcast(self, entry: Entry) -> None:
@@ -111,8 +116,8 @@ class Log(Protocol):
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         """Keep `value` for `ttl` seconds, in place of what was there."""
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
-        """`put` each of them, at the cost of about one."""
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
+        """`put` each of them, at the cost of about one; where there is None, nothing is kept any more."""
 
     async def get(self, key: str) -> bytes | None:
         """What is kept under `key`."""

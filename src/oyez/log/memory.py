@@ -10,9 +10,10 @@ from itertools import islice
 from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Deliver, Entry, split_position
+from oyez.log.log import Deliver, Entry, Mark, split_position
 from oyez.log.tails import Tails
 
+FOREVER = float("inf")
 ENTRY_OVERHEAD = 400
 """Bytes that an entry costs besides its data."""
 
@@ -41,7 +42,7 @@ class MemoryLog:
     async def open(self) -> None:
         """There is nothing to reach."""
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
         self._check_open("nothing was stored. Publish to a running server.")
         now = self._clock()
         self._forget(now)
@@ -62,6 +63,8 @@ class MemoryLog:
         self._bytes += sum(map(_size, placed.values()))
         self._forget(now)
         self._tails.hand(list(placed.values()))
+        if mark is not None and placed:
+            await self.put(*mark, FOREVER)
         return positions
 
     async def broadcast(self, entry: Entry) -> None:
@@ -91,9 +94,12 @@ class MemoryLog:
         self._records[key] = (now + ttl, value)
         heapq.heappush(self._ends, (now + ttl, key))
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
         for key, value in records.items():
-            await self.put(key, value, ttl)
+            if value is None:
+                self._records.pop(key, None)
+            else:
+                await self.put(key, value, ttl)
 
     async def get(self, key: str) -> bytes | None:
         end, value = self._records.get(key, (0.0, None))

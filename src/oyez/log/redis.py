@@ -26,7 +26,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError
 
 from oyez.errors import LogUnavailableError, SettingsError
-from oyez.log.log import Deliver, Entry, decode_entry, encode_entry, epoch_of, split_position
+from oyez.log.log import Deliver, Entry, Mark, decode_entry, encode_entry, epoch_of, split_position
 from oyez.log.pages import PAGE, Pages
 from oyez.log.tails import Tails
 
@@ -90,8 +90,9 @@ APPEND = (
     + _BEGIN
     + """
 local stream
+local stored = false
 local numbers = {}
-for i = 7, #ARGV, 2 do
+for i = 8, #ARGV, 2 do
   local key = ARGV[i + 1] ~= '' and KEYS[tonumber(ARGV[i + 1])]
   local number
   if key then
@@ -101,6 +102,7 @@ for i = 7, #ARGV, 2 do
   end
   if not number then
     number = string.sub(redis.call('XADD', KEYS[1], '0-*', 't', ARGV[4], 'e', ARGV[i]), 3)
+    stored = true
     if epoch == ARGV[2] and tonumber(number) <= tonumber(ARGV[3]) then
       epoch = ARGV[1]
       redis.call('HSET', KEYS[2], 'epoch', epoch)
@@ -109,13 +111,15 @@ for i = 7, #ARGV, 2 do
   end
   numbers[#numbers + 1] = number
 end
+if stored and ARGV[7] ~= '' then redis.call('SET', KEYS[4], ARGV[7]) end
 done = epoch .. '.' .. table.concat(numbers, ',')
 redis.call('SET', KEYS[3], done, 'PX', ARGV[6])
 return done
 """
 )
-"""KEYS: stream, about, this call's, then the entries' own. ARGV: a new epoch, the epoch and the number that are known,
-now, retention, how long this call is known, and of each entry its bytes and which of KEYS is its. Times are ms."""
+"""KEYS: stream, about, this call's, the mark's, then the entries' own. ARGV: a new epoch, the epoch and the number that
+are known, now, retention, how long this call is known, the mark or nothing, and of each entry its bytes and which of
+KEYS is its. Times are ms."""
 
 TRIM = """
 local function time_of(number)
@@ -159,7 +163,7 @@ class RedisLog:
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
         self._idle: list[AbstractConnection] = []
         """Connections for scripts that are not in use."""
-        self._waiting: list[tuple[Sequence[Entry], asyncio.Future[list[str]]]] = []
+        self._waiting: list[tuple[list[Entry], Mark | None, asyncio.Future[list[str]]]] = []
         """What is to be appended with the next call, and who waits for it."""
         self._appending: asyncio.Task[None] | None = None
         self._node, self._calls = secrets.token_hex(8), 0
@@ -238,39 +242,50 @@ class RedisLog:
 
     # Entries.
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
-        if not entries:
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+        if not entries and mark is None:
             return []
         # While a call is under way all others wait, and then share the next: the order stays, and the way is paid once.
         appended: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entries, appended))
+        # Taken as they are now: a producer that breaks while it hands them over is told at once.
+        self._waiting.append((list(entries), mark, appended))
         if self._appending is None:
             self._appending = asyncio.create_task(self._append_waiting())
         return await appended
 
     async def _append_waiting(self) -> None:
         while self._waiting:
-            sharing = [self._waiting.pop(0)]
-            entries = list(sharing[0][0])
-            while self._waiting and len(entries) + len(self._waiting[0][0]) <= MAX_TOGETHER:
-                sharing.append(self._waiting.pop(0))
-                entries += sharing[-1][0]
+            entries, sharing, mark = self._take_waiting()
             try:
-                positions = iter(await self._store(entries))
+                positions = iter(await self._store(entries, mark))
             except Exception as error:
                 for _, appended in sharing:
                     if not appended.done():
                         appended.set_exception(error)
                 continue
             for share, appended in sharing:
-                own = list(islice(positions, len(share)))
+                own = list(islice(positions, share))
                 if not appended.done():
                     appended.set_result(own)
         self._appending = None
 
-    async def _store(self, entries: Sequence[Entry]) -> list[str]:
+    def _take_waiting(self) -> "tuple[list[Entry], list[tuple[int, asyncio.Future[list[str]]]], Mark | None]":
+        """What the next call stores, and who gets how many of its positions. A mark is set alone."""
+        first, mark, appended = self._waiting.pop(0)
+        entries, sharing = first, [(len(first), appended)]
+        while mark is None and self._waiting:
+            following, its_mark, appended = self._waiting[0]
+            if its_mark is not None or len(entries) + len(following) > MAX_TOGETHER:
+                break
+            del self._waiting[0]
+            entries += following
+            sharing.append((len(following), appended))
+        return entries, sharing, mark
+
+    async def _store(self, entries: Sequence[Entry], mark: Mark | None) -> list[str]:
         self._calls += 1
-        keys = [self._stream, self._about, f"{self._base}:call:{self._node}:{self._calls}"]
+        marked, value = mark or ("", b"")
+        keys = [self._stream, self._about, f"{self._base}:call:{self._node}:{self._calls}", self._record(marked)]
         arguments: list[bytes | str | int] = [
             self._next_epoch,
             self._epoch,
@@ -278,6 +293,7 @@ class RedisLog:
             int(self._clock() * 1000),
             _milliseconds(self._retention),
             _milliseconds(REPEAT_SECONDS),
+            value,
         ]
         for entry in entries:
             if entry.key:
@@ -346,11 +362,14 @@ class RedisLog:
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         await self._do(lambda: self._redis.set(self._record(key), value, px=_milliseconds(ttl)))
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
         async def put_together() -> None:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for key, value in records.items():
-                    pipeline.set(self._record(key), value, px=_milliseconds(ttl))
+                    if value is None:
+                        pipeline.delete(self._record(key))
+                    else:
+                        pipeline.set(self._record(key), value, px=_milliseconds(ttl))
                 await pipeline.execute()
 
         if records:

@@ -26,7 +26,7 @@ import structlog
 from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError, SettingsError
-from oyez.log.log import Deliver, Entry, decode_entry, encode_entry, epoch_of, split_position
+from oyez.log.log import Deliver, Entry, Mark, decode_entry, encode_entry, epoch_of, split_position
 from oyez.log.pages import PAGE, Pages, Row
 from oyez.log.peers import Peers
 from oyez.log.tails import Tails
@@ -64,6 +64,8 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 """Another content means that the machine was started again. Where there is no such file, only `full` can tell."""
 
 
+FOREVER = 2.0**62
+"""A time that does not come."""
 FIND_RECORD = "SELECT value, ends FROM records WHERE key = ?"
 PUT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?)"
 TAKE_RECORD = "DELETE FROM records WHERE key = ? RETURNING value, ends"
@@ -119,11 +121,11 @@ class SqliteLog:
 
     # Entries.
 
-    async def append(self, entries: Sequence[Entry]) -> list[str]:
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
         encoded = [(entry, encode_entry(entry)) for entry in entries]
         if not encoded:
             return []
-        numbers, stored = await self._write(partial(self._store, encoded))
+        numbers, stored = await self._write(partial(self._store, encoded, mark))
         if stored:
             self._pass_on(stored)
         return [f"{self._epoch}.{number}" for number in numbers]
@@ -179,10 +181,17 @@ class SqliteLog:
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         await self._use(lambda db: db.execute(PUT_RECORD, (key, value, self._clock() + ttl)))
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
         ends = self._clock() + ttl
-        rows = [(key, value, ends) for key, value in records.items()]
-        await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", rows))
+        rows = [(key, value, ends) for key, value in records.items() if value is not None]
+        gone = [(key,) for key, value in records.items() if value is None]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany(PUT_RECORD, rows)
+            db.executemany("DELETE FROM records WHERE key = ?", gone)
+
+        if records:
+            await self._write(work)
 
     async def get(self, key: str) -> bytes | None:
         return await self._use(lambda db: self._value(db.execute(FIND_RECORD, (key,))))
@@ -206,7 +215,7 @@ class SqliteLog:
     # Storing and finding.
 
     def _store(
-        self, encoded: Sequence[tuple[Entry, bytes]], db: sqlite3.Connection
+        self, encoded: Sequence[tuple[Entry, bytes]], mark: Mark | None, db: sqlite3.Connection
     ) -> tuple[list[int], list[tuple[int, Entry]]]:
         """The number of every entry, and those that were not there yet."""
         now = self._clock()
@@ -225,6 +234,8 @@ class SqliteLog:
                     keyed[entry.key] = number
             numbers.append(number)
         db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", rows)
+        if mark is not None and rows:
+            db.execute(PUT_RECORD, (*mark, FOREVER))
         self._unforgotten += len(rows)
         if self._unforgotten >= FORGET_EVERY:
             self._forget(db, 4 * self._unforgotten)
@@ -411,14 +422,14 @@ class SqliteLog:
                 if _identity(self._path) == self._file:
                     return self._db
             self._leave()
-            if self._peers is not None:
-                # Its folder may have gone as well.
-                self._peers.close()
-                self._peers = None
             logger.error("the log's file was removed or replaced", file=str(self._path))
         return self._open_file()
 
     def _open_file(self) -> sqlite3.Connection:
+        if self._peers is not None and not self._path.exists():
+            # Its folder may have gone as well.
+            self._peers.close()
+            self._peers = None
         if self._peers is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._alone():

@@ -36,11 +36,13 @@ class Tails:
 
     def hand(self, entries: Sequence[Entry]) -> None:
         for tail in self._tails:
-            tail.waiting.extend(entries)
-            tail.woken.set()
+            # What comes behind a failure is not what follows upon the entries before it.
+            if tail.failure is None:
+                tail.waiting.extend(entries)
+                tail.woken.set()
 
     def fail(self, failure: Exception) -> None:
-        """All tails raise `failure`, behind what they have been given."""
+        """All tails raise `failure`, behind what they have been given before."""
         for tail in self._tails:
             tail.failure = failure
             tail.woken.set()

@@ -17,7 +17,7 @@ from uvicorn.config import STARTUP_FAILURE
 from oyez.errors import OyezError
 from oyez.server.node import Node
 from oyez.server.turnstile import Turnstile
-from oyez.server.upgrade import HttpProtocol, PeerProtocol, Router
+from oyez.server.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Router
 from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")
@@ -77,11 +77,12 @@ class HttpServer(uvicorn.Server):
         self._drain_time = settings.drain_time
         self._shutdown_timeout = settings.shutdown_timeout
         self._next_files_warning = 0.0
+        self._adopting: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # As uvicorn does it, but for the times of TLS, which it has no setting for: a client that says nothing would
         # stay for a minute, and be counted by nobody. The node is there before it says so.
-        await self._node.listen(self._build_peer_protocol)
+        await self._node.listen(self._build_peer_protocol, self._adopt)
         await self.lifespan.startup()
         if self._start.failure is not None:
             raise self._start.failure
@@ -108,8 +109,22 @@ class HttpServer(uvicorn.Server):
         return protocol
 
     def _build_peer_protocol(self) -> asyncio.Protocol:
-        return PeerProtocol(
-            self._node,
+        return self._build_other(PeerProtocol, self._node)
+
+    def _adopt(self, connection: socket.socket, came: bytes) -> None:
+        task = asyncio.get_running_loop().create_task(self._take_over(connection, came))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    async def _take_over(self, connection: socket.socket, came: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(OSError):
+            # Raised where the client has gone meanwhile.
+            await loop.connect_accepted_socket(lambda: self._build_other(GivenProtocol, came), connection)
+
+    def _build_other(self, kind: Callable[..., asyncio.Protocol], own: Any) -> asyncio.Protocol:
+        return kind(
+            own,
             self._router,
             self._limits,
             self.door,

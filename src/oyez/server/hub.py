@@ -4,11 +4,12 @@ It is the only way from the log to a socket, for what this process published as 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 
 import structlog
 
+from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log, split_position
 from oyez.server.namespace import Namespace
 from oyez.server.outgoing import Message
@@ -19,6 +20,9 @@ logger = structlog.get_logger("oyez.server")
 PRELOADED = 20_000
 """Entries of before the start that are read at first: those who were connected to a server that died come back for
 them at once."""
+READY_TIMEOUT = 5.0
+"""Seconds for which somebody who wants to be let in waits for what has to be delivered before: a hub that only has
+much to read gets there, and official clients come back by themselves when they are sent away."""
 
 
 class Hub:
@@ -32,7 +36,7 @@ class Hub:
         self.window = Window()
         self.ready = asyncio.Event()
         """Set while live events are delivered, and not those of before the start."""
-        self._start: str | None = None
+        self._started = False
         self._live: tuple[str, int] = ("", 0)
         self.waiting: list[tuple[tuple[str, int], asyncio.Future[None]]] = []
         """Who waits for delivery to reach a position."""
@@ -47,31 +51,56 @@ class Hub:
     async def start(self) -> None:
         """What is appended from now on will be delivered; what was kept from before is at hand when this returns."""
         self.ready.clear()
+        await self._log.open()
         self._live = split_position(await self._log.position())
-        self._start = await self._log.position_before(PRELOADED)
-        self.window.begin(self._start)
+        self.window.begin(await self._log.position_before(PRELOADED))
+        self._started = True
         self._tell_reached()
 
     async def run(self) -> None:
-        """Deliver until cancelled. Run again after a failure, it goes on with what comes then."""
-        if self._start is None:
-            await self.start()
-        start, self._start = self._start, None
+        """Deliver until cancelled or the log is closed.
+
+        Run again after LogUnavailableError, or anything else that a log should not raise, it goes on where it stopped:
+        nothing is missing. Raises KeyError where that can be no more; then it begins anew with what comes next.
+        """
         try:
-            await self._log.tail(self.deliver, start)
+            if self._started:
+                # What came meanwhile is delivered before anybody is let in.
+                self._live = split_position(await self._log.position())
+                self._tell_reached()
+            else:
+                await self.start()
+            await self._log.tail(self.deliver, self.position)
+        except KeyError:
+            self._started = False
+            raise
         finally:
             # Nobody is let in until it is known again what they are to hear.
             self.ready.clear()
 
+    async def be_ready(self) -> None:
+        """Wait until `ready`. Raises LogUnavailableError after READY_TIMEOUT."""
+        if not self.ready.is_set():
+            await self._wait(self.ready.wait())
+
     async def reach(self, position: str) -> None:
         """Wait until all entries up to `position`, which exists, have been delivered here.
 
-        Raises KeyError where its epoch has ended.
+        Raises KeyError where its epoch has ended, LogUnavailableError after READY_TIMEOUT.
         """
         reached = asyncio.get_running_loop().create_future()
         self.waiting.append((split_position(position), reached))
         self._tell_reached()
-        await reached
+        await self._wait(reached)
+
+    async def _wait(self, awaited: Awaitable[object]) -> None:
+        try:
+            async with asyncio.timeout(READY_TIMEOUT):
+                await awaited
+        except TimeoutError:
+            raise LogUnavailableError(
+                f"The log has not been delivered up to its end within {READY_TIMEOUT} s."
+            ) from None
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         # A loop writes at once when it is asked to, so what goes to the same sockets is handed over together.

@@ -86,6 +86,8 @@ class Namespace:
         self.rooms: dict[str, set[Socket]] = {}
         self.plain_below = plain_below
         """Messages shorter than this are never compressed: one encoding of them serves every client."""
+        self.status: bytes | None = None
+        """The event that newcomers are told, too, while the log is unavailable."""
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
         self._event_prefix = b"42" + socketio.encode_namespace(name)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,6 +127,8 @@ class Namespace:
         socket.connection.accept(socket, socketio.Packet(socketio.PacketType.CONNECT, self.name, answer))
         if recovered is not None:
             socket.send(encode_answer(recovered))
+        if self.status is not None:
+            socket.send(self.status, volatile=True)
         self.recovery.remember(socket)
         socket.begin()
 
@@ -251,6 +255,10 @@ class Namespace:
                 for message in run:
                     socket.connection.send(message.outgoing(socket.positioned))
         return len(members)
+
+    def tell(self, status: bytes) -> None:
+        """Send an event of the server's own to everybody who is here."""
+        self.deliver([self.message(Entry(namespace=self.name, rooms=(), data=status, volatile=True))])
 
     def _encode(self, run: Sequence[Message], encoding: int) -> bytes:
         outgoing = [message.outgoing(bool(encoding & POSITIONED)) for message in run]

@@ -35,6 +35,8 @@ MAX_OFFSET = 64
 REJOIN_SECONDS = 60.0
 """How long after it came back a client without a session is caught up with rooms that it joins. A front end joins its
 rooms at once; what is joined later is new to it."""
+GATHER_SECONDS = 0.001
+"""How long changed sessions wait for others: less than a client needs to come back, even to another server."""
 RETRY_SECONDS = 1.0
 """How long to wait before sessions are written again that could not be."""
 WITHOUT_POSITIONS = re.compile(r"python|aiohttp|dart[/:]", re.IGNORECASE)
@@ -112,8 +114,11 @@ class Recovery:
 
     def forget(self, socket: "Socket") -> None:
         """The client has gone for good."""
-        self._sockets.discard(socket)
-        self._change(socket, None)
+        if socket.stored:
+            self._sockets.discard(socket)
+            self._change(socket, None)
+        else:
+            self.release(socket)
 
     def release(self, socket: "Socket") -> None:
         """The client has come back elsewhere: its session is kept there."""
@@ -136,6 +141,8 @@ class Recovery:
                 refresh_at = loop.time() + self._refresh_interval
                 for socket in self._sockets:
                     self._change(socket, socket)
+            # Many come and go together, and some come and go at once: a transaction serves all.
+            await asyncio.sleep(GATHER_SECONDS)
             try:
                 await self.flush()
             except LogUnavailableError:
@@ -147,17 +154,7 @@ class Recovery:
         self._woken.clear()
         changed, self._changed = self._changed, {}
         try:
-            await self._log.put_all(
-                {
-                    key: _encode(value) if not isinstance(value, bytes) else value
-                    for key, value in changed.items()
-                    if value
-                },
-                self._ttl,
-            )
-            for key, value in changed.items():
-                if value is None:
-                    await self._log.take(key)
+            await self._log.put_all({key: _record(value) for key, value in changed.items()}, self._ttl)
         except LogUnavailableError:
             self._changed = {**changed, **self._changed}
             self._woken.set()
@@ -171,7 +168,7 @@ class Recovery:
         Returns what to tell it; None where it did not ask. Behind the last step nothing is waited for: the client has
         to be made a receiver of live events before anything else happens. Raises LogUnavailableError.
         """
-        await self._hub.ready.wait()
+        await self._hub.be_ready()
         pid, offset = _read(auth, "pid"), _read(auth, "offset")
         socket.pid = socket.connection.server.new_id()
         socket.seen = self._hub.position
@@ -301,6 +298,14 @@ def _end_rejoining(socket: "Socket") -> None:
 
 def _key(namespace: str, pid: str) -> str:
     return f"session:{namespace}:{pid}"
+
+
+def _record(value: "Socket | bytes | None") -> bytes | None:
+    """What is written for a session that has changed."""
+    if value is None or isinstance(value, bytes):
+        return value
+    value.stored = True
+    return _encode(value)
 
 
 def _encode(socket: "Socket") -> bytes:

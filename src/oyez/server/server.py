@@ -15,12 +15,14 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from oyez.errors import LogUnavailableError
-from oyez.log.log import Log
+from oyez.errors import LogUnavailableError, SettingsError
+from oyez.log.log import Entry, Log
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
+from oyez.server import canary
 from oyez.server.asgi import serve_websocket
+from oyez.server.canary import Canary, encode_status
 from oyez.server.connection import Connection
 from oyez.server.heartbeat import TimerWheel
 from oyez.server.hub import Hub
@@ -43,7 +45,7 @@ DRAIN_INTERVAL = 0.1
 """Seconds between two batches of clients that are sent away."""
 DRAIN_BATCH = 100
 """Clients of a batch at least: what other nodes let in without noticing."""
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = 0.5
 """How long to wait before a log that failed is listened to again."""
 
 
@@ -74,8 +76,9 @@ class Server:
             name: Namespace(name, application, self.plain_below) for name, application in applications.items()
         }
         self.origins = OriginPolicy(settings.origins)
+        self.canary = Canary(log, self._tell_status)
         self.neighbours = Neighbours(log, self.node, self.namespaces, clock)
-        self.hub = Hub(log, self.namespaces, self.neighbours.hear)
+        self.hub = Hub(log, self.namespaces, self._hear)
         self.recovery = Recovery(log, self.hub, settings.log_retention, self.neighbours)
         for namespace in self.namespaces.values():
             namespace.recovery = self.recovery
@@ -109,13 +112,22 @@ class Server:
     # Life.
 
     async def start(self) -> None:
+        """Clients can come when this returns; where the log is unavailable, they are let in when it is not.
+
+        Raises SettingsError where the log cannot be used as it is.
+        """
         self.stopping, self._none_left = False, None
-        await self.hub.start()
-        work = (self._run_hub(), self.wheel.run(), self.recovery.run())
+        try:
+            await self.hub.start()
+            self.canary.note(None)
+        except LogUnavailableError as error:
+            self.canary.note(str(error))
+        work = (self._run_hub(), self.wheel.run(), self.recovery.run(), self.canary.run())
         self._tasks = [asyncio.create_task(one) for one in work]
-        await self.hub.ready.wait()
-        with suppress(LogUnavailableError):
-            await self.neighbours.greet(new=True)
+        if self.canary.reason is None:
+            with suppress(LogUnavailableError):
+                await self.hub.be_ready()
+                await self.neighbours.greet(new=True)
         self._tasks.append(asyncio.create_task(self.neighbours.run()))
 
     async def stop(self) -> None:
@@ -162,12 +174,32 @@ class Server:
             try:
                 await self.hub.run()
                 return
-            except Exception:
-                # What was appended meanwhile is unknown here: clients come back and ask for it.
-                logger.exception("the log cannot be listened to; clients are sent away until it can")
+            except KeyError:
+                # What was appended meanwhile is unknown here: clients come back and are told that they missed it.
+                logger.error("the log has lost what was not delivered yet; clients are sent away to ask for it")
                 for connection in tuple(self.connections.values()):
                     connection.close(engineio.TRANSPORT_ERROR)
-                await asyncio.sleep(RETRY_SECONDS)
+            except (LogUnavailableError, SettingsError) as error:
+                # Clients stay: nothing can be appended now that they would not get when it is back.
+                logger.warning("the log cannot be listened to", reason=str(error), again_in=RETRY_SECONDS)
+            except Exception:
+                logger.exception("the log cannot be listened to", again_in=RETRY_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _hear(self, entry: Entry) -> None:
+        """Take note of what nodes say, in no namespace."""
+        (self.canary if entry.control == canary.CONTROL else self.neighbours).hear(entry)
+
+    def _tell_status(self, reason: str | None) -> None:
+        """The log has become unavailable for `reason`, or, with None, is back: operator and clients are told."""
+        if reason is None:
+            logger.info("the log is available again: events are stored and delivered")
+        else:
+            logger.error("the log is unavailable: nothing is published until it is back", reason=reason)
+        status = encode_status(reason)
+        for namespace in self.namespaces.values():
+            namespace.status = status if reason is not None else None
+            namespace.tell(status)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Server"]:

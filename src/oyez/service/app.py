@@ -15,6 +15,7 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,8 +27,9 @@ from oyez.contract.bind import bind
 from oyez.contract.endpoint import publish_route
 from oyez.contract.http import build_problem, refuse
 from oyez.contract.publish import Publisher
+from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import NamedRoom
-from oyez.errors import INTERNAL, SettingsError
+from oyez.errors import INTERNAL, LogUnavailableError, SettingsError
 from oyez.log.log import Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
@@ -38,13 +40,18 @@ from oyez.server.server import Server
 from oyez.server.upgrade import Endpoint
 from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
 from oyez.service.db import MIGRATIONS, Database, build_database
+from oyez.service.emitter import DEFAULT_KEY
+from oyez.service.folder import open_folder
 from oyez.service.http import member_routes, presence_route
+from oyez.service.intake import Intake
 from oyez.service.jobs import Jobs
 from oyez.service.members import Members
 from oyez.service.outbox import Outbox
 from oyez.service.secrets import Secret, load_secret
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
+
+logger = structlog.get_logger("oyez.service")
 
 MAX_PORT = 65_535
 
@@ -60,6 +67,7 @@ class Served:
     outbox: Outbox
     jobs: Jobs
     parts: Parts
+    intake: Intake | None
 
 
 class Oyez:
@@ -89,6 +97,7 @@ class Oyez:
         """
         _check_names([system.name for system in systems])
         self.settings = settings
+        open_folder(settings)
         self.secret: Secret = load_secret(settings)
         self.signer: Signer = build_signer(settings, self.secret)
         self._verifier: Verifier = build_verifier(settings, self.secret)
@@ -100,8 +109,9 @@ class Oyez:
         self.database: Database = build_database(settings)
         try:
             self.database.migrate("oyez", MIGRATIONS / "versions")
+            alone = len(systems) == 1
             self.systems: Mapping[str, Served] = {
-                system.name: self._build(system, build_log(system.name), routes) for system in systems
+                system.name: self._build(system, build_log(system.name), routes, alone) for system in systems
             }
             routes += self._serve_alone(settings.ws_path)
             routes += operate(self)
@@ -132,7 +142,7 @@ class Oyez:
             stack.callback(self.database.close)
             for served in self.systems.values():
                 stack.push_async_callback(served.log.close)
-                await served.log.open()
+                await _open(served.log, served.system.name)
                 await stack.enter_async_context(served.outbox.relaying(self.settings.shutdown_timeout))
                 await stack.enter_async_context(served.jobs.running())
                 if served.parts.close is not None:
@@ -140,6 +150,8 @@ class Oyez:
             stack.push_async_callback(self._stop)
             for served in self.systems.values():
                 await served.server.start()
+                if served.intake is not None:
+                    await stack.enter_async_context(served.intake.running(self.settings.shutdown_timeout))
             yield
 
     @property
@@ -154,7 +166,7 @@ class Oyez:
     async def _stop(self) -> None:
         await asyncio.gather(*(served.server.stop() for served in self.systems.values()))
 
-    def _build(self, system: System, log: Log, routes: list[BaseRoute]) -> Served:
+    def _build(self, system: System, log: Log, routes: list[BaseRoute], alone: bool) -> Served:
         def authorize(key: str) -> None:
             self.signer.verify_service(key, system.name)
 
@@ -165,7 +177,8 @@ class Oyez:
             self.database.migrate(system.name, system.migrations)
         elif system.tables is not None:
             self.database.create(system.tables)
-        publisher = Publisher(system.contract, log, self.settings.limits, self._clock)
+        retention = self.settings.log_retention
+        publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention)
         outbox = Outbox(self.database, publisher, log, clock=self._clock)
         members = Members(system.name, self.database, system.contract)
         parts = system.build(
@@ -190,6 +203,7 @@ class Oyez:
             members=members.has,
             hooks=parts.hooks,
             settings=self.settings,
+            repeats=Repeats(log, retention),
         )
         server = Server(applications, log, self.settings, node=self.node)
         prefix = f"/{system.name}"
@@ -199,7 +213,11 @@ class Oyez:
         routes.append(Mount(f"{prefix}/api", routes=list(parts.routes)))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", PlainEndpoint(server))
-        return Served(system, server, publisher, log, outbox, jobs, parts)
+        intake = None
+        if self.settings.redis_url is not None and self.settings.redis_emitter:
+            keys = (system.name, DEFAULT_KEY) if alone else (system.name,)
+            intake = Intake(self.settings.redis_url, publisher, keys, prefix=self.settings.redis_prefix)
+        return Served(system, server, publisher, log, outbox, jobs, parts, intake)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
         """One system has a short path too."""
@@ -230,6 +248,14 @@ class Oyez:
         if error.status_code == HTTPStatus.NOT_FOUND:
             detail = f"There is nothing at {request.url.path}. Served here: {', '.join(self.systems)}."
         return build_problem(error.status_code, detail, error.headers)
+
+
+async def _open(log: Log, system: str) -> None:
+    """Raises SettingsError where waiting would not help."""
+    try:
+        await log.open()
+    except LogUnavailableError as error:
+        logger.error("the log cannot be reached: it is waited for", system=system, reason=str(error))
 
 
 def _answer_failure(request: Request, error: Exception) -> Response:

@@ -19,9 +19,9 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
-from oyez.errors import SettingsError
+from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.settings import Settings
 
 P = ParamSpec("P")
@@ -49,6 +49,20 @@ LONGEST_PAUSE = 0.25
 """… up to these: time for some dozens of transactions to be done one after the other."""
 RETRIED_STATES = ("40001", "40P01")
 """Its SQLSTATEs: serialization_failure, deadlock_detected. The transaction was rolled back and may be begun again."""
+UNAVAILABLE_CODES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+"""What SQLite says where the file is to blame, and not the statement."""
+UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
+"""Classes of PostgreSQL's SQLSTATEs that say the same: connection, resources, shutdown, input and output."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 """How migrations are run (`env.py`), and those of the service layer's own tables (`versions`)."""
 DRIVERS = {
@@ -139,9 +153,10 @@ class Database:
     async def run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(connection, …)` as one transaction: committed when it returns, rolled back when it raises.
 
-        What it raises is raised here. A caller that is cancelled does not cut the transaction in two: it has not begun
-        and never will, or it runs to its own end unseen. `function` must not commit, nor return unread results, nor do
-        anything but SQL: PostgreSQL may ask for it to be run again.
+        What it raises is raised here, and DatabaseUnavailableError where the database cannot be used. A caller that is
+        cancelled does not cut the transaction in two: it has not begun and never will, or it runs to its own end
+        unseen. `function` must not commit, nor return unread results, nor do anything but SQL: PostgreSQL may ask for
+        it to be run again.
         """
         return await asyncio.wrap_future(self.submit(lambda connection: function(connection, *args, **kwargs)))
 
@@ -205,12 +220,26 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
                 return work(connection)
         except DBAPIError as error:
             if attempt == MAX_ATTEMPTS or getattr(error.orig, "sqlstate", None) not in RETRIED_STATES:
+                if _is_unavailable(error):
+                    raise DatabaseUnavailableError(f"The database cannot be used: {error.orig}.") from error
                 raise
         except StopIteration as error:
             # A future cannot carry it: whoever awaits would wait for ever (before Python 3.12).
             raise RuntimeError("the function of a transaction raised StopIteration") from error
         time.sleep(random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))))
         attempt += 1
+
+
+def _is_unavailable(error: DBAPIError) -> bool:
+    """Whether the database is to blame: then the same may succeed later."""
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in UNAVAILABLE_CODES
+    state = getattr(cause, "sqlstate", None)
+    # Who cannot reach PostgreSQL is told nothing by it.
+    return error.connection_invalidated or (
+        state[:2] in UNAVAILABLE_CLASSES if state else isinstance(error, OperationalError)
+    )
 
 
 def _wait_for_others(connection: Connection) -> None:

@@ -12,10 +12,10 @@ what follows upon what was appended; and what is appended twice, the log knows b
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import Connection, delete, insert, select, text
@@ -29,6 +29,7 @@ from oyez.log.log import Entry, Log
 from oyez.service.db import Database
 from oyez.service.members import add_member, check_subject, find_room, remove_member
 from oyez.service.rounds import Rounds
+from oyez.service.steps import FORGET_INTERVAL, KEPT_SECONDS, begin_step, forget_steps
 from oyez.service.tables import jobs, outbox
 
 logger = structlog.get_logger("oyez.service")
@@ -38,6 +39,11 @@ T = TypeVar("T")
 
 MAX_BATCH = 500
 """Entries moved at a time: at most 5 MB, and one deletion for many transactions."""
+MARK = "outbox"
+"""The log's record that says which row was the last to be appended: longer than the log knows keys, without an end."""
+STALE_SECONDS = 2.0
+"""Age at which a row may have been appended by somebody who did not live to delete it, and so long ago that its key is
+forgotten: then the mark is looked at. Others are moved within milliseconds."""
 LOOK_INTERVAL = 1.0
 """Seconds between two looks for what another process has left behind when it was killed. What this one commits is
 moved at once."""
@@ -163,6 +169,7 @@ class Outbox:
         self._idle = asyncio.Event()
         self._idle.set()
         self._relay = Rounds("outbox", self._move)
+        self._forget_at = 0.0
         self.scheduled: Callable[[], None] = lambda: None
         """Called after a transaction was committed that has changed what is due."""
 
@@ -171,12 +178,21 @@ class Outbox:
 
         As `Database.run`: a plain function, in a worker thread, run again where PostgreSQL asks for it. Returns when
         it is committed. Its events follow at once, or, where the log cannot be reached, when it can.
+
+        Where a command with an id is being handled and this has been committed for it before, nothing is done, and
+        what `function` returned then is returned again. Raises RefusedError (already_done) where that is not known:
+        only what JSON and the function's annotation can tell is kept.
         """
         loop = asyncio.get_running_loop()
+        step = begin_step(self._system, function)
 
         def work(connection: Connection) -> tuple[T, Transaction, bool]:
             transaction = Transaction(connection, self._publisher, self._clock())
+            if step is not None and (done := step.find(connection)) is not None:
+                return done[0], transaction, False
             result = function(transaction, *args, **kwargs)
+            if step is not None:
+                step.keep(connection, result, transaction.now)
             return result, transaction, transaction.store()
 
         future = self._database.submit(work)
@@ -233,25 +249,53 @@ class Outbox:
         while True:
             rows = await self._database.read(_list_first, self._system)
             if rows:
-                await self._log.append([entry for _, entry in rows])
-                await self._database.tidy(_delete_up_to, self._system, rows[-1][0])
+                done = await self._count_appended(rows)
+                if done < len(rows):
+                    await self._log.append([row.entry for row in rows[done:]], (MARK, rows[-1].mark))
+                await self._database.tidy(_delete_up_to, self._system, rows[-1].id)
             if len(rows) < MAX_BATCH:
-                return LOOK_INTERVAL
+                break
+        if self._clock() >= self._forget_at:
+            self._forget_at = self._clock() + FORGET_INTERVAL
+            await self._database.tidy(forget_steps, self._clock() - KEPT_SECONDS)
+        return LOOK_INTERVAL
+
+    async def _count_appended(self, rows: Sequence["_Row"]) -> int:
+        """How many of the first rows are certainly in the log already, or were and have been forgotten there."""
+        if rows[0].created > self._clock() - STALE_SECONDS:
+            return 0
+        mark = await self._log.get(MARK)
+        # Whoever appended the marked row had appended all that stand before it.
+        return next((number for number, row in enumerate(rows, 1) if row.mark == mark), 0)
 
 
-def _list_first(connection: Connection, system: str) -> list[tuple[int, Entry]]:
+class _Row(NamedTuple):
+    """One row of the outbox."""
+
+    id: int
+    created: float
+    entry: Entry
+
+    @property
+    def mark(self) -> bytes:
+        """With the time, because a database that is made anew, or from a copy, begins with old numbers."""
+        return f"{self.id}:{self.created}".encode()
+
+
+def _list_first(connection: Connection, system: str) -> list[_Row]:
     """The first entries that wait, by their ids."""
     waiting = select(outbox).where(outbox.c.system == system).order_by(outbox.c.id).limit(MAX_BATCH)
     return [
-        (
+        _Row(
             row.id,
+            row.created,
             Entry(
                 namespace=row.namespace,
                 rooms=tuple(row.rooms),
                 excluded=tuple(row.excluded),
                 data=row.data,
                 control=row.control,
-                # With the time, because a database that is made anew, or from a copy, begins with old numbers.
+                # With the time, as in the mark.
                 key=f"outbox:{system}:{row.id}:{row.created}",
             ),
         )

@@ -1,4 +1,5 @@
-"""The service layer's own tables: members of rooms, events on their way to the log, jobs that are due some day.
+"""The service layer's own tables: members of rooms, events on their way to the log, jobs that are due some day, and
+what commands with an id have done.
 
 All systems share them; each row says whose it is.
 """
@@ -43,4 +44,14 @@ jobs = Table(
     Column("failures", Integer, nullable=False),
     Column("error", Text, nullable=True),
     Index("oyez_jobs_due", "system", "due"),
+)
+
+commands = Table(
+    "oyez_commands",
+    metadata,
+    Column("system", String(64), primary_key=True),
+    Column("step", String(64), primary_key=True),
+    Column("result", LargeBinary, nullable=True),
+    Column("created", Float(53), nullable=False),
+    Index("oyez_commands_created", "created"),
 )

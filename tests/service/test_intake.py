@@ -1,0 +1,437 @@
+"""Emitters in Node, the official package, and what reaches official clients: with one node, several, and faults."""
+
+import asyncio
+import os
+import re
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from oyez.contract.publish import Publisher
+from oyez.errors import LogUnavailableError
+from oyez.log.log import Entry, Mark
+from oyez.log.memory import MemoryLog
+from oyez.service import intake
+from oyez.service.intake import KEEP_SECONDS, Intake
+from oyez.settings import Limits
+from tests.js_client import JsClient, JsDriver, JsEmitter
+from tests.served import Served, serve
+from tests.service import hall as hall_system
+from tests.service.hall import contract
+from tests.valkey import ValkeyServer
+
+DRAIN = 5.0
+HALL = str(Path(hall_system.__file__).resolve())
+
+
+@pytest.fixture(scope="module")
+async def js() -> AsyncIterator[JsDriver]:
+    async with JsDriver.start() as driver:
+        yield driver
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not happened():  # noqa: ASYNC110 - nothing says when
+            await asyncio.sleep(0.01)
+
+
+# In this process: several nodes on one log.
+
+
+class Shared(MemoryLog):
+    """A log that notes what is broadcast, and may be told to fail or to hang."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.volatile: list[Entry] = []
+        self.fails = False
+        self.hangs = asyncio.Event()
+        self.hangs.set()
+        self.appended = 0
+        self.numbers: dict[str, int] = {}
+        """Of the stored events, by their positions."""
+
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+        if self.fails:
+            raise LogUnavailableError("on purpose")
+        positions = await super().append(entries, mark)
+        self.appended += len(entries)
+        for position, entry in zip(positions, entries, strict=True):
+            self.numbers.setdefault(position, msgspec.json.decode(entry.data)[1]["number"])
+        await self.hangs.wait()
+        return positions
+
+    async def broadcast(self, entry: Entry) -> None:
+        if self.fails:
+            raise LogUnavailableError("on purpose")
+        self.volatile.append(entry)
+
+
+class Hall:
+    """The nodes, their log, and an emitter that speaks to them alone."""
+
+    def __init__(self, url: str, emitter: JsEmitter, key: str) -> None:
+        self.log = Shared()
+        self.emitter = emitter
+        self._url = url
+        self._key = key
+
+    @asynccontextmanager
+    async def open(self, drain: float = DRAIN, clock: Callable[[], float] = time.monotonic) -> AsyncIterator[Intake]:
+        publisher = Publisher(contract, self.log, Limits())
+        node = Intake(self._url, publisher, [self._key], prefix=self._key, clock=clock)
+        async with node.running(drain):
+            yield node
+
+    async def call(self, *numbers: int) -> None:
+        for number in numbers:
+            await self.emitter.emit("called", {"number": number})
+
+    @property
+    def numbers(self) -> list[int]:
+        return list(self.log.numbers.values())
+
+    async def expect(self, *numbers: int) -> None:
+        """These are in the log, and, as far as can be told now, no others."""
+        await until(lambda: len(self.numbers) >= len(numbers))
+        assert self.numbers == list(numbers)
+
+
+@pytest.fixture
+async def hall(js: JsDriver, valkey: ValkeyServer) -> Hall:
+    key = f"hall-{uuid.uuid4().hex[:8]}"
+    return Hall(valkey.url, await js.emitter(valkey.url, key=key), key)
+
+
+async def test_what_is_emitted_is_in_the_log_once_and_in_order_however_many_nodes_hear_it(hall: Hall) -> None:
+    async with hall.open() as first, hall.open() as second, hall.open() as third:
+        await hall.call(1, 2, 2, 3, 3, 3)
+        await hall.expect(1, 2, 2, 3, 3, 3)
+        assert sorted(node.accepted for node in (first, second, third)) == [0, 0, 6]
+
+
+async def test_what_is_volatile_keeps_its_place_and_is_not_stored(hall: Hall) -> None:
+    async with hall.open(), hall.open():
+        await hall.call(1)
+        await hall.emitter.emit("waved", {"number": 2})
+        await hall.call(3)
+        await hall.expect(1, 3)
+    assert [entry.data for entry in hall.log.volatile] == [b'["waved",{"number":2}]']
+
+
+async def test_when_the_leader_goes_another_one_takes_over_at_once(hall: Hall) -> None:
+    async with hall.open() as second:
+        async with hall.open():
+            await hall.call(1, 2)
+            await hall.expect(1, 2)
+        await hall.call(3)
+        await hall.expect(1, 2, 3)
+        assert second.accepted == 3
+
+
+async def test_what_a_leader_had_appended_and_not_announced_is_not_appended_again(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncExitStack() as stack:
+        leader = await stack.enter_async_context(hall.open(drain=0.01))
+        await hall.call(1, 2)
+        await hall.expect(1, 2)
+        async with hall.open() as follower:
+            # Heard by both and announced, so that the follower knows where the row is.
+            await hall.call(3)
+            await hall.expect(1, 2, 3)
+            hall.log.hangs.clear()
+            await hall.call(4)
+            await hall.expect(1, 2, 3, 4)
+            await hall.call(5)
+            await stack.aclose()
+            hall.log.hangs.set()
+            await hall.expect(1, 2, 3, 4, 5)
+            # It has dealt with 4 as well, and the log knew it.
+            await until(lambda: follower.accepted == 2)
+            assert leader.accepted == 4
+            assert hall.log.appended == 6
+
+
+async def test_a_leader_that_is_told_to_stop_appends_what_it_has_heard(hall: Hall) -> None:
+    async with hall.open():
+        hall.log.hangs.clear()
+        await hall.call(1)
+        await hall.expect(1)
+        await hall.call(2, 3)
+        asyncio.get_running_loop().call_later(0.05, hall.log.hangs.set)
+    await hall.expect(1, 2, 3)
+
+
+async def test_without_the_log_what_is_emitted_waits_in_order(hall: Hall) -> None:
+    async with hall.open():
+        hall.log.fails = True
+        with capture_logs() as logged:
+            await hall.call(1, 2)
+            await hall.emitter.emit("waved", {"number": 3})
+            await until(lambda: bool(logged))
+        hall.log.fails = False
+        await hall.call(4)
+        await hall.expect(1, 2, 4)
+        assert [line["event"] for line in logged][:1] == ["what was emitted waits for the log"]
+
+
+async def test_what_is_refused_is_told_to_the_operator_and_counted_and_stops_nothing(hall: Hall) -> None:
+    async with hall.open() as node:
+        with capture_logs() as logged:
+            await hall.emitter.emit("called", {"number": "one"})
+            await hall.emitter.emit("cried", {})
+            await hall.emitter.emit("called", {"number": 1}, to="nowhere")
+            await hall.emitter.emit("called", {"number": 1}, to="balcony:7")
+            await hall.emitter.emit("called", {"number": {"base64": "AAEC"}})
+            await hall.emitter.emit("called")
+            await hall.emitter.say(("serverSideEmit", "called", 1))
+            await hall.call(2)
+            await hall.expect(2)
+        refused = [line for line in logged if line["event"] == "an emitter was refused"]
+        assert [(line["what"], line["code"]) for line in refused] == [
+            ("called", "invalid_data"),
+            ("cried", "unknown_event"),
+            ("called", "unknown_room"),
+            ("called", "unknown_room"),
+            ("called", "invalid_data"),
+            ("called", "invalid_data"),
+            ("serverSideEmit", "unknown_event"),
+        ]
+        assert {line["log_level"] for line in refused} == {"warning"}
+        assert refused[0]["reason"] == "number: a whole number"
+        assert node.refused == {"invalid_data": 3, "unknown_event": 2, "unknown_room": 2}
+
+
+async def test_what_is_refused_all_the_time_does_not_flood_the_log(hall: Hall) -> None:
+    async with hall.open() as node:
+        with capture_logs() as logged:
+            for _ in range(50):
+                await hall.emitter.emit("cried", {})
+            await hall.call(1)
+            await hall.expect(1)
+        assert node.refused == {"unknown_event": 50}
+        assert 10 <= len(logged) < 20
+
+
+async def test_too_much_is_refused_and_not_kept(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MAX_WAITING_BYTES", 1_000)
+    async with hall.open() as node:
+        hall.log.hangs.clear()
+        await hall.call(1)
+        await hall.expect(1)
+        await hall.call(*range(2, 20))
+        await until(lambda: bool(node.refused))
+        hall.log.hangs.set()
+        assert node.refused.keys() == {"unavailable"}
+    assert hall.numbers[:3] == [1, 2, 3]
+
+
+async def test_what_nobody_announces_is_not_kept_for_ever(hall: Hall) -> None:
+    now = 0.0
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(hall.open(drain=0.01))
+        async with hall.open(clock=lambda: now) as follower:
+            hall.log.hangs.clear()
+            await hall.call(1)
+            await hall.expect(1)
+            now = KEEP_SECONDS + 1
+            await stack.aclose()
+            hall.log.hangs.set()
+            await hall.call(2)
+            await hall.expect(1, 2)
+            assert follower.accepted == 1
+
+
+# Redis dies and comes back.
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(tmp_path / "valkey", "--appendonly", "yes")
+    server.start()
+    yield server
+    server.kill()
+
+
+async def test_when_redis_is_back_emitters_are_heard_again(js: JsDriver, server: ValkeyServer) -> None:
+    hall = Hall(server.url, await js.emitter(server.url, key="hall"), "hall")
+    async with hall.open(), hall.open():
+        await hall.call(1)
+        await hall.expect(1)
+        with capture_logs() as logged:
+            server.restart()
+            hall.emitter = await js.emitter(server.url, key="hall")
+            # Who is not heard yet is not heard: until then it is said again.
+            number = 1
+            async with asyncio.timeout(20):
+                while len(hall.numbers) < 2:
+                    number += 1
+                    await hall.call(number)
+                    await asyncio.sleep(0.05)
+        await hall.call(1000)
+        await until(lambda: hall.numbers[-1] == 1000)
+        assert hall.numbers == sorted(set(hall.numbers))
+        assert "what emitters say now is not heard" in [line["event"] for line in logged]
+
+
+# Served.
+
+
+@pytest.fixture(scope="module")
+def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """One in which nobody else uses the emitter's default key."""
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@asynccontextmanager
+async def serve_hall(folder: Path, valkey: ValkeyServer, *systems: str, **environ: str) -> AsyncIterator[Served]:
+    environ |= {"REDIS_URL": valkey.url, "REDIS_PREFIX": folder.name, "JWT_SECRET": "s" * 32}
+    async with serve(folder / "data", HALL, *systems, **environ) as served:
+        yield served
+
+
+async def connect(js: JsDriver, served: Served, subject: str, namespace: str = "/") -> JsClient:
+    return await js.connect(
+        f"{served.url}{namespace}",
+        path="/hall/socket.io/",
+        auth={"token": served.token(subject)},
+        transports=["websocket"],
+    )
+
+
+async def expect_called(client: JsClient, *numbers: int) -> None:
+    """The client hears these, in order, and up to now no others."""
+    heard = [(await client.expect_event("called"))[0]["number"] for _ in numbers]
+    assert heard == list(numbers)
+    assert client.events() == []
+
+
+async def test_every_client_hears_an_event_once_whichever_node_it_is_on(
+    js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    emitter = await js.emitter(own_valkey.url)
+    async with serve_hall(tmp_path, own_valkey) as first, serve_hall(tmp_path, own_valkey) as second:
+        nodes = (first, second)
+        adas = [await connect(js, node, "ada") for node in nodes]
+        bobs = [await connect(js, node, "bob") for node in nodes]
+        behind = [await connect(js, node, "ada", "/back") for node in nodes]
+
+        await emitter.emit("called", {"number": 1})
+        await emitter.emit("called", {"number": 2}, to="user:ada")
+        await emitter.emit("called", {"number": 3}, to=["user:ada", "user:bob"])
+        await emitter.say(("except", "user:ada"), ("emit", "called", {"number": 4}))
+        await emitter.say(("of", "/back"), ("emit", "called", {"number": 5}))
+        await emitter.say(("volatile",), ("emit", "waved", {"number": 6}))
+        await emitter.emit("called", {"number": 7}, to=adas[1].id)
+        await emitter.emit("called", {"number": 8})
+        await emitter.say(("of", "/back"), ("emit", "called", {"number": 9}))
+
+        for client in (*adas, *bobs):
+            assert await client.expect_event("waved") == [{"number": 6}]
+        for client in adas:
+            await expect_called(client, 1, 2, 3, 8)
+        for client in bobs:
+            await expect_called(client, 1, 3, 4, 8)
+        for client in behind:
+            await expect_called(client, 5, 9)
+
+
+async def test_sockets_join_leave_and_are_disconnected_on_every_node(
+    js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    emitter = await js.emitter(own_valkey.url)
+    async with serve_hall(tmp_path, own_valkey) as first, serve_hall(tmp_path, own_valkey) as second:
+        adas = [await connect(js, node, "ada") for node in (first, second)]
+        bob = await connect(js, second, "bob")
+
+        await emitter.say(("in", "user:ada"), ("socketsJoin", ["row:1", "row:2"]))
+        await emitter.emit("called", {"number": 1}, to="row:1")
+        await emitter.say(("in", adas[0].id), ("socketsLeave", "row:1"))
+        await emitter.emit("called", {"number": 2}, to="row:1")
+        await emitter.emit("called", {"number": 3}, to="row:2")
+        # Nobody gets into somebody else's room, and by a member's word alone into no members' room.
+        await emitter.say(("in", "user:bob"), ("socketsJoin", ["user:ada", "box:1"]))
+        await emitter.emit("called", {"number": 4}, to=["user:ada", "box:1"])
+        await emitter.emit("called", {"number": 5})
+        await expect_called(adas[0], 1, 3, 4, 5)
+        await expect_called(adas[1], 1, 2, 3, 4, 5)
+        await expect_called(bob, 5)
+
+        async with httpx.AsyncClient(headers={"authorization": f"Bearer {first.service_key('hall')}"}) as http:
+            response = await http.put(f"{first.url}/hall/rooms/box:1/members/user:bob")
+            assert response.is_success, response.text
+        async with asyncio.timeout(20):
+            while not bob.events():
+                # The table is asked meanwhile.
+                await emitter.say(("in", "user:bob"), ("socketsJoin", "box:1"))
+                await emitter.emit("called", {"number": 6}, to="box:1")
+                await asyncio.sleep(0.05)
+
+        await emitter.say(("in", "user:ada"), ("except", adas[1].id), ("disconnectSockets",))
+        await adas[0].expect("disconnect", reason="io server disconnect")
+        await emitter.say(("disconnectSockets", True))
+        await adas[1].expect("disconnect")
+        await bob.expect("disconnect")
+
+
+async def test_a_node_that_is_killed_takes_nothing_with_it(
+    js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    emitter = await js.emitter(own_valkey.url)
+    async with serve_hall(tmp_path, own_valkey) as leader, serve_hall(tmp_path, own_valkey) as other:
+        client = await connect(js, other, "ada")
+        for number in range(100):
+            await emitter.emit("called", {"number": number})
+            if number == 40:
+                os.kill(leader.process.pid, signal.SIGKILL)
+        await expect_called(client, *range(100))
+
+
+async def test_a_back_end_needs_no_more_rights_in_redis_than_the_page_says(
+    js: JsDriver, own_valkey: ValkeyServer
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "publishing.md"
+    (rights,) = re.findall(r"`(-@all [^`]*)`", page.read_text())
+    with own_valkey.connect() as redis:
+        redis.execute_command("ACL", "SETUSER", "backend", "reset", "on", ">word", *rights.split())
+    url = own_valkey.url.replace("redis://", "redis://backend:word@")
+    quotes, hall = await js.emitter(url, key="quotes"), await js.emitter(url, key="hall")
+    await quotes.say(("of", "/"), ("to", "chat:user:ada"), ("emit", "chat:delivered", {}))
+    await quotes.say(("disconnectSockets",))
+    for call in (("emit", "called", {"number": 1}), ("disconnectSockets",)):
+        with pytest.raises(RuntimeError, match="NOPERM"):
+            await hall.say(call)
+
+
+async def test_several_systems_are_told_apart_by_the_key(
+    js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    async with serve_hall(tmp_path, own_valkey, "quotes") as served:
+        client = await connect(js, served, "ada")
+        await (await js.emitter(own_valkey.url)).emit("called", {"number": 1})
+        await (await js.emitter(own_valkey.url, key="quotes")).emit("called", {"number": 2})
+        await (await js.emitter(own_valkey.url, key="hall")).emit("called", {"number": 3})
+        await expect_called(client, 3)
+
+
+async def test_emitters_are_not_heard_where_the_settings_say_so(
+    js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    async with serve_hall(tmp_path, own_valkey, REDIS_EMITTER="false") as served:
+        client = await connect(js, served, "ada")
+        await (await js.emitter(own_valkey.url, key="hall")).emit("called", {"number": 1})
+        await served.publish("called", {"number": 2}, "*", system="hall")
+        await expect_called(client, 2)
