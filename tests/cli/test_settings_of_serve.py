@@ -4,6 +4,8 @@ import errno
 import inspect
 import re
 import socket
+import sqlite3
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 
@@ -60,7 +62,6 @@ def test_flags_win_over_the_environment(folder: Path, monkeypatch: pytest.Monkey
         ("--host nowhere.invalid", "Give an address of this machine as --host, or 0.0.0.0 for all."),
         ("--host a..b", "Give an address of this machine as --host"),
         ("--client-origin shop.example", "CLIENT_ORIGIN names 'shop.example'"),
-        ("--redis-url redis://127.0.0.1:1/0", "REDIS_URL: Redis cannot be reached: "),
         ("--config missing.toml", "missing.toml does not exist"),
         ("quotes", "2 systems are called 'quotes'. Name each only once, or rename a contract."),
     ],
@@ -83,6 +84,17 @@ def test_a_bad_setting_in_the_environment_or_the_file_is_named(
     monkeypatch.delenv("PORT")
     (folder / "oyez.toml").write_text("prot = 1")
     assert "Settings in oyez.toml: Object contains unknown field `prot`" in oyez("serve").error
+
+
+def test_what_is_found_when_the_log_is_opened_is_said_in_one_line(
+    oyez: Calls, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", "0")
+    data = folder / "oyez-data"
+    data.mkdir(mode=0o700)
+    with closing(sqlite3.connect(data / "log-quotes.sqlite")) as newer:
+        newer.execute("PRAGMA user_version = 1000")
+    assert "was written by a newer Oyez: its format is 1000" in oyez("serve", "quotes").error
 
 
 def test_a_short_path_is_for_one_system(oyez: Calls) -> None:
