@@ -4,8 +4,10 @@ import asyncio
 import re
 import resource
 import signal
+import sqlite3
 import ssl
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +203,15 @@ async def test_a_second_server_at_the_same_port_says_so(folder: Path) -> None:
         f"Port {port} at '127.0.0.1' cannot be listened at: Address already in use."
         " Stop what listens there, or give another --port."
     )
+
+
+async def test_what_is_found_when_the_log_is_opened_is_said_in_one_line(folder: Path) -> None:
+    data = folder / "oyez-data"
+    data.mkdir(mode=0o700)
+    with closing(sqlite3.connect(data / "log-quotes.sqlite")) as newer:
+        newer.execute("PRAGMA user_version = 1000")
+    ended = await run(folder, "serve", "quotes", "--port", "0", "--log-level", "error")
+    assert "was written by a newer Oyez: its format is 1000" in ended.error
 
 
 async def test_a_reader_that_leaves_ends_it_quietly(folder: Path) -> None:

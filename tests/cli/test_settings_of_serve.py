@@ -4,8 +4,6 @@ import errno
 import inspect
 import re
 import socket
-import sqlite3
-from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 
@@ -84,17 +82,6 @@ def test_a_bad_setting_in_the_environment_or_the_file_is_named(
     monkeypatch.delenv("PORT")
     (folder / "oyez.toml").write_text("prot = 1")
     assert "Settings in oyez.toml: Object contains unknown field `prot`" in oyez("serve").error
-
-
-def test_what_is_found_when_the_log_is_opened_is_said_in_one_line(
-    oyez: Calls, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PORT", "0")
-    data = folder / "oyez-data"
-    data.mkdir(mode=0o700)
-    with closing(sqlite3.connect(data / "log-quotes.sqlite")) as newer:
-        newer.execute("PRAGMA user_version = 1000")
-    assert "was written by a newer Oyez: its format is 1000" in oyez("serve", "quotes").error
 
 
 def test_a_short_path_is_for_one_system(oyez: Calls) -> None:
