@@ -205,7 +205,9 @@ class RedisLog:
         except AuthenticationError as error:
             raise SettingsError(f"REDIS_URL: Redis lets nobody in: {error}. Put user and password into it.") from None
         except _FAILURES as error:
-            raise _unavailable(error) from error
+            raise LogUnavailableError(
+                f"REDIS_URL: Redis cannot be reached: {_reason(error)}. Start it, or give another address."
+            ) from error
         await self._look()
         self._trimming = asyncio.create_task(self._run_trimming())
 
@@ -567,10 +569,14 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _unavailable(error: Exception) -> LogUnavailableError:
-    text = str(error) or f"no answer within {TIMEOUT} s"
     return LogUnavailableError(
-        f"Redis cannot be used: {text}. Nothing is known to be stored: append again, with a key where once matters."
+        f"Redis cannot be used: {_reason(error)}."
+        " Nothing is known to be stored: append again, with a key where once matters."
     )
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rstrip(".") or f"no answer within {TIMEOUT:g} s"
 
 
 async def _send(connection: AbstractConnection, *arguments: Any) -> None:
