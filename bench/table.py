@@ -1,5 +1,7 @@
 """The figures as people read them: a table on the terminal, and docs/benchmarks.md."""
 
+import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,10 +9,13 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from bench.children import FOLDER, BenchError
+from bench.machine import describe_machine
 from bench.results import Figure, Figures, Verdict, judge
 from bench.servers import FLOOR, NODE_UWS, NODE_WS, PYTHON_SOCKETIO, SERVERS, TITLES
 
 PEERS = {FLOOR: "÷ floor", NODE_WS: "÷ ws", NODE_UWS: "÷ µWS", PYTHON_SOCKETIO: "÷ py-sio"}
+RELIABILITY = FOLDER.parent / "docs" / "reliability.md"
 STYLES = {"met": "green", "missed": "red"}
 STORED = {True: "stored on disk", False: "log in memory", None: ""}
 COLUMNS = ("server", "value", "user", "kernel", "a second", "load CPU", *PEERS.values(), "spread, notes")
@@ -118,3 +123,26 @@ def write_benchmarks(
         lines += ["", f"## {scenario.title}", "", f"In {scenario.unit}; less is better.", ""]
         lines += write_markdown_table(COLUMNS, [write_cells(figure, figures) for figure in figures.of(scenario.key)])
     path.write_text("\n".join(lines) + "\n")
+
+
+# Pages that several benchmarks share, each of which renews its own section.
+
+
+def write_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown: its first column is text, the others are numbers."""
+    rule = ["---", *["---:"] * (len(headings) - 1)]
+    return [f"| {' | '.join(row)} |" for row in (headings, rule, *rows)]
+
+
+def write_section(page: Path, name: str, lines: Sequence[str], *, command: str) -> None:
+    """Put `lines` between `<!-- NAME -->` and `<!-- end -->`, with when, how and on what they were taken."""
+    before, found, rest = page.read_text().partition(f"<!-- {name} -->\n")
+    if not found:
+        raise BenchError(f"{page} has no section {name}")
+    about = describe_machine()
+    taken = (
+        f"Taken on {datetime.now(UTC):%Y-%m-%d} with `{command}` on {about['processor']}, cores {about['cores']},"
+        f" {about['memory']} of memory, {about['kernel']}. Load average at the end: {os.getloadavg()[0]:.1f}."
+    )
+    text = "\n".join(["", *textwrap.wrap(taken, 120, break_on_hyphens=False), "", *lines, ""])
+    page.write_text(f"{before}{found}{text}\n<!-- end -->{rest.partition('<!-- end -->')[2]}")

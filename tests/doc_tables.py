@@ -9,6 +9,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
+from itertools import pairwise
 from operator import and_
 from typing import Any
 
@@ -38,6 +39,7 @@ from oyez.contract.wire import walk
 from oyez.errors import Refusal
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
+from oyez.server import recovery
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings
 from oyez.systems.bookings.contract import contract as bookings
@@ -233,7 +235,23 @@ def to_typescript(found: Type) -> str:
     return "string"
 
 
+def build_reasons() -> str:
+    """The constants of why nothing was recovered, with the docstring below each."""
+    tree = ast.parse(inspect.getsource(recovery)).body
+    rows = [
+        (f"`{declared.value.value}`", " ".join(str(below.value.value).split()))
+        for declared, below in pairwise(tree)
+        if isinstance(declared, ast.Assign)
+        and isinstance(declared.value, ast.Constant)
+        and isinstance(declared.value.value, str)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+    ]
+    return build_table(("reason", "what it means"), *rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "reasons": ("delivery", build_reasons),
     "settings": ("operating", build_settings),
     "limits": ("operating", build_limits),
     "refusals": ("architecture", build_refusals),

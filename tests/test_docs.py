@@ -56,6 +56,7 @@ OWN = (
     "architecture",
     "bookings",
     "contracts",
+    "delivery",
     "fixrx",
     "members",
     "operating",

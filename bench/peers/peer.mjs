@@ -1,9 +1,10 @@
 // A Socket.IO server on Node with the two transports the benchmark compares: `ws` and µWebSockets.
 //
-// usage: node peer.mjs (ws|uws) PORT CONTROL_PORT
+// usage: node peer.mjs (ws|uws) PORT CONTROL_PORT [recovery]
 //
-// Every socket joins `room`; the command `echo` is acknowledged with its own payload. The control port takes
-// POST /emit?count=K&burst=B&interval_us=I. The process ends when its standard input closes.
+// Every socket joins `room`, `shared` and `user:{auth.user}`; the command `echo` is acknowledged with its own payload.
+// The control port takes POST /emit?count=K&burst=B&interval_us=I, and POST /publish with [[room, payload], ...] as its
+// body. With `recovery`, connection state recovery is on. The process ends when its standard input closes.
 
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -11,10 +12,11 @@ import { Server } from "socket.io";
 
 const [transport, port, controlPort] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
 const text = "x".repeat(168);
-const io = new Server({ transports: ["websocket"], serveClient: false });
+const recovery = process.argv[5] === "recovery" ? { connectionStateRecovery: { maxDisconnectionDuration: 300_000 } } : {};
+const io = new Server({ transports: ["websocket"], serveClient: false, ...recovery });
 
 io.on("connection", (socket) => {
-  socket.join("room");
+  socket.join(["room", "shared", `user:${socket.handshake.auth.user}`]);
   socket.on("echo", (payload, acknowledge) => acknowledge(payload));
 });
 
@@ -68,6 +70,13 @@ const control = createServer((request, response) => {
   const answer = (status, body) => response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
   if (request.method === "POST" && url.pathname === "/emit") {
     runEmit(number("count", 1), number("burst", 1), number("interval_us", 0), (body) => answer(200, body));
+  } else if (request.method === "POST" && url.pathname === "/publish") {
+    const chunks = [];
+    request.on("data", (chunk) => chunks.push(chunk));
+    request.on("end", () => {
+      for (const [room, payload] of JSON.parse(Buffer.concat(chunks))) io.to(room).emit("news", payload);
+      answer(200, {});
+    });
   } else {
     answer(404, { error: `${request.method} ${url.pathname} is not POST /emit` });
   }

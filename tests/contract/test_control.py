@@ -27,6 +27,7 @@ async def test_an_event_before_a_removal_is_delivered_and_one_behind_it_is_not_o
         ):
             for client in (here, there, other):
                 assert await client.call("group:join", "g1") == {"ok": True, "room": "group:g1"}
+            club.remove("user:u2", GROUP)
             club.remove("user:u1", GROUP)
             await club.append(
                 *(club.said(str(number), GROUP) for number in range(3)),
@@ -38,6 +39,19 @@ async def test_an_event_before_a_removal_is_delivered_and_one_behind_it_is_not_o
             await expect_said(here, "0", "1", "2")
             await expect_said(there, "0", "1", "2")
             await expect_said(other, "0", "1", "2", "3", "4", "5")
+
+
+async def test_who_is_a_member_by_another_name_too_misses_nothing() -> None:
+    async with open_club() as club:
+        club.add("user:u1", GROUP)
+        club.add("role:agent", GROUP)
+        async with club.connect("u1", role="agent") as client:
+            await client.call("group:join", "g1")
+            club.remove("user:u1", GROUP)
+            await club.append(
+                club.said("before", GROUP), control.member_removed(GROUP, "user:u1"), club.said("behind", GROUP)
+            )
+            await expect_said(client, "before", "behind")
 
 
 async def test_a_removed_member_may_not_come_again() -> None:

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
+from oyez.protocol import engineio
+from oyez.protocol.engineio import CloseReason
 from oyez.server import hub as hub_module
 from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
@@ -29,6 +31,10 @@ class Connection:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.closed_for: CloseReason | None = None
+
+    def close(self, reason: CloseReason, detail: str) -> None:
+        self.closed_for = reason
 
     def send(self, outgoing: Outgoing) -> None:
         self.sent.append(outgoing.text)
@@ -43,7 +49,7 @@ class Socket:
         self.rooms = set[str]()
         self.pid = ""
         self.positioned = False
-        self.connected = True
+        self.connected = self.settled = True
         self.encoding = DEFLATED * deflate
         self.ended = False
         self.connection = Connection()
@@ -264,6 +270,20 @@ async def test_a_log_that_has_lost_something_sends_clients_away(
             await turn_until(lambda: bool(log._tails))
             await running.publish("found")
             await wire.expect_event("found")
+
+
+async def test_a_client_that_cannot_be_written_to_takes_nothing_from_the_others(hub: Hub, namespace: Namespace) -> None:
+    sockets = [Socket(namespace, str(number), "a") for number in range(3)]
+
+    def fail(frames: bytes) -> None:
+        raise RuntimeError("gone")
+
+    sockets[1].write = fail
+    hub.deliver([entry("one", "a")])
+    assert sockets[0].written == sockets[2].written == [frames("one")]
+    await asyncio.sleep(0)
+    # It will come back for what it has missed.
+    assert sockets[1].connection.closed_for == engineio.TRANSPORT_ERROR
 
 
 async def test_who_comes_while_the_log_is_not_listened_to_is_sent_away_in_time(

@@ -74,6 +74,33 @@ async def running(kind: str) -> AsyncIterator[Running]:
         yield running
 
 
+# Coming back.
+
+
+async def test_what_was_missed_comes_in_the_same_words(running: Running) -> None:
+    asking = {"recovery": "true"}
+    async with enter(running, **asking) as plain:
+        begin = await plain.expect()
+        assert (begin["event"], begin["data"]["reason"]) == ("oyez:recovery", "new")
+        await running.publish("news", 1)
+        heard = await plain.expect()
+        assert (heard["event"], heard["data"]) == ("news", 1)
+    await running.market.expect_gone(plain.id)
+    await running.publish("news", 2)
+    async with enter(running, **asking, offset=heard["offset"]) as back:
+        missed = await back.expect()
+        assert (missed["event"], missed["data"]) == ("news", 2)
+        answer = await back.expect()
+        assert answer["event"] == "oyez:recovery"
+        assert answer["data"] == {
+            "recovered": True,
+            "replayed": 1,
+            "from": heard["offset"],
+            "to": missed["offset"],
+            "reason": None,
+        }
+
+
 # Events.
 
 

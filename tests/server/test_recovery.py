@@ -1,20 +1,24 @@
 """Recovery: clients that come back get what they missed, in order and once, or are told that nobody knows it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
+from oyez.errors import LogUnavailableError
 from oyez.log.log import Deliver, Entry, split_position
 from oyez.log.memory import MemoryLog
 from oyez.server import recovery
-from oyez.server.socket import Handshake
-from oyez.testing.client import Client, connect
+from oyez.server.socket import Handshake, Socket
+from oyez.testing.client import Client, ConnectFailed, connect
 from tests import py_client
 from tests.js_client import JsClient, JsDriver
+from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
+from tests.server.wire import SocketWire
 
 ANNA = {"user": "anna", "rooms": ["room"]}
 
@@ -81,17 +85,20 @@ async def test_rooms_that_were_joined_by_command_are_restored(own: Running, js: 
 # What is asked of a session.
 
 
-async def test_missed_events_come_before_the_answer_to_connect(own: Running) -> None:
+async def test_missed_events_come_right_behind_the_answer_to_connect(own: Running) -> None:
+    """Not before it: official clients keep those until they are connected, over whichever connection that is."""
     async with lost(own, ANNA) as client:
         await own.publish("news", 0, to="room")
         await client.expect_event("news")
     for value in range(1, 4):
         await own.publish("news", value, to="room")
-    async with connect(own.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
-        # What has arrived when the answer is there.
-        assert [event.args for event in back.pending if event.name == "news"] == [[1], [2], [3]]
-        assert (back.welcome or {})["pid"] == client.recovery["pid"]
-        assert back.sid == client.sid
+    async with SocketWire.open(own) as back:
+        await back.open_session()
+        # What comes first is the answer.
+        assert await back.enter({**ANNA, **client.recovery}) == client.sid
+        for value in range(1, 4):
+            assert json.loads((await back.read_frame()).payload[2:])[:2] == ["news", value]
+        assert json.loads((await back.read_frame()).payload[2:])[0] == "oyez:recovery"
 
 
 async def test_a_session_is_another_user_s(own: Running) -> None:
@@ -308,3 +315,177 @@ async def test_what_is_no_longer_kept_is_said_to_be_lost() -> None:
             answer = (await back.expect_event("oyez:recovery")).args[0]
             assert not answer["recovered"] and answer["reason"] == recovery.TOO_OLD
             await back.expect_nothing("news")
+
+
+async def test_what_is_appended_while_the_log_is_read_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class BusyLog(MemoryLog):
+        async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
+            await self.append([Entry(namespace="/", rooms=("room",), data=b'["news",2]')])
+            await running.server.hub.reach(await self.position())
+            return await super().read(after, namespace, rooms, limit)
+
+    async with serve(log=BusyLog()) as running:
+        async with lost(running, ANNA) as client:
+            await running.publish("news", 0, to="room")
+            await client.expect_event("news")
+        await running.publish("news", 1, to="room")
+        await running.server.hub.reach(await running.log.position())
+        running.server.hub.window.begin(running.server.hub.position)
+        async with connect(running.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
+            await expect_all(back, "news", [1, 2])
+
+
+# What is too much.
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"]])
+async def test_more_than_can_be_sent_again_is_said_to_be_too_much(
+    own: Running, transports: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "MAX_MISSED", 4 if transports == ["websocket"] else 1_000)
+    async with lost(own, ANNA) as client:
+        await own.publish("news", 0, to="room")
+        await client.expect_event("news")
+    for _ in range(5):
+        await own.publish("news", "x" * own.server.limits.max_polling_buffer, to="room")
+    async with connect(own.url, auth={**ANNA, **client.recovery}, transports=transports) as back:
+        answer = (await back.expect_event("oyez:recovery")).args[0]
+        assert not answer["recovered"] and answer["reason"] == recovery.TOO_MUCH
+        await back.expect_nothing("news")
+        # An official client would else take itself for recovered.
+        assert (back.welcome or {})["pid"] != client.recovery["pid"]
+
+
+# Rooms.
+
+
+async def test_who_is_excluded_is_not_caught_up_either(own: Running) -> None:
+    async with lost(own, ANNA) as client:
+        await own.publish("news", 0, to="room")
+        await client.expect_event("news")
+    await own.publish("news", "not in the room", to="late", excluded=("room",))
+    await own.publish("news", "late", to="late")
+    async with connect(own.url, auth={**ANNA, "offset": client.offset}, transports=["websocket"]) as back:
+        await back.call("join", "late")
+        await expect_all(back, "news", ["late"])
+
+
+async def test_rooms_that_the_application_puts_a_client_into_are_caught_up_with() -> None:
+    """What it was put into while it was away it could not join itself."""
+
+    class Host(Market):
+        into = ""
+
+        async def _settle(self, socket: Socket) -> None:
+            await asyncio.sleep(0)
+            if self.into:
+                await socket.catch_up(self.into)
+                socket.join(self.into)
+
+        def connected(self, socket: Socket) -> Coroutine[Any, Any, None]:
+            return self._settle(socket)
+
+    host = Host()
+    async with serve(market=host) as running:
+        async with lost(running, ANNA) as client:
+            await running.publish("news", 0, to="room")
+            await client.expect_event("news")
+        host.into = "order"
+        await running.publish("news", "of the order", to="order")
+        async with connect(running.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
+            await expect_all(back, "news", ["of the order"])
+            await running.publish("news", "goes on", to="order")
+            await expect_all(back, "news", ["goes on"])
+            # Now it is up to the client again.
+            await back.call("join", "late")
+            await back.expect_event("oyez:recovery")
+            assert [event for event in back.pending if event.name == "oyez:recovery" and "late" in str(event)] == []
+
+
+# Sessions that are written while other things happen.
+
+
+class HeldLog(MemoryLog):
+    """A log that writes no records while it is held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = asyncio.Event()
+        self.free.set()
+        self.waiting = 0
+
+    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+        self.waiting += 1
+        await self.free.wait()
+        self.waiting -= 1
+        await super().put_all(records, ttl)
+
+
+async def test_a_command_is_acknowledged_when_what_it_joined_is_remembered() -> None:
+    """A server that dies behind the acknowledgement would else forget the room, and nobody would know."""
+    log = HeldLog()
+    async with serve(log=log) as running, connect(running.url, auth=ANNA, transports=["websocket"]) as client:
+        await running.server.recovery.flush()
+        log.free.clear()
+        joining = asyncio.create_task(client.call("join", "other"))
+        await turn_until(lambda: log.waiting > 0)
+        await client.expect_nothing()
+        assert not joining.done()
+        log.free.set()
+        assert await joining == "other"
+
+
+async def test_a_node_that_is_behind_does_not_write_over_a_session() -> None:
+    log = MemoryLog()
+    async with (
+        serve(log=log) as first,
+        serve(log=log) as second,
+        connect(first.url, auth=ANNA, transports=["websocket"]) as client,
+    ):
+        await first.server.recovery.flush()
+        async with lost(second, {**ANNA, **client.recovery}) as moved:
+            assert moved.sid == client.sid
+            await moved.call("join", "other")
+            # Only now the first node hears that its connection was dead.
+            client.connection.drop()
+            await first.market.expect_gone(client.sid)
+            await first.server.recovery.flush()
+        await second.server.recovery.flush()
+        await second.publish("news", "of the other room", to="other")
+        async with connect(first.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
+            await expect_all(back, "news", ["of the other room"])
+
+
+async def test_a_session_that_goes_on_elsewhere_on_the_same_node_is_kept_once(own: Running) -> None:
+    async with connect(own.url, auth=ANNA, transports=["websocket"]) as client:
+        async with lost(own, {**ANNA, **client.recovery}) as back:
+            await back.call("join", "other")
+        await own.server.recovery.flush()
+        assert await own.log.get(f"session:/:{client.recovery['pid']}") is not None
+        assert await own.log.get("session:/:") is None
+
+
+async def test_a_session_survives_a_log_that_is_away_for_a_moment() -> None:
+    class AwayLog(MemoryLog):
+        away = False
+
+        async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
+            if self.away:
+                raise LogUnavailableError("away")
+            return await super().read(after, namespace, rooms, limit)
+
+    log = AwayLog()
+    async with serve(log=log) as running:
+        async with lost(running, {"user": "anna"}) as client:
+            await client.call("join", "room")
+        await running.publish("news", 1, to="room")
+        await running.server.hub.reach(await log.position())
+        running.server.hub.window.begin(running.server.hub.position)
+        auth = {"user": "anna", **client.recovery}
+        log.away = True
+        with pytest.raises(ConnectFailed):
+            async with connect(running.url, auth=auth, transports=["websocket"]):
+                pass
+        log.away = False
+        async with connect(running.url, auth=auth, transports=["websocket"]) as back:
+            await expect_all(back, "news", [1])

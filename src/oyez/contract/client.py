@@ -104,18 +104,21 @@ class Client:
             if identity is self.identity:
                 return allowed
 
-    async def join(self, room: NamedRoom | str) -> None:
-        """Enter a room. Raises RefusedError: forbidden, unknown_room, or rate_limited where it would be too many."""
-        if self.socket.since is None:
+    async def join(self, room: NamedRoom | str, since: str | None = None) -> None:
+        """Enter a room. Raises RefusedError: forbidden, unknown_room, or rate_limited where it would be too many.
+
+        With `since`, a position in the log, what came behind that is sent first.
+        """
+        if since is None and self.socket.since is None:
             self.enter(room, await self.allows(room))
         else:
-            await self._join_again(self._name(room))
+            await self._join_again(self._name(room), since)
 
-    async def _join_again(self, name: str) -> None:
-        """`join` for a client that recovers: it is sent what it missed there first."""
+    async def _join_again(self, name: str, since: str | None) -> None:
+        """`join` for a client that is sent what it missed there first."""
         with self._surroundings.removals.watch() as removed:
             if await self.allows(name):
-                await self.socket.catch_up(name)
+                await self.socket.catch_up(name, since)
                 # That may have taken a while.
                 self.enter(name, name not in removed)
             else:

@@ -176,12 +176,12 @@ class Control:
         for room in entry.rooms:
             if client.is_in(room) and client.decide(room) is not Verdict.YES:
                 client.leave(room)
-                client.spawn(self._let_back(client, room))
+                client.spawn(self._let_back(client, room, entry.position))
 
-    async def _let_back(self, client: "Client", room: str) -> None:
-        """Whoever is a member by another name too, such as that of a role, comes in again."""
+    async def _let_back(self, client: "Client", room: str, since: str | None) -> None:
+        """Whoever is a member by another name too, such as that of a role, comes in again, and has missed nothing."""
         try:
-            await client.join(room)
+            await client.join(room, since)
         except RefusedError as refused:
             if refused.refusal is not FORBIDDEN:
                 raise

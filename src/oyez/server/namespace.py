@@ -7,6 +7,7 @@ rooms. What may be joined is not decided here but by the application above.
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +18,7 @@ from oyez.log.log import Entry
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.outgoing import DEFLATED, POSITIONED, Message, join_frames
-from oyez.server.recovery import Answer, Recovery, encode_answer
+from oyez.server.recovery import Recovered, Recovery, encode_answer
 from oyez.server.socket import ReceivedEvent, Socket
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Namespace:
         else:
             self._accept(socket, recovered)
 
-    def _accept(self, socket: Socket, recovered: Answer | None) -> None:
+    def _accept(self, socket: Socket, recovered: Recovered) -> None:
         if socket.connection.closed:
             # The client went while it was being looked at.
             self.remove(socket, engineio.TRANSPORT_CLOSE)
@@ -125,11 +126,14 @@ class Namespace:
         socket.connected = True
         answer = msgspec.json.encode({"sid": socket.id, "pid": socket.pid})
         socket.connection.accept(socket, socketio.Packet(socketio.PacketType.CONNECT, self.name, answer))
-        if recovered is not None:
-            socket.send(encode_answer(recovered))
+        # Not before that: official clients would keep it until they are connected, also over a broken connection, and
+        # some would throw it away.
+        if recovered.missed:
+            socket.connection.send_all(recovered.missed)
+        if recovered.answer is not None:
+            socket.send(encode_answer(recovered.answer))
         if self.status is not None:
             socket.send(self.status, volatile=True)
-        self.recovery.remember(socket)
         socket.begin()
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
@@ -150,7 +154,8 @@ class Namespace:
         self._leave_all(socket)
         if socket.connected:
             socket.connected = False
-            del self.sockets[socket.id]
+            if self.sockets.get(socket.id) is socket:
+                del self.sockets[socket.id]
             try:
                 self.application.disconnect(socket, reason.text)
             except Exception:
@@ -161,6 +166,8 @@ class Namespace:
         task = asyncio.get_running_loop().create_task(self._guard(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Where it is cancelled before its first step, nobody else would end it.
+        task.add_done_callback(lambda _: work.close())
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -186,7 +193,7 @@ class Namespace:
             members = self.rooms[room] = set()
         members.add(socket)
         socket.rooms.add(room)
-        if socket.connected:
+        if socket.settled:
             self.recovery.remember(socket)
 
     def leave(self, socket: Socket, room: str) -> None:
@@ -196,7 +203,7 @@ class Namespace:
             members.discard(socket)
             if not members:
                 del self.rooms[room]
-        if socket.connected and not socket.ended:
+        if socket.settled and not socket.ended:
             self.recovery.remember(socket)
 
     def _leave_all(self, socket: Socket) -> None:
@@ -246,14 +253,20 @@ class Namespace:
         encoded: list[bytes | None] = [None] * (1 + POSITIONED + DEFLATED)
         for socket in members:
             write = socket.write
-            if write is not None:
-                frames = encoded[socket.encoding]
-                if frames is None:
-                    frames = encoded[socket.encoding] = self._encode(run, socket.encoding)
-                write(frames)
-            elif socket.connected:
-                for message in run:
-                    socket.connection.send(message.outgoing(socket.positioned))
+            try:
+                if write is not None:
+                    frames = encoded[socket.encoding]
+                    if frames is None:
+                        frames = encoded[socket.encoding] = self._encode(run, socket.encoding)
+                    write(frames)
+                elif socket.connected:
+                    for message in run:
+                        socket.connection.send(message.outgoing(socket.positioned))
+            except Exception:
+                # The others get it all the same; this one has to come back for it. Not now: it leaves the room then.
+                logger.exception("a client cannot be written to", namespace=self.name, socket=socket.id)
+                close = partial(socket.connection.close, engineio.TRANSPORT_ERROR, "it cannot be written to")
+                asyncio.get_running_loop().call_soon(close)
         return len(members)
 
     def tell(self, status: bytes) -> None:

@@ -8,7 +8,7 @@ ended at another that still takes it for connected.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,8 @@ class Superseded(msgspec.Struct, frozen=True):
     node: str
     namespace: str
     socket: str
+    turn: int = 0
+    """How often its session had been taken up before."""
 
 
 class Presence(msgspec.Struct, frozen=True):
@@ -204,10 +206,13 @@ class Neighbours:
         nodes = len(others) + 1
         return Presence(inquiry.sockets[:limit], inquiry.count, nodes, nodes - len(inquiry.awaited))
 
-    def supersede(self, namespace: str, socket: str, node: str) -> None:
-        """A client has come back here that was connected to `node`: that one is to forget it, if it is alive."""
+    def supersede(self, namespace: str, socket: str, node: str, turn: int) -> None:
+        """A client has come back here that was connected to `node`: that one is to forget it, if it is alive.
+
+        `turn` is how often its session had been taken up before.
+        """
         if node in self.alive():
-            self._spawn(self._tell("superseded", Superseded(self.node.id, namespace, socket)))
+            self._spawn(self._tell("superseded", Superseded(self.node.id, namespace, socket, turn)))
 
     async def _tell(self, action: str, parameters: msgspec.Struct) -> None:
         data = msgspec.json.encode(parameters)
@@ -255,15 +260,18 @@ class Neighbours:
         namespace = self._namespaces.get(superseded.namespace)
         if superseded.node != self.node.id and namespace is not None:
             older = namespace.sockets.get(superseded.socket)
-            if older is not None:
+            # It may have come back once more meanwhile.
+            if older is not None and older.turn <= superseded.turn:
                 older.supersede()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._guard(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Where it is cancelled before its first step, nobody else would end it.
+        task.add_done_callback(lambda _: work.close())
 
-    async def _guard(self, work: Awaitable[None]) -> None:
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except LogUnavailableError as error:

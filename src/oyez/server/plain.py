@@ -9,7 +9,7 @@ with the same rights and limits. Its pings are WebSocket's own.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, cast
 
 import msgspec
@@ -57,11 +57,14 @@ class PlainConnection(Connection):
     def open(self) -> None:
         """Begin to let the client in: what it would say in a CONNECT is in the address."""
         self._early = []
-        query = self.handshake.query
+        query: dict[str, str | bool] = {**self.handshake.query}
+        if query.get("recovery") in ("true", "false"):
+            # An address has no other way to say it.
+            query["recovery"] = query["recovery"] == "true"
         cast(Candidate, self.transport).ping()
         self.server.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
         self.pause_reading()
-        namespace = query.get("namespace") or next(iter(self.server.namespaces))
+        namespace = str(query.get("namespace") or next(iter(self.server.namespaces)))
         self._connect(socketio.Packet(PacketType.CONNECT, namespace, msgspec.json.encode(query)))
 
     def receive_text(self, encoded: bytes) -> None:
@@ -93,6 +96,10 @@ class PlainConnection(Connection):
             outgoing.plain = translate(outgoing)
         if outgoing.plain.text:
             super().send(outgoing.plain)
+
+    def send_all(self, messages: Sequence[Outgoing]) -> None:
+        for message in messages:
+            self.send(message)
 
     def forget_namespace(self, name: str) -> None:
         """There is no other namespace to go on in."""

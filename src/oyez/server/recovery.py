@@ -5,20 +5,24 @@ Official JavaScript clients send the `pid` of their session and the position of 
 
 A session is a record in the log's storage, so it outlives its server and is known to every node. It remembers how far
 its client has certainly heard: up to the last ping that was answered. So it does not matter how old the last event is,
-or that there never was one. Who may be in which room is decided anew by the application.
+or that there never was one. Who may be in which room is decided anew by the application. No command is acknowledged
+before the rooms it joined are in the record: a server that dies behind the acknowledgement would else lose them.
+
+A node that has not noticed that its client goes on elsewhere must not write over what is written there. So a session
+counts how often it was taken up, and whoever may be behind looks before it writes.
 """
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import structlog
 
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Log, split_position
-from oyez.server.outgoing import Message
+from oyez.server.outgoing import Message, Outgoing
 
 if TYPE_CHECKING:
     from oyez.server.hub import Hub
@@ -30,6 +34,8 @@ logger = structlog.get_logger("oyez.server")
 EVENT = "oyez:recovery"
 PAGE = 500
 """Entries that are read at a time for a client that was away longer than the window reaches."""
+MAX_MISSED = 20_000
+"""Events that are sent again to one client; of whoever missed more its state is the shorter answer."""
 MAX_OFFSET = 64
 """Characters of a position that a client may send; ours have about 20."""
 REJOIN_SECONDS = 60.0
@@ -51,6 +57,8 @@ UNKNOWN_POSITION = "unknown_position"
 """The position is none of this log's: history was lost, or it was made up."""
 TOO_OLD = "too_old"
 """What followed the position is no longer kept."""
+TOO_MUCH = "too_much"
+"""It is kept, but is more than can be sent again."""
 INTERRUPTED = "interrupted"
 """The connection broke while a room that was joined late was being caught up with."""
 
@@ -65,6 +73,8 @@ class Session(msgspec.Struct, frozen=True):
     """The client has heard everything up to this position."""
     unconfirmed: bool = False
     """Whether a room is being caught up with, and nobody knows how far that came."""
+    turn: int = 0
+    """How often it was taken up."""
     node: str = ""
     """Where the socket was."""
 
@@ -96,8 +106,14 @@ class Recovery:
         self._refresh_interval = retention / 3
         self._ttl = retention + self._refresh_interval
         self._sockets: set[Socket] = set()
-        self._changed: dict[str, Socket | bytes | None] = {}
-        """By key what is to be written: a socket's session, a session as it was, or nothing any more."""
+        self._changed: dict[str, _Change] = {}
+        """By key what is to be written."""
+        self._writing: dict[str, _Change] = {}
+        """The same, while it is."""
+        self._free = asyncio.Lock()
+        """Held while it is written."""
+        self._waiting: list[Callable[[], None]] = []
+        """What is to happen once everything up to now is written."""
         self._woken = asyncio.Event()
 
     # Keeping sessions.
@@ -105,29 +121,42 @@ class Recovery:
     def remember(self, socket: "Socket") -> None:
         """Have the session of a connected socket written soon."""
         self._sockets.add(socket)
-        self._change(socket, socket)
+        self._change(socket, _Change(socket))
 
     def keep(self, socket: "Socket") -> None:
         """The client has gone, and may come back: its session stays as it is now."""
         self._sockets.discard(socket)
-        self._change(socket, _encode(socket))
+        self._change(socket, _Change(socket, _encode(socket), behind=True))
 
     def forget(self, socket: "Socket") -> None:
         """The client has gone for good."""
         if socket.stored:
             self._sockets.discard(socket)
-            self._change(socket, None)
+            self._change(socket, _Change(socket, b"", behind=True))
         else:
             self.release(socket)
 
     def release(self, socket: "Socket") -> None:
-        """The client has come back elsewhere: its session is kept there."""
+        """Its session goes on in another socket."""
         self._sockets.discard(socket)
-        self._changed.pop(_key(socket.namespace.name, socket.pid), None)
+        key = _key(socket.namespace.name, socket.pid)
+        if key in self._changed and self._changed[key].socket is socket:
+            del self._changed[key]
 
-    def _change(self, socket: "Socket", value: "Socket | bytes | None") -> None:
-        self._changed[_key(socket.namespace.name, socket.pid)] = value
-        self._woken.set()
+    def _change(self, socket: "Socket", change: "_Change") -> None:
+        if socket.pid:
+            self._changed[_key(socket.namespace.name, socket.pid)] = change
+            self._woken.set()
+
+    def holds_back(self, socket: "Socket", act: Callable[[], None]) -> bool:
+        """Whether the session of `socket` is still to be written, and `act` is done once it is."""
+        if not self._changed and not self._writing:
+            return False
+        key = _key(socket.namespace.name, socket.pid)
+        if key not in self._changed and key not in self._writing:
+            return False
+        self._waiting.append(act)
+        return True
 
     async def run(self) -> None:
         """Write sessions as they change, and all of them now and again, until cancelled."""
@@ -140,7 +169,7 @@ class Recovery:
             except TimeoutError:
                 refresh_at = loop.time() + self._refresh_interval
                 for socket in self._sockets:
-                    self._change(socket, socket)
+                    self._change(socket, _Change(socket, behind=True))
             # Many come and go together, and some come and go at once: a transaction serves all.
             await asyncio.sleep(GATHER_SECONDS)
             try:
@@ -151,22 +180,47 @@ class Recovery:
 
     async def flush(self) -> None:
         """Write what has changed. Raises LogUnavailableError; it is still to be written then."""
-        self._woken.clear()
-        changed, self._changed = self._changed, {}
-        try:
-            await self._log.put_all({key: _record(value) for key, value in changed.items()}, self._ttl)
-        except LogUnavailableError:
-            self._changed = {**changed, **self._changed}
-            self._woken.set()
-            raise
+        async with self._free:
+            self._woken.clear()
+            self._writing, self._changed = self._changed, {}
+            waiting, self._waiting = self._waiting, []
+            try:
+                await self._write(self._writing)
+            except LogUnavailableError:
+                # By the time it can be written, the client may have gone on elsewhere.
+                failed = {key: change._replace(behind=True) for key, change in self._writing.items()}
+                self._changed = {**failed, **self._changed}
+                self._waiting = waiting + self._waiting
+                self._woken.set()
+                raise
+            finally:
+                self._writing = {}
+        for act in waiting:
+            act()
+
+    async def _write(self, changes: "Mapping[str, _Change]") -> None:
+        behind = [key for key, change in changes.items() if change.behind]
+        stored = dict(zip(behind, await asyncio.gather(*map(self._log.get, behind)), strict=True))
+        records: dict[str, bytes | None] = {}
+        for key, change in changes.items():
+            there = stored.get(key)
+            if there is not None and _decode(there).turn > change.socket.turn:
+                # The client goes on elsewhere, and this one is dead without knowing it.
+                change.socket.supersede()
+            elif change.record is None or change.record:
+                change.socket.stored = True
+                records[key] = change.record or _encode(change.socket)
+            elif there is not None:
+                records[key] = None
+        await self._log.put_all(records, self._ttl)
 
     # Coming back.
 
-    async def resume(self, socket: "Socket", auth: Mapping[str, Any]) -> Answer | None:
-        """Take up the session of a client that was let in, and send it what it missed.
+    async def resume(self, socket: "Socket", auth: Mapping[str, Any]) -> "Recovered":
+        """Take up the session of a client that was let in, and find what it missed.
 
-        Returns what to tell it; None where it did not ask. Behind the last step nothing is waited for: the client has
-        to be made a receiver of live events before anything else happens. Raises LogUnavailableError.
+        Behind the last step nothing is waited for: the client has to be sent that, and made a receiver of live
+        events, before anything else happens. Raises LogUnavailableError.
         """
         await self._hub.be_ready()
         pid, offset = _read(auth, "pid"), _read(auth, "offset")
@@ -174,80 +228,118 @@ class Recovery:
         socket.seen = self._hub.position
         socket.positioned = wants_positions(socket.handshake, auth)
         if pid is None and offset is None and auth.get("recovery") is not True:
-            return None
+            return Recovered(None)
         session = await self._take(socket, pid) if pid is not None else None
         start = _latest(offset, session.seen if session else None)
         try:
             if session is not None:
-                await self._restore(socket, session, pid or "")
-            answer = await self._replay(socket, start, session, known=pid is not None or offset is not None)
-        except LogUnavailableError:
+                await self._restore(socket, session)
+            recovered = await self._find(socket, start, session, known=pid is not None or offset is not None)
+        except Exception:
             if session is not None:
-                self._changed[_key(socket.namespace.name, pid or "")] = msgspec.msgpack.encode(session)
-                socket.pid = ""
+                await self._give_back(socket, pid or "", session)
             raise
-        if answer.recovered and session is None:
-            # Its rooms are not known: it joins them again by itself.
+        assert recovered.answer is not None
+        if recovered.answer.recovered:
+            if session is not None:
+                # By this official clients know that they are recovered; so by another one that they are not.
+                socket.pid, socket.turn = pid or "", session.turn + 1
+            # Rooms that it is put into, or joins again by itself where they are not known, are caught up with.
             socket.since = start
-            asyncio.get_running_loop().call_later(REJOIN_SECONDS, _end_rejoining, socket)
-        return answer
+            if session is None:
+                asyncio.get_running_loop().call_later(REJOIN_SECONDS, _end_rejoining, socket)
+        return recovered
 
     async def _take(self, socket: "Socket", pid: str) -> Session | None:
         key = _key(socket.namespace.name, pid)
-        changed = self._changed.pop(key, None)
-        stored = await self._log.take(key)
-        data = stored if changed is None else changed if isinstance(changed, bytes) else _encode(changed)
-        if data is None:
+        if key in self._writing:
+            # It would be written behind our back.
+            async with self._free:
+                pass
+        change = self._changed.pop(key, None)
+        try:
+            data = await self._log.take(key)
+        except LogUnavailableError:
+            if change is not None:
+                self._changed.setdefault(key, change)
+            raise
+        if change is not None and not (data and _decode(data).turn > change.socket.turn):
+            data = _encode(change.socket) if change.record is None else change.record
+        if not data:
             return None
-        session = msgspec.msgpack.decode(data, type=Session)
+        session = _decode(data)
         if session.owner != socket.owner:
             # Somebody else's secret: whoever it belongs to may still need it.
             await self._log.put(key, data, self._ttl)
             return None
+        older = socket.namespace.sockets.get(session.sid)
+        if older is not None and older.pid == pid:
+            older.supersede()
+        elif self._neighbours is not None:
+            self._neighbours.supersede(socket.namespace.name, session.sid, session.node, session.turn)
         return session
 
-    async def _restore(self, socket: "Socket", session: Session, pid: str) -> None:
+    async def _give_back(self, socket: "Socket", pid: str, session: Session) -> None:
+        """The client is not let in after all: its session stays as it was."""
+        socket.pid, socket.turn = pid, session.turn
+        self._change(socket, _Change(socket, msgspec.msgpack.encode(session), behind=True))
+        socket.pid = ""
+
+    async def _restore(self, socket: "Socket", session: Session) -> None:
         """Give the socket what was its own, as far as it still has a right to it."""
         for room in session.rooms:
             if room not in socket.rooms and await socket.namespace.application.allows(socket, room):
                 socket.join(room)
-        older = socket.namespace.sockets.get(session.sid)
-        if older is not None:
-            older.supersede()
-        elif self._neighbours is not None:
-            self._neighbours.supersede(socket.namespace.name, session.sid, session.node)
         socket.id = session.sid
         socket.seen = session.seen
-        if not session.unconfirmed:
-            socket.pid = pid
 
-    async def _replay(self, socket: "Socket", start: str | None, session: Session | None, *, known: bool) -> Answer:
+    async def _find(self, socket: "Socket", start: str | None, session: Session | None, *, known: bool) -> "Recovered":
         if start is None:
-            return Answer(False, 0, None, self._hub.position, UNKNOWN_SESSION if known else NEW)
+            return Recovered(Answer(False, 0, None, self._hub.position, UNKNOWN_SESSION if known else NEW))
         try:
-            replayed = await self._send_missed(socket, start, {*socket.rooms, socket.id})
+            missed = await self._find_missed(socket, start, {*socket.rooms, socket.id})
         except KeyError:
-            return Answer(False, 0, start, self._hub.position, self._explain(start))
+            return Recovered(Answer(False, 0, start, self._hub.position, self._explain(start)))
+        outgoing = [message.outgoing(socket.positioned) for message in missed or ()]
+        if missed is None or (socket.connection.polling is not None and _is_too_long_to_poll(outgoing, socket)):
+            return Recovered(Answer(False, 0, start, self._hub.position, TOO_MUCH))
         if session is not None and session.unconfirmed:
-            return Answer(False, replayed, start, self._hub.position, INTERRUPTED)
-        return Answer(True, replayed, start, self._hub.position)
+            return Recovered(Answer(False, len(outgoing), start, self._hub.position, INTERRUPTED), outgoing)
+        return Recovered(Answer(True, len(outgoing), start, self._hub.position), outgoing)
 
-    async def catch_up(self, socket: "Socket", room: str) -> None:
-        """Send a client that recovers what it missed of a room it joins late; nothing may be waited for after this."""
-        since, socket.unconfirmed = socket.since, True
-        assert since is not None
+    async def catch_up(self, socket: "Socket", room: str, since: str) -> None:
+        """Send a client what came behind `since` to a room it joins late; nothing may be waited for after this."""
+        reason = None
+        missed: Sequence[Message] | None = ()
         try:
-            replayed = await self._send_missed(socket, since, {room}, late=True)
-            answer = Answer(True, replayed, since, self._hub.position, room=room)
+            missed = await self._find_missed(socket, since, {room})
+            if missed is None:
+                reason = TOO_MUCH
         except KeyError:
-            answer = Answer(False, 0, since, self._hub.position, self._explain(since), room)
-        socket.send(encode_answer(answer))
-        # When its answer comes, all of this has been heard.
-        socket.connection.ping()
+            reason = self._explain(since)
+        # What goes to another of its rooms too it has had; and a position would take its place in the log back.
+        own = {*socket.rooms, socket.id}
+        late = [
+            message.outgoing(False)
+            for message in missed or ()
+            if message.entry.rooms and own.isdisjoint(message.entry.rooms) and own.isdisjoint(message.entry.excluded)
+        ]
+        if late:
+            socket.connection.send_all(late)
+        if socket.since is not None or reason is not None:
+            socket.send(encode_answer(Answer(reason is None, len(late), since, self._hub.position, reason, room)))
+        if late:
+            socket.unconfirmed = True
+            # When its answer comes, all of this has been heard.
+            socket.connection.ping()
 
-    async def _send_missed(self, socket: "Socket", after: str, rooms: set[str], *, late: bool = False) -> int:
-        """Send what followed `after`, and return how much that was. Raises KeyError where nobody knows."""
-        window, name, sent = self._hub.window, socket.namespace.name, 0
+    async def _find_missed(self, socket: "Socket", after: str, rooms: set[str]) -> list[Message] | None:
+        """What followed `after`, up to where live delivery stands; None where that is too much.
+
+        Raises KeyError where nobody knows.
+        """
+        window, namespace = self._hub.window, socket.namespace
+        found: list[Message] = []
         while not window.covers(after):
             newest = await self._log.position()
             if _is_beyond(after, newest):
@@ -256,11 +348,15 @@ class Recovery:
                 # Another node was quicker, or the log is: what is on its way here must not be sent twice.
                 await self._hub.reach(after)
                 continue
-            entries = await self._log.read(after, name, frozenset(rooms), PAGE)
-            messages = [socket.namespace.message(entry) for entry in entries]
-            sent += self._send(socket, messages, late)
-            after = newest if len(entries) < PAGE else entries[-1].position or newest
-        return sent + self._send(socket, window.since(after, name, rooms), late)
+            entries = await self._log.read(after, namespace.name, frozenset(rooms), PAGE)
+            found += map(namespace.message, entries)
+            if len(found) > MAX_MISSED:
+                return None
+            last = entries[-1].position if entries else None
+            # What was appended while it was read is in it as well.
+            after = newest if last is None or (len(entries) < PAGE and _is_beyond(newest, last)) else last
+        found += window.since(after, namespace.name, rooms)
+        return found if len(found) <= MAX_MISSED else None
 
     def _explain(self, position: str) -> str:
         """Why nobody knows what followed a position."""
@@ -269,14 +365,22 @@ class Recovery:
         except KeyError:
             return UNKNOWN_POSITION
 
-    def _send(self, socket: "Socket", messages: Iterable[Message], late: bool) -> int:
-        if late:
-            # What goes to another of its rooms too it has had; and a position would take its place in the log back.
-            own = socket.rooms
-            messages = [one for one in messages if one.entry.rooms and own.isdisjoint(one.entry.rooms)]
-        outgoing = [message.outgoing(socket.positioned and not late) for message in messages]
-        socket.connection.send_all(outgoing)
-        return len(outgoing)
+
+class Recovered(NamedTuple):
+    """What a client that comes back is told, where it asked, and what it has missed."""
+
+    answer: Answer | None
+    missed: Sequence[Outgoing] = ()
+
+
+class _Change(NamedTuple):
+    """What is to be written of a session."""
+
+    socket: "Socket"
+    record: bytes | None = None
+    """None: as the socket is when it is written. Empty: nothing any more."""
+    behind: bool = False
+    """Whether the client may have gone on elsewhere, so that what is there has to be looked at first."""
 
 
 def wants_positions(handshake: "Handshake", auth: Mapping[str, Any]) -> bool:
@@ -292,6 +396,11 @@ def encode_answer(answer: Answer) -> bytes:
     return msgspec.json.encode((EVENT, answer))
 
 
+def _is_too_long_to_poll(outgoing: Sequence[Outgoing], socket: "Socket") -> bool:
+    """Whether it leaves too little room for what comes before the client polls: it would be closed, again and again."""
+    return sum(one.size for one in outgoing) > socket.connection.server.limits.max_polling_buffer // 2
+
+
 def _end_rejoining(socket: "Socket") -> None:
     socket.since = None
 
@@ -300,18 +409,13 @@ def _key(namespace: str, pid: str) -> str:
     return f"session:{namespace}:{pid}"
 
 
-def _record(value: "Socket | bytes | None") -> bytes | None:
-    """What is written for a session that has changed."""
-    if value is None or isinstance(value, bytes):
-        return value
-    value.stored = True
-    return _encode(value)
-
-
 def _encode(socket: "Socket") -> bytes:
     node = socket.connection.server.node.id
-    session = Session(socket.id, socket.owner, tuple(socket.rooms), socket.seen, socket.unconfirmed, node)
+    session = Session(socket.id, socket.owner, tuple(socket.rooms), socket.seen, socket.unconfirmed, socket.turn, node)
     return msgspec.msgpack.encode(session)
+
+
+_decode = msgspec.msgpack.Decoder(Session).decode
 
 
 def _read(auth: Mapping[str, Any], name: str) -> str | None:

@@ -84,8 +84,10 @@ class Socket:
         "pid",
         "rooms",
         "seen",
+        "settled",
         "since",
         "stored",
+        "turn",
         "unconfirmed",
         "write",
     )
@@ -113,6 +115,10 @@ class Socket:
         """Whose it is: only they may take its session up; set by the application while connecting."""
         self.pid = ""
         """The secret by which the client may take it up."""
+        self.turn = 0
+        """How often the session was taken up."""
+        self.settled = False
+        """Whether the application is done with letting the client in: from then on the session is kept."""
         self.seen = ""
         """The client has certainly heard everything up to this position."""
         self.since: str | None = None
@@ -152,10 +158,14 @@ class Socket:
             raise RefusedError(RATE_LIMITED, "You are in too many rooms; leave one first.")
         self.namespace.join(self, room)
 
-    async def catch_up(self, room: str) -> None:
-        """Send what the client missed of `room`, which it joins right after this. Raises LogUnavailableError."""
-        if self.since is not None and room not in self.rooms:
-            await self.namespace.recovery.catch_up(self, room)
+    async def catch_up(self, room: str, since: str | None = None) -> None:
+        """Send what the client missed of `room`, which it joins right after this. Raises LogUnavailableError.
+
+        That is what came behind `since`; where that is not said, only a client that recovers has missed something.
+        """
+        since = since or self.since
+        if since is not None and room not in self.rooms:
+            await self.namespace.recovery.catch_up(self, room, since)
 
     def leave(self, room: str) -> None:
         self.namespace.leave(self, room)
@@ -233,7 +243,7 @@ class Socket:
 
     def end(self, reason: CloseReason) -> None:
         """Forget this socket; nothing is sent."""
-        self.write = None
+        self.write, self.settled = None, False
         self.connection.sockets.pop(self.namespace.name, None)
         self.namespace.remove(self, reason)
         for answer in (self._pending_acks or {}).values():
@@ -250,7 +260,24 @@ class Socket:
         """The client has been let in: its events wait until the application is done with that."""
         running = self.namespace.application.connected(self)
         if running is not None:
-            self._queue_behind(running)
+            self._queue_behind(self._settle_behind(running))
+        else:
+            self._settle()
+
+    async def _settle_behind(self, running: Coroutine[Any, Any, None]) -> None:
+        try:
+            await running
+        finally:
+            self._settle()
+
+    def _settle(self) -> None:
+        """All rooms that the client is put into are known."""
+        if self.turn:
+            # So are those that it had joined.
+            self.since = None
+        if self.connected:
+            self.settled = True
+            self.namespace.recovery.remember(self)
 
     def receive_event(self, packet: socketio.Packet) -> None:
         """Have the application handle an EVENT, behind those that came before it."""
@@ -303,6 +330,8 @@ class Socket:
             answer.set_result(_inline_attachments(packet) if packet.attachments else packet.data)
 
     def _acknowledge(self, ack_id: int, data: bytes, attachments: tuple[bytes, ...] = ()) -> None:
+        if self.namespace.recovery.holds_back(self, partial(self._acknowledge, ack_id, data, attachments)):
+            return
         write, text = self.write, b"%b%d%b" % (self.namespace.ack_prefix, ack_id, data)
         if (
             write is not None

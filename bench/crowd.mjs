@@ -1,0 +1,94 @@
+// Official Socket.IO clients on bad networks, with no code of their own for it but to count what they hear.
+//
+// usage: node crowd.mjs PATH CUT_EVERY_MS AWAY_MS PORT[,PORT...]
+//
+// A line of JSON comes in: first [{user, token}, ...], who connect; then "calm", after which nobody is cut any more;
+// then the number of an event that all hear. Out come "ready" when all are connected, "back" when they are again, and, when they have heard
+// that event or PATIENCE_MS have passed, the report.
+
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+
+const { io } = createRequire(new URL("../tests/js/package.json", import.meta.url))("socket.io-client");
+const [path, cutEvery, away] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+const ports = process.argv[5].split(",");
+const PATIENCE_MS = 30_000;
+const clients = [];
+let calm = false;
+const now = () => Number(process.hrtime.bigint());
+const say = (value) => process.stdout.write(JSON.stringify(value) + "\n");
+const anyUrl = () => `http://127.0.0.1:${ports[Math.floor(Math.random() * ports.length)]}`;
+
+function start({ user, token }) {
+  const client = { user, heard: [], duplicates: 0, disordered: 0, comebacks: 0, told: [], replays: [] };
+  const seen = new Set();
+  let newest = -1;
+  let missedUntil = 0;
+  let cameBack = 0;
+  let replayed = 0;
+  const socket = io(anyUrl(), {
+    path, auth: { token, user }, transports: ["websocket"], forceNew: true,
+    reconnectionDelay: away, reconnectionDelayMax: away, randomizationFactor: 0,
+  });
+  const finishReplay = () => {
+    if (replayed) client.replays.push((replayed - cameBack) / 1e6);
+    replayed = 0;
+  };
+  socket.io.on("reconnect_attempt", () => {
+    // To any node, as a load balancer would.
+    socket.io.uri = anyUrl();
+    finishReplay();
+    cameBack = missedUntil = now();
+  });
+  socket.on("connect", () => {
+    if (client.entered) {
+      client.comebacks += 1;
+      if (!socket.recovered) client.told.push(newest);
+    }
+    client.entered = true;
+    setTimeout(cut, cutEvery * (0.5 + Math.random()));
+  });
+  socket.on("news", ({ n, sent }) => {
+    if (seen.has(n)) client.duplicates += 1;
+    else if (n < newest) client.disordered += 1;
+    seen.add(n);
+    client.heard.push(n);
+    newest = Math.max(newest, n);
+    if (sent < missedUntil) replayed = now();
+  });
+  function cut() {
+    if (calm || !socket.connected) return;
+    socket.io.engine?.transport?.ws?._socket?.destroy();
+  }
+  client.socket = socket;
+  client.finish = finishReplay;
+  clients.push(client);
+}
+
+async function until(happened) {
+  while (!happened()) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const order = JSON.parse(line);
+  if (Array.isArray(order)) {
+    for (const [index, one] of order.entries()) {
+      start(one);
+      // Not all at once: python-socketio takes a while for each.
+      if (index % 20 === 19) await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    await until(() => clients.every(({ entered }) => entered));
+    say("ready");
+  } else if (order === "calm") {
+    calm = true;
+    await until(() => clients.every(({ socket }) => socket.connected));
+    say("back");
+  } else {
+    const deadline = Date.now() + PATIENCE_MS;
+    await until(() => clients.every(({ heard }) => heard.includes(order, -100)) || Date.now() > deadline);
+    for (const { finish } of clients) finish();
+    const report = clients.map(({ socket, finish, entered, ...counted }) => counted);
+    // Not before it has been written, and it is long.
+    process.stdout.write(JSON.stringify(report) + "\n", () => process.exit(0));
+  }
+}

@@ -1,0 +1,806 @@
+"""Random operations against real servers: does every client get what is its own, once, in order, and nothing else?
+
+    .venv/bin/python -m bench.random_operations
+    .venv/bin/python -m bench.random_operations --log sqlite --seed 17 --operations 5000
+
+Clients that behave like the official JavaScript one (`pid`, `offset`, buffering) and some that only send `auth.offset`
+join and leave rooms, lose and get memberships, are cut off (noticed by the server or not, with frames on the way),
+come back to the same node or to another, while events are published, nodes are killed and started again, and the log
+goes away for a moment. Networks are in memory and everything is in one process, so that a seed is one sequence of
+operations; the servers, the contract, the sessions and the logs are the real ones.
+
+What must be: a client that is in a room from the acknowledgement on gets all its events until it leaves or loses its
+right, each once and by position, or is told that it was not recovered. Nobody gets an event of a room to which no
+right of theirs reaches from the event on, nor one they are excluded from.
+"""
+
+import argparse
+import asyncio
+import logging
+import random
+import shlex
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from tests.valkey import ValkeyServer
+
+from bench.table import RELIABILITY, write_rows, write_section
+from oyez.contract import Contract, Identity, NamedRoom, anyone, auth, control, member, own
+from oyez.contract.admission import Verified
+from oyez.contract.bind import bind
+from oyez.errors import LogUnavailableError
+from oyez.log.log import Entry, Log, number_of
+from oyez.log.memory import MemoryLog
+from oyez.log.redis import RedisLog
+from oyez.log.sqlite import SqliteLog
+from oyez.protocol import engineio
+from oyez.protocol.engineio import CloseReason
+from oyez.protocol.session import State
+from oyez.server.connection import Connection
+from oyez.server.outgoing import Outgoing
+from oyez.server.server import Server
+from oyez.server.socket import Handshake
+from oyez.server.window import Window
+from oyez.settings import Limits, Settings
+
+LOGS = ("memory", "sqlite", "redis")
+CLIENTS = 12
+NODES = 2
+TICKETS = 5
+ROUND = 400
+"""Operations between two moments at which everybody comes back, reads everything, and is compared with the model."""
+OPERATIONS = {"memory": 600_000, "sqlite": 400_000, "redis": 40_000}
+A_RUN = 20_000
+"""Operations of one seed."""
+WINDOW_BYTES = 40_000
+"""So small that clients come back from behind it, and pages are read from the log."""
+RETENTION = 300.0
+TURNS = 20_000
+"""Turns of the loop after which what was to happen counts as not happening."""
+
+contract = Contract("random", roles=("user",), default_role="user", tokens=(auth("token"),))
+root = contract.namespace("/")
+everybody = root.room("all", members=anyone(), on_connect=True)
+user = root.room("user:{user}", members=own("user", claim="sub"), on_connect=True)
+ticket = root.room("ticket_{ticket}", members=member(), join="join", leave="leave")
+contract.build()
+
+
+class Violation(Exception):
+    """The promise was broken; says how."""
+
+
+@dataclass
+class Published:
+    """An event, as the publisher knows it. `position` is its number in the log; a volatile one's that of the last."""
+
+    number: int
+    rooms: tuple[str, ...]
+    excluded: tuple[str, ...]
+    position: int
+    volatile: bool
+
+
+class Faulty:
+    """A log that can be away: `down` calls from now on fail. What it tells its tails goes on."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.down = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.log, name)
+        if name in ("tail", "open", "close"):
+            return method
+
+        async def call(*args: Any) -> Any:
+            if self.down:
+                self.down -= 1
+                raise LogUnavailableError("away, as asked")
+            return await method(*args)
+
+        return call
+
+
+class Wire:
+    """A network connection in memory: what the server has written, and the client has not read yet."""
+
+    deflate = False
+
+    def __init__(self, connection: Connection, direct: bool) -> None:
+        self.write: Callable[[bytes], None] | None = self._write if direct else None
+        self.arriving: deque[bytes | None] = deque()
+        """None is the end."""
+        self.closing = False
+        self.cut = False
+        connection.transport = self
+
+    def _write(self, frames: bytes) -> None:
+        while frames:
+            length, start = frames[1], 2
+            if length == 126:
+                length, start = int.from_bytes(frames[2:4], "big"), 4
+            elif length == 127:
+                length, start = int.from_bytes(frames[2:10], "big"), 10
+            self._arrive(frames[start : start + length])
+            frames = frames[start + length :]
+
+    def _arrive(self, text: bytes | None) -> None:
+        if not self.cut:
+            self.arriving.append(text)
+
+    def send(self, outgoing: Outgoing) -> None:
+        if not self.closing:
+            self._arrive(outgoing.text)
+
+    def close(self, reason: CloseReason) -> None:
+        if not self.closing:
+            self.closing, self.write = True, None
+            self._arrive(None)
+
+    def abort(self) -> None:
+        self.close(engineio.TRANSPORT_CLOSE)
+
+    def pause_reading(self) -> None:
+        """Commands are few enough."""
+
+    def resume_reading(self) -> None:
+        """As above."""
+
+
+@dataclass
+class Node:
+    """A server, and what it runs on."""
+
+    server: Server
+    log: Faulty
+    tasks: set[asyncio.Task[Any]]
+
+
+@dataclass
+class Token:
+    subject: str
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    expires_at: float | None = None
+
+
+class World:
+    """The log, the nodes, the membership table, the clients, and what was published."""
+
+    def __init__(self, seed: int, make_log: Callable[[Callable[[], float]], Log], shared: bool) -> None:
+        self.chance = random.Random(seed)
+        self.now = time.time()
+        self._make_log: Callable[[], Log] = lambda: make_log(lambda: self.now)
+        self._shared = self._make_log() if shared else None
+        self.nodes: list[Node] = []
+        self.events: list[Published] = []
+        self.by_room: dict[str, list[Published]] = {}
+        self.last = 0
+        """The number of the newest entry."""
+        self.members: set[tuple[str, str]] = set()
+        self.rights: dict[tuple[str, str], list[list[float]]] = {}
+        """From which position to which a user may be in a room."""
+        self.clients: list[Client] = []
+        self.counts: Counter[str] = Counter()
+        self.trace: deque[str] = deque(maxlen=60)
+        self._publisher: Log
+
+    async def start(self) -> None:
+        self._publisher = self._shared or self._make_log()
+        await self._publisher.open()
+        self.last = number_of(await self._publisher.position())
+        for number in range(NODES):
+            self.nodes.append(await self.start_node(number))
+        for number in range(CLIENTS):
+            name = f"u{number}"
+            self.rights[name, "all"] = self.rights[name, f"user:{name}"] = [[0, float("inf")]]
+            self.clients.append(Client(self, name, javascript=number % 3 > 0, direct=number % 4 > 0))
+
+    async def start_node(self, number: int) -> Node:
+        log = Faulty(self._shared or self._make_log())
+        await log.open()
+        applications = bind(
+            contract,
+            handlers={},
+            authenticate=authenticate,
+            settings=Settings(),
+            members=self._is_member,
+            # Limits are not what is looked at: between two commands there is always time enough.
+            clock=count(0.0, 1_000.0).__next__,
+        )
+        limits = Limits(max_connections_per_address=1_000_000)
+        server = Server(applications, log, Settings(log_retention=RETENTION, shutdown_timeout=1.0, limits=limits))
+        server.hub.window = Window(WINDOW_BYTES)
+        before = asyncio.all_tasks()
+        await server.start()
+        return Node(server, log, asyncio.all_tasks() - before)
+
+    async def _is_member(self, identity: Identity, room: NamedRoom) -> bool:
+        for _ in range(self.chance.randrange(3)):
+            await asyncio.sleep(0)
+        return (identity.subject, room.name) in self.members
+
+    async def stop(self) -> None:
+        for node in self.nodes:
+            self.kill(node)
+            if self._shared is None:
+                await node.log.close()
+        await self._publisher.close()
+
+    # What happens.
+
+    async def publish(self) -> None:
+        entries: list[Entry] = []
+        made: list[Published] = []
+        volatile = self.chance.random() < 0.1
+        for _ in range(1 if volatile else self.chance.choice((1, 1, 1, 2, 5, 30))):
+            names = ["all", *(f"user:u{n}" for n in range(CLIENTS)), *(f"ticket_{n}" for n in range(TICKETS))]
+            weights = [6, *([1] * CLIENTS), *([4] * TICKETS)]
+            rooms = tuple(dict.fromkeys(self.chance.choices(names, weights, k=self.chance.choice((1, 1, 2, 3)))))
+            if self.chance.random() < 0.05:
+                rooms = ()
+            away = (f"user:u{self.chance.randrange(CLIENTS)}",) if self.chance.random() < 0.2 else ()
+            number = len(self.events) + len(made)
+            made.append(Published(number, rooms, away, self.last, volatile))
+            data = msgspec.json.encode(["news", {"n": number}])
+            entries.append(Entry(namespace="/", rooms=rooms, excluded=away, data=data, volatile=volatile))
+        self.events += made
+        if volatile:
+            await self._publisher.broadcast(entries[0])
+            return
+        positions = await self._publisher.append(entries)
+        for one, position in zip(made, positions, strict=True):
+            one.position = number_of(position)
+            for room in one.rooms or ("",):
+                self.by_room.setdefault(room, []).append(one)
+        self.last = made[-1].position
+        self.counts["published"] += len(made)
+
+    def add_member(self) -> None:
+        name, room = f"u{self.chance.randrange(CLIENTS)}", f"ticket_{self.chance.randrange(TICKETS)}"
+        if (name, room) not in self.members:
+            self.members.add((name, room))
+            self.rights.setdefault((name, room), []).append([self.last, float("inf")])
+
+    async def remove_member(self) -> None:
+        if not self.members:
+            return
+        name, room = self.chance.choice(sorted(self.members))
+        self.members.discard((name, room))
+        for client in self.clients:
+            if client.name == name:
+                client.lose_right(room)
+        entry = control.member_removed(NamedRoom("/", room), f"user:{name}")
+        # Whoever asks the table before the entry is in the log is refused already.
+        for _ in range(self.chance.randrange(3)):
+            await asyncio.sleep(0)
+        (position,) = await self._publisher.append([entry])
+        self.last = number_of(position)
+        self.rights[name, room][-1][1] = self.last
+
+    def kill(self, node: Node) -> None:
+        """As SIGKILL does: nothing is written any more, and every connection is gone."""
+        for task in node.tasks:
+            task.cancel()
+        for namespace in node.server.namespaces.values():
+            namespace.cancel()
+        node.log.down = 1_000_000_000
+        for client in self.clients:
+            if client.node is node:
+                client.hang_up()
+
+    async def restart(self, *, kill: bool) -> None:
+        number = self.chance.randrange(NODES)
+        node = self.nodes[number]
+        if kill:
+            self.kill(node)
+            await asyncio.gather(*node.tasks, return_exceptions=True)
+        else:
+            node.log.down = 0
+            for client in self.clients:
+                if client.node is node:
+                    client.hang_up()
+            await node.server.stop()
+        if self._shared is None:
+            await node.log.close()
+        self.nodes[number] = await self.start_node(number)
+        self.counts["restarts"] += 1
+
+    async def act(self) -> None:
+        """One random operation."""
+        chance = self.chance
+        client = chance.choice(self.clients)
+        (what,) = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        self.trace.append(f"{what} {client.name}")
+        if what == "publish":
+            await self.publish()
+        elif what == "read":
+            client.read(chance.choice((1, 2, 5, 50)))
+        elif what == "turn":
+            for _ in range(chance.choice((1, 2, 5, 20))):
+                await asyncio.sleep(0)
+        elif what == "join":
+            client.join(f"ticket_{chance.randrange(TICKETS)}")
+        elif what == "leave" and client.wanted:
+            client.leave(chance.choice(sorted(client.wanted)))
+        elif what == "cut":
+            client.cut(noticed=chance.random() < 0.6)
+        elif what == "connect":
+            client.connect(chance.choice(self.nodes))
+        elif what == "ping" and client.connection is not None and not client.connection.closed:
+            client.connection.ping()
+        elif what == "add member":
+            self.add_member()
+        elif what == "remove member":
+            await self.remove_member()
+        elif what in ("kill", "stop"):
+            await self.restart(kill=what == "kill")
+        elif what == "outage":
+            chance.choice(self.nodes).log.down = chance.choice((1, 1, 2, 5))
+        elif what == "long away":
+            await self.wait_long()
+        self.counts[what] += 1
+
+    async def wait_long(self) -> None:
+        """So long that nothing is kept: whoever is connected misses nothing by it."""
+        await self.come_together()
+        for client in self.clients:
+            if self.chance.random() < 0.3:
+                client.cut(noticed=True)
+        await self.reach()
+        self.now += 3 * RETENTION
+        await self.publish()
+
+    # What must be.
+
+    async def reach(self) -> None:
+        """All nodes have delivered what is in the log, and written what they remember."""
+        for node in self.nodes:
+            node.log.down = 0
+            await node.server.hub.reach(await self._publisher.position())
+            with suppress(LogUnavailableError):
+                await node.server.recovery.flush()
+
+    async def come_together(self) -> None:
+        """Everybody is connected and has read everything."""
+        await self.reach()
+        for turn in range(TURNS):
+            for client in self.clients:
+                client.read(1_000_000)
+                if client.connection is None:
+                    client.connect(self.chance.choice(self.nodes))
+            if all(client.quiet for client in self.clients):
+                break
+            await asyncio.sleep(0 if turn < 1_000 else 0.001)
+        else:
+            raise Violation(f"somebody does not get on: {[c.name for c in self.clients if not c.quiet]}")
+        await self.reach()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for client in self.clients:
+            client.read(1_000_000)
+
+    async def check(self) -> None:
+        await self.come_together()
+        for client in self.clients:
+            client.check()
+
+    def may_hear(self, name: str, event: Published) -> bool:
+        """Whether a right of the user to one of the rooms reaches beyond the event, and nobody said `not him`."""
+        if f"user:{name}" in event.excluded:
+            return False
+        intervals = (one for room in event.rooms or ("all",) for one in self.rights.get((name, room), ()))
+        return any(end >= event.position for _, end in intervals)
+
+
+async def authenticate(token: str) -> Verified:
+    return Token(token)
+
+
+WEIGHTS = {
+    "publish": 25.0,
+    "read": 30.0,
+    "turn": 12.0,
+    "join": 8.0,
+    "leave": 2.0,
+    "cut": 6.0,
+    "connect": 8.0,
+    "ping": 4.0,
+    "add member": 3.0,
+    "remove member": 1.0,
+    "kill": 0.25,
+    "stop": 0.1,
+    "outage": 0.3,
+    "long away": 0.02,
+}
+
+
+class Client:
+    """A client, and what it knows. `javascript`: as the official one does it; else by `auth.offset` alone."""
+
+    def __init__(self, world: World, name: str, *, javascript: bool, direct: bool) -> None:
+        self.world = world
+        self.name = name
+        self.javascript = javascript
+        self.direct = direct
+        self.node: Node | None = None
+        self.connection: Connection | None = None
+        self.wire: Wire | None = None
+        self.connected = False
+        self.settled = False
+        """Whether it is back in its rooms: before that, one that sends only an offset has nothing to come back to."""
+        self.pid: str | None = None
+        self.offset: str | None = None
+        self.wanted: set[str] = set()
+        """Rooms whose joining was acknowledged, and that it has not left."""
+        self.since: dict[str, int] = {}
+        """Rooms of which it must get everything behind that position."""
+        self.rejoining: dict[str, int] = {}
+        """The same of those that it joins again."""
+        self.caught_up: set[str] = set()
+        self.acks: dict[int, tuple[str, str]] = {}
+        self.got: set[int] = set()
+        self.newest = 0
+        self.newest_late = 0
+        self.buffer: list[list[Any]] = []
+        """What came before the answer to CONNECT; it is kept as the official client keeps it."""
+        self._ids = count()
+
+    @property
+    def quiet(self) -> bool:
+        return self.connected and self.settled and not self.acks and not (self.wire and self.wire.arriving)
+
+    # What it does.
+
+    def connect(self, node: Node) -> None:
+        if self.connection is not None:
+            return
+        handshake = Handshake(headers={}, query_string="", address=self.name, secure=False, time=time.time())
+        opened = node.server.open(handshake, State.WEBSOCKET)
+        assert isinstance(opened, Connection), opened
+        self.node, self.connection, self.wire = node, opened, Wire(opened, self.direct)
+        opened.open()
+        auth: dict[str, Any] = {"token": self.name}
+        if self.javascript:
+            if self.pid is not None:
+                auth["pid"] = self.pid
+                if self.offset is not None:
+                    auth["offset"] = self.offset
+        else:
+            auth["recovery"] = True
+            if self.offset is not None and self.settled:
+                auth["offset"] = self.offset
+            else:
+                self.give_up()
+        self.settled = False
+        self.caught_up.clear()
+        self.newest_late = 0
+        opened.receive_text(b"40" + msgspec.json.encode(auth))
+        self.world.counts["connects"] += 1
+
+    def cut(self, *, noticed: bool) -> None:
+        """The network is gone, with what was on its way; the server hears so, or does not yet."""
+        connection = self.connection
+        self.hang_up()
+        if noticed and connection is not None:
+            connection.close(engineio.TRANSPORT_CLOSE)
+
+    def hang_up(self) -> None:
+        if self.wire is not None:
+            self.wire.cut = True
+            self.wire.arriving.clear()
+        self.node, self.connection, self.wire, self.connected = None, None, None, False
+        # Nobody knows what became of the commands.
+        for verb, room in self.acks.values():
+            if verb == "join":
+                self.wanted.discard(room)
+        self.acks.clear()
+
+    def command(self, verb: str, room: str) -> None:
+        assert self.connection is not None
+        number = next(self._ids)
+        self.acks[number] = verb, room
+        body = msgspec.json.encode([verb, {"ticket": room.removeprefix("ticket_")}])
+        self.connection.receive_text(b"42%d%b" % (number, body))
+
+    def join(self, room: str) -> None:
+        if self.connected and self.settled and (self.name, room) in self.world.members:
+            self.command("join", room)
+
+    def leave(self, room: str) -> None:
+        if self.connected and self.settled:
+            self.lose_right(room)
+            self.command("leave", room)
+
+    def lose_right(self, room: str) -> None:
+        """Of what it has not got by now, nothing has to come."""
+        self.wanted.discard(room)
+        self.since.pop(room, None)
+        self.rejoining.pop(room, None)
+        for number, (verb, name) in tuple(self.acks.items()):
+            if (verb, name) == ("join", room):
+                self.acks[number] = "late join", room
+
+    def give_up(self) -> None:
+        """It was told, or knows, that it has to fetch its state again."""
+        if self.since:
+            self.world.counts["explicit"] += 1
+        self.since.clear()
+        self.rejoining.clear()
+
+    # What it hears.
+
+    def read(self, most: int) -> None:
+        while most and self.wire is not None and self.wire.arriving:
+            most -= 1
+            text = self.wire.arriving.popleft()
+            if text is None:
+                self.hang_up()
+            else:
+                self._receive(text)
+
+    def _receive(self, text: bytes) -> None:
+        assert self.connection is not None
+        if text == b"2":
+            if not self.connection.closed:
+                self.connection.receive_text(b"3")
+        elif text.startswith(b"40"):
+            self._begin(msgspec.json.decode(text[2:]))
+        elif text.startswith(b"42"):
+            event = msgspec.json.decode(text[2:])
+            if self.connected:
+                self._hear(event)
+            else:
+                self.buffer.append(event)
+        elif text.startswith(b"43"):
+            number, _, body = text[2:].partition(b"[")
+            self._acknowledged(int(number), msgspec.json.decode(b"[" + body)[0])
+        elif text.startswith(b"44"):
+            raise Violation(f"{self.name} was refused: {text!r}")
+
+    def _begin(self, answer: dict[str, str]) -> None:
+        self.connected = True
+        if self.javascript:
+            recovered = self.pid is not None and answer["pid"] == self.pid
+            self.pid = answer["pid"]
+            self.world.counts["recovered" if recovered else "begun"] += 1
+            buffered, self.buffer = self.buffer, []
+            for event in buffered:
+                self._hear(event)
+            if recovered:
+                self.settled = True
+            else:
+                self.give_up()
+                self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        for room in ("all", f"user:{self.name}"):
+            self.since[room] = self.world.last
+        self._rejoin()
+
+    def _rejoin(self) -> None:
+        self.settled = True
+        for room in sorted(self.wanted):
+            if (self.name, room) in self.world.members:
+                self.settled = False
+                self.command("join", room)
+
+    def _hear(self, event: list[Any]) -> None:
+        name, *args = event
+        if name == "oyez:recovery":
+            self._hear_answer(args[0])
+            return
+        if name == "oyez:status":
+            return
+        if name != "news":
+            raise Violation(f"{self.name} hears {event}")
+        if isinstance(args[-1], str) and self.javascript:
+            self.offset = args[-1]
+        one = self.world.events[args[0]["n"]]
+        if one.number in self.got:
+            raise Violation(f"{self.name} gets {one} twice")
+        self.got.add(one.number)
+        if not self.world.may_hear(self.name, one):
+            raise Violation(f"{self.name} gets {one}, to which it has no right")
+        self.world.counts["heard"] += 1
+        if one.volatile:
+            return
+        if len(args) == 2:
+            if number_of(args[1]) != one.position:
+                raise Violation(f"{self.name} gets {one} as {args[1]}")
+            self.offset = args[1]
+            if one.position <= self.newest:
+                raise Violation(f"{self.name} gets {one} behind {self.newest}")
+            self.newest = one.position
+        elif self.javascript or self.settled:
+            raise Violation(f"{self.name} gets {one} without its position")
+        elif one.position <= self.newest_late:
+            raise Violation(f"{self.name} gets {one} late, behind {self.newest_late}")
+        else:
+            self.newest_late = one.position
+
+    def _hear_answer(self, answer: dict[str, Any]) -> None:
+        if "room" in answer:
+            self.newest_late = 0
+            if answer["recovered"]:
+                self.caught_up.add(answer["room"])
+            return
+        self.world.counts[f"answer {answer['reason']}"] += 1
+        if self.javascript:
+            return
+        if answer["recovered"]:
+            self.world.counts["recovered"] += 1
+            self.rejoining = {room: since for room, since in self.since.items() if room in self.wanted}
+            for room in self.rejoining:
+                del self.since[room]
+            self._rejoin()
+        else:
+            self.world.counts["begun"] += 1
+            self.give_up()
+            self.offset = answer["to"]
+            self._begin_anew()
+
+    def _acknowledged(self, number: int, answer: dict[str, Any]) -> None:
+        verb, room = self.acks.pop(number)
+        if verb == "join" and answer["ok"]:
+            self.wanted.add(room)
+            since = self.rejoining.pop(room, None)
+            if room not in self.since:
+                self.since[room] = since if since is not None and room in self.caught_up else self.world.last
+        elif verb == "join":
+            self.wanted.discard(room)
+        if not any(verb == "join" for verb, _ in self.acks.values()):
+            self.settled = True
+
+    def check(self) -> None:
+        """It has got what it must, and from now on must get what comes."""
+        for room, since in self.since.items():
+            for one in self._behind(room, since) + (self._behind("", since) if room == "all" else []):
+                if one.number not in self.got and f"user:{self.name}" not in one.excluded:
+                    raise Violation(f"{self.name} never got {one}, in {room} since {since}")
+            self.since[room] = self.world.last
+
+    def _behind(self, room: str, since: int) -> list[Published]:
+        found = []
+        for one in reversed(self.world.by_room.get(room, ())):
+            if one.position <= since:
+                break
+            found.append(one)
+        return found
+
+
+async def run(seed: int, operations: int, make_log: Callable[[Callable[[], float]], Log], shared: bool) -> Counter[str]:
+    """Raises Violation, with what was done last."""
+    world = World(seed, make_log, shared)
+    await world.start()
+    try:
+        for number in range(operations):
+            await world.act()
+            if number % ROUND == ROUND - 1:
+                await world.check()
+        await world.check()
+    except Violation as violation:
+        done = ", ".join(world.trace)
+        raise Violation(f"seed {seed}: {violation}\nlast: {done}") from None
+    finally:
+        await world.stop()
+    return world.counts
+
+
+async def run_on(kind: str, seed: int, operations: int, folder: Path, server: ValkeyServer | None) -> Counter[str]:
+    path = Path(tempfile.mkdtemp(dir=folder))
+
+    def make_log(clock: Callable[[], float]) -> Log:
+        if kind == "memory":
+            return MemoryLog(retention=RETENTION, clock=clock)
+        if kind == "sqlite":
+            return SqliteLog(path / "log.sqlite", retention=RETENTION, clock=clock)
+        assert server is not None
+        return RedisLog(server.url, path.name, retention=RETENTION, clock=clock)
+
+    return await run(seed, operations, make_log, kind == "memory")
+
+
+def quieten() -> None:
+    """Nodes that die have much to say."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.random_operations", description=__doc__)
+    parser.add_argument("--log", choices=LOGS, help="[default: each]")
+    parser.add_argument("--seed", type=int, help="one run with this seed [default: as many as it takes]")
+    parser.add_argument("--operations", type=int, help=f"of each log [default: {OPERATIONS}]")
+    parser.add_argument("--page", action="store_true", help="renew the section of docs/reliability.md")
+    options = parser.parse_args(arguments)
+    quieten()
+    found: dict[str, Found | None] = {}
+    with tempfile.TemporaryDirectory(prefix="oyez-random-") as name:
+        folder = Path(name)
+        for kind in (options.log,) if options.log else LOGS:
+            server = None
+            if kind == "redis":
+                server = ValkeyServer(folder / "valkey")
+                server.start()
+            try:
+                found[kind] = run_many(kind, options, folder, server)
+            finally:
+                if server is not None:
+                    server.kill()
+    if options.page:
+        rows = write_rows(HEADINGS, [one.cells(kind) for kind, one in found.items() if one is not None])
+        command = shlex.join(["python", "-m", "bench.random_operations", *arguments])
+        write_section(RELIABILITY, "random operations", rows, command=command)
+    return 0 if all(found.values()) else 1
+
+
+HEADINGS = (
+    "log",
+    "operations",
+    "seeds",
+    "events",
+    "heard",
+    "cuts",
+    "recovered",
+    "told that they were not",
+    "memberships lost",
+    "servers killed or stopped",
+    "violations",
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was done in the runs on one log, none of which broke the promise."""
+
+    operations: int
+    seeds: Sequence[int]
+    counts: Counter[str]
+
+    def cells(self, kind: str) -> list[str]:
+        names = ("published", "heard", "cut", "recovered", "explicit", "remove member", "restarts")
+        counted = [f"{self.counts[name]:,}" for name in names]
+        return [kind, f"{self.operations:,}", f"{self.seeds[0]}–{self.seeds[-1]}", *counted, "0"]
+
+
+def run_many(kind: str, options: argparse.Namespace, folder: Path, server: ValkeyServer | None) -> Found | None:
+    """None where the promise was broken; it is printed how."""
+    wanted = options.operations or OPERATIONS[kind]
+    seeds = [options.seed] if options.seed is not None else [*range(-(-wanted // A_RUN))]
+    counts: Counter[str] = Counter()
+    began, done = time.monotonic(), 0
+    for seed in seeds:
+        operations = wanted if options.seed is not None else min(A_RUN, wanted - done)
+        try:
+            counts += asyncio.run(run_on(kind, seed, operations, folder, server))
+        except Violation as violation:
+            print(
+                f"{kind}: {violation}\npython -m bench.random_operations --log {kind} --seed {seed}"
+                f" --operations {operations}",
+                flush=True,
+            )
+            return None
+        done += operations
+    seconds = time.monotonic() - began
+    print(
+        f"{kind}: {done:,} operations in {seconds:.0f} s, seeds {seeds[0]} to {seeds[-1]}: {counts['published']:,}"
+        f" events heard {counts['heard']:,} times; {counts['connects']:,} connects, {counts['recovered']:,} recovered,"
+        f" {counts['explicit']:,} told that they were not; {counts['restarts']:,} restarts; nothing lost, twice,"
+        " out of order, or for somebody without the right",
+        flush=True,
+    )
+    return Found(done, seeds, counts)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,17 @@
+"""Delivery under random operations: the short version of `python -m bench.random_operations`."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from bench.random_operations import LOGS, run_on
+
+
+@pytest.mark.parametrize(("kind", "operations"), [("memory", 4_000), ("sqlite", 3_000), ("redis", 1_000)])
+def test_everybody_gets_what_is_their_own_once_and_in_order(
+    kind: str, operations: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    assert kind in LOGS
+    server = request.getfixturevalue("valkey") if kind == "redis" else None
+    counts = asyncio.run(run_on(kind, 7, operations, tmp_path, server))
+    assert counts["recovered"] and counts["explicit"] and counts["restarts"]
