@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,13 +66,14 @@ class Server:
 class Running:
     """A started server. As a context manager it ends it."""
 
-    def __init__(self, server: Server, around: Surroundings) -> None:
+    def __init__(self, server: Server, around: Surroundings, settings: Mapping[str, str] | None = None) -> None:
+        """`settings` are environment variables besides those that every server gets."""
         self.server = server
         self._around = around
         self._data = Path(tempfile.mkdtemp(prefix=f"{server.key}-", dir=around.folder))
         self._emitted = 0
         self.port, self._control_port = ports = find_port(), find_port()
-        environ = build_environ(around.secret, self._data, self.port)
+        environ = build_environ(around.secret, self._data, self.port) | dict(settings or {})
         self._token = make_service_token(CONTRACT, environ, self._data) if server.publishes else ""
         self._child = Child(
             server.key, server.command(ports), core=around.server_core, environ=environ, folder=self._data

@@ -1,9 +1,12 @@
-"""A load balancer for tests, as plain as there can be: every request goes to the next server, whoever's it is."""
+"""Load balancers for tests, as plain as there can be: every request goes to the next server, whoever's it is."""
 
 import asyncio
+import shutil
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import cycle
+from pathlib import Path
 
 
 @asynccontextmanager
@@ -33,6 +36,63 @@ async def balance(ports: Sequence[int]) -> AsyncIterator[str]:
         for task in serving:
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
+
+
+NGINX = shutil.which("nginx")
+CONFIGURATION = """
+daemon off;
+pid {folder}/pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+    uwsgi_temp_path {folder}; scgi_temp_path {folder};
+    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+    upstream nodes {{ {servers} keepalive 64; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://nodes;
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
+            proxy_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+@asynccontextmanager
+async def balance_by_nginx(folder: Path, ports: Sequence[int]) -> AsyncIterator[str]:
+    """The same, by nginx with the settings of docs/operating.md and its own round robin."""
+    assert NGINX is not None
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    servers = " ".join(f"server 127.0.0.1:{each};" for each in ports)
+    file = folder / "nginx.conf"
+    file.write_text(CONFIGURATION.format(folder=folder, servers=servers, port=port))
+    process = await asyncio.create_subprocess_exec(NGINX, "-e", "stderr", "-p", str(folder), "-c", str(file))
+    try:
+        async with asyncio.timeout(10):
+            while not await _answers(port):  # noqa: ASYNC110 - nothing says when
+                await asyncio.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _answers(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ports: Sequence[int]) -> None:

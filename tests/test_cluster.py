@@ -13,7 +13,7 @@ import pytest
 
 from tests import py_client
 from tests.js_client import JsClient, JsDriver
-from tests.round_robin import balance
+from tests.round_robin import NGINX, balance, balance_by_nginx
 from tests.served import Served, serve
 from tests.valkey import ValkeyServer
 
@@ -35,10 +35,14 @@ def environ(valkey: ValkeyServer, tmp_path: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def two_nodes(folder: Path, environ: dict[str, str]) -> AsyncIterator[tuple[Served, Served, str]]:
+async def two_nodes(
+    folder: Path, environ: dict[str, str], *, nginx: bool = False
+) -> AsyncIterator[tuple[Served, Served, str]]:
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(serve(folder / name, "quotes", **environ)) for name in ("one", "two")]
-        url = await stack.enter_async_context(balance([find_port(node) for node in nodes]))
+        ports = [find_port(node) for node in nodes]
+        balancing = balance_by_nginx(folder, ports) if nginx else balance(ports)
+        url = await stack.enter_async_context(balancing)
         yield nodes[0], nodes[1], url
 
 
@@ -50,8 +54,11 @@ async def publish(node: Served, number: int) -> None:
     await node.publish("quote:offer:updated", {**OFFER, "offerId": str(number)})
 
 
-async def test_no_client_needs_a_sticky_session(tmp_path: Path, environ: dict[str, str]) -> None:
-    async with two_nodes(tmp_path, environ) as (one, other, url), JsDriver.start() as js:
+@pytest.mark.parametrize(
+    "nginx", [False, pytest.param(True, marks=pytest.mark.skipif(NGINX is None, reason="there is no nginx"))]
+)
+async def test_no_client_needs_a_sticky_session(tmp_path: Path, environ: dict[str, str], nginx: bool) -> None:
+    async with two_nodes(tmp_path, environ, nginx=nginx) as (one, other, url), JsDriver.start() as js:
         auth = {"token": one.token("ada")}
         ways: list[list[str]] = [["polling"], ["polling", "websocket"]]
         clients = [await js.connect(url, path=PATH, auth=auth, transports=way) for way in ways for _ in range(3)]

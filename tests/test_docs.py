@@ -15,47 +15,25 @@ import signal
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial, reduce
-from itertools import pairwise
-from operator import and_
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import msgspec
 import pytest
-from msgspec.inspect import (
-    BoolType,
-    CustomType,
-    FloatType,
-    IntType,
-    ListType,
-    LiteralType,
-    NoneType,
-    StrType,
-    StructType,
-    Type,
-    UnionType,
-    type_info,
-)
 
 from oyez import errors
-from oyez.cli.flags import ServerFlags
-from oyez.cli.prompt import VERBS
-from oyez.contract import Contract, Identity, bind, check, codec, declare, limits, rooms
+from oyez.contract import bind, check, codec, declare, limits, rooms
 from oyez.contract.publish import Publisher
-from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.types import Payload
-from oyez.contract.wire import walk
 from oyez.errors import LogUnavailableError, Refusal
 from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
-from oyez.protocol.engineio import CloseReason, HandshakeError
-from oyez.server import recovery
+from oyez.protocol.engineio import CloseReason
 from oyez.service.app import Oyez
 from oyez.service.auth import build_signer
 from oyez.service.emitter import EmissionError, EmitterReader
@@ -64,21 +42,12 @@ from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
 from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.fixrx.contract import contract as fixrx
-from oyez.systems.qscrap import disputes as qscrap_disputes
-from oyez.systems.qscrap import http as qscrap_http
-from oyez.systems.qscrap import payouts as qscrap_payouts
-from oyez.systems.qscrap import requests as qscrap_requests
 from oyez.systems.qscrap import states as qscrap_states
-from oyez.systems.qscrap import subscriptions as qscrap_subscriptions
 from oyez.systems.qscrap import tables as qscrap_tables
-from oyez.systems.qscrap import tickets as qscrap_tickets
-from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
+from tests.doc_tables import TABLES, find_constants, find_payloads, to_fields
 from tests.served import serve
-from tests.systems import bookings_page, rez_page
-from tests.systems.matrix.cases import find_commands
-from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
 from tests.valkey import ValkeyServer
 
 ROOT = Path(__file__).parent.parent
@@ -149,232 +118,6 @@ def bare(cell: str) -> str:
 
 
 # Tables made from the code.
-
-
-def build_table(*rows: tuple[str, ...]) -> str:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    escaped.insert(1, ["---"] * len(rows[0]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
-
-
-def find_remarks(struct: type) -> dict[str, str]:
-    """The docstring below each field of a struct."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(struct))).body
-    assert isinstance(tree, ast.ClassDef)
-    found = {}
-    for declared, below in zip(tree.body, tree.body[1:], strict=False):
-        if (
-            isinstance(declared, ast.AnnAssign)
-            and isinstance(declared.target, ast.Name)
-            and isinstance(below, ast.Expr)
-            and isinstance(below.value, ast.Constant)
-        ):
-            found[declared.target.id] = " ".join(str(below.value.value).split())
-    return found
-
-
-def build_settings() -> str:
-    flags = {name: re.sub(r" \[default: .*\]$", "", text) for name, text in find_remarks(ServerFlags).items()}
-    remarks = {**flags, **find_remarks(Settings)}
-    rows = [
-        (f"`{name}`", show(getattr(Settings(), name)), remarks[name])
-        for name in Settings.__struct_fields__
-        if name != "limits"
-    ]
-    return build_table(("setting", "default", "meaning"), *rows)
-
-
-def build_limits() -> str:
-    remarks = find_remarks(Limits)
-    rows = [
-        (f"`{name}`", f"{getattr(Limits(), name):,}".removesuffix(".0"), remarks[name])
-        for name in Limits.__struct_fields__
-    ]
-    return build_table(("limit", "default", "what it is for"), *rows)
-
-
-def show(default: Any) -> str:
-    if default is None or default == "":
-        return ""
-    return (
-        f"`{default}`" if isinstance(default, str) else f"{default:g}" if isinstance(default, float) else f"{default}"
-    )
-
-
-def find_constants(module: Any, kind: type) -> list[Any]:
-    return [value for value in vars(module).values() if isinstance(value, kind)]
-
-
-def build_refusals() -> str:
-    rows = [
-        (f"`{refusal.code}`", str(refusal.status), "yes" if refusal.temporary else "no", refusal.message)
-        for refusal in find_constants(errors, Refusal)
-    ]
-    return build_table(("code", "HTTP status", "temporary", "message"), *rows)
-
-
-def build_handshake_errors() -> str:
-    rows = [(str(error.code), error.message, str(error.status)) for error in find_constants(engineio, HandshakeError)]
-    return build_table(("code", "message", "HTTP status"), *rows)
-
-
-def build_rooms(contract: Contract) -> str:
-    """The rooms one is put into; with their gateways, where there are any."""
-    rooms = [room for namespace in contract.namespaces for room in namespace.rooms.kinds]
-    gateways = [room.gateway for room in rooms if room.gateway]
-    rows = [("gateway", "room", "joined on connecting by")]
-    rows += [(room.gateway or "", f"`{room.pattern}`", f"who {room.rule.text}") for room in rooms]
-    return build_table(*(row if gateways else row[1:] for row in rows))
-
-
-def build_events(contract: Contract) -> str:
-    rows = [
-        (f"`{event.name}`", " or ".join(target.text for target in event.targets["/"]), event.description)
-        for event in contract.events.values()
-    ]
-    return build_table(("event", "goes to", "what has happened"), *rows)
-
-
-def build_types(contract: Contract) -> str:
-    """The TypeScript types of all that the events of a contract carry."""
-    payloads: dict[str, type[Payload]] = {}
-    for event in contract.events.values():
-        payloads |= find_payloads(event.payload)
-    types = "\n".join(f"type {name} = {{\n{to_fields(payload)}}};\n" for name, payload in payloads.items())
-    return f"```ts\n{types}```"
-
-
-def build_qscrap_rooms() -> str:
-    rows = [
-        (f"`{room.pattern}`", f"`{room.join}({', '.join(room.placeholders)})`", f"who {room.rule.text}")
-        for namespace in qscrap.namespaces
-        for room in namespace.rooms.kinds
-    ]
-    return build_table(("room", "joined by", "allowed for"), *rows)
-
-
-def build_qscrap_events() -> str:
-    modules = (qscrap_tickets, qscrap_requests, qscrap_disputes, qscrap_payouts, qscrap_subscriptions)
-    own = [value for module in modules for value in vars(module).values()]
-    rows = [
-        (
-            f"`{event.name}`",
-            " or ".join(target.text for target in event.targets["/"]),
-            event.description,
-            "system" if event.payload in own else "back end",
-        )
-        for event in qscrap.events.values()
-    ]
-    return build_table(("event", "goes to", "what has happened", "sent by"), *rows)
-
-
-def build_qscrap_records() -> str:
-    def code(names: Iterable[str]) -> str:
-        return ", ".join(f"`{name}`" for name in names)
-
-    rows = [
-        (f"`{resource.path[1:]}`", code(resource.filters), code(resource.actions)) for resource in qscrap_http.RESOURCES
-    ]
-    return build_table(("records", "narrowed by", "actions"), *rows)
-
-
-def build_qscrap_states() -> str:
-    tables = {"ticket": qscrap_states.TICKET, "request": qscrap_states.REQUEST}
-    tables |= {"dispute": qscrap_states.DISPUTE, "payout": qscrap_states.PAYOUT}
-    rows = [
-        (kind, f"`{state}`", ", ".join(f"`{action}` → `{after}`" for action, after in possible.items()))
-        for kind, moves in tables.items()
-        for state, possible in moves.items()
-    ]
-    return build_table(("of a", "state", "what can be done"), *rows)
-
-
-def build_systems() -> str:
-    return "\n\n".join(f"## {system}\n\n{build_matrix(system)}" for system in SHIPPED)
-
-
-def build_matrix(system: str) -> str:
-    contract = load_system(system).contract
-    rows = [
-        (f"`{event.name}`", "to clients", where, goes_to(targets), name_roles(contract, where, targets), case)
-        for event in contract.events.values()
-        for where, targets in event.targets.items()
-        for case in [find_case(EVENTS, system, event.name) or find_case(ANSWERS, system, where, event.name)]
-    ]
-    for namespace, command in find_commands(contract):
-        rooms = [room for room in (command.joins, command.leaves) if room is not None]
-        right = reduce(and_, (room.rule for room in rooms), namespace.who & command.who)
-        roles = join_roles(contract, right.admits)
-        case = find_case(COMMANDS, system, namespace.name, command.name)
-        row = (f"`{command.name}`", "from clients", namespace.name, goes_to(rooms) or "the server", roles, case)
-        rows.append(row)
-    return build_table(("event", "direction", "namespace", "rooms", "roles", "case"), *rows)
-
-
-def find_case(cases: Sequence[tuple[str, ...]], *case: str) -> str:
-    """The name of a case that is tried; empty where it is not."""
-    return f"`{'-'.join(case)}`" if case in cases else ""
-
-
-def goes_to(targets: Iterable[Target]) -> str:
-    return " or ".join(target.text for target in targets)
-
-
-def name_roles(contract: Contract, where: str, targets: Iterable[Target]) -> str:
-    """The roles of those who can hear what goes to `targets`."""
-    namespace = next(namespace for namespace in contract.namespaces if namespace.name == where)
-    kinds = [target.room if isinstance(target, DerivedRoom) else target for target in targets]
-    rules = [kind.rule if isinstance(kind, Room) else namespace.who for kind in kinds]
-    return join_roles(contract, lambda who: namespace.who.admits(who) and any(rule.admits(who) for rule in rules))
-
-
-def join_roles(contract: Contract, may: Callable[[Identity], bool]) -> str:
-    return ", ".join(role for role in contract.roles if may(Identity(subject="somebody", role=role)))
-
-
-def build_reasons() -> str:
-    """The constants of why nothing was recovered, with the docstring below each."""
-    tree = ast.parse(inspect.getsource(recovery)).body
-    rows = [
-        (f"`{declared.value.value}`", " ".join(str(below.value.value).split()))
-        for declared, below in pairwise(tree)
-        if isinstance(declared, ast.Assign)
-        and isinstance(declared.value, ast.Constant)
-        and isinstance(declared.value.value, str)
-        and isinstance(below, ast.Expr)
-        and isinstance(below.value, ast.Constant)
-    ]
-    return build_table(("reason", "what it means"), *rows)
-
-
-def build_prompt() -> str:
-    return build_table(("line", "what it does"), *((f"`{usage}`", meaning) for usage, meaning in VERBS.values()))
-
-
-TABLES: dict[str, tuple[str, Callable[[], str]]] = {
-    "reasons": ("delivery", build_reasons),
-    "settings": ("operating", build_settings),
-    "limits": ("operating", build_limits),
-    "refusals": ("architecture", build_refusals),
-    "handshake errors": ("protocol", build_handshake_errors),
-    **{f"{name} rooms": (name, partial(build_rooms, contract)) for name, contract in CONTRACTS.items()},
-    **{f"{name} events": (name, partial(build_events, contract)) for name, contract in CONTRACTS.items()},
-    # Several namespaces: their tables say which.
-    "bookings rooms": ("bookings", lambda: build_table(*bookings_page.list_rooms())),
-    "bookings commands": ("bookings", lambda: build_table(*bookings_page.list_commands())),
-    "bookings states": ("bookings", lambda: build_table(*bookings_page.list_states())),
-    "bookings events": ("bookings", lambda: build_table(*bookings_page.list_events())),
-    "bookings types": ("bookings", lambda: build_types(bookings)),
-    **{f"rez {name}": ("rez", partial(build_table, *rows)) for name, rows in rez_page.TABLES.items()},
-    "qscrap rooms": ("qscrap", build_qscrap_rooms),
-    "qscrap events": ("qscrap", build_qscrap_events),
-    "systems": ("systems", build_systems),
-    "prompt": ("testing", build_prompt),
-    "qscrap types": ("qscrap", lambda: build_types(qscrap)),
-    "qscrap records": ("qscrap", build_qscrap_records),
-    "qscrap states": ("qscrap", build_qscrap_states),
-}
-"""The page each is on, and what makes it."""
 
 
 def replace_table(text: str, name: str, table: str) -> str:
@@ -839,43 +582,6 @@ def test_types_of_a_system_are_the_contracts(name: str) -> None:
 def sort_choices(text: str) -> str:
     """The strings a field may be, in the order in which msgspec gives them."""
     return " | ".join(sorted(text.split(" | ")))
-
-
-def find_payloads(payload: type[Payload]) -> dict[str, type[Payload]]:
-    """A payload and those inside it, by their names."""
-    inside = [kind.cls for kind in walk(type_info(payload)) if isinstance(kind, StructType)]
-    return {kind.__name__: kind for kind in inside if issubclass(kind, Payload)}
-
-
-def to_fields(payload: type[Payload]) -> str:
-    """The members of a payload's TypeScript type, a line each."""
-    lines = []
-    for declared in msgspec.structs.fields(payload):
-        optional = "" if declared.required else "?"
-        lines.append(f"  {declared.encode_name}{optional}: {to_typescript(type_info(declared.type))};\n")
-    return "".join(lines)
-
-
-def to_typescript(found: Type) -> str:
-    match found:
-        case UnionType(types=types):
-            return " | ".join(map(to_typescript, sorted(types, key=lambda option: isinstance(option, NoneType))))
-        case LiteralType(values=values):
-            return " | ".join(f'"{value}"' for value in sorted(map(str, values)))
-        case ListType(item_type=item):
-            return f"{to_typescript(item)}[]"
-        case StructType(cls=cls):
-            return cls.__name__
-        case CustomType(cls=cls):
-            return {"Time": "string", "Money": "number"}[cls.__name__]
-        case NoneType():
-            return "null"
-        case BoolType():
-            return "boolean"
-        case IntType() | FloatType():
-            return "number"
-    assert isinstance(found, StrType), found
-    return "string"
 
 
 if __name__ == "__main__":

@@ -120,6 +120,13 @@ async def test_a_reader_gets_to_the_end(reader: Reader) -> None:
     await reader.run(curl.text)
     await program.expect_out("^o-17 is on its way with Swift Post$")
 
+    assert (await serving.stop(signal.SIGINT)).status == 0
+    serving = await reader.open_terminal(f"exec {serve.text}")
+    await serving.expect_out(f"listens at http://127.0.0.1:{reader.port} ")
+    assert (await reader.run(curl.text)).status == 0
+    await program.expect_out("^o-17 is on its way with Swift Post$")
+    await listening.expect_out(EVENT)
+
     for running in (listening, serving):
         assert (await running.stop(signal.SIGINT)).status == 0
 

@@ -39,7 +39,7 @@ def test_no_default_refuses_itself() -> None:
 
 def test_every_setting_has_an_upper_case_name_in_the_environment(folder: Path) -> None:
     values = {name: _another(getattr(Settings(), name)) for name in Settings.__struct_fields__ if name != "limits"}
-    values["log_sync"] = "full"
+    values |= {"log_sync": "full", "client_origin": "https://another.example"}
     environ = {name.upper(): str(value) for name, value in values.items()}
     assert msgspec.to_builtins(load_settings(environ)) == {**msgspec.to_builtins(Settings()), **values}
 
@@ -120,6 +120,49 @@ def test_an_error_in_the_file_names_the_setting_and_the_file(folder: Path, text:
 def test_an_error_in_the_environment_names_the_setting(folder: Path, variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=variable.lower()):
         load_settings({variable: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('port = "many"', "Setting port in oyez.toml: Expected `int`, got `str`. It is 'many'; mend it there."),
+        (
+            'log_sync = "fast"',
+            "Setting log_sync in oyez.toml: Expected one of normal, full. It is 'fast'; mend it there.",
+        ),
+        ("prot = 1", "Settings in oyez.toml: Object contains unknown field `prot`. Did you mean `port`?"),
+        ("colour = 1", "Settings in oyez.toml: Object contains unknown field `colour`. Leave it out."),
+        (
+            "limits.max_paylod = 1",
+            "Setting limits in oyez.toml: Object contains unknown field `max_paylod`. Did you mean `max_payload`?",
+        ),
+    ],
+)
+def test_an_error_says_what_is_there_and_what_should_be(folder: Path, text: str, said: str) -> None:
+    write(folder, text)
+    with pytest.raises(SettingsError) as raised:
+        load_settings({})
+    assert str(raised.value) == said
+
+
+def test_a_secret_of_the_wrong_kind_is_not_shown(folder: Path) -> None:
+    write(folder, "jwt_secret = 271828")
+    with pytest.raises(SettingsError, match="jwt_secret") as raised:
+        load_settings({})
+    assert "271828" not in str(raised.value)
+
+
+@pytest.mark.parametrize("origin", ["shop.example", "https://shop.example/cart", "https://a.example https://b.example"])
+def test_what_is_no_origin_is_refused(folder: Path, origin: str) -> None:
+    with pytest.raises(SettingsError, match="CLIENT_ORIGIN"):
+        load_settings({"CLIENT_ORIGIN": f"https://ok.example, {origin}"})
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "null", "http://localhost:3000", "https://shop.example/", "capacitor://localhost"]
+)
+def test_what_browsers_call_an_origin_is_one(folder: Path, origin: str) -> None:
+    assert load_settings({"CLIENT_ORIGIN": origin}).origins == {origin.rstrip("/")}
 
 
 def test_an_error_in_a_flag_names_the_setting(folder: Path) -> None:

@@ -4,10 +4,12 @@ Nothing here reads the environment by itself: `load_settings` does, once, for wh
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +18,8 @@ from oyez.errors import SettingsError
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=10_000_000)]
+ORIGIN = re.compile(r"\*|null|[A-Za-z][\w+.-]*://[^/?#\s]+")
+"""What a browser says of the page it shows (RFC 6454, section 6.1), and `*` for any."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -169,7 +173,8 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
         try:
             in_file.update(tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path} cannot be read: {error}. Give the path of a TOML file.") from None
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise SettingsError(f"{path} cannot be read: {reason}. Give the path of a TOML file.") from None
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{path} is not valid TOML: {error}. Mend the line, or remove the file.") from None
     elif file is not None:
@@ -183,15 +188,32 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
     values = {name: value for source in sources.values() for name, value in source.items()}
     try:
         # strict=False reads "5001" from the environment as a number.
-        return msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(str(error), sources)) from None
+    for origin in settings.origins:
+        if ORIGIN.fullmatch(origin) is None:
+            raise SettingsError(
+                f"CLIENT_ORIGIN names {origin!r}, which no page has for its origin."
+                " Give scheme and host without a path, such as https://shop.example."
+            )
+    return settings
 
 
 def _explain(message: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
-    """Which setting msgspec complains about, where it was set, and what it should be."""
+    """Which setting msgspec complains about, where it was set, what it is, and what it should be."""
     fault, _, place = message.partition(" - at `$.")
     name = place.rstrip("`")
     first = (name or fault.split("`")[1]).partition(".")[0]
-    source = [source for source, values in sources.items() if first in values][-1]
-    return f"{f'Setting {name}' if name else 'Settings'} in {source}: {fault}. Mend it there."
+    source, value = [(source, values[first]) for source, values in sources.items() if first in values][-1]
+    setting = f"Setting {name}" if name else "Settings"
+    if "unknown field" in fault:
+        known = Limits if name == "limits" else Settings
+        close = get_close_matches(fault.split("`")[1].lower(), known.__struct_fields__, 1)
+        remedy = f"Did you mean `{close[0]}`?" if close else "Leave it out."
+    else:
+        if "enum" in fault:
+            fault = f"Expected one of {', '.join(get_args(Settings.__annotations__[name]))}"
+        # Text where text is wrong: no setting of those kinds holds a secret.
+        remedy = f"It is {value!r}; mend it there." if isinstance(value, str) else "Mend it there."
+    return f"{setting} in {source}: {fault}. {remedy}"

@@ -4,8 +4,10 @@ import asyncio
 import re
 import resource
 import signal
+import sqlite3
 import ssl
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,20 @@ async def test_a_signal_stops_it_when_the_clients_know(folder: Path, stop: signa
     assert (ended.status, ended.out, ended.err) == (0, "", "")
 
 
+async def test_a_second_signal_does_not_wait_for_requests_and_is_no_failure(folder: Path) -> None:
+    async with start(folder, "serve", ORDERS, "--port", "0", LOG_LEVEL="warning") as serving:
+        url, commands = await read_banner(serving)
+        auth = {"token": (await run_line(folder, commands["token"])).out.strip()}
+        _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        writer.write(b"POST /orders/events HTTP/1.1\r\nHost: oyez\r\nContent-Length: 9\r\n\r\n{")
+        async with connect(url, path="/orders/socket.io/", auth=auth, transports=["websocket"]) as socket:
+            serving.process.send_signal(signal.SIGINT)
+            await socket.expect_disconnect()
+        ended = await serving.stop(signal.SIGINT)
+        writer.close()
+    assert (ended.status, ended.err) == (0, "")
+
+
 async def test_requests_leave_no_trace_in_the_log_and_warnings_do(folder: Path) -> None:
     async with start(
         folder, "serve", "quotes", "--port", "0", "--shutdown-timeout", "0.1", LOG_LEVEL="warning"
@@ -187,6 +203,15 @@ async def test_a_second_server_at_the_same_port_says_so(folder: Path) -> None:
         f"Port {port} at '127.0.0.1' cannot be listened at: Address already in use."
         " Stop what listens there, or give another --port."
     )
+
+
+async def test_what_is_found_when_the_log_is_opened_is_said_in_one_line(folder: Path) -> None:
+    data = folder / "oyez-data"
+    data.mkdir(mode=0o700)
+    with closing(sqlite3.connect(data / "log-quotes.sqlite")) as newer:
+        newer.execute("PRAGMA user_version = 1000")
+    ended = await run(folder, "serve", "quotes", "--port", "0", "--log-level", "error")
+    assert "was written by a newer Oyez: its format is 1000" in ended.error
 
 
 async def test_a_reader_that_leaves_ends_it_quietly(folder: Path) -> None:

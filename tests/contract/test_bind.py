@@ -139,7 +139,7 @@ async def test_joining_ones_own_room() -> None:
         (["join_ticket", "t1"], "forbidden"),
         (["join_user_room"], "invalid_data"),
         (["join_user_room", ""], "invalid_data"),
-        (["join_operations_room", "x"], "invalid_data"),
+        (["join_operations_room", "x", "y"], "invalid_data"),
         (["watch", {"ticketId": "t1", "userId": "u1"}], "forbidden"),
     ],
 )

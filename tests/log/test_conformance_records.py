@@ -98,6 +98,12 @@ async def test_many_are_put_at_once(log: Log, clock: Clock) -> None:
     assert (await log.get("a"), await log.get("b")) == (None, None)
 
 
+async def test_of_many_some_may_go(log: Log) -> None:
+    await log.put_all({"a": b"1", "b": b"2"}, 10)
+    await log.put_all({"a": None, "c": b"3", "never": None}, 10)
+    assert [await log.get(key) for key in ("a", "b", "c", "never")] == [None, b"2", b"3", None]
+
+
 # Marks: records that are put with entries.
 
 

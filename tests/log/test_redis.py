@@ -276,7 +276,7 @@ def test_what_is_no_address_is_a_settings_error() -> None:
 
 async def test_no_redis_at_the_start_is_told() -> None:
     log = RedisLog("redis://127.0.0.1:1/0", "market")
-    with pytest.raises(LogUnavailableError, match="Redis cannot be used"):
+    with pytest.raises(LogUnavailableError, match="REDIS_URL: Redis cannot be reached"):
         await log.open()
     await log.close()
 

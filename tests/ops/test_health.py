@@ -23,11 +23,14 @@ class ShakyLog(MemoryLog):
 
     lost = False
     silent = False
+    broken = False
     unheard = False
 
     async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
         if self.lost:
             raise LogUnavailableError("on purpose")
+        if self.broken:
+            raise ZeroDivisionError("on purpose")
         if self.silent:
             await asyncio.Event().wait()
         return await super().append(entries, mark)
@@ -63,7 +66,7 @@ async def expect_ready(client: httpx.AsyncClient, status: int) -> httpx.Response
     return ready
 
 
-@pytest.mark.parametrize("fault", ["lost", "silent", "unheard"])
+@pytest.mark.parametrize("fault", ["lost", "silent", "unheard", "broken"])
 async def test_a_log_that_does_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     for name in ("INTERVAL", "PATIENCE", "RETRY_INTERVAL"):
         monkeypatch.setattr(canary, name, 0.05)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ class Two:
     url: str
 
 
+def refuse(given: socket.socket, came: bytes) -> None:
+    raise AssertionError("nobody gives anything")
+
+
 class SharedLog(MemoryLog):
     """Is still there when one of the nodes has closed it."""
 
@@ -47,6 +52,12 @@ def make_node(request: pytest.FixtureRequest, tmp_path: Path) -> MakeNode:
     """Nodes that reach each other by sockets in a folder, or by TCP."""
     if request.param == "unix":
         return lambda secret: Node(secret, folder=tmp_path / "nodes")
+    return lambda secret: Node(secret, host="127.0.0.1")
+
+
+@pytest.fixture
+def by_tcp() -> MakeNode:
+    """For what is passed on piece by piece."""
     return lambda secret: Node(secret, host="127.0.0.1")
 
 
@@ -165,8 +176,24 @@ async def test_ids_that_are_none_are_not_looked_for(two: Two) -> None:
         assert json.loads((await client.request("GET")).body)["code"] == 1
 
 
-async def test_tunnels_are_bounded(make_node: MakeNode) -> None:
-    async with two_nodes(make_node, limits={"max_tunnels": 1}) as two:
+async def test_on_one_machine_the_connection_itself_is_given_away(tmp_path: Path) -> None:
+    async with two_nodes(lambda secret: Node(secret, folder=tmp_path / "nodes")) as two:
+        one = two.one.server.node
+        client = await PollingWire.connect(two.one)
+        async with Wire.open(two.other) as wire:
+            opened = await wire.request("GET", "/socket.io/?EIO=4&transport=polling")
+            assert json.loads(opened.body[1:])["sid"].startswith(two.other.server.node.id)
+            for number in range(3):
+                assert (await wire.request("POST", client.target, b'42["noted",%d]' % number)).body == b"ok"
+                await two.one.market.expect("noted", number)
+            # From the first of them on it is the other node's.
+            opened = await wire.request("GET", "/socket.io/?EIO=4&transport=polling")
+            assert json.loads(opened.body[1:])["sid"].startswith(one.id)
+        assert not two.other.server.node.tunnels
+
+
+async def test_tunnels_are_bounded(by_tcp: MakeNode) -> None:
+    async with two_nodes(by_tcp, limits={"max_tunnels": 1}) as two:
         client = await PollingWire.connect(two.one)
         async with Wire.open(two.other) as wire:
             wire.send(f"GET {client.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -199,8 +226,8 @@ async def test_who_does_not_read_is_waited_for(make_node: MakeNode) -> None:
 # Who may pass something on.
 
 
-async def test_only_peers_reach_the_listener_of_peers(make_node: MakeNode, caplog: pytest.LogCaptureFixture) -> None:
-    async with two_nodes(make_node, secrets=(SECRET, "another" * 10)) as two:
+async def test_only_peers_reach_the_listener_of_peers(by_tcp: MakeNode) -> None:
+    async with two_nodes(by_tcp, secrets=(SECRET, "another" * 10)) as two:
         client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
         for request in (client.request("GET"), client.request("POST", body=b'42["forged"]')):
             assert (await request).status == 403
@@ -238,23 +265,24 @@ def test_a_proof_is_for_one_request_and_some_seconds() -> None:
 async def test_sockets_in_the_folder_are_the_owners_and_dead_ones_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / ("deep" * 30) / "nodes"
     first = Node(SECRET, folder=folder)
-    await first.listen(asyncio.Protocol)
+    await first.listen(asyncio.Protocol, refuse)
     assert folder.stat().st_mode & 0o777 == 0o700
-    (path,) = folder.iterdir()
-    assert (path.name, path.stat().st_mode & 0o777) == (first.id, 0o600)
-    path.rename(folder / "living")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {first.id: 0o600, f"{first.id}.door": 0o600}
+    for path in tuple(folder.iterdir()):
+        path.rename(path.with_name(f"dead{path.suffix}"))
     first.close()
-    assert [each.name for each in folder.iterdir()] == ["living"]
+    assert {each.name for each in folder.iterdir()} == {"dead", "dead.door"}
     second = Node(SECRET, folder=folder)
-    await second.listen(asyncio.Protocol)
-    assert [each.name for each in folder.iterdir()] == [second.id]
+    await second.listen(asyncio.Protocol, refuse)
+    assert {each.name for each in folder.iterdir()} == {second.id, f"{second.id}.door"}
     second.close()
     assert list(folder.iterdir()) == []
 
 
 async def test_an_address_that_cannot_be_had_says_so() -> None:
     with pytest.raises(SettingsError, match=r"NODE_ADDRESS: 192\.0\.2\.1:5101 cannot be listened at"):
-        await Node(SECRET, host="192.0.2.1", port=5101).listen(asyncio.Protocol)
+        await Node(SECRET, host="192.0.2.1", port=5101).listen(asyncio.Protocol, refuse)
 
 
 # What nodes tell each other.

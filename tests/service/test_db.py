@@ -5,6 +5,7 @@ import multiprocessing
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -15,7 +16,7 @@ from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, Table,
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from oyez.errors import DatabaseUnavailableError, SettingsError
-from oyez.service.db import MAX_ATTEMPTS, Database, build_database
+from oyez.service.db import BUSY_TIMEOUT, MAX_ATTEMPTS, Database, build_database
 from oyez.settings import Settings
 from tests.postgres import PostgreSQL
 
@@ -311,12 +312,12 @@ def test_the_setting_names_another(tmp_path: Path) -> None:
     [
         ("", "no address"),
         ("domain.sqlite", "no address"),
-        ("sqlite://", "name a file"),
-        ("sqlite:///:memory:", "name a file"),
-        ("sqlite:///file:x?mode=memory&uri=true", "name a file"),
+        ("sqlite://", "Name a file"),
+        ("sqlite:///:memory:", "Name a file"),
+        ("sqlite:///file:x?mode=memory&uri=true", "Name a file"),
         ("sqlite:////nowhere/at/all.sqlite", "unable to open"),
-        ("mysql://ada:hush@db/x", "Oyez knows sqlite"),
-        ("postgresql+psycopg2://ada:hush@db/x", "Oyez knows sqlite"),
+        ("mysql://ada:hush@db/x", "Set DATABASE_URL to sqlite"),
+        ("postgresql+psycopg2://ada:hush@db/x", "Set DATABASE_URL to sqlite"),
         ("postgresql://ada:hush@127.0.0.1:1/x?password=hush", "cannot be used"),
         ("postgres://ada:hush@127.0.0.1:1/x", "cannot be used"),
     ],
@@ -332,6 +333,15 @@ def test_a_file_that_is_no_database_is_refused(file: Path) -> None:
 
     with pytest.raises(SettingsError, match="not a database"):
         Database(f"sqlite:///{file}")
+
+
+def test_what_is_not_over_by_waiting_is_told_at_once(file: Path) -> None:
+    file.mkdir()
+    began = time.monotonic()
+
+    with pytest.raises(SettingsError, match=r"unable to open database file\. Its folder has to exist"):
+        Database(f"sqlite:///{file}")
+    assert time.monotonic() - began < BUSY_TIMEOUT
 
 
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -104,8 +104,13 @@ async def test_a_limit_is_a_number(market: Market, limit: str) -> None:
     answer = await ask(market, "GET", "ticket:1/members", limit=limit)
     assert (answer.status_code, answer.json()["errors"]) == (
         422,
-        [{"field": "limit", "expected": "a number from 1 to 1000"}],
+        [{"field": "limit", "expected": "a whole number from 1 to 1000"}],
     )
+
+
+async def test_a_page_begins_behind_something_that_can_be_a_member(market: Market) -> None:
+    answer = await ask(market, "GET", "ticket:1/members", after="user:a\0")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "after")
 
 
 @pytest.mark.parametrize(

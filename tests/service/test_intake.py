@@ -314,9 +314,8 @@ async def connect(js: JsDriver, served: Served, subject: str, namespace: str = "
 
 async def expect_called(client: JsClient, *numbers: int) -> None:
     """The client hears these, in order, and up to now no others."""
-    for number in numbers:
-        (payload,) = await client.expect_event("called")
-        assert payload["number"] == number
+    heard = [(await client.expect_event("called"))[0]["number"] for _ in numbers]
+    assert heard == list(numbers)
     assert client.events() == []
 
 

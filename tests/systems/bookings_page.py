@@ -78,3 +78,11 @@ def _describe_arguments(declared: DeclaredCommand) -> str:
 
 def _reply_fields(declared: DeclaredCommand) -> tuple[str, ...]:
     return declared.reply.__struct_encode_fields__ if declared.reply else ()
+
+
+TABLES: dict[str, Rows] = {
+    "rooms": list_rooms(),
+    "commands": list_commands(),
+    "states": list_states(),
+    "events": list_events(),
+}

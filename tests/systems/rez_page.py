@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from oyez.service.http import filters_of
 from oyez.systems.rez.contract import CHANNELS, contract
 from oyez.systems.rez.http import LISTINGS, READS, VOLATILE, WRITES
 from oyez.systems.rez.states import GROUPS, ORDERS, TICKETS, States
@@ -51,7 +52,7 @@ def list_requests() -> Rows:
     told = [(f"`POST {_shorten(path)}`", _describe_fields(body), text) for path, body, text in VOLATILE]
     read = [(f"`GET {_shorten(read.path)}`", "", "") for read in READS]
     listed = [
-        (f"`GET {_shorten(listing.path)}`", ", ".join(f"`?{name}=`" for name in listing.filters), "a list")
+        (f"`GET {_shorten(listing.path)}`", ", ".join(f"`?{name}=`" for name in filters_of(listing.page)), "a list")
         for listing in LISTINGS
     ]
     return [("request", "takes", "what it does"), *written, *told, *read, *listed]

@@ -203,7 +203,7 @@ async def test_a_message_reaches_the_other_role_only(served: Served, js: JsDrive
 
 
 async def test_only_its_recipient_says_that_a_message_was_read(served: Served, js: JsDriver) -> None:
-    sender, recipient, other = [await connect(served, js, person) for person in (USER, VENDOR, RIVAL)]
+    sender, recipient, other = [await connect(served, js, person) for person in ("asker", VENDOR, RIVAL)]
     sent = await sender.call("chat:send", {"recipientId": VENDOR, "message": "Hello"})
     await recipient.expect_event("chat:message")
     for client in (sender, other):

@@ -218,7 +218,7 @@ async def test_a_command_is_refused_over_its_rate(
     tries = build_tries(declared, stage.world)
     client = await stage.connect(tries.person)
     # What does not fit counts too, and does nothing. So many at once are over the rate however fast it refills.
-    wrong = [*tries.arguments, "more"]
+    wrong = [*tries.arguments, 7]
     async with asyncio.timeout(TIMEOUT):
         while True:
             answers = await asyncio.gather(*(client.call(command, *wrong) for _ in range(declared.limit.count + 1)))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from oyez.service.http import filters_of
 from oyez.systems.qscrap import states
 from oyez.systems.qscrap.http import RESOURCES
 from tests.systems.qscrap_backend import Backend, open_backend
@@ -80,7 +81,7 @@ async def test_lists_come_in_pages(backend: Backend) -> None:
 
 async def test_lists_can_be_narrowed(backend: Backend) -> None:
     for resource in RESOURCES:
-        for name in resource.filters:
+        for name in filters_of(resource.page):
             if name == "status":
                 continue
             await backend.put(f"{resource.path}/{name}-1", **BODIES[resource.path])
@@ -94,7 +95,15 @@ async def test_lists_can_be_narrowed(backend: Backend) -> None:
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [({"limit": 0}, "limit"), ({"limit": 101}, "limit"), ({"limit": "ten"}, "limit"), ({"colour": "red"}, "colour")],
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 101}, "limit"),
+        ({"limit": "ten"}, "limit"),
+        ({"colour": "red"}, "colour"),
+        ({"status": "lost"}, "status"),
+        ({"customer_id": "a\0b"}, "customer_id"),
+        ({"after": "a\0b"}, "after"),
+    ],
 )
 async def test_what_a_list_cannot_be_asked_for(backend: Backend, query: dict[str, Any], field: str) -> None:
     status, problem = await backend.get("/tickets", **query)

@@ -87,9 +87,22 @@ async def test_lists_are_filtered(market: Market) -> None:
     assert [ticket["ticketId"] for ticket in listed["items"]] == ["h3-2"]
 
 
-@pytest.mark.parametrize("query", ["limit=x", "limit=-1", "limit=201", "after=x"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=x",
+        "limit=-1",
+        "limit=201",
+        "after=x",
+        "after=-1",
+        "status=lost",
+        "customerId=%00",
+        "agentId=",
+        "customer=h3",
+    ],
+)
 async def test_pages_that_cannot_be(market: Market, query: str) -> None:
-    assert await problem(market, "GET", f"/orders?{query}") == (422, "invalid_data")
+    assert await problem(market, "GET", f"/tickets?{query}") == (422, "invalid_data")
 
 
 @pytest.mark.parametrize(

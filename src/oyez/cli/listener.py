@@ -15,6 +15,7 @@ from oyez.cli import console
 from oyez.cli.flags import SAME_SETTINGS
 from oyez.cli.reach import explain_cause, explain_unreachable
 from oyez.errors import TOKEN_INVALID
+from oyez.server.recovery import EVENT as RECOVERY
 from oyez.testing.client import SERVER_DISCONNECT, Client, ConnectFailed, ConnectRefused, Disconnected, connect
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
@@ -38,6 +39,8 @@ class Listener:
     """Set by the first connection."""
     hear: Callable[[str], object] = lambda name: None
     """Called with the name of each event that has come."""
+    _recovery: Mapping[str, str] = field(default_factory=dict)
+    """By which the server knows what we have missed."""
 
     async def run(self) -> int:
         """Print events until the server does not want us; the exit status."""
@@ -52,6 +55,9 @@ class Listener:
                     pause, self.client = FIRST_PAUSE, client
                     self.connected.set()
                     async for name, arguments in client.events():
+                        if name == RECOVERY:
+                            console.show_note(_explain_recovery(arguments[0]))
+                            continue
                         console.show_event(name, arguments, datetime.now(UTC))
                         self.hear(name)
                     reason = await client.expect_disconnect()
@@ -64,6 +70,8 @@ class Listener:
             except Disconnected as gone:
                 reason = gone.reason
             finally:
+                if self.client is not None:
+                    self._recovery = self.client.recovery
                 self.client = None
             if reason == SERVER_DISCONNECT:
                 return console.fail("The server has disconnected us and does not want us back.")
@@ -77,13 +85,19 @@ class Listener:
         return f"in namespace {self.namespace} as {describe_user(token)}"
 
     def _connect(self, token: str) -> AbstractAsyncContextManager[Client]:
-        auth = {**self.auth, "token": token}
+        auth = {**self.auth, **self._recovery, "token": token}
         return connect(self.url, self.namespace, auth=auth, transports=self.transports, path=self.path)
 
     def _explain_failure(self, failed: ConnectFailed) -> str:
         if failed.status is None:
             return explain_unreachable(self.url, failed)
         return f"{self.url} answers {self.path} with status {failed.status}. Serve the system there, or give its --url."
+
+
+def _explain_recovery(answer: dict[str, Any]) -> str:
+    if answer["recovered"]:
+        return f"nothing was missed; {answer['replayed']} sent again"
+    return f"what was missed is not known ({answer['reason']})"
 
 
 def describe_user(token: str) -> str:

@@ -15,7 +15,6 @@ A system declares one, top to bottom, like an event document:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Self
 
 import msgspec
@@ -72,7 +71,7 @@ class Event:
         """`payload` with its time filled in where it was left out; `now` is seconds since 1970."""
         if self.timestamp is None or getattr(payload, self.timestamp) is not UNSET:
             return payload
-        time = Time.of(datetime.fromtimestamp(now, UTC))
+        time = Time.at(now)
         return msgspec.structs.replace(payload, **{self.timestamp: time})
 
 

@@ -33,7 +33,8 @@ _fits_time = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.
 class Time(str):
     """A moment in UTC as it is on the wire: ISO 8601 with `Z` and up to nine digits of a second's fraction.
 
-    `Time("2026-01-31T12:00:00Z")` raises ValueError where that is no moment; see also `Time.of` and `Time.now`.
+    `Time("2026-01-31T12:00:00Z")` raises ValueError where that is no moment; see also `Time.of`, `Time.at`,
+    `Time.now`.
     """
 
     __slots__ = ()
@@ -60,8 +61,18 @@ class Time(str):
         return str.__new__(cls, text.removesuffix("+00:00") + "Z")
 
     @classmethod
+    def at(cls, seconds: float) -> Self:
+        """The moment that many seconds after 1970, to the millisecond."""
+        return cls.of(datetime.fromtimestamp(seconds, UTC))
+
+    @classmethod
     def now(cls) -> Self:
         return cls.of(datetime.now(UTC))
+
+    @property
+    def seconds(self) -> float:
+        """Since 1970."""
+        return datetime.fromisoformat(self).timestamp()
 
 
 class Money(Decimal):

@@ -116,8 +116,8 @@ class Log(Protocol):
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         """Keep `value` for `ttl` seconds, in place of what was there."""
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
-        """`put` each of them, at the cost of about one."""
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
+        """`put` each of them, at the cost of about one; where there is None, nothing is kept any more."""
 
     async def get(self, key: str) -> bytes | None:
         """What is kept under `key`."""

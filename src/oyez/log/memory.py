@@ -94,9 +94,12 @@ class MemoryLog:
         self._records[key] = (now + ttl, value)
         heapq.heappush(self._ends, (now + ttl, key))
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
         for key, value in records.items():
-            await self.put(key, value, ttl)
+            if value is None:
+                self._records.pop(key, None)
+            else:
+                await self.put(key, value, ttl)
 
     async def get(self, key: str) -> bytes | None:
         end, value = self._records.get(key, (0.0, None))

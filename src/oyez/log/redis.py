@@ -205,7 +205,9 @@ class RedisLog:
         except AuthenticationError as error:
             raise SettingsError(f"REDIS_URL: Redis lets nobody in: {error}. Put user and password into it.") from None
         except _FAILURES as error:
-            raise _unavailable(error) from error
+            raise LogUnavailableError(
+                f"REDIS_URL: Redis cannot be reached: {_reason(error)}. Start it, or give another address."
+            ) from error
         await self._look()
         self._trimming = asyncio.create_task(self._run_trimming())
 
@@ -360,11 +362,14 @@ class RedisLog:
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         await self._do(lambda: self._redis.set(self._record(key), value, px=_milliseconds(ttl)))
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
         async def put_together() -> None:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for key, value in records.items():
-                    pipeline.set(self._record(key), value, px=_milliseconds(ttl))
+                    if value is None:
+                        pipeline.delete(self._record(key))
+                    else:
+                        pipeline.set(self._record(key), value, px=_milliseconds(ttl))
                 await pipeline.execute()
 
         if records:
@@ -564,10 +569,14 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _unavailable(error: Exception) -> LogUnavailableError:
-    text = str(error) or f"no answer within {TIMEOUT} s"
     return LogUnavailableError(
-        f"Redis cannot be used: {text}. Nothing is known to be stored: append again, with a key where once matters."
+        f"Redis cannot be used: {_reason(error)}."
+        " Nothing is known to be stored: append again, with a key where once matters."
     )
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rstrip(".") or f"no answer within {TIMEOUT:g} s"
 
 
 async def _send(connection: AbstractConnection, *arguments: Any) -> None:

@@ -181,10 +181,17 @@ class SqliteLog:
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         await self._use(lambda db: db.execute(PUT_RECORD, (key, value, self._clock() + ttl)))
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
         ends = self._clock() + ttl
-        rows = [(key, value, ends) for key, value in records.items()]
-        await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", rows))
+        rows = [(key, value, ends) for key, value in records.items() if value is not None]
+        gone = [(key,) for key, value in records.items() if value is None]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany(PUT_RECORD, rows)
+            db.executemany("DELETE FROM records WHERE key = ?", gone)
+
+        if records:
+            await self._write(work)
 
     async def get(self, key: str) -> bytes | None:
         return await self._use(lambda db: self._value(db.execute(FIND_RECORD, (key,))))

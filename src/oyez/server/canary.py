@@ -10,9 +10,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
+import structlog
 
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
+
+logger = structlog.get_logger("oyez.server")
 
 CONTROL = "canary"
 """The name of the control entry. It is in no namespace: nobody but its own node takes notice."""
@@ -67,6 +70,9 @@ class Canary:
             return str(error)
         except TimeoutError:
             return f"What is appended to the log is not heard within {PATIENCE} s."
+        except Exception as error:  # Whatever a log should not raise: it is not to be trusted then.
+            logger.exception("the log failed in an unexpected way")
+            return repr(error)
         return None
 
     def _song(self) -> bytes:

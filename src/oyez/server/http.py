@@ -11,12 +11,13 @@ from typing import Any
 
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
+from oyez.errors import OyezError
 from oyez.server.node import Node
 from oyez.server.turnstile import Turnstile
-from oyez.server.upgrade import HttpProtocol, PeerProtocol, Router
+from oyez.server.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Router
 from oyez.settings import Settings
 
 logger = structlog.get_logger("oyez.server")
@@ -35,6 +36,7 @@ class HttpServer(uvicorn.Server):
     """Serves `app` and, by `router`, WebSockets.
 
     `drain` is awaited when a signal asks to stop, before anything ends. `node` is where peers bring what is its own.
+    `run` raises the OyezError for which `app` could not start.
     """
 
     def __init__(
@@ -47,9 +49,10 @@ class HttpServer(uvicorn.Server):
     ) -> None:
         self.door = Turnstile()
         """Where those wait whose first request has come."""
+        self._start = _Start(app)
         super().__init__(
             uvicorn.Config(
-                app,
+                self._start,
                 host=settings.host,
                 port=settings.port,
                 http=partial(HttpProtocol, router, settings.limits, self.door),  # type: ignore[arg-type]
@@ -74,12 +77,15 @@ class HttpServer(uvicorn.Server):
         self._drain_time = settings.drain_time
         self._shutdown_timeout = settings.shutdown_timeout
         self._next_files_warning = 0.0
+        self._adopting: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # As uvicorn does it, but for the times of TLS, which it has no setting for: a client that says nothing would
         # stay for a minute, and be counted by nobody. The node is there before it says so.
-        await self._node.listen(self._build_peer_protocol)
+        await self._node.listen(self._build_peer_protocol, self._adopt)
         await self.lifespan.startup()
+        if self._start.failure is not None:
+            raise self._start.failure
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
         config, loop = self.config, asyncio.get_running_loop()
@@ -103,8 +109,22 @@ class HttpServer(uvicorn.Server):
         return protocol
 
     def _build_peer_protocol(self) -> asyncio.Protocol:
-        return PeerProtocol(
-            self._node,
+        return self._build_other(PeerProtocol, self._node)
+
+    def _adopt(self, connection: socket.socket, came: bytes) -> None:
+        task = asyncio.get_running_loop().create_task(self._take_over(connection, came))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    async def _take_over(self, connection: socket.socket, came: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(OSError):
+            # Raised where the client has gone meanwhile.
+            await loop.connect_accepted_socket(lambda: self._build_other(GivenProtocol, came), connection)
+
+    def _build_other(self, kind: Callable[..., asyncio.Protocol], own: Any) -> asyncio.Protocol:
+        return kind(
+            own,
             self._router,
             self._limits,
             self.door,
@@ -152,3 +172,38 @@ class HttpServer(uvicorn.Server):
         await super().shutdown(sockets)
         # uvicorn would raise the signal again: but a stop that was asked for and has been carried out is a success.
         self._captured_signals.clear()
+
+
+class _Start:
+    """`app`, and why it could not start: uvicorn would log where in the code that was, and forget the error.
+
+    A stop that is asked for twice cuts the end short, which is no error either.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.failure: OyezError | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        failed: Message | None = None
+
+        async def hold_failure(message: Message) -> None:
+            nonlocal failed
+            if message["type"].endswith(".failed"):
+                failed = message
+            else:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, hold_failure)
+        except OyezError as error:
+            self.failure = error
+        except asyncio.CancelledError:
+            pass
+        except BaseException:
+            if failed is not None:
+                await send(failed)
+            raise

@@ -3,7 +3,7 @@
 A client's session lives in one process, and its id begins with that one's. A request that comes to another is passed
 on (`tunnel.py`), to a listener that is for peers only: a UNIX socket in the data folder, or a TCP port between
 machines. Whoever passes a request on proves with the secret that all share that it is a peer, and says who the client
-is.
+is. On one machine the client's whole connection is given away where that can be: then nothing has to be passed on.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import time
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,13 @@ PEER_HEADER = b"x-oyez-peer"
 PEER_SECONDS = 30.0
 """How old such a proof may be: the clocks of machines may differ by as much."""
 BACKLOG = 1_024
+DOOR = ".door"
+"""Behind a node's id, the name of the socket at which it is given connections."""
+MAX_GIVEN_BYTES = 100_000
+"""What may have come of a request whose connection is given away: half of what Linux takes in a datagram."""
+
+Adopt = Callable[[socket.socket, bytes], None]
+"""Takes a connection, and what has come over it already."""
 
 
 class Client(NamedTuple):
@@ -70,6 +78,8 @@ class Node:
         self._place = (host, port)
         self._clock = clock
         self._server: asyncio.Server | None = None
+        self._door: socket.socket | None = None
+        self._adopt: Adopt | None = None
 
     def new_session_id(self) -> str:
         """An id that says where the session is, and cannot be guessed: on polling it is a bearer secret."""
@@ -83,12 +93,17 @@ class Node:
 
     # Being reached.
 
-    async def listen(self, build: Callable[[], asyncio.Protocol]) -> None:
-        """Take connections from peers. Raises SettingsError where that cannot be."""
+    async def listen(self, build: Callable[[], asyncio.Protocol], adopt: Adopt) -> None:
+        """Take connections from peers, and clients' connections that they give away.
+
+        Raises SettingsError where that cannot be.
+        """
         loop = asyncio.get_running_loop()
         if self._folder is not None:
-            opened = self._open_socket(self._folder)
-            self._server = await loop.create_server(build, sock=opened, backlog=BACKLOG)
+            self._open_folder(self._folder)
+            self._server = await loop.create_server(build, sock=self._bind(socket.SOCK_STREAM, ""), backlog=BACKLOG)
+            self._door, self._adopt = self._bind(socket.SOCK_DGRAM, DOOR), adopt
+            loop.add_reader(self._door.fileno(), self._take)
             self.address = "unix"
         elif self._place[0]:
             host, port = self._place
@@ -101,19 +116,22 @@ class Node:
                 ) from None
             self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
 
-    def _open_socket(self, folder: Path) -> socket.socket:
+    def _open_folder(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         for path in folder.iterdir():
             self._remove_dead(path.name)
-        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        opened.bind(self._path(self.id))
-        os.chmod(self.id, 0o600, dir_fd=self._descriptor)
+
+    def _bind(self, kind: int, suffix: str) -> socket.socket:
+        opened = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        opened.bind(self._path(self.id + suffix))
+        os.chmod(self.id + suffix, 0o600, dir_fd=self._descriptor)
         return opened
 
     def _remove_dead(self, name: str) -> None:
         """Nobody listens any more at the socket of a process that was killed."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        kind = socket.SOCK_DGRAM if name.endswith(DOOR) else socket.SOCK_STREAM
+        with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
             try:
                 probe.connect(self._path(name))
             except ConnectionRefusedError:
@@ -130,9 +148,26 @@ class Node:
         with suppress(OSError):
             os.unlink(name, dir_fd=self._descriptor)
 
+    def _take(self) -> None:
+        """A peer has given a connection away."""
+        while self._door is not None and self._adopt is not None:
+            try:
+                came, files, _, _ = socket.recv_fds(self._door, MAX_GIVEN_BYTES, 1)
+            except OSError:
+                return
+            for file in files:
+                given = socket.socket(fileno=file)
+                given.setblocking(False)
+                self._adopt(given, came)
+
     def close(self) -> None:
         """No more connections from peers."""
         self.address = ""
+        if self._door is not None:
+            asyncio.get_running_loop().remove_reader(self._door.fileno())
+            self._door.close()
+            self._door = None
+            self._unlink(self.id + DOOR)
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -153,6 +188,18 @@ class Node:
             raise ConnectionRefusedError("this process has no socket in the data folder")
         else:
             await loop.create_unix_connection(build, self._path(owner))
+
+    def give(self, owner: str, file: int, came: bytes) -> bool:
+        """Give the connection `file`, over which `came` has come, to node `owner`; False where that cannot be done."""
+        if self._door is None or len(came) > MAX_GIVEN_BYTES:
+            return False
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [file]))]
+        try:
+            self._door.sendmsg([came], rights, 0, self._path(owner + DOOR))
+        except OSError:
+            # It has gone, or has not yet taken what was given to it before.
+            return False
+        return True
 
     def locate(self, owner: str) -> str | None:
         """Where a node is that nobody has to be asked for: one that shares the data folder."""

@@ -41,6 +41,8 @@ MAX_OFFSET = 64
 REJOIN_SECONDS = 60.0
 """How long after it came back a client without a session is caught up with rooms that it joins. A front end joins its
 rooms at once; what is joined later is new to it."""
+GATHER_SECONDS = 0.001
+"""How long changed sessions wait for others: less than a client needs to come back, even to another server."""
 RETRY_SECONDS = 1.0
 """How long to wait before sessions are written again that could not be."""
 WITHOUT_POSITIONS = re.compile(r"python|aiohttp|dart[/:]", re.IGNORECASE)
@@ -128,8 +130,11 @@ class Recovery:
 
     def forget(self, socket: "Socket") -> None:
         """The client has gone for good."""
-        self._sockets.discard(socket)
-        self._change(socket, _Change(socket, b"", behind=True))
+        if socket.stored:
+            self._sockets.discard(socket)
+            self._change(socket, _Change(socket, b"", behind=True))
+        else:
+            self.release(socket)
 
     def release(self, socket: "Socket") -> None:
         """Its session goes on in another socket."""
@@ -165,6 +170,8 @@ class Recovery:
                 refresh_at = loop.time() + self._refresh_interval
                 for socket in self._sockets:
                     self._change(socket, _Change(socket, behind=True))
+            # Many come and go together, and some come and go at once: a transaction serves all.
+            await asyncio.sleep(GATHER_SECONDS)
             try:
                 await self.flush()
             except LogUnavailableError:
@@ -194,18 +201,17 @@ class Recovery:
     async def _write(self, changes: "Mapping[str, _Change]") -> None:
         behind = [key for key, change in changes.items() if change.behind]
         stored = dict(zip(behind, await asyncio.gather(*map(self._log.get, behind)), strict=True))
-        records: dict[str, bytes] = {}
+        records: dict[str, bytes | None] = {}
         for key, change in changes.items():
             there = stored.get(key)
             if there is not None and _decode(there).turn > change.socket.turn:
                 # The client goes on elsewhere, and this one is dead without knowing it.
                 change.socket.supersede()
-            elif change.record is None:
-                records[key] = _encode(change.socket)
-            elif change.record:
-                records[key] = change.record
+            elif change.record is None or change.record:
+                change.socket.stored = True
+                records[key] = change.record or _encode(change.socket)
             elif there is not None:
-                await self._log.take(key)
+                records[key] = None
         await self._log.put_all(records, self._ttl)
 
     # Coming back.

@@ -86,6 +86,7 @@ class Socket:
         "seen",
         "settled",
         "since",
+        "stored",
         "turn",
         "unconfirmed",
         "write",
@@ -124,6 +125,8 @@ class Socket:
         """Where the client's knowledge ended, while it joins its rooms again: they are caught up with from there."""
         self.unconfirmed = False
         """Whether a room was caught up with, and the client has not been heard of since."""
+        self.stored = False
+        """Whether its session may have been written."""
         self._last_ack_id = -1
         self._pending_acks: dict[int, asyncio.Future[bytes]] | None = None
         self._queue: deque[ReceivedEvent] | None = None

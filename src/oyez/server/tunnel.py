@@ -136,6 +136,15 @@ class Tunnel(asyncio.Protocol):
             self._timer = self._loop.call_later(left, self._watch)
 
 
+def encode_request(
+    method: bytes, url: bytes, version: str, headers: Iterable[tuple[bytes, bytes]], came: Iterable[bytes]
+) -> bytes:
+    """A request as it came, as far as it did."""
+    lines = [b"%b %b HTTP/%b" % (method, url, version.encode())]
+    lines += [name + b": " + value for name, value in headers]
+    return b"\r\n".join([*lines, b"", b"".join(came)])
+
+
 def encode_head(
     node: Node,
     owner: str,

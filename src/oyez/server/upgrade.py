@@ -10,7 +10,7 @@ import binascii
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import httptools
@@ -26,7 +26,7 @@ from oyez.server.neighbours import Neighbours
 from oyez.server.node import PEER_HEADER, Client, Node
 from oyez.server.origin import OriginPolicy
 from oyez.server.socket import Handshake
-from oyez.server.tunnel import Tunnel, encode_head
+from oyez.server.tunnel import Tunnel, encode_head, encode_request
 from oyez.server.turnstile import Turnstile
 from oyez.server.websocket import WebSocket
 from oyez.settings import Limits, Settings
@@ -86,6 +86,16 @@ class SecondRequestError(Exception):
     """Leaves the parser from within a callback: a request came behind one that is passed on."""
 
 
+class Errand(NamedTuple):
+    """A request that is to be passed on."""
+
+    neighbours: Neighbours
+    owner: str
+    """The node whose it is."""
+    settings: Settings
+    upgrade: bool
+
+
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits on what a client may keep waiting, and WebSocket upgrades by picows."""
 
@@ -102,8 +112,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._output_timer: asyncio.TimerHandle | None = None
         self._elsewhere = False
         """Whether the request is not answered here."""
+        self._errand: Errand | None = None
+        """Where it goes then, until it is on its way."""
+        self._came: list[bytes] = []
+        """What has come of it behind its head until then."""
         self._tunnel: Tunnel | None = None
-        """Where it goes then."""
         self._chunked = False
 
     # What the client has to send: the head of a request, not too slow and not too long.
@@ -154,8 +167,11 @@ class HttpProtocol(HttpToolsProtocol):
             if self._head_begun and self._head_bytes > self._limits.max_header_bytes:
                 self._refuse_head()
         except httptools.HttpParserUpgrade as upgrade:
-            if self._should_upgrade() and not self._pass_on(data[upgrade.args[0] :], upgrade=True):
-                self._hand_over(data[upgrade.args[0] :])
+            tail = data[upgrade.args[0] :]
+            if self._should_upgrade() and not self._pass_on(tail, upgrade=True):
+                self._hand_over(tail)
+            else:
+                self._run_errand()
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, HeadTooLongError):
                 self._refuse_head()
@@ -165,6 +181,8 @@ class HttpProtocol(HttpToolsProtocol):
             else:
                 self.send_400_response("Invalid HTTP request received.")
                 self._watch_output()
+        else:
+            self._run_errand()
 
     def on_message_begin(self) -> None:
         self._await_input()
@@ -193,16 +211,16 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if self._tunnel is not None:
-            self._tunnel.send(b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body)
-        elif not self._elsewhere:
+        if self._elsewhere:
+            self._send_on(b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body)
+        else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._tunnel is not None and self._chunked:
-            self._tunnel.send(b"0\r\n\r\n")
-        elif not self._elsewhere:
+        if not self._elsewhere:
             super().on_message_complete()
+        elif self._chunked:
+            self._send_on(b"0\r\n\r\n")
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
@@ -283,29 +301,64 @@ class HttpProtocol(HttpToolsProtocol):
         owner = neighbours.node.owner_of(sid) if neighbours is not None else None
         if neighbours is None or owner is None:
             return False
-        node, settings = neighbours.node, endpoint.settings
         self._elsewhere = True
         if self._is_answering():
             self._refuse("400 Bad Request", engineio.BAD_REQUEST.message)
-        elif len(node.tunnels) >= self._limits.max_tunnels:
-            self._refuse("503 Service Unavailable", engineio.OVERLOADED.message)
         else:
             self._chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
-            head = self._encode_head(node, owner, upgrade=upgrade)
-            self._tunnel = Tunnel(
-                node,
-                self.transport,
-                head + tail,
-                idle_timeout=settings.ping_interval + settings.ping_timeout + self._limits.body_timeout,
-                failed=partial(self._refuse_session, settings, upgrade=upgrade),
-                ended=self._end_tunnel,
-            )
-            self._tunnel.open(owner, neighbours.locate)
+            self._errand = Errand(neighbours, owner, endpoint.settings, upgrade)
+            self._came = [tail]
         return True
 
-    def _encode_head(self, node: Node, owner: str, *, upgrade: bool) -> bytes:
-        client = Client(self.scheme or "http", self.client)
-        return encode_head(node, owner, client, self.parser.get_method(), self.url, self.headers, upgrade=upgrade)
+    def _send_on(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.send(data)
+        elif self._errand is not None:
+            self._came.append(data)
+
+    def _run_errand(self) -> None:
+        """Have a request that is a peer's go there, once all that has come of it is known."""
+        if self._errand is None:
+            return
+        errand, self._errand = self._errand, None
+        if self._give_away(errand):
+            return
+        node, settings = errand.neighbours.node, errand.settings
+        if len(node.tunnels) >= self._limits.max_tunnels:
+            self._refuse("503 Service Unavailable", engineio.OVERLOADED.message)
+            return
+        self._tunnel = Tunnel(
+            node,
+            self.transport,
+            self._encode_head(errand),
+            idle_timeout=settings.ping_interval + settings.ping_timeout + self._limits.body_timeout,
+            failed=partial(self._refuse_session, settings, upgrade=errand.upgrade),
+            ended=self._end_tunnel,
+        )
+        self._tunnel.open(errand.owner, errand.neighbours.locate)
+        for data in self._came:
+            self._tunnel.send(data)
+        self._came = []
+
+    def _give_away(self, errand: Errand) -> bool:
+        """Whether a peer on this machine has been given the whole connection."""
+        if self.scheme != "http" or self._chunked or self.transport.get_write_buffer_size():
+            # The state of TLS, or of half a chunk, is in this process; and so is an answer of before.
+            return False
+        version = self.parser.get_http_version()
+        request = encode_request(self.parser.get_method(), self.url, version, self.headers, self._came)
+        file = self.transport.get_extra_info("socket").fileno()
+        if not errand.neighbours.node.give(errand.owner, file, request):
+            return False
+        # The connection stays open: it is the peer's as well.
+        self.transport.abort()
+        return True
+
+    def _encode_head(self, errand: Errand) -> bytes:
+        client, method = Client(self.scheme or "http", self.client), self.parser.get_method()
+        return encode_head(
+            errand.neighbours.node, errand.owner, client, method, self.url, self.headers, upgrade=errand.upgrade
+        )
 
     def _refuse_session(self, settings: Settings, *, upgrade: bool) -> None:
         """The node that had the session has gone, and the session with it. Official clients open another."""
@@ -378,6 +431,20 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _is_websocket_request(self, headers: Mapping[str, str], key: str) -> bool:
         return self.scope["method"] == "GET" and headers.get("sec-websocket-version") == "13" and _is_key(key)
+
+
+class GivenProtocol(HttpProtocol):
+    """The same for a connection that a peer has given away, over which `came` has come already."""
+
+    def __init__(self, came: bytes, *positional: Any, **uvicorn: Any) -> None:
+        super().__init__(*positional, **uvicorn)
+        self._given = came
+        # It has waited at the peer's door.
+        self._inside = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.data_received(self._given)
 
 
 class PeerProtocol(HttpProtocol):

@@ -5,7 +5,9 @@ Knows SQLAlchemy Core and how SQLite and PostgreSQL want to be opened; knows no 
 
 import asyncio
 import random
+import shlex
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +36,8 @@ READERS = 2
 reads/s, 4,300 with four that take turns in the interpreter); the second is for quick queries beside a slow one."""
 BUSY_TIMEOUT = 10.0
 """Seconds to wait while another process writes to the same SQLite file; a transaction takes milliseconds."""
+LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+"""SQLite's codes for that; a full disk or a missing right is not over by waiting."""
 CONNECT_TIMEOUT = 10
 """Seconds for PostgreSQL to accept a connection."""
 MAX_ATTEMPTS = 30
@@ -69,6 +73,12 @@ DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 """What a URL may begin with, and the driver it means."""
+ADDRESSES = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+REMEDIES = {
+    "sqlite": "Its folder has to exist and to have room, and this user has to be allowed to write there.",
+    "postgresql": "See that it runs and lets this user in, or set DATABASE_URL to another.",
+}
+"""What to do where a database does not open, by its kind."""
 
 
 class Database:
@@ -105,11 +115,10 @@ class Database:
                 )
             self._engine.connect().close()
         except SQLAlchemyError as error:
-            raise _unusable(parsed, str(getattr(error, "orig", error))) from None
+            raise _unusable(parsed, str(getattr(error, "orig", error)), REMEDIES[parsed.get_backend_name()]) from None
         except ImportError:
-            raise _unusable(
-                parsed, "PostgreSQL needs a driver; install it with `pip install 'psycopg[binary]'`"
-            ) from None
+            install = f"{shlex.quote(sys.executable)} -m pip install 'psycopg[binary]'"
+            raise _unusable(parsed, "PostgreSQL needs a driver", f"Install it with `{install}`.") from None
         backend = self._engine.dialect.name
         self._writers = ThreadPoolExecutor(WRITERS[backend], "oyez-db")
         self._readers = ThreadPoolExecutor(READERS, "oyez-db-read") if backend == "sqlite" else self._writers
@@ -196,7 +205,9 @@ def build_database(settings: Settings) -> Database:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError(f"oyez_data {folder} cannot be made: {error}. Set OYEZ_DATA to another folder.") from None
+        raise SettingsError(
+            f"The data folder {folder} cannot be made: {error.strerror}. Set OYEZ_DATA to another."
+        ) from None
     return Database(URL.create("sqlite", database=str(folder / "domain.sqlite")).render_as_string())
 
 
@@ -246,21 +257,19 @@ def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise SettingsError(
-            "database_url is no address of a database; expected sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME."
-        ) from None
+        raise SettingsError(f"DATABASE_URL is no address of a database. Set it to {ADDRESSES}.") from None
     if parsed.drivername not in DRIVERS:
-        raise _unusable(parsed, "Oyez knows sqlite:///PATH and postgresql://USER:PASSWORD@HOST/NAME")
+        raise _unusable(parsed, "it is of another kind", f"Set DATABASE_URL to {ADDRESSES}.")
     in_memory = parsed.database in (None, "", ":memory:") or parsed.query.get("mode") == "memory"
     if parsed.get_backend_name() == "sqlite" and in_memory:
-        raise _unusable(parsed, "SQLite in memory is a database a connection; name a file")
+        raise _unusable(parsed, "SQLite in memory is a database a connection", "Name a file.")
     return parsed.set(drivername=DRIVERS[parsed.drivername])
 
 
-def _unusable(url: URL, reason: str) -> SettingsError:
+def _unusable(url: URL, reason: str, remedy: str) -> SettingsError:
     # Without the query, which may hold a password too.
-    shown = url.set(query={}).render_as_string(hide_password=True)
-    return SettingsError(f"database_url {shown} cannot be used: {reason.strip()}.")
+    shown = url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
+    return SettingsError(f"The database {shown} cannot be used: {' '.join(reason.split()).rstrip('.')}. {remedy}")
 
 
 def _open_sqlite(url: URL, connections: int, begin: str, *pragmas: str) -> Engine:
@@ -291,8 +300,8 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             return
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in LOCKED_CODES or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 

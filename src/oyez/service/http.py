@@ -1,25 +1,87 @@
-"""The service layer's HTTP: members of rooms, for back ends that know who belongs where; and who is connected."""
+"""The service layer's HTTP: what all systems' APIs read and answer alike; members of rooms, and who is connected.
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+Ids come from the path, and what a list is asked for from the query, into a type that says what there is: so whatever
+reaches the database has been looked at. Lists are answered page by page.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, inspect
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from oyez.contract import Id, Payload
 from oyez.contract.contract import Contract
+from oyez.contract.explain import explain
 from oyez.contract.http import Authorize, answer_json, service_route
 from oyez.contract.rooms import NamedRoom
+from oyez.contract.wire import describe
 from oyez.errors import InvalidDataError
 from oyez.server.neighbours import Presence
 from oyez.service.db import Database
 from oyez.service.members import find_room, list_members
 from oyez.service.outbox import Outbox, Transaction
 
+Q = TypeVar("Q", bound=msgspec.Struct)
+T = TypeVar("T")
+
+PARTS = ("limit", "after", "before")
+"""Parameters that say which part of a list is asked for."""
 MAX_PAGE = 1_000
 """Members of one page of a list: a page stays below 200 KB."""
+
+
+def read_ids(request: Request) -> list[str]:
+    """The ids in the path, in order. Raises InvalidDataError with the name of one that is none."""
+    ids = []
+    for name, value in request.path_params.items():
+        try:
+            ids.append(msgspec.convert(value, Id))
+        except msgspec.ValidationError:
+            raise InvalidDataError(name, describe(inspect.type_info(Id))) from None
+    return ids
+
+
+def read_query(request: Request, kind: type[Q]) -> Q:
+    """The query as a `kind`, whose fields are the parameters there are. Raises InvalidDataError with the name."""
+    try:
+        # strict=False reads "50" as a number.
+        return msgspec.convert(dict(request.query_params), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise explain(error, "the query", kind) from None
+
+
+def filters_of(kind: type[msgspec.Struct]) -> list[str]:
+    """The parameters of a list's query that narrow it: all but those that say which part of it is asked for."""
+    names = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
+    return [parameter for field, parameter in names if field not in PARTS]
+
+
+def read_filters(query: msgspec.Struct) -> dict[str, Any]:
+    """What a list is narrowed by, by the names of the fields, which are those of columns."""
+    fields = [field for field in query.__struct_fields__ if field not in PARTS]
+    return {field: value for field in fields if (value := getattr(query, field)) is not None}
+
+
+def answer_page(
+    found: Sequence[T], limit: int, show: Callable[[T], object], mark: Callable[[T], object], name: str = "items"
+) -> Response:
+    """A page of a list, `{items, next}`, from up to `limit` + 1 that were found: whether there is one more says
+    whether there is another page. `next` is the mark of the page's last, by which the next is asked for, or null.
+    """
+    page = found[:limit]
+    return answer_json({name: [show(one) for one in page], "next": mark(page[-1]) if len(found) > limit else None})
+
+
+class MembersQuery(Payload):
+    """Whose members, where several namespaces have the room, and which part of them."""
+
+    namespace: str | None = None
+    after: Annotated[str, Meta(pattern=r"^[^\x00]*$")] = ""
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
 
 
 def member_routes(
@@ -45,11 +107,11 @@ def member_routes(
         return Response(status_code=204)
 
     async def show(request: Request) -> Response:
-        limit = _read_limit(request.query_params.get("limit"))
-        after = request.query_params.get("after", "")
-        # One more, to know whether there is a next page.
-        found = await database.read(list_members, contract.name, room_of(request), after=after, limit=limit + 1)
-        return answer_json({"members": found[:limit], "next": found[limit - 1] if len(found) > limit else None})
+        query = read_query(request, MembersQuery)
+        found = await database.read(
+            list_members, contract.name, room_of(request), after=query.after, limit=query.limit + 1
+        )
+        return answer_page(found, query.limit, str, str, "members")
 
     one = f"{prefix}/rooms/{{room:path}}/members/{{subject:path}}"
     return [
@@ -74,11 +136,3 @@ def presence_route(
         return answer_json(msgspec.to_builtins(await presence(room)))
 
     return service_route(f"{prefix}/rooms/{{room:path}}/sockets", show, authorize, ["GET"])
-
-
-def _read_limit(text: str | None) -> int:
-    try:
-        limit: int = msgspec.convert(text or MAX_PAGE, Annotated[int, Meta(ge=1, le=MAX_PAGE)], strict=False)
-    except msgspec.ValidationError:
-        raise InvalidDataError("limit", f"a number from 1 to {MAX_PAGE}") from None
-    return limit

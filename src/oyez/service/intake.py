@@ -33,7 +33,7 @@ from redis.exceptions import LockError, RedisError
 
 from oyez.contract.limits import Bucket, Limit
 from oyez.contract.publish import Publisher
-from oyez.errors import LogUnavailableError
+from oyez.errors import INTERNAL, TOO_LARGE, UNAVAILABLE, LogUnavailableError
 from oyez.log.log import Entry
 from oyez.service.emitter import EmissionError, EmitterReader
 
@@ -201,7 +201,7 @@ class Intake:
         if not self._leads:
             self._forget_old()
         elif self._waiting_bytes > MAX_WAITING_BYTES:
-            self._refuse(message, "unavailable", "Too many messages wait: emit less, or publish over HTTP.")
+            self._refuse(message, UNAVAILABLE.code, "Too many messages wait: emit less, or publish over HTTP.")
             return
         self._waiting.append(message)
         self._waiting_bytes += message.cost
@@ -217,12 +217,17 @@ class Intake:
             return
         if announced.node == self._node:
             return
-        self._row, self._number = announced.row, announced.number
+        self._reach(announced.row, announced.number)
         for digest in announced.digests:
             # What stands before it was dealt with too: all hear the same order.
             place = next((place for place, message in enumerate(self._waiting) if message.digest == digest), -1)
             for _ in range(place + 1):
                 self._next()
+
+    def _reach(self, row: str, number: int) -> None:
+        """That many messages of a row have been dealt with. There is no way back: a key must not come again."""
+        if row != self._row or number > self._number:
+            self._row, self._number = row, number
 
     def _forget_old(self) -> None:
         oldest = self._clock() - KEEP_SECONDS
@@ -242,9 +247,12 @@ class Intake:
             try:
                 if self._leads:
                     await self._lease.reacquire()
+                    # For those who were not there when it was said last.
+                    await self._announce([])
                 elif self._clock() >= self._not_before and await self._lease.acquire():
                     self._forget_old()
                     self._row = self._row or secrets.token_hex(4)
+                    await self._announce([])
                     async with self._changed:
                         self._leads = True
                         self._changed.notify_all()
@@ -279,7 +287,6 @@ class Intake:
 
     async def _deal_with(self, messages: Sequence[_Message]) -> None:
         row, first = self._row, self._number + 1
-        self._number += len(messages)
         digests = [message.digest for message in messages]
         prepared = [
             self._prepare(message, f"emitter:{row}:{number}:{digest.hex()}")
@@ -288,7 +295,11 @@ class Intake:
         # A list that is published goes out with its volatile events last; these have an order.
         for volatile, entries in groupby(filter(None, prepared), key=lambda entries: entries[0].volatile):
             await self._append(list(entries), volatile)
-        announcement = _Announcement(self._node, row, first + len(messages) - 1, digests)
+        self._reach(row, first + len(messages) - 1)
+        await self._announce(digests)
+
+    async def _announce(self, digests: list[bytes]) -> None:
+        announcement = _Announcement(self._node, self._row, self._number, digests)
         with suppress(*_FAILURES):
             # Whoever does not hear it appends the same under the same keys.
             await self._redis.publish(self._channel, _encode_announcement(announcement))
@@ -296,12 +307,17 @@ class Intake:
     def _prepare(self, message: _Message, key: str) -> list[Entry]:
         most = self._publisher.limits.max_publish_bytes
         if len(message.body) > most:
-            self._refuse(message, "too_large", f"It is over {most} bytes.")
+            self._refuse(message, TOO_LARGE.code, f"It is over {most} bytes.")
             return []
         try:
             entries = self._reader.read(message.channel, message.body)
         except EmissionError as error:
             self._refuse(message, error.refusal.code, str(error), error.what)
+            return []
+        except Exception:
+            # A mistake of ours: what comes behind it is published all the same.
+            logger.exception("a message failed", system=self._system, channel=message.channel)
+            self._refuse(message, INTERNAL.code, INTERNAL.message)
             return []
         if entries and entries[0].volatile and self._clock() - message.heard_at > VOLATILE_SECONDS:
             return []

@@ -94,8 +94,9 @@ def load_key_file(path: Path) -> list[Key]:
         document = path.read_bytes()
         return parse_key_set(document) if document.lstrip().startswith(b"{") else [_key_of_pem(document)]
     except Exception as error:  # Parsers of keys raise of many kinds, and all of them mean the same here.
+        reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(
-            f"jwt_key_file {path} cannot be used: {error}. It should hold an RSA (2048 bits or more), P-256 or"
+            f"jwt_key_file {path} cannot be used: {reason}. It should hold an RSA (2048 bits or more), P-256 or"
             " Ed25519 public key, as PEM or JWK."
         ) from None
 

@@ -40,8 +40,9 @@ def load_secret(settings: Settings) -> Secret:
             made = not path.exists() and _make_secret_file(path)
             secret = Secret(_read_secret_file(path), path, made)
         except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(
-                f"The secret in {path} cannot be used: {error}. "
+                f"The secret in {path} cannot be used: {reason}. "
                 "Mend it, name another folder by OYEZ_DATA, or set JWT_SECRET."
             ) from None
     secret_key(secret.value)

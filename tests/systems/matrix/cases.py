@@ -229,7 +229,8 @@ def spoil_arguments(command: DeclaredCommand, arguments: Sequence[Any]) -> Itera
         return
     for index, declared in enumerate(msgspec.structs.fields(command.command)):
         yield [*arguments[:index], wrong_value(declared.type), *arguments[index + 1 :]]
-    yield [*arguments, "more"]
+    # A string more would be the command's id.
+    yield [*arguments, 7]
 
 
 def outsiders(place: Place, namespace: str, world: World) -> list[str]:

@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload
-from oyez.contract.explain import explain
 from oyez.contract.http import Answer, answer_json, read_json, service_route
+from oyez.service.http import answer_page, read_filters, read_ids, read_query
 from oyez.service.outbox import Transaction
 from oyez.service.system import Context
 from oyez.systems.bookings import records, transactions
@@ -135,22 +135,16 @@ class _Api:
         self._news = news
 
     def listing(self, table: Table, kind: type[Page], record: Record) -> Answer:
-        own = set(kind.__struct_fields__) - set(Page.__struct_fields__)
-
         async def answer(request: Request) -> Response:
             page = read_query(request, kind)
-            filters = {name: value for name in own if (value := getattr(page, name)) is not None}
-            # One more, to know whether there is another page.
-            rows = await self._context.database.read(list_rows, table, page.limit + 1, page.before, filters)
-            items = rows[: page.limit]
-            following = items[-1].number if len(rows) > page.limit else None
-            return answer_json({"items": [record(row) for row in items], "next": following})
+            rows = await self._context.database.read(list_rows, table, page.limit + 1, page.before, read_filters(page))
+            return answer_page(rows, page.limit, record, lambda row: row.number)
 
         return answer
 
     def showing(self, table: Table, record: Record) -> Answer:
         async def answer(request: Request) -> Response:
-            return answer_json(record(await self._context.database.read(get, table, read_id(request))))
+            return answer_json(record(await self._context.database.read(get, table, *read_ids(request))))
 
         return answer
 
@@ -164,8 +158,9 @@ class _Api:
 
     def changing(self, table: Table, kind: type[S], change: Change[S], record: Record) -> Answer:
         async def answer(request: Request) -> Response:
+            [id] = read_ids(request)
             body = await read_json(request, kind, self._context.settings.limits)
-            row = await self._context.outbox.run(change, read_id(request), body)
+            row = await self._context.outbox.run(change, id, body)
             self._count(table)
             return answer_json(record(row))
 
@@ -173,7 +168,7 @@ class _Api:
 
     def putting(self, table: Table, kind: type[S], put: Put[S], record: Record) -> Answer:
         async def answer(request: Request) -> Response:
-            id = read_id(request)
+            [id] = read_ids(request)
             new = await self._context.outbox.run(put, id, await read_json(request, kind, self._context.settings.limits))
             self._count(table)
             return answer_json(record(await self._context.database.read(get, table, id)), 201 if new else 200)
@@ -181,7 +176,8 @@ class _Api:
         return answer
 
     async def show_earnings(self, request: Request) -> Response:
-        return answer_json(await self._context.database.read(read_earnings, read_id(request), self._now()))
+        [id] = read_ids(request)
+        return answer_json(await self._context.database.read(read_earnings, id, self._now()))
 
     async def show_statistics(self, request: Request) -> Response:
         now = self._now()
@@ -205,26 +201,6 @@ def read_earnings(connection: Connection, partner_id: str, now: int) -> records.
         total_earnings=to_money(int(earned.total)),
         completed_bookings=earned.completed,
     )
-
-
-def read_query(request: Request, kind: type[S]) -> S:
-    """The query as a `kind`. Raises InvalidDataError with the parameter's name."""
-    try:
-        return msgspec.convert(dict(request.query_params), kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise explain(error, "the query", kind) from None
-
-
-def read_id(request: Request) -> str:
-    """The id in the path. Raises InvalidDataError where no token could have it."""
-    try:
-        return msgspec.convert({"id": request.path_params["id"]}, _Named).id
-    except msgspec.ValidationError as error:
-        raise explain(error, "the path", _Named) from None
-
-
-class _Named(Payload):
-    id: Id
 
 
 def _choose(answers: Mapping[str, Answer]) -> Answer:

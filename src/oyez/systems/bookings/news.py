@@ -1,23 +1,27 @@
 """News: what is told no more than once a second, however often it changes: where partners are, and statistics."""
 
-from oyez.service.outbox import Transaction
 from oyez.service.pace import Pace
 from oyez.service.system import Context
 from oyez.systems.bookings.payloads import Location, PartnerLocationUpdate
 from oyez.systems.bookings.tables import count_statistics, is_on_the_way, list_on_the_way, to_time
-from oyez.systems.bookings.transactions import build_statistics
+from oyez.systems.bookings.transactions import tell_statistics
 
 INTERVAL = 1.0
 """Seconds between two places of one booking's partner, and between two statistics: as fast as a person looks."""
 
 
 class News:
-    """What one process tells. Each process keeps its own pace."""
+    """What one process tells.
+
+    Places are told by the process a partner is connected to, at its own pace. Statistics change everywhere, so their
+    pace is kept in the database, by all processes together.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._places = Pace(self._tell_place, INTERVAL)
         self._statistics = Pace(self._tell_statistics, INTERVAL)
+        self._closing = False
 
     async def move(self, partner_id: str, location: Location) -> None:
         """A partner is at `location`: whoever tracks a booking they are on their way to, or at, gets to know."""
@@ -31,6 +35,7 @@ class News:
         self._statistics.offer("", None)
 
     async def close(self) -> None:
+        self._closing = True
         await self._places.close()
         await self._statistics.close()
 
@@ -44,4 +49,7 @@ class News:
         # Counted beside the transaction: what it read of every booking would collide with whoever changes one.
         now = int(self._context.clock() * 1_000)
         counted = await self._context.database.read(count_statistics, now)
-        await self._context.outbox.run(Transaction.emit, build_statistics(counted, now))
+        # The last change before the end is told without waiting: nobody else knows of it.
+        interval = 0.0 if self._closing else INTERVAL
+        if not await self._context.outbox.run(tell_statistics, counted, now, interval):
+            self._statistics.offer("", None)

@@ -155,6 +155,9 @@ notifications = Table(
     Index("bookings_notifications_by_recipient", "recipient_id", "recipient_role"),
 )
 
+told = Table("bookings_told", metadata, Column("what", String(32), primary_key=True), _time("told_at"))
+"""When something was last told of which only so much is told, by whichever process."""
+
 
 # Between rows and the wire.
 

@@ -6,7 +6,7 @@ Clients' commands and the HTTP API end here alike. Whoever acts is given by thei
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, Table, insert, update
+from sqlalchemy import Connection, Row, Table, insert, select, update
 
 from oyez.contract import Id
 from oyez.contract.wire import shown
@@ -42,6 +42,7 @@ from oyez.systems.bookings.tables import (
     to_milliseconds,
     to_money,
     to_time,
+    told,
 )
 
 # Customers and partners.
@@ -391,6 +392,20 @@ def build_statistics(counted: dict[str, int], now: int) -> payloads.DashboardSta
     """What `count_statistics` has counted, as the event."""
     counts: dict[str, Any] = {**counted, "revenue_today": to_money(counted["revenue_today"])}
     return payloads.DashboardStatsUpdate(**counts, timestamp=to_time(now))
+
+
+def tell_statistics(tx: Transaction, counted: dict[str, int], counted_at: int, interval: float) -> bool:
+    """Tell monitors, unless some process has told what was so within `interval` seconds of that; whether it is told."""
+    known = told.c.what == "statistics"
+    before = tx.connection.execute(select(told.c.told_at).where(known)).scalar_one_or_none()
+    if before is None:
+        tx.connection.execute(insert(told).values(what="statistics", told_at=counted_at))
+    elif abs(counted_at - before) < interval * 1_000:
+        return False
+    else:
+        tx.connection.execute(update(told).where(known).values(told_at=counted_at))
+    tx.emit(build_statistics(counted, counted_at))
+    return True
 
 
 # Rows.

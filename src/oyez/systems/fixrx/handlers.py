@@ -1,6 +1,5 @@
 """What the commands of `fixrx` do: rooms, chat, and the answer to a ping."""
 
-from datetime import UTC, datetime
 from uuid import uuid4
 
 from oyez.contract import Identity, Joined, NamedRoom, Time
@@ -55,7 +54,7 @@ def send_message(tx: Transaction, sender: Identity, command: SendMessage) -> Sen
         vendor_id=command.recipient_id if from_user else sender.subject,
         sender_role="user" if from_user else "vendor",
         message=command.message,
-        timestamp=_moment(tx.now),
+        timestamp=Time.at(tx.now),
     )
     add_message(tx.connection, stored)
     message = ChatMessage(
@@ -80,7 +79,7 @@ def read_message(tx: Transaction, reader: Identity, message_id: str) -> None:
         raise RefusedError(UNKNOWN_MESSAGE)
     if (reader.role, reader.subject) != (stored.recipient_role, stored.id_of(stored.recipient_role)):
         raise RefusedError(FORBIDDEN, "Only its recipient can say that a message was read.")
-    now = _moment(tx.now)
+    now = Time.at(tx.now)
     if mark_read(tx.connection, message_id, now):
         sender = stored.id_of(stored.sender_role)
         read = ChatRead(message_id=message_id, sender_id=sender, recipient_id=reader.subject, timestamp=now)
@@ -89,7 +88,3 @@ def read_message(tx: Transaction, reader: Identity, message_id: str) -> None:
 
 def _room_of(role: Party, id: str) -> NamedRoom:
     return user(id) if role == "user" else vendor(id)
-
-
-def _moment(now: float) -> Time:
-    return Time.of(datetime.fromtimestamp(now, UTC))

@@ -2,15 +2,14 @@
 
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id
-from oyez.contract.explain import explain
-from oyez.contract.http import answer_json, service_route
+from oyez.contract.http import service_route
+from oyez.service.http import answer_page, read_query
 from oyez.service.system import Context
 from oyez.systems.fixrx.tables import list_messages
 
@@ -35,19 +34,10 @@ def build_routes(context: Context) -> list[Route]:
     """
 
     async def show(request: Request) -> Response:
-        asked = _read_query(request)
-        # One more, to know whether there is a next page.
-        most = asked.limit + 1
-        found = await context.database.read(list_messages, asked.user_id, asked.vendor_id, asked.before, most)
-        page = found[: asked.limit]
-        return answer_json({"messages": page, "next": page[-1].message_id if len(found) == most else None})
+        asked = read_query(request, HistoryQuery)
+        found = await context.database.read(
+            list_messages, asked.user_id, asked.vendor_id, asked.before, asked.limit + 1
+        )
+        return answer_page(found, asked.limit, lambda one: one, lambda one: one.message_id, "messages")
 
     return [service_route("/messages", show, context.authorize, ["GET"])]
-
-
-def _read_query(request: Request) -> HistoryQuery:
-    try:
-        # strict=False reads "50" as a number.
-        return msgspec.convert(dict(request.query_params), HistoryQuery, strict=False)
-    except msgspec.ValidationError as error:
-        raise explain(error, "the query", HistoryQuery) from None

@@ -20,14 +20,15 @@ from oyez.systems.qscrap.tables import (
     get,
     is_as,
     show,
-    to_seconds,
-    to_time,
     write_amount,
 )
 
 TIMEOUT = "dispute_timeout"
 RESPONSE_TIME = 48 * 3600.0
 """Seconds a garage has for its answer where the back end names no end: a weekend, in which garages are closed."""
+
+
+DisputeStatus = Literal["open", "contested", "resolved", "withdrawn"]
 
 
 class DisputeBody(Payload):
@@ -58,7 +59,7 @@ class Dispute(Payload):
     reason: DisputeReason
     refund_amount: Money
     respond_by: Time
-    status: Literal["open", "contested", "resolved", "withdrawn"]
+    status: DisputeStatus
     resolution: DisputeResolution | None
 
 
@@ -69,7 +70,7 @@ def put_dispute(tx: Transaction, dispute_id: str, body: DisputeBody) -> tuple[Di
     found = find(tx.connection, disputes.c.dispute_id, dispute_id)
     values: dict[str, Any] = asdict(body)
     if not isinstance(body.respond_by, Time):
-        values["respond_by"] = found.respond_by if found else to_time(tx.now + RESPONSE_TIME)
+        values["respond_by"] = found.respond_by if found else Time.at(tx.now + RESPONSE_TIME)
     if found is None:
         tx.connection.execute(disputes.insert().values(dispute_id=dispute_id, status="open", **values))
         payouts.hold_for_dispute(tx, dispute_id, body.order_id)
@@ -80,7 +81,7 @@ def put_dispute(tx: Transaction, dispute_id: str, body: DisputeBody) -> tuple[Di
         states.check_open(states.DISPUTE, found.status)
         change(tx.connection, disputes.c.dispute_id, dispute_id, **values)
     if found is None or found.status == "open":
-        tx.schedule(TIMEOUT, dispute_id, to_seconds(values["respond_by"]), {})
+        tx.schedule(TIMEOUT, dispute_id, values["respond_by"].seconds, {})
     return show(get(tx.connection, disputes.c.dispute_id, dispute_id), Dispute), found is None
 
 

@@ -3,27 +3,55 @@
 One table says what there is; every kind of record is put, listed, shown and acted upon in the same way.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
-import msgspec
-from msgspec import Meta, inspect
-from sqlalchemy import Column, Connection
+from msgspec import Meta
+from sqlalchemy import Column, Connection, Row
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import Id, Payload
 from oyez.contract.http import Answer, answer_json, read_json, service_route
-from oyez.contract.wire import describe
-from oyez.errors import InvalidDataError, RefusedError
+from oyez.errors import RefusedError
+from oyez.service.http import answer_page, read_filters, read_ids, read_query
 from oyez.service.system import Context
 from oyez.systems.qscrap import disputes, payouts, requests, subscriptions, tables, tickets
+from oyez.systems.qscrap.payloads import TicketStatus
 
 MAX_PAGE = 100
 """Records of one page of a list: of the longest messages they are 200,000 characters, and nobody reads more at once."""
+
+
+class Page(Payload):
+    """Which part of a list is asked for, in the query: `limit` records behind the one whose id is `after`."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
+    after: Id | None = None
+
+
+class TicketsPage(Page):
+    customer_id: Id | None = None
+    status: TicketStatus | None = None
+
+
+class RequestsPage(Page):
+    customer_id: Id | None = None
+    status: requests.RequestStatus | None = None
+
+
+class DisputesPage(Page):
+    order_id: Id | None = None
+    status: disputes.DisputeStatus | None = None
+
+
+class PayoutsPage(Page):
+    order_id: Id | None = None
+    garage_id: Id | None = None
+    status: payouts.PayoutStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +75,8 @@ class Resource:
     put: Callable[..., tuple[Payload, bool]]
     """In a transaction, given the ids of the path and the body: the record, and whether it is new."""
     actions: Mapping[str, Action] = field(default_factory=dict)
-    filters: tuple[str, ...] = ()
-    """Columns by which lists can be narrowed."""
+    page: type[Page] = Page
+    """The query of lists."""
     order: Column[Any] | None = None
     """Of lists; by the id where there is none."""
     within: Column[str] | None = None
@@ -67,7 +95,7 @@ RESOURCES = (
             action: Action(partial(tickets.move_ticket, action=action))
             for action in ("start", "resolve", "reopen", "close")
         },
-        filters=("customer_id", "status"),
+        page=TicketsPage,
     ),
     Resource(
         path="/tickets/{ticket_id}/messages",
@@ -85,7 +113,7 @@ RESOURCES = (
         record=requests.Request,
         put=requests.put_request,
         actions={action: Action(partial(requests.move_request, action=action)) for action in ("take", "cancel")},
-        filters=("customer_id", "status"),
+        page=RequestsPage,
     ),
     Resource(
         path="/disputes",
@@ -98,7 +126,7 @@ RESOURCES = (
             "withdraw": Action(disputes.withdraw_dispute),
             "resolve": Action(disputes.resolve_dispute, disputes.Resolution),
         },
-        filters=("order_id", "status"),
+        page=DisputesPage,
     ),
     Resource(
         path="/payouts",
@@ -112,7 +140,7 @@ RESOURCES = (
             "complete": Action(payouts.complete_payout),
             "cancel": Action(payouts.cancel_payout),
         },
-        filters=("order_id", "garage_id", "status"),
+        page=PayoutsPage,
     ),
     Resource(
         path="/subscriptions",
@@ -136,29 +164,31 @@ def _routes_of(resource: Resource, context: Context) -> list[Route]:
 
     async def put(request: Request) -> Response:
         body = await read_json(request, resource.body, limits)
-        record, new = await run(resource.put, *_read_ids(request), body)
+        record, new = await run(resource.put, *read_ids(request), body)
         return answer_json(record, 201 if new else 200)
 
     async def show(request: Request) -> Response:
-        return answer_json(await read(_show, resource, *_read_ids(request)))
+        return answer_json(await read(_show, resource, *read_ids(request)))
 
     async def remove(request: Request) -> Response:
         assert resource.remove is not None
-        await run(resource.remove, *_read_ids(request))
+        await run(resource.remove, *read_ids(request))
         return Response(status_code=204)
 
     async def list_page(request: Request) -> Response:
-        query = _read_query(request, resource.filters)
-        # One more, to know whether there is a next page.
-        found = await read(_list, resource, _read_ids(request), query, query.limit + 1)
-        items = found[: query.limit]
-        following = items[-1][0] if len(found) > query.limit else None
-        return answer_json({"items": [record for _, record in items], "next": following})
+        page = read_query(request, resource.page)
+        found = await read(_list, resource, read_ids(request), page)
+        return answer_page(
+            found,
+            page.limit,
+            lambda row: tables.show(row, resource.record),
+            lambda row: row._mapping[resource.column.name],
+        )
 
     def acting(action: Action) -> Answer:
         async def act(request: Request) -> Response:
             body = [await read_json(request, action.body, limits)] if action.body else []
-            return answer_json(await run(action.function, *_read_ids(request), *body))
+            return answer_json(await run(action.function, *read_ids(request), *body))
 
         return act
 
@@ -182,49 +212,14 @@ def _show(connection: Connection, resource: Resource, *ids: str) -> Payload:
     return tables.show(row, resource.record)
 
 
-def _list(
-    connection: Connection, resource: Resource, ids: list[str], query: "_Query", limit: int
-) -> list[tuple[str, Payload]]:
-    """Records with their ids."""
+def _list(connection: Connection, resource: Resource, ids: list[str], page: Page) -> list[Row[Any]]:
+    """What `page` asks for, and one row more."""
     columns = resource.column.table.c
-    filters = {columns[name]: value for name, value in query.filters.items()}
+    filters = {columns[name]: value for name, value in read_filters(page).items()}
     if resource.within is not None:
         # An unknown ticket has no list, rather than an empty one.
         (parent,) = resource.within.foreign_keys
         tables.get(connection, parent.column, ids[0])
         filters[resource.within] = ids[0]
     order = resource.order if resource.order is not None else resource.column
-    rows = tables.get_page(connection, resource.column, order, filters, query.after, limit)
-    return [(row._mapping[resource.column.name], tables.show(row, resource.record)) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class _Query:
-    limit: int
-    after: str | None
-    filters: Mapping[str, str]
-
-
-def _read_query(request: Request, filters: Sequence[str]) -> _Query:
-    """What a list is asked for. Raises InvalidDataError."""
-    given = dict(request.query_params)
-    try:
-        limit = msgspec.convert(given.pop("limit", MAX_PAGE), Annotated[int, Meta(ge=1, le=MAX_PAGE)], strict=False)
-    except msgspec.ValidationError:
-        raise InvalidDataError("limit", f"a number from 1 to {MAX_PAGE}") from None
-    after = given.pop("after", None)
-    for name in given:
-        if name not in filters:
-            known = ", ".join(("limit", "after", *filters))
-            raise InvalidDataError(name, f"is no parameter of this list; it has {known}")
-    return _Query(limit, after, given)
-
-
-def _read_ids(request: Request) -> list[str]:
-    """The ids in the path, in order. Raises InvalidDataError."""
-    for name, value in request.path_params.items():
-        try:
-            msgspec.convert(value, Id)
-        except msgspec.ValidationError:
-            raise InvalidDataError(name, describe(inspect.type_info(Id))) from None
-    return list(request.path_params.values())
+    return tables.get_page(connection, resource.column, order, filters, page.after, page.limit + 1)

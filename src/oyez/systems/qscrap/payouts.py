@@ -34,14 +34,12 @@ from oyez.systems.qscrap.tables import (
     is_as,
     payouts,
     show,
-    to_seconds,
-    to_time,
     write_amount,
 )
 
 SCHEDULING, DUE, HOLD, RELEASE = "payout_scheduling", "payout_due", "payout_hold", "payout_release"
 
-
+PayoutStatus = Literal["waiting", "scheduled", "held", "completed", "cancelled"]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 """Why a payout is held: it is told twice in one event, as a field and in a sentence."""
 
@@ -72,7 +70,7 @@ class Payout(Payload):
     reference: Line
     schedule_at: Time
     scheduled_date: Time
-    status: Literal["waiting", "scheduled", "held", "completed", "cancelled"]
+    status: PayoutStatus
     hold_reason: str | None
     release_at: Time | None
 
@@ -83,10 +81,10 @@ def put_payout(tx: Transaction, payout_id: str, body: PayoutBody) -> tuple[Payou
     found = find(tx.connection, payouts.c.payout_id, payout_id)
     values: dict[str, Any] = asdict(body)
     if not isinstance(body.schedule_at, Time):
-        values["schedule_at"] = found.schedule_at if found else to_time(tx.now)
+        values["schedule_at"] = found.schedule_at if found else Time.at(tx.now)
     if found is None:
         tx.connection.execute(payouts.insert().values(payout_id=payout_id, status="waiting", **values))
-        tx.schedule(SCHEDULING, payout_id, to_seconds(values["schedule_at"]), {})
+        tx.schedule(SCHEDULING, payout_id, values["schedule_at"].seconds, {})
     elif is_as(found, values):
         return _show(tx, payout_id), False
     else:
@@ -97,7 +95,7 @@ def put_payout(tx: Transaction, payout_id: str, body: PayoutBody) -> tuple[Payou
             # From the beginning: the garage was told of another day or amount.
             tx.cancel(DUE, payout_id)
             change(tx.connection, payouts.c.payout_id, payout_id, status="waiting")
-            tx.schedule(SCHEDULING, payout_id, to_seconds(values["schedule_at"]), {})
+            tx.schedule(SCHEDULING, payout_id, values["schedule_at"].seconds, {})
     return _show(tx, payout_id), found is None
 
 
@@ -106,7 +104,7 @@ def hold_payout(tx: Transaction, payout_id: str, body: HoldBody) -> Payout:
     payout = _show(tx, payout_id)
     if payout.status != "held" and _hold(tx, payout, body.reason) and isinstance(body.release_at, Time):
         change(tx.connection, payouts.c.payout_id, payout_id, release_at=body.release_at)
-        tx.schedule(RELEASE, payout_id, to_seconds(body.release_at), {})
+        tx.schedule(RELEASE, payout_id, body.release_at.seconds, {})
     return _show(tx, payout_id)
 
 
@@ -115,14 +113,14 @@ def release_payout(tx: Transaction, payout_id: str) -> Payout:
     payout = _show(tx, payout_id)
     if _move(tx, payout, "release", hold_reason=None, release_at=None, held_by=None):
         tx.cancel(RELEASE, payout_id)
-        when = payout.scheduled_date if to_seconds(payout.scheduled_date) > tx.now else to_time(tx.now)
+        when = payout.scheduled_date if payout.scheduled_date.seconds > tx.now else Time.at(tx.now)
         notification = Notification(
             title="Payout released",
             message=f"{write_amount(payout.amount)} will come on {when[:10]}.",
             type="success",
         )
         tx.emit(PayoutReleased(payout_id=payout_id, notification=notification), garage(payout.garage_id))
-        tx.schedule(DUE, payout_id, to_seconds(payout.scheduled_date), {})
+        tx.schedule(DUE, payout_id, payout.scheduled_date.seconds, {})
     return _show(tx, payout_id)
 
 
@@ -201,7 +199,7 @@ def announce_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> No
     tx.emit(scheduled, garage(payout.garage_id))
     dispute_id = _find_dispute(tx, payout.order_id)
     if dispute_id is None:
-        tx.schedule(DUE, payout_id, to_seconds(payout.scheduled_date), {})
+        tx.schedule(DUE, payout_id, payout.scheduled_date.seconds, {})
     else:
         tx.schedule(HOLD, payout_id, tx.now, {"dispute_id": dispute_id})
 
@@ -217,7 +215,7 @@ def hold_disputed_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) 
     dispute_id = _find_dispute(tx, payout.order_id)
     if dispute_id is None:
         if payout.status == "scheduled":
-            tx.schedule(DUE, payout_id, to_seconds(payout.scheduled_date), {})
+            tx.schedule(DUE, payout_id, payout.scheduled_date.seconds, {})
     elif payout.status == "scheduled" and _hold(tx, payout, f"Dispute {dispute_id} is open."):
         change(tx.connection, payouts.c.payout_id, payout_id, held_by=dispute_id)
 

@@ -9,9 +9,11 @@ from oyez.service.outbox import Transaction
 from oyez.systems.qscrap import states
 from oyez.systems.qscrap.contract import user
 from oyez.systems.qscrap.payloads import Notification, RequestExpired
-from oyez.systems.qscrap.tables import change, check_same, find, get, is_as, requests, show, to_seconds
+from oyez.systems.qscrap.tables import change, check_same, find, get, is_as, requests, show
 
 EXPIRY = "request_expiry"
+
+RequestStatus = Literal["open", "taken", "cancelled", "expired"]
 
 
 class RequestBody(Payload):
@@ -25,7 +27,7 @@ class Request(Payload):
     request_id: Id
     customer_id: Id
     expires_at: Time
-    status: Literal["open", "taken", "cancelled", "expired"]
+    status: RequestStatus
 
 
 def put_request(tx: Transaction, request_id: str, body: RequestBody) -> tuple[Request, bool]:
@@ -41,7 +43,7 @@ def put_request(tx: Transaction, request_id: str, body: RequestBody) -> tuple[Re
         check_same(found, values, "customer_id")
         states.check_open(states.REQUEST, found.status)
         change(tx.connection, requests.c.request_id, request_id, **values)
-    tx.schedule(EXPIRY, request_id, to_seconds(body.expires_at), {})
+    tx.schedule(EXPIRY, request_id, body.expires_at.seconds, {})
     return show(get(tx.connection, requests.c.request_id, request_id), Request), found is None
 
 

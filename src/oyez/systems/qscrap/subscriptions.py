@@ -7,7 +7,7 @@ from oyez.contract import Id, Payload, Time
 from oyez.service.outbox import Transaction
 from oyez.systems.qscrap.contract import garage
 from oyez.systems.qscrap.payloads import SubscriptionWarning
-from oyez.systems.qscrap.tables import change, find, get, is_as, show, subscriptions, to_seconds
+from oyez.systems.qscrap.tables import change, find, get, is_as, show, subscriptions
 
 WARNING = "subscription_warning"
 WARNING_DAYS = (7, 3, 1)
@@ -40,7 +40,7 @@ def put_subscription(tx: Transaction, garage_id: str, body: SubscriptionBody) ->
         change(tx.connection, subscriptions.c.garage_id, garage_id, **values)
     _cancel_warnings(tx, garage_id)
     for days in WARNING_DAYS:
-        due = to_seconds(body.expires_at) - days * DAY
+        due = body.expires_at.seconds - days * DAY
         # What lies behind when a short subscription is put will not be said late.
         if due >= tx.now:
             tx.schedule(WARNING, _key(garage_id, days), due, {"garage_id": garage_id, "days": days})
@@ -57,7 +57,7 @@ def warn_garage(tx: Transaction, key: str, data: dict[str, Any]) -> None:
     """The job some days before a subscription's end."""
     garage_id = data["garage_id"]
     row = get(tx.connection, subscriptions.c.garage_id, garage_id)
-    left = to_seconds(row.expires_at) - tx.now
+    left = row.expires_at.seconds - tx.now
     # After a long stop several may be due: only the last still says something new.
     if left <= max((days * DAY for days in WARNING_DAYS if days < data["days"]), default=0.0):
         return

@@ -4,7 +4,6 @@ Everything else of the marketplace is the outside back end's. Who may be in a ti
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -181,16 +180,6 @@ def check_same(row: Row[Any], values: Mapping[str, Any], *names: str) -> None:
     for name in names:
         if row._mapping[name] != values[name]:
             raise RefusedError(RECORD_DIFFERS, f"{name} is {row._mapping[name]!r} and cannot become {values[name]!r}.")
-
-
-def to_seconds(time: Time) -> float:
-    """Seconds since 1970."""
-    return datetime.fromisoformat(time).timestamp()
-
-
-def to_time(seconds: float) -> Time:
-    """The moment that many seconds after 1970."""
-    return Time.of(datetime.fromtimestamp(seconds, UTC))
 
 
 def write_amount(amount: Money) -> str:

@@ -23,7 +23,7 @@ from oyez.systems.qscrap.payloads import (
     TicketStatus,
     TicketUpdated,
 )
-from oyez.systems.qscrap.tables import change, check_same, find, get, is_as, show, ticket_messages, tickets, to_time
+from oyez.systems.qscrap.tables import change, check_same, find, get, is_as, show, ticket_messages, tickets
 
 
 class TicketBody(Payload):
@@ -66,7 +66,7 @@ def put_ticket(tx: Transaction, ticket_id: str, body: TicketBody) -> tuple[Ticke
     user(body.customer_id)
     found = find(tx.connection, tickets.c.ticket_id, ticket_id)
     if found is None:
-        record = Ticket(ticket_id=ticket_id, status="open", created_at=to_time(tx.now), **asdict(body))
+        record = Ticket(ticket_id=ticket_id, status="open", created_at=Time.at(tx.now), **asdict(body))
         tx.connection.execute(tickets.insert().values(**asdict(record)))
         tx.add_member(room, f"user:{body.customer_id}")
         tx.emit(NewTicket(ticket_id=ticket_id, subject=body.subject, priority=body.priority), operations())
@@ -95,7 +95,7 @@ def put_message(tx: Transaction, ticket_id: str, message_id: str, body: MessageB
     states.check_open(states.TICKET, ticket.status)
     if body.sender_role == "customer" and body.sender_id != ticket.customer_id:
         raise RefusedError(FORBIDDEN, f"{body.sender_id!r} is not the customer of ticket {ticket_id!r}.")
-    record = Message(message_id=message_id, ticket_id=ticket_id, created_at=to_time(tx.now), **asdict(body))
+    record = Message(message_id=message_id, ticket_id=ticket_id, created_at=Time.at(tx.now), **asdict(body))
     tx.connection.execute(ticket_messages.insert().values(**asdict(record)))
     tx.emit(NewMessage(message_id=message_id, timestamp=record.created_at, **values))
     reply = SupportReply(ticket_id=ticket_id, message=body.message, timestamp=record.created_at)

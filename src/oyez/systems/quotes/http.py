@@ -5,8 +5,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id
-from oyez.contract.codec import encode_json
-from oyez.contract.http import answer_json, decode_json, read_json, service_route
+from oyez.contract.http import answer_json, read_json, service_route
+from oyez.service.http import read_ids
 from oyez.service.system import Context
 from oyez.systems.quotes.tables import put_supplier, remove_supplier
 
@@ -31,14 +31,13 @@ def build_routes(context: Context) -> list[Route]:
     """
 
     async def put(request: Request) -> Response:
+        [user_id] = read_ids(request)
         body = await read_json(request, SupplierBody, context.settings.limits)
-        whole = {"userId": request.path_params["user_id"], "supplierId": body.supplier_id}
-        record = decode_json(encode_json(whole), SupplierRecord)
-        new = await context.database.run(put_supplier, record.user_id, record.supplier_id)
-        return answer_json(record, 201 if new else 200)
+        new = await context.database.run(put_supplier, user_id, body.supplier_id)
+        return answer_json(SupplierRecord(user_id=user_id, supplier_id=body.supplier_id), 201 if new else 200)
 
     async def delete(request: Request) -> Response:
-        user_id = request.path_params["user_id"]
+        [user_id] = read_ids(request)
         supplier_id = await context.database.run(remove_supplier, user_id)
         return answer_json(SupplierRecord(user_id=user_id, supplier_id=supplier_id))
 
@@ -46,4 +45,4 @@ def build_routes(context: Context) -> list[Route]:
         return await (put if request.method == "PUT" else delete)(request)
 
     # One route for both: of two, the first would answer 405 for the other's method, and name only its own.
-    return [service_route("/suppliers/{user_id:path}", answer, context.authorize, ["PUT", "DELETE"])]
+    return [service_route("/suppliers/{userId:path}", answer, context.authorize, ["PUT", "DELETE"])]

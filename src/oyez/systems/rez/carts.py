@@ -14,7 +14,6 @@ from oyez.service.outbox import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import NOT_FOUND, user
 from oyez.systems.rez.payloads import Count, Line, Percent
-from oyez.systems.rez.rows import seconds_of, time_of
 from oyez.systems.rez.tables import cart_products, carts, reservations
 
 USERS_PER_EVENT = 500
@@ -75,7 +74,7 @@ class Told(CamelPayload):
 
 def save_cart(tx: Transaction, user_id: str, cart: Cart) -> payloads.CartSync:
     """Store a cart and show it on all of the user's devices."""
-    synced = payloads.CartSync(user_id=user_id, timestamp=time_of(tx.now), **msgspec.structs.asdict(cart))
+    synced = payloads.CartSync(user_id=user_id, timestamp=Time.at(tx.now), **msgspec.structs.asdict(cart))
     tx.connection.execute(delete(carts).where(carts.c.user_id == user_id))
     tx.connection.execute(carts.insert().values(user_id=user_id, cart=encode_json(synced)))
     tx.connection.execute(delete(cart_products).where(cart_products.c.user_id == user_id))
@@ -115,7 +114,7 @@ def change_stock(tx: Transaction, product_id: str, stock: Stock) -> Told:
 
 def reserve(tx: Transaction, user_id: str, product_id: str, reservation: Reservation) -> payloads.CartItemReserved:
     """Keep a product for a user until a moment; keeping it again replaces that. Raises InvalidDataError."""
-    expires_at = seconds_of(reservation.expires_at)
+    expires_at = reservation.expires_at.seconds
     if expires_at <= tx.now:
         raise InvalidDataError("expiresAt", "a time in the future")
     _give_back(tx, user_id, product_id)
@@ -129,7 +128,7 @@ def reserve(tx: Transaction, user_id: str, product_id: str, reservation: Reserva
         product_id=product_id,
         quantity=reservation.quantity,
         expires_at=reservation.expires_at,
-        timestamp=time_of(tx.now),
+        timestamp=Time.at(tx.now),
     )
     tx.emit(payload, user(user_id))
     return payload
@@ -137,7 +136,7 @@ def reserve(tx: Transaction, user_id: str, product_id: str, reservation: Reserva
 
 def release(tx: Transaction, user_id: str, product_id: str, release: Release) -> payloads.CartItemReleased:
     """Keep a product no longer; nobody is told where it was not kept."""
-    payload = payloads.CartItemReleased(product_id=product_id, reason=release.reason, timestamp=time_of(tx.now))
+    payload = payloads.CartItemReleased(product_id=product_id, reason=release.reason, timestamp=Time.at(tx.now))
     if _give_back(tx, user_id, product_id):
         tx.emit(payload, user(user_id))
     return payload

@@ -16,7 +16,7 @@ from oyez.service.outbox import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import ALREADY_THERE, ILLEGAL_TRANSITION, NOT_FOUND, group, user
 from oyez.systems.rez.payloads import Line, Person, Text, Url
-from oyez.systems.rez.rows import find_row, get_row, time_of
+from oyez.systems.rez.rows import find_row, get_row
 from oyez.systems.rez.states import GROUPS, check_move
 from oyez.systems.rez.tables import group_members, group_messages, groups
 
@@ -99,7 +99,7 @@ def join_group(tx: Transaction, group_id: str, user_id: str, membership: Members
             group_code=row.code,
             status="complete",
             members=_list_members(tx.connection, group_id),
-            completed_at=time_of(tx.now),
+            completed_at=Time.at(tx.now),
         )
         tx.emit(payload, *_audience(tx.connection, group_id))
     return to_group(tx.connection, row), True
@@ -120,7 +120,7 @@ def leave_group(tx: Transaction, group_id: str, user_id: str) -> Group:
         user_id=user_id,
         current_members=count,
         spots_remaining=row.size - count,
-        timestamp=time_of(tx.now),
+        timestamp=Time.at(tx.now),
     )
     tx.emit(payload, *_audience(tx.connection, group_id))
     return to_group(tx.connection, row)
@@ -135,7 +135,7 @@ def cancel_group(tx: Transaction, group_id: str, end: GroupEnd) -> Group:
     if end.user_id != row.creator_id:
         raise RefusedError(FORBIDDEN, f"Group {group_id!r} was started by somebody else.")
     row = _end(tx, row, "cancelled")
-    payload = payloads.GroupCancelled(group_id=group_id, reason=end.reason, cancelled_at=time_of(tx.now))
+    payload = payloads.GroupCancelled(group_id=group_id, reason=end.reason, cancelled_at=Time.at(tx.now))
     tx.emit(payload, *_audience(tx.connection, group_id))
     return to_group(tx.connection, row)
 
@@ -166,7 +166,7 @@ def post_group_message(
         user_name=member.name,
         user_avatar=member.avatar or UNSET,
         message=posting.message,
-        created_at=time_of(tx.now),
+        created_at=Time.at(tx.now),
     )
     tx.connection.execute(
         group_messages.insert().values(id=message_id, group_id=group_id, message=encode_json(message))
@@ -188,7 +188,7 @@ def to_group(connection: Connection, row: Row[Any]) -> Group:
         size=row.size,
         status=row.status,
         members=_list_members(connection, row.id),
-        created_at=time_of(row.created_at),
+        created_at=Time.at(row.created_at),
     )
 
 
@@ -210,7 +210,7 @@ def _add(tx: Transaction, row: Row[Any], person: Person) -> None:
         member=person,
         current_members=count,
         spots_remaining=row.size - count,
-        joined_at=time_of(tx.now),
+        joined_at=Time.at(tx.now),
     )
     tx.emit(payload, *_audience(tx.connection, row.id))
 

@@ -7,19 +7,18 @@ Whatever is written is named by the back end's own id, so that a request may be 
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
-import msgspec
 from msgspec import Meta
-from sqlalchemy import Connection
+from sqlalchemy import Column, Connection, Row, Table
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from oyez.contract import Id, Payload
+from oyez.contract import CamelPayload, Id, Payload
 from oyez.contract.http import Answer, answer_json, read_json, service_route
-from oyez.errors import InvalidDataError
+from oyez.service.http import answer_page, read_filters, read_ids, read_query
 from oyez.service.system import Context
 from oyez.systems.rez import carts, groups, orders, payloads, stores, support, tables
-from oyez.systems.rez.rows import get_row, list_page
+from oyez.systems.rez.rows import get_row, list_rows
 
 MAX_PAGE = 200
 """Rows of one page: a page of messages stays below 2 MB."""
@@ -41,12 +40,32 @@ class Read(NamedTuple):
     function: Callable[..., Any]
 
 
+class Page(CamelPayload):
+    """Which part of a list is asked for, in the query: `limit` records behind number `after`, oldest first."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
+    after: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    """The `next` of the page before."""
+
+
+class OrdersPage(Page):
+    customer_id: Id | None = None
+
+
+class TicketsPage(Page):
+    customer_id: Id | None = None
+    agent_id: Id | None = None
+    status: payloads.TicketStatus | None = None
+
+
 class Listing(NamedTuple):
-    """A GET of a list, page by page: `function(connection, *ids, after, limit, filters)`."""
+    """A GET of the rows of a table, page by page: of all, or of those that belong to what the path names."""
 
     path: str
-    filters: tuple[str, ...]
-    function: Callable[..., Any]
+    table: Table
+    show: Callable[[Connection, Row[Any]], Payload]
+    page: type[Page] = Page
+    within: Column[str] | None = None
 
 
 # Ids of users may hold a slash, so they take all that is left (`:path`), and longer paths come first.
@@ -91,54 +110,6 @@ VOLATILE: tuple[tuple[str, type[Payload] | None, str], ...] = (
 """Requests that only tell, with their bodies."""
 
 
-class Items(Payload):
-    """One page of a list; `next` is the `?after=` of the next one, null on the last."""
-
-    items: list[Any]
-    next: int | None
-
-
-def list_orders(connection: Connection, after: int, limit: int, filters: dict[str, str]) -> Items:
-    table = tables.orders
-    where = [table.c.customer_id == filters["customerId"]] if "customerId" in filters else []
-    page = list_page(connection, table, after, limit, *where)
-    return Items(items=[orders.to_order(row) for row in page.rows], next=page.next)
-
-
-def list_tickets(connection: Connection, after: int, limit: int, filters: dict[str, str]) -> Items:
-    table = tables.tickets
-    columns = {"customerId": table.c.customer_id, "agentId": table.c.agent_id, "status": table.c.status}
-    page = list_page(connection, table, after, limit, *(columns[name] == value for name, value in filters.items()))
-    return Items(items=[support.to_ticket(connection, row) for row in page.rows], next=page.next)
-
-
-def list_ticket_messages(
-    connection: Connection, ticket_id: str, after: int, limit: int, filters: dict[str, str]
-) -> Items:
-    table = tables.ticket_messages
-    get_row(connection, tables.tickets, ticket_id)
-    page = list_page(connection, table, after, limit, table.c.ticket_id == ticket_id)
-    return Items(items=[support.to_message(row) for row in page.rows], next=page.next)
-
-
-def list_group_messages(
-    connection: Connection, group_id: str, after: int, limit: int, filters: dict[str, str]
-) -> Items:
-    table = tables.group_messages
-    get_row(connection, tables.groups, group_id)
-    page = list_page(connection, table, after, limit, table.c.group_id == group_id)
-    return Items(items=[groups.to_group_message(row) for row in page.rows], next=page.next)
-
-
-def list_store_messages(
-    connection: Connection, conversation_id: str, after: int, limit: int, filters: dict[str, str]
-) -> Items:
-    table = tables.store_messages
-    get_row(connection, tables.conversations, conversation_id)
-    page = list_page(connection, table, after, limit, table.c.conversation_id == conversation_id)
-    return Items(items=[stores.to_store_message(row) for row in page.rows], next=page.next)
-
-
 READS = (
     Read("/orders/{orderId}", orders.get_order),
     Read("/carts/{userId:path}", carts.get_cart),
@@ -148,11 +119,26 @@ READS = (
 )
 
 LISTINGS = (
-    Listing("/orders", ("customerId",), list_orders),
-    Listing("/tickets", ("customerId", "agentId", "status"), list_tickets),
-    Listing("/tickets/{ticketId}/messages", (), list_ticket_messages),
-    Listing("/groups/{groupId}/messages", (), list_group_messages),
-    Listing("/conversations/{conversationId}/messages", (), list_store_messages),
+    Listing("/orders", tables.orders, lambda _, row: orders.to_order(row), OrdersPage),
+    Listing("/tickets", tables.tickets, support.to_ticket, TicketsPage),
+    Listing(
+        "/tickets/{ticketId}/messages",
+        tables.ticket_messages,
+        lambda _, row: support.to_message(row),
+        within=tables.ticket_messages.c.ticket_id,
+    ),
+    Listing(
+        "/groups/{groupId}/messages",
+        tables.group_messages,
+        lambda _, row: groups.to_group_message(row),
+        within=tables.group_messages.c.group_id,
+    ),
+    Listing(
+        "/conversations/{conversationId}/messages",
+        tables.store_messages,
+        lambda _, row: stores.to_store_message(row),
+        within=tables.store_messages.c.conversation_id,
+    ),
 )
 
 
@@ -162,7 +148,7 @@ def build_routes(context: Context) -> list[Route]:
 
     def writing(write: Write) -> Answer:
         async def answer(request: Request) -> Response:
-            ids = _read_ids(request)
+            ids = read_ids(request)
             body = [] if write.body is None else [await read_json(request, write.body, limits)]
             result = await context.outbox.run(write.function, *ids, *body)
             if result is None:
@@ -174,23 +160,20 @@ def build_routes(context: Context) -> list[Route]:
 
     def reading(read: Read) -> Answer:
         async def answer(request: Request) -> Response:
-            return answer_json(await context.database.read(read.function, *_read_ids(request)))
+            return answer_json(await context.database.read(read.function, *read_ids(request)))
 
         return answer
 
     def listing(listed: Listing) -> Answer:
         async def answer(request: Request) -> Response:
-            after = _read_number(request, "after", 0, 2**53)
-            limit = max(1, _read_number(request, "limit", MAX_PAGE, MAX_PAGE))
-            query = request.query_params
-            filters = {name: query[name] for name in listed.filters if name in query}
-            ids = _read_ids(request)
-            return answer_json(await context.database.read(listed.function, *ids, after, limit, filters))
+            page = read_query(request, listed.page)
+            found = await context.database.read(list_records, listed, read_ids(request), page)
+            return answer_page(found, page.limit, lambda record: record[1], lambda record: record[0])
 
         return answer
 
     async def locate(request: Request) -> Response:
-        [order_id] = _read_ids(request)
+        [order_id] = read_ids(request)
         whereabouts = await read_json(request, orders.Whereabouts, limits)
         await context.database.read(orders.check_on_its_way, order_id)
         await context.publisher.emit(
@@ -204,7 +187,7 @@ def build_routes(context: Context) -> list[Route]:
         return Response(status_code=204)
 
     async def type_in_store(request: Request) -> Response:
-        payload = await context.database.read(stores.describe_typing, *_read_ids(request))
+        payload = await context.database.read(stores.describe_typing, *read_ids(request))
         await context.publisher.emit(payload)
         return Response(status_code=204)
 
@@ -219,22 +202,14 @@ def build_routes(context: Context) -> list[Route]:
     ]
 
 
-def _read_ids(request: Request) -> list[str]:
-    """What the path names, in order. Raises InvalidDataError."""
-    ids = []
-    for name, value in request.path_params.items():
-        try:
-            ids.append(msgspec.convert(value, Id))
-        except msgspec.ValidationError:
-            raise InvalidDataError(name, "a string of 1 to 128 characters, without control characters") from None
-    return ids
-
-
-def _read_number(request: Request, name: str, default: int, most: int) -> int:
-    try:
-        number: int = msgspec.convert(
-            request.query_params.get(name, default), Annotated[int, Meta(ge=0, le=most)], strict=False
-        )
-    except msgspec.ValidationError:
-        raise InvalidDataError(name, f"a whole number from 0 to {most}") from None
-    return number
+def list_records(connection: Connection, listed: Listing, ids: list[str], page: Page) -> list[tuple[int, Payload]]:
+    """What `page` asks for, and one record more, with their numbers. Raises RefusedError (not_found)."""
+    columns = listed.table.c
+    where = [columns[name] == value for name, value in read_filters(page).items()]
+    if listed.within is not None:
+        # Of what is unknown there is no list, rather than an empty one.
+        (parent,) = listed.within.foreign_keys
+        get_row(connection, parent.column.table, ids[0])
+        where.append(listed.within == ids[0])
+    rows = list_rows(connection, listed.table, page.after, page.limit + 1, *where)
+    return [(row.number, listed.show(connection, row)) for row in rows]

@@ -11,7 +11,7 @@ from oyez.service.outbox import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import ALREADY_THERE, ILLEGAL_TRANSITION, order, own_orders, user
 from oyez.systems.rez.payloads import Line, OrderStatus, Text, Url
-from oyez.systems.rez.rows import find_row, get_row, seconds_of, time_of
+from oyez.systems.rez.rows import find_row, get_row
 from oyez.systems.rez.states import ORDERS, check_move
 from oyez.systems.rez.tables import orders, subscriptions
 
@@ -125,7 +125,7 @@ def move_order(tx: Transaction, order_id: str, move: OrderMove) -> Order:
     _tell_status(tx, row, move.message)
     if delivered:
         payload = payloads.OrderDelivered(
-            order_id=order_id, delivered_at=time_of(tx.now), signature=move.signature or UNSET
+            order_id=order_id, delivered_at=Time.at(tx.now), signature=move.signature or UNSET
         )
         tx.emit(payload, order(order_id), user(row.customer_id))
         _let_go(tx, row)
@@ -157,7 +157,7 @@ def expect_order(tx: Transaction, order_id: str, expected: Eta) -> Order:
     if not row.is_open:
         raise RefusedError(ILLEGAL_TRANSITION, f"Order {order_id!r} is {row.status}: nobody waits for it.")
     tx.connection.execute(update(orders).where(orders.c.id == order_id).values(estimated_delivery=expected.eta))
-    minutes = max(0, math.ceil((seconds_of(expected.eta) - tx.now) / 60))
+    minutes = max(0, math.ceil((expected.eta.seconds - tx.now) / 60))
     tx.emit(payloads.OrderEtaUpdate(order_id=order_id, eta=expected.eta, minutes=minutes), order(order_id))
     return to_order(get_row(tx.connection, orders, order_id))
 
@@ -186,8 +186,8 @@ def to_order(row: Row[Any]) -> Order:
         order_number=row.order_number,
         customer_id=row.customer_id,
         status=row.status,
-        placed_at=time_of(row.placed_at),
-        changed_at=time_of(row.changed_at),
+        placed_at=Time.at(row.placed_at),
+        changed_at=Time.at(row.changed_at),
         estimated_delivery=Time(row.estimated_delivery) if row.estimated_delivery else None,
     )
 
@@ -197,7 +197,7 @@ def _tell_status(tx: Transaction, row: Row[Any], message: Maybe[str]) -> None:
         order_id=row.id,
         order_number=row.order_number,
         status=row.status,
-        timestamp=time_of(tx.now),
+        timestamp=Time.at(tx.now),
         message=message or SENTENCES[row.status],
         estimated_delivery=Time(row.estimated_delivery) if row.estimated_delivery else UNSET,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from oyez.contract import Time
 from oyez.contract.bind import Hooks
 from oyez.contract.client import Client
 from oyez.errors import RefusedError
@@ -14,7 +15,6 @@ from oyez.server.socket import Handshake
 from oyez.service.auth import SIGNED_CLAIMS, Signer
 from oyez.systems.rez import payloads
 from oyez.systems.rez.channels import Channels
-from oyez.systems.rez.rows import time_of
 
 REFRESH_BEFORE = 60.0
 """Seconds before a token ends at which its client gets the next one: time to store it, also on a slow network."""
@@ -87,7 +87,7 @@ class Sessions:
         """Tell a client why the server ends its connection."""
         if reason == "token_expired":
             expired_at = client.identity.claims.get("exp", self._clock())
-            client.emit(payloads.SessionExpired(message="Please sign in again.", expired_at=time_of(expired_at)))
+            client.emit(payloads.SessionExpired(message="Please sign in again.", expired_at=Time.at(expired_at)))
         client.emit(payloads.Disconnected(reason=reason))
 
     def refused(self, handshake: Handshake, refused: RefusedError) -> Mapping[str, Any]:

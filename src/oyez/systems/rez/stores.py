@@ -6,14 +6,14 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import Connection, Row, select, update
 
-from oyez.contract import CamelPayload, Id
+from oyez.contract import CamelPayload, Id, Time
 from oyez.contract.codec import encode_json, read_scalar
 from oyez.errors import RefusedError
 from oyez.service.outbox import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import ALREADY_THERE, conversation, user
 from oyez.systems.rez.payloads import Line, Text
-from oyez.systems.rez.rows import find_row, get_row, time_of
+from oyez.systems.rez.rows import find_row, get_row
 from oyez.systems.rez.tables import conversations, store_messages, stores
 
 ROOMS_PER_EVENT = 500
@@ -51,7 +51,7 @@ def put_store(tx: Transaction, store_id: str, store: Store) -> tuple[Store, bool
     tx.connection.execute(update(stores).where(stores.c.id == store_id).values(values))
     if row.is_online != store.is_online:
         kind = payloads.StoreOnline if store.is_online else payloads.StoreOffline
-        payload = kind(store_id=store_id, timestamp=time_of(tx.now))
+        payload = kind(store_id=store_id, timestamp=Time.at(tx.now))
         talks = _list_conversations(tx.connection, store_id)
         rooms = [room for talk in talks for room in (conversation(talk.id), user(talk.user_id))]
         for first in range(0, len(rooms), ROOMS_PER_EVENT):
@@ -96,7 +96,7 @@ def post_store_message(
         store_name=get_row(tx.connection, stores, talk.store_id).name,
         content=posting.content,
         type=posting.type,
-        created_at=time_of(tx.now),
+        created_at=Time.at(tx.now),
     )
     tx.connection.execute(
         store_messages.insert().values(id=message_id, conversation_id=conversation_id, message=encode_json(message))

@@ -19,7 +19,7 @@ from oyez.service.outbox import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import ALREADY_THERE, ILLEGAL_TRANSITION, NOT_FOUND, ticket, user
 from oyez.systems.rez.payloads import AgentStatus, Line, Minutes, Rank, Text, TicketStatus, Url
-from oyez.systems.rez.rows import find_row, get_row, time_of
+from oyez.systems.rez.rows import find_row, get_row
 from oyez.systems.rez.states import TICKETS, check_move
 from oyez.systems.rez.tables import agents, reads, ticket_messages, tickets
 
@@ -139,7 +139,7 @@ def assign(tx: Transaction, ticket_id: str, assignment: Assignment) -> Ticket:
     tx.add_member(ticket(ticket_id), f"user:{agent_id}")
     before = row.status
     row = _change(tx, row, status="in_progress", agent_id=agent_id, assigned_at=tx.now, resolved_at=None)
-    payload = payloads.SupportAgentAssigned(ticket_id=ticket_id, agent=_to_agent(agent), assigned_at=time_of(tx.now))
+    payload = payloads.SupportAgentAssigned(ticket_id=ticket_id, agent=_to_agent(agent), assigned_at=Time.at(tx.now))
     tx.emit(payload, ticket(ticket_id), user(row.customer_id), user(agent_id))
     if before != "in_progress":
         _tell_status(tx, row)
@@ -181,9 +181,9 @@ def to_ticket(connection: Connection, row: Row[Any]) -> Ticket:
         subject=row.subject,
         status=row.status,
         agent_id=row.agent_id,
-        created_at=time_of(row.created_at),
-        assigned_at=None if row.assigned_at is None else time_of(row.assigned_at),
-        resolved_at=None if row.resolved_at is None else time_of(row.resolved_at),
+        created_at=Time.at(row.created_at),
+        assigned_at=None if row.assigned_at is None else Time.at(row.assigned_at),
+        resolved_at=None if row.resolved_at is None else Time.at(row.resolved_at),
         position=position,
         estimated_wait_time=wait,
     )
@@ -216,7 +216,7 @@ def _change(tx: Transaction, row: Row[Any], **values: Any) -> Row[Any]:
 
 
 def _tell_status(tx: Transaction, row: Row[Any]) -> None:
-    payload = payloads.SupportTicketStatusChanged(ticket_id=row.id, status=row.status, timestamp=time_of(tx.now))
+    payload = payloads.SupportTicketStatusChanged(ticket_id=row.id, status=row.status, timestamp=Time.at(tx.now))
     tx.emit(payload, ticket(row.id), user(row.customer_id))
 
 
@@ -257,7 +257,7 @@ def _tell_queue(tx: Transaction) -> None:
             ticket_id=row.id,
             position=position,
             estimated_wait_time=_estimate_wait(position, *pace),
-            timestamp=time_of(tx.now),
+            timestamp=Time.at(tx.now),
         )
         tx.emit(payload, ticket(row.id), user(row.customer_id))
 
@@ -288,7 +288,7 @@ def set_agent_status(tx: Transaction, agent_id: str, state: AgentState) -> Store
         rooms = [ticket(ticket_id) for ticket_id in tx.connection.execute(theirs.order_by(tickets.c.number)).scalars()]
         if rooms:
             payload = payloads.SupportAgentStatusChanged(
-                agent_id=agent_id, status=state.status, timestamp=time_of(tx.now)
+                agent_id=agent_id, status=state.status, timestamp=Time.at(tx.now)
             )
             tx.emit(payload, *rooms)
     return get_agent(tx.connection, agent_id)
@@ -348,7 +348,7 @@ def deliver_message(tx: Transaction, ticket_id: str, message_id: str) -> payload
     """A message has reached the other side; stored and told once. Raises RefusedError (not_found)."""
     row = _get_message(tx.connection, ticket_id, message_id)
     delivered_at = tx.now if row.delivered_at is None else row.delivered_at
-    payload = payloads.SupportMessageDelivered(message_id=message_id, delivered_at=time_of(delivered_at))
+    payload = payloads.SupportMessageDelivered(message_id=message_id, delivered_at=Time.at(delivered_at))
     if row.delivered_at is None:
         tx.connection.execute(
             update(ticket_messages).where(ticket_messages.c.id == message_id).values(delivered_at=delivered_at)
@@ -368,7 +368,7 @@ def read_message(tx: Transaction, ticket_id: str, message_id: str, reader_id: st
     query = select(reads.c.read_at).where(reads.c.message_id == message_id, reads.c.reader_id == reader_id)
     read_at = tx.connection.execute(query).scalar_one_or_none()
     payload = payloads.SupportMessageRead(
-        message_id=message_id, read_by=reader_id, read_at=time_of(tx.now if read_at is None else read_at)
+        message_id=message_id, read_by=reader_id, read_at=Time.at(tx.now if read_at is None else read_at)
     )
     if read_at is None:
         tx.connection.execute(reads.insert().values(message_id=message_id, reader_id=reader_id, read_at=tx.now))
@@ -401,7 +401,7 @@ def _write_message(
         type=posting.type,
         content=posting.content,
         attachments=posting.attachments or UNSET,
-        created_at=time_of(tx.now),
+        created_at=Time.at(tx.now),
     )
     tx.connection.execute(
         ticket_messages.insert().values(

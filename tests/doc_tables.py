@@ -1,0 +1,270 @@
+"""The tables of the documents, made from the code; whatever they need is read from it, nothing is written twice.
+
+What a system's page has that others have not is in `tests/systems/{system}_page.py`.
+"""
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial, reduce
+from itertools import pairwise
+from operator import and_
+from typing import Any
+
+import msgspec
+from msgspec.inspect import (
+    BoolType,
+    CustomType,
+    FloatType,
+    IntType,
+    ListType,
+    LiteralType,
+    NoneType,
+    StrType,
+    StructType,
+    Type,
+    UnionType,
+    type_info,
+)
+
+from oyez import errors
+from oyez.cli.flags import ServerFlags
+from oyez.cli.prompt import VERBS
+from oyez.contract import Contract, Identity
+from oyez.contract.rooms import DerivedRoom, Room, Target
+from oyez.contract.types import Payload
+from oyez.contract.wire import walk
+from oyez.errors import Refusal
+from oyez.protocol import engineio
+from oyez.protocol.engineio import HandshakeError
+from oyez.server import recovery
+from oyez.service.system import SHIPPED, load_system
+from oyez.settings import Limits, Settings
+from oyez.systems.bookings.contract import contract as bookings
+from oyez.systems.fixrx.contract import contract as fixrx
+from oyez.systems.qscrap.contract import contract as qscrap
+from oyez.systems.quotes.contract import contract as quotes
+from tests.systems import bookings_page, qscrap_page, rez_page
+from tests.systems.matrix.cases import find_commands
+from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
+
+LISTED = {"fixrx": fixrx, "quotes": quotes}
+"""Whose rooms and events are listed in the plainest way."""
+TYPED = {"bookings": bookings, "qscrap": qscrap}
+"""Whose types are written by machine."""
+PAGES = {"bookings": bookings_page.TABLES, "qscrap": qscrap_page.TABLES, "rez": rez_page.TABLES}
+"""What else there is of a system, as rows."""
+
+
+def build_table(*rows: tuple[str, ...]) -> str:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    escaped.insert(1, ["---"] * len(rows[0]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
+
+
+def find_remarks(struct: type) -> dict[str, str]:
+    """The docstring below each field of a struct."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(struct))).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for declared, below in zip(tree.body, tree.body[1:], strict=False):
+        if (
+            isinstance(declared, ast.AnnAssign)
+            and isinstance(declared.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+        ):
+            found[declared.target.id] = " ".join(str(below.value.value).split())
+    return found
+
+
+def build_settings() -> str:
+    flags = {name: re.sub(r" \[default: .*\]$", "", text) for name, text in find_remarks(ServerFlags).items()}
+    remarks = {**flags, **find_remarks(Settings)}
+    rows = [
+        (f"`{name}`", show(getattr(Settings(), name)), remarks[name])
+        for name in Settings.__struct_fields__
+        if name != "limits"
+    ]
+    return build_table(("setting", "default", "meaning"), *rows)
+
+
+def build_limits() -> str:
+    remarks = find_remarks(Limits)
+    rows = [
+        (f"`{name}`", f"{getattr(Limits(), name):,}".removesuffix(".0"), remarks[name])
+        for name in Limits.__struct_fields__
+    ]
+    return build_table(("limit", "default", "what it is for"), *rows)
+
+
+def show(default: Any) -> str:
+    if default is None or default == "":
+        return ""
+    return (
+        f"`{default}`" if isinstance(default, str) else f"{default:g}" if isinstance(default, float) else f"{default}"
+    )
+
+
+def find_constants(module: Any, kind: type) -> list[Any]:
+    return [value for value in vars(module).values() if isinstance(value, kind)]
+
+
+def build_refusals() -> str:
+    rows = [
+        (f"`{refusal.code}`", str(refusal.status), "yes" if refusal.temporary else "no", refusal.message)
+        for refusal in find_constants(errors, Refusal)
+    ]
+    return build_table(("code", "HTTP status", "temporary", "message"), *rows)
+
+
+def build_handshake_errors() -> str:
+    rows = [(str(error.code), error.message, str(error.status)) for error in find_constants(engineio, HandshakeError)]
+    return build_table(("code", "message", "HTTP status"), *rows)
+
+
+def build_rooms(contract: Contract) -> str:
+    """The rooms one is put into; with their gateways, where there are any."""
+    rooms = [room for namespace in contract.namespaces for room in namespace.rooms.kinds]
+    gateways = [room.gateway for room in rooms if room.gateway]
+    rows = [("gateway", "room", "joined on connecting by")]
+    rows += [(room.gateway or "", f"`{room.pattern}`", f"who {room.rule.text}") for room in rooms]
+    return build_table(*(row if gateways else row[1:] for row in rows))
+
+
+def build_events(contract: Contract) -> str:
+    rows = [
+        (f"`{event.name}`", " or ".join(target.text for target in event.targets["/"]), event.description)
+        for event in contract.events.values()
+    ]
+    return build_table(("event", "goes to", "what has happened"), *rows)
+
+
+def build_types(contract: Contract) -> str:
+    """The TypeScript types of all that the events of a contract carry."""
+    payloads: dict[str, type[Payload]] = {}
+    for event in contract.events.values():
+        payloads |= find_payloads(event.payload)
+    types = "\n".join(f"type {name} = {{\n{to_fields(payload)}}};\n" for name, payload in payloads.items())
+    return f"```ts\n{types}```"
+
+
+def build_systems() -> str:
+    return "\n\n".join(f"## {system}\n\n{build_matrix(system)}" for system in SHIPPED)
+
+
+def build_matrix(system: str) -> str:
+    contract = load_system(system).contract
+    rows = [
+        (f"`{event.name}`", "to clients", where, goes_to(targets), name_roles(contract, where, targets), case)
+        for event in contract.events.values()
+        for where, targets in event.targets.items()
+        for case in [find_case(EVENTS, system, event.name) or find_case(ANSWERS, system, where, event.name)]
+    ]
+    for namespace, command in find_commands(contract):
+        rooms = [room for room in (command.joins, command.leaves) if room is not None]
+        right = reduce(and_, (room.rule for room in rooms), namespace.who & command.who)
+        roles = join_roles(contract, right.admits)
+        case = find_case(COMMANDS, system, namespace.name, command.name)
+        row = (f"`{command.name}`", "from clients", namespace.name, goes_to(rooms) or "the server", roles, case)
+        rows.append(row)
+    return build_table(("event", "direction", "namespace", "rooms", "roles", "case"), *rows)
+
+
+def find_case(cases: Sequence[tuple[str, ...]], *case: str) -> str:
+    """The name of a case that is tried; empty where it is not."""
+    return f"`{'-'.join(case)}`" if case in cases else ""
+
+
+def goes_to(targets: Iterable[Target]) -> str:
+    return " or ".join(target.text for target in targets)
+
+
+def name_roles(contract: Contract, where: str, targets: Iterable[Target]) -> str:
+    """The roles of those who can hear what goes to `targets`."""
+    namespace = next(namespace for namespace in contract.namespaces if namespace.name == where)
+    kinds = [target.room if isinstance(target, DerivedRoom) else target for target in targets]
+    rules = [kind.rule if isinstance(kind, Room) else namespace.who for kind in kinds]
+    return join_roles(contract, lambda who: namespace.who.admits(who) and any(rule.admits(who) for rule in rules))
+
+
+def join_roles(contract: Contract, may: Callable[[Identity], bool]) -> str:
+    return ", ".join(role for role in contract.roles if may(Identity(subject="somebody", role=role)))
+
+
+def build_prompt() -> str:
+    return build_table(("line", "what it does"), *((f"`{usage}`", meaning) for usage, meaning in VERBS.values()))
+
+
+def find_payloads(payload: type[Payload]) -> dict[str, type[Payload]]:
+    """A payload and those inside it, by their names."""
+    inside = [kind.cls for kind in walk(type_info(payload)) if isinstance(kind, StructType)]
+    return {kind.__name__: kind for kind in inside if issubclass(kind, Payload)}
+
+
+def to_fields(payload: type[Payload]) -> str:
+    """The members of a payload's TypeScript type, a line each."""
+    lines = []
+    for declared in msgspec.structs.fields(payload):
+        optional = "" if declared.required else "?"
+        lines.append(f"  {declared.encode_name}{optional}: {to_typescript(type_info(declared.type))};\n")
+    return "".join(lines)
+
+
+def to_typescript(found: Type) -> str:
+    match found:
+        case UnionType(types=types):
+            return " | ".join(map(to_typescript, sorted(types, key=lambda option: isinstance(option, NoneType))))
+        case LiteralType(values=values):
+            return " | ".join(f'"{value}"' for value in sorted(map(str, values)))
+        case ListType(item_type=item):
+            return f"{to_typescript(item)}[]"
+        case StructType(cls=cls):
+            return cls.__name__
+        case CustomType(cls=cls):
+            return {"Time": "string", "Money": "number"}[cls.__name__]
+        case NoneType():
+            return "null"
+        case BoolType():
+            return "boolean"
+        case IntType() | FloatType():
+            return "number"
+    assert isinstance(found, StrType), found
+    return "string"
+
+
+def build_reasons() -> str:
+    """The constants of why nothing was recovered, with the docstring below each."""
+    tree = ast.parse(inspect.getsource(recovery)).body
+    rows = [
+        (f"`{declared.value.value}`", " ".join(str(below.value.value).split()))
+        for declared, below in pairwise(tree)
+        if isinstance(declared, ast.Assign)
+        and isinstance(declared.value, ast.Constant)
+        and isinstance(declared.value.value, str)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+    ]
+    return build_table(("reason", "what it means"), *rows)
+
+
+TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "reasons": ("delivery", build_reasons),
+    "settings": ("operating", build_settings),
+    "limits": ("operating", build_limits),
+    "refusals": ("architecture", build_refusals),
+    "handshake errors": ("protocol", build_handshake_errors),
+    "systems": ("systems", build_systems),
+    "prompt": ("testing", build_prompt),
+    **{f"{system} rooms": (system, partial(build_rooms, contract)) for system, contract in LISTED.items()},
+    **{f"{system} events": (system, partial(build_events, contract)) for system, contract in LISTED.items()},
+    **{f"{system} types": (system, partial(build_types, contract)) for system, contract in TYPED.items()},
+    **{
+        f"{system} {name}": (system, partial(build_table, *rows))
+        for system, page in PAGES.items()
+        for name, rows in page.items()
+    },
+}
+"""The page each is on, and what makes it."""
