@@ -414,7 +414,7 @@ class HeldLog(MemoryLog):
         self.free.set()
         self.waiting = 0
 
-    async def put_all(self, records: Mapping[str, bytes], ttl: float) -> None:
+    async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
         self.waiting += 1
         await self.free.wait()
         self.waiting -= 1
