@@ -32,6 +32,8 @@ def test_the_defaults_that_are_shown_are_the_defaults() -> None:
         if default not in (None, ""):
             shown = re.search(rf"    {name}: .+\n    \"\"\".*\[default: (.+)\]\"\"\"", source)
             assert shown, name
+            if isinstance(default, bool):
+                default = "yes" if default else "no"
             assert shown[1] == (f"{default:g}" if isinstance(default, float) else str(default))
 
 
