@@ -435,6 +435,19 @@ async def test_a_command_is_acknowledged_when_what_it_joined_is_remembered() -> 
         assert await joining == "other"
 
 
+async def test_a_command_that_comes_while_the_session_is_written_is_acknowledged_behind_that() -> None:
+    log = HeldLog()
+    async with serve(log=log) as running:
+        log.free.clear()
+        async with connect(running.url, auth=ANNA, transports=["websocket"]) as client:
+            await turn_until(lambda: log.waiting > 0)
+            asking = asyncio.create_task(client.call("echo", "hello"))
+            await running.market.expect("echo", "hello")
+            log.free.set()
+            # Nobody else does anything that would have sessions written again.
+            assert await asking == "hello"
+
+
 async def test_a_node_that_is_behind_does_not_write_over_a_session() -> None:
     log = MemoryLog()
     async with (

@@ -156,6 +156,8 @@ class Recovery:
         if key not in self._changed and key not in self._writing:
             return False
         self._waiting.append(act)
+        # What is being written at this moment is not written again by itself.
+        self._woken.set()
         return True
 
     async def run(self) -> None:
@@ -177,6 +179,9 @@ class Recovery:
             except LogUnavailableError:
                 # The hub says so, and loudly.
                 await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                # Commands wait for this: one client's mishap must not stop it.
+                logger.exception("a session could not be written")
 
     async def flush(self) -> None:
         """Write what has changed. Raises LogUnavailableError; it is still to be written then."""
