@@ -26,6 +26,8 @@ logger = structlog.get_logger("oyez.server")
 
 HELLO_INTERVAL = 2.0
 """Seconds between two signs of life of a node."""
+FIRST_INTERVAL = 0.1
+"""Seconds between two of a node that does not hear the log yet."""
 NODE_SECONDS = 3 * HELLO_INTERVAL
 """How long a node counts as alive behind its last one: some may get lost."""
 FETCH_TIMEOUT = 0.5
@@ -135,6 +137,8 @@ class Neighbours:
         self._clock = clock
         self._known: dict[str, tuple[str, float]] = {}
         """By id the address of each, and when it was last heard of."""
+        self._hears = False
+        """Whether what this node said has come back to it."""
         self._inquiries: dict[str, _Inquiry] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._actions: Mapping[str, tuple[type[msgspec.Struct], Callable[[Any], None]]] = {
@@ -150,9 +154,11 @@ class Neighbours:
     async def run(self) -> None:
         """Say so every HELLO_INTERVAL seconds until cancelled."""
         while True:
+            # Whoever does not hear itself yet does not hear the answers of the others either.
+            hears = self._hears
             with suppress(LogUnavailableError):
-                await self.greet(new=False)
-            await asyncio.sleep(HELLO_INTERVAL)
+                await self.greet(new=not hears)
+            await asyncio.sleep(HELLO_INTERVAL if hears else FIRST_INTERVAL)
 
     async def greet(self, *, new: bool) -> None:
         """Say that this node is there, for those who listen now and for those who come. Raises LogUnavailableError."""
@@ -230,7 +236,9 @@ class Neighbours:
         act(msgspec.json.decode(entry.data, type=parameters))
 
     def _hear_hello(self, hello: Hello) -> None:
-        if hello.node != self.node.id:
+        if hello.node == self.node.id:
+            self._hears = True
+        else:
             self._known[hello.node] = (hello.address, self._clock())
             if hello.new:
                 self._spawn(self.greet(new=False))
