@@ -2,7 +2,7 @@
 people and nobody else.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -170,8 +170,8 @@ async def play(day: Day) -> None:
 
 
 @pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with serve(tmp_path_factory.mktemp("bookings") / "data", "bookings") as running:
+async def served(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Served]:
+    async with serve(tmp_path_factory.mktemp("bookings") / "data", "bookings", DATABASE_URL=make_database()) as running:
         yield running
 
 

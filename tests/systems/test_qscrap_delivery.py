@@ -1,6 +1,6 @@
 """`qscrap`, whole: a real server, official clients, each event at the right people, and rooms joined by right."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -54,8 +54,8 @@ class Listener(Protocol):
 
 
 @pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with serve(tmp_path_factory.mktemp("qscrap") / "data", "qscrap") as running:
+async def served(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Served]:
+    async with serve(tmp_path_factory.mktemp("qscrap") / "data", "qscrap", DATABASE_URL=make_database()) as running:
         for ticket, customer in (("T-5120", "U-1"), ("T-2", "U-2")):
             await put(running, f"/tickets/{ticket}", customer_id=customer, subject="Where is my refund?")
         yield running

@@ -1,6 +1,6 @@
 """`quotes`, whole: a real server, every kind of official client, and each event at the right people and nobody else."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -17,8 +17,8 @@ WAYS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling
 
 
 @pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with serve(tmp_path_factory.mktemp("quotes") / "data", "quotes") as running:
+async def served(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Served]:
+    async with serve(tmp_path_factory.mktemp("quotes") / "data", "quotes", DATABASE_URL=make_database()) as running:
         for user, supplier in SUPPLIER_IDS.items():
             await put_supplier(running, user, supplier)
         yield running

@@ -1,7 +1,7 @@
 """`quotes`, whole: everything it must refuse, as the one who asked sees it, and that nobody heard of it."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -17,8 +17,8 @@ OFFER = "quote:offer:received"
 
 
 @pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with serve(tmp_path_factory.mktemp("refusals") / "data", "quotes") as running:
+async def served(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Served]:
+    async with serve(tmp_path_factory.mktemp("refusals") / "data", "quotes", DATABASE_URL=make_database()) as running:
         yield running
 
 

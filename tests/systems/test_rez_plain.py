@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,8 +26,8 @@ socket.onclose = ({ code }) => console.log(JSON.stringify({ code }));
 
 
 @pytest.fixture(scope="module")
-async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
-    async with open_market(tmp_path_factory.mktemp("plain"), JWT_LEEWAY="0") as market:
+async def market(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Market]:
+    async with open_market(tmp_path_factory.mktemp("plain"), JWT_LEEWAY="0", DATABASE_URL=make_database()) as market:
         yield market
 
 
