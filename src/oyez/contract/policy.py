@@ -4,6 +4,7 @@ A rule is a value: it decides, it can say which rooms an identity is entitled to
 It knows nothing of sockets, and it never waits: where only the membership table can tell, it says so.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -89,13 +90,14 @@ class _Simple:
         return Both(self, other)
 
 
-class _Matching(_Simple):
+class _Matching(_Simple, ABC):
     """The placeholder holds a value that belongs to the caller."""
 
     placeholder: str
 
+    @abstractmethod
     def value(self, identity: Identity) -> str | None:
-        raise NotImplementedError
+        """What the caller has that the placeholder must hold, if anything."""
 
     def decide(self, identity: Identity, values: Values) -> Verdict:
         value = self.value(identity)
