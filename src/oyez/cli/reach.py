@@ -65,5 +65,6 @@ def explain_cause(error: BaseException) -> str:
 
 
 def find_cause(error: BaseException) -> BaseException:
+    """The error at the bottom, which says what happened: `Connection refused` instead of `<urlopen error>`."""
     deeper = error.reason if isinstance(error, URLError) else error.__cause__
     return find_cause(deeper) if isinstance(deeper, BaseException) else error

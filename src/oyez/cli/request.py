@@ -48,6 +48,7 @@ def send_json(
 
 
 def not_oyez(url: str) -> RequestError:
+    """The error to raise when something else answers at `url`."""
     return RequestError(f"What answers at {url} is not Oyez. Give Oyez' own --url.")
 
 

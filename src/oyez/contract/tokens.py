@@ -31,6 +31,8 @@ class TokenSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
+    """A token in a cookie: of this name, or of the one the operator chose."""
+
     name: str | None
 
     @property
@@ -48,6 +50,8 @@ class Cookie:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
+    """A token in the header `Authorization: Bearer …` (RFC 6750, section 2.1)."""
+
     text = "header `Authorization: Bearer …`"
 
     def find(self, request: Request, auth: Mapping[str, Any], cookie_name: str) -> str | None:
@@ -58,6 +62,8 @@ class Bearer:
 
 @dataclass(frozen=True, slots=True)
 class Query:
+    """A token in the URL of the first request, which ends up in access logs."""
+
     name: str
 
     @property
@@ -70,6 +76,8 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Auth:
+    """A token in what a client sends along with its CONNECT packet."""
+
     name: str
 
     @property

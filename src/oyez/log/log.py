@@ -52,6 +52,7 @@ _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
 def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
+    """What `encode_entry` encoded; backends that assign positions later give it. Raises msgspec.DecodeError."""
     entry = _decode(encoded)
     return entry if position is None else replace(entry, position=position)
 

@@ -7,6 +7,8 @@ from oyez.log.log import Deliver, Entry
 
 
 class Tails:
+    """Those who hear what a log takes from now on: each gets all of it, in order, from a queue of its own."""
+
     def __init__(self) -> None:
         self._tails: set[_Tail] = set()
         self.closed = False
@@ -35,6 +37,7 @@ class Tails:
             self._tails.discard(tail)
 
     def hand(self, entries: Sequence[Entry]) -> None:
+        """Give `entries` to all tails; each delivers them in the next turn of the loop."""
         for tail in self._tails:
             # What comes behind a failure is not what follows upon the entries before it.
             if tail.failure is None:

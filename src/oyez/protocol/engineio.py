@@ -18,6 +18,8 @@ SEPARATOR = b"\x1e"
 
 
 class PacketType(IntEnum):
+    """The first character of a packet (Engine.IO protocol 4, "Packet encoding")."""
+
     OPEN = 0
     CLOSE = 1
     PING = 2
@@ -110,6 +112,7 @@ class MalformedError(ValueError):
 
 
 def encode_open(handshake: Handshake) -> bytes:
+    """The packet that opens a session."""
     return b"0" + msgspec.json.encode(handshake)
 
 

@@ -16,6 +16,8 @@ from oyez.settings import Limits
 
 
 class State(Enum):
+    """Where a session stands."""
+
     POLLING = auto()
     PROBED = auto()
     """On polling, and a WebSocket has probed."""
@@ -24,6 +26,8 @@ class State(Enum):
 
 
 class Input(Enum):
+    """What a client can send or do, as far as the state of its session decides what comes of it."""
+
     MESSAGE = auto()
     PONG = auto()
     NOISE = auto()

@@ -19,6 +19,8 @@ from oyez.settings import Limits
 
 
 class PacketType(IntEnum):
+    """The first character of a packet (Socket.IO protocol 5, "Packet encoding")."""
+
     CONNECT = 0
     DISCONNECT = 1
     EVENT = 2
@@ -69,6 +71,7 @@ def encode_packet(packet: Packet) -> bytes:
 
 
 def encode_namespace(namespace: str) -> bytes:
+    """A namespace as it stands in front of an id or of data: nothing for the main one."""
     return b"" if namespace == "/" else namespace.encode() + b","
 
 

@@ -26,6 +26,8 @@ much to read gets there, and official clients come back by themselves when they 
 
 
 class Hub:
+    """Where every entry of the log comes by, once and in order, on its way to the sockets of this process."""
+
     def __init__(
         self, log: Log, namespaces: Mapping[str, Namespace], hear: Callable[[Entry], None] = lambda entry: None
     ) -> None:
@@ -103,6 +105,7 @@ class Hub:
             ) from None
 
     def deliver(self, entries: Sequence[Entry]) -> None:
+        """Hand entries to the sockets they are for, and to the window that those who come back are served from."""
         # A loop writes at once when it is asked to, so what goes to the same sockets is handed over together.
         for (name, rooms, excluded, control), group in groupby(entries, _target):
             namespace = self._namespaces.get(name)

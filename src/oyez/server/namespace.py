@@ -78,6 +78,8 @@ class SocketInfo(msgspec.Struct, frozen=True):
 
 
 class Namespace:
+    """The sockets of one namespace in this process, and the rooms they are in."""
+
     def __init__(self, name: str, application: Application, plain_below: int) -> None:
         self.name = name
         self.application = application
@@ -188,6 +190,7 @@ class Namespace:
     # Rooms.
 
     def join(self, socket: Socket, room: str) -> None:
+        """Put `socket` into `room`. Whether it may be there has been decided."""
         members = self.rooms.get(room)
         if members is None:
             members = self.rooms[room] = set()
@@ -197,6 +200,7 @@ class Namespace:
             self.recovery.remember(socket)
 
     def leave(self, socket: Socket, room: str) -> None:
+        """Take `socket` out of `room`, if it is in it."""
         socket.rooms.discard(room)
         members = self.rooms.get(room)
         if members is not None:

@@ -9,6 +9,8 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class OriginPolicy:
+    """From which pages requests may come: the origins in `CLIENT_ORIGIN`, and always the server's own."""
+
     def __init__(self, origins: frozenset[str]) -> None:
         self._origins = origins - {ANY}
         self._any = ANY in origins

@@ -35,10 +35,12 @@ def encode_frame(opcode: int, payload: bytes, *, deflated: bool = False) -> byte
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
+    """A close frame (RFC 6455, section 5.5.1): 125 bytes at most, so a long reason is cut."""
     return encode_frame(CLOSE, code.to_bytes(2, "big") + reason.encode()[:123])
 
 
 def deflate(payload: bytes) -> bytes:
+    """`payload` compressed for permessage-deflate without context, so that all recipients can share it."""
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     # RFC 7692: the empty block that a sync flush ends with is left out.
     return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
@@ -83,6 +85,7 @@ class Outgoing:
         return self.frames if len(self.text) < plain_below else self.deflated_frames
 
     def polling_packets(self) -> list[bytes]:
+        """As packets of a polling payload, attachments in Base64."""
         return [self.text, *(b"b" + b64encode(data) for data in self.attachments)]
 
     def _attachment_frames(self) -> bytes:

@@ -75,6 +75,8 @@ def no_parts(context: Context) -> Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
+    """A contract with what serves it: tables, migrations, and the parts that `build` makes of a running server."""
+
     contract: Contract
     build: Callable[[Context], Parts] = no_parts
     tables: MetaData | None = None

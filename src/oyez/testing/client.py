@@ -58,6 +58,8 @@ class ConnectRefused(OyezError):
 
 
 class Event(NamedTuple):
+    """An event as it was heard: its name, and its arguments behind that."""
+
     name: str
     args: list[Any]
 
@@ -140,10 +142,12 @@ class Client:
 
     @property
     def sid(self) -> str:
+        """The id of the socket, by which rooms know it."""
         return str((self.welcome or {})["sid"])
 
     @property
     def engine_sid(self) -> str:
+        """The id of the connection, which is never shown to others."""
         return self.connection.handshake.sid
 
     @property
@@ -264,6 +268,7 @@ class Client:
     # What the connection calls.
 
     async def receive(self, packet: socketio.Packet) -> None:
+        """Called by the connection with each packet of this namespace."""
         if packet.type in (PacketType.EVENT, PacketType.BINARY_EVENT):
             await self._receive_event(packet)
         elif packet.type in (PacketType.ACK, PacketType.BINARY_ACK):
@@ -278,6 +283,7 @@ class Client:
         self._tell()
 
     def end(self, reason: str) -> None:
+        """Called by the transport when it has ended: whoever waits is told why."""
         if self._ended is None:
             self._ended = reason
             self._tell()

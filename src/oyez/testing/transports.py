@@ -106,6 +106,8 @@ class Transport(Protocol):
 
 
 class Response(NamedTuple):
+    """A whole HTTP response. Names of headers are in lower case."""
+
     status: int
     headers: dict[str, str]
     body: bytes
