@@ -190,6 +190,17 @@ async def test_what_comes_after_an_offence_is_not_heard(crowd: Running) -> None:
         assert "too late" not in crowd.market.names()
 
 
+async def test_a_frame_that_is_too_long_is_not_heard_however_soon_its_rest_comes(crowd: Running) -> None:
+    async with SocketWire.connect(crowd) as wire:
+        wire.send(encode_frame(TEXT, b'421["echo","' + b"x" * 1_000_000 + b'"]'))
+        frame = await wire.read_frame()
+        assert frame.close_code == 1009
+        wire.send_text('422["too late"]')
+        assert await wire.read_rest() == b""
+        assert await crowd.market.expect_gone(wire.id) == "message too large"
+        assert "too late" not in crowd.market.names()
+
+
 async def test_two_closes(crowd: Running) -> None:
     async with SocketWire.connect(crowd) as wire:
         wire.send(encode_frame(CLOSE, b"\x03\xe8") * 2)

@@ -81,6 +81,10 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
         return buffer[:READ_CHUNK]
 
     def buffer_updated(self, size: int) -> None:
+        if self.transport.is_close_frame_sent:
+            # picows has taken offence at a frame and hangs up in a moment; until then it would go on where it was, and
+            # hand over even the frame that is too long. What is read now is overwritten by what comes next.
+            return
         super().buffer_updated(size)
         if self.listener is not None:
             self.listener.after_read(size, more=size == self._room)
