@@ -434,6 +434,7 @@ def test_half_a_character_is_replaced_as_browsers_do() -> None:
         "say",
         {"preview": "so �", "whole": "😀", "escaped": r"\ud83d", "tail": "�"},
     ]
+    assert msgspec.json.decode(decode(r'0{"token":"t","name":"so \ud83d"}').data) == {"token": "t", "name": "so �"}
 
 
 def test_a_connect_has_a_size_of_its_own() -> None:

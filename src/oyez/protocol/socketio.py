@@ -7,15 +7,17 @@ it is well-formed, within the limits, and of the shape its packet type asks for.
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from oyez.protocol.engineio import MalformedError, check_text
 from oyez.settings import Limits
+
+T = TypeVar("T")
 
 
 class PacketType(IntEnum):
@@ -159,15 +161,20 @@ def _elements(packet: Packet, limits: Limits, names: int) -> list[msgspec.Raw]:
     try:
         elements = _decode_array(packet.data)
     except (msgspec.MsgspecError, RecursionError):
-        packet.data = mend_halves(packet.data)
-        try:
-            elements = _decode_array(packet.data)
-        except (msgspec.MsgspecError, RecursionError):
-            raise MalformedError("payload: not a JSON array") from None
+        elements = _decode_mended(packet, _decode_array, "payload: not a JSON array")
     if len(elements) - names > limits.max_arguments:
         raise MalformedError(f"payload: more than {limits.max_arguments} arguments")
     _check_depth(packet.data, limits.max_json_depth)
     return elements
+
+
+def _decode_mended(packet: Packet, decode: Callable[[bytes], T], fault: str) -> T:
+    """What `decode` makes of a packet's data when halves of characters are replaced in it, which they then are."""
+    packet.data = mend_halves(packet.data)
+    try:
+        return decode(packet.data)
+    except (msgspec.MsgspecError, RecursionError):
+        raise MalformedError(fault) from None
 
 
 def mend_halves(data: bytes) -> bytes:
@@ -220,7 +227,7 @@ def _check_connect(packet: Packet, limits: Limits) -> None:
     try:
         _decode_object(packet.data)
     except (msgspec.MsgspecError, RecursionError):
-        raise MalformedError("CONNECT: payload is not a JSON object") from None
+        _decode_mended(packet, _decode_object, "CONNECT: payload is not a JSON object")
 
 
 def _check_disconnect(packet: Packet, limits: Limits) -> None:
