@@ -38,7 +38,7 @@ async def test_a_token_without_a_role_has_the_default_one(role: str | None) -> N
     assert peer.socket.data.identity.role == "customer"
 
 
-@pytest.mark.parametrize("role", ["emperor", ["garage"], 7, {"a": 1}])
+@pytest.mark.parametrize("role", ["emperor", ["garage"], 7, {"a": 1}, [], {}, 0, False])
 async def test_an_unknown_role_is_refused(role: object) -> None:
     message = await Market().expect_refused("forbidden_role", role=role)
     assert message == "The token's role is none of customer, garage, operations."

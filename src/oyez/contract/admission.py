@@ -95,7 +95,9 @@ class Admission:
             places = "; ".join(source.text for source in self._contract.tokens)
             raise RefusedError(TOKEN_MISSING, f"No token was given. Looked for in: {places}.")
         verified = await self._authenticate(token)
-        role = verified.claims.get("role") or self._contract.default_role
+        role = verified.claims.get("role")
+        if role is None or role == "":
+            role = self._contract.default_role
         if role not in self._contract.roles:
             raise RefusedError(FORBIDDEN_ROLE, f"The token's role is none of {', '.join(self._contract.roles)}.")
         return Identity(subject=verified.subject, role=role, claims=verified.claims, expires_at=verified.expires_at)
