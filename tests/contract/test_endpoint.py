@@ -140,6 +140,10 @@ async def test_every_fault_of_a_list_is_told(client: httpx.AsyncClient, log: Mem
     ]
     errors = await expect_problem(await post(client, [GOOD, {**GOOD, "x": 1}, 7]), 422, "invalid_data")
     assert [(error["index"], error["field"]) for error in errors] == [(1, "x"), (2, "data")]
+    # Those that cannot be read do not hide what is wrong with the others.
+    response = await post(client, [{**GOOD, "event": "nope"}, 7, {**GOOD, "data": {}}])
+    errors = await expect_problem(response, 404, "unknown_event")
+    assert [(error["index"], error["field"]) for error in errors] == [(0, "event"), (1, "data"), (2, "bid_id")]
     assert await log.position() == before
 
 

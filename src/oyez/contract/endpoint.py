@@ -4,7 +4,6 @@ Hands the events of a request to the publisher, and says what became of them: po
 """
 
 import re
-from collections.abc import Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -42,7 +41,7 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Rout
         several = body.lstrip().startswith(b"[")
         try:
             items = _split(body, publisher.limits.max_events_per_publish) if several else [msgspec.Raw(body)]
-            positions = await publisher.publish(_decode(items), _read_key(request))
+            positions = await publisher.publish([_decode(item) for item in items], _read_key(request))
         except RejectedError as rejected:
             return _rejection(rejected, several)
         return answer_json({"positions": positions} if several else {"position": positions[0]})
@@ -68,17 +67,11 @@ def _split(body: bytes, most: int) -> list[msgspec.Raw]:
     return items
 
 
-def _decode(items: Sequence[msgspec.Raw]) -> list[Publication]:
-    publications = []
-    faults: list[tuple[int, Fault]] = []
-    for index, item in enumerate(items):
-        try:
-            publications.append(decode_json(item, Publication))
-        except InvalidDataError as error:
-            faults.append((index, error))
-    if faults:
-        raise RejectedError(faults)
-    return publications
+def _decode(item: msgspec.Raw) -> Publication | InvalidDataError:
+    try:
+        return decode_json(item, Publication)
+    except InvalidDataError as error:
+        return error
 
 
 def _rejection(rejected: RejectedError, several: bool) -> Response:

@@ -86,9 +86,10 @@ class Publisher:
         data = way.codec.encode_payload(stamped)
         return self._entries(way, stamped, data, rooms or None, tuple(str(room) for room in excluding))
 
-    async def publish(self, publications: Sequence[Publication], key: str = "") -> list[str | None]:
+    async def publish(self, publications: Sequence[Publication | InvalidDataError], key: str = "") -> list[str | None]:
         """Publish events by name: all of them, or none. Returns their positions, None for volatile ones.
 
+        In place of one that could not be read stands what was wrong with it: it is told with the others' faults.
         With a `key` this may be repeated: what was published with it is not published again, and has the positions
         that it had. Raises RejectedError with everything that is wrong; RefusedError: too_large where there are too
         many, id_reused where the key was used for others; LogUnavailableError.
@@ -99,6 +100,9 @@ class Publisher:
         prepared: list[list[Entry]] = []
         faults: list[tuple[int, Fault]] = []
         for index, publication in enumerate(publications):
+            if isinstance(publication, InvalidDataError):
+                faults.append((index, publication))
+                continue
             try:
                 prepared.append(self.prepare_publication(publication))
             except InvalidDataError as error:
