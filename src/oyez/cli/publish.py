@@ -1,6 +1,8 @@
 """`oyez publish`: one event over HTTP, as any back end publishes it."""
 
 import sys
+from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +12,7 @@ from oyez.cli import console
 from oyez.cli.console import CallError
 from oyez.cli.flags import HERE, Machine, Repeatable, load_signer, parse_json
 from oyez.cli.reach import FOUND, Target
-from oyez.cli.request import RequestError, RequestRefusedError, not_oyez, send_json
+from oyez.cli.request import RequestRefusedError, not_oyez, send_json
 from oyez.service.system import load_system
 
 KEY_LIFETIME = 60.0
@@ -59,7 +61,12 @@ def publish(
     if to:
         body["to"] = to
     key = target.token or load_signer(settings).sign_service(loaded.name, KEY_LIFETIME)
-    position = send_event(f"{url}/{loaded.name}/events", key, body, idempotency_key)
+    try:
+        position = send_event(f"{url}/{loaded.name}/events", key, body, idempotency_key)
+    except RequestRefusedError as refused:
+        if event in loaded.contract.events:
+            raise
+        raise RequestRefusedError(f"{refused} {_suggest(event, loaded.contract.events)}") from None
     console.out.print(f"published at {position}" if position else "published (volatile: not stored)")
     return 0
 
@@ -81,8 +88,14 @@ def send_event(url: str, key: str, body: dict[str, Any], idempotency_key: str | 
     try:
         answer = send_json(url, key, body, headers=headers)
     except RequestRefusedError as refused:
-        raise RequestError(f"{body['event']} was not published. {refused}") from None
+        raise RequestRefusedError(f"{body['event']} was not published. {refused}") from None
     try:
         return msgspec.convert(answer, Published).position
     except msgspec.ValidationError:
         raise not_oyez(url) from None
+
+
+def _suggest(event: str, known: Collection[str]) -> str:
+    """What may have been meant by an event that there is not."""
+    close = get_close_matches(event, known, 1)
+    return f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(known)}."
