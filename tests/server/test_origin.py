@@ -54,6 +54,11 @@ NONE, ONE, ANY, BOTH = "", f"{LISTED}/", "*", f"{LISTED}, *"
         (ANY, "null", HOST, True, False),
         (ANY, "*", HOST, True, False),
         (ANY, SAME, HOST, True, True),
+        # As operators write it; browsers use lower case and leave a usual port out.
+        ("https://Listed.example", LISTED, HOST, True, True),
+        (f"{LISTED}:443", LISTED, HOST, True, True),
+        (f"{LISTED}:8443", LISTED, HOST, False, False),
+        ("http://listed.example:443", LISTED, HOST, False, False),
         (BOTH, LISTED, HOST, True, True),
         (BOTH, OTHER, HOST, True, False),
         (BOTH, SAME, HOST, True, True),
@@ -114,7 +119,7 @@ def test_headers_never_combine_any_page_with_credentials() -> None:
                 assert (origin, headers["access-control-allow-origin"]) == (LISTED, LISTED)
 
 
-@pytest.mark.parametrize("listed", [ONE, BOTH])
+@pytest.mark.parametrize("listed", [ONE, BOTH, "HTTPS://Listed.example:443"])
 def test_a_listed_page_is_answered_by_name(listed: str) -> None:
     policy = OriginPolicy(Settings(client_origin=listed).origins)
     assert dict(policy.headers(LISTED)) == {

@@ -12,7 +12,8 @@ class OriginPolicy:
     """From which pages requests may come: the origins in `CLIENT_ORIGIN`, and always the server's own."""
 
     def __init__(self, origins: frozenset[str]) -> None:
-        self._origins = origins - {ANY}
+        # An operator may write them otherwise than browsers do, who use lower case and leave a usual port out.
+        self._origins = {_normalize(origin) for origin in origins - {ANY}}
         self._any = ANY in origins
 
     def allows(self, origin: str | None, host: str | None, *, secure: bool) -> bool:
@@ -24,7 +25,7 @@ class OriginPolicy:
 
         A browser sends a visitor's cookies along with a WebSocket upgrade, whichever page asks for it.
         """
-        if origin is None or origin in self._origins:
+        if origin is None or _normalize(origin) in self._origins:
             return True
         # RFC 6454, section 5: scheme, host and port. A page that came in the clear may be anybody's work.
         scheme = "https" if secure else "http"
@@ -34,7 +35,7 @@ class OriginPolicy:
         """The CORS headers of an answer to an allowed `origin`."""
         if origin is None:
             return []
-        if origin in self._origins:
+        if _normalize(origin) in self._origins:
             return [
                 ("access-control-allow-origin", origin),
                 ("access-control-allow-credentials", "true"),
