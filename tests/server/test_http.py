@@ -166,14 +166,16 @@ async def test_half_a_request_does_not_hold_the_stop_up(begun: bytes) -> None:
         await wire.read_rest()
 
 
-async def test_half_a_body_does_not_hold_the_stop_up() -> None:
+async def test_half_a_body_does_not_hold_the_stop_up(capsys: pytest.CaptureFixture[str]) -> None:
     async with serve(shutdown_timeout=0.5) as running:
         client = await PollingWire.connect(running)
         async with Wire.open(running) as wire:
             wire.send_request("POST", client.target, b"42", {"Content-Length": "100"})
             await open_requests(running, posts=1)
             await stop(running, within=2)
+            assert (await wire.read_answer()).status == 503
             await wire.read_rest()
+    assert "Traceback" not in capsys.readouterr().out
 
 
 async def test_a_poll_whose_client_never_reads_does_not_hold_the_stop_up() -> None:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
 from oyez.errors import OyezError
+from oyez.protocol import engineio
 from oyez.server.node import Node
 from oyez.server.turnstile import Turnstile
 from oyez.server.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Router
@@ -30,6 +31,8 @@ FILES_CHECK_TICKS = 10
 """uvicorn's ticks, a tenth of a second each, after which it is looked whether there is a file left to open."""
 FILES_WARNING_SECONDS = 60.0
 """How often the operator is told that there is none."""
+
+_STOPPING_HEADERS = [(b"content-type", b"text/plain"), (b"retry-after", b"%d" % engineio.RETRY_AFTER)]
 
 
 class HttpServer(uvicorn.Server):
@@ -177,7 +180,8 @@ class HttpServer(uvicorn.Server):
 class _Start:
     """`app`, and why it could not start: uvicorn would log where in the code that was, and forget the error.
 
-    A stop that is asked for twice cuts the end short, which is no error either.
+    A stop that is asked for twice cuts the end short, which is no error either; nor is a request that a stop does not
+    wait for any longer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -186,7 +190,7 @@ class _Start:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
+            await self._answer(scope, receive, send)
             return
         failed: Message | None = None
 
@@ -207,3 +211,18 @@ class _Start:
             if failed is not None:
                 await send(failed)
             raise
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_on)
+        except asyncio.CancelledError:
+            if not begun:
+                await send({"type": "http.response.start", "status": 503, "headers": _STOPPING_HEADERS})
+                await send({"type": "http.response.body", "body": b"The server is stopping."})
