@@ -79,6 +79,18 @@ async def test_a_connect_of_the_longest_kind(running: Running) -> None:
     await (await PollingWire.connect(running, token)).expect_echo()
 
 
+async def test_a_connect_that_is_too_long_is_told_so(running: Running) -> None:
+    # Whoever is only cut off comes back with the same, for ever.
+    most = Limits().max_connect_bytes
+    refusal = f'44{{"message":"`auth` is {most + 1} bytes; {most} are allowed.","data":{{"code":"too_large"}}}}'
+    async with SocketWire.open(running) as wire:
+        await wire.open_session()
+        wire.send_text('40{"token":"' + "x" * (most + 1 - len('{"token":""}')) + '"}')
+        await wire.expect_text(refusal)
+        wire.send_text("40")
+        assert (await wire.read_frame()).payload.startswith(b"40{")
+
+
 async def test_a_body_that_is_longer_than_any_connect(running: Running) -> None:
     client = PollingWire(running)
     await client.open_session()

@@ -221,8 +221,6 @@ def _check_connect(packet: Packet, limits: Limits) -> None:
         raise MalformedError("CONNECT: an acknowledgement id")
     if not packet.data:
         return
-    if len(packet.data) > limits.max_connect_bytes:
-        raise MalformedError(f"CONNECT: payload over {limits.max_connect_bytes} bytes")
     _check_depth(packet.data, limits.max_json_depth)
     try:
         _decode_object(packet.data)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from oyez.errors import RATE_LIMITED, UNKNOWN_NAMESPACE
+from oyez.errors import RATE_LIMITED, TOO_LARGE, UNKNOWN_NAMESPACE
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
@@ -228,6 +228,8 @@ class Connection:
             self._send_connect_error(name, UNKNOWN_NAMESPACE.code, UNKNOWN_NAMESPACE.message)
         elif not self._may_connect():
             self._send_connect_error(name, RATE_LIMITED.code, "You connect too often; wait a minute.")
+        elif len(packet.data) > (most := self.server.limits.max_connect_bytes):
+            self._send_connect_error(name, TOO_LARGE.code, f"`auth` is {len(packet.data)} bytes; {most} are allowed.")
         elif len(connecting) + len(self.sockets) >= self.server.limits.max_namespaces_per_connection:
             self._send_connect_error(name, RATE_LIMITED.code, "You are in too many namespaces; leave one first.")
         else:
