@@ -78,7 +78,7 @@ class Repeats:
         stored = [[replace(entry, key=keys[id(entry)]) for entry in one if not entry.volatile] for one in prepared]
         volatile = [[entry for entry in one if entry.volatile] for one in prepared]
         positions = await append(stored)
-        if any(volatile) and await self._log.add(f"{record}:volatile", digest, 2 * self._retention) is None:
+        if any(volatile) and await self._log.add(f"volatile:{key}", digest, 2 * self._retention) is None:
             await append(volatile)
         await self._log.put(record, digest + msgspec.json.encode(positions), self._retention)
         return positions
