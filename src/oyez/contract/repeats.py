@@ -41,7 +41,7 @@ class Repeatable:
     """The command with an id that is being handled. What it does in steps, such as transactions, is told apart here."""
 
     name: str
-    """Namespace, user, command and id."""
+    """Namespace, user, command and id, and a digest of what was asked for."""
     _steps: dict[str, int] = field(default_factory=dict)
 
     def step(self, kind: str) -> str:
@@ -99,7 +99,8 @@ class Repeats:
             await asyncio.sleep(LOOK_INTERVAL)
         done = asyncio.Event()
         renewing = asyncio.create_task(self._renew(record, digest, done))
-        token = handled.set(Repeatable(name))
+        # With other arguments it is another command, also where only the database still knows the id.
+        token = handled.set(Repeatable(f"{name}\0{digest.hex()}"))
         try:
             answered = work()
             answer = answered if isinstance(answered, bytes) else await answered
