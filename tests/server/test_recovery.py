@@ -402,6 +402,23 @@ async def test_rooms_that_the_application_puts_a_client_into_are_caught_up_with(
             assert [event for event in back.pending if event.name == "oyez:recovery" and "late" in str(event)] == []
 
 
+async def test_an_offset_of_a_history_that_was_lost_does_not_spoil_the_session(js: JsDriver) -> None:
+    """Official clients keep it until they hear another event."""
+    async with serve() as lost_one:
+        client = await js.connect(lost_one.url, auth=ANNA, reconnection=True, reconnectionDelay=300)
+        await lost_one.publish("news", "before", to="room")
+        assert await client.expect_event("news") == ["before"]
+        port = lost_one.port
+    async with serve(port=port) as running:
+        report = await client.expect("connect")
+        assert not report["recovered"]
+        assert (await client.expect_event("oyez:recovery"))[0]["reason"] == "unknown_position"
+        client.id = report["id"]
+        report = await reconnect(js, running, client, ["missed"])
+        assert report["recovered"]
+        assert await client.expect_event("news") == ["missed"]
+
+
 # Sessions that are written while other things happen.
 
 

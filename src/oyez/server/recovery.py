@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Log, split_position
+from oyez.log.log import Log, epoch_of, split_position
 from oyez.server.outgoing import Message, Outgoing
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ class Recovery:
         if pid is None and offset is None and auth.get("recovery") is not True:
             return Recovered(None)
         session = await self._take(socket, pid) if pid is not None else None
-        start = _latest(offset, session.seen if session else None)
+        start = _latest(offset, session.seen if session else None, self._hub.position)
         try:
             if session is not None:
                 await self._restore(socket, session)
@@ -463,12 +463,18 @@ def _is_beyond(position: str, end: str) -> bool:
     return number > last
 
 
-def _latest(offset: str | None, seen: str | None) -> str | None:
-    """The later of what the client says and what the session knows; positions of two epochs have no order."""
+def _latest(offset: str | None, seen: str | None, here: str) -> str | None:
+    """The later of what the client says and what the session knows, where delivery stands `here`.
+
+    Positions of two epochs have no order. An official client that has been told that history was lost says its old one
+    until it hears another event: then the session knows better.
+    """
     if offset is None or seen is None:
         return offset or seen
     try:
         (epoch, number), (known_epoch, known) = split_position(offset), split_position(seen)
     except KeyError:
         return offset
-    return seen if epoch == known_epoch and known > number else offset
+    if epoch != known_epoch:
+        return seen if known_epoch == epoch_of(here) else offset
+    return seen if known > number else offset
