@@ -313,6 +313,12 @@ async def test_the_same_key_at_the_same_time(nodes: list[httpx.AsyncClient], lis
     assert (await listener.position(), listener.broadcasts) == (f"{listener.epoch}.1", NAMESPACES)
 
 
+async def test_no_key_stands_in_the_way_of_another(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
+    for key in ("key", "key:volatile", "volatile:key", "key:volatile:volatile"):
+        assert (await post_with(nodes[0], key, TYPING)).json() == {"position": None}
+    assert listener.broadcasts == 4 * NAMESPACES
+
+
 async def test_a_key_whose_answer_was_never_given(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
     """The first attempt stores, and is cut off: whoever asked does not know it."""
     listener.cut = True

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +225,53 @@ class Failing:
 
 
 # Retention.
+
+
+async def test_a_failover_behind_the_same_address(server: ValkeyServer, tmp_path: Path) -> None:
+    """Whoever is connected stays with the one that is a replica now; only a new connection leads to the other."""
+    heir = ValkeyServer(tmp_path / "heir")
+    heir.start()
+    ports = [server.port]
+    async with leading_to(ports) as port, AsyncExitStack() as stack:
+        stack.callback(heir.kill)
+        log = RedisLog(f"redis://127.0.0.1:{port}/0", "market")
+        stack.push_async_callback(log.close)
+        await log.open()
+        start = await log.position()
+        await log.append([entry(1)])
+        with server.connect() as old, heir.connect() as new:
+            new.replicaof("127.0.0.1", str(server.port))
+            while new.info("replication")["master_link_status"] != "up":  # noqa: ASYNC110 - nothing says when
+                await asyncio.sleep(0.01)
+            new.replicaof("NO", "ONE")
+            old.replicaof("127.0.0.1", str(heir.port))
+        ports[0] = heir.port
+        with pytest.raises(LogUnavailableError, match="read only"):
+            await log.append([entry(2)])
+        await log.append([entry(3)])
+        await log.put("record", b"kept", 60.0)
+        assert await read_all(log, start) == [1, 3]
+
+
+@asynccontextmanager
+async def leading_to(ports: Sequence[int]) -> AsyncIterator[int]:
+    """The port at which a connection leads to the first of `ports`, whatever that is at the time."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", ports[0])
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    leading = await asyncio.start_server(lead, "127.0.0.1", 0)
+    try:
+        yield leading.sockets[0].getsockname()[1]
+    finally:
+        leading.close()
 
 
 async def test_what_is_forgotten_leaves_redis(

@@ -357,12 +357,16 @@ async def test_a_full_disk_stores_nothing_and_is_got_over(node: SqliteLog) -> No
     await node.append([entry(0)])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     # Over its limit a file cannot grow, which is what a full disk looks like.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
-        with pytest.raises(LogUnavailableError):
-            await node.append([replace(entry(1), data=b'["event",1,"%s"]' % (b"x" * 100_000))])
+        with capture_logs() as logs:
+            for _ in range(2):
+                with pytest.raises(LogUnavailableError):
+                    await node.append([replace(entry(1), data=b'["event",1,"%s"]' % (b"x" * 400_000))])
+                assert await read_all(node, start) == [0]
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [line["event"] for line in logs] == ["the log cannot be used"], "it can be read all the time"
     await node.append([entry(2)])
     assert await read_all(node, start) == [0, 2]
 

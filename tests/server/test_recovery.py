@@ -402,6 +402,23 @@ async def test_rooms_that_the_application_puts_a_client_into_are_caught_up_with(
             assert [event for event in back.pending if event.name == "oyez:recovery" and "late" in str(event)] == []
 
 
+async def test_an_offset_of_a_history_that_was_lost_does_not_spoil_the_session(js: JsDriver) -> None:
+    """Official clients keep it until they hear another event."""
+    async with serve() as lost_one:
+        client = await js.connect(lost_one.url, auth=ANNA, reconnection=True, reconnectionDelay=300)
+        await lost_one.publish("news", "before", to="room")
+        assert await client.expect_event("news") == ["before"]
+        port = lost_one.port
+    async with serve(port=port) as running:
+        report = await client.expect("connect")
+        assert not report["recovered"]
+        assert (await client.expect_event("oyez:recovery"))[0]["reason"] == "unknown_position"
+        client.id = report["id"]
+        report = await reconnect(js, running, client, ["missed"])
+        assert report["recovered"]
+        assert await client.expect_event("news") == ["missed"]
+
+
 # Sessions that are written while other things happen.
 
 
@@ -435,17 +452,62 @@ async def test_a_command_is_acknowledged_when_what_it_joined_is_remembered() -> 
         assert await joining == "other"
 
 
-async def test_a_command_that_comes_while_the_session_is_written_is_acknowledged_behind_that() -> None:
+async def test_a_command_that_joins_while_the_session_is_written_is_acknowledged_behind_that() -> None:
     log = HeldLog()
     async with serve(log=log) as running:
         log.free.clear()
         async with connect(running.url, auth=ANNA, transports=["websocket"]) as client:
             await turn_until(lambda: log.waiting > 0)
-            asking = asyncio.create_task(client.call("echo", "hello"))
-            await running.market.expect("echo", "hello")
+            joining = asyncio.create_task(client.call("join", "other"))
+            await running.market.expect("join", "other")
             log.free.set()
             # Nobody else does anything that would have sessions written again.
-            assert await asking == "hello"
+            assert await joining == "other"
+
+
+async def test_a_command_that_joins_nothing_is_acknowledged_without_the_log() -> None:
+    log = HeldLog()
+    async with serve(log=log, log_retention=1.5) as running:
+        log.free.clear()
+        async with connect(running.url, auth=ANNA, transports=["websocket"]) as client:
+            # The session is new; later it is due to be written again.
+            await turn_until(lambda: log.waiting > 0)
+            assert await client.call("echo", "hello") == "hello"
+            log.free.set()
+            await turn_until(lambda: log.waiting == 0)
+            log.free.clear()
+            await turn_until(lambda: log.waiting > 0)
+            assert await client.call("echo", "again") == "again"
+            log.free.set()
+
+
+async def test_sessions_do_not_pile_up_while_the_log_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class AwayLog(MemoryLog):
+        away = False
+
+        async def put_all(self, records: Mapping[str, bytes | None], ttl: float) -> None:
+            if self.away:
+                raise LogUnavailableError("away")
+            await super().put_all(records, ttl)
+
+    monkeypatch.setattr(recovery, "MAX_UNWRITTEN", 2)
+    log = AwayLog()
+    async with serve(log=log) as running:
+        log.away = True
+        gone = []
+        for _ in range(4):
+            async with lost(running, ANNA) as client:
+                gone.append(client.recovery)
+        with pytest.raises(LogUnavailableError):
+            await running.server.recovery.flush()
+        log.away = False
+        await running.server.recovery.flush()
+        reasons = []
+        for known in gone:
+            async with connect(running.url, auth={**ANNA, **known}, transports=["websocket"]) as back:
+                _, args = await back.expect_event("oyez:recovery")
+                reasons.append(args[0]["reason"])
+        assert reasons == ["unknown_session", "unknown_session", None, None]
 
 
 async def test_a_node_that_is_behind_does_not_write_over_a_session() -> None:

@@ -122,6 +122,15 @@ async def test_transactions_that_were_committed_are_not_repeated(client: Client)
     assert await client.call("pay", {"amount": 5}) == done(7)
 
 
+async def test_an_id_whose_answer_is_forgotten_is_free_for_something_else(client: Client, log: MemoryLog) -> None:
+    """What the database knows longer is what was done with these arguments, and nothing of others."""
+    assert await client.call("pay", {"amount": 5}, "id") == done(5)
+    for amount, total in ((7, 12), (5, 5)):
+        assert await log.take("command:/\0ada\0pay\0id") is not None
+        assert await client.call("pay", {"amount": amount}, "id") == done(total)
+    assert await client.call("pay", {"amount": 1}) == done(13)
+
+
 # Official clients, and servers that are killed.
 
 

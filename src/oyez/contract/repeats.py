@@ -41,7 +41,7 @@ class Repeatable:
     """The command with an id that is being handled. What it does in steps, such as transactions, is told apart here."""
 
     name: str
-    """Namespace, user, command and id."""
+    """Namespace, user, command and id, and a digest of what was asked for."""
     _steps: dict[str, int] = field(default_factory=dict)
 
     def step(self, kind: str) -> str:
@@ -78,7 +78,7 @@ class Repeats:
         stored = [[replace(entry, key=keys[id(entry)]) for entry in one if not entry.volatile] for one in prepared]
         volatile = [[entry for entry in one if entry.volatile] for one in prepared]
         positions = await append(stored)
-        if any(volatile) and await self._log.add(f"{record}:volatile", digest, 2 * self._retention) is None:
+        if any(volatile) and await self._log.add(f"volatile:{key}", digest, 2 * self._retention) is None:
             await append(volatile)
         await self._log.put(record, digest + msgspec.json.encode(positions), self._retention)
         return positions
@@ -99,7 +99,8 @@ class Repeats:
             await asyncio.sleep(LOOK_INTERVAL)
         done = asyncio.Event()
         renewing = asyncio.create_task(self._renew(record, digest, done))
-        token = handled.set(Repeatable(name))
+        # With other arguments it is another command, also where only the database still knows the id.
+        token = handled.set(Repeatable(f"{name}\0{digest.hex()}"))
         try:
             answered = work()
             answer = answered if isinstance(answered, bytes) else await answered

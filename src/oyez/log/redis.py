@@ -23,7 +23,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError
+from redis.exceptions import AuthenticationError, NoScriptError, ReadOnlyError, RedisError
 
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.log import Deliver, Entry, Mark, decode_entry, encode_entry, epoch_of, split_position
@@ -545,7 +545,15 @@ class RedisLog:
             async with asyncio.timeout(TIMEOUT), self._free:
                 return await call()
         except _FAILURES as error:
+            if isinstance(error, ReadOnlyError):
+                await self._hang_up()
             raise _unavailable(error) from error
+
+    async def _hang_up(self) -> None:
+        """Connect anew with the next call: behind a failover the address is another's, but who is connected stays."""
+        for connection in self._idle:
+            await connection.disconnect(nowait=True)
+        await self._redis.connection_pool.disconnect(inuse_connections=False)
 
 
 Row = tuple[int, int, bytes]

@@ -389,10 +389,12 @@ class SqliteLog:
             raise LogUnavailableError("The log is closed; nothing was stored. Publish to a running server.")
         try:
             db = self._reach()
+            changes = db.total_changes
             result = work(db)
         except (sqlite3.Error, OSError) as error:
             raise self._explain(error) from error
-        if self._failing:
+        # A full disk can still be read.
+        if self._failing and db.total_changes > changes:
             self._failing = False
             logger.info("the log can be used again", file=str(self._path))
         return result

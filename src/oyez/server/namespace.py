@@ -197,7 +197,7 @@ class Namespace:
         members.add(socket)
         socket.rooms.add(room)
         if socket.settled:
-            self.recovery.remember(socket)
+            self.recovery.remember(socket, told=True)
 
     def leave(self, socket: Socket, room: str) -> None:
         """Take `socket` out of `room`, if it is in it."""
@@ -208,7 +208,7 @@ class Namespace:
             if not members:
                 del self.rooms[room]
         if socket.settled and not socket.ended:
-            self.recovery.remember(socket)
+            self.recovery.remember(socket, told=True)
 
     def _leave_all(self, socket: Socket) -> None:
         for room in tuple(socket.rooms):

@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Log, split_position
+from oyez.log.log import Log, epoch_of, split_position
 from oyez.server.outgoing import Message, Outgoing
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ GATHER_SECONDS = 0.001
 """How long changed sessions wait for others: less than a client needs to come back, even to another server."""
 RETRY_SECONDS = 1.0
 """How long to wait before sessions are written again that could not be."""
+MAX_UNWRITTEN = 10_000
+"""Sessions of clients that have gone, and acknowledgements, that wait for a log that is away: some 50 MB."""
 WITHOUT_POSITIONS = re.compile(r"python|aiohttp|dart[/:]", re.IGNORECASE)
 """User-Agents of clients whose handlers take no more arguments than they expect. They may ask for positions."""
 
@@ -112,16 +114,19 @@ class Recovery:
         """The same, while it is."""
         self._free = asyncio.Lock()
         """Held while it is written."""
-        self._waiting: list[Callable[[], None]] = []
-        """What is to happen once everything up to now is written."""
+        self._waiting: list[tuple[Socket, Callable[[], None]]] = []
+        """What is to happen, and for whom, once everything up to now is written."""
         self._woken = asyncio.Event()
 
     # Keeping sessions.
 
-    def remember(self, socket: "Socket") -> None:
-        """Have the session of a connected socket written soon."""
+    def remember(self, socket: "Socket", *, told: bool = False) -> None:
+        """Have the session of a connected socket written soon.
+
+        `told`: what has changed is something that its client may be told, by the answer to a command.
+        """
         self._sockets.add(socket)
-        self._change(socket, _Change(socket))
+        self._change(socket, _Change(socket, told=told))
 
     def keep(self, socket: "Socket") -> None:
         """The client has gone, and may come back: its session stays as it is now."""
@@ -145,17 +150,21 @@ class Recovery:
 
     def _change(self, socket: "Socket", change: "_Change") -> None:
         if socket.pid:
-            self._changed[_key(socket.namespace.name, socket.pid)] = change
+            key = _key(socket.namespace.name, socket.pid)
+            self._changed[key] = change.instead_of(self._changed.get(key))
             self._woken.set()
 
     def holds_back(self, socket: "Socket", act: Callable[[], None]) -> bool:
-        """Whether the session of `socket` is still to be written, and `act` is done once it is."""
+        """Whether something that the client of `socket` may be told is still to be written, and `act` done behind it.
+
+        Nothing else is waited for: without the log, commands that do not need it are answered all the same.
+        """
         if not self._changed and not self._writing:
             return False
         key = _key(socket.namespace.name, socket.pid)
-        if key not in self._changed and key not in self._writing:
+        if not any(change is not None and change.told for change in (self._changed.get(key), self._writing.get(key))):
             return False
-        self._waiting.append(act)
+        self._waiting.append((socket, act))
         # What is being written at this moment is not written again by itself.
         self._woken.set()
         return True
@@ -192,16 +201,26 @@ class Recovery:
             try:
                 await self._write(self._writing)
             except LogUnavailableError:
-                # By the time it can be written, the client may have gone on elsewhere.
-                failed = {key: change._replace(behind=True) for key, change in self._writing.items()}
-                self._changed = {**failed, **self._changed}
-                self._waiting = waiting + self._waiting
+                self._put_back(self._writing, waiting)
                 self._woken.set()
                 raise
             finally:
                 self._writing = {}
-        for act in waiting:
+        for _, act in waiting:
             act()
+
+    def _put_back(self, changes: "Mapping[str, _Change]", waiting: "list[tuple[Socket, Callable[[], None]]]") -> None:
+        """What could not be written is still to be, as far as there is room: a log may be away for hours."""
+        # By the time it can be written, the client may have gone on elsewhere.
+        failed = {key: change._replace(behind=True) for key, change in changes.items()}
+        newer = {key: change.instead_of(failed.get(key)) for key, change in self._changed.items()}
+        self._changed = {**failed, **newer}
+        # Whoever comes back for one of the others is told that nobody knows it.
+        gone = [key for key, change in self._changed.items() if change.socket.ended]
+        for key in gone[:-MAX_UNWRITTEN]:
+            del self._changed[key]
+        still = [(socket, act) for socket, act in (*waiting, *self._waiting) if not socket.ended]
+        self._waiting = still[-MAX_UNWRITTEN:]
 
     async def _write(self, changes: "Mapping[str, _Change]") -> None:
         behind = [key for key, change in changes.items() if change.behind]
@@ -235,7 +254,7 @@ class Recovery:
         if pid is None and offset is None and auth.get("recovery") is not True:
             return Recovered(None)
         session = await self._take(socket, pid) if pid is not None else None
-        start = _latest(offset, session.seen if session else None)
+        start = _latest(offset, session.seen if session else None, self._hub.position)
         try:
             if session is not None:
                 await self._restore(socket, session)
@@ -386,6 +405,14 @@ class _Change(NamedTuple):
     """None: as the socket is when it is written. Empty: nothing any more."""
     behind: bool = False
     """Whether the client may have gone on elsewhere, so that what is there has to be looked at first."""
+    told: bool = False
+    """Whether something has changed that the client may be told once it is written, but not before."""
+
+    def instead_of(self, older: "_Change | None") -> "_Change":
+        """This one in place of one that was not written yet."""
+        if older is None:
+            return self
+        return self._replace(behind=self.behind or older.behind, told=self.told or older.told)
 
 
 def wants_positions(handshake: "Handshake", auth: Mapping[str, Any]) -> bool:
@@ -436,12 +463,18 @@ def _is_beyond(position: str, end: str) -> bool:
     return number > last
 
 
-def _latest(offset: str | None, seen: str | None) -> str | None:
-    """The later of what the client says and what the session knows; positions of two epochs have no order."""
+def _latest(offset: str | None, seen: str | None, here: str) -> str | None:
+    """The later of what the client says and what the session knows, where delivery stands `here`.
+
+    Positions of two epochs have no order. An official client that has been told that history was lost says its old one
+    until it hears another event: then the session knows better.
+    """
     if offset is None or seen is None:
         return offset or seen
     try:
         (epoch, number), (known_epoch, known) = split_position(offset), split_position(seen)
     except KeyError:
         return offset
-    return seen if epoch == known_epoch and known > number else offset
+    if epoch != known_epoch:
+        return seen if known_epoch == epoch_of(here) else offset
+    return seen if known > number else offset
