@@ -495,3 +495,12 @@ async def publish_for(
                 sent.shared.append(number)
             else:
                 sent.private.setdefault(room.removeprefix("user:"), []).append(number)
+
+
+async def publish_last(publish: Publish, sent: Sent) -> int:
+    """Publish an event that all hear, behind all others; whoever has heard it hears nothing more. Its number."""
+    before = len(sent.shared)
+    async with asyncio.timeout(PATIENCE):
+        while len(sent.shared) == before:
+            await publish_for(TICK, (), publish, sent)
+    return sent.shared[-1]

@@ -28,7 +28,7 @@ from tests.valkey import ValkeyServer
 
 from bench.children import BenchError, Child, find_port
 from bench.cpu import read_cpu
-from bench.crowd import Crowd, Outcome, Sent, compare, publish_for
+from bench.crowd import Crowd, Outcome, Sent, compare, publish_for, publish_last
 from bench.jitter import (
     AWAY,
     CONTRACT,
@@ -189,9 +189,9 @@ async def attack(kind: str, options: argparse.Namespace, around: Surroundings) -
         await asyncio.gather(publish_for(options.seconds, crowd.users, publish, sent), attacking.run(options.seconds))
         seconds = time.monotonic() - began
         await crowd.calm_down()
-        await publish_for(1.0, crowd.users, publish, sent)
+        last = await publish_last(publish, sent)
         outcome = Outcome(javascript=options.javascript, own=options.own, seconds=seconds)
-        compare(sent, await crowd.report(sent.shared[-1]), outcome)
+        compare(sent, await crowd.report(last), outcome)
         return outcome, attacking
 
 
