@@ -2,9 +2,11 @@
 //
 // usage: node crowd.mjs PATH CUT_EVERY_MS AWAY_MS PORT[,PORT...]
 //
+// With 0 for AWAY_MS they come back when they do unasked.
+//
 // A line of JSON comes in: first [{user, token}, ...], who connect; then "calm", after which nobody is cut any more;
-// then the number of an event that all hear. Out come "ready" when all are connected, "back" when they are again, and, when they have heard
-// that event or PATIENCE_MS have passed, the report.
+// then the number of an event that all hear. Out come "ready" when all are connected, "back" when they are again, and
+// the report when they have heard that event; the latter two also when PATIENCE_MS have passed.
 
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -14,21 +16,22 @@ const [path, cutEvery, away] = [process.argv[2], Number(process.argv[3]), Number
 const ports = process.argv[5].split(",");
 const PATIENCE_MS = 30_000;
 const clients = [];
+const delays = away ? { reconnectionDelay: away, reconnectionDelayMax: away, randomizationFactor: 0 } : {};
 let calm = false;
 const now = () => Number(process.hrtime.bigint());
 const say = (value) => process.stdout.write(JSON.stringify(value) + "\n");
 const anyUrl = () => `http://127.0.0.1:${ports[Math.floor(Math.random() * ports.length)]}`;
 
 function start({ user, token }) {
-  const client = { user, heard: [], duplicates: 0, disordered: 0, comebacks: 0, told: [], replays: [] };
+  const client = { user, heard: [], duplicates: 0, disordered: 0, comebacks: 0, told: [], replays: [], absences: [] };
   const seen = new Set();
   let newest = -1;
   let missedUntil = 0;
   let cameBack = 0;
   let replayed = 0;
+  let left = 0;
   const socket = io(anyUrl(), {
-    path, auth: { token, user }, transports: ["websocket"], forceNew: true,
-    reconnectionDelay: away, reconnectionDelayMax: away, randomizationFactor: 0,
+    path, auth: { token, user }, transports: ["websocket"], forceNew: true, ...delays,
   });
   const finishReplay = () => {
     if (replayed) client.replays.push((replayed - cameBack) / 1e6);
@@ -43,11 +46,13 @@ function start({ user, token }) {
   socket.on("connect", () => {
     if (client.entered) {
       client.comebacks += 1;
+      client.absences.push([left, now()]);
       if (!socket.recovered) client.told.push(newest);
     }
     client.entered = true;
     setTimeout(cut, cutEvery * (0.5 + Math.random()));
   });
+  socket.on("disconnect", () => (left = now()));
   socket.on("news", ({ n, sent }) => {
     if (seen.has(n)) client.duplicates += 1;
     else if (n < newest) client.disordered += 1;
@@ -65,8 +70,9 @@ function start({ user, token }) {
   clients.push(client);
 }
 
-async function until(happened) {
-  while (!happened()) await new Promise((resolve) => setTimeout(resolve, 20));
+async function until(happened, patience = Infinity) {
+  const deadline = Date.now() + patience;
+  while (!happened() && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -81,13 +87,12 @@ for await (const line of createInterface({ input: process.stdin })) {
     say("ready");
   } else if (order === "calm") {
     calm = true;
-    await until(() => clients.every(({ socket }) => socket.connected));
+    await until(() => clients.every(({ socket }) => socket.connected), PATIENCE_MS);
     say("back");
   } else {
-    const deadline = Date.now() + PATIENCE_MS;
-    await until(() => clients.every(({ heard }) => heard.includes(order, -100)) || Date.now() > deadline);
+    await until(() => clients.every(({ heard }) => heard.includes(order, -100)), PATIENCE_MS);
     for (const { finish } of clients) finish();
-    const report = clients.map(({ socket, finish, entered, ...counted }) => counted);
+    const report = clients.map(({ socket, finish, entered, ...counted }) => ({ ...counted, connected: socket.connected }));
     // Not before it has been written, and it is long.
     process.stdout.write(JSON.stringify(report) + "\n", () => process.exit(0));
   }

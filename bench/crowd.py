@@ -9,6 +9,7 @@ every other time the server hears nothing of it, as when a phone loses its netwo
 import asyncio
 import json
 import random
+import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -26,6 +27,13 @@ TICK = 0.1
 """Seconds between two publications of private events; each user has one a second."""
 STALE_SECONDS = 4.0
 """How long the network keeps up a connection that the client has given up."""
+IP_BIND_ADDRESS_NO_PORT = 24
+"""From linux/in.h; Python has no name for it before 3.12."""
+AN_ADDRESS = 5_000
+"""Our own clients that come from one address of this machine: a server lets only so many in from each."""
+FIRST_DELAY, LONGEST_DELAY, SCATTER = 1.0, 5.0, 0.5
+"""After how many seconds official clients come back, where they are not told otherwise: twice as many each time, up to
+the longest, each time more or less by half."""
 BEHIND = 30.0
 """Seconds that a server has to deliver what it was given, when nothing more comes."""
 PATIENCE = 60.0
@@ -44,6 +52,10 @@ class Heard(msgspec.Struct):
     """The newest event it had whenever it was told that it was not recovered."""
     replays: list[float] = []
     """Milliseconds from its beginning to come back to the last event it had missed."""
+    absences: list[tuple[int, int]] = []
+    """From when till when it was not connected, by the monotonic clock in nanoseconds."""
+    connected: bool = False
+    """At the end."""
 
 
 @dataclass
@@ -80,6 +92,9 @@ class Outcome:
     told: int = 0
     """Comebacks that the client knows not to be recovered."""
     replays: list[float] = field(default_factory=list)
+    absences: list[tuple[int, int]] = field(default_factory=list)
+    absent: int = 0
+    """Clients that were not back at the end."""
 
     @property
     def delivered(self) -> float:
@@ -88,7 +103,8 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        return not (self.missing or self.duplicates or self.disordered or self.foreign) and bool(self.due)
+        faults = self.missing or self.duplicates or self.disordered or self.foreign or self.absent
+        return not faults and bool(self.due)
 
     def percentile(self, share: float) -> float | None:
         ordered = sorted(self.replays)
@@ -115,6 +131,8 @@ def compare(sent: Sent, reports: Iterable[Heard], outcome: Outcome) -> None:
         outcome.comebacks += report.comebacks
         outcome.told += len(report.told)
         outcome.replays += report.replays
+        outcome.absences += report.absences
+        outcome.absent += not report.connected
 
 
 def _is_gap(number: int, mark: int, heard: Sequence[int]) -> bool:
@@ -129,10 +147,11 @@ def _is_gap(number: int, mark: int, heard: Sequence[int]) -> bool:
 class Client:
     """Counts what it hears; over one connection after the other."""
 
-    def __init__(self, user: str, token: str, crowd: "Crowd") -> None:
+    def __init__(self, user: str, token: str, crowd: "Crowd", address: str) -> None:
         self.crowd = crowd
+        self._address = address
         self.auth = {"token": token, "user": user}
-        self.report = Heard(user, [], told=[], replays=[])
+        self.report = Heard(user, [], told=[], replays=[], absences=[])
         self.connection: Connection | None = None
         self.connected = False
         self.entered = False
@@ -140,7 +159,8 @@ class Client:
         self._newest = -1
         self._pid: str | None = None
         self._offset: str | None = None
-        self._came_back = self._replayed = 0
+        self._came_back = self._replayed = self._left = 0
+        self._attempts = 0
         self._silently = False
 
     async def run(self) -> None:
@@ -151,13 +171,33 @@ class Client:
                 self._came_back = time.monotonic_ns()
             gone = asyncio.get_running_loop().create_future()
             with suppress(OSError):
-                port = random.choice(self.crowd.ports)
-                loop = asyncio.get_running_loop()
-                await loop.create_connection(lambda: Connection(self, gone), "127.0.0.1", port)  # noqa: B023
+                await self._connect(gone)
                 await gone
+            if self.connected:
+                self._left = time.monotonic_ns()
             self.connected, self.connection = False, None
-            await asyncio.sleep(self.crowd.away)
+            await asyncio.sleep(self._delay())
             await self.crowd.gate.wait()
+
+    async def _connect(self, gone: "asyncio.Future[None]") -> None:
+        loop, channel = asyncio.get_running_loop(), socket.socket()
+        try:
+            channel.setblocking(False)
+            # Its port is chosen when it connects: to look for one before takes the longer the more there are.
+            channel.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            channel.bind((self._address, 0))
+            await loop.sock_connect(channel, ("127.0.0.1", random.choice(self.crowd.ports)))
+            await loop.create_connection(lambda: Connection(self, gone), sock=channel)
+        except BaseException:
+            channel.close()
+            raise
+
+    def _delay(self) -> float:
+        if self.crowd.away is not None:
+            return self.crowd.away
+        delay: float = min(LONGEST_DELAY, FIRST_DELAY * 2**self._attempts * random.uniform(1 - SCATTER, 1 + SCATTER))
+        self._attempts += 1
+        return delay
 
     def connect_packet(self) -> bytes:
         session = {"pid": self._pid, "offset": self._offset} if self._pid else {}
@@ -167,9 +207,11 @@ class Client:
         pid = answer.get("pid")
         if self.entered:
             self.report.comebacks += 1
+            self.report.absences.append((self._left, time.monotonic_ns()))
             if pid is None or pid != self._pid:
                 self.report.told.append(self._newest)
         self._pid = pid
+        self._attempts = 0
         self.entered = self.connected = True
         delay = self.crowd.cut_every * random.uniform(0.5, 1.5)
         asyncio.get_running_loop().call_later(delay, self._cut, self.connection)
@@ -294,16 +336,28 @@ def _read_frame(data: bytes, start: int) -> tuple[int, bytes, int] | None:
 
 
 class Crowd:
-    """`javascript` official clients and `own` of ours, at `ports`, cut every `cut_every` seconds for `away`."""
+    """`javascript` official clients and `own` of ours, at `ports`, cut every `cut_every` seconds for `away`.
+
+    Without `away` they come back when official clients do. `arriving`: how many of ours connect within a second.
+    """
 
     def __init__(
-        self, *, path: str, ports: Sequence[int], javascript: int, own: int, cut_every: float, away: float
+        self,
+        *,
+        path: str,
+        ports: Sequence[int],
+        javascript: int,
+        own: int,
+        cut_every: float,
+        away: float | None,
+        arriving: int = 400,
     ) -> None:
         self.path = path
         self.ports = ports
         self.javascript = javascript
         self.cut_every = cut_every
         self.away = away
+        self._arriving = arriving
         self.calm = False
         self.gate = asyncio.Event()
         """While it is closed, none of our own clients comes back."""
@@ -330,7 +384,7 @@ class Crowd:
             {"user": user, "token": token} for user, token in zip(self.users[: self.javascript], tokens, strict=False)
         ]
         if official:
-            milliseconds = [str(round(seconds * 1000)) for seconds in (self.cut_every, self.away)]
+            milliseconds = [str(round((seconds or 0) * 1000)) for seconds in (self.cut_every, self.away)]
             ports = ",".join(map(str, self.ports))
             self._node = await asyncio.create_subprocess_exec(
                 "node",
@@ -344,24 +398,25 @@ class Crowd:
             )
             self._tell(official)
         for number, user in enumerate(self.users[self.javascript :], self.javascript):
-            client = Client(user, tokens[number], self)
+            client = Client(user, tokens[number], self, f"127.0.0.{2 + number // AN_ADDRESS}")
             self.clients.append(client)
             self._tasks.append(asyncio.create_task(client.run()))
             if number % 20 == 19:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(20 / self._arriving)
         async with asyncio.timeout(PATIENCE):
             await self._until(lambda: all(client.entered for client in self.clients))
             if official:
                 assert await self._answer() == "ready"
 
     async def calm_down(self) -> None:
-        """Cut nobody any more; returns when all are back."""
+        """Cut nobody any more; returns when all are back, or have had long enough for it."""
         self.calm = True
-        async with asyncio.timeout(PATIENCE):
-            if self._node is not None:
-                self._tell("calm")
-                assert await self._answer() == "back"
-            await self._until(lambda: all(client.connected for client in self.clients))
+        if self._node is not None:
+            self._tell("calm")
+            assert await self._answer() == "back"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._until(lambda: all(client.connected for client in self.clients))
 
     async def report(self, last: int) -> list[Heard]:
         """What they heard, once they have heard `last` or had long enough for it: who is busy has not lost anything."""
@@ -371,6 +426,7 @@ class Crowd:
         reports = []
         for client in self.clients:
             client.finish_replay()
+            client.report.connected = client.connected
             reports.append(client.report)
         if self._node is not None:
             self._tell(last)
@@ -397,15 +453,35 @@ Publish = Callable[[list[tuple[str, dict[str, Any]]]], Awaitable[bool | None]]
 """Publishes events, each to a room. Whether they were accepted; None where nobody knows."""
 
 
-async def publish_for(seconds: float, users: Sequence[str], publish: Publish, sent: Sent) -> None:
-    """One shared event a second, and one for each user; on a fixed timetable."""
+@dataclass(frozen=True)
+class Timetable:
+    """How often something is published, in seconds."""
+
+    shared: float = 1.0
+    """To the room of all."""
+    private: float = 1.0
+    """To each user."""
+
+
+async def publish_for(
+    seconds: float,
+    users: Sequence[str],
+    publish: Publish,
+    sent: Sent,
+    timetable: Timetable = Timetable(),
+    enough: asyncio.Event | None = None,
+) -> None:
+    """Publish by a timetable, or until it is `enough`."""
     began = time.monotonic()
-    a_tick = -(-len(users) // round(1 / TICK))
+    shared_ticks, private_ticks = round(timetable.shared / TICK), round(timetable.private / TICK)
+    a_tick = -(-len(users) // private_ticks)
     for tick in range(round(seconds / TICK)):
         await asyncio.sleep(max(0.0, began + tick * TICK - time.monotonic()))
-        first = tick * a_tick % (a_tick * round(1 / TICK))
+        if enough is not None and enough.is_set():
+            return
+        first = tick % private_ticks * a_tick
         rooms = [f"user:{user}" for user in users[first : first + a_tick]]
-        if tick % round(1 / TICK) == 0:
+        if tick % shared_ticks == 0:
             rooms.insert(0, "shared")
         numbered = [(next(sent.numbers), room) for room in rooms]
         now = time.monotonic_ns()
@@ -419,3 +495,12 @@ async def publish_for(seconds: float, users: Sequence[str], publish: Publish, se
                 sent.shared.append(number)
             else:
                 sent.private.setdefault(room.removeprefix("user:"), []).append(number)
+
+
+async def publish_last(publish: Publish, sent: Sent) -> int:
+    """Publish an event that all hear, behind all others; whoever has heard it hears nothing more. Its number."""
+    before = len(sent.shared)
+    async with asyncio.timeout(PATIENCE):
+        while len(sent.shared) == before:
+            await publish_for(TICK, (), publish, sent)
+    return sent.shared[-1]

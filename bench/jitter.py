@@ -25,7 +25,7 @@ import uvloop
 
 from bench import machine
 from bench.children import FOLDER, BenchError, Child, find_port
-from bench.crowd import Crowd, Outcome, Publish, Sent, compare, publish_for
+from bench.crowd import Crowd, Outcome, Publish, Sent, compare, publish_for, publish_last
 from bench.servers import PEERS, Surroundings, build_environ, node_missing, python_missing
 from bench.table import RELIABILITY, write_rows, write_section
 from bench.tokens import make_secret, make_service_token, write_tokens
@@ -150,10 +150,9 @@ async def listen(subject: Subject, options: argparse.Namespace, around: Surround
         await publish_for(options.seconds, crowd.users, publish, sent)
         seconds = time.monotonic() - began
         await crowd.calm_down()
-        # What all hear goes the same way behind everything else.
-        await publish_for(1.0, crowd.users, publish, sent)
+        last = await publish_last(publish, sent)
         outcome = Outcome(javascript=options.javascript, own=options.own, seconds=seconds)
-        compare(sent, await crowd.report(sent.shared[-1]), outcome)
+        compare(sent, await crowd.report(last), outcome)
         return outcome
 
 

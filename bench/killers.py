@@ -28,7 +28,7 @@ from tests.valkey import ValkeyServer
 
 from bench.children import BenchError, Child, find_port
 from bench.cpu import read_cpu
-from bench.crowd import Crowd, Outcome, Sent, compare, publish_for
+from bench.crowd import Crowd, Outcome, Sent, compare, publish_for, publish_last
 from bench.jitter import (
     AWAY,
     CONTRACT,
@@ -51,6 +51,8 @@ SQLITE, WORKERS, VALKEY = "sqlite", "workers", "valkey"
 WORKER_COUNT = 2
 STARTING = 20.0
 """Seconds that a server has to listen again."""
+STOPPING = 60.0
+"""Seconds that a server has to end when it is asked to."""
 
 
 class Node:
@@ -69,22 +71,34 @@ class Node:
         assert self._child is not None
         await asyncio.to_thread(self._child.wait_for_port, self.port, STARTING)
 
+    @property
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
+    def list_workers(self) -> list[int]:
+        """The processes that it has started."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
     def read_cpu(self) -> float:
         """Seconds that it has taken."""
-        assert self._child is not None
-        return read_cpu(self._child.pid).total
+        return read_cpu(self.pid).total
 
     def kill(self) -> None:
         assert self._child is not None
         self._child.process.kill()
         self._child.process.wait()
 
-    def kill_worker(self) -> None:
-        """One of the processes that it has started."""
+    async def stop(self) -> None:
+        """Ask it to stop; returns when it has ended."""
         assert self._child is not None
-        children = Path(f"/proc/{self._child.pid}/task/{self._child.pid}/children").read_text().split()
-        if children:
-            os.kill(int(random.choice(children)), signal.SIGKILL)
+        self._child.process.terminate()
+        await asyncio.to_thread(self._child.process.wait, STOPPING)
+
+    def kill_worker(self) -> None:
+        workers = self.list_workers()
+        if workers:
+            os.kill(random.choice(workers), signal.SIGKILL)
 
     def end(self) -> None:
         if self._child is not None:
@@ -175,9 +189,9 @@ async def attack(kind: str, options: argparse.Namespace, around: Surroundings) -
         await asyncio.gather(publish_for(options.seconds, crowd.users, publish, sent), attacking.run(options.seconds))
         seconds = time.monotonic() - began
         await crowd.calm_down()
-        await publish_for(1.0, crowd.users, publish, sent)
+        last = await publish_last(publish, sent)
         outcome = Outcome(javascript=options.javascript, own=options.own, seconds=seconds)
-        compare(sent, await crowd.report(sent.shared[-1]), outcome)
+        compare(sent, await crowd.report(last), outcome)
         return outcome, attacking
 
 

@@ -5,6 +5,7 @@ two nodes that share a Valkey, with the clients at the other. A Valkey of its ow
 """
 
 import argparse
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from tests.valkey import ValkeyServer
 
 from bench import machine
@@ -20,6 +20,7 @@ from bench.children import BenchError, compile_programs, pinned
 from bench.generators import Latency
 from bench.measure import Bench, Budget
 from bench.servers import OYEZ, SERVERS, Running, Surroundings
+from bench.table import SCALING, write_rows, write_section
 from bench.tokens import make_secret, write_tokens
 
 RATE = 1_000
@@ -42,25 +43,46 @@ class Case:
 CASES = (Case("one node, SQLite", 1, 10.0), Case("two nodes, Valkey", 2, 20.0))
 
 
-def measure(case: Case, bench: Bench, settings: Mapping[str, str]) -> Latency:
+@dataclass(frozen=True)
+class Outcome:
+    """In ms, from the making of an event to its arrival at a client."""
+
+    case: Case
+    p50: float
+    p99: float
+    most: float
+
+    @property
+    def verdict(self) -> str:
+        return "met" if self.p99 <= self.case.limit else "missed"
+
+
+HEADINGS = ("", "p50 ms", "p99 ms", "longest ms", "p99 wanted ms", "verdict")
+
+
+def cells(outcome: Outcome) -> list[str]:
+    times = (f"{value:.2f}" for value in (outcome.p50, outcome.p99, outcome.most))
+    return [outcome.case.text, *times, f"≤ {outcome.case.limit:.0f}", outcome.verdict]
+
+
+def measure(case: Case, bench: Bench, seconds: int, settings: Mapping[str, str]) -> Latency:
     """Publish at the first node, listen at the last."""
     (server,) = bench.servers
     with ExitStack() as stack:
         nodes = [stack.enter_context(Running(server, bench.around, settings)) for _ in range(case.nodes)]
         load = stack.enter_context(bench.load(nodes[-1], "listen", clients=CLIENTS))
         load.wait_until_ready()
-        for count in (WARM_UP, SECONDS * RATE):
+        for count in (WARM_UP, seconds * RATE):
             load.ask(count * CLIENTS)
             nodes[0].emit(count, interval_us=1_000_000 // RATE)
             answer = load.receive()
     return answer.latency_us
 
 
-def run(console: Console) -> list[str]:
-    """A line of a table in Markdown for each case."""
+def run(seconds: int) -> list[Outcome]:
     compile_programs()
     server_core, load_core = machine.pick_cores()
-    lines = []
+    found = []
     with pinned(load_core), tempfile.TemporaryDirectory(prefix="oyez-latency-") as name:
         folder, secret = Path(name), make_secret()
         tokens = folder / "tokens"
@@ -76,36 +98,31 @@ def run(console: Console) -> list[str]:
         valkey.start()
         try:
             for case in CASES:
-                latency = measure(case, bench, {} if case.nodes == 1 else {"REDIS_URL": valkey.url})
-                p50, p99, most = (value / 1000 for value in (latency.p50, latency.p99, latency.max))
-                verdict = "met" if p99 <= case.limit else "missed"
-                console.print(
-                    f"{case.text}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, at most {most:.1f} ms;"
-                    f" wanted p99 {case.limit:.0f} ms: {verdict}"
-                )
-                lines.append(f"| {case.text} | {p50:.2f} | {p99:.2f} | {most:.1f} | ≤ {case.limit:.0f}: {verdict} |")
+                settings = {} if case.nodes == 1 else {"REDIS_URL": valkey.url}
+                latency = measure(case, bench, seconds, settings)
+                found.append(Outcome(case, latency.p50 / 1000, latency.p99 / 1000, latency.max / 1000))
         finally:
             valkey.kill()
-    return lines
+    return found
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.latency", description=__doc__)
-    parser.add_argument("--page", type=Path, help="write the table here as well")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of publishing, for each case")
+    parser.add_argument("--page", action="store_true", help="renew the section of docs/scaling.md")
     options = parser.parse_args(arguments)
-    console = Console()
     try:
-        lines = run(console)
+        found = run(options.seconds)
     except BenchError as error:
-        console.print(str(error), style="red", markup=False)
+        print(error, file=sys.stderr)
         return 1
+    rows = write_rows(HEADINGS, [cells(outcome) for outcome in found])
+    print("\n".join(rows))
     if options.page:
-        head = [
-            "| latency in ms, 1,000 events/s | p50 | p99 | most | p99 wanted |",
-            "| --- | ---: | ---: | ---: | --- |",
-        ]
-        options.page.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
-    return 1 if any("missed" in line for line in lines) else 0
+        about = f"{RATE:,} events a second for {options.seconds} s, one a request, each to {CLIENTS} clients."
+        command = shlex.join(["python", "-m", "bench.latency", *arguments])
+        write_section(SCALING, "latency", [about, "", *rows], command=command)
+    return 0 if all(outcome.verdict == "met" for outcome in found) else 1
 
 
 if __name__ == "__main__":

@@ -1,24 +1,25 @@
 """`python -m bench.log`: events a second that each log takes, and what one costs; Redis beside redis-py alone.
 
-Rounds go in turn, so that a machine that is busy now and then is so for all. A Valkey of its own is started for it.
+Rounds go in turn, so that a machine that is busy now and then is so for all, and a ratio is one of two rounds that were
+neighbours. A Valkey of its own is started for it, with `appendonly yes`.
 """
 
 import argparse
 import asyncio
+import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import redis.asyncio
 import uvloop
-from rich.console import Console
-from rich.table import Table
 from tests.valkey import ValkeyServer
 
+from bench.table import SCALING, write_number, write_rows, write_section
 from oyez.log.log import Entry, Log, encode_entry
 from oyez.log.memory import MemoryLog
 from oyez.log.redis import RedisLog
@@ -41,8 +42,9 @@ SINGLE = Way("one at a time")
 TOGETHER = Way("one at a time, 16 producers", producers=16)
 LISTS = Way("in lists of 100", count=100)
 WAYS = (SINGLE, TOGETHER, LISTS)
-TARGETS = {("SQLite", SINGLE): 10_000.0, ("SQLite", LISTS): 50_000.0}
-"""Events a second."""
+SQLITE, REDIS, ALONE = "SQLite", "Redis", "redis-py alone"
+TARGETS = {SINGLE: 10_000.0, LISTS: 50_000.0}
+"""Events a second that the log in SQLite takes."""
 REDIS_SHARE = 0.75
 """Of what redis-py does alone."""
 
@@ -102,12 +104,12 @@ def adding_with(client: redis.asyncio.Redis) -> Append:
     return add
 
 
-async def measure(subject: Subject, way: Way) -> tuple[float, float]:
+async def measure(subject: Subject, way: Way, seconds: float) -> tuple[float, float]:
     done, began, cpu = 0, time.perf_counter(), time.process_time()
 
     async def produce() -> None:
         nonlocal done
-        while time.perf_counter() - began < ROUND_SECONDS:
+        while time.perf_counter() - began < seconds:
             await subject.append(way.count)
             done += way.count
 
@@ -115,22 +117,22 @@ async def measure(subject: Subject, way: Way) -> tuple[float, float]:
     return done / (time.perf_counter() - began), (time.process_time() - cpu) / done * 1e6
 
 
-async def run(folder: Path, server: ValkeyServer) -> list[Subject]:
+async def run(folder: Path, server: ValkeyServer, seconds: float) -> dict[str, Subject]:
     logs: dict[str, Log] = {
         "memory": MemoryLog(),
-        "SQLite": SqliteLog(folder / "normal.sqlite"),
+        SQLITE: SqliteLog(folder / "normal.sqlite"),
         "SQLite, full": SqliteLog(folder / "full.sqlite", sync="full"),
-        "Redis": RedisLog(server.url, "bench"),
+        REDIS: RedisLog(server.url, "bench"),
     }
     client = redis.asyncio.Redis.from_url(server.url)
     for log in logs.values():
         await log.open()
     subjects = [Subject(name, appending_to(log)) for name, log in logs.items()]
-    subjects.append(Subject("redis-py alone", adding_with(client)))
+    subjects.append(Subject(ALONE, adding_with(client)))
     for turn in range(ROUNDS + 1):
-        for subject in subjects:
-            for way in WAYS:
-                sample = await measure(subject, way)
+        for way in WAYS:
+            for subject in subjects:
+                sample = await measure(subject, way, seconds)
                 # The first turn warms up.
                 if turn:
                     subject.samples[way].append(sample)
@@ -138,41 +140,45 @@ async def run(folder: Path, server: ValkeyServer) -> list[Subject]:
     for log in logs.values():
         await log.close()
     await client.aclose()
-    return subjects
+    return {subject.name: subject for subject in subjects}
 
 
-def judge(subjects: Sequence[Subject]) -> list[tuple[str, float, float]]:
-    """Each target: what it is about, what was wanted, what was measured."""
-    by_name = {subject.name: subject for subject in subjects}
-    verdicts = [(f"{name}, {way.text}", target, by_name[name].rate(way)) for (name, way), target in TARGETS.items()]
-    alone = by_name["redis-py alone"]
-    return verdicts + [
-        (f"Redis, {way.text}", REDIS_SHARE * alone.rate(way), by_name["Redis"].rate(way)) for way in WAYS
+def ratios(subjects: Mapping[str, Subject], way: Way) -> list[float]:
+    """What the log in Redis takes, to what redis-py alone does: of each round, the least first."""
+    pairs = zip(subjects[REDIS].samples[way], subjects[ALONE].samples[way], strict=True)
+    return sorted(ours / alone for (ours, _), (alone, _) in pairs)
+
+
+def judge(subjects: Mapping[str, Subject]) -> list[tuple[str, float, float, str]]:
+    """Each target: what it is about, what was wanted, what was measured, and the spread of that."""
+    verdicts = []
+    for way, wanted in TARGETS.items():
+        rates = sorted(rate for rate, _ in subjects[SQLITE].samples[way])
+        verdicts.append((f"{SQLITE}, {way.text}: events/s", wanted, median(rates), rates))
+    for way in WAYS:
+        found = ratios(subjects, way)
+        verdicts.append((f"{REDIS} ÷ {ALONE}, {way.text}", REDIS_SHARE, median(found), found))
+    return [
+        (what, wanted, measured, f"{write_number(all_[0])}–{write_number(all_[-1])}")
+        for what, wanted, measured, all_ in verdicts
     ]
 
 
-def describe(subject: Subject, way: Way) -> str:
-    return f"{subject.rate(way):,.0f} ({subject.cpu(way):.1f})"
-
-
-def show(subjects: Sequence[Subject], console: Console) -> None:
-    table = Table("log", *(way.text for way in WAYS), title="Appending: events/s (CPU µs each)")
-    for subject in subjects:
-        table.add_row(subject.name, *(describe(subject, way) for way in WAYS))
-    console.print(table)
-    for what, wanted, measured in judge(subjects):
-        verdict = "[green]met[/]" if measured >= wanted else "[red]missed[/]"
-        console.print(f"{what}: {measured:,.0f} events/s, wanted {wanted:,.0f}: {verdict}")
-
-
-def build_page(subjects: Sequence[Subject]) -> str:
-    """The figures as a table in Markdown."""
-    lines = [
-        f"| events/s (CPU µs each) | {' | '.join(way.text for way in WAYS)} |",
-        f"| --- |{' --- |' * len(WAYS)}",
-        *(f"| {subject.name} | {' | '.join(describe(subject, way) for way in WAYS)} |" for subject in subjects),
+def build_tables(subjects: Mapping[str, Subject]) -> list[str]:
+    """The figures, and the targets, in Markdown."""
+    rows = [
+        [subject.name, *(f"{subject.rate(way):,.0f} ({subject.cpu(way):.1f})" for way in WAYS)]
+        for subject in subjects.values()
     ]
-    return "\n".join(lines) + "\n"
+    targets = [
+        [what, f"≥ {write_number(wanted)}", write_number(measured), spread, "met" if measured >= wanted else "missed"]
+        for what, wanted, measured, spread in judge(subjects)
+    ]
+    return [
+        *write_rows(("events/s (CPU µs each)", *(way.text for way in WAYS)), rows),
+        "",
+        *write_rows(("target", "wanted", "measured", "spread", "verdict"), targets),
+    ]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -180,20 +186,22 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--folder", type=Path, help="where files are written; its disk counts [default: a temporary one]"
     )
-    parser.add_argument("--page", type=Path, help="write the table here as well")
+    parser.add_argument("--seconds", type=float, default=ROUND_SECONDS, help="of each of the rounds")
+    parser.add_argument("--page", action="store_true", help="renew the section of docs/scaling.md")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         server = ValkeyServer(folder / "valkey", "--appendonly", "yes")
         server.start()
         try:
-            subjects = uvloop.run(run(folder, server))
+            subjects = uvloop.run(run(folder, server, options.seconds))
         finally:
             server.kill()
-    show(subjects, Console())
+    lines = build_tables(subjects)
+    print("\n".join(lines))
     if options.page:
-        options.page.write_text(build_page(subjects), encoding="utf-8")
-    return 0 if all(measured >= wanted for _, wanted, measured in judge(subjects)) else 1
+        write_section(SCALING, "log", lines, command=shlex.join(["python", "-m", "bench.log", *arguments]))
+    return 0 if all(measured >= wanted for _, wanted, measured, _ in judge(subjects)) else 1
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What `oyez serve bench/contract.py` serves, and a control port by which events are emitted inside the process.
 
-usage: python -m bench.serve_oyez PORT CONTROL_PORT
+usage: python -m bench.serve_oyez PORT CONTROL_PORT [memory]
+
+With `memory` its log is there, and nothing is stored.
 """
 
 import sys
@@ -9,6 +11,7 @@ import uvloop
 
 from bench.contract import News, contract, handlers, room
 from bench.control import serve_control
+from oyez.log.memory import MemoryLog
 from oyez.ops.logs import configure_logging
 from oyez.server.http import HttpServer
 from oyez.service.app import Oyez
@@ -16,10 +19,11 @@ from oyez.service.system import Parts, System
 from oyez.settings import load_settings
 
 
-async def run(port: int, control_port: int) -> None:
+async def run(port: int, control_port: int, *, memory: bool) -> None:
     settings = load_settings(port=port)
     configure_logging(settings.log_level)
-    oyez = Oyez([System(contract=contract, build=lambda context: Parts(handlers=handlers))], settings)
+    system = System(contract=contract, build=lambda context: Parts(handlers=handlers))
+    oyez = Oyez([system], settings, build_log=(lambda name: MemoryLog()) if memory else None)
     publisher, everybody = oyez.systems[contract.name].publisher, room()
 
     async def emit(payload: dict[str, object]) -> None:
@@ -31,4 +35,4 @@ async def run(port: int, control_port: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(run(int(sys.argv[1]), int(sys.argv[2])))
+    uvloop.run(run(int(sys.argv[1]), int(sys.argv[2]), memory=sys.argv[3:] == ["memory"]))

@@ -116,8 +116,12 @@ class Running:
             raise BenchError(f"{self.server.key}: POST {target}: {response.status} {body.decode()[:200]}")
         return json.loads(body)
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def read_cpu(self) -> CpuTime:
-        return read_cpu(self._child.pid)
+        return read_cpu(self.pid)
 
     def stores_events(self) -> bool | None:
         """Whether its data folder holds what the emitted events take at least; None for servers without a log."""
@@ -127,7 +131,7 @@ class Running:
         return size >= self._emitted * LEAST_STORED
 
     def read_memory(self) -> int:
-        return read_memory(self._child.pid)
+        return read_memory(self.pid)
 
 
 def build_environ(secret: str, data: Path, port: int) -> dict[str, str]:

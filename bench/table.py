@@ -16,6 +16,7 @@ from bench.servers import FLOOR, NODE_UWS, NODE_WS, PYTHON_SOCKETIO, SERVERS, TI
 
 PEERS = {FLOOR: "÷ floor", NODE_WS: "÷ ws", NODE_UWS: "÷ µWS", PYTHON_SOCKETIO: "÷ py-sio"}
 RELIABILITY = FOLDER.parent / "docs" / "reliability.md"
+SCALING = FOLDER.parent / "docs" / "scaling.md"
 STYLES = {"met": "green", "missed": "red"}
 STORED = {True: "stored on disk", False: "log in memory", None: ""}
 COLUMNS = ("server", "value", "user", "kernel", "a second", "load CPU", *PEERS.values(), "spread, notes")

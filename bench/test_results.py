@@ -5,14 +5,33 @@
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from bench.capacity import (
+    MEMORY,
+    TWO_NODES,
+    VALKEY,
+    WORKERS,
+    Cost,
+    Costs,
+    Findings,
+    write_arithmetic,
+    write_fan_out,
+    write_together,
+)
+from bench.capacity import SQLITE as SQLITE_CASE
 from bench.cpu import CpuTime, read_cpu, read_memory
+from bench.crowd import Heard, Outcome, Sent, compare
+from bench.log import ALONE, REDIS, SQLITE, WAYS, ratios
+from bench.log import Subject as LogSubject
+from bench.log import judge as judge_logs
 from bench.measure import QUICK, Budget, calibrate
 from bench.results import Figure, Figures, Sample, Scenario, judge, summarise
+from bench.rolling import Deploy
 from bench.servers import FLOOR, NODE_WS, OYEZ
 from bench.table import write_benchmarks
 
@@ -106,3 +125,60 @@ def test_this_process_uses_time_and_memory() -> None:
         pass
     assert 0.05 <= read_cpu(os.getpid()).since(before).total <= 2
     assert read_memory(os.getpid()) > 1_000_000
+
+
+def heard(*numbers: int, told: Sequence[int] = (), connected: bool = True) -> Heard:
+    return Heard("ada", list(numbers), told=list(told), connected=connected)
+
+
+def test_what_a_crowd_missed_is_told_from_what_it_knows_it_missed() -> None:
+    sent = Sent(shared=[1, 2, 3, 4], private={"ada": [5], "bob": [6]})
+    outcome = Outcome(javascript=0, own=3, seconds=1.0)
+    compare(sent, [heard(1, 2, 3, 4, 5), heard(1, 4, 5, told=[1]), heard(1, 2, 3, 5, 6)], outcome)
+    assert (outcome.due, outcome.missing, outcome.told_missing, outcome.foreign) == (15, 1, 2, 1)
+    assert not outcome.good
+
+
+def test_who_does_not_come_back_is_a_fault() -> None:
+    outcome = Outcome(javascript=0, own=1, seconds=1.0)
+    compare(Sent(shared=[1]), [heard(1, connected=False)], outcome)
+    assert (outcome.delivered, outcome.absent, outcome.good) == (100.0, 1, False)
+
+
+def test_a_deploy_has_recovered_when_the_last_it_sent_away_is_back() -> None:
+    second = 1_000_000_000
+    deploy = Deploy(signals=[10 * second, 20 * second])
+    # Who was away before the first signal has nothing to do with it; who goes before the second belongs to the first.
+    absences = [(9 * second, 19 * second), (11 * second, 14 * second), (21 * second, 23 * second)]
+    assert deploy.recovery(absences) == 4.0
+    assert deploy.recovery([]) == 0.0
+
+
+def test_a_ratio_is_one_of_neighbouring_rounds() -> None:
+    subjects = {name: LogSubject(name, _never) for name in (SQLITE, REDIS, ALONE)}
+    for way in WAYS:
+        for name, rates in ((SQLITE, (60_000, 70_000)), (REDIS, (10, 30)), (ALONE, (10, 60))):
+            subjects[name].samples[way] = [(rate, 1.0) for rate in rates]
+    assert ratios(subjects, WAYS[0]) == [0.5, 1.0]
+    assert {measured >= wanted for _, wanted, measured, _ in judge_logs(subjects)} == {True}
+
+
+async def _never(count: int) -> object:
+    raise AssertionError
+
+
+def test_capacity_follows_from_what_an_event_costs() -> None:
+    one = Costs(Cost((100.0,), 20.0), Cost((10.0,), 4.0))
+    two = Costs(Cost((100.0, 50.0), 25.0), Cost((10.0, 5.0), 5.0))
+    cases = (MEMORY, SQLITE_CASE, VALKEY)
+    findings = Findings(
+        {(case, recipients): one for case in cases for recipients in (0, 1_000)},
+        {WORKERS: two, TWO_NODES: two},
+        connection=10 * 1024,
+        entry=500.0,
+    )
+    assert "| SQLite | 1,000 | 100 | 10,000 | 10,000,000 | 10.0 | 100,000 | 100,000,000 |" in write_fan_out(findings)
+    assert "| Valkey, two nodes | in lists of 100 | 10.0 | 5.00 | 5.00 |" in write_together(findings)
+    arithmetic = " ".join(write_arithmetic(findings))
+    assert "250,000 for 1, 200,000 for 2" in arithmetic
+    assert "0.5 to 5.0 % at 1,000" in arithmetic

@@ -148,6 +148,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What all names in Redis begin with: installations that share one need different ones."""
     redis_emitter: bool = True
     """Whether what `@socket.io/redis-emitter` says in that Redis is published. It asks for no service key."""
+    redis_emitter_key: Annotated[str, Meta(pattern=r"^[\w.:-]+$")] | None = None
+    """The `key` of such emitters where one system is served. Unset: the system's name, and `socket.io`, which is the
+    emitter's own default, and to which others that share the Redis may listen as well."""
     compression_threshold: Annotated[int, Meta(ge=0)] = 1_024
     """Messages of at least this many bytes are compressed where the client agreed. 0 turns compression off."""
     limits: Limits = Limits()

@@ -52,6 +52,7 @@ def test_flags_win_over_the_environment(folder: Path, monkeypatch: pytest.Monkey
         ("--ping-interval 0", "Setting ping_interval in a flag"),
         ("--log-level loud", "LOG_LEVEL is 'loud'. Set it to one of debug, info, warning, error."),
         ("--ws-path rt", "WS_PATH is 'rt'. Set it to a path such as /socket.io/."),
+        ("--redis-emitter-key a*", "Setting redis_emitter_key in a flag: Expected `str` matching regex"),
         ("--jwt-secret short", "HS256 needs at least 32"),
         ("--jwks-url https://id.example/keys --jwt-key-file key.pem", "JWKS_URL and JWT_KEY_FILE are both set"),
         ("--jwt-key-file missing.pem", "missing.pem"),
@@ -86,9 +87,12 @@ def test_a_bad_setting_in_the_environment_or_the_file_is_named(
     assert "Settings in oyez.toml: Object contains unknown field `prot`" in oyez("serve").error
 
 
-def test_a_short_path_is_for_one_system(oyez: Calls) -> None:
-    said = oyez("serve", "quotes", ORDERS, "--port", "0", "--ws-path", "/rt").error
-    assert said == "WS_PATH is for one system, not for 2. Unset it, or serve one."
+@pytest.mark.parametrize(
+    ("flag", "name"), [("--ws-path /rt", "WS_PATH"), ("--redis-emitter-key x", "REDIS_EMITTER_KEY")]
+)
+def test_a_short_path_and_a_key_are_for_one_system(oyez: Calls, flag: str, name: str) -> None:
+    said = oyez("serve", "quotes", ORDERS, "--port", "0", *flag.split()).error
+    assert said == f"{name} is for one system, not for 2. Unset it, or serve one."
 
 
 def test_files_that_do_not_belong_together(oyez: Calls, folder: Path) -> None:

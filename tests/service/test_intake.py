@@ -427,6 +427,26 @@ async def test_several_systems_are_told_apart_by_the_key(
         await expect_called(client, 3)
 
 
+async def test_two_that_share_a_redis_are_told_apart_by_a_key_of_their_own(
+    js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    async with (
+        serve_hall(here, own_valkey) as first,
+        serve_hall(there, own_valkey, REDIS_EMITTER_KEY="there") as second,
+    ):
+        ours, theirs = await connect(js, first, "ada"), await connect(js, second, "ada")
+        await (await js.emitter(own_valkey.url)).emit("called", {"number": 1})
+        await (await js.emitter(own_valkey.url, key="hall")).emit("called", {"number": 2})
+        await (await js.emitter(own_valkey.url, key="there")).emit("called", {"number": 3})
+        # Behind all that the emitters have said.
+        await first.publish("called", {"number": 4}, "*", system="hall")
+        await expect_called(theirs, 3)
+        await expect_called(ours, 1, 2, 4)
+
+
 async def test_emitters_are_not_heard_where_the_settings_say_so(
     js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
 ) -> None:

@@ -140,6 +140,8 @@ class ServerFlags:
     """What all names in Redis begin with. [default: oyez]"""
     redis_emitter: bool | None = None
     """Whether what @socket.io/redis-emitter says in that Redis is published. [default: yes]"""
+    redis_emitter_key: str | None = None
+    """The key of such emitters where one system is served. [default: the system's name, and socket.io]"""
     compression_threshold: int | None = None
     """Bytes from which on messages are compressed; 0 for never. [default: 1024]"""
     config: Path | None = None

@@ -178,7 +178,7 @@ class RedisLog:
         self._trimming: asyncio.Task[None] | None = None
         self._closed = False
 
-    def _connect(self, timeout: float | None = None, *, single: bool = False) -> Redis:
+    def _connect(self, timeout: float | None = None) -> Redis:
         try:
             pool = ConnectionPool.from_url(
                 self._url,
@@ -190,10 +190,9 @@ class RedisLog:
             )
         except ValueError as error:
             raise SettingsError(f"REDIS_URL: {error}. Give an address such as redis://HOST:6379/0.") from None
-        client = Redis(connection_pool=pool, single_connection_client=single)
-        for command in ("XRANGE", "XREAD"):
-            # As Redis says it: nobody needs each entry as a dictionary.
-            client.set_response_callback(command, lambda response, **options: response)
+        client = Redis(connection_pool=pool)
+        # As Redis says it: nobody needs each entry as a dictionary.
+        client.set_response_callback("XRANGE", lambda response, **options: response)
         return client
 
     async def open(self) -> None:
@@ -321,7 +320,7 @@ class RedisLog:
                 return
             raise
         tails = Tails()
-        reader = self._connect(BLOCK_SECONDS + TIMEOUT, single=True)
+        reader = self._make_connection()
         listener = self._connect(BLOCK_SECONDS + TIMEOUT)
         tasks = [
             asyncio.create_task(self._feed(tails, reader, self._epoch, number)),
@@ -436,7 +435,7 @@ class RedisLog:
 
     # Listening.
 
-    async def _feed(self, tails: Tails, reader: Redis, epoch: str, number: int) -> None:
+    async def _feed(self, tails: Tails, reader: AbstractConnection, epoch: str, number: int) -> None:
         """Give `tails` what is stored behind `number`, for as long as nothing is missing."""
         newest: Row | None = None
         failing = False
@@ -469,9 +468,12 @@ class RedisLog:
         except Exception as error:
             tails.fail(error)
 
-    async def _following(self, reader: Redis, number: int) -> "list[Row]":
+    async def _following(self, reader: AbstractConnection, number: int) -> "list[Row]":
         block = _milliseconds(BLOCK_SECONDS)
-        found = await _execute(reader, "XREAD", "COUNT", PAGE, "BLOCK", block, "STREAMS", self._stream, f"0-{number}")
+        # Without the library's client, which would take as long again: each process does so for what all append.
+        async with asyncio.timeout(BLOCK_SECONDS + TIMEOUT):
+            await _send(reader, "XREAD", "COUNT", PAGE, "BLOCK", block, "STREAMS", self._stream, f"0-{number}")
+            found = await reader.read_response(disable_decoding=True)
         return [_read_row(row) for row in found[0][1]] if found else []
 
     async def _check_same(self, epoch: str, newest: "Row | None") -> None:
@@ -596,12 +598,12 @@ def _execute(client: Redis, *arguments: Any) -> Awaitable[Any]:
     return answer
 
 
-async def _end(tasks: Sequence[asyncio.Task[None]], *clients: Redis) -> None:
+async def _end(tasks: Sequence[asyncio.Task[None]], reader: AbstractConnection, listener: Redis) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    for client in clients:
-        await _disconnect(client)
+    await reader.disconnect(nowait=True)
+    await _disconnect(listener)
 
 
 async def _disconnect(client: Redis) -> None:

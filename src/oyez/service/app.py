@@ -113,6 +113,10 @@ class Oyez:
             self.systems: Mapping[str, Served] = {
                 system.name: self._build(system, build_log(system.name), routes, alone) for system in systems
             }
+            if settings.redis_emitter_key is not None and not alone:
+                raise SettingsError(
+                    f"REDIS_EMITTER_KEY is for one system, not for {len(systems)}. Unset it, or serve one."
+                )
             routes += self._serve_alone(settings.ws_path)
             routes += operate(self)
         except BaseException:
@@ -215,7 +219,7 @@ class Oyez:
         routes += self._serve_at(f"{prefix}/ws", PlainEndpoint(server))
         intake = None
         if self.settings.redis_url is not None and self.settings.redis_emitter:
-            keys = (system.name, DEFAULT_KEY) if alone else (system.name,)
+            keys = _emitter_keys(self.settings, system.name, alone)
             intake = Intake(self.settings.redis_url, publisher, keys, prefix=self.settings.redis_prefix)
         return Served(system, server, publisher, log, outbox, jobs, parts, intake)
 
@@ -261,6 +265,13 @@ async def _open(log: Log, system: str) -> None:
 def _answer_failure(request: Request, error: Exception) -> Response:
     """The server's own mistakes; Starlette raises them again behind this answer, and uvicorn logs them."""
     return refuse(INTERNAL, INTERNAL.message)
+
+
+def _emitter_keys(settings: Settings, system: str, alone: bool) -> tuple[str, ...]:
+    """What emitters call the system."""
+    if settings.redis_emitter_key is not None:
+        return (settings.redis_emitter_key,)
+    return (system, DEFAULT_KEY) if alone else (system,)
 
 
 def choose_log(settings: Settings, system: str) -> Log:
