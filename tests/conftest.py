@@ -1,5 +1,6 @@
 """What all tests share: coroutine tests run on uvloop, as the server does; examples may take their time; databases."""
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import count
 
@@ -12,6 +13,9 @@ from tests.valkey import ValkeyServer
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("oyez", deadline=None)
 settings.load_profile("oyez")
+
+# Hundreds of processes are started, each of which would compile all of Oyez anew: half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")

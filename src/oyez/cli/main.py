@@ -13,14 +13,18 @@ from sqlalchemy.exc import DBAPIError
 from oyez import __version__
 from oyez.cli import console
 from oyez.cli.console import CallError, fail
-from oyez.cli.demo.command import demo
-from oyez.cli.listen import listen
-from oyez.cli.publish import publish
-from oyez.cli.quotes import app as quotes
-from oyez.cli.serve import serve
-from oyez.cli.tokens import token
 from oyez.errors import ContractError, OyezError
 from oyez.service.system import SHIPPED
+
+COMMANDS = {
+    "serve": "serve:serve",
+    "token": "tokens:token",
+    "publish": "publish:publish",
+    "listen": "listen:listen",
+    "demo": "demo.command:demo",
+    "quotes": "quotes:app",
+}
+"""Where each is. Only the one that is called is imported: that is half of the time that most of them take."""
 
 app = App(
     name="oyez",
@@ -37,12 +41,17 @@ app = App(
     default_parameter=Parameter(show_default=False),
     result_action="return_value",
 )
-for command in (serve, token, publish, listen, demo, quotes):
-    app.command(command)
+for name, place in COMMANDS.items():
+    app.command(f"oyez.cli.{place}", name=name)
 
 
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
+    tokens = sys.argv[1:] if tokens is None else tokens
+    if not tokens or tokens[0] not in COMMANDS:
+        # The list of all says of each what it is for.
+        for name in COMMANDS:
+            _ = app[name]
     try:
         status = app(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:

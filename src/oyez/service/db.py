@@ -14,9 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
@@ -135,6 +132,11 @@ class Database:
         Whoever has migrations has a line of revisions of its own, and a table `{name}_migrations` that says how far it
         is. Raises SettingsError where the database was made by a newer program than this.
         """
+        # Only here: it takes longer to import than most commands to do what they are for.
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
         config = Config(attributes={"version_table": f"{name}_migrations"})
         config.set_main_option("script_location", _escape(MIGRATIONS))
         config.set_main_option("version_locations", _escape(versions))
