@@ -9,12 +9,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from oyez.errors import SettingsError
 from oyez.ops.health import health_routes
+from oyez.server import server
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.testing.client import Client
@@ -212,11 +215,50 @@ async def test_a_deleted_file_is_made_anew_at_once(tmp_path: Path) -> None:
         assert first and second and first.partition(".")[0] != second.partition(".")[0]
 
 
+def put_a_stranger(file: Path) -> None:
+    """A database of somebody else's, where the log should be."""
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE somebody (id)")
+
+
+async def test_a_stranger_where_the_log_was_is_waited_out(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "log-books.sqlite"
+    async with running(tmp_path) as market, market.connect("books", transports=["websocket"]) as client:
+        assert await publish(market, "one")
+        await client.expect_event("sold")
+        file.rename(tmp_path / "away")
+        put_a_stranger(file)
+        assert await seconds_until_ready(market, 503) < SOON
+        assert await publish(market, "two") is None
+        await expect_status(client, False)
+        (tmp_path / "away").rename(file)
+        assert await seconds_until_ready(market, 200) < SOON
+        assert await publish(market, "three")
+
+
+async def test_what_stays_wrong_is_told_at_ever_longer_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log was away at the start, and what comes is none: an operator has to see why, and not only that."""
+    monkeypatch.setattr(server, "RETRY_SECONDS", 0.001)
+    file = tmp_path / "data" / "log-books.sqlite"
+    file.mkdir(parents=True)
+    with capture_logs() as logs:
+        async with running(tmp_path) as market:
+            file.rmdir()
+            put_a_stranger(file)
+            async with asyncio.timeout(SOON):
+                while len(told := [line for line in logs if "no log of Oyez" in str(line)]) < 6:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            failures = [line["failures"] for line in told if "failures" in line]
+            assert all(later == 2 * earlier for earlier, later in pairwise(failures))
+            file.unlink()
+            assert await seconds_until_ready(market, 200) < SOON
+            assert await publish(market, "one")
+
+
 async def test_a_wrong_setting_ends_the_start(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    with closing(sqlite3.connect(data / "log-books.sqlite")) as other:
-        other.execute("CREATE TABLE somebody (id)")
+    put_a_stranger(data / "log-books.sqlite")
     oyez = build(tmp_path)
     with pytest.raises(SettingsError, match="no log of Oyez"):
         async with oyez.running():

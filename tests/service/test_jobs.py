@@ -1,15 +1,16 @@
 """Jobs: done when they are due, once, whole, by one process; kept, with their error, where they cannot be done."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from oyez.service import jobs as jobs_module
 from oyez.service import tables
-from oyez.service.jobs import FIRST_DELAY, LONGEST_DELAY
+from oyez.service.jobs import FIRST_DELAY, LONGEST_DELAY, Job
 from oyez.service.outbox import Transaction
 from tests.service.desks import Clock, Desk, Ledger, open_desk, say, say_next
 
@@ -127,11 +128,29 @@ async def test_jobs_outlive_the_process(database_url: str) -> None:
         await desk.expect_said(1)
 
 
-async def test_a_job_of_a_kind_that_is_not_known_stays(database_url: str) -> None:
-    async with open_desk(database_url, jobs={"other": remind}) as desk:
-        await desk.outbox.run(schedule, "a", 0.0, 1)
+@pytest.mark.parametrize("known", [{"other": remind}, {}], ids=["others are known", "none is known"])
+async def test_a_job_of_a_kind_that_is_not_known_stays_and_is_told_once(
+    database_url: str, known: dict[str, Job]
+) -> None:
+    with capture_logs() as logs:
+        async with open_desk(database_url, jobs=known) as desk:
+            await desk.outbox.run(schedule, "a", HOUR, 1)
+            await desk.jobs.done()
+            assert told(logs) == [], "nobody has to know until it is due"
+            for _ in range(3):
+                await pass_time(desk, HOUR)
+            assert [job.key for job in await left(desk)] == ["a"]
+    (line,) = told(logs)
+    assert (line["log_level"], line["system"], line["kind"]) == ("error", "desk", "remind")
+    assert "Parts.jobs" in line["remedy"]
+    async with open_desk(database_url, jobs={"remind": remind}) as desk:
+        desk.clock.now += 5 * HOUR
         await desk.jobs.done()
-        assert [job.key for job in await left(desk)] == ["a"]
+        await desk.expect_said(1)
+
+
+def told(logs: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    return [line for line in logs if line["event"] == "jobs are due that nobody can do"]
 
 
 async def test_of_two_processes_one_does_a_job(database_url: str) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError
@@ -264,6 +266,65 @@ async def test_numbers_that_begin_anew_are_no_old_ones(tmp_path_factory: pytest.
             await desk.outbox.run(say, number)
             await desk.outbox.drained()
     await desk.expect_said(1, 2)
+
+
+# Rows that are no entries of a log.
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("rooms", None),
+        ("rooms", [1]),
+        ("excluded", {"ticket": 1}),
+        ("data", b"not JSON"),
+        ("data", b'{"name": "said"}'),
+        ("data", b'["said", "\xff"]'),
+        ("control", "leave"),
+    ],
+)
+async def test_a_row_that_is_no_entry_is_set_aside_and_the_others_go_on(
+    database_url: str, column: str, value: Any
+) -> None:
+    async with open_desk(database_url, relays=False) as desk:
+        for number in (1, 2, 3):
+            await desk.outbox.run(say, number)
+        whole = await desk.database.run(spoil, column, value)
+    with capture_logs() as logs:
+        async with open_desk(database_url) as desk:
+            await desk.expect_said(1, 3)
+            await desk.outbox.run(say, 4)
+            await desk.outbox.drained()
+            await desk.expect_said(1, 3, 4)
+            ((error,),) = await desk.database.read(lambda c: c.execute(select(tables.outbox.c.error)).all())
+            mended = update(tables.outbox).values({column: whole, "error": None})
+            await desk.database.run(lambda c: c.execute(mended).rowcount)
+            await desk.outbox.drained()
+            await desk.expect_said(1, 3, 4, 2)
+    (line,) = [line for line in logs if "was set aside" in line["event"]]
+    assert (line["log_level"], line["system"], line["error"]) == ("error", "desk", error)
+    assert "oyez_outbox" in line["remedy"]
+
+
+def spoil(connection: Connection, column: str, value: Any) -> Any:
+    """Break the second row; what it held."""
+    second = select(tables.outbox).order_by(tables.outbox.c.id).offset(1).limit(1)
+    row = connection.execute(second).one()
+    changed = update(tables.outbox).where(tables.outbox.c.id == row.id).values({column: value})
+    connection.execute(changed)
+    return getattr(row, column)
+
+
+async def test_two_relays_set_a_row_aside_once(database_url: str) -> None:
+    async with open_desk(database_url, relays=False) as desk:
+        await desk.outbox.run(say, 1, 2, 3)
+        await desk.database.run(spoil, "data", b"not JSON")
+    log = Ledger()
+    with capture_logs() as logs:
+        async with open_desk(database_url, log) as one, open_desk(database_url, log) as two:
+            await asyncio.gather(one.outbox.drained(), two.outbox.drained())
+            await one.expect_said(1, 3)
+    assert len([line for line in logs if "was set aside" in line["event"]]) == 1
 
 
 # Members.

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from oyez.service import rounds as rounds_module
 from oyez.service.rounds import Rounds
@@ -93,6 +94,17 @@ async def test_a_round_that_fails_is_done_again(monkeypatch: pytest.MonkeyPatch)
     async with rounds.running():
         await rounds.done()
         assert work.begun >= 4
+
+
+async def test_a_failure_that_stays_is_told_at_ever_longer_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds_module, "LONGEST_PAUSE", 0.0001)
+    work = Work()
+    work.faults = iter([OSError()] * 20)
+    rounds = Rounds("test", work)
+    with capture_logs() as logs:
+        async with rounds.running():
+            await rounds.done()
+    assert [line["failures"] for line in logs] == [1, 2, 4, 8, 16]
 
 
 async def test_nothing_goes_on_afterwards() -> None:

@@ -108,7 +108,12 @@ class SqliteLog:
 
     async def open(self) -> None:
         if self._watch is None and not self._closed:
-            await self._use(lambda db: None)
+            try:
+                await self._use(lambda db: None)
+            except LogUnavailableError as error:
+                if isinstance(error.__cause__, SettingsError):
+                    raise error.__cause__ from None
+                raise
 
     async def close(self) -> None:
         self._closed = True
@@ -131,7 +136,8 @@ class SqliteLog:
         return [f"{self._epoch}.{number}" for number in numbers]
 
     async def broadcast(self, entry: Entry) -> None:
-        await self.open()
+        if self._watch is None:
+            await self._use(lambda db: None)
         if self._peers is not None:
             self._peers.send(encode_entry(entry))
         self._tails.hand([entry])
@@ -391,6 +397,9 @@ class SqliteLog:
             db = self._reach()
             changes = db.total_changes
             result = work(db)
+        except SettingsError as error:
+            # Found by somebody who is at work already and cannot end for it; `open` tells who begins.
+            raise LogUnavailableError(str(error)) from error
         except (sqlite3.Error, OSError) as error:
             raise self._explain(error) from error
         # A full disk can still be read.

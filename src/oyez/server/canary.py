@@ -71,7 +71,8 @@ class Canary:
         except TimeoutError:
             return f"What is appended to the log is not heard within {PATIENCE} s."
         except Exception as error:  # Whatever a log should not raise: it is not to be trusted then.
-            logger.exception("the log failed in an unexpected way")
+            if self.reason != repr(error):
+                logger.exception("the log failed in an unexpected way")
             return repr(error)
         return None
 

@@ -101,6 +101,8 @@ class Server:
         self._websockets_from: Counter[str] = Counter()
         """How many of them each address has."""
         self._none_left: asyncio.Event | None = None
+        self._failures = 0
+        """How often the log could not be listened to since it was last available."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
@@ -181,10 +183,17 @@ class Server:
                     connection.close(engineio.TRANSPORT_ERROR)
             except (LogUnavailableError, SettingsError) as error:
                 # Clients stay: nothing can be appended now that they would not get when it is back.
-                logger.warning("the log cannot be listened to", reason=str(error), again_in=RETRY_SECONDS)
+                if self._is_told():
+                    logger.warning("the log cannot be listened to", reason=str(error), failures=self._failures)
             except Exception:
-                logger.exception("the log cannot be listened to", again_in=RETRY_SECONDS)
+                if self._is_told():
+                    logger.exception("the log cannot be listened to", failures=self._failures)
             await asyncio.sleep(RETRY_SECONDS)
+
+    def _is_told(self) -> bool:
+        """Count a failure, and say whether it is logged: the first, the second, the fourth, …, at ever longer times."""
+        self._failures += 1
+        return self._failures.bit_count() == 1
 
     def _hear(self, entry: Entry) -> None:
         """Take note of what nodes say, in no namespace."""
@@ -193,6 +202,7 @@ class Server:
     def _tell_status(self, reason: str | None) -> None:
         """The log has become unavailable for `reason`, or, with None, is back: operator and clients are told."""
         if reason is None:
+            self._failures = 0
             logger.info("the log is available again: events are stored and delivered")
         else:
             logger.error("the log is unavailable: nothing is published until it is back", reason=reason)

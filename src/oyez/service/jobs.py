@@ -49,28 +49,35 @@ class Jobs:
         self._handlers = handlers
         self._system = system
         self._clock = clock
+        self._unknown: set[str] = set()
+        """Kinds of jobs that are due and that nobody here can do; the operator is told once of each."""
         self._rounds = Rounds("jobs", self._do_due)
         outbox.scheduled = self._rounds.ask
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Jobs are done when they are due while inside; what has begun by then is ended."""
-        if not self._handlers:
-            yield
-            return
         async with self._rounds.running():
             yield
 
     async def done(self) -> None:
         """Wait until nothing is due, by the clock. Only ends while inside `running`."""
-        if self._handlers:
-            await self._rounds.done()
+        await self._rounds.done()
 
     async def _do_due(self) -> float:
         """Do all that is due; the seconds until there may be more."""
-        while await self._do_next():
+        while self._handlers and await self._do_next():
             pass
-        due = await self._database.read(self._find_next_due)
+        due, unknown = await self._database.read(self._look)
+        for kind in unknown - self._unknown:
+            logger.error(
+                "jobs are due that nobody can do",
+                system=self._system,
+                kind=kind,
+                remedy=f"give Parts.jobs a function for {kind!r}, or delete its rows in oyez_jobs",
+            )
+        # A kind that was done elsewhere, by a newer version, and comes again is told again.
+        self._unknown = unknown
         pause = LOOK_INTERVAL if due is None else min(due - self._clock(), LOOK_INTERVAL)
         return pause if pause > 0 else BUSY_INTERVAL
 
@@ -110,10 +117,12 @@ class Jobs:
         values = {"due": tx.now + delay, "failures": job.failures + 1, "error": error}
         tx.connection.execute(update(jobs).where(same).values(values))
 
-    def _find_next_due(self, connection: Connection) -> float | None:
-        waiting = select(func.min(jobs.c.due)).where(jobs.c.system == self._system, jobs.c.kind.in_(self._handlers))
-        due: float | None = connection.execute(waiting).scalar_one()
-        return due
+    def _look(self, connection: Connection) -> tuple[float | None, set[str]]:
+        """When the next job is due, and the kinds of those that are and that have no handler."""
+        own, known = jobs.c.system == self._system, jobs.c.kind.in_(self._handlers)
+        due: float | None = connection.execute(select(func.min(jobs.c.due)).where(own, known)).scalar_one()
+        unknown = select(jobs.c.kind).distinct().where(own, ~known, jobs.c.due <= self._clock())
+        return due, set(connection.execute(unknown).scalars())
 
     def _is(self, job: Row[Any]) -> Any:
         return (jobs.c.system == self._system) & (jobs.c.kind == job.kind) & (jobs.c.key == job.key)

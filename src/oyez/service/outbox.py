@@ -8,6 +8,9 @@ How the order comes about: ids grow in the order of commits, since transactions 
 other (SQLite has one writer; on PostgreSQL they take a lock for their last two statements). A relay always begins with
 the lowest id there is, and deletes what the log has. So whatever several relays do at the same time, each appends only
 what follows upon what was appended; and what is appended twice, the log knows by its key.
+
+A row that cannot become an entry of the log, whoever wrote it, is set aside, where it stays with the reason: the others
+do not wait for it. For a log that cannot be reached all wait.
 """
 
 import asyncio
@@ -17,8 +20,10 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
+import msgspec
 import structlog
-from sqlalchemy import Connection, delete, insert, select, text
+from sqlalchemy import Connection, LargeBinary, Text, cast, delete, insert, select, text, update
+from sqlalchemy import Row as SqlRow
 
 from oyez.contract import control
 from oyez.contract.publish import Publisher
@@ -247,18 +252,32 @@ class Outbox:
     async def _move(self) -> float:
         """Move all there is; the seconds until the next look."""
         while True:
-            rows = await self._database.read(_list_first, self._system)
+            listed = await self._database.read(_list_first, self._system)
+            rows = [row for row in listed if isinstance(row, _Row)]
+            for row in listed:
+                if isinstance(row, _BadRow):
+                    await self._set_aside(row)
             if rows:
                 done = await self._count_appended(rows)
                 if done < len(rows):
                     await self._log.append([row.entry for row in rows[done:]], (MARK, rows[-1].mark))
                 await self._database.tidy(_delete_up_to, self._system, rows[-1].id)
-            if len(rows) < MAX_BATCH:
+            if len(listed) < MAX_BATCH:
                 break
         if self._clock() >= self._forget_at:
             self._forget_at = self._clock() + FORGET_INTERVAL
             await self._database.tidy(forget_steps, self._clock() - KEPT_SECONDS)
         return LOOK_INTERVAL
+
+    async def _set_aside(self, row: "_BadRow") -> None:
+        if await self._database.run(_set_aside, row):
+            logger.error(
+                "an event is no entry of a log and was set aside; the others go on",
+                system=self._system,
+                id=row.id,
+                error=row.error,
+                remedy="mend its row in oyez_outbox and set its error to NULL, or delete it",
+            )
 
     async def _count_appended(self, rows: Sequence["_Row"]) -> int:
         """How many of the first rows are certainly in the log already, or were and have been forgotten there."""
@@ -282,26 +301,58 @@ class _Row(NamedTuple):
         return f"{self.id}:{self.created}".encode()
 
 
-def _list_first(connection: Connection, system: str) -> list[_Row]:
+class _BadRow(NamedTuple):
+    """One that cannot become an entry."""
+
+    id: int
+    error: str
+
+
+_decode_rooms = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_event = msgspec.json.Decoder(tuple[str, msgspec.Raw]).decode
+_decode_control = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _list_first(connection: Connection, system: str) -> list[_Row | _BadRow]:
     """The first entries that wait, by their ids."""
-    waiting = select(outbox).where(outbox.c.system == system).order_by(outbox.c.id).limit(MAX_BATCH)
-    return [
-        _Row(
-            row.id,
-            row.created,
-            Entry(
-                namespace=row.namespace,
-                rooms=tuple(row.rooms),
-                excluded=tuple(row.excluded),
-                data=row.data,
-                control=row.control,
-                # With the time, as in the mark.
-                key=f"outbox:{system}:{row.id}:{row.created}",
-            ),
+    columns = (
+        outbox.c.id,
+        outbox.c.created,
+        outbox.c.namespace,
+        outbox.c.control,
+        # As they are: decoded here, one that cannot be does not keep the others from being read.
+        cast(outbox.c.rooms, Text).label("rooms"),
+        cast(outbox.c.excluded, Text).label("excluded"),
+        cast(outbox.c.data, LargeBinary).label("data"),
+    )
+    waits = (outbox.c.system == system) & outbox.c.error.is_(None)
+    waiting = select(*columns).where(waits).order_by(outbox.c.id).limit(MAX_BATCH)
+    return [_read_row(system, row) for row in connection.execute(waiting)]
+
+
+def _read_row(system: str, row: SqlRow[Any]) -> _Row | _BadRow:
+    try:
+        (_decode_control if row.control else _decode_event)(row.data.decode())
+        entry = Entry(
+            namespace=row.namespace,
+            rooms=_decode_rooms(row.rooms),
+            excluded=_decode_rooms(row.excluded),
+            data=row.data,
+            control=row.control,
+            # With the time, as in the mark.
+            key=f"outbox:{system}:{row.id}:{row.created}",
         )
-        for row in connection.execute(waiting)
-    ]
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        return _BadRow(row.id, str(error))
+    return _Row(row.id, row.created, entry)
+
+
+def _set_aside(connection: Connection, row: _BadRow) -> bool:
+    """Whether no other relay has done so already."""
+    waits = (outbox.c.id == row.id) & outbox.c.error.is_(None)
+    return connection.execute(update(outbox).where(waits).values(error=row.error)).rowcount == 1
 
 
 def _delete_up_to(connection: Connection, system: str, last: int) -> None:
-    connection.execute(delete(outbox).where(outbox.c.system == system, outbox.c.id <= last))
+    moved = (outbox.c.system == system) & (outbox.c.id <= last) & outbox.c.error.is_(None)
+    connection.execute(delete(outbox).where(moved))

@@ -61,7 +61,9 @@ class Rounds:
                 pause = await self._work()
             except Exception as error:  # Whatever fails, what has to be done is still there and is tried again.
                 failures += 1
-                logger.warning("round failed", of=self._name, error=repr(error), failures=failures)
+                # The first, the second, the fourth, …: a fault that stays is not told every two seconds.
+                if failures.bit_count() == 1:
+                    logger.warning("round failed", of=self._name, error=repr(error), failures=failures)
                 longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 10))
                 # Not cut short by `ask`: what failed just now would fail again.
                 await asyncio.sleep(random.uniform(longest / 2, longest))

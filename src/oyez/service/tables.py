@@ -28,6 +28,8 @@ outbox = Table(
     Column("data", LargeBinary, nullable=False),
     Column("control", String(64), nullable=False),
     Column("created", Float(53), nullable=False),
+    # Why it was set aside; nothing where it waits for the log.
+    Column("error", Text, nullable=True),
     Index("oyez_outbox_order", "system", "id"),
     # Ids that were deleted are not given again: an id is part of what the log knows an event by.
     sqlite_autoincrement=True,
