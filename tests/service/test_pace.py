@@ -49,12 +49,17 @@ class Listener:
         self.sleeps = Sleeps()
         self.heard: list[tuple[float, str, int]] = []
         self.fault: Exception | None = None
+        self.not_yet = 0
         self.pace = Pace(self.hear, INTERVAL, self.sleeps)
 
-    async def hear(self, key: str, value: int) -> None:
+    async def hear(self, key: str, value: int) -> bool:
         if self.fault is not None:
             raise self.fault
+        if self.not_yet:
+            self.not_yet -= 1
+            return False
         self.heard.append((self.sleeps.now, key, value))
+        return True
 
     async def wait(self, seconds: float) -> None:
         await self.sleeps.pass_time(seconds)
@@ -87,6 +92,21 @@ async def test_keys_do_not_wait_for_each_other() -> None:
     assert listener.heard == [(0.0, key, 1) for key in "abc"]
 
 
+async def test_what_has_to_wait_waits_until_something_newer_comes() -> None:
+    listener = Listener()
+    listener.not_yet = 2
+    listener.pace.offer("a", 1)
+    await listener.wait(1.5)
+    assert listener.heard == []
+    await listener.wait(0.5)
+    assert listener.heard == [(2.0, "a", 1)]
+    listener.not_yet = 1
+    for value in (2, 3):
+        listener.pace.offer("a", value)
+    await listener.wait(2.5)
+    assert listener.heard == [(2.0, "a", 1), (4.0, "a", 3)]
+
+
 async def test_a_failure_costs_one_value(capsys: pytest.CaptureFixture[str]) -> None:
     listener = Listener()
     listener.fault = OSError("on purpose")
@@ -115,10 +135,11 @@ async def test_closing_waits_for_what_is_being_handed_on() -> None:
     done: list[int] = []
     begun, free = asyncio.Event(), asyncio.Event()
 
-    async def hear(key: str, value: int) -> None:
+    async def hear(key: str, value: int) -> bool:
         begun.set()
         await free.wait()
         done.append(value)
+        return True
 
     pace = Pace(hear, INTERVAL)
     pace.offer("a", 1)

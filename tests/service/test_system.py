@@ -75,6 +75,7 @@ def context(folder: Path) -> Context:
         database=database,
         publisher=publisher,
         authorize=lambda key: None,
+        log=log,
         outbox=Outbox(database, publisher, log),
         members=Members("quotes", database, quotes.contract),
         presence=nobody,

@@ -1,5 +1,6 @@
 """What is told no more than once a second in `bookings`, and the numbers in it. On every database there is."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, update
 from oyez.contract import Time
 from oyez.systems.bookings.news import INTERVAL
 from oyez.systems.bookings.tables import DAY, bookings
-from tests.systems.bookings_town import Person, Scene, open_town
+from tests.systems.bookings_town import PATIENCE, Person, Scene, open_town
 
 STATS = "dashboard:stats_update"
 NOTHING = {
@@ -121,6 +122,45 @@ async def test_processes_keep_one_pace(database_url: str, tmp_path: Path) -> Non
             await other.book(eve)
         heard = await hear_until(root, 6)
     assert all(after - before >= INTERVAL - 0.001 for (before, _), (after, _) in pairwise(heard))
+
+
+async def test_a_partner_with_two_devices_is_told_of_at_one_pace(database_url: str, tmp_path: Path) -> None:
+    """Each device is connected to another process, and both say all the time where they are."""
+    async with (
+        open_town(database_url, tmp_path) as here,
+        open_town(database_url, tmp_path) as there,
+        here.scene() as scene,
+        there.scene() as other,
+    ):
+        ada, phone = await scene.customer("ada"), await scene.partner("bob")
+        tablet = await other.enter("partner", phone.id)
+        booking = await scene.book(ada, phone)
+        await phone.done("booking:accept", booking)
+        await ada.done("booking:track", booking)
+        loop = asyncio.get_running_loop()
+        newest, end = 0.0, loop.time() + 2.5 * INTERVAL
+        heard: list[tuple[float, float]] = []
+
+        async def listen() -> None:
+            async for event in ada.client.events():
+                if event.name == "partner:location_update":
+                    heard.append((loop.time(), event.args[0]["location"]["latitude"]))
+                    if heard[-1][1] == newest and loop.time() > end:
+                        return
+
+        listening = asyncio.create_task(listen())
+        while loop.time() < end:
+            for device in (phone, tablet):
+                newest += 0.01
+                await device.done("location:update", {"latitude": newest, "longitude": 0})
+            # As often as a device may.
+            await asyncio.sleep(0.1)
+        async with asyncio.timeout(PATIENCE):
+            await listening
+    gaps = [after - before for (before, _), (after, _) in pairwise(heard)]
+    assert min(gaps) > 0.7 * INTERVAL, "what differs is the way"
+    places = [latitude for _, latitude in heard]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("change", ["partner", "kyc", "command"])

@@ -191,6 +191,7 @@ class Oyez:
                 database=self.database,
                 publisher=publisher,
                 authorize=authorize,
+                log=log,
                 outbox=outbox,
                 members=members,
                 presence=presence,

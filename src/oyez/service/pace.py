@@ -14,7 +14,8 @@ logger = structlog.get_logger("oyez.service")
 K = TypeVar("K")
 V = TypeVar("V")
 
-Send = Callable[[K, V], Awaitable[None]]
+Send = Callable[[K, V], Awaitable[bool]]
+"""Hands a value on. False: not yet, since another process has just done so; it waits again."""
 
 
 class Pace(Generic[K, V]):
@@ -27,7 +28,7 @@ class Pace(Generic[K, V]):
     def __init__(
         self, send: Send[K, V], interval: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """What `send` raises is logged, and costs that one value."""
+        """What `send` raises is logged, and costs that one value. While `close` waits it must not say no."""
         self._send = send
         self._interval = interval
         self._sleep = sleep
@@ -59,9 +60,12 @@ class Pace(Generic[K, V]):
             while waiting := self._newest[key]:
                 self._newest[key] = []
                 try:
-                    await self._send(key, waiting[0])
+                    done = await self._send(key, waiting[0])
                 except Exception as error:  # Whatever fails, the next value is another chance.
                     logger.warning("news was not handed on", error=repr(error))
+                    done = True
+                if not done and not self._newest[key]:
+                    self._newest[key] = waiting
                 await self._rest()
         finally:
             del self._newest[key]

@@ -21,6 +21,7 @@ from oyez.contract.contract import Contract
 from oyez.contract.publish import Publisher
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import OyezError, SettingsError
+from oyez.log.log import Log
 from oyez.server.neighbours import Presence
 from oyez.service.auth import Signer
 from oyez.service.db import Database
@@ -42,6 +43,8 @@ class Context:
     publisher: Publisher
     authorize: Callable[[str], None]
     """Checks a service key for this system. Raises RefusedError."""
+    log: Log
+    """Its records (`add`, `put`, `get`, `take`) are known to all processes, and end by themselves."""
     outbox: Outbox
     """Runs transactions that emit: all of a system's own changes."""
     members: Members

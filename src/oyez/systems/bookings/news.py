@@ -8,18 +8,20 @@ from oyez.systems.bookings.transactions import tell_statistics
 
 INTERVAL = 1.0
 """Seconds between two places of one booking's partner, and between two statistics: as fast as a person looks."""
+SPARE = 0.01
+"""Seconds by which each process waits longer: its own last word must not stand in its way."""
 
 
 class News:
-    """What one process tells.
+    """What one process tells, at a pace that all processes keep together.
 
-    Places are told by the process a partner is connected to, at its own pace. Statistics change everywhere, so their
-    pace is kept in the database, by all processes together.
+    That of statistics is in the database. That of places, which come much more often and are nothing to keep, is a
+    record of the log: a partner may have two devices, at two processes.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._places = Pace(self._tell_place, INTERVAL)
+        self._places = Pace(self._tell_place, INTERVAL + SPARE)
         self._statistics = Pace(self._tell_statistics, INTERVAL)
         self._closing = False
 
@@ -39,17 +41,24 @@ class News:
         await self._places.close()
         await self._statistics.close()
 
-    async def _tell_place(self, booking_id: str, place: tuple[str, PartnerLocationUpdate]) -> None:
+    async def _tell_place(self, booking_id: str, place: tuple[str, PartnerLocationUpdate]) -> bool:
         partner_id, update = place
         # It may have waited for a second, and the booking may be over.
-        if await self._context.database.read(is_on_the_way, booking_id, partner_id):
-            await self._context.publisher.emit(update)
+        if not await self._context.database.read(is_on_the_way, booking_id, partner_id):
+            return True
+        moment = update.timestamp.encode()
+        if not self._closing:
+            told = await self._context.log.add(f"pace:place:{booking_id}", moment, INTERVAL)
+            if told is not None:
+                # What another process has told is as new, or this one waits for its turn.
+                return told >= moment
+        await self._context.publisher.emit(update)
+        return True
 
-    async def _tell_statistics(self, _key: str, _value: None) -> None:
+    async def _tell_statistics(self, _key: str, _value: None) -> bool:
         # Counted beside the transaction: what it read of every booking would collide with whoever changes one.
         now = int(self._context.clock() * 1_000)
         counted = await self._context.database.read(count_statistics, now)
         # The last change before the end is told without waiting: nobody else knows of it.
         interval = 0.0 if self._closing else INTERVAL
-        if not await self._context.outbox.run(tell_statistics, counted, now, interval):
-            self._statistics.offer("", None)
+        return await self._context.outbox.run(tell_statistics, counted, now, interval)
