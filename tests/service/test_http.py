@@ -1,6 +1,7 @@
 """Members of rooms over HTTP: what another back end may write, and what that means for those who are connected."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import count
 from typing import Any
 from urllib.parse import quote
@@ -8,6 +9,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from oyez.errors import LogUnavailableError
+from oyez.log.log import Entry, Mark
+from oyez.service import outbox
 from oyez.service.app import Oyez
 from oyez.service.system import System
 from oyez.settings import Settings
@@ -127,22 +131,60 @@ async def test_without_a_service_key_nothing_is_done(market: Market, method: str
 
 
 async def test_a_member_comes_in_and_is_taken_out_at_once(market: Market) -> None:
-    outbox = market.oyez.systems["desk"].outbox
+    desk = market.oyez.systems["desk"]
     async with market.connect("desk", "ada") as ada, market.connect("desk", "bob") as bob:
         for subject in ("user:ada", "user:bob"):
             await ask(market, "PUT", f"ticket:1/members/{subject}")
         for client in (ada, bob):
             assert "error" not in await client.call("join_ticket", "1")
-        await outbox.run(desks.say, 1)
+        await desk.outbox.run(desks.say, 1)
         for client in (ada, bob):
             (said,) = (await client.expect_event("said")).args
             assert said["number"] == 1
         await ask(market, "DELETE", "ticket:1/members/user:ada")
-        await outbox.run(desks.say, 2)
+        await desk.outbox.run(desks.say, 2)
         (said,) = (await bob.expect_event("said")).args
         assert said["number"] == 2
         await ada.expect_nothing()
         assert (await ada.call("join_ticket", "1"))["error"]["code"] == "forbidden"
+
+
+async def test_a_removal_is_answered_when_it_is_in_the_log(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published behind the answer must not overtake it, at whichever process."""
+    log = market.oyez.systems["desk"].log
+    append = log.append
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def append_slowly(entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+        if any(entry.control == "member_removed" for entry in entries):
+            begun.set()
+            await may_end.wait()
+        return await append(entries, mark)
+
+    monkeypatch.setattr(log, "append", append_slowly)
+    await ask(market, "PUT", "ticket:slow/members/user:ada")
+    removing = asyncio.create_task(ask(market, "DELETE", "ticket:slow/members/user:ada"))
+    await begun.wait()
+    members = (await list_members(market, "ticket:slow"))["members"]
+    answered = removing.done()
+    may_end.set()
+    assert (members, answered) == ([], False)
+    assert (await removing).status_code == 204
+
+
+async def test_without_the_log_a_removal_is_answered_all_the_same(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+        raise LogUnavailableError("broken")
+
+    monkeypatch.setattr(outbox, "TELL_TIMEOUT", 0.2)
+    await ask(market, "PUT", "ticket:away/members/user:ada")
+    with monkeypatch.context() as patched:
+        patched.setattr(market.oyez.systems["desk"].log, "append", fail)
+        assert (await ask(market, "DELETE", "ticket:away/members/user:ada")).status_code == 204
+    assert (await list_members(market, "ticket:away"))["members"] == []
+    await market.oyez.systems["desk"].outbox.drained()
 
 
 async def test_who_is_no_member_does_not_come_in(market: Market) -> None:

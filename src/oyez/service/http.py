@@ -103,7 +103,9 @@ def member_routes(
         return answer_json({"namespace": room.namespace, "room": room.name, "subject": subject}, 201 if new else 200)
 
     async def remove(request: Request) -> Response:
-        await outbox.run(Transaction.remove_member, room_of(request), request.path_params["subject"])
+        if await outbox.run(Transaction.remove_member, room_of(request), request.path_params["subject"]):
+            # Whoever publishes when this is answered may rely on it.
+            await outbox.told()
         return Response(status_code=204)
 
     async def show(request: Request) -> Response:

@@ -17,7 +17,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
@@ -52,6 +52,9 @@ forgotten: then the mark is looked at. Others are moved within milliseconds."""
 LOOK_INTERVAL = 1.0
 """Seconds between two looks for what another process has left behind when it was killed. What this one commits is
 moved at once."""
+
+TELL_TIMEOUT = 2.0
+"""Seconds after which the log is certainly away: what was committed stays so, and follows."""
 
 
 class Transaction:
@@ -214,6 +217,15 @@ class Outbox:
         """Wait until all that was committed so far is in the log. Only ends while inside `relaying`."""
         await self._idle.wait()
         await self._relay.done()
+
+    async def told(self) -> None:
+        """Wait until what a transaction that has returned emitted is in the log, or it is clear that this takes long.
+
+        For whoever is told that something is done, and goes on to publish what may not overtake it.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TELL_TIMEOUT):
+                await self._relay.done()
 
     @asynccontextmanager
     async def relaying(self, drain_timeout: float) -> AsyncIterator[None]:

@@ -46,7 +46,7 @@ class News:
         # It may have waited for a second, and the booking may be over.
         if not await self._context.database.read(is_on_the_way, booking_id, partner_id):
             return True
-        moment = update.timestamp.encode()
+        moment = str(update.timestamp).encode()
         if not self._closing:
             told = await self._context.log.add(f"pace:place:{booking_id}", moment, INTERVAL)
             if told is not None:
