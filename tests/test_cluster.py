@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from oyez.testing.client import Client, connect
+from oyez.testing.connection import Disconnected
 from tests import py_client
 from tests.js_client import JsClient, JsDriver
 from tests.round_robin import NGINX, balance, balance_by_nginx
@@ -137,3 +140,91 @@ async def test_nodes_that_are_replaced_one_after_another_lose_nothing(tmp_path: 
             reconnections = [report for report in client.reports if report["what"] == "connect"]
             assert reconnections
             assert all(report["recovered"] for report in reconnections)
+
+
+CROWD = 300
+
+
+@dataclass
+class Guest:
+    """A client as light as there can be, which goes to the other node when it is sent away."""
+
+    heard: list[str] = field(default_factory=list)
+    reason: str = ""
+    told_at: float = 0.0
+    recovered: bool = False
+
+    async def live(self, first: str, second: str, auth: dict[str, str], arrived: asyncio.Semaphore) -> None:
+        async with connect(first, path=PATH, auth=auth, transports=["websocket"]) as client:
+            arrived.release()
+            try:
+                await self.listen(client)
+            except Disconnected as ended:
+                self.reason, self.told_at = ended.reason, asyncio.get_running_loop().time()
+        again = {**auth, **client.recovery}
+        async with connect(second, path=PATH, auth=again, transports=["websocket"]) as back:
+            self.recovered = back.sid == client.sid
+            await self.listen(back)
+
+    async def listen(self, client: Client) -> None:
+        """To the end of what is published."""
+        while self.heard[-1:] != ["end"]:
+            self.heard.append((await client.expect_event("quote:offer:updated")).args[0]["offerId"])
+
+
+async def test_a_crowd_is_sent_away_in_batches_and_misses_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
+    async with two_nodes(tmp_path, environ) as (one, other, _), httpx.AsyncClient(base_url=one.url) as prober:
+        auth = {"token": one.token("ada")}
+        arrived, guests = asyncio.Semaphore(0), [Guest() for _ in range(CROWD)]
+        living = [asyncio.create_task(guest.live(one.url, other.url, auth, arrived)) for guest in guests]
+        for _ in guests:
+            await arrived.acquire()
+        assert await probe(prober) == {"/readyz": 200, "/healthz": 200}
+        sent = [str(number) for number in range(20)]
+        async with open_silent_websocket(one) as silent:
+            for number in sent[:5]:
+                await publish(one, int(number))
+            one.process.send_signal(signal.SIGTERM)
+            for number in sent[5:]:
+                await publish(other, int(number))
+            # For its sake the node is still there.
+            await silent.readuntil(RESTARTING)
+            assert await probe(prober) == {"/readyz": 503, "/healthz": 200}
+            async with httpx.AsyncClient(base_url=one.url) as newcomer:
+                with pytest.raises(httpx.ConnectError):
+                    await newcomer.get("/readyz")
+        assert await asyncio.wait_for(one.process.wait(), 20) == 0
+        await other.publish("quote:offer:updated", {**OFFER, "offerId": "end"})
+        async with asyncio.timeout(30):
+            await asyncio.gather(*living)
+    assert all(guest.heard == [*sent, "end"] for guest in guests)
+    assert {guest.reason for guest in guests} == {"transport close"}
+    assert all(guest.recovered for guest in guests)
+    times = sorted(guest.told_at for guest in guests)
+    # Three batches of a hundred, a tenth of a second apart.
+    assert times[-1] - times[0] > 0.15
+
+
+RESTARTING = b"\x03\xf4"
+"""1012, the code with which a node that stops closes a WebSocket."""
+
+
+@asynccontextmanager
+async def open_silent_websocket(node: Served) -> AsyncIterator[asyncio.StreamReader]:
+    """A client that answers nothing, not even a close."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", find_port(node))
+    head = (
+        f"GET {PATH}?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    writer.write(head.encode())
+    try:
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        yield reader
+    finally:
+        writer.close()
+
+
+async def probe(prober: httpx.AsyncClient) -> dict[str, int]:
+    """What a balancer is told over a connection that it has kept."""
+    return {path: (await prober.get(path)).status_code for path in ("/readyz", "/healthz")}
