@@ -1,7 +1,9 @@
 """Two nodes that share Redis, behind a balancer without sticky sessions, as official clients see them."""
 
 import asyncio
+import random
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,9 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
+from oyez.service.auth import build_signer
+from oyez.service.secrets import load_secret
+from oyez.settings import Settings
 from oyez.testing.client import Client, connect
 from oyez.testing.connection import Disconnected
 from tests import py_client
+from tests.cli.terminal import start as start_command
 from tests.js_client import JsClient, JsDriver
 from tests.round_robin import NGINX, balance, balance_by_nginx
 from tests.served import Served, serve
@@ -88,6 +94,55 @@ async def fetch(node: Served, room: str) -> Any:
         response = await client.get(f"{node.url}/quotes/rooms/{room}/sockets")
         assert response.status_code == 200, response.text
         return response.json()
+
+
+async def test_workers_take_ports_of_their_own_for_other_nodes(tmp_path: Path, environ: dict[str, str]) -> None:
+    first = find_free_ports(4)
+    ports = range(first, first + 4)
+    environ |= {"NODE_ADDRESS": f"127.0.0.1:{first}", "WORKERS": "2"}
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    async with (
+        start_command(folder, "serve", "quotes", "--port", "0", **environ) as serving,
+        JsDriver.start() as js,
+    ):
+        port = int((await serving.expect_out(r"listens at http://\S+:(\d+) "))[1])
+        signer = build_signer(Settings(jwt_secret=SECRET), load_secret(Settings(jwt_secret=SECRET)))
+        key = {"authorization": f"Bearer {signer.sign_service('quotes', None)}"}
+        # Each request is a connection of its own, and goes to whichever worker is free.
+        async with balance([port]) as url, httpx.AsyncClient(headers=key, base_url=url) as back_end:
+            for round, taken in enumerate(([0, 1], [2, 3], [0, 1])):
+                if round:
+                    serving.process.send_signal(signal.SIGHUP)
+                    await serving.expect_note('"event": "all workers have been replaced"')
+                assert [number for number in range(4) if is_taken(ports[number])] == taken
+                auth = {"token": signer.sign_user("ada", None, {}, 600.0)}
+                ways: list[list[str]] = [["polling"], ["polling", "websocket"]]
+                clients = [
+                    await js.connect(url, path=PATH, auth=auth, transports=way) for way in ways for _ in range(4)
+                ]
+                body = {"event": "quote:offer:updated", "data": {**OFFER, "offerId": str(round)}}
+                assert (await back_end.post("/quotes/events", json=body)).status_code == 200
+                for client in clients:
+                    assert (await client.expect_event("quote:offer:updated"))[0]["offerId"] == str(round)
+                present = (await back_end.get("/quotes/rooms/quote-offer:user:ada/sockets")).json()
+                assert (present["count"], present["nodes"], present["answered"]) == (len(clients), 2, 2)
+                assert len({socket["node"] for socket in present["sockets"]}) == 2
+                for client in clients:
+                    await client.disconnect()
+
+
+def find_free_ports(count: int) -> int:
+    """The first of so many in a row, below those that the system gives to connections by itself."""
+    while any(map(is_taken, range(first := random.randrange(20_000, 30_000), first + count))):
+        pass
+    return first
+
+
+def is_taken(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_nodes_that_are_replaced_one_after_another_lose_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
