@@ -229,3 +229,41 @@ async def test_a_command_is_refused_over_its_rate(
     refused = next(answer["error"] for answer in answers if answer["error"]["code"] == "rate_limited")
     assert refused["details"]["retry_after"] > 0
     await client.disconnect()
+
+
+RATED = [
+    ("qscrap", "/", "join_ticket", None),
+    ("bookings", "/customer", "booking:track", None),
+    ("bookings", "/partner", "location:update", None),
+    ("bookings", "/admin", "request:stats", None),
+    ("fixrx", "/", "chat:send", ("vnd-208", "chat:message")),
+    ("rez", "/", "heartbeat", None),
+    ("rez", "/", "user_typing_start", None),
+]
+"""Commands that may be done again and again, and who hears what each time; `quotes` has none."""
+
+
+@pytest.mark.parametrize(("system", "namespace", "command", "hears"), RATED, ids=lambda part: str(part))
+async def test_what_fits_is_done_up_to_its_rate_and_not_beyond(
+    stages: dict[str, Stage], system: str, namespace: str, command: str, hears: tuple[str, str] | None
+) -> None:
+    stage = stages[system]
+    declared = find_command(system, namespace, command)
+    tries = build_tries(declared, stage.world)
+    client = await stage.connect(tries.person)
+    hearer = await stage.connect(hears[0]) if hears else None
+    async with asyncio.timeout(TIMEOUT):
+        answers: list[Any] = []
+        while all(answer["ok"] for answer in answers):
+            calls = (client.call(command, *tries.arguments) for _ in range(declared.limit.count + 1))
+            answers += await asyncio.gather(*calls)
+    done = [answer["ok"] for answer in answers]
+    assert all(done[: declared.limit.count]), "the rate itself is granted"
+    assert {answer["error"]["code"] for answer in answers if not answer["ok"]} == {"rate_limited"}
+    if hears and hearer:
+        for _ in range(sum(done)):
+            await hearer.expect_event(hears[1])
+        await stage.barrier([hearer])
+        assert hearer.events() == [], "what is refused is not done"
+        await hearer.disconnect()
+    await client.disconnect()
