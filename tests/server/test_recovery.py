@@ -74,6 +74,20 @@ async def test_a_javascript_client_recovers_where_it_had_seen_no_event_yet(own: 
     assert answer[0]["recovered"] and answer[0]["replayed"] == 1
 
 
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_an_event_right_before_the_close_is_heard_once(running: Running, js: JsDriver, transport: str) -> None:
+    client = await js.connect(
+        running.url, auth=ANNA, transports=[transport], reconnection=True, reconnectionDelay=100, randomizationFactor=0
+    )
+    news = Entry(namespace="/", rooms=("room",), data=b'["news","last"]')
+    # Together in the log, so handed over in one turn.
+    await running.log.append([news, Entry(namespace="/", rooms=("room",), data=b"", control="close")])
+    assert await client.expect_event("news") == ["last"]
+    assert (await client.expect("connect"))["recovered"]
+    assert (await client.expect_event("oyez:recovery"))[0]["replayed"] == 0
+    await client.expect_nothing()
+
+
 async def test_rooms_that_were_joined_by_command_are_restored(own: Running, js: JsDriver) -> None:
     client = await js.connect(own.url, auth={"user": "anna"}, reconnection=True, reconnectionDelay=300)
     await client.call("join", "room")
