@@ -68,7 +68,7 @@ class Polling:
             loop.call_soon(self._connection.close, engineio.SLOW_CONSUMER, "does not fetch what it is sent")
 
     def close(self, reason: CloseReason) -> None:
-        """The GET behind what is kept, or the one that waits, is answered with a close packet."""
+        """The next GET, or the one that waits, brings a close packet; where events are kept, the one behind them."""
         self.closing = True
         self._readable.set()
         self._end_waiting()
@@ -112,15 +112,15 @@ class Polling:
                 return engineio.NOOP
             finally:
                 self._poll = None
-        if not self._kept:
-            # Not in one payload with what was sent before: official clients close as soon as they read it, and come to
-            # the events beside it only then. Those they keep until they are connected again, so the position that they
-            # come back with is an older one, and they would hear them twice.
-            self.ended = True
-            return engineio.CLOSE
         packets = [packet for outgoing in self._kept for packet in outgoing.polling_packets()]
         self._kept.clear()
         self._kept_bytes = 0
+        if self.closing and not (packets and self._connection.entered):
+            # Not in one payload with events: official clients close as soon as they read it, and come to the events
+            # beside it only then. Those they keep until they are connected again, so the position that they come back
+            # with is an older one, and they would hear them twice. Who was never let in is sent no events.
+            packets.append(engineio.CLOSE)
+            self.ended = True
         return engineio.encode_payload(packets)
 
     def _keep(self, outgoing: Outgoing) -> None:
