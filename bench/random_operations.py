@@ -16,6 +16,7 @@ right of theirs reaches from the event on, nor one they are excluded from.
 
 import argparse
 import asyncio
+import io
 import logging
 import random
 import shlex
@@ -67,6 +68,8 @@ WINDOW_BYTES = 40_000
 RETENTION = 300.0
 TURNS = 20_000
 """Turns of the loop after which what was to happen counts as not happening."""
+PATIENCE = 60.0
+"""Seconds for one operation, or for a comparison: the longest there are take a few of them."""
 
 contract = Contract("random", roles=("user",), default_role="user", tokens=(auth("token"),))
 root = contract.namespace("/")
@@ -193,6 +196,8 @@ class World:
         self.clients: list[Client] = []
         self.counts: Counter[str] = Counter()
         self.trace: deque[str] = deque(maxlen=60)
+        self.steps = 0
+        """How many operations were begun, the comparisons among them."""
         self._publisher: Log
 
     async def start(self) -> None:
@@ -682,19 +687,47 @@ class Client:
 async def run(seed: int, operations: int, make_log: Callable[[Callable[[], float]], Log], shared: bool) -> Counter[str]:
     """Raises Violation, with what was done last."""
     world = World(seed, make_log, shared)
+    running = asyncio.create_task(_operate(world, operations))
+    try:
+        while not running.done():
+            before = world.steps
+            await asyncio.wait({running}, timeout=PATIENCE)
+            if not running.done() and world.steps == before:
+                found = _describe_tasks()
+                running.cancel()
+                # What it waits for as it ends may not come either: then the loop's end cancels it once more.
+                await asyncio.wait({running}, timeout=PATIENCE)
+                raise Violation(f"nothing goes on for {PATIENCE:g} s\n{found}")
+        await running
+    except Violation as violation:
+        done = ", ".join(world.trace)
+        raise Violation(f"seed {seed}, step {world.steps}: {violation}\nlast: {done}") from None
+    return world.counts
+
+
+async def _operate(world: World, operations: int) -> None:
     await world.start()
     try:
         for number in range(operations):
+            world.steps += 1
             await world.act()
             if number % ROUND == ROUND - 1:
+                world.steps += 1
                 await world.check()
         await world.check()
-    except Violation as violation:
-        done = ", ".join(world.trace)
-        raise Violation(f"seed {seed}: {violation}\nlast: {done}") from None
+    except LogUnavailableError as error:
+        # Whoever waits for a log that is not away has waited in vain.
+        raise Violation(f"{error}\n{_describe_tasks()}") from error
     finally:
         await world.stop()
-    return world.counts
+
+
+def _describe_tasks() -> str:
+    """Where each task of the loop waits."""
+    written = io.StringIO()
+    for task in asyncio.all_tasks():
+        task.print_stack(file=written)
+    return written.getvalue()
 
 
 async def run_on(kind: str, seed: int, operations: int, folder: Path, server: ValkeyServer | None) -> Counter[str]:

@@ -188,10 +188,8 @@ async def test_nodes_that_are_replaced_one_after_another_lose_nothing(tmp_path: 
                 got.append((await client.expect_event("quote:offer:updated"))[0]["offerId"])
             extra = [args[0]["offerId"] for name, args in client.events() if name == "quote:offer:updated"]
             heard = [int(number) for number in [*got, *extra]]
-            assert list(dict.fromkeys(heard))[: last + 1] == list(range(last + 1))
-            if len(set(heard)) < len(heard):
-                pytest.xfail("Once in a while an event comes twice to a client whose node is replaced: reliability.md")
-            assert len(extra) <= 1
+            # One more may have been on its way when the publisher was stopped.
+            assert heard in (list(range(last + 1)), list(range(last + 2)))
             reconnections = [report for report in client.reports if report["what"] == "connect"]
             assert reconnections
             assert all(report["recovered"] for report in reconnections)

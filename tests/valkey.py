@@ -30,7 +30,7 @@ class ValkeyServer:
         return self._process.pid if self._process is not None else None
 
     def connect(self) -> redis.Redis:
-        return redis.Redis(port=self.port)
+        return redis.Redis(port=self.port, socket_timeout=PATIENCE)
 
     def start(self, options: Sequence[str] = ()) -> None:
         """Returns when it answers."""

@@ -1,12 +1,14 @@
 """The application behind the tests' servers: a small market whose clients say in `auth` what is to happen to them."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import msgspec
 
 from oyez.errors import Refusal, RefusedError
+from oyez.log.log import Entry
+from oyez.protocol.engineio import SERVER_SHUTDOWN
 from oyez.protocol.socketio import find_placeholders
 from oyez.server.namespace import Application
 from oyez.server.socket import ReceivedEvent, Socket
@@ -23,6 +25,7 @@ class Market(Application):
     `auth` may hold: `user`, `rooms` to join, `refuse`, `crash`, `hold` (wait for `release`), `lifetime` in seconds.
     Events: `join` enters a room, `echo` answers with its arguments, `hold` does so after `release`, `crash` and `crash
     later` raise, `ask` calls the client back with `question` and answers with its answer; all others are only noted.
+    A control entry, whatever it asks, sends its sockets away as a server that stops does.
     """
 
     def __init__(self) -> None:
@@ -68,6 +71,10 @@ class Market(Application):
 
     async def allows(self, socket: Socket, room: str) -> bool:
         return room not in self.closed_rooms
+
+    def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
+        for socket in sockets:
+            socket.connection.close(SERVER_SHUTDOWN)
 
     def disconnect(self, socket: Socket, reason: str) -> None:
         self.sockets.remove(socket)

@@ -74,6 +74,20 @@ async def test_a_javascript_client_recovers_where_it_had_seen_no_event_yet(own: 
     assert answer[0]["recovered"] and answer[0]["replayed"] == 1
 
 
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_an_event_right_before_the_close_is_heard_once(running: Running, js: JsDriver, transport: str) -> None:
+    client = await js.connect(
+        running.url, auth=ANNA, transports=[transport], reconnection=True, reconnectionDelay=100, randomizationFactor=0
+    )
+    news = Entry(namespace="/", rooms=("room",), data=b'["news","last"]')
+    # Together in the log, so handed over in one turn.
+    await running.log.append([news, Entry(namespace="/", rooms=("room",), data=b"", control="close")])
+    assert await client.expect_event("news") == ["last"]
+    assert (await client.expect("connect"))["recovered"]
+    assert (await client.expect_event("oyez:recovery"))[0]["replayed"] == 0
+    await client.expect_nothing()
+
+
 async def test_rooms_that_were_joined_by_command_are_restored(own: Running, js: JsDriver) -> None:
     client = await js.connect(own.url, auth={"user": "anna"}, reconnection=True, reconnectionDelay=300)
     await client.call("join", "room")
@@ -564,3 +578,33 @@ async def test_a_session_survives_a_log_that_is_away_for_a_moment() -> None:
         log.away = False
         async with connect(running.url, auth=auth, transports=["websocket"]) as back:
             await expect_all(back, "news", [1])
+
+
+async def test_writing_sessions_can_be_cancelled_also_when_one_has_just_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that stops while its log fails would else wait for ever."""
+
+    class FailingLog(MemoryLog):
+        asked = 0
+
+        async def get(self, key: str) -> bytes | None:
+            if key.startswith("session:"):
+                self.asked += 1
+                if self.asked == 1:
+                    # Before anybody has heard of the failure.
+                    asyncio.get_running_loop().call_soon(writing.cancel)
+                    raise LogUnavailableError("away")
+                if self.asked == 2:
+                    await asyncio.Event().wait()
+            return await super().get(key)
+
+    # Nobody else writes them.
+    monkeypatch.setattr(recovery, "GATHER_SECONDS", 3_600)
+    log = FailingLog()
+    async with serve(log=log) as running:
+        for _ in range(2):
+            async with lost(running, ANNA):
+                pass
+        writing = asyncio.create_task(running.server.recovery.flush())
+        await asyncio.wait({writing})
+        assert log.asked == 2
+        assert writing.cancelled()

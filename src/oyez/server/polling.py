@@ -32,7 +32,6 @@ _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 """In an Accept-Encoding header that does not rule it out."""
 
 _NOOP = Outgoing(engineio.NOOP)
-_CLOSE = Outgoing(engineio.CLOSE)
 
 
 class Polling:
@@ -49,6 +48,8 @@ class Polling:
         self._readable = asyncio.Event()
         self._readable.set()
         self.closing = False
+        self.ended = False
+        """Whether the client has been told that it is closed."""
         self.polled = False
         """Whether a GET is open."""
         self.posted = False
@@ -67,11 +68,10 @@ class Polling:
             loop.call_soon(self._connection.close, engineio.SLOW_CONSUMER, "does not fetch what it is sent")
 
     def close(self, reason: CloseReason) -> None:
-        """The next GET, or the one that waits, ends with a close packet."""
-        if not self.closing:
-            self._keep(_CLOSE)
-            self.closing = True
-            self._readable.set()
+        """The next GET, or the one that waits, brings a close packet; where events are kept, the one behind them."""
+        self.closing = True
+        self._readable.set()
+        self._end_waiting()
 
     def abort(self) -> None:
         """The same, but nothing of what is kept is sent before."""
@@ -101,7 +101,7 @@ class Polling:
 
     async def fetch(self) -> bytes:
         """The next payload; waits for something to say, or, while a WebSocket probes, says a noop before long."""
-        if not self._kept:
+        if not self._kept and not self.closing:
             # Looked up where the waiting begins: a probe that came any earlier found no poll to release.
             timeout = PROBED_POLL_SECONDS if self._connection.session.state is State.PROBED else None
             self._poll = asyncio.get_running_loop().create_future()
@@ -115,11 +115,20 @@ class Polling:
         packets = [packet for outgoing in self._kept for packet in outgoing.polling_packets()]
         self._kept.clear()
         self._kept_bytes = 0
+        if self.closing and not (packets and self._connection.entered):
+            # Not in one payload with events: official clients close as soon as they read it, and come to the events
+            # beside it only then. Those they keep until they are connected again, so the position that they come back
+            # with is an older one, and they would hear them twice. Who was never let in is sent no events.
+            packets.append(engineio.CLOSE)
+            self.ended = True
         return engineio.encode_payload(packets)
 
     def _keep(self, outgoing: Outgoing) -> None:
         self._kept.append(outgoing)
         self._kept_bytes += outgoing.size
+        self._end_waiting()
+
+    def _end_waiting(self) -> None:
         if self._poll is not None and not self._poll.done():
             self._poll.set_result(None)
 
@@ -196,7 +205,7 @@ class PollingEndpoint:
             if connection.polling is polling:
                 connection.close(engineio.TRANSPORT_CLOSE, "a poll was aborted")
             return Response(status_code=400)
-        if polling.closing:
+        if polling.ended:
             self._server.bury(connection)
         return self._payload(request, fetching.result())
 

@@ -223,8 +223,7 @@ class Recovery:
         self._waiting = still[-MAX_UNWRITTEN:]
 
     async def _write(self, changes: "Mapping[str, _Change]") -> None:
-        behind = [key for key, change in changes.items() if change.behind]
-        stored = dict(zip(behind, await asyncio.gather(*map(self._log.get, behind)), strict=True))
+        stored = await self._get_all([key for key, change in changes.items() if change.behind])
         records: dict[str, bytes | None] = {}
         for key, change in changes.items():
             there = stored.get(key)
@@ -237,6 +236,17 @@ class Recovery:
             elif there is not None:
                 records[key] = None
         await self._log.put_all(records, self._ttl)
+
+    async def _get_all(self, keys: Sequence[str]) -> dict[str, bytes | None]:
+        # All of them are waited for: a cancellation that comes when one has just failed is lost where that one's
+        # failure is raised at once, and who has cancelled waits for ever.
+        found = await asyncio.gather(*map(self._log.get, keys), return_exceptions=True)
+        stored: dict[str, bytes | None] = {}
+        for key, record in zip(keys, found, strict=True):
+            if isinstance(record, BaseException):
+                raise record
+            stored[key] = record
+        return stored
 
     # Coming back.
 

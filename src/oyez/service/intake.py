@@ -2,7 +2,8 @@
 
 One node at a time leads, by a lease in Redis: it appends what it hears, in the order in which Redis said it, and
 announces what it has dealt with. The others keep what they have heard until they hear that. When the leader has gone,
-another one takes the lease and goes on with what was left.
+another one takes the lease and goes on with what was left. A node that begins to hear says so, and is told by the
+leader how far it is before that one deals with anything that is said from then on.
 
 So that it does not matter who appends, or whether two do for a while, an entry's key says what it is: the messages
 are numbered in the order in which they are dealt with, and a key is made of the number and of what was said. Whoever
@@ -108,7 +109,7 @@ class Intake:
         self._system = publisher.contract.name
         self._clock = clock
         base = f"{prefix}:{{{self._system}}}:emitter"
-        self._channel = f"{base}:dealt-with"
+        self._channel, self._greeting = f"{base}:dealt-with", f"{base}:greeting"
         self._node = secrets.token_hex(8)
         self._redis = Redis.from_url(
             url,
@@ -169,7 +170,8 @@ class Intake:
             pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
             try:
                 await pubsub.psubscribe(*self._reader.patterns)
-                await pubsub.subscribe(self._channel)
+                await pubsub.subscribe(self._channel, self._greeting)
+                await self._redis.publish(self._greeting, self._node)
                 # Who has been away is not the first: others may have heard what it has not.
                 self._not_before = self._clock() + (2 * RENEW_INTERVAL if failing else 0)
                 failing = False
@@ -192,6 +194,11 @@ class Intake:
     async def _take(self, channel: bytes, body: bytes) -> None:
         if channel == self._channel.encode():
             self._note(body)
+            return
+        if channel == self._greeting.encode():
+            if self._leads:
+                # Before anything is read that the newcomer has heard too.
+                await self._announce([])
             return
         name = channel.decode(errors="replace")
         if not self._reader.concerns(name, body):
@@ -247,7 +254,7 @@ class Intake:
             try:
                 if self._leads:
                     await self._lease.reacquire()
-                    # For those who were not there when it was said last.
+                    # An announcement may have got lost.
                     await self._announce([])
                 elif self._clock() >= self._not_before and await self._lease.acquire():
                     self._forget_old()
