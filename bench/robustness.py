@@ -3,8 +3,8 @@
     .venv/bin/python -m bench.robustness
 
 A room of listeners hears events, some in one go every 20 ms, while others are killed in the middle of a frame, connect
-to another room a thousand at once, send all they can, fill the memory, or stop reading for a minute. Latency is the listeners'. Writes
-docs/robustness.md.
+to another room a thousand at once, send all they can, fill the memory, or stop reading for a minute. Latency is the
+listeners'. Writes docs/robustness.md.
 """
 
 import os
