@@ -1,22 +1,26 @@
-"""The system that the benchmark serves: one room that everybody is in, one event into it, one validated command."""
+"""The system that the benchmark serves: one room that every user is in, one event into it, one validated command.
+
+Guests are in a room of their own, in which nothing happens.
+"""
 
 from typing import Annotated
 
 from msgspec import Meta
 
-from oyez.contract import Command, Contract, Payload, Stamped, anyone, auth
+from oyez.contract import Command, Contract, Payload, Stamped, auth, role
 from oyez.contract.bind import Handlers
 from oyez.contract.client import Client
 
 contract = Contract(
     "bench",
     description="One room, one event and one command, to be measured.",
-    roles=("user",),
+    roles=("user", "guest"),
     tokens=(auth("token"),),
 )
 
 root = contract.namespace("/")
-room = root.room("room", members=anyone(), on_connect=True)
+room = root.room("room", members=role("user"), on_connect=True)
+lobby = root.room("lobby", members=role("guest"), on_connect=True)
 
 
 @root.event("news", to=[room], example={"sent": 1, "text": "Hear ye!"})

@@ -21,11 +21,11 @@ def make_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
-def write_tokens(path: Path, secret: str, users: int = USERS) -> None:
+def write_tokens(path: Path, secret: str, users: int = USERS, role: str = "user") -> None:
     """One signed token a line, for user-0, user-1, ..."""
     key = OctKey.import_key(secret)
     now = int(time.time())
-    claims = {"role": "user", "iat": now, "exp": now + LIFETIME}
+    claims = {"role": role, "iat": now, "exp": now + LIFETIME}
     lines = [jwt.encode({"alg": "HS256"}, {"sub": f"user-{index}", **claims}, key) for index in range(users)]
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o600)

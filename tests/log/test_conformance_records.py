@@ -30,6 +30,16 @@ async def test_putting_again_replaces_value_and_end(log: Log, clock: Clock) -> N
     assert await log.get("k") is None
 
 
+async def test_several_are_got_at_once(log: Log, clock: Clock) -> None:
+    await log.put("k", b"one", 10)
+    await log.put("a'\"%\\\u20ac", b"", 100)
+    asked = ["k", "never", "a'\"%\\\u20ac"]
+    assert await log.get_all(asked) == {"k": b"one", "a'\"%\\\u20ac": b""}
+    clock.advance(11)
+    assert await log.get_all(asked) == {"a'\"%\\\u20ac": b""}
+    assert await log.get_all([]) == {}
+
+
 async def test_what_is_taken_is_gone(log: Log, clock: Clock) -> None:
     await log.put("k", b"one", 10)
     assert await log.take("k") == b"one"

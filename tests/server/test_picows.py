@@ -10,9 +10,11 @@ from picows import WSAutoPingStrategy, WSUpgradeResponse, WSUpgradeResponseWithL
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from oyez.server import handover
+from oyez.server.connection import Connection
+from oyez.server.socket import Socket
 from oyez.server.upgrade import HttpProtocol
 from oyez.server.websocket import WebSocket
-from tests.server.serving import Running
+from tests.server.serving import Running, turn_until
 from tests.server.wire import CLOSE, TEXT, SocketWire, Wire, encode_frame
 
 REQUEST = (
@@ -128,6 +130,24 @@ async def test_nothing_of_the_handshake_is_kept(own: Running) -> None:
         assert [protocol.__dict__ for protocol in protocols] == [{}]
         requests = [found for found in alive(picows.WSUpgradeRequest) if id(found) not in others]
         assert not any(hasattr(request, "headers") for request in requests)
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+async def test_nothing_is_kept_of_a_client_that_has_gone(own: Running, goodbye: bool) -> None:
+    """Not even until Python looks for garbage, for which everybody would wait."""
+    kinds = (Connection, Socket, WebSocket, picows.WSTransport)
+    others = {id(found) for kind in kinds for found in alive(kind)}
+    gc.disable()
+    try:
+        async with SocketWire.connect(own) as wire:
+            assert any(id(found) not in others for found in alive(Connection))
+            if goodbye:
+                wire.send_frame(CLOSE, b"\x03\xe8")
+                await wire.expect_close(1000)
+        await own.settle()
+        await turn_until(lambda: not [kind for kind in kinds for found in alive(kind) if id(found) not in others])
+    finally:
+        gc.enable()
 
 
 async def test_an_idle_connection_takes_less_than_9_kb_here(own: Running) -> None:

@@ -578,33 +578,3 @@ async def test_a_session_survives_a_log_that_is_away_for_a_moment() -> None:
         log.away = False
         async with connect(running.url, auth=auth, transports=["websocket"]) as back:
             await expect_all(back, "news", [1])
-
-
-async def test_writing_sessions_can_be_cancelled_also_when_one_has_just_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that stops while its log fails would else wait for ever."""
-
-    class FailingLog(MemoryLog):
-        asked = 0
-
-        async def get(self, key: str) -> bytes | None:
-            if key.startswith("session:"):
-                self.asked += 1
-                if self.asked == 1:
-                    # Before anybody has heard of the failure.
-                    asyncio.get_running_loop().call_soon(writing.cancel)
-                    raise LogUnavailableError("away")
-                if self.asked == 2:
-                    await asyncio.Event().wait()
-            return await super().get(key)
-
-    # Nobody else writes them.
-    monkeypatch.setattr(recovery, "GATHER_SECONDS", 3_600)
-    log = FailingLog()
-    async with serve(log=log) as running:
-        for _ in range(2):
-            async with lost(running, ANNA):
-                pass
-        writing = asyncio.create_task(running.server.recovery.flush())
-        await asyncio.wait({writing})
-        assert log.asked == 2
-        assert writing.cancelled()

@@ -41,7 +41,7 @@ async def test_what_waits_is_bounded_and_what_fails_holds_nobody_up(capsys: pyte
     assert door.wait(lambda: done.append("last"), 0)
     await turn_until(lambda: "last" in done)
     assert done == ["first", "last"]
-    assert "a handshake failed" in capsys.readouterr().out
+    assert "work at a turnstile failed" in capsys.readouterr().out
     assert door.wait(lambda: None, MAX_WAITING_BYTES // 2)
 
 
@@ -73,6 +73,19 @@ async def test_a_crowd_is_let_in_a_few_at_a_time(own: Running) -> None:
             assert (await wire.read_frame()).payload.startswith(b"0{")
             assert (await wire.read_frame()).payload.startswith(b"40{")
             await wire.expect_echo()
+
+
+async def test_a_crowd_that_goes_is_let_go_a_few_at_a_time(own: Running) -> None:
+    async with AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(SocketWire.connect(own)) for _ in range(100)]
+        for wire in crowd:
+            wire.writer.write_eof()
+        gone = await most_in_a_turn(lambda: 100 - len(own.market.sockets), lambda: not own.market.sockets)
+        assert gone <= 2 * PASSING_A_TURN
+        for wire in crowd:
+            assert await wire.reader.read() == b""
+    assert not own.server.connections
+    assert not own.server.websockets
 
 
 async def test_polling_clients_come_in_behind_each_other_too(own: Running) -> None:

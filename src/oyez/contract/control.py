@@ -163,6 +163,9 @@ class Control:
             for room in entry.rooms:
                 self._surroundings.removals.note(room)
         for socket in sockets:
+            if socket.ended:
+                # By what was done to another.
+                continue
             try:
                 action.act(socket.data, parameters, entry)
             except RefusedError as refused:

@@ -123,6 +123,9 @@ class Log(Protocol):
     async def get(self, key: str) -> bytes | None:
         """What is kept under `key`."""
 
+    async def get_all(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """`get` each of them, at the cost of about one; keys under which nothing is kept are left out."""
+
     async def take(self, key: str) -> bytes | None:
         """What was kept under `key`, which is gone then: of several takers one gets it."""
 

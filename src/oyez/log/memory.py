@@ -105,6 +105,10 @@ class MemoryLog:
         end, value = self._records.get(key, (0.0, None))
         return value if end > self._clock() else None
 
+    async def get_all(self, keys: Sequence[str]) -> dict[str, bytes]:
+        found = {key: await self.get(key) for key in keys}
+        return {key: value for key, value in found.items() if value is not None}
+
     async def take(self, key: str) -> bytes | None:
         value = await self.get(key)
         self._records.pop(key, None)

@@ -3,6 +3,7 @@
 The storage finds entries by number alone, so that storing stays cheap. By room they are found here, in memory.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from oyez.log.log import Entry, decode_entry
@@ -50,8 +51,18 @@ class Pages:
         self._pages[place] = page
         if len(self._pages) > MAX_PAGES:
             del self._pages[next(iter(self._pages))]
-        if page.last < min(last, first + PAGE - 1):
-            page.extend(epoch, await self._fetch(epoch, page.last + 1, first + PAGE - 1))
+        while page.last < min(last, first + PAGE - 1):
+            if page.read is not None:
+                # A crowd wants the same page at the same time: one reads it for all.
+                await page.read.wait()
+                continue
+            page.read = asyncio.Event()
+            try:
+                page.extend(epoch, await self._fetch(epoch, page.last + 1, first + PAGE - 1))
+            finally:
+                page.read.set()
+                page.read = None
+            break
         return page
 
 
@@ -62,13 +73,12 @@ class _Page:
         self.first, self.last = first, first - 1
         self._entries: list[Entry] = []
         self._places: dict[tuple[str, str], list[int]] = {}
+        self.read: asyncio.Event | None = None
+        """While somebody reads what follows: set when that is here, or could not be read."""
 
     def extend(self, epoch: str, rows: Sequence[Row]) -> None:
         """Add what follows."""
         for number, body in rows:
-            if number <= self.last:
-                # Somebody else was waiting for the same.
-                continue
             if not self._entries:
                 self.first = number
             entry = decode_entry(body, f"{epoch}.{number}")

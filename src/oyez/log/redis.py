@@ -378,6 +378,12 @@ class RedisLog:
         value: bytes | None = await self._do(lambda: self._redis.get(self._record(key)))
         return value
 
+    async def get_all(self, keys: Sequence[str]) -> dict[str, bytes]:
+        if not keys:
+            return {}
+        values = await self._do(lambda: self._redis.mget(map(self._record, keys)))
+        return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+
     async def take(self, key: str) -> bytes | None:
         value: bytes | None = await self._once(lambda: self._redis.getdel(self._record(key)))
         return value

@@ -202,6 +202,11 @@ class SqliteLog:
     async def get(self, key: str) -> bytes | None:
         return await self._use(lambda db: self._value(db.execute(FIND_RECORD, (key,))))
 
+    async def get_all(self, keys: Sequence[str]) -> dict[str, bytes]:
+        # One statement for all of them would cost more, where they are a few.
+        found = await self._use(lambda db: [self._value(db.execute(FIND_RECORD, (key,))) for key in keys])
+        return {key: value for key, value in zip(keys, found, strict=True) if value is not None}
+
     async def take(self, key: str) -> bytes | None:
         return await self._use(lambda db: self._value(db.execute(TAKE_RECORD, (key,))))
 

@@ -389,7 +389,8 @@ class Connection:
             return
         self._leaving = True
         for socket in tuple(self.sockets.values()):
-            socket.announce_end(ENDINGS.get(reason) or reason.text.replace(" ", "_"))
+            if socket.connected:
+                socket.announce_end(ENDINGS.get(reason) or reason.text.replace(" ", "_"))
         self._leaving = False
 
     # Time.

@@ -5,7 +5,6 @@ uvicorn.
 """
 
 import asyncio
-import logging
 from typing import Any
 
 from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
@@ -23,9 +22,20 @@ the network holds, some 7 MB."""
 
 DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
-# An adapter, since picows makes a child logger for every connection out of a plain logger.
-_picows_logger = logging.LoggerAdapter(logging.getLogger("oyez.picows"), {})
-logging.getLogger("oyez.picows").setLevel(logging.CRITICAL)
+
+class SilentLogger:
+    """What picows would log, at several calls a client: what matters of it is logged here."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        return False
+
+    def info(self, message: str, *arguments: object) -> None:
+        """Of no interest, as everything else."""
+
+    log = debug = warning = error = exception = info
+
+
+_picows_logger = SilentLogger()
 
 
 def hand_over(
@@ -71,7 +81,7 @@ def hand_over(
 
 
 class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
-    """picows' protocol, reading no more than READ_CHUNK at a time, and telling the listener what was read."""
+    """picows' protocol, reading no more than READ_CHUNK at a time, and telling the listener what it has read."""
 
     __slots__ = ("_room",)
 
@@ -88,6 +98,10 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
         super().buffer_updated(size)
         if self.listener is not None:
             self.listener.after_read(size, more=size == self._room)
+
+    def eof_received(self) -> bool:
+        """Whether the network connection is kept: the listener will close it."""
+        return self.listener is not None and self.listener.waits_to_go()
 
 
 class QuietTransport:

@@ -162,6 +162,8 @@ class Namespace:
                 self.application.disconnect(socket, reason.text)
             except Exception:
                 logger.exception("disconnect handler failed", namespace=self.name, socket=socket.id)
+        # It knows the socket: each would keep the other until Python looks for garbage, and everybody waits for that.
+        socket.data = None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside everything else, keeping hold of it until it ends."""

@@ -43,6 +43,8 @@ REJOIN_SECONDS = 60.0
 rooms at once; what is joined later is new to it."""
 GATHER_SECONDS = 0.001
 """How long changed sessions wait for others: less than a client needs to come back, even to another server."""
+WRITTEN_A_TURN = 100
+"""Sessions in one transaction: where a thousand clients come or go together, everybody else is heard in between."""
 RETRY_SECONDS = 1.0
 """How long to wait before sessions are written again that could not be."""
 MAX_UNWRITTEN = 10_000
@@ -223,7 +225,15 @@ class Recovery:
         self._waiting = still[-MAX_UNWRITTEN:]
 
     async def _write(self, changes: "Mapping[str, _Change]") -> None:
-        stored = await self._get_all([key for key, change in changes.items() if change.behind])
+        waiting = list(changes.items())
+        for begin in range(0, len(waiting), WRITTEN_A_TURN):
+            if begin:
+                await asyncio.sleep(0)
+            await self._write_together(dict(waiting[begin : begin + WRITTEN_A_TURN]))
+
+    async def _write_together(self, changes: "Mapping[str, _Change]") -> None:
+        behind = [key for key, change in changes.items() if change.behind]
+        stored = await self._log.get_all(behind) if behind else {}
         records: dict[str, bytes | None] = {}
         for key, change in changes.items():
             there = stored.get(key)
@@ -236,17 +246,6 @@ class Recovery:
             elif there is not None:
                 records[key] = None
         await self._log.put_all(records, self._ttl)
-
-    async def _get_all(self, keys: Sequence[str]) -> dict[str, bytes | None]:
-        # All of them are waited for: a cancellation that comes when one has just failed is lost where that one's
-        # failure is raised at once, and who has cancelled waits for ever.
-        found = await asyncio.gather(*map(self._log.get, keys), return_exceptions=True)
-        stored: dict[str, bytes | None] = {}
-        for key, record in zip(keys, found, strict=True):
-            if isinstance(record, BaseException):
-                raise record
-            stored[key] = record
-        return stored
 
     # Coming back.
 

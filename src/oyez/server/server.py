@@ -88,6 +88,8 @@ class Server:
         self._addresses: Counter[str] = Counter()
         self.door = Turnstile()
         """Where those wait who want to enter a namespace."""
+        self.exit = Turnstile()
+        """Where those wait whose network has ended."""
         self._handshakes = Rate(self.limits.max_handshakes_per_second, clock)
         self._refused_origins: set[str | None] = set()
         self._closed: dict[str, Connection] = {}

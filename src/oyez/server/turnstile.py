@@ -1,7 +1,8 @@
 """A turnstile: work that comes in crowds, a little of it in each turn of the loop.
 
-A thousand clients that come at once, as after a restart, are a thousand handshakes of some hundred microseconds each.
-Done as they come, they would be one turn of the loop, in which nobody hears anything.
+A thousand clients that come at once, as after a restart, are a thousand handshakes of some hundred microseconds each,
+and a thousand that go together are nearly as much. Done as it comes, it would be one turn of the loop, in which nobody
+hears anything.
 """
 
 import asyncio
@@ -62,7 +63,7 @@ class Turnstile:
             try:
                 work()
             except Exception:
-                logger.exception("a handshake failed")
+                logger.exception("work at a turnstile failed")
         if self._left < PASSING_A_TURN:
             self._turn_later()
 

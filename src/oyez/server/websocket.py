@@ -146,6 +146,18 @@ class WebSocket(WSListener):
         if self._network is not None and not self._held:
             self._network.resume_reading()
 
+    def waits_to_go(self) -> bool:
+        """The client has gone. Whether it waits behind others who have, and its network is closed after them."""
+        if self._network is None or self._network.get_extra_info("sslcontext") is not None:
+            # TLS ends by itself.
+            return False
+        exit = self._connection.server.exit
+        return not exit.passes() and exit.wait(self._go, 0)
+
+    def _go(self) -> None:
+        if self._network is not None:
+            self._network.close()
+
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.write = None
         self._network = None
@@ -154,6 +166,8 @@ class WebSocket(WSListener):
         if self._timer is not None:
             self._timer.cancel()
         self.lose(self._closing or _find_reason(transport))
+        # Each would keep the other until Python looks for garbage, and everybody waits for that.
+        del self._connection
 
     def pause_writing(self) -> None:
         self._kept, self._kept_bytes = deque(), 0

@@ -1,0 +1,65 @@
+"""Clients that come back together and were away for long: what they missed is read once for all of them."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from oyez.errors import LogUnavailableError
+from oyez.log.log import encode_entry
+from oyez.log.pages import PAGE, Pages, Row
+from tests.log.verbs import entry
+
+EVERYTHING = 3 * PAGE + PAGE // 2
+
+
+class Storage:
+    """What pages are read from, slowly, with how often that was; it can fail once."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.fails = False
+
+    async def fetch(self, epoch: str, first: int, last: int) -> Sequence[Row]:
+        self.reads += 1
+        await asyncio.sleep(0)
+        if self.fails:
+            self.fails = False
+            raise LogUnavailableError("Nothing was read.")
+        return [(number, encode_entry(entry(number))) for number in range(first, min(last, EVERYTHING) + 1)]
+
+
+async def find(pages: Pages, after: int) -> int:
+    """How many entries there are behind `after`."""
+    return len(await pages.find("e", after, EVERYTHING, "/", frozenset({"r"}), 10 * PAGE))
+
+
+async def test_a_crowd_reads_every_page_once() -> None:
+    storage = Storage()
+    pages = Pages(storage.fetch)
+    crowd = []
+    for number in range(50):
+        crowd.append(asyncio.create_task(find(pages, number)))
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*crowd) == [EVERYTHING - number for number in range(50)]
+    assert storage.reads == 4
+
+
+async def test_where_reading_fails_another_of_the_crowd_reads() -> None:
+    storage = Storage()
+    storage.fails = True
+    pages = Pages(storage.fetch)
+    first, *others = await asyncio.gather(*(find(pages, 0) for _ in range(5)), return_exceptions=True)
+    assert isinstance(first, LogUnavailableError)
+    assert others == [EVERYTHING] * 4
+
+
+async def test_who_reads_for_all_and_gives_up_holds_nobody_up() -> None:
+    storage = Storage()
+    pages = Pages(storage.fetch)
+    first, second = (asyncio.create_task(find(pages, 0)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == EVERYTHING
+    with pytest.raises(asyncio.CancelledError):
+        await first
