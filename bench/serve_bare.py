@@ -21,7 +21,7 @@ from oyez.server.http import HttpServer
 from oyez.server.namespace import Application
 from oyez.server.server import Server
 from oyez.server.socket import ReceivedEvent, Socket
-from oyez.settings import Settings
+from oyez.settings import load_settings
 
 PATH = "/bench/socket.io/"
 _ECHO_PREFIX = len(b'["echo",')
@@ -44,7 +44,7 @@ class BareApplication(Application):
 
 async def run(port: int, control_port: int) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    settings, log = Settings(port=port), MemoryLog()
+    settings, log = load_settings(port=port), MemoryLog()
     server = Server({"/": BareApplication()}, log, settings)
 
     @asynccontextmanager

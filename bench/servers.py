@@ -42,6 +42,12 @@ class Surroundings:
     load_core: int | None
 
 
+LIMITS = """\
+[limits]
+max_handshakes_per_second = 1_000_000
+"""
+"""The configuration of Oyez. How many come in a second is what is measured; peers have no such limit."""
+
 Ports = tuple[int, int]
 """Where clients connect, and where the control endpoint is."""
 
@@ -73,6 +79,7 @@ class Running:
         self._data = Path(tempfile.mkdtemp(prefix=f"{server.key}-", dir=around.folder))
         self._emitted = 0
         self.port, self._control_port = ports = find_port(), find_port()
+        (self._data / "oyez.toml").write_text(LIMITS)
         environ = build_environ(around.secret, self._data, self.port) | dict(settings or {})
         self._token = make_service_token(CONTRACT, environ, self._data) if server.publishes else ""
         self._child = Child(
