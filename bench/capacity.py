@@ -240,24 +240,30 @@ def write_together(findings: Findings) -> list[str]:
 def write_arithmetic(findings: Findings) -> list[str]:
     """What follows for more nodes than were measured."""
     one, two = findings.fan_out[VALKEY, 0], findings.together[TWO_NODES]
-    reading = two.lists.processes[1]
-    another = max(0.0, two.lists.valkey - one.lists.valkey)
-    alone, single = one.lists.valkey, two.single.processes[1]
+    reading, single = two.lists.processes[1], two.single.processes[1]
     shares = ", ".join(f"{rate * reading / 1e4:.1f} to {rate * single / 1e4:.1f} % at {rate:,}" for rate in RATES)
-    most = ", ".join(f"{1e6 / (alone + (nodes - 1) * another):,.0f} for {nodes}" for nodes in NODES)
     clients, top, kept = GIGABYTE / findings.connection, 1e6 / reading, GIGABYTE / findings.entry
-    one_by_one, number = one.single.valkey, write_number
+    number = write_number
     facts = (
         f"A client that does nothing takes {findings.connection / KB:.1f} KB of the process: {clients:,.0f} a GB.",
         f"A process takes {number(reading)} µs to read an entry of a list, {number(single)} µs for one alone.",
         f"That is, of its core: {shares} entries/s. All of it at {top:,.0f}.",
-        f"Valkey takes {number(alone)} µs for an entry of a list and one node, {number(another)} µs for each other.",
-        f"So its one core is enough for so many entries/s, by nodes: {most}.",
-        f"It takes {number(one_by_one)} µs for an entry that is appended alone: {1e6 / one_by_one:,.0f} entries/s.",
+        write_growth("an entry of a list", one.lists.valkey, two.lists.valkey),
+        write_growth("an entry that is appended alone", one.single.valkey, two.single.valkey),
         f"Its memory takes {findings.entry:.0f} bytes an entry, as long as it is kept: {kept:,.0f} a GB.",
         f"With the usual {RETENTION} s of retention a GB is enough for {kept / RETENTION:,.0f} entries/s.",
     )
     return [line for fact in facts for line in textwrap.wrap(f"- {fact}", 120, subsequent_indent="  ")]
+
+
+def write_growth(entry: str, one: float, two: float) -> str:
+    """How many entries a second Valkey's core is enough for, from what one takes with one node and with two, in µs."""
+    takes = f"Valkey takes {write_number(one)} µs for {entry} with one node"
+    another = two - one
+    if another <= 0:
+        return f"{takes}: {1e6 / one:,.0f} a second. What another node adds was too little to be measured."
+    most = ", ".join(f"{1e6 / (one + (nodes - 1) * another):,.0f} for {nodes}" for nodes in NODES)
+    return f"{takes}, {write_number(another)} µs more with each other. So its core is enough, by nodes, for: {most}."
 
 
 def main(arguments: Sequence[str]) -> int:
