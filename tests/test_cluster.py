@@ -118,18 +118,26 @@ async def test_workers_take_ports_of_their_own_for_other_nodes(tmp_path: Path, e
                 assert [number for number in range(4) if is_taken(ports[number])] == taken
                 auth = {"token": signer.sign_user("ada", None, {}, 600.0)}
                 ways: list[list[str]] = [["polling"], ["polling", "websocket"]]
-                clients = [
-                    await js.connect(url, path=PATH, auth=auth, transports=way) for way in ways for _ in range(4)
-                ]
+                clients: list[Any] = []
+                # One worker may be the quicker one for all of a few.
+                while len({socket["node"] for socket in (await find_present(back_end))["sockets"]}) < 2:
+                    connecting = (js.connect(url, path=PATH, auth=auth, transports=way) for way in ways * 4)
+                    clients += await asyncio.gather(*connecting)
+                    assert len(clients) <= 200
                 body = {"event": "quote:offer:updated", "data": {**OFFER, "offerId": str(round)}}
                 assert (await back_end.post("/quotes/events", json=body)).status_code == 200
                 for client in clients:
                     assert (await client.expect_event("quote:offer:updated"))[0]["offerId"] == str(round)
-                present = (await back_end.get("/quotes/rooms/quote-offer:user:ada/sockets")).json()
+                present = await find_present(back_end)
                 assert (present["count"], present["nodes"], present["answered"]) == (len(clients), 2, 2)
-                assert len({socket["node"] for socket in present["sockets"]}) == 2
                 for client in clients:
                     await client.disconnect()
+
+
+async def find_present(back_end: httpx.AsyncClient) -> Any:
+    response = await back_end.get("/quotes/rooms/quote-offer:user:ada/sockets")
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def find_free_ports(count: int) -> int:
