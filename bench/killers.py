@@ -18,17 +18,19 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
+from typing import NamedTuple
 
 import uvloop
 from tests.valkey import ValkeyServer
 
 from bench.children import BenchError, Child, find_port
 from bench.cpu import read_cpu
-from bench.crowd import Crowd, Outcome, Sent, compare, publish_for, publish_last
+from bench.crowd import Crowd, Outcome, Publish, Sent, compare, publish_for, publish_last
 from bench.jitter import (
     AWAY,
     CONTRACT,
@@ -150,33 +152,53 @@ class Attack:
         await node.wait()
 
 
-async def attack(kind: str, options: argparse.Namespace, around: Surroundings) -> tuple[Outcome, Attack]:
-    ports = [find_port() for _ in range(2 if kind == VALKEY else 1)]
-    tokens = around.tokens.read_text().splitlines()
+class Installation(NamedTuple):
+    """What serves in a run."""
+
+    nodes: list[Node]
+    valkey: ValkeyServer | None
+    publish: Publish
+    """To each node in turn."""
+
+    @property
+    def ports(self) -> list[int]:
+        return [node.port for node in self.nodes]
+
+
+@asynccontextmanager
+async def serve(name: str, around: Surroundings, *, valkey: bool, workers: bool) -> AsyncIterator[Installation]:
+    """Two nodes on a Valkey, or one node, with workers or alone, on SQLite."""
     async with AsyncExitStack() as stack:
-        valkey = None
-        if kind == VALKEY:
-            valkey = ValkeyServer(around.folder / "valkey", "--appendonly", "yes")
-            valkey.start()
-            stack.callback(valkey.kill)
+        server = None
+        if valkey:
+            server = ValkeyServer(around.folder / "valkey", "--appendonly", "yes")
+            server.start()
+            stack.callback(server.kill)
         nodes = []
-        for number, port in enumerate(ports):
-            data = Path(tempfile.mkdtemp(dir=around.folder))
+        for number in range(2 if valkey else 1):
+            data, port = Path(tempfile.mkdtemp(dir=around.folder)), find_port()
             environ = build_environ(around.secret, data, port)
-            if valkey is not None:
-                environ["REDIS_URL"] = valkey.url
-            extra = ["--workers", str(WORKER_COUNT)] if kind == WORKERS else []
-            nodes.append(Node(f"killers-{number}", environ, data, port, extra))
+            if server is not None:
+                environ["REDIS_URL"] = server.url
+            extra = ["--workers", str(WORKER_COUNT)] if workers else []
+            nodes.append(Node(f"{name}-{number}", environ, data, port, extra))
             nodes[-1].start()
             stack.callback(nodes[-1].end)
             await nodes[-1].wait()
-        token = make_service_token(CONTRACT, environ, data)
-        turns = iter(range(sys.maxsize))
-        publish = await stack.enter_async_context(publishing_to_oyez(lambda: ports[next(turns) % len(ports)], token))
+        token, turns = make_service_token(CONTRACT, environ, data), cycle(nodes)
+        publish = await stack.enter_async_context(publishing_to_oyez(lambda: next(turns).port, token))
+        yield Installation(nodes, server, publish)
+
+
+async def attack(kind: str, options: argparse.Namespace, around: Surroundings) -> tuple[Outcome, Attack]:
+    tokens = around.tokens.read_text().splitlines()
+    async with AsyncExitStack() as stack:
+        serving = serve("killers", around, valkey=kind == VALKEY, workers=kind == WORKERS)
+        nodes, valkey, publish = installation = await stack.enter_async_context(serving)
         crowd = await stack.enter_async_context(
             Crowd(
                 path=OYEZ_PATH,
-                ports=ports,
+                ports=installation.ports,
                 javascript=options.javascript,
                 own=options.own,
                 cut_every=CUT_EVERY,

@@ -15,24 +15,20 @@ import os
 import shlex
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 
 import uvloop
-from tests.valkey import ValkeyServer
 
-from bench.children import BenchError, find_port
+from bench.children import BenchError
 from bench.crowd import PATIENCE, Crowd, Outcome, Sent, Timetable, compare, publish_for, publish_last
-from bench.jitter import CONTRACT, OYEZ_PATH, publishing_to_oyez, surroundings
-from bench.killers import WORKER_COUNT, Node
-from bench.servers import Surroundings, build_environ
+from bench.jitter import OYEZ_PATH, surroundings
+from bench.killers import WORKER_COUNT, Node, serve
+from bench.servers import Surroundings
 from bench.table import RELIABILITY, write_rows, write_section
-from bench.tokens import make_service_token
 
 JAVASCRIPT, OWN = 100, 10_000
 ARRIVING = 1_000
@@ -89,31 +85,13 @@ async def restart(node: Node) -> None:
 
 async def deploy(kind: str, options: argparse.Namespace, around: Surroundings) -> tuple[Outcome, Deploy]:
     """Replace everything there is, once."""
-    ports = [find_port() for _ in range(2 if kind == NODES else 1)]
     async with AsyncExitStack() as stack:
-        valkey = None
-        if kind == NODES:
-            valkey = ValkeyServer(around.folder / "valkey", "--appendonly", "yes")
-            valkey.start()
-            stack.callback(valkey.kill)
-        nodes = []
-        for number, port in enumerate(ports):
-            data = Path(tempfile.mkdtemp(dir=around.folder))
-            environ = build_environ(around.secret, data, port)
-            if valkey is not None:
-                environ["REDIS_URL"] = valkey.url
-            extra = ["--workers", str(WORKER_COUNT)] if kind == WORKERS else []
-            nodes.append(Node(f"rolling-{number}", environ, data, port, extra))
-            nodes[-1].start()
-            stack.callback(nodes[-1].end)
-            await nodes[-1].wait()
-        token = make_service_token(CONTRACT, environ, data)
-        turns = iter(range(sys.maxsize))
-        publish = await stack.enter_async_context(publishing_to_oyez(lambda: ports[next(turns) % len(ports)], token))
+        serving = serve("rolling", around, valkey=kind == NODES, workers=kind == WORKERS)
+        nodes, _, publish = installation = await stack.enter_async_context(serving)
         crowd = await stack.enter_async_context(
             Crowd(
                 path=OYEZ_PATH,
-                ports=ports,
+                ports=installation.ports,
                 javascript=options.javascript,
                 own=options.own,
                 cut_every=UNCUT,
