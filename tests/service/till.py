@@ -5,15 +5,22 @@ import signal
 from pathlib import Path
 
 from sqlalchemy import Column, Float, MetaData, Table, func, insert, select
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from oyez.contract import Command, Contract, Id, Payload, Stamped, own
+from oyez.contract import Command, Contract, Id, Payload, Stamped, member, own
 from oyez.contract.client import Client
+from oyez.contract.http import read_json, service_route
+from oyez.errors import FORBIDDEN, RefusedError
+from oyez.service.http import answer_write
 from oyez.service.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 
 contract = Contract("till", roles=("buyer",), default_role="buyer")
 root = contract.namespace("/")
 buyer = root.room("buyer:{buyer}", members=own("buyer", claim="sub"), on_connect=True)
+shift = root.room("shift:{number}", members=member())
 
 
 @root.event("paid", to=[buyer.of("buyer")], example={"buyer": "ada", "total": 1, "timestamp": "2026-01-31T12:00:00Z"})
@@ -50,6 +57,13 @@ class Fail(Command):
     """Pay, and be refused behind it."""
 
 
+class Payment(Payload):
+    """A payment that a back end reports."""
+
+    buyer: Id
+    amount: float
+
+
 payments = Table("payments", MetaData(), Column("amount", Float))
 
 
@@ -58,6 +72,12 @@ def pay(tx: Transaction, buyer: str, amount: float) -> Total:
     total = tx.connection.execute(select(func.sum(payments.c.amount))).scalar_one()
     tx.emit(Paid(buyer=buyer, total=total))
     return Total(total=total)
+
+
+def note(tx: Transaction, payment: Payment) -> tuple[Total, int]:
+    if payment.amount <= 0:
+        raise RefusedError(FORBIDDEN, "Nothing was paid.")
+    return pay(tx, payment.buyer, payment.amount), 201
 
 
 def pay_secretly(tx: Transaction, amount: float):  # type: ignore[no-untyped-def]  # that it does not say is the point
@@ -83,7 +103,20 @@ def build(context: Context) -> Parts:
         await context.outbox.run(pay_secretly, 1)
         raise RuntimeError("as declared")
 
-    return Parts(handlers={Pay: take, Tip: take, Fail: fail})
+    async def report(request: Request) -> Response:
+        payment = await read_json(request, Payment, context.settings.limits)
+        response = await answer_write(context.outbox, note, payment)
+        crash_where_asked()
+        return response
+
+    async def ring(request: Request) -> Response:
+        """A route without a transaction and without a service key."""
+        rings.append(request.headers.get("cookie", ""))
+        return JSONResponse({"rings": len(rings)})
+
+    rings: list[str] = []
+    routes = [service_route("/payments", report, context.authorize), Route("/rings", ring, methods=["POST", "GET"])]
+    return Parts(handlers={Pay: take, Tip: take, Fail: fail}, routes=routes)
 
 
 system = System(contract=contract, build=build, tables=payments.metadata)

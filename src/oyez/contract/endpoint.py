@@ -3,14 +3,20 @@
 Hands the events of a request to the publisher, and says what became of them: positions, or a problem.
 """
 
-import re
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from oyez.contract.http import Authorize, answer_json, decode_json, read_body, refuse, service_route
+from oyez.contract.http import (
+    Authorize,
+    answer_json,
+    decode_json,
+    read_body,
+    read_idempotency_key,
+    refuse,
+    service_route,
+)
 from oyez.contract.publish import Fault, Publication, Publisher, RejectedError
 from oyez.errors import (
     INVALID_DATA,
@@ -22,7 +28,6 @@ from oyez.errors import (
     RefusedError,
 )
 
-KEY = re.compile(r"[!-~]{1,128}")
 _FIELDS = {UNKNOWN_EVENT.code: "event", TOO_LARGE.code: "data"}
 """Which part of a publication a refusal is about; all others are about `to`."""
 
@@ -41,20 +46,12 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Rout
         several = body.lstrip().startswith(b"[")
         try:
             items = _split(body, publisher.limits.max_events_per_publish) if several else [msgspec.Raw(body)]
-            positions = await publisher.publish([_decode(item) for item in items], _read_key(request))
+            positions = await publisher.publish([_decode(item) for item in items], read_idempotency_key(request))
         except RejectedError as rejected:
             return _rejection(rejected, several)
         return answer_json({"positions": positions} if several else {"position": positions[0]})
 
     return service_route(path, answer, authorize)
-
-
-def _read_key(request: Request) -> str:
-    """The idempotency key; empty where there is none."""
-    keys = request.headers.getlist("idempotency-key")
-    if keys and (len(keys) > 1 or KEY.fullmatch(keys[0]) is None):
-        raise RefusedError(MALFORMED, "Idempotency-Key has to be sent once, with 1 to 128 visible ASCII characters.")
-    return keys[0] if keys else ""
 
 
 def _split(body: bytes, most: int) -> list[msgspec.Raw]:

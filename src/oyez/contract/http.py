@@ -4,6 +4,7 @@ Shared by the publish API and the systems' own APIs; knows no events.
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TypeVar
@@ -11,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 import structlog
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -41,6 +43,7 @@ Authorize = Callable[[str], object]
 """Accepts a service key, or raises RefusedError."""
 Answer = Callable[[Request], Awaitable[Response]]
 
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,128}")
 PHRASES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
 """Python 3.13 says these otherwise than 3.11; an answer does not depend on it."""
 RETRY_AFTER = 1
@@ -48,33 +51,63 @@ RETRY_AFTER = 1
 over, short enough for an event to be news."""
 
 
-def service_route(path: str, answer: Answer, authorize: Authorize, methods: Sequence[str] = ("POST",)) -> Route:
+def service_route(
+    path: str,
+    answer: Answer,
+    authorize: Authorize,
+    methods: Sequence[str] = ("POST",),
+    middleware: Sequence[Middleware] = (),
+) -> Route:
     """A route for those with a service key (`Authorization: Bearer <key>`).
 
     What `answer` raises of RefusedError and InvalidDataError becomes a problem, as does what cannot be stored now.
     """
 
-    async def handle(request: Request) -> Response:
-        try:
-            authorize(_bearer_token(request))
-            _check_address(request)
-            return await answer(request)
-        except RefusedError as refused:
-            return refuse(refused.refusal, refused.message)
-        except InvalidDataError as error:
-            return refuse(INVALID_DATA, INVALID_DATA.message, [{"field": error.field, "expected": error.expected}])
-        except (LogUnavailableError, DatabaseUnavailableError) as error:
-            return refuse(UNAVAILABLE, str(error))
-        except ClientDisconnect:
-            return refuse(MALFORMED, "The request ended early.")
+    async def answer_service(request: Request) -> Response:
+        authorize(bearer_token(request))
+        _check_address(request)
+        return await answer(request)
 
-    return Route(path, handle, methods=list(methods))
+    async def handle(request: Request) -> Response:
+        return await answer_or_refuse(request, answer_service)
+
+    return Route(path, handle, methods=list(methods), middleware=list(middleware))
+
+
+async def answer_or_refuse(request: Request, answer: Answer) -> Response:
+    """The answer to `request`; a problem if `answer` raises a RefusedError, or another error that has a status."""
+    try:
+        return await answer(request)
+    except RefusedError as refused:
+        return refuse(refused.refusal, refused.message)
+    except InvalidDataError as error:
+        return refuse(INVALID_DATA, INVALID_DATA.message, [{"field": error.field, "expected": error.expected}])
+    except (LogUnavailableError, DatabaseUnavailableError) as error:
+        return refuse(UNAVAILABLE, str(error))
+    except ClientDisconnect:
+        return refuse(MALFORMED, "The request ended early.")
+
+
+def read_idempotency_key(request: Request) -> str:
+    """The request's `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header); empty if it has none.
+
+    Raises RefusedError (malformed).
+    """
+    keys = request.headers.getlist("idempotency-key")
+    if keys and (len(keys) > 1 or _IDEMPOTENCY_KEY.fullmatch(keys[0]) is None):
+        raise RefusedError(MALFORMED, "Idempotency-Key has to be sent once, with 1 to 128 visible ASCII characters.")
+    return keys[0] if keys else ""
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
     """The JSON body of `request`, not decoded. Raises RefusedError: unsupported_type, too_large, timed_out."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RefusedError(UNSUPPORTED_TYPE)
+    return await read_bytes(request, limits)
+
+
+async def read_bytes(request: Request, limits: Limits) -> bytes:
+    """The body of `request`, of any type. Raises RefusedError: too_large, timed_out."""
     most = limits.max_publish_bytes
     body = bytearray()
     try:
@@ -141,7 +174,8 @@ def _check_address(request: Request) -> None:
         raise RefusedError(MALFORMED, f"The address is not UTF-8: {error.reason}.") from None
 
 
-def _bearer_token(request: Request) -> str:
+def bearer_token(request: Request) -> str:
+    """The service key of `request`. Raises RefusedError (token_missing)."""
     scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise RefusedError(TOKEN_MISSING, "No service key was given: send it as `Authorization: Bearer <key>`.")

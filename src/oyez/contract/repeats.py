@@ -42,6 +42,9 @@ class Repeatable:
 
     name: str
     """Namespace, user, command and id, and a digest of what was asked for."""
+    id: str = ""
+    """`name` without the digest, if the database refuses the id for anything else for as long as it knows the id."""
+    digest: bytes = b""
     _steps: dict[str, int] = field(default_factory=dict)
 
     def step(self, kind: str) -> str:
@@ -83,8 +86,13 @@ class Repeats:
         await self._log.put(record, digest + msgspec.json.encode(positions), self._retention)
         return positions
 
-    async def run(self, name: str, asked: bytes, work: Callable[[], Awaitable[bytes] | bytes]) -> bytes:
+    async def run(
+        self, name: str, asked: bytes, work: Callable[[], Awaitable[bytes] | bytes], *, bound: bool = False
+    ) -> bytes:
         """`work`, once for `name`, unless it raises; the first answer where that has been done.
+
+        With `bound`, transactions of `work` tie the id to what was asked for: the id is refused for something else
+        also after the log has forgotten the first answer.
 
         Raises RefusedError: id_reused, or in_progress where another node is at it for long; LogUnavailableError; and
         what `work` raises.
@@ -100,7 +108,7 @@ class Repeats:
         done = asyncio.Event()
         renewing = asyncio.create_task(self._renew(record, digest, done))
         # With other arguments it is another command, also where only the database still knows the id.
-        token = handled.set(Repeatable(f"{name}\0{digest.hex()}"))
+        token = handled.set(Repeatable(f"{name}\0{digest.hex()}", name if bound else "", digest))
         try:
             answered = work()
             answer = answered if isinstance(answered, bytes) else await answered

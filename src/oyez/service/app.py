@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -43,6 +44,7 @@ from oyez.service.db import MIGRATIONS, Database, build_database
 from oyez.service.emitter import DEFAULT_KEY
 from oyez.service.folder import open_folder
 from oyez.service.http import member_routes, presence_route
+from oyez.service.idempotency import Idempotency
 from oyez.service.intake import Intake
 from oyez.service.jobs import Jobs
 from oyez.service.members import Members
@@ -182,6 +184,7 @@ class Oyez:
         elif system.tables is not None:
             self.database.create(system.tables)
         retention = self.settings.log_retention
+        repeats = Repeats(log, retention)
         publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention)
         outbox = Outbox(self.database, publisher, log, clock=self._clock)
         members = Members(system.name, self.database, system.contract)
@@ -208,14 +211,16 @@ class Oyez:
             members=members.has,
             hooks=parts.hooks,
             settings=self.settings,
-            repeats=Repeats(log, retention),
+            repeats=repeats,
         )
         server = Server(applications, log, self.settings, node=self.node)
         prefix = f"/{system.name}"
         routes.append(publish_route(f"{prefix}/events", publisher, authorize))
-        routes += member_routes(prefix, system.contract, self.database, outbox, authorize)
+        # One for all writes of a system, so that none of them ignores the key.
+        idempotency = Middleware(Idempotency, repeats=repeats, authorize=authorize, limits=self.settings.limits)
+        routes += member_routes(prefix, system.contract, self.database, outbox, authorize, [idempotency])
         routes.append(presence_route(prefix, system.contract, presence, authorize))
-        routes.append(Mount(f"{prefix}/api", routes=list(parts.routes)))
+        routes.append(Mount(f"{prefix}/api", routes=list(parts.routes), middleware=[idempotency]))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", PlainEndpoint(server))
         intake = None

@@ -5,15 +5,17 @@ reaches the database has been looked at. Lists are answered page by page.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 from msgspec import Meta, inspect
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import Id, Payload
+from oyez.contract.codec import encode_json
 from oyez.contract.contract import Contract
 from oyez.contract.explain import explain
 from oyez.contract.http import Authorize, answer_json, service_route
@@ -27,6 +29,7 @@ from oyez.service.outbox import Outbox, Transaction
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 T = TypeVar("T")
+P = ParamSpec("P")
 
 PARTS = ("limit", "after", "before")
 """Parameters that say which part of a list is asked for."""
@@ -76,6 +79,35 @@ def answer_page(
     return answer_json({name: [show(one) for one in page], "next": mark(page[-1]) if len(found) > limit else None})
 
 
+class Written(msgspec.Struct, frozen=True):
+    """The answer to a write, in the form in which the database keeps it with the change."""
+
+    status: int
+    body: str
+
+
+async def answer_write(
+    outbox: Outbox,
+    work: Callable[Concatenate[Transaction, P], tuple[object, int]],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> Response:
+    """Run `work(tx, …)` as one transaction, and answer with the content and the status that it returns.
+
+    A request with an `Idempotency-Key` that is sent again gets the same answer, also if the process was killed between
+    the commit and the first answer. For content None the answer has no body.
+    """
+
+    def write(tx: Transaction) -> Written:
+        content, status = work(tx, *args, **kwargs)
+        return Written(status, "" if content is None else encode_json(content).decode())
+
+    written = await outbox.run(write)
+    if not written.body:
+        return Response(status_code=written.status)
+    return Response(written.body, written.status, media_type="application/json")
+
+
 class MembersQuery(Payload):
     """Whose members, where several namespaces have the room, and which part of them."""
 
@@ -85,7 +117,12 @@ class MembersQuery(Payload):
 
 
 def member_routes(
-    prefix: str, contract: Contract, database: Database, outbox: Outbox, authorize: Authorize
+    prefix: str,
+    contract: Contract,
+    database: Database,
+    outbox: Outbox,
+    authorize: Authorize,
+    middleware: Sequence[Middleware] = (),
 ) -> list[Route]:
     """`PUT` and `DELETE {prefix}/rooms/{room}/members/{subject}`, `GET {prefix}/rooms/{room}/members`.
 
@@ -117,8 +154,8 @@ def member_routes(
 
     one = f"{prefix}/rooms/{{room:path}}/members/{{subject:path}}"
     return [
-        service_route(one, put, authorize, ["PUT"]),
-        service_route(one, remove, authorize, ["DELETE"]),
+        service_route(one, put, authorize, ["PUT"], middleware),
+        service_route(one, remove, authorize, ["DELETE"], middleware),
         service_route(f"{prefix}/rooms/{{room:path}}/members", show, authorize, ["GET"]),
     ]
 

@@ -13,10 +13,11 @@ from typing import Any, get_type_hints
 import msgspec
 import structlog
 from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from oyez.contract.codec import encode_json, read_scalar
-from oyez.contract.repeats import handled
-from oyez.errors import ALREADY_DONE, RefusedError
+from oyez.contract.repeats import Repeatable, handled
+from oyez.errors import ALREADY_DONE, ID_REUSED, IN_PROGRESS, RefusedError
 from oyez.service.tables import commands
 
 logger = structlog.get_logger("oyez.service")
@@ -30,28 +31,49 @@ FORGET_INTERVAL = 600.0
 class Step:
     """One transaction of a command that has an id: what it returns is kept as JSON, by the function's own types."""
 
-    def __init__(self, system: str, function: Callable[..., Any], name: str) -> None:
+    def __init__(self, system: str, function: Callable[..., Any], command: Repeatable) -> None:
         self._system = system
         self._function = function
-        self._name = hashlib.sha256(name.encode()).hexdigest()
+        self._name = _hash(command.step(getattr(_bare(function), "__qualname__", "")))
+        self._id = _hash(command.id) if command.id else ""
+        self._digest = command.digest
+        self._is_bound = False
 
     def find(self, connection: Connection) -> tuple[Any] | None:
         """What the step returned when it was done before; None where it was not.
 
-        Raises RefusedError (already_done) where that was nothing that can be kept.
+        Raises RefusedError: already_done if that was nothing that can be kept, id_reused if the id is bound to another
+        request.
         """
-        kept = select(commands.c.result).where(commands.c.system == self._system, commands.c.step == self._name)
-        row = connection.execute(kept).one_or_none()
-        if row is None:
+        if self._id:
+            digests = self._select(connection, self._id)
+            if digests and digests[0] != self._digest:
+                raise RefusedError(ID_REUSED)
+            self._is_bound = bool(digests)
+        results = self._select(connection, self._name)
+        if not results:
             return None
-        if row.result is None:
+        if results[0] is None:
             raise RefusedError(ALREADY_DONE)
-        return (msgspec.json.decode(row.result, type=_result_type(self._function), dec_hook=read_scalar),)
+        return (msgspec.json.decode(results[0], type=_result_type(self._function), dec_hook=read_scalar),)
 
     def keep(self, connection: Connection, result: object, now: float) -> None:
-        """Have it known, when the transaction is committed, that the step is done, and what it returned."""
-        values = {"system": self._system, "step": self._name, "result": self._encode(result), "created": now}
-        connection.execute(insert(commands).values(values))
+        """Have it known, when the transaction is committed, that the step is done, and what it returned.
+
+        Raises RefusedError (in_progress) if another process has committed the same step in the meantime.
+        """
+        kept = {self._name: self._encode(result)}
+        if self._id and not self._is_bound:
+            kept[self._id] = self._digest
+        rows = [{"system": self._system, "step": name, "result": data, "created": now} for name, data in kept.items()]
+        try:
+            connection.execute(insert(commands), rows)
+        except IntegrityError:
+            raise RefusedError(IN_PROGRESS) from None
+
+    def _select(self, connection: Connection, name: str) -> list[bytes | None]:
+        kept = select(commands.c.result).where(commands.c.system == self._system, commands.c.step == name)
+        return list(connection.execute(kept).scalars())
 
     def _encode(self, result: object) -> bytes | None:
         try:
@@ -69,12 +91,16 @@ def begin_step(system: str, function: Callable[..., Any]) -> Step | None:
     command = handled.get()
     if command is None:
         return None
-    return Step(system, function, command.step(getattr(_bare(function), "__qualname__", "")))
+    return Step(system, function, command)
 
 
 def forget_steps(connection: Connection, before: float) -> None:
     """Forget what was done before that time."""
     connection.execute(delete(commands).where(commands.c.created < before))
+
+
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def _bare(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload
 from oyez.contract.http import Answer, answer_json, read_json, service_route
-from oyez.service.http import answer_page, read_filters, read_ids, read_query
+from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
 from oyez.service.outbox import Transaction
 from oyez.service.system import Context
 from oyez.systems.bookings import records, transactions
@@ -149,29 +149,38 @@ class _Api:
         return answer
 
     def creating(self, table: Table, kind: type[S], create: Create[S], record: Record) -> Answer:
+        def work(tx: Transaction, body: S) -> tuple[Payload, int]:
+            return record(create(tx, body)), 201
+
         async def answer(request: Request) -> Response:
-            row = await self._context.outbox.run(create, await read_json(request, kind, self._context.settings.limits))
+            response = await answer_write(self._context.outbox, work, await self._read(request, kind))
             self._count(table)
-            return answer_json(record(row), 201)
+            return response
 
         return answer
 
     def changing(self, table: Table, kind: type[S], change: Change[S], record: Record) -> Answer:
+        def work(tx: Transaction, id: str, body: S) -> tuple[Payload, int]:
+            return record(change(tx, id, body)), 200
+
         async def answer(request: Request) -> Response:
             [id] = read_ids(request)
-            body = await read_json(request, kind, self._context.settings.limits)
-            row = await self._context.outbox.run(change, id, body)
+            response = await answer_write(self._context.outbox, work, id, await self._read(request, kind))
             self._count(table)
-            return answer_json(record(row))
+            return response
 
         return answer
 
     def putting(self, table: Table, kind: type[S], put: Put[S], record: Record) -> Answer:
+        def work(tx: Transaction, id: str, body: S) -> tuple[Payload, int]:
+            new = put(tx, id, body)
+            return record(get(tx.connection, table, id)), 201 if new else 200
+
         async def answer(request: Request) -> Response:
             [id] = read_ids(request)
-            new = await self._context.outbox.run(put, id, await read_json(request, kind, self._context.settings.limits))
+            response = await answer_write(self._context.outbox, work, id, await self._read(request, kind))
             self._count(table)
-            return answer_json(record(await self._context.database.read(get, table, id)), 201 if new else 200)
+            return response
 
         return answer
 
@@ -182,6 +191,9 @@ class _Api:
     async def show_statistics(self, request: Request) -> Response:
         now = self._now()
         return answer_json(transactions.build_statistics(await self._context.database.read(count_statistics, now), now))
+
+    async def _read(self, request: Request, kind: type[S]) -> S:
+        return await read_json(request, kind, self._context.settings.limits)
 
     def _count(self, table: Table) -> None:
         if table in (bookings, partners, kyc_submissions):

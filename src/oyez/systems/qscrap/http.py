@@ -17,7 +17,8 @@ from starlette.routing import Route
 from oyez.contract import Id, Payload
 from oyez.contract.http import Answer, answer_json, read_json, service_route
 from oyez.errors import RefusedError
-from oyez.service.http import answer_page, read_filters, read_ids, read_query
+from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
+from oyez.service.outbox import Transaction
 from oyez.service.system import Context
 from oyez.systems.qscrap import disputes, payouts, requests, subscriptions, tables, tickets
 from oyez.systems.qscrap.payloads import TicketStatus
@@ -159,21 +160,26 @@ def build_routes(context: Context) -> list[Route]:
 
 def _routes_of(resource: Resource, context: Context) -> list[Route]:
     """`PUT`, `GET` (and `DELETE`) of one record, `POST` of its actions, `GET` of a page of them."""
-    limits, run, read = context.settings.limits, context.outbox.run, context.database.read
+    limits, outbox, read = context.settings.limits, context.outbox, context.database.read
     one = f"{resource.path}/{{{resource.column.name}}}"
 
     async def put(request: Request) -> Response:
+        def work(tx: Transaction, *args: Any) -> tuple[object, int]:
+            record, new = resource.put(tx, *args)
+            return record, 201 if new else 200
+
         body = await read_json(request, resource.body, limits)
-        record, new = await run(resource.put, *read_ids(request), body)
-        return answer_json(record, 201 if new else 200)
+        return await answer_write(outbox, work, *read_ids(request), body)
 
     async def show(request: Request) -> Response:
         return answer_json(await read(_show, resource, *read_ids(request)))
 
     async def remove(request: Request) -> Response:
-        assert resource.remove is not None
-        await run(resource.remove, *read_ids(request))
-        return Response(status_code=204)
+        def work(tx: Transaction, *ids: str) -> tuple[object, int]:
+            assert resource.remove is not None
+            return resource.remove(tx, *ids), 204
+
+        return await answer_write(outbox, work, *read_ids(request))
 
     async def list_page(request: Request) -> Response:
         page = read_query(request, resource.page)
@@ -186,9 +192,12 @@ def _routes_of(resource: Resource, context: Context) -> list[Route]:
         )
 
     def acting(action: Action) -> Answer:
+        def work(tx: Transaction, *args: Any) -> tuple[object, int]:
+            return action.function(tx, *args), 200
+
         async def act(request: Request) -> Response:
             body = [await read_json(request, action.body, limits)] if action.body else []
-            return answer_json(await run(action.function, *read_ids(request), *body))
+            return await answer_write(outbox, work, *read_ids(request), *body)
 
         return act
 

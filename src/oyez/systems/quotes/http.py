@@ -5,8 +5,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id
-from oyez.contract.http import answer_json, read_json, service_route
-from oyez.service.http import read_ids
+from oyez.contract.http import read_json, service_route
+from oyez.service.http import answer_write, read_ids
+from oyez.service.outbox import Transaction
 from oyez.service.system import Context
 from oyez.systems.quotes.tables import put_supplier, remove_supplier
 
@@ -33,16 +34,22 @@ def build_routes(context: Context) -> list[Route]:
     async def put(request: Request) -> Response:
         [user_id] = read_ids(request)
         body = await read_json(request, SupplierBody, context.settings.limits)
-        new = await context.database.run(put_supplier, user_id, body.supplier_id)
-        return answer_json(SupplierRecord(user_id=user_id, supplier_id=body.supplier_id), 201 if new else 200)
+        return await answer_write(context.outbox, _put, user_id, body.supplier_id)
 
     async def delete(request: Request) -> Response:
-        [user_id] = read_ids(request)
-        supplier_id = await context.database.run(remove_supplier, user_id)
-        return answer_json(SupplierRecord(user_id=user_id, supplier_id=supplier_id))
+        return await answer_write(context.outbox, _remove, *read_ids(request))
 
     async def answer(request: Request) -> Response:
         return await (put if request.method == "PUT" else delete)(request)
 
     # One route for both: of two, the first would answer 405 for the other's method, and name only its own.
     return [service_route("/suppliers/{userId:path}", answer, context.authorize, ["PUT", "DELETE"])]
+
+
+def _put(tx: Transaction, user_id: str, supplier_id: str) -> tuple[SupplierRecord, int]:
+    new = put_supplier(tx.connection, user_id, supplier_id)
+    return SupplierRecord(user_id=user_id, supplier_id=supplier_id), 201 if new else 200
+
+
+def _remove(tx: Transaction, user_id: str) -> tuple[SupplierRecord, int]:
+    return SupplierRecord(user_id=user_id, supplier_id=remove_supplier(tx.connection, user_id)), 200

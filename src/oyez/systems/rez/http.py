@@ -15,7 +15,8 @@ from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload
 from oyez.contract.http import Answer, answer_json, read_json, service_route
-from oyez.service.http import answer_page, read_filters, read_ids, read_query
+from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
+from oyez.service.outbox import Transaction
 from oyez.service.system import Context
 from oyez.systems.rez import carts, groups, orders, payloads, stores, support, tables
 from oyez.systems.rez.rows import get_row, list_rows
@@ -147,14 +148,17 @@ def build_routes(context: Context) -> list[Route]:
     limits, authorize = context.settings.limits, context.authorize
 
     def writing(write: Write) -> Answer:
+        def work(tx: Transaction, *args: Any) -> tuple[object, int]:
+            result = write.function(tx, *args)
+            if result is None:
+                return None, 204
+            written, new = result if isinstance(result, tuple) else (result, False)
+            return written, 201 if new else 200
+
         async def answer(request: Request) -> Response:
             ids = read_ids(request)
             body = [] if write.body is None else [await read_json(request, write.body, limits)]
-            result = await context.outbox.run(write.function, *ids, *body)
-            if result is None:
-                return Response(status_code=204)
-            written, new = result if isinstance(result, tuple) else (result, False)
-            return answer_json(written, 201 if new else 200)
+            return await answer_write(context.outbox, work, *ids, *body)
 
         return answer
 
