@@ -3,8 +3,9 @@
     OyezError
     ├── SettingsError        a setting is missing or cannot be what it says
     ├── ContractError        a contract contradicts itself; found at start-up
-    ├── LogUnavailableError  the log cannot store: nothing was published
-    ├── DatabaseUnavailableError  the database cannot be used: nothing is known to be changed
+    ├── UnavailableError     something that Oyez needs is away; the same may succeed later
+    │   ├── LogUnavailableError       the log cannot store: nothing was published
+    │   └── DatabaseUnavailableError  the database cannot be used: nothing is known to be changed
     ├── InvalidDataError     data does not fit the contract: which field, what was expected
     └── RefusedError         somebody asked for what they may not have or do; carries a Refusal
 
@@ -43,11 +44,15 @@ class ContractError(OyezError):
     """A contract contradicts itself. The message names the contract and the declaration."""
 
 
-class LogUnavailableError(OyezError):
+class UnavailableError(OyezError):
+    """Something that Oyez needs is away. The same may succeed later without being changed."""
+
+
+class LogUnavailableError(UnavailableError):
     """The log could not store an entry. Nothing of the call was published."""
 
 
-class DatabaseUnavailableError(OyezError):
+class DatabaseUnavailableError(UnavailableError):
     """The domain database cannot be used at the moment. Where it went away during a commit, that may have happened."""
 
 
@@ -73,6 +78,26 @@ class RefusedError(OyezError):
         self.message = message or refusal.message
         self.details = details
 
+
+def is_temporary(error: BaseException) -> bool:
+    """True if the cause of `error` may pass by itself: a refusal that says so, or something that is away.
+
+    A system's own look-ups may ask other servers. The libraries that do so raise errors of their own, but have OSError
+    (of which ConnectionError and TimeoutError are kinds) among the causes when the other server is away.
+    """
+    cause: BaseException | None = error
+    for _ in range(MAX_CAUSES):
+        if isinstance(cause, RefusedError):
+            # The client itself is over a limit: to come back at once would only make that worse.
+            return cause.refusal.temporary and cause.refusal is not RATE_LIMITED
+        if cause is None or isinstance(cause, UnavailableError | OSError):
+            return cause is not None
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return False
+
+
+MAX_CAUSES = 20
+"""Causes of one error that `is_temporary` looks at: more than libraries put into each other."""
 
 # Who you are.
 TOKEN_MISSING = Refusal("token_missing", "No token was given.", status=401)

@@ -91,6 +91,8 @@ class Club:
         self._hooks = hooks
         self._asked = 0
         self._barriers = 0
+        self.table_fault: Exception | None = None
+        """What the membership table raises when it is asked."""
         self._hold: asyncio.Event | None = None
         self._held: NamedRoom | None = None
 
@@ -125,6 +127,8 @@ class Club:
     async def _is_member(self, identity: Identity, room: NamedRoom) -> bool:
         answer = any((subject, room) in self.members for subject in contract.subjects_of(identity))
         self._asked += 1
+        if self.table_fault is not None:
+            raise self.table_fault
         if self._hold is not None and self._held in (None, room):
             await self._hold.wait()
         return answer

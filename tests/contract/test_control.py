@@ -1,13 +1,16 @@
 """Control entries: sockets that are connected already leave, enter and go, on every node, in the log's order."""
 
 import asyncio
+import json
 
 import pytest
 from structlog.testing import capture_logs
 
 from oyez.contract import control
-from oyez.errors import ContractError
+from oyez.errors import UNAVAILABLE, ContractError, DatabaseUnavailableError, RefusedError
 from oyez.log.log import Entry
+from oyez.testing import client as testing
+from oyez.testing.transports import ConnectFailed
 from tests.contract.club import back, back_group, board, circle, expect_said, group, open_club, ring, root, staff, user
 
 GROUP = group("g1")
@@ -52,6 +55,30 @@ async def test_who_is_a_member_by_another_name_too_misses_nothing() -> None:
                 club.said("before", GROUP), control.member_removed(GROUP, "user:u1"), club.said("behind", GROUP)
             )
             await expect_said(client, "before", "behind")
+
+
+async def test_a_client_whose_right_cannot_be_found_out_is_sent_away_to_come_back() -> None:
+    """Otherwise it would stay out of a room that it may be in, and nobody would notice."""
+    async with open_club() as club:
+        club.add("user:u1", GROUP)
+        club.add("role:agent", GROUP)
+        async with club.connect("u1", role="agent") as client:
+            await client.call("group:join", "g1")
+            club.remove("user:u1", GROUP)
+            club.table_fault = DatabaseUnavailableError("on purpose")
+            await club.append(control.member_removed(GROUP, "user:u1"))
+            assert await client.expect_disconnect() == "transport close"
+            auth = {"token": json.dumps({"sub": "u1", "role": "agent"}), **client.recovery}
+        for fault in (club.table_fault, RefusedError(UNAVAILABLE), TimeoutError(), ConnectionResetError()):
+            club.table_fault = fault
+            with pytest.raises(ConnectFailed):
+                async with testing.connect(club.nodes[0].url, auth=auth):
+                    pass
+        club.table_fault = None
+        async with testing.connect(club.nodes[0].url, auth=auth) as client:
+            await client.call("group:join", "g1")
+            await club.say("behind", GROUP)
+            await expect_said(client, "behind")
 
 
 async def test_a_removed_member_may_not_come_again() -> None:

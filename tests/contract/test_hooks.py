@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +14,11 @@ from structlog.testing import capture_logs
 from oyez.contract.bind import Hooks
 from oyez.contract.client import Client
 from oyez.contract.limits import DEFAULT_LIMIT
-from oyez.errors import ContractError, RefusedError
+from oyez.errors import FORBIDDEN, ContractError, DatabaseUnavailableError, RefusedError
 from oyez.protocol import engineio
 from oyez.server.socket import Handshake
 from oyez.testing import client as testing
+from oyez.testing.connection import Disconnected
 from tests.contract.club import Note, back_group, board, expect_said, group, open_club, user
 from tests.server.clock import Clock
 from tests.server.extras import open_requests
@@ -72,14 +74,41 @@ async def test_commands_wait_until_the_system_is_done_with_a_new_client() -> Non
         await expect_said(client, "daily")
 
 
-async def test_a_hook_that_fails_is_logged_and_the_client_stays() -> None:
+@pytest.mark.parametrize("fault", [ZeroDivisionError, ConnectionRefusedError, DatabaseUnavailableError])
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_a_hook_that_fails_lets_nobody_in_half(fault: type[Exception], transport: str) -> None:
+    """The connection ends in a way after which official clients come back; the operator sees why."""
+    faults = [fault("on purpose")]
+
     async def connected(client: Client) -> None:
-        raise ZeroDivisionError("on purpose")
+        if faults:
+            raise faults.pop()
+        await client.join(board("daily"))
 
     with capture_logs() as logged:
-        async with open_club(Hooks(connected=connected)) as club, club.connect("u1") as client:
-            assert await client.call("do", {"what": "nothing"}) == {"ok": True}
-    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["handler failed"]
+        async with open_club(Hooks(connected=connected)) as club:
+            async with club.connect("u1", transport=transport) as client:
+                with suppress(Disconnected):
+                    await client.call("do", {"what": "nothing"})
+                assert await client.expect_disconnect() in ("transport close", "transport error")
+                assert club.done == []
+            async with club.connect("u1", transport=transport) as client:
+                assert await client.call("do", {"what": "nothing"}) == {"ok": True}
+                await club.say("daily", board("daily"))
+                await expect_said(client, "daily")
+    warnings = [line for line in logged if line["log_level"] == "warning"]
+    assert [line["reason"] for line in warnings] == [f"{fault.__name__}: on purpose"]
+    assert (warnings[0]["exc_info"] is None) is (fault is not ZeroDivisionError)
+
+
+async def test_a_hook_that_refuses_is_final() -> None:
+    async def connected(client: Client) -> None:
+        raise RefusedError(FORBIDDEN, "Your account is closed.")
+
+    async with open_club(Hooks(connected=connected)) as club, club.connect("u1") as client:
+        problem = (await client.expect_event("error")).args[0]
+        assert (problem["code"], problem["message"]) == ("forbidden", "Your account is closed.")
+        assert await client.expect_disconnect() == "io server disconnect"
 
 
 async def test_a_client_that_goes_while_the_system_greets_it() -> None:

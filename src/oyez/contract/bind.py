@@ -21,7 +21,7 @@ from oyez.contract.policy import Identity, Member
 from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import Caller, NamedRoom
 from oyez.contract.types import Command
-from oyez.errors import UNKNOWN_EVENT, ContractError, RefusedError
+from oyez.errors import UNKNOWN_EVENT, ContractError, RefusedError, is_temporary
 from oyez.log.log import Entry
 from oyez.server.namespace import Application
 from oyez.server.socket import Handshake, ReceivedEvent, Socket
@@ -35,7 +35,11 @@ class Hooks:
     """What a system does about clients themselves, in all its namespaces (`client.namespace`). Each may be left out."""
 
     connected: Callable[[Client], Coroutine[Any, Any, None]] | None = None
-    """The client has been told that it is connected; its commands wait until this is done."""
+    """The client has been notified that it is connected; its commands wait until this is done.
+
+    If this raises, the client's connection is cut, and the client comes back by itself. A RefusedError that is not
+    temporary is sent to the client as the event `error` instead, and the client is disconnected for good.
+    """
     expiring: Callable[[Client], Coroutine[Any, Any, None]] | None = None
     """The client's token ends in `expiring_before` seconds; called once for each token. See `client.renew`."""
     expiring_before: float = 60.0
@@ -78,7 +82,7 @@ class NamespaceApplication(Application):
         try:
             identity, rooms = await self._admit(socket.handshake, auth if isinstance(auth, dict) else {})
         except RefusedError as refused:
-            if self._hooks.refused:
+            if self._hooks.refused and not is_temporary(refused):
                 refused.details |= self._hooks.refused(socket.handshake, refused)
             raise
         socket.data = Client(identity, socket, self._surroundings)
@@ -100,7 +104,16 @@ class NamespaceApplication(Application):
 
     def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         hook = self._hooks.connected
-        return hook(socket.data) if hook else None
+        return self._let_in(hook, socket.data) if hook else None
+
+    async def _let_in(self, hook: Callable[[Client], Coroutine[Any, Any, None]], client: Client) -> None:
+        try:
+            await hook(client)
+        except RefusedError as refused:
+            if is_temporary(refused):
+                raise
+            client.socket.send(encode_error_event(explain_failure(refused)))
+            client.socket.disconnect()
 
     def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         """Handle one event; a coroutine is returned only where its handler waits for something."""
@@ -120,7 +133,10 @@ class NamespaceApplication(Application):
         client: Client = socket.data
         try:
             return await self._surroundings.allows(client.identity, room)
-        except RefusedError:
+        except RefusedError as refused:
+            if is_temporary(refused):
+                # A client must not lose a room because the server cannot find out whether the client may be there.
+                raise
             return False
 
     def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:

@@ -4,7 +4,7 @@ The functions make entries of the log; `Control` does on every node what they as
 before a removal still reaches whoever is removed, an event behind it does not. Doing the same twice changes nothing.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import structlog
 
 from oyez.contract.policy import Verdict
 from oyez.contract.rooms import Everyone, NamedRoom
-from oyez.errors import FORBIDDEN, ContractError, RefusedError
+from oyez.errors import FORBIDDEN, ContractError, RefusedError, is_temporary
 from oyez.log.log import Entry
 from oyez.server.socket import Socket
 
@@ -179,7 +179,7 @@ class Control:
         for room in entry.rooms:
             if client.is_in(room) and client.decide(room) is not Verdict.YES:
                 client.leave(room)
-                client.spawn(self._let_back(client, room, entry.position))
+                client.spawn(_or_cut(client, self._let_back(client, room, entry.position)))
 
     async def _let_back(self, client: "Client", room: str, since: str | None) -> None:
         """Whoever is a member by another name too, such as that of a role, comes in again, and has missed nothing."""
@@ -194,7 +194,7 @@ class Control:
             verdict = client.decide(room)
             if verdict is Verdict.IF_MEMBER and move.asking:
                 self._asking[client.socket.id, room] = join = object()
-                client.spawn(self._join_member(client, room, join))
+                client.spawn(_or_cut(client, self._join_member(client, room, join)))
             elif verdict is not Verdict.NO:
                 client.enter(room, True)
 
@@ -217,3 +217,16 @@ class Control:
 
     def _disconnect(self, client: "Client", disconnection: Disconnection, entry: Entry) -> None:
         client.socket.disconnect(disconnection.close)
+
+
+async def _or_cut(client: "Client", work: Coroutine[Any, Any, None]) -> None:
+    """Decide about a room, or cut the connection when that cannot be done for now.
+
+    The client joins its rooms again when it comes back. Without that it would miss the events of a room for ever.
+    """
+    try:
+        await work
+    except Exception as error:
+        if not is_temporary(error):
+            raise
+        client.socket.namespace.cut(client.socket, error)

@@ -84,6 +84,8 @@ FORCED_CLOSE = CloseReason("forced close", True, 1002)
 SERVER_SHUTDOWN = CloseReason("server shutting down", True, 1012)
 SLOW_CONSUMER = CloseReason("slow consumer", True, 1013)
 SERVER_BUSY = CloseReason("server busy", True, 1013)
+SERVER_UNAVAILABLE = CloseReason("server unavailable", True, 1013)
+"""The server lacks something for now, such as its database: the client comes back by itself."""
 RATE_LIMIT = CloseReason("rate limited", False, 1008)
 FORCED_SERVER_CLOSE = CloseReason("forced server close", True, 1000)
 PARSE_ERROR = CloseReason("parse error", False, 1002)

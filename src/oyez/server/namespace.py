@@ -5,6 +5,7 @@ rooms. What may be joined is not decided here but by the application above.
 """
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Coroutine, Iterable, Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from oyez.errors import INTERNAL, LogUnavailableError, RefusedError
+from oyez.errors import INTERNAL, RefusedError, is_temporary
 from oyez.log.log import Entry
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from oyez.server.connection import Connection
 
 logger = structlog.get_logger("oyez.server")
+
+CUT_LOG_INTERVAL = 10.0
+"""Seconds between two log lines about clients that cannot be let in: each of them comes back about once a second."""
 
 
 class Application(ABC):
@@ -38,10 +42,17 @@ class Application(ABC):
 
     @abstractmethod
     async def connect(self, socket: Socket, auth: Any) -> None:
-        """Decide about a CONNECT. May join rooms; raises RefusedError to answer with a CONNECT_ERROR."""
+        """Decide about a CONNECT. May join rooms; raises RefusedError to answer with a CONNECT_ERROR.
+
+        An error whose cause is temporary (`oyez.errors.is_temporary`) cuts the connection instead: official clients
+        come back by themselves after that, but never after a CONNECT_ERROR.
+        """
 
     def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
-        """The client has been told that it is connected. Its events wait for the coroutine, where one is returned."""
+        """The client has been notified that it is connected. Its events wait for the coroutine, if one is returned.
+
+        If that raises, the client is not completely let in, so its connection is cut and it comes back.
+        """
         return None
 
     @abstractmethod
@@ -94,6 +105,9 @@ class Namespace:
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
         self._event_prefix = b"42" + socketio.encode_namespace(name)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cuts = 0
+        """Clients that were cut off since that was last logged."""
+        self._log_cuts_at = 0.0
 
     # Coming and going.
 
@@ -107,15 +121,15 @@ class Namespace:
         try:
             await self.application.connect(socket, auth)
             recovered = await self.recovery.resume(socket, auth if isinstance(auth, dict) else {})
-        except RefusedError as refused:
-            self._refuse(socket, refused)
-        except LogUnavailableError:
-            # It cannot be told what it missed. Official clients come back by themselves, but not after a refusal.
-            self.remove(socket, engineio.TRANSPORT_ERROR)
-            socket.connection.close(engineio.TRANSPORT_ERROR, "the log is unavailable")
-        except Exception:
-            logger.exception("connect failed", namespace=self.name, socket=socket.id)
-            self._refuse(socket, RefusedError(INTERNAL))
+        except Exception as error:
+            if is_temporary(error):
+                self.remove(socket, engineio.SERVER_UNAVAILABLE)
+                self.cut(socket, error)
+            elif isinstance(error, RefusedError):
+                self._refuse(socket, error)
+            else:
+                logger.exception("connect failed", namespace=self.name, socket=socket.id)
+                self._refuse(socket, RefusedError(INTERNAL))
         else:
             self._accept(socket, recovered)
 
@@ -137,6 +151,24 @@ class Namespace:
         if self.status is not None:
             socket.send(self.status, volatile=True)
         socket.begin()
+
+    def cut(self, socket: Socket, error: BaseException) -> None:
+        """End the connection of a client that cannot be let in completely because of `error`; it comes back by itself.
+
+        Official clients would give up for ever after a CONNECT_ERROR.
+        """
+        self._cuts += 1
+        now = time.monotonic()
+        if now >= self._log_cuts_at:
+            logger.warning(
+                "clients cannot be let in for now and are sent away to come back",
+                namespace=self.name,
+                clients=self._cuts,
+                reason=f"{type(error).__name__}: {error}",
+                exc_info=None if is_temporary(error) else error,
+            )
+            self._cuts, self._log_cuts_at = 0, now + CUT_LOG_INTERVAL
+        socket.connection.close(engineio.SERVER_UNAVAILABLE, f"not let in: {type(error).__name__}")
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
         self.remove(socket, engineio.FORCED_SERVER_CLOSE)

@@ -267,7 +267,9 @@ class Socket:
     async def _settle_behind(self, running: Coroutine[Any, Any, None]) -> None:
         try:
             await running
-        finally:
+        except Exception as error:
+            self.namespace.cut(self, error)
+        else:
             self._settle()
 
     def _settle(self) -> None:

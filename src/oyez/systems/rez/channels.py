@@ -14,7 +14,7 @@ from oyez.contract.client import Client
 from oyez.contract.policy import Nobody
 from oyez.contract.rooms import Room, Rooms
 from oyez.contract.wire import shown
-from oyez.errors import FORBIDDEN, RATE_LIMITED, RefusedError
+from oyez.errors import FORBIDDEN, RATE_LIMITED, RefusedError, is_temporary
 from oyez.service.db import Database
 from oyez.systems.rez import contract
 from oyez.systems.rez.carts import find_cart
@@ -132,6 +132,8 @@ class Channels:
                 await self._enter(channel, client)
                 await self._show(channel, client)
             except RefusedError as refused:
+                if is_temporary(refused):
+                    raise
                 if refused.refusal is RATE_LIMITED:
                     # The rooms a socket may be in are full.
                     break

@@ -56,11 +56,9 @@ class Sessions:
     async def connected(self, client: Client) -> None:
         """Let a client into the channels its user has subscribed to, and greet it: from then on it hears them."""
         self._refusals.pop(client.socket.handshake.address, None)
-        try:
-            await self._channels.restore(client)
-        finally:
-            # Its own room it is in, whatever the database says.
-            client.emit(payloads.Connected(user_id=client.identity.subject, socket_id=client.socket.id))
+        # If this fails, the client is not greeted: its connection is cut, and it comes back.
+        await self._channels.restore(client)
+        client.emit(payloads.Connected(user_id=client.identity.subject, socket_id=client.socket.id))
 
     async def refresh(self, client: Client) -> None:
         """Give a client the token to go on with, and have it count here already."""
