@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
 from tests.valkey import ValkeyServer
 
 from bench.table import RELIABILITY, write_rows, write_section
@@ -746,7 +745,7 @@ async def run_on(kind: str, seed: int, operations: int, folder: Path, server: Va
 
 def quieten() -> None:
     """Nodes that die have much to say."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.getLogger("oyez").setLevel(logging.CRITICAL)
 
 
 def main(arguments: Sequence[str]) -> int:

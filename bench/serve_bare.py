@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-import structlog
 import uvloop
 from starlette.applications import Starlette
 
@@ -43,7 +42,7 @@ class BareApplication(Application):
 
 
 async def run(port: int, control_port: int) -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    logging.getLogger("oyez").setLevel(logging.WARNING)
     settings, log = load_settings(port=port), MemoryLog()
     server = Server({"/": BareApplication()}, log, settings)
 

@@ -22,6 +22,10 @@ ORIGIN = re.compile(r"\*|null|[A-Za-z][\w+.-]*://[^/?#\s]+")
 """What a browser says of the page it shows (RFC 6454, section 6.1), and `*` for any."""
 
 
+HIDDEN = ("jwt_secret", "database_url", "redis_url")
+"""Settings that are secrets, or addresses with a password."""
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What one client, one packet or one event may cost. Sizes are bytes, times are seconds."""
 
@@ -154,6 +158,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     compression_threshold: Annotated[int, Meta(ge=0)] = 1_024
     """Messages of at least this many bytes are compressed where the client agreed. 0 turns compression off."""
     limits: Limits = Limits()
+
+    def __repr__(self) -> str:
+        """Without the secret and without the addresses that may hold passwords: a representation gets into logs."""
+        shown = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown |= {name: "***" for name in HIDDEN if shown[name] is not None}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @property
     def origins(self) -> frozenset[str]:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from tests.cli.terminal import ORDERS, Calls, plain_environment
 from tests.served import Served, serve
@@ -34,7 +33,8 @@ def oyez(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     """`oyez(...)` runs a command in `folder`; what it changes about this process is put back."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     handlers, level = [*logging.root.handlers], logging.root.level
+    own = logging.getLogger("oyez")
     yield Calls(capsys)
-    structlog.reset_defaults()
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+    own.setLevel(logging.NOTSET)

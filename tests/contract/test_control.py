@@ -4,7 +4,6 @@ import asyncio
 import json
 
 import pytest
-from structlog.testing import capture_logs
 
 from oyez.contract import control
 from oyez.errors import UNAVAILABLE, ContractError, DatabaseUnavailableError, RefusedError
@@ -12,6 +11,7 @@ from oyez.log.log import Entry
 from oyez.testing import client as testing
 from oyez.testing.transports import ConnectFailed
 from tests.contract.club import back, back_group, board, circle, expect_said, group, open_club, ring, root, staff, user
+from tests.logged import capture_logs
 
 GROUP = group("g1")
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from oyez.contract.bind import Hooks
 from oyez.contract.client import Client
@@ -20,6 +19,7 @@ from oyez.server.socket import Handshake
 from oyez.testing import client as testing
 from oyez.testing.connection import Disconnected
 from tests.contract.club import Note, back_group, board, expect_said, group, open_club, user
+from tests.logged import capture_logs
 from tests.server.clock import Clock
 from tests.server.extras import open_requests
 from tests.server.serving import turn_until

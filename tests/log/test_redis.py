@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError
-from structlog.testing import capture_logs
 
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log import redis
@@ -19,6 +18,7 @@ from oyez.log.log import epoch_of, number_of
 from oyez.log.redis import RedisLog
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import entry, numbers, read_all, tailing, volatile
+from tests.logged import capture_logs
 from tests.valkey import ValkeyServer
 
 Open = Callable[[], Awaitable[RedisLog]]

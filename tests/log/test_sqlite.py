@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from structlog.testing import capture_logs
 
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log import sqlite
@@ -22,6 +21,7 @@ from oyez.log.peers import MAX_MESSAGE_BYTES
 from oyez.log.sqlite import FORMATS, SqliteLog
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile
+from tests.logged import capture_logs
 
 Open = Callable[..., Awaitable[SqliteLog]]
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-import structlog
 
 from oyez.errors import SettingsError
+from oyez.logger import get_logger
 from oyez.ops.logs import configure_logging
 
 
@@ -36,14 +36,14 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stream]
 
     handlers, level = [*logging.root.handlers], logging.root.level
     yield configure
-    structlog.reset_defaults()
+    logging.getLogger("oyez").setLevel(logging.NOTSET)
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
 
 
 def test_for_machines_a_line_is_a_json_object(configure: Callable[..., Stream]) -> None:
     stream = configure("info")
-    structlog.get_logger().info("started", port=5001)
+    get_logger("oyez.test").info("started", port=5001)
     line = json.loads(stream.getvalue())
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "started", "level": "info", "port": 5001}
@@ -62,7 +62,7 @@ def test_an_exception_stays_in_its_line(configure: Callable[..., Stream], librar
     try:
         raise ValueError("no such order")
     except ValueError:
-        (logging.getLogger("somebody") if library else structlog.get_logger()).exception("failed")
+        (logging.getLogger("somebody") if library else get_logger("oyez.test")).exception("failed")
     (line,) = stream.getvalue().splitlines()
     assert "ValueError: no such order" in json.loads(line)["exception"]
 
@@ -73,7 +73,7 @@ def test_people_get_colours_and_a_traceback_without_variables(configure: Callabl
         secret = "s3cret"
         raise ValueError(len(secret))
     except ValueError:
-        structlog.get_logger().exception("failed")
+        get_logger("oyez.test").exception("failed")
     shown = stream.getvalue()
     assert "\x1b[" in shown
     assert "Traceback" in shown
@@ -92,7 +92,7 @@ def test_people_get_colours_and_a_traceback_without_variables(configure: Callabl
 def test_levels(configure: Callable[..., Stream], level: str, own: list[str], libraries: list[str]) -> None:
     stream = configure(level)
     for name in ("debug", "info", "warning", "error"):
-        getattr(structlog.get_logger(), name)("own")
+        getattr(get_logger("oyez.test"), name)("own")
         getattr(logging.getLogger("uvicorn.error"), name)("library")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["level"] for line in lines if line["event"] == "own"] == own

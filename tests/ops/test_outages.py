@@ -13,7 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from oyez.errors import SettingsError
 from oyez.ops.health import health_routes
@@ -22,6 +21,7 @@ from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.testing.client import Client
 from tests.js_client import JsDriver
+from tests.logged import capture_logs
 from tests.service.shops import Market, serve, shop
 from tests.valkey import ValkeyServer
 
@@ -161,7 +161,7 @@ async def test_official_clients_stay_and_miss_nothing(tmp_path: Path, own_valkey
 
 @pytest.mark.parametrize("place", ["redis", "file"])
 async def test_a_start_without_the_log(
-    tmp_path: Path, place: str, own_valkey: ValkeyServer, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, place: str, own_valkey: ValkeyServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings: dict[str, str] = {}
     begin: Callable[[], None] = own_valkey.start
@@ -173,7 +173,7 @@ async def test_a_start_without_the_log(
         (data / "log-books.sqlite").mkdir()
         begin = (data / "log-books.sqlite").rmdir
     async with running(tmp_path, **settings) as market:
-        assert "the log cannot be reached: it is waited for" in capsys.readouterr().out
+        assert "the log cannot be reached: it is waited for" in caplog.text
         assert await seconds_until_ready(market, 503) < 1
         assert await publish(market, "early") is None
         begin()

@@ -78,8 +78,8 @@ async def test_messages_with_and_without_both_keys(mounted: Running) -> None:
 
 @pytest.mark.parametrize(("failure", "logged"), [(OSError("gone"), False), (RuntimeError("broken"), True)])
 async def test_sending_that_fails_ends_the_connection(
-    mounted: Running, failure: Exception, logged: bool, capsys: pytest.CaptureFixture[str]
+    mounted: Running, failure: Exception, logged: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert len(await run_by_hand(mounted, [{"type": "websocket.connect"}], fail=failure)) == 1
     await mounted.settle()
-    assert ("a WebSocket failed" in capsys.readouterr().out) is logged
+    assert ("a WebSocket failed" in caplog.text) is logged

@@ -125,7 +125,7 @@ async def test_a_connect_that_is_never_decided_is_ended(kind: str) -> None:
         assert running.market.sockets == []
 
 
-async def test_a_client_that_never_reads_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_client_that_never_reads_is_cut(caplog: pytest.LogCaptureFixture) -> None:
     limits = {"close_timeout": 60.0}
     async with (
         serve(shutdown_timeout=0.3, limits=limits) as running,
@@ -135,7 +135,7 @@ async def test_a_client_that_never_reads_is_cut(capsys: pytest.CaptureFixture[st
         await stop(running, within=2)
         assert await running.market.expect_gone(wire.id) == "server shutting down"
         assert running.server.websockets == set()
-    assert "stopping although clients or handlers have not finished" in capsys.readouterr().out
+    assert "stopping although clients or handlers have not finished" in caplog.text
 
 
 async def test_a_client_that_does_not_answer_its_close_is_cut() -> None:
@@ -166,7 +166,7 @@ async def test_half_a_request_does_not_hold_the_stop_up(begun: bytes) -> None:
         await wire.read_rest()
 
 
-async def test_half_a_body_does_not_hold_the_stop_up(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_half_a_body_does_not_hold_the_stop_up(caplog: pytest.LogCaptureFixture) -> None:
     async with serve(shutdown_timeout=0.5) as running:
         client = await PollingWire.connect(running)
         async with Wire.open(running) as wire:
@@ -175,7 +175,7 @@ async def test_half_a_body_does_not_hold_the_stop_up(capsys: pytest.CaptureFixtu
             await stop(running, within=2)
             assert (await wire.read_answer()).status == 503
             await wire.read_rest()
-    assert "Traceback" not in capsys.readouterr().out
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_poll_whose_client_never_reads_does_not_hold_the_stop_up() -> None:
@@ -309,10 +309,10 @@ async def test_a_tls_client_that_says_nothing_is_hung_up_on(certificates: Certif
 # Open files.
 
 
-async def test_a_server_without_files_says_so_and_goes_on(own: Running, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_server_without_files_says_so_and_goes_on(own: Running, caplog: pytest.LogCaptureFixture) -> None:
     async with SocketWire.connect(own) as wire:
         await own.http.on_tick(FILES_CHECK_TICKS)
-        assert "no file can be opened" not in capsys.readouterr().out
+        assert "no file can be opened" not in caplog.text
         with no_files_left(), socket.socket() as late:
             late.setblocking(False)
             await asyncio.get_running_loop().sock_connect(late, ("127.0.0.1", own.port))
@@ -321,7 +321,7 @@ async def test_a_server_without_files_says_so_and_goes_on(own: Running, capsys: 
             await wire.expect_echo()
             for _ in range(3):
                 await own.http.on_tick(FILES_CHECK_TICKS)
-            assert capsys.readouterr().out.count("no file can be opened") == 1
+            assert caplog.text.count("no file can be opened") == 1
         async with SocketWire.connect(own) as other:
             await other.expect_echo()
 

@@ -137,7 +137,7 @@ def test_a_control_entry_is_done_in_its_turn_and_never_sent(hub: Hub, namespace:
 
 
 def test_a_control_entry_that_fails_or_has_no_namespace_stops_nothing(
-    hub: Hub, namespace: Namespace, capsys: pytest.CaptureFixture[str]
+    hub: Hub, namespace: Namespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(Market):
         def control(self, entry: Entry, sockets: Collection[Any]) -> None:
@@ -148,7 +148,7 @@ def test_a_control_entry_that_fails_or_has_no_namespace_stops_nothing(
     bad = Entry(namespace="/", rooms=("a",), data=b"{}", control="dance")
     hub.deliver([entry("one", "a"), bad, replace(bad, namespace="/unknown"), entry("two", "a")])
     assert socket.written == [frames("one"), frames("two")]
-    assert "delivery failed" in capsys.readouterr().out
+    assert "delivery failed" in caplog.text
 
 
 def test_an_unknown_namespace_or_room_is_skipped(hub: Hub, namespace: Namespace) -> None:
@@ -158,9 +158,7 @@ def test_an_unknown_namespace_or_room_is_skipped(hub: Hub, namespace: Namespace)
     assert hub.delivered == 2
 
 
-def test_an_exception_does_not_stop_delivery(
-    hub: Hub, namespace: Namespace, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_exception_does_not_stop_delivery(hub: Hub, namespace: Namespace, caplog: pytest.LogCaptureFixture) -> None:
     broken, sound = Socket(namespace, "1", "a"), Socket(namespace, "2", "b")
 
     def fail(data: bytes) -> None:
@@ -169,7 +167,7 @@ def test_an_exception_does_not_stop_delivery(
     broken.write = fail
     hub.deliver([entry("one", "a"), entry("two", "b"), entry("three", "a"), entry("four", "b")])
     assert sound.written == [frames("two"), frames("four")]
-    assert len(re.findall(r"^.*\[error .*delivery failed", capsys.readouterr().out, re.MULTILINE)) == 2
+    assert len(re.findall(r"^ERROR .*delivery failed", caplog.text, re.MULTILINE)) == 2
 
 
 def test_who_cannot_be_written_to_is_sent_each_message(hub: Hub, namespace: Namespace) -> None:
@@ -240,7 +238,7 @@ class Fragile(MemoryLog):
 
 
 async def test_a_log_that_fails_is_listened_to_again_from_where_it_stopped(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("oyez.server.server.RETRY_SECONDS", 0.01)
     log = Fragile()
@@ -250,11 +248,11 @@ async def test_a_log_that_fails_is_listened_to_again_from_where_it_stopped(
         await running.publish("two")
         await wire.expect_event("one")
         await wire.expect_event("two")
-        assert "the log cannot be listened to" in capsys.readouterr().out
+        assert "the log cannot be listened to" in caplog.text
 
 
 async def test_a_log_that_has_lost_something_sends_clients_away(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("oyez.server.server.RETRY_SECONDS", 0.01)
     log = Fragile()
@@ -265,7 +263,7 @@ async def test_a_log_that_has_lost_something_sends_clients_away(
             log.epoch = "0dd1e5a2"
             await wire.expect_close(1011)
             assert await running.market.expect_gone(wire.id) == "transport error"
-        assert "the log has lost what was not delivered yet" in capsys.readouterr().out
+        assert "the log has lost what was not delivered yet" in caplog.text
         async with SocketWire.connect(running) as wire:
             await turn_until(lambda: bool(log._tails))
             await running.publish("found")

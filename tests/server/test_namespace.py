@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from oyez.protocol import engineio
 from oyez.server.socket import Socket
 from tests.js_client import JsConnectError, JsDriver
+from tests.logged import capture_logs
 from tests.server.clock import Clock
 from tests.server.market import Market
 from tests.server.serving import Running, serve

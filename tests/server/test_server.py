@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from structlog.testing import capture_logs
 
 from oyez.log.memory import MemoryLog
 from oyez.server.server import Server
 from oyez.settings import Settings
+from tests.logged import capture_logs
 from tests.server.market import Market
 from tests.server.serving import Running, make_settings, serve, turn_until
 from tests.server.wire import POLLING, PollingWire, SocketWire, Wire

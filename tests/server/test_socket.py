@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from structlog.testing import capture_logs
 
 from oyez.errors import RefusedError
 from oyez.server.socket import Socket
 from tests.js_client import JsDriver
+from tests.logged import capture_logs
 from tests.server.market import Market
 from tests.server.serving import Running, serve
 from tests.server.wire import BINARY, PollingWire, SocketWire

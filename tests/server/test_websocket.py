@@ -5,10 +5,10 @@ import struct
 
 import pytest
 import websockets.asyncio.client as websockets
-from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosedError
 
 from oyez.server.connection import Connection
+from tests.logged import capture_logs
 from tests.server.serving import Running, serve
 from tests.server.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, WEBSOCKET, SocketWire, Wire, encode_frame
 

@@ -43,12 +43,13 @@ async def old(folder: Path, settings: Settings) -> Path:
 
 
 async def test_a_folder_without_a_number_is_migrated_and_keeps_what_is_in_it(
-    old: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+    old: Path, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert not (old / "format").exists()
+    caplog.set_level("INFO", "oyez")
     oyez = Oyez([shop("books")], settings)
     assert read_format(old) == TODAY
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "data folder" in line]
+    (line,) = [line for line in caplog.text.splitlines() if "data folder" in line]
     assert "was migrated" in line and "was=0" in line
     async with serve(oyez) as market:
         start = f"{(await market.oyez.systems['books'].log.position()).partition('.')[0]}.0"
@@ -56,11 +57,11 @@ async def test_a_folder_without_a_number_is_migrated_and_keeps_what_is_in_it(
         assert b"old" in entry.data
 
 
-def test_a_new_folder_is_in_todays_format(folder: Path, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_folder_is_in_todays_format(folder: Path, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         open_folder(settings)
         assert read_format(folder) == TODAY
-    assert capsys.readouterr().out == ""
+    assert caplog.text == ""
     assert folder.stat().st_mode & 0o777 == 0o700
 
 

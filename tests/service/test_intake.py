@@ -13,7 +13,6 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from oyez.contract.publish import Publisher
 from oyez.errors import LogUnavailableError
@@ -23,6 +22,7 @@ from oyez.service import intake
 from oyez.service.intake import KEEP_SECONDS, Intake
 from oyez.settings import Limits
 from tests.js_client import JsClient, JsDriver, JsEmitter
+from tests.logged import capture_logs
 from tests.served import Served, serve
 from tests.service import hall as hall_system
 from tests.service.hall import contract

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from structlog.testing import capture_logs
 
 from oyez.service import jobs as jobs_module
 from oyez.service import tables
 from oyez.service.jobs import FIRST_DELAY, LONGEST_DELAY, Job
 from oyez.service.outbox import Transaction
+from tests.logged import capture_logs
 from tests.service.desks import Clock, Desk, Ledger, open_desk, say, say_next
 
 HOUR = 3600.0

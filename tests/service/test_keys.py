@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from joserfc import jwk, jwt
-from structlog.testing import capture_logs
 
 from oyez.errors import KEYS_UNAVAILABLE, TOKEN_INVALID, RefusedError, SettingsError
 from oyez.service.auth import Claims, Verifier
@@ -27,6 +26,7 @@ from oyez.service.keys import (
     load_key_file,
     parse_key_set,
 )
+from tests.logged import capture_logs
 
 KINDS: dict[str, tuple[str, str | None, str | int]] = {
     "RS256": ("RSA", None, 2048),

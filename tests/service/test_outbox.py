@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import DBAPIError
-from structlog.testing import capture_logs
 
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError
@@ -16,6 +15,7 @@ from oyez.log.log import Entry, Mark
 from oyez.service import outbox as outbox_module
 from oyez.service import tables
 from oyez.service.outbox import Transaction
+from tests.logged import capture_logs
 from tests.service.desks import PATIENCE, Clock, Desk, Ledger, Said, Typing, open_desk, say, say_next, ticket
 
 

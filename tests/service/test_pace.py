@@ -107,7 +107,7 @@ async def test_what_has_to_wait_waits_until_something_newer_comes() -> None:
     assert listener.heard == [(2.0, "a", 1), (4.0, "a", 3)]
 
 
-async def test_a_failure_costs_one_value(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_failure_costs_one_value(caplog: pytest.LogCaptureFixture) -> None:
     listener = Listener()
     listener.fault = OSError("on purpose")
     listener.pace.offer("a", 1)
@@ -116,7 +116,7 @@ async def test_a_failure_costs_one_value(capsys: pytest.CaptureFixture[str]) -> 
     listener.pace.offer("a", 2)
     await listener.wait(0.5)
     assert listener.heard == [(1.0, "a", 2)]
-    assert "on purpose" in capsys.readouterr().out
+    assert "on purpose" in caplog.text
 
 
 async def test_closing_hands_on_what_waits() -> None:

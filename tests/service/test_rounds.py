@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from structlog.testing import capture_logs
 
 from oyez.service import rounds as rounds_module
 from oyez.service.rounds import Rounds
+from tests.logged import capture_logs
 from tests.service.desks import PATIENCE
 
 NEVER = 3600.0

@@ -13,12 +13,12 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-import structlog
 
 from oyez.errors import OyezError
+from oyez.logger import get_logger
 from oyez.settings import Settings
 
-logger = structlog.get_logger("oyez.cli")
+logger = get_logger("oyez.cli")
 
 START_TIMEOUT = 60.0
 """Seconds a worker has to come up: some tenths of one, unless the machine is busy or the log has to be made."""

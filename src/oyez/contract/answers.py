@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import structlog
 
 from oyez.contract.codec import EventCodec, encode_json, read_scalar
 from oyez.contract.types import Payload, Problem, Time
@@ -21,8 +20,9 @@ from oyez.errors import (
     LogUnavailableError,
     RefusedError,
 )
+from oyez.logger import get_logger
 
-logger = structlog.get_logger("oyez.contract")
+logger = get_logger("oyez.contract")
 
 Reply = Payload | Mapping[str, Any] | None
 """What a handler returns: the reply its command declares, as the payload or as its fields by their wire names."""
@@ -42,7 +42,7 @@ class ReplyCodec:
         """The acknowledgement's JSON array. Raises TypeError or ValueError where a handler breaks its contract."""
         if self._codec is None or self._reply is None:
             if reply is not None:
-                raise TypeError(f"{self._command} declares no reply, but its handler returned {reply!r}")
+                raise TypeError(f"{self._command} declares no reply, but its handler returned a {type(reply).__name__}")
             return _OK
         if not isinstance(reply, Payload):
             reply = msgspec.convert(reply, self._reply, dec_hook=read_scalar)

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import structlog
 
 from oyez.contract.policy import Verdict
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.errors import FORBIDDEN, ContractError, RefusedError, is_temporary
 from oyez.log.log import Entry
+from oyez.logger import get_logger
 from oyez.server.socket import Socket
 
 if TYPE_CHECKING:
     from oyez.contract.client import Client, Surroundings
 
-logger = structlog.get_logger("oyez.contract")
+logger = get_logger("oyez.contract")
 
 
 class Removal(msgspec.Struct, frozen=True):

@@ -11,7 +11,6 @@ from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-import structlog
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -33,9 +32,10 @@ from oyez.errors import (
     Refusal,
     RefusedError,
 )
+from oyez.logger import get_logger
 from oyez.settings import Limits
 
-logger = structlog.get_logger("oyez.contract")
+logger = get_logger("oyez.contract")
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -146,7 +146,8 @@ def answer_json(content: object, status: int = 200) -> Response:
 
 def refuse(refusal: Refusal, detail: str, errors: Sequence[Mapping[str, object]] = ()) -> Response:
     """The problem of a refusal; `errors` name bad fields and what was expected of them."""
-    logger.debug("request refused", code=refusal.code, detail=detail)
+    # Without the detail, which may quote what was sent: the answer holds it.
+    logger.debug("request refused", code=refusal.code)
     headers = {}
     if refusal.status == HTTPStatus.UNAUTHORIZED:
         # RFC 6750, section 3.1: no error is named where no key was given.

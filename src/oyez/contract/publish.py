@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-import structlog
 
 from oyez.contract.codec import EventCodec, encode_json
 from oyez.contract.contract import Contract, Event
@@ -19,9 +18,10 @@ from oyez.contract.types import Payload
 from oyez.contract.wire import shown
 from oyez.errors import TOO_LARGE, UNKNOWN_EVENT, InvalidDataError, LogUnavailableError, OyezError, RefusedError
 from oyez.log.log import Entry, Log
+from oyez.logger import get_logger
 from oyez.settings import Limits
 
-logger = structlog.get_logger("oyez.contract")
+logger = get_logger("oyez.contract")
 
 Fault = InvalidDataError | RefusedError
 

@@ -12,13 +12,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import msgspec
-import structlog
 from msgspec.structs import replace
 
 from oyez.errors import ID_REUSED, IN_PROGRESS, LogUnavailableError, RefusedError
 from oyez.log.log import Entry, Log
+from oyez.logger import get_logger
 
-logger = structlog.get_logger("oyez.contract")
+logger = get_logger("oyez.contract")
 
 LEASE = 5.0
 """Seconds after which a command counts as interrupted whose node no longer says that it is at work on it."""

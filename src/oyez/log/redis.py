@@ -18,7 +18,6 @@ from typing import Any
 
 import hiredis
 import redis
-import structlog
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -29,8 +28,9 @@ from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.log import Deliver, Entry, Mark, decode_entry, encode_entry, epoch_of, split_position
 from oyez.log.pages import PAGE, Pages
 from oyez.log.tails import Tails
+from oyez.logger import get_logger
 
-logger = structlog.get_logger("oyez.log")
+logger = get_logger("oyez.log")
 
 FORMAT = 1
 """Of what is kept in Redis. Everything another version must understand is in this file."""

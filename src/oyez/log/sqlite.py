@@ -22,7 +22,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import structlog
 from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError, SettingsError
@@ -30,8 +29,9 @@ from oyez.log.log import Deliver, Entry, Mark, decode_entry, encode_entry, epoch
 from oyez.log.pages import PAGE, Pages, Row
 from oyez.log.peers import Peers
 from oyez.log.tails import Tails
+from oyez.logger import get_logger
 
-logger = structlog.get_logger("oyez.log")
+logger = get_logger("oyez.log")
 T = TypeVar("T")
 
 FORMATS = (

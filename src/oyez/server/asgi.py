@@ -10,10 +10,10 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
-import structlog
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Receive, Scope, Send
 
+from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.server.outgoing import Outgoing
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from oyez.server.connection import Connection
     from oyez.server.upgrade import Endpoint
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 
 VOLATILE_HIGH_WATER = 65_536

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
-import structlog
 
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
+from oyez.logger import get_logger
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 CONTROL = "canary"
 """The name of the control entry. It is in no namespace: nobody but its own node takes notice."""

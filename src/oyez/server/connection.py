@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from oyez.errors import RATE_LIMITED, TOO_LARGE, UNKNOWN_NAMESPACE
+from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from oyez.server.polling import Polling
     from oyez.server.server import Server
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 _PING = Outgoing(engineio.PING)
 _PROBE_PONG = Outgoing(engineio.PROBE_PONG)

@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-import structlog
+from oyez.logger import get_logger
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 
 class Timed(Protocol):

@@ -9,19 +9,19 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
 from oyez.errors import OyezError
+from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.server.node import Node
 from oyez.server.turnstile import Turnstile
 from oyez.server.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Router
 from oyez.settings import Settings
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 HTTP_REQUESTS = 1_000
 """Requests at a time besides those of polling clients, of which each has two."""

@@ -7,15 +7,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 
-import structlog
-
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log, split_position
+from oyez.logger import get_logger
 from oyez.server.namespace import Namespace
 from oyez.server.outgoing import Message
 from oyez.server.window import Window
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 PRELOADED = 20_000
 """Entries of before the start that are read at first: those who were connected to a server that died come back for

@@ -12,10 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import structlog
 
 from oyez.errors import INTERNAL, RefusedError, is_temporary
 from oyez.log.log import Entry
+from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.outgoing import DEFLATED, POSITIONED, Message, join_frames
@@ -25,7 +25,7 @@ from oyez.server.socket import ReceivedEvent, Socket
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 CUT_LOG_INTERVAL = 10.0
 """Seconds between two log lines about clients that cannot be let in: each of them comes back about once a second."""

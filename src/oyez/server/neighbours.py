@@ -13,16 +13,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import structlog
 
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
+from oyez.logger import get_logger
 from oyez.server.node import Node
 
 if TYPE_CHECKING:
     from oyez.server.namespace import Namespace
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 HELLO_INTERVAL = 2.0
 """Seconds between two signs of life of a node."""

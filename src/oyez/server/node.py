@@ -18,14 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import structlog
-
 from oyez.errors import SettingsError
+from oyez.logger import get_logger
 
 if TYPE_CHECKING:
     from oyez.server.tunnel import Tunnel
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 ID_LENGTH = 6
 """Characters of a node's id: 36 bits, drawn anew at each start."""

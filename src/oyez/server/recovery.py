@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import structlog
 
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Log, epoch_of, split_position
+from oyez.logger import get_logger
 from oyez.server.outgoing import Message, Outgoing
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from oyez.server.neighbours import Neighbours
     from oyez.server.socket import Handshake, Socket
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 EVENT = "oyez:recovery"
 PAGE = 500

@@ -12,11 +12,11 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
-import structlog
 from starlette.types import Receive, Scope, Send
 
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.log import Entry, Log
+from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
@@ -37,7 +37,7 @@ from oyez.server.transport import Transport
 from oyez.server.turnstile import Rate, Turnstile
 from oyez.settings import Settings
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 MAX_REFUSED_ORIGINS = 100
 """Origins whose refusal is logged: anybody can make up more."""

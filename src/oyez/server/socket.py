@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
-import structlog
 
 from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
+from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.outgoing import DEFLATED, POSITIONED, TEXT, Outgoing, encode_frame
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection

@@ -10,9 +10,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-import structlog
+from oyez.logger import get_logger
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 PASSING_A_TURN = 2
 """Pieces of work in one turn: together less than a millisecond, and more than what the next turn itself costs."""

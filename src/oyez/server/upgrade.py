@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl, unquote
 
 import httptools
 import msgspec
-import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.server.handover import hand_over
@@ -45,7 +45,7 @@ _DEFLATE_PARAMETERS = frozenset(
 )
 """What a client may ask for; of a window it can only ask us to keep to our own size."""
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 
 class Endpoint(Protocol):

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-import structlog
 from picows import WSFrame, WSListener, WSTransport
 
+from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.outgoing import BINARY, CLOSE, PING, PONG, TEXT, Outgoing, encode_close, encode_frame
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from oyez.server.connection import Connection
     from oyez.server.handover import QuietTransport
 
-logger = structlog.get_logger("oyez.server")
+logger = get_logger("oyez.server")
 
 WRITE_HIGH_WATER = 65_536
 """Bytes in the network's own buffer from which on messages are kept here, where they are counted."""

@@ -6,6 +6,7 @@ Everything that is shared by the systems of a process is made here and handed on
 import asyncio
 import re
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -15,14 +16,13 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oyez.contract.bind import bind
 from oyez.contract.endpoint import publish_route
@@ -34,6 +34,7 @@ from oyez.errors import INTERNAL, LogUnavailableError, SettingsError
 from oyez.log.log import Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
+from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
 from oyez.server.neighbours import Presence
 from oyez.server.node import Node
 from oyez.server.plain import PlainEndpoint
@@ -50,10 +51,10 @@ from oyez.service.jobs import Jobs
 from oyez.service.members import Members
 from oyez.service.outbox import Outbox
 from oyez.service.secrets import Secret, load_secret
-from oyez.service.system import Context, Parts, System
+from oyez.service.system import Context, Parts, System, build_parts
 from oyez.settings import Settings
 
-logger = structlog.get_logger("oyez.service")
+logger = get_logger("oyez.service")
 
 MAX_PORT = 65_535
 
@@ -95,8 +96,12 @@ class Oyez:
 
         `clock` gives seconds since 1970.
 
+        Logs go to standard logging, from `settings.log_level` on; see `oyez.logger`.
         Raises SettingsError or ContractError where something cannot work; nothing has been started then.
         """
+        set_level(settings.log_level)
+        add_last_resort(build_formatter(for_people=sys.stderr.isatty()))
+        redact_access_logs()
         _check_names([system.name for system in systems])
         self.settings = settings
         open_folder(settings)
@@ -127,7 +132,8 @@ class Oyez:
         self._app = Starlette(
             routes=routes,
             lifespan=lambda app: self.running(),
-            exception_handlers={HTTPException: self._answer_http_error, Exception: _answer_failure},
+            middleware=[Middleware(LogFailures)],
+            exception_handlers={HTTPException: self._answer_http_error},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -188,7 +194,8 @@ class Oyez:
         publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention)
         outbox = Outbox(self.database, publisher, log, clock=self._clock)
         members = Members(system.name, self.database, system.contract)
-        parts = system.build(
+        parts = build_parts(
+            system,
             Context(
                 settings=self.settings,
                 database=self.database,
@@ -200,7 +207,7 @@ class Oyez:
                 presence=presence,
                 signer=self.signer,
                 clock=self._clock,
-            )
+            ),
         )
         jobs = Jobs(self.database, outbox, parts.jobs, system=system.name, clock=self._clock)
         applications = bind(
@@ -268,9 +275,30 @@ async def _open(log: Log, system: str) -> None:
         logger.error("the log cannot be reached: it is waited for", system=system, reason=str(error))
 
 
-def _answer_failure(request: Request, error: Exception) -> Response:
-    """The server's own mistakes; Starlette raises them again behind this answer, and uvicorn logs them."""
-    return refuse(INTERNAL, INTERNAL.message)
+class LogFailures:
+    """Logs what a route raises, and answers 500.
+
+    It raises nothing itself: the host application might log the error with local variables, and tokens among them.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_on)
+        except Exception:
+            logger.exception("a request failed", path=scope["path"])
+            # An answer that has begun stays incomplete, and the ASGI server closes the connection.
+            if not begun and scope["type"] == "http":
+                await refuse(INTERNAL, INTERNAL.message)(scope, receive, send)
 
 
 def _emitter_keys(settings: Settings, system: str, alone: bool) -> tuple[str, ...]:

@@ -275,7 +275,10 @@ def _unusable(url: URL, reason: str, remedy: str) -> SettingsError:
 
 
 def _open_sqlite(url: URL, connections: int, begin: str, *pragmas: str) -> Engine:
-    engine = create_engine(url, pool_size=connections, max_overflow=0, connect_args={"timeout": BUSY_TIMEOUT})
+    # Parameters are what users sent: an error, which may be logged, does not show them.
+    engine = create_engine(
+        url, pool_size=connections, max_overflow=0, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT}
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
@@ -315,5 +318,6 @@ def _open_postgresql(url: URL) -> Engine:
         pool_size=WRITERS["postgresql"],
         max_overflow=0,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args={"connect_timeout": CONNECT_TIMEOUT},
     )

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import structlog
-
 from oyez.errors import SettingsError
+from oyez.logger import get_logger
 from oyez.settings import Settings
 
-logger = structlog.get_logger("oyez.service")
+logger = get_logger("oyez.service")
 
 Step = Callable[[Path], None]
 """Brings a folder from one format to the next. It may be run again where it was interrupted."""

@@ -24,7 +24,6 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
-import structlog
 from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
@@ -36,9 +35,10 @@ from oyez.contract.limits import Bucket, Limit
 from oyez.contract.publish import Publisher
 from oyez.errors import INTERNAL, TOO_LARGE, UNAVAILABLE, LogUnavailableError
 from oyez.log.log import Entry
+from oyez.logger import get_logger
 from oyez.service.emitter import EmissionError, EmitterReader
 
-logger = structlog.get_logger("oyez.service")
+logger = get_logger("oyez.service")
 
 LEASE = 4.0
 """Seconds after which a leader that does not renew its lease has lost it: so late comes what was emitted meanwhile."""

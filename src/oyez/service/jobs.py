@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection, Row, delete, func, select, update
 
+from oyez.logger import get_logger
 from oyez.service.db import Database
 from oyez.service.outbox import Outbox, Transaction
 from oyez.service.rounds import Rounds
 from oyez.service.tables import jobs
 
-logger = structlog.get_logger("oyez.service")
+logger = get_logger("oyez.service")
 
 Job = Callable[[Transaction, str, dict[str, Any]], None]
 """Does a job: given its key and its data. Raises to have it done again later; nothing it did has happened then."""

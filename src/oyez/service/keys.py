@@ -17,13 +17,15 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import msgspec
-import structlog
 from joserfc import jwk
 from joserfc.errors import InvalidKeyTypeError, JoseError, SecurityWarning, UnsupportedAlgorithmError
 from joserfc.jwa import EdDSAAlgorithm, ESAlgorithm, HMACAlgorithm, JWSAlgModel, RSAAlgorithm
 from joserfc.jws import JWSRegistry
 
 from oyez.errors import KEYS_UNAVAILABLE, TOKEN_INVALID, RefusedError, SettingsError
+from oyez.logger import get_logger
+
+logger = get_logger("oyez.service")
 
 MIN_RSA_MODULUS = 342
 """base64url characters of 2048 bits, the smallest RSA key RS256 may use (RFC 7518, section 3.3)."""
@@ -238,7 +240,7 @@ class PublishedKeys:
             self._failure = None
         except Exception as error:  # Whatever an outside server answers, tokens are refused and nothing breaks.
             self._failure = error
-            structlog.get_logger().warning("jwks_fetch_failed", host=urlsplit(self._url).hostname, error=repr(error))
+            logger.warning("jwks_fetch_failed", host=urlsplit(self._url).hostname, error=repr(error))
         finally:
             self._tried_at = self._clock()
             self._fetching = None

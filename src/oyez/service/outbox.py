@@ -21,7 +21,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
-import structlog
 from sqlalchemy import Connection, LargeBinary, Text, cast, delete, insert, select, text, update
 from sqlalchemy import Row as SqlRow
 
@@ -31,13 +30,14 @@ from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
+from oyez.logger import get_logger
 from oyez.service.db import Database
 from oyez.service.members import add_member, check_subject, find_room, remove_member
 from oyez.service.rounds import Rounds
 from oyez.service.steps import FORGET_INTERVAL, KEPT_SECONDS, begin_step, forget_steps
 from oyez.service.tables import jobs, outbox
 
-logger = structlog.get_logger("oyez.service")
+logger = get_logger("oyez.service")
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-import structlog
+from oyez.logger import get_logger
 
-logger = structlog.get_logger("oyez.service")
+logger = get_logger("oyez.service")
 
 K = TypeVar("K")
 V = TypeVar("V")

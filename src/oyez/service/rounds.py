@@ -8,9 +8,9 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-import structlog
+from oyez.logger import get_logger
 
-logger = structlog.get_logger("oyez.service")
+logger = get_logger("oyez.service")
 
 FIRST_PAUSE = 0.05
 """Seconds before a round that failed is tried again; twice as many after each further failure, and up to twice that

@@ -11,16 +11,16 @@ from functools import partial
 from typing import Any, get_type_hints
 
 import msgspec
-import structlog
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from oyez.contract.codec import encode_json, read_scalar
 from oyez.contract.repeats import Repeatable, handled
 from oyez.errors import ALREADY_DONE, ID_REUSED, IN_PROGRESS, RefusedError
+from oyez.logger import get_logger
 from oyez.service.tables import commands
 
-logger = structlog.get_logger("oyez.service")
+logger = get_logger("oyez.service")
 
 KEPT_SECONDS = 86_400.0
 """How long it is known that a step was done: a client that was off the net comes back within a day, or asks anew."""

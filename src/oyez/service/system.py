@@ -22,6 +22,7 @@ from oyez.contract.publish import Publisher
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import OyezError, SettingsError
 from oyez.log.log import Log
+from oyez.logger import redact
 from oyez.server.neighbours import Presence
 from oyez.service.auth import Signer
 from oyez.service.db import Database
@@ -129,10 +130,29 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
+def build_parts(system: System, context: Context) -> Parts:
+    """What the system's `build` makes. Raises SettingsError if it fails or returns something else."""
+    code = getattr(system.build, "__code__", None)
+    file = code.co_filename if code is not None else "its file"
+    try:
+        parts = system.build(context)
+    except OyezError:
+        raise
+    except Exception as error:
+        raise SettingsError(
+            f"build() of {system.name} in {file} fails. {_describe(error, file)}. Mend it there."
+        ) from error
+    if not isinstance(parts, Parts):
+        raise SettingsError(
+            f"build() of {system.name} in {file} returns a {type(parts).__name__}. Return `Parts(handlers=...)`."
+        )
+    return parts
+
+
 def _describe(error: Exception, file: str) -> str:
     """What went wrong, and in which line of `file`."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    message, line = str(error), lines[-1] if lines else None
+    message, line = redact(str(error)), lines[-1] if lines else None
     if isinstance(error, SyntaxError):
         message, line = error.msg, error.lineno if error.filename == file else line
     return f"{f'Line {line}: ' if line else ''}{type(error).__name__}: {message.rstrip('.')}"

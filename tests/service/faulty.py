@@ -1,0 +1,157 @@
+"""An application as a user writes one, with Oyez mounted in FastAPI; everything that a system's code can do fails.
+
+A program: it prints its address, serves until it is stopped, and configures no logging of its own.
+"""
+
+import os
+import time
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy import Column, MetaData, String, Table, insert
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from oyez.contract import Command, Contract, Id, Identity, auth, looked_up, own, query
+from oyez.contract.bind import Hooks
+from oyez.contract.client import Client
+from oyez.contract.policy import Own, Values, Verdict
+from oyez.errors import SettingsError
+from oyez.service.app import Oyez
+from oyez.service.outbox import Transaction
+from oyez.service.system import Context, Parts, System
+from oyez.settings import load_settings
+
+SECRET = os.environ["JWT_SECRET"]
+
+
+@dataclass(frozen=True)
+class FailingRule(Own):
+    """A rule of a system's own."""
+
+    def decide(self, identity: Identity, values: Values) -> Verdict:
+        claims = dict(identity.claims)
+        raise ZeroDivisionError(f"rule of {len(claims)} claims")
+
+
+contract = Contract("faulty", roles=("user",), default_role="user", tokens=(auth("token"), query("token")))
+contract.attribute("taste", "What the user likes.")
+root, tasting = contract.namespace("/"), contract.namespace("/tasting")
+root.room("user:{userId}", members=own("userId", claim="sub"), on_connect=True)
+root.room("board:{boardId}", members=FailingRule("boardId", "sub"), join="join_board")
+tasting.room("taste:{taste}", members=looked_up("taste", "taste"), on_connect=True)
+notes = Table("notes", MetaData(), Column("text", String, primary_key=True))
+
+
+@root.command("fail")
+class Fail(Command):
+    """Fail."""
+
+    text: Id
+
+
+@root.command("insert")
+class Insert(Command):
+    """Violate a constraint of the database."""
+
+    text: Id
+
+
+@root.command("plan")
+class Plan(Command):
+    """Schedule a job that fails."""
+
+    text: Id
+
+
+def insert_twice(tx: Transaction, text: str) -> None:
+    for _ in range(2):
+        tx.connection.execute(insert(notes).values(text=text))
+
+
+def schedule(tx: Transaction, text: str) -> None:
+    tx.schedule("fail", "key", time.time(), {"text": text})
+
+
+def build(context: Context) -> Parts:
+    token = context.signer.sign_user("ada", None, {}, 60.0)
+
+    async def look_up(identity: Identity) -> str | None:
+        raise KeyError(f"no taste for {token}")
+
+    async def fail(command: Fail, client: Client) -> None:
+        text, own_token = command.text, token
+        raise ZeroDivisionError(f"handler with {len(text)} and {own_token}")
+
+    async def do_insert(command: Insert, client: Client) -> None:
+        await context.outbox.run(insert_twice, command.text)
+
+    async def plan(command: Plan, client: Client) -> None:
+        await context.outbox.run(schedule, command.text)
+
+    def do_job(tx: Transaction, key: str, data: dict[str, Any]) -> None:
+        text, own_token = data["text"], token
+        raise ZeroDivisionError(f"job with {len(text)} and {len(own_token)}")
+
+    async def connected(client: Client) -> None:
+        query = client.socket.handshake.query_string
+        raise ZeroDivisionError(f"connected with {query}")
+
+    async def expiring(client: Client) -> None:
+        own_token = token
+        raise ZeroDivisionError(f"expiring {len(own_token)}")
+
+    def ending(client: Client, reason: str) -> None:
+        own_token = token
+        raise ZeroDivisionError(f"ending {reason} {len(own_token)}")
+
+    def disconnected(client: Client, reason: str) -> None:
+        own_token = token
+        raise ZeroDivisionError(f"disconnected {reason} {len(own_token)}")
+
+    async def route(request: Request) -> Response:
+        body, authorization = await request.body(), request.headers["authorization"]
+        raise ZeroDivisionError(f"route with {len(body)} and {authorization}")
+
+    return Parts(
+        handlers={Fail: fail, Insert: do_insert, Plan: plan},
+        lookups={"taste": look_up},
+        hooks=Hooks(
+            connected=connected, expiring=expiring, expiring_before=60.0, ending=ending, disconnected=disconnected
+        ),
+        jobs={"fail": do_job},
+        routes=[Route("/fail", route, methods=["POST"])],
+    )
+
+
+def build_nothing(context: Context) -> Parts:
+    secret = context.settings.jwt_secret
+    raise ZeroDivisionError(f"build {context.settings} {len(secret or '')}")
+
+
+settings = load_settings()
+try:
+    Oyez([System(contract=contract, build=build_nothing)], settings)
+except SettingsError:
+    traceback.print_exc()
+
+oyez = Oyez([System(contract=contract, build=build, tables=notes.metadata)], settings)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with oyez.running():
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+app.mount("/live", oyez)
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=0)
