@@ -35,6 +35,10 @@ class Refusal:
 class OyezError(Exception):
     """The root of Oyez' errors."""
 
+    internal = False
+    """True if the program has made the mistake, and not the one who asked, who is answered `internal` then; the error
+    is logged with its traceback."""
+
 
 class SettingsError(OyezError):
     """A setting is missing or is not what it should be. The message names the setting and the remedy."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from oyez.contract.awaiting import NotAwaitedError
 from oyez.contract.codec import EventCodec, encode_json, read_scalar
 from oyez.contract.types import Payload, Problem, Time
 from oyez.errors import (
@@ -18,6 +19,7 @@ from oyez.errors import (
     DatabaseUnavailableError,
     InvalidDataError,
     LogUnavailableError,
+    OyezError,
     RefusedError,
 )
 from oyez.logger import get_logger
@@ -53,16 +55,22 @@ class ReplyCodec:
         return _OK if data == b"{}" else b'[{"ok":true,' + data[1:] + b"]"
 
 
-def explain_failure(error: Exception) -> Problem:
-    """The error object for whatever went wrong; what nobody expected is logged, and not shown."""
+def explain_failure(error: Exception, **context: str) -> Problem:
+    """The error object for whatever went wrong; what nobody expected is logged with its `context`, and not shown."""
+    if isinstance(error, NotAwaitedError):
+        # The call has been logged, with its place.
+        return _problem(INTERNAL.code, INTERNAL.message, {})
+    if isinstance(error, OyezError) and error.internal:
+        logger.error("handler failed", exc_info=error, **context)
+        return _problem(INTERNAL.code, INTERNAL.message, {})
     if isinstance(error, RefusedError):
         return _problem(error.refusal.code, error.message, error.details)
     if isinstance(error, InvalidDataError):
         return _problem(INVALID_DATA.code, str(error), {"field": error.field, "expected": error.expected})
     if isinstance(error, LogUnavailableError | DatabaseUnavailableError):
-        logger.warning("command failed", reason=str(error))
+        logger.warning("command failed", reason=str(error), **context)
         return _problem(UNAVAILABLE.code, UNAVAILABLE.message, {})
-    logger.error("handler failed", exc_info=error)
+    logger.error("handler failed", exc_info=error, **context)
     return _problem(INTERNAL.code, INTERNAL.message, {})
 
 

@@ -178,14 +178,14 @@ class NamespaceApplication(Application):
 
     def _fail(self, client: Client, event: ReceivedEvent, error: Exception) -> None:
         if event.ack is not None:
-            event.ack(encode_failure(explain_failure(error)))
+            event.ack(encode_failure(explain_failure(error, command=event.name, namespace=client.namespace)))
             return
         if isinstance(error, LimitedError):
             if error.told:
                 return
             if self._hooks.limited:
                 self._hooks.limited(client, error.times, error.wait)
-        client.socket.send(encode_error_event(explain_failure(error)))
+        client.socket.send(encode_error_event(explain_failure(error, command=event.name, namespace=client.namespace)))
 
 
 def bind(

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from oyez.contract.awaiting import must_await
 from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Event
 from oyez.contract.control import Removals
@@ -17,7 +18,7 @@ from oyez.contract.policy import Identity, Verdict
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.types import Payload
 from oyez.contract.wire import shown
-from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, UNKNOWN_ROOM, ContractError, RefusedError
+from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, UNKNOWN_ROOM, ContractError, InvalidDataError, RefusedError
 from oyez.server.socket import Socket
 
 Members = Callable[[Identity, NamedRoom], Awaitable[bool]]
@@ -94,6 +95,7 @@ class Client:
     def is_in(self, room: NamedRoom | str) -> bool:
         return self._name(room) in self.socket.rooms
 
+    @must_await
     async def allows(self, room: NamedRoom | str) -> bool:
         """Whether the client may be in a room, in it or not. Raises RefusedError (unknown_room)."""
         name = self._name(room)
@@ -104,6 +106,7 @@ class Client:
             if identity is self.identity:
                 return allowed
 
+    @must_await
     async def join(self, room: NamedRoom | str, since: str | None = None) -> None:
         """Enter a room. Raises RefusedError: forbidden, unknown_room, or rate_limited where it would be too many.
 
@@ -144,7 +147,12 @@ class Client:
                 f"{type(payload).__name__} does not go to the client concerned; list `caller` in to=[…]"
             )
         event, codec = found
-        self.socket.send(codec.encode_event(event.stamp(payload, self._surroundings.clock())), event.volatile)
+        try:
+            data = codec.encode_event(event.stamp(payload, self._surroundings.clock()))
+        except InvalidDataError as error:
+            error.internal = True
+            raise
+        self.socket.send(data, event.volatile)
 
     def enter(self, room: NamedRoom | str, allowed: bool) -> None:
         """Enter a room that was decided about."""

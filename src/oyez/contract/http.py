@@ -16,9 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from oyez.contract.awaiting import NotAwaitedError, check_awaited, forgotten
 from oyez.contract.codec import encode_json, read_scalar, refuse_nul
 from oyez.contract.explain import explain
 from oyez.errors import (
+    INTERNAL,
     INVALID_DATA,
     MALFORMED,
     SLOW_BODY,
@@ -66,7 +68,10 @@ def service_route(
     async def answer_service(request: Request) -> Response:
         authorize(bearer_token(request))
         _check_address(request)
-        return await answer(request)
+        before = forgotten.get()
+        response = await answer(request)
+        check_awaited(before)
+        return response
 
     async def handle(request: Request) -> Response:
         return await answer_or_refuse(request, answer_service)
@@ -78,9 +83,17 @@ async def answer_or_refuse(request: Request, answer: Answer) -> Response:
     """The answer to `request`; a problem if `answer` raises a RefusedError, or another error that has a status."""
     try:
         return await answer(request)
+    except NotAwaitedError:
+        # The call has been logged, with its place.
+        return refuse(INTERNAL, INTERNAL.message)
     except RefusedError as refused:
+        if refused.internal:
+            # Logged as any other error of a route is.
+            raise
         return refuse(refused.refusal, refused.message)
     except InvalidDataError as error:
+        if error.internal:
+            raise
         return refuse(INVALID_DATA, INVALID_DATA.message, [{"field": error.field, "expected": error.expected}])
     except (LogUnavailableError, DatabaseUnavailableError) as error:
         return refuse(UNAVAILABLE, str(error))

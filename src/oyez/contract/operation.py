@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from oyez.contract.answers import Reply, ReplyCodec
+from oyez.contract.awaiting import check_awaited, forgotten
 from oyez.contract.client import Client
 from oyez.contract.codec import CommandCodec
 from oyez.contract.declare import DeclaredCommand
@@ -77,14 +78,19 @@ class Operation:
         return self._handle(command, client)
 
     def _handle(self, command: Command, client: Client) -> Awaitable[bytes] | bytes:
+        before = forgotten.get()
         reply = self._handler(command, client)
+        check_awaited(before)
         # The common answers come first: to find out that a value is not awaitable takes longest.
         if reply is None or isinstance(reply, Payload) or not isinstance(reply, Awaitable):
             return self._replies.encode(reply)
         return self._wait(reply)
 
     async def _wait(self, reply: Awaitable[Reply]) -> bytes:
-        return self._replies.encode(await reply)
+        before = forgotten.get()
+        answered = await reply
+        check_awaited(before)
+        return self._replies.encode(answered)
 
     def _check_claims(self, command: Command, identity: Identity) -> None:
         """What a client says about itself must be so; what it leaves out, it does not say."""

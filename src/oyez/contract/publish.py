@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from oyez.contract.awaiting import must_await
 from oyez.contract.codec import EventCodec, encode_json
 from oyez.contract.contract import Contract, Event
 from oyez.contract.repeats import Repeats
@@ -66,6 +67,7 @@ class Publisher:
             for name, event in contract.events.items()
         }
 
+    @must_await
     async def emit(
         self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()
     ) -> str | None:
@@ -82,10 +84,16 @@ class Publisher:
     ) -> list[Entry]:
         """What `emit` would append, for whoever appends it later. Raises as `emit` does."""
         way = self._ways[self.contract.event_of(payload).name]
-        stamped = way.event.stamp(payload, self._clock())
-        data = way.codec.encode_payload(stamped)
-        return self._entries(way, stamped, data, rooms or None, tuple(str(room) for room in excluding))
+        try:
+            stamped = way.event.stamp(payload, self._clock())
+            data = way.codec.encode_payload(stamped)
+            return self._entries(way, stamped, data, rooms or None, tuple(str(room) for room in excluding))
+        except (InvalidDataError, RefusedError) as error:
+            # Rooms and fields are the program's. Only the size may be that of what a client has sent.
+            error.internal = not (isinstance(error, RefusedError) and error.refusal is TOO_LARGE)
+            raise
 
+    @must_await
     async def publish(self, publications: Sequence[Publication | InvalidDataError], key: str = "") -> list[str | None]:
         """Publish events by name: all of them, or none. Returns their positions, None for volatile ones.
 

@@ -25,6 +25,7 @@ from sqlalchemy import Connection, LargeBinary, Text, cast, delete, insert, sele
 from sqlalchemy import Row as SqlRow
 
 from oyez.contract import control
+from oyez.contract.awaiting import must_await
 from oyez.contract.publish import Publisher
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.types import Payload
@@ -181,6 +182,7 @@ class Outbox:
         self.scheduled: Callable[[], None] = lambda: None
         """Called after a transaction was committed that has changed what is due."""
 
+    @must_await
     async def run(self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(tx, …)` as one transaction: committed when it returns, rolled back when it raises.
 
