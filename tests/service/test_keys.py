@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,10 +16,10 @@ from joserfc import jwk, jwt
 from oyez.errors import KEYS_UNAVAILABLE, TOKEN_INVALID, RefusedError, SettingsError
 from oyez.service.auth import Claims, Verifier
 from oyez.service.keys import (
+    FETCH_INTERVAL,
     FRESH_TIME,
     MAX_KEY_SET_BYTES,
     PUBLIC_ALGORITHMS,
-    RETRY_INTERVAL,
     Key,
     LocalKeys,
     PublishedKeys,
@@ -278,28 +279,40 @@ async def test_keys_are_fetched_on_first_use_and_kept(verifier: Verifier, issuer
     assert issuer.requests == 1
 
 
-async def test_a_new_key_is_found_once_the_interval_has_passed(
-    verifier: Verifier, issuer: Issuer, clock: Clock
-) -> None:
+async def test_a_new_key_counts_within_a_second(verifier: Verifier, issuer: Issuer) -> None:
+    """Right after another fetch, which has just not found it, too: nobody is refused for good."""
     await verifier.verify(OLD)
     issuer.publish("old", "new")
-    await expect_refused(verifier, NEW, TOKEN_INVALID)
+    began = time.monotonic()
 
-    clock.now += RETRY_INTERVAL
-    assert await verifier.verify(NEW)
-    assert verifier.verify_now(OLD)
+    arriving = [asyncio.create_task(verifier.verify(NEW)) for _ in range(100)]
+    assert {claims.subject for claims in await asyncio.gather(*arriving)} == {"ada"}
+    assert time.monotonic() - began < 1.0
+    assert verifier.verify_now(OLD) and verifier.verify_now(NEW)
     assert issuer.requests == 2
 
 
-async def test_invented_kids_do_not_flood_the_issuer(verifier: Verifier, issuer: Issuer, clock: Clock) -> None:
-    for _ in range(50):
-        await expect_refused(verifier, GARBAGE, TOKEN_INVALID)
-    assert issuer.requests == 1
+async def test_a_token_that_arrives_during_a_fetch_waits_for_the_next_one(verifier: Verifier, issuer: Issuer) -> None:
+    """What is being fetched may be older than the token."""
+    issuer.may_answer.clear()
+    first = asyncio.create_task(verifier.verify(OLD))
+    await asyncio.to_thread(issuer.arrived.wait)
+    second = asyncio.create_task(verifier.verify(NEW))
+    await asyncio.sleep(0)
+    issuer.may_answer.set()
+    await first
+    issuer.publish("old", "new")
 
-    clock.now += RETRY_INTERVAL
-    for _ in range(50):
-        await expect_refused(verifier, GARBAGE, TOKEN_INVALID)
+    assert (await second).subject == "ada"
     assert issuer.requests == 2
+
+
+async def test_invented_kids_do_not_flood_the_issuer(verifier: Verifier, issuer: Issuer) -> None:
+    for number in (1, 2):
+        arriving = [verifier.verify(GARBAGE) for _ in range(50)]
+        refused = await asyncio.gather(*arriving, return_exceptions=True)
+        assert {error.refusal for error in refused if isinstance(error, RefusedError)} == {TOKEN_INVALID}
+        assert issuer.requests == number
 
 
 async def test_old_keys_are_fetched_again_and_a_withdrawn_one_ends(
@@ -323,12 +336,33 @@ async def test_old_keys_stay_in_use_while_the_issuer_is_down(verifier: Verifier,
         assert await verifier.verify(OLD)
         assert await verifier.verify(OLD)
     assert issuer.requests == 2
-    assert [(entry["event"], entry["host"]) for entry in logs] == [("jwks_fetch_failed", "127.0.0.1")]
+    told = [(entry["event"], entry["host"], entry["known_keys"]) for entry in logs]
+    assert told == [("the keys that verify tokens cannot be fetched", "127.0.0.1", 1)]
     await expect_refused(verifier, NEW, KEYS_UNAVAILABLE)
 
     issuer.publish("new")
-    clock.now += RETRY_INTERVAL
+    clock.now += FETCH_INTERVAL
     assert await verifier.verify(NEW)
+
+
+async def test_the_issuers_return_is_noticed_at_once(issuer: Issuer) -> None:
+    """Also while nobody asks for a key."""
+    issuer.status = 500
+    keys = PublishedKeys(issuer.url)
+    with capture_logs() as logs:
+        running = asyncio.create_task(keys.run())
+        async with asyncio.timeout(5):
+            while keys.reason is None:  # noqa: ASYNC110 - as probes do
+                await asyncio.sleep(0.01)
+        assert "500" in keys.reason
+        issuer.publish("new")
+        back = time.monotonic()
+        while keys.reason is not None:  # noqa: ASYNC110 - as probes do
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - back < 2.0
+        assert (await Verifier(keys).verify(NEW)).subject == "ada"
+        running.cancel()
+    assert [entry["log_level"] for entry in logs] == ["warning", "info"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import msgspec
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
-from oyez.errors import KEYS_UNAVAILABLE, TOKEN_EXPIRED, TOKEN_INVALID, InvalidDataError, RefusedError, SettingsError
+from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, InvalidDataError, RefusedError, SettingsError
 from oyez.service.keys import HS256, KeySource, LocalKeys, PublishedKeys, load_key_file
 from oyez.service.secrets import Secret, secret_key
 from oyez.settings import Settings
@@ -69,7 +69,7 @@ class Verifier:
         """
         if audience and audience.startswith(OWN_AUDIENCE):
             raise SettingsError(f"jwt_audience may not begin with {OWN_AUDIENCE!r}: those are service tokens.")
-        self._keys = keys
+        self.keys = keys
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
@@ -81,17 +81,18 @@ class Verifier:
 
         Raises RefusedError: TOKEN_INVALID, TOKEN_EXPIRED or KEYS_UNAVAILABLE.
         """
-        claims = self.verify_now(token)
-        if claims is None:
-            await self._keys.fetch()
-            claims = self.verify_now(token)
-        if claims is None:
-            raise RefusedError(KEYS_UNAVAILABLE)
+        asked = self.keys.begun
+        # Twice at most: for a fetch that was under way already, and for one that began after the token arrived.
+        while (claims := self.verify_now(token, asked)) is None:
+            await self.keys.fetch()
         return claims
 
-    def verify_now(self, token: str) -> Claims | None:
-        """As `verify`, without waiting: None where keys must be fetched first. Never None with local keys."""
-        claims = read_token(token, self._keys)
+    def verify_now(self, token: str, asked: int | None = None) -> Claims | None:
+        """As `verify`, without waiting: None if keys must be fetched first. Never None with local keys.
+
+        `asked` is the number of fetches that had begun when the token arrived; None: the token arrives now.
+        """
+        claims = read_token(token, self.keys, asked)
         if claims is None:
             return None
         expires_at = check_times(claims, self._clock(), self._leeway)
@@ -217,10 +218,10 @@ def build_signer(settings: Settings, secret: Secret, *, clock: Callable[[], floa
     )
 
 
-def read_token(token: str, keys: KeySource) -> dict[str, Any] | None:
-    """The claims of a token whose signature is right, not yet looked at; None where keys must be fetched first.
+def read_token(token: str, keys: KeySource, asked: int | None = None) -> dict[str, Any] | None:
+    """The claims of a token whose signature is right, not yet looked at; None if keys must be fetched first.
 
-    Raises RefusedError (RFC 7515, section 5.2; RFC 8725, section 3).
+    `asked` is as in `Verifier.verify_now`. Raises RefusedError (RFC 7515, section 5.2; RFC 8725, section 3).
     """
     if not isinstance(token, str) or len(token) > MAX_TOKEN_BYTES or not token.isascii():
         raise _invalid(f"A token is ASCII text of at most {MAX_TOKEN_BYTES} bytes.")
@@ -228,7 +229,7 @@ def read_token(token: str, keys: KeySource) -> dict[str, Any] | None:
         # Only taken apart here: which algorithm verifies is the found key's to say.
         signed = jws.extract_compact(token.encode(), registry=HS256)
         algorithm, kid = _read_header(signed.headers())
-        key = keys.find(kid, algorithm)
+        key = keys.find(kid, algorithm, keys.begun if asked is None else asked)
         if key is None:
             return None
         if not jws.validate_compact(signed, key.material, registry=key.algorithm):

@@ -35,8 +35,13 @@ FETCH_TIMEOUT = 5.0
 """Seconds for one fetch of published keys; clients that connect meanwhile wait for it."""
 FRESH_TIME = 600.0
 """Seconds after which published keys are fetched again: how long a withdrawn key may still count."""
-RETRY_INTERVAL = 30.0
-"""Seconds between two fetches, whatever key ids arrive: invented ones must not become a flood at the issuer."""
+EARLY = 0.9
+"""Part of FRESH_TIME after which the keys are fetched in the background, so that no client waits for that."""
+FETCH_INTERVAL = 0.5
+"""Seconds between the end of a fetch and the next, whatever key ids arrive: a new key counts within a second, and
+invented key ids cost the issuer two requests a second from each process, however many tokens bring them."""
+RETRY_INTERVAL = 1.0
+"""Seconds between two background fetches while they fail: so the return of the issuer is noticed at once."""
 
 
 class Algorithm(JWSRegistry):
@@ -77,14 +82,26 @@ class Key:
 class KeySource(Protocol):
     """Where keys come from."""
 
-    def find(self, kid: str | None, algorithm: str) -> Key | None:
-        """The key for a token with this header; None: `fetch` first, then ask again.
+    @property
+    def begun(self) -> int:
+        """Fetches that have begun so far."""
 
-        Raises RefusedError where no fetch can help: TOKEN_INVALID, or KEYS_UNAVAILABLE.
+    def find(self, kid: str | None, algorithm: str, asked: int) -> Key | None:
+        """The key for a token with this header; None: `fetch` first, then ask again with the same `asked`.
+
+        `asked` is what `begun` was when the token arrived: only a fetch that began later can show that the token's
+        key does not exist. Raises RefusedError if no fetch can help: TOKEN_INVALID, or KEYS_UNAVAILABLE.
         """
 
     async def fetch(self) -> None:
-        """Get the keys from where they are published. Never raises: a failure shows in what `find` answers."""
+        """Wait for the next fetch to end. Never raises: a failure shows in what `find` answers."""
+
+    async def run(self) -> None:
+        """Keep the keys fresh, and notice at once when they can be fetched again, until cancelled."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why no token can be verified: no key is known, and the last fetch failed. None if keys are known."""
 
 
 def load_key_file(path: Path) -> list[Key]:
@@ -179,10 +196,13 @@ def _unknown_key(kid: str | None) -> RefusedError:
 class LocalKeys:
     """Keys that are at hand."""
 
+    begun = 0
+    reason = None
+
     def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = tuple(keys)
 
-    def find(self, kid: str | None, algorithm: str) -> Key:
+    def find(self, kid: str | None, algorithm: str, asked: int) -> Key:
         if (key := _pick(self._keys, kid, algorithm)) is None:
             raise _unknown_key(kid)
         return key
@@ -190,12 +210,16 @@ class LocalKeys:
     async def fetch(self) -> None:
         pass
 
+    async def run(self) -> None:
+        pass
+
 
 class PublishedKeys:
     """A KeySource that reads a JWK set at an address (`jwks_url`), in the background of one event loop.
 
-    Fetched on first use, again when older than FRESH_TIME or when an unknown `kid` shows up, one fetch at a time and
-    one per RETRY_INTERVAL. Where a fetch fails, the keys known before stay in use.
+    The set is fetched on first use, again when it is older than FRESH_TIME, and when a token names an unknown `kid`.
+    There is one fetch at a time, shared by all who wait, and FETCH_INTERVAL between two. If a fetch fails, the keys
+    known before stay in use.
     """
 
     def __init__(self, url: str, timeout: float = FETCH_TIMEOUT, clock: Callable[[], float] = time.monotonic) -> None:
@@ -209,22 +233,29 @@ class PublishedKeys:
         self._tried_at: float | None = None
         self._failure: Exception | None = None
         self._fetching: asyncio.Task[None] | None = None
+        self.begun = 0
+        self._ended = 0
 
-    def find(self, kid: str | None, algorithm: str) -> Key | None:
+    @property
+    def reason(self) -> str | None:
+        """Why no token can be verified: no key is known, and the last fetch failed. None if keys are known."""
+        return repr(self._failure) if self._failure is not None and not self._keys else None
+
+    def find(self, kid: str | None, algorithm: str, asked: int) -> Key | None:
         key = _pick(self._keys, kid, algorithm)
-        now = self._clock()
-        if key and self._fetched_at is not None and now - self._fetched_at < FRESH_TIME:
+        if key and (self._is_fresh() or self._failure or self._fetching or self._ended > asked):
             return key
-        may_fetch = self._tried_at is None or now - self._tried_at >= RETRY_INTERVAL
-        if self._fetching is None and may_fetch:
-            return None
-        if key:
-            return key
-        if self._fetching:
-            return None
-        if self._failure:
+        if self._failure and self._fetching is None and not self._may_fetch():
             raise RefusedError(KEYS_UNAVAILABLE) from self._failure
+        if self._ended <= asked:
+            return None
         raise _unknown_key(kid)
+
+    def _may_fetch(self) -> bool:
+        return self._tried_at is None or self._clock() - self._tried_at >= FETCH_INTERVAL
+
+    def _is_fresh(self) -> bool:
+        return self._fetched_at is not None and self._clock() - self._fetched_at < FRESH_TIME
 
     async def fetch(self) -> None:
         if self._fetching is None:
@@ -232,18 +263,40 @@ class PublishedKeys:
         # Shielded: others wait for the same fetch when this caller is cancelled.
         await asyncio.shield(self._fetching)
 
+    async def run(self) -> None:
+        """Keep the keys fresh, and notice at once when they can be fetched again, until cancelled."""
+        while True:
+            await self.fetch()
+            await asyncio.sleep(RETRY_INTERVAL if self._failure else FRESH_TIME * EARLY)
+
     async def _load(self) -> None:
         try:
+            if self._tried_at is not None:
+                await asyncio.sleep(self._tried_at + FETCH_INTERVAL - self._clock())
+            self.begun += 1
             async with asyncio.timeout(self._timeout):
                 self._keys = await asyncio.to_thread(lambda: parse_key_set(read_url(self._url, self._timeout)))
             self._fetched_at = self._clock()
+            if self._failure is not None:
+                logger.info("the keys that verify tokens can be fetched again", host=self._host)
             self._failure = None
         except Exception as error:  # Whatever an outside server answers, tokens are refused and nothing breaks.
+            if repr(error) != repr(self._failure):
+                logger.warning(
+                    "the keys that verify tokens cannot be fetched",
+                    host=self._host,
+                    error=repr(error),
+                    known_keys=len(self._keys),
+                )
             self._failure = error
-            logger.warning("jwks_fetch_failed", host=urlsplit(self._url).hostname, error=repr(error))
         finally:
+            self._ended = self.begun
             self._tried_at = self._clock()
             self._fetching = None
+
+    @property
+    def _host(self) -> str | None:
+        return urlsplit(self._url).hostname
 
 
 def check_url(url: str) -> None:
