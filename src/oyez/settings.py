@@ -54,6 +54,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Characters of an event's name, before it is looked up or shown in a log."""
     max_json_depth: Positive = 32
     """Nesting of a client's JSON: far above any contract, far below any stack."""
+    max_json_elements: Positive = 20_000
+    """Elements of all arrays and objects in one packet's JSON together: far more than any contract has. It is counted
+    before the JSON is decoded, because each element costs more than its bytes."""
     max_arguments: Positive = 16
     """Arguments of one event or acknowledgement."""
     max_pending_acks: Positive = 1_000

@@ -17,6 +17,7 @@ from websockets.frames import Close
 
 from oyez.server.outgoing import Outgoing
 from oyez.server.plain import MAX_EARLY, read_frame, translate
+from oyez.settings import Limits
 from tests.server.clock import Clock
 from tests.server.market import PATIENCE, Market
 from tests.server.serving import PLAIN_PATH, Running, serve
@@ -341,5 +342,5 @@ def test_what_is_volatile_stays_so() -> None:
 
 @given(st.binary() | st.text().map(str.encode) | st.from_regex(r'\{"event":.*\}', fullmatch=True).map(str.encode))
 def test_whatever_comes_it_is_a_packet_or_nothing(data: bytes) -> None:
-    packet = read_frame(data, "/")
+    packet = read_frame(data, "/", Limits())
     assert packet is None or packet[:2] in (b"42", b"43")

@@ -150,31 +150,38 @@ _HALF = re.compile(
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
 """An escape in JSON that is half a character: one of a pair of surrogates without the other."""
-_STRINGS = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?+[^"\[\]{}]*+)++', re.DOTALL)
-"""Strings with what is between them, up to a bracket; the last one may lack its end."""
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[{]},"'))
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 
 
 def _elements(packet: Packet, limits: Limits, names: int) -> list[msgspec.Raw]:
     """The elements of a packet's array, of which so many are names and not arguments."""
+    # First, because the decoder makes an object of each element of the array.
+    check_shape(packet.data, limits)
     try:
         elements = _decode_array(packet.data)
     except (msgspec.MsgspecError, RecursionError):
-        elements = _decode_mended(packet, _decode_array, "payload: not a JSON array")
+        elements = _decode_mended(packet, _decode_array, limits, "payload: not a JSON array")
     if len(elements) - names > limits.max_arguments:
         raise MalformedError(f"payload: more than {limits.max_arguments} arguments")
-    _check_depth(packet.data, limits.max_json_depth)
     return elements
 
 
-def _decode_mended(packet: Packet, decode: Callable[[bytes], T], fault: str) -> T:
+def _decode_mended(packet: Packet, decode: Callable[[bytes], T], limits: Limits, fault: str) -> T:
     """What `decode` makes of a packet's data when halves of characters are replaced in it, which they then are."""
+    if not may_be_mended(packet.data, limits):
+        raise MalformedError(fault) from None
     packet.data = mend_halves(packet.data)
     try:
         return decode(packet.data)
     except (msgspec.MsgspecError, RecursionError):
         raise MalformedError(fault) from None
+
+
+def may_be_mended(data: bytes, limits: Limits) -> bool:
+    """True if JSON that cannot be decoded may have halves of characters, few enough to be looked at one by one."""
+    return 0 < data.count(rb"\ud") + data.count(rb"\uD") <= limits.max_json_elements
 
 
 def mend_halves(data: bytes) -> bytes:
@@ -187,14 +194,43 @@ def mend_halves(data: bytes) -> bytes:
     return mended.replace(b"\xff\xff", rb"\\")
 
 
-def _check_depth(data: bytes, max_depth: int) -> None:
-    # Counting brackets is cheap and enough for nearly all; brackets inside strings only ever count too many.
-    if data.count(b"[") + data.count(b"{") <= max_depth:
+def check_shape(data: bytes, limits: Limits) -> None:
+    """Raise MalformedError if JSON is nested too deep or has too many elements.
+
+    Only C code reads the whole of `data`; what Python counts is bounded by `max_json_elements`. What is not JSON may
+    pass, but then the decoder stops before it has made more than that.
+    """
+    # Counting is cheap, and enough for nearly all packets: what strings contain only ever counts too many.
+    brackets = data.count(b"[") + data.count(b"{")
+    most = limits.max_json_elements
+    if brackets <= limits.max_json_depth and (len(data) <= most or data.count(b",") <= most):
         return
-    # The brackets outside of strings as steps of 1 and, being signed bytes, -1.
-    steps = array("b", _STRINGS.sub(b"", data).translate(_STEPS, _NO_BRACKETS))
-    if max(accumulate(steps), default=0) > max_depth:
-        raise MalformedError(f"payload: nested deeper than {max_depth}")
+    structure = _find_structure(data, limits)
+    if len(structure.translate(None, b"]}")) > most:
+        raise _too_many_elements(limits)
+    # The brackets as steps of 1 and, being signed bytes, -1.
+    steps = array("b", structure.translate(_STEPS, _NO_BRACKETS))
+    if max(accumulate(steps), default=0) > limits.max_json_depth:
+        raise MalformedError(f"payload: nested deeper than {limits.max_json_depth}")
+
+
+def _find_structure(data: bytes, limits: Limits) -> bytes:
+    """The brackets and commas of JSON outside of its strings. Raises MalformedError if there are too many strings."""
+    if b"\\" in data:
+        # An escaped quote does not end a string.
+        data = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    structure = data.translate(None, _NOT_STRUCTURE)
+    quotes = structure.count(b'"')
+    if not quotes:
+        return structure
+    # Each element has a string and a key at most, and each of them two quotes.
+    if quotes > 4 * limits.max_json_elements + 4:
+        raise _too_many_elements(limits)
+    return b"".join(structure.split(b'"')[::2])
+
+
+def _too_many_elements(limits: Limits) -> MalformedError:
+    return MalformedError(f"payload: more than {limits.max_json_elements} elements in its arrays and objects")
 
 
 def _check_event(packet: Packet, limits: Limits) -> None:
@@ -221,11 +257,11 @@ def _check_connect(packet: Packet, limits: Limits) -> None:
         raise MalformedError("CONNECT: an acknowledgement id")
     if not packet.data:
         return
-    _check_depth(packet.data, limits.max_json_depth)
+    check_shape(packet.data, limits)
     try:
         _decode_object(packet.data)
     except (msgspec.MsgspecError, RecursionError):
-        _decode_mended(packet, _decode_object, "CONNECT: payload is not a JSON object")
+        _decode_mended(packet, _decode_object, limits, "CONNECT: payload is not a JSON object")
 
 
 def _check_disconnect(packet: Packet, limits: Limits) -> None:
@@ -236,11 +272,11 @@ def _check_disconnect(packet: Packet, limits: Limits) -> None:
 def _check_connect_error(packet: Packet, limits: Limits) -> None:
     if packet.ack_id is not None:
         raise MalformedError("CONNECT_ERROR: an acknowledgement id")
+    check_shape(packet.data, limits)
     try:
         _decode_error(packet.data)
     except (msgspec.MsgspecError, RecursionError):
         raise MalformedError("CONNECT_ERROR: payload is neither a string nor an object") from None
-    _check_depth(packet.data, limits.max_json_depth)
 
 
 _BINARY = frozenset({PacketType.BINARY_EVENT, PacketType.BINARY_ACK})

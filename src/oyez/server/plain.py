@@ -26,6 +26,7 @@ from oyez.server.connection import Connection
 from oyez.server.outgoing import Outgoing
 from oyez.server.socket import Handshake, Socket
 from oyez.server.transport import Candidate
+from oyez.settings import Limits
 
 if TYPE_CHECKING:
     from oyez.server.server import Server
@@ -113,7 +114,7 @@ class PlainConnection(Connection):
         self.resume_reading()
 
     def _receive_frame(self, encoded: bytes) -> None:
-        packet = read_frame(encoded, next(iter(self.sockets), "/"))
+        packet = read_frame(encoded, next(iter(self.sockets), "/"), self.server.limits)
         if packet is None:
             self.close(engineio.PARSE_ERROR, "a frame that is not {event, data?, id?} or {id, data?}")
         else:
@@ -168,11 +169,13 @@ class PlainEndpoint:
         return opened if isinstance(opened, HandshakeError) else (opened, False)
 
 
-def read_frame(encoded: bytes, namespace: str) -> bytes | None:
+def read_frame(encoded: bytes, namespace: str, limits: Limits) -> bytes | None:
     """A client's frame as the Engine.IO packet that says the same; None where it is not one."""
     try:
         frame = _decode_frame(encoded)
     except (msgspec.MsgspecError, RecursionError):
+        if not socketio.may_be_mended(encoded, limits):
+            return None
         try:
             frame = _decode_frame(socketio.mend_halves(encoded))
         except (msgspec.MsgspecError, RecursionError):
