@@ -217,11 +217,13 @@ class Client:
         asyncio.get_running_loop().call_later(delay, self._cut, self.connection)
 
     def hear(self, text: bytes) -> None:
-        name, payload, *rest = msgspec.json.decode(text)
-        if rest:
-            self._offset = rest[-1]
+        name, *arguments = msgspec.json.decode(text)
+        if isinstance(arguments[-1], str):
+            # As the official client does it.
+            self._offset = arguments[-1]
         if name != "news":
             return
+        payload = arguments[0]
         number = payload["n"]
         if number in self._seen:
             self.report.duplicates += 1

@@ -144,6 +144,8 @@ class Wire:
     def send(self, outgoing: Outgoing) -> None:
         if not self.closing:
             self._arrive(outgoing.text)
+            if outgoing.follower:
+                self._arrive(outgoing.follower)
 
     def close(self, reason: CloseReason) -> None:
         if not self.closing:
@@ -456,6 +458,8 @@ class Client:
         self.got: set[int] = set()
         self.newest = 0
         self.newest_late = 0
+        self.unpositioned: int | None = None
+        """The event whose position has to come next, where that is an event of its own."""
         self.buffer: list[list[Any]] = []
         """What came before the answer to CONNECT; it is kept as the official client keeps it."""
         self._ids = count()
@@ -469,7 +473,8 @@ class Client:
     def connect(self, node: Node) -> None:
         if self.connection is not None:
             return
-        handshake = Handshake(headers={}, query_string="", address=self.name, secure=False, time=time.time())
+        query = "EIO=4&transport=websocket" if self.javascript else "transport=websocket&EIO=4"
+        handshake = Handshake(headers={}, query_string=query, address=self.name, secure=False, time=time.time())
         opened = node.server.open(handshake, State.WEBSOCKET)
         assert isinstance(opened, Connection), opened
         self.node, self.connection, self.wire = node, opened, Wire(opened, self.direct)
@@ -488,7 +493,7 @@ class Client:
                 self.give_up()
         self.settled = False
         self.caught_up.clear()
-        self.newest_late = 0
+        self.newest_late, self.unpositioned = 0, None
         opened.receive_text(b"40" + msgspec.json.encode(auth))
         self.world.counts["connects"] += 1
 
@@ -550,8 +555,11 @@ class Client:
             text = self.wire.arriving.popleft()
             if text is None:
                 self.hang_up()
-            else:
-                self._receive(text)
+                return
+            self._receive(text)
+            if self.unpositioned is not None and self.wire is not None and self.wire.arriving:
+                # The position comes in the same write as its event.
+                most += 1
 
     def _receive(self, text: bytes) -> None:
         assert self.connection is not None
@@ -604,12 +612,19 @@ class Client:
         if name == "oyez:recovery":
             self._hear_answer(args[0])
             return
+        if self.javascript and isinstance(args[-1], str):
+            self.offset = args[-1]
+        if name == "oyez:position" and self.javascript:
+            if number_of(args[0]) != self.unpositioned:
+                raise Violation(f"{self.name} gets {event}, expected that of {self.unpositioned}")
+            self.unpositioned = None
+            return
+        if self.unpositioned is not None:
+            raise Violation(f"{self.name} gets {event} before the position of {self.unpositioned}")
         if name == "oyez:status":
             return
         if name != "news":
             raise Violation(f"{self.name} hears {event}")
-        if isinstance(args[-1], str) and self.javascript:
-            self.offset = args[-1]
         one = self.world.events[args[0]["n"]]
         if one.number in self.got:
             raise Violation(f"{self.name} gets {one} twice")
@@ -619,14 +634,19 @@ class Client:
         self.world.counts["heard"] += 1
         if one.volatile:
             return
-        if len(args) == 2:
-            if number_of(args[1]) != one.position:
+        if self.javascript and len(args) > 1:
+            raise Violation(f"{self.name} gets {one} with an argument that it did not ask for")
+        if self.javascript or len(args) == 2:
+            if self.javascript:
+                self.unpositioned = one.position
+            elif number_of(args[1]) != one.position:
                 raise Violation(f"{self.name} gets {one} as {args[1]}")
-            self.offset = args[1]
+            else:
+                self.offset = args[1]
             if one.position <= self.newest:
-                raise Violation(f"{self.name} gets {one} behind {self.newest}")
+                raise Violation(f"{self.name} gets {one} after {self.newest}")
             self.newest = one.position
-        elif self.javascript or self.settled:
+        elif self.settled:
             raise Violation(f"{self.name} gets {one} without its position")
         elif one.position <= self.newest_late:
             raise Violation(f"{self.name} gets {one} late, behind {self.newest_late}")

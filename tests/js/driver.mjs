@@ -7,7 +7,6 @@ import { io } from "socket.io-client";
 
 const sockets = new Map();
 const emitters = new Map();
-const POSITION = /^[0-9a-f]{8}\.\d+$/;
 
 const report = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 
@@ -45,9 +44,9 @@ const commands = {
     socket.on("disconnect", (reason, details) => say("disconnect", { reason, description: details?.description?.code ?? null }));
     socket.onAny((event, ...args) => {
       const acknowledge = typeof args.at(-1) === "function" ? args.pop() : null;
-      // What a recoverable event carries last; handlers that name their arguments do not see it.
-      const offset = POSITION.test(args.at(-1)) ? args.pop() : null;
-      say("event", { event, args: pack(args), offset });
+      // The server's own event, from which this client takes the position; no application has a handler for it.
+      if (event === "oyez:position") return;
+      say("event", { event, args: pack(args) });
       if (acknowledge && event in answers) acknowledge(unpack(answers[event]));
     });
     socket.io.on("open", () => {

@@ -16,7 +16,7 @@ from oyez.protocol.engineio import CloseReason
 from oyez.server import hub as hub_module
 from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
-from oyez.server.outgoing import DEFLATED, TEXT, Outgoing, encode_frame
+from oyez.server.outgoing import DEFLATED, NO_POSITION, TEXT, Outgoing, encode_frame
 from oyez.server.recovery import Recovery
 from oyez.testing.client import ConnectFailed, connect
 from tests.server.market import Market
@@ -48,7 +48,7 @@ class Socket:
         self.namespace = namespace
         self.rooms = set[str]()
         self.pid = ""
-        self.positioned = False
+        self.positions = NO_POSITION
         self.connected = self.settled = True
         self.encoding = DEFLATED * deflate
         self.ended = False

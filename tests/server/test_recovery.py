@@ -12,6 +12,7 @@ from oyez.errors import LogUnavailableError
 from oyez.log.log import Deliver, Entry, split_position
 from oyez.log.memory import MemoryLog
 from oyez.server import recovery
+from oyez.server.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
 from oyez.server.socket import Handshake, Socket
 from oyez.testing.client import Client, ConnectFailed, connect
 from tests import py_client
@@ -111,7 +112,8 @@ async def test_missed_events_come_right_behind_the_answer_to_connect(own: Runnin
         # What comes first is the answer.
         assert await back.enter({**ANNA, **client.recovery}) == client.sid
         for value in range(1, 4):
-            assert json.loads((await back.read_frame()).payload[2:])[:2] == ["news", value]
+            await back.expect_event("news", value)
+            assert json.loads((await back.read_frame()).payload[2:])[0] == "oyez:position"
         assert json.loads((await back.read_frame()).payload[2:])[0] == "oyez:recovery"
 
 
@@ -215,26 +217,35 @@ async def test_a_python_client_gets_positions_where_it_asks(own: Running) -> Non
         assert await asking.expect_event("news") == [1, own.server.hub.position]
     await own.publish("news", 2, to="room")
     async with py_client.connect(own.url, auth={**ANNA, "offset": answer["to"]}) as back:
-        assert (await back.expect_event("news"))[0] == 1
-        assert (await back.expect_event("news"))[0] == 2
+        assert await back.expect_event("news") == [1]
+        assert await back.expect_event("news") == [2]
+
+
+JAVASCRIPT, OTHER = "EIO=4&transport=polling", "transport=polling&EIO=4"
 
 
 @pytest.mark.parametrize(
-    ("agent", "auth", "wanted"),
+    ("query", "auth", "chosen"),
     [
-        ("", {}, True),
-        ("Mozilla/5.0", {}, True),
-        ("Python/3.11 aiohttp/3.13", {}, False),
-        ("python-requests/2.32", {}, False),
-        ("Dart/3.5 (dart:io)", {}, False),
-        ("Python/3.11 aiohttp/3.13", {"recovery": True}, True),
-        ("Python/3.11 aiohttp/3.13", {"offset": "e.1"}, True),
-        ("Mozilla/5.0", {"recovery": False, "offset": "e.1"}, False),
+        (JAVASCRIPT, {}, POSITION_EVENT),
+        (f"lang=en&{JAVASCRIPT}&t=1", {}, POSITION_EVENT),
+        (OTHER, {}, NO_POSITION),
+        (OTHER, {"pid": "p"}, POSITION_EVENT),
+        (OTHER, {"pid": "p", "offset": None}, POSITION_EVENT),
+        (OTHER, {"offset": "e.1"}, NO_POSITION),
+        (OTHER, {"offset": None}, NO_POSITION),
+        (OTHER, {"pid": None, "recovery": None}, NO_POSITION),
+        (OTHER, {"recovery": 1}, NO_POSITION),
+        (OTHER, {"recovery": ["true"]}, NO_POSITION),
+        (OTHER, {"recovery": True}, POSITION_ARGUMENT),
+        (JAVASCRIPT, {"recovery": "true", "pid": "p", "offset": "e.1"}, POSITION_ARGUMENT),
+        (JAVASCRIPT, {"recovery": False, "pid": "p", "offset": "e.1"}, NO_POSITION),
+        (JAVASCRIPT, {"recovery": "false"}, NO_POSITION),
     ],
 )
-def test_who_is_sent_positions(agent: str, auth: dict[str, Any], wanted: bool) -> None:
-    handshake = Handshake(headers={"user-agent": agent}, query_string="", address="", secure=False, time=0)
-    assert recovery.wants_positions(handshake, auth) is wanted
+def test_only_clients_that_ask_get_one_more_argument(query: str, auth: dict[str, Any], chosen: int) -> None:
+    handshake = Handshake(headers={}, query_string=query, address="", secure=False, time=0)
+    assert recovery.choose_positions(handshake, auth) == chosen
 
 
 @pytest.mark.parametrize("offset", ["nonsense", "00000000.0", ".", "x" * 64, "1.2.3", ""])

@@ -13,8 +13,9 @@ from tests.server.market import PATIENCE
 from tests.server.serving import PATH, Running
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-POLLING = f"{PATH}?EIO=4&transport=polling"
-WEBSOCKET = f"{PATH}?EIO=4&transport=websocket"
+# In an order that no official client has: such a client is sent no event with a position after each durable event.
+POLLING = f"{PATH}?transport=polling&EIO=4"
+WEBSOCKET = f"{PATH}?transport=websocket&EIO=4"
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
@@ -124,8 +125,7 @@ class Wire:
     def send_request(
         self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
-        # Who is taken for this client is sent no positions: what is expected is the event as it was published.
-        lines = {"Host": "localhost", "User-Agent": "python-wire", **(headers or {})}
+        lines = {"Host": "localhost", **(headers or {})}
         if body is not None:
             lines.setdefault("Content-Length", str(len(body)))
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())

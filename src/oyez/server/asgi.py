@@ -136,6 +136,8 @@ class AsgiWebSocket:
             await self._send({"type": "websocket.send", "text": outgoing.text.decode()})
             for attachment in outgoing.attachments:
                 await self._send({"type": "websocket.send", "bytes": attachment})
+            if outgoing.follower:
+                await self._send({"type": "websocket.send", "text": outgoing.follower.decode()})
             self._kept_bytes -= outgoing.size
         if self._closing is not None:
             await self._send({"type": "websocket.close", "code": self._closing.code, "reason": self._closing.text})

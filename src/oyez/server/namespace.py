@@ -18,7 +18,7 @@ from oyez.log.log import Entry
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.outgoing import DEFLATED, POSITIONED, Message, join_frames
+from oyez.server.outgoing import DEFLATED, ENCODINGS, POSITIONS, Message, join_frames
 from oyez.server.recovery import Recovered, Recovery, encode_answer
 from oyez.server.socket import ReceivedEvent, Socket
 
@@ -288,7 +288,7 @@ class Namespace:
         members = self.members(run[0].entry.rooms, run[0].entry.excluded)
         if not members:
             return 0
-        encoded: list[bytes | None] = [None] * (1 + POSITIONED + DEFLATED)
+        encoded: list[bytes | None] = [None] * ENCODINGS
         for socket in members:
             write = socket.write
             try:
@@ -299,7 +299,7 @@ class Namespace:
                     write(frames)
                 elif socket.connected:
                     for message in run:
-                        socket.connection.send(message.outgoing(socket.positioned))
+                        socket.connection.send(message.outgoing(socket.positions))
             except Exception:
                 # The others get it all the same; this one has to come back for it. Not now: it leaves the room then.
                 logger.exception("a client cannot be written to", namespace=self.name, socket=socket.id)
@@ -312,7 +312,7 @@ class Namespace:
         self.deliver([self.message(Entry(namespace=self.name, rooms=(), data=status, volatile=True))])
 
     def _encode(self, run: Sequence[Message], encoding: int) -> bytes:
-        outgoing = [message.outgoing(bool(encoding & POSITIONED)) for message in run]
+        outgoing = [message.outgoing(encoding & POSITIONS) for message in run]
         return join_frames(outgoing, self.plain_below if encoding & DEFLATED else None)
 
     def apply_control(self, entry: Entry) -> None:

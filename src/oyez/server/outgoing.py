@@ -15,10 +15,22 @@ BINARY = 0x2
 CLOSE = 0x8
 PING = 0x9
 PONG = 0xA
-POSITIONED = 0b01
-"""Of the encodings of an event: it carries its position."""
-DEFLATED = 0b10
-"""It is deflated where that is worth it."""
+# The encodings of a durable event: one of the first three, with DEFLATED or without.
+NO_POSITION = 0
+"""The event as it was published."""
+POSITION_EVENT = 1
+"""The event as it was published, followed by an event of its own that carries its position."""
+POSITION_ARGUMENT = 2
+"""The position is one more argument of the event, after all others."""
+POSITIONS = 0b011
+"""The bits that say which of these three it is."""
+DEFLATED = 0b100
+"""The event is deflated if that is worth it."""
+ENCODINGS = 1 + POSITION_ARGUMENT + DEFLATED
+"""Number of different encodings, some of them unused."""
+POSITION = "oyez:position"
+"""The event that carries a position. Official JavaScript clients (4.6 and later) remember the last argument of any
+event if it is a string, and send it as `offset` when they reconnect: no handler of the application sees it."""
 _FIN = 0x80
 _RSV1 = 0x40
 
@@ -49,13 +61,17 @@ def deflate(payload: bytes) -> bytes:
 class Outgoing:
     """One message (an Engine.IO packet and its attachments) with every encoding that has been asked for so far."""
 
-    __slots__ = ("_deflated", "_frames", "attachments", "plain", "text", "volatile")
+    __slots__ = ("_deflated", "_frames", "attachments", "follower", "plain", "text", "volatile")
 
-    def __init__(self, text: bytes, attachments: tuple[bytes, ...] = (), volatile: bool = False) -> None:
+    def __init__(
+        self, text: bytes, attachments: tuple[bytes, ...] = (), volatile: bool = False, follower: bytes = b""
+    ) -> None:
         self.text = text
         """The Engine.IO packet with its type digit, as in a WebSocket text frame."""
         self.attachments = attachments
         self.volatile = volatile
+        self.follower = follower
+        """A second packet that is sent with the message, in the same write and after it; mostly empty."""
         self.plain: Outgoing | None = None
         """The same for clients that speak plain WebSocket, once one of them has got it; see plain.py."""
         self._frames: bytes | None = None
@@ -64,20 +80,20 @@ class Outgoing:
     @property
     def size(self) -> int:
         """What it counts for where bytes that wait are counted."""
-        return len(self.text) + sum(map(len, self.attachments))
+        return len(self.text) + sum(map(len, self.attachments)) + len(self.follower)
 
     @property
     def frames(self) -> bytes:
         """The WebSocket frames, one behind the other."""
         if self._frames is None:
-            self._frames = encode_frame(TEXT, self.text) + self._attachment_frames()
+            self._frames = encode_frame(TEXT, self.text) + self._following_frames()
         return self._frames
 
     @property
     def deflated_frames(self) -> bytes:
         """The same for clients that agreed to permessage-deflate."""
         if self._deflated is None:
-            self._deflated = encode_frame(TEXT, deflate(self.text), deflated=True) + self._attachment_frames()
+            self._deflated = encode_frame(TEXT, deflate(self.text), deflated=True) + self._following_frames()
         return self._deflated
 
     def choose_frames(self, plain_below: int) -> bytes:
@@ -86,10 +102,12 @@ class Outgoing:
 
     def polling_packets(self) -> list[bytes]:
         """As packets of a polling payload, attachments in Base64."""
-        return [self.text, *(b"b" + b64encode(data) for data in self.attachments)]
+        packets = [self.text, *(b"b" + b64encode(data) for data in self.attachments)]
+        return [*packets, self.follower] if self.follower else packets
 
-    def _attachment_frames(self) -> bytes:
-        return b"".join(encode_frame(BINARY, data) for data in self.attachments)
+    def _following_frames(self) -> bytes:
+        follower = encode_frame(TEXT, self.follower) if self.follower else b""
+        return b"".join(encode_frame(BINARY, data) for data in self.attachments) + follower
 
 
 def join_frames(messages: Sequence[Outgoing], plain_below: int | None) -> bytes:
@@ -100,9 +118,9 @@ def join_frames(messages: Sequence[Outgoing], plain_below: int | None) -> bytes:
 
 
 class Message:
-    """An entry of the log as it is sent: with its position for those who want it, and without, each encoded once."""
+    """An entry of the log as it is sent: without its position, followed by it, or with it; each encoded once."""
 
-    __slots__ = ("_plain", "_positioned", "_prefix", "entry", "number")
+    __slots__ = ("_encoded", "_prefix", "entry", "number")
 
     def __init__(self, prefix: bytes, entry: Entry) -> None:
         """`prefix` is what an event of the entry's namespace begins with."""
@@ -110,17 +128,23 @@ class Message:
         self.number = 0
         """That of its position; set by the window."""
         self._prefix = prefix
-        self._plain: Outgoing | None = None
-        self._positioned: Outgoing | None = None
+        self._encoded: list[Outgoing | None] = [None] * (1 + POSITION_ARGUMENT)
 
-    def outgoing(self, positioned: bool) -> Outgoing:
-        """The event; where it is `positioned` and durable, its position is the last argument."""
+    def outgoing(self, positions: int) -> Outgoing:
+        """The event for a client that gets positions in this way; a volatile event has none."""
+        if self.entry.position is None:
+            positions = NO_POSITION
+        outgoing = self._encoded[positions]
+        if outgoing is None:
+            outgoing = self._encoded[positions] = self._encode(positions)
+        return outgoing
+
+    def _encode(self, positions: int) -> Outgoing:
         entry = self.entry
-        if positioned and entry.position is not None:
-            if self._positioned is None:
-                data = b'%b,"%b"]' % (entry.data[:-1], entry.position.encode())
-                self._positioned = Outgoing(self._prefix + data)
-            return self._positioned
-        if self._plain is None:
-            self._plain = Outgoing(self._prefix + entry.data, volatile=entry.volatile)
-        return self._plain
+        position = (entry.position or "").encode()
+        if positions == POSITION_ARGUMENT:
+            return Outgoing(b'%b%b,"%b"]' % (self._prefix, entry.data[:-1], position))
+        follower = b""
+        if positions == POSITION_EVENT:
+            follower = b'%b["%b","%b"]' % (self._prefix, POSITION.encode(), position)
+        return Outgoing(self._prefix + entry.data, volatile=entry.volatile, follower=follower)

@@ -58,14 +58,11 @@ class PlainConnection(Connection):
     def open(self) -> None:
         """Begin to let the client in: what it would say in a CONNECT is in the address."""
         self._early = []
-        query: dict[str, str | bool] = {**self.handshake.query}
-        if query.get("recovery") in ("true", "false"):
-            # An address has no other way to say it.
-            query["recovery"] = query["recovery"] == "true"
+        query = self.handshake.query
         cast(Candidate, self.transport).ping()
         self.server.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
         self.pause_reading()
-        namespace = str(query.get("namespace") or next(iter(self.server.namespaces)))
+        namespace = query.get("namespace") or next(iter(self.server.namespaces))
         self._connect(socketio.Packet(PacketType.CONNECT, namespace, msgspec.json.encode(query)))
 
     def receive_text(self, encoded: bytes) -> None:

@@ -1,7 +1,7 @@
 """Recovery: what a client that comes back has missed, or a plain word that nobody knows.
 
 Official JavaScript clients send the `pid` of their session and the position of the last event they saw; others send
-`auth.offset` and say `auth.recovery` where they want positions at all. Whoever asks is answered by `oyez:recovery`.
+`auth.offset`, and `auth.recovery` if they want positions. A client that asks is answered by `oyez:recovery`.
 
 A session is a record in the log's storage, so it outlives its server and is known to every node. It remembers how far
 its client has certainly heard: up to the last ping that was answered. So it does not matter how old the last event is,
@@ -13,7 +13,6 @@ counts how often it was taken up, and whoever may be behind looks before it writ
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +21,7 @@ import msgspec
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Log, epoch_of, split_position
 from oyez.logger import get_logger
-from oyez.server.outgoing import Message, Outgoing
+from oyez.server.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT, Message, Outgoing
 
 if TYPE_CHECKING:
     from oyez.server.hub import Hub
@@ -49,8 +48,11 @@ RETRY_SECONDS = 1.0
 """How long to wait before sessions are written again that could not be."""
 MAX_UNWRITTEN = 10_000
 """Sessions of clients that have gone, and acknowledgements, that wait for a log that is away: some 50 MB."""
-WITHOUT_POSITIONS = re.compile(r"python|aiohttp|dart[/:]", re.IGNORECASE)
-"""User-Agents of clients whose handlers take no more arguments than they expect. They may ask for positions."""
+OFFICIAL_QUERY = "EIO=4&transport="
+"""In the address of every official JavaScript client, whose code writes these two parameters in this order. Clients
+with this order are sent the event that carries a position: those of 4.6 and later need it before they first come back,
+and nothing else tells them apart before that. A client that is taken for one ignores the event, except in a handler for
+all events."""
 
 # Why nothing, or not everything, was recovered.
 NEW = "new"
@@ -259,8 +261,8 @@ class Recovery:
         pid, offset = _read(auth, "pid"), _read(auth, "offset")
         socket.pid = socket.connection.server.new_id()
         socket.seen = self._hub.position
-        socket.positioned = wants_positions(socket.handshake, auth)
-        if pid is None and offset is None and auth.get("recovery") is not True:
+        socket.positions = choose_positions(socket.handshake, auth)
+        if pid is None and offset is None and not asks_for_recovery(auth):
             return Recovered(None)
         session = await self._take(socket, pid) if pid is not None else None
         start = _latest(offset, session.seen if session else None, self._hub.position)
@@ -333,7 +335,7 @@ class Recovery:
             missed = await self._find_missed(socket, start, {*socket.rooms, socket.id})
         except KeyError:
             return Recovered(Answer(False, 0, start, self._hub.position, self._explain(start)))
-        outgoing = [message.outgoing(socket.positioned) for message in missed or ()]
+        outgoing = [message.outgoing(socket.positions) for message in missed or ()]
         if missed is None or (socket.connection.polling is not None and _is_too_long_to_poll(outgoing, socket)):
             return Recovered(Answer(False, 0, start, self._hub.position, TOO_MUCH))
         if session is not None and session.unconfirmed:
@@ -353,7 +355,7 @@ class Recovery:
         # What goes to another of its rooms too it has had; and a position would take its place in the log back.
         own = {*socket.rooms, socket.id}
         late = [
-            message.outgoing(False)
+            message.outgoing(NO_POSITION)
             for message in missed or ()
             if message.entry.rooms and own.isdisjoint(message.entry.rooms) and own.isdisjoint(message.entry.excluded)
         ]
@@ -424,12 +426,21 @@ class _Change(NamedTuple):
         return self._replace(behind=self.behind or older.behind, told=self.told or older.told)
 
 
-def wants_positions(handshake: "Handshake", auth: Mapping[str, Any]) -> bool:
-    """Whether durable events carry their position as a last argument for this client."""
+def choose_positions(handshake: "Handshake", auth: Mapping[str, Any]) -> int:
+    """How a client gets the positions of durable events. Only a client that asks gets one more argument."""
+    asked = asks_for_recovery(auth)
+    if asked is not None:
+        return POSITION_ARGUMENT if asked else NO_POSITION
+    shows_a_session = _read(auth, "pid") is not None
+    return POSITION_EVENT if shows_a_session or OFFICIAL_QUERY in handshake.query_string else NO_POSITION
+
+
+def asks_for_recovery(auth: Mapping[str, Any]) -> bool | None:
+    """What the client says as `auth.recovery`; None if it says nothing. Some clients can send only strings."""
     asked = auth.get("recovery")
-    if isinstance(asked, bool):
-        return asked
-    return "offset" in auth or WITHOUT_POSITIONS.search(handshake.headers.get("user-agent", "")) is None
+    if asked is True or asked == "true":
+        return True
+    return False if asked is False or asked == "false" else None
 
 
 def encode_answer(answer: Answer) -> bytes:

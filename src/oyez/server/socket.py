@@ -13,7 +13,7 @@ from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.outgoing import DEFLATED, POSITIONED, TEXT, Outgoing, encode_frame
+from oyez.server.outgoing import DEFLATED, POSITIONS, TEXT, Outgoing, encode_frame
 
 logger = get_logger("oyez.server")
 
@@ -110,7 +110,7 @@ class Socket:
         self.write: Callable[[bytes], None] | None = None
         """Writes frames straight to the network; None where they have to go through `connection.send`."""
         self.encoding = 0
-        """Which frames are written so: POSITIONED, DEFLATED, both or neither."""
+        """Which frames are written so: how positions are sent, and DEFLATED or not; see outgoing.py."""
         self.owner = ""
         """Whose it is: only they may take its session up; set by the application while connecting."""
         self.pid = ""
@@ -132,18 +132,18 @@ class Socket:
         self._queue: deque[ReceivedEvent] | None = None
 
     @property
-    def positioned(self) -> bool:
-        """Whether durable events carry their position for this client."""
-        return bool(self.encoding & POSITIONED)
+    def positions(self) -> int:
+        """How this client gets the positions of durable events: NO_POSITION, POSITION_EVENT or POSITION_ARGUMENT."""
+        return self.encoding & POSITIONS
 
-    @positioned.setter
-    def positioned(self, positioned: bool) -> None:
-        self.encoding = self.encoding & DEFLATED | positioned * POSITIONED
+    @positions.setter
+    def positions(self, positions: int) -> None:
+        self.encoding = self.encoding & DEFLATED | positions
 
     def set_write(self, write: Callable[[bytes], None] | None, deflate: bool) -> None:
         """The transport can be written to directly, or no longer can; whether its client takes deflated frames."""
         self.write = write
-        self.encoding = self.encoding & POSITIONED | deflate * DEFLATED
+        self.encoding = self.encoding & POSITIONS | deflate * DEFLATED
 
     @property
     def handshake(self) -> Handshake:

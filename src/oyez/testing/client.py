@@ -43,8 +43,10 @@ __all__ = [
 ]
 
 SERVER_DISCONNECT = "io server disconnect"
+POSITION_EVENT = "oyez:position"
+"""The server's own event, with the position of the event before it."""
 POSITION = re.compile(r"[0-9a-f]{8}\.[0-9]{1,18}", re.ASCII)
-"""What durable events carry as their last argument."""
+"""What durable events carry as their last argument for a client that asks with `auth.recovery`."""
 _STRANGER = "/.barrier"
 
 
@@ -129,7 +131,7 @@ class Client:
         self.namespace = namespace
         self.welcome: dict[str, Any] | None = None
         self.offset: str | None = None
-        """The position of the last event that carried one."""
+        """The last position that the server sent."""
         self._received: deque[_Received] = deque()
         self._news = asyncio.Event()
         self._refused: ConnectRefused | None = None
@@ -297,6 +299,8 @@ class Client:
         name, *args = _decode_data(packet)
         if args and isinstance(args[-1], str) and POSITION.fullmatch(args[-1]):
             self.offset = args.pop()
+        if name == POSITION_EVENT:
+            return
         self._received.append(_Received(Event(name, args), packet.ack_id))
         handler = self._answers.get(name)
         if handler is not None and packet.ack_id is not None:
