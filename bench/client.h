@@ -130,7 +130,10 @@ static size_t receive_upgrade(struct client *client, const char *data, size_t le
 
 static void receive_packet(struct client *client, const char *packet, size_t length) {
     int shown = (int)(length < 200 ? length : 200);
-    if (length >= 2 && packet[0] == '4' && packet[1] == '2') {
+    static const char position[] = "42[\"oyez:position\",";
+    if (length > sizeof position - 1 && memcmp(packet, position, sizeof position - 1) == 0) {
+        /* The position of the event before it: official clients have no handler for it. */
+    } else if (length >= 2 && packet[0] == '4' && packet[1] == '2') {
         on_event(client, packet, length);
     } else if (length >= 2 && packet[0] == '4' && packet[1] == '3') {
         on_ack(client, packet, length);
