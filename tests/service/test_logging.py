@@ -18,7 +18,7 @@ from oyez.errors import SettingsError
 from oyez.logger import get_logger, redact, set_level
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from oyez.testing.client import ConnectRefused, Disconnected, connect
+from oyez.testing.client import ConnectFailed, ConnectRefused, connect
 from tests.cli.terminal import PATIENCE, Running, start_program
 from tests.service.shops import shop
 
@@ -98,7 +98,10 @@ async def fail_everywhere(url: str, token: str) -> None:
         with pytest.raises(ConnectRefused):
             async with connect(url, path=PATH, auth=refused):
                 pass
-    with pytest.raises((ConnectRefused, Disconnected)):
+    failing = {"fail": "connected", "token": token}
+    async with connect(url, path=PATH, query=failing, transports=["websocket"]) as client:
+        await client.expect_disconnect()
+    with pytest.raises((ConnectFailed, ConnectRefused)):
         async with connect(url, "/tasting", path=PATH, auth={"token": token}):
             pass
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"}) as http:
