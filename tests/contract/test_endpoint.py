@@ -89,7 +89,7 @@ async def test_a_list(client: httpx.AsyncClient, log: MemoryLog) -> None:
     ("body", "status", "code", "field", "expected"),
     [
         ({**GOOD, "event": "nope"}, 404, "unknown_event", "event", "There is no event 'nope'"),
-        ({**GOOD, "data": {"bid_id": 1}}, 422, "invalid_data", "bid_id", "a string of 1 to 128 characters"),
+        ({**GOOD, "data": {"bid_id": 1.5}}, 422, "invalid_data", "bid_id", "a string of 1 to 128 characters"),
         ({**GOOD, "data": []}, 422, "invalid_data", "data", "an object"),
         ({**GOOD, "to": "garage_g:\n"}, 422, "unknown_room", "to", "There is no room"),
         ({**GOOD, "to": "ticket_1"}, 422, "foreign_room", "to", "only to `garage_{garage_id}` or `user_{userId}`"),
@@ -149,7 +149,7 @@ async def test_every_fault_of_a_list_is_told(client: httpx.AsyncClient, log: Mem
 
 async def test_every_bad_field_of_an_event_is_told(client: httpx.AsyncClient, log: MemoryLog) -> None:
     before = await log.position()
-    bad = {"event": "new_bid", "data": {"owner": {"id": 7}, "amount": "a lot", "colour": "red"}}
+    bad = {"event": "new_bid", "data": {"owner": {"id": 7.5}, "amount": "a lot", "colour": "red"}}
     errors = await expect_problem(await post(client, bad), 422, "invalid_data")
     assert [(error["field"], error["expected"].partition(";")[0]) for error in errors] == [
         ("owner.id", "a string of 1 to 128 characters, without control characters"),

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from oyez.contract import Money, Time
-from oyez.contract.codec import read_scalar
+from oyez.contract.types import read_scalar
 from oyez.errors import InvalidDataError, RefusedError
 from oyez.systems.rez import carts
 from oyez.systems.rez.carts import Cart, PriceChange, Release, Reservation, Stock

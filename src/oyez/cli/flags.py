@@ -169,6 +169,6 @@ def load_signer(settings: Settings) -> Signer:
 def parse_json(text: str | bytes, flag: str) -> dict[str, Any]:
     """A JSON object given to a flag. Raises CallError."""
     try:
-        return msgspec.json.decode(text, type=dict[str, Any])
+        return msgspec.json.decode(mend_halves(text.encode() if isinstance(text, str) else text), type=dict[str, Any])
     except (ValueError, RecursionError) as error:
         raise CallError(f"""{flag} is not a JSON object: {error}. Write it like '{{"name": "value"}}'.""") from None

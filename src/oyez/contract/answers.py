@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from oyez.contract.awaiting import NotAwaitedError
-from oyez.contract.codec import EventCodec, encode_json, read_scalar
-from oyez.contract.types import Payload, Problem, Time
+from oyez.contract.codec import EventCodec, encode_json
+from oyez.contract.types import Payload, Problem, Time, read_scalar
 from oyez.errors import (
     INTERNAL,
     INVALID_DATA,

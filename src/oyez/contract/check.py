@@ -196,7 +196,7 @@ def _check_time(event: DeclaredEvent) -> Iterator[str]:
 
 def _check_example(event: DeclaredEvent, example: object) -> Iterator[str]:
     try:
-        EventCodec(event.name, event.payload).decode_payload(msgspec.json.encode(example))
+        EventCodec(event.name, event.payload).check_exact(msgspec.json.encode(example))
     except InvalidDataError as error:
         yield f"its example does not fit: {error}"
     except (TypeError, ValueError) as error:

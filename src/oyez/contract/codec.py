@@ -8,14 +8,15 @@ from collections.abc import Callable
 from decimal import Decimal
 from functools import cached_property
 from types import GenericAlias
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from msgspec import inspect
+from msgspec import Meta, inspect
 
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.explain import REQUIRED, explain, explain_unknown, split_message
-from oyez.contract.types import SCALARS, Command, Money, Payload, Time
+from oyez.contract.lenient import check_whole, convert_leniently, decode_leniently, describe_type, settle
+from oyez.contract.types import SCALARS, Command, Money, Payload, Time, read_scalar
 from oyez.contract.wire import walk
 from oyez.errors import ContractError, InvalidDataError
 from oyez.protocol.engineio import MalformedError
@@ -24,7 +25,8 @@ from oyez.protocol.socketio import find_placeholders
 P = TypeVar("P", bound=Payload)
 
 MAX_ID = 128
-"""Characters of a command's id: a UUID has 36."""
+"""Characters of a command's idempotency key: a UUID has 36."""
+KEY_HINT = '; a key for repeats is {"idempotencyKey": "…"}, not a string'
 MAX_FAULTS = 20
 """Faults told of one payload: more help nobody, and an answer should not be longer than what was sent."""
 
@@ -34,9 +36,9 @@ _NUL = b"\\u0000"
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def read_scalar(kind: type[Any], value: Any) -> Any:
-    """msgspec's hook for types of our own. The ValueErrors it raises come back with the path to the value."""
-    return kind.from_wire(value)
+def read_exact(kind: type[Any], value: Any) -> Any:
+    """msgspec's hook that takes values only in the form in which clients get them."""
+    return kind.from_exact(value)
 
 
 def write_scalar(value: Any) -> Any:
@@ -74,14 +76,26 @@ class EventCodec(Generic[P]):
         self._payload = payload
         self._head = msgspec.json.encode([name])[:-1] + b","
         self._decode = msgspec.json.Decoder(payload, dec_hook=read_scalar).decode
+        self._decode_exactly = msgspec.json.Decoder(payload, dec_hook=read_exact).decode
 
     def decode_payload(self, data: bytes) -> P:
         """The payload in `data`, JSON in UTF-8. Raises InvalidDataError with the field's path on the wire."""
         try:
             payload = self._decode(data)
+        except msgspec.ValidationError as error:
+            payload = self._decode_leniently(data, error)
         except (ValueError, RecursionError) as error:
             raise explain(error, self._name, self._payload) from None
+        check_whole(payload)
         refuse_nul(data)
+        return payload
+
+    def _decode_leniently(self, data: bytes, error: msgspec.ValidationError) -> P:
+        """Raises InvalidDataError for the first `error` if other forms do not help."""
+        try:
+            payload: P = decode_leniently(data, self._payload)
+        except (ValueError, RecursionError):
+            raise explain(error, self._name, self._payload) from None
         return payload
 
     def find_faults(self, data: bytes) -> list[InvalidDataError]:
@@ -90,7 +104,8 @@ class EventCodec(Generic[P]):
         Empty where nothing does, or where `data` is no object at all.
         """
         try:
-            given = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+            settled = settle(msgspec.json.decode(data), describe_type(self._payload))
+            given = msgspec.json.decode(msgspec.json.encode(settled), type=dict[str, msgspec.Raw])
         except (ValueError, RecursionError):
             return []
         faults = []
@@ -128,8 +143,17 @@ class EventCodec(Generic[P]):
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidDataError("", f"a payload of {self._name} ({error})") from None
         # mypy knows the types of a payload made in Python, but not its lengths, ranges and patterns.
-        self.decode_payload(data)
+        self.check_exact(data)
         return data
+
+    def check_exact(self, data: bytes) -> None:
+        """Raises InvalidDataError unless `data` is a payload in the form in which clients get it."""
+        try:
+            payload = self._decode_exactly(data)
+        except (ValueError, RecursionError) as error:
+            raise explain(error, self._name, self._payload) from None
+        check_whole(payload)
+        refuse_nul(data)
 
     def wrap(self, data: bytes) -> bytes:
         """The Socket.IO event array around an encoded payload: `["chat:message",{…}]`."""
@@ -138,6 +162,15 @@ class EventCodec(Generic[P]):
     def encode_event(self, payload: P) -> bytes:
         """The event array of a payload. Raises InvalidDataError as `encode_payload` does."""
         return self.wrap(self.encode_payload(payload))
+
+
+class _Key(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """The idempotency key of a command, as its last argument."""
+
+    idempotency_key: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+
+
+_decode_key = msgspec.json.Decoder(_Key).decode
 
 
 class CommandCodec:
@@ -153,6 +186,7 @@ class CommandCodec:
         # The name has led here, so that it is a string is all that is left to say of it.
         self._array: Any = GenericAlias(tuple, (str, *(fields if self._positional else [declared.command])))
         self._decode = msgspec.json.Decoder(self._array, dec_hook=read_scalar).decode
+        self._required = any(field.required for field in msgspec.structs.fields(declared.command))
         kinds = walk(inspect.type_info(declared.command))
         self._takes_binary = any(isinstance(kind, inspect.BytesType) for kind in kinds)
 
@@ -163,29 +197,44 @@ class CommandCodec:
         """
         try:
             array = self._decode_binary(data, attachments) if attachments else self._decode(data)
+        except msgspec.ValidationError as error:
+            array = self._decode_leniently(data, attachments, error)
         except (ValueError, RecursionError) as error:
-            raise self._explain(error) from None
+            raise self._explain(error, data) from None
         refuse_nul(data)
-        if self._positional:
-            return self._command(**dict(zip(self._fields, array[1:], strict=False)))
-        command: Command = array[1]
+        command: Command = self._build(array[1:]) if self._positional else array[1]
+        check_whole(command)
         return command
 
-    def split_id(self, data: bytes) -> tuple[bytes, str]:
-        """The event array without the id behind the command's own arguments, and the id; empty where there is none.
+    def _build(self, arguments: tuple[Any, ...]) -> Command:
+        return self._command(**dict(zip(self._fields, arguments, strict=False)))
 
-        An id is one string more than the command has arguments, of 1 to MAX_ID characters.
-        """
-        arguments = len(self._fields) if self._positional else 1
+    def _decode_leniently(self, data: bytes, attachments: tuple[bytes, ...], error: msgspec.ValidationError) -> Any:
+        """Raises InvalidDataError for the first `error` if other forms do not help."""
         try:
-            array = msgspec.json.decode(data, type=list[msgspec.Raw])
-            *rest, last = array
-            id = msgspec.json.decode(last, type=str)
+            array: Any = msgspec.json.decode(data, type=list)
+            if attachments:
+                array = find_placeholders(array, attachments)
+            if not self._required and array and array[1:] in ([], [None], [{}]):
+                # A command without fields needs no argument, and takes one that says nothing.
+                array = [array[0]] if self._positional else [array[0], {}]
+            return convert_leniently(array, self._array, (bytes,))
+        except (ValueError, RecursionError):
+            raise self._explain(error, data) from None
+
+    def split_id(self, data: bytes) -> tuple[bytes, str]:
+        """The event array without the idempotency key after the command's own arguments, and the key; empty if there is
+        none.
+
+        The key is one argument more, an object `{"idempotencyKey": "…"}`. A bare string is not: a client may send one
+        argument too many, and its next command would be taken for a repeat.
+        """
+        try:
+            *rest, last = msgspec.json.decode(data, type=list[msgspec.Raw])
+            key = _decode_key(last).idempotency_key
         except (ValueError, RecursionError):
             return data, ""
-        if len(rest) != 1 + arguments or not 0 < len(id) <= MAX_ID:
-            return data, ""
-        return b"[" + b",".join(map(bytes, rest)) + b"]", id
+        return b"[" + b",".join(map(bytes, rest)) + b"]", key
 
     def _decode_binary(self, data: bytes, attachments: tuple[bytes, ...]) -> Any:
         if not self._takes_binary:
@@ -196,19 +245,31 @@ class CommandCodec:
             raise InvalidDataError("", f"attachments that fit their placeholders ({error})") from None
         return msgspec.convert(array, self._array, dec_hook=read_scalar, builtin_types=(bytes,))
 
-    def _explain(self, error: Exception) -> InvalidDataError:
+    def _explain(self, error: Exception, data: bytes) -> InvalidDataError:
         if not isinstance(error, msgspec.ValidationError):
             return explain(error, self._name, self._command)
         index = (split_message(str(error))[1] or (0,))[0]
         if not isinstance(index, int) or index == 0:
-            return InvalidDataError("", self._expected_arguments())
+            return InvalidDataError("", self._expected_arguments(data))
         return explain(error, self._name, self._command, (self._wire_names[index - 1],) if self._positional else ())
 
-    def _expected_arguments(self) -> str:
+    def _expected_arguments(self, data: bytes) -> str:
         names = ", ".join(self._wire_names)
         if not self._positional:
-            return f"one argument, an object of {names}" if names else "one argument, an empty object"
-        return f"{len(self._fields)} argument{'s' * (len(self._fields) > 1)}: {names}" if names else "no arguments"
+            expected = f"one argument, an object of {names}" if names else "one argument, an empty object"
+        else:
+            count = len(self._fields)
+            expected = f"{count} argument{'s' * (count > 1)}: {names}" if names else "no arguments"
+        # A bare string was the key of older programs.
+        return expected + (KEY_HINT if self._has_extra_string(data) else "")
+
+    def _has_extra_string(self, data: bytes) -> bool:
+        try:
+            array = msgspec.json.decode(data, type=list[msgspec.Raw])
+        except msgspec.ValidationError:
+            return False
+        arguments = len(self._fields) if self._positional else 1
+        return len(array) > 1 + arguments and bytes(array[-1]).startswith(b'"')
 
 
 def refuse_nul(data: bytes) -> None:

@@ -28,14 +28,14 @@ from oyez.errors import (
     RefusedError,
 )
 
-_FIELDS = {UNKNOWN_EVENT.code: "event", TOO_LARGE.code: "data"}
+_FIELDS = {UNKNOWN_EVENT.code: "event", TOO_LARGE.code: "data", MALFORMED.code: ""}
 """Which part of a publication a refusal is about; all others are about `to`."""
 
 
 def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Route:
     """The route at which services publish.
 
-    The body is one publication, `{event, to?, data}`, answered by `{position}`, or a list of them, published whole or
+    The body is one publication, `{event, to?, except?, data}`, answered by `{position}`, or a list of them, published whole or
     not at all, answered by `{positions}`. With an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) it may
     be repeated: the answer is the first one's. A volatile event's position is null. A bad publication is a problem
     whose `errors` are `{index?, field, expected, code}`: `index` only in a list, `field` as it is on the wire.
@@ -64,10 +64,11 @@ def _split(body: bytes, most: int) -> list[msgspec.Raw]:
     return items
 
 
-def _decode(item: msgspec.Raw) -> Publication | InvalidDataError:
+def _decode(item: msgspec.Raw) -> Publication | Fault:
     try:
         return decode_json(item, Publication)
-    except InvalidDataError as error:
+    except (InvalidDataError, RefusedError) as error:
+        # One of a list is named by its index.
         return error
 
 

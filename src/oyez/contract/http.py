@@ -17,8 +17,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract.awaiting import NotAwaitedError, check_awaited, forgotten
-from oyez.contract.codec import encode_json, read_scalar, refuse_nul
+from oyez.contract.codec import encode_json, refuse_nul
 from oyez.contract.explain import explain
+from oyez.contract.lenient import check_whole, decode_leniently
+from oyez.contract.types import read_scalar
 from oyez.errors import (
     INTERNAL,
     INVALID_DATA,
@@ -35,6 +37,7 @@ from oyez.errors import (
     RefusedError,
 )
 from oyez.logger import get_logger
+from oyez.protocol.socketio import mend_halves
 from oyez.settings import Limits
 
 logger = get_logger("oyez.contract")
@@ -116,7 +119,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     """The JSON body of `request`, not decoded. Raises RefusedError: unsupported_type, too_large, timed_out."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RefusedError(UNSUPPORTED_TYPE)
-    return await read_bytes(request, limits)
+    return mend_halves(await read_bytes(request, limits))
 
 
 async def read_bytes(request: Request, limits: Limits) -> bytes:
@@ -145,11 +148,21 @@ async def read_json(request: Request, kind: type[S], limits: Limits) -> S:
 def decode_json(data: bytes | msgspec.Raw, kind: type[S]) -> S:
     """Raises RefusedError (malformed) where `data` is not JSON, InvalidDataError where it is not a `kind`."""
     try:
-        return msgspec.json.decode(data, type=kind, dec_hook=read_scalar)
+        decoded = msgspec.json.decode(data, type=kind, dec_hook=read_scalar)
     except msgspec.ValidationError as error:
-        raise explain(error, "the request", kind) from None
+        decoded = _decode_leniently(data, kind, error)
     except (ValueError, RecursionError) as error:
         raise RefusedError(MALFORMED, f"The body is not JSON: {error}.") from None
+    check_whole(decoded)
+    return decoded
+
+
+def _decode_leniently(data: bytes | msgspec.Raw, kind: type[S], error: msgspec.ValidationError) -> S:
+    try:
+        decoded: S = decode_leniently(bytes(data), kind)
+    except (ValueError, RecursionError):
+        raise explain(error, "the request", kind) from None
+    return decoded
 
 
 def answer_json(content: object, status: int = 200) -> Response:

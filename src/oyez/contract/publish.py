@@ -3,6 +3,7 @@
 The only way in. It validates, finds the rooms, encodes, and appends; delivery is the business of whoever reads the log.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from oyez.settings import Limits
 
 logger = get_logger("oyez.contract")
 
+SOCKET_ID = re.compile(r"[\w-]{20}", re.ASCII)
+"""What the id of a socket looks like, where it stands for a room."""
 Fault = InvalidDataError | RefusedError
 
 
@@ -34,6 +37,8 @@ class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: msgspec.Raw
     to: str | tuple[str, ...] | None = None
     """Names of rooms, `*` for everyone. None: wherever the data says; empty is refused, for it says nowhere."""
+    excluding: str | tuple[str, ...] = msgspec.field(name="except", default=())
+    """Names of rooms whose members do not get it; the id of a socket counts as one."""
 
 
 class RejectedError(OyezError):
@@ -94,7 +99,7 @@ class Publisher:
             raise
 
     @must_await
-    async def publish(self, publications: Sequence[Publication | InvalidDataError], key: str = "") -> list[str | None]:
+    async def publish(self, publications: Sequence[Publication | Fault], key: str = "") -> list[str | None]:
         """Publish events by name: all of them, or none. Returns their positions, None for volatile ones.
 
         In place of one that could not be read stands what was wrong with it: it is told with the others' faults.
@@ -108,7 +113,7 @@ class Publisher:
         prepared: list[list[Entry]] = []
         faults: list[tuple[int, Fault]] = []
         for index, publication in enumerate(publications):
-            if isinstance(publication, InvalidDataError):
+            if not isinstance(publication, Publication):
                 faults.append((index, publication))
                 continue
             try:
@@ -126,7 +131,10 @@ class Publisher:
     def prepare_publication(self, publication: Publication) -> list[Entry]:
         """What `publish` would append for one event. Raises InvalidDataError and RefusedError."""
         to = (publication.to,) if isinstance(publication.to, str) else publication.to
-        return self.prepare_json(publication.event, bytes(publication.data), to)
+        excluded = publication.excluding
+        excluded = (excluded,) if isinstance(excluded, str) else excluded
+        self._check_excluded(excluded)
+        return self.prepare_json(publication.event, bytes(publication.data), to, excluded)
 
     def prepare_json(
         self,
@@ -194,6 +202,15 @@ class Publisher:
             )
             for route in way.router.route(payload, to)
         ]
+
+    def _check_excluded(self, names: Sequence[str]) -> None:
+        most = self.limits.max_rooms_per_event
+        if len(names) > most:
+            raise InvalidDataError("except", f"at most {most} rooms, not {len(names)}")
+        for name in names:
+            known = any(namespace.rooms.resolve(name) for namespace in self.contract.namespaces)
+            if not known and not SOCKET_ID.fullmatch(name):
+                raise InvalidDataError("except", f"rooms and ids of sockets; got {shown(name)}")
 
     def _check_size(self, event: Event, size: int) -> None:
         most = self.limits.max_event_bytes

@@ -28,13 +28,19 @@ Longitude = Annotated[float, Meta(ge=-180, le=180)]
 
 
 _fits_time = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?Z", re.ASCII).fullmatch
+_read_time = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(\.\d{1,9})?"
+    r"([Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)",
+    re.ASCII,
+).fullmatch
+_fits_amount = re.compile(r"\d+(?:\.\d+)?", re.ASCII).fullmatch
 
 
 class Time(str):
     """A moment in UTC as it is on the wire: ISO 8601 with `Z` and up to nine digits of a second's fraction.
 
-    `Time("2026-01-31T12:00:00Z")` raises ValueError where that is no moment; see also `Time.of`, `Time.at`,
-    `Time.now`.
+    `Time("2026-01-31T13:00:00+01:00")` is `2026-01-31T12:00:00Z`. Raises ValueError for other text and for a time that
+    does not say its zone; see also `Time.of`, `Time.at`, `Time.now`.
     """
 
     __slots__ = ()
@@ -45,12 +51,25 @@ class Time(str):
         return cls.from_wire(text)
 
     @classmethod
-    def from_wire(cls, value: Any) -> Self:
-        """The time that JSON value is. Raises ValueError."""
+    def from_exact(cls, value: Any) -> Self:
+        """The time that a JSON value is, in the form that clients get. Raises ValueError."""
         if not isinstance(value, str) or _fits_time(value) is None:
             raise ValueError(f"{value!r} is not {cls.expected}")
         datetime.fromisoformat(value)  # Refuses February 30th.
         return str.__new__(cls, value)
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Self:
+        """The time that a JSON value is, also with another offset than `Z`. Raises ValueError."""
+        if not isinstance(value, str) or _fits_time(value) or (read := _read_time(value)) is None:
+            return cls.from_exact(value)
+        day, time, fraction, offset = read.groups(default="")
+        try:
+            moment = datetime.fromisoformat(f"{day}T{time}{offset.upper()}").astimezone(UTC)
+        except OverflowError:
+            raise ValueError(f"{value!r} is not {cls.expected}") from None
+        # The fraction is kept as text: a datetime holds six of its digits.
+        return str.__new__(cls, f"{moment:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + fraction + "Z")
 
     @classmethod
     def of(cls, moment: datetime) -> Self:
@@ -98,7 +117,14 @@ class Money(Decimal):
 
     @classmethod
     def from_wire(cls, value: Any) -> Self:
-        """The amount that JSON value is. Raises ValueError."""
+        """The amount that a JSON value is, also a string such as "130.00". Raises ValueError."""
+        if isinstance(value, str) and _fits_amount(value):
+            return cls(value)
+        return cls.from_exact(value)
+
+    @classmethod
+    def from_exact(cls, value: Any) -> Self:
+        """The amount that a JSON number is. Raises ValueError."""
         if type(value) is float:
             # The shortest text that reads back as this number is what the sender wrote.
             return cls(repr(value))
@@ -108,7 +134,13 @@ class Money(Decimal):
 
 
 SCALARS: tuple[type[Time] | type[Money], ...] = (Time, Money)
-"""Types with their own form on the wire: `from_wire` reads it, `expected` describes it."""
+"""Types with their own form on the wire: `from_exact` reads it, `from_wire` also reads other forms that leave no doubt,
+`expected` describes it."""
+
+
+def read_scalar(kind: type[Any], value: Any) -> Any:
+    """msgspec's hook for types of our own. The ValueErrors it raises come back with the path to the value."""
+    return kind.from_wire(value)
 
 
 class _KeywordsOnly(msgspec.StructMeta):

@@ -15,7 +15,7 @@ import msgspec
 
 from oyez.contract import control
 from oyez.contract.codec import encode_json
-from oyez.contract.publish import Publisher
+from oyez.contract.publish import SOCKET_ID, Publisher
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.types import Time
 from oyez.contract.wire import format_path, shown
@@ -41,7 +41,8 @@ UID = "emitter"
 _EVENT = 2
 """The packet type of events."""
 _ARRAY, _OWN_ARRAY = b"\x93", b"\x93\xa7emitter"
-_SOCKET_ID = re.compile(r"[\w-]{20}", re.ASCII)
+_HALF = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+"""Half a character (one of a pair of surrogates), as some encoders write it in place of UTF-8."""
 
 
 class _Request(IntEnum):
@@ -197,13 +198,17 @@ class EmitterReader:
             raise InvalidDataError("rooms", f"at most {most}, not {len(names)}")
         rooms = self._namespaces[namespace].rooms
         for name in names:
-            if rooms.resolve(name) is None and not (sockets and _SOCKET_ID.fullmatch(name)):
+            if rooms.resolve(name) is None and not (sockets and SOCKET_ID.fullmatch(name)):
                 raise RefusedError(UNKNOWN_ROOM, f"There is no room {shown(name)}.")
 
 
 def _decode(decode: Any, body: bytes) -> Any:
     try:
-        return decode(body)
+        try:
+            return decode(body)
+        except UnicodeDecodeError:
+            # U+FFFD has as many bytes, so all lengths in the message stay right.
+            return decode(_HALF.sub("\ufffd".encode(), body))
     except (ValueError, RecursionError) as error:
         raise RefusedError(MALFORMED, f"It is not what @socket.io/redis-emitter 5 says: {error}.") from None
 

@@ -14,8 +14,9 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from oyez.contract.codec import encode_json, read_scalar
+from oyez.contract.codec import encode_json
 from oyez.contract.repeats import Repeatable, handled
+from oyez.contract.types import read_scalar
 from oyez.errors import ALREADY_DONE, ID_REUSED, IN_PROGRESS, RefusedError
 from oyez.logger import get_logger
 from oyez.service.tables import commands

@@ -8,7 +8,8 @@ from msgspec import Meta
 from sqlalchemy import Connection, delete, select
 
 from oyez.contract import UNSET, CamelPayload, Id, Maybe, Money, Payload, Time
-from oyez.contract.codec import encode_json, read_scalar
+from oyez.contract.codec import encode_json
+from oyez.contract.types import read_scalar
 from oyez.errors import InvalidDataError, RefusedError
 from oyez.service.outbox import Transaction
 from oyez.systems.rez import payloads

@@ -10,7 +10,8 @@ from msgspec import Meta
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from oyez.contract import UNSET, CamelPayload, Id, Maybe, NamedRoom, Time
-from oyez.contract.codec import encode_json, read_scalar
+from oyez.contract.codec import encode_json
+from oyez.contract.types import read_scalar
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.service.outbox import Transaction
 from oyez.systems.rez import payloads

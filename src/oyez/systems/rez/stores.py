@@ -7,7 +7,8 @@ import msgspec
 from sqlalchemy import Connection, Row, select, update
 
 from oyez.contract import CamelPayload, Id, Time
-from oyez.contract.codec import encode_json, read_scalar
+from oyez.contract.codec import encode_json
+from oyez.contract.types import read_scalar
 from oyez.errors import RefusedError
 from oyez.service.outbox import Transaction
 from oyez.systems.rez import payloads

@@ -1,0 +1,132 @@
+"""What ordinary back ends and front ends send in another form, and what it means: looked at only if data does not fit.
+
+An id that is a whole number, and a number that is a string ("4.5", as ORMs write decimals), are taken if the contract
+leaves no doubt. Times and amounts read their other forms themselves (`types.py`). What comes out has the contract's own
+types, so clients get exactly what the contract says.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from oyez.contract.types import Id, read_scalar
+from oyez.contract.wire import Path, format_path, options, walk
+from oyez.errors import InvalidDataError
+
+MAX_WHOLE = 2**53 - 1
+"""The largest whole number that JavaScript holds exactly; it is safe on the wire (RFC 8259, section 6)."""
+_WHOLE = re.compile(r"-?(?:0|[1-9]\d*)", re.ASCII)
+_DECIMAL = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
+_ID = next(options(inspect.type_info(Id)))
+_MANY = (inspect.ListType, inspect.VarTupleType, inspect.SetType, inspect.FrozenSetType)
+
+describe_type = lru_cache(maxsize=1024)(inspect.type_info)
+
+
+def decode_leniently(data: bytes, kind: Any) -> Any:
+    """JSON as a `kind`, in whichever form. Raises msgspec.ValidationError, and ValueError or RecursionError for other
+    faults."""
+    return convert_leniently(msgspec.json.decode(data), kind)
+
+
+def convert_leniently(value: Any, kind: Any, builtin_types: tuple[type, ...] = ()) -> Any:
+    """As `decode_leniently`, for data of which Python objects were made."""
+    value = settle(value, describe_type(kind))
+    return msgspec.convert(value, kind, dec_hook=read_scalar, str_keys=True, builtin_types=builtin_types)
+
+
+def settle(value: Any, found: inspect.Type) -> Any:
+    """`value` in the form that the type asks for, if another form leaves no doubt; otherwise as it is."""
+    # bool is an int, and no id.
+    if type(value) is int:
+        return _settle_id(value, found)
+    if isinstance(value, str):
+        return _settle_number(value, found)
+    if isinstance(value, dict):
+        return _settle_object(value, found)
+    if isinstance(value, list):
+        return _settle_array(value, found)
+    return value
+
+
+def _settle_id(value: int, found: inspect.Type) -> Any:
+    kinds = list(options(found))
+    takes_id = _ID in kinds and all(isinstance(kind, inspect.StrType | inspect.NoneType) for kind in kinds)
+    # Larger ones have lost digits in JavaScript, and would name something else.
+    return str(value) if takes_id and abs(value) <= MAX_WHOLE else value
+
+
+def _settle_number(value: str, found: inspect.Type) -> Any:
+    kinds = [kind for kind in options(found) if not isinstance(kind, inspect.NoneType)]
+    if not kinds or not all(isinstance(kind, inspect.IntType | inspect.FloatType) for kind in kinds):
+        return value
+    if _WHOLE.fullmatch(value) and len(value) < len(str(MAX_WHOLE)) + 2:
+        return int(value)
+    takes_float = any(isinstance(kind, inspect.FloatType) for kind in kinds)
+    return float(value) if takes_float and _DECIMAL.fullmatch(value) else value
+
+
+def _settle_object(value: dict[str, Any], found: inspect.Type) -> dict[str, Any]:
+    for kind in options(found):
+        if isinstance(kind, inspect.StructType):
+            types = {field.encode_name: field.type for field in kind.fields}
+            return {name: settle(item, types[name]) if name in types else item for name, item in value.items()}
+        if isinstance(kind, inspect.DictType):
+            return {name: settle(item, kind.value_type) for name, item in value.items()}
+    return value
+
+
+def _settle_array(value: list[Any], found: inspect.Type) -> list[Any]:
+    for kind in options(found):
+        if isinstance(kind, _MANY):
+            return [settle(item, kind.item_type) for item in value]
+        if isinstance(kind, inspect.TupleType):
+            types = kind.item_types
+            return [settle(item, types[index]) if index < len(types) else item for index, item in enumerate(value)]
+    return value
+
+
+# Whole numbers that JavaScript cannot hold.
+
+
+def check_whole(struct: msgspec.Struct, path: Path = ()) -> None:
+    """Raises InvalidDataError if a field holds a whole number that JavaScript would change."""
+    for name, wire_name in _fields_with_whole(type(struct)):
+        _check_value(getattr(struct, name), (*path, wire_name))
+
+
+def _check_value(value: Any, path: Path) -> None:
+    if isinstance(value, int):
+        if not -MAX_WHOLE <= value <= MAX_WHOLE:
+            expected = (
+                f"a whole number from -{MAX_WHOLE} to {MAX_WHOLE}, as JavaScript changes others; send it in a string"
+            )
+            raise InvalidDataError(format_path(path), expected)
+    elif isinstance(value, msgspec.Struct):
+        check_whole(value, path)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _check_value(item, (*path, name))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            _check_value(item, (*path, index))
+
+
+@lru_cache(maxsize=1024)
+def _fields_with_whole(struct: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
+    """The fields, by name and wire name, in which a whole number can stand that has no bounds of its own."""
+    return tuple(
+        (field.name, field.encode_name)
+        for field in inspect.type_info(struct).fields  # type: ignore[attr-defined]
+        if any(map(_is_unbounded, walk(field.type)))
+    )
+
+
+def _is_unbounded(found: inspect.Type) -> bool:
+    if not isinstance(found, inspect.IntType):
+        return isinstance(found, inspect.AnyType)
+    low, high = found.ge if found.ge is not None else found.gt, found.le if found.le is not None else found.lt
+    return low is None or high is None or low < -MAX_WHOLE or high > MAX_WHOLE
