@@ -219,14 +219,61 @@ def decode(name: str, array: Any, attachments: tuple[bytes, ...] = ()) -> Any:
 def test_positional_arguments() -> None:
     command = decode("booking:accept", ["booking:accept", "b1"])
     assert command == declared("booking:accept").command(booking_id="b1")
-    for nothing in ([], [None], [{}]):
-        assert decode("request:stats", ["request:stats", *nothing]) == declared("request:stats").command()
+    for array in (["request:stats"], ["request:stats", None], ["request:stats", {}]):
+        assert decode("request:stats", array) == declared("request:stats").command()
     assert decode("leave_ticket", ["leave_ticket", "t1"]) == declared("leave_ticket").command(ticketId="t1")
 
 
 def test_an_object_as_argument() -> None:
     command = decode("message:send", ["message:send", {"recipientId": "u2", "message": "hi"}])
     assert command == declared("message:send").command(recipient_id="u2", message="hi")
+
+
+def test_other_forms_that_leave_no_doubt() -> None:
+    """What front ends send for ids and numbers is taken for what the contract declares."""
+    assert decode("booking:accept", ["booking:accept", 7]) == declared("booking:accept").command(booking_id="7")
+    command = decode("message:send", ["message:send", {"recipientId": -2, "message": "hi"}])
+    assert command == declared("message:send").command(recipient_id="-2", message="hi")
+    for array, field in (
+        (["booking:accept", 2**53], "bookingId"),
+        (["booking:accept", True], "bookingId"),
+        (["message:send", {"recipientId": "u2", "message": 7}], "message"),
+    ):
+        assert command_refusal(str(array[0]), array)[0] == field
+    changes = {"noteId": 7, "count": "42", "price": "19.90", "sentAt": "2026-01-31T13:00:00.5+01:00", "latitude": "1.5"}
+    note = codec.decode_payload(msgspec.json.encode({**NOTE, **changes}))
+    sent = msgspec.json.decode(codec.encode_payload(note))
+    expected = {"noteId": "7", "count": 42, "price": 19.9, "sentAt": "2026-01-31T12:00:00.5Z", "latitude": 1.5}
+    assert {name: sent[name] for name in changes} == expected
+    assert b'"price":19.90' in codec.encode_payload(note), "money is a number, not a string"
+    for wrong in ({"count": "42.0"}, {"count": "1e1"}, {"count": " 4"}, {"latitude": "1e1"}, {"latitude": "nan"}):
+        assert refusal(msgspec.json.encode({**NOTE, **wrong}))[0] == next(iter(wrong))
+
+
+class Counted(Payload):
+    """Whole numbers in all places where they can stand."""
+
+    views: int
+    small: Annotated[int, Meta(ge=0, le=10)] = 0
+    lists: list[dict[str, int | None]] | None = None
+
+
+def test_whole_numbers_that_javascript_would_change() -> None:
+    counted: EventCodec[Counted] = EventCodec("counted", Counted)
+    most = 2**53 - 1
+    for views in (most, -most):
+        assert counted.decode_payload(b'{"views":%d}' % views).views == views
+    for data, field in (
+        (b'{"views":9007199254740992}', "views"),
+        (b'{"views":-9007199254740992}', "views"),
+        (b'{"views":1,"lists":[{"a":null},{"b":9007199254740993}]}', "lists[1].b"),
+    ):
+        with pytest.raises(InvalidDataError) as error:
+            counted.decode_payload(data)
+        assert error.value.field == field
+        assert error.value.expected == (f"a whole number from -{most} to {most}; declare larger ones as strings")
+    with pytest.raises(InvalidDataError):
+        counted.encode_payload(Counted(views=2**53))
 
 
 GREETING = {"recipientId": "u2", "message": "hi"}

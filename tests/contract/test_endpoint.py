@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from starlette.applications import Starlette
 
@@ -41,6 +42,7 @@ async def client(log: MemoryLog) -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
+ROOMS = frozenset({"user_u1", "user_7"})
 GOOD = {"event": "bid_rejected", "to": "user_u1", "data": {"bid_id": "b1"}}
 
 
@@ -349,3 +351,55 @@ async def test_what_is_no_key(client: httpx.AsyncClient, key: str) -> None:
 async def test_two_keys(client: httpx.AsyncClient) -> None:
     headers = [("idempotency-key", "one"), ("idempotency-key", "two")]
     await expect_problem(await client.post("/market/events", json=GOOD, headers=headers), 400, "malformed")
+
+
+async def test_half_an_emoji_is_mended(client: httpx.AsyncClient, log: MemoryLog) -> None:
+    """What JSON.stringify writes for a text that was cut inside an emoji."""
+    body = b'{"event":"bid_rejected","to":"user_u1","data":{"bid_id":"\\\\u \\ud83d\\ude00 \\ud83d"}}'
+    start = await log.position()
+    for content in (body, b"[" + body + b"]"):
+        response = await client.post("/market/events", content=content, headers={"content-type": "application/json"})
+        assert response.status_code == 200, response.text
+    entries = await log.read(start, "/", ROOMS, 10)
+    assert [msgspec.json.decode(entry.data)[1]["bid_id"] for entry in entries] == ["\\u \U0001f600 \ufffd"] * 2
+
+
+@pytest.mark.parametrize(
+    ("items", "index"),
+    [
+        (b'%b,{"event":"bid_rejected","to":"user_u1","data":{"bid_id":"\xff"}}', 1),
+        (b'{"event":"\xff","data":{}},%b', 0),
+        (b"%b,%b,{'event': 1},%b", 2),
+        (b"%b , %b %b", 2),
+        (b"%b,", 1),
+        (b'%b,{"event":"bid_rejected","data":' + b"[" * 1_200, 1),
+    ],
+)
+async def test_the_bad_one_of_a_list_is_named(client: httpx.AsyncClient, items: bytes, index: int) -> None:
+    content = b"[" + items.replace(b"%b", msgspec.json.encode(GOOD)) + b"]"
+    response = await client.post("/market/events", content=content, headers={"content-type": "application/json"})
+    assert response.json()["code"] in ("malformed", "invalid_data"), response.text
+    assert [error["index"] for error in response.json()["errors"]] == [index]
+
+
+async def test_rooms_and_sockets_can_be_excluded(client: httpx.AsyncClient, log: MemoryLog) -> None:
+    start = await log.position()
+    for excluded in ("user_u2", ["user_u2", "x" * 20]):
+        assert (await post(client, {**GOOD, "except": excluded})).status_code == 200
+    entries = await log.read(start, "/", ROOMS, 10)
+    assert [entry.excluded for entry in entries] == [("user_u2",), ("user_u2", "x" * 20)]
+    for wrong in ("nowhere", ["user_u2"] * 5, 7):
+        errors = await expect_problem(await post(client, {**GOOD, "except": wrong}), 422, "invalid_data")
+        assert errors[0]["field"] == "except"
+
+
+async def test_other_forms_are_published_as_the_contract_says(client: httpx.AsyncClient, log: MemoryLog) -> None:
+    """Numbers as ids and decimals as strings, which back ends send."""
+    start = await log.position()
+    for data in ({"owner": {"id": 7}, "amount": "130.00"}, {"owner": {"id": "7"}, "amount": 130}):
+        assert (await post(client, {"event": "new_bid", "data": data})).status_code == 200
+    entries = await log.read(start, "/", ROOMS, 10)
+    assert [entry.rooms for entry in entries] == [("user_7",)] * 2
+    for entry in entries:
+        payload = msgspec.json.decode(entry.data)[1]
+        assert (payload["owner"]["id"], payload["amount"]) == ("7", 130)

@@ -43,6 +43,15 @@ async def test_what_is_read_can_be_answered() -> None:
     assert (response.status_code, response.json()) == (201, {"sold": SALE})
 
 
+async def test_ordinary_back_ends_forms_are_taken() -> None:
+    """As Django REST framework and Prisma write ids, decimals and times."""
+    response = await post({"saleId": 7, "amount": "130.00", "soldAt": "2026-01-31T13:00:00+01:00"})
+    assert (response.status_code, response.json()) == (
+        201,
+        {"sold": {"saleId": "7", "amount": 130, "soldAt": "2026-01-31T12:00:00Z"}},
+    )
+
+
 @pytest.mark.parametrize(
     ("body", "field", "expected"),
     [

@@ -53,13 +53,18 @@ async def client(market: Market) -> AsyncIterator[Client]:
         yield client
 
 
+def key(id: str) -> dict[str, str]:
+    """The last argument of a command that may be repeated."""
+    return {"idempotencyKey": id}
+
+
 def done(total: float) -> dict[str, Any]:
     return {"ok": True, "total": total}
 
 
 async def test_the_same_id_is_done_once(client: Client) -> None:
-    assert [await client.call("pay", {"amount": 5}, "id-1") for _ in range(3)] == [done(5)] * 3
-    assert await client.call("pay", {"amount": 5}, "id-2") == done(10)
+    assert [await client.call("pay", {"amount": 5}, key("id-1")) for _ in range(3)] == [done(5)] * 3
+    assert await client.call("pay", {"amount": 5}, key("id-2")) == done(10)
     assert await client.call("pay", {"amount": 5}) == done(15), "without an id each counts"
     assert [(await client.expect_event("paid")).args[0]["total"] for _ in range(3)] == [5, 10, 15]
 
@@ -68,32 +73,43 @@ async def test_arguments_are_counted(client: Client) -> None:
     """The last argument of a command may be a string of its own."""
     assert await client.call("tip", 1, "thanks") == done(1)
     assert await client.call("tip", 1, "thanks") == done(2)
-    assert [await client.call("tip", 1, "thanks", "id") for _ in range(2)] == [done(3)] * 2
+    assert [await client.call("tip", 1, "thanks", key("id")) for _ in range(2)] == [done(3)] * 2
 
 
-@pytest.mark.parametrize("id", ["", "x" * 129, 7, None, {"id": 1}])
-async def test_what_is_no_id_is_no_argument_either(client: Client, id: Any) -> None:
+@pytest.mark.parametrize(
+    "id", [key(""), key("x" * 129), 7, None, {"id": 1}, {**key("a"), "b": 1}, {"idempotencyKey": 7}]
+)
+async def test_what_is_no_key_is_no_argument_either(client: Client, id: Any) -> None:
     answer = await client.call("pay", {"amount": 5}, id)
     assert answer["error"]["code"] == "invalid_data"
 
 
+async def test_a_string_too_many_is_no_key(client: Client) -> None:
+    """Otherwise the second of two equal commands would be answered and not done."""
+    for _ in range(2):
+        error = (await client.call("pay", {"amount": 5}, "bob"))["error"]
+        assert (error["code"], error["details"]["field"]) == ("invalid_data", "")
+        assert error["message"].endswith('a key for repeats is {"idempotencyKey": "…"}, not a string')
+    assert await client.call("pay", {"amount": 5}) == done(5)
+
+
 async def test_a_fault_behind_an_id_is_told_as_without(client: Client) -> None:
-    for ids in ([], ["id"]):
+    for ids in ([], [key("id")]):
         answer = await client.call("pay", {"amount": "much"}, *ids)
         assert answer["error"]["details"]["field"] == "amount"
 
 
 async def test_another_command_with_the_same_id_is_refused(client: Client) -> None:
-    await client.call("pay", {"amount": 5}, "id")
-    answer = await client.call("pay", {"amount": 6}, "id")
+    await client.call("pay", {"amount": 5}, key("id"))
+    answer = await client.call("pay", {"amount": 6}, key("id"))
     assert answer["error"]["code"] == "id_reused"
-    assert await client.call("tip", 1, "thanks", "id") == done(6), "names are told apart"
+    assert await client.call("tip", 1, "thanks", key("id")) == done(6), "names are told apart"
 
 
 async def test_ids_are_the_users_own(market: Market, client: Client) -> None:
     async with market.connect("till", "bob") as other:
-        assert await client.call("pay", {"amount": 5}, "id") == done(5)
-        assert await other.call("pay", {"amount": 5}, "id") == done(10)
+        assert await client.call("pay", {"amount": 5}, key("id")) == done(5)
+        assert await other.call("pay", {"amount": 5}, key("id")) == done(10)
 
 
 async def test_many_at_once_on_two_nodes(tmp_path: Path, database_url: str, log: MemoryLog, client: Client) -> None:
@@ -101,7 +117,7 @@ async def test_many_at_once_on_two_nodes(tmp_path: Path, database_url: str, log:
         opened(tmp_path, database_url, log) as second,
         second.connect("till", transports=["websocket"]) as other,
     ):
-        calls = [one.call("pay", {"amount": 5}, "id") for one in [client, other] * 5]
+        calls = [one.call("pay", {"amount": 5}, key("id")) for one in [client, other] * 5]
         assert await asyncio.gather(*calls) == [done(5)] * 10
 
 
@@ -109,25 +125,25 @@ async def test_what_another_node_is_long_at_comes_again_later(
     client: Client, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repeats, "WAIT", 0.1)
-    digest = repeats._digest(b'["pay",{"amount":5},"id"]')
+    digest = repeats._digest(b'["pay",{"amount":5},{"idempotencyKey":"id"}]')
     await log.put("command:/\0ada\0pay\0id", digest, 60)
-    answer = await client.call("pay", {"amount": 5}, "id")
+    answer = await client.call("pay", {"amount": 5}, key("id"))
     assert (answer["error"]["code"], answer["ok"]) == ("in_progress", False)
 
 
 async def test_transactions_that_were_committed_are_not_repeated(client: Client) -> None:
     """The command fails behind them; it is repeated, and so are none of them."""
-    assert (await client.call("fail", {}, "id"))["error"]["code"] == "internal"
-    assert (await client.call("fail", {}, "id"))["error"]["code"] == "already_done"
+    assert (await client.call("fail", {}, key("id")))["error"]["code"] == "internal"
+    assert (await client.call("fail", {}, key("id")))["error"]["code"] == "already_done"
     assert await client.call("pay", {"amount": 5}) == done(7)
 
 
 async def test_an_id_whose_answer_is_forgotten_is_free_for_something_else(client: Client, log: MemoryLog) -> None:
     """What the database knows longer is what was done with these arguments, and nothing of others."""
-    assert await client.call("pay", {"amount": 5}, "id") == done(5)
+    assert await client.call("pay", {"amount": 5}, key("id")) == done(5)
     for amount, total in ((7, 12), (5, 5)):
         assert await log.take("command:/\0ada\0pay\0id") is not None
-        assert await client.call("pay", {"amount": amount}, "id") == done(total)
+        assert await client.call("pay", {"amount": amount}, key("id")) == done(total)
     assert await client.call("pay", {"amount": 1}) == done(13)
 
 
@@ -158,9 +174,9 @@ async def test_an_official_client_that_repeats(market: Market) -> None:
             await add(log, key, value, ttl)
 
         log.put = put_late  # type: ignore[method-assign]
-        assert await client.call("pay", {"amount": 5}, "id-1", timeout=0.2) == done(5)
+        assert await client.call("pay", {"amount": 5}, key("id-1"), timeout=0.2) == done(5)
         assert slow.is_set()
-        assert await client.call("pay", {"amount": 5}, "id-2", timeout=5) == done(10)
+        assert await client.call("pay", {"amount": 5}, key("id-2"), timeout=5) == done(10)
 
 
 @pytest.mark.parametrize("retention", ["300", "1"], ids=["kept", "forgotten by the log"])
@@ -181,9 +197,9 @@ async def test_a_server_that_is_killed_behind_the_commit(tmp_path: Path, databas
                 ackTimeout=1_000,
             )
             (tmp_path / "crash").touch()
-            calling = asyncio.create_task(client.call("pay", {"amount": 5}, "id-1", timeout=2))
+            calling = asyncio.create_task(client.call("pay", {"amount": 5}, key("id-1"), timeout=2))
             await first.process.wait()
             await asyncio.sleep(float(retention) if retention == "1" else 0)
         async with served.serve(tmp_path / "data", str(FILE), **environ, PORT=port):
             assert await calling == done(5)
-            assert await client.call("pay", {"amount": 5}, "id-2", timeout=5) == done(10)
+            assert await client.call("pay", {"amount": 5}, key("id-2"), timeout=5) == done(10)

@@ -9,6 +9,7 @@ from cyclopts import Group, Parameter
 
 from oyez.cli import console
 from oyez.cli.console import CallError
+from oyez.protocol.socketio import mend_halves
 from oyez.service.auth import Signer, build_signer
 from oyez.service.secrets import load_secret
 from oyez.service.system import System

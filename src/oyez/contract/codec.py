@@ -266,7 +266,7 @@ class CommandCodec:
     def _has_extra_string(self, data: bytes) -> bool:
         try:
             array = msgspec.json.decode(data, type=list[msgspec.Raw])
-        except msgspec.ValidationError:
+        except (ValueError, RecursionError):
             return False
         arguments = len(self._fields) if self._positional else 1
         return len(array) > 1 + arguments and bytes(array[-1]).startswith(b'"')

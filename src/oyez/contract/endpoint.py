@@ -3,6 +3,9 @@
 Hands the events of a request to the publisher, and says what became of them: positions, or a problem.
 """
 
+import json
+import re
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,6 +31,8 @@ from oyez.errors import (
     RefusedError,
 )
 
+_SPACE = re.compile(r"[ \t\r\n]*")
+_scan = json.JSONDecoder(strict=False).raw_decode
 _FIELDS = {UNKNOWN_EVENT.code: "event", TOO_LARGE.code: "data", MALFORMED.code: ""}
 """Which part of a publication a refusal is about; all others are about `to`."""
 
@@ -35,9 +40,9 @@ _FIELDS = {UNKNOWN_EVENT.code: "event", TOO_LARGE.code: "data", MALFORMED.code: 
 def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Route:
     """The route at which services publish.
 
-    The body is one publication, `{event, to?, except?, data}`, answered by `{position}`, or a list of them, published whole or
-    not at all, answered by `{positions}`. With an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) it may
-    be repeated: the answer is the first one's. A volatile event's position is null. A bad publication is a problem
+    The body is one publication, `{event, to?, except?, data}`, answered by `{position}`, or a list of them, published
+    whole or not at all, answered by `{positions}`. With an `Idempotency-Key` it may be repeated: the answer is the
+    first one's. A volatile event's position is null. A bad publication is a problem
     whose `errors` are `{index?, field, expected, code}`: `index` only in a list, `field` as it is on the wire.
     """
 
@@ -55,13 +60,40 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Rout
 
 
 def _split(body: bytes, most: int) -> list[msgspec.Raw]:
+    """The items of a list. Raises RefusedError (too_large), and RejectedError with the first item that is not JSON."""
     try:
         items = msgspec.json.decode(body, type=list[msgspec.Raw])
-    except (ValueError, RecursionError) as error:
-        raise RefusedError(MALFORMED, f"The body is not JSON: {error}.") from None
+    except (ValueError, RecursionError):
+        items = _split_slowly(body)
     if len(items) > most:
         raise RefusedError(TOO_LARGE, f"{len(items)} events in one request: send at most {most}.")
     return items
+
+
+def _split_slowly(body: bytes) -> list[msgspec.Raw]:
+    """The items of a list of which one is not JSON, or not UTF-8."""
+    # What is not UTF-8 comes back as it was, and is found in its item.
+    text = body.decode(errors="surrogateescape")
+    items: list[msgspec.Raw] = []
+    place = _after_space(text, text.index("[") + 1)
+    try:
+        while True:
+            _, end = _scan(text, place)
+            items.append(msgspec.Raw(text[place:end].encode(errors="surrogateescape")))
+            place = _after_space(text, end)
+            if not text.startswith(",", place):
+                break
+            place = _after_space(text, place + 1)
+        if text[place:].strip() == "]":
+            return items
+        raise ValueError(f"no comma and no end of the list (char {place})")
+    except (ValueError, RecursionError) as error:
+        raise RejectedError([(len(items), RefusedError(MALFORMED, f"It is not JSON: {error}."))]) from None
+
+
+def _after_space(text: str, place: int) -> int:
+    found = _SPACE.match(text, place)
+    return found.end() if found else place
 
 
 def _decode(item: msgspec.Raw) -> Publication | Fault:

@@ -37,7 +37,7 @@ from oyez.errors import (
     RefusedError,
 )
 from oyez.logger import get_logger
-from oyez.protocol.socketio import mend_halves
+from oyez.protocol.socketio import may_be_mended, mend_halves
 from oyez.settings import Limits
 
 logger = get_logger("oyez.contract")
@@ -119,7 +119,8 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     """The JSON body of `request`, not decoded. Raises RefusedError: unsupported_type, too_large, timed_out."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RefusedError(UNSUPPORTED_TYPE)
-    return mend_halves(await read_bytes(request, limits))
+    body = await read_bytes(request, limits)
+    return mend_halves(body) if may_be_mended(body, limits) else body
 
 
 async def read_bytes(request: Request, limits: Limits) -> bytes:

@@ -101,10 +101,8 @@ def check_whole(struct: msgspec.Struct, path: Path = ()) -> None:
 def _check_value(value: Any, path: Path) -> None:
     if isinstance(value, int):
         if not -MAX_WHOLE <= value <= MAX_WHOLE:
-            expected = (
-                f"a whole number from -{MAX_WHOLE} to {MAX_WHOLE}, as JavaScript changes others; send it in a string"
-            )
-            raise InvalidDataError(format_path(path), expected)
+            most = f"{-MAX_WHOLE} to {MAX_WHOLE}"
+            raise InvalidDataError(format_path(path), f"a whole number from {most}; declare larger ones as strings")
     elif isinstance(value, msgspec.Struct):
         check_whole(value, path)
     elif isinstance(value, dict):
