@@ -185,13 +185,13 @@ def test_counter_offers_say_the_same_whoever_made_them() -> None:
 @pytest.mark.parametrize(
     ("event", "path", "value"),
     [
-        ("new_request", "car_year", "2015"),
+        ("new_request", "car_year", "2015.0"),
         ("new_request", "condition_required", "broken"),
         ("new_bid", "bid_summary.bid_amount", -1),
         ("new_bid", "bid_summary.part_condition", "scrap"),
         ("new_bid", "bid_summary.warranty_days", 1.5),
         ("counter_offer_received", "offered_by", "operations"),
-        ("counter_offer_received", "proposed_amount", "380"),
+        ("counter_offer_received", "proposed_amount", "380 €"),
         ("counter_offer_accepted", "final_amount", 0.001),
         ("order_status_updated", "old_status", "lost"),
         ("order_status_updated", "new_status", None),
