@@ -44,6 +44,13 @@ class JsClient:
         """Emit with an acknowledgement and return it."""
         return await self._driver.command("call", name=self.name, event=event, args=args, timeout=timeout * 1000)
 
+    async def burst(self, event: str, *, count: int, size: int) -> int:
+        """Call that many times at once, with so many bytes each; how many calls were answered with the same bytes."""
+        answered: int = await self._driver.command(
+            "burst", name=self.name, event=event, count=count, size=size, timeout=0.9 * TIMEOUT * 1000
+        )
+        return answered
+
     async def expect(self, what: str, **details: Any) -> dict[str, Any]:
         """The next report of that kind with those details; earlier ones of other kinds stay."""
         async with asyncio.timeout(TIMEOUT):
@@ -95,6 +102,22 @@ class JsClient:
 
     async def cut(self) -> None:
         await self._driver.command("cut", name=self.name)
+
+
+class JsCrowd:
+    """Many official clients at once."""
+
+    def __init__(self, driver: "JsDriver", name: str) -> None:
+        self._driver = driver
+        self._name = name
+
+    async def count_deaf(self, seconds: float = 5.0) -> int:
+        """How many clients of a server that has gone still take themselves for connected after `seconds`.
+
+        Far less than a ping time-out, after which every client notices.
+        """
+        deaf: int = await self._driver.command("deaf", name=self._name, seconds=seconds)
+        return deaf
 
 
 class JsEmitter:
@@ -160,14 +183,25 @@ class JsDriver:
 
         `answers` gives the acknowledgement for an event, where the server asks for one.
         """
-        client = JsClient(self, f"client-{len(self._clients)}")
-        self._clients[client.name] = client
         settings = {"path": path, "auth": auth or {}, "transports": list(transports), **options}
-        await self.command("connect", name=client.name, url=url, options=settings, answers=answers or {})
+        client = await self.begin(url, answers=answers, **settings)
         await self._expect_connected(client)
         if list(transports) == ["polling", "websocket"] and await client.transport() != "websocket":
             await client.expect("upgrade")
         return client
+
+    async def begin(self, url: str, *, answers: Mapping[str, Any] | None = None, **options: Any) -> JsClient:
+        """A client that has begun to connect."""
+        client = JsClient(self, f"client-{len(self._clients)}")
+        self._clients[client.name] = client
+        await self.command("connect", name=client.name, url=url, options=options, answers=answers or {})
+        return client
+
+    async def crowd(self, url: str, *, count: int, seconds: float, **options: Any) -> JsCrowd:
+        """Have `count` clients connect over so many seconds. Returns when the first one begins."""
+        name = f"crowd-{self._last}"
+        await self.command("crowd", name=name, url=url, count=count, seconds=seconds, options=options)
+        return JsCrowd(self, name)
 
     async def emitter(self, url: str, **options: Any) -> JsEmitter:
         """An emitter that speaks to the Redis at `url`."""

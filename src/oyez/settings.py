@@ -85,13 +85,18 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_send_buffer: Positive = 1_000_000
     """Bytes waiting for one socket that does not read; over it the connection is closed."""
     max_polling_buffer: Positive = 1_000_000
-    """Bytes waiting for a polling client between two requests; over it the session is closed."""
+    """Bytes waiting for a polling client between two requests; if more come then, the session is closed. One message
+    may be longer, and eight times as much may wait for a client that has fetched something within `close_timeout`.
+    Answers to what the client sends wait at half of the limit until the client fetches some."""
     header_timeout: Seconds = 10.0
     """Time for a request's head to arrive: the answer to slow-loris handshakes."""
     body_timeout: Seconds = 20.0
     """Time for a request's body to arrive."""
     connect_timeout: Seconds = 45.0
     """Time between the Engine.IO handshake and the first namespace; the official servers' default."""
+    refused_timeout: Seconds = 2.0
+    """Time for a client that was refused to go by itself: hung up on at once, some official clients come back for ever.
+    python-socketio before 5.11 waits for a second."""
     upgrade_timeout: Seconds = 10.0
     """Time for a WebSocket that probes to complete the upgrade."""
     close_timeout: Seconds = 5.0

@@ -7,6 +7,7 @@ import { io } from "socket.io-client";
 
 const sockets = new Map();
 const emitters = new Map();
+const crowds = new Map();
 
 const report = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 
@@ -55,11 +56,47 @@ const commands = {
       engine.on("packet", ({ type }) => type === "ping" && say("ping"));
     });
   },
+  // Many clients that come one after the other; each notes when its transport is over.
+  crowd({ name, url, count, seconds, options }) {
+    const crowd = { open: new Set(), arrived: [] };
+    crowds.set(name, crowd);
+    for (let number = 0; number < count; number++) {
+      crowd.arrived.push(
+        new Promise((resolve) => setTimeout(resolve, (1000 * seconds * number) / count)).then(
+          () =>
+            new Promise((resolve) => {
+              const socket = io(url, { forceNew: true, reconnection: false, ...options });
+              crowd.open.add(socket);
+              const leave = () => crowd.open.delete(socket);
+              socket.on("disconnect", leave);
+              socket.on("connect_error", leave).on("connect_error", resolve).on("connect", resolve);
+            }),
+        ),
+      );
+    }
+  },
+  // How many still believe that they are connected, `seconds` after all have come.
+  async deaf({ name, seconds }) {
+    const { open, arrived } = crowds.get(name);
+    await Promise.all(arrived);
+    const end = Date.now() + 1000 * seconds;
+    while (open.size && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+    const deaf = open.size;
+    for (const socket of open) socket.disconnect();
+    return deaf;
+  },
   async emit({ name, event, args }) {
     sockets.get(name).emit(event, ...unpack(args));
   },
   async call({ name, event, args, timeout }) {
     return pack(await sockets.get(name).timeout(timeout).emitWithAck(event, ...unpack(args)));
+  },
+  // Many calls at once, each with `size` bytes; how many were answered with the same.
+  async burst({ name, event, count, size, timeout }) {
+    const argument = "x".repeat(size);
+    const call = () => sockets.get(name).timeout(timeout).emitWithAck(event, argument);
+    const answers = await Promise.allSettled(Array.from({ length: count }, call));
+    return answers.filter(({ value }) => value === argument).length;
   },
   transport({ name }) {
     return sockets.get(name).io.engine?.transport?.name ?? null;

@@ -236,7 +236,7 @@ def test_polling_carries_on_while_a_candidate_probes() -> None:
     assert session.state is State.PROBED
 
 
-@pytest.mark.parametrize("first", [b"5", b"2", b"2other", b"3probe", b"6", b"1", b"0", EVENT, b"", b"x", b"\xff"])
+@pytest.mark.parametrize("first", [b"2", b"2other", b"3probe", b"6", b"1", b"0", EVENT, b"", b"x", b"\xff"])
 def test_a_candidate_that_does_not_probe_is_refused(first: bytes) -> None:
     session = start(State.POLLING)
     assert session.receive_candidate(first) is Signal.REFUSE_CANDIDATE
@@ -252,13 +252,18 @@ def test_a_candidate_that_does_not_upgrade_is_refused(second: bytes) -> None:
     assert (session.state, session.reason) == (State.POLLING, None)
 
 
+def test_a_candidate_may_take_over_without_a_probe() -> None:
+    session = start(State.POLLING)
+    assert session.receive_candidate(b"5") is Signal.SWITCH
+    assert session.state is State.WEBSOCKET
+
+
 def test_a_lost_candidate_leaves_polling_and_the_next_may_try() -> None:
     session = start(State.POLLING)
     for _ in range(3):
         session.receive_candidate(b"2probe")
         session.lose_candidate()
         assert session.state is State.POLLING
-        assert session.receive_candidate(b"5") is Signal.REFUSE_CANDIDATE
     session.receive_candidate(b"2probe")
     assert session.receive_candidate(b"5") is Signal.SWITCH
 
@@ -295,6 +300,7 @@ def test_closed_is_the_end_of_all_inputs() -> None:
         assert session.close(engineio.SERVER_SHUTDOWN) is Signal.CLOSED
         expect_closed(session, engineio.PING_TIMEOUT)
         assert session.detail == "slept"
+        assert session.probed is (state is State.PROBED)
 
 
 def test_the_table_covers_every_state_and_leads_nowhere_else() -> None:
@@ -304,8 +310,9 @@ def test_the_table_covers_every_state_and_leads_nowhere_else() -> None:
         assert TRANSITIONS[state][Input.CLOSE] is State.CLOSED
         assert TRANSITIONS[state][Input.MESSAGE] is state
     ways_up = [(state, kind) for state, row in TRANSITIONS.items() for kind in row if row[kind] is State.WEBSOCKET]
-    assert (State.POLLING, Input.UPGRADE) not in ways_up
-    assert (State.PROBED, Input.UPGRADE) in ways_up
+    assert ways_up == [(State.POLLING, Input.UPGRADE), (State.PROBED, Input.UPGRADE)] + [
+        (State.WEBSOCKET, kind) for kind in TRANSITIONS[State.WEBSOCKET] if kind is not Input.CLOSE
+    ]
 
 
 # Properties.

@@ -23,8 +23,9 @@ class Market(Application):
     """Keeps what it hears, in order, and lets tests wait for it.
 
     `auth` may hold: `user`, `rooms` to join, `refuse`, `crash`, `hold` (wait for `release`), `lifetime` in seconds.
-    Events: `join` enters a room, `echo` answers with its arguments, `hold` does so after `release`, `crash` and `crash
-    later` raise, `ask` calls the client back with `question` and answers with its answer; all others are only noted.
+    Events: `join` enters a room, `echo` answers with its arguments, `echo later` does so in a handler that waits,
+    `hold` does so after `release`, `crash` and `crash later` raise, `ask` calls the client back with `question` and
+    answers with its answer; all others are only noted.
     A control entry, whatever it asks, sends its sockets away as a server that stops does.
     """
 
@@ -63,7 +64,7 @@ class Market(Application):
         self._changed.set()
         if event.name == "crash":
             raise RuntimeError("as asked")
-        if event.name in ("hold", "crash later", "ask", "join"):
+        if event.name in ("hold", "crash later", "echo later", "ask", "join"):
             return self._work(socket, event, args)
         if event.name in ("echo", "oyez:barrier") and event.ack is not None:
             event.ack(*pack(args))

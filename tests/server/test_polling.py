@@ -6,9 +6,14 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+import socketio
 
+from oyez.log.log import Entry
+from oyez.protocol import engineio
+from oyez.protocol.engineio import CloseReason
+from tests.js_client import JsDriver
 from tests.server.clock import Clock
-from tests.server.serving import PATH, Running, serve
+from tests.server.serving import PATH, Running, serve, turn_until
 from tests.server.wire import POLLING, PollingWire, Wire
 
 UNKNOWN_TRANSPORT, UNKNOWN_SESSION, BAD_METHOD, BAD_REQUEST, UNSUPPORTED_VERSION = 0, 1, 2, 3, 5
@@ -197,7 +202,7 @@ async def test_a_close_packet_ends_the_session(crowd: Running) -> None:
     async with Wire.open(crowd) as wire:
         wire.send_request("GET", client.target)
         await client.post("1")
-        assert (await wire.read_answer()).body == b"1"
+        assert (await wire.read_answer()).body == b"6"
     assert await crowd.market.expect_gone(client.id) == "transport close"
     assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
 
@@ -211,6 +216,39 @@ async def test_a_close_by_the_server_waits_for_the_next_get(running: Running) ->
     assert await client.get() == '42["last words"]\x1e41'
     assert await client.get() == "1"
     assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+
+
+ENDS_AT_ONCE = [engineio.PING_TIMEOUT, engineio.PARSE_ERROR, engineio.TRANSPORT_CLOSE]
+ENDS_WITH_LAST_WORDS = [engineio.SERVER_SHUTDOWN, engineio.TOKEN_EXPIRED, engineio.RATE_LIMIT, engineio.FORCED_CLOSE]
+
+
+@pytest.mark.parametrize("reason", [*ENDS_AT_ONCE, *ENDS_WITH_LAST_WORDS], ids=lambda reason: reason.text)
+async def test_after_the_end_a_session_is_unknown(crowd: Running, reason: CloseReason) -> None:
+    client = await PollingWire.connect(crowd)
+    socket = crowd.market.socket(client.id)
+    socket.send(b'["last words"]')
+    socket.connection.close(reason)
+    if reason in ENDS_WITH_LAST_WORDS:
+        assert await client.get() == '42["last words"]'
+    # A close packet would be final for python-socketio, which comes back after an error status, as all clients do.
+    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+    assert crowd.server.find(client.sid) is None
+
+
+@pytest.mark.parametrize("reason", [engineio.SERVER_SHUTDOWN, engineio.PING_TIMEOUT, engineio.TOKEN_EXPIRED])
+async def test_clients_come_back_over_polling(own: Running, js: JsDriver, reason: CloseReason) -> None:
+    python = socketio.AsyncClient(reconnection_delay=0.01, randomization_factor=0)
+    await python.connect(own.url, transports=["polling"])
+    options = {"transports": ["polling"], "reconnection": True, "reconnectionDelay": 10}
+    javascript = await js.connect(own.url, **options)
+    for socket in tuple(own.market.sockets):
+        socket.connection.close(reason)
+    await own.market.until(lambda: len(own.market.sockets) == 2)
+    assert await javascript.call("echo", "back") == "back"
+    await turn_until(lambda: python.connected)
+    assert await python.call("echo", "back") == "back"
+    await python.disconnect()
+    await javascript.disconnect()
 
 
 async def test_a_closed_session_is_kept_for_half_a_minute() -> None:
@@ -305,10 +343,58 @@ async def narrow(kind: str) -> AsyncIterator[Running]:
 
 async def test_a_client_that_does_not_fetch_is_closed(narrow: Running) -> None:
     client = await PollingWire.connect(narrow)
-    for _ in range(4):
+    for _ in range(28):
         await narrow.publish("filling", "x" * 30_000, to=client.id)
     assert await narrow.market.expect_gone(client.id) == "slow consumer"
-    assert await client.get() == "1"
+    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+
+
+async def test_a_client_that_has_not_fetched_for_a_while_is_closed_earlier(kind: str) -> None:
+    clock = Clock()
+    async with serve(kind, clock=clock, limits={"max_polling_buffer": 100_000}) as running:
+        client = await PollingWire.connect(running)
+        socket = running.market.socket(client.id)
+        for _ in range(4):
+            socket.send(b'["filling","%b"]' % (b"x" * 30_000))
+        clock.turn(running.server, 1.0)
+        socket.send(b'["too much"]')
+        assert await running.market.expect_gone(client.id) == "slow consumer"
+
+
+async def test_one_message_may_be_longer_than_all_that_may_wait(narrow: Running) -> None:
+    client = await PollingWire.connect(narrow, {"rooms": ["a"]})
+    socket = narrow.market.socket(client.id)
+    for _ in range(3):
+        socket.send(b'["first"]')
+        socket.send(b'["long","%b"]' % (b"x" * 1_500_000))
+        assert await client.get() == f'42["first"]\x1e42["long","{"x" * 1_500_000}"]'
+    await client.expect_echo()
+
+
+@pytest.mark.parametrize("event", ["echo", "echo later"])
+async def test_a_burst_of_commands_is_answered(own: Running, js: JsDriver, event: str) -> None:
+    client = await js.connect(own.url, transports=["polling"])
+    assert await client.burst(event, count=700, size=3_000) == 700
+    await client.disconnect()
+
+
+async def test_a_burst_of_events_is_received(own: Running, js: JsDriver) -> None:
+    client = await js.connect(own.url, transports=["polling"], auth={"rooms": ["a"]})
+    entries = [Entry(namespace="/", rooms=("a",), data=b'["new",%d,"%b"]' % (n, b"x" * 3_000)) for n in range(700)]
+    await own.log.append(entries)
+    for number in range(700):
+        assert (await client.expect_event("new"))[0] == number
+    await client.disconnect()
+
+
+async def test_a_client_that_sends_much_before_it_fetches(narrow: Running) -> None:
+    client = await PollingWire.connect(narrow)
+    async with Wire.open(narrow) as wire:
+        body = "\x1e".join(f'42{number}["echo","{"x" * 3_000}"]' for number in range(30))
+        answers = [f'43{number}["{"x" * 3_000}"]' for number in range(30)]
+        # 90 KB of answers: the request is held up for a while, and answered although nobody fetches.
+        assert (await wire.request("POST", client.target, body.encode())).body == b"ok"
+        assert await client.get() == "\x1e".join(answers)
 
 
 async def test_volatile_events_are_dropped_for_a_client_that_does_not_fetch(narrow: Running) -> None:
@@ -358,6 +444,7 @@ async def test_polls_that_wait_when_the_server_stops() -> None:
             wire.send_request("GET", client.target)
             await client.post("3")
             stopping = running.stop()
-            assert (await wire.read_answer()).body == b"1"
+            # Not a close packet, which is final for python-socketio.
+            assert (await wire.read_answer()).error == (400, UNKNOWN_SESSION)
             async with asyncio.timeout(2):
                 await stopping

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from oyez.protocol import engineio
+from oyez.protocol.engineio import CloseReason
 from tests.js_client import JsConnectError, JsDriver
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import BINARY, CLOSE, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
@@ -100,7 +102,6 @@ NO_PROBE = {
     "connect": encode_frame(TEXT, b"40"),
     "nothing": encode_frame(TEXT, b""),
     "binary": encode_frame(BINARY, b"2probe"),
-    "upgrade before the probe": encode_frame(TEXT, b"5"),
     "too long": encode_frame(TEXT, b"2" * 1_000_001),
 }
 MALFORMED = {
@@ -148,6 +149,16 @@ async def test_polling_survives_a_websocket_that_goes(running: Running) -> None:
         wire.abort()
     await client.expect_echo()
     await switch(running, client)
+
+
+async def test_an_upgrade_without_a_probe(running: Running) -> None:
+    # elephant.io (PHP) and SocketIOClient (C#) send nothing else, and official servers accept it.
+    client = await PollingWire.connect(running, {"rooms": ["a"]})
+    await running.publish("before", to="a")
+    async with candidate_of(running, client, probe=False) as wire:
+        wire.send_text("5")
+        await wire.expect_event("before")
+        await wire.expect_echo()
 
 
 async def test_a_probe_may_be_repeated(running: Running) -> None:
@@ -201,6 +212,63 @@ async def test_a_session_that_ends_takes_the_websocket_that_probes_along(running
         await client.post("1")
         await wire.expect_close(1000)
     await running.settle()
+
+
+ENDS = {
+    engineio.SERVER_SHUTDOWN: 1012,
+    engineio.TOKEN_EXPIRED: 1008,
+    engineio.PING_TIMEOUT: 1001,
+    engineio.FORCED_SERVER_CLOSE: 1000,
+}
+
+
+@pytest.mark.parametrize(("reason", "code"), ENDS.items(), ids=[reason.text for reason in ENDS])
+async def test_a_client_that_has_stopped_polling_is_closed_over_the_websocket(
+    running: Running, reason: CloseReason, code: int
+) -> None:
+    client = await PollingWire.connect(running)
+    async with candidate_of(running, client) as wire:
+        socket = running.market.socket(client.id)
+        socket.send(b'["last words"]')
+        socket.connection.close(reason)
+        assert await running.market.expect_gone(client.id) == reason.text
+        # The client has paused polling after `3probe`, so nobody would fetch the end of the session.
+        wire.send_text("5")
+        if reason is not engineio.PING_TIMEOUT:
+            await wire.expect_event("last words")
+        await wire.expect_close(code)
+    await running.settle()
+    assert (await client.request("GET")).error == (400, 1)
+
+
+async def test_a_server_that_stops_waits_for_websockets_that_have_probed(kind: str) -> None:
+    async with serve(kind) as running:
+        client = await PollingWire.connect(running)
+        async with candidate_of(running, client) as wire:
+            stopping = running.stop()
+            assert await running.market.expect_gone(client.id) == "server shutting down"
+            wire.send_text("5")
+            await wire.expect_close(1012)
+            await stopping
+
+
+async def test_a_client_that_does_not_upgrade_is_not_waited_for_longer(kind: str) -> None:
+    async with serve(kind, limits={"upgrade_timeout": 0.1}) as running:
+        client = await PollingWire.connect(running)
+        async with candidate_of(running, client) as wire:
+            running.market.socket(client.id).connection.close(engineio.SERVER_SHUTDOWN)
+            await wire.expect_close(1008)
+        await running.settle()
+        assert running.server.find(client.sid) is None
+
+
+async def test_javascript_clients_that_come_while_a_server_stops_all_notice(js: JsDriver) -> None:
+    # Of a mounted server the ASGI server closes the WebSockets itself, before it stops the application.
+    async with serve("picows") as running:
+        crowd = await js.crowd(running.url, count=60, seconds=0.5)
+        await running.market.until(lambda: len(running.market.sockets) >= 20)
+        await running.stop()
+        assert await crowd.count_deaf() == 0
 
 
 async def test_another_version_is_no_upgrade_of_the_session(running: Running) -> None:

@@ -1,8 +1,9 @@
 """One Engine.IO session as a state machine without I/O: packets in, signals and Socket.IO packets out.
 
 A session starts on the transport that opened it. On polling a second transport, the *candidate*, may probe (`2probe`),
-be answered (`3probe`) and take over (`5`); until then all packets go over polling. Every input that a state does not
-list in TRANSITIONS is against the protocol: the session is then closed, its `reason` says why, and nothing is raised.
+be answered (`3probe`) and take over (`5`); until then all packets go over polling. Some clients take over without a
+probe, which official servers accept. Every input that a state does not list in TRANSITIONS is against the protocol: the
+session is then closed, its `reason` says why, and nothing is raised.
 """
 
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
         Input.PONG: State.POLLING,
         Input.NOISE: State.POLLING,
         Input.PROBE: State.PROBED,
+        Input.UPGRADE: State.WEBSOCKET,
         Input.CANDIDATE_LOST: State.POLLING,
         Input.CLOSE: State.CLOSED,
     },
@@ -94,11 +96,13 @@ _INPUTS = {
 class Session:
     """`state`, and the binary packet that is being put together."""
 
-    __slots__ = ("_limits", "_partial", "detail", "reason", "state")
+    __slots__ = ("_limits", "_partial", "detail", "probed", "reason", "state")
 
     def __init__(self, limits: Limits, state: State) -> None:
         self.state = state
         self.reason: CloseReason | None = None
+        self.probed = False
+        """True if the session was closed between `3probe` and `5`: the client may have stopped polling by then."""
         self.detail = ""
         """What exactly was wrong with the input that closed the session: for logs, never for the client."""
         self._limits = limits
@@ -187,6 +191,7 @@ class Session:
     def close(self, reason: CloseReason, detail: str = "") -> Signal:
         """End the session. The first reason stays."""
         if self.state is not State.CLOSED:
+            self.probed = self.state is State.PROBED
             self.state = State.CLOSED
             self.reason = reason
             self.detail = detail

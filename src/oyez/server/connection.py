@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = get_logger("oyez.server")
 
 _PING = Outgoing(engineio.PING)
+_CLOSE = Outgoing(engineio.CLOSE)
 _PROBE_PONG = Outgoing(engineio.PROBE_PONG)
 _EVENT, _BINARY_EVENT = socketio.PacketType.EVENT, socketio.PacketType.BINARY_EVENT
 _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
@@ -41,7 +42,7 @@ ENDINGS = {
 }
 """What an application is told about the server's own reasons; the others are told by their names."""
 LINGER_SECONDS = 30.0
-"""How long a polling client has to fetch the packet that says its session is over; the official servers' time."""
+"""How long a polling client has to fetch what is left for it when its session is over; the official servers' time."""
 
 
 class Connection:
@@ -63,6 +64,7 @@ class Connection:
         "_pong_deadline",
         "_pong_extended",
         "_refused",
+        "_refused_deadline",
         "appointment",
         "candidate",
         "entered",
@@ -108,7 +110,9 @@ class Connection:
         """Whether the server is about to close it: its applications may still send."""
         self._full_queues = 0
         self.appointment = 0
-        self._refused = False
+        self._refused: set[str] | None = None
+        """Namespaces that have not let the client in."""
+        self._refused_deadline = NEVER
 
     @property
     def closed(self) -> bool:
@@ -145,16 +149,26 @@ class Connection:
     async def receive_payload(self, body: bytes) -> None:
         """One polling body."""
         self._heard = True
+        fetches = True
         for number, result in enumerate(self.session.receive_payload(body), 1):
             self._handle(result)
             if number % PACKETS_A_TURN == 0:
                 await asyncio.sleep(0)
+            # A client that sends much at once fetches the answers only after that: it is no slow consumer.
+            fetches = fetches and await self.answers_fetched()
         self._handle(None)
+
+    async def answers_fetched(self) -> bool:
+        """Wait until a polling client has fetched some of the answers to what it sent; False if it fetches none."""
+        return self.polling is None or await self.polling.fetched()
 
     def receive_candidate(self, encoded: bytes) -> None:
         """One text frame of the WebSocket that wants to take over."""
         candidate = self.candidate
         if candidate is None:
+            return
+        if self.closed:
+            self._close_over(candidate)
             return
         signal = self.session.receive_candidate(encoded)
         if signal is Signal.ANSWER_PROBE:
@@ -167,27 +181,34 @@ class Connection:
         else:
             self.candidate = None
             candidate.close(engineio.FORCED_SERVER_CLOSE)
-            self._hang_up()
 
     def lose_candidate(self, candidate: Candidate) -> None:
         """The probing WebSocket is gone or took too long."""
         if self.candidate is candidate:
             self.candidate = None
             self.session.lose_candidate()
-            self._hang_up()
+            self.bury_when_told()
 
     def _switch(self, candidate: Candidate) -> None:
+        self._carry_over(candidate)
+        if self._full_queues:
+            candidate.pause_reading()
+        self._rest()
+        self.set_write(candidate.write)
+
+    def _close_over(self, candidate: Candidate) -> None:
+        """The session was closed after `3probe`, and the client has stopped polling since: it reads only this."""
+        self._carry_over(candidate)
+        candidate.close(self.session.reason or engineio.TRANSPORT_CLOSE)
+        self.bury_when_told()
+
+    def _carry_over(self, candidate: Candidate) -> None:
+        """Send what was not fetched over the candidate, which is the transport from now on."""
         polling, self.polling = self.polling, None
         self.transport, self.candidate = candidate, None
         candidate.take_over()
-        if self._full_queues:
-            candidate.pause_reading()
-        if polling is not None:
-            for outgoing in polling.hand_over():
-                candidate.send(outgoing)
-        self._rest()
-        self.set_write(candidate.write)
-        self._hang_up()
+        for outgoing in polling.hand_over() if polling is not None else ():
+            candidate.send(outgoing)
 
     def _handle(self, result: socketio.Packet | Signal | None) -> None:
         if type(result) is socketio.Packet:
@@ -259,9 +280,11 @@ class Connection:
     def accept(self, socket: Socket, answer: socketio.Packet) -> None:
         """The namespace lets `socket` in: tell the client."""
         self._decided(socket)
+        if self._refused:
+            self._refused.discard(socket.namespace.name)
         self.sockets[socket.namespace.name] = socket
         self.entered = True
-        self._connect_deadline = NEVER
+        self._connect_deadline = self._refused_deadline = NEVER
         # What it was sent while it was let in is not behind a ping of before.
         self._pinged_at = ""
         self._send_packet(answer)
@@ -289,19 +312,30 @@ class Connection:
         return min((min(socket.notice, socket.expiry) for socket in self.sockets.values()), default=NEVER)
 
     def refuse(self, socket: Socket, answer: socketio.Packet) -> None:
-        """The namespace does not let `socket` in: tell the client, and hang up where that was all it wanted."""
+        """The namespace does not let `socket` in: notify the client, which is expected to go if it has no other."""
         self._decided(socket)
         if not self.closed:
             self._send_packet(answer)
-            self._refused = True
-            self._hang_up()
+            self._await_leaving(socket.namespace.name)
 
-    def _hang_up(self) -> None:
-        """End a connection whose client was refused and has nothing else here.
+    def _await_leaving(self, namespace: str) -> None:
+        """The client was refused. Most clients go now; one that is sent away before it does comes back for ever."""
+        self._refused = (self._refused or set()) | {namespace}
+        if not self.sockets:
+            self._refused_deadline = self.server.clock() + self.server.limits.refused_timeout
+            self.server.wheel.schedule(self, self._refused_deadline)
 
-        Not while it changes transports: it would no longer fetch from the old one why it was refused.
+    def _dismiss(self) -> None:
+        """End the connection of a refused client in the words after which no client comes back by itself.
+
+        JavaScript's client before 4.3 understands a DISCONNECT so, and python-socketio a close packet.
         """
-        if self._refused and not self.sockets and not self._connecting and self.candidate is None:
+        self._refused_deadline = NEVER
+        if not self._connecting:
+            for name in sorted(self._refused or ()):
+                self._send_packet(socketio.Packet(socketio.PacketType.DISCONNECT, name))
+            if self.polling is None:
+                self.send(_CLOSE)
             self.close(engineio.FORCED_SERVER_CLOSE, "refused")
 
     def _decided(self, socket: Socket) -> None:
@@ -310,6 +344,7 @@ class Connection:
     def _send_connect_error(self, namespace: str, code: str, message: str) -> None:
         data = msgspec.json.encode({"message": message, "data": {"code": code}})
         self._send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, data))
+        self._await_leaving(namespace)
 
     def _await_connect(self) -> None:
         """With no namespace left, the client has as long as at first to enter another."""
@@ -370,18 +405,32 @@ class Connection:
         if not self.server.forget(self):
             return
         self.server.wheel.cancel(self)
-        if self.polling is not None:
-            self._linger_deadline = self.server.clock() + LINGER_SECONDS
-            self.server.wheel.schedule(self, self._linger_deadline)
         reason = self.session.reason or engineio.TRANSPORT_CLOSE
         logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
         self._announce_end(reason)
         for socket in tuple(self.sockets.values()):
             socket.end(reason)
-        for transport in (self.candidate, self.transport):
-            if transport is not None:
-                transport.close(reason)
-        self.candidate = None
+        if self.candidate is not None and not self._may_upgrade(reason):
+            self.candidate.close(reason)
+            self.candidate = None
+        self.transport.close(reason)
+        self.bury_when_told()
+        if self.server.find(self.id) is not None:
+            self._linger_deadline = self.server.clock() + LINGER_SECONDS
+            self.server.wheel.schedule(self, self._linger_deadline)
+
+    def _may_upgrade(self, reason: CloseReason) -> bool:
+        """True if the client may have stopped polling, so that only the candidate can notify it of the end.
+
+        The upgrade's own time-out bounds how long it is waited for.
+        """
+        waits = self.polling is not None and self.polling.waiting
+        return self.session.probed and not waits and reason is not engineio.TRANSPORT_CLOSE
+
+    def bury_when_told(self) -> None:
+        """Have the server forget the closed connection, if nothing is left to be fetched or sent."""
+        if self.closed and self.candidate is None and (self.polling is None or not self.polling.pending):
+            self.server.bury(self)
 
     def _announce_end(self, reason: CloseReason) -> None:
         """Let the applications send their last, where it is not the client that has gone."""
@@ -403,6 +452,8 @@ class Connection:
             self.close(engineio.PING_TIMEOUT)
         elif now >= self._connect_deadline:
             self.close(engineio.CONNECT_TIMEOUT)
+        elif now >= self._refused_deadline:
+            self._dismiss()
         elif now >= self._expiry:
             self._expire(now)
         elif self._pong_deadline == NEVER and now >= self._next_ping:
@@ -410,7 +461,7 @@ class Connection:
         if self.closed:
             return self._linger(now)
         next_beat = self._next_ping if self._pong_deadline == NEVER else self._pong_deadline
-        return min(next_beat, self._connect_deadline, self._expiry)
+        return min(next_beat, self._connect_deadline, self._refused_deadline, self._expiry)
 
     def ping(self) -> None:
         """Ask whether the client is there, and so what it has heard."""

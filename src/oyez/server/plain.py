@@ -117,13 +117,9 @@ class PlainConnection(Connection):
         else:
             super().receive_text(packet)
 
-    def _send_connect_error(self, namespace: str, code: str, message: str) -> None:
-        super()._send_connect_error(namespace, code, message)
+    def _await_leaving(self, namespace: str) -> None:
+        """The client can ask for nothing else over this connection."""
         self.close(engineio.REFUSED)
-
-    def _hang_up(self) -> None:
-        if self._refused:
-            self.close(engineio.REFUSED)
 
     def _send_ping(self) -> bool:
         # An ASGI server has pings of its own.

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from oyez.server.connection import Connection
     from oyez.server.server import Server
 
+DROPPED = frozenset({engineio.TRANSPORT_CLOSE, engineio.PING_TIMEOUT, engineio.PARSE_ERROR})
+"""Reasons after which nothing that is kept is sent: the client has gone, or cannot be understood."""
+BURST = 8
+"""How many times the limit may wait for a client that polls: what is published at once comes faster than any client."""
 PROBED_POLL_SECONDS = 0.1
 """How long a poll may stay open while a WebSocket probes: the client upgrades only when none is."""
 
@@ -47,36 +51,84 @@ class Polling:
         self._poll: asyncio.Future[None] | None = None
         self._readable = asyncio.Event()
         self._readable.set()
+        self._last_fetch = connection.server.clock()
+        self._fetched = asyncio.Event()
+        self._fetched.set()
+        """Set while there is room for the answers to what the client sends."""
+        self._farewell: bytes | None = None
+        """The packet that ends the session, after what is kept. None: the request after that gets an error status."""
         self.closing = False
-        self.ended = False
-        """Whether the client has been told that it is closed."""
         self.polled = False
         """Whether a GET is open."""
         self.posted = False
         """Whether a POST is open."""
         connection.transport = connection.polling = self
 
+    @property
+    def waiting(self) -> bool:
+        """True if a GET waits for something to say."""
+        return self.polled and not self._kept
+
+    @property
+    def pending(self) -> bool:
+        """True if the next GET brings something, also after the end of the session."""
+        return bool(self._kept) or self._farewell is not None
+
     def send(self, outgoing: Outgoing) -> None:
-        limits = self._connection.server.limits
-        if self.closing or (outgoing.volatile and self._kept_bytes + outgoing.size > limits.max_polling_buffer // 2):
+        most = self._connection.server.limits.max_polling_buffer
+        if self.closing or (outgoing.volatile and self._kept_bytes + outgoing.size > most // 2):
             return
-        self._keep(outgoing)
-        if self._kept_bytes > limits.max_polling_buffer:
+        # One message may be longer than the limit, so only what was kept before it counts.
+        if self._kept_bytes > most and not self._keeps_up(most):
             self.abort()
-            # Not now: whoever is sending may be walking over the room this socket would leave.
+            # Not now: the sender may be iterating over the room that this socket leaves.
             loop = asyncio.get_running_loop()
             loop.call_soon(self._connection.close, engineio.SLOW_CONSUMER, "does not fetch what it is sent")
+            return
+        self._keep(outgoing)
+        if self._kept_bytes > most // 2:
+            self._fetched.clear()
+
+    def _keeps_up(self, most: int) -> bool:
+        """True if more than `most` bytes may wait: a GET is about to take them, or the last one was a moment ago."""
+        server = self._connection.server
+        late = server.clock() - self._last_fetch > server.limits.close_timeout
+        return self._poll is not None or not (late or self._kept_bytes > BURST * most)
 
     def close(self, reason: CloseReason) -> None:
-        """The next GET, or the one that waits, brings a close packet; where events are kept, the one behind them."""
-        self.closing = True
-        self._readable.set()
-        self._end_waiting()
+        """End the session. What is kept is still fetched, unless the client has gone or cannot be understood.
+
+        Then a GET gets the status of an unknown session, as with official servers: any client comes back after it. A
+        close packet is final for some clients, so only ends that are final have one. It has a payload of its own:
+        official clients close as soon as they read it, and come to the events beside it only then. Those they keep
+        until they are connected again, so the position that they come back with is an older one, and they would
+        receive the events twice.
+        """
+        if self.closing:
+            return
+        if reason in DROPPED:
+            self._take()
+        if reason is engineio.FORCED_SERVER_CLOSE:
+            self._farewell = engineio.CLOSE
+        self._end(engineio.NOOP if reason is engineio.TRANSPORT_CLOSE else None)
 
     def abort(self) -> None:
-        """The same, but nothing of what is kept is sent before."""
-        self._kept.clear()
-        self.close(engineio.SLOW_CONSUMER)
+        """End the session; nothing of what is kept is sent."""
+        self._take()
+        self._end(None)
+
+    def overlap(self) -> None:
+        """The client has sent a second GET, so the one that waits ends the session, as with official servers."""
+        self._end(engineio.CLOSE)
+
+    def _end(self, answer: bytes | None) -> None:
+        """Nothing more is sent. A GET that waits gets the packet `answer`, if the session has no other last packet."""
+        self.closing = True
+        if self.waiting and self._farewell is None:
+            self._farewell = answer
+        self._readable.set()
+        self._fetched.set()
+        self._end_waiting()
 
     def pause_reading(self) -> None:
         self._readable.clear()
@@ -90,17 +142,33 @@ class Polling:
             self._keep(_NOOP)
 
     def hand_over(self) -> list[Outgoing]:
-        """Another transport goes on: what was not fetched yet. A GET that still waits is told to end."""
-        kept = [outgoing for outgoing in self._kept if outgoing is not _NOOP]
-        self.abort()
+        """Another transport goes on: what was not fetched yet. A GET that still waits gets a close packet."""
+        kept = [outgoing for outgoing in self._take() if outgoing is not _NOOP]
+        self._end(engineio.CLOSE)
         return kept
 
     async def readable(self) -> None:
         """Returns when the client's handlers keep up."""
         await self._readable.wait()
 
-    async def fetch(self) -> bytes:
-        """The next payload; waits for something to say, or, while a WebSocket probes, says a noop before long."""
+    async def fetched(self) -> bool:
+        """Wait until there is room for another answer to the client: until half of the limit or less is kept.
+
+        False if the client has fetched nothing for `close_timeout`: it may send all it has before it fetches.
+        """
+        if not self._fetched.is_set():
+            try:
+                async with asyncio.timeout(self._connection.server.limits.close_timeout):
+                    await self._fetched.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    async def fetch(self) -> bytes | None:
+        """The next payload; None if the session is over and nothing is left to say.
+
+        Waits for something to say; while a WebSocket probes, says a noop after a short time.
+        """
         if not self._kept and not self.closing:
             # Looked up where the waiting begins: a probe that came any earlier found no poll to release.
             timeout = PROBED_POLL_SECONDS if self._connection.session.state is State.PROBED else None
@@ -112,16 +180,19 @@ class Polling:
                 return engineio.NOOP
             finally:
                 self._poll = None
-        packets = [packet for outgoing in self._kept for packet in outgoing.polling_packets()]
+        if not self._kept:
+            farewell, self._farewell = self._farewell, None
+            return farewell
+        return engineio.encode_payload(packet for outgoing in self._take() for packet in outgoing.polling_packets())
+
+    def _take(self) -> list[Outgoing]:
+        """What is kept, which is kept no longer."""
+        kept = list(self._kept)
         self._kept.clear()
         self._kept_bytes = 0
-        if self.closing and not (packets and self._connection.entered):
-            # Not in one payload with events: official clients close as soon as they read it, and come to the events
-            # beside it only then. Those they keep until they are connected again, so the position that they come back
-            # with is an older one, and they would hear them twice. Who was never let in is sent no events.
-            packets.append(engineio.CLOSE)
-            self.ended = True
-        return engineio.encode_payload(packets)
+        self._last_fetch = self._connection.server.clock()
+        self._fetched.set()
+        return kept
 
     def _keep(self, outgoing: Outgoing) -> None:
         self._kept.append(outgoing)
@@ -185,10 +256,11 @@ class PollingEndpoint:
             return _error(opened)
         polling = Polling(opened)
         opened.open()
-        return self._payload(request, await polling.fetch())
+        return self._answer(request, await polling.fetch())
 
     async def _get(self, request: Request, connection: "Connection", polling: Polling) -> Response:
         if polling.polled:
+            polling.overlap()
             connection.close(engineio.TRANSPORT_ERROR, "two polls at once")
             return Response(status_code=400)
         polling.polled = True
@@ -205,9 +277,8 @@ class PollingEndpoint:
             if connection.polling is polling:
                 connection.close(engineio.TRANSPORT_CLOSE, "a poll was aborted")
             return Response(status_code=400)
-        if polling.ended:
-            self._server.bury(connection)
-        return self._payload(request, fetching.result())
+        connection.bury_when_told()
+        return self._answer(request, fetching.result())
 
     async def _post(self, request: Request, connection: "Connection", polling: Polling) -> Response:
         if polling.posted or request.headers.get("content-type", "").startswith("application/octet-stream"):
@@ -227,7 +298,9 @@ class PollingEndpoint:
             polling.posted = False
         return Response("ok", media_type="text/html", headers={"cache-control": "no-store"})
 
-    def _payload(self, request: Request, payload: bytes) -> Response:
+    def _answer(self, request: Request, payload: bytes | None) -> Response:
+        if payload is None:
+            return _error(engineio.UNKNOWN_SESSION)
         headers = {"cache-control": "no-store"}
         threshold = self._server.settings.compression_threshold
         if threshold and len(payload) >= threshold and _GZIP.search(request.headers.get("accept-encoding", "")):

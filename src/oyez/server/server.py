@@ -305,12 +305,10 @@ class Server:
         return self.connections.get(sid) or self._closed.get(sid)
 
     def forget(self, connection: Connection) -> bool:
-        """Take a closing connection off the books; False where it had been already."""
+        """Take a closing connection off the books until `bury`; False if it had been already."""
         if self.connections.pop(connection.id, None) is None:
             return False
         self._closed[connection.id] = connection
-        if connection.polling is None:
-            self.bury(connection)
         return True
 
     def bury(self, connection: Connection) -> None:

@@ -316,6 +316,9 @@ class Socket:
                 except Exception:
                     logger.exception("handler failed", namespace=self.namespace.name)
                 following = None
+                # The answers to a burst of commands wait for a client that polls, not in memory.
+                if self.connection.polling is not None:
+                    await self.connection.answers_fetched()
                 while queue and following is None:
                     event = queue.popleft()
                     if len(queue) == MAX_QUEUED_EVENTS - 1:
