@@ -236,8 +236,7 @@ async def test_at_the_end_clients_are_told_and_everything_is_closed(settings: Se
     ):
         market.http.told_to_stop.set()
         assert await websocket.expect_disconnect() == "transport close"
-        # Another server cuts a waiting poll before it lets the application know that it stops.
-        assert await polling.expect_disconnect() == f"transport {'close' if kind == 'own port' else 'error'}"
+        assert await polling.expect_disconnect() == "transport error"
     assert [log.closed for log in logs.values()] == [True, True]
     with pytest.raises(RuntimeError):
         await oyez.database.run(nothing)
