@@ -239,8 +239,7 @@ async def test_after_the_end_a_session_is_unknown(crowd: Running, reason: CloseR
 async def test_clients_come_back_over_polling(own: Running, js: JsDriver, reason: CloseReason) -> None:
     python = socketio.AsyncClient(reconnection_delay=0.01, randomization_factor=0)
     await python.connect(own.url, transports=["polling"])
-    options = {"transports": ["polling"], "reconnection": True, "reconnectionDelay": 10}
-    javascript = await js.connect(own.url, **options)
+    javascript = await js.connect(own.url, transports=["polling"], reconnection=True, reconnectionDelay=10)
     for socket in tuple(own.market.sockets):
         socket.connection.close(reason)
     await own.market.until(lambda: len(own.market.sockets) == 2)

@@ -98,8 +98,7 @@ async def test_javascript_hears_of_the_refusal_and_of_nothing_else(
     kind: str, js: JsDriver, transports: list[str]
 ) -> None:
     async with serve(kind) as running:
-        options = {"auth": {"refuse": True}, "transports": transports, "reconnection": True}
-        client = await js.begin(running.url, **options)
+        client = await js.begin(running.url, auth={"refuse": True}, transports=transports, reconnection=True)
         refused = await client.expect("connect_error")
         assert refused["data"] == {"code": "closed_today", "opens": "tomorrow"}
         # It goes by itself, and does not come back.
