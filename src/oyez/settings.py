@@ -145,6 +145,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How long it then waits for them to go, and for handlers to finish."""
     workers: Annotated[int, Meta(ge=1, le=1_000)] = 1
     """Processes of `oyez serve` that share the port and the data folder: one for each core that clients shall have."""
+    worker_timeout: Seconds = 10.0
+    """Seconds for which one of several workers may report nothing before it is killed and replaced: no code that runs
+    in the event loop may take as long."""
     node_address: str | None = None
     """HOST:PORT where other nodes bring requests of this one's clients, where the logs are in Redis. Unset: the address
     by which this machine reaches Redis, and any free port. Workers take the ports from this one on."""

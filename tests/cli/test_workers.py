@@ -90,6 +90,63 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_miss_nothing(
         assert (await serving.stop(signal.SIGTERM)).status == 0
 
 
+async def test_a_worker_that_is_stopped_is_noticed_and_replaced(folder: Path) -> None:
+    words = ["serve", "quotes", "--port", "0", "--workers", "2", "--worker-timeout", "4"]
+    async with start(folder, *words) as serving, JsDriver.start() as js:
+        url, commands = await read_banner(serving)
+        options: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 100, "reconnectionDelayMax": 1000}
+        auth = {"token": await sign(folder, commands)}
+        clients = [await js.connect(url, path=PATH, auth=auth, **options) for _ in range(12)]
+        before = find_workers(serving)
+        os.kill(before[0], signal.SIGSTOP)
+        async with httpx.AsyncClient(base_url=url) as http:
+            await until_answering(http, 1)
+            found = await serving.expect_note('"event": "a worker does not answer and is killed"')
+            assert f'"pid": {before[0]}' in found.string
+            await serving.expect_note('"event": "a worker died; another takes its place"')
+            await until_answering(http, 2)
+        after = find_workers(serving)
+        assert len(after) == 2 and before[0] not in after and before[1] in after
+        await publish(folder, url, commands, [1])
+        for client in clients:
+            assert (await client.expect_event("quote:offer:updated"))[0]["offerId"] == "1"
+        assert (await serving.stop(signal.SIGTERM)).status == 0
+
+
+async def until_answering(http: httpx.AsyncClient, count: int) -> None:
+    async with asyncio.timeout(20):
+        while (await fetch_team(http)) != {"configured": 2, "answering": count}:  # noqa: ASYNC110 - nothing says when
+            await asyncio.sleep(0.05)
+
+
+async def fetch_team(http: httpx.AsyncClient) -> Any:
+    """What a worker says about all of them; None if the one that was asked does not answer."""
+    try:
+        response = await http.get("/readyz", headers={"connection": "close"}, timeout=1)
+    except httpx.TransportError:
+        return None
+    assert response.status_code == 200
+    return response.json().get("workers")
+
+
+async def test_a_supervisor_that_was_stopped_itself_kills_nobody(folder: Path) -> None:
+    words = ["serve", "quotes", "--port", "0", "--workers", "2", "--worker-timeout", "3"]
+    async with start(folder, *words) as serving:
+        url, _ = await read_banner(serving)
+        before = find_workers(serving)
+        async with httpx.AsyncClient(base_url=url) as http:
+            await until_answering(http, 2)
+        for pid in (serving.process.pid, *before):
+            os.kill(pid, signal.SIGSTOP)
+        # Longer than the time-out: what is tested is that this time does not count.
+        await asyncio.sleep(3.5)
+        for pid in (*before, serving.process.pid):
+            os.kill(pid, signal.SIGCONT)
+        async with httpx.AsyncClient(base_url=url) as http:
+            await until_answering(http, 2)
+        assert find_workers(serving) == before
+
+
 async def test_on_sighup_workers_are_replaced_and_clients_miss_nothing(folder: Path) -> None:
     (folder / "oyez.toml").write_text("port = 0\nworkers = 2\nping_interval = 7\n")
     async with start(folder, "serve", "quotes") as serving, JsDriver.start() as js:

@@ -127,6 +127,8 @@ class ServerFlags:
     """Seconds to wait then for clients and handlers. [default: 10]"""
     workers: int | None = None
     """Processes that share the port. [default: 1]"""
+    worker_timeout: float | None = None
+    """Seconds without a report after which a worker is killed and replaced. [default: 10]"""
     node_address: str | None = None
     """HOST:PORT for what other nodes bring, with Redis. [default: as this machine reaches Redis, any free port]"""
     log_retention: float | None = None

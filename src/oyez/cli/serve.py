@@ -14,7 +14,7 @@ from oyez.cli.flags import DEFAULTS, ServerFlags
 from oyez.cli.reach import base_url
 from oyez.cli.workers import Workers
 from oyez.errors import SettingsError
-from oyez.ops.health import health_routes
+from oyez.ops.health import Team, health_routes
 from oyez.ops.logs import configure_logging
 from oyez.server.http import HttpServer
 from oyez.service.app import Oyez
@@ -59,9 +59,9 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
         return Workers(names, settings, flags.load, sockets).run(banner.show)
 
 
-def build_oyez(systems: Sequence[str], settings: Settings) -> Oyez:
+def build_oyez(systems: Sequence[str], settings: Settings, find_team: Callable[[], Team | None] = lambda: None) -> Oyez:
     """What is served, as the command line and the workers do it."""
-    return Oyez([load_system(name) for name in systems], settings, operate=health_routes)
+    return Oyez([load_system(name) for name in systems], settings, operate=lambda oyez: health_routes(oyez, find_team))
 
 
 class AnnouncingServer(HttpServer):

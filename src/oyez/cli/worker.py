@@ -5,19 +5,58 @@ import os
 import signal
 import socket
 import sys
-from functools import partial
+from contextlib import suppress
 
 import msgspec
 
 from oyez.cli.console import fail
 from oyez.cli.serve import AnnouncingServer, build_oyez, prepare_process
-from oyez.cli.workers import READY, Order
+from oyez.cli.workers import BEAT, BEAT_INTERVAL, READY, Order
 from oyez.errors import OyezError
+from oyez.ops.health import Team
 from oyez.ops.logs import configure_logging
+from oyez.service.app import Oyez
+
+MAX_READ = 65_536
+
+
+class Supervisor:
+    """The process that started this one: it sends lines on standard input, and is sent reports through `reports`."""
+
+    def __init__(self, reports: int) -> None:
+        self.team: Team | None = None
+        """What it said last about the workers."""
+        self._reports = reports
+        self._begun = b""
+
+    def report(self, what: bytes) -> None:
+        # A supervisor that is stopped reads nothing for a while: it counts missing reports from then on.
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._reports, what)
+
+    async def report_regularly(self) -> None:
+        os.set_blocking(self._reports, False)
+        self.report(READY)
+        while True:
+            await asyncio.sleep(BEAT_INTERVAL)
+            self.report(BEAT)
+
+    def read(self) -> bool:
+        """Read what it has sent; False if it has gone."""
+        read = os.read(sys.stdin.fileno(), MAX_READ)
+        *lines, self._begun = (self._begun + read).split(b"\n")
+        for line in lines:
+            self.team = msgspec.json.decode(line, type=Team)
+        return bool(read)
 
 
 class WorkerServer(AnnouncingServer):
-    """Stops when nobody looks after it any more: when its standard input ends."""
+    """Reports that it works, also while it stops, and stops when its supervisor has gone."""
+
+    def __init__(self, oyez: Oyez, supervisor: Supervisor) -> None:
+        super().__init__(oyez, self._begin_reports)
+        self._supervisor = supervisor
+        self._reporting: asyncio.Task[None] | None = None
 
     async def main_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -27,8 +66,12 @@ class WorkerServer(AnnouncingServer):
         finally:
             loop.remove_reader(sys.stdin.fileno())
 
+    def _begin_reports(self) -> None:
+        # It ends with the loop, after everything else.
+        self._reporting = asyncio.get_running_loop().create_task(self._supervisor.report_regularly())
+
     def _look(self) -> None:
-        if not os.read(sys.stdin.fileno(), 1):
+        if not self._supervisor.read():
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self.should_exit = True
 
@@ -38,19 +81,15 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     configure_logging(order.settings.log_level)
+    supervisor = Supervisor(order.ready)
     try:
-        oyez = build_oyez(order.systems, order.settings)
+        oyez = build_oyez(order.systems, order.settings, lambda: supervisor.team)
         prepare_process()
-        server = WorkerServer(oyez, partial(_report, order.ready))
+        server = WorkerServer(oyez, supervisor)
         server.run([socket.socket(fileno=file) for file in order.sockets])
     except OyezError as error:
         return fail(str(error))
     return 0
-
-
-def _report(file: int) -> None:
-    os.write(file, READY)
-    os.close(file)
 
 
 if __name__ == "__main__":

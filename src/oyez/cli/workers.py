@@ -1,7 +1,8 @@
 """Several workers: processes that share a port and a data folder, and the one that looks after them.
 
-That one serves nobody. It opens the port, starts the workers, starts another where one dies, and stops them when it is
-stopped. On SIGHUP it replaces them, one after another, each only when its successor serves.
+That one serves nobody. It opens the port, starts the workers, starts another where one dies or does not answer any
+more, and stops them when it is stopped. On SIGHUP it replaces them, one after another, each only when its successor
+serves. Workers report each second that they work, and learn how many of them do.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import msgspec
 
 from oyez.errors import OyezError
 from oyez.logger import get_logger
+from oyez.ops.health import Team
 from oyez.settings import Settings
 
 logger = get_logger("oyez.cli")
@@ -31,6 +33,12 @@ STOP_SPARE = 10.0
 """Seconds a worker has to stop, besides those the settings give it, before it is killed."""
 
 
+BEAT_INTERVAL = 1.0
+"""Seconds between two reports of a worker that it works."""
+SUSPICIOUS_BEATS = 3
+"""Reports that are missing before a worker counts as not answering: one or two may be late on a busy machine."""
+
+
 class Order(msgspec.Struct, frozen=True):
     """What a worker is told on its standard input, which stays open as long as somebody looks after it."""
 
@@ -39,20 +47,78 @@ class Order(msgspec.Struct, frozen=True):
     sockets: list[int]
     """Files it takes connections from."""
     ready: int
-    """The file to write READY to when it serves."""
+    """The file to write READY to when it serves, and BEAT after each BEAT_INTERVAL from then on."""
 
 
 READY = b"r"
+BEAT = b"."
 
 
 class Worker:
     """One process."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, reports: asyncio.StreamReader, channel: asyncio.StreamWriter
+    ) -> None:
+        """`reports` is read from `channel`, which is closed when the worker has ended."""
         self.process = process
         self.started_at = asyncio.get_running_loop().time()
+        self.answers = False
+        """True if it serves, and its last reports are not missing."""
+        self._reports = reports
+        self._channel = channel
+        self._stopping = False
+
+    def tell(self, team: Team) -> None:
+        """Send it how many workers answer, as a line; a worker that is gone misses it."""
+        stdin = self.process.stdin
+        if stdin is not None and not stdin.is_closing():
+            stdin.write(msgspec.json.encode(team) + b"\n")
+
+    async def supervise(self, timeout: float, changed: Callable[[], None]) -> None:
+        """Wait until it has ended, and kill it if it reports nothing for `timeout` seconds.
+
+        `changed` is called when `answers` changes.
+        """
+        ended = asyncio.create_task(self.process.wait())
+        silent = asyncio.create_task(self._wait_for_silence(timeout, changed))
+        try:
+            await asyncio.wait((ended, silent), return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                logger.error("a worker does not answer and is killed", pid=self.process.pid, seconds=timeout)
+                with suppress(ProcessLookupError):
+                    self.process.kill()
+            await ended
+        finally:
+            ended.cancel()
+            silent.cancel()
+            self._channel.close()
+            self._set_answers(False, changed)
+
+    async def _wait_for_silence(self, timeout: float, changed: Callable[[], None]) -> None:
+        """Return when reports have been missing for `timeout` seconds.
+
+        What counts is intervals without a report, not time: if this process was stopped itself, it has seen none.
+        """
+        missing = 0
+        while missing * BEAT_INTERVAL < timeout or self._stopping:
+            try:
+                async with asyncio.timeout(BEAT_INTERVAL):
+                    if not await self._reports.read(64):
+                        # The worker has ended, or is about to: the kernel closed its end.
+                        await asyncio.Future()
+                missing = 0
+            except TimeoutError:
+                missing += 1
+            self._set_answers(missing < SUSPICIOUS_BEATS, changed)
+
+    def _set_answers(self, answers: bool, changed: Callable[[], None]) -> None:
+        if self.answers != answers:
+            self.answers = answers
+            changed()
 
     def stop(self) -> None:
+        self._stopping = True
         with suppress(ProcessLookupError):
             self.process.terminate()
 
@@ -123,7 +189,7 @@ class Workers:
         pause = 0.0
         while not self._stopping.is_set():
             worker = self._workers[place]
-            await self._unless_stopped(worker.process.wait())
+            await self._unless_stopped(worker.supervise(self._settings.worker_timeout, self._tell_team))
             if self._stopping.is_set() or self._workers[place] is not worker:
                 continue
             lived = asyncio.get_running_loop().time() - worker.started_at
@@ -159,14 +225,14 @@ class Workers:
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(*files, theirs.fileno()),
             )
-        worker = Worker(process)
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(order) + b"\n")
         reader, writer = await asyncio.open_connection(sock=ours)
+        worker = Worker(process, reader, writer)
         ready = await self._unless_stopped(reader.read(1), START_TIMEOUT)
-        writer.close()
         if ready == READY:
             return worker
+        writer.close()
         if not self._stopping.is_set():
             logger.error("a worker did not come up", pid=process.pid)
         worker.stop()
@@ -183,6 +249,11 @@ class Workers:
         return msgspec.structs.replace(self._settings, node_address=f"{host}:{own}")
 
     # All of them.
+
+    def _tell_team(self) -> None:
+        answering = sum(worker.answers for worker in self._workers.values())
+        for worker in self._workers.values():
+            worker.tell(Team(self._count, answering))
 
     def _stop(self) -> None:
         self._stopping.set()
