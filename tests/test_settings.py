@@ -159,6 +159,20 @@ def test_what_is_no_origin_is_refused(folder: Path, origin: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "origin",
+    ["https://*", "https://*.example", "https://app-*.example", "https://a.*.example", "*.shop.example", "http://*:80"],
+)
+def test_a_pattern_that_is_none_is_refused(folder: Path, origin: str) -> None:
+    with pytest.raises(SettingsError, match=r"no pattern.*https://\*\.pr\.example"):
+        load_settings({"CLIENT_ORIGIN": f"https://ok.example, {origin}"})
+
+
+@pytest.mark.parametrize("origin", ["https://*.pr.example", "http://*.localhost:3000", "https://*.a.b.example:8443"])
+def test_patterns(folder: Path, origin: str) -> None:
+    assert load_settings({"CLIENT_ORIGIN": origin}).origins == {origin}
+
+
+@pytest.mark.parametrize(
     "origin", ["*", "null", "http://localhost:3000", "https://shop.example/", "capacitor://localhost"]
 )
 def test_what_browsers_call_an_origin_is_one(folder: Path, origin: str) -> None:

@@ -6,7 +6,7 @@ Nothing here reads the environment by itself: `load_settings` does, once, for wh
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -20,6 +20,8 @@ Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=10_000_000)]
 ORIGIN = re.compile(r"\*|null|[A-Za-z][\w+.-]*://[^/?#\s]+")
 """What a browser says of the page it shows (RFC 6454, section 6.1), and `*` for any."""
+ORIGIN_PATTERN = re.compile(r"[A-Za-z][\w+.-]*://\*((\.[\w-]+){2,}|\.localhost)(:\d+)?")
+"""An origin with `*.` in front of a host name of two labels or more: a single label, such as `com`, is nobody's own."""
 
 
 HIDDEN = ("jwt_secret", "database_url", "redis_url")
@@ -124,7 +126,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     jwt_leeway: Annotated[float, Meta(ge=0)] = 10.0
     """Seconds two clocks may differ."""
     client_origin: str = ""
-    """Origins whose pages may connect, comma-separated. Empty: same origin only. `*` must be said."""
+    """Origins whose pages may connect, comma-separated. Empty: same origin only. `https://*.pr.example` names all hosts
+    below pr.example. `*` must be said."""
     ws_path: str | None = None
     """Where Socket.IO is served when one system is (default `/socket.io/`)."""
     cookie_name: str = "access_token"
@@ -215,13 +218,23 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(str(error), sources)) from None
-    for origin in settings.origins:
+    check_origins(settings.origins)
+    return settings
+
+
+def check_origins(origins: Iterable[str]) -> None:
+    """Raises SettingsError with the first of `origins` that no page can have, and with what may be written."""
+    for origin in origins:
+        if "*" in origin and origin != "*" and ORIGIN_PATTERN.fullmatch(origin) is None:
+            raise SettingsError(
+                f"CLIENT_ORIGIN names {origin!r}, which is no pattern."
+                " `*.` may stand in front of a host name of two labels or more, such as https://*.pr.example."
+            )
         if ORIGIN.fullmatch(origin) is None:
             raise SettingsError(
                 f"CLIENT_ORIGIN names {origin!r}, which no page has for its origin."
                 " Give scheme and host without a path, such as https://shop.example."
             )
-    return settings
 
 
 def _explain(message: str, sources: Mapping[str, Mapping[str, Any]]) -> str:

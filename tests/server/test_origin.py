@@ -12,7 +12,7 @@ SAME, LISTED, OTHER = "https://shop.example:8080", "https://listed.example", "ht
 
 # The rule.
 
-NONE, ONE, ANY, BOTH = "", f"{LISTED}/", "*", f"{LISTED}, *"
+NONE, ONE, ANY, BOTH, PATTERN = "", f"{LISTED}/", "*", f"{LISTED}, *", "https://*.pr.example"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,17 @@ NONE, ONE, ANY, BOTH = "", f"{LISTED}/", "*", f"{LISTED}, *"
         (ONE, "https://listed.example:8443", HOST, False, False),
         (ONE, "https://sub.listed.example", HOST, False, False),
         (ONE, "https://listed.example.evil.example", HOST, False, False),
-        (ONE, f"{LISTED}/", HOST, False, False),
+        # What programs send: path and query, which do not count, and the scheme of the WebSocket.
+        (ONE, f"{LISTED}/", HOST, True, True),
+        (ONE, f"{LISTED}/live?token=secret", HOST, True, True),
+        (ONE, "wss://listed.example", HOST, True, True),
+        (ONE, "ws://listed.example", HOST, False, False),
+        (NONE, "wss://shop.example:8080", HOST, True, True),
+        (NONE, f"{SAME}?token=secret", HOST, True, True),
+        (NONE, f"{SAME}#there", HOST, True, True),
+        (NONE, "https://evil.example?https://shop.example:8080", HOST, False, False),
+        (NONE, "https://evil.example\\@shop.example:8080", HOST, False, False),
+        (NONE, "https://a@shop.example:8080", HOST, False, False),
         (ONE, OTHER, HOST, False, False),
         (ONE, "*", HOST, False, False),
         (ANY, OTHER, HOST, True, False),
@@ -59,6 +69,20 @@ NONE, ONE, ANY, BOTH = "", f"{LISTED}/", "*", f"{LISTED}, *"
         (f"{LISTED}:443", LISTED, HOST, True, True),
         (f"{LISTED}:8443", LISTED, HOST, False, False),
         ("http://listed.example:443", LISTED, HOST, False, False),
+        (PATTERN, "https://12.pr.example", HOST, True, True),
+        (PATTERN, "https://A.b.PR.example:443", HOST, True, True),
+        (PATTERN, "https://pr.example", HOST, False, False),
+        (PATTERN, "https://evilpr.example", HOST, False, False),
+        (PATTERN, "https://.pr.example", HOST, False, False),
+        (PATTERN, "https://a..pr.example", HOST, False, False),
+        (PATTERN, "https://a.pr.example.evil.example", HOST, False, False),
+        (PATTERN, "https://evil.example/.pr.example", HOST, False, False),
+        (PATTERN, "https://evil.example#.pr.example", HOST, False, False),
+        (PATTERN, "https://evil@a.pr.example", HOST, False, False),
+        (PATTERN, "https://a.prxexample", HOST, False, False),
+        (PATTERN, "http://12.pr.example", HOST, False, False),
+        (PATTERN, "https://12.pr.example:8443", HOST, False, False),
+        (f"{PATTERN}:8443", "https://12.pr.example:8443", HOST, True, True),
         (BOTH, LISTED, HOST, True, True),
         (BOTH, OTHER, HOST, True, False),
         (BOTH, SAME, HOST, True, True),
@@ -77,7 +101,12 @@ def test_the_rule(listed: str, origin: str | None, host: str | None, allowed: bo
         ("http://shop.example", "shop.example", False, True),
         # Whoever sits on the wire can make a page of http://, and none of https://.
         ("http://shop.example", "shop.example", True, False),
-        ("https://shop.example", "shop.example", False, False),
+        # A proxy in front may have ended TLS.
+        ("https://shop.example", "shop.example", False, True),
+        ("wss://shop.example", "shop.example", False, True),
+        ("ws://shop.example", "shop.example", False, True),
+        ("ws://shop.example", "shop.example", True, False),
+        ("https://other.example", "shop.example", False, False),
         # A port that is the scheme's own may be said or left out.
         ("https://shop.example", "shop.example:443", True, True),
         ("https://shop.example:443", "shop.example", True, True),
@@ -146,7 +175,9 @@ async def ask(running: Running, origin: str | None) -> tuple[int, int, str | Non
     [
         (NONE, None, True, None),
         (NONE, "http://localhost", True, None),
-        (NONE, "https://localhost", False, None),
+        # Port 443, as the header `Host` says nothing else, behind a proxy that ends TLS.
+        (NONE, "https://localhost", True, None),
+        (NONE, "wss://localhost/socket.io/?token=secret", True, None),
         (NONE, OTHER, False, None),
         (NONE, "null", False, None),
         (ONE, LISTED, True, LISTED),
@@ -171,6 +202,22 @@ async def test_a_page_that_may_not_connect_cannot_use_a_session_it_knows_of(runn
         refused = await wire.upgrade(f"{WEBSOCKET}&sid={client.sid}", {"Origin": OTHER})
         assert refused.status in (400, 403)
     await client.expect_echo()
+
+
+async def test_a_page_of_a_pattern_is_answered_by_name(kind: str) -> None:
+    page = "https://12.pr.example"
+    async with serve(kind, client_origin=PATTERN) as running, Wire.open(running) as wire:
+        answer = await wire.request("GET", POLLING, headers={"Origin": page})
+        assert answer.headers["access-control-allow-origin"] == page
+        assert answer.headers["access-control-allow-credentials"] == "true"
+
+
+async def test_a_refused_origin_is_logged_without_path_and_query(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with serve(kind) as running:
+        for _ in range(2):
+            assert (await ask(running, f"{OTHER}/page?token=secret#secret"))[0] == 403
+    assert caplog.text.count(OTHER) == 1
+    assert "secret" not in caplog.text
 
 
 async def test_preflight(kind: str) -> None:

@@ -14,7 +14,7 @@ from oyez.protocol.engineio import CloseReason
 from tests.js_client import JsDriver
 from tests.server.clock import Clock
 from tests.server.serving import PATH, Running, serve, turn_until
-from tests.server.wire import POLLING, PollingWire, Wire
+from tests.server.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 UNKNOWN_TRANSPORT, UNKNOWN_SESSION, BAD_METHOD, BAD_REQUEST, UNSUPPORTED_VERSION = 0, 1, 2, 3, 5
 
@@ -27,9 +27,9 @@ REFUSED = [
     ("GET", f"{PATH}?EIO=4&transport=__proto__", UNKNOWN_TRANSPORT),
     ("GET", f"{PATH}?EIO=4&transport=webtransport", UNKNOWN_TRANSPORT),
     ("GET", f"{POLLING}&sid=nobody", UNKNOWN_SESSION),
-    ("GET", f"{POLLING}&sid=", UNKNOWN_SESSION),
     ("POST", f"{POLLING}&sid=nobody", UNKNOWN_SESSION),
     ("POST", POLLING, BAD_METHOD),
+    ("POST", f"{POLLING}&sid=", BAD_METHOD),
     ("PUT", POLLING, BAD_METHOD),
     ("PATCH", POLLING, BAD_METHOD),
     ("DELETE", POLLING, BAD_METHOD),
@@ -57,6 +57,26 @@ async def test_a_head_is_no_handshake(crowd: Running) -> None:
     async with Wire.open(crowd) as wire:
         answer = await wire.request("HEAD", POLLING)
         assert (answer.status, answer.body) == (400, b"")
+
+
+async def test_an_empty_session_id_counts_as_none(running: Running) -> None:
+    # What clients in Go send.
+    client = PollingWire(running)
+    answer = await client.request("GET", f"{POLLING}&sid=")
+    assert json.loads(answer.body[1:])["upgrades"] == ["websocket"]
+    async with SocketWire.open(running) as wire:
+        assert (await wire.upgrade(f"{WEBSOCKET}&sid=")).status == 101
+        assert (await wire.read_frame()).payload.startswith(b"0{")
+        await wire.enter()
+        await wire.expect_echo()
+
+
+@pytest.mark.parametrize("text", ["AAEC\nAwQF\r\n", "AAECAwQF", "AA EC\tAwQF"])
+async def test_line_breaks_in_base64(running: Running, text: str) -> None:
+    # socket.io-client-java breaks lines after 76 characters and behind the last one.
+    client = await PollingWire.connect(running)
+    await client.post(f'451-5["echo",{{"_placeholder":true,"num":0}}]\x1eb{text}')
+    assert await client.get() == '461-5[{"_placeholder":true,"num":0}]\x1ebAAECAwQF'
 
 
 async def test_the_open_packet(running: Running) -> None:
@@ -169,11 +189,14 @@ async def test_an_aborted_post_ends_the_session(crowd: Running) -> None:
         assert await crowd.market.expect_gone(client.id) == "transport error"
 
 
-async def test_a_binary_body_ends_the_session(crowd: Running) -> None:
+async def test_a_body_of_any_type_is_text(crowd: Running) -> None:
+    # python-engineio before 4.3 calls its payloads binary.
     client = await PollingWire.connect(crowd)
-    answer = await client.request("POST", body=b"4abc", headers={"Content-Type": "application/octet-stream"})
-    assert answer.status == 400
-    assert await crowd.market.expect_gone(client.id) == "transport error"
+    octets = {"Content-Type": "application/octet-stream"}
+    assert (await client.request("POST", body=b'421["echo",1]', headers=octets)).body == b"ok"
+    assert await client.get() == "431[1]"
+    assert (await client.request("POST", body=b"4\xff", headers=octets)).status == 200
+    assert await crowd.market.expect_gone(client.id) == "parse error"
 
 
 async def test_more_packets_in_a_body_than_are_allowed_end_the_session(crowd: Running) -> None:
@@ -326,9 +349,12 @@ async def test_a_body_that_goes_on_behind_its_answer(name: str) -> None:
     async with serve(limits={"body_timeout": 0.1, "header_timeout": 0.1}) as running:
         client = await PollingWire.connect(running)
         async with Wire.open(running) as wire:
-            headers = {"Content-Length": "9000000", "Content-Type": "application/octet-stream"}
-            wire.send_request("POST", client.target, headers=headers)
-            assert (await wire.read_answer()).status == 400
+            # The second POST at a time is answered at once.
+            async with Wire.open(running) as first:
+                first.send_request("POST", client.target, headers={"Content-Length": "10"})
+                await turn_until(lambda: any(each.polling.posted for each in running.server.connections.values()))  # type: ignore[union-attr]
+                wire.send_request("POST", client.target, headers={"Content-Length": "9000000"})
+                assert (await wire.read_answer()).status == 400
             if name == "too long":
                 wire.send(b"x" * 2_000_000)
             assert await wire.read_rest() == b""

@@ -15,6 +15,7 @@ import msgspec
 
 PROTOCOL = "4"
 SEPARATOR = b"\x1e"
+_USUAL_BASE64 = bytes.maketrans(b"-_", b"+/")
 
 
 class PacketType(IntEnum):
@@ -139,13 +140,22 @@ def decode_packet(encoded: bytes) -> Packet:
     if first == b"4":
         return Packet(PacketType.MESSAGE, encoded[1:])
     if first == b"b":
-        try:
-            return Packet(PacketType.MESSAGE, b64decode(encoded[1:], validate=True), binary=True)
-        except binascii.Error:
-            raise MalformedError("binary packet: not base64") from None
+        return Packet(PacketType.MESSAGE, _decode_base64(encoded[1:]), binary=True)
     if first in (b"0", b"1", b"2", b"3", b"5", b"6"):
         return Packet(PacketType(int(first)), encoded[1:])
     raise MalformedError(f"packet type {first!r}: expected a digit from 0 to 6, or b")
+
+
+def _decode_base64(encoded: bytes) -> bytes:
+    """Base64 as clients write it, some with line breaks (Java's), without padding, or with the alphabet of URLs."""
+    try:
+        return b64decode(encoded, validate=True)
+    except binascii.Error:
+        usual = encoded.translate(_USUAL_BASE64, b"\r\n\t ").rstrip(b"=")
+    try:
+        return b64decode(usual + b"=" * (-len(usual) % 4), validate=True)
+    except binascii.Error:
+        raise MalformedError("binary packet: not base64") from None
 
 
 def encode_payload(packets: Iterable[bytes]) -> bytes:
@@ -184,7 +194,8 @@ def check_request(method: str, query: Mapping[str, str], *, known: bool, upgrade
     # JSONP (`j`) is not served: its callers execute what they get.
     if "j" in query or (upgrade and transport != "websocket"):
         return BAD_REQUEST
-    if "sid" in query:
+    # An empty one counts as none, as with official servers.
+    if query.get("sid"):
         return _check_session_request(query, known, upgrade)
     if method != "GET":
         return BAD_METHOD

@@ -1,41 +1,56 @@
-"""Which web pages may talk to the server: the origins of `CLIENT_ORIGIN`, else only pages of the same origin.
+"""Which web pages may use the server: the origins of `CLIENT_ORIGIN`, otherwise only pages of the same origin.
 
-Used for polling (CORS headers and refusal) and for WebSocket upgrades, which browsers do not guard by CORS.
-Programs that are no browsers send no Origin and are not stopped here: their token decides.
+Used for polling (CORS headers and refusal) and for WebSocket upgrades, which browsers do not guard by CORS. Programs
+that are no browsers send no Origin, or that of the address they connect to, often with the scheme of the WebSocket or
+with path and query: only scheme and authority count, and `wss` is `https`. Their token decides.
 """
 
+import re
+
 ANY = "*"
+WILDCARD = "://*."
+"""In front of a host name in `CLIENT_ORIGIN`: one or more whole labels."""
+_SCHEMES = {"ws": "http", "wss": "https"}
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#\\\s]*)")
+_LABELS = r"(?:[a-z0-9_-]+\.)+"
 
 
 class OriginPolicy:
     """From which pages requests may come: the origins in `CLIENT_ORIGIN`, and always the server's own."""
 
     def __init__(self, origins: frozenset[str]) -> None:
-        # An operator may write them otherwise than browsers do, who use lower case and leave a usual port out.
-        self._origins = {_normalize(origin) for origin in origins - {ANY}}
+        # An operator may write them differently from browsers, who use lower case and leave a usual port out.
+        named = {normalize(origin) for origin in origins - {ANY}}
+        self._patterns = [_compile(origin) for origin in named if WILDCARD in origin]
+        self._origins = {origin for origin in named if WILDCARD not in origin}
         self._any = ANY in origins
 
     def allows(self, origin: str | None, host: str | None, *, secure: bool) -> bool:
-        """Whether a request with this `Origin` header, to this `Host`, over TLS or not, may be served."""
+        """True if a request with this `Origin` header, to this `Host`, over TLS or not, may be served."""
         return self._any or self.allows_cookies(origin, host, secure=secure)
 
     def allows_cookies(self, origin: str | None, host: str | None, *, secure: bool) -> bool:
-        """Whether the cookies of such a request count: not where only `*` admits it.
+        """True if the cookies of such a request count: not if only `*` admits it.
 
         A browser sends a visitor's cookies along with a WebSocket upgrade, whichever page asks for it.
         """
-        if origin is None or _normalize(origin) in self._origins:
+        if origin is None or self._is_listed(origin):
             return True
-        # RFC 6454, section 5: scheme, host and port. A page that came in the clear may be anybody's work.
-        scheme = "https" if secure else "http"
-        return bool(host) and _normalize(origin) == _normalize(f"{scheme}://{host}")
+        # RFC 6454, section 5: scheme, host and port. A page that came in the clear may be anybody's work, so it is not
+        # the same as one of https. The other way round it is: a proxy in front may end TLS, and nobody forges https.
+        schemes = ("https",) if secure else ("http", "https")
+        return bool(host) and normalize(origin) in {normalize(f"{scheme}://{host}") for scheme in schemes}
+
+    def _is_listed(self, origin: str) -> bool:
+        normal = normalize(origin)
+        return normal in self._origins or any(pattern.fullmatch(normal) for pattern in self._patterns)
 
     def headers(self, origin: str | None) -> list[tuple[str, str]]:
         """The CORS headers of an answer to an allowed `origin`."""
         if origin is None:
             return []
-        if _normalize(origin) in self._origins:
+        if self._is_listed(origin):
             return [
                 ("access-control-allow-origin", origin),
                 ("access-control-allow-credentials", "true"),
@@ -55,7 +70,17 @@ class OriginPolicy:
         return headers
 
 
-def _normalize(origin: str) -> str:
-    """In lower case, and without the port that its scheme implies."""
+def normalize(origin: str) -> str:
+    """Scheme and authority in lower case, as a browser would write them; what is no address stays as it is."""
     lowered = origin.lower()
-    return lowered.removesuffix(_DEFAULT_PORTS.get(lowered.partition("://")[0], ""))
+    parsed = _ORIGIN.match(lowered)
+    if parsed is None:
+        return lowered
+    scheme = _SCHEMES.get(parsed[1], parsed[1])
+    return f"{scheme}://{parsed[2].removesuffix(_DEFAULT_PORTS.get(scheme, ''))}"
+
+
+def _compile(origin: str) -> re.Pattern[str]:
+    """The origins that a pattern such as `https://*.pr.example` names."""
+    scheme, _, host = origin.partition(WILDCARD)
+    return re.compile(f"{re.escape(scheme)}://{_LABELS}{re.escape(host)}")

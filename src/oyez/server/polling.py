@@ -281,8 +281,8 @@ class PollingEndpoint:
         return self._answer(request, fetching.result())
 
     async def _post(self, request: Request, connection: "Connection", polling: Polling) -> Response:
-        if polling.posted or request.headers.get("content-type", "").startswith("application/octet-stream"):
-            connection.close(engineio.TRANSPORT_ERROR, "two posts at once, or a binary body")
+        if polling.posted:
+            connection.close(engineio.TRANSPORT_ERROR, "two posts at once")
             return Response(status_code=400)
         polling.posted = True
         try:

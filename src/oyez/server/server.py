@@ -29,13 +29,13 @@ from oyez.server.hub import Hub
 from oyez.server.namespace import Application, Namespace, SocketInfo
 from oyez.server.neighbours import Neighbours
 from oyez.server.node import Node
-from oyez.server.origin import OriginPolicy
+from oyez.server.origin import OriginPolicy, normalize
 from oyez.server.polling import PollingEndpoint
 from oyez.server.recovery import Recovery
 from oyez.server.socket import KEPT_HEADERS, Handshake
 from oyez.server.transport import Transport
 from oyez.server.turnstile import Rate, Turnstile
-from oyez.settings import Settings
+from oyez.settings import Settings, check_origins
 
 logger = get_logger("oyez.server")
 
@@ -75,6 +75,7 @@ class Server:
         self.namespaces = {
             name: Namespace(name, application, self.plain_below) for name, application in applications.items()
         }
+        check_origins(settings.origins)
         self.origins = OriginPolicy(settings.origins)
         self.canary = Canary(log, self._tell_status)
         self.neighbours = Neighbours(log, self.node, self.namespaces, clock)
@@ -243,10 +244,12 @@ class Server:
         return connection
 
     def admits_page(self, headers: Mapping[str, str], *, secure: bool) -> bool:
-        """Whether the page that asks may use the server; the operator is told once of each origin that may not."""
+        """True if the page that asks may use the server; each origin that may not is logged once."""
         origin, host = headers.get("origin"), headers.get("host")
         if self.origins.allows(origin, host, secure=secure):
             return True
+        # Programs send path and query along, which may hold a token: scheme and authority are logged.
+        origin = normalize(origin) if origin is not None else None
         if origin not in self._refused_origins and len(self._refused_origins) < MAX_REFUSED_ORIGINS:
             self._refused_origins.add(origin)
             logger.warning(
