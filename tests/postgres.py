@@ -33,6 +33,23 @@ FORGETFUL = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "sha
 class PostgreSQL:
     folder: Path
     numbers: Iterator[int]
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        """Start, for the first time or again, and wait until it answers."""
+        self.process = _start(self.folder)
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self.is_ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start:\n{(self.folder / 'log').read_text()}")
+            time.sleep(0.02)
+
+    def stop(self, *, keep: bool = True) -> None:
+        """Cut off all clients and stop; what was committed stays, if `keep`."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT if keep else signal.SIGQUIT)
+            self.process.wait()
+            self.process = None
 
     def make_database(self) -> str:
         """A new, empty database; its address."""
@@ -62,20 +79,12 @@ class PostgreSQL:
 def serve_postgresql() -> Iterator[PostgreSQL]:
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
     folder = Path(tempfile.mkdtemp(prefix="oyez-pg-", dir=MEMORY if roomy else None))
-    process = None
+    server = PostgreSQL(folder, count(1))
     try:
-        process = _start(folder)
-        server = PostgreSQL(folder, count(1))
-        deadline = time.monotonic() + START_TIMEOUT
-        while not server.is_ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start:\n{(folder / 'log').read_text()}")
-            time.sleep(0.02)
+        server.start()
         yield server
     finally:
-        if process is not None:
-            process.send_signal(signal.SIGQUIT)
-            process.wait()
+        server.stop(keep=False)
         shutil.rmtree(folder)
 
 
@@ -90,15 +99,16 @@ def _start(folder: Path) -> "subprocess.Popen[bytes]":
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
         options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     data = folder / "data"
-    subprocess.run(
-        [programs / "initdb", "--no-sync", "-A", "trust", "-E", "utf8", "--no-locale", "-U", "oyez", "-D", data],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        cwd=folder,
-        **options,
-    )
+    if not data.exists():
+        subprocess.run(
+            [programs / "initdb", "--no-sync", "-A", "trust", "-E", "utf8", "--no-locale", "-U", "oyez", "-D", data],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=folder,
+            **options,
+        )
     settings = [word for setting in FORGETFUL for word in ("-c", setting)]
-    with (folder / "log").open("wb") as log:
+    with (folder / "log").open("ab") as log:
         return subprocess.Popen(
             [programs / "postgres", "-D", data, "-k", folder, "-h", "", *settings],
             stdout=log,

@@ -90,6 +90,22 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Bytes waiting for a polling client between two requests; if more come then, the session is closed. One message
     may be longer, and eight times as much may wait for a client that has fetched something within `close_timeout`.
     Answers to what the client sends wait at half of the limit until the client fetches some."""
+    max_database_queue: Positive = 5_000
+    """Transactions of one system that wait for a thread in one process, reads and others each: more would not begin
+    within `database_queue_timeout` anyway. Those that come then are answered `unavailable`."""
+    max_database_queue_per_user: Positive = 100
+    """The same for one user: far more than a front end has under way at a time."""
+    database_queue_timeout: Seconds = 5.0
+    """Time for a transaction to begin; over it, it is given up and answered `unavailable`."""
+    database_lock_timeout: Seconds = 2.0
+    """Time that a statement waits for a lock of another transaction, which usually takes milliseconds. Over it, the
+    transaction is rolled back and answered `unavailable`: so one locked table cannot keep all connections busy."""
+    database_statement_timeout: Seconds = 10.0
+    """Time for one statement, and for a transaction to go on to its next one; over it, the transaction is rolled back
+    and answered `unavailable`. With SQLite, time for a whole transaction, because only one can write at a time."""
+    database_timeout: Seconds = 15.0
+    """Time after which a transaction that is at work is answered `unavailable`, because the database does not answer.
+    Whether it is committed later is not known then."""
     header_timeout: Seconds = 10.0
     """Time for a request's head to arrive: the answer to slow-loris handshakes."""
     body_timeout: Seconds = 20.0
@@ -133,6 +149,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     cookie_name: str = "access_token"
     database_url: str | None = None
     """SQLAlchemy address of the domain database. Unset: SQLite in `oyez_data`."""
+    database_connections: Annotated[int, Meta(ge=2, le=100)] = 6
+    """Connections to PostgreSQL that one process keeps for each system: a third for reads, the others for transactions
+    that write. PostgreSQL itself accepts 100 from all processes together by default."""
     oyez_data: str = "./oyez-data"
     log_level: str = "info"
     ssl_certfile: str | None = None

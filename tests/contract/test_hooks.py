@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,6 @@ from oyez.errors import FORBIDDEN, ContractError, DatabaseUnavailableError, Refu
 from oyez.protocol import engineio
 from oyez.server.socket import Handshake
 from oyez.testing import client as testing
-from oyez.testing.connection import Disconnected
 from tests.contract.club import Note, back_group, board, expect_said, group, open_club, user
 from tests.logged import capture_logs
 from tests.server.clock import Clock
@@ -80,16 +78,23 @@ async def test_a_hook_that_fails_lets_nobody_in_half(fault: type[Exception], tra
     """The connection ends in a way after which official clients come back; the operator sees why."""
     faults = [fault("on purpose")]
 
+    sent = asyncio.Event()
+
     async def connected(client: Client) -> None:
         if faults:
+            await sent.wait()
             raise faults.pop()
         await client.join(board("daily"))
 
     with capture_logs() as logged:
         async with open_club(Hooks(connected=connected)) as club:
             async with club.connect("u1", transport=transport) as client:
-                with suppress(Disconnected):
-                    await client.call("do", {"what": "nothing"})
+                calling = asyncio.create_task(client.call("do", {"what": "nothing"}))
+                await asyncio.sleep(0)
+                # Behind the command.
+                await client.catch_up()
+                sent.set()
+                assert (await calling)["error"]["code"] == "unavailable"
                 assert await client.expect_disconnect() in ("transport close", "transport error")
                 assert club.done == []
             async with club.connect("u1", transport=transport) as client:

@@ -17,6 +17,8 @@ from oyez.service.app import Oyez
 from oyez.settings import Settings
 from tests.service.shops import shop
 
+FINE = {"log": "ok", "database": "ok"}
+
 
 class ShakyLog(MemoryLog):
     """A log that can lose its storage, hang, or no longer tell what it stores."""
@@ -54,7 +56,7 @@ async def test_all_is_well(tmp_path: Path) -> None:
         assert (live.status_code, live.json()) == (200, {"alive": True})
         assert (ready.status_code, ready.json()) == (
             200,
-            {"ready": True, "systems": {"books": {"log": "ok"}, "fruit": {"log": "ok"}}},
+            {"ready": True, "keys": "ok", "systems": {"books": FINE, "fruit": FINE}},
         )
         assert live.headers["cache-control"] == ready.headers["cache-control"] == "no-store"
 
@@ -74,7 +76,8 @@ async def test_a_log_that_does_not_work(tmp_path: Path, monkeypatch: pytest.Monk
     async with running(tmp_path, {"books": ShakyLog(), "fruit": fruit}) as client:
         setattr(fruit, fault, True)
         ready = await expect_ready(client, 503)
-        assert ready.json() == {"ready": False, "systems": {"books": {"log": "ok"}, "fruit": {"log": "unavailable"}}}
+        systems = {"books": FINE, "fruit": {"log": "unavailable", "database": "ok"}}
+        assert ready.json() == {"ready": False, "keys": "ok", "systems": systems}
         # The process is not to blame: starting it again would only send its clients away.
         assert (await client.get("/healthz")).status_code == 200
         setattr(fruit, fault, False)

@@ -8,16 +8,18 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, Table, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from oyez.contract.current import current_user
 from oyez.errors import DatabaseUnavailableError, SettingsError
-from oyez.service.db import BUSY_TIMEOUT, MAX_ATTEMPTS, Database, build_database
-from oyez.settings import Settings
+from oyez.service.db import MAX_ATTEMPTS, OPEN_TIMEOUT, Database, build_database
+from oyez.settings import Limits, Settings
 from tests.postgres import PostgreSQL
 
 METADATA = MetaData()
@@ -254,9 +256,8 @@ async def test_other_failures_are_not_tried_again(db: Database) -> None:
 # Opening.
 
 
-async def test_a_database_that_is_locked_for_long_is_unavailable(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oyez.service.db.BUSY_TIMEOUT", 0.05)
-    db = Database(f"sqlite:///{file}")
+async def test_a_database_that_is_locked_for_long_is_unavailable(file: Path) -> None:
+    db = Database(f"sqlite:///{file}", Limits(database_lock_timeout=0.05))
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(DatabaseUnavailableError, match="locked"):
@@ -341,7 +342,7 @@ def test_what_is_not_over_by_waiting_is_told_at_once(file: Path) -> None:
 
     with pytest.raises(SettingsError, match=r"unable to open database file\. Its folder has to exist"):
         Database(f"sqlite:///{file}")
-    assert time.monotonic() - began < BUSY_TIMEOUT
+    assert time.monotonic() - began < OPEN_TIMEOUT
 
 
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -349,3 +350,144 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match="OYEZ_DATA"):
         build_database(Settings(oyez_data=str(tmp_path / "file")))
+
+
+# Time-outs, and others that want something too.
+
+
+def slow_statement(connection: Connection) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    connection.execute(text("SELECT pg_sleep(60)" if connection.dialect.name == "postgresql" else endless))
+
+
+async def test_a_statement_that_takes_too_long_is_given_up(database_url: str) -> None:
+    db = Database(database_url, Limits(database_statement_timeout=0.2))
+    db.create(METADATA)
+    for way in (db.run, db.read):
+        with pytest.raises(DatabaseUnavailableError, match=r"time|interrupted"):
+            await way(slow_statement)
+    await db.run(add, 1)
+    assert await db.read(count) == 1
+    db.close()
+
+
+async def test_what_does_not_begin_in_time_is_never_done_and_what_does_not_end_is_given_up(file: Path) -> None:
+    db = Database(f"sqlite:///{file}", Limits(database_queue_timeout=0.1, database_timeout=0.2))
+    db.create(METADATA)
+    started, may_go_on = threading.Event(), threading.Event()
+
+    def hang(connection: Connection) -> None:
+        started.set()
+        may_go_on.wait()
+
+    hanging = asyncio.create_task(db.run(hang))
+    await asyncio.to_thread(started.wait)
+    with pytest.raises(DatabaseUnavailableError, match=r"begin within 0\.1 s"):
+        await db.run(add, 1)
+    with pytest.raises(DatabaseUnavailableError, match=r"end within 0\.2 s"):
+        await hanging
+    # Reads go their own way.
+    assert await db.read(count) == 0
+    may_go_on.set()
+    await db.run(add, 1)
+    assert await db.read(count) == 1
+    db.close()
+
+
+async def test_a_time_out_of_the_functions_own_is_its_own(db: Database) -> None:
+    def fail(connection: Connection) -> None:
+        raise TimeoutError("of another server")
+
+    with pytest.raises(TimeoutError, match="of another server"):
+        await db.run(fail)
+
+
+async def test_one_users_flood_does_not_keep_another_user_waiting(database_url: str) -> None:
+    db = Database(database_url, Limits(max_database_queue_per_user=300), connections=2)
+    db.create(METADATA)
+    done: list[str] = []
+
+    async def work(user: str) -> None:
+        def add_slowly(connection: Connection) -> None:
+            time.sleep(0.002)
+            add(connection, 1)
+
+        current_user.set(user)
+        await db.run(add_slowly)
+        done.append(user)
+
+    flood = [asyncio.create_task(work("ada")) for _ in range(300)]
+    await asyncio.sleep(0.02)
+    before = len(done)
+    await asyncio.create_task(work("bob"))
+    assert len(done) - before < 30, "as long as a few transactions, and not as long as 300"
+    await asyncio.gather(*flood)
+    assert await db.read(count) == 301
+    db.close()
+
+
+async def test_a_locked_table_stops_only_who_uses_it(postgresql: PostgreSQL) -> None:
+    url = postgresql.make_database()
+    db = Database(url, Limits(database_lock_timeout=0.5), connections=2)
+    db.create(METADATA)
+    books, fruit = db.part("books"), db.part("fruit")
+    with psycopg.connect(url) as other:
+        other.execute("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE")
+        blocked = [asyncio.create_task(way(count)) for way in (books.run, books.read) for _ in range(5)]
+        await asyncio.sleep(0.05)
+        for _ in range(20):
+            for way in (fruit.run, fruit.read):
+                await way(lambda connection: connection.execute(select(children)).all())
+        assert not any(task.done() for task in blocked), "others are faster than one time-out"
+        results = await asyncio.gather(*blocked, return_exceptions=True)
+        assert {type(result) for result in results} == {DatabaseUnavailableError}
+        other.rollback()
+    assert await books.run(count) == 0
+    db.close()
+
+
+async def test_a_process_that_hangs_in_a_transaction_does_not_keep_its_locks(postgresql: PostgreSQL) -> None:
+    db = Database(postgresql.make_database(), Limits(database_statement_timeout=0.3, database_lock_timeout=5.0))
+    db.create(METADATA)
+    started = threading.Event()
+
+    def hang(connection: Connection) -> None:
+        connection.execute(text("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE"))
+        started.set()
+        time.sleep(1.0)
+        count(connection)
+
+    hanging = asyncio.create_task(db.run(hang))
+    await asyncio.to_thread(started.wait)
+    with suppress(DatabaseUnavailableError):
+        # Done after the lock was taken away, or given up just before.
+        await db.run(count)
+    assert await db.run(count) == 0
+    assert not hanging.done()
+    with pytest.raises(DatabaseUnavailableError, match="idle-in-transaction"):
+        await hanging
+    db.close()
+
+
+async def test_another_process_that_writes_nearly_all_the_time_leaves_turns_to_this_one(
+    sqlite: Database, file: Path
+) -> None:
+    stop = threading.Event()
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+
+        def write_all_the_time() -> None:
+            while not stop.is_set():
+                other.execute("BEGIN IMMEDIATE")
+                time.sleep(0.005)
+                other.execute("COMMIT")
+                # What a process does between two transactions, at the least.
+                time.sleep(0.0003)
+
+        thread = threading.Thread(target=write_all_the_time)
+        thread.start()
+        try:
+            for _ in range(10):
+                await sqlite.run(add, 1)
+        finally:
+            stop.set()
+            thread.join()

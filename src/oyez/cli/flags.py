@@ -95,6 +95,8 @@ class ServerFlags:
     """Folder of the secret, of the SQLite database and of the logs. [default: ./oyez-data]"""
     database_url: str | None = None
     """Database of the systems' own tables, sqlite:///PATH or postgresql://… [default: SQLite in the data folder]"""
+    database_connections: int | None = None
+    """Connections to PostgreSQL for each system. [default: 6]"""
     log_level: str | None = None
     """debug, info, warning or error. [default: info]"""
     ssl_certfile: str | None = None

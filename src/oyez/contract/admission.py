@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from oyez.contract.client import Surroundings
 from oyez.contract.contract import Contract
+from oyez.contract.current import current_user
 from oyez.contract.declare import Gateway
 from oyez.contract.policy import Identity, LookedUp
 from oyez.contract.rooms import Room
@@ -74,6 +75,8 @@ class Admission:
     async def admit(self, request: Request, auth: Mapping[str, Any]) -> tuple[Identity, list[str]]:
         """Who it is, and the names of the rooms they are put into. Raises RefusedError."""
         identity = await self._identify(request, auth)
+        # From here on others are asked about this user: no user may keep them from the rest.
+        current_user.set(identity.subject)
         if not self._namespace.who.admits(identity):
             raise RefusedError(FORBIDDEN_ROLE, f"{self._namespace.name} is for whoever {self._namespace.who.text}.")
         asked = self._find_gateways(request, auth)

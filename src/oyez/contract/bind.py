@@ -14,6 +14,7 @@ from oyez.contract.client import Answers, Client, Members, Surroundings
 from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Contract
 from oyez.contract.control import Control
+from oyez.contract.current import current_user
 from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.limits import DEFAULT_LIMIT
 from oyez.contract.operation import Handler, LimitedError, Operation, joining, leaving, take
@@ -21,7 +22,7 @@ from oyez.contract.policy import Identity, Member
 from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import Caller, NamedRoom
 from oyez.contract.types import Command
-from oyez.errors import UNKNOWN_EVENT, ContractError, RefusedError, is_temporary
+from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, ContractError, RefusedError, is_temporary
 from oyez.log.log import Entry
 from oyez.server.namespace import Application
 from oyez.server.socket import Handshake, ReceivedEvent, Socket
@@ -107,6 +108,7 @@ class NamespaceApplication(Application):
         return self._let_in(hook, socket.data) if hook else None
 
     async def _let_in(self, hook: Callable[[Client], Coroutine[Any, Any, None]], client: Client) -> None:
+        current_user.set(client.identity.subject)
         try:
             await hook(client)
         except RefusedError as refused:
@@ -127,6 +129,9 @@ class NamespaceApplication(Application):
             self._acknowledge(event, acknowledgement)
             return None
         return self._finish(client, event, acknowledgement)
+
+    def refuse(self, socket: Socket, event: ReceivedEvent) -> None:
+        self._fail(socket.data, event, RefusedError(UNAVAILABLE))
 
     async def allows(self, socket: Socket, room: str) -> bool:
         """Whether a client that comes back may still be in `room`."""
@@ -167,6 +172,8 @@ class NamespaceApplication(Application):
         return operation.run(client, event, self._clock())
 
     async def _finish(self, client: Client, event: ReceivedEvent, acknowledgement: Awaitable[bytes]) -> None:
+        # In the task that handles the events of this client alone.
+        current_user.set(client.identity.subject)
         try:
             self._acknowledge(event, await acknowledgement)
         except Exception as error:

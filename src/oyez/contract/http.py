@@ -30,11 +30,10 @@ from oyez.errors import (
     TOO_LARGE,
     UNAVAILABLE,
     UNSUPPORTED_TYPE,
-    DatabaseUnavailableError,
     InvalidDataError,
-    LogUnavailableError,
     Refusal,
     RefusedError,
+    UnavailableError,
 )
 from oyez.logger import get_logger
 from oyez.protocol.socketio import may_be_mended, mend_halves
@@ -98,8 +97,10 @@ async def answer_or_refuse(request: Request, answer: Answer) -> Response:
         if error.internal:
             raise
         return refuse(INVALID_DATA, INVALID_DATA.message, [{"field": error.field, "expected": error.expected}])
-    except (LogUnavailableError, DatabaseUnavailableError) as error:
-        return refuse(UNAVAILABLE, str(error))
+    except UnavailableError as error:
+        # The error may name paths and addresses, which are for the operator alone.
+        logger.warning("a request failed", path=request.url.path, reason=str(error))
+        return refuse(UNAVAILABLE, UNAVAILABLE.message)
     except ClientDisconnect:
         return refuse(MALFORMED, "The request ended early.")
 

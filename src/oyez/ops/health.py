@@ -19,28 +19,36 @@ class Team(msgspec.Struct, frozen=True):
 
 
 def health_routes(oyez: Oyez, find_team: Callable[[], Team | None] = lambda: None) -> list[Route]:
-    """`GET /healthz`: 200 while the process answers. `GET /readyz`: 200 while it hears what goes into every log, and
-    503 while it does not, or is stopping.
+    """`GET /healthz`: 200 while the process answers. `GET /readyz`: 200 while it can do its work, else 503.
 
-    The latter answers `{ready, systems: {name: {log: "ok" | "unavailable"}}}`. Both are open: they tell
-    nothing else, and ask nobody: what they know is at most five seconds old (`server/canary.py`). One of several
-    workers, which `find_team` returns, also answers `workers: {configured, answering}`; it stays ready while others
-    do not answer, because it serves.
+    It can while it receives what is appended to every log, can use every system's tables, knows a key that verifies
+    users' tokens, and is not stopping. The answer is `{ready, keys, systems: {name: {log, database}}}` with `ok` or
+    `unavailable` for each; the reasons are in the log of the process alone, because both routes are open. They ask
+    nobody: what they know is at most five seconds old. One of several workers, which `find_team` returns, also answers
+    `workers: {configured, answering}`; it stays ready while others do not answer, because it serves.
     """
 
     async def live(request: Request) -> JSONResponse:
         return _answer({"alive": True})
 
     async def ready(request: Request) -> JSONResponse:
-        available = {name: served.server.canary.reason is None for name, served in oyez.systems.items()}
-        systems = {name: {"log": "ok" if one else "unavailable"} for name, one in available.items()}
-        good = all(available.values()) and not oyez.stopping
+        reasons = {
+            name: {"log": served.server.canary.reason, "database": served.database.reason}
+            for name, served in oyez.systems.items()
+        }
+        systems = {name: {part: _word(reason) for part, reason in parts.items()} for name, parts in reasons.items()}
+        faults = [oyez.keys_reason, *(reason for parts in reasons.values() for reason in parts.values())]
+        good = all(fault is None for fault in faults) and not oyez.stopping
         status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
         team = find_team()
         workers = {"workers": msgspec.to_builtins(team)} if team is not None else {}
-        return _answer({"ready": good, "systems": systems, **workers}, status)
+        return _answer({"ready": good, "keys": _word(oyez.keys_reason), "systems": systems, **workers}, status)
 
     return [Route("/healthz", live), Route("/readyz", ready)]
+
+
+def _word(reason: str | None) -> str:
+    return "ok" if reason is None else "unavailable"
 
 
 def _answer(content: dict[str, object], status: HTTPStatus = HTTPStatus.OK) -> JSONResponse:

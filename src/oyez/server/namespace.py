@@ -59,6 +59,9 @@ class Application(ABC):
     def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         """Handle an event; returns a coroutine only where something has to be waited for. Must not raise."""
 
+    def refuse(self, socket: Socket, event: ReceivedEvent) -> None:  # noqa: B027 - an event without acknowledgement
+        """Answer an event that cannot be handled, because the client is not completely let in."""
+
     def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         """The socket's token ends in `expiring_before` seconds; asked once for each token."""
         return None

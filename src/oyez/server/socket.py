@@ -268,6 +268,8 @@ class Socket:
         try:
             await running
         except Exception as error:
+            for event in self._queue or ():
+                self.namespace.application.refuse(self, event)
             self.namespace.cut(self, error)
         else:
             self._settle()

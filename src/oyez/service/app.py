@@ -9,11 +9,12 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -50,6 +51,7 @@ from oyez.service.intake import Intake
 from oyez.service.jobs import Jobs
 from oyez.service.members import Members
 from oyez.service.outbox import Outbox
+from oyez.service.probe import DatabaseProbe
 from oyez.service.secrets import Secret, load_secret
 from oyez.service.system import Context, Parts, System, build_parts
 from oyez.settings import Settings
@@ -71,6 +73,7 @@ class Served:
     jobs: Jobs
     parts: Parts
     intake: Intake | None
+    database: DatabaseProbe
 
 
 class Oyez:
@@ -151,8 +154,11 @@ class Oyez:
         and then logs and database are closed.
         """
         async with AsyncExitStack() as stack:
-            stack.callback(self.database.close)
+            # In a thread: a database that hangs must not keep clients from being sent away.
+            stack.push_async_callback(asyncio.to_thread, self.database.close)
+            await stack.enter_async_context(_beside(self._verifier.keys.run()))
             for served in self.systems.values():
+                await stack.enter_async_context(_beside(served.database.run()))
                 stack.push_async_callback(served.log.close)
                 await _open(served.log, served.system.name)
                 await stack.enter_async_context(served.outbox.relaying(self.settings.shutdown_timeout))
@@ -170,6 +176,11 @@ class Oyez:
     def stopping(self) -> bool:
         """Whether clients are being sent away for good."""
         return any(served.server.stopping for served in self.systems.values())
+
+    @property
+    def keys_reason(self) -> str | None:
+        """Why no user's token can be verified for now; None if tokens can be verified."""
+        return self._verifier.keys.reason
 
     async def drain(self) -> None:
         """Send all clients away, and wait for them."""
@@ -189,16 +200,17 @@ class Oyez:
             self.database.migrate(system.name, system.migrations)
         elif system.tables is not None:
             self.database.create(system.tables)
+        database = self.database.part(system.name)
         retention = self.settings.log_retention
         repeats = Repeats(log, retention)
         publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention)
-        outbox = Outbox(self.database, publisher, log, clock=self._clock)
-        members = Members(system.name, self.database, system.contract)
+        outbox = Outbox(database, publisher, log, clock=self._clock)
+        members = Members(system.name, database, system.contract)
         parts = build_parts(
             system,
             Context(
                 settings=self.settings,
-                database=self.database,
+                database=database,
                 publisher=publisher,
                 authorize=authorize,
                 log=log,
@@ -209,7 +221,7 @@ class Oyez:
                 clock=self._clock,
             ),
         )
-        jobs = Jobs(self.database, outbox, parts.jobs, system=system.name, clock=self._clock)
+        jobs = Jobs(database, outbox, parts.jobs, system=system.name, clock=self._clock)
         applications = bind(
             system.contract,
             handlers=parts.handlers,
@@ -225,7 +237,7 @@ class Oyez:
         routes.append(publish_route(f"{prefix}/events", publisher, authorize))
         # One for all writes of a system, so that none of them ignores the key.
         idempotency = Middleware(Idempotency, repeats=repeats, authorize=authorize, limits=self.settings.limits)
-        routes += member_routes(prefix, system.contract, self.database, outbox, authorize, [idempotency])
+        routes += member_routes(prefix, system.contract, database, outbox, authorize, [idempotency])
         routes.append(presence_route(prefix, system.contract, presence, authorize))
         routes.append(Mount(f"{prefix}/api", routes=list(parts.routes), middleware=[idempotency]))
         routes += self._serve_at(f"{prefix}/socket.io", server)
@@ -234,7 +246,8 @@ class Oyez:
         if self.settings.redis_url is not None and self.settings.redis_emitter:
             keys = _emitter_keys(self.settings, system.name, alone)
             intake = Intake(self.settings.redis_url, publisher, keys, prefix=self.settings.redis_prefix)
-        return Served(system, server, publisher, log, outbox, jobs, parts, intake)
+        probe = DatabaseProbe(database, system.name, system.tables.tables.values() if system.tables is not None else ())
+        return Served(system, server, publisher, log, outbox, jobs, parts, intake, probe)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
         """One system has a short path too."""
@@ -265,6 +278,17 @@ class Oyez:
         if error.status_code == HTTPStatus.NOT_FOUND:
             detail = f"There is nothing at {request.url.path}. Served here: {', '.join(self.systems)}."
         return build_problem(error.status_code, detail, error.headers)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `work` while inside; it is cancelled at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _open(log: Log, system: str) -> None:

@@ -1,16 +1,22 @@
 """The domain database: plain synchronous functions, each run as one transaction in a worker thread.
 
+Each system has threads and connections of its own, some of them for reads alone, so that one system, one user or one
+locked table cannot make the others wait. Whatever takes too long is given up and raises DatabaseUnavailableError.
+
 Knows SQLAlchemy Core and how SQLite and PostgreSQL want to be opened; knows no table.
 """
 
 import asyncio
+import copy
 import random
 import shlex
 import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -18,25 +24,36 @@ from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
+from oyez.contract.current import current_user
 from oyez.errors import DatabaseUnavailableError, SettingsError
-from oyez.settings import Settings
+from oyez.service.fair_pool import FairPool
+from oyez.settings import Limits, Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-WRITERS = {"sqlite": 1, "postgresql": 8}
-"""Threads, and connections, for transactions that write. SQLite has one writer at a time: a second thread would only
-poll for its lock. PostgreSQL keeps about two transactions a core busy, and 8 of its usual 100 connections let a dozen
-processes share it."""
 READERS = 2
 """Threads for SQLite's read transactions, which never wait for the writer. One alone is the fastest (measured: 5,800
 reads/s, 4,300 with four that take turns in the interpreter); the second is for quick queries beside a slow one."""
-BUSY_TIMEOUT = 10.0
-"""Seconds to wait while another process writes to the same SQLite file; a transaction takes milliseconds."""
+OPEN_TIMEOUT = 10.0
+"""Seconds to wait for another process while an SQLite file is opened: it may bring the file into its present form."""
+BUSY_TIMEOUT = 5
+"""Milliseconds for which SQLite itself waits for the lock before it is asked again. Its own pauses grow to 100 ms, and
+whoever waits so long is overtaken by another process that writes again and again."""
 LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 """SQLite's codes for that; a full disk or a missing right is not over by waiting."""
-CONNECT_TIMEOUT = 10
-"""Seconds for PostgreSQL to accept a connection."""
+STEPS_A_LOOK = 20_000
+"""Instructions of SQLite's virtual machine, about a millisecond, between two looks whether a transaction is overdue."""
+CONNECT_TIMEOUT = 3
+"""Seconds for PostgreSQL to accept a connection: it takes milliseconds, and a client waits meanwhile."""
+TIMEOUTS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+"""PostgreSQL's settings for how long a transaction may wait for a lock, for a statement, and for its next statement.
+By the last, a process that hangs in a transaction does not keep its locks for ever."""
+LOCK_PAUSE = 0.002
+"""Most seconds between two tries to get SQLite's lock."""
+NEVER = float("inf")
+UNHURRIED = {"unhurried": True}
+"""The execution options of transactions without time-outs: those that create and migrate tables."""
 MAX_ATTEMPTS = 30
 """Times a transaction is begun that PostgreSQL cannot place in a serial order with the others. Where two nodes do
 nothing but change one row, three of five attempts fail and the unluckiest transaction takes 15 (measured)."""
@@ -52,14 +69,18 @@ UNAVAILABLE_CODES = frozenset(
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_INTERRUPT,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_NOTADB,
     }
 )
 """What SQLite says where the file is to blame, and not the statement."""
-UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
-"""Classes of PostgreSQL's SQLSTATEs that say the same: connection, resources, shutdown, input and output."""
+UNAVAILABLE_CLASSES = ("08", "53", "55", "57", "58")
+"""Classes of PostgreSQL's SQLSTATEs that say the same: connection, resources, locks, shutdown and time-out of a
+statement, input and output."""
+UNAVAILABLE_STATES = (*RETRIED_STATES, "25P03")
+"""SQLSTATEs that say the same: no place in the order after MAX_ATTEMPTS, and idle for too long in a transaction."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 """How migrations are run (`env.py`), and those of the service layer's own tables (`versions`)."""
 DRIVERS = {
@@ -78,6 +99,23 @@ REMEDIES = {
 """What to do where a database does not open, by its kind."""
 
 
+@dataclass(frozen=True)
+class _Ways:
+    """The ways that the transactions of one system go: engines, and the threads that use them."""
+
+    writing: Engine
+    tidying: Engine
+    reading: Engine
+    writers: FairPool
+    readers: FairPool
+
+    def close(self) -> None:
+        self.writers.shutdown()
+        self.readers.shutdown()
+        for engine in (self.reading, self.tidying, self.writing):
+            engine.dispose()
+
+
 class Database:
     """One domain database and the threads that work on it.
 
@@ -89,40 +127,69 @@ class Database:
     ```
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, limits: Limits | None = None, connections: int = 6) -> None:
         """Open `url` (`sqlite:///PATH` or `postgresql://…`) and connect once, to fail early.
 
-        Raises SettingsError where that cannot be done; the message never holds the password.
+        `connections` is for PostgreSQL, and for each part. Raises SettingsError if that cannot be done; the message
+        never holds the password.
         """
-        parsed = _parse(url)
+        self._url = parsed = _parse(url)
+        self._limits = limits or Limits()
+        self._connections = connections
+        self._name = "oyez"
         try:
-            if parsed.get_backend_name() == "sqlite":
-                writers = WRITERS["sqlite"]
-                self._engine = self._writing = _open_sqlite(parsed, writers, "BEGIN IMMEDIATE")
-                # Without waiting for the disk: what is lost with the power is tidied again.
-                self._tidying = _open_sqlite(parsed, writers, "BEGIN IMMEDIATE", "PRAGMA synchronous = NORMAL")
-                self._reading = _open_sqlite(parsed, READERS, "BEGIN", "PRAGMA query_only = ON")
-            else:
-                self._engine = _open_postgresql(parsed)
-                # What SQLite gives by nature: transactions that cannot see each other's halves.
-                self._writing = self._engine.execution_options(isolation_level="SERIALIZABLE")
-                self._tidying = self._engine.execution_options(isolation_level="READ COMMITTED")
-                self._reading = self._engine.execution_options(
-                    isolation_level="REPEATABLE READ", postgresql_readonly=True
-                )
-            self._engine.connect().close()
+            self._ways = self._open_ways()
+            self._ways.writing.connect().close()
         except SQLAlchemyError as error:
             raise _unusable(parsed, str(getattr(error, "orig", error)), REMEDIES[parsed.get_backend_name()]) from None
         except ImportError:
             install = f"{shlex.quote(sys.executable)} -m pip install 'psycopg[binary]'"
             raise _unusable(parsed, "PostgreSQL needs a driver", f"Install it with `{install}`.") from None
-        backend = self._engine.dialect.name
-        self._writers = ThreadPoolExecutor(WRITERS[backend], "oyez-db")
-        self._readers = ThreadPoolExecutor(READERS, "oyez-db-read") if backend == "sqlite" else self._writers
+        self._opened = [self._ways]
+        """The ways of all parts, this one's included."""
+
+    def part(self, name: str) -> "Database":
+        """The same database for the system `name`, with threads and connections of its own. Closed with the whole.
+
+        SQLite has one writer at a time: there the parts share the thread that writes, and take turns.
+        """
+        part = copy.copy(self)
+        part._name = name
+        part._ways = self._open_ways(name, self._ways)
+        self._opened.append(part._ways)
+        return part
+
+    def _open_ways(self, name: str = "oyez", whole: _Ways | None = None) -> _Ways:
+        limits = self._limits
+        if self._url.get_backend_name() == "sqlite":
+            reading = _open_sqlite(self._url, limits, READERS, "BEGIN", "PRAGMA query_only = ON")
+            readers = self._open_pool(f"oyez-db-{name}-read", READERS)
+            if whole is not None:
+                return replace(whole, reading=reading, readers=readers)
+            writing = _open_sqlite(self._url, limits, 1, "BEGIN IMMEDIATE")
+            # Without waiting for the disk: what is lost with the power is tidied again.
+            tidying = _open_sqlite(self._url, limits, 1, "BEGIN IMMEDIATE", "PRAGMA synchronous = NORMAL")
+            return _Ways(writing, tidying, reading, self._open_pool("oyez-db", 1), readers)
+        readers_count = max(1, self._connections // 3)
+        writers_count = self._connections - readers_count
+        engine = _open_postgresql(self._url, limits, writers_count)
+        return _Ways(
+            # What SQLite gives by nature: transactions that cannot see each other's halves.
+            engine.execution_options(isolation_level="SERIALIZABLE"),
+            engine.execution_options(isolation_level="READ COMMITTED"),
+            _open_postgresql(self._url, limits, readers_count).execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            ),
+            self._open_pool(f"oyez-db-{name}", writers_count),
+            self._open_pool(f"oyez-db-{name}-read", readers_count),
+        )
+
+    def _open_pool(self, name: str, threads: int) -> FairPool:
+        return FairPool(name, threads, self._limits.max_database_queue, self._limits.max_database_queue_per_user)
 
     def create(self, metadata: MetaData) -> None:
         """Create the tables of `metadata` that are missing; existing ones are left as they are. Blocks."""
-        with self._engine.begin() as connection:
+        with self._ways.writing.execution_options(**UNHURRIED).begin() as connection:
             _wait_for_others(connection)
             metadata.create_all(connection)
 
@@ -141,7 +208,7 @@ class Database:
         config.set_main_option("script_location", _escape(MIGRATIONS))
         config.set_main_option("version_locations", _escape(versions))
         config.set_main_option("path_separator", "newline")
-        with self._engine.begin() as connection:
+        with self._ways.writing.execution_options(**UNHURRIED).begin() as connection:
             _wait_for_others(connection)
             config.attributes["connection"] = connection
             try:
@@ -160,11 +227,34 @@ class Database:
         unseen. `function` must not commit, nor return unread results, nor do anything but SQL: PostgreSQL may ask for
         it to be run again.
         """
-        return await asyncio.wrap_future(self.submit(lambda connection: function(connection, *args, **kwargs)))
+        return await self.wait(self.submit(lambda connection: function(connection, *args, **kwargs)))
 
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
-        """As `run`, for a caller that wants to know how it ended even when nobody waits for it any more."""
-        return self._writers.submit(_transact, self._writing, work)
+        """As `run`, for a caller that wants to know how it ended even if nobody waits for it any more.
+
+        Raises DatabaseUnavailableError if too many transactions wait already.
+        """
+        return self._submit(self._ways.writers, self._ways.writing, work)
+
+    def _submit(self, pool: FairPool, engine: Engine, work: Callable[[Connection], T]) -> Future[T]:
+        return pool.submit(lambda: _transact(engine, work), self._name, current_user.get())
+
+    async def wait(self, future: Future[T]) -> T:
+        """The result of a `submit`. Raises DatabaseUnavailableError if it does not begin, or does not end, in time."""
+        answer = asyncio.wrap_future(future)
+        try:
+            with suppress(_OverdueError):
+                return await _await(answer, self._limits.database_queue_timeout)
+            if future.cancel():
+                raise DatabaseUnavailableError(
+                    f"A transaction could not begin within {self._limits.database_queue_timeout:g} s."
+                )
+            with suppress(_OverdueError):
+                return await _await(answer, self._limits.database_timeout)
+            raise DatabaseUnavailableError(f"A transaction did not end within {self._limits.database_timeout:g} s.")
+        finally:
+            # Has no effect on a transaction that has begun: it runs to its own end unseen.
+            answer.cancel()
 
     async def tidy(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `run`, for one statement on rows that are nobody else's business, which does no harm if it is undone.
@@ -172,28 +262,42 @@ class Database:
         It may not outlive a power cut. On PostgreSQL it is READ COMMITTED, so that no transaction of `run` has to be
         begun again on account of it.
         """
-        future = self._writers.submit(
-            _transact, self._tidying, lambda connection: function(connection, *args, **kwargs)
-        )
-        return await asyncio.wrap_future(future)
+        ways = self._ways
+        future = self._submit(ways.writers, ways.tidying, lambda connection: function(connection, *args, **kwargs))
+        return await self.wait(future)
 
     async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `run` for a function that only reads: it sees one state of the database and does not wait for writers.
 
         A statement that writes raises sqlalchemy.exc.DBAPIError.
         """
-        future = self._readers.submit(
-            _transact, self._reading, lambda connection: function(connection, *args, **kwargs)
-        )
-        return await asyncio.wrap_future(future)
+        ways = self._ways
+        future = self._submit(ways.readers, ways.reading, lambda connection: function(connection, *args, **kwargs))
+        return await self.wait(future)
 
     def close(self) -> None:
-        """Wait for running and queued transactions, then close the connections. Blocks; `run` fails from then on."""
-        self._writers.shutdown()
-        self._readers.shutdown()
-        self._reading.dispose()
-        self._tidying.dispose()
-        self._engine.dispose()
+        """Wait for running and queued transactions, then close the connections, also those of all parts.
+
+        Blocks; `run` fails from then on.
+        """
+        for ways in self._opened:
+            ways.close()
+
+
+class _OverdueError(Exception):
+    """What was waited for takes too long."""
+
+
+async def _await(answer: asyncio.Future[T], seconds: float) -> T:
+    """The result of `answer`, which goes on if it is overdue. Raises _OverdueError, and what the work raises."""
+    try:
+        async with asyncio.timeout(seconds) as waiting:
+            return await asyncio.shield(answer)
+    except TimeoutError:
+        # The work may raise TimeoutError too.
+        if waiting.expired() and not answer.done():
+            raise _OverdueError from None
+        raise
 
 
 def build_database(settings: Settings) -> Database:
@@ -202,7 +306,7 @@ def build_database(settings: Settings) -> Database:
     Raises SettingsError where it cannot be used.
     """
     if settings.database_url is not None:
-        return Database(settings.database_url)
+        return Database(settings.database_url, settings.limits, settings.database_connections)
     folder = settings.data_folder
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -210,7 +314,8 @@ def build_database(settings: Settings) -> Database:
         raise SettingsError(
             f"The data folder {folder} cannot be made: {error.strerror}. Set OYEZ_DATA to another."
         ) from None
-    return Database(URL.create("sqlite", database=str(folder / "domain.sqlite")).render_as_string())
+    url = URL.create("sqlite", database=str(folder / "domain.sqlite")).render_as_string()
+    return Database(url, settings.limits, settings.database_connections)
 
 
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -238,15 +343,19 @@ def _is_unavailable(error: DBAPIError) -> bool:
     if isinstance(cause, sqlite3.Error):
         return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in UNAVAILABLE_CODES
     state = getattr(cause, "sqlstate", None)
-    # Who cannot reach PostgreSQL is told nothing by it.
-    return error.connection_invalidated or (
-        state[:2] in UNAVAILABLE_CLASSES if state else isinstance(error, OperationalError)
-    )
+    if error.connection_invalidated:
+        return True
+    if state:
+        return state in UNAVAILABLE_STATES or state[:2] in UNAVAILABLE_CLASSES
+    # If PostgreSQL cannot be reached, there is no SQLSTATE.
+    return isinstance(error, OperationalError)
 
 
 def _wait_for_others(connection: Connection) -> None:
     """Two nodes that start together would both find a table missing. SQLite has taken its lock already."""
     if connection.dialect.name == "postgresql":
+        for name in TIMEOUTS:
+            connection.exec_driver_sql(f"SET LOCAL {name} = 0")
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('oyez:create'))")
 
 
@@ -274,33 +383,50 @@ def _unusable(url: URL, reason: str, remedy: str) -> SettingsError:
     return SettingsError(f"The database {shown} cannot be used: {' '.join(reason.split()).rstrip('.')}. {remedy}")
 
 
-def _open_sqlite(url: URL, connections: int, begin: str, *pragmas: str) -> Engine:
-    # Parameters are what users sent: an error, which may be logged, does not show them.
-    engine = create_engine(
-        url, pool_size=connections, max_overflow=0, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT}
-    )
+def _open_sqlite(url: URL, limits: Limits, connections: int, begin: str, *pragmas: str) -> Engine:
+    engine = create_engine(url, pool_size=connections, max_overflow=0, connect_args={"timeout": OPEN_TIMEOUT})
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
+    def prepare(connection: Any, record: Any) -> None:
         # The driver would begin transactions by itself, late and without the lock; `begin` below does it instead.
         connection.isolation_level = None
         # FULL: money moves here, so a commit outlives a power cut too. The fsync costs a thread's time, not the loop's.
         _enter_wal(connection)
         for pragma in ("PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON", *pragmas):
             connection.execute(pragma)
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+        ends = record.info
+        connection.set_progress_handler(lambda: time.monotonic() > ends.get("ends", NEVER), STEPS_A_LOOK)
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
+        now, unhurried = time.monotonic(), connection.get_execution_options().get("unhurried")
+        connection.info["ends"] = NEVER if unhurried else now + limits.database_statement_timeout
         # IMMEDIATE takes the write lock first, and waits for it. A transaction that reads and then wants to write
         # cannot wait (SQLITE_BUSY_SNAPSHOT): it would fail.
-        connection.exec_driver_sql(begin)
+        _wait_for_lock(connection, begin, NEVER if unhurried else now + limits.database_lock_timeout)
 
     return engine
 
 
+def _wait_for_lock(connection: Connection, begin: str, deadline: float) -> None:
+    """Begin a transaction as soon as no other process has SQLite's lock."""
+    driver: Any = connection.connection.driver_connection
+    while time.monotonic() < deadline:
+        try:
+            driver.execute(begin)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in LOCKED_CODES:
+                break
+        time.sleep(random.uniform(0, LOCK_PAUSE))
+    # The last try, by which SQLAlchemy learns of the error.
+    connection.exec_driver_sql(begin)
+
+
 def _enter_wal(connection: sqlite3.Connection) -> None:
     """Write-ahead logging. The time-out does not cover this: two that open a new file together can meet."""
-    deadline = time.monotonic() + BUSY_TIMEOUT
+    deadline = time.monotonic() + OPEN_TIMEOUT
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -311,13 +437,23 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def _open_postgresql(url: URL) -> Engine:
+def _open_postgresql(url: URL, limits: Limits, connections: int) -> Engine:
     # pre_ping: a connection that did not survive a restart of the server is replaced before it is used.
-    return create_engine(
+    engine = create_engine(
         url,
-        pool_size=WRITERS["postgresql"],
+        pool_size=connections,
         max_overflow=0,
         pool_pre_ping=True,
-        hide_parameters=True,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT},
+        # A machine that has gone without a word is noticed by the kernel, which else takes a quarter of an hour.
+        connect_args={"connect_timeout": CONNECT_TIMEOUT, "tcp_user_timeout": round(limits.database_timeout * 1000)},
     )
+    seconds = (limits.database_lock_timeout, limits.database_statement_timeout, limits.database_statement_timeout)
+    settings = "".join(f"SET {name} = {round(value * 1000)};" for name, value in zip(TIMEOUTS, seconds, strict=True))
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        # Not as a parameter of the connection: poolers between Oyez and PostgreSQL refuse those.
+        connection.execute(settings)
+        connection.commit()
+
+    return engine

@@ -210,7 +210,7 @@ class Outbox:
         self._idle.clear()
         # However it ends, and also where the caller is cancelled meanwhile and never learns of it.
         future.add_done_callback(lambda future: loop.call_soon_threadsafe(self._finish, future))
-        result, transaction, _ = await asyncio.wrap_future(future)
+        result, transaction, _ = await self._database.wait(future)
         for entry in transaction.volatile:
             await self._broadcast(entry)
         return result

@@ -1,0 +1,95 @@
+"""A fair pool: who asks for much waits behind those who ask for little, and queues end somewhere."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import pytest
+
+from oyez.contract.current import NOBODY
+from oyez.errors import DatabaseUnavailableError
+from oyez.service.fair_pool import FairPool
+
+
+class Held:
+    """A pool with one thread, which waits until it is let go; notes in which order the rest is done."""
+
+    def __init__(self, max_waiting: int = 1_000, max_waiting_of_one: int = 500) -> None:
+        self.pool = FairPool("held", 1, max_waiting, max_waiting_of_one)
+        self.order: list[str] = []
+        self.futures: list[Future[None]] = []
+        self._hold = threading.Event()
+        begun = threading.Event()
+
+        def hold() -> None:
+            begun.set()
+            self._hold.wait()
+
+        self.pool.submit(hold, "hold", NOBODY)
+        begun.wait()
+
+    def ask(self, name: str, times: int = 1, group: str = "shop") -> None:
+        for _ in range(times):
+            self.futures.append(self.pool.submit(lambda: self.order.append(name), group, name.rstrip("0123456789")))
+
+    def let_go(self) -> list[str]:
+        self._hold.set()
+        self.pool.shutdown()
+        return self.order
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    held = Held()
+    yield held
+    held.let_go()
+
+
+def test_one_caller_does_not_keep_another_waiting(held: Held) -> None:
+    held.ask("ada", 400)
+    held.ask("bob")
+    held.ask("cleo", 2)
+
+    assert held.let_go()[:6] == ["ada", "bob", "cleo", "ada", "cleo", "ada"]
+    assert len(held.order) == 403
+
+
+def test_one_group_does_not_keep_another_waiting(held: Held) -> None:
+    for number in range(400):
+        held.ask(f"ada{number}")
+    held.ask("bob", 2, group="bank")
+
+    assert held.let_go()[:4] == ["ada0", "bob", "ada1", "bob"]
+
+
+def test_a_full_queue_refuses_the_one_who_filled_it() -> None:
+    held = Held(max_waiting=10, max_waiting_of_one=5)
+    held.ask("ada", 5)
+    with pytest.raises(DatabaseUnavailableError, match="5 transactions of one caller"):
+        held.ask("ada")
+    held.ask("bob", 5)
+    with pytest.raises(DatabaseUnavailableError, match="10 transactions wait"):
+        held.ask("cleo")
+    held.ask("cleo", group="bank")
+
+    # What nobody waits for any more makes room.
+    assert held.futures[0].cancel()
+    held.ask("ada")
+    assert held.let_go().count("ada") == 5
+
+
+def test_the_server_itself_may_use_the_whole_queue() -> None:
+    held = Held(max_waiting=10, max_waiting_of_one=5)
+    for _ in range(10):
+        held.pool.submit(lambda: None, "shop", NOBODY)
+    held.let_go()
+
+
+def test_how_work_ends_is_known_to_the_one_who_asked() -> None:
+    pool = FairPool("plain", 2, 10, 10)
+    assert pool.submit(lambda: 7, "shop", "ada").result() == 7
+    with pytest.raises(ZeroDivisionError):
+        pool.submit(lambda: 1 / 0, "shop", "ada").result()
+    pool.shutdown()
+    with pytest.raises(RuntimeError):
+        pool.submit(lambda: 7, "shop", "ada")
