@@ -152,6 +152,9 @@ class Wire:
             self.closing, self.write = True, None
             self._arrive(None)
 
+    async def drained(self) -> None:
+        """The client takes everything."""
+
     def abort(self) -> None:
         self.close(engineio.TRANSPORT_CLOSE)
 

@@ -86,6 +86,12 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The head of an HTTP request, cookies and query tokens included."""
     max_send_buffer: Positive = 1_000_000
     """Bytes waiting for one socket that does not read; over it the connection is closed."""
+    max_replay_page: Positive = 262_144
+    """Bytes of missed events that a client is sent at a time when it comes back; the next follow when it has taken
+    them, so that a client which does not read costs no more than this, whatever it missed."""
+    max_replayed_bytes: Positive = 64_000_000
+    """Bytes of missed events that one user is sent in a minute by one process, over all connections. More comes more
+    slowly: a few small packets must not fetch gigabytes."""
     max_polling_buffer: Positive = 1_000_000
     """Bytes waiting for a polling client between two requests; if more come then, the session is closed. One message
     may be longer, and eight times as much may wait for a client that has fetched something within `close_timeout`.

@@ -365,7 +365,7 @@ class Market:
         hub.window.begin("0dd1e5a2.0")
         hub.ready.set()
         for namespace in self.namespaces.values():
-            namespace.recovery = Recovery(log, hub, 300)
+            namespace.recovery = Recovery(log, hub, 300, Limits())
 
     async def connect(
         self,

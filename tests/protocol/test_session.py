@@ -79,7 +79,7 @@ def test_what_engineio_cannot_read_is_a_parse_error(text: bytes) -> None:
     session = start()
     assert session.receive_text(text) is Signal.CLOSED
     expect_closed(session, engineio.PARSE_ERROR)
-    assert not engineio.PARSE_ERROR.recoverable
+    assert engineio.PARSE_ERROR.recoverable
     assert session.detail
 
 

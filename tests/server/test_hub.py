@@ -18,6 +18,7 @@ from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
 from oyez.server.outgoing import DEFLATED, NO_POSITION, TEXT, Outgoing, encode_frame
 from oyez.server.recovery import Recovery
+from oyez.settings import Limits
 from oyez.testing.client import ConnectFailed, connect
 from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
@@ -52,6 +53,7 @@ class Socket:
         self.connected = self.settled = True
         self.encoding = DEFLATED * deflate
         self.ended = False
+        self.replaying = None
         self.connection = Connection()
         self.written: list[bytes] = []
         self.write: Any = None if slow else self.written.append
@@ -63,7 +65,7 @@ class Socket:
 def make_namespace(name: str, plain_below: int) -> Namespace:
     namespace = Namespace(name, Market(), plain_below)
     log = MemoryLog()
-    namespace.recovery = Recovery(log, Hub(log, {}), 300)
+    namespace.recovery = Recovery(log, Hub(log, {}), 300, Limits())
     return namespace
 
 

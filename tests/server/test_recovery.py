@@ -11,8 +11,10 @@ import pytest
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Deliver, Entry, split_position
 from oyez.log.memory import MemoryLog
-from oyez.server import recovery
+from oyez.protocol import engineio
+from oyez.server import recovery, replay
 from oyez.server.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
+from oyez.server.positions import choose_positions
 from oyez.server.socket import Handshake, Socket
 from oyez.testing.client import Client, ConnectFailed, connect
 from tests import py_client
@@ -245,7 +247,7 @@ JAVASCRIPT, OTHER = "EIO=4&transport=polling", "transport=polling&EIO=4"
 )
 def test_only_clients_that_ask_get_one_more_argument(query: str, auth: dict[str, Any], chosen: int) -> None:
     handshake = Handshake(headers={}, query_string=query, address="", secure=False, time=0)
-    assert recovery.choose_positions(handshake, auth) == chosen
+    assert choose_positions(handshake, auth) == chosen
 
 
 @pytest.mark.parametrize("offset", ["nonsense", "00000000.0", ".", "x" * 64, "1.2.3", ""])
@@ -367,18 +369,68 @@ async def test_what_is_appended_while_the_log_is_read_comes_once(monkeypatch: py
 async def test_more_than_can_be_sent_again_is_said_to_be_too_much(
     own: Running, transports: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "MAX_MISSED", 4 if transports == ["websocket"] else 1_000)
+    monkeypatch.setattr(replay, "MAX_MISSED", 4)
     async with lost(own, ANNA) as client:
         await own.publish("news", 0, to="room")
         await client.expect_event("news")
-    for _ in range(5):
-        await own.publish("news", "x" * own.server.limits.max_polling_buffer, to="room")
+    for value in range(5):
+        await own.publish("news", value, to="room")
     async with connect(own.url, auth={**ANNA, **client.recovery}, transports=transports) as back:
         answer = (await back.expect_event("oyez:recovery")).args[0]
         assert not answer["recovered"] and answer["reason"] == recovery.TOO_MUCH
         await back.expect_nothing("news")
         # An official client would else take itself for recovered.
         assert (back.welcome or {})["pid"] != client.recovery["pid"]
+
+
+async def test_a_client_that_is_not_recovered_begins_anew(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a new id and is in no room that it had joined: it fetches its state and joins again."""
+    monkeypatch.setattr(replay, "MAX_MISSED", 0)
+    async with lost(own, ANNA) as client:
+        await client.call("join", "other")
+    await own.publish("news", 1, to="other")
+    async with connect(own.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
+        assert not (await back.expect_event("oyez:recovery")).args[0]["recovered"]
+        assert back.sid != client.sid and (back.welcome or {})["pid"] != client.recovery["pid"]
+        await own.publish("news", "of the other room", to="other")
+        await own.publish("news", "of its own", to="room")
+        await expect_all(back, "news", ["of its own"])
+        assert own.namespace.sockets[back.sid].rooms == {"room"}
+
+
+@pytest.mark.parametrize(
+    "reason", [engineio.TOKEN_EXPIRED, engineio.RATE_LIMIT, engineio.TOO_LARGE, engineio.PARSE_ERROR]
+)
+async def test_a_javascript_client_keeps_its_session_and_rooms_however_it_was_closed(
+    running: Running, js: JsDriver, reason: engineio.CloseReason
+) -> None:
+    client = await js.connect(
+        running.url, auth=ANNA, transports=["websocket"], reconnection=True, reconnectionDelay=300
+    )
+    await client.call("join", "other")
+    running.namespace.sockets[client.id].connection.close(reason)
+    await running.market.expect_gone(client.id)
+    await running.publish("news", "missed", to="other")
+    report = await client.expect("connect")
+    assert report["recovered"] and report["id"] == client.id
+    assert await client.expect_event("news") == ["missed"]
+    assert (await client.expect_event("oyez:recovery"))[0]["recovered"]
+
+
+async def test_recovered_and_the_answer_never_disagree(own: Running, js: JsDriver) -> None:
+    """Also for a session that is gone although its position is known."""
+    client = await js.connect(own.url, auth=ANNA, transports=["websocket"], reconnection=True, reconnectionDelay=300)
+    await own.publish("news", "before", to="room")
+    assert await client.expect_event("news") == ["before"]
+    pid = own.namespace.sockets[client.id].pid
+    await client.cut()
+    await own.market.expect_gone(client.id)
+    await own.server.recovery.flush()
+    assert await own.log.take(f"session:/:{pid}") is not None
+    assert not (await client.expect("connect"))["recovered"]
+    answer = (await client.expect_event("oyez:recovery"))[0]
+    assert not answer["recovered"] and answer["reason"] == recovery.UNKNOWN_SESSION
+    await client.expect_nothing()
 
 
 # Rooms.

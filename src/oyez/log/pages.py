@@ -11,7 +11,11 @@ from oyez.log.log import Entry, decode_entry
 PAGE = 1_000
 """Entries of a page."""
 MAX_PAGES = 64
-"""Pages that are kept, some 40 MB."""
+"""Pages that are kept, if their entries are small."""
+MAX_BYTES = 40_000_000
+"""What the pages that are kept may hold together: entries may be large, and there are as many logs as systems."""
+ENTRY_BYTES = 600
+"""What an entry costs besides its data."""
 
 Row = tuple[int, bytes]
 """A stored entry: its number, its bytes."""
@@ -49,8 +53,6 @@ class Pages:
         page = self._pages.pop(place, None) or _Page(first)
         # From now on it is the same one for all, and the last to go.
         self._pages[place] = page
-        if len(self._pages) > MAX_PAGES:
-            del self._pages[next(iter(self._pages))]
         while page.last < min(last, first + PAGE - 1):
             if page.read is not None:
                 # A crowd wants the same page at the same time: one reads it for all.
@@ -62,8 +64,15 @@ class Pages:
             finally:
                 page.read.set()
                 page.read = None
+            self._evict()
             break
         return page
+
+    def _evict(self) -> None:
+        """Forget the pages that were not used for the longest time, as far as there are too many."""
+        size = sum(page.size for page in self._pages.values())
+        while len(self._pages) > 1 and (len(self._pages) > MAX_PAGES or size > MAX_BYTES):
+            size -= self._pages.pop(next(iter(self._pages))).size
 
 
 class _Page:
@@ -71,6 +80,8 @@ class _Page:
 
     def __init__(self, first: int) -> None:
         self.first, self.last = first, first - 1
+        self.size = 0
+        """Bytes, roughly."""
         self._entries: list[Entry] = []
         self._places: dict[tuple[str, str], list[int]] = {}
         self.read: asyncio.Event | None = None
@@ -86,6 +97,7 @@ class _Page:
             for room in dict.fromkeys(entry.rooms or ("",)):
                 self._places.setdefault((entry.namespace, room), []).append(len(self._entries))
             self._entries.append(entry)
+            self.size += len(body) + ENTRY_BYTES
             self.last = number
 
     def find(self, number: int, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:

@@ -70,7 +70,8 @@ RETRY_AFTER = 1
 class CloseReason(NamedTuple):
     """Why a connection ended. `text` is the official servers' name where they have one.
 
-    `recoverable` says whether the client's session may be continued, `code` is the WebSocket close code sent.
+    `recoverable` is True if the client's session may be continued, which is so unless somebody ended it on purpose: a
+    client that comes back is verified again anyway. `code` is the WebSocket close code sent.
     """
 
     text: str
@@ -87,14 +88,14 @@ SLOW_CONSUMER = CloseReason("slow consumer", True, 1013)
 SERVER_BUSY = CloseReason("server busy", True, 1013)
 SERVER_UNAVAILABLE = CloseReason("server unavailable", True, 1013)
 """The server lacks something for now, such as its database: the client comes back by itself."""
-RATE_LIMIT = CloseReason("rate limited", False, 1008)
+RATE_LIMIT = CloseReason("rate limited", True, 1008)
 FORCED_SERVER_CLOSE = CloseReason("forced server close", True, 1000)
-PARSE_ERROR = CloseReason("parse error", False, 1002)
-INVALID_TEXT = CloseReason("invalid text", False, 1007)
-TOO_LARGE = CloseReason("message too large", False, 1009)
-TOO_MANY_FRAGMENTS = CloseReason("too many fragments", False, 1008)
+PARSE_ERROR = CloseReason("parse error", True, 1002)
+INVALID_TEXT = CloseReason("invalid text", True, 1007)
+TOO_LARGE = CloseReason("message too large", True, 1009)
+TOO_MANY_FRAGMENTS = CloseReason("too many fragments", True, 1008)
 CONNECT_TIMEOUT = CloseReason("connect timeout", False, 1008)
-TOKEN_EXPIRED = CloseReason("token expired", False, 1008)
+TOKEN_EXPIRED = CloseReason("token expired", True, 1008)
 REFUSED = CloseReason("refused", False, 1008)
 CLIENT_DISCONNECT = CloseReason("client namespace disconnect", False, 1000)
 SERVER_DISCONNECT = CloseReason("server namespace disconnect", False, 1000)

@@ -44,6 +44,7 @@ class AsgiWebSocket:
         self._kept: deque[Outgoing] = deque()
         self._kept_bytes = 0
         self._wake = asyncio.Event()
+        self._drained = asyncio.Event()
         self._readable = asyncio.Event()
         self._readable.set()
         self._closing: CloseReason | None = None
@@ -78,7 +79,13 @@ class AsgiWebSocket:
             self._closing = reason
             self._wake.set()
             self._readable.set()
+            self._drained.set()
             self._set_timer(self._limits.close_timeout, self.abort)
+
+    async def drained(self) -> None:
+        while self._kept_bytes and self._closing is None:
+            self._drained.clear()
+            await self._drained.wait()
 
     def abort(self) -> None:
         self._cut.set()
@@ -139,6 +146,8 @@ class AsgiWebSocket:
             if outgoing.follower:
                 await self._send({"type": "websocket.send", "text": outgoing.follower.decode()})
             self._kept_bytes -= outgoing.size
+            if not self._kept_bytes:
+                self._drained.set()
         if self._closing is not None:
             await self._send({"type": "websocket.close", "code": self._closing.code, "reason": self._closing.text})
 
@@ -178,6 +187,7 @@ class AsgiWebSocket:
 
     def _lose(self, reason: CloseReason) -> None:
         self._closing = reason
+        self._drained.set()
         if self._candidate:
             self._connection.lose_candidate(self)
         elif self._connection.transport is self:

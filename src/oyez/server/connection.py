@@ -372,6 +372,19 @@ class Connection:
             for message in messages:
                 self.send(message)
 
+    def go_live(self, socket: Socket) -> None:
+        """A client has been sent what it missed: live events go to it directly."""
+        # What came before is not confirmed by a ping that was sent meanwhile.
+        self._pinged_at = ""
+        socket.set_write(self.transport.write, self.transport.deflate)
+
+    async def drained(self) -> None:
+        """Returns when the client has taken what it was sent, or the connection is closed."""
+        transport = None
+        while transport is not self.transport and not self.closed:
+            transport = self.transport
+            await transport.drained()
+
     def set_write(self, write: Callable[[bytes], None] | None) -> None:
         """The transport can now be written to directly, or no longer can."""
         for socket in self.sockets.values():
@@ -486,7 +499,8 @@ class Connection:
         """The client has answered the last ping, and so heard everything that was sent before it."""
         if self._pinged_at:
             for socket in self.sockets.values():
-                socket.seen, socket.unconfirmed = self._pinged_at, False
+                if socket.replaying is None:
+                    socket.seen, socket.unconfirmed = self._pinged_at, False
 
     def _expire(self, now: float) -> None:
         for socket in tuple(self.sockets.values()):

@@ -19,7 +19,7 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.outgoing import DEFLATED, ENCODINGS, POSITIONS, Message, join_frames
-from oyez.server.recovery import Recovered, Recovery, encode_answer
+from oyez.server.recovery import Answer, Recovered, Recovery, encode_answer
 from oyez.server.socket import ReceivedEvent, Socket
 
 if TYPE_CHECKING:
@@ -143,17 +143,45 @@ class Namespace:
             return
         self.sockets[socket.id] = socket
         socket.connected = True
+        if recovered.after is not None:
+            socket.replaying = asyncio.Event()
         answer = msgspec.json.encode({"sid": socket.id, "pid": socket.pid})
         socket.connection.accept(socket, socketio.Packet(socketio.PacketType.CONNECT, self.name, answer))
         # Not before that: official clients would keep it until they are connected, also over a broken connection, and
         # some would throw it away.
         if recovered.missed:
             socket.connection.send_all(recovered.missed)
-        if recovered.answer is not None:
-            socket.send(encode_answer(recovered.answer))
+        if socket.replaying is not None:
+            # A server that is killed meanwhile must not forget the session.
+            self.recovery.remember(socket)
+            socket.begin(self._send_rest(socket, recovered))
+            return
+        self._send_answer(socket, recovered.answer)
+        socket.begin()
+
+    async def _send_rest(self, socket: Socket, recovered: Recovered) -> None:
+        """Send what a client missed, a page at a time, and then what is live."""
+        try:
+            answer = await self.recovery.send_rest(socket, recovered)
+        except KeyError:
+            # It comes back from the position that it has reached, and is told why it cannot go on from there.
+            socket.connection.close(engineio.TRANSPORT_ERROR, "what the client missed is no longer kept")
+        except Exception as error:
+            self.cut(socket, error)
+        else:
+            self._send_answer(socket, answer)
+        finally:
+            if socket.replaying is not None:
+                socket.replaying.set()
+                socket.replaying = None
+        if socket.connected:
+            socket.connection.go_live(socket)
+
+    def _send_answer(self, socket: Socket, answer: Answer | None) -> None:
+        if answer is not None:
+            socket.send(encode_answer(answer))
         if self.status is not None:
             socket.send(self.status, volatile=True)
-        socket.begin()
 
     def cut(self, socket: Socket, error: BaseException) -> None:
         """End the connection of a client that cannot be let in completely because of `error`; it comes back by itself.
@@ -302,6 +330,9 @@ class Namespace:
                     write(frames)
                 elif socket.connected:
                     for message in run:
+                        if socket.replaying is not None and message.entry.position is not None:
+                            # It is read from the log when the client has what came before.
+                            continue
                         socket.connection.send(message.outgoing(socket.positions))
             except Exception:
                 # The others get it all the same; this one has to come back for it. Not now: it leaves the room then.

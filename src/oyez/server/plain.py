@@ -89,6 +89,10 @@ class PlainConnection(Connection):
     def set_write(self, write: Callable[[bytes], None] | None) -> None:
         """Nothing is written past `send`."""
 
+    def go_live(self, socket: Socket) -> None:
+        super().go_live(socket)
+        socket.write = None
+
     def send(self, outgoing: Outgoing) -> None:
         if outgoing.plain is None:
             outgoing.plain = translate(outgoing)

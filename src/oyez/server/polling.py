@@ -48,6 +48,7 @@ class Polling:
         self._connection = connection
         self._kept: deque[Outgoing] = deque()
         self._kept_bytes = 0
+        self._drained = asyncio.Event()
         self._poll: asyncio.Future[None] | None = None
         self._readable = asyncio.Event()
         self._readable.set()
@@ -112,6 +113,11 @@ class Polling:
             self._farewell = engineio.CLOSE
         self._end(engineio.NOOP if reason is engineio.TRANSPORT_CLOSE else None)
 
+    async def drained(self) -> None:
+        while self._kept and not self.closing:
+            self._drained.clear()
+            await self._drained.wait()
+
     def abort(self) -> None:
         """End the session; nothing of what is kept is sent."""
         self._take()
@@ -128,6 +134,7 @@ class Polling:
             self._farewell = answer
         self._readable.set()
         self._fetched.set()
+        self._drained.set()
         self._end_waiting()
 
     def pause_reading(self) -> None:
@@ -192,6 +199,7 @@ class Polling:
         self._kept_bytes = 0
         self._last_fetch = self._connection.server.clock()
         self._fetched.set()
+        self._drained.set()
         return kept
 
     def _keep(self, outgoing: Outgoing) -> None:

@@ -21,22 +21,19 @@ import msgspec
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Log, epoch_of, split_position
 from oyez.logger import get_logger
-from oyez.server.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT, Message, Outgoing
+from oyez.server.outgoing import NO_POSITION, Message, Outgoing
+from oyez.server.positions import asks_for_recovery, choose_positions, read_string
+from oyez.server.replay import Page, Replay, ReplayBudget, is_beyond, page_bytes
 
 if TYPE_CHECKING:
     from oyez.server.hub import Hub
     from oyez.server.neighbours import Neighbours
-    from oyez.server.socket import Handshake, Socket
+    from oyez.server.socket import Socket
+    from oyez.settings import Limits
 
 logger = get_logger("oyez.server")
 
 EVENT = "oyez:recovery"
-PAGE = 500
-"""Entries that are read at a time for a client that was away longer than the window reaches."""
-MAX_MISSED = 20_000
-"""Events that are sent again to one client; of whoever missed more its state is the shorter answer."""
-MAX_OFFSET = 64
-"""Characters of a position that a client may send; ours have about 20."""
 REJOIN_SECONDS = 60.0
 """How long after it came back a client without a session is caught up with rooms that it joins. A front end joins its
 rooms at once; what is joined later is new to it."""
@@ -48,17 +45,14 @@ RETRY_SECONDS = 1.0
 """How long to wait before sessions are written again that could not be."""
 MAX_UNWRITTEN = 10_000
 """Sessions of clients that have gone, and acknowledgements, that wait for a log that is away: some 50 MB."""
-OFFICIAL_QUERY = "EIO=4&transport="
-"""In the address of every official JavaScript client, whose code writes these two parameters in this order. Clients
-with this order are sent the event that carries a position: those of 4.6 and later need it before they first come back,
-and nothing else tells them apart before that. A client that is taken for one ignores the event, except in a handler for
-all events."""
+BUDGET_TURN = 1.0
+"""Seconds between two looks whether a client whose user has used up its budget is still there."""
 
 # Why nothing, or not everything, was recovered.
 NEW = "new"
 """The client has not been here before: `to` is where it begins."""
 UNKNOWN_SESSION = "unknown_session"
-"""The session is too old, was taken over already, or is another user's; and no position was given."""
+"""The client's session is too old, was taken over already, or is another user's."""
 UNKNOWN_POSITION = "unknown_position"
 """The position is none of this log's: history was lost, or it was made up."""
 TOO_OLD = "too_old"
@@ -67,6 +61,8 @@ TOO_MUCH = "too_much"
 """It is kept, but is more than can be sent again."""
 INTERRUPTED = "interrupted"
 """The connection broke while a room that was joined late was being caught up with."""
+DAMAGED = "damaged"
+"""An entry of the log cannot be read, and might have been for this client."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -105,10 +101,15 @@ class Recovery:
     `neighbours` are told of sockets that were theirs.
     """
 
-    def __init__(self, log: Log, hub: "Hub", retention: float, neighbours: "Neighbours | None" = None) -> None:
+    def __init__(
+        self, log: Log, hub: "Hub", retention: float, limits: "Limits", neighbours: "Neighbours | None" = None
+    ) -> None:
         self._log = log
         self._hub = hub
+        self._limits = limits
         self._neighbours = neighbours
+        self._replay = Replay(log, hub)
+        self._budget = ReplayBudget(limits.max_replayed_bytes)
         self._refresh_interval = retention / 3
         self._ttl = retention + self._refresh_interval
         self._sockets: set[Socket] = set()
@@ -258,32 +259,61 @@ class Recovery:
         events, before anything else happens. Raises LogUnavailableError.
         """
         await self._hub.be_ready()
-        pid, offset = _read(auth, "pid"), _read(auth, "offset")
+        pid, offset = read_string(auth, "pid"), read_string(auth, "offset")
         socket.pid = socket.connection.server.new_id()
         socket.seen = self._hub.position
         socket.positions = choose_positions(socket.handshake, auth)
         if pid is None and offset is None and not asks_for_recovery(auth):
             return Recovered(None)
-        session = await self._take(socket, pid) if pid is not None else None
-        start = _latest(offset, session.seen if session else None, self._hub.position)
-        try:
-            if session is not None:
-                await self._restore(socket, session)
-            recovered = await self._find(socket, start, session, known=pid is not None or offset is not None)
-        except Exception:
-            if session is not None:
-                await self._give_back(socket, pid or "", session)
-            raise
-        assert recovered.answer is not None
-        if recovered.answer.recovered:
-            if session is not None:
-                # By this official clients know that they are recovered; so by another one that they are not.
-                socket.pid, socket.turn = pid or "", session.turn + 1
-            # Rooms that it is put into, or joins again by itself where they are not known, are caught up with.
-            socket.since = start
-            if session is None:
-                asyncio.get_running_loop().call_later(REJOIN_SECONDS, _end_rejoining, socket)
+        if pid is None:
+            return await self._resume_without_session(socket, offset)
+        session = await self._take(socket, pid)
+        if session is None:
+            # Its `pid` is another one now, by which official clients know that they are not recovered.
+            lost_history = offset is not None and self._is_of_another_history(offset)
+            return self._lost(offset, UNKNOWN_POSITION if lost_history else UNKNOWN_SESSION)
+        return await self._resume_session(socket, pid, session, offset)
+
+    async def _resume_without_session(self, socket: "Socket", offset: str | None) -> "Recovered":
+        """For a client that knows its position and nothing else: it joins its rooms again by itself."""
+        if offset is None:
+            return self._lost(None, NEW)
+        recovered = await self._find(socket, offset)
+        if recovered.recovers:
+            # Rooms that it joins again are caught up with.
+            socket.since = offset
+            asyncio.get_running_loop().call_later(REJOIN_SECONDS, _end_rejoining, socket)
         return recovered
+
+    async def _resume_session(self, socket: "Socket", pid: str, session: Session, offset: str | None) -> "Recovered":
+        id, rooms = socket.id, frozenset(socket.rooms)
+        start = _latest(offset, session.seen, self._hub.position)
+        try:
+            await self._restore(socket, session)
+            recovered = self._lost(start, INTERRUPTED) if session.unconfirmed else await self._find(socket, start)
+        except Exception:
+            await self._give_back(socket, pid, session)
+            raise
+        if recovered.recovers:
+            # By this official clients know that they are recovered; so by another one that they are not.
+            socket.pid, socket.turn = pid, session.turn + 1
+            # Rooms that the application puts it into are caught up with.
+            socket.since = start
+        else:
+            # It begins anew, as any client that has not been here before.
+            socket.id, socket.seen = id, self._hub.position
+            for room in socket.rooms - rooms:
+                socket.leave(room)
+        return recovered
+
+    def _is_of_another_history(self, position: str) -> bool:
+        try:
+            return is_beyond(position, self._hub.position)
+        except KeyError:
+            return True
+
+    def _lost(self, start: str | None, reason: str) -> "Recovered":
+        return Recovered(Answer(False, 0, start, self._hub.position, reason))
 
     async def _take(self, socket: "Socket", pid: str) -> Session | None:
         key = _key(socket.namespace.name, pid)
@@ -328,77 +358,94 @@ class Recovery:
         socket.id = session.sid
         socket.seen = session.seen
 
-    async def _find(self, socket: "Socket", start: str | None, session: Session | None, *, known: bool) -> "Recovered":
-        if start is None:
-            return Recovered(Answer(False, 0, None, self._hub.position, UNKNOWN_SESSION if known else NEW))
+    async def _find(self, socket: "Socket", start: str) -> "Recovered":
+        """The first of what the client missed, and whether there is more."""
+        rooms = {*socket.rooms, socket.id}
         try:
-            missed = await self._find_missed(socket, start, {*socket.rooms, socket.id})
-        except KeyError:
-            return Recovered(Answer(False, 0, start, self._hub.position, self._explain(start)))
-        outgoing = [message.outgoing(socket.positions) for message in missed or ()]
-        if missed is None or (socket.connection.polling is not None and _is_too_long_to_poll(outgoing, socket)):
-            return Recovered(Answer(False, 0, start, self._hub.position, TOO_MUCH))
-        if session is not None and session.unconfirmed:
-            return Recovered(Answer(False, len(outgoing), start, self._hub.position, INTERRUPTED), outgoing)
-        return Recovered(Answer(True, len(outgoing), start, self._hub.position), outgoing)
+            if await self._replay.is_too_much(socket.namespace, start, rooms):
+                return self._lost(start, TOO_MUCH)
+            page = await self._replay.read(socket.namespace, start, rooms, page_bytes(socket, self._limits))
+        except KeyError as error:
+            return self._lost(start, self._explain(start, error))
+        if self._budget.delay(_payer(socket)):
+            # Not even the first page is sent yet.
+            page = Page((), start, complete=False)
+        self._budget.take(_payer(socket), page.size)
+        outgoing = [message.outgoing(socket.positions) for message in page.messages]
+        answer = Answer(True, len(outgoing), start, self._hub.position)
+        return Recovered(answer, outgoing, None if page.complete else page.after)
+
+    async def send_rest(self, socket: "Socket", recovered: "Recovered") -> "Answer":
+        """Send the rest of what a client missed, each page after it has taken the one before.
+
+        Nothing may be waited for between this and live delivery. Returns early if the client goes. Raises KeyError if
+        what is left is known no more, LogUnavailableError.
+        """
+        answer, after = recovered.answer, recovered.after
+        assert answer is not None
+        while after is not None and not socket.ended:
+            await self._wait_for_room(socket)
+            if socket.ended:
+                break
+            rooms = {*socket.rooms, socket.id}
+            page = await self._replay.read(socket.namespace, after, rooms, page_bytes(socket, self._limits))
+            self._send(socket, [message.outgoing(socket.positions) for message in page.messages])
+            answer = msgspec.structs.replace(answer, replayed=answer.replayed + len(page.messages), to=page.after)
+            after = None if page.complete else page.after
+        return answer
+
+    def _send(self, socket: "Socket", outgoing: Sequence[Outgoing]) -> None:
+        if outgoing and not socket.ended:
+            self._budget.take(_payer(socket), sum(one.size for one in outgoing))
+            socket.connection.send_all(outgoing)
+
+    async def _wait_for_room(self, socket: "Socket") -> None:
+        """Returns when the client has taken what it was sent, and its user may be sent more, or when it has gone."""
+        await socket.connection.drained()
+        while not socket.ended:
+            seconds = self._budget.delay(_payer(socket))
+            if not seconds:
+                break
+            await asyncio.sleep(min(seconds, BUDGET_TURN))
 
     async def catch_up(self, socket: "Socket", room: str, since: str) -> None:
-        """Send a client what came behind `since` to a room it joins late; nothing may be waited for after this."""
-        reason = None
-        missed: Sequence[Message] | None = ()
+        """Send a client what came after `since` to a room it joins late; nothing may be waited for after this."""
+        if socket.replaying is not None:
+            # What goes to the room from there on would be sent by both.
+            await socket.replaying.wait()
+        reason, late = None, 0
         try:
-            missed = await self._find_missed(socket, since, {room})
-            if missed is None:
+            if await self._replay.is_too_much(socket.namespace, since, {room}):
                 reason = TOO_MUCH
-        except KeyError:
-            reason = self._explain(since)
-        # What goes to another of its rooms too it has had; and a position would take its place in the log back.
-        own = {*socket.rooms, socket.id}
-        late = [
-            message.outgoing(NO_POSITION)
-            for message in missed or ()
-            if message.entry.rooms and own.isdisjoint(message.entry.rooms) and own.isdisjoint(message.entry.excluded)
-        ]
-        if late:
-            socket.connection.send_all(late)
+            else:
+                late = await self._send_late(socket, room, since)
+        except KeyError as error:
+            reason = self._explain(since, error)
         if socket.since is not None or reason is not None:
-            socket.send(encode_answer(Answer(reason is None, len(late), since, self._hub.position, reason, room)))
+            socket.send(encode_answer(Answer(reason is None, late, since, self._hub.position, reason, room)))
         if late:
-            socket.unconfirmed = True
             # When its answer comes, all of this has been heard.
             socket.connection.ping()
 
-    async def _find_missed(self, socket: "Socket", after: str, rooms: set[str]) -> list[Message] | None:
-        """What followed `after`, up to where live delivery stands; None where that is too much.
+    async def _send_late(self, socket: "Socket", room: str, since: str) -> int:
+        """Send what came after `since` to `room` and to none of the client's own; returns how many events."""
+        late, after, complete = 0, since, False
+        while not complete and not socket.ended:
+            page = await self._replay.read(socket.namespace, after, {room}, page_bytes(socket, self._limits))
+            # What goes to another of its rooms too it has had; and a position would take its place in the log back.
+            own = {*socket.rooms, socket.id}
+            outgoing = [message.outgoing(NO_POSITION) for message in page.messages if _is_only_for_others(message, own)]
+            self._send(socket, outgoing)
+            late += len(outgoing)
+            socket.unconfirmed = socket.unconfirmed or bool(outgoing)
+            after, complete = page.after, page.complete
+            if not complete:
+                await self._wait_for_room(socket)
+        return late
 
-        Raises KeyError where nobody knows.
-        """
-        window, namespace = self._hub.window, socket.namespace
-        found: list[Message] = []
-        while not window.covers(after):
-            newest = await self._log.position()
-            if _is_beyond(after, newest):
-                raise KeyError(after)
-            if _is_beyond(after, self._hub.position):
-                # Another node was quicker, or the log is: what is on its way here must not be sent twice.
-                await self._hub.reach(after)
-                continue
-            entries = await self._log.read(after, namespace.name, frozenset(rooms), PAGE)
-            found += map(namespace.message, entries)
-            if len(found) > MAX_MISSED:
-                return None
-            last = entries[-1].position if entries else None
-            # What was appended while it was read is in it as well.
-            after = newest if last is None or (len(entries) < PAGE and _is_beyond(newest, last)) else last
-        found += window.since(after, namespace.name, rooms)
-        return found if len(found) <= MAX_MISSED else None
-
-    def _explain(self, position: str) -> str:
+    def _explain(self, position: str, error: KeyError) -> str:
         """Why nobody knows what followed a position."""
-        try:
-            return UNKNOWN_POSITION if _is_beyond(position, self._hub.position) else TOO_OLD
-        except KeyError:
-            return UNKNOWN_POSITION
+        return UNKNOWN_POSITION if self._is_of_another_history(position) else TOO_OLD
 
 
 class Recovered(NamedTuple):
@@ -406,6 +453,14 @@ class Recovered(NamedTuple):
 
     answer: Answer | None
     missed: Sequence[Outgoing] = ()
+    """The first page of it."""
+    after: str | None = None
+    """Where the rest begins, if there is more; the answer counts what has been sent by then."""
+
+    @property
+    def recovers(self) -> bool:
+        """True if the client gets everything that it missed."""
+        return self.answer is not None and self.answer.recovered
 
 
 class _Change(NamedTuple):
@@ -426,31 +481,20 @@ class _Change(NamedTuple):
         return self._replace(behind=self.behind or older.behind, told=self.told or older.told)
 
 
-def choose_positions(handshake: "Handshake", auth: Mapping[str, Any]) -> int:
-    """How a client gets the positions of durable events. Only a client that asks gets one more argument."""
-    asked = asks_for_recovery(auth)
-    if asked is not None:
-        return POSITION_ARGUMENT if asked else NO_POSITION
-    shows_a_session = _read(auth, "pid") is not None
-    return POSITION_EVENT if shows_a_session or OFFICIAL_QUERY in handshake.query_string else NO_POSITION
-
-
-def asks_for_recovery(auth: Mapping[str, Any]) -> bool | None:
-    """What the client says as `auth.recovery`; None if it says nothing. Some clients can send only strings."""
-    asked = auth.get("recovery")
-    if asked is True or asked == "true":
-        return True
-    return False if asked is False or asked == "false" else None
-
-
 def encode_answer(answer: Answer) -> bytes:
     """The event, as a JSON array."""
     return msgspec.json.encode((EVENT, answer))
 
 
-def _is_too_long_to_poll(outgoing: Sequence[Outgoing], socket: "Socket") -> bool:
-    """Whether it leaves too little room for what comes before the client polls: it would be closed, again and again."""
-    return sum(one.size for one in outgoing) > socket.connection.server.limits.max_polling_buffer // 2
+def _is_only_for_others(message: Message, own: set[str]) -> bool:
+    """True if an event goes to some rooms, but not to those that a client is in."""
+    entry = message.entry
+    return bool(entry.rooms) and own.isdisjoint(entry.rooms) and own.isdisjoint(entry.excluded)
+
+
+def _payer(socket: "Socket") -> str:
+    """Whose budget is charged for what a socket is sent again."""
+    return socket.owner or socket.handshake.address
 
 
 def _end_rejoining(socket: "Socket") -> None:
@@ -470,27 +514,14 @@ def _encode(socket: "Socket") -> bytes:
 _decode = msgspec.msgpack.Decoder(Session).decode
 
 
-def _read(auth: Mapping[str, Any], name: str) -> str | None:
-    value = auth.get(name)
-    return value if isinstance(value, str) and 0 < len(value) <= MAX_OFFSET else None
-
-
-def _is_beyond(position: str, end: str) -> bool:
-    """Whether `position` comes after `end`. Raises KeyError where they are of different epochs."""
-    (epoch, number), (end_epoch, last) = split_position(position), split_position(end)
-    if epoch != end_epoch:
-        raise KeyError(position)
-    return number > last
-
-
-def _latest(offset: str | None, seen: str | None, here: str) -> str | None:
+def _latest(offset: str | None, seen: str, here: str) -> str:
     """The later of what the client says and what the session knows, where delivery stands `here`.
 
     Positions of two epochs have no order. An official client that has been told that history was lost says its old one
     until it hears another event: then the session knows better.
     """
-    if offset is None or seen is None:
-        return offset or seen
+    if offset is None:
+        return seen
     try:
         (epoch, number), (known_epoch, known) = split_position(offset), split_position(seen)
     except KeyError:

@@ -80,7 +80,7 @@ class Server:
         self.canary = Canary(log, self._tell_status)
         self.neighbours = Neighbours(log, self.node, self.namespaces, clock)
         self.hub = Hub(log, self.namespaces, self._hear)
-        self.recovery = Recovery(log, self.hub, settings.log_retention, self.neighbours)
+        self.recovery = Recovery(log, self.hub, settings.log_retention, self.limits, self.neighbours)
         for namespace in self.namespaces.values():
             namespace.recovery = self.recovery
         # An eighth of the shorter time keeps deadlines within a few per cent, at a handful of turns a second at most.

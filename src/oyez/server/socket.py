@@ -82,6 +82,7 @@ class Socket:
         "notice",
         "owner",
         "pid",
+        "replaying",
         "rooms",
         "seen",
         "settled",
@@ -123,6 +124,8 @@ class Socket:
         """The client has certainly heard everything up to this position."""
         self.since: str | None = None
         """Where the client's knowledge ended, while it joins its rooms again: they are caught up with from there."""
+        self.replaying: asyncio.Event | None = None
+        """While the client is sent what it missed, in pages: set when that ends. Live events wait in the log."""
         self.unconfirmed = False
         """Whether a room was caught up with, and the client has not been heard of since."""
         self.stored = False
@@ -142,7 +145,7 @@ class Socket:
 
     def set_write(self, write: Callable[[bytes], None] | None, deflate: bool) -> None:
         """The transport can be written to directly, or no longer can; whether its client takes deflated frames."""
-        self.write = write
+        self.write = write if self.replaying is None else None
         self.encoding = self.encoding & POSITIONS | deflate * DEFLATED
 
     @property
@@ -256,11 +259,24 @@ class Socket:
             if was_full:
                 self.connection.resume_reading()
 
-    def begin(self) -> None:
-        """The client has been let in: its events wait until the application is done with that."""
+    def begin(self, replay: Coroutine[Any, Any, None] | None = None) -> None:
+        """The client has been let in: its events wait for `replay`, and until the application is done with that."""
+        if replay is not None:
+            self._queue_behind(self._begin_after(replay))
+            return
         running = self.namespace.application.connected(self)
         if running is not None:
             self._queue_behind(self._settle_behind(running))
+        else:
+            self._settle()
+
+    async def _begin_after(self, replay: Coroutine[Any, Any, None]) -> None:
+        await replay
+        if not self.connected:
+            return
+        running = self.namespace.application.connected(self)
+        if running is not None:
+            await self._settle_behind(running)
         else:
             self._settle()
 

@@ -28,6 +28,9 @@ class Transport(Protocol):
     def send(self, outgoing: Outgoing) -> None:
         """Send now or keep in order; closes the connection where too much is kept."""
 
+    async def drained(self) -> None:
+        """Returns when the client has taken what was sent, but for little, or nothing more can be sent."""
+
     def close(self, reason: CloseReason) -> None:
         """Send what is kept, then end. Harmless when repeated."""
 

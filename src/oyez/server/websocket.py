@@ -46,6 +46,7 @@ class WebSocket(WSListener):
         "_candidate",
         "_closing",
         "_connection",
+        "_drained",
         "_fragment_bytes",
         "_fragment_deflated",
         "_fragment_opcode",
@@ -74,6 +75,8 @@ class WebSocket(WSListener):
         self._kept: deque[bytes] | None = None
         """Frames that wait while the client does not read; None while it does."""
         self._kept_bytes = 0
+        self._drained: asyncio.Event | None = None
+        """Set when the client reads again; only while somebody waits for that."""
         self._unfinished = 0
         """Bytes of a frame that has not ended, roughly; counted while nobody knows who sends it."""
         self._held = False
@@ -162,6 +165,7 @@ class WebSocket(WSListener):
         self.write = None
         self._network = None
         self._kept = None
+        self._tell_drained()
         self._connection.server.forget_websocket(self, self._connection)
         if self._timer is not None:
             self._timer.cancel()
@@ -189,6 +193,19 @@ class WebSocket(WSListener):
                 self._network.write(frames)
         if self.write is not None and self._connection.transport is self:
             self._connection.set_write(self.write)
+        if self._kept is None:
+            self._tell_drained()
+
+    async def drained(self) -> None:
+        while self._kept is not None and self._closing is None:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
+
+    def _tell_drained(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
 
     # The transport's side.
 
@@ -349,6 +366,7 @@ class WebSocket(WSListener):
         self.write = None
         self._closing = reason
         self._fragments = None
+        self._tell_drained()
         if self._network is not None:
             self._network.write(frame)
         if self._timer is not None:

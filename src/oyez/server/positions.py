@@ -1,0 +1,40 @@
+"""How a client gets the positions of durable events: by what it asks for, and by what it can use."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from oyez.server.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
+
+if TYPE_CHECKING:
+    from oyez.server.socket import Handshake
+
+MAX_LENGTH = 64
+"""Characters of a position or a `pid` that a client may send; ours have about 20."""
+OFFICIAL_QUERY = "EIO=4&transport="
+"""In the address of every official JavaScript client, whose code writes these two parameters in this order. Clients
+with this order are sent the event that carries a position: those of 4.6 and later need it before they first come back,
+and nothing else tells them apart before that. A client that is taken for one ignores the event, except in a handler for
+all events."""
+
+
+def choose_positions(handshake: "Handshake", auth: Mapping[str, Any]) -> int:
+    """How a client gets the positions of durable events. Only a client that asks gets one more argument."""
+    asked = asks_for_recovery(auth)
+    if asked is not None:
+        return POSITION_ARGUMENT if asked else NO_POSITION
+    shows_a_session = read_string(auth, "pid") is not None
+    return POSITION_EVENT if shows_a_session or OFFICIAL_QUERY in handshake.query_string else NO_POSITION
+
+
+def asks_for_recovery(auth: Mapping[str, Any]) -> bool | None:
+    """What the client says as `auth.recovery`; None if it says nothing. Some clients can send only strings."""
+    asked = auth.get("recovery")
+    if asked is True or asked == "true":
+        return True
+    return False if asked is False or asked == "false" else None
+
+
+def read_string(auth: Mapping[str, Any], name: str) -> str | None:
+    """`auth[name]`, if it is a string that can be a position or a `pid`; anything else counts as nothing."""
+    value = auth.get(name)
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_LENGTH else None

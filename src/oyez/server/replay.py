@@ -1,0 +1,152 @@
+"""Replay: what a client missed, read and sent in pages, so that a client costs bounded memory whatever it missed.
+
+A page is sent when the client has taken the one before. The last page is read up to where live delivery stands and sent
+without waiting for anything in between, so live events follow it with nothing missing and nothing twice.
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from oyez.log.log import Log, number_of, split_position
+from oyez.server.outgoing import Message
+
+if TYPE_CHECKING:
+    from oyez.server.hub import Hub
+    from oyez.server.namespace import Namespace
+    from oyez.server.socket import Socket
+    from oyez.settings import Limits
+
+PAGE = 500
+"""Entries that are read at a time for a client that was away longer than the window reaches."""
+MAX_MISSED = 20_000
+"""Events that are sent again to one client. For a client that missed more, fetching its state is the shorter answer."""
+ENTRY_BYTES = 80
+"""What an event costs on the wire besides its data: frames, and its position."""
+MINUTE = 60.0
+MAX_USERS = 10_000
+"""Users whose budget is kept although it may be full again: some 2 MB."""
+
+
+class Page(NamedTuple):
+    """Some of what a client missed."""
+
+    messages: Sequence[Message]
+    after: str
+    """The position from which the next page goes on."""
+    complete: bool
+    """True if nothing is left: live delivery stands at `after`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, roughly."""
+        return sum(map(_size, self.messages))
+
+
+class Replay:
+    """Reads what clients of one server missed. `hub` says where live delivery stands."""
+
+    def __init__(self, log: Log, hub: "Hub") -> None:
+        self._log = log
+        self._hub = hub
+
+    async def read(self, namespace: "Namespace", after: str, rooms: Collection[str], max_bytes: int) -> Page:
+        """The next page of what followed `after` for a client in `rooms`, of about `max_bytes`, at least one event.
+
+        Nothing is waited for after the last step of a page that is complete. Raises KeyError if what followed is not
+        known, LogUnavailableError.
+        """
+        window = self._hub.window
+        found: list[Message] = []
+        while not window.covers(after):
+            newest = await self._log.position()
+            if is_beyond(after, newest):
+                raise KeyError(after)
+            if is_beyond(after, self._hub.position):
+                # Another node was quicker, or the log is: what is on its way here must not be sent twice.
+                await self._hub.reach(after)
+                continue
+            entries = await self._log.read(after, namespace.name, frozenset(rooms), PAGE)
+            found = [namespace.message(entry) for entry in entries]
+            last = entries[-1].position if entries else None
+            # What was appended while it was read is in it as well.
+            after = newest if last is None or (len(entries) < PAGE and is_beyond(newest, last)) else last
+            if found:
+                return _cut(found, after, complete=False, max_bytes=max_bytes)
+        return _cut(window.since(after, namespace.name, rooms), self._hub.position, complete=True, max_bytes=max_bytes)
+
+    async def is_too_much(self, namespace: "Namespace", after: str, rooms: Collection[str]) -> bool:
+        """True if more than MAX_MISSED events followed `after`. Raises KeyError, LogUnavailableError as `read` does."""
+        missed, complete = 0, False
+        # What has no more numbers than events are allowed need not be counted.
+        while not complete and missed + self._distance(after) > MAX_MISSED:
+            page = await self.read(namespace, after, rooms, 2**62)
+            missed += len(page.messages)
+            if missed > MAX_MISSED:
+                return True
+            after, complete = page.after, page.complete
+        return False
+
+    def _distance(self, after: str) -> int:
+        return number_of(self._hub.position) - number_of(after)
+
+
+class ReplayBudget:
+    """How many bytes each user may be sent again in a minute, on this node; over it a replay goes on more slowly."""
+
+    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._users: dict[str, tuple[float, float]] = {}
+        """What is left to each user, and when that was noted."""
+
+    def take(self, user: str, size: int) -> None:
+        """Count `size` bytes that are sent to `user` again."""
+        left = self._left(user) - size
+        self._users.pop(user, None)
+        if len(self._users) >= MAX_USERS:
+            self._prune()
+        self._users[user] = (left, self._clock())
+
+    def delay(self, user: str) -> float:
+        """Seconds until more may be sent to `user`."""
+        return max(0.0, -self._left(user) * MINUTE / self._max_bytes)
+
+    def _left(self, user: str) -> float:
+        left, noted = self._users.get(user, (self._max_bytes, 0.0))
+        return min(self._max_bytes, left + (self._clock() - noted) * self._max_bytes / MINUTE)
+
+    def _prune(self) -> None:
+        """Forget the users whose budget is full; if all are in use, the one that was noted first."""
+        full = [user for user in self._users if self._left(user) >= self._max_bytes]
+        for user in full or [next(iter(self._users))]:
+            del self._users[user]
+
+
+def page_bytes(socket: "Socket", limits: "Limits") -> int:
+    """Bytes of a page for one client: it must also fit where messages wait."""
+    room = limits.max_polling_buffer if socket.connection.polling is not None else limits.max_send_buffer
+    return min(limits.max_replay_page, room // 2)
+
+
+def is_beyond(position: str, end: str) -> bool:
+    """True if `position` comes after `end`. Raises KeyError if they are of different epochs."""
+    (epoch, number), (end_epoch, last) = split_position(position), split_position(end)
+    if epoch != end_epoch:
+        raise KeyError(position)
+    return number > last
+
+
+def _cut(messages: Sequence[Message], after: str, *, complete: bool, max_bytes: int) -> Page:
+    """A page of the first `messages` that fit, which is not complete if some do not."""
+    size = 0
+    for count, message in enumerate(messages):
+        size += _size(message)
+        if size > max_bytes and count:
+            kept = messages[:count]
+            return Page(kept, kept[-1].entry.position or after, complete=False)
+    return Page(messages, after, complete)
+
+
+def _size(message: Message) -> int:
+    return len(message.entry.data) + ENTRY_BYTES
