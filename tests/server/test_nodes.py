@@ -135,16 +135,33 @@ async def test_a_large_body_and_a_body_in_chunks_are_passed_on(two: Two) -> None
     await two.one.market.expect("noted", 1)
 
 
-async def test_one_request_goes_through_and_no_more(two: Two) -> None:
-    client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
-    async with Wire.open(two.other) as wire:
-        request = f"POST {client.target} HTTP/1.1\r\nHost: x\r\nContent-Length: {{}}\r\n\r\n{{}}"
-        for body in ('42["first"]', '42["second"]'):
-            wire.send(request.format(len(body), body).encode())
-        await wire.read_rest()
-    client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
-    await client.expect_echo()
-    assert "second" not in two.one.market.names()
+async def test_one_request_goes_through_and_no_more(by_tcp: MakeNode) -> None:
+    async with two_nodes(by_tcp) as two:
+        client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
+        async with Wire.open(two.other) as wire:
+            send_two_posts(wire, client.target)
+            assert (await wire.read_answer()).body == b"ok"
+            assert await wire.read_rest() == b""
+        client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
+        await client.expect_echo()
+        assert "second" not in two.one.market.names()
+
+
+async def test_a_connection_is_given_away_with_the_requests_that_have_come(tmp_path: Path) -> None:
+    async with two_nodes(lambda secret: Node(secret, folder=tmp_path / "nodes")) as two:
+        client = await PollingWire.connect(two.one)
+        async with Wire.open(two.other) as wire:
+            send_two_posts(wire, client.target)
+            assert [(await wire.read_answer()).body for _ in range(2)] == [b"ok", b"ok"]
+        assert two.one.market.names()[-2:] == ["first", "second"]
+
+
+def send_two_posts(wire: Wire, target: str) -> None:
+    posts = [f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}" for body in TWO]
+    wire.send("".join(posts))
+
+
+TWO = ('42["first"]', '42["second"]')
 
 
 async def test_a_client_that_hangs_up_is_gone_at_its_node(two: Two) -> None:

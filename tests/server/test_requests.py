@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.server.extras import open_requests
 from tests.server.market import PATIENCE
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
@@ -41,13 +42,16 @@ async def test_garbage_instead_of_http(crowd: Running, garbage: bytes) -> None:
         assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 ")), answer
 
 
-async def test_garbage_behind_a_request_that_waits(crowd: Running) -> None:
+async def test_garbage_after_a_request_that_waits(crowd: Running) -> None:
     client = await PollingWire.connect(crowd)
     async with Wire.open(crowd) as wire:
         wire.send_request("GET", client.target)
         wire.send(b"\x00" * 100)
-        await wire.read_rest()
-    assert await crowd.market.expect_gone(client.id) == "transport close"
+        await open_requests(crowd, polls=1)
+        await crowd.publish("hello", to=client.id)
+        assert (await wire.read_answer()).body == b'42["hello"]'
+        assert (await wire.read_rest()).startswith(b"HTTP/1.1 400 ")
+    await client.leave()
 
 
 # Slow heads.

@@ -20,8 +20,6 @@ READ_CHUNK = 4_096
 buffer whenever a read fills it, and never gives anything back: a client that sends fast would make it grow to what
 the network holds, some 7 MB."""
 
-DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-
 
 class SilentLogger:
     """What picows would log, at several calls a client: what matters of it is logged here."""
@@ -39,16 +37,24 @@ _picows_logger = SilentLogger()
 
 
 def hand_over(
-    network: asyncio.Transport, listener: WebSocket, *, key: str, deflate: bool, max_frame: int, tail: bytes
+    network: asyncio.Transport,
+    listener: WebSocket,
+    *,
+    key: str,
+    extension: str | None,
+    subprotocol: str | None,
+    max_frame: int,
+    tail: bytes,
 ) -> None:
     """Answer an upgrade request and have `listener` hear the frames, of which `tail` came with the request.
 
-    `key` is the request's Sec-WebSocket-Key, `deflate` whether compression was agreed on.
+    `key` is the request's Sec-WebSocket-Key; `extension` and `subprotocol` are what was agreed on.
     """
+    agreed = {"Sec-WebSocket-Extensions": extension, "Sec-WebSocket-Protocol": subprotocol}
 
     def accept(request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
-        extra = {"Sec-WebSocket-Extensions": DEFLATE} if deflate else None
-        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(extra), listener)
+        extra = {name: value for name, value in agreed.items() if value is not None}
+        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(extra or None), listener)
 
     protocol = ChunkedProtocol(
         host_port=None,

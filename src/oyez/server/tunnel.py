@@ -5,9 +5,10 @@ reads slowly is waited for, in both directions.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 from oyez.errors import LogUnavailableError
+from oyez.protocol.http_framing import Head
 from oyez.server.node import PEER_HEADER, Client, Node
 
 CONNECT_TIMEOUT = 2.0
@@ -136,28 +137,10 @@ class Tunnel(asyncio.Protocol):
             self._timer = self._loop.call_later(left, self._watch)
 
 
-def encode_request(
-    method: bytes, url: bytes, version: str, headers: Iterable[tuple[bytes, bytes]], came: Iterable[bytes]
-) -> bytes:
-    """A request as it came, as far as it did."""
-    lines = [b"%b %b HTTP/%b" % (method, url, version.encode())]
-    lines += [name + b": " + value for name, value in headers]
-    return b"\r\n".join([*lines, b"", b"".join(came)])
-
-
-def encode_head(
-    node: Node,
-    owner: str,
-    client: Client,
-    method: bytes,
-    url: bytes,
-    headers: Iterable[tuple[bytes, bytes]],
-    *,
-    upgrade: bool,
-) -> bytes:
-    """The head of a request as it is passed on to `owner`. Names of `headers` are lower-case."""
-    lines = [method + b" " + url + b" HTTP/1.1"]
-    lines += [name + b": " + value for name, value in headers if name not in _DROPPED]
-    lines += [b"connection: Upgrade", b"upgrade: websocket"] if upgrade else [b"connection: close"]
-    lines.append(PEER_HEADER + b": " + node.sign(owner, client, method, url))
+def encode_head(node: Node, owner: str, client: Client, head: Head) -> bytes:
+    """The head of a request as it is passed on to `owner`."""
+    lines = [head.method + b" " + head.target + b" HTTP/1.1"]
+    lines += [name + b": " + value for name, value in head.fields if name not in _DROPPED]
+    lines += [b"connection: Upgrade", b"upgrade: websocket"] if head.upgrade else [b"connection: close"]
+    lines.append(PEER_HEADER + b": " + node.sign(owner, client, head.method, head.target))
     return b"\r\n".join(lines) + b"\r\n\r\n"

@@ -1,13 +1,12 @@
 """uvicorn's HTTP protocol, made stricter, and the way out of it: which requests become WebSockets.
 
-uvicorn owns the port and parses HTTP; its public `http=` option takes a protocol class. This one does four things more
-than uvicorn's own: it gives a request's head a time and a size, hands WebSocket upgrades to picows instead of to an
-ASGI application, keeps bytes that came behind the upgrade request, and passes on to its peers what is theirs.
+uvicorn owns the port; its public `http=` option takes a protocol class. This one does five things more than uvicorn's
+own: it reads one request at a time and refuses what could be read in two ways (`protocol/http_framing.py`), gives a
+request's head a time and a size, hands WebSocket upgrades to picows instead of to an ASGI application, keeps bytes that
+came after the upgrade request, and passes on to its peers what is theirs.
 """
 
 import asyncio
-import binascii
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -21,12 +20,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
+from oyez.protocol.http_framing import End, FramingError, Head, RequestFramer, encode_chunk
+from oyez.protocol.http_framing import Event as HttpEvent
+from oyez.protocol.websocket_handshake import (
+    VERSION,
+    choose_subprotocol,
+    combine_headers,
+    is_handshake,
+    negotiate_deflate,
+)
 from oyez.server.handover import hand_over
 from oyez.server.neighbours import Neighbours
 from oyez.server.node import PEER_HEADER, Client, Node
 from oyez.server.origin import OriginPolicy
 from oyez.server.socket import Handshake
-from oyez.server.tunnel import Tunnel, encode_head, encode_request
+from oyez.server.tunnel import Tunnel, encode_head
 from oyez.server.turnstile import Turnstile
 from oyez.server.websocket import WebSocket
 from oyez.settings import Limits, Settings
@@ -34,18 +42,10 @@ from oyez.settings import Limits, Settings
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
 
-_DEFLATE_PARAMETERS = frozenset(
-    {
-        "server_no_context_takeover",
-        "client_no_context_takeover",
-        "client_max_window_bits",
-        "server_max_window_bits=15",
-        *(f"client_max_window_bits={bits}" for bits in range(8, 16)),
-    }
-)
-"""What a client may ask for; of a window it can only ask us to keep to our own size."""
-
 logger = get_logger("oyez.server")
+
+NOSNIFF = ("x-content-type-options", "nosniff")
+"""With every answer: a browser must not take it for anything else than what its content type says."""
 
 
 class Endpoint(Protocol):
@@ -78,14 +78,6 @@ Router = Callable[[str], Endpoint | None]
 """What is behind a URL path."""
 
 
-class HeadTooLongError(Exception):
-    """Leaves the parser from within a callback."""
-
-
-class SecondRequestError(Exception):
-    """Leaves the parser from within a callback: a request came behind one that is passed on."""
-
-
 class Errand(NamedTuple):
     """A request that is to be passed on."""
 
@@ -93,7 +85,27 @@ class Errand(NamedTuple):
     owner: str
     """The node whose it is."""
     settings: Settings
-    upgrade: bool
+
+
+class InputFlow(FlowControl):
+    """uvicorn's flow control, with a second reason for not reading: that enough has been read already."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__(transport)
+        self._held = False
+
+    def hold(self, held: bool) -> None:
+        """Read nothing while `held`, whatever else happens."""
+        if held != self._held:
+            self._held = held
+            if held:
+                self.pause_reading()
+            else:
+                self.resume_reading()
+
+    def resume_reading(self) -> None:
+        if not self._held:
+            super().resume_reading()
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -106,8 +118,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._door = door
         self._inside = False
         """Whether the client has come in: its first request has been looked at."""
-        self._head_bytes = 0
+        self._framer = RequestFramer(limits.max_header_bytes)
+        self._head: Head = None  # type: ignore[assignment]  # as uvicorn's own, there is none before the first request
         self._head_begun = False
+        self._next: asyncio.Handle | None = None
+        """Will read the request that waits after the one that is answered."""
         self._input_timer: asyncio.TimerHandle | None = None
         self._output_timer: asyncio.TimerHandle | None = None
         self._elsewhere = False
@@ -117,7 +132,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._came: list[bytes] = []
         """What has come of it behind its head until then."""
         self._tunnel: Tunnel | None = None
-        self._chunked = False
 
     # What the client has to send: the head of a request, not too slow and not too long.
 
@@ -125,7 +139,7 @@ class HttpProtocol(HttpToolsProtocol):
         # As uvicorn does it, but for the addresses: it makes a socket object for each and asks that.
         self.connections.add(self)
         self.transport = transport
-        self.flow = FlowControl(transport)
+        self.flow: InputFlow = InputFlow(transport)
         self.server = transport.get_extra_info("sockname")[:2]
         # A client that has gone by now has no name any more.
         self.client = (transport.get_extra_info("peername") or ())[:2] or None
@@ -134,6 +148,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_timers()
+        if self._next is not None:
+            self._next.cancel()
         if self._tunnel is not None:
             self._tunnel.close()
         super().connection_lost(exc)
@@ -154,78 +170,81 @@ class HttpProtocol(HttpToolsProtocol):
             self._receive(data)
 
     def _receive(self, data: bytes) -> None:
-        if self._tunnel is not None and self.parser.should_upgrade():
-            self._tunnel.send(data)
+        if self._elsewhere and not self._framer.in_message:
+            # Of a connection that is passed on, only a WebSocket goes on after its first request.
+            if self._tunnel is not None and self._head.upgrade:
+                self._tunnel.send(data)
             return
         self._unset_keepalive_if_required()
-        if self._input_timer is None and self.cycle is not None and self.cycle.response_complete:
-            # Bytes that begin no request (line ends) have just stopped uvicorn's clock.
-            self._await_input()
-        self._head_bytes += len(data)
+        self._framer.receive(data)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Take what can be taken now: of requests that wait, the first, once the one before it has been answered."""
+        self._next = None
         try:
-            self.parser.feed_data(data)
-            if self._head_begun and self._head_bytes > self._limits.max_header_bytes:
-                self._refuse_head()
-        except httptools.HttpParserUpgrade as upgrade:
-            tail = data[upgrade.args[0] :]
-            if self._should_upgrade() and not self._pass_on(tail, upgrade=True):
-                self._hand_over(tail)
-            else:
-                self._run_errand()
-        except httptools.HttpParserError as error:
-            if isinstance(error.__context__, HeadTooLongError):
-                self._refuse_head()
-            elif self._elsewhere:
-                # What comes back belongs to the first request: no other answer may be put in between.
-                self.transport.close()
-            else:
-                self.send_400_response("Invalid HTTP request received.")
-                self._watch_output()
+            while self._may_read() and (event := self._framer.next_event()) is not None:
+                if isinstance(event, Head) and event.upgrade:
+                    self._upgrade(event)
+                    return
+                self._take(event)
+        except FramingError as error:
+            self._refuse_input(error.status, str(error))
+        except httptools.HttpParserError:
+            self._refuse_input("400 Bad Request", "The request's method or path is not one of HTTP/1.1.")
         else:
             self._run_errand()
+            self._bound_input()
 
-    def on_message_begin(self) -> None:
-        self._await_input()
-        self._head_begun = True
-        # The chunk that it begins in counts by what is parsed of it.
-        self._head_bytes = 0
-        if self._elsewhere:
-            raise SecondRequestError
-        super().on_message_begin()
+    def _may_read(self) -> bool:
+        if self.transport.is_closing():
+            return False
+        return self._framer.in_message or not (self._elsewhere or self._is_answering())
 
-    def on_url(self, url: bytes) -> None:
-        self._count_head(len(url))
-        super().on_url(url)
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # With the colon, the space and the end of the line.
-        self._count_head(len(name) + len(value) + 4)
-        super().on_header(name, value)
+    def _bound_input(self) -> None:
+        if self._may_read() and not self._framer.in_message:
+            if self._framer.head_begun and not self._head_begun:
+                self._head_begun = True
+                self._await_input()
+            elif self._input_timer is None and self.timeout_keep_alive_task is None:
+                # Bytes that begin no request (line ends) have just stopped uvicorn's clock.
+                self._await_input()
+        self.flow.hold(self._framer.waiting > self._limits.max_header_bytes)
 
-    def on_headers_complete(self) -> None:
+    def _take(self, event: HttpEvent) -> None:
+        if isinstance(event, Head):
+            self._begin(event)
+            if not self._pass_on():
+                self.parser.feed_data(event.encode())
+        elif self._head.length is None:
+            self._take_body(encode_chunk(b"" if isinstance(event, End) else event))
+        elif isinstance(event, bytes):
+            self._take_body(event)
+
+    def _begin(self, head: Head) -> None:
         self._end_timers()
-        self._head_begun = False
-        # An upgrade is looked at when the parser stops behind it.
-        upgrades = self.parser.should_upgrade() and self._should_upgrade()
-        if upgrades or not self._pass_on(b"", upgrade=False):
-            super().on_headers_complete()
+        self._head, self._head_begun = head, False
+        # The one before has been answered.
+        self.cycle = None  # type: ignore[assignment]
 
-    def on_body(self, body: bytes) -> None:
-        if self._elsewhere:
-            self._send_on(b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body)
-        else:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
+    def _take_body(self, data: bytes) -> None:
         if not self._elsewhere:
-            super().on_message_complete()
-        elif self._chunked:
-            self._send_on(b"0\r\n\r\n")
+            self.parser.feed_data(data)
+        elif self._tunnel is not None:
+            self._tunnel.send(data)
+        else:
+            self._came.append(data)
 
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self._limits.max_header_bytes:
-            raise HeadTooLongError
+    def _refuse_input(self, status: str, message: str) -> None:
+        """What came is no request, or its body is broken. It gets one answer at most."""
+        begun = self._framer.in_message and self.cycle is not None and self.cycle.response_started
+        if self._elsewhere or begun:
+            self.transport.close()
+        else:
+            self._refuse(status, message)
 
     def _await_input(self) -> None:
         if self._input_timer is not None:
@@ -238,9 +257,6 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _refuse_head(self) -> None:
-        self._refuse("431 Request Header Fields Too Large", "The request's head is too long.")
-
     # What the client has to take: the answer.
 
     def on_response_complete(self) -> None:
@@ -249,6 +265,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle.response_complete and self.cycle.more_body:
             # Answered early, as a body that is too long. What is left of it has to come in time all the same.
             self._await_input()
+        elif self._framer.waiting and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self._next = self.loop.call_soon(self._read_on)
 
     def _watch_output(self, before: int | None = None) -> None:
         """Hang up where nothing of an answer is taken for `close_timeout` seconds."""
@@ -282,7 +301,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             if status.startswith("503"):
                 headers["retry-after"] = str(engineio.RETRY_AFTER)
-            lines = [f"HTTP/1.1 {status}", "connection: close", f"content-type: {kind}"]
+            lines = [f"HTTP/1.1 {status}", "connection: close", f"content-type: {kind}", ": ".join(NOSNIFF)]
             lines += [f"{name}: {value}" for name, value in headers.items()]
             self.transport.write("\r\n".join([*lines, f"content-length: {len(message)}", "", message]).encode())
             self.transport.close()
@@ -290,11 +309,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     # What is a peer's.
 
-    def _pass_on(self, tail: bytes, *, upgrade: bool) -> bool:
-        """Whether the request, of which `tail` came behind the head, is one for a peer: then it is on its way."""
-        url = _parse_url(self.url)
+    def _pass_on(self) -> bool:
+        """Whether the request is one for a peer: then it goes there once all that has come of it is known."""
+        head = self._head
+        url = _parse_url(head.target)
         endpoint = self._router(url[0]) if url is not None else None
-        if endpoint is None or url is None or b"sid=" not in url[1] or self.parser.get_method() == b"OPTIONS":
+        if endpoint is None or url is None or b"sid=" not in url[1] or head.method == b"OPTIONS":
             return False
         sid = dict(parse_qsl(url[1].decode("latin-1"), keep_blank_values=True)).get("sid", "")
         neighbours = endpoint.neighbours
@@ -302,19 +322,8 @@ class HttpProtocol(HttpToolsProtocol):
         if neighbours is None or owner is None:
             return False
         self._elsewhere = True
-        if self._is_answering():
-            self._refuse("400 Bad Request", engineio.BAD_REQUEST.message)
-        else:
-            self._chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
-            self._errand = Errand(neighbours, owner, endpoint.settings, upgrade)
-            self._came = [tail]
+        self._errand = Errand(neighbours, owner, endpoint.settings)
         return True
-
-    def _send_on(self, data: bytes) -> None:
-        if self._tunnel is not None:
-            self._tunnel.send(data)
-        elif self._errand is not None:
-            self._came.append(data)
 
     def _run_errand(self) -> None:
         """Have a request that is a peer's go there, once all that has come of it is known."""
@@ -332,7 +341,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport,
             self._encode_head(errand),
             idle_timeout=settings.ping_interval + settings.ping_timeout + self._limits.body_timeout,
-            failed=partial(self._refuse_session, settings, upgrade=errand.upgrade),
+            failed=partial(self._refuse_session, settings),
             ended=self._end_tunnel,
         )
         self._tunnel.open(errand.owner, errand.neighbours.locate)
@@ -342,11 +351,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _give_away(self, errand: Errand) -> bool:
         """Whether a peer on this machine has been given the whole connection."""
-        if self.scheme != "http" or self._chunked or self.transport.get_write_buffer_size():
+        if self.scheme != "http" or self._head.length is None or self.transport.get_write_buffer_size():
             # The state of TLS, or of half a chunk, is in this process; and so is an answer of before.
             return False
-        version = self.parser.get_http_version()
-        request = encode_request(self.parser.get_method(), self.url, version, self.headers, self._came)
+        # What came after the request, if anything did, is the peer's to read as well.
+        request = self._head.encode([*self._came, self._framer.take_rest()])
         file = self.transport.get_extra_info("socket").fileno()
         if not errand.neighbours.node.give(errand.owner, file, request):
             return False
@@ -355,18 +364,15 @@ class HttpProtocol(HttpToolsProtocol):
         return True
 
     def _encode_head(self, errand: Errand) -> bytes:
-        client, method = Client(self.scheme or "http", self.client), self.parser.get_method()
-        return encode_head(
-            errand.neighbours.node, errand.owner, client, method, self.url, self.headers, upgrade=errand.upgrade
-        )
+        return encode_head(errand.neighbours.node, errand.owner, Client(self.scheme or "http", self.client), self._head)
 
-    def _refuse_session(self, settings: Settings, *, upgrade: bool) -> None:
+    def _refuse_session(self, settings: Settings) -> None:
         """The node that had the session has gone, and the session with it. Official clients open another."""
         error = engineio.UNKNOWN_SESSION
-        if upgrade:
+        if self._head.upgrade:
             self._refuse("400 Bad Request", error.message)
             return
-        origin = next((value.decode("latin-1") for name, value in self.headers if name == b"origin"), None)
+        origin = combine_headers(self._head.fields).get("origin")
         body = msgspec.json.encode({"code": error.code, "message": error.message}).decode()
         self._refuse(
             "400 Bad Request", body, "application/json", **dict(OriginPolicy(settings.origins).headers(origin))
@@ -387,15 +393,23 @@ class HttpProtocol(HttpToolsProtocol):
 
     # The hand-over.
 
-    def _should_upgrade_to_ws(self) -> bool:
-        return True
+    def _upgrade(self, head: Head) -> None:
+        self._begin(head)
+        rest = self._framer.take_rest()
+        self.flow.hold(False)
+        if self._pass_on():
+            self._came = [rest]
+            self._run_errand()
+        else:
+            self._hand_over(rest)
 
     def _hand_over(self, tail: bytes) -> None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
-        key = headers.get("sec-websocket-key", "")
-        url = _parse_url(self.url)
-        if url is None or self._is_answering() or not self._is_websocket_request(headers, key):
-            self._refuse("400 Bad Request", engineio.BAD_REQUEST.message)
+        headers = combine_headers(self._head.fields)
+        url = _parse_url(self._head.target)
+        if url is None or not is_handshake(headers):
+            wrong = headers.get("sec-websocket-version") != VERSION
+            extra = {"sec-websocket-version": VERSION} if wrong else {}
+            self._refuse("400 Bad Request", engineio.BAD_REQUEST.message, **extra)
             return
         path, query = url
         endpoint = self._router(path)
@@ -415,22 +429,24 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(status, opened.message)
             return
         connection, candidate = opened
-        deflate = bool(endpoint.settings.compression_threshold) and accepts_deflate(
-            headers.get("sec-websocket-extensions", "")
-        )
-        listener = WebSocket(connection, candidate=candidate, deflate=deflate)
+        compresses = bool(endpoint.settings.compression_threshold)
+        extension = negotiate_deflate(headers.get("sec-websocket-extensions", "")) if compresses else None
+        listener = WebSocket(connection, candidate=candidate, deflate=extension is not None)
         # From here on uvicorn knows nothing of the transport, or its shutdown would wait for it.
         self.connections.discard(self)
-        hand_over(self.transport, listener, key=key, deflate=deflate, max_frame=self._limits.max_payload, tail=tail)
+        if self._next is not None:
+            self._next.cancel()
+        hand_over(
+            self.transport,
+            listener,
+            key=headers["sec-websocket-key"],
+            extension=extension,
+            subprotocol=choose_subprotocol(headers.get("sec-websocket-protocol", "")),
+            max_frame=self._limits.max_payload,
+            tail=tail,
+        )
         # uvloop goes on holding the protocol that was there first, so it has to be empty.
         self.__dict__.clear()
-
-    def _is_answering(self) -> bool:
-        # Requests sent in a row: an answer that is still to come would end up between the WebSocket's frames.
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def _is_websocket_request(self, headers: Mapping[str, str], key: str) -> bool:
-        return self.scope["method"] == "GET" and headers.get("sec-websocket-version") == "13" and _is_key(key)
 
 
 class GivenProtocol(HttpProtocol):
@@ -460,31 +476,17 @@ class PeerProtocol(HttpProtocol):
             # The name of a UNIX socket.
             self.server = None
 
-    def _pass_on(self, tail: bytes, *, upgrade: bool) -> bool:
-        value = next((value for name, value in self.headers if name == PEER_HEADER), b"")
-        client = self._node.verify(value, self.parser.get_method(), self.url)
+    def _pass_on(self) -> bool:
+        head = self._head
+        value = next((value for name, value in head.fields if name == PEER_HEADER), b"")
+        client = self._node.verify(value, head.method, head.target)
         if client is None:
             logger.warning("a request between nodes was refused: they need the same JWT_SECRET, and clocks that agree")
             self._refuse("403 Forbidden", engineio.FORBIDDEN.message)
             self._elsewhere = True
             return True
         self.scheme, self.client = client
-        self.scope["scheme"], self.scope["client"] = client
         return False
-
-
-def accepts_deflate(extensions: str) -> bool:
-    """Whether a Sec-WebSocket-Extensions header offers permessage-deflate on terms the server can keep.
-
-    RFC 7692 section 7.1: an offer that asks for a smaller window than ours, or for anything unknown, is declined.
-    """
-    for offer in extensions.split(","):
-        name, *parameters = (part.strip() for part in offer.split(";"))
-        asked = [parameter.replace(" ", "").replace('"', "") for parameter in parameters]
-        names = {parameter.partition("=")[0] for parameter in asked}
-        if name == "permessage-deflate" and len(names) == len(asked) and _DEFLATE_PARAMETERS.issuperset(asked):
-            return True
-    return False
 
 
 def _parse_url(url: bytes) -> tuple[str, bytes] | None:
@@ -494,10 +496,3 @@ def _parse_url(url: bytes) -> tuple[str, bytes] | None:
     except httptools.HttpParserInvalidURLError:
         return None
     return (unquote(parsed.path.decode("latin-1")), parsed.query or b"") if parsed.path else None
-
-
-def _is_key(key: str) -> bool:
-    try:
-        return len(b64decode(key, validate=True)) == 16
-    except (binascii.Error, ValueError):
-        return False

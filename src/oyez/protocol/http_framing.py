@@ -1,0 +1,298 @@
+"""HTTP/1.1 request framing: which bytes of a connection belong to which request (RFC 9112).
+
+Two programs that read the same bytes differently are how requests are smuggled: a proxy sees one request, the server
+two. So nothing is guessed here. What the grammar does not allow, or allows to be read in two ways, is refused, and the
+connection is closed. Bytes come in by `receive`; `next_event` gives a Head, the bytes of its body, END, and so on.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+Field = tuple[bytes, bytes]
+"""The name of a header, lower-case, and its value without the white space around it."""
+
+MAX_CHUNK_LINE = 256
+"""Bytes of the line before a chunk: its size, and extensions, which nobody uses."""
+MAX_CHUNK_DIGITS = 12
+MAX_LENGTH_DIGITS = 15
+
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_TEXT = rb"[\t -~\x80-\xff]"
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) ([!-~]++) HTTP/(1\.[01])\r\n")
+_FIELD = re.compile(rb"(%b++):[ \t]*+(%b*+)\r\n" % (_TOKEN, _TEXT))
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,%d})(?:[ \t]*+;%b*+)?\r\n" % (MAX_CHUNK_DIGITS, _TEXT))
+_LENGTH = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
+_HOST = re.compile(rb"[\w.~:\[\]%!$&'()*+,;=-]*+")
+_BEGUN = re.compile(rb"[A-Z]{1,20}(?: |\Z)")
+"""How every request begins."""
+_BROKEN_LINE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00")
+"""A line end that is only half of one, and what is in no head."""
+_HEAD_END = b"\r\n\r\n"
+_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade"})
+
+
+class FramingError(Exception):
+    """The input is not HTTP, or could be read in two ways. The message says what was expected."""
+
+    def __init__(self, message: str, status: str = "400 Bad Request") -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class End:
+    """The request is complete."""
+
+
+END: Final = End()
+
+
+class Head(NamedTuple):
+    """The head of a request."""
+
+    method: bytes
+    target: bytes
+    version: bytes
+    """`1.0` or `1.1`."""
+    fields: list[Field]
+    length: int | None
+    """Bytes of the body; None: it comes in chunks."""
+    upgrade: bool
+    """True if the request asks for a WebSocket. Any other Upgrade is ignored, and is not in `fields`."""
+
+    def encode(self, body: Iterable[bytes] = ()) -> bytes:
+        """The head in the one form that everybody reads alike, and what came of its body."""
+        lines = [b"%b %b HTTP/%b" % (self.method, self.target, self.version)]
+        lines += [name + b": " + value for name, value in self.fields]
+        return b"\r\n".join([*lines, b"", b"".join(body)])
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """A chunk of a body; empty `data` ends it."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+Event = Head | bytes | End
+
+
+class RequestFramer:
+    """Cuts what comes over one connection into requests. Nothing is read after a WebSocket's head."""
+
+    def __init__(self, max_head: int) -> None:
+        self._max_head = max_head
+        self._buffer = b""
+        self._at = 0
+        self._checked = 0
+        """Bytes of an unfinished head in which no broken line was found."""
+        self._left = 0
+        """Bytes of the body, or of its chunk, that have not come yet; in trailers, bytes that have."""
+        self._read: Callable[[], Event | None] = self._read_head
+
+    def receive(self, data: bytes) -> None:
+        """Add bytes that came over the connection."""
+        self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
+        self._at = 0
+
+    def next_event(self) -> Event | None:
+        """What comes next; None if more bytes are needed. Raises FramingError; nothing can be read then any more."""
+        return self._read()
+
+    def take_rest(self) -> bytes:
+        """What came after the last event, to be read by someone else."""
+        rest, self._buffer, self._at = self._buffer[self._at :], b"", 0
+        return rest
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that no event has brought yet."""
+        return len(self._buffer) - self._at
+
+    @property
+    def in_message(self) -> bool:
+        """True if a request has begun whose END has not come."""
+        return self._read != self._read_head
+
+    @property
+    def head_begun(self) -> bool:
+        """True if a part of a head has come."""
+        return not self.in_message and self.waiting > 0
+
+    # The head.
+
+    def _read_head(self) -> Head | None:
+        self._skip_empty_lines()
+        end = self._buffer.find(_HEAD_END, self._at)
+        size = (end + len(_HEAD_END) if end >= 0 else len(self._buffer)) - self._at
+        if size > self._max_head:
+            raise FramingError("The request's head is too long.", "431 Request Header Fields Too Large")
+        if end < 0:
+            self._check_unfinished()
+            return None
+        self._checked = 0
+        head = read_head(self._buffer, self._at, end + 2)
+        self._at = end + len(_HEAD_END)
+        if not head.upgrade:
+            self._begin_body(head)
+        return head
+
+    def _skip_empty_lines(self) -> None:
+        # RFC 9112 section 2.2.
+        while self._buffer.startswith(b"\r\n", self._at):
+            self._at += 2
+
+    def _check_unfinished(self) -> None:
+        """Refuse at once what cannot become a head, such as a TLS handshake."""
+        if self.waiting == 0 or self._buffer[self._at :] == b"\r":
+            return
+        if _BEGUN.match(self._buffer, self._at) is None:
+            raise FramingError("This is not HTTP/1.1.")
+        if _BROKEN_LINE.search(self._buffer, max(self._at, self._at + self._checked - 1)) is not None:
+            raise FramingError("A line of the request's head does not end with CR LF.")
+        self._checked = self.waiting
+
+    # The body.
+
+    def _begin_body(self, head: Head) -> None:
+        if head.length is None:
+            self._read = self._read_chunk_line
+        else:
+            self._left = head.length
+            self._read = self._read_length if head.length else self._read_end
+
+    def _read_end(self) -> End:
+        self._left = 0
+        self._read = self._read_head
+        return END
+
+    def _read_length(self) -> bytes | None:
+        data = self._take_left()
+        if not self._left:
+            self._read = self._read_end
+        return data
+
+    def _take_left(self) -> bytes | None:
+        data = self._buffer[self._at : self._at + self._left]
+        self._at += len(data)
+        self._left -= len(data)
+        return data or None
+
+    def _read_chunk_line(self) -> Event | None:
+        line = self._take_line(MAX_CHUNK_LINE)
+        if line is None:
+            return None
+        found = _CHUNK.fullmatch(line)
+        if found is None:
+            raise FramingError("A chunk of the body does not begin with its size in hexadecimal digits and CR LF.")
+        self._left = int(found[1], 16)
+        self._read = self._read_chunk if self._left else self._read_trailer
+        return self._read()
+
+    def _read_chunk(self) -> bytes | None:
+        data = self._take_left()
+        if not self._left:
+            self._read = self._read_chunk_end
+        return data
+
+    def _read_chunk_end(self) -> Event | None:
+        if self.waiting < 2 and b"\r\n".startswith(self._buffer[self._at :]):
+            return None
+        if not self._buffer.startswith(b"\r\n", self._at):
+            raise FramingError("A chunk of the body is longer than its size says.")
+        self._at += 2
+        self._read = self._read_chunk_line
+        return self._read()
+
+    def _read_trailer(self) -> End | None:
+        """Trailers are read and dropped, because nothing here uses them."""
+        while (line := self._take_line(self._max_head)) is not None:
+            if line == b"\r\n":
+                return self._read_end()
+            self._left += len(line)
+            if self._left > self._max_head:
+                raise FramingError("The trailers after the body are too long.", "431 Request Header Fields Too Large")
+            if _FIELD.fullmatch(line) is None:
+                raise FramingError("A trailer after the body is not a name, a colon, a value and CR LF.")
+        return None
+
+    def _take_line(self, most: int) -> bytes | None:
+        """A line with its end; None if it has not ended."""
+        end = self._buffer.find(b"\n", self._at, self._at + most)
+        if end < 0:
+            if self.waiting >= most:
+                raise FramingError(f"A line within the body is longer than {most} bytes.")
+            return None
+        line = self._buffer[self._at : end + 1]
+        self._at = end + 1
+        return line
+
+
+def read_head(data: bytes, start: int, end: int) -> Head:
+    """The head whose lines are between `start` and `end`. Raises FramingError."""
+    line = _REQUEST_LINE.match(data, start, end)
+    if line is None:
+        raise FramingError("The request does not begin with a method, a path and HTTP/1.1.")
+    method, target, version = line.groups()
+    fields = _read_fields(data, line.end(), end)
+    framing: dict[bytes, list[bytes]] = {name: [] for name in _FRAMING}
+    for name, value in fields:
+        if name in _FRAMING:
+            framing[name].append(value)
+    _check_host(framing[b"host"], version)
+    if method == b"CONNECT":
+        raise FramingError("CONNECT is for proxies, and this is none.")
+    length = _read_body_length(framing[b"content-length"], framing[b"transfer-encoding"], version)
+    upgrade = _is_websocket(framing, version)
+    if upgrade and (method != b"GET" or length != 0):
+        raise FramingError("A WebSocket is opened by a GET without a body.")
+    if framing[b"upgrade"] and not upgrade:
+        fields = [field for field in fields if field[0] != b"upgrade"]
+    return Head(method, target, version, fields, length, upgrade)
+
+
+def _read_fields(data: bytes, at: int, end: int) -> list[Field]:
+    fields = []
+    while at < end:
+        found = _FIELD.match(data, at, end)
+        if found is None:
+            raise FramingError("A header is not a name, a colon, a value and CR LF.")
+        fields.append((found[1].lower(), found[2].rstrip(b" \t")))
+        at = found.end()
+    return fields
+
+
+def _check_host(hosts: list[bytes], version: bytes) -> None:
+    # RFC 9112 section 3.2.
+    if len(hosts) > 1 or (not hosts and version == b"1.1"):
+        raise FramingError(f"{len(hosts)} Host headers came. Send exactly one.")
+    if hosts and _HOST.fullmatch(hosts[0]) is None:
+        raise FramingError("The Host header is not the name of a host.")
+
+
+def _read_body_length(lengths: list[bytes], codings: list[bytes], version: bytes) -> int | None:
+    """RFC 9112 section 6.3, without its leniencies."""
+    if codings:
+        if lengths:
+            raise FramingError("Both Content-Length and Transfer-Encoding came. Send only one of them.")
+        if version == b"1.0" or len(codings) > 1 or codings[0].lower() != b"chunked":
+            raise FramingError("The Transfer-Encoding is not `chunked`, in HTTP/1.1.")
+        return None
+    if len(lengths) > 1:
+        raise FramingError(f"{len(lengths)} Content-Length headers came. Send one.")
+    if lengths and _LENGTH.fullmatch(lengths[0]) is None:
+        raise FramingError(f"Content-Length is not a number of at most {MAX_LENGTH_DIGITS} digits.")
+    return int(lengths[0]) if lengths else 0
+
+
+def _is_websocket(framing: dict[bytes, list[bytes]], version: bytes) -> bool:
+    # RFC 9110 section 7.8: not in HTTP/1.0, and only if Connection names it.
+    return (
+        bool(framing[b"upgrade"])
+        and version == b"1.1"
+        and b"upgrade" in split_list(framing[b"connection"])
+        and b"websocket" in split_list(framing[b"upgrade"])
+    )
+
+
+def split_list(values: Iterable[bytes]) -> list[bytes]:
+    """The elements, lower-case, of a header that is a list and may come several times (RFC 9110 section 5.6.1)."""
+    return [element.strip(b" \t").lower() for value in values for element in value.split(b",")]

@@ -1,0 +1,194 @@
+"""Request smuggling: no byte that came after a request's head is ever served as a request of its own."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from oyez.log.memory import MemoryLog
+from oyez.server.node import Node
+from oyez.server.server import Server
+from oyez.settings import Settings
+from tests.pooled_proxy import Belief, pool
+from tests.round_robin import NGINX, balance_by_nginx
+from tests.server.framing_tricks import TAILS, TRICKS, read_trick
+from tests.server.market import PATIENCE, Market
+from tests.server.serving import PATH, InLoop, OwnPort, make_settings
+from tests.server.wire import POLLING
+
+SECRET = "s" * 64
+_victims = count(1)
+
+
+@dataclass
+class Seen:
+    """A server that notes every path that it is asked for, and answers with it."""
+
+    port: int = 0
+    paths: list[str] = field(default_factory=list)
+
+    async def answer(self, request: Request) -> Response:
+        self.paths.append(request.url.path)
+        await request.body()
+        return Response(f"this is {request.url.path}", media_type="text/plain")
+
+
+def serve_seen(seen: Seen, server: Server, settings: Settings) -> InLoop:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with server.running():
+            yield
+
+    methods = ["GET", "HEAD", "POST", "PUT"]
+    routes = [Mount("/socket.io", server), Route("/{path:path}", seen.answer, methods=methods)]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    return OwnPort(app, {PATH: server}.get, settings, server.drain, server.node)
+
+
+@asynccontextmanager
+async def serve(node: Node | None = None) -> AsyncIterator[Seen]:
+    # Some tricks are polls, which end with a ping.
+    settings = make_settings({}, {"ping_interval": 0.1})
+    seen = Seen()
+    http = serve_seen(seen, Server({"/": Market()}, MemoryLog(), settings, node=node), settings)
+    async with run(http):
+        seen.port = http.port
+        yield seen
+
+
+@asynccontextmanager
+async def run(http: InLoop) -> AsyncIterator[None]:
+    serving = asyncio.create_task(http.serve())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await http.ready.wait()
+        yield
+    finally:
+        http.told_to_stop.set()
+        await serving
+
+
+@dataclass
+class Way:
+    """A way to a server: where to send, what to ask for, and how the server is asked what it has seen."""
+
+    port: int
+    seen: list[Seen]
+    target: Callable[[], Awaitable[str]]
+    pooled: bool = False
+    """True if a proxy of the tests' own is on the way: it waits for a body that the client has not sent."""
+    proxied: bool = False
+    """True if a proxy is on the way. What it takes for a second request is one, and is answered as one."""
+
+
+async def ask_for_a_page() -> str:
+    return "/asked"
+
+
+def ask_for_a_session(port: int) -> Callable[[], Awaitable[str]]:
+    """A new session of the server at `port`, for each trick."""
+
+    async def target() -> str:
+        answer = await exchange(port, [encode_get(POLLING)])
+        (sid,) = re.findall(rb'"sid":"([^"]+)"', answer)
+        return f"{POLLING}&sid={sid.decode()}"
+
+    return target
+
+
+def encode_get(target: str, connection: str = "close") -> bytes:
+    return f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n".encode()
+
+
+async def exchange(port: int, segments: list[bytes], *, half_close: bool = False) -> bytes:
+    """What is answered to `segments` until the connection ends. With `half_close` no more comes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answers = b""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            with suppress(OSError, RuntimeError):
+                for segment in segments:
+                    writer.write(segment)
+                    await writer.drain()
+                    # The next one is a segment of its own.
+                    await asyncio.sleep(0.002)
+                if half_close:
+                    writer.write_eof()
+                while chunk := await reader.read(65_536):
+                    answers += chunk
+    finally:
+        writer.close()
+    return answers
+
+
+@asynccontextmanager
+async def two_nodes(make_node: Callable[[], Node]) -> AsyncIterator[Way]:
+    async with serve(make_node()) as one, serve(make_node()) as other:
+        yield Way(other.port, [one, other], ask_for_a_session(one.port))
+
+
+@asynccontextmanager
+async def open_way(name: str, folder: Path) -> AsyncIterator[Way]:
+    async with AsyncExitStack() as stack:
+        if name == "handed over":
+            yield await stack.enter_async_context(two_nodes(lambda: Node(SECRET, folder=folder / "nodes")))
+        elif name == "tunnelled":
+            yield await stack.enter_async_context(two_nodes(lambda: Node(SECRET, host="127.0.0.1")))
+        else:
+            seen = await stack.enter_async_context(serve())
+            port = seen.port
+            if name == "nginx":
+                url = await stack.enter_async_context(balance_by_nginx(folder, [port], guarded=False))
+                port = int(url.rpartition(":")[2])
+            elif name != "directly":
+                port = await stack.enter_async_context(pool(port, BELIEFS[name]))
+            yield Way(port, [seen], ask_for_a_page, pooled=name.startswith("pooled"), proxied=name != "directly")
+
+
+BELIEFS: dict[str, Belief] = {"pooled, by length": "length", "pooled, by chunks": "chunks"}
+WAYS = ["directly", "handed over", "tunnelled", *BELIEFS]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[*WAYS, pytest.param("nginx", marks=pytest.mark.skipif(NGINX is None, reason="there is no nginx"))],
+)
+async def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Way]:
+    async with open_way(request.param, tmp_path_factory.mktemp("way")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("trick", TRICKS.values(), ids=list(TRICKS))
+async def test_a_trick_gets_one_answer_or_none(way: Way, trick: str) -> None:
+    for seen in way.seen:
+        seen.paths.clear()
+    segments = read_trick(trick, await way.target())
+    answers = await exchange(way.port, [*segments, encode_get("/after")], half_close=way.pooled)
+    served = sum(seen.paths.count("/smuggled") for seen in way.seen)
+    if way.proxied:
+        assert served == answers.count(b"this is /smuggled")
+    else:
+        assert served == 0
+        statuses = [status for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers) if status != b"100"]
+        assert len(statuses) <= 1 + answers.count(b"this is /after"), answers
+    # The next client whose request takes a connection that the proxy has kept gets its own answer.
+    victim = f"/victim/{next(_victims)}"
+    assert (await exchange(way.port, [encode_get(victim)])).endswith(f"this is {victim}".encode())
+
+
+@pytest.mark.parametrize("trick", TAILS.values(), ids=list(TAILS))
+async def test_nothing_is_read_after_a_refused_tunnel(trick: str) -> None:
+    async with serve() as seen:
+        answers = await exchange(seen.port, read_trick(trick, PATH))
+        assert answers.startswith(b"HTTP/1.1 400 ")
+        assert answers.count(b"HTTP/1.1 ") == 1
+        assert seen.paths == []
