@@ -18,9 +18,13 @@ def encode_json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-names = st.text(st.characters(exclude_categories=["Cs"]), max_size=32).filter(lambda n: n not in sio.RESERVED_EVENTS)
+UNNAMEABLE = ["Cs", "Cc", "Zl", "Zp"]
+"""Control characters and the like, which no name may have."""
+names = st.text(st.characters(exclude_categories=UNNAMEABLE), max_size=32).filter(
+    lambda name: name not in sio.RESERVED_EVENTS
+)
 namespaces = st.just("/") | st.text(
-    st.characters(exclude_characters=",\x1e", exclude_categories=["Cs"]), max_size=32
+    st.characters(exclude_characters=",", exclude_categories=UNNAMEABLE), max_size=32
 ).map(lambda name: "/" + name)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(exclude_categories=["Cs"])),

@@ -219,6 +219,15 @@ def test_reserved_names_are_refused_however_they_are_written(name: str) -> None:
             decode(text)
 
 
+@pytest.mark.parametrize("character", ["\0", "\t", "\n", "\r", "\x1e", "\x7f", "\x85", "\u2028"])
+def test_names_with_control_characters_are_refused(character: str) -> None:
+    for name in (f"a{character}b", character, f"{character}GET / HTTP/1.1"):
+        for text in (f"0/{name},", f"2/{name},[]", f"1/{name}", "2" + json.dumps([name]), f'2["{name}"]'):
+            with pytest.raises(MalformedError):
+                decode(text)
+    assert decode('2/größe 😀,["größe 😀 \u200d"]').name == "größe 😀 \u200d"
+
+
 def test_reserved_are_exactly_the_official_names() -> None:
     expected = {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
     assert expected == sio.RESERVED_EVENTS

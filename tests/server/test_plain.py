@@ -75,6 +75,14 @@ async def running(kind: str) -> AsyncIterator[Running]:
         yield running
 
 
+@pytest.mark.parametrize("namespace", ["/nowhere", "nowhere", '/a,{"b":1}', 'x,{"data":', "/1[", "\r\n", "/\x1e"])
+async def test_a_namespace_that_does_not_exist_is_not_part_of_the_answer(running: Running, namespace: str) -> None:
+    async with reach(running, namespace=namespace) as plain:
+        frame = await plain.expect()
+        assert (frame["event"], frame["data"]["data"]) == ("connect_error", {"code": "unknown_namespace"})
+        assert namespace not in json.dumps(frame)
+
+
 # Coming back.
 
 

@@ -1,8 +1,13 @@
 """The hand-over from uvicorn to picows: which requests become WebSockets, and how the others are refused."""
 
+from itertools import product
+
 import pytest
+import websockets
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from oyez.protocol.websocket_handshake import negotiate_deflate
+from tests.js_client import JsDriver
 from tests.server.extras import open_requests
 from tests.server.serving import PATH, Running, serve
 from tests.server.wire import KEY, PING, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
@@ -73,6 +78,71 @@ async def test_a_refused_upgrade_whose_client_has_gone(crowd: Running) -> None:
 async def test_the_connection_header_as_browsers_write_it(crowd: Running, connection: str) -> None:
     async with SocketWire.connect(crowd, headers={"Connection": connection, "Upgrade": "WebSocket"}) as wire:
         await wire.expect_echo()
+
+
+@pytest.mark.parametrize(
+    ("connection", "upgrade"),
+    [
+        (["keep-alive", "Upgrade"], ["websocket"]),
+        (["Upgrade", "keep-alive"], ["websocket"]),
+        (["\t Upgrade \t"], ["  websocket "]),
+        (["a,, Upgrade ,"], ["h2c", "WebSocket"]),
+        (["upgrade"], ["websocket, h2c"]),
+    ],
+)
+async def test_headers_that_come_several_times(crowd: Running, connection: list[str], upgrade: list[str]) -> None:
+    # RFC 9110 sections 5.3 and 5.5: they are one list, and white space around a value does not count.
+    lines = [f"Connection:{value}" for value in connection] + [f"Upgrade:{value}" for value in upgrade]
+    lines += ["Sec-WebSocket-Version:13  ", f"Sec-WebSocket-Key:  {KEY}\t", "Host: x", "User-Agent: python-wire"]
+    lines += ["Sec-WebSocket-Extensions: x-unknown", "Sec-WebSocket-Extensions: permessage-deflate"]
+    lines += ["Sec-WebSocket-Protocol: one", "Sec-WebSocket-Protocol: two"]
+    async with SocketWire.open(crowd) as wire:
+        wire.send("\r\n".join([f"GET {WEBSOCKET} HTTP/1.1", *lines, "", ""]))
+        answer = await wire.read_answer()
+        assert answer.status == 101
+        assert answer.headers["sec-websocket-extensions"].startswith("permessage-deflate;")
+        assert answer.headers["sec-websocket-protocol"] == "one"
+        await wire.read_frame()
+        await wire.enter()
+        await wire.expect_echo()
+
+
+async def test_a_wrong_version_is_told_the_right_one(crowd: Running) -> None:
+    for version in ("8", "13, 8", ""):
+        async with Wire.open(crowd) as wire:
+            answer = await wire.upgrade(headers={"Sec-WebSocket-Version": version})
+            assert (answer.status, answer.headers["sec-websocket-version"]) == (400, "13")
+
+
+async def test_subprotocols_of_the_official_client(running: Running, js: JsDriver) -> None:
+    # A browser, and ws in Node, hang up if the answer names none of them.
+    client = await js.connect(running.url, transports=["websocket"], protocols=["one", "two"])
+    assert await client.call("echo", "hello") == "hello"
+    await client.disconnect()
+
+
+@pytest.mark.parametrize("offered", ["\x22one\x22", "a b", "one\xe9", ""])
+async def test_a_subprotocol_that_is_none_is_not_echoed(crowd: Running, offered: str) -> None:
+    async with SocketWire.open(crowd) as wire:
+        answer = await wire.upgrade(headers={"Sec-WebSocket-Protocol": offered})
+        assert answer.status == 101
+        assert "sec-websocket-protocol" not in answer.headers
+
+
+BITS: list[int | None] = [None, 9, 12, 15]
+
+
+async def test_every_offer_of_compression_that_websockets_makes(crowd: Running) -> None:
+    offers = product((False, True), (False, True), BITS, [*BITS[:3], True])
+    for server_resets, client_resets, server_bits, client_bits in offers:
+        offer = ClientPerMessageDeflateFactory(server_resets, client_resets, server_bits, client_bits)
+        url = f"ws://127.0.0.1:{crowd.port}{WEBSOCKET}"
+        async with websockets.connect(url, extensions=[offer], compression=None) as client:
+            assert str(await client.recv()).startswith("0{")
+            await client.send("40")
+            assert str(await client.recv()).startswith("40{")
+            await client.send('4277["echo","%s"]' % ("x" * 3_000))
+            assert await client.recv() == '4377["%s"]' % ("x" * 3_000)
 
 
 async def test_the_answer_to_an_upgrade(crowd: Running) -> None:

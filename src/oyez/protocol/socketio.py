@@ -41,6 +41,10 @@ MAX_ACK_ID = 2**53 - 1
 """The largest whole number JavaScript counts to; an official client's ids start at 0."""
 
 
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""In the name of a namespace or an event it could only mislead whoever reads an answer or a log line."""
+
+
 class Packet(msgspec.Struct, gc=False):
     """One Socket.IO packet.
 
@@ -121,9 +125,12 @@ def _decode_namespace(text: bytes, start: int, limits: Limits) -> tuple[int, str
         if end - start > limits.max_namespace_length:
             raise MalformedError(f"namespace: longer than {limits.max_namespace_length} characters")
     try:
-        return end + 1, text[start:end].decode()
+        namespace = text[start:end].decode()
     except UnicodeDecodeError:
         raise MalformedError("namespace: not UTF-8") from None
+    if CONTROL_CHARACTER.search(namespace):
+        raise MalformedError("namespace: a control character")
+    return end + 1, namespace
 
 
 def _decode_ack_id(text: bytes, start: int) -> tuple[int, int | None]:
@@ -243,6 +250,8 @@ def _check_event(packet: Packet, limits: Limits) -> None:
         raise MalformedError(f"event: {name!r} is reserved")
     if len(name) > limits.max_event_name:
         raise MalformedError(f"event: name longer than {limits.max_event_name} characters")
+    if CONTROL_CHARACTER.search(name):
+        raise MalformedError("event: a control character in its name")
     packet.name = name
 
 

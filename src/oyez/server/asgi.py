@@ -10,12 +10,13 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
+from oyez.protocol.websocket_handshake import choose_subprotocol, combine_headers
 from oyez.server.outgoing import Outgoing
 from oyez.server.transport import PACKETS_A_TURN
 
@@ -36,11 +37,12 @@ class AsgiWebSocket:
     write: Callable[[bytes], None] | None = None
     deflate = False
 
-    def __init__(self, connection: "Connection", send: Send, *, candidate: bool) -> None:
+    def __init__(self, connection: "Connection", send: Send, *, candidate: bool, subprotocol: str | None) -> None:
         self._connection = connection
         self._limits = connection.server.limits
         self._send = send
         self._candidate = candidate
+        self._subprotocol = subprotocol
         self._kept: deque[Outgoing] = deque()
         self._kept_bytes = 0
         self._wake = asyncio.Event()
@@ -114,7 +116,7 @@ class AsgiWebSocket:
         halves = []
         self._connection.server.add_websocket(self, self._connection)
         try:
-            await self._send({"type": "websocket.accept"})
+            await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
             if self._candidate:
                 self._set_timer(self._limits.upgrade_timeout, self._time_out_upgrade)
             else:
@@ -214,11 +216,12 @@ async def serve_websocket(endpoint: "Endpoint", scope: Scope, receive: Receive, 
         await _deny(opened, scope, send)
     else:
         connection, candidate = opened
-        await AsgiWebSocket(connection, send, candidate=candidate).run(receive)
+        subprotocol = choose_subprotocol(", ".join(scope.get("subprotocols", ())))
+        await AsgiWebSocket(connection, send, candidate=candidate, subprotocol=subprotocol).run(receive)
 
 
 def _open(endpoint: "Endpoint", scope: Scope) -> "tuple[Connection, bool] | HandshakeError":
-    headers = Headers(scope=scope)
+    headers = combine_headers(scope["headers"])
     query = QueryParams(scope["query_string"])
     secure = scope["scheme"] == "wss"
     return endpoint.open_websocket(

@@ -121,6 +121,10 @@ class PlainConnection(Connection):
         else:
             super().receive_text(packet)
 
+    def _send_connect_error(self, namespace: str, code: str, message: str) -> None:
+        # The name came in the address and may be anything: it must not become part of a packet.
+        super()._send_connect_error("/", code, message)
+
     def _await_leaving(self, namespace: str) -> None:
         """The client can ask for nothing else over this connection."""
         self.close(engineio.REFUSED)
