@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SYSTEMS ?=
+CLIENTS := 5.0 5.8 sync
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench lock clean
+.PHONY: help serve test check clients bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,7 +15,7 @@ help: ## Show this list
 serve: $(VENV)/serve.stamp ## Start the server and say what to do next (SYSTEMS="quotes" picks systems)
 	@$(BIN)/oyez serve $(SYSTEMS)
 
-test: check ## Everything the project promises: style, types, layers, tests
+test: check clients ## Everything the project promises: style, types, layers, tests
 	$(BIN)/pytest
 
 check: $(VENV)/dev.stamp tests/js/node_modules/.package-lock.json ## Style, types and layers only
@@ -22,6 +23,8 @@ check: $(VENV)/dev.stamp tests/js/node_modules/.package-lock.json ## Style, type
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+clients: $(CLIENTS:%=$(VENV)/clients/%.stamp) ## Old versions of python-socketio, which the tests drive
 
 bench: $(VENV)/dev.stamp bench/peers/node_modules/.package-lock.json ## Measure Oyez beside its peers and write docs/benchmarks.md
 	$(BIN)/python -m bench
@@ -32,7 +35,7 @@ lock: $(VENV)/dev.stamp ## Renew the pinned requirements from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements-dev.txt
 
 clean: ## Remove what the commands above built
-	rm -rf $(VENV) tests/js/node_modules bench/peers/node_modules bench/build
+	rm -rf $(VENV) tests/js/node_modules bench/peers/node_modules bench/clients/node_modules bench/build
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -49,6 +52,13 @@ $(VENV)/dev.stamp: requirements-dev.txt pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
 	@touch $@ $(VENV)/serve.stamp
+
+# Each version in a folder of its own: they would replace each other.
+$(VENV)/clients/%.stamp: tests/clients/python/%.txt | $(VENV)/dev.stamp
+	@echo "Installing the clients of $< into $(VENV)/clients/$* (first run only) ..."
+	@rm -rf $(VENV)/clients/$*
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --target $(VENV)/clients/$* -r $<
+	@touch $@
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	npm --prefix $* ci --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -195,7 +195,7 @@ async def test_a_body_of_any_type_is_text(crowd: Running) -> None:
     octets = {"Content-Type": "application/octet-stream"}
     assert (await client.request("POST", body=b'421["echo",1]', headers=octets)).body == b"ok"
     assert await client.get() == "431[1]"
-    assert (await client.request("POST", body=b"4\xff", headers=octets)).status == 200
+    assert (await client.request("POST", body=b"4\xff", headers=octets)).status == 400
     assert await crowd.market.expect_gone(client.id) == "parse error"
 
 
@@ -204,20 +204,20 @@ async def test_more_packets_in_a_body_than_are_allowed_end_the_session(crowd: Ru
     client = await PollingWire.connect(crowd)
     await client.post("\x1e".join(["3"] * 10_000))
     await client.expect_echo()
-    await client.post("\x1e".join(["3"] * 10_001))
+    assert (await client.request("POST", body=b"\x1e".join([b"3"] * 10_001))).status == 400
     assert await crowd.market.expect_gone(client.id) == "parse error"
 
 
-async def test_separators_alone_end_the_session(crowd: Running) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [b"abc", b"\x1e" * 1_000_000, b'42["\xff"]', b"\x04\x00"],
+    ids=["unknown type", "separators", "no UTF-8", "binary"],
+)
+async def test_a_body_that_is_no_payload_is_answered_400_and_ends_the_session(crowd: Running, body: bytes) -> None:
     client = await PollingWire.connect(crowd)
-    await client.post("\x1e" * 1_000_000)
+    assert (await client.request("POST", body=body)).error == (400, engineio.BAD_REQUEST.code)
     assert await crowd.market.expect_gone(client.id) == "parse error"
-
-
-async def test_a_body_that_is_not_utf8_ends_the_session(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
-    await client.post(b'42["\xff"]')
-    assert await crowd.market.expect_gone(client.id) == "parse error"
+    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
 
 
 async def test_a_close_packet_ends_the_session(crowd: Running) -> None:

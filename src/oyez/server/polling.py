@@ -294,6 +294,7 @@ class PollingEndpoint:
             return Response(status_code=400)
         polling.posted = True
         try:
+            # The Content-Type does not matter: python-engineio up to 4.2 sends its text as `application/octet-stream`.
             body = await _read_body(request, connection.max_message, self._server.limits.body_timeout)
             if body is None:
                 return Response(status_code=413)
@@ -304,6 +305,8 @@ class PollingEndpoint:
             return Response(status_code=408)
         finally:
             polling.posted = False
+        if connection.session.reason is engineio.PARSE_ERROR:
+            return _error(engineio.BAD_REQUEST)
         return Response("ok", media_type="text/html", headers={"cache-control": "no-store"})
 
     def _answer(self, request: Request, payload: bytes | None) -> Response:
