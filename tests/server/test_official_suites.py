@@ -25,8 +25,9 @@ from tests.server.market import PATIENCE
 from tests.server.serving import Running, serve, turn_until
 
 PING_INTERVAL = 0.3
-PING_TIMEOUT = 0.2
-CONNECT_TIMEOUT = 1.0
+PING_TIMEOUT = 1.0
+"""The suites have 0.2, which a busy machine misses."""
+CONNECT_TIMEOUT = 3.0
 MAX_PAYLOAD = 1_000_000
 
 Test = Callable[["Server"], Awaitable[None]]
