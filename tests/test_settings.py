@@ -225,3 +225,17 @@ def test_a_named_file_has_to_be_there(folder: Path) -> None:
 )
 def test_origins_are_a_list_with_commas(client_origin: str, origins: set[str]) -> None:
     assert Settings(client_origin=client_origin).origins == origins
+
+
+def test_what_editors_and_shells_leave_around_a_setting_is_no_part_of_it(folder: Path) -> None:
+    write(folder, "\ufeffredis_prefix = 'shop'\r\n")
+    settings = load_settings({"PORT": "5002\r\n", "JWKS_URL": "\ufeffhttps://id.example/keys\r", "JWT_ISSUER": "id\n"})
+    assert (settings.port, settings.redis_prefix) == (5002, "shop")
+    assert (settings.jwks_url, settings.jwt_issuer) == ("https://id.example/keys", "id")
+    with pytest.raises(SettingsError, match=r"Setting jwt_audience .*invisible character U\+0009 at position 3"):
+        load_settings({"JWT_AUDIENCE": "ab\tc"})
+    # A list may go over several lines.
+    assert Settings(client_origin="https://a.example,\nhttps://b.example").origins == {
+        "https://a.example",
+        "https://b.example",
+    }

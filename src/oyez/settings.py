@@ -28,6 +28,13 @@ HIDDEN = ("jwt_secret", "database_url", "redis_url")
 """Settings that are secrets, or addresses with a password."""
 
 
+UNSEEN = "\ufeff\r\n"
+"""Line ends, and the byte order mark that editors for Windows put in front of a file."""
+UNSEEN_WITHIN = re.compile(r"[\x00-\x1f\x7f\ufeff]")
+LISTS = ("client_origin", "jwt_claims")
+"""Settings that may go over several lines of a file."""
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What one client, one packet or one event may cost. Sizes are bytes, times are seconds."""
 
@@ -145,6 +152,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Where the keys that verify users' tokens are published; fetched again when an unknown key id appears."""
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    jwt_subject: str = "sub, userId"
+    """The claim that holds the user's id; of several, separated by commas, the first one that a token has."""
+    jwt_role: str = "role"
+    """The claim that holds the user's role, or a list of roles. A dot leads into an object: `realm_access.roles`."""
+    jwt_claims: str = ""
+    """Other claims that tokens name otherwise than the contract: `NAME=CLAIM`, separated by commas, such as
+    `garage_id=https://id.example/garage`."""
     jwt_leeway: Annotated[float, Meta(ge=0)] = 10.0
     """Seconds two clocks may differ."""
     client_origin: str = ""
@@ -198,6 +212,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Messages of at least this many bytes are compressed where the client agreed. 0 turns compression off."""
     limits: Limits = Limits()
 
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, str) and value != (cleaned := clean_text(name, value)):
+                msgspec.structs.force_setattr(self, name, cleaned)
+
     def __repr__(self) -> str:
         """Without the secret and without the addresses that may hold passwords: a representation gets into logs."""
         shown = {name: getattr(self, name) for name in self.__struct_fields__}
@@ -223,7 +243,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
     in_file: dict[str, Any] = {}
     if path.exists():
         try:
-            in_file.update(tomllib.loads(path.read_text(encoding="utf-8")))
+            in_file.update(tomllib.loads(path.read_text(encoding="utf-8-sig")))
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(f"{path} cannot be read: {reason}. Give the path of a TOML file.") from None
@@ -234,7 +254,9 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
     names = [name for name in Settings.__struct_fields__ if name != "limits"]
     sources: dict[str, Mapping[str, Any]] = {
         str(path): in_file,
-        "the environment": {name: environ[name.upper()] for name in names if environ.get(name.upper())},
+        "the environment": {
+            name: clean_text(name, environ[name.upper()]) for name in names if environ.get(name.upper())
+        },
         "a flag": {name: value for name, value in overrides.items() if value is not None},
     }
     values = {name: value for source in sources.values() for name, value in source.items()}
@@ -245,6 +267,23 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
         raise SettingsError(_explain(str(error), sources)) from None
     check_origins(settings.origins)
     return settings
+
+
+def clean_text(name: str, text: str) -> str:
+    """The setting `name` without the line ends and byte order marks around it, which editors and shells leave there.
+
+    Raises SettingsError if one is within it, or another character that cannot be seen. The value may be a secret, so
+    the message does not have it.
+    """
+    cleaned = text.strip(UNSEEN)
+    # A key that was taken for a secret has lines, and is refused with a better remedy where the secret is read.
+    found = None if name in LISTS or "-----BEGIN" in cleaned else UNSEEN_WITHIN.search(cleaned)
+    if found is not None:
+        raise SettingsError(
+            f"Setting {name} has the invisible character U+{ord(found[0]):04X} at position {found.start() + 1}."
+            " Remove it, such as a line break that was pasted."
+        )
+    return cleaned
 
 
 def check_origins(origins: Iterable[str]) -> None:

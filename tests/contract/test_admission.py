@@ -38,7 +38,21 @@ async def test_a_token_without_a_role_has_the_default_one(role: str | None) -> N
     assert peer.socket.data.identity.role == "customer"
 
 
-@pytest.mark.parametrize("role", ["emperor", ["garage"], 7, {"a": 1}, [], {}, 0, False])
+async def test_the_contracts_roles_in_a_list_count() -> None:
+    """All of them give rights; identity providers put roles for other applications into the same list."""
+    market = Market()
+    both = ["offline_access", "operations", "garage", 7]
+    peer = await market.connect("o1", role=both, garage_id="g1")
+    assert peer.socket.data.identity.roles == ("garage", "operations")
+    assert peer.socket.data.identity.role == "garage"
+    assert (await market.connect("o1", "/back", role=both)).socket.data.identity.role == "operations"
+    await market.expect_refused("forbidden_role", "o1", "/back", role=["garage", "customer"])
+    for role in ([], ["offline_access"]):
+        identity = (await market.connect("u1", role=role)).socket.data.identity
+        assert (identity.role, identity.roles) == ("customer", ())
+
+
+@pytest.mark.parametrize("role", ["emperor", 7, {"a": 1}, {}, 0, False])
 async def test_an_unknown_role_is_refused(role: object) -> None:
     message = await Market().expect_refused("forbidden_role", role=role)
     assert message == "The token's role is none of customer, garage, operations."

@@ -76,3 +76,17 @@ def test_a_token_that_is_no_string_is_a_bad_one() -> None:
     with pytest.raises(RefusedError) as refused:
         find(*DEFAULT_SOURCES, auth={"token": {"$ne": None}}, query_string="token=q")
     assert refused.value.refusal is TOKEN_INVALID
+
+
+@pytest.mark.parametrize("word", ["Bearer ", "bearer ", "BEARER  "])
+def test_a_token_with_the_word_of_the_header_in_front_is_refused_with_a_sentence(word: str) -> None:
+    for given in (
+        {"auth": {"token": f"{word}abc"}},
+        {"query_string": f"token={word}abc"},
+        {"cookie": f"access_token={word}abc"},
+        {"authorization": f"Bearer {word}abc"},
+    ):
+        with pytest.raises(RefusedError, match=r"begins with `Bearer `\. Give the token without that word") as caught:
+            find(auth("token"), query("token"), bearer(), cookie(), **given)
+        assert caught.value.refusal is TOKEN_INVALID
+        assert "abc" not in caught.value.message

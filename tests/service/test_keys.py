@@ -123,6 +123,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_key_file(tmp_path / "absent")
 
 
+def test_a_file_of_an_editor_for_windows_is_read_or_refused_with_the_remedy(tmp_path: Path) -> None:
+    document = json.dumps(public(KEYS["ES256"])).replace(",", ",\r\n") + "\r\n"
+    (tmp_path / "key").write_bytes(document.encode("utf-8-sig"))
+    assert verify(load_key_file(tmp_path / "key"), sign(KEYS["ES256"], "ES256"))
+    (tmp_path / "key").write_bytes(document.encode("utf-16"))
+    with pytest.raises(SettingsError, match="UTF-16; save it as UTF-8"):
+        load_key_file(tmp_path / "key")
+
+
 # Which key of several.
 
 

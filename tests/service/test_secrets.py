@@ -91,3 +91,21 @@ def test_a_public_key_is_no_secret() -> None:
 
 def test_a_secret_is_not_shown() -> None:
     assert "hush" not in repr(load_secret(Settings(jwt_secret="hush" * 8)))
+
+
+@pytest.mark.parametrize("around", [("", "\r\n"), ("\ufeff", ""), ("\ufeff", "\r\n"), ("\n", "\n")])
+def test_what_editors_leave_around_a_secret_is_no_part_of_it(tmp_path: Path, around: tuple[str, str]) -> None:
+    written = ("s" * 32).join(around)
+    assert load_secret(Settings(jwt_secret=written)).value == "s" * 32
+    (tmp_path / "jwt-secret").write_bytes(written.encode())
+    (tmp_path / "jwt-secret").chmod(0o600)
+    assert load_from(str(tmp_path)).value == "s" * 32
+
+
+def test_a_line_break_within_a_secret_is_refused_without_the_secret(tmp_path: Path) -> None:
+    (tmp_path / "jwt-secret").write_bytes(b"s" * 32 + b"\r\n" + b"t" * 32)
+    (tmp_path / "jwt-secret").chmod(0o600)
+    for load in (lambda: Settings(jwt_secret="s" * 32 + "\n" + "t" * 32), lambda: load_from(str(tmp_path))):
+        with pytest.raises(SettingsError, match=r"invisible character U\+000[AD] at position 33") as caught:
+            load()
+        assert "ssss" not in str(caught.value)

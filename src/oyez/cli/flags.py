@@ -113,6 +113,12 @@ class ServerFlags:
     """What the tokens' iss has to be."""
     jwt_audience: str | None = None
     """What the tokens' aud has to be."""
+    jwt_subject: str | None = None
+    """The claim that holds the user's id; of several, the first one. [default: sub, userId]"""
+    jwt_role: str | None = None
+    """The claim that holds the role, or a list of roles. [default: role]"""
+    jwt_claims: str | None = None
+    """Other claims that tokens name otherwise: NAME=CLAIM, comma-separated."""
     jwt_leeway: float | None = None
     """Seconds that clocks may differ. [default: 10]"""
     cookie_name: str | None = None

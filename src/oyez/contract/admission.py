@@ -98,12 +98,30 @@ class Admission:
             places = "; ".join(source.text for source in self._contract.tokens)
             raise RefusedError(TOKEN_MISSING, f"No token was given. Looked for in: {places}.")
         verified = await self._authenticate(token)
-        role = verified.claims.get("role")
-        if role is None or role == "":
-            role = self._contract.default_role
-        if role not in self._contract.roles:
-            raise RefusedError(FORBIDDEN_ROLE, f"The token's role is none of {', '.join(self._contract.roles)}.")
-        return Identity(subject=verified.subject, role=role, claims=verified.claims, expires_at=verified.expires_at)
+        roles = self._read_roles(verified.claims.get("role"))
+        admits = self._namespace.who.admits
+        role = next((role for role in roles if admits(Identity(subject=verified.subject, role=role))), roles[0])
+        return Identity(
+            subject=verified.subject,
+            role=role,
+            roles=roles if len(roles) > 1 else (),
+            claims=verified.claims,
+            expires_at=verified.expires_at,
+        )
+
+    def _read_roles(self, claim: object) -> tuple[str, ...]:
+        """The contract's roles in a token's role or list of roles. Raises RefusedError if there are none."""
+        known = self._contract.roles
+        if isinstance(claim, list):
+            # Identity providers put roles for all their applications into one list.
+            roles = tuple(role for role in known if role in claim)
+        else:
+            roles = (claim,) if isinstance(claim, str) and claim in known else ()
+        if not roles and (claim is None or claim == "" or isinstance(claim, list)) and self._contract.default_role:
+            roles = (self._contract.default_role,)
+        if not roles:
+            raise RefusedError(FORBIDDEN_ROLE, f"The token's role is none of {', '.join(known)}.")
+        return roles
 
     async def _look_up(self, identity: Identity) -> Identity:
         found = {}

@@ -112,7 +112,7 @@ class NamespaceApplication(Application):
         try:
             await hook(client)
         except RefusedError as refused:
-            if is_temporary(refused):
+            if is_temporary(refused) or refused.internal:
                 raise
             client.socket.send(encode_error_event(explain_failure(refused)))
             client.socket.disconnect()

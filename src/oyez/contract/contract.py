@@ -151,7 +151,8 @@ class Contract:
         """What `identity` is called in the membership table: `user:u1`, `role:garage`, `garage:G-117`."""
         claimed = {kind: identity.claim(claim) for kind, claim in self.subjects.items()}
         named = {USER: identity.subject, ROLE: identity.role, **claimed}
-        return frozenset(f"{kind}:{name}" for kind, name in named.items() if name is not None)
+        others = {f"{ROLE}:{role}" for role in identity.roles}
+        return frozenset(f"{kind}:{name}" for kind, name in named.items() if name is not None) | others
 
     def event_of(self, payload: Payload) -> Event:
         """The event whose payload this is. Raises ContractError where it is none of this contract's."""

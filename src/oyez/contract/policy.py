@@ -26,11 +26,17 @@ class Identity:
 
     subject: str
     role: str
+    """Of several roles, the first in the order of the contract that the namespace admits."""
+    roles: tuple[str, ...] = ()
+    """All roles that count, if there are several; rights of all of them are given."""
     claims: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     """What the server looked up, such as the supplier record of a user."""
     expires_at: float | None = None
     """When the token runs out, in seconds since 1970."""
+
+    def has_role(self, role: str) -> bool:
+        return role == self.role or role in self.roles
 
     def claim(self, name: str) -> str | None:
         """A claim as it stands in rooms' names; None where the token has none of that name, or no simple one."""
@@ -153,7 +159,8 @@ class HasRole(_Simple):
         return f"has another role than {names}" if self.excluded else f"has role {names}"
 
     def admits(self, identity: Identity) -> bool:
-        return (identity.role in self.roles) is not self.excluded
+        held = any(role in self.roles for role in identity.roles) if identity.roles else identity.role in self.roles
+        return held is not self.excluded
 
     def decide(self, identity: Identity, values: Values) -> Verdict:
         return Verdict.YES if self.admits(identity) else Verdict.NO

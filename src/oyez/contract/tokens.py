@@ -111,6 +111,8 @@ def auth(name: str) -> TokenSource:
     return Auth(name)
 
 
+SCHEME = "bearer "
+"""What stands before a token in the header `Authorization`, and nowhere else."""
 DEFAULT_SOURCES = (auth("token"), bearer(), query("token"))
 """For contracts whose document names no order."""
 
@@ -118,5 +120,13 @@ DEFAULT_SOURCES = (auth("token"), bearer(), query("token"))
 def find_token(
     sources: Iterable[TokenSource], request: Request, auth: Mapping[str, Any], cookie_name: str
 ) -> str | None:
-    """The first token there is. A bad one is not skipped for a later, better one."""
-    return next((token for source in sources if (token := source.find(request, auth, cookie_name))), None)
+    """The first token there is. A bad one is not skipped for a later, better one. Raises RefusedError."""
+    for source in sources:
+        if token := source.find(request, auth, cookie_name):
+            if token[: len(SCHEME)].lower() == SCHEME:
+                raise RefusedError(
+                    TOKEN_INVALID,
+                    f"The token in {source.text} begins with `Bearer `. Give the token without that word.",
+                )
+            return token
+    return None

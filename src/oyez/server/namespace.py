@@ -128,7 +128,7 @@ class Namespace:
             if is_temporary(error):
                 self.remove(socket, engineio.SERVER_UNAVAILABLE)
                 self.cut(socket, error)
-            elif isinstance(error, RefusedError):
+            elif isinstance(error, RefusedError) and not error.internal:
                 self._refuse(socket, error)
             else:
                 logger.exception("connect failed", namespace=self.name, socket=socket.id)

@@ -6,7 +6,7 @@ back end publish into one system. They are told apart by the audience: Oyez's ow
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
 from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, InvalidDataError, RefusedError, SettingsError
+from oyez.service.claims import MISSING, USUAL_NAMES, ClaimNames, find_claim, read_claim_names
 from oyez.service.keys import HS256, KeySource, LocalKeys, PublishedKeys, load_key_file
 from oyez.service.secrets import Secret, secret_key
 from oyez.settings import Settings
@@ -40,8 +41,8 @@ SIGNED_CLAIMS = ("sub", "role", "iss", "aud", "iat", "nbf", "exp")
 class Claims:
     """What a verified token says.
 
-    `subject` is the user's id, `claims` all claims as they were sent, `expires_at` the second (since 1970, leeway
-    included) from which on the token no longer counts, or None.
+    `subject` is the user's id, `claims` all claims by the names that contracts have for them, `expires_at` the second
+    (since 1970, leeway included) from which on the token no longer counts, or None.
     """
 
     subject: str
@@ -59,12 +60,12 @@ class Verifier:
         issuer: str | None = None,
         audience: str | None = None,
         leeway: float = 10.0,
-        subject_claims: tuple[str, ...] = ("sub", "userId"),
+        names: ClaimNames = USUAL_NAMES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`issuer` and `audience` are required of tokens where given; `leeway` is seconds two clocks may differ.
 
-        A token's subject is the first of `subject_claims` it has; where it has several, they must agree.
+        A token's subject is the first of `names.subject` that it has; if it has several, they must agree.
         Raises SettingsError for an audience that is Oyez's own.
         """
         if audience and audience.startswith(OWN_AUDIENCE):
@@ -73,7 +74,7 @@ class Verifier:
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
-        self._subject_claims = subject_claims
+        self._names = names
         self._clock = clock
 
     async def verify(self, token: str) -> Claims:
@@ -99,7 +100,7 @@ class Verifier:
         if self._issuer is not None and claims.get("iss") != self._issuer:
             raise _invalid(f"The token's issuer is {_show(claims.get('iss'))}, expected {self._issuer!r}.")
         self._check_audience(claims)
-        return Claims(find_subject(claims, self._subject_claims), claims, expires_at)
+        return Claims(find_subject(claims, self._names.subject), self._names.read(claims), expires_at)
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
         audiences = _audiences(claims)
@@ -123,6 +124,7 @@ class Signer:
         issuer: str | None = None,
         audience: str | None = None,
         leeway: float = 10.0,
+        names: ClaimNames = USUAL_NAMES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`signs_users`: whether users' tokens are verified by this secret. Raises SettingsError for a weak one."""
@@ -132,10 +134,15 @@ class Signer:
         """Whether `sign_user` can be asked."""
         self._identity = {name: value for name, value in (("iss", issuer), ("aud", audience)) if value is not None}
         self._leeway = leeway
+        self._names = names
         self._clock = clock
 
-    def sign_user(self, subject: str, role: str | None, claims: Mapping[str, Any], lifetime: float) -> str:
+    def sign_user(
+        self, subject: str, role: str | Sequence[str] | None, claims: Mapping[str, Any], lifetime: float
+    ) -> str:
         """A user's token for `lifetime` seconds, with `claims` beside those Oyez sets, as a Verifier accepts it.
+
+        `claims` go by the names that contracts have for them.
 
         Raises SettingsError where users' tokens come from an identity provider, and InvalidDataError for a subject,
         claim or lifetime that no token may have.
@@ -148,12 +155,13 @@ class Signer:
         for name in SIGNED_CLAIMS:
             if name in claims:
                 raise InvalidDataError(name, "is set by Oyez itself; leave it out of the claims")
-        named = {"sub": subject} if role is None else {"sub": subject, "role": role}
+        named: dict[str, Any] = {**claims} if role is None else {**claims, "role": role}
+        signed = {**self._names.write(named), self._names.subject[0]: subject}
         try:
-            find_subject({**claims, **named}, ("sub", "userId"))
+            find_subject(signed, self._names.subject)
         except RefusedError as error:
             raise InvalidDataError("sub", error.message) from None
-        return self._sign({**claims, **named, **self._identity}, lifetime)
+        return self._sign({**signed, **self._identity}, lifetime)
 
     def sign_service(self, system: str, lifetime: float | None) -> str:
         """A token to publish into `system` with, for `lifetime` seconds or (None) until the secret changes."""
@@ -202,6 +210,7 @@ def build_verifier(settings: Settings, secret: Secret, *, clock: Callable[[], fl
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         leeway=settings.jwt_leeway,
+        names=read_claim_names(settings),
         clock=clock,
     )
 
@@ -214,6 +223,7 @@ def build_signer(settings: Settings, secret: Secret, *, clock: Callable[[], floa
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         leeway=settings.jwt_leeway,
+        names=read_claim_names(settings),
         clock=clock,
     )
 
@@ -275,8 +285,12 @@ def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> float |
 
 
 def find_subject(claims: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """The user's id: the claims of these `names` that are there must be one printable string. Raises RefusedError."""
-    found = [claims[name] for name in names if name in claims]
+    """The user's id: the claims of these `names` that are there must be one printable string. Raises RefusedError.
+
+    Numbers count as their digits: many databases have them for ids.
+    """
+    values = [find_claim(claims, name) for name in names]
+    found = [str(value) if type(value) is int else value for value in values if value is not MISSING]
     if not found:
         raise _invalid(f"The token does not say who its user is: expected a claim {' or '.join(map(repr, names))}.")
     subject = found[0]

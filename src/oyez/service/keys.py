@@ -5,6 +5,7 @@ Every key carries the one algorithm it verifies, so a token's header can never c
 """
 
 import asyncio
+import codecs
 import ipaddress
 import time
 import urllib.request
@@ -110,7 +111,7 @@ def load_key_file(path: Path) -> list[Key]:
     Raises SettingsError where there is none that Oyez can use, with the reason.
     """
     try:
-        document = path.read_bytes()
+        document = _decode_text(path.read_bytes())
         return parse_key_set(document) if document.lstrip().startswith(b"{") else [_key_of_pem(document)]
     except Exception as error:  # Parsers of keys raise of many kinds, and all of them mean the same here.
         reason = error.strerror if isinstance(error, OSError) else error
@@ -125,7 +126,7 @@ def parse_key_set(document: bytes) -> list[Key]:
 
     Raises ValueError where none can be used, and msgspec.DecodeError where it is no JSON object.
     """
-    data = msgspec.json.decode(document, type=dict[str, Any])
+    data = msgspec.json.decode(_decode_text(document), type=dict[str, Any])
     entries = data.get("keys", [data])
     if not isinstance(entries, list):
         raise ValueError("'keys' is not a list")
@@ -139,6 +140,13 @@ def parse_key_set(document: bytes) -> list[Key]:
     if not keys:
         raise ValueError(f"no key in it verifies signatures: {reason}")
     return keys
+
+
+def _decode_text(document: bytes) -> bytes:
+    """`document` without a byte order mark. Raises ValueError if it is UTF-16."""
+    if document.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is UTF-16; save it as UTF-8")
+    return document.removeprefix(codecs.BOM_UTF8)
 
 
 def _key_of_pem(document: bytes) -> Key:

@@ -12,7 +12,7 @@ from joserfc import jwk
 
 from oyez.errors import SettingsError
 from oyez.service.keys import HS256, Key
-from oyez.settings import Settings
+from oyez.settings import Settings, clean_text
 
 MIN_SECRET_BYTES = 32
 """An HS256 key is at least as long as the hash it makes (RFC 7518, section 3.2)."""
@@ -33,7 +33,7 @@ def load_secret(settings: Settings) -> Secret:
     Raises SettingsError where the secret is too short or the file cannot be made, read, or kept from others.
     """
     if settings.jwt_secret is not None:
-        secret = Secret(settings.jwt_secret)
+        secret = Secret(clean_text("jwt_secret", settings.jwt_secret))
     else:
         path = settings.data_folder / "jwt-secret"
         try:
@@ -68,14 +68,14 @@ def _make_secret_file(path: Path) -> bool:
 
 
 def _read_secret_file(path: Path) -> str:
-    with path.open() as file:
+    with path.open(encoding="utf-8-sig") as file:
         mode = os.fstat(file.fileno()).st_mode & 0o777
         if mode & 0o077:
             raise SettingsError(
                 f"{path} is open to other users of this machine (mode {mode:04o}). Run `chmod 600 {path}`;"
                 " if somebody may have read it, delete it instead and a new secret is made."
             )
-        return file.read().strip()
+        return clean_text(str(path), file.read().strip())
 
 
 def secret_key(secret: str) -> Key:

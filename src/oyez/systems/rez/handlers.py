@@ -53,7 +53,7 @@ def build_handlers(context: Context, channels: Channels) -> Handlers:
 
     async def find_name(client: Client) -> str | None:
         """The name customers know an agent by; None for everybody else."""
-        if client.identity.role != "agent":
+        if not client.identity.has_role("agent"):
             return None
         return await context.database.read(find_agent_name, client.identity.subject)
 

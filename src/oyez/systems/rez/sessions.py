@@ -75,7 +75,9 @@ class Sessions:
         claims = {name: value for name, value in identity.claims.items() if name not in SIGNED_CLAIMS}
         claims[SIGNED_IN_AT] = signed_in_at
         # Tokens count whole seconds, and the signer rounds up: what is renewed often must not grow by that.
-        token = self._signer.sign_user(identity.subject, identity.role, claims, max(0.5, lifetime - 0.5))
+        token = self._signer.sign_user(
+            identity.subject, identity.roles or identity.role, claims, max(0.5, lifetime - 0.5)
+        )
         expires_at = int(now) + int(lifetime)
         claims |= {"iat": int(now), "exp": expires_at}
         client.renew(replace(identity, claims={**identity.claims, **claims}, expires_at=float(expires_at)))
