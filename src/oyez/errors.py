@@ -4,8 +4,10 @@
     ├── SettingsError        a setting is missing or cannot be what it says
     ├── ContractError        a contract contradicts itself; found at start-up
     ├── UnavailableError     something that Oyez needs is away; the same may succeed later
+    │   ├── NotRunningError           Oyez was not started, or has ended: nothing was done
     │   ├── LogUnavailableError       the log cannot store: nothing was published
     │   └── DatabaseUnavailableError  the database cannot be used: nothing is known to be changed
+    ├── WrongLoopError       called in another thread or event loop than Oyez runs in; nothing was done
     ├── InvalidDataError     data does not fit the contract: which field, what was expected
     └── RefusedError         somebody asked for what they may not have or do; carries a Refusal
 
@@ -50,6 +52,16 @@ class ContractError(OyezError):
 
 class UnavailableError(OyezError):
     """Something that Oyez needs is away. The same may succeed later without being changed."""
+
+
+class NotRunningError(UnavailableError):
+    """Oyez was not started, or has ended. Nothing was done."""
+
+
+class WrongLoopError(OyezError):
+    """Something was called in another thread or event loop than the one that Oyez runs in. Nothing was done."""
+
+    internal = True
 
 
 class LogUnavailableError(UnavailableError):

@@ -60,13 +60,18 @@ class Publisher:
         clock: Callable[[], float] = time.time,
         *,
         retention: float = 300.0,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`retention` is how many seconds the log keeps events, and so how long keys are known."""
+        """`retention` is how many seconds the log keeps events, and so how long keys are known.
+
+        `check` raises what speaks against publishing here and now, as NotRunningError and WrongLoopError.
+        """
         self.contract = contract.build()
         self._repeats = Repeats(log, retention)
         self._log = log
         self.limits = limits
         self._clock = clock
+        self._check = check
         self._ways = {
             name: _Way(event, EventCodec(name, event.payload), Router(event, contract))
             for name, event in contract.events.items()
@@ -80,8 +85,9 @@ class Publisher:
 
         Members of a room in `excluding` do not get it; a socket's id counts as a room. Returns the event's position
         in the log, None for a volatile event. Raises InvalidDataError, RefusedError (room_required, unknown_room,
-        foreign_room, too_large), LogUnavailableError; then nothing was published.
+        foreign_room, too_large), LogUnavailableError, NotRunningError, WrongLoopError; then nothing was published.
         """
+        self._check()
         return (await self.append([self.prepare(payload, *rooms, excluding=excluding)]))[0]
 
     def prepare(
@@ -105,8 +111,9 @@ class Publisher:
         In place of one that could not be read stands what was wrong with it: it is told with the others' faults.
         With a `key` this may be repeated: what was published with it is not published again, and has the positions
         that it had. Raises RejectedError with everything that is wrong; RefusedError: too_large where there are too
-        many, id_reused where the key was used for others; LogUnavailableError.
+        many, id_reused where the key was used for others; LogUnavailableError, NotRunningError, WrongLoopError.
         """
+        self._check()
         if len(publications) > self.limits.max_events_per_publish:
             most = self.limits.max_events_per_publish
             raise RefusedError(TOO_LARGE, f"{len(publications)} events at once: send at most {most}.")
@@ -159,6 +166,7 @@ class Publisher:
 
         The stored ones go in together; an event that goes to several namespaces has the position of its last entry.
         """
+        self._check()
         stored = [entry for entries in prepared for entry in entries if not entry.volatile]
         places = iter(await self._log.append(stored) if stored else [])
         positions = []

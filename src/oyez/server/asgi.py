@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 logger = get_logger("oyez.server")
 
 
+DRAINS = "oyez.drains"
+"""The extension of a lifespan by which a server says that it sends clients away before it ends it."""
 VOLATILE_HIGH_WATER = 65_536
 """Bytes that wait for a client from which on volatile messages are dropped for it."""
 

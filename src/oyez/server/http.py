@@ -16,6 +16,7 @@ from uvicorn.config import STARTUP_FAILURE
 from oyez.errors import OyezError
 from oyez.logger import get_logger
 from oyez.protocol import engineio
+from oyez.server.asgi import DRAINS
 from oyez.server.node import Node
 from oyez.server.turnstile import Turnstile
 from oyez.server.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Router
@@ -201,6 +202,7 @@ class _Start:
             else:
                 await send(message)
 
+        scope = {**scope, "extensions": {**scope.get("extensions", {}), DRAINS: {}}}
         try:
             await self._app(scope, receive, hold_failure)
         except OyezError as error:

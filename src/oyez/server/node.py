@@ -66,7 +66,8 @@ class Node:
         port: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.id = secrets.token_urlsafe(6)[:ID_LENGTH]
+        self.id = ""
+        self.draw_id()
         self.address = ""
         """Where peers find it; empty while they cannot."""
         self.tunnels: set[Tunnel] = set()
@@ -79,6 +80,10 @@ class Node:
         self._server: asyncio.Server | None = None
         self._door: socket.socket | None = None
         self._adopt: Adopt | None = None
+
+    def draw_id(self) -> None:
+        """Take another id: processes that are forks of one must not have the same."""
+        self.id = secrets.token_urlsafe(6)[:ID_LENGTH]
 
     def new_session_id(self) -> str:
         """An id that says where the session is, and cannot be guessed: on polling it is a bearer secret."""

@@ -31,11 +31,12 @@ from oyez.contract.http import build_problem, refuse
 from oyez.contract.publish import Publisher
 from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import NamedRoom
-from oyez.errors import INTERNAL, LogUnavailableError, SettingsError
+from oyez.errors import INTERNAL, UNAVAILABLE, LogUnavailableError, SettingsError
 from oyez.log.log import Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
+from oyez.server.asgi import DRAINS
 from oyez.server.neighbours import Presence
 from oyez.server.node import Node
 from oyez.server.plain import PlainEndpoint
@@ -45,6 +46,7 @@ from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
 from oyez.service.db import MIGRATIONS, Database, build_database
 from oyez.service.emitter import DEFAULT_KEY
 from oyez.service.folder import open_folder
+from oyez.service.home import REMEDY, HomeLoop, notice_signals
 from oyez.service.http import member_routes, presence_route
 from oyez.service.idempotency import Idempotency
 from oyez.service.intake import Intake
@@ -59,6 +61,8 @@ from oyez.settings import Settings
 logger = get_logger("oyez.service")
 
 MAX_PORT = 65_535
+TRY_AGAIN_LATER = 1013
+"""The WebSocket close code of a server that cannot serve for a while (IANA's registry of RFC 6455)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,12 @@ class Oyez:
         self._verifier: Verifier = build_verifier(settings, self.secret)
         self.node: Node = build_node(settings, self.secret)
         self._clock = clock
+        self._home = HomeLoop()
+        self._drains = False
+        """True if the server sends clients away itself before it ends the lifespan."""
+        self._draining: asyncio.Task[None] | None = None
+        self._refused = False
+        """True if the operator was told that clients come before Oyez runs."""
         self._paths: dict[str, Endpoint] = {}
         routes: list[BaseRoute] = []
         build_log = build_log or partial(choose_log, settings)
@@ -132,6 +142,8 @@ class Oyez:
         except BaseException:
             self.database.close()
             raise
+        # A process that imports this and forks, as `gunicorn --preload`, leaves nothing open to its children.
+        self.database.release()
         self._app = Starlette(
             routes=routes,
             lifespan=lambda app: self.running(),
@@ -140,7 +152,24 @@ class Oyez:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            self._drains = DRAINS in scope.get("extensions", {})
+        elif not self._home.entered:
+            await self._refuse(scope, receive, send)
+            return
         await self._app(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer that the same may succeed later: Oyez does not run yet, or no longer."""
+        if not (self._refused or self._home.was_entered):
+            self._refused = True
+            logger.error("Oyez does not run, so requests and clients are refused", remedy=REMEDY)
+        if scope["type"] == "websocket":
+            await receive()
+            if "websocket.http.response" not in scope.get("extensions", {}):
+                await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": UNAVAILABLE.message})
+                return
+        await refuse(UNAVAILABLE, UNAVAILABLE.message)(scope, receive, send)
 
     def find_server(self, path: str) -> Endpoint | None:
         """Which server answers WebSockets at `path`."""
@@ -153,9 +182,14 @@ class Oyez:
         At the end clients are told, handlers and jobs come to their ends, what they have committed goes to the logs,
         and then logs and database are closed.
         """
+        if not self.node.address:
+            self.node.draw_id()
+        self._draining = None
         async with AsyncExitStack() as stack:
             # In a thread: a database that hangs must not keep clients from being sent away.
             stack.push_async_callback(asyncio.to_thread, self.database.close)
+            self._home.enter()
+            stack.callback(self._home.leave)
             await stack.enter_async_context(_beside(self._verifier.keys.run()))
             for served in self.systems.values():
                 await stack.enter_async_context(_beside(served.database.run()))
@@ -170,6 +204,8 @@ class Oyez:
                 await served.server.start()
                 if served.intake is not None:
                     await stack.enter_async_context(served.intake.running(self.settings.shutdown_timeout))
+            if not self._drains:
+                stack.enter_context(notice_signals(self._begin_drain))
             yield
 
     @property
@@ -184,9 +220,18 @@ class Oyez:
 
     async def drain(self) -> None:
         """Send all clients away, and wait for them."""
+        await asyncio.shield(self._begin_drain())
+
+    def _begin_drain(self) -> "asyncio.Task[None]":
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._drain_all())
+        return self._draining
+
+    async def _drain_all(self) -> None:
         await asyncio.gather(*(served.server.drain() for served in self.systems.values()))
 
     async def _stop(self) -> None:
+        await self.drain()
         await asyncio.gather(*(served.server.stop() for served in self.systems.values()))
 
     def _build(self, system: System, log: Log, routes: list[BaseRoute], alone: bool) -> Served:
@@ -194,6 +239,7 @@ class Oyez:
             self.signer.verify_service(key, system.name)
 
         async def presence(room: NamedRoom) -> Presence:
+            self._home.check()
             return await server.neighbours.fetch(room.namespace, [room.name])
 
         if system.migrations is not None:
@@ -203,8 +249,9 @@ class Oyez:
         database = self.database.part(system.name)
         retention = self.settings.log_retention
         repeats = Repeats(log, retention)
-        publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention)
-        outbox = Outbox(database, publisher, log, clock=self._clock)
+        check = self._home.check
+        publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention, check=check)
+        outbox = Outbox(database, publisher, log, clock=self._clock, check=check)
         members = Members(system.name, database, system.contract)
         parts = build_parts(
             system,

@@ -112,6 +112,10 @@ class _Ways:
     def close(self) -> None:
         self.writers.shutdown()
         self.readers.shutdown()
+        self.release()
+
+    def release(self) -> None:
+        """Close connections that nobody uses; engines open others when they need them."""
         for engine in (self.reading, self.tidying, self.writing):
             engine.dispose()
 
@@ -275,6 +279,11 @@ class Database:
         future = self._submit(ways.readers, ways.reading, lambda connection: function(connection, *args, **kwargs))
         return await self.wait(future)
 
+    def release(self) -> None:
+        """Close the connections that nobody uses: a process that forks must not share them. `run` opens others."""
+        for ways in self._opened:
+            ways.release()
+
     def close(self) -> None:
         """Wait for running and queued transactions, then close the connections, also those of all parts.
 
@@ -384,7 +393,10 @@ def _unusable(url: URL, reason: str, remedy: str) -> SettingsError:
 
 
 def _open_sqlite(url: URL, limits: Limits, connections: int, begin: str, *pragmas: str) -> Engine:
-    engine = create_engine(url, pool_size=connections, max_overflow=0, connect_args={"timeout": OPEN_TIMEOUT})
+    # Parameters are what users sent: an error, which may be logged, does not show them.
+    engine = create_engine(
+        url, pool_size=connections, max_overflow=0, hide_parameters=True, connect_args={"timeout": OPEN_TIMEOUT}
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: Any) -> None:
@@ -444,6 +456,7 @@ def _open_postgresql(url: URL, limits: Limits, connections: int) -> Engine:
         pool_size=connections,
         max_overflow=0,
         pool_pre_ping=True,
+        hide_parameters=True,
         # A machine that has gone without a word is noticed by the kernel, which else takes a quarter of an hour.
         connect_args={"connect_timeout": CONNECT_TIMEOUT, "tcp_user_timeout": round(limits.database_timeout * 1000)},
     )

@@ -166,9 +166,16 @@ class Outbox:
     """The outbox of one system in one process."""
 
     def __init__(
-        self, database: Database, publisher: Publisher, log: Log, *, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        publisher: Publisher,
+        log: Log,
+        *,
+        clock: Callable[[], float] = time.time,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`clock` gives seconds since 1970."""
+        """`clock` gives seconds since 1970; `check` is the publisher's."""
+        self._check = check
         self._database = database
         self._publisher = publisher
         self._log = log
@@ -193,6 +200,7 @@ class Outbox:
         what `function` returned then is returned again. Raises RefusedError (already_done) where that is not known:
         only what JSON and the function's annotation can tell is kept.
         """
+        self._check()
         loop = asyncio.get_running_loop()
         step = begin_step(self._system, function)
 
