@@ -6,10 +6,10 @@ There is no way into a room here but by the room's rule.
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from oyez.contract.awaiting import must_await
-from oyez.contract.codec import EventCodec
+from oyez.contract.codec import EventCodec, decode_answer
 from oyez.contract.contract import Event
 from oyez.contract.control import Removals
 from oyez.contract.declare import Namespace
@@ -19,7 +19,9 @@ from oyez.contract.rooms import NamedRoom
 from oyez.contract.types import Payload
 from oyez.contract.wire import shown
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, UNKNOWN_ROOM, ContractError, InvalidDataError, RefusedError
-from oyez.server.socket import Socket
+from oyez.server.socket import Handshake, Socket
+
+T = TypeVar("T")
 
 Members = Callable[[Identity, NamedRoom], Awaitable[bool]]
 """Whether the membership table has this identity in this room."""
@@ -67,7 +69,7 @@ class Surroundings:
 class Client:
     """Given to handlers beside the command."""
 
-    __slots__ = ("_buckets", "_surroundings", "ending", "identity", "socket")
+    __slots__ = ("_buckets", "_surroundings", "ending", "identity", "socket", "state")
 
     def __init__(self, identity: Identity, socket: Socket, surroundings: Surroundings) -> None:
         self.identity = identity
@@ -75,7 +77,20 @@ class Client:
         self._surroundings = surroundings
         self.ending = False
         """Whether the server is about to end the socket: what is emitted now is the last."""
+        self.state: dict[str, Any] = {}
+        """What the system keeps of this connection, for its handlers and hooks. It ends with the connection: a client
+        that comes back, recovered or not, has a new one."""
         self._buckets: dict[str, Bucket] = {}
+
+    @property
+    def id(self) -> str:
+        """The id of the socket, as the client knows it (`socket.id`); its room has that name."""
+        return self.socket.id
+
+    @property
+    def handshake(self) -> Handshake:
+        """The HTTP request that opened the connection: address, query, and the headers that are kept."""
+        return self.socket.handshake
 
     @property
     def namespace(self) -> str:
@@ -141,6 +156,30 @@ class Client:
         Raises ContractError where the event does not list the namespace's `caller`, InvalidDataError where the
         payload does not fit.
         """
+        event, data = self._encode(payload)
+        self.socket.send(data, event.volatile)
+
+    @must_await
+    async def call(self, payload: Payload, reply: type[T], timeout: float | None = None) -> T:
+        """`emit`, and wait for the client's acknowledgement: its first argument, as a `reply`.
+
+        `reply` is a payload or another type that an event can carry, `type(None)` for an acknowledgement without
+        arguments. `timeout` is in seconds, the setting `ack_timeout` if None. Raises InvalidDataError if the answer is
+        no `reply`; RefusedError: timed_out if no answer came or the client has gone, rate_limited if too many answers
+        of this client are outstanding; and as `emit` does.
+        """
+        _, data = self._encode(payload)
+        return decode_answer(await self.socket.call(data, timeout), reply)
+
+    def disconnect(self, close: bool = False) -> None:
+        """Take the client out of the namespace; with `close`, end its whole connection.
+
+        An official client does not come back by itself. What was emitted before reaches it; the acknowledgement of the
+        command that is being handled does not.
+        """
+        self.socket.disconnect(close)
+
+    def _encode(self, payload: Payload) -> tuple[Event, bytes]:
         found = self._surroundings.answers.get(type(payload))
         if found is None:
             raise ContractError(
@@ -148,11 +187,10 @@ class Client:
             )
         event, codec = found
         try:
-            data = codec.encode_event(event.stamp(payload, self._surroundings.clock()))
+            return event, codec.encode_event(event.stamp(payload, self._surroundings.clock()))
         except InvalidDataError as error:
             error.internal = True
             raise
-        self.socket.send(data, event.volatile)
 
     def enter(self, room: NamedRoom | str, allowed: bool) -> None:
         """Enter a room that was decided about."""

@@ -17,12 +17,13 @@ from oyez.contract.declare import DeclaredCommand
 from oyez.contract.explain import REQUIRED, explain, explain_unknown, split_message
 from oyez.contract.lenient import check_whole, convert_leniently, decode_leniently, describe_type, settle
 from oyez.contract.types import SCALARS, Command, Money, Payload, Time, read_scalar
-from oyez.contract.wire import walk
+from oyez.contract.wire import describe, walk
 from oyez.errors import ContractError, InvalidDataError
 from oyez.protocol.engineio import MalformedError
 from oyez.protocol.socketio import find_placeholders
 
 P = TypeVar("P", bound=Payload)
+T = TypeVar("T")
 
 MAX_ID = 128
 """Characters of a command's idempotency key: a UUID has 36."""
@@ -162,6 +163,21 @@ class EventCodec(Generic[P]):
     def encode_event(self, payload: P) -> bytes:
         """The event array of a payload. Raises InvalidDataError as `encode_payload` does."""
         return self.wrap(self.encode_payload(payload))
+
+
+def decode_answer(data: bytes, reply: type[T]) -> T:
+    """The first argument of a client's acknowledgement, which is a JSON array. Raises InvalidDataError."""
+    try:
+        arguments = msgspec.json.decode(data, type=list) or [None]
+        answer: T = convert_leniently(arguments[0], reply)
+    except (ValueError, RecursionError) as error:
+        if issubclass(reply, msgspec.Struct):
+            raise explain(error, "the acknowledgement", reply) from None
+        raise InvalidDataError("", f"an acknowledgement with {describe(describe_type(reply))}") from None
+    if isinstance(answer, msgspec.Struct):
+        check_whole(answer)
+    refuse_nul(data)
+    return answer
 
 
 class _Key(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
