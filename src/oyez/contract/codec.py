@@ -167,13 +167,14 @@ class EventCodec(Generic[P]):
 
 def decode_answer(data: bytes, reply: type[T]) -> T:
     """The first argument of a client's acknowledgement, which is a JSON array. Raises InvalidDataError."""
+    kind: Any = reply
     try:
         arguments = msgspec.json.decode(data, type=list) or [None]
-        answer: T = convert_leniently(arguments[0], reply)
+        answer: T = convert_leniently(arguments[0], kind)
     except (ValueError, RecursionError) as error:
-        if issubclass(reply, msgspec.Struct):
-            raise explain(error, "the acknowledgement", reply) from None
-        raise InvalidDataError("", f"an acknowledgement with {describe(describe_type(reply))}") from None
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            raise explain(error, "the acknowledgement", kind) from None
+        raise InvalidDataError("", f"an acknowledgement with {describe(describe_type(kind))}") from None
     if isinstance(answer, msgspec.Struct):
         check_whole(answer)
     refuse_nul(data)

@@ -23,7 +23,11 @@ _DECIMAL = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 _ID = next(options(inspect.type_info(Id)))
 _MANY = (inspect.ListType, inspect.VarTupleType, inspect.SetType, inspect.FrozenSetType)
 
-describe_type = lru_cache(maxsize=1024)(inspect.type_info)
+
+@lru_cache(maxsize=1024)
+def describe_type(kind: Any) -> inspect.Type:
+    """msgspec's description of a type."""
+    return inspect.type_info(kind)
 
 
 def decode_leniently(data: bytes, kind: Any) -> Any:
