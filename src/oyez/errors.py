@@ -134,6 +134,9 @@ UNKNOWN_EVENT = Refusal("unknown_event", "There is no such event.", status=404)
 UNKNOWN_ROOM = Refusal("unknown_room", "There is no such room.", status=422)
 FOREIGN_ROOM = Refusal("foreign_room", "The event does not go to that kind of room.", status=422)
 ROOM_REQUIRED = Refusal("room_required", "The event needs at least one room to go to.", status=422)
+UNSUPPORTED_PARSER = Refusal(
+    "unsupported_parser", "This server speaks JSON: create the client without the option `parser`.", status=400
+)
 INVALID_DATA = Refusal("invalid_data", "The data does not fit the contract.", status=422)
 MALFORMED = Refusal("malformed", "The request is not well-formed.", status=400)
 UNSUPPORTED_TYPE = Refusal("unsupported_type", "The body must be application/json.", status=415)

@@ -51,6 +51,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """All attachments of one packet together: they wait in memory until the last has come."""
     max_fragments: Positive = 256
     """Frames of one WebSocket message: tiny fragments cost far more than their bytes (CVE-2026-48779)."""
+    max_malformed_frames: Positive = 20
+    """Frames of a plain WebSocket client in a minute that are not understood: they are answered with what is expected,
+    and one more ends the connection."""
     max_namespaces_per_connection: Positive = 10
     """Namespaces one connection may be in at a time: far more than a front end needs."""
     max_connects_per_minute: Positive = 100

@@ -4,10 +4,25 @@ import { createInterface } from "node:readline";
 import { Emitter } from "@socket.io/redis-emitter";
 import { createClient } from "redis";
 import { io } from "socket.io-client";
+import { Emitter as Events } from "@socket.io/component-emitter";
+import notepack from "notepack.io";
 
 const sockets = new Map();
 const emitters = new Map();
 const crowds = new Map();
+// The official msgpack parser's way of putting packets on the wire, with the same library.
+class MsgpackDecoder extends Events {
+  add(message) {
+    this.emit("decoded", notepack.decode(message));
+  }
+  destroy() {}
+}
+class MsgpackEncoder {
+  encode(packet) {
+    return [notepack.encode(packet)];
+  }
+}
+const parsers = { msgpack: { Encoder: MsgpackEncoder, Decoder: MsgpackDecoder } };
 
 const report = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 
@@ -33,6 +48,7 @@ const unpack = (value) => {
 
 const commands = {
   connect({ name, url, options, answers = {} }) {
+    if (options.parser) options.parser = parsers[options.parser];
     const socket = io(url, { forceNew: true, reconnection: false, ...options });
     sockets.set(name, socket);
     const say = (what, details = {}) => report({ client: name, what, ...details });

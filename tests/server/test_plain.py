@@ -15,8 +15,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close
 
+from oyez.protocol.engineio import MalformedError
 from oyez.server.outgoing import Outgoing
-from oyez.server.plain import MAX_EARLY, read_frame, translate
+from oyez.server.plain import MAX_EARLY, MAX_TEXT_IDS, TextIds, read_frame, translate
 from oyez.settings import Limits
 from tests.server.clock import Clock
 from tests.server.market import PATIENCE, Market
@@ -247,24 +248,61 @@ async def test_a_server_that_stops_says_so(running: Running) -> None:
         "{}",
         '{"data": 1}',
         '{"event": 7}',
-        '{"event": "e", "id": "x"}',
         '{"event": "e", "id": -1}',
+        '{"event": "e", "id": 1.5}',
+        '{"event": "e", "id": 9007199254740991}',
+        '{"event": "e", "id": "' + "x" * 129 + '"}',
+        '{"id": "x", "data": 1}',
+        "hello",
+        '42["hello"]',
         '{"event": "e", "extra": 1}',
         '{"event": "disconnect"}',
         '{"event": "e", "data": ' + "[" * 40 + "]" * 40 + "}",
     ],
 )
-async def test_what_is_no_frame_ends_the_connection(running: Running, text: str) -> None:
+async def test_what_is_no_frame_is_answered_with_what_is_expected(running: Running, text: str) -> None:
     async with enter(running) as plain:
         await plain.websocket.send(text)
-        assert (await plain.expect_close()).code == 1002
-    assert await running.market.expect_gone(plain.id) in ("parse error", "forced close")
+        error = await plain.expect()
+        assert (error["event"], error["data"]["code"]) == ("error", "malformed")
+        assert "The frame is not understood: " in error["data"]["message"]
+        assert 'Send text frames, each a JSON object: {"event": "name",' in error["data"]["message"]
+        await plain.expect_echo()
 
 
-async def test_binary_frames_end_the_connection(running: Running) -> None:
+async def test_binary_frames_are_answered_with_what_is_expected(running: Running) -> None:
     async with enter(running) as plain:
         await plain.websocket.send(b"{}")
+        assert (await plain.expect())["data"]["message"].startswith("The frame is not understood: the frame is binary.")
+        await plain.expect_echo()
+
+
+async def test_a_client_that_is_never_understood_is_closed(running: Running) -> None:
+    most = running.server.limits.max_malformed_frames
+    async with enter(running) as plain:
+        for _ in range(most + 1):
+            await plain.websocket.send("hello")
+        assert [(await plain.expect())["event"] for _ in range(most)] == ["error"] * most
         assert (await plain.expect_close()).code == 1002
+    assert await running.market.expect_gone(plain.id) == "parse error"
+
+
+async def test_ids_may_be_texts(running: Running) -> None:
+    async with enter(running) as plain:
+        for number, name in enumerate(["a", '€ "', "7", ""] * 600):
+            await plain.send({"event": "echo", "data": number, "id": name})
+            assert await plain.expect() == {"id": name, "data": number}
+        await plain.send({"event": "echo", "data": 1, "id": 7})
+        assert await plain.expect() == {"id": 7, "data": 1}
+
+
+async def test_too_many_texts_that_wait_for_answers(running: Running) -> None:
+    async with enter(running) as plain:
+        for number in range(MAX_TEXT_IDS):
+            await plain.send({"event": "never answered", "id": f"id-{number}"})
+        await plain.send({"event": "echo", "id": "one more"})
+        assert "wait for their answers" in (await plain.expect())["data"]["message"]
+        await plain.expect_echo()
 
 
 async def test_a_stranger_does_not_make_the_server_keep_much() -> None:
@@ -350,5 +388,8 @@ def test_what_is_volatile_stays_so() -> None:
 
 @given(st.binary() | st.text().map(str.encode) | st.from_regex(r'\{"event":.*\}', fullmatch=True).map(str.encode))
 def test_whatever_comes_it_is_a_packet_or_nothing(data: bytes) -> None:
-    packet = read_frame(data, "/", Limits())
-    assert packet is None or packet[:2] in (b"42", b"43")
+    try:
+        packet = read_frame(data, "/", Limits(), TextIds())
+    except MalformedError:
+        return
+    assert packet[:1] in (b"2", b"3")

@@ -12,6 +12,8 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, select
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from oyez.contract.http import service_route
 from oyez.errors import ContractError, LogUnavailableError, SettingsError
@@ -27,6 +29,7 @@ from tests.service.shops import KINDS, Sold, declare, serve, shop
 
 SOLD = {"item": "i-7", "buyer": "ada", "timestamp": "2026-01-31T12:00:00Z"}
 ROOMS = frozenset({"buyer:ada"})
+WEBSOCKETS = ["/books/socket.io", "/books/ws", "/fruit/socket.io", "/fruit/ws"]
 WAYS = [["polling"], ["websocket"], ["polling", "websocket"]]
 
 
@@ -124,6 +127,20 @@ async def test_what_is_not_there_is_a_problem_that_says_what_is(settings: Settin
             "status": 404,
             "detail": f"There is nothing at {market.prefix}{path}. Served here: books, fruit.",
         }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("path", ["/book/ws", "/books/websocket"])
+async def test_a_websocket_at_a_wrong_path_is_told_which_there_are(settings: Settings, kind: str, path: str) -> None:
+    async with serve(Oyez([shop("books"), shop("fruit")], settings), kind) as market:
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(f"{market.url}{market.prefix}{path}".replace("http", "ws", 1)):
+                pass
+        assert refused.value.response.status_code == 404
+        assert refused.value.response.body.decode() == (
+            "There is no WebSocket at this path."
+            f" There is one at: {', '.join(market.prefix + each for each in WEBSOCKETS)}."
+        )
 
 
 async def test_a_wrong_method_is_a_problem(settings: Settings) -> None:

@@ -82,6 +82,8 @@ class Signal(Enum):
     """The candidate is the transport now."""
     REFUSE_CANDIDATE = auto()
     """Close the candidate; the session goes on."""
+    REFUSE_PARSER = auto()
+    """The client wants to enter `Session.msgpack_namespace` in msgpack: refuse it in msgpack; the session goes on."""
 
 
 _INPUTS = {
@@ -96,7 +98,7 @@ _INPUTS = {
 class Session:
     """`state`, and the binary packet that is being put together."""
 
-    __slots__ = ("_limits", "_partial", "detail", "probed", "reason", "state")
+    __slots__ = ("_limits", "_partial", "detail", "msgpack_namespace", "probed", "reason", "state")
 
     def __init__(self, limits: Limits, state: State) -> None:
         self.state = state
@@ -104,7 +106,8 @@ class Session:
         self.probed = False
         """True if the session was closed between `3probe` and `5`: the client may have stopped polling by then."""
         self.detail = ""
-        """What exactly was wrong with the input that closed the session: for logs, never for the client."""
+        """What exactly was wrong with the input that closed the session."""
+        self.msgpack_namespace = ""
         self._limits = limits
         self._partial: socketio.Packet | None = None
 
@@ -159,6 +162,10 @@ class Session:
         """One binary message: an attachment of the packet before it."""
         packet = self._partial
         if packet is None or self.state is State.CLOSED:
+            namespace = socketio.read_msgpack_connect(data, self._limits)
+            if namespace is not None and self.state is not State.CLOSED:
+                self.msgpack_namespace = namespace
+                return Signal.REFUSE_PARSER
             return self.close(engineio.FORCED_CLOSE, "binary data that no packet announced")
         packet.attachments = (*packet.attachments, data)
         if sum(map(len, packet.attachments)) > self._limits.max_attachment_bytes:

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -302,6 +302,31 @@ _CHECKS = (
 )
 
 
+class _MsgpackConnect(msgspec.Struct):
+    """What the msgpack parser of official clients makes of a CONNECT; `data` is passed over."""
+
+    type: Literal[0]
+    nsp: str
+
+
+_decode_msgpack_connect = msgspec.msgpack.Decoder(_MsgpackConnect).decode
+
+
+def read_msgpack_connect(data: bytes, limits: Limits) -> str | None:
+    """The namespace, if a binary message is the CONNECT of a client with the msgpack parser, which is not spoken."""
+    try:
+        namespace = _decode_msgpack_connect(data).nsp
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return namespace if len(namespace) <= limits.max_namespace_length else None
+
+
+def encode_msgpack(kind: PacketType, namespace: str, data: Any = None) -> bytes:
+    """A packet without acknowledgement for such a client, as a binary message."""
+    fields = {"type": int(kind), "nsp": namespace}
+    return msgspec.msgpack.encode(fields if data is None else {**fields, "data": data})
+
+
 def find_placeholders(value: Any, attachments: Sequence[bytes]) -> Any:
     """`value`, decoded from a binary packet's JSON, with its placeholders replaced by the attachments they name.
 
@@ -319,6 +344,7 @@ def _fill(value: Any, left: dict[int, bytes]) -> Any:
     if value.get("_placeholder") is True:
         number = value.get("num")
         if type(number) is not int or number not in left:
-            raise MalformedError(f"placeholder {number!r}: not the number of an attachment, or named twice")
+            shown = number if type(number) is int else type(number).__name__
+            raise MalformedError(f"placeholder: {shown} is not the number of an attachment, or it is named twice")
         return left.pop(number)
     return {key: _fill(item, left) for key, item in value.items()}

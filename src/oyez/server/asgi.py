@@ -144,7 +144,8 @@ class AsgiWebSocket:
                 await self._wake.wait()
                 continue
             outgoing = self._kept.popleft()
-            await self._send({"type": "websocket.send", "text": outgoing.text.decode()})
+            if outgoing.text:
+                await self._send({"type": "websocket.send", "text": outgoing.text.decode()})
             for attachment in outgoing.attachments:
                 await self._send({"type": "websocket.send", "bytes": attachment})
             if outgoing.follower:

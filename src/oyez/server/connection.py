@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from oyez.errors import RATE_LIMITED, TOO_LARGE, UNKNOWN_NAMESPACE
+from oyez.errors import MALFORMED, RATE_LIMITED, TOO_LARGE, UNKNOWN_NAMESPACE, UNSUPPORTED_PARSER
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
 from oyez.server.outgoing import Outgoing, join_frames
-from oyez.server.socket import NEVER, Handshake, Socket
+from oyez.server.socket import NEVER, Handshake, Socket, encode_error
 from oyez.server.transport import PACKETS_A_TURN, Candidate, Transport
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
 MINUTE = 60.0
 LEFT = frozenset({engineio.TRANSPORT_CLOSE, engineio.PING_TIMEOUT})
 """Reasons that are the client's own: it has gone, or is taken to have."""
+FAULTS = frozenset({engineio.FORCED_CLOSE, engineio.TOO_LARGE, engineio.TOO_MANY_FRAGMENTS})
+"""Reasons that are something the client sent, of which it is notified."""
+MAX_DETAIL = 200
+"""Characters of a fault's description: parts of it may come from the client."""
 ENDINGS = {
     engineio.TOKEN_EXPIRED: "token_expired",
     engineio.SERVER_SHUTDOWN: "server_shutdown",
@@ -110,8 +114,8 @@ class Connection:
         """Whether the server is about to close it: its applications may still send."""
         self._full_queues = 0
         self.appointment = 0
-        self._refused: set[str] | None = None
-        """Namespaces that have not let the client in."""
+        self._refused: dict[str, Outgoing] | None = None
+        """For each namespace that has not let the client in, what sends it away."""
         self._refused_deadline = NEVER
 
     @property
@@ -139,9 +143,10 @@ class Connection:
     def receive_binary(self, data: bytes) -> None:
         """One binary frame of the connection's WebSocket."""
         self._heard = True
-        if not self.sockets and not self._ended:
+        result = self.session.receive_binary(data)
+        if not self.sockets and not self._ended and result is not Signal.REFUSE_PARSER:
             self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
-        self._handle(self.session.receive_binary(data))
+        self._handle(result)
 
     def receive_pong(self) -> None:
         """A pong of WebSocket's own, which Engine.IO makes nothing of."""
@@ -218,6 +223,8 @@ class Connection:
             self._rest()
         elif result is Signal.CLOSED:
             self._finish()
+        elif result is Signal.REFUSE_PARSER:
+            self._refuse_parser(self.session.msgpack_namespace)
         elif not self.entered and self.session.incomplete:
             # Attachments wait in memory: not for somebody who is not known yet.
             self.close(engineio.FORCED_CLOSE, "a binary packet before a namespace was entered")
@@ -269,6 +276,17 @@ class Connection:
         if not self.closed:
             namespace.connect(self, self.server.new_id(), msgspec.json.decode(auth) if auth else {})
 
+    def _refuse_parser(self, namespace: str) -> None:
+        """Refuse a client with the msgpack parser in its own words: cut off, it would come back for ever."""
+        if self._may_connect():
+            error = {"message": UNSUPPORTED_PARSER.message, "data": {"code": UNSUPPORTED_PARSER.code}}
+            refusal = socketio.encode_msgpack(socketio.PacketType.CONNECT_ERROR, namespace, error)
+            self.send(Outgoing(b"", (refusal,)))
+            farewell = socketio.encode_msgpack(socketio.PacketType.DISCONNECT, namespace)
+            self._await_leaving(namespace, Outgoing(b"", (farewell,)))
+        else:
+            self.close(engineio.FORCED_CLOSE, "too many CONNECTs with the msgpack parser")
+
     def _may_connect(self) -> bool:
         """Count a CONNECT; False where there were too many within a minute."""
         now = self.server.clock()
@@ -281,7 +299,7 @@ class Connection:
         """The namespace lets `socket` in: tell the client."""
         self._decided(socket)
         if self._refused:
-            self._refused.discard(socket.namespace.name)
+            self._refused.pop(socket.namespace.name, None)
         self.sockets[socket.namespace.name] = socket
         self.entered = True
         self._connect_deadline = self._refused_deadline = NEVER
@@ -318,9 +336,11 @@ class Connection:
             self._send_packet(answer)
             self._await_leaving(socket.namespace.name)
 
-    def _await_leaving(self, namespace: str) -> None:
+    def _await_leaving(self, namespace: str, farewell: Outgoing | None = None) -> None:
         """The client was refused. Most clients go now; one that is sent away before it does comes back for ever."""
-        self._refused = (self._refused or set()) | {namespace}
+        packet = socketio.Packet(socketio.PacketType.DISCONNECT, namespace)
+        farewell = farewell or Outgoing(b"4" + socketio.encode_packet(packet))
+        self._refused = {**(self._refused or {}), namespace: farewell}
         if not self.sockets:
             self._refused_deadline = self.server.clock() + self.server.limits.refused_timeout
             self.server.wheel.schedule(self, self._refused_deadline)
@@ -332,8 +352,8 @@ class Connection:
         """
         self._refused_deadline = NEVER
         if not self._connecting:
-            for name in sorted(self._refused or ()):
-                self._send_packet(socketio.Packet(socketio.PacketType.DISCONNECT, name))
+            for farewell in (self._refused or {}).values():
+                self.send(farewell)
             if self.polling is None:
                 self.send(_CLOSE)
             self.close(engineio.FORCED_SERVER_CLOSE, "refused")
@@ -420,6 +440,8 @@ class Connection:
         self.server.wheel.cancel(self)
         reason = self.session.reason or engineio.TRANSPORT_CLOSE
         logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
+        if reason in FAULTS and self.session.detail:
+            self._explain_end(reason, self.session.detail)
         self._announce_end(reason)
         for socket in tuple(self.sockets.values()):
             socket.end(reason)
@@ -444,6 +466,24 @@ class Connection:
         """Have the server forget the closed connection, if nothing is left to be fetched or sent."""
         if self.closed and self.candidate is None and (self.polling is None or not self.polling.pending):
             self.server.bury(self)
+
+    def _explain_end(self, reason: CloseReason, detail: str) -> None:
+        """Notify the client, and the log, of what it sent that ends the connection: a limit that it cannot guess."""
+        sockets, detail = tuple(self.sockets.values()), detail[:MAX_DETAIL]
+        self.server.faults.warning(
+            f"{reason.text}: {detail.partition(':')[0]}",
+            "a client is cut off for what it sent",
+            connection=self.id,
+            user=next((socket.owner for socket in sockets), ""),
+            reason=reason.text,
+            detail=detail,
+        )
+        code = MALFORMED.code if reason is engineio.FORCED_CLOSE else TOO_LARGE.code
+        event = encode_error(code, f"The connection was closed: {detail}.")
+        self._leaving = not self.transport.closing
+        for socket in sockets:
+            socket.send(event)
+        self._leaving = False
 
     def _announce_end(self, reason: CloseReason) -> None:
         """Let the applications send their last, where it is not the client that has gone."""

@@ -67,7 +67,7 @@ class Outgoing:
         self, text: bytes, attachments: tuple[bytes, ...] = (), volatile: bool = False, follower: bytes = b""
     ) -> None:
         self.text = text
-        """The Engine.IO packet with its type digit, as in a WebSocket text frame."""
+        """The Engine.IO packet with its type digit, as in a WebSocket text frame; empty for a binary message alone."""
         self.attachments = attachments
         self.volatile = volatile
         self.follower = follower
@@ -86,7 +86,7 @@ class Outgoing:
     def frames(self) -> bytes:
         """The WebSocket frames, one behind the other."""
         if self._frames is None:
-            self._frames = encode_frame(TEXT, self.text) + self._following_frames()
+            self._frames = (encode_frame(TEXT, self.text) if self.text else b"") + self._following_frames()
         return self._frames
 
     @property
@@ -102,7 +102,7 @@ class Outgoing:
 
     def polling_packets(self) -> list[bytes]:
         """As packets of a polling payload, attachments in Base64."""
-        packets = [self.text, *(b"b" + b64encode(data) for data in self.attachments)]
+        packets = [*([self.text] if self.text else []), *(b"b" + b64encode(data) for data in self.attachments)]
         return [*packets, self.follower] if self.follower else packets
 
     def _following_frames(self) -> bytes:

@@ -4,12 +4,13 @@
     {"id": 7, "data": {"ok": true, …}}                                  the answer
     {"event": "order_status_update", "data": {…}}                       from the server
 
+A frame that is not understood is answered with the event `error`, which says what is expected.
 A frame is put into the words of Socket.IO and back, once for all who get it; everything else is the same connection,
 with the same rights and limits. Its pings are WebSocket's own.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, cast
 
 import msgspec
@@ -17,16 +18,17 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from oyez.errors import MALFORMED
 from oyez.protocol import engineio, socketio
-from oyez.protocol.engineio import HandshakeError
+from oyez.protocol.engineio import HandshakeError, MalformedError
 from oyez.protocol.session import Signal, State
 from oyez.protocol.socketio import PacketType
 from oyez.server.asgi import serve_websocket
-from oyez.server.connection import Connection
+from oyez.server.connection import MINUTE, Connection
 from oyez.server.outgoing import Outgoing
-from oyez.server.socket import Handshake, Socket
+from oyez.server.socket import Handshake, Socket, encode_error
 from oyez.server.transport import Candidate
-from oyez.settings import Limits
+from oyez.settings import Limits, Settings
 
 if TYPE_CHECKING:
     from oyez.server.server import Server
@@ -35,29 +37,69 @@ MAX_EARLY = 16
 """Frames that may come while it is decided whether the client is let in: more than a program sends at once."""
 
 
+MAX_TEXT_IDS = 1_000
+"""Questions with a text as id that wait for their answers at a time; each has a number here."""
+FIRST_TEXT_ID = socketio.MAX_ACK_ID - MAX_TEXT_IDS + 1
+MAX_FAULT = 200
+"""Characters of what is said about a frame that is not understood."""
+EXPECTED = 'Send text frames, each a JSON object: {"event": "name", "data": …, "id": 1}; data and id may be left out.'
+
+
 class Frame(msgspec.Struct, forbid_unknown_fields=True):
     """What a client sends: an event, or its answer to one."""
 
     event: str | UnsetType = UNSET
     data: Raw | UnsetType = UNSET
     """The event's argument; an array holds several. In an answer, the answer."""
-    id: Annotated[int, Meta(ge=0, le=2**53 - 1)] | UnsetType = UNSET
+    id: Annotated[int, Meta(ge=0, lt=FIRST_TEXT_ID)] | Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
 
 
 _decode_frame = msgspec.json.Decoder(Frame).decode
 _decode_array = msgspec.json.Decoder(list[Raw]).decode
 
 
+class TextIds:
+    """The texts that a client has given as ids of questions: in Socket.IO ids are numbers, and numbers stand for them.
+
+    These are above those that a client may use itself, and there are MAX_TEXT_IDS of them.
+    """
+
+    __slots__ = ("_last", "_texts")
+
+    def __init__(self) -> None:
+        self._texts: dict[int, bytes] = {}
+        self._last = 0
+
+    def number(self, text: str) -> int:
+        """A free number, which stands for `text` from now on. Raises MalformedError if there is none."""
+        if len(self._texts) >= MAX_TEXT_IDS:
+            raise MalformedError(f"{MAX_TEXT_IDS} earlier ones with a text as `id` wait for their answers")
+        while True:
+            self._last = (self._last + 1) % MAX_TEXT_IDS
+            number = FIRST_TEXT_ID + self._last
+            if number not in self._texts:
+                self._texts[number] = msgspec.json.encode(text)
+                return number
+
+    def take(self, number: int) -> bytes | None:
+        """The text for which `number` has stood, as JSON; None if there is none."""
+        return self._texts.pop(number, None)
+
+
 class PlainConnection(Connection):
     """A connection whose client speaks JSON frames. It is in one namespace, from its opening to its end."""
 
-    __slots__ = ("_early",)
+    __slots__ = ("_asked", "_early", "_faults", "_faults_end")
 
     _early: list[bytes]
+    _asked: TextIds
+    _faults: int
+    _faults_end: float
 
     def open(self) -> None:
         """Begin to let the client in: what it would say in a CONNECT is in the address."""
-        self._early = []
+        self._early, self._asked = [], TextIds()
+        self._faults, self._faults_end = 0, self.server.clock() + MINUTE
         query = self.handshake.query
         cast(Candidate, self.transport).ping()
         self.server.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
@@ -74,7 +116,7 @@ class PlainConnection(Connection):
             self.close(engineio.FORCED_CLOSE, "too many frames before it was let in")
 
     def receive_binary(self, data: bytes) -> None:
-        self.close(engineio.FORCED_CLOSE, "a binary frame")
+        self._answer_fault("the frame is binary")
 
     def receive_pong(self) -> None:
         self._handle(Signal.PONG)
@@ -95,7 +137,8 @@ class PlainConnection(Connection):
 
     def send(self, outgoing: Outgoing) -> None:
         if outgoing.plain is None:
-            outgoing.plain = translate(outgoing)
+            # Only an answer, which no other client gets, depends on what this one has asked.
+            outgoing.plain = translate(outgoing, self._asked)
         if outgoing.plain.text:
             super().send(outgoing.plain)
 
@@ -115,23 +158,71 @@ class PlainConnection(Connection):
         self.resume_reading()
 
     def _receive_frame(self, encoded: bytes) -> None:
-        packet = read_frame(encoded, next(iter(self.sockets), "/"), self.server.limits)
-        if packet is None:
-            self.close(engineio.PARSE_ERROR, "a frame that is not {event, data?, id?} or {id, data?}")
+        self._heard = True
+        try:
+            text = read_frame(encoded, next(iter(self.sockets), "/"), self.server.limits, self._asked)
+            packet = socketio.decode_packet(text, self.server.limits)
+        except MalformedError as error:
+            self._answer_fault(str(error))
         else:
-            super().receive_text(packet)
+            self._handle(packet)
 
     def _send_connect_error(self, namespace: str, code: str, message: str) -> None:
         # The name came in the address and may be anything: it must not become part of a packet.
         super()._send_connect_error("/", code, message)
 
-    def _await_leaving(self, namespace: str) -> None:
+    def _answer_fault(self, fault: str) -> None:
+        """Notify the client that a frame was not understood; one that sends many such frames is closed."""
+        now = self.server.clock()
+        if now >= self._faults_end:
+            self._faults, self._faults_end = 0, now + MINUTE
+        self._faults += 1
+        if self._faults > self.server.limits.max_malformed_frames:
+            self.close(engineio.PARSE_ERROR, f"too many frames that are not understood: {fault[:MAX_FAULT]}")
+        else:
+            error = encode_error(MALFORMED.code, f"The frame is not understood: {fault[:MAX_FAULT]}. {EXPECTED}")
+            self.send(Outgoing(b"42" + error))
+
+    def _await_leaving(self, namespace: str, farewell: Outgoing | None = None) -> None:
         """The client can ask for nothing else over this connection."""
         self.close(engineio.REFUSED)
 
     def _send_ping(self) -> bool:
         # An ASGI server has pings of its own.
         return cast(Candidate, self.transport).ping()
+
+
+class UnknownPath:
+    """The endpoint of all paths at which there is none: its refusal names those that exist."""
+
+    def __init__(self, settings: Settings, paths: Iterable[str]) -> None:
+        self.settings = settings
+        self.neighbours = None
+        self._paths = sorted({path.rstrip("/") or "/" for path in paths})
+        shown = ", ".join(self._paths)
+        self._refusal = HandshakeError(
+            engineio.UNKNOWN_TRANSPORT.code, f"There is no WebSocket at this path. There is one at: {shown}.", 404
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        mounted = [f"{scope.get('root_path', '')}{path}" for path in self._paths]
+        await serve_websocket(UnknownPath(self.settings, mounted), scope, receive, send)
+
+    def read_handshake(
+        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
+    ) -> Handshake:
+        raise NotImplementedError("nothing is opened here")
+
+    def open_websocket(
+        self,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        read_handshake: Callable[[], Handshake],
+        *,
+        secure: bool,
+    ) -> HandshakeError:
+        """The refusal."""
+        return self._refusal
 
 
 class PlainEndpoint:
@@ -170,31 +261,41 @@ class PlainEndpoint:
         return opened if isinstance(opened, HandshakeError) else (opened, False)
 
 
-def read_frame(encoded: bytes, namespace: str, limits: Limits) -> bytes | None:
-    """A client's frame as the Engine.IO packet that says the same; None where it is not one."""
-    try:
-        frame = _decode_frame(encoded)
-    except (msgspec.MsgspecError, RecursionError):
-        if not socketio.may_be_mended(encoded, limits):
-            return None
-        try:
-            frame = _decode_frame(socketio.mend_halves(encoded))
-        except (msgspec.MsgspecError, RecursionError):
-            return None
+def read_frame(encoded: bytes, namespace: str, limits: Limits, asked: TextIds) -> bytes:
+    """A client's frame as the Socket.IO packet that says the same. Raises MalformedError.
+
+    A text as id is kept in `asked`.
+    """
+    frame = _read_json(encoded, limits)
     data = b"" if frame.data is UNSET else bytes(frame.data)
-    ack_id = b"" if frame.id is UNSET else b"%d" % frame.id
     if frame.event is UNSET:
-        if not ack_id:
-            return None
-        return b"43%b%b[%b]" % (socketio.encode_namespace(namespace), ack_id, data)
+        if not isinstance(frame.id, int):
+            raise MalformedError("it has no `event`" if frame.id is UNSET else "the `id` of an answer is a number")
+        return b"3%b%d[%b]" % (socketio.encode_namespace(namespace), frame.id, data)
+    ack_id = b"" if frame.id is UNSET else b"%d" % (asked.number(frame.id) if isinstance(frame.id, str) else frame.id)
     arguments = data[1:-1].strip() if data.startswith(b"[") else data
     name = msgspec.json.encode(frame.event)
     array = b"[%b,%b]" % (name, arguments) if arguments else b"[%b]" % name
-    return b"42%b%b%b" % (socketio.encode_namespace(namespace), ack_id, array)
+    return b"2%b%b%b" % (socketio.encode_namespace(namespace), ack_id, array)
 
 
-def translate(outgoing: Outgoing) -> Outgoing:
-    """What plain clients get instead of a Socket.IO packet; empty where they get nothing."""
+def _read_json(encoded: bytes, limits: Limits) -> Frame:
+    try:
+        return _decode_frame(encoded)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        if not socketio.may_be_mended(encoded, limits):
+            raise MalformedError(str(error)) from None
+    try:
+        return _decode_frame(socketio.mend_halves(encoded))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise MalformedError(str(error)) from None
+
+
+def translate(outgoing: Outgoing, asked: TextIds | None = None) -> Outgoing:
+    """What plain clients get instead of a Socket.IO packet; empty if they get nothing.
+
+    `asked` has the questions of the client, if it is an answer.
+    """
     kind, ack_id, data = _take_apart(outgoing)
     if kind in (PacketType.CONNECT, PacketType.CONNECT_ERROR):
         name = b"connect" if kind is PacketType.CONNECT else b"connect_error"
@@ -205,7 +306,8 @@ def translate(outgoing: Outgoing) -> Outgoing:
     array = _decode_array(data)
     members = []
     if kind in (PacketType.ACK, PacketType.BINARY_ACK):
-        members = [b'"id":' + ack_id, b'"data":' + bytes(array[0]) if array else b""]
+        given = asked.take(int(ack_id)) if asked is not None else None
+        members = [b'"id":' + (given or ack_id), b'"data":' + bytes(array[0]) if array else b""]
     else:
         members = [b'"event":' + bytes(array[0]), b'"data":' + bytes(array[1]) if len(array) > 1 else b""]
         # A third element is the position in the log, for clients that ask for it.

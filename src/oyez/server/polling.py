@@ -236,6 +236,7 @@ class PollingEndpoint:
             connection = None
         error = engineio.check_request(request.method, query, known=connection is not None, upgrade=False)
         if error is not None:
+            self._server.note_refusal(error)
             return _error(error)
         if connection is None:
             return await self._open(request)

@@ -31,6 +31,7 @@ from oyez.server.neighbours import Neighbours
 from oyez.server.node import Node
 from oyez.server.origin import OriginPolicy, normalize
 from oyez.server.polling import PollingEndpoint
+from oyez.server.rare_log import RareLog
 from oyez.server.recovery import Recovery
 from oyez.server.socket import KEPT_HEADERS, Handshake
 from oyez.server.transport import Transport
@@ -91,6 +92,8 @@ class Server:
         """Where those wait who want to enter a namespace."""
         self.exit = Turnstile()
         """Where those wait whose network has ended."""
+        self.faults = RareLog(logger, clock)
+        """What clients do wrong, which any number of them can do at any rate."""
         self._handshakes = Rate(self.limits.max_handshakes_per_second, clock)
         self._refused_origins: set[str | None] = set()
         self._closed: dict[str, Connection] = {}
@@ -257,6 +260,13 @@ class Server:
             )
         return False
 
+    def note_refusal(self, error: HandshakeError) -> None:
+        """Log the refusal of a client that can never connect, and cannot show why."""
+        if error is engineio.UNSUPPORTED_VERSION:
+            self.faults.warning(
+                error.message, "a client of another protocol was refused: use a client of Socket.IO 3 or 4, not 2.x"
+            )
+
     def read_handshake(
         self,
         headers: Mapping[str, str],
@@ -291,6 +301,7 @@ class Server:
         connection = self.connections.get(query.get("sid", ""))
         error = engineio.check_request("GET", query, known=connection is not None, upgrade=True)
         if error is not None:
+            self.note_refusal(error)
             return error
         if connection is None:
             opened = self.open(read_handshake(), State.WEBSOCKET)

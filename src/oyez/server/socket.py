@@ -380,6 +380,11 @@ class Socket:
             self.connection.send(Outgoing(b"4" + socketio.encode_packet(packet), attachments, volatile))
 
 
+def encode_error(code: str, message: str) -> bytes:
+    """The event `error`, in the shape that it has for commands that fail."""
+    return msgspec.json.encode(["error", {"code": code, "message": message, "details": {}}])
+
+
 def _event_type(attachments: tuple[bytes, ...]) -> socketio.PacketType:
     return socketio.PacketType.BINARY_EVENT if attachments else socketio.PacketType.EVENT
 

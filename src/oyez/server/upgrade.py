@@ -42,6 +42,7 @@ from oyez.settings import Limits, Settings
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
 
+_REFUSALS = {404: "404 Not Found", 503: "503 Service Unavailable"}
 logger = get_logger("oyez.server")
 
 NOSNIFF = ("x-content-type-options", "nosniff")
@@ -425,8 +426,7 @@ class HttpProtocol(HttpToolsProtocol):
         )
         if isinstance(opened, HandshakeError):
             # The official server answers all of its own errors with 400 here.
-            status = "503 Service Unavailable" if opened is engineio.OVERLOADED else "400 Bad Request"
-            self._refuse(status, opened.message)
+            self._refuse(_REFUSALS.get(opened.status, "400 Bad Request"), opened.message)
             return
         connection, candidate = opened
         compresses = bool(endpoint.settings.compression_threshold)

@@ -39,7 +39,7 @@ from oyez.logger import add_last_resort, build_formatter, get_logger, redact_acc
 from oyez.server.asgi import DRAINS
 from oyez.server.neighbours import Presence
 from oyez.server.node import Node
-from oyez.server.plain import PlainEndpoint
+from oyez.server.plain import PlainEndpoint, UnknownPath
 from oyez.server.server import Server
 from oyez.server.upgrade import Endpoint
 from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
@@ -139,6 +139,8 @@ class Oyez:
                 )
             routes += self._serve_alone(settings.ws_path)
             routes += operate(self)
+            # Last: what is at no other path.
+            routes.append(WebSocketRoute("/{path:path}", self._unknown_path()))
         except BaseException:
             self.database.close()
             raise
@@ -171,9 +173,12 @@ class Oyez:
                 return
         await refuse(UNAVAILABLE, UNAVAILABLE.message)(scope, receive, send)
 
-    def find_server(self, path: str) -> Endpoint | None:
-        """Which server answers WebSockets at `path`."""
-        return self._paths.get(path)
+    def find_server(self, path: str) -> Endpoint:
+        """Which server answers WebSockets at `path`; elsewhere, what names the paths that there are."""
+        return self._paths.get(path) or self._unknown_path()
+
+    def _unknown_path(self) -> UnknownPath:
+        return UnknownPath(self.settings, self._paths)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
