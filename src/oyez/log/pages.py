@@ -12,9 +12,9 @@ PAGE = 1_000
 """Entries of a page."""
 MAX_PAGES = 64
 """Pages that are kept, if their entries are small."""
-MAX_BYTES = 40_000_000
+MAX_BYTES = 64_000_000
 """What the pages that are kept may hold together: entries may be large, and there are as many logs as systems."""
-ENTRY_BYTES = 600
+ENTRY_BYTES = 400
 """What an entry costs besides its data."""
 
 Row = tuple[int, bytes]

@@ -362,9 +362,9 @@ class Recovery:
         """The first of what the client missed, and whether there is more."""
         rooms = {*socket.rooms, socket.id}
         try:
-            if await self._replay.is_too_much(socket.namespace, start, rooms):
-                return self._lost(start, TOO_MUCH)
             page = await self._replay.read(socket.namespace, start, rooms, page_bytes(socket, self._limits))
+            if await self._replay.is_too_much(socket.namespace, page, rooms):
+                return self._lost(start, TOO_MUCH)
         except KeyError as error:
             return self._lost(start, self._explain(start, error))
         if self._budget.delay(_payer(socket)):
@@ -415,7 +415,7 @@ class Recovery:
             await socket.replaying.wait()
         reason, late = None, 0
         try:
-            if await self._replay.is_too_much(socket.namespace, since, {room}):
+            if await self._replay.is_too_much(socket.namespace, Page((), since, complete=False), {room}):
                 reason = TOO_MUCH
             else:
                 late = await self._send_late(socket, room, since)

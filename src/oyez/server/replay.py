@@ -23,6 +23,8 @@ MAX_MISSED = 20_000
 """Events that are sent again to one client. For a client that missed more, fetching its state is the shorter answer."""
 ENTRY_BYTES = 80
 """What an event costs on the wire besides its data: frames, and its position."""
+COUNTED_BYTES = 4_000_000
+"""What is read at a time where events are only counted."""
 MINUTE = 60.0
 MAX_USERS = 10_000
 """Users whose budget is kept although it may be full again: some 2 MB."""
@@ -67,25 +69,29 @@ class Replay:
                 await self._hub.reach(after)
                 continue
             entries = await self._log.read(after, namespace.name, frozenset(rooms), PAGE)
-            found = [namespace.message(entry) for entry in entries]
+            found += map(namespace.message, entries)
             last = entries[-1].position if entries else None
             # What was appended while it was read is in it as well.
             after = newest if last is None or (len(entries) < PAGE and is_beyond(newest, last)) else last
-            if found:
+            if sum(map(_size, found)) > max_bytes:
                 return _cut(found, after, complete=False, max_bytes=max_bytes)
-        return _cut(window.since(after, namespace.name, rooms), self._hub.position, complete=True, max_bytes=max_bytes)
+        found += window.since(after, namespace.name, rooms)
+        return _cut(found, self._hub.position, complete=True, max_bytes=max_bytes)
 
-    async def is_too_much(self, namespace: "Namespace", after: str, rooms: Collection[str]) -> bool:
-        """True if more than MAX_MISSED events followed `after`. Raises KeyError, LogUnavailableError as `read` does."""
-        missed, complete = 0, False
+    async def is_too_much(self, namespace: "Namespace", page: Page, rooms: Collection[str]) -> bool:
+        """True if more than MAX_MISSED events were missed, the first of which are in `page`.
+
+        Raises KeyError, LogUnavailableError as `read` does.
+        """
+        missed, after, complete = len(page.messages), page.after, page.complete
         # What has no more numbers than events are allowed need not be counted.
         while not complete and missed + self._distance(after) > MAX_MISSED:
-            page = await self.read(namespace, after, rooms, 2**62)
-            missed += len(page.messages)
+            following = await self.read(namespace, after, rooms, COUNTED_BYTES)
+            missed += len(following.messages)
+            after, complete = following.after, following.complete
             if missed > MAX_MISSED:
                 return True
-            after, complete = page.after, page.complete
-        return False
+        return missed > MAX_MISSED
 
     def _distance(self, after: str) -> int:
         return number_of(self._hub.position) - number_of(after)
