@@ -169,6 +169,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     below pr.example. `*` must be said."""
     ws_path: str | None = None
     """Where Socket.IO is served when one system is (default `/socket.io/`)."""
+    serve_client: bool = True
+    """Serve the official browser client at `/{system}/socket.io/socket.io.js`, as official servers do."""
     cookie_name: str = "access_token"
     database_url: str | None = None
     """SQLAlchemy address of the domain database. Unset: SQLite in `oyez_data`."""

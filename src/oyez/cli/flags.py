@@ -91,6 +91,8 @@ class ServerFlags:
     """Origins whose pages may connect, comma-separated; * for any. [default: same origin only]"""
     ws_path: str | None = None
     """Where Socket.IO is served besides, when one system is. [default: /socket.io]"""
+    serve_client: bool | None = None
+    """Whether the official browser client is served at /socket.io/socket.io.js. [default: yes]"""
     oyez_data: str | None = None
     """Folder of the secret, of the SQLite database and of the logs. [default: ./oyez-data]"""
     database_url: str | None = None

@@ -6,7 +6,6 @@ Statuses and bodies are those of the official server (Engine.IO protocol v4, "HT
 
 import asyncio
 import gzip
-import re
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.protocol.session import State
+from oyez.server.client_files import GZIP
 from oyez.server.outgoing import Outgoing
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ BURST = 8
 """How many times the limit may wait for a client that polls: what is published at once comes faster than any client."""
 PROBED_POLL_SECONDS = 0.1
 """How long a poll may stay open while a WebSocket probes: the client upgrades only when none is."""
-
-_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
-"""In an Accept-Encoding header that does not rule it out."""
 
 _NOOP = Outgoing(engineio.NOOP)
 
@@ -315,7 +312,7 @@ class PollingEndpoint:
             return _error(engineio.UNKNOWN_SESSION)
         headers = {"cache-control": "no-store"}
         threshold = self._server.settings.compression_threshold
-        if threshold and len(payload) >= threshold and _GZIP.search(request.headers.get("accept-encoding", "")):
+        if threshold and len(payload) >= threshold and GZIP.search(request.headers.get("accept-encoding", "")):
             # Level 1: JSON shrinks nearly as much, at a third of the time.
             payload = gzip.compress(payload, 1)
             headers["content-encoding"] = "gzip"

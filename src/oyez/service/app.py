@@ -37,6 +37,7 @@ from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
 from oyez.server.asgi import DRAINS
+from oyez.server.client_files import CLIENT_FILES, ClientFile
 from oyez.server.neighbours import Presence
 from oyez.server.node import Node
 from oyez.server.plain import PlainEndpoint, UnknownPath
@@ -322,6 +323,8 @@ class Oyez:
         routes: list[BaseRoute] = []
         for name in paths:
             routes += [Route(name, endpoint), WebSocketRoute(name, endpoint)]
+        if isinstance(endpoint, Server) and self.settings.serve_client:
+            routes += [Route(f"{paths[1]}{name}", ClientFile(name, endpoint.origins)) for name in CLIENT_FILES]
         return routes
 
     async def _answer_http_error(self, request: Request, error: Exception) -> Response:
