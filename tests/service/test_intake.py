@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 import re
 import signal
 import time
@@ -13,14 +14,18 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+import socketio
 
 from oyez.contract.publish import Publisher
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
 from oyez.service import intake
+from oyez.service.app import Oyez
+from oyez.service.emitter import EmissionError, EmitterReader
 from oyez.service.intake import KEEP_SECONDS, Intake
-from oyez.settings import Limits
+from oyez.service.system import System, load_system
+from oyez.settings import Limits, Settings
 from tests.js_client import JsClient, JsDriver, JsEmitter
 from tests.logged import capture_logs
 from tests.served import Served, serve
@@ -451,3 +456,63 @@ async def test_emitters_are_not_heard_where_the_settings_say_so(
         await (await js.emitter(own_valkey.url, key="hall")).emit("called", {"number": 1})
         await served.publish("called", {"number": 2}, "*", system="hall")
         await expect_called(client, 2)
+
+
+async def test_managers_of_python_socketio(js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path) -> None:
+    """What back ends in Flask, Django or Celery have: nothing changes there."""
+    manager = socketio.RedisManager(own_valkey.url, write_only=True)
+
+    def publish(number: int, **options: object) -> None:
+        manager.emit("called", {"number": number, "timestamp": "2026-01-31T13:00:00+01:00"}, **options)
+
+    async with serve_hall(tmp_path, own_valkey) as served:
+        ada, bob = await connect(js, served, "ada"), await connect(js, served, "bob")
+        await asyncio.to_thread(publish, 1)
+        await asyncio.to_thread(publish, 2, room="user:ada")
+        await asyncio.to_thread(publish, 3, skip_sid=ada.id)
+        await asyncio.to_thread(publish, 4, room=["user:ada", "user:bob"])
+        # Neither is read, and what follows is published all the same.
+        await asyncio.to_thread(manager.redis.publish, "socketio", pickle.dumps({"method": "emit", "event": "called"}))
+        await asyncio.to_thread(publish, 5, room="nowhere")
+        await asyncio.to_thread(publish, 6, namespace="/")
+        await expect_called(ada, 1, 2, 4, 6)
+        await expect_called(bob, 1, 3, 4, 6)
+        await asyncio.to_thread(manager.enter_room, ada.id, "/", "row:9")
+        await asyncio.to_thread(publish, 7, room="row:9")
+        await asyncio.to_thread(manager.leave_room, ada.id, "/", "row:9")
+        await asyncio.to_thread(publish, 8, room="row:9")
+        await asyncio.to_thread(publish, 9)
+        await expect_called(ada, 7, 9)
+        await expect_called(bob, 9)
+
+
+async def test_what_no_system_reads_is_said_once(own_valkey: ValkeyServer, tmp_path: Path) -> None:
+    """With several systems an emitter has to name one; python-socketio's default channel names none."""
+    quotes = load_system("quotes")
+    settings = Settings(port=0, oyez_data=str(tmp_path), redis_url=own_valkey.url, redis_prefix=tmp_path.name)
+    oyez = Oyez([System(contract=contract), quotes], settings)
+    manager = socketio.RedisManager(own_valkey.url, write_only=True)
+    with capture_logs() as lines:
+        async with oyez.running():
+            for number in range(3):
+                await asyncio.to_thread(manager.emit, "called", {"number": number})
+            await until(lambda: any("no system" in line["event"] for line in lines))
+            await asyncio.to_thread(manager.redis.publish, "hall", "{}")
+            await until(lambda: any(line["event"] == "an emitter was refused" for line in lines))
+    [line] = [line for line in lines if "no system" in line["event"]]
+    assert (line["channel"], line["keys"]) == ("socketio", ["hall", "quotes"])
+
+
+def test_pickles_are_not_read() -> None:
+    reader = EmitterReader(Publisher(contract, MemoryLog(), Limits()), ["hall", "socket.io"])
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+            return (pytest.fail, ("a pickle was read",))
+
+    for body in (pickle.dumps(Trap()), pickle.dumps({"method": "emit"}, 0)):
+        for channel in ("socketio", "hall"):
+            assert reader.concerns(channel, body)
+            with pytest.raises(EmissionError) as refused:
+                reader.read(channel, body)
+            assert "python-socketio 5.14 or later" in str(refused.value)

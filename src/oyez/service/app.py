@@ -130,11 +130,11 @@ class Oyez:
         self.database: Database = build_database(settings)
         try:
             self.database.migrate("oyez", MIGRATIONS / "versions")
-            alone = len(systems) == 1
+            names = [system.name for system in systems]
             self.systems: Mapping[str, Served] = {
-                system.name: self._build(system, build_log(system.name), routes, alone) for system in systems
+                system.name: self._build(system, build_log(system.name), routes, names) for system in systems
             }
-            if settings.redis_emitter_key is not None and not alone:
+            if settings.redis_emitter_key is not None and len(systems) > 1:
                 raise SettingsError(
                     f"REDIS_EMITTER_KEY is for one system, not for {len(systems)}. Unset it, or serve one."
                 )
@@ -240,7 +240,11 @@ class Oyez:
         await self.drain()
         await asyncio.gather(*(served.server.stop() for served in self.systems.values()))
 
-    def _build(self, system: System, log: Log, routes: list[BaseRoute], alone: bool) -> Served:
+    def _build(self, system: System, log: Log, routes: list[BaseRoute], names: Sequence[str]) -> Served:
+        alone = len(names) == 1
+        # One of several systems warns of emitters that name none of them.
+        unclaimed = names if not alone and system.name == names[0] else ()
+
         def authorize(key: str) -> None:
             self.signer.verify_service(key, system.name)
 
@@ -298,7 +302,9 @@ class Oyez:
         intake = None
         if self.settings.redis_url is not None and self.settings.redis_emitter:
             keys = _emitter_keys(self.settings, system.name, alone)
-            intake = Intake(self.settings.redis_url, publisher, keys, prefix=self.settings.redis_prefix)
+            intake = Intake(
+                self.settings.redis_url, publisher, keys, prefix=self.settings.redis_prefix, systems=unclaimed
+            )
         probe = DatabaseProbe(database, system.name, system.tables.tables.values() if system.tables is not None else ())
         return Served(system, server, publisher, log, outbox, jobs, parts, intake, probe)
 

@@ -3,6 +3,9 @@
 The emitter publishes in Redis what the classic Redis adapter would: an event as a msgpack array `[uid, packet,
 options]` in the channel `KEY#NAMESPACE#` (or `KEY#NAMESPACE#ROOM#`), and what is to become of sockets as JSON in
 `KEY-request#NAMESPACE#`. Nobody can be answered. Knows nothing of Redis itself.
+
+Back ends in Python that have python-socketio's `RedisManager(url, write_only=True)` write the same as JSON in one
+channel. Versions before 5.14 write pickles, which run code when they are read: these are refused and never read.
 """
 
 import re
@@ -32,9 +35,15 @@ from oyez.errors import (
     RefusedError,
 )
 from oyez.log.log import Entry
+from oyez.logger import get_logger
+from oyez.protocol.socketio import mend_halves
+
+logger = get_logger("oyez.service")
 
 DEFAULT_KEY = "socket.io"
 """The emitter's `key` where its user gives none."""
+PYTHON_CHANNEL = "socketio"
+"""The `channel` of python-socketio's managers if their user gives none. Others are called like an emitter's key."""
 UID = "emitter"
 """How the emitter calls itself; the servers of a Node cluster, which speak in the same channels, have ids."""
 
@@ -69,6 +78,20 @@ class EmissionError(OyezError):
         self.refusal = refusal
 
 
+class _PythonMessage(msgspec.Struct):
+    """What a manager of python-socketio publishes. Its other members are of no use here."""
+
+    method: str
+    namespace: str | None = None
+    event: str = ""
+    data: Any = None
+    binary: bool = False
+    callback: Any = None
+    room: str | list[str] | None = None
+    skip_sid: str | list[str] | None = None
+    sid: str | None = None
+
+
 class _Packet(msgspec.Struct):
     type: int
     data: list[Any]
@@ -90,13 +113,26 @@ class _Asked(msgspec.Struct):
 
 _decode_emitted = msgspec.msgpack.Decoder(tuple[str, _Packet, _Options]).decode
 _decode_asked = msgspec.json.Decoder(_Asked).decode
+_decode_python = msgspec.json.Decoder(_PythonMessage).decode
+_PICKLE = b"\x80"
+"""How pickles of protocol 2 and later begin, and no JSON does."""
+_OLD_PYTHON = (
+    "It is a pickle, which is never read, because reading it runs code. Use python-socketio 5.14 or later, which writes"
+    " JSON, or publish over HTTP."
+)
 
 
 class EmitterReader:
     """Reads what is said to one system, by emitters with one of `keys`."""
 
-    def __init__(self, publisher: Publisher, keys: Sequence[str]) -> None:
-        self.patterns = tuple(pattern for key in keys for pattern in (f"{key}#*", f"{key}-request#*"))
+    def __init__(self, publisher: Publisher, keys: Sequence[str], systems: Sequence[str] = ()) -> None:
+        """With `systems`, the names of all that are served, it also warns of emitters that name none of them."""
+        self._channels = frozenset(PYTHON_CHANNEL if key == DEFAULT_KEY else key for key in keys)
+        patterns = [pattern for key in keys for pattern in (f"{key}#*", f"{key}-request#*")]
+        self._systems = systems
+        self._warned = False
+        unclaimed = [PYTHON_CHANNEL, f"{DEFAULT_KEY}#*"] if systems else []
+        self.patterns = (*patterns, *sorted(self._channels), *unclaimed)
         """Where it is said, as Redis wants it for PSUBSCRIBE."""
         self._publisher = publisher
         self._contract = publisher.contract
@@ -106,6 +142,13 @@ class EmitterReader:
 
     def concerns(self, channel: str, body: bytes) -> bool:
         """Whether it is for Oyez: not what the servers of a Node cluster say to each other."""
+        if self._systems and (channel == PYTHON_CHANNEL or channel.startswith(f"{DEFAULT_KEY}#")):
+            if not self._warned and (channel == PYTHON_CHANNEL or body.startswith(_OWN_ARRAY)):
+                self._warn_of_unclaimed(channel)
+            return False
+        if channel in self._channels:
+            # Also what nobody can read: a manager that is not understood must not go unnoticed.
+            return True
         if channel.startswith(self._requests):
             # The emitter writes nothing but JSON here.
             return body.startswith(b"{") and b'"requestId"' not in body
@@ -118,6 +161,10 @@ class EmitterReader:
         """
         what = "a message"
         try:
+            if channel in self._channels:
+                said = _read_python(body)
+                what = said.event[: self._limits.max_event_name] or said.method[: self._limits.max_event_name]
+                return self._python(said)
             if channel.startswith(self._requests):
                 asked = _decode(_decode_asked, body)
                 what = _name(asked.type)
@@ -130,6 +177,36 @@ class EmitterReader:
             raise EmissionError(what, error.refusal, error.message) from None
         except InvalidDataError as error:
             raise EmissionError(what, INVALID_DATA, str(error)) from None
+
+    def _warn_of_unclaimed(self, channel: str) -> None:
+        self._warned = True
+        logger.warning(
+            "no system reads what an emitter writes; give it the name of one as its key or channel",
+            channel=channel,
+            keys=list(self._systems),
+        )
+
+    # python-socketio.
+
+    def _python(self, said: _PythonMessage) -> list[Entry]:
+        namespace = said.namespace or "/"
+        if said.method == "emit":
+            if said.callback is not None:
+                raise RefusedError(MALFORMED, "It asks for an acknowledgement, which cannot reach its sender.")
+            if said.binary:
+                raise InvalidDataError("", "no binary data: an event cannot carry it")
+            arguments = said.data if isinstance(said.data, list) else [said.data]
+            options = _Options(_names(said.room), _names(said.skip_sid))
+            return self._event(_Packet(_EVENT, [said.event, *arguments], namespace), options)
+        if said.method == "callback":
+            # The answer to another server of python-socketio.
+            return []
+        kind, sockets, rooms = _PYTHON_REQUESTS.get(said.method, (0, "", ""))
+        named = _names(getattr(said, sockets, None))
+        if not named:
+            raise RefusedError(MALFORMED, "It is not an emit, or does not say which sockets it is for.")
+        asked = _Asked(kind, opts=_Options(named), rooms=_names(getattr(said, rooms, None)))
+        return self._control(namespace, asked)
 
     # Events.
 
@@ -211,6 +288,29 @@ def _decode(decode: Any, body: bytes) -> Any:
             return decode(_HALF.sub("\ufffd".encode(), body))
     except (ValueError, RecursionError) as error:
         raise RefusedError(MALFORMED, f"It is not what @socket.io/redis-emitter 5 says: {error}.") from None
+
+
+_PYTHON_REQUESTS = {
+    "enter_room": (_Request.JOIN, "sid", "room"),
+    "leave_room": (_Request.LEAVE, "sid", "room"),
+    "close_room": (_Request.LEAVE, "room", "room"),
+    "disconnect": (_Request.DISCONNECT, "sid", ""),
+}
+"""What is to become of sockets, by the method's name: the request, and the members with the sockets and the rooms."""
+
+
+def _read_python(body: bytes) -> _PythonMessage:
+    if body.startswith(_PICKLE):
+        raise RefusedError(MALFORMED, _OLD_PYTHON)
+    try:
+        said: _PythonMessage = _decode_python(body if b"\\u" not in body else mend_halves(body))
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(MALFORMED, f"It is not what python-socketio 5.14 or later writes: {error}.") from None
+    return said
+
+
+def _names(said: str | list[str] | None) -> list[str]:
+    return [said] if isinstance(said, str) else said or []
 
 
 def _name(kind: int) -> str:

@@ -101,11 +101,15 @@ class Intake:
         keys: Sequence[str],
         *,
         prefix: str,
+        systems: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Listens in the Redis at `url` to emitters with one of `keys`; names of its own begin with `prefix`."""
+        """Listens in the Redis at `url` to emitters with one of `keys`; names of its own begin with `prefix`.
+
+        With `systems`, it also warns of emitters that name none of them.
+        """
         self._publisher = publisher
-        self._reader = EmitterReader(publisher, keys)
+        self._reader = EmitterReader(publisher, keys, systems)
         self._system = publisher.contract.name
         self._clock = clock
         base = f"{prefix}:{{{self._system}}}:emitter"
