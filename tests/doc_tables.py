@@ -224,7 +224,7 @@ def to_typescript(found: Type) -> str:
         case StructType(cls=cls):
             return cls.__name__
         case CustomType(cls=cls):
-            return {"Time": "string", "Money": "number"}[cls.__name__]
+            return {"Time": "string", "Money": "number", "Total": "number"}[cls.__name__]
         case NoneType():
             return "null"
         case BoolType():

@@ -7,9 +7,11 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import UTC, tzinfo
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta
@@ -177,6 +179,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     database_connections: Annotated[int, Meta(ge=2, le=100)] = 6
     """Connections to PostgreSQL that one process keeps for each system: a third for reads, the others for transactions
     that write. PostgreSQL itself accepts 100 from all processes together by default."""
+    time_zone: str = "UTC"
+    """The operator's time zone, by its IANA name such as `Europe/Berlin`: "today" begins there at midnight."""
     oyez_data: str = "./oyez-data"
     log_level: str = "info"
     ssl_certfile: str | None = None
@@ -235,6 +239,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return frozenset(origin.strip().rstrip("/") for origin in self.client_origin.split(",") if origin.strip())
 
     @property
+    def zone(self) -> tzinfo:
+        """`time_zone` as Python knows it. Raises SettingsError."""
+        if self.time_zone == "UTC":
+            return UTC
+        try:
+            return ZoneInfo(self.time_zone)
+        except (KeyError, ValueError, OSError):
+            raise SettingsError(
+                f"TIME_ZONE is {self.time_zone!r}, which is no time zone. Set it to an IANA name such as Europe/Berlin."
+            ) from None
+
+    @property
     def data_folder(self) -> Path:
         return Path(self.oyez_data)
 
@@ -271,6 +287,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(str(error), sources)) from None
     check_origins(settings.origins)
+    _ = settings.zone
     return settings
 
 

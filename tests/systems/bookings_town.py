@@ -1,6 +1,7 @@
 """A town for the tests of `bookings`: the system served in the test's own loop, and scenes with people in them."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -47,8 +48,10 @@ class Town:
 
 
 @asynccontextmanager
-async def open_town(database_url: str, data: Path, **settings: Any) -> AsyncIterator[Town]:
-    oyez = Oyez([system], Settings(oyez_data=str(data), database_url=database_url, port=0, **settings))
+async def open_town(
+    database_url: str, data: Path, clock: Callable[[], float] = time.time, **settings: Any
+) -> AsyncIterator[Town]:
+    oyez = Oyez([system], Settings(oyez_data=str(data), database_url=database_url, port=0, **settings), clock=clock)
     http = build_server(oyez, "own port", "")
     serving = asyncio.create_task(http.serve())
     try:

@@ -1,19 +1,23 @@
 """What is told no more than once a second in `bookings`, and the numbers in it. On every database there is."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Connection, update
 
-from oyez.contract import Time
+from oyez.contract import Money, Time
+from oyez.service.days import begin_of_day, end_of_day
 from oyez.systems.bookings.news import INTERVAL
-from oyez.systems.bookings.tables import DAY, bookings
+from oyez.systems.bookings.tables import bookings, to_cents
 from tests.systems.bookings_town import PATIENCE, Person, Scene, open_town
 
+DAY = 86_400_000
 STATS = "dashboard:stats_update"
 NOTHING = {
     "bookingsToday": 0,
@@ -183,3 +187,39 @@ async def test_every_change_that_is_counted_is_told(scene: Scene, change: str) -
         _, [told] = await root.client.expect_event(STATS)
         if wanted.items() <= told.items():
             break
+
+
+# Today.
+
+
+async def test_today_ends_at_midnight_where_the_operator_is(database_url: str, tmp_path: Path) -> None:
+    """Monitors learn that nothing has happened on the new day yet, though nothing happens."""
+    zone = "Pacific/Auckland"
+    late = end_of_day(time.time(), ZoneInfo(zone)) - time.time() - 3.0
+    async with (
+        open_town(database_url, tmp_path, lambda: time.time() + late, time_zone=zone) as town,
+        town.scene() as scene,
+    ):
+        root, ada = await scene.admin(), await scene.customer("ada")
+        await scene.book(ada)
+        _, [told] = await root.client.expect_event(STATS)
+        assert (told["bookingsToday"], told["pendingBookings"]) == (1, 1)
+        _, [told] = await root.client.expect_event(STATS)
+        assert (told["bookingsToday"], told["pendingBookings"]) == (0, 1)
+        assert Time(told["timestamp"]).seconds >= begin_of_day(time.time() + late, ZoneInfo(zone))
+
+
+async def test_sums_may_be_larger_than_amounts(scene: Scene) -> None:
+    root, ada, bob = await scene.admin(), await scene.customer("ada"), await scene.partner("bob")
+    done = [await scene.book(ada, bob) for _ in range(3)]
+    most = to_cents(Money("9999999999999.99"))
+    await scene.town.oyez.database.run(lambda connection: connection.execute(update(bookings).values(amount=most)))
+    for booking in done:
+        for status in ("PARTNER_ACCEPTED", "IN_PROGRESS", "COMPLETED"):
+            await bob.done("booking:status_update", {"bookingId": booking, "status": status})
+    for number in (1, 2, 3):
+        _, [earned] = await bob.client.expect_event("earnings:updated")
+        assert earned["todayEarnings"] == earned["totalEarnings"] == number * most / 100
+    assert (await scene.read(f"/partners/{bob.id}/earnings"))["totalEarnings"] == 3 * most / 100
+    assert (await root.done("request:stats")) == {}
+    assert (await scene.read("/statistics"))["revenueToday"] >= 3 * most / 100

@@ -99,6 +99,8 @@ class ServerFlags:
     """Database of the systems' own tables, sqlite:///PATH or postgresql://… [default: SQLite in the data folder]"""
     database_connections: int | None = None
     """Connections to PostgreSQL for each system. [default: 6]"""
+    time_zone: str | None = None
+    """The operator's time zone, such as Europe/Berlin: "today" begins there at midnight. [default: UTC]"""
     log_level: str | None = None
     """debug, info, warning or error. [default: info]"""
     ssl_certfile: str | None = None

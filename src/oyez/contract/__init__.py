@@ -20,6 +20,7 @@ from oyez.contract.types import (
     Payload,
     Stamped,
     Time,
+    Total,
 )
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Payload",
     "Stamped",
     "Time",
+    "Total",
     "UnsetType",
     "anyone",
     "auth",

@@ -133,7 +133,22 @@ class Money(Decimal):
         return cls(value)
 
 
-SCALARS: tuple[type[Time] | type[Money], ...] = (Time, Money)
+class Total(Money):
+    """The sum of amounts, which may be larger than any of them: below 10^24, more than anybody can add up.
+
+    JavaScript rounds the cents from 9 * 10^13 on.
+    """
+
+    __slots__ = ()
+
+    _limit: ClassVar = Decimal(10) ** 24
+
+    @classmethod
+    def of_cents(cls, cents: int) -> Self:
+        return cls(f"{cents // 100}.{cents % 100:02}")
+
+
+SCALARS: tuple[type[Time] | type[Money], ...] = (Time, Money, Total)
 """Types with their own form on the wire: `from_exact` reads it, `from_wire` also reads other forms that leave no doubt,
 `expected` describes it."""
 

@@ -261,7 +261,7 @@ class Oyez:
         repeats = Repeats(log, retention)
         check = self._home.check
         publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention, check=check)
-        outbox = Outbox(database, publisher, log, clock=self._clock, check=check)
+        outbox = Outbox(database, publisher, log, clock=self._clock, zone=self.settings.zone, check=check)
         members = Members(system.name, database, system.contract)
         parts = build_parts(
             system,

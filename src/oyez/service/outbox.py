@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, tzinfo
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
@@ -64,10 +65,12 @@ class Transaction:
     Given to the functions that `Outbox.run` runs, anew for each attempt.
     """
 
-    def __init__(self, connection: Connection, publisher: Publisher, now: float) -> None:
+    def __init__(self, connection: Connection, publisher: Publisher, now: float, zone: tzinfo = UTC) -> None:
         self.connection = connection
         self.now = now
         """When this attempt began, in seconds since 1970."""
+        self.zone = zone
+        """The operator's time zone."""
         self._publisher = publisher
         self._contract = publisher.contract
         self._system = publisher.contract.name
@@ -172,9 +175,11 @@ class Outbox:
         log: Log,
         *,
         clock: Callable[[], float] = time.time,
+        zone: tzinfo = UTC,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`clock` gives seconds since 1970; `check` is the publisher's."""
+        """`clock` gives seconds since 1970, `zone` is the operator's time zone; `check` is the publisher's."""
+        self._zone = zone
         self._check = check
         self._database = database
         self._publisher = publisher
@@ -205,7 +210,7 @@ class Outbox:
         step = begin_step(self._system, function)
 
         def work(connection: Connection) -> tuple[T, Transaction, bool]:
-            transaction = Transaction(connection, self._publisher, self._clock())
+            transaction = Transaction(connection, self._publisher, self._clock(), self._zone)
             if step is not None and (done := step.find(connection)) is not None:
                 return done[0], transaction, False
             result = function(transaction, *args, **kwargs)

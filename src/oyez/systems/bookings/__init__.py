@@ -8,11 +8,17 @@ from oyez.systems.bookings.handlers import build_handlers
 from oyez.systems.bookings.http import build_routes
 from oyez.systems.bookings.news import News
 from oyez.systems.bookings.tables import metadata
+from oyez.systems.bookings.transactions import DAY_BEGINS, begin_day
 
 
 def build(context: Context) -> Parts:
     news = News(context)
-    return Parts(handlers=build_handlers(context, news), routes=build_routes(context, news), close=news.close)
+    return Parts(
+        handlers=build_handlers(context, news),
+        routes=build_routes(context, news),
+        jobs={DAY_BEGINS: begin_day},
+        close=news.close,
+    )
 
 
 system = System(contract=contract, build=build, tables=metadata, migrations=Path(__file__).parent / "migrations")

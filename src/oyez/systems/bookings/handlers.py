@@ -38,7 +38,7 @@ from oyez.systems.bookings.payloads import (
     TypingIndicator,
 )
 from oyez.systems.bookings.records import NewMessage
-from oyez.systems.bookings.tables import count_statistics, share_booking, to_time
+from oyez.systems.bookings.tables import count_statistics, find_day, share_booking, to_time
 
 
 def build_handlers(context: Context, news: News) -> Handlers:
@@ -99,9 +99,9 @@ def build_handlers(context: Context, news: News) -> Handlers:
         await context.publisher.emit(TypingIndicator(user_id=caller.subject, typing=typing), *rooms)
 
     async def request_stats(command: RequestStats, client: Client) -> None:
-        now = int(context.clock() * 1_000)
-        counted = await context.database.read(count_statistics, now)
-        client.emit(transactions.build_statistics(counted, now))
+        now = context.clock()
+        counted = await context.database.read(count_statistics, find_day(now, context.settings.zone))
+        client.emit(transactions.build_statistics(counted, int(now * 1_000)))
 
     return {
         CancelBooking: cancel,

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from oyez.contract import CamelPayload, Id, Payload
+from oyez.contract import CamelPayload, Id, Payload, Total
 from oyez.contract.http import Answer, answer_json, read_json, service_route
 from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
 from oyez.service.outbox import Transaction
@@ -25,13 +25,13 @@ from oyez.systems.bookings.tables import (
     bookings,
     count_statistics,
     customers,
+    find_day,
     kyc_submissions,
     list_rows,
     messages,
     notifications,
     partners,
     sum_earnings,
-    to_money,
 )
 from oyez.systems.bookings.transactions import get
 
@@ -186,11 +186,11 @@ class _Api:
 
     async def show_earnings(self, request: Request) -> Response:
         [id] = read_ids(request)
-        return answer_json(await self._context.database.read(read_earnings, id, self._now()))
+        return answer_json(await self._context.database.read(read_earnings, id, self._today()))
 
     async def show_statistics(self, request: Request) -> Response:
-        now = self._now()
-        return answer_json(transactions.build_statistics(await self._context.database.read(count_statistics, now), now))
+        counted = await self._context.database.read(count_statistics, self._today())
+        return answer_json(transactions.build_statistics(counted, self._now()))
 
     async def _read(self, request: Request, kind: type[S]) -> S:
         return await read_json(request, kind, self._context.settings.limits)
@@ -199,18 +199,21 @@ class _Api:
         if table in (bookings, partners, kyc_submissions):
             self._news.count()
 
+    def _today(self) -> int:
+        return find_day(self._context.clock(), self._context.settings.zone)
+
     def _now(self) -> int:
         return int(self._context.clock() * 1_000)
 
 
-def read_earnings(connection: Connection, partner_id: str, now: int) -> records.Earnings:
+def read_earnings(connection: Connection, partner_id: str, day: int) -> records.Earnings:
     """Raises RefusedError (not_found)."""
     get(connection, partners, partner_id)
-    earned = sum_earnings(connection, partner_id, now)
+    earned = sum_earnings(connection, partner_id, day)
     return records.Earnings(
         partner_id=partner_id,
-        today_earnings=to_money(int(earned.today)),
-        total_earnings=to_money(int(earned.total)),
+        today_earnings=Total.of_cents(earned.today),
+        total_earnings=Total.of_cents(earned.total),
         completed_bookings=earned.completed,
     )
 

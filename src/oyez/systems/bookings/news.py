@@ -3,7 +3,7 @@
 from oyez.service.pace import Pace
 from oyez.service.system import Context
 from oyez.systems.bookings.payloads import Location, PartnerLocationUpdate
-from oyez.systems.bookings.tables import count_statistics, is_on_the_way, list_on_the_way, to_time
+from oyez.systems.bookings.tables import count_statistics, find_day, is_on_the_way, list_on_the_way, to_time
 from oyez.systems.bookings.transactions import tell_statistics
 
 INTERVAL = 1.0
@@ -57,8 +57,8 @@ class News:
 
     async def _tell_statistics(self, _key: str, _value: None) -> bool:
         # Counted beside the transaction: what it read of every booking would collide with whoever changes one.
-        now = int(self._context.clock() * 1_000)
-        counted = await self._context.database.read(count_statistics, now)
+        now = self._context.clock()
+        counted = await self._context.database.read(count_statistics, find_day(now, self._context.settings.zone))
         # The last change before the end is told without waiting: nobody else knows of it.
         interval = 0.0 if self._closing else INTERVAL
-        return await self._context.outbox.run(tell_statistics, counted, now, interval)
+        return await self._context.outbox.run(tell_statistics, counted, int(now * 1_000), interval)

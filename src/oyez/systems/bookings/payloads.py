@@ -1,14 +1,26 @@
 """What the events of `bookings` carry and what its commands answer; where each goes is said in contract.py.
 
-Amounts are in the marketplace's currency, and a "today" is a day in UTC. Events for which the document names no time
-have the server's `timestamp`.
+Amounts are in the marketplace's currency, and a "today" is a day in the operator's time zone. Events for which the
+document names no time have the server's `timestamp`.
 """
 
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from oyez.contract import UNSET, CamelPayload, CamelStamped, Id, Latitude, Longitude, Maybe, Money, Time, UnsetType
+from oyez.contract import (
+    UNSET,
+    CamelPayload,
+    CamelStamped,
+    Id,
+    Latitude,
+    Longitude,
+    Maybe,
+    Money,
+    Time,
+    Total,
+    UnsetType,
+)
 
 Line = Annotated[str, Meta(min_length=1, max_length=200)]
 """A name, a number or a title, as people read it."""
@@ -127,8 +139,8 @@ class EarningsUpdated(CamelStamped):
     booking_number: Line
     amount: Money
     """What this booking brought in."""
-    today_earnings: Money
-    total_earnings: Money
+    today_earnings: Total
+    total_earnings: Total
     completed_bookings: Count
 
 
@@ -146,7 +158,7 @@ class DashboardStatsUpdate(CamelStamped):
     """With one: `PARTNER_ASSIGNED`, `PARTNER_ACCEPTED` or `IN_PROGRESS`."""
     completed_today: Count
     cancelled_today: Count
-    revenue_today: Money
+    revenue_today: Total
     """The amounts of the bookings completed today."""
     registered_partners: Count
     pending_kyc: Count

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Row
 
-from oyez.contract import UNSET, CamelPayload, Id, Maybe, Money, Time
+from oyez.contract import UNSET, CamelPayload, Id, Maybe, Money, Time, Total
 from oyez.systems.bookings.payloads import (
     Address,
     BookingStatus,
@@ -63,8 +63,8 @@ class Earnings(CamelPayload):
     """What a partner has earned with bookings that are completed."""
 
     partner_id: Id
-    today_earnings: Money
-    total_earnings: Money
+    today_earnings: Total
+    total_earnings: Total
     completed_bookings: Count
 
 

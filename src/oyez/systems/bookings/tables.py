@@ -7,13 +7,14 @@ Every table counts its rows in `number`; lists go by it, newest first.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, tzinfo
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Float,
     ForeignKey,
@@ -26,16 +27,13 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
-    case,
     func,
     select,
 )
 
 from oyez.contract import Money, Time
+from oyez.service.days import begin_of_day
 from oyez.systems.bookings.states import ACTIVE, ON_THE_WAY, PENDING, SHARED
-
-DAY = 86_400_000
-"""Milliseconds."""
 
 metadata = MetaData()
 
@@ -177,16 +175,19 @@ def to_cents(amount: Money) -> int:
     return int(amount * 100)
 
 
+def find_day(seconds: float, zone: tzinfo) -> int:
+    """When the day of a moment began, as it is stored."""
+    return int(begin_of_day(seconds, zone) * 1_000)
+
+
 def to_money(cents: int) -> Money:
     return Money(f"{cents // 100}.{cents % 100:02}")
 
 
-def day_of(now: int) -> int:
-    """When the day (in UTC) of a moment began."""
-    return now - now % DAY
-
-
 # Reading.
+
+PART = 1_000_000_000
+"""What amounts are divided by, so that both parts of any number of them can be added up."""
 
 ROWS: Mapping[Table, Select[Any]] = {
     bookings: select(
@@ -257,29 +258,40 @@ def share_booking(connection: Connection, customer_id: str, partner_id: str, boo
     return connection.execute(query.limit(1)).first() is not None
 
 
-def sum_earnings(connection: Connection, partner_id: str, now: int) -> Row[Any]:
-    """What a partner has earned, in cents: `today`, in `total`, and with how many `completed` bookings."""
-    today = bookings.c.changed_at >= day_of(now)
-    query = select(
-        _total(case((today, bookings.c.amount), else_=0)).label("today"),
-        _total(bookings.c.amount).label("total"),
-        func.count().label("completed"),
-    ).where(bookings.c.partner_id == partner_id, bookings.c.status == "COMPLETED")
-    return connection.execute(query).one()
+class Earned(NamedTuple):
+    """What a partner has earned, in cents, and with how many completed bookings."""
+
+    today: int
+    total: int
+    completed: int
 
 
-def count_statistics(connection: Connection, now: int) -> dict[str, int]:
-    """The marketplace in numbers, by the fields of `DashboardStatsUpdate`; amounts in cents."""
-    today = bookings.c.changed_at >= day_of(now)
+def sum_earnings(connection: Connection, partner_id: str, day: int) -> Earned:
+    """What a partner has earned. `day` is when today began."""
+    completed = (bookings.c.partner_id == partner_id, bookings.c.status == "COMPLETED")
+    today = bookings.c.changed_at >= day
+    return Earned(
+        today=_add_up(connection, *completed, today),
+        total=_add_up(connection, *completed),
+        completed=_count(connection, select(func.count()).where(*completed)),
+    )
+
+
+def count_statistics(connection: Connection, day: int) -> dict[str, int]:
+    """The marketplace in numbers, by the fields of `DashboardStatsUpdate`; amounts in cents.
+
+    `day` is when today began.
+    """
+    today = bookings.c.changed_at >= day
     completed = and_(bookings.c.status == "COMPLETED", today)
     cancelled = and_(bookings.c.status == "CANCELLED", today)
     return {
-        "bookings_today": _count(connection, select(func.count()).where(bookings.c.created_at >= day_of(now))),
+        "bookings_today": _count(connection, select(func.count()).where(bookings.c.created_at >= day)),
         "pending_bookings": _count(connection, select(func.count()).where(bookings.c.status.in_(PENDING))),
         "active_bookings": _count(connection, select(func.count()).where(bookings.c.status.in_(ACTIVE))),
         "completed_today": _count(connection, select(func.count()).where(completed)),
         "cancelled_today": _count(connection, select(func.count()).where(cancelled)),
-        "revenue_today": _count(connection, select(_total(bookings.c.amount)).where(completed)),
+        "revenue_today": _add_up(connection, completed),
         "registered_partners": _count(connection, select(func.count()).select_from(partners)),
         "pending_kyc": _count(
             connection,
@@ -293,5 +305,9 @@ def _count(connection: Connection, query: Select[Any]) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _total(amounts: Any) -> Any:
-    return func.coalesce(func.sum(amounts), 0)
+def _add_up(connection: Connection, *which: ColumnElement[bool]) -> int:
+    """The amounts of some bookings together, in cents."""
+    # In two parts, so that no sum is too large for SQLite's integers.
+    parts = (func.coalesce(func.sum(part), 0) for part in (bookings.c.amount // PART, bookings.c.amount % PART))
+    high, low = connection.execute(select(*parts).where(*which)).one()
+    return int(high) * PART + int(low)

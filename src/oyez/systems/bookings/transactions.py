@@ -8,9 +8,10 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Row, Table, insert, select, update
 
-from oyez.contract import Id
+from oyez.contract import Id, Total
 from oyez.contract.wire import shown
 from oyez.errors import FORBIDDEN, TOO_LARGE, InvalidDataError, RefusedError
+from oyez.service.days import begin_of_day, end_of_day
 from oyez.service.outbox import Transaction
 from oyez.systems.bookings import payloads
 from oyez.systems.bookings.contract import NOT_FOUND, customer_user, partner_user, trackers
@@ -30,8 +31,10 @@ from oyez.systems.bookings.records import (
 from oyez.systems.bookings.states import ACTIVE, SENTENCES, Action, move, partner_action, review
 from oyez.systems.bookings.tables import (
     bookings,
+    count_statistics,
     customers,
     find,
+    find_day,
     kyc_submissions,
     messages,
     notifications,
@@ -44,6 +47,9 @@ from oyez.systems.bookings.tables import (
     to_time,
     told,
 )
+
+DAY_BEGINS = "day_begins"
+"""The job that is due at midnight."""
 
 # Customers and partners.
 
@@ -224,14 +230,14 @@ def _introduce(tx: Transaction, booking: Row[Any]) -> None:
 
 
 def _tell_earnings(tx: Transaction, booking: Row[Any]) -> None:
-    earned = sum_earnings(tx.connection, booking.partner_id, _now(tx))
+    earned = sum_earnings(tx.connection, booking.partner_id, find_day(tx.now, tx.zone))
     tx.emit(
         payloads.EarningsUpdated(
             booking_id=booking.id,
             booking_number=booking_number(booking),
             amount=to_money(booking.amount),
-            today_earnings=to_money(int(earned.today)),
-            total_earnings=to_money(int(earned.total)),
+            today_earnings=Total.of_cents(earned.today),
+            total_earnings=Total.of_cents(earned.total),
             completed_bookings=earned.completed,
         ),
         partner_user(booking.partner_id),
@@ -390,7 +396,7 @@ def review_kyc(tx: Transaction, submission_id: str, decided: Review) -> Row[Any]
 
 def build_statistics(counted: dict[str, int], now: int) -> payloads.DashboardStatsUpdate:
     """What `count_statistics` has counted, as the event."""
-    counts: dict[str, Any] = {**counted, "revenue_today": to_money(counted["revenue_today"])}
+    counts: dict[str, Any] = {**counted, "revenue_today": Total.of_cents(counted["revenue_today"])}
     return payloads.DashboardStatsUpdate(**counts, timestamp=to_time(now))
 
 
@@ -404,8 +410,21 @@ def tell_statistics(tx: Transaction, counted: dict[str, int], counted_at: int, i
         return False
     else:
         tx.connection.execute(update(told).where(known).values(told_at=counted_at))
+    if before is None or begin_of_day(before / 1_000, tx.zone) != begin_of_day(counted_at / 1_000, tx.zone):
+        _schedule_midnight(tx)
     tx.emit(build_statistics(counted, counted_at))
     return True
+
+
+def begin_day(tx: Transaction, _key: str, _data: dict[str, Any]) -> None:
+    """At midnight: whatever is counted of today begins at zero, and monitors learn of it, though nothing happens."""
+    now = _now(tx)
+    tell_statistics(tx, count_statistics(tx.connection, find_day(tx.now, tx.zone)), now, interval=0.0)
+    _schedule_midnight(tx)
+
+
+def _schedule_midnight(tx: Transaction) -> None:
+    tx.schedule(DAY_BEGINS, "statistics", end_of_day(tx.now, tx.zone), {})
 
 
 # Rows.
