@@ -64,7 +64,7 @@ http {{
     uwsgi_temp_path {folder}; scgi_temp_path {folder};
     {upgrade}
     map $websocket $connection_upgrade {{ default upgrade; '' ''; }}
-    upstream nodes {{ {servers} keepalive 64; }}
+    upstream nodes {{ {servers} keepalive 64; keepalive_timeout {keep}; }}
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -82,8 +82,12 @@ http {{
 
 
 @asynccontextmanager
-async def balance_by_nginx(folder: Path, ports: Sequence[int], *, guarded: bool = True) -> AsyncIterator[str]:
+async def balance_by_nginx(
+    folder: Path, ports: Sequence[int], *, guarded: bool = True, keep: str = "60s"
+) -> AsyncIterator[str]:
     """The same, by nginx with the settings of docs/operating.md and its own round robin.
+
+    `keep` is how long it keeps its connections to the servers.
 
     Not `guarded`, it passes on every Upgrade, and bodies as they come, as many configurations do.
     """
@@ -94,7 +98,9 @@ async def balance_by_nginx(folder: Path, ports: Sequence[int], *, guarded: bool 
     servers = " ".join(f"server 127.0.0.1:{each};" for each in ports)
     file = folder / "nginx.conf"
     upgrade, more = (GUARDED, "") if guarded else (UNGUARDED, "proxy_request_buffering off;")
-    file.write_text(CONFIGURATION.format(folder=folder, servers=servers, port=port, upgrade=upgrade, more=more))
+    file.write_text(
+        CONFIGURATION.format(folder=folder, servers=servers, port=port, upgrade=upgrade, more=more, keep=keep)
+    )
     process = await asyncio.create_subprocess_exec(NGINX, "-e", "stderr", "-p", str(folder), "-c", str(file))
     try:
         async with asyncio.timeout(10):

@@ -382,6 +382,10 @@ def test_nginx_passes_on_what_is_needed() -> None:
         "proxy_set_header Connection $connection_upgrade;",
     } <= directives
     assert f"server 127.0.0.1:{Settings().port};" in directives
+    # A token in the query stays out of the log.
+    logged = set(re.findall(r"\$(\w+)", next(line for line in block.text.splitlines() if "log_format" in line)))
+    assert "access_log /var/log/nginx/oyez.log oyez;" in directives
+    assert not logged & {"request", "request_uri", "args", "query_string", "http_referer"}
     (timeout,) = re.findall(r"proxy_read_timeout (\d+)s;", block.text)
     assert int(timeout) > Settings().ping_interval + Settings().ping_timeout
     assert block.text.count("{") == block.text.count("}")

@@ -20,6 +20,8 @@ from oyez.errors import SettingsError
 ROOT = "oyez"
 """The logger above all of Oyez' own."""
 LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
+MAX_FIELD = 500
+"""Characters of one field: enough for any reason, too few for a client to fill the disk with."""
 STACK_LEVEL = 4
 """Frames of structlog, and one more, between standard logging and the line of code that logs."""
 SECRETS = (
@@ -160,7 +162,7 @@ def _to_record(logger: Any, method: str, fields: EventDict) -> tuple[tuple[str],
     """What standard logging is called with. No `exc_info`: handlers of the host might show local variables with it."""
     event = redact(str(fields.pop("event", "")))
     exception = format_traceback(fields.pop("exc_info", None))
-    shown = {name: redact(value) if isinstance(value, str) else value for name, value in fields.items()}
+    shown = {name: _show(value) for name, value in fields.items()}
     text = redact(" ".join([event, *(f"{name}={value!r}" for name, value in shown.items())]))
     parts = {"event": event, "fields": shown, "exception": exception}
     return (f"{text}\n{exception}" if exception else text,), {
@@ -168,6 +170,16 @@ def _to_record(logger: Any, method: str, fields: EventDict) -> tuple[tuple[str],
         "exc_info": None,
         "stacklevel": STACK_LEVEL,
     }
+
+
+def _show(value: Any) -> Any:
+    """A field's value without secrets, and not longer than MAX_FIELD: much of it comes from clients."""
+    if isinstance(value, (bool, int, float, type(None))):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) > MAX_FIELD:
+        return f"{redact(text)[:MAX_FIELD]}… ({len(text)} characters)"
+    return redact(value) if isinstance(value, str) else value
 
 
 def _restore(logger: Any, method: str, fields: EventDict) -> EventDict:

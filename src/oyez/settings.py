@@ -185,6 +185,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     log_level: str = "info"
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
+    keep_alive: Seconds = 75.0
+    """Seconds an HTTP connection is kept open without a request. It must be longer than a balancer keeps its own
+    (nginx and ALB: 60 s), because a request that is sent while the connection is closed gets a 502."""
     ping_interval: Seconds = 25.0
     ping_timeout: Seconds = 20.0
     ack_timeout: Seconds = 10.0

@@ -17,6 +17,7 @@ from oyez.errors import OyezError
 from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.server.asgi import DRAINS
+from oyez.server.guard import CLOSE, NOSNIFF
 from oyez.server.node import Node
 from oyez.server.turnstile import Turnstile
 from oyez.server.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Router
@@ -24,8 +25,6 @@ from oyez.settings import Settings
 
 logger = get_logger("oyez.server")
 
-HTTP_REQUESTS = 1_000
-"""Requests at a time besides those of polling clients, of which each has two."""
 TUNNELS_SECONDS = 0.5
 """How long a stopping node waits for what it passes on, where its peers stop too. Others' clients come back."""
 FILES_CHECK_TICKS = 10
@@ -33,7 +32,12 @@ FILES_CHECK_TICKS = 10
 FILES_WARNING_SECONDS = 60.0
 """How often the operator is told that there is none."""
 
-_STOPPING_HEADERS = [(b"content-type", b"text/plain"), (b"retry-after", b"%d" % engineio.RETRY_AFTER)]
+_STOPPING_HEADERS = [
+    (b"content-type", b"text/plain"),
+    (b"retry-after", b"%d" % engineio.RETRY_AFTER),
+    NOSNIFF,
+    CLOSE,
+]
 
 
 class HttpServer(uvicorn.Server):
@@ -53,13 +57,15 @@ class HttpServer(uvicorn.Server):
     ) -> None:
         self.door = Turnstile()
         """Where those wait whose first request has come."""
+        self._row = Turnstile()
+        """Where requests wait that were sent before the one before them was answered."""
         self._start = _Start(app)
         super().__init__(
             uvicorn.Config(
                 self._start,
                 host=settings.host,
                 port=settings.port,
-                http=partial(HttpProtocol, router, settings.limits, self.door),  # type: ignore[arg-type]
+                http=partial(HttpProtocol, router, settings.limits, self.door, self._row),  # type: ignore[arg-type]
                 ws="none",
                 loop="auto",
                 lifespan="on",
@@ -70,10 +76,11 @@ class HttpServer(uvicorn.Server):
                 proxy_headers=False,
                 ssl_certfile=settings.ssl_certfile,
                 ssl_keyfile=settings.ssl_keyfile,
-                limit_concurrency=2 * settings.limits.max_connections + HTTP_REQUESTS,
                 backlog=4096,
             )
         )
+        # Its annotation says whole seconds; it needs none.
+        self.config.timeout_keep_alive = settings.keep_alive  # type: ignore[assignment]
         self._drain = drain
         self._router = router
         self._node = node or Node()
@@ -132,6 +139,7 @@ class HttpServer(uvicorn.Server):
             self._router,
             self._limits,
             self.door,
+            self._row,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,

@@ -7,6 +7,8 @@ with path and query: only scheme and authority count, and `wss` is `https`. Thei
 
 import re
 
+_HEADER_NAMES = re.compile(r"[\w-]+(?:[ \t]*,[ \t]*[\w-]+)*", re.ASCII)
+"""What a browser asks for in a preflight; nothing else is repeated in the answer."""
 ANY = "*"
 WILDCARD = "://*."
 """In front of a host name in `CLIENT_ORIGIN`: one or more whole labels."""
@@ -65,7 +67,7 @@ class OriginPolicy:
         if headers:
             headers.append(("access-control-allow-methods", "GET,POST"))
             headers.append(("access-control-max-age", "600"))
-            if requested:
+            if requested and _HEADER_NAMES.fullmatch(requested):
                 headers.append(("access-control-allow-headers", requested))
         return headers
 

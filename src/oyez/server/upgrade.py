@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 _REFUSALS = {404: "404 Not Found", 503: "503 Service Unavailable"}
 logger = get_logger("oyez.server")
 
-NOSNIFF = ("x-content-type-options", "nosniff")
-"""With every answer: a browser must not take it for anything else than what its content type says."""
+HTTP_REQUESTS = 1_000
+"""Requests at a time besides those of polling clients, of which each has two."""
 
 
 class Endpoint(Protocol):
@@ -112,18 +112,19 @@ class InputFlow(FlowControl):
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits on what a client may keep waiting, and WebSocket upgrades by picows."""
 
-    def __init__(self, router: Router, limits: Limits, door: Turnstile, **uvicorn: Any) -> None:
+    def __init__(self, router: Router, limits: Limits, door: Turnstile, row: Turnstile, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._router = router
         self._limits = limits
         self._door = door
+        self._row = row
         self._inside = False
         """Whether the client has come in: its first request has been looked at."""
         self._framer = RequestFramer(limits.max_header_bytes)
         self._head: Head = None  # type: ignore[assignment]  # as uvicorn's own, there is none before the first request
         self._head_begun = False
-        self._next: asyncio.Handle | None = None
-        """Will read the request that waits after the one that is answered."""
+        self._in_row = False
+        """Whether a request that came before the last one was answered waits to be read."""
         self._input_timer: asyncio.TimerHandle | None = None
         self._output_timer: asyncio.TimerHandle | None = None
         self._elsewhere = False
@@ -149,8 +150,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_timers()
-        if self._next is not None:
-            self._next.cancel()
         if self._tunnel is not None:
             self._tunnel.close()
         super().connection_lost(exc)
@@ -180,9 +179,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._framer.receive(data)
         self._read_on()
 
+    def _read_next(self) -> None:
+        self._in_row = False
+        self._read_on()
+
     def _read_on(self) -> None:
         """Take what can be taken now: of requests that wait, the first, once the one before it has been answered."""
-        self._next = None
         try:
             while self._may_read() and (event := self._framer.next_event()) is not None:
                 if isinstance(event, Head) and event.upgrade:
@@ -200,7 +202,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _may_read(self) -> bool:
         if self.transport.is_closing():
             return False
-        return self._framer.in_message or not (self._elsewhere or self._is_answering())
+        return self._framer.in_message or not (self._elsewhere or self._in_row or self._is_answering())
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -218,7 +220,9 @@ class HttpProtocol(HttpToolsProtocol):
     def _take(self, event: HttpEvent) -> None:
         if isinstance(event, Head):
             self._begin(event)
-            if not self._pass_on():
+            if self._is_crowded():
+                self._refuse("503 Service Unavailable", engineio.OVERLOADED.message)
+            elif not self._pass_on():
                 self.parser.feed_data(event.encode())
         elif self._head.length is None:
             self._take_body(encode_chunk(b"" if isinstance(event, End) else event))
@@ -230,6 +234,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._head, self._head_begun = head, False
         # The one before has been answered.
         self.cycle = None  # type: ignore[assignment]
+
+    def _is_crowded(self) -> bool:
+        # uvicorn has a limit too, and logs each request over it.
+        return max(len(self.connections), len(self.tasks)) > 2 * self._limits.max_connections + HTTP_REQUESTS
 
     def _take_body(self, data: bytes) -> None:
         if not self._elsewhere:
@@ -267,8 +275,11 @@ class HttpProtocol(HttpToolsProtocol):
             # Answered early, as a body that is too long. What is left of it has to come in time all the same.
             self._await_input()
         elif self._framer.waiting and not self.transport.is_closing():
+            # A few in each turn of the loop, over all connections: the others are served meanwhile.
             self._unset_keepalive_if_required()
-            self._next = self.loop.call_soon(self._read_on)
+            self._in_row = self._row.wait(self._read_next, 0)
+            if not self._in_row:
+                self.transport.close()
 
     def _watch_output(self, before: int | None = None) -> None:
         """Hang up where nothing of an answer is taken for `close_timeout` seconds."""
@@ -302,7 +313,8 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             if status.startswith("503"):
                 headers["retry-after"] = str(engineio.RETRY_AFTER)
-            lines = [f"HTTP/1.1 {status}", "connection: close", f"content-type: {kind}", ": ".join(NOSNIFF)]
+            lines = [f"HTTP/1.1 {status}", "connection: close", f"content-type: {kind}"]
+            lines.append("x-content-type-options: nosniff")
             lines += [f"{name}: {value}" for name, value in headers.items()]
             self.transport.write("\r\n".join([*lines, f"content-length: {len(message)}", "", message]).encode())
             self.transport.close()
@@ -434,8 +446,6 @@ class HttpProtocol(HttpToolsProtocol):
         listener = WebSocket(connection, candidate=candidate, deflate=extension is not None)
         # From here on uvicorn knows nothing of the transport, or its shutdown would wait for it.
         self.connections.discard(self)
-        if self._next is not None:
-            self._next.cancel()
         hand_over(
             self.transport,
             listener,

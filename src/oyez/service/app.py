@@ -38,6 +38,7 @@ from oyez.log.sqlite import SqliteLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
 from oyez.server.asgi import DRAINS
 from oyez.server.client_files import CLIENT_FILES, ClientFile
+from oyez.server.guard import UpgradeGuard
 from oyez.server.neighbours import Presence
 from oyez.server.node import Node
 from oyez.server.plain import PlainEndpoint, UnknownPath
@@ -147,11 +148,13 @@ class Oyez:
             raise
         # A process that imports this and forks, as `gunicorn --preload`, leaves nothing open to its children.
         self.database.release()
-        self._app = Starlette(
-            routes=routes,
-            lifespan=lambda app: self.running(),
-            middleware=[Middleware(LogFailures)],
-            exception_handlers={HTTPException: self._answer_http_error},
+        self._app = UpgradeGuard(
+            Starlette(
+                routes=routes,
+                lifespan=lambda app: self.running(),
+                middleware=[Middleware(LogFailures)],
+                exception_handlers={HTTPException: self._answer_http_error},
+            )
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,0 +1,41 @@
+"""What every HTTP answer has in common, and the end of connections on which other servers' parsers lose their place.
+
+On Oyez' own port no such request gets here (`protocol/http_framing.py`). Mounted in another application under uvicorn
+one does. With httptools, the parser stops after the head of an `Upgrade` or CONNECT and takes the body for another
+request; h11 accepts two lengths. The connection is closed with the answer, so no byte that follows is served.
+"""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+"""A browser must not take an answer for anything else than what its content type says."""
+CLOSE = (b"connection", b"close")
+_BOTH_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
+_STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
+
+
+class UpgradeGuard:
+    """ASGI middleware: all answers of `app` forbid sniffing, and end the connection if its parser is lost."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        extra = [NOSNIFF, CLOSE] if scope["type"] == "http" and _loses_its_place(scope) else [NOSNIFF]
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] in _STARTS:
+                names = {name.lower() for name, _ in extra}
+                kept = [header for header in message.get("headers", ()) if header[0].lower() not in names]
+                message = {**message, "headers": [*kept, *extra]}
+            await send(message)
+
+        await self._app(scope, receive, send_guarded)
+
+
+def _loses_its_place(scope: Scope) -> bool:
+    names = {name for name, _ in scope["headers"]}
+    return scope["method"] == "CONNECT" or b"upgrade" in names or names >= _BOTH_LENGTHS
