@@ -16,15 +16,17 @@ from oyez.errors import (
     INTERNAL,
     INVALID_DATA,
     UNAVAILABLE,
-    DatabaseUnavailableError,
     InvalidDataError,
-    LogUnavailableError,
     OyezError,
     RefusedError,
+    UnavailableError,
 )
-from oyez.logger import get_logger
+from oyez.logger import Sparse, get_logger
 
 logger = get_logger("oyez.contract")
+
+_unavailable = Sparse()
+"""While something is away, every command fails."""
 
 Reply = Payload | Mapping[str, Any] | None
 """What a handler returns: the reply its command declares, as the payload or as its fields by their wire names."""
@@ -67,8 +69,9 @@ def explain_failure(error: Exception, **context: str) -> Problem:
         return _problem(error.refusal.code, error.message, error.details)
     if isinstance(error, InvalidDataError):
         return _problem(INVALID_DATA.code, str(error), {"field": error.field, "expected": error.expected})
-    if isinstance(error, LogUnavailableError | DatabaseUnavailableError):
-        logger.warning("command failed", reason=str(error), **context)
+    if isinstance(error, UnavailableError):
+        if times := _unavailable.count():
+            logger.warning("commands are answered `unavailable`", times=times, reason=str(error), **context)
         return _problem(UNAVAILABLE.code, UNAVAILABLE.message, {})
     logger.error("handler failed", exc_info=error, **context)
     return _problem(INTERNAL.code, INTERNAL.message, {})

@@ -35,11 +35,14 @@ from oyez.errors import (
     RefusedError,
     UnavailableError,
 )
-from oyez.logger import get_logger
+from oyez.logger import Sparse, get_logger
 from oyez.protocol.socketio import may_be_mended, mend_halves
 from oyez.settings import Limits
 
 logger = get_logger("oyez.contract")
+
+_unavailable = Sparse()
+"""While something is away, every request fails."""
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -99,7 +102,9 @@ async def answer_or_refuse(request: Request, answer: Answer) -> Response:
         return refuse(INVALID_DATA, INVALID_DATA.message, [{"field": error.field, "expected": error.expected}])
     except UnavailableError as error:
         # The error may name paths and addresses, which are for the operator alone.
-        logger.warning("a request failed", path=request.url.path, reason=str(error))
+        if times := _unavailable.count():
+            path = request.url.path
+            logger.warning("requests are answered `unavailable`", times=times, path=path, reason=str(error))
         return refuse(UNAVAILABLE, UNAVAILABLE.message)
     except ClientDisconnect:
         return refuse(MALFORMED, "The request ended early.")

@@ -5,7 +5,6 @@ rooms. What may be joined is not decided here but by the application above.
 """
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Coroutine, Iterable, Sequence
 from functools import partial
@@ -15,7 +14,7 @@ import msgspec
 
 from oyez.errors import INTERNAL, RefusedError, is_temporary
 from oyez.log.log import Entry
-from oyez.logger import get_logger
+from oyez.logger import Sparse, get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.outgoing import DEFLATED, ENCODINGS, POSITIONS, Message, join_frames
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from oyez.server.connection import Connection
 
 logger = get_logger("oyez.server")
-
-CUT_LOG_INTERVAL = 10.0
-"""Seconds between two log lines about clients that cannot be let in: each of them comes back about once a second."""
 
 
 class Application(ABC):
@@ -108,9 +104,8 @@ class Namespace:
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
         self._event_prefix = b"42" + socketio.encode_namespace(name)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._cuts = 0
-        """Clients that were cut off since that was last logged."""
-        self._log_cuts_at = 0.0
+        self._cuts = Sparse()
+        """Each client that is cut off comes back about once a second."""
 
     # Coming and going.
 
@@ -188,17 +183,14 @@ class Namespace:
 
         Official clients would give up for ever after a CONNECT_ERROR.
         """
-        self._cuts += 1
-        now = time.monotonic()
-        if now >= self._log_cuts_at:
+        if times := self._cuts.count():
             logger.warning(
                 "clients cannot be let in for now and are sent away to come back",
                 namespace=self.name,
-                clients=self._cuts,
+                times=times,
                 reason=f"{type(error).__name__}: {error}",
                 exc_info=None if is_temporary(error) else error,
             )
-            self._cuts, self._log_cuts_at = 0, now + CUT_LOG_INTERVAL
         socket.connection.close(engineio.SERVER_UNAVAILABLE, f"not let in: {type(error).__name__}")
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:

@@ -38,8 +38,8 @@ reads/s, 4,300 with four that take turns in the interpreter); the second is for 
 OPEN_TIMEOUT = 10.0
 """Seconds to wait for another process while an SQLite file is opened: it may bring the file into its present form."""
 BUSY_TIMEOUT = 5
-"""Milliseconds for which SQLite itself waits for the lock before it is asked again. Its own pauses grow to 100 ms, and
-whoever waits so long is overtaken by another process that writes again and again."""
+"""Milliseconds for which SQLite itself waits for the lock to write before it is asked again. Its own pauses grow to
+100 ms, and a process that waits so long is overtaken by another one that writes again and again."""
 LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 """SQLite's codes for that; a full disk or a missing right is not over by waiting."""
 STEPS_A_LOOK = 20_000
@@ -406,7 +406,8 @@ def _open_sqlite(url: URL, limits: Limits, connections: int, begin: str, *pragma
         _enter_wal(connection)
         for pragma in ("PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON", *pragmas):
             connection.execute(pragma)
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+        patience = BUSY_TIMEOUT if begin == "BEGIN IMMEDIATE" else round(limits.database_lock_timeout * 1_000)
+        connection.execute(f"PRAGMA busy_timeout = {patience}")
         ends = record.info
         connection.set_progress_handler(lambda: time.monotonic() > ends.get("ends", NEVER), STEPS_A_LOOK)
 
