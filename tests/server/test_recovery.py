@@ -231,7 +231,9 @@ JAVASCRIPT, OTHER = "EIO=4&transport=polling", "transport=polling&EIO=4"
     [
         (JAVASCRIPT, {}, POSITION_EVENT),
         (f"lang=en&{JAVASCRIPT}&t=1", {}, POSITION_EVENT),
+        ("EIO=4&t=1&transport=polling", {}, POSITION_EVENT),
         (OTHER, {}, NO_POSITION),
+        (f"{OTHER}&t=1", {}, NO_POSITION),
         (OTHER, {"pid": "p"}, POSITION_EVENT),
         (OTHER, {"pid": "p", "offset": None}, POSITION_EVENT),
         (OTHER, {"offset": "e.1"}, NO_POSITION),

@@ -10,11 +10,7 @@ if TYPE_CHECKING:
 
 MAX_LENGTH = 64
 """Characters of a position or a `pid` that a client may send; ours have about 20."""
-OFFICIAL_QUERY = "EIO=4&transport="
-"""In the address of every official JavaScript client, whose code writes these two parameters in this order. Clients
-with this order are sent the event that carries a position: those of 4.6 and later need it before they first come back,
-and nothing else tells them apart before that. A client that is taken for one ignores the event, except in a handler for
-all events."""
+VERSION_PARAMETER, TRANSPORT_PARAMETER = "EIO=4&", "transport="
 
 
 def choose_positions(handshake: "Handshake", auth: Mapping[str, Any]) -> int:
@@ -23,7 +19,17 @@ def choose_positions(handshake: "Handshake", auth: Mapping[str, Any]) -> int:
     if asked is not None:
         return POSITION_ARGUMENT if asked else NO_POSITION
     shows_a_session = read_string(auth, "pid") is not None
-    return POSITION_EVENT if shows_a_session or OFFICIAL_QUERY in handshake.query_string else NO_POSITION
+    return POSITION_EVENT if shows_a_session or names_version_first(handshake.query_string) else NO_POSITION
+
+
+def names_version_first(query: str) -> bool:
+    """True if the address has `EIO` before `transport`, as that of every official JavaScript client and of its ports.
+
+    Clients with this order are sent the event that carries a position: those that recover by themselves need it before
+    they first come back, and nothing else tells them apart before that. A client that is taken for one ignores the
+    event, except in a handler for all events. Other parameters may stand between: the port in Go sorts them by name.
+    """
+    return TRANSPORT_PARAMETER in query.partition(VERSION_PARAMETER)[2]
 
 
 def asks_for_recovery(auth: Mapping[str, Any]) -> bool | None:
