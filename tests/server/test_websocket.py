@@ -7,9 +7,10 @@ import pytest
 import websockets.asyncio.client as websockets
 from websockets.exceptions import ConnectionClosedError
 
+from oyez.protocol import engineio
 from oyez.server.connection import Connection
 from tests.logged import capture_logs
-from tests.server.serving import Running, serve
+from tests.server.serving import PLAIN_PATH, Running, serve
 from tests.server.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, WEBSOCKET, SocketWire, Wire, encode_frame
 
 EURO = "€".encode()
@@ -241,6 +242,22 @@ async def test_a_close_that_is_not_answered_ends_in_time() -> None:
         await wire.expect_text("41")
         assert (await wire.read_frame()).close_code == 1000
         assert await wire.read_rest() == b""
+
+
+async def test_the_java_client_is_notified_by_the_end_of_the_tcp_connection(crowd: Running) -> None:
+    # OkHttp stops reading at a CLOSE frame, and the client never learns that the connection is over.
+    async with SocketWire.connect(crowd, {"rooms": ["a"]}, headers={"User-Agent": "okhttp/3.12.12"}) as wire:
+        await crowd.publish("last", 1, to="a")
+        await wire.expect_event("last", 1)
+        crowd.market.socket(wire.id).connection.close(engineio.SERVER_SHUTDOWN)
+        assert await wire.read_rest() == b""
+        assert await crowd.market.expect_gone(wire.id) == "server shutting down"
+    # Other programs with OkHttp have listeners of their own.
+    async with Wire.open(crowd) as wire:
+        assert (await wire.upgrade(PLAIN_PATH, {"User-Agent": "okhttp/4.12.0"})).status == 101
+        await wire.read_frame()
+        next(iter(crowd.market.sockets[-1:])).connection.close(engineio.SERVER_SHUTDOWN)
+        await wire.expect_close(1012)
 
 
 async def test_an_error_of_ours_closes_with_1011_and_is_logged(crowd: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from oyez.server.outgoing import BINARY, CLOSE, PING, PONG, TEXT, Outgoing, enco
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
     from oyez.server.handover import QuietTransport
+    from oyez.server.socket import Handshake
 
 logger = get_logger("oyez.server")
 
@@ -35,6 +36,16 @@ _PING_FRAME = encode_frame(PING, b"")
 _INFLATE_TAIL = b"\x00\x00\xff\xff"
 _PICOWS_REASONS = {1002: engineio.PARSE_ERROR, 1007: engineio.INVALID_TEXT, 1009: engineio.TOO_LARGE}
 """What it means that picows has sent a CLOSE of its own, by the code."""
+
+
+def _ignores_close(handshake: "Handshake") -> bool:
+    """True for socket.io-client-java, which does not notice a CLOSE frame, but only the end of the TCP connection.
+
+    Its OkHttp stops reading at a CLOSE and waits for an answer by a method that this client does not have: the client
+    would be deaf until its ping time-out. The User-Agent decides nothing but how such a connection is closed.
+    """
+    is_okhttp = handshake.headers.get("user-agent", "").startswith("okhttp/")
+    return is_okhttp and "EIO=" in handshake.query_string
 
 
 class WebSocket(WSListener):
@@ -230,8 +241,9 @@ class WebSocket(WSListener):
             return
         for frames in self._kept or ():
             self._network.write(frames)
-        self._say_goodbye(reason, encode_close(reason.code, reason.text))
-        if self._candidate:
+        ignores_close = _ignores_close(self._connection.handshake)
+        self._say_goodbye(reason, b"" if ignores_close else encode_close(reason.code, reason.text))
+        if self._candidate or ignores_close:
             # Not worth waiting for its answer: anybody who polls can have one WebSocket after the other refused.
             self._network.close()
         else:
@@ -367,7 +379,7 @@ class WebSocket(WSListener):
         self._closing = reason
         self._fragments = None
         self._tell_drained()
-        if self._network is not None:
+        if self._network is not None and frame:
             self._network.write(frame)
         if self._timer is not None:
             self._timer.cancel()
