@@ -416,10 +416,16 @@ def test_every_close_reason_is_explained() -> None:
 
 
 def test_the_clients_are_those_of_the_tests() -> None:
-    lock = json.loads((ROOT / "tests/js/package-lock.json").read_text())
-    official = lock["packages"]["node_modules/socket.io-client"]["version"]
-    (python,) = re.findall(r"^python-socketio==(\S+)", (ROOT / "requirements-dev.txt").read_text(), re.MULTILINE)
-    assert f"socket.io-client {official} (Node) and python-socketio {python} " in " ".join(read("protocol").split())
+    page = read("protocol")
+    packages = json.loads((ROOT / "tests/js/package-lock.json").read_text())["packages"]
+    clients = re.compile(r"node_modules/(socket\.io-client(-[\d.]+)?|wscat)")
+    versions = [package["version"] for path, package in packages.items() if clients.fullmatch(path)]
+    pins = [ROOT / "requirements-dev.txt", *(ROOT / "tests/clients/python").glob("5.*.txt")]
+    for pin in pins:
+        versions += re.findall(r"^python-socketio==(\S+)", pin.read_text(), re.MULTILINE)
+    assert len(versions) == 9
+    for version in versions:
+        assert f" {version}" in page, version
 
 
 def test_architecture_lists_every_file() -> None:
