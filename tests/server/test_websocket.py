@@ -202,6 +202,28 @@ async def test_a_frame_that_is_too_long_is_not_heard_however_soon_its_rest_comes
         assert "too late" not in crowd.market.names()
 
 
+ANSWERS = {
+    **dict.fromkeys((0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535), 1002),
+    **{code: code for code in (1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999)},
+    None: None,
+}
+"""The code with which `ws` in Node answers a CLOSE, by its code."""
+
+
+@pytest.mark.parametrize("doubled", [False, True])
+@pytest.mark.parametrize(("code", "answer"), ANSWERS.items())
+async def test_a_close_is_answered_once_and_as_ws_does(
+    crowd: Running, code: int | None, answer: int | None, doubled: bool
+) -> None:
+    close = encode_frame(CLOSE, struct.pack("!H", code) if code is not None else b"")
+    async with SocketWire.connect(crowd) as wire:
+        wire.send(encode_frame(TEXT, b'4277["echo",1]') + close * (2 if doubled else 1))
+        await wire.expect_text("4377[1]")
+        assert (await wire.read_frame()).close_code == answer
+        wire.send(close)
+        assert await wire.read_rest() == b""
+
+
 async def test_two_closes(crowd: Running) -> None:
     async with SocketWire.connect(crowd) as wire:
         wire.send(encode_frame(CLOSE, b"\x03\xe8") * 2)

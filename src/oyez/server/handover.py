@@ -10,6 +10,7 @@ from typing import Any
 from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
+from oyez.server.outgoing import encode_close
 from oyez.server.websocket import WebSocket
 
 READ_BUFFER = 2_048
@@ -102,8 +103,17 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
             # hand over even the frame that is too long. What is read now is overwritten by what comes next.
             return
         super().buffer_updated(size)
+        if self.transport.is_close_frame_sent:
+            self._close_after_error()
         if self.listener is not None:
             self.listener.after_read(size, more=size == self._room)
+
+    def _close_after_error(self) -> None:
+        """picows has met a frame it does not accept, and its CLOSE has been held back until the frames before it have
+        been handled. If one of those was a CLOSE as well, it has been answered."""
+        if self.listener is not None and not self.listener.closing:
+            sent: int = self.transport.close_handshake.sent.code
+            self.transport.underlying_transport.network.write(encode_close(sent))
 
     def eof_received(self) -> bool:
         """Whether the network connection is kept: the listener will close it."""
@@ -114,7 +124,8 @@ class QuietTransport:
     """What picows takes for the TCP transport: the same, with fewer system calls for a client that connects.
 
     picows sets what uvloop has set already and reads more only to log it, at two system calls an option. And its answer
-    to the handshake, the first thing it writes, is kept back to go out with the open packet.
+    to the handshake, the first thing it writes, is kept back to go out with the open packet. All else that it writes
+    itself is a CLOSE, before the frames are handled that came before its cause: see `ChunkedProtocol`.
     """
 
     __slots__ = ("_answer", "network")
@@ -126,8 +137,10 @@ class QuietTransport:
     def write(self, data: bytes) -> None:
         if self._answer is None:
             self._answer = bytes(data)
-        else:
-            self.network.write(data)
+
+    def get_write_buffer_size(self) -> int:
+        """Never 0, because picows would then write to the socket by itself."""
+        return 1
 
     def take_answer(self) -> bytes:
         """The answer to the handshake, which whoever takes it writes."""

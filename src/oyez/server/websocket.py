@@ -285,20 +285,20 @@ class WebSocket(WSListener):
 
     def _receive_control(self, opcode: int, transport: WSTransport, frame: WSFrame) -> None:
         if opcode == CLOSE:
-            self._answer_close(transport)
+            self._answer_close(transport, bare=frame.payload_size == 0)
         elif opcode == PING and self.write is not None:
             # Not to a client that does not read: what it has coming is bounded.
             self.write(encode_frame(PONG, frame.get_payload_as_bytes()))
         elif opcode == PONG:
             self._connection.receive_pong()
 
-    def _answer_close(self, transport: WSTransport) -> None:
+    def _answer_close(self, transport: WSTransport, *, bare: bool) -> None:
         received = transport.close_handshake.recv
         code: int = received.code if received else 0  # type: ignore[assignment]
-        if code and not _is_close_code(code):
+        if not bare and not _is_close_code(code):
             self._fail(engineio.PARSE_ERROR, f"close code {code}")
         elif self._network is not None:
-            self._say_goodbye(engineio.TRANSPORT_CLOSE, encode_close(code) if code else encode_frame(CLOSE, b""))
+            self._say_goodbye(engineio.TRANSPORT_CLOSE, encode_frame(CLOSE, b"") if bare else encode_close(code))
             self._network.close()
             self.lose(engineio.TRANSPORT_CLOSE)
 
