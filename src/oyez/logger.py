@@ -148,10 +148,13 @@ def build_formatter(*, for_people: bool) -> logging.Formatter:
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
-    """A filter that lets everything pass, without tokens."""
+    """A filter that lets everything pass, without tokens, and with addresses that are not too long."""
     record.msg = redact(str(record.msg))
     if isinstance(record.args, tuple):
-        record.args = tuple(redact(each) if isinstance(each, str) else each for each in record.args)
+        record.args = tuple(_show(each) if isinstance(each, str) else each for each in record.args)
+    if record.exc_info and type(record.exc_info[1]).__module__.startswith("websockets."):
+        # A handshake that is none is the client's mistake: its message is enough.
+        record.msg, record.exc_info = f"{record.msg}: {record.exc_info[1]}", None
     return True
 
 

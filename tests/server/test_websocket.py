@@ -202,7 +202,7 @@ async def test_a_frame_that_is_too_long_is_not_heard_however_soon_its_rest_comes
         assert "too late" not in crowd.market.names()
 
 
-ANSWERS = {
+ANSWERS: dict[int | None, int | None] = {
     **dict.fromkeys((0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535), 1002),
     **{code: code for code in (1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999)},
     None: None,

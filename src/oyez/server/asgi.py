@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import QueryParams
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from oyez.logger import get_logger
 from oyez.protocol import engineio
@@ -145,16 +145,24 @@ class AsgiWebSocket:
                 continue
             outgoing = self._kept.popleft()
             if outgoing.text:
-                await self._send({"type": "websocket.send", "text": outgoing.text.decode()})
+                await self._put({"type": "websocket.send", "text": outgoing.text.decode()})
             for attachment in outgoing.attachments:
-                await self._send({"type": "websocket.send", "bytes": attachment})
+                await self._put({"type": "websocket.send", "bytes": attachment})
             if outgoing.follower:
-                await self._send({"type": "websocket.send", "text": outgoing.follower.decode()})
+                await self._put({"type": "websocket.send", "text": outgoing.follower.decode()})
             self._kept_bytes -= outgoing.size
             if not self._kept_bytes:
                 self._drained.set()
         if self._closing is not None:
-            await self._send({"type": "websocket.close", "code": self._closing.code, "reason": self._closing.text})
+            await self._put({"type": "websocket.close", "code": self._closing.code, "reason": self._closing.text})
+
+    async def _put(self, message: Message) -> None:
+        """Raises OSError if the WebSocket has ended."""
+        try:
+            await self._send(message)
+        except RuntimeError as error:
+            # uvicorn has ended it because of what the client sent, and says so in the next call only.
+            raise ConnectionResetError(str(error)) from None
 
     async def _read(self, receive: Receive) -> None:
         """Hand every message to the connection until the client has gone."""
