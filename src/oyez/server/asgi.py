@@ -118,7 +118,8 @@ class AsgiWebSocket:
         halves = []
         self._connection.server.add_websocket(self, self._connection)
         try:
-            await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
+            agreed = {"subprotocol": self._subprotocol} if self._subprotocol is not None else {}
+            await self._send({"type": "websocket.accept", **agreed})
             if self._candidate:
                 self._set_timer(self._limits.upgrade_timeout, self._time_out_upgrade)
             else:
@@ -161,6 +162,8 @@ class AsgiWebSocket:
         try:
             await self._send(message)
         except RuntimeError as error:
+            if not str(error).startswith("Unexpected ASGI message"):
+                raise
             # uvicorn has ended it because of what the client sent, and says so in the next call only.
             raise ConnectionResetError(str(error)) from None
 
