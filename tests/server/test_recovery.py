@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Deliver, Entry, split_position
+from oyez.log.log import Deliver, Entry, Mark, split_position
 from oyez.log.memory import MemoryLog
+from oyez.log.sqlite import SqliteLog
 from oyez.protocol import engineio
 from oyez.server import recovery, replay
 from oyez.server.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
@@ -643,3 +646,68 @@ async def test_a_session_survives_a_log_that_is_away_for_a_moment() -> None:
         log.away = False
         async with connect(running.url, auth=auth, transports=["websocket"]) as back:
             await expect_all(back, "news", [1])
+
+
+# What the storage has spoiled.
+
+
+class DamagingLog(SqliteLog):
+    """A log of another process, in which a bit of each entry that holds `spoiled` is flipped before it is stored."""
+
+    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+        positions = await super().append(entries, mark)
+        with sqlite3.connect(self._path) as db:
+            for position, one in zip(positions, entries, strict=True):
+                if b"spoiled" in one.data:
+                    number = split_position(position)[1]
+                    db.execute("UPDATE entries SET entry = entry || x'00' WHERE number = ?", (number,))
+        return positions
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+async def test_a_damaged_entry_costs_only_the_clients_that_may_have_missed_it(
+    tmp_path: Path, js: JsDriver, restarted: bool
+) -> None:
+    path = tmp_path / "log.sqlite"
+    spoiled = Entry(namespace="/", rooms=("elsewhere",), data=b'["news","spoiled"]')
+    other = DamagingLog(path)
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(serve(log=SqliteLog(path)))
+        client = await js.connect(
+            running.url, auth=ANNA, transports=["websocket"], reconnection=True, reconnectionDelay=300
+        )
+        await running.publish("news", 1, to="room")
+        assert await client.expect_event("news") == [1]
+        if restarted:
+            port = running.port
+            await stack.aclose()
+            await other.append([spoiled, Entry(namespace="/", rooms=("room",), data=b'["news",2]')])
+            running = await stack.enter_async_context(serve(log=SqliteLog(path), port=port))
+        else:
+            # Spoiled before this loop turns, and so before the running server reads it.
+            await other.append([spoiled])
+        await other.close()
+        report = await client.expect("connect")
+        answer = (await client.expect_event("oyez:recovery"))[0]
+        assert not report["recovered"] and not answer["recovered"] and answer["reason"] == recovery.DAMAGED
+        # Publishing, connecting and recovery work on.
+        await running.publish("news", 3, to="room")
+        assert await client.expect_event("news") == [3]
+        client.id = report["id"]
+        assert (await reconnect(js, running, client, [4]))["recovered"]
+        assert await client.expect_event("news") == [4]
+        await client.disconnect()
+
+
+async def test_a_session_that_cannot_be_read_is_no_session(own: Running) -> None:
+    async with lost(own, ANNA) as client:
+        pass
+    await own.server.recovery.flush()
+    key = f"session:/:{client.recovery['pid']}"
+    record = bytearray(await own.log.get(key) or b"")
+    # In the position from which it would be caught up with.
+    record[record.index(b"seen") + 10] ^= 1
+    await own.log.put(key, bytes(record), 60)
+    async with connect(own.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
+        answer = (await back.expect_event("oyez:recovery")).args[0]
+        assert not answer["recovered"] and answer["reason"] == recovery.UNKNOWN_SESSION

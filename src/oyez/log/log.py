@@ -7,6 +7,7 @@ history was lost. Where the log cannot keep its promise it raises `LogUnavailabl
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
+from zlib import crc32
 
 import msgspec
 from msgspec.structs import replace
@@ -46,13 +47,33 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
         )
 
 
-encode_entry = msgspec.msgpack.Encoder().encode
-"""The form in which entries are stored and sent to other nodes, without their position."""
+_encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
+FIELDS = len(Entry.__struct_fields__)
+_ARRAY = bytes((0x90 + FIELDS,))
+"""The first byte of an entry without a checksum, as earlier versions wrote it: an array of so many fields."""
+_CHECKED_ARRAY = bytes((0x90 + FIELDS + 1,))
+"""The same with one more field behind the others, the checksum: a version that does not know it ignores it."""
+_CHECKSUM = b"\xce"
+"""What stands before the four bytes of the checksum: MessagePack's mark for such a number."""
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The form in which entries are stored and sent to other nodes, without their position, with a checksum."""
+    body = _encode(entry)[1:]
+    return b"".join((_CHECKED_ARRAY, body, _CHECKSUM, crc32(body).to_bytes(4, "big")))
 
 
 def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
-    """What `encode_entry` encoded; backends that assign positions later give it. Raises msgspec.DecodeError."""
+    """What `encode_entry` encoded; backends that assign positions later give it.
+
+    Raises msgspec.MsgspecError or ValueError if a bit of it has changed.
+    """
+    if encoded[:1] == _CHECKED_ARRAY:
+        if encoded[-5:-4] != _CHECKSUM or crc32(encoded[1:-5]) != int.from_bytes(encoded[-4:], "big"):
+            raise ValueError("its checksum is wrong")
+    elif encoded[:1] != _ARRAY:
+        raise ValueError("it does not begin as an entry does")
     entry = _decode(encoded)
     return entry if position is None else replace(entry, position=position)
 
@@ -95,11 +116,14 @@ class Log(Protocol):
         """Up to `limit` events behind position `after`, in order, for who is in `rooms` of `namespace`.
 
         Those are the events to everybody or to one of `rooms`, none of whose `excluded` is in `rooms`.
-        Raises KeyError where `after` is of another epoch or no longer kept: what followed it is unknown.
+        Raises KeyError where `after` is of another epoch or no longer kept: what followed it is unknown. The KeyError
+        is a DamagedError if an entry after it cannot be read; see damage.py.
         """
 
     async def tail(self, deliver: Deliver, after: str | None = None) -> None:
         """Hand every entry behind `after`, by whichever node, to `deliver`; runs until cancelled or closed.
+
+        An entry that cannot be read is handed over as a control entry DAMAGED with its position; see damage.py.
 
         Without `after` it begins now. Volatile entries are heard from now on, each between the stored ones somewhere.
         Raises KeyError as `read` does. Raises LogUnavailableError where entries may have been missed for good;

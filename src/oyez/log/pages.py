@@ -6,7 +6,8 @@ The storage finds entries by number alone, so that storing stays cheap. By room 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from oyez.log.log import Entry, decode_entry
+from oyez.log.damage import DAMAGED, Damage, DamagedError
+from oyez.log.log import Entry
 
 PAGE = 1_000
 """Entries of a page."""
@@ -24,10 +25,11 @@ Fetch = Callable[[str, int, int], Awaitable[Sequence[Row]]]
 
 
 class Pages:
-    """The pages of one log; `fetch` reads what is missing."""
+    """The pages of one log; `fetch` reads what is missing, `damage` takes note of what cannot be read."""
 
-    def __init__(self, fetch: Fetch) -> None:
+    def __init__(self, fetch: Fetch, damage: Damage) -> None:
         self._fetch = fetch
+        self._damage = damage
         self._pages: dict[tuple[str, int], _Page] = {}
         """The one that was used last is the last."""
 
@@ -42,6 +44,9 @@ class Pages:
             if page.first > number + 1 or page.last <= number:
                 # It was forgotten meanwhile.
                 raise KeyError(f"{epoch}.{after}")
+            if page.damaged > number:
+                # It may have been for anybody.
+                raise DamagedError(f"{epoch}.{after}")
             found += page.find(number, namespace, rooms, limit - len(found))
             number = page.last
         return found
@@ -60,7 +65,7 @@ class Pages:
                 continue
             page.read = asyncio.Event()
             try:
-                page.extend(epoch, await self._fetch(epoch, page.last + 1, first + PAGE - 1))
+                page.extend(epoch, await self._fetch(epoch, page.last + 1, first + PAGE - 1), self._damage)
             finally:
                 page.read.set()
                 page.read = None
@@ -82,17 +87,21 @@ class _Page:
         self.first, self.last = first, first - 1
         self.size = 0
         """Bytes, roughly."""
+        self.damaged = 0
+        """The number of the last entry that cannot be read."""
         self._entries: list[Entry] = []
         self._places: dict[tuple[str, str], list[int]] = {}
         self.read: asyncio.Event | None = None
         """While somebody reads what follows: set when that is here, or could not be read."""
 
-    def extend(self, epoch: str, rows: Sequence[Row]) -> None:
+    def extend(self, epoch: str, rows: Sequence[Row], damage: Damage) -> None:
         """Add what follows."""
         for number, body in rows:
             if not self._entries:
                 self.first = number
-            entry = decode_entry(body, f"{epoch}.{number}")
+            entry = damage.decode(body, f"{epoch}.{number}")
+            if entry.control == DAMAGED:
+                self.damaged = number
             # Everybody is the room without a name.
             for room in dict.fromkeys(entry.rooms or ("",)):
                 self._places.setdefault((entry.namespace, room), []).append(len(self._entries))

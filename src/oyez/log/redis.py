@@ -25,7 +25,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, ReadOnlyError, RedisError
 
 from oyez.errors import LogUnavailableError, SettingsError
-from oyez.log.log import Deliver, Entry, Mark, decode_entry, encode_entry, epoch_of, split_position
+from oyez.log.damage import Damage
+from oyez.log.log import Deliver, Entry, Mark, encode_entry, epoch_of, split_position
 from oyez.log.pages import PAGE, Pages
 from oyez.log.tails import Tails
 from oyez.logger import get_logger
@@ -172,7 +173,8 @@ class RedisLog:
         """This one's name, and that of the next where this node has to begin one."""
         self._seen = 0
         """The highest number of the epoch that this node knows of."""
-        self._pages = Pages(self._bodies)
+        self.damage = Damage(self._stream)
+        self._pages = Pages(self._bodies, self.damage)
         self._tails: set[Tails] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._trimming: asyncio.Task[None] | None = None
@@ -470,7 +472,7 @@ class RedisLog:
                     number = newest[0]
                     if epoch == self._epoch:
                         self._seen = max(self._seen, number)
-                    tails.hand([decode_entry(body, f"{epoch}.{number}") for number, _, body in rows])
+                    tails.hand([self.damage.decode(body, f"{epoch}.{number}") for number, _, body in rows])
         except Exception as error:
             tails.fail(error)
 
@@ -503,7 +505,7 @@ class RedisLog:
                 while not tails.closed:
                     message = await pubsub.get_message(timeout=BLOCK_SECONDS)
                     if message is not None:
-                        tails.hand([decode_entry(message["data"])])
+                        tails.hand(self.damage.decode_volatile([message["data"]]))
             with suppress(*_FAILURES):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(RETRY_SECONDS)
@@ -577,7 +579,9 @@ _DIGESTS = {script: sha1(script.encode(), usedforsecurity=False).hexdigest() for
 
 def _read_row(row: Sequence[Any]) -> Row:
     identity, fields = row
-    return int(identity[2:]), int(fields[1]), fields[3]
+    # A time that cannot be read makes nothing too old.
+    time_ms = int(fields[1]) if fields[1].isdigit() else MAX_NUMBER
+    return int(identity[2:]), time_ms, fields[3]
 
 
 def _milliseconds(seconds: float) -> int:

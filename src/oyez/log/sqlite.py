@@ -25,7 +25,8 @@ from typing import Literal, TypeVar
 from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError, SettingsError
-from oyez.log.log import Deliver, Entry, Mark, decode_entry, encode_entry, epoch_of, split_position
+from oyez.log.damage import Damage
+from oyez.log.log import Deliver, Entry, Mark, encode_entry, epoch_of, split_position
 from oyez.log.pages import PAGE, Pages, Row
 from oyez.log.peers import Peers
 from oyez.log.tails import Tails
@@ -66,6 +67,8 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 FOREVER = 2.0**62
 """A time that does not come."""
+FIND_ENTRIES = "SELECT number, coalesce(CAST(entry AS BLOB), x'') FROM entries"
+"""As bytes whatever they are: one flipped bit can make SQLite take them for text, or for nothing."""
 FIND_RECORD = "SELECT value, ends FROM records WHERE key = ?"
 PUT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?)"
 TAKE_RECORD = "DELETE FROM records WHERE key = ? RETURNING value, ends"
@@ -94,7 +97,8 @@ class SqliteLog:
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._epoch = ""
-        self._pages = Pages(self._rows)
+        self.damage = Damage(str(path))
+        self._pages = Pages(self._rows, self.damage)
         self._tails = Tails()
         self._heard = 0
         """The number up to which the tails were given everything."""
@@ -292,7 +296,7 @@ class SqliteLog:
         return number
 
     async def _rows(self, epoch: str, first: int, last: int) -> list[Row]:
-        statement = "SELECT number, entry FROM entries WHERE number BETWEEN ? AND ? ORDER BY number"
+        statement = f"{FIND_ENTRIES} WHERE number BETWEEN ? AND ? ORDER BY number"
         rows = await self._use(lambda db: db.execute(statement, (first, last)).fetchall())
         # Whoever has a long way to go lets everybody else get on.
         await asyncio.sleep(0)
@@ -301,11 +305,11 @@ class SqliteLog:
         return rows
 
     def _following(self, db: sqlite3.Connection, number: int, most: int) -> list[Entry]:
-        statement = "SELECT number, entry FROM entries WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
+        statement = f"{FIND_ENTRIES} WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
         rows = db.execute(statement, (number, most, PAGE)).fetchall()
         if rows and rows[0][0] != number + 1:
             raise _LostError(f"Entries behind {number} were forgotten before this process has read them.")
-        return [decode_entry(body, f"{self._epoch}.{number}") for number, body in rows]
+        return [self.damage.decode(body, f"{self._epoch}.{number}") for number, body in rows]
 
     # Handing on.
 
@@ -340,7 +344,7 @@ class SqliteLog:
     def _listen(self, messages: Sequence[bytes]) -> None:
         """A peer has something: entries that it stored, or volatile ones."""
         self._catch_up()
-        self._tails.hand([decode_entry(message) for message in messages])
+        self._tails.hand(self.damage.decode_volatile(list(messages)))
 
     async def _run_watch(self) -> None:
         while True:

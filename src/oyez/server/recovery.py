@@ -15,10 +15,12 @@ counts how often it was taken up, and whoever may be behind looks before it writ
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 import msgspec
 
 from oyez.errors import LogUnavailableError
+from oyez.log.damage import DamagedError
 from oyez.log.log import Log, epoch_of, split_position
 from oyez.logger import get_logger
 from oyez.server.outgoing import NO_POSITION, Message, Outgoing
@@ -79,6 +81,8 @@ class Session(msgspec.Struct, frozen=True):
     """How often it was taken up."""
     node: str = ""
     """Where the socket was."""
+    checksum: int = 0
+    """Of the record with 0 in this place; 0 in one that an earlier version wrote."""
 
 
 class Answer(msgspec.Struct, frozen=True, rename={"since": "from"}):
@@ -240,7 +244,7 @@ class Recovery:
         records: dict[str, bytes | None] = {}
         for key, change in changes.items():
             there = stored.get(key)
-            if there is not None and _decode(there).turn > change.socket.turn:
+            if there is not None and _turn_of(there) > change.socket.turn:
                 # The client goes on elsewhere, and this one is dead without knowing it.
                 change.socket.supersede()
             elif change.record is None or change.record:
@@ -328,11 +332,11 @@ class Recovery:
             if change is not None:
                 self._changed.setdefault(key, change)
             raise
-        if change is not None and not (data and _decode(data).turn > change.socket.turn):
+        if change is not None and _turn_of(data) <= change.socket.turn:
             data = _encode(change.socket) if change.record is None else change.record
-        if not data:
-            return None
         session = _decode(data)
+        if data is None or session is None:
+            return None
         if session.owner != socket.owner:
             # Somebody else's secret: whoever it belongs to may still need it.
             await self._log.put(key, data, self._ttl)
@@ -347,7 +351,7 @@ class Recovery:
     async def _give_back(self, socket: "Socket", pid: str, session: Session) -> None:
         """The client is not let in after all: its session stays as it was."""
         socket.pid, socket.turn = pid, session.turn
-        self._change(socket, _Change(socket, msgspec.msgpack.encode(session), behind=True))
+        self._change(socket, _Change(socket, _seal(session), behind=True))
         socket.pid = ""
 
     async def _restore(self, socket: "Socket", session: Session) -> None:
@@ -445,6 +449,8 @@ class Recovery:
 
     def _explain(self, position: str, error: KeyError) -> str:
         """Why nobody knows what followed a position."""
+        if isinstance(error, DamagedError):
+            return DAMAGED
         return UNKNOWN_POSITION if self._is_of_another_history(position) else TOO_OLD
 
 
@@ -508,10 +514,37 @@ def _key(namespace: str, pid: str) -> str:
 def _encode(socket: "Socket") -> bytes:
     node = socket.connection.server.node.id
     session = Session(socket.id, socket.owner, tuple(socket.rooms), socket.seen, socket.unconfirmed, socket.turn, node)
-    return msgspec.msgpack.encode(session)
+    return _seal(session)
 
 
-_decode = msgspec.msgpack.Decoder(Session).decode
+def _seal(session: Session) -> bytes:
+    checksum = crc32(msgspec.msgpack.encode(session))
+    return msgspec.msgpack.encode(msgspec.structs.replace(session, checksum=checksum))
+
+
+_decode_session = msgspec.msgpack.Decoder(Session).decode
+
+
+def _decode(data: bytes | None) -> Session | None:
+    """The session in a record; None if there is none, or if a bit of it has changed: then nobody knows what it was."""
+    if not data:
+        return None
+    try:
+        session = _decode_session(data)
+    except (msgspec.MsgspecError, ValueError) as error:
+        logger.error("a session cannot be read: its client begins anew", reason=str(error))
+        return None
+    plain = msgspec.structs.replace(session, checksum=0)
+    if session.checksum and crc32(msgspec.msgpack.encode(plain)) != session.checksum:
+        logger.error("a session cannot be read: its client begins anew", reason="its checksum is wrong")
+        return None
+    return plain
+
+
+def _turn_of(data: bytes | None) -> int:
+    """How often the session in a record was taken up; -1 without one."""
+    session = _decode(data)
+    return session.turn if session is not None else -1
 
 
 def _latest(offset: str | None, seen: str, here: str) -> str:

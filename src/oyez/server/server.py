@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from starlette.types import Receive, Scope, Send
 
 from oyez.errors import LogUnavailableError, SettingsError
+from oyez.log.damage import DAMAGED
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
 from oyez.protocol import engineio
@@ -203,6 +204,12 @@ class Server:
 
     def _hear(self, entry: Entry) -> None:
         """Take note of what nodes say, in no namespace."""
+        if entry.control == DAMAGED:
+            # It may have been an event or a change of rights for anybody. Clients that come back are verified again,
+            # and are told that they are not recovered.
+            for connection in tuple(self.connections.values()):
+                connection.close(engineio.TRANSPORT_ERROR, "an entry of the log cannot be read")
+            return
         (self.canary if entry.control == canary.CONTROL else self.neighbours).hear(entry)
 
     def _tell_status(self, reason: str | None) -> None:

@@ -8,6 +8,7 @@ delivery stands.
 from collections import deque
 from collections.abc import Collection
 
+from oyez.log.damage import DAMAGED
 from oyez.log.log import Entry, split_position
 from oyez.server.outgoing import Message
 
@@ -29,6 +30,8 @@ class Window:
         self._before = 0
         """The number before the first one that is held: what came up to it is not known here."""
         self._last = 0
+        self._damaged = 0
+        """The number of the last entry that could not be read: it may have been for anybody."""
         self._messages: deque[Message] = deque()
         self._rooms: dict[tuple[str, str], deque[Message]] = {}
 
@@ -36,6 +39,7 @@ class Window:
         """Forget everything: what comes next follows `position`."""
         self._epoch, self._before = split_position(position)
         self._last = self._before
+        self._damaged = 0
         self.position = position
         self._messages.clear()
         self._rooms.clear()
@@ -63,14 +67,16 @@ class Window:
         if epoch != self._epoch:
             self.begin(f"{epoch}.{number - 1}")
         self._last, self.position = number, entry.position
+        if entry.control == DAMAGED:
+            self._damaged = number
 
     def covers(self, position: str) -> bool:
-        """Whether everything that followed `position` is held."""
+        """True if everything that followed `position` is held."""
         try:
             epoch, number = split_position(position)
         except KeyError:
             return False
-        return epoch == self._epoch and self._before <= number <= self._last
+        return epoch == self._epoch and max(self._before, self._damaged) <= number <= self._last
 
     def since(self, position: str, namespace: str, rooms: Collection[str]) -> list[Message]:
         """The events behind `position`, which is covered, for who is in `rooms` of `namespace`, in order."""
