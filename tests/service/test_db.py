@@ -20,6 +20,7 @@ from oyez.contract.current import current_user
 from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.service.db import MAX_ATTEMPTS, OPEN_TIMEOUT, Database, build_database
 from oyez.settings import Limits, Settings
+from tests.logged import capture_logs
 from tests.postgres import PostgreSQL
 
 METADATA = MetaData()
@@ -491,3 +492,20 @@ async def test_another_process_that_writes_nearly_all_the_time_leaves_turns_to_t
         finally:
             stop.set()
             thread.join()
+
+
+async def test_a_database_that_hangs_is_closed_all_the_same(file: Path) -> None:
+    db = Database(f"sqlite:///{file}", Limits(database_timeout=0.1))
+    started, may_go_on = threading.Event(), threading.Event()
+
+    def hang(connection: Connection) -> None:
+        started.set()
+        may_go_on.wait()
+
+    hanging = asyncio.create_task(db.run(hang))
+    await asyncio.to_thread(started.wait)
+    with capture_logs() as logs:
+        await asyncio.to_thread(db.close)
+    assert "given up" in logs[0]["event"]
+    may_go_on.set()
+    await hanging

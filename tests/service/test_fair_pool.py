@@ -93,3 +93,21 @@ def test_how_work_ends_is_known_to_the_one_who_asked() -> None:
     pool.shutdown()
     with pytest.raises(RuntimeError):
         pool.submit(lambda: 7, "shop", "ada")
+
+
+def test_work_that_never_ends_does_not_keep_anybody_waiting() -> None:
+    held = Held()
+    assert held.pool.shutdown(0.05) is False
+    held.let_go()
+    assert held.pool.shutdown(5.0) is True
+
+
+def test_there_are_as_many_threads_as_are_needed() -> None:
+    pool, together = FairPool("three", 3, 10, 10), threading.Barrier(3)
+    futures = [pool.submit(lambda: together.wait(5), "shop", "ada") for _ in range(3)]
+    assert sorted(future.result() for future in futures) == [0, 1, 2]
+    # They wait for more.
+    for _ in range(3):
+        futures = [pool.submit(lambda: together.wait(5), "shop", "ada") for _ in range(3)]
+        assert sorted(future.result() for future in futures) == [0, 1, 2]
+    pool.shutdown()

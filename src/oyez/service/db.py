@@ -26,8 +26,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlche
 
 from oyez.contract.current import current_user
 from oyez.errors import DatabaseUnavailableError, SettingsError
+from oyez.logger import get_logger
 from oyez.service.fair_pool import FairPool
 from oyez.settings import Limits, Settings
+
+logger = get_logger("oyez.service")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,10 +112,11 @@ class _Ways:
     writers: FairPool
     readers: FairPool
 
-    def close(self) -> None:
-        self.writers.shutdown()
-        self.readers.shutdown()
+    def close(self, deadline: float) -> bool:
+        """True if no transaction is at work any more."""
+        ended = [pool.shutdown(max(0.0, deadline - time.monotonic())) for pool in (self.writers, self.readers)]
         self.release()
+        return all(ended)
 
     def release(self) -> None:
         """Close connections that nobody uses; engines open others when they need them."""
@@ -287,10 +291,12 @@ class Database:
     def close(self) -> None:
         """Wait for running and queued transactions, then close the connections, also those of all parts.
 
-        Blocks; `run` fails from then on.
+        Blocks, for `database_timeout` seconds at most: what is not done by then is given up. `run` fails from then on.
         """
-        for ways in self._opened:
-            ways.close()
+        deadline = time.monotonic() + self._limits.database_timeout
+        ended = [ways.close(deadline) for ways in self._opened]
+        if not all(ended):
+            logger.warning("the database does not answer: transactions that are at work are given up")
 
 
 class _OverdueError(Exception):

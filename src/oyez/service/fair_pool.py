@@ -4,10 +4,11 @@ Work waits by group (a system) and, within a group, by caller (a user). Groups t
 group. Every queue is bounded: when it is full, only the one who filled it is refused.
 """
 
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from concurrent.futures import Future
+from threading import Condition, Thread
 from typing import Any, NamedTuple, TypeVar
 
 from oyez.contract.current import NOBODY
@@ -71,10 +72,15 @@ class FairPool:
 
         The second bound does not hold for the caller NOBODY: back ends and the server itself.
         """
-        self._executor = ThreadPoolExecutor(threads, name)
+        self._name = name
+        self._max_threads = threads
         self._max_waiting = max_waiting
         self._max_waiting_of_one = max_waiting_of_one
-        self._lock = Lock()
+        self._threads: list[Thread] = []
+        self._idle = 0
+        self._closed = False
+        self._changed = Condition()
+        """Held while anything here changes; idle threads wait for it."""
         self._groups: OrderedDict[str, _Group] = OrderedDict()
 
     def submit(self, work: Callable[[], T], group: str, caller: str) -> "Future[T]":
@@ -83,17 +89,31 @@ class FairPool:
         Raises DatabaseUnavailableError if too much waits already, and RuntimeError after `shutdown`.
         """
         future: Future[T] = Future()
-        with self._lock:
+        with self._changed:
+            if self._closed:
+                raise RuntimeError(f"{self._name} is shut down.")
             self._put(_Item(work, future), group, caller)
-        self._executor.submit(self._do_next)
+            if self._idle:
+                self._idle -= 1
+                self._changed.notify()
+            elif len(self._threads) < self._max_threads:
+                # A daemon: work that never ends must not keep the process from ending.
+                self._threads.append(Thread(target=self._run, name=self._name, daemon=True))
+                self._threads[-1].start()
         return future
 
-    def shutdown(self) -> None:
-        """Wait until all that was submitted is done. Blocks."""
-        self._executor.shutdown()
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Wait until all that was submitted is done, for `timeout` seconds at most. True if it is done. Blocks."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _put(self, item: _Item, name: str, caller: str) -> None:
-        group = self._groups.setdefault(name, _Group())
+        group = self._groups.get(name) or _Group()
         most = self._max_waiting if caller == NOBODY else self._max_waiting_of_one
         if group.count >= self._max_waiting or group.waiting_of(caller) >= most:
             # Those who wait no longer still take room.
@@ -103,22 +123,27 @@ class FairPool:
             if group.count >= self._max_waiting:
                 raise DatabaseUnavailableError(f"{self._max_waiting} transactions wait already.")
         group.put(item, caller)
+        self._groups[name] = group
 
-    def _do_next(self) -> None:
+    def _run(self) -> None:
+        """What each thread does."""
         while (item := self._take()) is not None:
             if item.future.set_running_or_notify_cancel():
                 item.run()
-                return
+            # A thread that waits must not keep what the last work referred to.
+            del item
 
     def _take(self) -> _Item | None:
-        """The next item; its group goes to the end of the queue."""
-        with self._lock:
-            while self._groups:
-                name, group = next(iter(self._groups.items()))
-                item = group.take() if group.count else None
-                self._groups.move_to_end(name)
-                if not group.count:
-                    del self._groups[name]
-                if item is not None:
-                    return item
-        return None
+        """Wait for the next item; its group goes to the end of the queue. None after `shutdown`."""
+        with self._changed:
+            while not self._groups:
+                if self._closed:
+                    return None
+                self._idle += 1
+                self._changed.wait()
+            name, group = next(iter(self._groups.items()))
+            self._groups.move_to_end(name)
+            item = group.take()
+            if not group.count:
+                del self._groups[name]
+            return item
