@@ -20,7 +20,8 @@ MAX_LENGTH_DIGITS = 15
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _TEXT = rb"[\t -~\x80-\xff]"
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) ([!-~]++) HTTP/(1\.[01])\r\n")
-_FIELD = re.compile(rb"(%b++):[ \t]*+(%b*+)\r\n" % (_TOKEN, _TEXT))
+_FIELD = re.compile(rb"(?:(?<=\n)|\A)(%b++):[ \t]*+(%b*+)\r\n" % (_TOKEN, _TEXT))
+"""A whole line. No half of a line end is within one, so a head is made of such lines if it has as many as line ends."""
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,%d})(?:[ \t]*+;%b*+)?\r\n" % (MAX_CHUNK_DIGITS, _TEXT))
 _LENGTH = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
 _HOST = re.compile(rb"[\w.~:\[\]%!$&'()*+,;=-]*+")
@@ -233,31 +234,23 @@ def read_head(data: bytes, start: int, end: int) -> Head:
         raise FramingError("The request does not begin with a method, a path and HTTP/1.1.")
     method, target, version = line.groups()
     fields = _read_fields(data, line.end(), end)
-    framing: dict[bytes, list[bytes]] = {name: [] for name in _FRAMING}
+    framing: dict[bytes, list[bytes]] = {}
     for name, value in fields:
         if name in _FRAMING:
-            framing[name].append(value)
-    _check_host(framing[b"host"], version)
+            framing.setdefault(name, []).append(value)
+    _check_host(framing.get(b"host", []), version)
     if method == b"CONNECT":
         raise FramingError("CONNECT is for proxies, and this is none.")
-    length = _read_body_length(framing[b"content-length"], framing[b"transfer-encoding"], version)
-    upgrade = _is_websocket(framing, version)
-    if upgrade and (method != b"GET" or length != 0):
-        raise FramingError("A WebSocket is opened by a GET without a body.")
-    if framing[b"upgrade"] and not upgrade:
-        fields = [field for field in fields if field[0] != b"upgrade"]
-    return Head(method, target, version, fields, length, upgrade)
+    length = _read_body_length(framing.get(b"content-length", []), framing.get(b"transfer-encoding", []), version)
+    head = Head(method, target, version, fields, length, upgrade=False)
+    return _read_upgrade(head, framing[b"upgrade"], framing.get(b"connection", [])) if b"upgrade" in framing else head
 
 
-def _read_fields(data: bytes, at: int, end: int) -> list[Field]:
-    fields = []
-    while at < end:
-        found = _FIELD.match(data, at, end)
-        if found is None:
-            raise FramingError("A header is not a name, a colon, a value and CR LF.")
-        fields.append((found[1].lower(), found[2].rstrip(b" \t")))
-        at = found.end()
-    return fields
+def _read_fields(data: bytes, start: int, end: int) -> list[Field]:
+    found = _FIELD.findall(data, start, end)
+    if len(found) != data.count(b"\n", start, end):
+        raise FramingError("A header is not a name, a colon, a value and CR LF.")
+    return [(name.lower(), value.rstrip(b" \t")) for name, value in found]
 
 
 def _check_host(hosts: list[bytes], version: bytes) -> None:
@@ -283,14 +276,14 @@ def _read_body_length(lengths: list[bytes], codings: list[bytes], version: bytes
     return int(lengths[0]) if lengths else 0
 
 
-def _is_websocket(framing: dict[bytes, list[bytes]], version: bytes) -> bool:
+def _read_upgrade(head: Head, upgrades: list[bytes], connections: list[bytes]) -> Head:
     # RFC 9110 section 7.8: not in HTTP/1.0, and only if Connection names it.
-    return (
-        bool(framing[b"upgrade"])
-        and version == b"1.1"
-        and b"upgrade" in split_list(framing[b"connection"])
-        and b"websocket" in split_list(framing[b"upgrade"])
-    )
+    named = head.version == b"1.1" and b"upgrade" in split_list(connections)
+    if not named or b"websocket" not in split_list(upgrades):
+        return head._replace(fields=[field for field in head.fields if field[0] != b"upgrade"])
+    if head.method != b"GET" or head.length != 0:
+        raise FramingError("A WebSocket is opened by a GET without a body.")
+    return head._replace(upgrade=True)
 
 
 def split_list(values: Iterable[bytes]) -> list[bytes]:
