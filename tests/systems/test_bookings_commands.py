@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from oyez.service import typing
 from tests.systems.bookings_town import SERVICE, Person, Scene, Town, open_town
 
 TOLD = "booking:status_updated"
@@ -342,7 +343,7 @@ async def test_work_that_has_begun_is_not_cancelled(cast: Cast) -> None:
     ("who", "command", "args", "field"),
     [
         ("ada", "booking:track", [""], "bookingId"),
-        ("ada", "booking:untrack", [7], "bookingId"),
+        ("ada", "booking:untrack", [7.5], "bookingId"),
         ("ada", "booking:cancel", [{"bookingId": "b"}], "reason"),
         ("ada", "message:send", [{"recipientId": "p", "message": ""}], "message"),
         ("ada", "message:send", [{"recipientId": "p", "message": "x" * 4001}], "message"),
@@ -354,7 +355,7 @@ async def test_work_that_has_begun_is_not_cancelled(cast: Cast) -> None:
         ("bob", "booking:status_update", [{"bookingId": "b", "status": "DONE"}], "status"),
         ("bob", "location:update", [{"latitude": 90.001, "longitude": 0}], "latitude"),
         ("bob", "location:update", [{"latitude": 0, "longitude": -180.001}], "longitude"),
-        ("root", "request:stats", [{}], ""),
+        ("root", "request:stats", [1], ""),
         ("root", "monitor:bookings", [1], ""),
     ],
 )
@@ -437,7 +438,7 @@ async def test_a_message_reaches_the_other_side_in_its_namespace(cast: Cast) -> 
     await cast.scene.listen()
     sent = await cast.ada.done("message:send", message)
     await cast.scene.listen()
-    assert cast.ada.heard == [("message:sent", sent)]
+    assert cast.ada.heard == [("message:sent", {**sent, **message})]
     [(name, received)] = cast.bob.heard
     assert name == "message:received"
     assert received == {
@@ -515,7 +516,74 @@ async def test_the_same_person_in_two_roles_is_two_parties(scene: Scene) -> None
     await partner.done("message:mark_read", sent["id"])
 
 
+async def test_all_devices_of_a_user_know_what_was_sent_and_read(cast: Cast) -> None:
+    """Another tab, and the second client of the recipient."""
+    tab, phone = await cast.scene.enter("customer", cast.ada.id), await cast.scene.enter("partner", cast.bob.id)
+    message = {"recipientId": cast.bob.id, "message": "Is there a lift?"}
+    sent = await cast.ada.done("message:send", message)
+    await cast.scene.listen()
+    assert tab.heard == cast.ada.heard == [("message:sent", {**sent, **message, "bookingId": None})]
+    for _ in range(2):
+        read = await cast.bob.done("message:mark_read", sent["id"])
+    await cast.scene.listen()
+    assert phone.heard == cast.bob.heard == [("message:read", read)]
+    assert not cast.ada.heard, "whether a message was read is the reader's business"
+
+
+async def test_who_begins_to_track_knows_the_last_place_at_once(cast: Cast) -> None:
+    await cast.scene.listen()
+    await cast.bob.done("booking:accept", cast.booking)
+    await cast.ada.done("booking:track", cast.booking)
+    assert cast.ada.client.pending == []
+    await cast.bob.done("location:update", place(51.4))
+    _, [first] = await cast.ada.client.expect_event("partner:location_update")
+    tab = await cast.scene.enter("customer", cast.ada.id)
+    await tab.done("booking:track", cast.booking)
+    _, [last] = await tab.client.expect_event("partner:location_update")
+    assert last == first
+    assert (last["bookingId"], last["location"]) == (cast.booking, place(51.4))
+    await cast.bob.done("booking:status_update", {"bookingId": cast.booking, "status": "IN_PROGRESS"})
+    await cast.bob.done("booking:status_update", {"bookingId": cast.booking, "status": "COMPLETED"})
+    late = await cast.scene.enter("customer", cast.ada.id)
+    await late.done("booking:track", cast.booking)
+    await late.client.expect_nothing("partner:location_update", timeout=0.2)
+
+
 # Typing.
+
+
+async def test_typing_ends_by_itself(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the typist is silent, sends, or has gone; and once."""
+
+    async def expect(typing: bool, person: Person) -> None:
+        while (event := await cast.bob.client.expect_event("typing:indicator")).args[0]["userId"] != person.id:
+            pass
+        assert event.args[0] == {"userId": person.id, "typing": typing}
+
+    tab = await cast.scene.enter("customer", cast.ada.id)
+    message = {"recipientId": cast.bob.id, "message": "Hello"}
+    for person in (cast.ada, tab):
+        await person.done("typing:start", cast.bob.id)
+        await expect(True, cast.ada)
+    await tab.done("message:send", message)
+    await expect(False, cast.ada)
+    await cast.ada.done("typing:start", cast.bob.id)
+    await expect(True, cast.ada)
+    posted = {**message, "senderId": cast.ada.id, "senderRole": "customer"}
+    assert (await cast.scene.post("/messages", posted)).status_code == 201
+    await expect(False, cast.ada)
+    await tab.done("typing:start", cast.bob.id)
+    await expect(True, cast.ada)
+    await tab.client.disconnect()
+    await expect(False, cast.ada)
+    monkeypatch.setattr(typing, "SILENCE", 0.2)
+    await cast.ada.done("typing:start", cast.bob.id)
+    await expect(True, cast.ada)
+    await expect(False, cast.ada)
+    # Neither the message nor the end says again what has ended.
+    await cast.ada.done("message:send", message)
+    await cast.scene.listen()
+    assert [name for name, _ in cast.bob.heard if name == "typing:indicator"] == []
 
 
 async def test_typing_is_shown_to_the_other_side(cast: Cast) -> None:

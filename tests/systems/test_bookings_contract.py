@@ -35,11 +35,12 @@ EVENTS = {
     "/customer": {
         "booking:status_updated": ["booking:{bookingId}"],
         "partner:assigned": ["user:{userId}", "booking:{bookingId}"],
-        "partner:location_update": ["booking:{bookingId}"],
+        "partner:location_update": ["booking:{bookingId}", CALLER],
         "message:received": ["user:{recipientId}"],
         "notification:new": ["user:{userId}"],
         "typing:indicator": ["user:{userId}"],
-        "message:sent": [CALLER],
+        "message:sent": ["user:{userId}"],
+        "message:read": ["user:{userId}"],
     },
     "/partner": {
         "booking:new_request": ["user:{userId}"],
@@ -48,7 +49,8 @@ EVENTS = {
         "earnings:updated": ["user:{userId}"],
         "notification:new": ["user:{userId}"],
         "typing:indicator": ["user:{userId}"],
-        "message:sent": [CALLER],
+        "message:sent": ["user:{userId}"],
+        "message:read": ["user:{userId}"],
     },
     "/admin": {
         "dashboard:stats_update": ["monitors", CALLER],
@@ -57,11 +59,12 @@ EVENTS = {
         "partner:registered": ["monitors"],
         "kyc:submitted": ["monitors"],
         "typing:indicator": ["user:{userId}"],
-        "message:sent": [CALLER],
+        "message:sent": ["user:{userId}"],
+        "message:read": ["user:{userId}"],
     },
 }
 VOLATILE = {"partner:location_update", "typing:indicator"}
-NOT_STORED = {*VOLATILE, "message:sent"}
+NOT_STORED = VOLATILE
 
 # What each event carries: ? may be null or left out, + is filled in by the server.
 FIELDS = {
@@ -82,7 +85,8 @@ FIELDS = {
     "partner:registered": "partnerId name email phone services serviceArea timestamp+",
     "kyc:submitted": "submissionId partnerId partnerName documents timestamp+",
     "typing:indicator": "userId typing",
-    "message:sent": "id createdAt",
+    "message:sent": "id createdAt recipientId? message? bookingId?",
+    "message:read": "messageId readAt",
 }
 
 # What each command takes: (…) are arguments, {…} is one object.

@@ -126,13 +126,15 @@ async def play(day: Day) -> None:
     await day.does("ada", "typing:start", bob)
     assert (await day.hears(bob=["typing:indicator"]))["bob"] == {"userId": ada, "typing": True}
     sent = await day.does("ada", "message:send", {"recipientId": bob, "message": "Is there a lift?"})
-    carried = await day.hears(ada=["message:sent"], bob=["message:received"])
-    assert carried["ada"] == {"id": sent["id"], "createdAt": sent["createdAt"]}
+    carried = await day.hears(ada=["message:sent"], bob=["typing:indicator", "message:received"])
+    del sent["ok"]
+    assert carried["ada"] == {**sent, "recipientId": bob, "message": "Is there a lift?", "bookingId": None}
     await day.does("ada", "typing:stop", bob)
     assert (await day.hears(bob=["typing:indicator"]))["bob"] == {"userId": ada, "typing": False}
     await day.does("bob", "message:mark_read", sent["id"])
     await day.does("bob", "message:send", {"recipientId": ada, "message": "There is.", "bookingId": booking})
-    assert (await day.hears(ada=["message:received"], bob=["message:sent"]))["ada"]["message"] == "There is."
+    carried = await day.hears(ada=["message:received"], bob=["message:read", "message:sent"])
+    assert carried["ada"]["message"] == "There is."
     assert await day.is_refused("mallory", "message:send", {"recipientId": ada, "message": "Hello"}) == "forbidden"
     await day.does("idle", "typing:start", day.id("root"))
     await day.hears(root=["typing:indicator"])

@@ -168,11 +168,11 @@ def test_a_service_that_nobody_has_taken_concerns_its_user_only() -> None:
 
 def test_chat_goes_to_one_person_whatever_role_they_have() -> None:
     message = example("chat:message", senderId="s", recipientId="r")
-    assert route("chat:message", message) == ("user:r", "vendor:r")
-    assert refusal("chat:message", message, "user:s") == "foreign_room"
+    assert route("chat:message", message) == ("user:r", "vendor:r", "user:s", "vendor:s")
+    assert refusal("chat:message", message, "user:x") == "foreign_room"
     read = example("chat:read", senderId="s", recipientId="r")
-    assert route("chat:read", read) == ("user:s", "vendor:s")
-    assert refusal("chat:read", read, "vendor:r") == "foreign_room"
+    assert route("chat:read", read) == ("user:s", "vendor:s", "user:r", "vendor:r")
+    assert refusal("chat:read", read, "vendor:x") == "foreign_room"
 
 
 # Who is where.

@@ -154,6 +154,7 @@ async def test_a_chat_from_the_first_message_to_its_being_read(served: Served, j
         name: await js.connect(served.url, path=PATH, auth={"token": served.token(name, role)})
         for role, name in (*sam.items(), ("user", "sams-fixers-too"), ("admin", "boss"))
     }
+    tab = await js.connect(served.url, path=PATH, auth={"token": served.token("sam", "user")})
     asked = await people["sam"].call("chat:send", {"recipientId": "sams-fixers", "message": "Is it far? \N{WRENCH}"})
     assert asked.keys() == {"ok", "messageId", "timestamp"}
     [message] = await people["sams-fixers"].expect_event("chat:message")
@@ -165,8 +166,10 @@ async def test_a_chat_from_the_first_message_to_its_being_read(served: Served, j
         "message": "Is it far? \N{WRENCH}",
         "timestamp": asked["timestamp"],
     }
+    assert await tab.expect_event("chat:message") == [message], "the sender's other devices know it too"
     answered = await people["sams-fixers"].call("chat:send", {"recipientId": "sam", "message": "Round the corner."})
     [answer] = await people["sam"].expect_event("chat:message")
+    assert await tab.expect_event("chat:message") == [answer]
     assert (answer["senderRole"], answer["messageId"]) == ("vendor", answered["messageId"])
 
     # Read, and said twice; told once.
@@ -179,7 +182,8 @@ async def test_a_chat_from_the_first_message_to_its_being_read(served: Served, j
         "recipientId": "sam",
         "timestamp": "",
     }
-    for client in people.values():
+    assert await tab.expect_event("chat:read") == [read]
+    for client in (*people.values(), tab):
         await client.expect_nothing()
 
     stored = (await history(served, userId="sam", vendorId="sams-fixers")).json()

@@ -59,7 +59,7 @@ EVENTS: dict[str, tuple[list[str], str]] = {
         "id ticketId senderId senderName senderAvatar? type content attachments? createdAt",
     ),
     "support_message_delivered": ([TICKET, USER], "messageId deliveredAt"),
-    "support_message_read": ([TICKET], "messageId readBy readAt"),
+    "support_message_read": ([TICKET, USER], "messageId readBy readAt"),
     "support_agent_assigned": ([TICKET, USER], "ticketId agent assignedAt"),
     "support_agent_typing_start": ([TICKET], "ticketId agentId agentName"),
     "support_agent_typing_stop": ([TICKET], "ticketId agentId"),

@@ -246,8 +246,9 @@ async def test_both_sides_write_and_the_other_hears_it_everywhere(shop: Shop) ->
         "content": "Hello",
         "createdAt": "2023-11-14T22:13:20.000Z",
     }
-    assert first.rooms == ("support_ticket:t1", "user:agt")
-    assert (second.data["senderName"], second.rooms) == ("Desk", ("support_ticket:t1", "user:ada"))
+    # The sender's own devices as well, whether or not they have opened the chat.
+    assert first.rooms == ("support_ticket:t1", "user:ada", "user:agt")
+    assert (second.data["senderName"], second.rooms) == ("Desk", ("support_ticket:t1", "user:agt", "user:ada"))
 
 
 async def test_a_message_is_stored_once(shop: Shop) -> None:
@@ -303,7 +304,7 @@ async def test_a_message_is_read_once(shop: Shop) -> None:
     delivered, read = shop.hear()
     assert (delivered.name, delivered.rooms) == ("support_message_delivered", ("support_ticket:t1", "user:agt"))
     assert read.data == {"messageId": "m1", "readBy": "ada", "readAt": "2023-11-14T22:13:20.000Z"}
-    assert read.rooms == ("support_ticket:t1",)
+    assert read.rooms == ("support_ticket:t1", "user:ada")
     shop.clock.now += 60
     assert await shop.do(support.read_message, "t1", "m1", "ada") == first
     assert shop.hear() == []

@@ -41,6 +41,9 @@ class Hooks:
     If this raises, the client's connection is cut, and the client comes back by itself. A RefusedError that is not
     temporary is sent to the client as the event `error` instead, and the client is disconnected for good.
     """
+    joined: Callable[[Client, str], Coroutine[Any, Any, None]] | None = None
+    """The client has entered a room, given by its name, by a command that only joins it; called before the command is
+    acknowledged, so that what the hook emits comes first."""
     expiring: Callable[[Client], Coroutine[Any, Any, None]] | None = None
     """The client's token ends in `expiring_before` seconds; called once for each token. See `client.renew`."""
     expiring_before: float = 60.0
@@ -231,14 +234,14 @@ def bind(
             lookups=lookups,
             cookie_name=settings.cookie_name,
         )
-        operations = {command.name: _operation(command, handlers, repeats) for command in namespace.commands}
+        operations = {command.name: _operation(command, handlers, repeats, hooks) for command in namespace.commands}
         applications[namespace.name] = NamespaceApplication(admission, operations, surroundings, hooks, clock)
     return applications
 
 
-def _operation(declared: DeclaredCommand, handlers: Handlers, repeats: Repeats | None) -> Operation:
+def _operation(declared: DeclaredCommand, handlers: Handlers, repeats: Repeats | None, hooks: Hooks) -> Operation:
     if declared.joins is not None:
-        return Operation(declared, joining(declared, declared.joins), None)
+        return Operation(declared, joining(declared, declared.joins, hooks.joined), None)
     if declared.leaves is not None:
         return Operation(declared, leaving(declared, declared.leaves), None)
     return Operation(declared, handlers[declared.command], repeats)

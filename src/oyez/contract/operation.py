@@ -114,18 +114,22 @@ def take(client: Client, name: str, limit: Limit, now: float) -> None:
     raise LimitedError(bucket.wait(), bucket.refused, told=bucket.refused > 1)
 
 
-def joining(declared: DeclaredCommand, room: Room) -> Handler:
-    """The handler of a command that joins `room`."""
+def joining(
+    declared: DeclaredCommand, room: Room, joined: Callable[[Client, str], Coroutine[Any, Any, None]] | None
+) -> Handler:
+    """The handler of a command that joins `room`; `joined` is called after that."""
     names = wire_names(declared.command)
 
     async def join_when_known(client: Client, name: str) -> Joined:
         await client.join(name)
+        if joined is not None:
+            await joined(client, name)
         return Joined(room=name)
 
     def join(command: Command, client: Client) -> Coroutine[Any, Any, Joined] | Joined:
         name = room.name({placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders})
         verdict = client.decide(name)
-        if verdict is Verdict.IF_MEMBER or client.recovers:
+        if verdict is Verdict.IF_MEMBER or client.recovers or joined is not None:
             return join_when_known(client, name)
         client.enter(name, verdict is Verdict.YES)
         return Joined(room=name)

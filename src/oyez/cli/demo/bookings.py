@@ -107,10 +107,10 @@ async def play(day: Day) -> None:
         cleaner,
         "message:send",
         {"recipientId": cara.id, "message": "Ten minutes. Is there a lift?", "bookingId": kitchen},
-        causes={"message:received": [cara], "message:sent": [cleaner]},
+        causes={"typing:indicator": [cara], "message:received": [cara], "message:sent": [cleaner]},
     )
     await day.call("Brightwater has written", cleaner, "typing:stop", cara.id, causes={"typing:indicator": [cara]})
-    await day.call("Cara has read it", cara, "message:mark_read", sent["id"])
+    await day.call("Cara has read it", cara, "message:mark_read", sent["id"], causes={"message:read": [cara]})
     await day.call(
         "There is one",
         cara,

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from oyez.service.system import Context, Parts, System
+from oyez.service.typing import Typing
 from oyez.systems.bookings.contract import contract
-from oyez.systems.bookings.handlers import build_handlers
+from oyez.systems.bookings.handlers import build_handlers, build_hooks
 from oyez.systems.bookings.http import build_routes
 from oyez.systems.bookings.news import News
 from oyez.systems.bookings.tables import metadata
@@ -12,10 +13,11 @@ from oyez.systems.bookings.transactions import DAY_BEGINS, begin_day
 
 
 def build(context: Context) -> Parts:
-    news = News(context)
+    news, typing = News(context), Typing(context.log)
     return Parts(
-        handlers=build_handlers(context, news),
-        routes=build_routes(context, news),
+        handlers=build_handlers(context, news, typing),
+        hooks=build_hooks(news, typing),
+        routes=build_routes(context, news, typing),
         jobs={DAY_BEGINS: begin_day},
         close=news.close,
     )

@@ -36,8 +36,8 @@ monitors = admin.room("monitors", members=role("admin"), join="monitor:bookings"
 # Customers: what they send. The two commands about tracking stand with the room.
 
 
-@customer.command("message:send", reply=payloads.MessageSent, limit="60/m")
-@partner.command("message:send", reply=payloads.MessageSent, limit="60/m")
+@customer.command("message:send", reply=payloads.MessageStored, limit="60/m")
+@partner.command("message:send", reply=payloads.MessageStored, limit="60/m")
 class SendMessage(CamelCommand):
     """Write to the other side of a booking; only those who share one may."""
 
@@ -86,7 +86,7 @@ customer.event(
 
 customer.event(
     "partner:location_update",
-    to=[trackers.of("bookingId")],
+    to=[trackers.of("bookingId"), customer.caller],
     example={
         "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
         "location": {"latitude": 51.5136, "longitude": -0.1365},
@@ -354,11 +354,25 @@ class MarkMessageRead(CamelCommand):
 
 customer.event(
     "message:sent",
-    to=[customer.caller],
-    example={"id": "c7e2b480-15af-4d96-b3c8-9d0f6a71e25b", "createdAt": "2026-03-12T09:18:05.112Z"},
+    to=[customer_user],
+    example={
+        "id": "c7e2b480-15af-4d96-b3c8-9d0f6a71e25b",
+        "createdAt": "2026-03-12T09:18:05.112Z",
+        "recipientId": "58b1f3d9-c026-4e7a-a5d4-2f8e607b9c13",
+        "message": "Traffic is light, we are ten minutes away. Is there a lift?",
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+    },
 )(payloads.MessageSent)
-partner.event("message:sent", to=[partner.caller])(payloads.MessageSent)
-admin.event("message:sent", to=[admin.caller])(payloads.MessageSent)
+partner.event("message:sent", to=[partner_user])(payloads.MessageSent)
+admin.event("message:sent", to=[admin_user])(payloads.MessageSent)
+
+customer.event(
+    "message:read",
+    to=[customer_user],
+    example={"messageId": "c7e2b480-15af-4d96-b3c8-9d0f6a71e25b", "readAt": "2026-03-12T09:18:41.907Z"},
+)(payloads.MessageRead)
+partner.event("message:read", to=[partner_user])(payloads.MessageRead)
+admin.event("message:read", to=[admin_user])(payloads.MessageRead)
 
 
 contract.build()

@@ -3,16 +3,18 @@
 Who the caller is comes from the token. Tracking and monitoring need no handler: they are joining a room.
 """
 
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
 from oyez.contract import NamedRoom
-from oyez.contract.bind import Handlers
+from oyez.contract.bind import Handlers, Hooks
 from oyez.contract.client import Client
 from oyez.contract.wire import shown
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.service.system import Context
+from oyez.service.typing import Typing
 from oyez.systems.bookings import transactions
 from oyez.systems.bookings.contract import (
     AcceptBooking,
@@ -28,20 +30,21 @@ from oyez.systems.bookings.contract import (
     admin_user,
     customer_user,
     partner_user,
+    trackers,
 )
 from oyez.systems.bookings.news import News
 from oyez.systems.bookings.payloads import (
     BookingState,
     Location,
     MessageRead,
-    MessageSent,
+    MessageStored,
     TypingIndicator,
 )
 from oyez.systems.bookings.records import NewMessage
 from oyez.systems.bookings.tables import count_statistics, find_day, share_booking, to_time
 
 
-def build_handlers(context: Context, news: News) -> Handlers:
+def build_handlers(context: Context, news: News, typing: Typing) -> Handlers:
     run = context.outbox.run
 
     def state(booking: Row[Any]) -> BookingState:
@@ -67,7 +70,7 @@ def build_handlers(context: Context, news: News) -> Handlers:
         location = Location(latitude=command.latitude, longitude=command.longitude)
         await news.move(client.identity.subject, location)
 
-    async def send_message(command: SendMessage, client: Client) -> MessageSent:
+    async def send_message(command: SendMessage, client: Client) -> MessageStored:
         new = NewMessage(
             sender_id=client.identity.subject,
             sender_role="customer" if client.identity.role == "customer" else "partner",
@@ -75,10 +78,9 @@ def build_handlers(context: Context, news: News) -> Handlers:
             message=command.message,
             booking_id=command.booking_id,
         )
+        await stop_indicating(context, typing, new.sender_role, new.sender_id, new.recipient_id, client)
         message = await run(transactions.send_message, new)
-        sent = MessageSent(id=message.id, created_at=to_time(message.created_at))
-        client.emit(sent)
-        return sent
+        return MessageStored(id=message.id, created_at=to_time(message.created_at))
 
     async def mark_read(command: MarkMessageRead, client: Client) -> MessageRead:
         identity = client.identity
@@ -86,17 +88,24 @@ def build_handlers(context: Context, news: News) -> Handlers:
         return MessageRead(message_id=message.id, read_at=to_time(message.read_at))
 
     async def start_typing(command: StartTyping, client: Client) -> None:
-        await indicate(client, command.recipient_id, typing=True)
+        caller, recipient_id = client.identity, command.recipient_id
+        rooms = await rooms_of(client, recipient_id)
+        await context.publisher.emit(TypingIndicator(user_id=caller.subject, typing=True), *rooms)
+        stopped = TypingIndicator(user_id=caller.subject, typing=False)
+        key = typing_key(caller.role, caller.subject, recipient_id)
+        await typing.start(client, key, partial(context.publisher.emit, stopped, *rooms))
 
     async def stop_typing(command: StopTyping, client: Client) -> None:
-        await indicate(client, command.recipient_id, typing=False)
+        caller, recipient_id = client.identity, command.recipient_id
+        rooms = await rooms_of(client, recipient_id)
+        await typing.stop(typing_key(caller.role, caller.subject, recipient_id), client)
+        await context.publisher.emit(TypingIndicator(user_id=caller.subject, typing=False), *rooms)
 
-    async def indicate(client: Client, recipient_id: str, *, typing: bool) -> None:
-        caller = client.identity
-        rooms = await context.database.read(find_rooms, caller.role, caller.subject, recipient_id)
+    async def rooms_of(client: Client, recipient_id: str) -> list[NamedRoom]:
+        rooms = await context.database.read(find_rooms, client.identity.role, client.identity.subject, recipient_id)
         if not rooms:
             raise RefusedError(FORBIDDEN, f"You share no booking with {shown(recipient_id)}.")
-        await context.publisher.emit(TypingIndicator(user_id=caller.subject, typing=typing), *rooms)
+        return rooms
 
     async def request_stats(command: RequestStats, client: Client) -> None:
         now = context.clock()
@@ -115,6 +124,32 @@ def build_handlers(context: Context, news: News) -> Handlers:
         StopTyping: stop_typing,
         RequestStats: request_stats,
     }
+
+
+def build_hooks(news: News, typing: Typing) -> Hooks:
+    async def joined(client: Client, room: str) -> None:
+        """Whoever begins to track a booking gets to know where its partner was last."""
+        matched = trackers.match(room) if client.namespace == trackers.namespace else None
+        if matched is not None and (place := await news.find_place(matched["bookingId"])) is not None:
+            client.emit(place)
+
+    def disconnected(client: Client, reason: str) -> None:
+        typing.leave(client)
+
+    return Hooks(joined=joined, disconnected=disconnected)
+
+
+def typing_key(role: str, user_id: str, recipient_id: str) -> str:
+    return f"{role}:{user_id}:{recipient_id}"
+
+
+async def stop_indicating(
+    context: Context, typing: Typing, role: str, user_id: str, recipient_id: str, client: Client | None = None
+) -> None:
+    """A customer or partner has written what they typed; `client`: with which socket, where that is known."""
+    if await typing.stop(typing_key(role, user_id, recipient_id), client):
+        room = partner_user(recipient_id) if role == "customer" else customer_user(recipient_id)
+        await context.publisher.emit(TypingIndicator(user_id=user_id, typing=False), room)
 
 
 def find_rooms(connection: Connection, role: str, user_id: str, recipient_id: str) -> list[NamedRoom]:

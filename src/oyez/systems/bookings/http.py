@@ -18,7 +18,9 @@ from oyez.contract.http import Answer, answer_json, read_json, service_route
 from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
 from oyez.service.outbox import Transaction
 from oyez.service.system import Context
+from oyez.service.typing import Typing
 from oyez.systems.bookings import records, transactions
+from oyez.systems.bookings.handlers import stop_indicating
 from oyez.systems.bookings.news import News
 from oyez.systems.bookings.payloads import BookingStatus, KycStatus, Side
 from oyez.systems.bookings.tables import (
@@ -75,13 +77,17 @@ class NotificationsPage(Page):
     recipient_role: Side | None = None
 
 
-def build_routes(context: Context, news: News) -> list[Route]:
+def build_routes(context: Context, news: News, typing: Typing) -> list[Route]:
     """Everything below `/bookings/api`.
 
     Lists answer `{items, next}`, newest first; `next` is the `?before=` of the next page, or null. POST answers 201;
     PUT of somebody new 201, else 200.
     """
     api = _Api(context, news)
+
+    async def end_typing(new: records.NewMessage) -> None:
+        await stop_indicating(context, typing, new.sender_role, new.sender_id, new.recipient_id)
+
     routes: Mapping[str, Mapping[str, Answer]] = {
         "/customers": {"GET": api.listing(customers, Page, records.customer_of)},
         "/customers/{id:path}": {
@@ -104,7 +110,9 @@ def build_routes(context: Context, news: News) -> list[Route]:
         },
         "/messages": {
             "GET": api.listing(messages, MessagesPage, records.message_of),
-            "POST": api.creating(messages, records.NewMessage, transactions.send_message, records.message_of),
+            "POST": api.creating(
+                messages, records.NewMessage, transactions.send_message, records.message_of, end_typing
+            ),
         },
         "/messages/{id}": {"GET": api.showing(messages, records.message_of)},
         "/kyc-submissions": {
@@ -148,12 +156,24 @@ class _Api:
 
         return answer
 
-    def creating(self, table: Table, kind: type[S], create: Create[S], record: Record) -> Answer:
+    def creating(
+        self,
+        table: Table,
+        kind: type[S],
+        create: Create[S],
+        record: Record,
+        before: Callable[[S], Awaitable[None]] | None = None,
+    ) -> Answer:
+        """`before` is called before the transaction."""
+
         def work(tx: Transaction, body: S) -> tuple[Payload, int]:
             return record(create(tx, body)), 201
 
         async def answer(request: Request) -> Response:
-            response = await answer_write(self._context.outbox, work, await self._read(request, kind))
+            body = await self._read(request, kind)
+            if before is not None:
+                await before(body)
+            response = await answer_write(self._context.outbox, work, body)
             self._count(table)
             return response
 

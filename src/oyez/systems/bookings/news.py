@@ -1,5 +1,9 @@
 """News: what is told no more than once a second, however often it changes: where partners are, and statistics."""
 
+import msgspec
+
+from oyez.contract.codec import encode_json
+from oyez.contract.types import read_scalar
 from oyez.service.pace import Pace
 from oyez.service.system import Context
 from oyez.systems.bookings.payloads import Location, PartnerLocationUpdate
@@ -8,6 +12,8 @@ from oyez.systems.bookings.transactions import tell_statistics
 
 INTERVAL = 1.0
 """Seconds between two places of one booking's partner, and between two statistics: as fast as a person looks."""
+LAST_PLACE_SECONDS = 300.0
+"""For which somebody who begins to track gets the last place: older ones say nothing of where a partner is."""
 SPARE = 0.01
 """Seconds by which each process waits longer: its own last word must not stand in its way."""
 
@@ -52,8 +58,18 @@ class News:
             if told is not None:
                 # What another process has told is as new, or this one waits for its turn.
                 return told >= moment
+        # First, so that whoever begins to track now misses nothing.
+        await self._context.log.put(_place_record(booking_id), encode_json((partner_id, update)), LAST_PLACE_SECONDS)
         await self._context.publisher.emit(update)
         return True
+
+    async def find_place(self, booking_id: str) -> PartnerLocationUpdate | None:
+        """Where the partner of a booking was last, if that is not too long ago."""
+        kept = await self._context.log.get(_place_record(booking_id))
+        if kept is None:
+            return None
+        partner_id, place = msgspec.json.decode(kept, type=tuple[str, PartnerLocationUpdate], dec_hook=read_scalar)
+        return place if await self._context.database.read(is_on_the_way, booking_id, partner_id) else None
 
     async def _tell_statistics(self, _key: str, _value: None) -> bool:
         # Counted beside the transaction: what it read of every booking would collide with whoever changes one.
@@ -62,3 +78,7 @@ class News:
         # The last change before the end is told without waiting: nobody else knows of it.
         interval = 0.0 if self._closing else INTERVAL
         return await self._context.outbox.run(tell_statistics, counted, int(now * 1_000), interval)
+
+
+def _place_record(booking_id: str) -> str:
+    return f"place:{booking_id}"

@@ -237,11 +237,19 @@ class MessageReceived(CamelPayload):
     created_at: Time
 
 
-class MessageSent(CamelPayload):
+class MessageStored(CamelPayload):
     """The caller's message has been stored and is on its way."""
 
     id: Id
     created_at: Time
+
+
+class MessageSent(MessageStored):
+    """A message of the user's has been stored and is on its way; all of their devices get to know."""
+
+    recipient_id: Maybe[Id] = UNSET
+    message: Maybe[MessageText] = UNSET
+    booking_id: Maybe[Id] = UNSET
 
 
 class MessageRead(CamelPayload):

@@ -271,7 +271,7 @@ def _assigned(tx: Transaction, partner_id: str, booking_id: str) -> Row[Any]:
 
 
 def send_message(tx: Transaction, new: NewMessage) -> Row[Any]:
-    """Store a message and tell the recipient, in the namespace where they are."""
+    """Store a message, send it to the recipient, in their namespace, and let the sender's devices know."""
     booking_id = new.booking_id or None
     customer_id, partner_id = new.sender_id, new.recipient_id
     if new.sender_role == "partner":
@@ -312,18 +312,30 @@ def send_message(tx: Transaction, new: NewMessage) -> Row[Any]:
             field="message",
             bytes=size,
         ) from None
+    sent = payloads.MessageSent(
+        id=message.id,
+        created_at=to_time(message.created_at),
+        recipient_id=new.recipient_id,
+        message=new.message,
+        booking_id=booking_id,
+    )
+    tx.emit(sent, (customer_user if new.sender_role == "customer" else partner_user)(new.sender_id))
     return message
 
 
 def mark_read(tx: Transaction, role: str, user_id: str, message_id: str) -> Row[Any]:
-    """The message, which was read now or before. Only its recipient may say so."""
+    """The message, which was read now or before. Only its recipient may say so; their devices get to know, once."""
     message = find(tx.connection, messages, message_id)
     recipients = {} if message is None else {"customer": message.customer_id, "partner": message.partner_id}
     if message is None or recipients.get(role) != user_id or message.sender_role == role:
         raise RefusedError(FORBIDDEN, f"You have received no message {shown(message_id)}.")
     unread = (messages.c.id == message_id) & messages.c.read_at.is_(None)
-    tx.connection.execute(update(messages).where(unread).values(read_at=_now(tx)))
-    return get(tx.connection, messages, message_id)
+    is_first = tx.connection.execute(update(messages).where(unread).values(read_at=_now(tx))).rowcount == 1
+    message = get(tx.connection, messages, message_id)
+    if is_first:
+        read = payloads.MessageRead(message_id=message_id, read_at=to_time(message.read_at))
+        tx.emit(read, (customer_user if role == "customer" else partner_user)(user_id))
+    return message
 
 
 def notify(tx: Transaction, new: NewNotification) -> Row[Any]:

@@ -358,7 +358,8 @@ class PaymentFailed(PaymentEvent):
     """A payment did not go through; no money has moved."""
 
 
-# Chat: between users and vendors. A message goes to its recipient, and word that it was read goes back to its sender.
+# Chat: between users and vendors. A message goes to its recipient, and word that it was read goes back to its sender;
+# both also go to the other devices of whoever has sent or read it.
 
 
 class Sent(CamelPayload):
@@ -385,7 +386,7 @@ class ReadMessage(CamelCommand):
 
 @root.event(
     "chat:message",
-    to=[user.of("recipientId"), vendor.of("recipientId")],
+    to=[user.of("recipientId"), vendor.of("recipientId"), user.of("senderId"), vendor.of("senderId")],
     example={
         "messageId": "msg-55021",
         "senderId": "vnd-208",
@@ -407,7 +408,7 @@ class ChatMessage(CamelStamped):
 
 @root.event(
     "chat:read",
-    to=[user.of("senderId"), vendor.of("senderId")],
+    to=[user.of("senderId"), vendor.of("senderId"), user.of("recipientId"), vendor.of("recipientId")],
     example={
         "messageId": "msg-55021",
         "senderId": "vnd-208",

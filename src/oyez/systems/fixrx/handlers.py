@@ -26,10 +26,10 @@ def build_handlers(outbox: Outbox) -> Handlers:
     """The handlers; what is stored and said goes through `outbox`."""
 
     async def send(command: SendMessage, client: Client) -> Sent:
-        return await outbox.run(send_message, client.identity, command)
+        return await outbox.run(send_message, client.identity, command, client.id)
 
     async def read(command: ReadMessage, client: Client) -> None:
-        await outbox.run(read_message, client.identity, command.message_id)
+        await outbox.run(read_message, client.identity, command.message_id, client.id)
 
     return {Join: join, Ping: answer_ping, SendMessage: send, ReadMessage: read}
 
@@ -45,8 +45,11 @@ def answer_ping(command: Ping, client: Client) -> None:
     """The acknowledgement is the answer."""
 
 
-def send_message(tx: Transaction, sender: Identity, command: SendMessage) -> Sent:
-    """Store a message and tell its recipient, who is always of the other role."""
+def send_message(tx: Transaction, sender: Identity, command: SendMessage, socket: str) -> Sent:
+    """Store a message and send it to its recipient, who is always of the other role, and to the sender's other devices.
+
+    `socket` is the id of the one that sends, which has the acknowledgement.
+    """
     from_user = sender.role == "user"
     stored = StoredMessage(
         message_id=str(uuid4()),
@@ -65,12 +68,13 @@ def send_message(tx: Transaction, sender: Identity, command: SendMessage) -> Sen
         message=stored.message,
         timestamp=stored.timestamp,
     )
-    tx.emit(message, _room_of(stored.recipient_role, command.recipient_id))
+    rooms = _room_of(stored.recipient_role, command.recipient_id), _room_of(stored.sender_role, sender.subject)
+    tx.emit(message, *rooms, excluding=[socket])
     return Sent(message_id=stored.message_id, timestamp=stored.timestamp)
 
 
-def read_message(tx: Transaction, reader: Identity, message_id: str) -> None:
-    """Note that its recipient has read a message and tell its sender, the first time it is said.
+def read_message(tx: Transaction, reader: Identity, message_id: str, socket: str) -> None:
+    """Note that its recipient has read a message and tell its sender, and the reader's other devices, the first time.
 
     Raises RefusedError: unknown_message; forbidden where it was written to somebody else.
     """
@@ -83,7 +87,8 @@ def read_message(tx: Transaction, reader: Identity, message_id: str) -> None:
     if mark_read(tx.connection, message_id, now):
         sender = stored.id_of(stored.sender_role)
         read = ChatRead(message_id=message_id, sender_id=sender, recipient_id=reader.subject, timestamp=now)
-        tx.emit(read, _room_of(stored.sender_role, sender))
+        rooms = _room_of(stored.sender_role, sender), _room_of(stored.recipient_role, reader.subject)
+        tx.emit(read, *rooms, excluding=[socket])
 
 
 def _room_of(role: Party, id: str) -> NamedRoom:

@@ -1,25 +1,39 @@
 """`rez`: a shopping app with offers, orders, cart, support, group buying, store chat, feed and leaderboard."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from oyez.contract.client import Client
 from oyez.service.system import Context, Parts, System
+from oyez.service.typing import Typing
+from oyez.systems.rez.agents import Agents
 from oyez.systems.rez.carts import RESERVATION_ENDS, end_reservation
 from oyez.systems.rez.channels import Channels
 from oyez.systems.rez.contract import contract
 from oyez.systems.rez.handlers import build_handlers
 from oyez.systems.rez.http import build_routes
 from oyez.systems.rez.sessions import Sessions
+from oyez.systems.rez.support import AGENT_IS_GONE, note_that_agent_is_gone
 from oyez.systems.rez.tables import metadata
 
 
 def build(context: Context) -> Parts:
-    channels = Channels(context.database)
-    signer = context.signer if context.signer.signs_users else None
+    channels, typing, agents = Channels(context.database), Typing(context.log), Agents(context)
+    sessions = Sessions(channels, context.signer if context.signer.signs_users else None, context.clock)
+
+    async def connected(client: Client) -> None:
+        await agents.arrived(client)
+        await sessions.connected(client)
+
+    def disconnected(client: Client, reason: str) -> None:
+        typing.leave(client)
+        agents.left(client)
+
     return Parts(
-        handlers=build_handlers(context, channels),
-        hooks=Sessions(channels, signer, context.clock).hooks(),
-        jobs={RESERVATION_ENDS: end_reservation},
-        routes=build_routes(context),
+        handlers=build_handlers(context, channels, typing),
+        hooks=replace(sessions.hooks(), connected=connected, disconnected=disconnected),
+        jobs={RESERVATION_ENDS: end_reservation, AGENT_IS_GONE: note_that_agent_is_gone},
+        routes=build_routes(context, typing),
     )
 
 

@@ -387,7 +387,7 @@ root.event(
 
 root.event(
     "support_message_read",
-    to=[ticket],
+    to=[ticket, user],
     example={"messageId": "msg-61407", "readBy": "usr-7718", "readAt": "2026-04-19T10:04:02.300Z"},
 )(payloads.SupportMessageRead)
 

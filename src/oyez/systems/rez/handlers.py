@@ -1,10 +1,13 @@
 """What the commands of `rez` do."""
 
+from functools import partial
+
 from oyez.contract import Payload
 from oyez.contract.bind import Handlers
 from oyez.contract.client import Client
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.service.system import Context
+from oyez.service.typing import Typing
 from oyez.systems.rez import payloads
 from oyez.systems.rez.channels import Channels
 from oyez.systems.rez.contract import (
@@ -17,10 +20,10 @@ from oyez.systems.rez.contract import (
     ticket,
     user,
 )
-from oyez.systems.rez.support import find_agent_name, read_message
+from oyez.systems.rez.support import describe_typing_end, find_agent_name, read_message
 
 
-def build_handlers(context: Context, channels: Channels) -> Handlers:
+def build_handlers(context: Context, channels: Channels, typing: Typing) -> Handlers:
     """The handlers of all commands but `join_ticket` and `leave_ticket`, which only join and leave a room."""
 
     async def subscribe(command: Subscribe, client: Client) -> payloads.Subscription:
@@ -42,14 +45,22 @@ def build_handlers(context: Context, channels: Channels) -> Handlers:
             person = payloads.SupportAgentTypingStart(
                 ticket_id=command.ticket_id, agent_id=client.identity.subject, agent_name=name
             )
-        await context.publisher.emit(person, excluding=[user(client.identity.subject)])
+        others = user(client.identity.subject)
+        await context.publisher.emit(person, excluding=[others])
+        stopped = await describe_end(client, command.ticket_id)
+        key = typing_key(command.ticket_id, client.identity.subject)
+        await typing.start(client, key, partial(context.publisher.emit, stopped, excluding=[others]))
 
     async def stop_typing(command: StopTyping, client: Client) -> None:
         await _check_member(client, command.ticket_id)
-        person: Payload = payloads.UserTypingStop(ticket_id=command.ticket_id, user_id=client.identity.subject)
-        if await find_name(client) is not None:
-            person = payloads.SupportAgentTypingStop(ticket_id=command.ticket_id, agent_id=client.identity.subject)
+        await typing.stop(typing_key(command.ticket_id, client.identity.subject), client)
+        person = await describe_end(client, command.ticket_id)
         await context.publisher.emit(person, excluding=[user(client.identity.subject)])
+
+    async def describe_end(client: Client, ticket_id: str) -> Payload:
+        if await find_name(client) is not None:
+            return payloads.SupportAgentTypingStop(ticket_id=ticket_id, agent_id=client.identity.subject)
+        return payloads.UserTypingStop(ticket_id=ticket_id, user_id=client.identity.subject)
 
     async def find_name(client: Client) -> str | None:
         """The name customers know an agent by; None for everybody else."""
@@ -69,6 +80,17 @@ def build_handlers(context: Context, channels: Channels) -> Handlers:
         StopTyping: stop_typing,
         ReadMessage: read,
     }
+
+
+def typing_key(ticket_id: str, user_id: str) -> str:
+    return f"{ticket_id}:{user_id}"
+
+
+async def end_typing(context: Context, typing: Typing, ticket_id: str, sender_id: str) -> None:
+    """Somebody has written what they typed."""
+    if await typing.stop(typing_key(ticket_id, sender_id)):
+        stopped = await context.database.read(describe_typing_end, ticket_id, sender_id)
+        await context.publisher.emit(stopped, excluding=[user(sender_id)])
 
 
 async def _check_member(client: Client, ticket_id: str) -> None:

@@ -18,7 +18,9 @@ from oyez.contract.http import Answer, answer_json, read_json, service_route
 from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
 from oyez.service.outbox import Transaction
 from oyez.service.system import Context
+from oyez.service.typing import Typing
 from oyez.systems.rez import carts, groups, orders, payloads, stores, support, tables
+from oyez.systems.rez.handlers import end_typing
 from oyez.systems.rez.rows import get_row, list_rows
 
 MAX_PAGE = 200
@@ -143,7 +145,7 @@ LISTINGS = (
 )
 
 
-def build_routes(context: Context) -> list[Route]:
+def build_routes(context: Context, typing: Typing) -> list[Route]:
     """All of `/rez/api`."""
     limits, authorize = context.settings.limits, context.authorize
 
@@ -157,7 +159,9 @@ def build_routes(context: Context) -> list[Route]:
 
         async def answer(request: Request) -> Response:
             ids = read_ids(request)
-            body = [] if write.body is None else [await read_json(request, write.body, limits)]
+            body: list[Any] = [] if write.body is None else [await read_json(request, write.body, limits)]
+            if write.function is support.post_message:
+                await end_typing(context, typing, ids[0], body[0].sender_id)
             return await answer_write(context.outbox, work, *ids, *body)
 
         return answer

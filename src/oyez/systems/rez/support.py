@@ -24,6 +24,10 @@ from oyez.systems.rez.rows import find_row, get_row
 from oyez.systems.rez.states import TICKETS, check_move
 from oyez.systems.rez.tables import agents, reads, ticket_messages, tickets
 
+AGENT_IS_GONE = "agent_is_gone"
+"""The job that makes an agent offline whose last device was cut off."""
+AGENT_GRACE = 15.0
+"""Seconds an agent has to come back: official clients try again within ten, also on a slow network."""
 ASSUMED_HANDLING = 600.0
 """Seconds a ticket takes, as long as none was ever resolved."""
 HANDLED_TICKETS = 50
@@ -281,6 +285,39 @@ def set_agent_status(tx: Transaction, agent_id: str, state: AgentState) -> Store
 
     Raises RefusedError (not_found).
     """
+    get_row(tx.connection, agents, agent_id)
+    tx.connection.execute(update(agents).where(agents.c.id == agent_id).values(returns_as=None))
+    return _set_agent_status(tx, agent_id, state)
+
+
+def expect_agent(tx: Transaction, agent_id: str) -> None:
+    """The agent's last device has been cut off: they count as offline unless one is back soon."""
+    tx.schedule(AGENT_IS_GONE, agent_id, tx.now + AGENT_GRACE, {})
+
+
+def cancel_expectation(tx: Transaction, agent_id: str) -> None:
+    """A device of the agent is connected after all."""
+    tx.cancel(AGENT_IS_GONE, agent_id)
+
+
+def note_that_agent_is_gone(tx: Transaction, agent_id: str, data: dict[str, Any]) -> None:
+    """The job AGENT_IS_GONE."""
+    row = find_row(tx.connection, agents, agent_id)
+    if row is None or row.status == "offline":
+        return
+    _set_agent_status(tx, agent_id, AgentState(status="offline"))
+    tx.connection.execute(update(agents).where(agents.c.id == agent_id).values(returns_as=row.status))
+
+
+def bring_agent_back(tx: Transaction, agent_id: str) -> None:
+    """A device of the agent is connected: if they were cut off, they are again what they were before."""
+    cancel_expectation(tx, agent_id)
+    row = find_row(tx.connection, agents, agent_id)
+    if row is not None and row.returns_as is not None:
+        set_agent_status(tx, agent_id, AgentState(status=row.returns_as))
+
+
+def _set_agent_status(tx: Transaction, agent_id: str, state: AgentState) -> StoredAgent:
     if get_row(tx.connection, agents, agent_id).status != state.status:
         tx.connection.execute(update(agents).where(agents.c.id == agent_id).values(status=state.status))
         theirs = select(tickets.c.id).where(
@@ -299,6 +336,16 @@ def get_agent(connection: Connection, agent_id: str) -> StoredAgent:
     """Raises RefusedError (not_found)."""
     row = get_row(connection, agents, agent_id)
     return StoredAgent(agent_id=row.id, name=row.name, avatar=row.avatar, department=row.department, status=row.status)
+
+
+def describe_typing_end(
+    connection: Connection, ticket_id: str, sender_id: str
+) -> payloads.UserTypingStop | payloads.SupportAgentTypingStop:
+    """What the others in a ticket hear when somebody has stopped typing. Raises RefusedError (not_found)."""
+    is_customer = get_row(connection, tickets, ticket_id).customer_id == sender_id
+    if is_customer or find_agent_name(connection, sender_id) is None:
+        return payloads.UserTypingStop(ticket_id=ticket_id, user_id=sender_id)
+    return payloads.SupportAgentTypingStop(ticket_id=ticket_id, agent_id=sender_id)
 
 
 def find_agent_name(connection: Connection, agent_id: str) -> str | None:
@@ -335,7 +382,8 @@ def post_message(
         raise RefusedError(ILLEGAL_TRANSITION, f"Ticket {ticket_id!r} is closed; open another.")
     message = _write_message(tx, row, message_id, posting)
     other = row.agent_id if from_customer else row.customer_id
-    tx.emit(message, ticket(ticket_id), *([user(other)] if other is not None else []))
+    # Also to all devices of the sender, whether or not they have opened the chat.
+    tx.emit(message, ticket(ticket_id), user(posting.sender_id), *([user(other)] if other is not None else []))
     if from_customer and row.status in ("pending", "resolved"):
         _move(tx, row, "open" if row.agent_id is None else "in_progress")
     return message, True
@@ -374,7 +422,7 @@ def read_message(tx: Transaction, ticket_id: str, message_id: str, reader_id: st
     if read_at is None:
         tx.connection.execute(reads.insert().values(message_id=message_id, reader_id=reader_id, read_at=tx.now))
         deliver_message(tx, ticket_id, message_id)
-        tx.emit(payload, ticket(ticket_id))
+        tx.emit(payload, ticket(ticket_id), user(reader_id))
     return payload
 
 

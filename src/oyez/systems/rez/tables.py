@@ -94,6 +94,8 @@ agents = Table(
     Column("avatar", URL),
     Column("department", LINE, nullable=False),
     Column("status", String(16), nullable=False),
+    # What an agent was who was cut off, and is again when they come back.
+    Column("returns_as", String(16)),
 )
 
 tickets = Table(

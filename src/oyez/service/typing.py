@@ -1,0 +1,79 @@
+"""Who is typing: it ends by itself when the typist is silent, sends, or disconnects, at whichever node.
+
+Each node has the timers of its own clients. A record of the log says that somebody is typing, and which start was the
+last: so a message that is sent elsewhere ends it, and an older timer does not end what has begun again.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from oyez.contract.client import Client
+from oyez.log.log import Log
+
+SILENCE = 10.0
+"""Seconds after the last start at which somebody counts as not typing any more: applications repeat the start while
+keys are pressed, and a reader does not wait for longer than this on nobody."""
+MARGIN = 5.0
+"""Seconds for which the record outlives the timer, which takes it away."""
+_STATE = "oyez.typing"
+
+End = Callable[[], Awaitable[object]]
+"""Tells the others that the typing has ended."""
+
+
+class _Typist(NamedTuple):
+    token: bytes
+    timer: asyncio.TimerHandle
+    end: End
+
+
+class Typing:
+    """The typing of one system's clients. A `key` says who types to whom; all devices of a user share it."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    async def start(self, client: Client, key: str, end: End) -> None:
+        """The client has begun to type, or goes on. Raises LogUnavailableError."""
+        typists: dict[str, _Typist] = client.state.setdefault(_STATE, {})
+        token = secrets.token_bytes(8)
+        if (before := typists.pop(key, None)) is not None:
+            before.timer.cancel()
+        await self._log.put(_record(key), token, SILENCE + MARGIN)
+        timer = asyncio.get_running_loop().call_later(SILENCE, self._fall_silent, client, key)
+        typists[key] = _Typist(token, timer, end)
+        if client.socket.ended:
+            self.leave(client)
+
+    async def stop(self, key: str, client: Client | None = None) -> bool:
+        """The typing is over, and the caller says so; True if somebody was typing. Raises LogUnavailableError.
+
+        `client`: the typist, if it is connected here.
+        """
+        typists: dict[str, _Typist] = client.state.get(_STATE, {}) if client is not None else {}
+        if (typist := typists.pop(key, None)) is not None:
+            typist.timer.cancel()
+        return await self._log.take(_record(key)) is not None
+
+    def leave(self, client: Client) -> None:
+        """The client has gone, and types to nobody any more."""
+        typists: dict[str, _Typist] = client.state.pop(_STATE, {})
+        for key, typist in typists.items():
+            typist.timer.cancel()
+            client.spawn(self._end(key, typist))
+
+    def _fall_silent(self, client: Client, key: str) -> None:
+        typist = client.state.get(_STATE, {}).pop(key, None)
+        if typist is not None:
+            client.spawn(self._end(key, typist))
+
+    async def _end(self, key: str, typist: _Typist) -> None:
+        # Another start, on another device, is another token.
+        if await self._log.get(_record(key)) == typist.token and await self._log.take(_record(key)) is not None:
+            await typist.end()
+
+
+def _record(key: str) -> str:
+    return f"typing:{key}"
