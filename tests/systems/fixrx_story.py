@@ -60,6 +60,6 @@ STEPS = [
     Step("booking:cancelled", (USER, RIVAL)),
     Step("payment:completed", (USER, VENDOR)),
     Step("payment:failed", (USER, VENDOR)),
-    Step("chat:message", (USER,)),
-    Step("chat:read", (VENDOR,)),
+    Step("chat:message", (USER, VENDOR)),
+    Step("chat:read", (VENDOR, USER)),
 ]

@@ -193,7 +193,7 @@ async def test_messages_are_sent_for_somebody_and_read(scene: Scene) -> None:
     ada, bob = await scene.customer("ada"), await scene.partner("bob")
     booking = await scene.book(ada, bob)
     body = {"senderId": bob.id, "senderRole": "partner", "recipientId": ada.id, "message": "On my way."}
-    assert await scene.causes(scene.post("/messages", body)) == {"ada": ["message:received"]}
+    assert await scene.causes(scene.post("/messages", body)) == {"ada": ["message:received"], "bob": ["message:sent"]}
     await ada.done("message:send", {"recipientId": bob.id, "message": "Good.", "bookingId": booking})
     page = await scene.read("/messages", customerId=ada.id, partnerId=bob.id)
     assert [(item["senderId"], item["recipientId"], item["message"]) for item in page["items"]] == [

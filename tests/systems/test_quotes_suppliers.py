@@ -110,7 +110,7 @@ async def test_a_key_for_something_else_is_none(served: Served) -> None:
     ("content", "field", "expected"),
     [
         (b"{}", "supplierId", "is required"),
-        (b'{"supplierId": 7}', "supplierId", "a string of 1 to 128 characters"),
+        (b'{"supplierId": 7.5}', "supplierId", "a string of 1 to 128 characters"),
         (b'{"supplierId": null}', "supplierId", "a string of 1 to 128 characters"),
         (b'{"supplierId": ""}', "supplierId", "a string of 1 to 128 characters"),
         (b'{"supplierId": "%s"}' % (b"x" * 129), "supplierId", "a string of 1 to 128 characters"),
