@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+import websockets
 
 from oyez.errors import LogUnavailableError
 from oyez.log.memory import MemoryLog
@@ -133,6 +134,26 @@ async def test_nothing_that_is_sent_leaves_a_traceback(
 
 
 SOLD = {"item": "i-7", "buyer": "ada", "timestamp": "2026-01-31T12:00:00Z"}
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+async def test_access_logs_hold_no_token(settings: Settings, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    oyez = Oyez([shop("books")], settings)
+    with caplog.at_level(logging.INFO):
+        async with serve(oyez, kind) as market:
+            token = market.token("ada")
+            opened = await market.request("GET", f"{SOCKET_IO}polling&token={token}&ticket={token}")
+            sid = json.loads(opened.text[1:])["sid"]
+            await market.request("POST", f"{SOCKET_IO}polling&token={token}&sid={sid}", content=b"40")
+            query = f"?token={token}"
+            async with websockets.connect(
+                f"{market.url.replace('http', 'ws')}{market.prefix}/books/ws{query}"
+            ) as plain:
+                assert json.loads(await plain.recv())["event"] == "connect"
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")]
+    assert len([line for line in lines if "books" in line]) >= 3
+    for secret in (token, token.split(".")[2], sid):
+        assert secret not in "".join(lines)
 
 
 class FailingLog(MemoryLog):
