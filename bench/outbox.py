@@ -123,7 +123,7 @@ async def work(url: str, log_path: Path, name: str) -> None:
     async with AsyncExitStack() as stack:
         stack.callback(database.close)
         stack.push_async_callback(log.close)
-        await stack.enter_async_context(outbox.relaying(DRAIN_TIMEOUT))
+        await stack.enter_async_context(outbox.relaying(lambda: DRAIN_TIMEOUT))
         await asyncio.gather(*(run_writer(f"{name}-{index}") for index in range(WRITERS)))
 
 

@@ -121,7 +121,7 @@ async def open_desk(
     async with AsyncExitStack() as stack:
         stack.callback(database.close)
         if relays:
-            await stack.enter_async_context(outbox.relaying(DRAIN_TIMEOUT))
+            await stack.enter_async_context(outbox.relaying(lambda: DRAIN_TIMEOUT))
             await stack.enter_async_context(working.running())
         yield Desk(database, log, outbox, working, Members("desk", database, contract), clock)
 

@@ -66,6 +66,6 @@ async def open_shop(url: str) -> AsyncIterator[Shop]:
     jobs = Jobs(database, outbox, {RESERVATION_ENDS: end_reservation}, system="rez", clock=clock)
     async with AsyncExitStack() as stack:
         stack.callback(database.close)
-        await stack.enter_async_context(outbox.relaying(0.2))
+        await stack.enter_async_context(outbox.relaying(lambda: 0.2))
         await stack.enter_async_context(jobs.running())
         yield Shop(database, log, outbox, jobs, clock)

@@ -63,6 +63,8 @@ from oyez.settings import Settings
 logger = get_logger("oyez.service")
 
 MAX_PORT = 65_535
+MIN_CLOSE_TIME = 1.0
+"""Seconds that outboxes and the database get at least, although others have taken all of the time to stop."""
 TRY_AGAIN_LATER = 1013
 """The WebSocket close code of a server that cannot serve for a while (IANA's registry of RFC 6455)."""
 
@@ -119,6 +121,8 @@ class Oyez:
         self._verifier: Verifier = build_verifier(settings, self.secret)
         self.node: Node = build_node(settings, self.secret)
         self._clock = clock
+        self._written_by: float | None = None
+        """By when, in the loop's time, a process that stops gives up what it has not written."""
         self._home = HomeLoop()
         self._drains = False
         """True if the server sends clients away itself before it ends the lifespan."""
@@ -194,9 +198,10 @@ class Oyez:
         if not self.node.address:
             self.node.draw_id()
         self._draining = None
+        self._written_by = None
         async with AsyncExitStack() as stack:
             # In a thread: a database that hangs must not keep clients from being sent away.
-            stack.push_async_callback(asyncio.to_thread, self.database.close)
+            stack.push_async_callback(self._close_database)
             self._home.enter()
             stack.callback(self._home.leave)
             await stack.enter_async_context(_beside(self._verifier.keys.run()))
@@ -204,7 +209,7 @@ class Oyez:
                 await stack.enter_async_context(_beside(served.database.run()))
                 stack.push_async_callback(served.log.close)
                 await _open(served.log, served.system.name)
-                await stack.enter_async_context(served.outbox.relaying(self.settings.shutdown_timeout))
+                await stack.enter_async_context(served.outbox.relaying(self._find_time_left))
                 await stack.enter_async_context(served.jobs.running())
                 if served.parts.close is not None:
                     stack.push_async_callback(served.parts.close)
@@ -238,6 +243,16 @@ class Oyez:
 
     async def _drain_all(self) -> None:
         await asyncio.gather(*(served.server.drain() for served in self.systems.values()))
+
+    def _find_time_left(self) -> float:
+        """Seconds for what has to be written before the process ends, in all systems together."""
+        loop = asyncio.get_running_loop()
+        if self._written_by is None:
+            self._written_by = loop.time() + self.settings.shutdown_timeout
+        return max(MIN_CLOSE_TIME, self._written_by - loop.time())
+
+    async def _close_database(self) -> None:
+        await asyncio.to_thread(self.database.close, self._find_time_left())
 
     async def _stop(self) -> None:
         await self.drain()

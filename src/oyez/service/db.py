@@ -250,16 +250,15 @@ class Database:
     async def wait(self, future: Future[T]) -> T:
         """The result of a `submit`. Raises DatabaseUnavailableError if it does not begin, or does not end, in time."""
         answer = asyncio.wrap_future(future)
+        most, to_begin = self._limits.database_timeout, self._limits.database_queue_timeout
         try:
             with suppress(_OverdueError):
-                return await _await(answer, self._limits.database_queue_timeout)
+                return await _await(answer, to_begin)
             if future.cancel():
-                raise DatabaseUnavailableError(
-                    f"A transaction could not begin within {self._limits.database_queue_timeout:g} s."
-                )
+                raise DatabaseUnavailableError(f"A transaction could not begin within {to_begin:g} s.")
             with suppress(_OverdueError):
-                return await _await(answer, self._limits.database_timeout)
-            raise DatabaseUnavailableError(f"A transaction did not end within {self._limits.database_timeout:g} s.")
+                return await _await(answer, most - to_begin)
+            raise DatabaseUnavailableError(f"A transaction did not end within {most:g} s.")
         finally:
             # Has no effect on a transaction that has begun: it runs to its own end unseen.
             answer.cancel()
@@ -288,12 +287,13 @@ class Database:
         for ways in self._opened:
             ways.release()
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """Wait for running and queued transactions, then close the connections, also those of all parts.
 
-        Blocks, for `database_timeout` seconds at most: what is not done by then is given up. `run` fails from then on.
+        Blocks, for `timeout` seconds (`database_timeout` if None) at most: what is not done by then is given up. `run`
+        fails from then on.
         """
-        deadline = time.monotonic() + self._limits.database_timeout
+        deadline = time.monotonic() + (self._limits.database_timeout if timeout is None else timeout)
         ended = [ways.close(deadline) for ways in self._opened]
         if not all(ended):
             logger.warning("the database does not answer: transactions that are at work are given up")

@@ -243,16 +243,16 @@ class Outbox:
                 await self._relay.done()
 
     @asynccontextmanager
-    async def relaying(self, drain_timeout: float) -> AsyncIterator[None]:
+    async def relaying(self, drain_timeout: Callable[[], float]) -> AsyncIterator[None]:
         """Move events to the log while inside.
 
-        At the end, what was committed is moved, in at most `drain_timeout` seconds: what is left by then, because the
+        At the end, what was committed is moved, in at most `drain_timeout()` seconds: what is left by then, because the
         log cannot be reached, is moved by the next process that runs.
         """
         async with self._relay.running():
             yield
             try:
-                async with asyncio.timeout(drain_timeout):
+                async with asyncio.timeout(drain_timeout()):
                     await self.drained()
             except TimeoutError:
                 logger.warning("events stay in the outbox until the log is back", system=self._system)
