@@ -423,7 +423,7 @@ def test_the_clients_are_those_of_the_tests() -> None:
     pins = [ROOT / "requirements-dev.txt", *(ROOT / "tests/clients/python").glob("5.*.txt")]
     for pin in pins:
         versions += re.findall(r"^python-socketio==(\S+)", pin.read_text(), re.MULTILINE)
-    assert len(versions) == 9
+    assert len(versions) == 10
     for version in versions:
         assert f" {version}" in page, version
 

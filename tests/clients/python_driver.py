@@ -52,6 +52,12 @@ def unpack(value: Any) -> Any:
     return [unpack(item) for item in value] if isinstance(value, list) else value
 
 
+def remember(client: Any, offset: str) -> None:
+    """Keep the newest position: handlers of `Client` run in threads, which may overtake each other."""
+    with _lock:
+        offsets[id(client)] = max(offsets.get(id(client), offset), offset, key=lambda each: int(each.split(".")[1]))
+
+
 def watch(client: Any, say: Say, events: list[str]) -> None:
     """Report what happens to a client; its handlers may be called in any thread."""
 
@@ -59,7 +65,7 @@ def watch(client: Any, say: Say, events: list[str]) -> None:
         def handle(*args: Any) -> dict[str, Any]:
             offset = args[0]["to"] if event == "oyez:recovery" else args[-1] if args else None
             if isinstance(offset, str) and POSITION.match(offset):
-                offsets[id(client)] = offset
+                remember(client, offset)
             say("event", event=event, args=pack(args))
             return {"echo": args[0] if args else None}
 

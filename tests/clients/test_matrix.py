@@ -23,6 +23,14 @@ FILE = str(Path(__file__).with_name("shop.py"))
 REFUSED_SECONDS = 3.0
 """How long refused clients are watched: longer than the two seconds after which the server sends them away."""
 UPLOAD = bytes(range(256)) * 8
+DISCONNECTS_AFTER_A_REFUSAL = {
+    ("javascript", "3.1"): [["io server disconnect"]],
+    ("javascript", "4.0"): [["io server disconnect"]],
+    # Whether this version reports the end depends on which of its threads is first.
+    ("python", "5.0"): [[], [None]],
+    ("python", "5.8"): [[], [None]],
+}
+"""By client the reasons of its `disconnect` events after `connect_error`, as they may be."""
 BEFORE, WHILE_CONNECTED, WHILE_AWAY, AFTERWARDS = range(1, 3), range(3, 4), range(4, 7), range(7, 8)
 """Numbers of the stored events, by when they are published."""
 
@@ -43,8 +51,12 @@ class Run:
             self.failures[check.__name__] = error
 
     def orders(self) -> list[int]:
-        """The numbers of the stored events that its handler got."""
-        return [arguments[0]["number"] for arguments in self.client.arguments("order")]
+        """The numbers of the stored events that its handler got.
+
+        python-socketio's `Client` runs every handler in a thread of its own, so their order is the threads'.
+        """
+        numbers = [arguments[0]["number"] for arguments in self.client.arguments("order")]
+        return sorted(numbers) if self.case.style.startswith("sync") else numbers
 
 
 @dataclass
@@ -170,7 +182,7 @@ async def check_refused(run: Run) -> None:
     assert "token" in error["message"] and error["data"] == {"code": "token_invalid"}
     # Older clients stay connected after a refusal, until the server sends them away for good.
     reasons = [report["reason"] for report in run.refused.find("disconnect")]
-    assert reasons == (["io server disconnect"] if run.case.version in ("3.1", "4.0") else [])
+    assert reasons in DISCONNECTS_AFTER_A_REFUSAL.get((run.case.language, run.case.version), [[]]), reasons
 
 
 async def check_heard_before_the_kill(run: Run) -> None:
