@@ -23,7 +23,7 @@ FILE = str(Path(__file__).with_name("shop.py"))
 REFUSED_SECONDS = 3.0
 """How long refused clients are watched: longer than the two seconds after which the server sends them away."""
 UPLOAD = bytes(range(256)) * 8
-DISCONNECTS_AFTER_A_REFUSAL = {
+DISCONNECTS_AFTER_A_REFUSAL: dict[tuple[str, str], list[list[str | None]]] = {
     ("javascript", "3.1"): [["io server disconnect"]],
     ("javascript", "4.0"): [["io server disconnect"]],
     # Whether this version reports the end depends on which of its threads is first.
