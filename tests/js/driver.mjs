@@ -125,8 +125,10 @@ const commands = {
   },
   // Cut the connection as a network would: no goodbye of any layer.
   cut({ name }) {
-    const transport = sockets.get(name).io.engine.transport;
-    (transport.ws?._socket ?? transport.ws)?.destroy?.();
+    const engine = sockets.get(name).io.engine;
+    // A polling client has no connection that could be cut: it is as if it found itself offline.
+    if (engine.transport.name === "polling") engine._onClose("transport close");
+    else (engine.transport.ws?._socket ?? engine.transport.ws)?.destroy?.();
   },
   async emitter({ name, url, options }) {
     const redis = createClient({ url });

@@ -1,0 +1,79 @@
+"""Official JavaScript clients with no code of their own: every stored event once, in order, as it was published.
+
+Over dropped connections, over polling, and over a server that is killed with SIGKILL and started again.
+"""
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.js_client import JsClient, JsDriver
+from tests.served import Served, serve
+
+EVENT = "quote:offer:updated"
+ROUNDS, KILLED_AFTER = 24, 11
+TRANSPORTS = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["polling", "websocket"]}
+
+
+def offer(number: int) -> dict[str, Any]:
+    updated = "2026-01-31T12:00:00Z"
+    return {"offerId": f"o-{number}", "userId": "ada", "status": "seen", "updatedAt": updated}
+
+
+async def expect_offers(client: JsClient, numbers: range) -> None:
+    """Exactly these, each with the one argument that was published."""
+    heard = [await client.expect_event(EVENT) for _ in numbers]
+    assert [len(arguments) for arguments in heard] == [1] * len(numbers)
+    assert [arguments[0]["offerId"] for arguments in heard] == [f"o-{number}" for number in numbers]
+
+
+@pytest.fixture
+async def js() -> Any:
+    async with JsDriver.start() as driver:
+        yield driver
+
+
+async def test_every_stored_event_is_heard_once_and_without_an_unexpected_argument(
+    tmp_path: Path, js: JsDriver
+) -> None:
+    data = tmp_path / "data"
+    async with AsyncExitStack() as stack:
+        served = await stack.enter_async_context(serve(data, "quotes"))
+        clients = {
+            name: await js.connect(
+                served.url,
+                path="/quotes/socket.io/",
+                auth={"token": served.token("ada")},
+                transports=transports,
+                reconnection=True,
+                reconnectionDelay=50,
+                reconnectionDelayMax=200,
+            )
+            for name, transports in TRANSPORTS.items()
+        }
+        for number in range(ROUNDS):
+            if number % 3 == 2:
+                await asyncio.gather(*(client.cut() for client in clients.values()))
+            if number == KILLED_AFTER:
+                served = await kill_and_start_again(stack, served, data)
+            await served.publish(EVENT, offer(number))
+        for client in clients.values():
+            await expect_offers(client, range(ROUNDS))
+            assert not [name for name, _ in client.events() if name == EVENT]
+            reports = [report for report in client.reports if report["what"] == "connect"]
+            assert reports and all(report["recovered"] for report in reports), reports
+            answers = [report["args"][0] for report in client.reports if report.get("event") == "oyez:recovery"]
+            assert len(answers) >= len(reports) and all(answer["recovered"] for answer in answers)
+            await client.disconnect()
+
+
+async def kill_and_start_again(stack: AsyncExitStack, served: Served, data: Path) -> Served:
+    served.process.send_signal(signal.SIGKILL)
+    await served.process.wait()
+    port = served.url.rpartition(":")[2]
+    return await stack.enter_async_context(serve(data, "quotes", PORT=port, PATH=os.environ["PATH"]))
