@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from oyez.cli.flags import parse_json
 from oyez.testing.client import Client, connect
 from tests.cli.terminal import ORDERS, Calls
 from tests.served import Served
@@ -34,6 +35,10 @@ async def test_data_on_the_command_line(oyez: Calls, served: Served, ada: Client
     assert (ended.status, ended.err) == (0, "")
     assert ended.out.startswith("published at ")
     assert (await ada.expect_event("order:packed")).args == [PACKED]
+
+
+def test_half_a_character_is_mended() -> None:
+    assert parse_json('{"text": "\\ud83d"}', "--data") == {"text": "\ufffd"}
 
 
 async def test_data_from_a_file(oyez: Calls, served: Served, ada: Client, folder: Path) -> None:
@@ -70,7 +75,7 @@ async def test_a_key_can_be_given(oyez: Calls, served: Served, ada: Client) -> N
 @pytest.mark.parametrize(
     ("event", "data", "rooms", "said"),
     [
-        ("order:packed", '{"order_id": 7}', [], ["invalid_data: order_id: a string of 1 to 128"]),
+        ("order:packed", '{"order_id": 7.5}', [], ["invalid_data: order_id: a string of 1 to 128"]),
         ("order:packed", '{"order_id": "o", "customer_id": "c", "x": 1}', [], ["x: is not a field of order:packed"]),
         ("order:paked", "{}", [], ["unknown_event", "no event 'order:paked' in orders. Did you mean 'order:packed'?"]),
         ("lost", "{}", [], ["unknown_event", "There is no event 'lost' in orders. There are order:packed, order:"]),

@@ -1,5 +1,7 @@
 """Routes of services beside the publish API."""
 
+import json
+
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -50,6 +52,15 @@ async def test_ordinary_back_ends_forms_are_taken() -> None:
         201,
         {"sold": {"saleId": "7", "amount": 130, "soldAt": "2026-01-31T12:00:00Z"}},
     )
+
+
+async def test_half_an_emoji_is_mended() -> None:
+    body = json.dumps({**SALE, "saleId": "s\ud83d"}).encode()
+    app = Starlette(routes=[service_route("/sales", answer, authorize)])
+    headers = {"authorization": "Bearer good", "content-type": "application/json"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", headers=headers) as client:
+        response = await client.post("/sales", content=body)
+    assert response.json() == {"sold": {**SALE, "saleId": "s\ufffd"}}
 
 
 @pytest.mark.parametrize(

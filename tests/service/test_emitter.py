@@ -1,5 +1,6 @@
 """What an emitter's messages mean: entries of the log, or a reason why not."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +54,15 @@ def test_an_event_goes_to_the_rooms_it_is_given(reader: EmitterReader) -> None:
     assert entry.rooms == ("garage_g1", "user_u1")
     assert entry.excluded == ("user_u2", SOCKET)
     assert msgspec.json.decode(entry.data) == ["bid_rejected", BID]
+
+
+def test_half_a_character_is_mended(reader: EmitterReader) -> None:
+    """Some encoders of msgpack write it as three bytes that are not UTF-8; Python writes it as an escape."""
+    half = emitted("bid_rejected", {**BID, "bid_id": "b???"}, rooms=["user_u1"]).replace(b"b???", b"b\xed\xa0\xbd")
+    message = {"method": "emit", "event": "bid_rejected", "data": [{**BID, "bid_id": "b\ud83d"}], "room": "user_u1"}
+    python = json.dumps(message).encode()
+    for entries in (read(reader, half), reader.read("market", python)):
+        assert [msgspec.json.decode(entry.data)[1]["bid_id"] for entry in entries] == ["b\ufffd"]
 
 
 def test_whether_an_event_is_volatile_says_the_contract(reader: EmitterReader) -> None:

@@ -10,7 +10,6 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
-from structlog.testing import capture_logs
 
 from oyez.contract import Command, Contract, Id, Stamped, member, own
 from oyez.contract.client import Client
@@ -21,6 +20,7 @@ from oyez.service.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
 from oyez.testing.client import connect
+from tests.logged import capture_logs
 from tests.service.shops import Market, serve
 
 contract = Contract("desk", roles=("customer",), default_role="customer")
@@ -79,6 +79,9 @@ def build(context: Context) -> Parts:
     async def forgotten_transaction(client: Client) -> None:
         context.outbox.run(note)  # type: ignore[unused-coroutine]
 
+    async def forgotten_read(client: Client) -> None:
+        context.database.read(lambda connection: 1)  # type: ignore[unused-coroutine]
+
     async def in_the_background(client: Client) -> None:
         kept.append(asyncio.create_task(emit(Rang(word="task"), user("ada"))))
         client.spawn(late(client))
@@ -130,6 +133,7 @@ async def test_the_mistakes_of_handlers(market: Market) -> None:
             ("forgotten_in_async", "Publisher.emit"),
             ("forgotten_join", "Client.join"),
             ("forgotten_transaction", "Outbox.run"),
+            ("forgotten_read", "Database.read"),
         ):
             with capture_logs() as lines:
                 answer = await client.call("do", mistake)

@@ -11,11 +11,10 @@ from functools import wraps
 from types import CodeType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-import structlog
-
 from oyez.errors import OyezError
+from oyez.logger import get_logger
 
-logger = structlog.get_logger("oyez.contract")
+logger = get_logger("oyez.contract")
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
+from oyez.contract.awaiting import must_await
 from oyez.contract.current import current_user
 from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.logger import get_logger
@@ -227,6 +228,7 @@ class Database:
                     " program: install that one, or name another database by DATABASE_URL."
                 ) from None
 
+    @must_await
     async def run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(connection, …)` as one transaction: committed when it returns, rolled back when it raises.
 
@@ -273,6 +275,7 @@ class Database:
         future = self._submit(ways.writers, ways.tidying, lambda connection: function(connection, *args, **kwargs))
         return await self.wait(future)
 
+    @must_await
     async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `run` for a function that only reads: it sees one state of the database and does not wait for writers.
 
