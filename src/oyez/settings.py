@@ -47,6 +47,27 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_connect_bytes: Positive = 16_384
     """The payload of a CONNECT: room for a token and some more, from somebody who is not known yet. Until one has been
     accepted, a whole message or polling body may have twice as much: such clients cost an attacker nothing."""
+    max_packets_per_second: Positive = 2_000
+    """Packets of one connection in the long run, of whatever kind: events, acknowledgements, pongs, pings, fragments.
+    A polling request and a command over its limit count as ten, a CONNECT as five. Nothing is read any faster."""
+    max_bytes_per_second: Positive = 2_000_000
+    """Bytes of one connection in the long run, compressed ones as inflated. The server reads no faster than this: to
+    check and decode one megabyte takes it a few milliseconds."""
+    max_stranger_packets_per_second: Positive = 20
+    """The same as `max_packets_per_second` for a client that no namespace has let in yet: such clients have nothing to
+    send but a CONNECT, and are closed above it."""
+    input_burst: Seconds = 5.0
+    """Seconds of these rates that may come at once: by default 10,000 packets or 10 MB, which is what a client may have
+    queued while it was offline."""
+    overload_timeout: Seconds = 60.0
+    """Time for which a connection may go on sending more than its rates before it is closed."""
+    max_inflate_ratio: Positive = 100
+    """Times its size that a compressed message may grow when it is inflated. If it grows to over 64 KB and to twice as
+    many times, its bytes count twice, and so on: JSON of honest clients shrinks to a twentieth, and only what was made
+    for it to less than a hundredth."""
+    max_unfinished_bytes: Positive = 64_000_000
+    """Unfinished input of all clients of one process: frames, messages in fragments, attachments and polling bodies
+    that lack their end. Over it the client that holds most is closed. Less than 16 KB of one client does not count."""
     max_attachments: Annotated[int, Meta(ge=0)] = 10
     """Binary attachments of one packet: the official parser's limit (CVE-2026-33151)."""
     max_attachment_bytes: Positive = 2_000_000
@@ -75,8 +96,12 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Arguments of one event or acknowledgement."""
     max_pending_acks: Positive = 1_000
     """Acknowledgements the server waits for from one socket."""
-    max_limited_commands: Positive = 100
-    """Commands in a row that are refused for being over their limit: who does not slow down then is closed."""
+    max_command_wait: Seconds = 10.0
+    """Time for which a command that has no limit of its own waits for its turn when there are more than the default
+    limit: what a client has queued while it was offline is handled late, and not refused."""
+    max_connections_per_user: Positive = 100
+    """Connections of one user to one process: far more than devices and tabs, connections of before that have not been
+    missed yet included."""
     max_event_bytes: Positive = 10_240
     """One published event's data, encoded: a notice and not a document, sent to a thousand at once."""
     max_events_per_publish: Positive = 1_000
@@ -88,7 +113,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_connections: Positive = 100_000
     """Clients of one server process; at 9 KB each this is about 0.9 GB. With several workers, of each."""
     max_connections_per_address: Positive = 10_000
-    """Clients from one network address: a mobile carrier puts thousands of phones behind one."""
+    """Clients from one network address: a mobile carrier puts thousands of phones behind one. Of IPv6 the first 64 bits
+    count: one household or machine has all the rest."""
     max_handshakes_per_second: Positive = 2_000
     """Clients that one process begins to let in within a second: more than a core can, fewer than would choke it. The
     others are answered 503 with Retry-After, and official clients come back by themselves, later and at random."""

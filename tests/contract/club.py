@@ -51,7 +51,7 @@ class Note(Payload):
     text: str
 
 
-@root.command("do")
+@root.command("do", limit="20/s")
 class Do(Command):
     """Have a handler do something; what, the test says."""
 

@@ -39,6 +39,7 @@ from oyez.contract.contract import Event
 from oyez.errors import FORBIDDEN, TOKEN_INVALID, LogUnavailableError, RefusedError
 from oyez.log.memory import MemoryLog
 from oyez.protocol.engineio import CloseReason
+from oyez.server.budget import Budget, Rates
 from oyez.server.connection import Connection
 from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
@@ -279,6 +280,8 @@ class Wire:
         self.decided = asyncio.Event()
         self.sent: asyncio.Queue[Any] = asyncio.Queue()
         self.closed_for = ""
+        self.id = f"wire-{id(self)}"
+        self.budget = Budget(Rates(Limits(), stranger=False))
 
     def close(self, reason: CloseReason, detail: str = "") -> None:
         self.closed = True

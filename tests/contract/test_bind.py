@@ -8,6 +8,7 @@ import pytest
 from oyez.contract import Contract, Time
 from oyez.contract.bind import bind
 from oyez.errors import ContractError
+from oyez.server.budget import REFUSED_COST
 from oyez.settings import Settings
 from tests.contract.market import HANDLERS, Market, RequestStats, Watch, contract
 
@@ -237,16 +238,14 @@ async def test_a_flood_is_told_once() -> None:
     assert not peer.wire.closed
 
 
-async def test_who_goes_on_flooding_is_closed() -> None:
+async def test_who_goes_on_flooding_is_refused_and_pays_with_the_connections_budget() -> None:
     market = Market()
     peer = await market.connect("g", role="garage")
-    for _ in range(2):
+    for _ in range(202):
         peer.emit("booking:accept", "b1")
-    for _ in range(99):
-        peer.emit("booking:accept", "b1")
-    assert not peer.wire.closed
     await peer.expect_refusal("rate_limited", "booking:accept", "b1")
-    assert peer.wire.closed_for == "rate limited"
+    assert not peer.wire.closed
+    assert peer.wire.budget.packets == 201 * REFUSED_COST
 
 
 async def test_who_waits_now_and_then_is_not() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from oyez.contract.limits import Bucket, Limit
+from oyez.contract.limits import Bucket, Limit, Users
 from oyez.errors import ContractError
 
 
@@ -30,11 +30,30 @@ def test_trying_does_not_make_the_wait_longer() -> None:
     assert bucket.take(60.5)
 
 
-def test_refusals_are_counted_until_there_is_room_again() -> None:
-    bucket = Bucket(Limit.parse("1/s"), 0.0)
-    assert [(bucket.take(0.0), bucket.refused) for _ in range(3)] == [(True, 0), (False, 1), (False, 2)]
-    assert bucket.take(2.0)
-    assert bucket.refused == 0
+def test_some_may_be_used_up_on_credit_or_in_advance_and_are_paid_for_later() -> None:
+    bucket = Bucket(Limit.parse("2/s"), 0.0)
+    assert [bucket.take(0.0, credit=1.0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take(0.9), bucket.take(1.0)] == [False, True]
+    assert [bucket.reserve(1.0, 1.0), bucket.reserve(1.0, 1.0), bucket.reserve(1.0, 1.0)] == [0.5, 1.0, None]
+    assert [bucket.take(2.4), bucket.take(2.5)] == [False, True]
+
+
+def test_users_who_have_gone_are_remembered_until_their_limits_are_full_again() -> None:
+    users = Users()
+    first, limit = users.enter("u1", "a", 2), Limit.parse("1/m")
+    assert first is not None
+    assert first.bucket("/", "buy", limit, 0.0).take(0.0)
+    assert users.enter("u1", "a", 2) is first
+    assert users.enter("u1", "b", 2) is first
+    assert users.enter("u1", "c", 2) is None
+    for connection in ("a", "a", "b"):
+        users.leave("u1", connection, 1.0)
+    back = users.enter("u1", "d", 2)
+    assert back is first
+    users.leave("u1", "d", 2.0)
+    users.enter("u2", "e", 2)
+    users.leave("u2", "e", 70.0)
+    assert users.enter("u1", "f", 2) is not first
 
 
 def test_limits_can_be_read() -> None:

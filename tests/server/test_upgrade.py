@@ -167,8 +167,9 @@ async def test_bytes_that_come_with_the_request_are_not_lost(crowd: Running) -> 
         assert (opened.payload[:2], pong.payload, entered.payload[:3]) == (b"0{", b"with the request", b"40{")
 
 
-async def test_more_bytes_with_the_request_than_the_first_buffer_holds(crowd: Running) -> None:
-    async with Wire.open(crowd) as wire:
+async def test_more_bytes_with_the_request_than_the_first_buffer_holds() -> None:
+    limits = {"max_stranger_packets_per_second": 1_000}
+    async with serve(limits=limits) as running, Wire.open(running) as wire:
         wire.send_upgrade()
         filling = b"45" + b"1" * 5_000
         wire.send(b"".join(encode_frame(PING, b"%d" % number) for number in range(500)) + encode_frame(TEXT, filling))

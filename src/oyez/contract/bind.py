@@ -3,6 +3,7 @@
 Handlers are an explicit mapping; what they need besides the command and the client is bound to them beforehand.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from oyez.contract.contract import Contract
 from oyez.contract.control import Control
 from oyez.contract.current import current_user
 from oyez.contract.declare import DeclaredCommand, Namespace
-from oyez.contract.limits import DEFAULT_LIMIT
+from oyez.contract.limits import DEFAULT_LIMIT, Users
 from oyez.contract.operation import Handler, LimitedError, Operation, joining, leaving, take
 from oyez.contract.policy import Identity, Member
 from oyez.contract.repeats import Repeats
@@ -123,8 +124,67 @@ class NamespaceApplication(Application):
     def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         """Handle one event; a coroutine is returned only where its handler waits for something."""
         client: Client = socket.data
+        if client.held:
+            return self._receive_after_held(client, event)
+        return self._receive(client, event)
+
+    def _receive(self, client: Client, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         try:
             acknowledgement = self._start(client, event)
+        except Exception as error:
+            self._fail(client, event, error)
+            return None
+        if acknowledgement is None:
+            return None
+        if isinstance(acknowledgement, bytes):
+            self._acknowledge(event, acknowledgement)
+            return None
+        return self._finish(client, event, acknowledgement)
+
+    # Volatile commands over their limit.
+
+    def _hold(self, client: Client, event: ReceivedEvent, operation: Operation, now: float) -> None:
+        """Keep a volatile command until there is room for it, in place of an older one, which is dropped."""
+        self._drop(client, event.name, operation.wait(client, now))
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(operation.wait(client, now), self._release, client, event.name)
+        client.held[event.name] = event, timer
+
+    def _drop(self, client: Client, name: str, wait: float) -> None:
+        event, timer = client.held.pop(name, (None, None))
+        if timer is not None:
+            timer.cancel()
+        if event is not None and event.ack is not None:
+            self._fail(client, event, LimitedError(wait, 1, told=True))
+
+    def _release(self, client: Client, name: str) -> None:
+        """There is room for a command that was kept: it comes in as if it had been sent now."""
+        event, _ = client.held.pop(name)
+        client.socket.handle_event(event)
+
+    def _receive_after_held(self, client: Client, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
+        """`_receive`, after the kept commands that were sent before this one, as far as their limits give credit."""
+        for name in tuple(client.held):
+            operation = self._operations[name]
+            if name != event.name and operation.take(client, self._clock(), on_credit=True):
+                kept, timer = client.held.pop(name)
+                timer.cancel()
+                running = self._handle_counted(client, kept, operation)
+                if running is not None:
+                    return self._chain(running, client, event)
+        return self._receive(client, event)
+
+    async def _chain(self, running: Coroutine[Any, Any, None], client: Client, event: ReceivedEvent) -> None:
+        await running
+        following = self._receive_after_held(client, event)
+        if following is not None:
+            await following
+
+    def _handle_counted(
+        self, client: Client, event: ReceivedEvent, operation: Operation
+    ) -> Coroutine[Any, Any, None] | None:
+        try:
+            acknowledgement = operation.handle(client, event)
         except Exception as error:
             self._fail(client, event, error)
             return None
@@ -163,16 +223,25 @@ class NamespaceApplication(Application):
         if self._hooks.disconnected:
             self._hooks.disconnected(socket.data, reason)
 
+    def forget(self, socket: Socket) -> None:
+        if isinstance(socket.data, Client):
+            socket.data.forget(self._clock())
+
     def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
         self._control.apply(entry, sockets)
 
-    def _start(self, client: Client, event: ReceivedEvent) -> Awaitable[bytes] | bytes:
+    def _start(self, client: Client, event: ReceivedEvent) -> Awaitable[bytes] | bytes | None:
+        """The acknowledgement, or what to wait for to get it; None if the command is kept for later."""
         operation = self._operations.get(event.name)
         if operation is None:
             # All unknown names share one limit: there is no end of them.
             take(client, "", DEFAULT_LIMIT, self._clock())
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {event.name!r} that clients may send.")
-        return operation.run(client, event, self._clock())
+        now = self._clock()
+        if operation.volatile and not operation.take(client, now):
+            self._hold(client, event, operation, now)
+            return None
+        return operation.run(client, event, now)
 
     async def _finish(self, client: Client, event: ReceivedEvent, acknowledgement: Awaitable[bytes]) -> None:
         # In the task that handles the events of this client alone.
@@ -224,9 +293,11 @@ def bind(
         faults += _check_no_members(contract)
     if faults:
         raise ContractError("\n".join(f"contract {contract.name}: {fault}" for fault in faults))
-    applications = {}
+    applications, users = {}, Users()
     for namespace in contract.namespaces:
-        surroundings = Surroundings(namespace, members or _nobody, _answers(contract, namespace), contract.subjects_of)
+        surroundings = Surroundings(
+            namespace, members or _nobody, _answers(contract, namespace), contract.subjects_of, users=users
+        )
         admission = Admission(
             contract,
             surroundings,

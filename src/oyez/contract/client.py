@@ -3,6 +3,7 @@
 There is no way into a room here but by the room's rule.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -13,13 +14,21 @@ from oyez.contract.codec import EventCodec, decode_answer
 from oyez.contract.contract import Event
 from oyez.contract.control import Removals
 from oyez.contract.declare import Namespace
-from oyez.contract.limits import Bucket, Limit
+from oyez.contract.limits import Bucket, Limit, Users
 from oyez.contract.policy import Identity, Verdict
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.types import Payload
 from oyez.contract.wire import shown
-from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, UNKNOWN_ROOM, ContractError, InvalidDataError, RefusedError
-from oyez.server.socket import Handshake, Socket
+from oyez.errors import (
+    FORBIDDEN,
+    FORBIDDEN_ROLE,
+    RATE_LIMITED,
+    UNKNOWN_ROOM,
+    ContractError,
+    InvalidDataError,
+    RefusedError,
+)
+from oyez.server.socket import Handshake, ReceivedEvent, Socket
 
 T = TypeVar("T")
 
@@ -39,6 +48,7 @@ class Surroundings:
     subjects_of: Callable[[Identity], frozenset[str]]
     clock: Callable[[], float] = time.time
     removals: Removals = field(default_factory=Removals)
+    users: Users = field(default_factory=Users)
 
     def decide(self, identity: Identity, name: str) -> Verdict:
         """Whether `identity` may be in the room of that name. Raises RefusedError (unknown_room)."""
@@ -69,7 +79,7 @@ class Surroundings:
 class Client:
     """Given to handlers beside the command."""
 
-    __slots__ = ("_buckets", "_surroundings", "ending", "identity", "socket", "state")
+    __slots__ = ("_buckets", "_surroundings", "_usage", "ending", "held", "identity", "refused", "socket", "state")
 
     def __init__(self, identity: Identity, socket: Socket, surroundings: Surroundings) -> None:
         self.identity = identity
@@ -81,6 +91,18 @@ class Client:
         """What the system keeps of this connection, for its handlers and hooks. It ends with the connection: a client
         that comes back, recovered or not, has a new one."""
         self._buckets: dict[str, Bucket] = {}
+        """Of the user's own, those that this client has used."""
+        self.refused: dict[str, int] = {}
+        """By name how many commands in a row were over their limit."""
+        self.held: dict[str, tuple[ReceivedEvent, asyncio.TimerHandle]] = {}
+        """By name the newest volatile command over its limit, and the timer that ends its waiting."""
+        connection = socket.connection
+        usage = surroundings.users.enter(
+            identity.subject, connection.id, connection.server.limits.max_connections_per_user
+        )
+        if usage is None:
+            raise RefusedError(RATE_LIMITED, "You have too many connections; close one first.")
+        self._usage = usage
 
     @property
     def id(self) -> str:
@@ -232,5 +254,12 @@ class Client:
         """What is left of the limit on command `name`."""
         bucket = self._buckets.get(name)
         if bucket is None:
-            bucket = self._buckets[name] = Bucket(limit, now)
+            bucket = self._buckets[name] = self._usage.bucket(self.namespace, name, limit, now)
         return bucket
+
+    def forget(self, now: float) -> None:
+        """The socket has gone, or was not let in after all."""
+        for _, timer in self.held.values():
+            timer.cancel()
+        self.held.clear()
+        self._surroundings.users.leave(self.identity.subject, self.socket.connection.id, now)

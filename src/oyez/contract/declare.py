@@ -57,6 +57,8 @@ class DeclaredCommand:
     """What an acknowledgement carries besides `ok`."""
     joins: Room | None = None
     leaves: Room | None = None
+    volatile: bool = False
+    """True if only the newest counts of those that are over the limit."""
 
     @property
     def description(self) -> str:
@@ -219,11 +221,13 @@ class Namespace:
         reply: type[Payload] | None = None,
         joins: Room | None = None,
         leaves: Room | None = None,
+        volatile: bool = False,
     ) -> Callable[[type[C]], type[C]]:
         """Something clients may send; decorates its fields.
 
         `arguments` are one object with these fields or, positional, the fields in order. `who` may say
-        `own("userId")` of a field: it must be the caller's own. `limit` is for each socket, such as `10/s`.
+        `own("userId")` of a field: it must be the caller's own. `limit` is for each user, such as `10/s`. Of `volatile`
+        commands over it, such as locations, the newest is handled when there is room, and the others are dropped.
         `reply` is what the acknowledgement carries besides `ok`. A command that only `joins` or `leaves` a room
         has fields for the room's placeholders and needs no handler.
         """
@@ -241,6 +245,7 @@ class Namespace:
                     reply=Joined if joins or leaves else reply,
                     joins=joins,
                     leaves=leaves,
+                    volatile=volatile,
                 )
             )
             return command

@@ -4,6 +4,7 @@ In this order: limit, role, decoding, claims, handler; behind the claims, what w
 Knows nothing of the other commands.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias
@@ -13,14 +14,14 @@ from oyez.contract.awaiting import check_awaited, forgotten
 from oyez.contract.client import Client
 from oyez.contract.codec import CommandCodec
 from oyez.contract.declare import DeclaredCommand
-from oyez.contract.limits import Limit
+from oyez.contract.limits import DEFAULT_LIMIT, Bucket, Limit
 from oyez.contract.policy import Identity, LookedUp, Own, Verdict
 from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import Room
 from oyez.contract.types import Command, Joined, Payload
 from oyez.contract.wire import wire_names
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, InvalidDataError, RefusedError
-from oyez.protocol import engineio
+from oyez.server.budget import REFUSED_COST
 from oyez.server.socket import ReceivedEvent
 
 Handler: TypeAlias = Callable[[Any, Client], Awaitable[Reply] | Reply]
@@ -53,12 +54,54 @@ class Operation:
         claims = [part for part in declared.who.parts() if isinstance(part, Own | LookedUp)]
         self._claims = [(claim, names[claim.placeholder]) for claim in claims]
 
+    @property
+    def volatile(self) -> bool:
+        """True if only the newest of the commands that are over the limit is kept."""
+        return self._declared.volatile
+
+    def take(self, client: Client, now: float, *, on_credit: bool = False) -> bool:
+        """Count a volatile command; False if it is over the limit, which then is no offence."""
+        return client.bucket(self._declared.name, self._declared.limit, now).take(now, credit=1.0 if on_credit else 0.0)
+
+    def wait(self, client: Client, now: float) -> float:
+        """Seconds until the next volatile command may be handled."""
+        return client.bucket(self._declared.name, self._declared.limit, now).wait()
+
     def run(self, client: Client, event: ReceivedEvent, now: float) -> Awaitable[bytes] | bytes:
         """The acknowledgement of one event, or what to wait for to get it.
 
         Raises RefusedError and InvalidDataError, and whatever the handler raises.
         """
-        take(client, self._declared.name, self._declared.limit, now)
+        declared = self._declared
+        if declared.limit is DEFAULT_LIMIT:
+            wait = self._reserve(client, now)
+            if wait:
+                return self._run_later(wait, client, event)
+        elif not declared.volatile:
+            take(client, declared.name, declared.limit, now)
+        return self.handle(client, event)
+
+    def _reserve(self, client: Client, now: float) -> float:
+        """Count a command that has the default limit; the seconds until its turn. Raises LimitedError."""
+        name = self._declared.name
+        bucket = client.bucket(name, DEFAULT_LIMIT, now)
+        wait = bucket.reserve(now, client.socket.connection.server.limits.max_command_wait)
+        if wait is None:
+            raise _limited(client, name, bucket)
+        if client.refused:
+            client.refused.pop(name, None)
+        return wait
+
+    async def _run_later(self, wait: float, client: Client, event: ReceivedEvent) -> bytes:
+        """Handle a command that is over the default limit when its turn comes; those that come after it wait too."""
+        await asyncio.sleep(wait)
+        if client.socket.ended:
+            raise RefusedError(RATE_LIMITED)
+        acknowledgement = self.handle(client, event)
+        return acknowledgement if isinstance(acknowledgement, bytes) else await acknowledgement
+
+    def handle(self, client: Client, event: ReceivedEvent) -> Awaitable[bytes] | bytes:
+        """`run` for a command that was counted already."""
         if not self._declared.who.admits(client.identity):
             raise RefusedError(FORBIDDEN_ROLE, f"{event.name} is for whoever {self._declared.who.text}.")
         try:
@@ -104,14 +147,19 @@ class Operation:
 
 
 def take(client: Client, name: str, limit: Limit, now: float) -> None:
-    """Count a command. Raises LimitedError; a client that does not heed it is closed."""
+    """Count a command. Raises LimitedError. A refused one costs more of the connection's budget than another."""
     bucket = client.bucket(name, limit, now)
     if bucket.take(now):
+        if client.refused:
+            client.refused.pop(name, None)
         return
-    connection = client.socket.connection
-    if bucket.refused >= connection.server.limits.max_limited_commands:
-        connection.close(engineio.RATE_LIMIT, f"{bucket.refused} commands in a row over the limit of {limit.text}")
-    raise LimitedError(bucket.wait(), bucket.refused, told=bucket.refused > 1)
+    raise _limited(client, name, bucket)
+
+
+def _limited(client: Client, name: str, bucket: Bucket) -> LimitedError:
+    client.socket.connection.budget.packets += REFUSED_COST
+    times = client.refused[name] = client.refused.get(name, 0) + 1
+    return LimitedError(bucket.wait(), times, told=times > 1)
 
 
 def joining(

@@ -120,6 +120,12 @@ class Session:
         """Whether attachments of a packet are still to come."""
         return self._partial is not None
 
+    @property
+    def incomplete_bytes(self) -> int:
+        """Bytes of the attachments that have come of such a packet, and of the packet."""
+        packet = self._partial
+        return len(packet.data) + sum(map(len, packet.attachments)) if packet is not None else 0
+
     def receive_text(self, encoded: bytes) -> socketio.Packet | Signal | None:
         """One WebSocket text frame's content."""
         if encoded[:1] == b"4" and self.state is not State.CLOSED:

@@ -7,6 +7,7 @@ the same: same session, same limits, same slow-consumer policy.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -179,11 +180,28 @@ class AsgiWebSocket:
                 return
             if self._closing is None:
                 self._receive(message.get("text"), message.get("bytes"))
+                self._charge()
+            if self._connection.budget.busy:
+                await self._connection.server.gate.enter(busy=True)
+
+    def _charge(self) -> None:
+        connection = self._connection
+        connection.budget.packets += 1
+        wait = connection.settle()
+        if wait and self._candidate:
+            self._fail(engineio.RATE_LIMIT, "too many packets of a WebSocket that probes")
+        elif wait:
+            connection.slow_down(wait)
+        incomplete = connection.session.incomplete_bytes
+        if not self._candidate and (incomplete or connection.holds_memory):
+            end = partial(connection.close, engineio.SERVER_BUSY, "unfinished input")
+            connection.hold_memory(incomplete, end)
 
     def _receive(self, text: str | None, data: bytes | None) -> None:
         payload = data if text is None else text.encode("utf-8", "surrogatepass")
         if payload is None:
             return
+        self._connection.budget.bytes += len(payload)
         most = self._limits.max_stranger_bytes if self._candidate else self._connection.max_message
         if len(payload) > most:
             self._fail(engineio.TOO_LARGE, f"a message over {most} bytes")

@@ -16,6 +16,7 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
+from oyez.server.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
 from oyez.server.outgoing import Outgoing, join_frames
 from oyez.server.socket import NEVER, Handshake, Socket, encode_error
 from oyez.server.transport import PACKETS_A_TURN, Candidate, Transport
@@ -70,9 +71,11 @@ class Connection:
         "_refused",
         "_refused_deadline",
         "appointment",
+        "budget",
         "candidate",
         "entered",
         "handshake",
+        "holds_memory",
         "id",
         "polling",
         "server",
@@ -96,6 +99,9 @@ class Connection:
         """The WebSocket that probes, while there is one."""
         self.entered = False
         """Whether a namespace has ever let the client in. Until then nobody knows who it is."""
+        self.budget = Budget(server.stranger_rates)
+        self.holds_memory = False
+        """True if unfinished input of the client is counted in the budget of all of it."""
         self._connecting: set[str] | None = None
         self._ended: set[str] | None = None
         """Namespaces the server has disconnected: what the client had sent to them by then is no offence."""
@@ -135,6 +141,28 @@ class Connection:
         limits = self.server.limits
         return limits.max_payload if self.entered else limits.max_stranger_bytes
 
+    def settle(self) -> float:
+        """Charge what has come for its cost; the seconds for which nothing should be read.
+
+        Closes the connection if it has gone on for too long.
+        """
+        now = self.server.clock()
+        wait = self.budget.settle(now)
+        if wait and self.budget.is_overloaded(now):
+            self.close(engineio.RATE_LIMIT, "more packets or bytes than its rate for too long")
+        return wait
+
+    def slow_down(self, seconds: float) -> None:
+        """Read nothing of the client for so long."""
+        if not self.closed:
+            self.pause_reading()
+            asyncio.get_running_loop().call_later(seconds, self.resume_reading)
+
+    def hold_memory(self, size: int, end: Callable[[], None]) -> None:
+        """The client has sent `size` bytes of something that has not ended; `end` is called if there is no room."""
+        self.holds_memory = size > MemoryBudget.SMALL
+        self.server.unfinished.hold(self, size, end)
+
     def receive_text(self, encoded: bytes) -> None:
         """One text frame of the connection's WebSocket."""
         self._heard = True
@@ -155,13 +183,29 @@ class Connection:
         """One polling body."""
         self._heard = True
         fetches = True
+        self.budget.packets += REQUEST_COST
+        self.budget.bytes += len(body)
+        if len(body) > SMALL_READ or self.budget.busy:
+            await self._pass_gate()
         for number, result in enumerate(self.session.receive_payload(body), 1):
+            self.budget.packets += 1
             self._handle(result)
             if number % PACKETS_A_TURN == 0:
-                await asyncio.sleep(0)
+                await self._pass_gate()
             # A client that sends much at once fetches the answers only after that: it is no slow consumer.
             fetches = fetches and await self.answers_fetched()
         self._handle(None)
+        self.hold_memory(self.session.incomplete_bytes, partial(self.close, engineio.SERVER_BUSY, "unfinished input"))
+
+    async def _pass_gate(self) -> None:
+        """Wait until more of what the client has sent may be handled."""
+        wait = self.settle()
+        if wait and not self.closed:
+            # Its pongs wait too, and the client must not be taken for gone.
+            self.pause_reading()
+            await asyncio.sleep(wait)
+            self.resume_reading()
+        await self.server.gate.enter(busy=self.budget.busy)
 
     async def answers_fetched(self) -> bool:
         """Wait until a polling client has fetched some of the answers to what it sent; False if it fetches none."""
@@ -246,6 +290,7 @@ class Connection:
     # Namespaces.
 
     def _connect(self, packet: socketio.Packet) -> None:
+        self.budget.packets += CONNECT_COST
         name = packet.namespace
         connecting = self._connecting or set()
         if name in connecting:
@@ -301,7 +346,9 @@ class Connection:
         if self._refused:
             self._refused.pop(socket.namespace.name, None)
         self.sockets[socket.namespace.name] = socket
-        self.entered = True
+        if not self.entered:
+            self.entered = True
+            self.budget.enter(self.server.rates)
         self._connect_deadline = self._refused_deadline = NEVER
         # What it was sent while it was let in is not behind a ping of before.
         self._pinged_at = ""
@@ -438,6 +485,7 @@ class Connection:
         if not self.server.forget(self):
             return
         self.server.wheel.cancel(self)
+        self.server.unfinished.release(self)
         reason = self.session.reason or engineio.TRANSPORT_CLOSE
         logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
         if reason in FAULTS and self.session.detail:

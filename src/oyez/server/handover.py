@@ -5,11 +5,13 @@ uvicorn.
 """
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
+from oyez.server.budget import SMALL_READ
 from oyez.server.outgoing import encode_close
 from oyez.server.websocket import WebSocket
 
@@ -98,6 +100,20 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
         return buffer[:READ_CHUNK]
 
     def buffer_updated(self, size: int) -> None:
+        listener = self.listener
+        if listener is None or (size <= SMALL_READ and not listener.busy):
+            self.parse(size, more=size == self._room)
+        elif not listener.gate.run(partial(self.parse, size, more=size == self._room)):
+            # The bytes stay in the buffer: nothing may be read over them.
+            listener.hold_reading()
+            listener.gate.wait(partial(self._parse_later, size), busy=listener.busy)
+
+    def _parse_later(self, size: int) -> None:
+        if self.listener.release_reading():
+            self.parse(size, more=True)
+
+    def parse(self, size: int, *, more: bool) -> None:
+        """Have the listener handle the frames that end in the `size` bytes read last; `more` may be waiting."""
         if self.transport.is_close_frame_sent:
             # picows has taken offence at a frame and hangs up in a moment; until then it would go on where it was, and
             # hand over even the frame that is too long. What is read now is overwritten by what comes next.
@@ -106,7 +122,7 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
         if self.transport.is_close_frame_sent:
             self._close_after_error()
         if self.listener is not None:
-            self.listener.after_read(size, more=size == self._room)
+            self.listener.after_read(size, more=more)
 
     def _close_after_error(self) -> None:
         """picows has met a frame it does not accept, and its CLOSE has been held back until the frames before it have
@@ -165,10 +181,10 @@ class QuietTransport:
         return 0
 
 
-def _feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+def _feed(protocol: ChunkedProtocol, data: bytes) -> None:
     while data:
         buffer = memoryview(protocol.get_buffer(-1))
         size = min(len(buffer), len(data))
         buffer[:size] = data[:size]
-        protocol.buffer_updated(size)
+        protocol.parse(size, more=False)
         data = data[size:]

@@ -69,6 +69,9 @@ class Application(ABC):
     def disconnect(self, socket: Socket, reason: str) -> None:
         """A connected socket has gone; it is in no room any more."""
 
+    def forget(self, socket: Socket) -> None:  # noqa: B027 - not every application keeps something
+        """A socket has gone, or was not let in after `connect` had begun: it may be called more than once."""
+
     async def allows(self, socket: Socket, room: str) -> bool:
         """Whether the socket, which was in `room` when its connection broke, still may be."""
         return False
@@ -217,6 +220,7 @@ class Namespace:
                 self.application.disconnect(socket, reason.text)
             except Exception:
                 logger.exception("disconnect handler failed", namespace=self.name, socket=socket.id)
+        self.application.forget(socket)
         # It knows the socket: each would keep the other until Python looks for garbage, and everybody waits for that.
         socket.data = None
 

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.protocol.session import State
+from oyez.server.budget import REQUEST_COST, MemoryBudget
 from oyez.server.client_files import GZIP
 from oyez.server.outgoing import Outgoing
 
@@ -270,6 +271,7 @@ class PollingEndpoint:
             connection.close(engineio.TRANSPORT_ERROR, "two polls at once")
             return Response(status_code=400)
         polling.polled = True
+        connection.budget.packets += REQUEST_COST
         fetching = asyncio.ensure_future(polling.fetch())
         leaving = asyncio.ensure_future(_disconnected(request))
         try:
@@ -293,7 +295,7 @@ class PollingEndpoint:
         polling.posted = True
         try:
             # The Content-Type does not matter: python-engineio up to 4.2 sends its text as `application/octet-stream`.
-            body = await _read_body(request, connection.max_message, self._server.limits.body_timeout)
+            body = await _read_body(request, connection, self._server.unfinished)
             if body is None:
                 return Response(status_code=413)
             await polling.readable()
@@ -335,13 +337,23 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _read_body(request: Request, limit: int, timeout: float) -> bytes | None:
-    """The body, or None where it is longer than `limit`. Raises TimeoutError, ClientDisconnect."""
+async def _read_body(request: Request, connection: "Connection", unfinished: MemoryBudget) -> bytes | None:
+    """The body, or None if it is longer than it may be. Raises TimeoutError, ClientDisconnect."""
     body: bytearray | None = bytearray()
-    async with asyncio.timeout(timeout):
-        async for chunk in request.stream():
-            # A body that is too long is read to its end all the same: then its sender hears the answer.
-            if body is not None:
-                body += chunk
-                body = body if len(body) <= limit else None
+
+    def give_up() -> None:
+        nonlocal body
+        body = None
+        connection.close(engineio.SERVER_BUSY, "an unfinished body")
+
+    try:
+        async with asyncio.timeout(connection.server.limits.body_timeout):
+            async for chunk in request.stream():
+                # A body that is too long is read to its end all the same: then its sender receives the answer.
+                if body is not None:
+                    body += chunk
+                    body = body if len(body) <= connection.max_message else None
+                    unfinished.hold(request, len(body or b""), give_up)
+    finally:
+        unfinished.release(request)
     return None if body is None else bytes(body)

@@ -7,6 +7,7 @@ WebSocket upgrades bypass ASGI; see `upgrade.py`.
 import asyncio
 import math
 import secrets
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
 from oyez.server import canary
 from oyez.server.asgi import serve_websocket
+from oyez.server.budget import InputGate, MemoryBudget, Rates
 from oyez.server.canary import Canary, encode_status
 from oyez.server.connection import Connection
 from oyez.server.heartbeat import TimerWheel
@@ -41,6 +43,8 @@ from oyez.settings import Settings, check_origins
 
 logger = get_logger("oyez.server")
 
+_MAPPED = bytes(10) + b"\xff\xff"
+"""What an IPv6 address begins with that stands for an IPv4 one, as a server that listens on both gets it."""
 MAX_REFUSED_ORIGINS = 100
 """Origins whose refusal is logged: anybody can make up more."""
 DRAIN_INTERVAL = 0.1
@@ -88,6 +92,11 @@ class Server:
         # An eighth of the shorter time keeps deadlines within a few per cent, at a handful of turns a second at most.
         shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
         self.wheel = TimerWheel(min(0.5, shortest / 8), clock)
+        self.rates = Rates(self.limits, stranger=False)
+        self.stranger_rates = Rates(self.limits, stranger=True)
+        self.gate = InputGate()
+        """Where the input of busy connections waits."""
+        self.unfinished = MemoryBudget(self.limits.max_unfinished_bytes)
         self._addresses: Counter[str] = Counter()
         self.door = Turnstile()
         """Where those wait who want to enter a namespace."""
@@ -239,18 +248,18 @@ class Server:
         self, handshake: Handshake, state: State, kind: type[Connection] = Connection
     ) -> Connection | HandshakeError:
         """A new connection, or why there is none."""
-        limits, address = self.limits, handshake.address
+        limits, network = self.limits, network_of(handshake.address)
         # A client that is being closed still costs something.
         connections = max(len(self.connections) + len(self._closed), len(self.websockets))
         if self.stopping or connections >= limits.max_connections:
             return engineio.OVERLOADED
-        if max(self._addresses[address], self._websockets_from[address]) >= limits.max_connections_per_address:
+        if max(self._addresses[network], self._websockets_from[network]) >= limits.max_connections_per_address:
             return engineio.OVERLOADED
         if not self._handshakes.take():
             return engineio.OVERLOADED
         connection = kind(self.node.new_session_id(), self, handshake, state)
         self.connections[connection.id] = connection
-        self._addresses[address] += 1
+        self._addresses[network] += 1
         return connection
 
     def admits_page(self, headers: Mapping[str, str], *, secure: bool) -> bool:
@@ -317,7 +326,7 @@ class Server:
             return engineio.BAD_REQUEST
         if len(self.websockets) >= self.limits.max_connections:
             return engineio.OVERLOADED
-        if self._websockets_from[connection.handshake.address] >= self.limits.max_connections_per_address:
+        if self._websockets_from[network_of(connection.handshake.address)] >= self.limits.max_connections_per_address:
             return engineio.OVERLOADED
         return connection, True
 
@@ -336,18 +345,18 @@ class Server:
         """The client knows that its connection is closed, or will not ask any more."""
         if self._closed.pop(connection.id, None) is not None:
             self.wheel.cancel(connection)
-            _count_down(self._addresses, connection.handshake.address)
+            _count_down(self._addresses, network_of(connection.handshake.address))
 
     def add_websocket(self, websocket: Transport, connection: Connection) -> None:
         """The network connection of `websocket`, which serves `connection` or wants to, has become one."""
         self.websockets.add(websocket)
-        self._websockets_from[connection.handshake.address] += 1
+        self._websockets_from[network_of(connection.handshake.address)] += 1
 
     def forget_websocket(self, websocket: Transport, connection: Connection) -> None:
         """Its network connection has ended."""
         if websocket in self.websockets:
             self.websockets.discard(websocket)
-            _count_down(self._websockets_from, connection.handshake.address)
+            _count_down(self._websockets_from, network_of(connection.handshake.address))
         if self._none_left is not None and not self.websockets:
             self._none_left.set()
 
@@ -377,6 +386,19 @@ class Server:
     def disconnect_sockets(self, namespace: str, rooms: Iterable[str] = (), *, close: bool = False) -> int:
         """Disconnect those sockets of this node, with `close` their whole connections; how many they were."""
         return self.namespaces[namespace].disconnect_sockets(rooms, close)
+
+
+def network_of(address: str) -> str:
+    """What counts as one client's address: an IPv4 address, or the first 64 bits of an IPv6 address."""
+    if ":" not in address:
+        return address
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    except OSError:
+        return address
+    if packed.startswith(_MAPPED):
+        return socket.inet_ntoa(packed[12:])
+    return packed[:8].hex()
 
 
 def _count_down(counter: Counter[str], key: str) -> None:

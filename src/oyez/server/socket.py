@@ -302,7 +302,10 @@ class Socket:
     def receive_event(self, packet: socketio.Packet) -> None:
         """Have the application handle an EVENT, behind those that came before it."""
         ack = partial(self._acknowledge, packet.ack_id) if packet.ack_id is not None else None
-        event = ReceivedEvent(packet.name, packet.data, packet.attachments, ack)
+        self.handle_event(ReceivedEvent(packet.name, packet.data, packet.attachments, ack))
+
+    def handle_event(self, event: ReceivedEvent) -> None:
+        """Have the application handle an event, after those that came before it."""
         if self._queue is not None:
             self._queue.append(event)
             if len(self._queue) == MAX_QUEUED_EVENTS:

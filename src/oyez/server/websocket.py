@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from picows import WSFrame, WSListener, WSTransport
@@ -17,15 +18,19 @@ from picows import WSFrame, WSListener, WSTransport
 from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
+from oyez.server.budget import MemoryBudget
 from oyez.server.outgoing import BINARY, CLOSE, PING, PONG, TEXT, Outgoing, encode_close, encode_frame
 
 if TYPE_CHECKING:
+    from oyez.server.budget import InputGate
     from oyez.server.connection import Connection
     from oyez.server.handover import QuietTransport
     from oyez.server.socket import Handshake
 
 logger = get_logger("oyez.server")
 
+INFLATED_SMALL = 65_536
+"""Bytes to which a compressed message may be inflated at their plain price, however small it is."""
 WRITE_HIGH_WATER = 65_536
 """Bytes in the network's own buffer from which on messages are kept here, where they are counted."""
 
@@ -54,6 +59,7 @@ class WebSocket(WSListener):
     # An idle client is mostly this object and what hangs on it: no dict.
     __slots__ = (
         "_answer",
+        "_budget",
         "_candidate",
         "_closing",
         "_connection",
@@ -62,6 +68,7 @@ class WebSocket(WSListener):
         "_fragment_deflated",
         "_fragment_opcode",
         "_fragments",
+        "_gated",
         "_held",
         "_kept",
         "_kept_bytes",
@@ -78,6 +85,7 @@ class WebSocket(WSListener):
         self._candidate = candidate
         self.deflate = deflate
         self._limits = connection.server.limits
+        self._budget = connection.budget
         self._network: asyncio.Transport | None = None
         self._fragments: list[bytes] | None = None
         self._fragment_opcode = 0
@@ -89,7 +97,9 @@ class WebSocket(WSListener):
         self._drained: asyncio.Event | None = None
         """Set when the client reads again; only while somebody waits for that."""
         self._unfinished = 0
-        """Bytes of a frame that has not ended, roughly; counted while nobody knows who sends it."""
+        """Bytes of a frame that has not ended, roughly."""
+        self._gated = False
+        """True while bytes that were read wait at the gate: nothing is read until they are parsed."""
         self._held = False
         """Whether nothing is read because handlers do not keep up."""
         self._timer: asyncio.TimerHandle | None = None
@@ -124,11 +134,15 @@ class WebSocket(WSListener):
         # An IntEnum at run time, which the library's stub does not tell.
         opcode: int = frame.msg_type  # type: ignore[assignment]
         self._unfinished = 0
+        budget = self._budget
+        budget.packets += 1
         try:
             if self._closing is not None:
                 # The client may still have been sending; only its answer to our CLOSE matters.
                 if opcode == CLOSE and self._network is not None:
                     self._network.close()
+            elif budget.packets > budget.rates.packets_at_once:
+                self._fail(engineio.RATE_LIMIT, "too many packets of a client that no namespace has let in")
             elif frame.rsv2 or frame.rsv3 or (frame.rsv1 and not self._may_be_deflated(opcode)):
                 self._fail(engineio.PARSE_ERROR, "reserved bits")
             elif opcode & _CONTROL:
@@ -148,16 +162,60 @@ class WebSocket(WSListener):
             # Else the loop would go on reading this one client, some half a megabyte at a time.
             self._network.pause_reading()
             asyncio.get_running_loop().call_soon(self._read_on)
-        if self._candidate or not self._connection.entered:
-            self._unfinished += size
-            if self._unfinished > self._limits.max_stranger_bytes:
-                self._fail(engineio.TOO_LARGE, "an unfinished frame of somebody who is not known yet")
-                if self._network is not None:
-                    # Its answer to the CLOSE would come behind the rest of the frame.
-                    self._network.close()
+        self._unfinished += size
+        stranger = self._candidate or not self._connection.entered
+        if stranger and self._unfinished > self._limits.max_stranger_bytes:
+            self._end_unfinished(engineio.TOO_LARGE, "an unfinished frame of a client that no namespace has let in")
+        if self._closing is not None or self._network is None:
+            return
+        self._budget.bytes += size
+        wait = self._connection.settle()
+        if wait and self._candidate:
+            self._fail(engineio.RATE_LIMIT, "too many packets of a WebSocket that probes")
+        elif wait:
+            self._connection.slow_down(wait)
+        if not stranger:
+            self._count_unfinished()
+
+    def _count_unfinished(self) -> None:
+        """Count what the client has sent of a message that has not ended."""
+        connection = self._connection
+        size = self._unfinished + connection.session.incomplete_bytes
+        if self._fragments is not None:
+            size += self._fragment_bytes
+        if size > MemoryBudget.SMALL or connection.holds_memory:
+            connection.hold_memory(size, partial(self._end_unfinished, engineio.SERVER_BUSY, "unfinished input"))
+
+    def _end_unfinished(self, reason: CloseReason, detail: str) -> None:
+        """Close a connection whose client would go on sending the rest of a frame."""
+        network = self._network
+        self._fail(reason, detail)
+        if network is not None:
+            # The client's answer to the CLOSE would come after the rest of the frame.
+            network.close()
+
+    @property
+    def busy(self) -> bool:
+        """True if what this client sends has to pass the gate, however small it is."""
+        return self._budget.busy or self._closing is not None
+
+    @property
+    def gate(self) -> "InputGate":
+        return self._connection.server.gate
+
+    def hold_reading(self) -> None:
+        """Bytes that were read wait at the gate."""
+        self._gated = True
+        if self._network is not None:
+            self._network.pause_reading()
+
+    def release_reading(self) -> bool:
+        """True if the bytes that waited at the gate can be parsed: the client is still there."""
+        self._gated = False
+        return self._network is not None
 
     def _read_on(self) -> None:
-        if self._network is not None and not self._held:
+        if self._network is not None and not self._held and not self._gated:
             self._network.resume_reading()
 
     def waits_to_go(self) -> bool:
@@ -261,8 +319,7 @@ class WebSocket(WSListener):
 
     def resume_reading(self) -> None:
         self._held = False
-        if self._network is not None:
-            self._network.resume_reading()
+        self._read_on()
 
     def ping(self) -> bool:
         if self._network is not None and self._closing is None and self._kept is None:
@@ -349,7 +406,15 @@ class WebSocket(WSListener):
         if len(inflated) > most:
             self._fail(engineio.TOO_LARGE, f"a message over {most} bytes when inflated")
             return None
+        self._charge_inflated(len(payload), len(inflated))
         return inflated
+
+    def _charge_inflated(self, size: int, inflated: int) -> None:
+        """Count the bytes of a compressed message; what was made to grow as no honest message does counts for more."""
+        if inflated > INFLATED_SMALL:
+            grown = inflated / (size * self._limits.max_inflate_ratio)
+            inflated = int(inflated * max(1.0, grown))
+        self._budget.bytes += inflated
 
     # Sending and ending.
 

@@ -135,6 +135,8 @@ class Intake:
         self._closed = False
         self._changed = asyncio.Condition()
         self._warnings = Bucket(WARNINGS, clock())
+        self._untold = 0
+        """Refusals since the last warning."""
         self.accepted = 0
         """Messages that this node has published."""
         self.refused: Counter[str] = Counter()
@@ -352,9 +354,11 @@ class Intake:
 
     def _refuse(self, message: _Message, code: str, reason: str, what: str = "a message") -> None:
         self.refused[code] += 1
-        untold = self._warnings.refused
-        if self._warnings.take(self._clock()):
-            details: dict[str, Any] = {"untold": untold} if untold else {}
+        if not self._warnings.take(self._clock()):
+            self._untold += 1
+        else:
+            details: dict[str, Any] = {"untold": self._untold} if self._untold else {}
+            self._untold = 0
             logger.warning(
                 "an emitter was refused",
                 system=self._system,

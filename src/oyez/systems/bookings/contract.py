@@ -151,7 +151,7 @@ class UpdateBookingStatus(CamelCommand):
     status: payloads.BookingStatus
 
 
-@partner.command("location:update", limit="60/m")
+@partner.command("location:update", limit="60/m", volatile=True)
 class UpdateLocation(CamelCommand):
     """Say where the caller is, for whoever tracks one of their active bookings."""
 

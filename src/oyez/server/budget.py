@@ -1,0 +1,204 @@
+"""What a connection may cost: a budget of packets and bytes for each, and one gate for the input of all.
+
+A `Budget` is kept in seconds: a packet costs 1/max_packets_per_second, a byte 1/max_bytes_per_second. A connection may
+be `input_burst` seconds ahead of the clock, which keeps honest bursts, such as what a client has queued while it was
+offline. When it is further ahead, nothing more is read of it until it is not; when that goes on for `overload_timeout`
+seconds, the connection is closed. A client that no namespace has let in has a small budget, and is closed at once.
+
+The `InputGate` bounds what all busy connections together may do in one turn of the loop, so that the others are served
+in between.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from oyez.logger import get_logger
+from oyez.settings import Limits
+
+logger = get_logger("oyez.server")
+
+CONNECT_COST = 5
+"""Packets that a CONNECT counts as: it is answered, and looked up."""
+REQUEST_COST = 10
+"""Packets that a polling request counts as: HTTP costs more than a frame."""
+REFUSED_COST = 10
+"""Packets that a command over its limit counts as: so a client that does not slow down is closed in the end."""
+BUSY_SHARE = 0.05
+"""The part of its burst from which on a connection is busy: what comes then passes the gate."""
+STRANGER_BUSY_SHARE = 0.5
+"""The same for a client that no namespace has let in yet. Of its small burst, to connect takes a part like this."""
+SMALL_READ = 512
+"""Bytes of one read that pass without the gate, unless the connection is busy: some 70 packets at most."""
+STRANGER_BURST = 5.0
+"""Seconds of the rate of a client that no namespace has let in yet: by default a hundred packets."""
+LONGEST_PAUSE = 5.0
+"""Seconds for which nothing is read of a connection at a time."""
+TURN_SECONDS = 0.002
+"""What passes the gate in one turn of the loop: others wait no longer than this, and a turn itself costs far less."""
+
+
+class Rates:
+    """The budgets of all connections with the same limits."""
+
+    __slots__ = ("burst", "busy", "byte", "overload_timeout", "packet", "packets_at_once")
+
+    def __init__(self, limits: Limits, *, stranger: bool) -> None:
+        packets = limits.max_stranger_packets_per_second if stranger else limits.max_packets_per_second
+        self.packet = 1 / packets
+        self.burst = STRANGER_BURST if stranger else limits.input_burst
+        # A stranger's whole burst is two messages of the longest kind.
+        self.byte = STRANGER_BURST / (2 * limits.max_stranger_bytes) if stranger else 1 / limits.max_bytes_per_second
+        self.busy = self.burst * (STRANGER_BUSY_SHARE if stranger else BUSY_SHARE)
+        self.overload_timeout = 0.0 if stranger else limits.overload_timeout
+        # Within one read, a stranger is stopped at its burst; the read of others is short enough.
+        self.packets_at_once = int(packets * STRANGER_BURST) if stranger else 2**62
+
+
+class Budget:
+    """What one connection has spent. `packets` and `bytes` are counted where they come, and then settled together."""
+
+    __slots__ = ("_overloaded_since", "_paid_until", "busy", "bytes", "packets", "rates")
+
+    def __init__(self, rates: Rates) -> None:
+        self.rates = rates
+        self.packets = 0
+        self.bytes = 0
+        self.busy = False
+        """True if the connection has spent a good part of its burst."""
+        self._paid_until = 0.0
+        self._overloaded_since: float | None = None
+
+    def settle(self, now: float) -> float:
+        """Charge what was counted; the seconds for which nothing should be read then, mostly 0."""
+        rates = self.rates
+        cost = self.packets * rates.packet + self.bytes * rates.byte
+        self.packets = self.bytes = 0
+        if self._paid_until <= now:
+            self._paid_until, self._overloaded_since = now, None
+        self._paid_until += cost
+        ahead = self._paid_until - now
+        self.busy = ahead > rates.busy
+        if ahead <= rates.burst:
+            return 0.0
+        if self._overloaded_since is None:
+            self._overloaded_since = now
+        # Not packet by packet: to pause reading has a price, too. And not for long: nobody sees that a client has gone
+        # while nothing is read of it.
+        return min(ahead - rates.burst / 2, LONGEST_PAUSE)
+
+    def is_overloaded(self, now: float) -> bool:
+        """True if the connection has gone on sending more than its rate for too long, or will certainly have."""
+        since, rates = self._overloaded_since, self.rates
+        if since is None:
+            return False
+        return now - since >= rates.overload_timeout or self._paid_until - now > rates.burst + rates.overload_timeout
+
+    def enter(self, rates: Rates) -> None:
+        """The client is not a stranger any more."""
+        self.rates = rates
+        self._paid_until = 0.0
+        self.busy = False
+
+
+class InputGate:
+    """Lets input of busy connections in, TURN_SECONDS of it in each turn of the loop, connection after connection.
+
+    What waits of connections that are not busy comes first.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._left = TURN_SECONDS
+        self._turning = False
+        self._light: deque[Callable[[], None]] = deque()
+        self._busy: deque[Callable[[], None]] = deque()
+
+    def run(self, work: Callable[[], None]) -> bool:
+        """Do `work` now if there is room in this turn; False if there is none."""
+        if self._left <= 0 or self._light or self._busy:
+            return False
+        self._run(work)
+        self._turn_later()
+        return True
+
+    def wait(self, work: Callable[[], None], *, busy: bool) -> None:
+        """Have `work` done in a later turn. Each connection has at most one piece waiting."""
+        (self._busy if busy else self._light).append(work)
+        self._turn_later()
+
+    async def enter(self, *, busy: bool) -> None:
+        """Return when there is room, for work that is not one call: a turn's time is counted for it."""
+        if self._left > 0 and not self._light and not self._busy:
+            self._left -= TURN_SECONDS
+            self._turn_later()
+            return
+        entered = asyncio.get_running_loop().create_future()
+
+        def let_in() -> None:
+            self._left -= TURN_SECONDS
+            if not entered.done():
+                entered.set_result(None)
+
+        self.wait(let_in, busy=busy)
+        await entered
+
+    def _run(self, work: Callable[[], None]) -> None:
+        begun = self._clock()
+        try:
+            work()
+        except Exception:
+            logger.exception("input could not be handled")
+        self._left -= self._clock() - begun
+
+    def _turn_later(self) -> None:
+        if not self._turning:
+            self._turning = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turning = False
+        self._left = TURN_SECONDS
+        # One busy connection gets on in each turn, however many others there are.
+        if self._busy:
+            self._run(self._busy.popleft())
+        while self._left > 0 and (waiting := self._light or self._busy):
+            self._run(waiting.popleft())
+        if self._light or self._busy or self._left <= 0:
+            self._turn_later()
+
+
+class MemoryBudget:
+    """The bytes of all clients' unfinished input: fragments, frames, attachments and bodies that have not ended.
+
+    When there are too many, the one that holds most is ended, whoever asked for more: many small ones stay.
+    """
+
+    SMALL = 16_384
+    """Bytes that are not counted for each: less than what a connection costs anyway."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: dict[object, tuple[int, Callable[[], None]]] = {}
+        self.total = 0
+
+    def hold(self, holder: object, size: int, end: Callable[[], None]) -> None:
+        """`holder` has `size` bytes by now, and `end` frees them. May call `end` of this or of another holder."""
+        if size <= self.SMALL:
+            if holder in self._held:
+                self.release(holder)
+            return
+        self.total += size - self._held.get(holder, (0,))[0]
+        self._held[holder] = size, end
+        while self.total > self._most and self._held:
+            largest = max(self._held, key=lambda one: self._held[one][0])
+            size, end = self._held[largest]
+            self.release(largest)
+            logger.warning("unfinished input of all clients is over its limit; the largest is ended", bytes=size)
+            end()
+
+    def release(self, holder: object) -> None:
+        """`holder` has finished, or has gone. Does nothing if it holds nothing."""
+        if holder in self._held:
+            self.total -= self._held.pop(holder)[0]

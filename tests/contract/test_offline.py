@@ -1,0 +1,188 @@
+"""What a client has queued while it was offline comes at once; and limits hold for a user, over all connections."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from oyez.contract import Command, Contract, auth
+from oyez.contract.bind import bind
+from oyez.contract.client import Client
+from oyez.settings import Settings
+from oyez.testing import client as testing
+from tests.contract.market import Token
+from tests.js_client import JsDriver
+from tests.server.serving import Running, serve
+
+
+@pytest.fixture(scope="module")
+async def js() -> AsyncIterator[JsDriver]:
+    async with JsDriver.start() as driver:
+        yield driver
+
+
+contract = Contract("drivers", roles=("driver",), tokens=(auth("token"),))
+root = contract.namespace("/")
+other = contract.namespace("/other")
+
+
+@root.command("location", limit="60/m", volatile=True)
+class Location(Command):
+    """Where the driver is."""
+
+    n: int
+
+
+@root.command("status")
+class Status(Command):
+    """How far the delivery is."""
+
+    text: str
+
+
+@root.command("rate", limit="2/m")
+class Rate(Command):
+    """Something that has a limit of its own."""
+
+
+contract.build()
+
+
+@dataclass
+class Depot:
+    """A server with this contract, and what its handlers were given."""
+
+    running: Running
+    handled: list[int | str] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, what: int | str) -> None:
+        self.handled.append(what)
+        self.changed.set()
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not happened():
+                self.changed.clear()
+                await self.changed.wait()
+
+    def connect(self, subject: str = "d1") -> AbstractAsyncContextManager[testing.Client]:
+        return testing.connect(self.running.url, auth={"token": json.dumps({"sub": subject})}, transports=["websocket"])
+
+
+@asynccontextmanager
+async def open_depot(**limits: int) -> AsyncIterator[Depot]:
+    depot: Depot
+
+    async def locate(command: Location, client: Client) -> None:
+        await asyncio.sleep(0)
+        depot.note(command.n)
+
+    def report(command: Status, client: Client) -> None:
+        depot.note(command.text)
+
+    def rate(command: Rate, client: Client) -> None:
+        depot.note("rated")
+
+    async def authenticate(token: str) -> Token:
+        claims = json.loads(token)
+        return Token(claims["sub"], {"role": "driver"}, None)
+
+    applications = bind(
+        contract,
+        handlers={Location: locate, Status: report, Rate: rate},
+        authenticate=authenticate,
+        settings=Settings(),
+    )
+    async with serve(namespaces=dict(applications), limits=limits) as running:
+        depot = Depot(running)
+        yield depot
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_a_driver_comes_out_of_a_tunnel(js: JsDriver, transport: str) -> None:
+    async with open_depot() as depot:
+        options = {"auth": {"token": json.dumps({"sub": "d1"})}, "transports": [transport]}
+        client = await js.connect(depot.running.url, **options)
+        await client.disconnect()
+        for number in range(170):
+            await client.emit("location", {"n": number})
+        await client.emit("status", {"text": "COMPLETED"})
+        await js.command("reconnect", name=client.name)
+        await depot.until(lambda: "COMPLETED" in depot.handled)
+        # 60 at once and one on credit: the newest, and before the command that was sent after it.
+        assert depot.handled == [*range(60), 169, "COMPLETED"]
+        assert (await client.call("status", {"text": "still here"}))["ok"]
+        assert [name for name, _ in client.events()] == ["oyez:recovery"]
+
+
+async def test_what_has_no_limit_of_its_own_gets_through_and_the_session_stays(js: JsDriver) -> None:
+    async with open_depot() as depot:
+        token = json.dumps({"sub": "d1"})
+        plain = await js.connect(depot.running.url, auth={"token": token})
+        careful = await js.connect(
+            depot.running.url, auth={"token": json.dumps({"sub": "d2"})}, retries=3, ackTimeout=5_000
+        )
+        for client in (plain, careful):
+            await client.disconnect()
+        for number in range(121):
+            await plain.emit("status", {"text": f"plain {number}"})
+        for number in range(40):
+            await careful.emit("status", {"text": f"careful {number}"})
+        for client in (plain, careful):
+            await js.command("reconnect", name=client.name)
+        await depot.until(lambda: len(depot.handled) >= 161)
+        handled = [str(text) for text in depot.handled]
+        assert [text for text in handled if text.startswith("plain")] == [f"plain {n}" for n in range(121)]
+        assert [text for text in handled if text.startswith("careful")] == [f"careful {n}" for n in range(40)]
+        assert [name for name, _ in [*plain.events(), *careful.events()]] == ["oyez:recovery"] * 2
+        assert (await plain.call("status", {"text": "still here"}))["ok"]
+
+
+async def test_a_command_with_a_limit_of_its_own_is_refused_and_the_connection_stays() -> None:
+    async with open_depot() as depot, depot.connect() as client:
+        answers = await asyncio.gather(*(client.call("rate", {}) for _ in range(150)))
+        assert [answer["ok"] for answer in answers] == [True] * 2 + [False] * 148
+        assert {answer["error"]["code"] for answer in answers[2:]} == {"rate_limited"}
+        assert (await client.call("status", {"text": "still here"}))["ok"]
+
+
+async def test_the_newest_location_comes_in_when_there_is_room_and_dropped_ones_are_answered() -> None:
+    async with open_depot() as depot, depot.connect() as client:
+        for number in range(60):
+            await client.emit("location", {"n": number})
+        dropped = [asyncio.create_task(client.call("location", {"n": number})) for number in (60, 61)]
+        assert (await dropped[0])["error"]["code"] == "rate_limited"
+        assert (await dropped[1])["ok"]
+        assert depot.handled == [*range(60), 61]
+
+
+async def test_a_limit_is_for_the_user_and_not_for_each_connection() -> None:
+    async with open_depot() as depot, depot.connect() as one, depot.connect() as two, depot.connect("d2") as stranger:
+        assert [(await client.call("rate", {}))["ok"] for client in (one, two, one, two, stranger)] == [
+            True,
+            True,
+            False,
+            False,
+            True,
+        ]
+        await one.disconnect()
+        # To come back is no way to get a new limit.
+        async with depot.connect() as back:
+            assert not (await back.call("rate", {}))["ok"]
+
+
+async def test_the_connections_of_a_user_are_counted_and_not_their_namespaces() -> None:
+    async with open_depot(max_connections_per_user=2) as depot, depot.connect() as one, depot.connect() as two:
+        with pytest.raises(testing.ConnectRefused, match="too many connections"):
+            async with depot.connect():
+                pass
+        async with depot.connect("d2"):
+            pass
+        await one.disconnect()
+        async with depot.connect() as three:
+            assert (await three.call("status", {"text": "here"}))["ok"]
+        assert (await two.call("status", {"text": "here"}))["ok"]

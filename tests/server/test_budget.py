@@ -1,0 +1,277 @@
+"""What one connection may cost, whatever it sends, and what all of them may hold together."""
+
+import asyncio
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from oyez.server.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
+from oyez.server.server import network_of
+from oyez.settings import Limits
+from tests.server.clock import Clock
+from tests.server.serving import Running, serve, turn_until
+from tests.server.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, PollingWire, SocketWire, Wire, encode_frame
+
+SMALL = {"max_packets_per_second": 1_000, "input_burst": 0.5, "overload_timeout": 0.4}
+"""Five hundred packets at once, closed half a second later."""
+
+UNKNOWN_NAMESPACE = encode_frame(TEXT, b"40/nowhere,")
+NOISE = [
+    pytest.param(encode_frame(TEXT, b"6"), id="noop"),
+    pytest.param(encode_frame(TEXT, b"3"), id="pong"),
+    pytest.param(encode_frame(PING, b"x"), id="websocket ping"),
+    pytest.param(encode_frame(PONG, b"x"), id="websocket pong"),
+    pytest.param(UNKNOWN_NAMESPACE, id="CONNECT to an unknown namespace"),
+]
+STRANGERS = [
+    *NOISE,
+    pytest.param(encode_frame(TEXT, b"6", fin=False) + encode_frame(CONTINUATION, b""), id="fragments"),
+]
+KNOWN = [
+    *NOISE,
+    pytest.param(encode_frame(TEXT, b"431[]"), id="unasked acknowledgement"),
+    pytest.param(encode_frame(TEXT, b'42["nothing"]'), id="event"),
+    pytest.param(
+        encode_frame(TEXT, b'451-["a",{"_placeholder":true,"num":0}]') + encode_frame(BINARY, b"x"), id="binary"
+    ),
+]
+
+
+async def send_until_closed(wire: SocketWire, noise: bytes) -> float:
+    """Send `noise` for as long as the server takes it; the seconds until it had enough."""
+    begun = time.monotonic()
+
+    async def flood() -> None:
+        while True:
+            wire.send(noise * 50)
+            await wire.writer.drain()
+
+    flooding = asyncio.ensure_future(flood())
+    try:
+        frame = await wire.read_frame()
+        while frame.opcode != CLOSE:
+            frame = await wire.read_frame()
+        assert frame.close_code == 1008
+        assert frame.payload[2:] == b"rate limited"
+    finally:
+        flooding.cancel()
+        await asyncio.wait([flooding])
+    return time.monotonic() - begun
+
+
+@pytest.mark.parametrize("noise", STRANGERS)
+async def test_a_stranger_that_sends_more_than_a_connect_is_closed_at_once(own: Running, noise: bytes) -> None:
+    async with SocketWire.open(own) as wire:
+        await wire.open_session()
+        await send_until_closed(wire, noise)
+    await own.settle()
+
+
+@pytest.fixture(scope="module")
+async def strict():  # type: ignore[no-untyped-def]
+    async with serve(limits=SMALL) as running:
+        yield running
+
+
+@pytest.mark.parametrize("noise", KNOWN)
+async def test_a_client_that_sends_too_much_is_slowed_down_and_closed_when_it_goes_on(
+    strict: Running, noise: bytes
+) -> None:
+    async with SocketWire.connect(strict) as wire:
+        seconds = await send_until_closed(wire, noise)
+    # A CONNECT counts as ten: what is in one read takes longer than the server waits.
+    assert seconds > 0.3 or noise == UNKNOWN_NAMESPACE
+    await strict.settle()
+
+
+async def test_a_burst_is_handled_whole_and_in_order_and_then_no_faster_than_the_rate(strict: Running) -> None:
+    async with SocketWire.connect(strict) as wire:
+        begun = time.monotonic()
+        wire.send(b"".join(encode_frame(TEXT, b'42%d["echo",%d]' % (number, number)) for number in range(700)))
+        for number in range(700):
+            await wire.expect_text(f"43{number}[{number}]")
+        await wire.expect_echo()
+        # 500 come at once; half of those and the rest are paid for before anything else is read.
+        assert time.monotonic() - begun > 0.3
+    await strict.settle()
+
+
+async def test_a_polling_client_waits_for_its_turn_too_and_is_not_closed(strict: Running) -> None:
+    client = await PollingWire.connect(strict)
+    begun = time.monotonic()
+    await client.post("\x1e".join(f'42{number}["echo",{number}]' for number in range(700)))
+    answers = await client.get()
+    while answers.count("\x1e") < 699:
+        answers += "\x1e" + await client.get()
+    assert answers.split("\x1e") == [f"43{number}[{number}]" for number in range(700)]
+    assert time.monotonic() - begun > 0.2
+    await client.post("1")
+    await strict.settle()
+
+
+def bomb() -> bytes:
+    """A frame of about a thousand bytes that is inflated to a megabyte of empty arrays."""
+    compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    text = b'42["x"' + b",[]" * 333_000 + b"]"
+    payload = compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    return encode_frame(TEXT, payload[:-4], rsv=4)
+
+
+async def test_compressed_bombs_do_not_make_others_wait(own: Running) -> None:
+    nested = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    text = b'42["x","' + b"[" * 999_000 + b'"]'
+    harmless = encode_frame(TEXT, (nested.compress(text) + nested.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv=4)
+    waits = []
+    async with SocketWire.connect(own) as bystander:
+        for frame in (bomb(), harmless):
+            async with SocketWire.connect(own, headers={"Sec-WebSocket-Extensions": "permessage-deflate"}) as wire:
+                for _ in range(10):
+                    wire.send(frame)
+                    begun = time.monotonic()
+                    await bystander.expect_echo()
+                    waits.append(time.monotonic() - begun)
+    # 45 ms each before. The median, since this machine may be busy with something else.
+    assert sorted(waits)[len(waits) // 2] < 0.015
+
+
+async def test_what_was_made_to_grow_is_paid_for_many_times() -> None:
+    limits = {"max_bytes_per_second": 2_000_000, "input_burst": 1.0}
+    headers = {"Sec-WebSocket-Extensions": "permessage-deflate"}
+    compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    text = b'42["x","' + b"x" * 900_000 + b'"]'
+    frame = encode_frame(TEXT, (compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv=4)
+    async with serve(limits=limits) as running, SocketWire.connect(running, headers=headers) as wire:
+        wire.send(frame)
+        await turn_until(lambda: running.server.connections[wire.sid]._full_queues > 0)
+        assert running.server.connections[wire.sid].budget.settle(time.monotonic()) > 2
+
+
+# All together.
+
+
+async def test_unfinished_input_of_all_clients_is_bounded_and_the_largest_goes_first() -> None:
+    async with serve(limits={"max_unfinished_bytes": 400_000}) as running:
+        async with AsyncExitStack() as stack, SocketWire.connect(running) as small:
+            small.send(encode_frame(TEXT, b"4" * 900_000)[:50_000])
+            for kind in range(4):
+                await _unfinished(running, stack, kind)
+            await turn_until(lambda: len(running.server.connections) <= 4)
+            assert small.sid in running.server.connections
+            assert running.server.unfinished.total <= 400_000
+            await stack.aclose()
+            await running.settle(but_for=small.sid)
+            # What was unfinished is finished, and nothing was lost.
+            small.send(encode_frame(TEXT, b"4" * 900_000)[50_000:60_000])
+        await running.settle()
+        assert running.server.unfinished.total == 0
+
+
+async def _unfinished(running: Running, stack: AsyncExitStack, kind: int) -> Wire:
+    """Some 150 KB of a frame, of fragments, of attachments or of a polling body that lacks its end."""
+    if kind == 3:
+        client = await PollingWire.connect(running)
+        wire = await stack.enter_async_context(Wire.open(running))
+        wire.send_request("POST", client.target, b"4" * 150_000, {"Content-Length": "160000"})
+        return wire
+    wire = await stack.enter_async_context(SocketWire.connect(running))
+    if kind == 0:
+        wire.send(encode_frame(TEXT, b"4" * 900_000)[:150_000])
+    elif kind == 1:
+        wire.send_frame(TEXT, b"4" * 100_000, fin=False)
+        wire.send_frame(CONTINUATION, b"4" * 50_000, fin=False)
+    else:
+        wire.send_text('452-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]')
+        wire.send_frame(BINARY, b"x" * 150_000)
+    return wire
+
+
+def test_the_largest_holder_is_ended_and_small_ones_do_not_count() -> None:
+    memory, ended = MemoryBudget(100_000), []
+    end = lambda name: lambda: ended.append(name)  # noqa: E731 - one for each name
+    memory.hold("tiny", 16_000, end("tiny"))
+    memory.hold("a", 40_000, end("a"))
+    memory.hold("b", 50_000, end("b"))
+    assert (memory.total, ended) == (90_000, [])
+    memory.hold("a", 20_000, end("a"))
+    memory.hold("c", 30_000, end("c"))
+    assert (memory.total, ended) == (100_000, [])
+    memory.hold("c", 30_001, end("c"))
+    assert (memory.total, ended) == (50_001, ["b"])
+    memory.hold("a", 100, end("a"))
+    memory.release("c")
+    memory.release("c")
+    assert memory.total == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "20010db800010002"),
+        ("2001:db8:1:2::", "20010db800010002"),
+        ("fe80::1%eth0", "fe80000000000000"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("", ""),
+        ("a:b", "a:b"),
+    ],
+)
+def test_ipv6_addresses_count_by_their_first_64_bits(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+# The parts.
+
+
+def test_a_budget_is_what_it_says() -> None:
+    limits = Limits(max_packets_per_second=10, max_bytes_per_second=1_000, input_burst=2.0, overload_timeout=5.0)
+    clock, budget = Clock(), Budget(Rates(limits, stranger=False))
+
+    def spend(packets: int, bytes: int = 0) -> float:
+        budget.packets += packets
+        budget.bytes += bytes
+        return budget.settle(clock())
+
+    assert [spend(10), spend(0, 1_000)] == [0.0, 0.0]
+    # Over two seconds ahead: until it is one.
+    assert spend(5) == pytest.approx(1.5)
+    assert not budget.is_overloaded(clock())
+    for _ in range(4):
+        clock.now += 1.2
+        spend(20)
+    assert not budget.is_overloaded(clock())
+    clock.now += 1.0
+    spend(1)
+    assert budget.is_overloaded(clock())
+    clock.now += 100.0
+    assert spend(1) == 0.0
+    assert not budget.is_overloaded(clock())
+
+
+async def test_the_gate_lets_those_in_first_who_are_not_busy_and_all_in_the_end() -> None:
+    now, done = 0.0, []
+
+    def work(name: str, seconds: float) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal now
+            now += seconds
+            done.append(name)
+
+        return run
+
+    gate = InputGate(lambda: now)
+    assert gate.run(work("first", TURN_SECONDS))
+    assert not gate.run(work("late", 0.0))
+    for number in range(3):
+        gate.wait(work(f"busy{number}", TURN_SECONDS / 2), busy=True)
+        gate.wait(work(f"light{number}", TURN_SECONDS / 4), busy=False)
+    assert done == ["first"]
+    await asyncio.sleep(0)
+    assert done == ["first", "busy0", "light0", "light1"]
+    await gate.enter(busy=True)
+    assert done[4:7] == ["busy1", "light2", "busy2"]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert gate.run(work("again", 0.0))
