@@ -105,8 +105,8 @@ async def open_depot(**limits: int) -> AsyncIterator[Depot]:
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 async def test_a_driver_comes_out_of_a_tunnel(js: JsDriver, transport: str) -> None:
     async with open_depot() as depot:
-        options = {"auth": {"token": json.dumps({"sub": "d1"})}, "transports": [transport]}
-        client = await js.connect(depot.running.url, **options)
+        auth = {"token": json.dumps({"sub": "d1"})}
+        client = await js.connect(depot.running.url, auth=auth, transports=[transport])
         await client.disconnect()
         for number in range(170):
             await client.emit("location", {"n": number})

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -71,7 +71,7 @@ async def test_a_stranger_that_sends_more_than_a_connect_is_closed_at_once(own: 
 
 
 @pytest.fixture(scope="module")
-async def strict():  # type: ignore[no-untyped-def]
+async def strict() -> AsyncIterator[Running]:
     async with serve(limits=SMALL) as running:
         yield running
 
@@ -189,8 +189,12 @@ async def _unfinished(running: Running, stack: AsyncExitStack, kind: int) -> Wir
 
 
 def test_the_largest_holder_is_ended_and_small_ones_do_not_count() -> None:
-    memory, ended = MemoryBudget(100_000), []
-    end = lambda name: lambda: ended.append(name)  # noqa: E731 - one for each name
+    memory = MemoryBudget(100_000)
+    ended: list[str] = []
+
+    def end(name: str) -> Callable[[], None]:
+        return lambda: ended.append(name)
+
     memory.hold("tiny", 16_000, end("tiny"))
     memory.hold("a", 40_000, end("a"))
     memory.hold("b", 50_000, end("b"))
@@ -251,7 +255,8 @@ def test_a_budget_is_what_it_says() -> None:
 
 
 async def test_the_gate_lets_those_in_first_who_are_not_busy_and_all_in_the_end() -> None:
-    now, done = 0.0, []
+    now = 0.0
+    done: list[str] = []
 
     def work(name: str, seconds: float) -> Callable[[], None]:
         def run() -> None:
