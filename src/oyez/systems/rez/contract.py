@@ -73,7 +73,7 @@ class Unsubscribe(CamelCommand):
     channel: payloads.Channel
 
 
-@root.command("heartbeat", limit="60/m", volatile=True)
+@root.command("heartbeat", limit="60/m")
 class Heartbeat(CamelCommand):
     """Ask whether the server is there; every 30 seconds is enough."""
 
