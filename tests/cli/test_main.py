@@ -130,7 +130,7 @@ def test_a_data_folder_that_cannot_be_written(oyez: Calls, folder: Path, words: 
 
 
 def test_a_database_that_is_busy_elsewhere(oyez: Calls, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db, "BUSY_TIMEOUT", 0.0)
+    monkeypatch.setattr(db, "OPEN_TIMEOUT", 0.05)
     assert oyez("quotes", "add-supplier", "a", "b").status == 0
     with closing(sqlite3.connect(folder / "oyez-data" / "domain.sqlite")) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -228,4 +228,5 @@ async def test_probes_are_answered(folder: Path) -> None:
         url, _ = await read_banner(serving)
         async with httpx.AsyncClient(base_url=url) as client:
             assert (await client.get("/healthz")).json() == {"alive": True}
-            assert (await client.get("/readyz")).json() == {"ready": True, "systems": {"quotes": {"log": "ok"}}}
+            ready = {"ready": True, "keys": "ok", "systems": {"quotes": {"log": "ok", "database": "ok"}}}
+            assert (await client.get("/readyz")).json() == ready

@@ -57,7 +57,8 @@ LOCK_PAUSE = 0.002
 """Most seconds between two tries to get SQLite's lock."""
 NEVER = float("inf")
 UNHURRIED = {"unhurried": True}
-"""The execution options of transactions without time-outs: those that create and migrate tables."""
+"""The execution options of transactions that create and migrate tables: they may take as long as they need, and wait
+OPEN_TIMEOUT for another process that does the same."""
 MAX_ATTEMPTS = 30
 """Times a transaction is begun that PostgreSQL cannot place in a serial order with the others. Where two nodes do
 nothing but change one row, three of five attempts fail and the unluckiest transaction takes 15 (measured)."""
@@ -426,7 +427,7 @@ def _open_sqlite(url: URL, limits: Limits, connections: int, begin: str, *pragma
         connection.info["ends"] = NEVER if unhurried else now + limits.database_statement_timeout
         # IMMEDIATE takes the write lock first, and waits for it. A transaction that reads and then wants to write
         # cannot wait (SQLITE_BUSY_SNAPSHOT): it would fail.
-        _wait_for_lock(connection, begin, NEVER if unhurried else now + limits.database_lock_timeout)
+        _wait_for_lock(connection, begin, now + (OPEN_TIMEOUT if unhurried else limits.database_lock_timeout))
 
     return engine
 
