@@ -1,27 +1,38 @@
 """`python -m bench.clients`: the clients that are too heavy for the tests, against a real server.
 
-It needs `npm --prefix bench/clients ci --ignore-scripts` and, for Firefox, the program `firefox-esr` or `firefox`.
+It needs `npm --prefix bench/clients ci --ignore-scripts`, and `firefox-esr` or `firefox` for Firefox. Artillery is
+fetched by npm for the run.
 """
 
 import argparse
 import asyncio
 import sys
 import tempfile
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from bench.clients import browsers
+from bench.clients import artillery, browsers
 
-KINDS = ("chromium", "firefox")
+FindProgram = Callable[[], str | None]
+TryOut = Callable[[str, str, Path], Coroutine[Any, Any, dict[str, str]]]
+KINDS: dict[str, tuple[FindProgram, TryOut]] = {
+    "chromium": (partial(browsers.find_program, "chromium"), browsers.run),
+    "firefox": (partial(browsers.find_program, "firefox"), browsers.run),
+    "artillery": (artillery.find_program, artillery.run),
+}
 
 
 async def run(kinds: list[str], folder: Path) -> int:
     failed = 0
     for kind in kinds:
-        program = browsers.find_program(kind)
+        find_program, try_out = KINDS[kind]
+        program = find_program()
         if program is None:
-            print(f"{kind} is not installed: skipped (Debian: apt-get install firefox-esr)")
+            print(f"{kind}: skipped, because the program it needs is not installed")
             continue
-        results = await browsers.run(kind, program, folder)
+        results = await try_out(kind, program, folder)
         failed += sum(bool(problem) for problem in results.values())
     return failed
 

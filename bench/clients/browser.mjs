@@ -47,6 +47,8 @@ const commands = {
   },
   call: ({ name, event, args }) => pages.get(name).evaluate((event, arg) => window.call(event, arg), event, args[0]),
   upload: ({ name, size }) => pages.get(name).evaluate((size) => window.upload(size), size),
+  speakPlainly: ({ name, address, frames, count }) =>
+    pages.get(name).evaluate((...args) => window.speakPlainly(...args), address, frames, count),
   async reload({ name }) {
     await pages.get(name).reload();
   },

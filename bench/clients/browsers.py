@@ -185,6 +185,26 @@ async def check_frozen_tab(browser: Browser) -> None:
         await client.close()
 
 
+async def check_served_bundle(browser: Browser) -> None:
+    """The client bundle that Oyez serves."""
+    client = await browser.open("bundle", bundle=f"{browser.front.url}/shop/socket.io/socket.io.min.js")
+    await client.until("connect")
+    await browser.publish(client, 1)
+    await expect_numbers(client, 1)
+    await client.close()
+
+
+async def check_plain_websocket(browser: Browser) -> None:
+    client = await browser.open("plain")
+    await client.until("connect")
+    address = f"{browser.front.url.replace('http', 'ws')}/shop/ws?token={browser.front.token('plain')}"
+    frames = [{"event": "echo", "data": {"text": "hi"}, "id": "a"}, {"event": "echo", "data": 1}]
+    received = await browser.driver.command("speakPlainly", name="plain", address=address, frames=frames, count=4)
+    assert [frame.get("event") for frame in received] == ["connect", "greeting", None, "error"], received
+    assert received[2] == {"id": "a", "data": {"ok": True, "text": "hi"}}, received
+    await client.close()
+
+
 async def check_reload(browser: Browser) -> None:
     client = await browser.open("reload")
     (first,) = await client.until("connect")
@@ -242,6 +262,8 @@ CHECKS: dict[str, Check] = {
     "network lost and back": check_lost_network,
     "tab frozen beyond the ping time-out": check_frozen_tab,
     "reload": check_reload,
+    "the bundle that Oyez serves": check_served_bundle,
+    "plain WebSocket": check_plain_websocket,
     "server killed": check_killed_server,
 }
 
