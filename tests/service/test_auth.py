@@ -213,6 +213,11 @@ def test_an_audience_is_refused_where_none_is_configured_and_asked_for_where_one
 # Signatures, algorithms, headers (RFC 8725).
 
 
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer "])
+def test_a_token_with_the_scheme_of_the_header_in_front_is_explained(scheme: str) -> None:
+    expect_refused(scheme + sign({"sub": "ada"}), "begins with `Bearer `")
+
+
 @pytest.mark.parametrize("algorithm", ["none", "None", "HS384", "HS512", "RS256", "", "hs256"])
 def test_the_header_does_not_choose_the_algorithm(algorithm: str) -> None:
     expect_refused(sign({"sub": "ada"}, {"alg": algorithm}), "algorithm is .*, expected HS256")
