@@ -127,7 +127,7 @@ const commands = {
   cut({ name }) {
     const engine = sockets.get(name).io.engine;
     // A polling client has no connection that could be cut: it is as if it found itself offline.
-    if (engine.transport.name === "polling") engine._onClose("transport close");
+    if (engine.transport.name === "polling") engine.readyState === "open" && engine._onClose("transport close");
     else (engine.transport.ws?._socket ?? engine.transport.ws)?.destroy?.();
   },
   async emitter({ name, url, options }) {
