@@ -120,6 +120,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     others are answered 503 with Retry-After, and official clients come back by themselves, later and at random."""
     max_tunnels: Positive = 20_000
     """Requests and WebSockets of other nodes' clients that one process passes on; each is two open files."""
+    max_idle_connections: Positive = 10_000
+    """HTTP connections of one process that are kept without a request. Over it the one that has waited longest is
+    closed, so that connections that only wait take no files from clients."""
     max_header_bytes: Positive = 16_384
     """The head of an HTTP request, cookies and query tokens included."""
     max_send_buffer: Positive = 1_000_000

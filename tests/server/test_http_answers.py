@@ -4,6 +4,7 @@ import asyncio
 import logging
 import resource
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,22 @@ async def test_a_connection_is_kept_longer_than_balancers_keep_theirs() -> None:
         begun = asyncio.get_running_loop().time()
         assert await wire.read_rest() == b""
         assert asyncio.get_running_loop().time() - begun > 0.1
+
+
+async def test_connections_that_only_wait_are_bounded() -> None:
+    async with serve(limits={"max_idle_connections": 2}) as running, AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(Wire.open(running)) for _ in range(4)]
+        polling = await PollingWire.connect(running)
+        wires[0].send_request("GET", polling.target)
+        await open_requests(running, polls=1)
+        for wire in wires[1:]:
+            assert (await wire.request("GET", NOBODY)).status == 400
+        # The one that has waited longest is closed; a request that is being answered does not wait.
+        assert await wires[1].read_rest() == b""
+        for wire in wires[2:]:
+            assert (await wire.request("GET", NOBODY)).status == 400
+        await running.publish("hello", to=polling.id)
+        assert (await wires[0].read_answer()).body == b'42["hello"]'
 
 
 @pytest.mark.skipif(NGINX is None, reason="there is no nginx")

@@ -104,7 +104,7 @@ async def test_who_finds_too_many_waiting_is_sent_away(own: Running) -> None:
             if busy:
                 door.wait(lambda: fill(door), MAX_WAITING_BYTES // 8 - OVERHEAD)
 
-        for door in (own.server.door, own.http.door):  # type: ignore[attr-defined]
+        for door in (own.server.door, own.http.port_state.door):  # type: ignore[attr-defined]
             for _ in range(8):
                 fill(door)
         async with Wire.open(own) as wire:

@@ -19,8 +19,7 @@ from oyez.protocol import engineio
 from oyez.server.asgi import DRAINS
 from oyez.server.guard import CLOSE, NOSNIFF
 from oyez.server.node import Node
-from oyez.server.turnstile import Turnstile
-from oyez.server.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Router
+from oyez.server.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Port, Router
 from oyez.settings import Settings
 
 logger = get_logger("oyez.server")
@@ -55,17 +54,14 @@ class HttpServer(uvicorn.Server):
         drain: Callable[[], Awaitable[None]],
         node: Node | None = None,
     ) -> None:
-        self.door = Turnstile()
-        """Where those wait whose first request has come."""
-        self._row = Turnstile()
-        """Where requests wait that were sent before the one before them was answered."""
+        self.port_state = Port(settings.limits.max_idle_connections)
         self._start = _Start(app)
         super().__init__(
             uvicorn.Config(
                 self._start,
                 host=settings.host,
                 port=settings.port,
-                http=partial(HttpProtocol, router, settings.limits, self.door, self._row),  # type: ignore[arg-type]
+                http=partial(HttpProtocol, router, settings.limits, self.port_state),  # type: ignore[arg-type]
                 ws="none",
                 loop="auto",
                 lifespan="on",
@@ -138,8 +134,7 @@ class HttpServer(uvicorn.Server):
             own,
             self._router,
             self._limits,
-            self.door,
-            self._row,
+            self.port_state,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,

@@ -88,6 +88,31 @@ class Errand(NamedTuple):
     settings: Settings
 
 
+class Port:
+    """What all HTTP connections of a port share."""
+
+    def __init__(self, max_idle: int) -> None:
+        self.door = Turnstile()
+        """Where those wait whose first request has come."""
+        self.row = Turnstile()
+        """Where requests wait that were sent before the one before them was answered."""
+        self._max_idle = max_idle
+        self._idle: dict[HttpProtocol, None] = {}
+        """Connections without a request, the one that has been so for longest first."""
+
+    def begin_idle(self, protocol: "HttpProtocol") -> None:
+        """`protocol` waits for its next request. If too many do, the first of them is closed."""
+        self._idle[protocol] = None
+        if len(self._idle) > self._max_idle:
+            oldest = next(iter(self._idle))
+            self.end_idle(oldest)
+            oldest.timeout_keep_alive_handler()
+
+    def end_idle(self, protocol: "HttpProtocol") -> None:
+        """It has one, or has been closed."""
+        self._idle.pop(protocol, None)
+
+
 class InputFlow(FlowControl):
     """uvicorn's flow control, with a second reason for not reading: that enough has been read already."""
 
@@ -112,12 +137,11 @@ class InputFlow(FlowControl):
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits on what a client may keep waiting, and WebSocket upgrades by picows."""
 
-    def __init__(self, router: Router, limits: Limits, door: Turnstile, row: Turnstile, **uvicorn: Any) -> None:
+    def __init__(self, router: Router, limits: Limits, port: Port, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._router = router
         self._limits = limits
-        self._door = door
-        self._row = row
+        self._port = port
         self._inside = False
         """Whether the client has come in: its first request has been looked at."""
         self._framer = RequestFramer(limits.max_header_bytes)
@@ -150,15 +174,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_timers()
+        self._port.end_idle(self)
         if self._tunnel is not None:
             self._tunnel.close()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._inside or self._door.passes():
+        if self._inside or self._port.door.passes():
             self._inside = True
             self._receive(data)
-        elif self._door.wait(partial(self._come_in, data), len(data)):
+        elif self._port.door.wait(partial(self._come_in, data), len(data)):
             self.transport.pause_reading()
         else:
             self._refuse("503 Service Unavailable", engineio.OVERLOADED.message)
@@ -277,9 +302,15 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._framer.waiting and not self.transport.is_closing():
             # A few in each turn of the loop, over all connections: the others are served meanwhile.
             self._unset_keepalive_if_required()
-            self._in_row = self._row.wait(self._read_next, 0)
+            self._in_row = self._port.row.wait(self._read_next, 0)
             if not self._in_row:
                 self.transport.close()
+        elif self.timeout_keep_alive_task is not None:
+            self._port.begin_idle(self)
+
+    def _unset_keepalive_if_required(self) -> None:
+        super()._unset_keepalive_if_required()
+        self._port.end_idle(self)
 
     def _watch_output(self, before: int | None = None) -> None:
         """Hang up where nothing of an answer is taken for `close_timeout` seconds."""
