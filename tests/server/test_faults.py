@@ -42,6 +42,41 @@ async def test_a_limit_that_cuts_the_connection_is_named(
     assert (await client.request("GET")).error == (400, 1)
 
 
+CONNECTS = {
+    "depth": ('{"token":' + "[" * 40 + "]" * 40 + "}", "payload: nested deeper than 32"),
+    "no object": ("[]", "CONNECT: payload is not a JSON object"),
+    "no JSON": ("{", "CONNECT: payload is not a JSON object"),
+}
+
+
+@pytest.mark.parametrize("namespace", ["", "/none,"])
+@pytest.mark.parametrize(("auth", "fault"), CONNECTS.values(), ids=list(CONNECTS))
+async def test_a_connect_that_cannot_be_read_is_refused(crowd: Running, namespace: str, auth: str, fault: str) -> None:
+    data = {"message": f"The CONNECT cannot be read: {fault}.", "data": {"code": "malformed"}}
+    refusal = f"44{namespace}" + json.dumps(data, separators=(",", ":"))
+    async with SocketWire.open(crowd) as wire:
+        await wire.open_session()
+        wire.send_text(f"40{namespace}{auth}")
+        await wire.expect_text(refusal)
+        await wire.expect_close(1002)
+    client = PollingWire(crowd)
+    await client.open_session()
+    await client.post(f"40{namespace}{auth}")
+    assert await client.get() == refusal
+    assert (await client.request("GET")).error == (400, 1)
+
+
+async def test_javascript_with_too_deep_auth_is_told_and_does_not_come_back(own: Running, js: JsDriver) -> None:
+    auth: Any = {}
+    for _ in range(40):
+        auth = {"deeper": auth}
+    client = await js.begin(own.url, auth=auth, transports=["polling", "websocket"], reconnection=True)
+    refused = await client.expect("connect_error")
+    assert refused["data"] == {"code": "malformed"}
+    await turn_until(lambda: not own.server.connections)
+    assert [report["what"] for report in client.reports if report["what"] != "upgrade"] == []
+
+
 async def test_a_message_that_is_too_long_is_named(running: Running) -> None:
     async with SocketWire.connect(running) as wire:
         wire.send_text("4" * 1_000_001)

@@ -114,6 +114,9 @@ class Handshake(msgspec.Struct, rename="camel", frozen=True):
 class MalformedError(ValueError):
     """Input that breaks the protocol. Stays inside this package: `Session` turns it into a close reason."""
 
+    connect: str | None = None
+    """The namespace that the client wants to enter, if the input is a CONNECT."""
+
 
 def encode_open(handshake: Handshake) -> bytes:
     """The packet that opens a session."""

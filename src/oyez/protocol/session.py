@@ -98,7 +98,7 @@ _INPUTS = {
 class Session:
     """`state`, and the binary packet that is being put together."""
 
-    __slots__ = ("_limits", "_partial", "detail", "msgpack_namespace", "probed", "reason", "state")
+    __slots__ = ("_limits", "_partial", "connect", "detail", "msgpack_namespace", "probed", "reason", "state")
 
     def __init__(self, limits: Limits, state: State) -> None:
         self.state = state
@@ -108,6 +108,8 @@ class Session:
         self.detail = ""
         """What exactly was wrong with the input that closed the session."""
         self.msgpack_namespace = ""
+        self.connect: str | None = None
+        """The namespace that the client wanted to enter with the packet that closed the session."""
         self._limits = limits
         self._partial: socketio.Packet | None = None
 
@@ -227,6 +229,7 @@ class Session:
             packet = socketio.decode_packet(text, self._limits)
         except MalformedError as error:
             # An official server ends these with "forced close", which a client may recover from.
+            self.connect = error.connect
             return self.close(engineio.FORCED_CLOSE, str(error))
         if packet.missing_attachments:
             self._partial = packet

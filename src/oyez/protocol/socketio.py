@@ -101,7 +101,11 @@ def decode_packet(text: bytes, limits: Limits) -> Packet:
     start, namespace = _decode_namespace(text, start, limits)
     start, ack_id = _decode_ack_id(text, start)
     packet = Packet(_TYPES[kind], namespace, text[start:], ack_id, missing_attachments=attachments)
-    _CHECKS[kind](packet, limits)
+    try:
+        _CHECKS[kind](packet, limits)
+    except MalformedError as error:
+        error.connect = namespace if packet.type is PacketType.CONNECT else None
+        raise
     return packet
 
 

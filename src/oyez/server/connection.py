@@ -531,6 +531,9 @@ class Connection:
         self._leaving = not self.transport.closing
         for socket in sockets:
             socket.send(event)
+        if self.session.connect is not None and self.session.connect not in self.sockets:
+            # Cut off without a word, the client would come back with the same for ever.
+            self._send_connect_error(self.session.connect, code, f"The CONNECT cannot be read: {detail}.")
         self._leaving = False
 
     def _announce_end(self, reason: CloseReason) -> None:
