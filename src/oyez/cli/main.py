@@ -22,6 +22,7 @@ COMMANDS = {
     "publish": "publish:publish",
     "listen": "listen:listen",
     "demo": "demo.command:demo",
+    "migrate": "migrate:app",
     "quotes": "quotes:app",
 }
 """Where each is. Only the one that is called is imported: that is half of the time that most of them take."""

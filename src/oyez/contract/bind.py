@@ -17,6 +17,7 @@ from oyez.contract.contract import Contract
 from oyez.contract.control import Control
 from oyez.contract.current import current_user
 from oyez.contract.declare import DeclaredCommand, Namespace
+from oyez.contract.functions import find_fault
 from oyez.contract.limits import DEFAULT_LIMIT, Users
 from oyez.contract.operation import Handler, LimitedError, Operation, joining, leaving, take
 from oyez.contract.policy import Identity, Member
@@ -288,7 +289,7 @@ def bind(
     """
     contract.build()
     lookups = lookups or {}
-    faults = [*_check_handlers(contract, handlers), *_check_lookups(contract, lookups)]
+    faults = [*_check_handlers(contract, handlers), *_check_lookups(contract, lookups), *_check_hooks(hooks)]
     if members is None:
         faults += _check_no_members(contract)
     if faults:
@@ -332,14 +333,47 @@ async def _nobody(identity: Identity, room: NamedRoom) -> bool:
 
 
 def _check_handlers(contract: Contract, handlers: Handlers) -> list[str]:
+    if not isinstance(handlers, Mapping):
+        return [f"handlers is a {type(handlers).__name__}: write a dict of commands' classes, as {{Buy: buy}}"]
     declared = [command for namespace in contract.namespaces for command in namespace.commands]
     wanted = {command.command: command.name for command in declared if not (command.joins or command.leaves)}
+    keys = [key for key in handlers if not isinstance(key, type)]
+    if keys:
+        return [f"the handler for {key!r} {_find_class(key, wanted)}" for key in keys]
     missing = [name for command, name in wanted.items() if command not in handlers]
     extra = [command.__name__ for command in handlers if command not in wanted]
+    calls = {
+        wanted[key]: find_fault(function, ("command", "client")) for key, function in handlers.items() if key in wanted
+    }
     return [
         *(f"command {name}: has no handler" for name in missing),
         *(f"a handler is given for {name}, which is not declared or only joins a room" for name in extra),
+        *(f"command {name}: its handler {fault}" for name, fault in calls.items() if fault),
     ]
+
+
+def _find_class(key: object, wanted: Mapping[type[Command], str]) -> str:
+    """What to write instead of a key that is no class."""
+    named = [command.__name__ for command, name in wanted.items() if key in (name, command.__name__)]
+    meant = named[0] if named else " or ".join(command.__name__ for command in wanted) or "a command's class"
+    return f"has a {type(key).__name__} as its key: use the command's class, {meant}"
+
+
+_HOOKS: Mapping[str, tuple[tuple[str, ...], bool]] = {
+    "connected": (("client",), True),
+    "expiring": (("client",), True),
+    "ending": (("client", "reason"), False),
+    "disconnected": (("client", "reason"), False),
+    "refused": (("handshake", "refused"), False),
+    "limited": (("client", "times", "seconds"), False),
+}
+"""What each hook is called with, and whether it is awaited."""
+
+
+def _check_hooks(hooks: Hooks) -> list[str]:
+    given = {name: getattr(hooks, name) for name in _HOOKS if getattr(hooks, name) is not None}
+    faults = {name: find_fault(hook, _HOOKS[name][0], waits=_HOOKS[name][1]) for name, hook in given.items()}
+    return [f"hook {name}: {fault}" for name, fault in faults.items() if fault]
 
 
 def _check_lookups(contract: Contract, lookups: Lookups) -> list[str]:
@@ -347,6 +381,11 @@ def _check_lookups(contract: Contract, lookups: Lookups) -> list[str]:
     return [
         *(f"attribute {name}: has no look-up" for name in declared - lookups.keys()),
         *(f"a look-up is given for {name!r}, which is not declared" for name in lookups.keys() - declared),
+        *(
+            f"the look-up of {name}: {fault}"
+            for name, lookup in lookups.items()
+            if (fault := find_fault(lookup, ("identity",), waits=True))
+        ),
     ]
 
 

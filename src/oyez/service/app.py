@@ -274,6 +274,8 @@ class Oyez:
             self.database.migrate(system.name, system.migrations)
         elif system.tables is not None:
             self.database.create(system.tables)
+        if system.tables is not None:
+            self.database.check_tables(system.name, system.tables)
         database = self.database.part(system.name)
         retention = self.settings.log_retention
         repeats = Repeats(log, retention)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
@@ -203,6 +203,24 @@ class Database:
             _wait_for_others(connection)
             metadata.create_all(connection)
 
+    def connect(self) -> Connection:
+        """A connection for a look at the tables, outside of threads and transactions of others. Blocks."""
+        return self._ways.reading.connect()
+
+    def check_tables(self, name: str, metadata: MetaData) -> None:
+        """Raises SettingsError if the database lacks tables or columns of `metadata`, which `name` uses. Blocks."""
+        with self.connect() as connection:
+            found = find_columns(connection, metadata)
+        missing = [f"the table {table}" for table in metadata.tables if table not in found]
+        for table, columns in found.items():
+            lacking = [column.name for column in metadata.tables[table].columns if column.name not in columns]
+            missing += [f"the column {column} of {table}" for column in lacking]
+        if missing:
+            raise SettingsError(
+                f"The database lacks {' and '.join(missing)}, which {name} has in its code. Write a migration with"
+                " `oyez migrate new`, giving it the file of the system."
+            )
+
     def migrate(self, name: str, versions: Path) -> None:
         """Bring the tables of `name` up to the newest of the Alembic revisions in the folder `versions`. Blocks.
 
@@ -368,6 +386,17 @@ def _is_unavailable(error: DBAPIError) -> bool:
         return state in UNAVAILABLE_STATES or state[:2] in UNAVAILABLE_CLASSES
     # If PostgreSQL cannot be reached, there is no SQLSTATE.
     return isinstance(error, OperationalError)
+
+
+def find_columns(connection: Connection, metadata: MetaData) -> dict[str, frozenset[str]]:
+    """The columns that the database has of the tables of `metadata`; tables that it does not have are left out."""
+    found = {}
+    for schema in {table.schema for table in metadata.tables.values()}:
+        names = [table.name for table in metadata.tables.values() if table.schema == schema]
+        for (_, name), columns in inspect(connection).get_multi_columns(schema=schema, filter_names=names).items():
+            key = f"{schema}.{name}" if schema else name
+            found[key] = frozenset(column["name"] for column in columns)
+    return found
 
 
 def _wait_for_others(connection: Connection) -> None:

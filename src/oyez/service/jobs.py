@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 
+from oyez.contract.functions import find_fault
+from oyez.errors import ContractError
 from oyez.logger import get_logger
 from oyez.service.db import Database
 from oyez.service.outbox import Outbox, Transaction
@@ -31,6 +33,10 @@ LONGEST_DELAY = 300.0
 """… and at most these, for ever: a job is a promise, and its error stands in the table until it is mended."""
 
 
+def _find_fault(job: Job) -> str | None:
+    return find_fault(job, ("tx", "key", "data"), waits=False)
+
+
 class Jobs:
     """Does the jobs of one system, as one of however many processes."""
 
@@ -43,7 +49,13 @@ class Jobs:
         system: str,
         clock: Callable[[], float],
     ) -> None:
-        """`handlers` by the kinds of job; those of other kinds stay where they are. `clock`: seconds since 1970."""
+        """`handlers` by the kinds of job; those of other kinds stay where they are. `clock`: seconds since 1970.
+
+        Raises ContractError if one of them cannot be called as a job.
+        """
+        faults = [f"job {kind}: {fault}" for kind, job in handlers.items() if (fault := _find_fault(job))]
+        if faults:
+            raise ContractError("\n".join(f"contract {system}: {fault}" for fault in faults))
         self._database = database
         self._outbox = outbox
         self._handlers = handlers
