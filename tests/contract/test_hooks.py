@@ -106,6 +106,39 @@ async def test_a_hook_that_fails_lets_nobody_in_half(fault: type[Exception], tra
     assert (warnings[0]["exc_info"] is None) is (fault is not ZeroDivisionError)
 
 
+async def test_what_a_system_needs_is_found_before_a_client_is_let_in() -> None:
+    faults: list[Exception] = []
+    seen: list[tuple[str, str]] = []
+
+    async def connecting(client: Client) -> None:
+        if faults:
+            raise faults.pop()
+        client.state["daily"] = board("daily")
+
+    async def connected(client: Client) -> None:
+        await client.join(client.state["daily"])
+
+    def refused(handshake: Handshake, error: RefusedError) -> dict[str, str]:
+        seen.append((error.refusal.code, error.message))
+        return {"hint": "Ask us."}
+
+    async with open_club(Hooks(connecting=connecting, connected=connected, refused=refused)) as club:
+        faults.append(DatabaseUnavailableError("on purpose"))
+        with pytest.raises(testing.ConnectFailed):
+            async with club.connect("u1"):
+                pass
+        faults.append(RefusedError(FORBIDDEN, "Your account is closed."))
+        with pytest.raises(testing.ConnectRefused) as caught:
+            async with club.connect("u1"):
+                pass
+        assert caught.value.data == {"code": "forbidden", "hint": "Ask us."}
+        assert seen == [("forbidden", "Your account is closed.")]
+        async with club.connect("u1") as client:
+            await client.call("do", {"what": "nothing"})
+            await club.say("daily", board("daily"))
+            await expect_said(client, "daily")
+
+
 async def test_a_hook_that_refuses_is_final() -> None:
     async def connected(client: Client) -> None:
         raise RefusedError(FORBIDDEN, "Your account is closed.")

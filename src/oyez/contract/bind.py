@@ -37,6 +37,12 @@ Handlers = Mapping[type[Command], Handler]
 class Hooks:
     """What a system does about clients themselves, in all its namespaces (`client.namespace`). Each may be left out."""
 
+    connecting: Callable[[Client], Coroutine[Any, Any, None]] | None = None
+    """The client may be let in, and is not notified yet: the time to read what `connected` needs into `client.state`.
+
+    If this raises a RefusedError, the CONNECT is refused. If the cause is temporary, the client's connection is cut
+    instead, and the client comes back by itself. The client cannot be sent to yet.
+    """
     connected: Callable[[Client], Coroutine[Any, Any, None]] | None = None
     """The client has been notified that it is connected; its commands wait until this is done.
 
@@ -86,16 +92,21 @@ class NamespaceApplication(Application):
     async def connect(self, socket: Socket, auth: Any) -> None:
         """Let a client in: who it is, how long, and into which rooms. Raises RefusedError."""
         try:
-            identity, rooms = await self._admit(socket.handshake, auth if isinstance(auth, dict) else {})
+            await self._connect(socket, auth if isinstance(auth, dict) else {})
         except RefusedError as refused:
             if self._hooks.refused and not is_temporary(refused):
                 refused.details |= self._hooks.refused(socket.handshake, refused)
             raise
+
+    async def _connect(self, socket: Socket, auth: Mapping[str, Any]) -> None:
+        identity, rooms = await self._admit(socket.handshake, auth)
         socket.data = Client(identity, socket, self._surroundings)
         socket.owner = identity.subject
         socket.expires_at = identity.expires_at
         for room in rooms:
             socket.join(room)
+        if self._hooks.connecting:
+            await self._hooks.connecting(socket.data)
 
     async def _admit(self, handshake: Handshake, auth: Mapping[str, Any]) -> tuple[Identity, list[str]]:
         with self._surroundings.removals.watch() as removed:

@@ -26,6 +26,10 @@ MAX_SUBSCRIPTIONS = 200
 """Channels that are kept for a user, the newest: more than an app shows at a time, and fewer than a socket's rooms."""
 
 
+SUBSCRIBED = "subscribed"
+"""Where a client's state has the names of its channels, until it is let into them."""
+
+
 class Channel(NamedTuple):
     """One channel of one user: the name it is stored by, and its room. `orders` means more rooms than that one."""
 
@@ -122,11 +126,15 @@ class Channels:
             client.leave(room)
         return [room for room in left if contract.own_orders.match(room) is None]
 
+    async def find(self, client: Client) -> None:
+        """Find the channels of a client's user, for `restore`."""
+        client.state[SUBSCRIBED] = await self._database.read(list_subscriptions, client.identity.subject)
+
     async def restore(self, client: Client) -> None:
         """Let a client that has come into its user's channels; those it has no right to any more are forgotten."""
         user_id = client.identity.subject
         lost = []
-        for name in await self._database.read(list_subscriptions, user_id):
+        for name in client.state.pop(SUBSCRIBED):
             try:
                 channel = find_channel(name, user_id)
                 await self._enter(channel, client)

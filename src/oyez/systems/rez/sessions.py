@@ -45,6 +45,7 @@ class Sessions:
 
     def hooks(self) -> Hooks:
         return Hooks(
+            connecting=self.connecting,
             connected=self.connected,
             expiring=self.refresh if self._signer is not None else None,
             expiring_before=REFRESH_BEFORE,
@@ -52,6 +53,10 @@ class Sessions:
             refused=self.refused,
             limited=self.limited,
         )
+
+    async def connecting(self, client: Client) -> None:
+        """Find the client's channels, before it is notified that it is connected: if that fails, it is not let in."""
+        await self._channels.find(client)
 
     async def connected(self, client: Client) -> None:
         """Let a client into the channels its user has subscribed to, and greet it: from then on it hears them."""
