@@ -11,7 +11,7 @@ from oyez.settings import Settings
 from tests.logged import capture_logs
 from tests.server.market import Market
 from tests.server.serving import Running, make_settings, serve, turn_until
-from tests.server.wire import POLLING, PollingWire, SocketWire, Wire
+from tests.server.wire import POLLING, TEXT, Frame, PollingWire, SocketWire, Wire
 
 
 @pytest.fixture
@@ -114,3 +114,30 @@ async def test_a_refusal_for_lack_of_room_says_so(running: Running) -> None:
     answer = await PollingWire(running).request("GET", POLLING)
     assert answer.error == (503, 6)
     assert b"Too many connections" in answer.body
+
+
+async def test_a_client_is_sent_away_when_its_commands_have_been_acknowledged() -> None:
+    async with serve(shutdown_timeout=10.0) as running:
+        async with SocketWire.connect(running) as wire, SocketWire.connect(running) as idle:
+            polling = await PollingWire.connect(running)
+            for text in ('421["hold","one"]', '422["echo","two"]', '423["ask"]'):
+                wire.send_text(text)
+            await polling.post('421["hold","three"]')
+            await running.market.until(lambda: running.market.held == 2)
+            poll = asyncio.create_task(polling.get())
+            await turn_until(lambda: any(c.polling and c.polling.polled for c in running.server.connections.values()))
+            stopping = running.stop()
+            await idle.expect_close(1012)
+            # What comes now is for another server.
+            wire.send_text('429["echo","late"]')
+            await running.market.until(lambda: True)
+            running.market.release(2)
+            assert [await wire.read_frame() for _ in range(3)] == [
+                Frame(TEXT, payload, True, False) for payload in (b'431["one"]', b'432["two"]', b'420["question"]')
+            ]
+            wire.send_text('430["answer"]')
+            await wire.expect_text('433["answer"]')
+            await wire.expect_close(1012)
+            assert await poll == '431["three"]'
+            await stopping
+        assert "late" not in str(running.market.heard)

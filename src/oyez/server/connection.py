@@ -73,6 +73,7 @@ class Connection:
         "appointment",
         "budget",
         "candidate",
+        "draining",
         "entered",
         "handshake",
         "holds_memory",
@@ -119,6 +120,8 @@ class Connection:
         self._leaving = False
         """Whether the server is about to close it: its applications may still send."""
         self._full_queues = 0
+        self.draining = False
+        """True if the server stops: events that come now are not handled, answers to what it asks are taken."""
         self.appointment = 0
         self._refused: dict[str, Outgoing] | None = None
         """For each namespace that has not let the client in, what sends it away."""
@@ -151,6 +154,11 @@ class Connection:
         if wait and self.budget.is_overloaded(now):
             self.close(engineio.RATE_LIMIT, "more packets or bytes than its rate for too long")
         return wait
+
+    @property
+    def working(self) -> bool:
+        """True if a command of the client is being handled, or waits for one that is."""
+        return not self.closed and any(socket.working for socket in self.sockets.values())
 
     def slow_down(self, seconds: float) -> None:
         """Read nothing of the client for so long."""

@@ -49,6 +49,8 @@ MAX_REFUSED_ORIGINS = 100
 """Origins whose refusal is logged: anybody can make up more."""
 DRAIN_INTERVAL = 0.1
 """Seconds between two batches of clients that are sent away."""
+BUSY_INTERVAL = 0.02
+"""Seconds between two looks at the clients whose commands are still being handled."""
 DRAIN_BATCH = 100
 """Clients of a batch at least: what other nodes let in without noticing."""
 RETRY_SECONDS = 0.5
@@ -162,30 +164,51 @@ class Server:
     async def drain(self) -> None:
         """Refuse new clients, tell the connected ones to come back later, let running handlers finish.
 
-        Where there are many clients they are told over `drain_time` seconds: other nodes have to let them all in.
+        Where there are many clients they are told over `drain_time` seconds: other nodes have to let them all in. A
+        client whose commands are being handled is told when they have been acknowledged; what it sends meanwhile is
+        not handled.
         """
         self.stopping = True
         waiting = deque(self.connections.values())
+        busy: list[Connection] = []
         batches = math.ceil(self.settings.drain_time / DRAIN_INTERVAL)
         size = max(DRAIN_BATCH, math.ceil(len(waiting) / batches)) if batches else len(waiting)
         while waiting:
-            for _ in range(min(size, len(waiting))):
-                waiting.popleft().close(engineio.SERVER_SHUTDOWN)
+            batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+            busy += await self._send_away(batch)
             if waiting:
                 await asyncio.sleep(DRAIN_INTERVAL)
         try:
             async with asyncio.timeout(self.settings.shutdown_timeout):
+                while busy:
+                    await asyncio.sleep(BUSY_INTERVAL)
+                    busy = await self._send_away(busy)
                 for namespace in self.namespaces.values():
                     await namespace.drain()
                 if self.websockets:
                     self._none_left = asyncio.Event()
                     await self._none_left.wait()
         except TimeoutError:
+            for connection in busy:
+                connection.close(engineio.SERVER_SHUTDOWN)
             logger.warning("stopping although clients or handlers have not finished", websockets=len(self.websockets))
             for namespace in self.namespaces.values():
                 namespace.cancel()
             for websocket in tuple(self.websockets):
                 websocket.abort()
+
+    async def _send_away(self, connections: Iterable[Connection]) -> list[Connection]:
+        """Close those whose commands have been acknowledged, and return the others."""
+        done, busy = [], []
+        for connection in connections:
+            (busy if connection.working else done).append(connection)
+            connection.draining = True
+        # An acknowledgement may wait until the rooms that its command joined are stored.
+        with suppress(LogUnavailableError):
+            await self.recovery.flush()
+        for connection in done:
+            connection.close(engineio.SERVER_SHUTDOWN)
+        return busy
 
     async def _run_hub(self) -> None:
         while True:

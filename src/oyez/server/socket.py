@@ -143,6 +143,11 @@ class Socket:
     def positions(self, positions: int) -> None:
         self.encoding = self.encoding & DEFLATED | positions
 
+    @property
+    def working(self) -> bool:
+        """True if an event of the client is being handled."""
+        return self._queue is not None
+
     def set_write(self, write: Callable[[bytes], None] | None, deflate: bool) -> None:
         """The transport can be written to directly, or no longer can; whether its client takes deflated frames."""
         self.write = write if self.replaying is None else None
@@ -301,6 +306,8 @@ class Socket:
 
     def receive_event(self, packet: socketio.Packet) -> None:
         """Have the application handle an EVENT, behind those that came before it."""
+        if self.connection.draining:
+            return
         ack = partial(self._acknowledge, packet.ack_id) if packet.ack_id is not None else None
         self.handle_event(ReceivedEvent(packet.name, packet.data, packet.attachments, ack))
 
