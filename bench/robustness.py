@@ -1,12 +1,15 @@
 """Misbehaving clients beside well-behaved ones: does the server's memory stay bounded, do the others notice?
 
-    .venv/bin/python -m bench.robustness
+    .venv/bin/python -m bench.robustness [--quick] [--only NAME]
 
 A room of listeners hears events, some in one go every 20 ms, while others are killed in the middle of a frame, connect
 to another room a thousand at once, send all they can, fill the memory, or stop reading for a minute. Latency is the
-listeners'. Writes docs/robustness.md.
+listeners'. Writes docs/robustness.md. With `--only`, one attack of `bench/attacks.py` (or `all` of them, one after the
+other) on a server of its own, with the limits that are the default: some ten seconds each, with `--quick` seven.
+Nothing is written then.
 """
 
+import argparse
 import os
 import socket
 import struct
@@ -15,15 +18,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import machine
+from bench.attacks import ATTACKS, Attack
 from bench.children import FOLDER, NICENESS, BenchError, compile_programs, give_way, pinned
 from bench.generators import Load, Round
-from bench.servers import OYEZ, OYEZ_PATH, SERVERS, Running, Server, Surroundings
+from bench.servers import LIMITS, OYEZ, OYEZ_PATH, SERVERS, Running, Server, Surroundings
 from bench.tokens import make_secret, write_tokens
 from oyez.settings import Limits
 
@@ -32,6 +36,10 @@ LISTENERS = 50
 INTERVAL_US = 20_000
 BURST = 5
 SECONDS = 20
+ATTACK_SECONDS, QUICK_SECONDS = 5, 3
+TARGET_MS = 25
+"""Milliseconds by which an attack may make the bystanders' p99 worse."""
+DEFAULT_LIMITS = ""
 STALLED_BURST = 20
 """A client that stops reading has to be sent more in its minute than the kernel keeps for it."""
 STALLED_SECONDS = 60
@@ -97,7 +105,15 @@ class Stage:
         heard = self._listeners.receive()
         return Phase(title, heard, before, peak, self.running.read_memory(), note)
 
-    def open_websocket(self, receive_buffer: int | None = None, *, enter: bool = True) -> socket.socket:
+    def open_websocket(
+        self,
+        receive_buffer: int | None = None,
+        *,
+        enter: bool = True,
+        headers: str = "",
+        auth: str = "",
+        token: str = "",
+    ) -> socket.socket:
         """A WebSocket that has upgraded and, to `enter`, sent its CONNECT; from here on it may do as it likes."""
         client = socket.socket()
         if receive_buffer is not None:
@@ -107,10 +123,10 @@ class Stage:
         client.sendall(
             f"GET {OYEZ_PATH}?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n".encode()
         )
         if enter:
-            client.sendall(encode_text(f'40{{"token":"{self.token}"}}'))
+            client.sendall(encode_text(f'40{{"token":"{token or self.token}"{auth}}}'))
         return client
 
 
@@ -219,7 +235,9 @@ def is_closed(client: socket.socket) -> bool:
     return state != established
 
 
-def run() -> list[Phase]:
+@contextmanager
+def open_stage(limits: str = LIMITS) -> Iterator[Stage]:
+    """A server with listeners and a publisher, on cores of their own where there are several."""
     server: Server = next(server for server in SERVERS if server.key == OYEZ)
     compile_programs()
     machine.raise_file_limit()
@@ -230,9 +248,14 @@ def run() -> list[Phase]:
         secret, tokens = make_secret(), folder / "tokens"
         write_tokens(tokens, secret)
         around = Surroundings(folder, secret, tokens, server_core, load_core)
-        stage = Stage(stack.enter_context(Running(server, around)), around, stack)
+        stage = Stage(stack.enter_context(Running(server, around, limits=limits)), around, stack)
         # The listeners are what is measured: who misbehaves must not take the core from them.
         os.nice(NICENESS)
+        yield stage
+
+
+def run() -> list[Phase]:
+    with open_stage() as stage:
         quiet = lambda going_on: idle(stage, going_on)  # noqa: E731 - a phase is a function of its end
         stage.play("warming up", 5, quiet)
         return [
@@ -244,6 +267,27 @@ def run() -> list[Phase]:
             stage.play("clients that stop reading", STALLED_SECONDS, lambda on: stop_reading(stage, on), STALLED_BURST),
             stage.play("nothing else, afterwards", SECONDS, quiet),
         ]
+
+
+def run_attack(name: str, attack: Attack, *, quick: bool) -> None:
+    """One attack on a server with the default limits, and the bystanders' latency without and with it."""
+    seconds = QUICK_SECONDS if quick else ATTACK_SECONDS
+    with open_stage(DEFAULT_LIMITS) as stage:
+        quiet = lambda going_on: idle(stage, going_on)  # noqa: E731 - a phase is a function of its end
+        stage.play("warming up", 1, quiet)
+        before = stage.play("without", seconds, quiet)
+        during = stage.play(f"with {name}", seconds, lambda on: attack(stage, on))
+        time.sleep(1)
+        after = stage.running.read_memory()
+    without, attacked = before.round.latency_us, during.round.latency_us
+    worse = (attacked.p99 - without.p99) / 1_000
+    memory = " -> ".join(f"{size / MEGABYTE:.0f}" for size in (during.before, during.peak, after))
+    print(
+        f"{name}: bystanders' p50 {without.p50 / 1_000:.1f} -> {attacked.p50 / 1_000:.1f} ms, p99"
+        f" {without.p99 / 1_000:.1f} -> {attacked.p99 / 1_000:.1f} ms ({worse:+.1f}; {TARGET_MS} are allowed:"
+        f" {'kept' if worse <= TARGET_MS else 'MISSED'}); memory {memory} MB; {during.note}",
+        flush=True,
+    )
 
 
 def build_page(phases: list[Phase]) -> str:
@@ -274,7 +318,16 @@ def build_page(phases: list[Phase]) -> str:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=["all", *ATTACKS], help="one attack, or all of them, by name")
+    parser.add_argument("--quick", action="store_true", help="shorter attacks")
+    options = parser.parse_args()
     try:
+        if options.only or options.quick:
+            for name, attack in ATTACKS.items():
+                if options.only in (None, "all", name):
+                    run_attack(name, attack, quick=options.quick)
+            return 0
         page = build_page(run())
     except BenchError as error:
         print(error, file=sys.stderr)

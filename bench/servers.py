@@ -45,8 +45,11 @@ class Surroundings:
 LIMITS = """\
 [limits]
 max_handshakes_per_second = 1_000_000
+max_packets_per_second = 1_000_000
+max_bytes_per_second = 1_000_000_000
+max_connections_per_user = 100_000
 """
-"""The configuration of Oyez. How many come in a second is what is measured; peers have no such limit."""
+"""The configuration of Oyez. How many come in a second is what is measured; peers have no such limits."""
 
 Ports = tuple[int, int]
 """Where clients connect, and where the control endpoint is."""
@@ -72,14 +75,16 @@ class Server:
 class Running:
     """A started server. As a context manager it ends it."""
 
-    def __init__(self, server: Server, around: Surroundings, settings: Mapping[str, str] | None = None) -> None:
-        """`settings` are environment variables besides those that every server gets."""
+    def __init__(
+        self, server: Server, around: Surroundings, settings: Mapping[str, str] | None = None, *, limits: str = LIMITS
+    ) -> None:
+        """`settings` are environment variables besides those that every server gets, `limits` its oyez.toml."""
         self.server = server
         self._around = around
         self._data = Path(tempfile.mkdtemp(prefix=f"{server.key}-", dir=around.folder))
         self._emitted = 0
         self.port, self._control_port = ports = find_port(), find_port()
-        (self._data / "oyez.toml").write_text(LIMITS)
+        (self._data / "oyez.toml").write_text(limits)
         environ = build_environ(around.secret, self._data, self.port) | dict(settings or {})
         self._token = make_service_token(CONTRACT, environ, self._data) if server.publishes else ""
         self._child = Child(

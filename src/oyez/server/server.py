@@ -199,7 +199,8 @@ class Server:
 
     async def _send_away(self, connections: Iterable[Connection]) -> list[Connection]:
         """Close those whose commands have been acknowledged, and return the others."""
-        done, busy = [], []
+        done: list[Connection] = []
+        busy: list[Connection] = []
         for connection in connections:
             (busy if connection.working else done).append(connection)
             connection.draining = True

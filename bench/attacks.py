@@ -1,0 +1,194 @@
+"""Attacks on a server, ten times as large as those that once made others wait: each a named scenario of `robustness`.
+
+An attack is called with the stage and with a function that says whether it goes on; it yields now and then what it has
+done so far. All attackers are sockets of one process, which never waits for one of them.
+"""
+
+import socket
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from bench.robustness import Stage
+
+Attack: TypeAlias = Callable[["Stage", Callable[[], bool]], Iterator[str]]
+
+STRANGERS = 100
+RETURN_SECONDS = 0.2
+"""How long an attacker who was closed waits before it comes again."""
+DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+
+
+def encode(payload: bytes, first: int = 0x81) -> bytes:
+    """A masked frame; the mask is zero, which changes nothing. 0x81 is a text, 0x82 binary, 0xC1 a deflated text."""
+    size = len(payload)
+    if size < 126:
+        head = struct.pack("!BB", first, 0x80 | size)
+    elif size < 65_536:
+        head = struct.pack("!BBH", first, 0xFE, size)
+    else:
+        head = struct.pack("!BBQ", first, 0xFF, size)
+    return head + bytes(4) + payload
+
+
+def deflate(text: bytes) -> bytes:
+    compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return encode((compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4], 0xC1)
+
+
+class Attacker:
+    """One socket that sends `data` again and again, `rate` times a second, and comes back when it is closed."""
+
+    def __init__(self, connect: Callable[[], socket.socket], data: bytes, rate: float, *, reads: bool = True) -> None:
+        self._connect, self._data, self._interval, self._reads = connect, data, 1 / rate, reads
+        self._socket: socket.socket | None = None
+        self._next = 0.0
+        self._rest = b""
+        self.sent = self.opened = self.closed = 0
+
+    def step(self) -> None:
+        """Send and read what can be now."""
+        now = time.monotonic()
+        try:
+            if self._socket is None:
+                if now < self._next:
+                    return
+                self._socket = self._connect()
+                self._socket.setblocking(False)
+                self.opened += 1
+            with suppress(BlockingIOError):
+                if self._reads and not self._socket.recv(262_144):
+                    raise ConnectionResetError
+            if not self._rest and now >= self._next:
+                self._rest, self._next = self._data, max(self._next + self._interval, now - 0.1)
+            if self._rest:
+                with suppress(BlockingIOError):
+                    count = self._socket.send(self._rest)
+                    self._rest = self._rest[count:]
+                    self.sent += count
+        except OSError:
+            self.close()
+            self._next = now + RETURN_SECONDS
+            self.closed += 1
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, self._rest = None, b""
+
+
+def attack(attackers: list[Attacker], going_on: Callable[[], bool]) -> Iterator[str]:
+    """Have all of them go on until the end."""
+    try:
+        while going_on():
+            begun = time.monotonic()
+            while time.monotonic() - begun < 0.25:
+                for attacker in attackers:
+                    attacker.step()
+                time.sleep(0.001)
+            sent, closed = sum(one.sent for one in attackers), sum(one.closed for one in attackers)
+            yield f"{len(attackers)} attackers sent {sent / 1_000_000:.1f} MB; closed {closed:,} times"
+    finally:
+        for attacker in attackers:
+            attacker.close()
+
+
+def flood(data: bytes, *, clients: int, rate: float, enter: bool, headers: str = "", one_user: bool = False) -> Attack:
+    """`clients` that each send `data` `rate` times a second; strangers, unless they `enter` a namespace."""
+
+    def run(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+        tokens = stage.guests.read_text().split()
+
+        def connect(number: int) -> Callable[[], socket.socket]:
+            token = tokens[0 if one_user else number % len(tokens)]
+            return lambda: stage.open_websocket(enter=enter, headers=headers, token=token)
+
+        return attack([Attacker(connect(number), data, rate) for number in range(clients)], going_on)
+
+    return run
+
+
+def request(stage: "Stage", data: bytes, clients: int, *, reads: bool, rate: float) -> list[Attacker]:
+    def connect() -> socket.socket:
+        client = socket.socket()
+        if not reads:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.settimeout(10)
+        client.connect(("127.0.0.1", stage.running.port))
+        return client
+
+    return [Attacker(connect, data, rate, reads=reads) for _ in range(clients)]
+
+
+GET = b"GET /bench/types.ts HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def pipelined(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+    return attack(request(stage, GET * (250_000 // len(GET)), 200, reads=True, rate=1), going_on)
+
+
+def unread(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+    return attack(request(stage, GET * (250_000 // len(GET)), 2_000, reads=False, rate=1), going_on)
+
+
+def unread_replays(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+    """Come back with the oldest position and never read; 5,000 events of some 200 bytes are to be sent again."""
+    position = find_position(stage)
+
+    def connect() -> socket.socket:
+        return stage.open_websocket(4_096, auth=f',"offset":"{position}"')
+
+    return attack([Attacker(connect, encode(b"3"), 0.5, reads=False) for _ in range(200)], going_on)
+
+
+def find_position(stage: "Stage") -> str:
+    """A position from which on a thousand and more events follow."""
+    client = stage.open_websocket(auth=',"recovery":true')
+    client.settimeout(5)
+    received = b""
+    while b'"to":"' not in received:
+        received += client.recv(65_536)
+    client.close()
+    position = received.partition(b'"to":"')[2].partition(b'"')[0].decode()
+    epoch = position.partition(".")[0]
+    return f"{epoch}.0"
+
+
+def reconnecting(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+    """CONNECT with an old position and leave again, ten times at once, on each of ten connections."""
+    auth = f'{{"token":"{stage.token}","offset":"{find_position(stage)}"}}'.encode()
+    data = (encode(b"41") + encode(b"40" + auth)) * 10
+    return attack([Attacker(stage.open_websocket, data, 5) for _ in range(10)], going_on)
+
+
+def unfinished(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+    """Nearly a megabyte each of an attachment that does not end."""
+    head = encode(b'451-["x",{"_placeholder":true,"num":0}]')
+    data = head + encode(bytes(990_000), 0x82)[:-1]
+    tokens = stage.guests.read_text().split()
+
+    def connect(number: int) -> Callable[[], socket.socket]:
+        return lambda: stage.open_websocket(token=tokens[number % len(tokens)])
+
+    return attack([Attacker(connect(number), data, 0.01) for number in range(1_000)], going_on)
+
+
+ATTACKS: Mapping[str, Attack] = {
+    "bombs": flood(deflate(b'42["x"' + b",[]" * 333_000 + b"]"), clients=10, rate=16, enter=True, headers=DEFLATE),
+    "noise": flood(encode(b"6") * 500, clients=STRANGERS, rate=20, enter=False),
+    "pongs": flood(encode(b"3") * 500, clients=STRANGERS, rate=20, enter=False),
+    "acknowledgements": flood(encode(b"431[]") * 500, clients=STRANGERS, rate=20, enter=True),
+    "unknown-namespaces": flood(encode(b"40/nowhere,") * 500, clients=STRANGERS, rate=20, enter=False),
+    "pipelined-http": pipelined,
+    "unread-http": unread,
+    "unread-replays": unread_replays,
+    "reconnecting": reconnecting,
+    "unfinished": unfinished,
+    "forty-sockets": flood(encode(b'42["nothing",{}]') * 100, clients=400, rate=20, enter=True, one_user=True),
+    "flood": flood(encode(b'42["echo",{"text":"x","n":1}]') * 100, clients=300, rate=20, enter=True),
+}
+"""By name. What locks a database's tables is not here: the system that is measured has none."""
