@@ -1,7 +1,7 @@
 """Calls that do nothing until they are awaited: a forgotten `await` is an error in the log, and the handler has failed.
 
-Python frees a forgotten coroutine as soon as the handler drops it, in the context of the handler. So whoever runs a
-handler compares what `forgotten` holds before and after it.
+Python frees a forgotten coroutine as soon as the handler drops it, in the context of the handler. So the code
+that runs a handler compares what `forgotten` holds before and after it.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Who is typing: it ends by itself when the typist is silent, sends, or disconnects, at whichever node.
 
-Each node has the timers of its own clients. A record of the log says that somebody is typing, and which start was the
-last: so a message that is sent elsewhere ends it, and an older timer does not end what has begun again.
+Each node has the timers of its own clients. A record of the log says that a user is typing, and which start was the
+last one: a message that is sent through another node ends the typing, and an older timer does not end a newer start.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from oyez.contract.client import Client
 from oyez.log.log import Log
 
 SILENCE = 10.0
-"""Seconds after the last start at which somebody counts as not typing any more: applications repeat the start while
-keys are pressed, and a reader does not wait for longer than this on nobody."""
+"""Seconds after the last start at which the typing ends: applications repeat the start while keys are pressed, and a
+reader should not wait for longer than this for a user who has stopped."""
 MARGIN = 5.0
 """Seconds for which the record outlives the timer, which takes it away."""
 _STATE = "oyez.typing"
 
 End = Callable[[], Awaitable[object]]
-"""Tells the others that the typing has ended."""
+"""Notifies the others that the typing has ended."""
 
 
 class _Typist(NamedTuple):
@@ -48,7 +48,7 @@ class Typing:
             self.leave(client)
 
     async def stop(self, key: str, client: Client | None = None) -> bool:
-        """The typing is over, and the caller says so; True if somebody was typing. Raises LogUnavailableError.
+        """The typing is over, and the caller says so; True if the user was typing. Raises LogUnavailableError.
 
         `client`: the typist, if it is connected here.
         """
@@ -58,7 +58,7 @@ class Typing:
         return await self._log.take(_record(key)) is not None
 
     def leave(self, client: Client) -> None:
-        """The client has gone, and types to nobody any more."""
+        """The client has gone: end all of its typing."""
         typists: dict[str, _Typist] = client.state.pop(_STATE, {})
         for key, typist in typists.items():
             typist.timer.cancel()

@@ -128,7 +128,7 @@ def build_handlers(context: Context, news: News, typing: Typing) -> Handlers:
 
 def build_hooks(news: News, typing: Typing) -> Hooks:
     async def joined(client: Client, room: str) -> None:
-        """Whoever begins to track a booking gets to know where its partner was last."""
+        """A client that begins to track a booking receives the last known place of its partner."""
         matched = trackers.match(room) if client.namespace == trackers.namespace else None
         if matched is not None and (place := await news.find_place(matched["bookingId"])) is not None:
             client.emit(place)
@@ -146,7 +146,7 @@ def typing_key(role: str, user_id: str, recipient_id: str) -> str:
 async def stop_indicating(
     context: Context, typing: Typing, role: str, user_id: str, recipient_id: str, client: Client | None = None
 ) -> None:
-    """A customer or partner has written what they typed; `client`: with which socket, where that is known."""
+    """A customer or partner sends what they typed; `client`: their socket, if it is known."""
     if await typing.stop(typing_key(role, user_id, recipient_id), client):
         room = partner_user(recipient_id) if role == "customer" else customer_user(recipient_id)
         await context.publisher.emit(TypingIndicator(user_id=user_id, typing=False), room)

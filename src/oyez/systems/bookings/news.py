@@ -13,7 +13,7 @@ from oyez.systems.bookings.transactions import tell_statistics
 INTERVAL = 1.0
 """Seconds between two places of one booking's partner, and between two statistics: as fast as a person looks."""
 LAST_PLACE_SECONDS = 300.0
-"""For which somebody who begins to track gets the last place: older ones say nothing of where a partner is."""
+"""How long the last place is kept for clients that begin to track: an older one does not show where a partner is."""
 SPARE = 0.01
 """Seconds by which each process waits longer: its own last word must not stand in its way."""
 
@@ -58,7 +58,7 @@ class News:
             if told is not None:
                 # What another process has told is as new, or this one waits for its turn.
                 return told >= moment
-        # First, so that whoever begins to track now misses nothing.
+        # Before the event, so that a client that begins to track now misses nothing.
         await self._context.log.put(_place_record(booking_id), encode_json((partner_id, update)), LAST_PLACE_SECONDS)
         await self._context.publisher.emit(update)
         return True

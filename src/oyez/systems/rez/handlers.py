@@ -87,7 +87,7 @@ def typing_key(ticket_id: str, user_id: str) -> str:
 
 
 async def end_typing(context: Context, typing: Typing, ticket_id: str, sender_id: str) -> None:
-    """Somebody has written what they typed."""
+    """The user sends what they typed."""
     if await typing.stop(typing_key(ticket_id, sender_id)):
         stopped = await context.database.read(describe_typing_end, ticket_id, sender_id)
         await context.publisher.emit(stopped, excluding=[user(sender_id)])

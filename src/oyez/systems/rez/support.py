@@ -341,7 +341,7 @@ def get_agent(connection: Connection, agent_id: str) -> StoredAgent:
 def describe_typing_end(
     connection: Connection, ticket_id: str, sender_id: str
 ) -> payloads.UserTypingStop | payloads.SupportAgentTypingStop:
-    """What the others in a ticket hear when somebody has stopped typing. Raises RefusedError (not_found)."""
+    """The event for the others in a ticket when a user has stopped typing. Raises RefusedError (not_found)."""
     is_customer = get_row(connection, tickets, ticket_id).customer_id == sender_id
     if is_customer or find_agent_name(connection, sender_id) is None:
         return payloads.UserTypingStop(ticket_id=ticket_id, user_id=sender_id)
