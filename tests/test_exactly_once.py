@@ -79,3 +79,24 @@ async def kill_and_start_again(stack: AsyncExitStack, served: Served, data: Path
     await served.process.wait()
     port = served.url.rpartition(":")[2]
     return await stack.enter_async_context(serve(data, "quotes", PORT=port, PATH=os.environ["PATH"]))
+
+
+async def test_a_token_is_renewed_by_the_official_pattern_and_nothing_is_lost(tmp_path: Path, js: JsDriver) -> None:
+    """`auth` is a function, the token ends, and the client is back with a new one and its session."""
+    async with serve(tmp_path / "data", "quotes", JWT_LEEWAY="0") as served:
+        client = await js.connect(
+            served.url,
+            path="/quotes/socket.io/",
+            tokens=[served.token("ada", lifetime=2.0), served.token("ada")],
+            transports=["websocket"],
+            reconnection=True,
+            reconnectionDelay=400,
+        )
+        await served.publish(EVENT, offer(0))
+        await client.expect("disconnect")
+        await served.publish(EVENT, offer(1))
+        report = await client.expect("connect")
+        assert report["recovered"] and report["id"] == client.id
+        assert (await client.expect_event("oyez:recovery"))[0]["recovered"]
+        await expect_offers(client, range(2))
+        await client.disconnect()

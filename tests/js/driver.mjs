@@ -49,7 +49,10 @@ const unpack = (value) => {
 const commands = {
   connect({ name, url, options, answers = {} }) {
     if (options.parser) options.parser = parsers[options.parser];
-    const socket = io(url, { forceNew: true, reconnection: false, ...options });
+    const { tokens, ...rest } = options;
+    // As the documentation of Socket.IO renews a token: a new one for each connection.
+    const auth = tokens ? { auth: (send) => send({ token: tokens.length > 1 ? tokens.shift() : tokens[0] }) } : {};
+    const socket = io(url, { forceNew: true, reconnection: false, ...rest, ...auth });
     sockets.set(name, socket);
     const say = (what, details = {}) => report({ client: name, what, ...details });
     socket.on("connect", () =>

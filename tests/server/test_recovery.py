@@ -226,6 +226,29 @@ async def test_a_python_client_gets_positions_where_it_asks(own: Running) -> Non
         assert await back.expect_event("news") == [2]
 
 
+async def test_a_python_client_gets_what_was_published_whatever_it_calls_itself(own: Running) -> None:
+    """Its handler for all events hears nothing of positions either."""
+    async with py_client.connect(own.url, auth=ANNA, headers={"User-Agent": "shop/1.0"}) as client:
+        await own.publish("news", 1, to="room")
+        await own.publish("news", 2, to="room")
+        assert [await client.next_event() for _ in range(2)] == [("news", [1]), ("news", [2])]
+        await client.call("echo", "still here")
+        assert client.take_events() == []
+
+
+async def test_an_offset_of_null_counts_as_none(own: Running) -> None:
+    """Some clients send it when they reconnect and have heard no event: they get what they missed and no argument."""
+    async with lost(own, ANNA) as client:
+        pass
+    await own.publish("news", "missed", to="room")
+    async with SocketWire.open(own) as back:
+        await back.open_session()
+        assert await back.enter({**ANNA, "pid": client.recovery["pid"], "offset": None}) == client.sid
+        await back.expect_event("news", "missed")
+        assert json.loads((await back.read_frame()).payload[2:]) == ["oyez:position", own.server.hub.position]
+        assert json.loads((await back.read_frame()).payload[2:])[1]["recovered"]
+
+
 JAVASCRIPT, OTHER = "EIO=4&transport=polling", "transport=polling&EIO=4"
 
 
