@@ -13,13 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.clients import artillery, browsers
+from bench.clients import artillery, browsers, runtimes
 
 FindProgram = Callable[[], str | None]
 TryOut = Callable[[str, str, Path], Coroutine[Any, Any, dict[str, str]]]
 KINDS: dict[str, tuple[FindProgram, TryOut]] = {
     "chromium": (partial(browsers.find_program, "chromium"), browsers.run),
     "firefox": (partial(browsers.find_program, "firefox"), browsers.run),
+    "bun": (partial(runtimes.find_program, "bun"), runtimes.run),
+    "deno": (partial(runtimes.find_program, "deno"), runtimes.run),
     "artillery": (artillery.find_program, artillery.run),
 }
 

@@ -65,6 +65,9 @@ class Case:
             }
             return {"library": library, "options": options, "events": EVENTS, "asks": self.asks}
         options = {"transports": self.transports, "socketio_path": PATH}
+        if self.version == CURRENT:
+            # As users name their programs: nothing may depend on it.
+            options["headers"] = {"User-Agent": "shop-app/1.0"}
         # Version 5.0 cannot send `auth`.
         options |= (
             {"headers": {"Authorization": f"Bearer {token}"}} if self.version == "5.0" else {"auth": {"token": token}}

@@ -7,7 +7,7 @@ each client is a test of its own.
 import asyncio
 import signal
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -106,24 +106,27 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(folder: Path) -> AsyncIterator[Shop]:
+async def open_shop(folder: Path, cases: Sequence[Case], javascript: Sequence[str]) -> AsyncIterator[Shop]:
     async with AsyncExitStack() as stack:
         front, back = [await stack.enter_async_context(serve(folder / "data", FILE)) for _ in range(2)]
         shop = Shop(front, back, folder / "data", stack)
         drivers = {
             name: await stack.enter_async_context(
-                Driver.start(JAVASCRIPT) if name == "javascript" else Driver.start(PYTHON, python_path(name))
+                Driver.start(javascript) if name == "javascript" else Driver.start(PYTHON, python_path(name))
             )
-            for name in dict.fromkeys(case.driver for case in CASES)
+            for name in dict.fromkeys(case.driver for case in cases)
         }
-        for case in CASES:
+        for case in cases:
             driver = drivers[case.driver]
             shop.runs.append(Run(case, driver.client(case.user), driver.client(f"{case.user}-refused")))
         yield shop
 
 
-async def run_matrix(folder: Path) -> dict[str, Run]:
-    async with open_shop(folder) as shop:
+async def run_matrix(
+    folder: Path, cases: Sequence[Case] = CASES, javascript: Sequence[str] = JAVASCRIPT
+) -> dict[str, Run]:
+    """Take every case through the steps; `javascript` is the program that runs the official client."""
+    async with open_shop(folder, cases, javascript) as shop:
         await shop.open_clients()
         watched_until = asyncio.get_running_loop().time() + REFUSED_SECONDS
         await shop.publish("order", BEFORE)
