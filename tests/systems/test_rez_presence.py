@@ -1,5 +1,6 @@
 """Who is there in `rez`: typing that ends by itself, agents who are cut off and come back, devices of one user."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -69,6 +70,23 @@ async def test_an_agent_who_is_cut_off_is_offline_until_they_are_back(desk: Desk
             await back.expect_event("connected")
             assert await statuses(ada, 1) == ["away"]
             assert (await desk.do("GET", "/agents/bea"))["status"] == "away"
+
+
+async def test_the_agent_of_a_killed_node_becomes_offline(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody says any more that they are there; as long as a node says so, they are."""
+    monkeypatch.setattr(support, "AGENT_LEASE", 0.6)
+    monkeypatch.setattr(support, "AGENT_RENEWAL", 0.1)
+    async with desk.connect("ada") as ada:
+        await ada.call("join_ticket", {"ticketId": "t1"})
+        async with desk.connect("bea", "agent") as bea:
+            await bea.expect_event("connected")
+            # Longer than a lease: it has been renewed.
+            await asyncio.sleep(0.8)
+            await ada.expect_nothing("support_agent_status_changed")
+            # What the node of a client that is gone has left: a lease that no node renews.
+            monkeypatch.setattr(support, "AGENT_RENEWAL", 60.0)
+            event = await ada.expect_event("support_agent_status_changed")
+        assert event.args[0]["status"] == "offline"
 
 
 async def test_typing_ends_by_itself(desk: Desk) -> None:

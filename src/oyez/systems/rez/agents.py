@@ -1,9 +1,13 @@
 """Agents whose connections are cut off: they become offline, and are what they were before when they come back."""
 
+import asyncio
+
 from oyez.contract.client import Client
 from oyez.service.system import Context
+from oyez.systems.rez import support
 from oyez.systems.rez.contract import user
-from oyez.systems.rez.support import bring_agent_back, cancel_expectation, expect_agent
+
+_TIMER = "rez.agent"
 
 
 class Agents:
@@ -13,21 +17,39 @@ class Agents:
         self._context = context
 
     async def arrived(self, client: Client) -> None:
+        """A client has connected; if its user is an agent, they are there from now on."""
         if client.identity.role == "agent":
-            await self._context.outbox.run(bring_agent_back, client.identity.subject)
+            await self._context.outbox.run(support.bring_agent_back, client.identity.subject)
+            self._renew_later(client)
 
     def left(self, client: Client) -> None:
+        """A client has gone; if its user is an agent, they may have been cut off."""
         if client.identity.role == "agent":
+            timer: asyncio.TimerHandle | None = client.state.pop(_TIMER, None)
+            if timer is not None:
+                timer.cancel()
             client.spawn(self._expect(client.identity.subject))
+
+    def _renew_later(self, client: Client) -> None:
+        if not client.socket.ended:
+            loop = asyncio.get_running_loop()
+            client.state[_TIMER] = loop.call_later(support.AGENT_RENEWAL, lambda: client.spawn(self._renew(client)))
+
+    async def _renew(self, client: Client) -> None:
+        try:
+            if not client.socket.ended:
+                await self._context.outbox.run(support.bring_agent_back, client.identity.subject)
+        finally:
+            self._renew_later(client)
 
     async def _expect(self, agent_id: str) -> None:
         """Have the agent count as offline soon, unless another device is connected, at whichever node."""
         if await self._is_here(agent_id):
             return
-        await self._context.outbox.run(expect_agent, agent_id)
-        # A device that came in between may have cancelled this too early.
+        await self._context.outbox.run(support.expect_agent, agent_id)
+        # A device that came in between may have said so too early.
         if await self._is_here(agent_id):
-            await self._context.outbox.run(cancel_expectation, agent_id)
+            await self._context.outbox.run(support.bring_agent_back, agent_id)
 
     async def _is_here(self, agent_id: str) -> bool:
         return (await self._context.presence(user(agent_id))).count > 0

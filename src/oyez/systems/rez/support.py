@@ -28,6 +28,10 @@ AGENT_IS_GONE = "agent_is_gone"
 """The job that makes an agent offline whose last device was cut off."""
 AGENT_GRACE = 15.0
 """Seconds an agent has to come back: official clients try again within ten, also on a slow network."""
+AGENT_LEASE = 180.0
+"""Seconds after which an agent is offline whose node does not say any more that they are connected …"""
+AGENT_RENEWAL = 60.0
+"""… and between two times that it says so: one transaction a minute for each agent, and two of them may be late."""
 ASSUMED_HANDLING = 600.0
 """Seconds a ticket takes, as long as none was ever resolved."""
 HANDLED_TICKETS = 50
@@ -295,11 +299,6 @@ def expect_agent(tx: Transaction, agent_id: str) -> None:
     tx.schedule(AGENT_IS_GONE, agent_id, tx.now + AGENT_GRACE, {})
 
 
-def cancel_expectation(tx: Transaction, agent_id: str) -> None:
-    """A device of the agent is connected after all."""
-    tx.cancel(AGENT_IS_GONE, agent_id)
-
-
 def note_that_agent_is_gone(tx: Transaction, agent_id: str, data: dict[str, Any]) -> None:
     """The job AGENT_IS_GONE."""
     row = find_row(tx.connection, agents, agent_id)
@@ -310,10 +309,15 @@ def note_that_agent_is_gone(tx: Transaction, agent_id: str, data: dict[str, Any]
 
 
 def bring_agent_back(tx: Transaction, agent_id: str) -> None:
-    """A device of the agent is connected: if they were cut off, they are again what they were before."""
-    cancel_expectation(tx, agent_id)
+    """A device of the agent is connected: if they were cut off, they are again what they were before.
+
+    Said again every AGENT_RENEWAL seconds while it is connected: the agent of a node that was killed becomes offline.
+    """
     row = find_row(tx.connection, agents, agent_id)
-    if row is not None and row.returns_as is not None:
+    if row is None:
+        return
+    tx.schedule(AGENT_IS_GONE, agent_id, tx.now + AGENT_LEASE, {})
+    if row.returns_as is not None:
         set_agent_status(tx, agent_id, AgentState(status=row.returns_as))
 
 
