@@ -295,7 +295,7 @@ class Stage:
 
 FILES = ("python", "js", "toml", "nginx")
 """Languages whose blocks make up files, named by their first line."""
-LOOKED_AT = ("ts", "jsonl", "nginx")
+LOOKED_AT = ("ts", "jsonl", "nginx", "html")
 """Languages of blocks that are not run; tests below look at them."""
 
 
@@ -326,6 +326,13 @@ def test_every_block_is_run_or_looked_at() -> None:
 
 
 # Looking over what cannot be played.
+
+
+def test_scripts_of_pages_are_served() -> None:
+    served = {path.name for path in (ROOT / "src/oyez/server/socket_io_client").iterdir()}
+    blocks = [block for name in OWN for block in find_blocks(read(name)) if block.language == "html"]
+    sources = [Path(source).name for block in blocks for source in re.findall(r'src="([^"]+)"', block.text)]
+    assert sources and set(sources) <= served
 
 
 def test_links_lead_somewhere() -> None:
