@@ -16,6 +16,7 @@ import pytest
 
 from oyez.ops.health import health_routes
 from oyez.protocol import engineio
+from oyez.service import probe
 from oyez.service.app import Oyez
 from oyez.settings import Limits, Settings
 from oyez.systems.quotes import system as quotes
@@ -38,6 +39,13 @@ OFFER = {
 }
 SOON = 5.0
 """Seconds within which trouble has to be known, and everything has to work again after it."""
+
+
+@pytest.fixture(autouse=True)
+def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known after two seconds otherwise is known soon."""
+    monkeypatch.setattr(probe, "INTERVAL", 0.2)
+    monkeypatch.setattr(probe, "RETRY_INTERVAL", 0.1)
 
 
 @asynccontextmanager
@@ -235,7 +243,7 @@ async def test_a_locked_table_of_one_system_leaves_another_unharmed(
         on_postgresql = database_url.startswith("postgresql")
         assert await ask(market, "quotes", "PUT", "/api/suppliers/sue", {"supplierId": "s-1"}) == 201
         path = "/rez/socket.io/"
-        users = [await js.connect(market.url, path=path, auth=token(market, f"u{number}")) for number in range(10)]
+        users = [await js.connect(market.url, path=path, auth=token(market, f"u{number}")) for number in range(5)]
         for user in users:
             await user.expect_event("connected")
         with lock_table(database_url):

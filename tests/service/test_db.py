@@ -434,9 +434,9 @@ async def test_a_locked_table_stops_only_who_uses_it(postgresql: PostgreSQL) -> 
     books, fruit = db.part("books"), db.part("fruit")
     with psycopg.connect(url) as other:
         other.execute("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE")
-        blocked = [asyncio.create_task(way(count)) for way in (books.run, books.read) for _ in range(5)]
+        blocked = [asyncio.create_task(way(count)) for way in (books.run, books.read) for _ in range(3)]
         await asyncio.sleep(0.05)
-        for _ in range(20):
+        for _ in range(10):
             for way in (fruit.run, fruit.read):
                 await way(lambda connection: connection.execute(select(children)).all())
         assert not any(task.done() for task in blocked), "others are faster than one time-out"

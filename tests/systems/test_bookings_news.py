@@ -192,12 +192,12 @@ async def test_every_change_that_is_counted_is_told(scene: Scene, change: str) -
 # Today.
 
 
-async def test_today_ends_at_midnight_where_the_operator_is(database_url: str, tmp_path: Path) -> None:
+async def test_today_ends_at_midnight_where_the_operator_is(tmp_path: Path) -> None:
     """Monitors learn that nothing has happened on the new day yet, though nothing happens."""
     zone = "Pacific/Auckland"
     late = end_of_day(time.time(), ZoneInfo(zone)) - time.time() - 3.0
     async with (
-        open_town(database_url, tmp_path, lambda: time.time() + late, time_zone=zone) as town,
+        open_town(f"sqlite:///{tmp_path}/a.sqlite", tmp_path, lambda: time.time() + late, time_zone=zone) as town,
         town.scene() as scene,
     ):
         root, ada = await scene.admin(), await scene.customer("ada")
