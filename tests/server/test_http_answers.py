@@ -66,6 +66,23 @@ class PipeliningWire(Wire):
     """A client beside the one that sends thousands."""
 
 
+async def test_a_client_that_sends_ahead_and_never_reads_is_hung_up_on() -> None:
+    async with serve(limits={"close_timeout": 0.2}) as running, Wire.open(running, receive_buffer=4_096) as wire:
+        wire.send(f"GET {NOBODY} HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000)
+        connections = running.http.server_state.connections
+        await turn_until(lambda: len(connections) == 1)
+        await turn_until(lambda: not connections)
+
+
+async def test_a_client_that_sends_ahead_and_reads_slowly_is_answered() -> None:
+    async with serve(limits={"close_timeout": 0.2}) as running, Wire.open(running, receive_buffer=4_096) as wire:
+        wire.send(f"GET {NOBODY} HTTP/1.1\r\nHost: x\r\n\r\n" * 4_000)
+        read = 0
+        while read < 4_000 * 150:
+            read += len(await wire.read(2_000))
+            await asyncio.sleep(0.001)
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as Linux shows it")
 async def test_what_is_sent_ahead_waits_in_the_network(tmp_path: Path) -> None:
     async with serve_process(tmp_path / "data", "quotes") as node:

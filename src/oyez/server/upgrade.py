@@ -255,7 +255,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._take_body(event)
 
     def _begin(self, head: Head) -> None:
-        self._end_timers()
+        self._end_input_timer()
+        if not self.flow.write_paused:
+            # What is left of the last answer is watched together with the next one.
+            self._end_output_timer()
         self._head, self._head_begun = head, False
         # The one before has been answered.
         self.cycle = None  # type: ignore[assignment]
@@ -326,17 +329,30 @@ class HttpProtocol(HttpToolsProtocol):
         super().pause_writing()
         if self._tunnel is not None:
             self._tunnel.pause_reading()
+        else:
+            # The next answer waits for the client, and nothing else would notice that it takes none.
+            self._watch_output()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._tunnel is not None:
             self._tunnel.resume_reading()
+        else:
+            self._watch_output()
 
     def _end_timers(self) -> None:
-        for timer in (self._input_timer, self._output_timer):
-            if timer is not None:
-                timer.cancel()
-        self._input_timer = self._output_timer = None
+        self._end_input_timer()
+        self._end_output_timer()
+
+    def _end_input_timer(self) -> None:
+        if self._input_timer is not None:
+            self._input_timer.cancel()
+            self._input_timer = None
+
+    def _end_output_timer(self) -> None:
+        if self._output_timer is not None:
+            self._output_timer.cancel()
+            self._output_timer = None
 
     def _refuse(self, status: str, message: str, kind: str = "text/html", **headers: str) -> None:
         """Answer with plain HTTP and hang up, where no ASGI application is asked."""
