@@ -152,7 +152,7 @@ class Namespace:
         if socket.replaying is not None:
             # A server that is killed meanwhile must not forget the session.
             self.recovery.remember(socket)
-            socket.begin(self._send_rest(socket, recovered))
+            socket.begin(partial(self._send_rest, socket, recovered))
             return
         self._send_answer(socket, recovered.answer)
         socket.begin()

@@ -264,7 +264,7 @@ class Socket:
             if was_full:
                 self.connection.resume_reading()
 
-    def begin(self, replay: Coroutine[Any, Any, None] | None = None) -> None:
+    def begin(self, replay: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
         """The client has been let in: its events wait for `replay`, and until the application is done with that."""
         if replay is not None:
             self._queue_behind(self._begin_after(replay))
@@ -275,8 +275,8 @@ class Socket:
         else:
             self._settle()
 
-    async def _begin_after(self, replay: Coroutine[Any, Any, None]) -> None:
-        await replay
+    async def _begin_after(self, replay: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await replay()
         if not self.connected:
             return
         running = self.namespace.application.connected(self)
