@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -47,6 +48,7 @@ from oyez.systems.qscrap import tables as qscrap_tables
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
 from tests.doc_tables import TABLES, find_constants, find_payloads, to_fields
+from tests.round_robin import NGINX
 from tests.served import serve
 from tests.valkey import ValkeyServer
 
@@ -396,6 +398,19 @@ def test_nginx_passes_on_what_is_needed() -> None:
     (timeout,) = re.findall(r"proxy_read_timeout (\d+)s;", block.text)
     assert int(timeout) > Settings().ping_interval + Settings().ping_timeout
     assert block.text.count("{") == block.text.count("}")
+
+
+@pytest.mark.skipif(NGINX is None, reason="there is no nginx")
+def test_nginx_takes_its_page_as_it_is(tmp_path: Path) -> None:
+    (block,) = [block for block in find_blocks(read("operating")) if block.language == "nginx"]
+    file = tmp_path / "nginx.conf"
+    page = block.text.replace("/var/log/nginx", str(tmp_path))
+    folders = f"client_body_temp_path {tmp_path}; proxy_temp_path {tmp_path};"
+    file.write_text(f"pid {tmp_path}/pid; events {{}} http {{ {folders}\n{page} }}")
+    checked = subprocess.run(
+        [str(NGINX), "-t", "-e", "stderr", "-p", str(tmp_path), "-c", str(file)], capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_the_log_line_is_one() -> None:
