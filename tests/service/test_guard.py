@@ -82,6 +82,15 @@ async def test_clients_that_offer_http2_publish(settings: Settings, kind: str) -
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["position"]
 
 
+async def test_a_body_that_the_server_around_it_has_dropped_is_refused(settings: Settings) -> None:
+    oyez = Oyez([shop("books")], settings)
+    async with serve_kind(oyez, "mounted by httptools") as (port, prefix, _):
+        answer = await exchange(port, publish_with_upgrade(oyez, prefix))
+        # The answer is lost if the body comes after the connection has been closed.
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1 ") <= 1
+
+
 def publish_with_upgrade(oyez: Oyez, prefix: str) -> list[bytes]:
     body = json.dumps({"event": "sold", "data": SOLD}).encode()
     head = (
