@@ -52,7 +52,24 @@ def _another(default: Any) -> Any:
 
 
 def test_the_environment_is_read_in_upper_case_only(folder: Path) -> None:
-    assert load_settings({"port": "1", "OYEZ_PORT": "2", "LIMITS": "3"}) == Settings()
+    assert load_settings({"port": "1", "oyez_port": "2", "LIMITS": "3"}) == Settings()
+
+
+def test_every_setting_has_a_name_in_the_environment_that_no_other_program_uses(folder: Path) -> None:
+    settings = load_settings({"OYEZ_HOST": "::", "HOST": "my-machine", "PORT": "1", "OYEZ_WORKERS": "2"})
+    assert (settings.host, settings.port, settings.workers) == ("::", 1, 2)
+    # What Kubernetes sets in all containers if a service is called oyez.
+    assert load_settings({"OYEZ_PORT": "tcp://10.0.0.7:5001"}).port == 5001
+
+
+def test_all_faults_are_reported_at_once(folder: Path) -> None:
+    write(folder, "ping_interval = -1\nprot = 5\n")
+    with pytest.raises(SettingsError) as found:
+        load_settings({"OYEZ_PORT": "x"}, workers=0)
+    lines = str(found.value).splitlines()
+    assert len(lines) == 4
+    for line, name in zip(sorted(lines), ("port", "ping_interval", "workers", "prot"), strict=False):
+        assert any(name in other for other in lines), line
 
 
 def test_an_empty_variable_says_nothing(folder: Path) -> None:

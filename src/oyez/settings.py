@@ -290,7 +290,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = None, **overrides: Any) -> Settings:
     """Settings from `oyez.toml`, then the environment, then `overrides` (a command's flags); the last one wins.
 
-    Raises SettingsError with the name of the first setting that cannot be read, and what it should be.
+    Each may be called `OYEZ_{NAME}` in the environment as well, which wins over `{NAME}`, a name that other programs
+    may use.
+    Raises SettingsError with a line for each setting that cannot be read: its name, and what it should be.
     """
     path = file or Path("oyez.toml")
     in_file: dict[str, Any] = {}
@@ -307,20 +309,42 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
     names = [name for name in Settings.__struct_fields__ if name != "limits"]
     sources: dict[str, Mapping[str, Any]] = {
         str(path): in_file,
-        "the environment": {
-            name: clean_text(name, environ[name.upper()]) for name in names if environ.get(name.upper())
-        },
+        "the environment": _read_environment(environ, names),
         "a flag": {name: value for name, value in overrides.items() if value is not None},
     }
     values = {name: value for source in sources.values() for name, value in source.items()}
-    try:
-        # strict=False reads "5001" from the environment as a number.
-        settings = msgspec.convert(values, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise SettingsError(_explain(str(error), sources)) from None
+    faults = [fault for name, value in values.items() if (fault := _find_fault(name, value, sources))]
+    if faults:
+        raise SettingsError("\n".join(faults))
+    # strict=False reads "5001" from the environment as a number.
+    settings = msgspec.convert(values, Settings, strict=False)
     check_origins(settings.origins)
     _ = settings.zone
     return settings
+
+
+def _read_environment(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        for key in (f"OYEZ_{name.upper()}", name.upper()):
+            if (text := environ.get(key)) and not _is_kubernetes(key, text):
+                found[name] = clean_text(name, text)
+                break
+    return found
+
+
+def _is_kubernetes(key: str, text: str) -> bool:
+    """True for the address that Kubernetes gives to all containers if a service is called `oyez`, as OYEZ_PORT."""
+    return key == "OYEZ_PORT" and "://" in text
+
+
+def _find_fault(name: str, value: Any, sources: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What is wrong with one setting, beside all others."""
+    try:
+        msgspec.convert({name: value}, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        return _explain(str(error), sources)
+    return None
 
 
 def clean_text(name: str, text: str) -> str:

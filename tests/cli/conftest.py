@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from oyez.service.db import build_database
+from oyez.service.folder import open_folder
+from oyez.service.secrets import load_secret
+from oyez.settings import Settings
 from tests.cli.terminal import ORDERS, Calls, plain_environment
 from tests.served import Served, serve
 
@@ -30,11 +34,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def oyez(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
-    """`oyez(...)` runs a command in `folder`; what it changes about this process is put back."""
+    """`oyez(...)` runs a command in `folder`, where a server has been; its changes to this process are put back."""
+    open_folder(Settings())
+    load_secret(Settings())
+    build_database(Settings()).close()
     monkeypatch.setattr(sys, "path", [*sys.path])
     handlers, level = [*logging.root.handlers], logging.root.level
     own = logging.getLogger("oyez")
+    mask = os.umask(0o022)
+    os.umask(mask)
     yield Calls(capsys)
+    os.umask(mask)
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
     own.setLevel(logging.NOTSET)

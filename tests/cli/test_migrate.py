@@ -1,6 +1,5 @@
 """`oyez migrate new`, and what a server says about tables and code that do not fit."""
 
-import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from sqlalchemy import Connection, text
 from oyez.service.app import Oyez
 from oyez.service.system import load_system
 from oyez.settings import Settings
-from tests.cli.terminal import Calls
+from tests.cli.terminal import Calls, run
 
 DESK = '''
 from pathlib import Path
@@ -88,7 +87,7 @@ async def test_a_column_without_a_migration_is_found_at_the_start_and_a_migratio
     write(folder)
     await query(settings, "INSERT INTO tickets VALUES ('t-1')")
     write(folder, PRIORITY)
-    error = (await asyncio.to_thread(oyez, "serve", "desk.py", "--port", "0")).error
+    error = (await run(folder, "serve", "desk.py", "--port", "0")).error
     assert error == (
         "The database lacks the column priority of tickets, which desk has in its code. Write a migration with"
         " `oyez migrate new`, giving it the file of the system."

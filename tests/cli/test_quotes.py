@@ -58,6 +58,7 @@ def test_ids_are_checked_as_the_http_api_checks_them(oyez: Calls, user: str, sup
 
 
 def test_the_database_is_the_servers(oyez: Calls, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_database(Settings(oyez_data="elsewhere")).close()
     add(oyez, "user-1", "in-folder", "--oyez-data", "elsewhere")
     assert find("user-1", oyez_data="elsewhere") == "in-folder"
     url = f"sqlite:///{folder}/own.sqlite"

@@ -4,6 +4,7 @@ import asyncio
 import re
 import resource
 import signal
+import socket
 import sqlite3
 import ssl
 import sys
@@ -230,3 +231,54 @@ async def test_probes_are_answered(folder: Path) -> None:
             assert (await client.get("/healthz")).json() == {"alive": True}
             ready = {"ready": True, "keys": "ok", "systems": {"quotes": {"log": "ok", "database": "ok"}}}
             assert (await client.get("/readyz")).json() == ready
+
+
+async def test_sighup_starts_a_single_process_again_with_the_settings_that_are_there_then(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    write = (folder / "oyez.toml").write_text
+    write(f"port = {port}\nping_interval = 7\n")
+    async with start(folder, "serve", "quotes") as serving:
+        url, commands = await read_banner(serving)
+        auth = {"token": (await run_line(folder, commands["token"])).out.strip()}
+        async with connect(url, path="/quotes/socket.io/", auth=auth, transports=["websocket"]) as client:
+            write("port = zero\n")
+            serving.process.send_signal(signal.SIGHUP)
+            await serving.expect_note("the settings cannot be read; the server goes on")
+            write(f"port = {port}\nping_interval = 8\n")
+            serving.process.send_signal(signal.SIGHUP)
+            assert await client.expect_disconnect() == "transport close"
+            assert client.connection.transport.close_code == SERVER_SHUTDOWN.code
+        found = await serving.expect_note("stopping: waiting for clients, requests and handlers")
+        assert '"longest": 15.0' in found.string
+        assert (await read_banner(serving))[0] == url
+        async with httpx.AsyncClient(base_url=url, params={"EIO": "4", "transport": "polling"}) as http:
+            assert '"pingInterval":8000' in (await http.get("/quotes/socket.io/")).text
+        assert (await serving.stop(signal.SIGTERM)).status == 0
+
+
+async def test_whatever_the_umask_files_are_for_the_owner_and_both_families_are_served(folder: Path) -> None:
+    line = f"umask 0; mkdir -m 777 oyez-data; exec {sys.executable} -m oyez.cli serve quotes --host :: --port 0"
+    async with start_program(folder, "sh", "-c", line) as serving:
+        port = (await serving.expect_out(r"listens at http://\[::1\]:(\d+)"))[1]
+        async with httpx.AsyncClient() as client:
+            for host in ("127.0.0.1", "[::1]"):
+                assert (await client.get(f"http://{host}:{port}/healthz")).status_code == 200
+        files = [path for path in (folder / "oyez-data").rglob("*") if path.is_file()]
+        assert {"domain.sqlite", "log-quotes.sqlite", "log-quotes.sqlite-wal", "format", "jwt-secret"} <= {
+            path.name for path in files
+        }
+        assert [path.name for path in files if path.stat().st_mode & 0o077] == []
+
+
+async def test_a_volume_that_was_made_over_to_a_group_of_the_user_starts(folder: Path) -> None:
+    async with start(folder, "serve", "quotes", "--port", "0") as serving:
+        await read_banner(serving)
+        await serving.stop(signal.SIGTERM)
+    data = folder / "oyez-data"
+    # What Kubernetes does for fsGroup.
+    data.chmod(0o2770)
+    for path in data.rglob("*"):
+        path.chmod(0o2770 if path.is_dir() else 0o660)
+    async with start(folder, "serve", "quotes", "--port", "0") as serving:
+        await read_banner(serving)

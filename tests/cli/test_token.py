@@ -44,12 +44,26 @@ def test_a_service_key(oyez: Calls, lifetime: list[str], expires: bool) -> None:
     assert (signer.verify_service(made.out.strip(), "quotes").expires_at is not None) is expires
 
 
-def test_a_new_secret_is_mentioned_once_and_not_among_the_results(oyez: Calls, folder: Path) -> None:
-    first, second = oyez("token", "quotes", "--service"), oyez("token", "quotes", "--service")
-    assert "A new secret was made in oyez-data/jwt-secret" in first.err
-    assert (folder / "oyez-data" / "jwt-secret").stat().st_mode & 0o777 == 0o600
-    assert len(first.out.split()) == 1
-    assert second.err == ""
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["token", "quotes", "--service"],
+        ["listen", "quotes", "--sub", "ada"],
+        ["publish", "quotes", "quote:offer:updated", "--data", "{}"],
+        ["quotes", "add-supplier", "u", "s"],
+        ["quotes", "remove-supplier", "u"],
+    ],
+)
+def test_only_a_server_makes_a_data_folder(
+    oyez: Calls, folder: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "wrong").mkdir()
+    monkeypatch.chdir(folder / "wrong")
+    error = oyez(*words).error
+    assert f"in {folder}/wrong/oyez-data, where the server's data was looked for." in error
+    assert "Run this in the folder in which `oyez serve` was started, " in error
+    assert "--oyez-data" in error
+    assert list((folder / "wrong").iterdir()) == []
 
 
 async def test_settings_come_from_file_environment_and_flags(
@@ -57,6 +71,7 @@ async def test_settings_come_from_file_environment_and_flags(
 ) -> None:
     (folder / "other.toml").write_text('jwt_issuer = "file"\njwt_audience = "file"\noyez_data = "file"\n')
     monkeypatch.setenv("JWT_AUDIENCE", "environment")
+    load_secret(Settings(oyez_data="flag"))
     made = oyez(*["token", "quotes", "--sub", "ada", "--config", "other.toml", "--oyez-data", "flag"])
     claims = await verify(made.out, jwt_issuer="file", jwt_audience="environment", oyez_data="flag")
     assert claims.subject == "ada"

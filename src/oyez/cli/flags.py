@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Group, Parameter
 
-from oyez.cli import console
 from oyez.cli.console import CallError
 from oyez.protocol.socketio import mend_halves
 from oyez.service.auth import Signer, build_signer
@@ -171,13 +170,8 @@ DEFAULTS = ServerFlags()
 
 
 def load_signer(settings: Settings) -> Signer:
-    """What signs with this machine's secret. Says so where there was none yet."""
-    secret = load_secret(settings)
-    if secret.made:
-        console.show_note(
-            f"A new secret was made in {secret.path}. A server takes this token only if it has the same."
-            f" {SAME_SETTINGS}"
-        )
+    """What signs with the server's secret. Raises SettingsError if there is none: only the server makes one."""
+    secret = load_secret(settings, make=False)
     return build_signer(settings, secret)
 
 

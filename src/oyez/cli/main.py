@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from oyez import __version__
 from oyez.cli import console
 from oyez.cli.console import CallError, fail
-from oyez.errors import ContractError, OyezError
+from oyez.errors import ContractError, OyezError, SettingsError
 from oyez.service.system import SHIPPED
 
 COMMANDS = {
@@ -60,7 +60,7 @@ def main(tokens: Sequence[str] | None = None) -> NoReturn:
         status = fail(f"{error} See `{called} --help`.", 2)
     except CallError as error:
         status = fail(str(error), 2)
-    except ContractError as error:
+    except (ContractError, SettingsError) as error:
         # Each fault is a line of its own.
         status = max(fail(line) for line in str(error).splitlines())
     except OyezError as error:

@@ -71,6 +71,6 @@ def take_supplier(user: str, /, *, machine: Machine = HERE) -> int:
 @contextmanager
 def open_database(machine: Machine) -> Iterator[Database]:
     """The server's database, with the tables of quotes."""
-    with closing(build_database(machine.load())) as database:
+    with closing(build_database(machine.load(), make=False)) as database:
         database.migrate("quotes", MIGRATIONS)
         yield database

@@ -1,10 +1,14 @@
 """`oyez serve`: everything that has to be right before the server starts, and the server."""
 
+import asyncio
 import errno
 import gc
+import os
 import resource
+import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 
@@ -13,7 +17,8 @@ from oyez.cli.console import explain_os_error
 from oyez.cli.flags import DEFAULTS, ServerFlags
 from oyez.cli.reach import base_url
 from oyez.cli.workers import Workers
-from oyez.errors import SettingsError
+from oyez.errors import OyezError, SettingsError
+from oyez.logger import get_logger
 from oyez.ops.health import Team, health_routes
 from oyez.ops.logs import configure_logging
 from oyez.server.http import HttpServer
@@ -21,6 +26,10 @@ from oyez.service.app import Oyez
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Settings
 
+logger = get_logger("oyez.cli")
+
+WAITING_INTERVAL = 2.0
+"""Seconds between two lines about what a stopping server waits for."""
 REMEDIES = {
     errno.EADDRINUSE: "Stop what listens there, or give another --port.",
     errno.EACCES: "Give a --port above 1023.",
@@ -45,6 +54,10 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
     """
     settings = flags.load()
     configure_logging(settings.log_level)
+    # All that is made in the data folder is for the user who starts the server.
+    os.umask(0o077)
+    # Until the server serves; then it is a request to start again.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     names = systems or SHIPPED
     check_certificate(settings)
     with listen_at(settings.host, settings.port) as sockets:
@@ -52,7 +65,11 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
         banner = Banner(oyez, base_url(settings, sockets[0].getsockname()[1]), systems, flags)
         if settings.workers == 1:
             prepare_process()
-            AnnouncingServer(oyez, banner.show).run(sockets)
+            server = SingleServer(oyez, banner.show, flags.load)
+            server.run(sockets)
+            if server.restarts:
+                # The same process with the code and the settings that are there now; files of this one are closed.
+                os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
             return 0
         # All that can be wrong has been found, and what the workers share has been made.
         oyez.database.close()
@@ -80,6 +97,56 @@ class AnnouncingServer(HttpServer):
         await super().main_loop()
 
 
+class SingleServer(AnnouncingServer):
+    """The only process: it says what it waits for when it stops, and on SIGHUP stops and starts again.
+
+    `reload` reads the settings. If the process was started at a terminal, SIGHUP says that the terminal has gone, and
+    the server only stops.
+    """
+
+    def __init__(self, oyez: Oyez, announce: Callable[[], None], reload: Callable[[], Settings]) -> None:
+        super().__init__(oyez, announce)
+        self._oyez = oyez
+        self._reload = reload
+        self._at_terminal = os.isatty(0)
+        self.restarts = False
+        """True if the program is to start again when it has stopped."""
+
+    async def main_loop(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+        await super().main_loop()
+
+    def _hang_up(self) -> None:
+        if not self._at_terminal:
+            try:
+                self._reload()
+            except OyezError as error:
+                logger.error("the settings cannot be read; the server goes on", error=str(error))
+                return
+            self.restarts = True
+        logger.info("the server was sent SIGHUP", then="it starts again" if self.restarts else "it stops")
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        reporting = asyncio.create_task(self._report_waiting())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            reporting.cancel()
+
+    async def _report_waiting(self) -> None:
+        settings, servers = self._oyez.settings, [served.server for served in self._oyez.systems.values()]
+        while True:
+            logger.info(
+                "stopping: waiting for clients, requests and handlers; a second signal does not wait",
+                clients=sum(len(server.connections) for server in servers),
+                websockets=sum(len(server.websockets) for server in servers),
+                requests=len(self.server_state.tasks),
+                longest=settings.drain_time + settings.shutdown_timeout,
+            )
+            await asyncio.sleep(WAITING_INTERVAL)
+
+
 def prepare_process() -> None:
     """What makes a process one that serves many clients; behind loading all code."""
     raise_file_limit()
@@ -104,7 +171,10 @@ def listen_at(host: str, port: int) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
         try:
-            found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            # A socket for each family: at one for both, clients of IPv4 would come from addresses of IPv6.
+            found = socket.getaddrinfo(
+                None if host in ("", "::") else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
             for family, _, _, _, (address, *_) in found:
                 opened = socket.create_server((str(address), port), family=family)
                 sockets.append(stack.enter_context(closing(opened)))

@@ -45,7 +45,7 @@ from oyez.server.plain import PlainEndpoint, UnknownPath
 from oyez.server.server import Server
 from oyez.server.upgrade import Endpoint
 from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
-from oyez.service.db import MIGRATIONS, Database, build_database
+from oyez.service.db import MIGRATIONS, Database, build_database, make_private
 from oyez.service.emitter import DEFAULT_KEY
 from oyez.service.folder import open_folder
 from oyez.service.home import REMEDY, HomeLoop, notice_signals
@@ -390,6 +390,10 @@ class LogFailures:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            # What is wrong at the start is for the server that starts it.
+            await self._app(scope, receive, send)
+            return
         begun = False
 
         async def send_on(message: Message) -> None:
@@ -417,8 +421,10 @@ def choose_log(settings: Settings, system: str) -> Log:
     """In Redis, for many machines, where one is named; else a file in the data folder, for the processes of one."""
     if settings.redis_url is not None:
         return RedisLog(settings.redis_url, system, prefix=settings.redis_prefix, retention=settings.log_retention)
+    file = settings.data_folder / f"log-{system}.sqlite"
+    make_private(file)
     return SqliteLog(
-        settings.data_folder / f"log-{system}.sqlite",
+        file,
         retention=settings.log_retention,
         max_bytes=settings.log_max_bytes,
         sync=settings.log_sync,

@@ -8,6 +8,7 @@ Knows SQLAlchemy Core and how SQLite and PostgreSQL want to be opened; knows no 
 
 import asyncio
 import copy
+import os
 import random
 import shlex
 import sqlite3
@@ -337,22 +338,35 @@ async def _await(answer: asyncio.Future[T], seconds: float) -> T:
         raise
 
 
-def build_database(settings: Settings) -> Database:
+def build_database(settings: Settings, *, make: bool = True) -> Database:
     """The database at `database_url`, or `domain.sqlite` in the data folder, which is made where it is missing.
 
-    Raises SettingsError where it cannot be used.
+    Raises SettingsError where it cannot be used, or, without `make`, where it is missing.
     """
     if settings.database_url is not None:
         return Database(settings.database_url, settings.limits, settings.database_connections)
     folder = settings.data_folder
+    if not make and not (folder / "domain.sqlite").exists():
+        raise SettingsError(
+            f"There is no database in {folder.resolve()}, where the server's data was looked for. Run this in the"
+            " folder in which `oyez serve` was started, or name the server's folder with --oyez-data."
+        )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
             f"The data folder {folder} cannot be made: {error.strerror}. Set OYEZ_DATA to another."
         ) from None
+    make_private(folder / "domain.sqlite")
     url = URL.create("sqlite", database=str(folder / "domain.sqlite")).render_as_string()
     return Database(url, settings.limits, settings.database_connections)
+
+
+def make_private(file: Path) -> None:
+    """Make `file`, if it is missing, so that only its owner can open it; SQLite's other files get the same rights."""
+    # If it cannot be made, whoever opens it says why.
+    with suppress(OSError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:

@@ -75,7 +75,7 @@ def _read_format(folder: Path, newest: int) -> int:
 def _write_format(folder: Path, number: int) -> None:
     # In one piece: who is killed leaves the old number or the new one.
     draft = folder / "format.new"
-    with draft.open("w") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(f"{number}\n")
         file.flush()
         os.fsync(file.fileno())

@@ -5,6 +5,7 @@ Knows the setting and the file; what is signed with the secret is the business o
 
 import os
 import secrets
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Secret:
     made: bool = False
 
 
-def load_secret(settings: Settings) -> Secret:
+def load_secret(settings: Settings, *, make: bool = True) -> Secret:
     """`jwt_secret` where it is set; else the one in the data folder's `jwt-secret`, made there on first use.
 
     Raises SettingsError where the secret is too short or the file cannot be made, read, or kept from others.
@@ -37,6 +38,12 @@ def load_secret(settings: Settings) -> Secret:
     else:
         path = settings.data_folder / "jwt-secret"
         try:
+            if not make and not path.exists():
+                raise SettingsError(
+                    f"There is no secret in {path.parent.resolve()}, where the server's data was looked for. Run this"
+                    " in the folder in which `oyez serve` was started, name the server's folder with --oyez-data, or"
+                    " set JWT_SECRET as the server has it."
+                )
             made = not path.exists() and _make_secret_file(path)
             secret = Secret(_read_secret_file(path), path, made)
         except (OSError, UnicodeDecodeError) as error:
@@ -70,12 +77,22 @@ def _make_secret_file(path: Path) -> bool:
 def _read_secret_file(path: Path) -> str:
     with path.open(encoding="utf-8-sig") as file:
         mode = os.fstat(file.fileno()).st_mode & 0o777
-        if mode & 0o077:
+        if mode & 0o077 & ~_group_bits(path, os.fstat(file.fileno()).st_gid):
             raise SettingsError(
                 f"{path} is open to other users of this machine (mode {mode:04o}). Run `chmod 600 {path}`;"
                 " if somebody may have read it, delete it instead and a new secret is made."
             )
         return clean_text(str(path), file.read().strip())
+
+
+def _group_bits(path: Path, group: int) -> int:
+    """What a file's group may do beside its owner: read and write, in a volume that was made over to this group.
+
+    Kubernetes does so for `fsGroup`: the folder has this group and the set-group-ID bit, its files the group's rights.
+    """
+    folder = path.parent.stat()
+    is_ours = group in (os.getegid(), *os.getgroups())
+    return 0o060 if is_ours and folder.st_gid == group and folder.st_mode & stat.S_ISGID else 0
 
 
 def secret_key(secret: str) -> Key:
