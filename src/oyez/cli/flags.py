@@ -126,6 +126,8 @@ class ServerFlags:
     """Seconds that clocks may differ. [default: 10]"""
     cookie_name: str | None = None
     """The cookie that holds a token, for systems that take one. [default: access_token]"""
+    keep_alive: float | None = None
+    """Seconds an HTTP connection is kept without a request, longer than balancers keep theirs. [default: 75]"""
     ping_interval: float | None = None
     """Seconds between a client's last answer and the next ping. [default: 25]"""
     ping_timeout: float | None = None
