@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -151,3 +152,10 @@ def test_a_call_that_cannot_work(oyez: Calls, words: list[str], said: str) -> No
     ended = oyez("demo", *words)
     assert ended.status == 2
     assert said in ended.error
+
+
+async def test_without_a_server_it_says_so_in_one_line(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    error = (await run(folder, "demo", "--url", url)).error
+    assert error == f"{url} cannot be reached: Connection refused. Start the server, or give its --url."

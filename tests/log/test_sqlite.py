@@ -381,6 +381,22 @@ async def test_over_max_bytes_the_oldest_are_given_up(open_node: Open) -> None:
     assert await read_all(log, f"{epoch_of(newest)}.4900") == list(range(4_900, 5_000))
 
 
+async def test_the_wal_of_a_small_log_stays_small(path: Path, open_node: Open, quick_watch: None) -> None:
+    most = 2_000_000
+    log, wal = await open_node(max_bytes=most), Path(f"{path}-wal")
+    reader = sqlite3.connect(path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM entries").fetchall()
+    # While somebody reads, no checkpoint can begin the WAL anew.
+    for first in range(0, 1_000, 100):
+        await log.append([replace(entry(number), data=b"x" * 10_000) for number in range(first, first + 100)])
+    assert wal.stat().st_size > 2 * most
+    reader.close()
+    async with asyncio.timeout(10):
+        while wal.stat().st_size > 2 * most:  # noqa: ASYNC110 - nothing says when
+            await asyncio.sleep(0.02)
+
+
 async def test_what_is_forgotten_leaves_the_file_bit_by_bit(
     path: Path, open_node: Open, clock: Clock, quick_watch: None
 ) -> None:

@@ -1,5 +1,6 @@
 """Which server a command speaks to, and what to say where it cannot be reached."""
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 from urllib.error import URLError
@@ -8,8 +9,12 @@ from urllib.parse import urlsplit
 from cyclopts import Group, Parameter
 
 from oyez.cli.console import CallError, explain_os_error
+from oyez.errors import SettingsError
 from oyez.settings import Settings
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+REACH_TIMEOUT = 5.0
+"""Seconds to wait for a server to take a connection."""
 EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Hosts that mean all addresses of a machine, and how it reaches itself then."""
 
@@ -45,6 +50,21 @@ def base_url(settings: Settings, port: int | None = None) -> str:
     host = EVERYWHERE.get(settings.host, settings.host)
     scheme = "https" if settings.ssl_certfile else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port or settings.port}"
+
+
+async def check_reachable(url: str) -> None:
+    """Raises SettingsError if no server takes connections at `url`."""
+    parts = urlsplit(url)
+    try:
+        async with asyncio.timeout(REACH_TIMEOUT):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme])
+    except TimeoutError:
+        raise SettingsError(
+            f"{url} did not answer within {REACH_TIMEOUT:g} s. Start the server, or give its --url."
+        ) from None
+    except OSError as error:
+        raise SettingsError(explain_unreachable(url, error)) from None
+    writer.close()
 
 
 def explain_unreachable(url: str, error: BaseException) -> str:

@@ -53,6 +53,8 @@ CHECKPOINT_CHANGES = 5_000
 """Rows written before the WAL goes into the file itself, in a thread: some MB, so that the disk is not always busy."""
 MAX_WAL_PAGES = 100_000
 """Pages in the WAL before that happens in the loop, which stops meanwhile: only where the thread cannot keep up."""
+MIN_WAL_PAGES = 250
+"""Pages below which the loop is not stopped for that, however small the log: a MB."""
 CHECKPOINT_TIMEOUT = 1.0
 """Seconds that the thread waits for a moment without an append."""
 LOCK_TIMEOUT = 2.0
@@ -361,10 +363,13 @@ class SqliteLog:
 
     async def _checkpoint(self) -> None:
         """Bring the WAL into the file where it has grown."""
-        if self._db is None or self._db.total_changes - self._checkpointed < CHECKPOINT_CHANGES:
+        if self._db is None:
+            return
+        large = _wal_size(self._path) > self._max_bytes
+        if not large and self._db.total_changes - self._checkpointed < CHECKPOINT_CHANGES:
             return
         self._checkpointed = self._db.total_changes
-        await asyncio.to_thread(_checkpoint, self._path)
+        await asyncio.to_thread(_checkpoint, self._path, truncate=large)
 
     # Reaching the file.
 
@@ -511,7 +516,9 @@ class SqliteLog:
             )
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {self._sync}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {MAX_WAL_PAGES}")
+        # A small log does not have a WAL of many times its size.
+        pages = min(MAX_WAL_PAGES, max(MIN_WAL_PAGES, self._max_bytes // _pragma(db, "page_size")))
+        db.execute(f"PRAGMA wal_autocheckpoint = {pages}")
         boot = self._boot()
         for number, script in enumerate(FORMATS[written:], written + 1):
             begin = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
@@ -553,17 +560,24 @@ class _LostError(LogUnavailableError):
     """Entries were missed for good."""
 
 
-def _checkpoint(path: Path) -> None:
+def _wal_size(path: Path) -> int:
+    try:
+        return Path(f"{path}-wal").stat().st_size
+    except OSError:
+        return 0
+
+
+def _checkpoint(path: Path, *, truncate: bool = False) -> None:
     """Write the WAL into its file, over a connection of this thread's own.
 
     The most goes while others append. The rest, a few pages, is written while appends wait for the lock, without
-    stopping their loops: only where nothing is left over does the WAL begin anew.
+    stopping their loops: only where nothing is left over does the WAL begin anew. `truncate` gives its room back, too.
     """
     with suppress(sqlite3.Error):
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=CHECKPOINT_TIMEOUT)
         try:
             db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            db.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+            db.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if truncate else 'FULL'})").fetchall()
         finally:
             db.close()
 

@@ -17,7 +17,7 @@ from oyez.cli.demo.day import Day, Market, Story, StoryError
 from oyez.cli.demo.server import start_server
 from oyez.cli.demo.tally import Tally
 from oyez.cli.flags import HERE, Machine
-from oyez.cli.reach import Target
+from oyez.cli.reach import Target, check_reachable
 from oyez.service.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 
@@ -87,7 +87,8 @@ async def play(
         else:
             settings = machine.load()
             address = Target(url=url).find(settings)
-        market = Market(address, settings, load_secret(settings))
+            await check_reachable(address)
+        market = Market(address, settings, load_secret(settings, make=False))
         progress = stack.enter_context(
             Progress(
                 TextColumn("{task.description}"),
