@@ -105,7 +105,19 @@ def flood(data: bytes, *, clients: int, rate: float, enter: bool, headers: str =
 
         def connect(number: int) -> Callable[[], socket.socket]:
             token = tokens[0 if one_user else number % len(tokens)]
-            return lambda: stage.open_websocket(enter=enter, headers=headers, token=token)
+
+            def open() -> socket.socket:
+                client = stage.open_websocket(enter=enter, headers=headers, token=token)
+                # Before it is let in, a client that sends anything else is a stranger.
+                received = b""
+                while enter and b"40{" not in received:
+                    more = client.recv(4_096)
+                    if not more or b"44{" in more:
+                        raise ConnectionRefusedError
+                    received += more
+                return client
+
+            return open
 
         return attack([Attacker(connect(number), data, rate) for number in range(clients)], going_on)
 

@@ -123,7 +123,7 @@ class Stage:
         client.sendall(
             f"GET {OYEZ_PATH}?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n".encode()
+            f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n".encode()
         )
         if enter:
             client.sendall(encode_text(f'40{{"token":"{token or self.token}"{auth}}}'))

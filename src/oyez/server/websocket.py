@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = get_logger("oyez.server")
 
+OFFENDER_SECONDS = 1.0
+"""How long a client that was closed for sending too much has to receive the CLOSE, before its network is cut."""
 INFLATED_SMALL = 65_536
 """Bytes to which a compressed message may be inflated at their plain price, however small it is."""
 WRITE_HIGH_WATER = 65_536
@@ -304,6 +306,9 @@ class WebSocket(WSListener):
         if self._candidate or ignores_close:
             # Not worth waiting for its answer: anybody who polls can have one WebSocket after the other refused.
             self._network.close()
+        elif reason is engineio.RATE_LIMIT:
+            # What the client goes on sending would have to be read to find its answer.
+            self.pause_reading()
         else:
             # Its answer has to be heard also where its handlers did not keep up.
             self.resume_reading()
@@ -448,7 +453,8 @@ class WebSocket(WSListener):
             self._network.write(frame)
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(self._limits.close_timeout, self.abort)
+        most = OFFENDER_SECONDS if reason is engineio.RATE_LIMIT else self._limits.close_timeout
+        self._timer = asyncio.get_running_loop().call_later(min(most, self._limits.close_timeout), self.abort)
 
     def _fail(self, reason: CloseReason, detail: str) -> None:
         """The peer broke the protocol: the transport cannot go on, nor, unless it only probes, the connection."""
