@@ -5,17 +5,25 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from oyez.contract import Command, Contract, auth
+from oyez.contract import Command, Contract, Stamped, auth, own
 from oyez.contract.bind import bind
 from oyez.contract.client import Client
-from oyez.settings import Settings
+from oyez.contract.publish import Publisher
+from oyez.log.log import Log
+from oyez.log.memory import MemoryLog
+from oyez.log.redis import RedisLog
+from oyez.log.sqlite import SqliteLog
+from oyez.settings import Limits, Settings
 from oyez.testing import client as testing
 from tests.contract.market import Token
 from tests.js_client import JsDriver
 from tests.server.serving import Running, serve
+from tests.server.wire import SocketWire
+from tests.valkey import ValkeyServer
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +56,23 @@ class Rate(Command):
     """Something that has a limit of its own."""
 
 
+user = root.room("user:{user}", members=own("user", claim="sub"), on_connect=True)
+
+
+@root.event("shouted", to=[user], example={"n": 1})
+class Shouted(Stamped):
+    """Something was shouted."""
+
+    n: int
+
+
+@root.command("shout", limit="1000/s")
+class Shout(Command):
+    """Have an event published to the caller's own room."""
+
+    n: int
+
+
 contract.build()
 
 
@@ -74,7 +99,7 @@ class Depot:
 
 
 @asynccontextmanager
-async def open_depot(**limits: int) -> AsyncIterator[Depot]:
+async def open_depot(log: Log | None = None, **limits: int) -> AsyncIterator[Depot]:
     depot: Depot
 
     async def locate(command: Location, client: Client) -> None:
@@ -87,19 +112,44 @@ async def open_depot(**limits: int) -> AsyncIterator[Depot]:
     def rate(command: Rate, client: Client) -> None:
         depot.note("rated")
 
+    log = log or MemoryLog()
+    publisher = Publisher(contract, log, Limits())
+
+    async def shout(command: Shout, client: Client) -> None:
+        await publisher.emit(Shouted(n=command.n), user(client.identity.subject))
+
     async def authenticate(token: str) -> Token:
         claims = json.loads(token)
         return Token(claims["sub"], {"role": "driver"}, None)
 
     applications = bind(
         contract,
-        handlers={Location: locate, Status: report, Rate: rate},
+        handlers={Location: locate, Status: report, Rate: rate, Shout: shout},
         authenticate=authenticate,
         settings=Settings(),
     )
-    async with serve(namespaces=dict(applications), limits=limits) as running:
+    async with serve(namespaces=dict(applications), log=log, limits=limits) as running:
         depot = Depot(running)
         yield depot
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+async def test_the_events_of_a_command_come_before_its_acknowledgement(
+    kind: str, tmp_path: Path, valkey: ValkeyServer
+) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite") if kind == "sqlite" else RedisLog(valkey.url, "order")
+    async with open_depot(log) as depot, depot.connect() as client:
+        for number in range(50):
+            call = asyncio.create_task(client.call("shout", {"n": number}))
+            assert (await client.expect_event("shouted")).args[0]["n"] == number
+            assert not call.done()
+            assert (await call)["ok"]
+        # On the wire, and not in tasks of this client that run in any order.
+        async with SocketWire.connect(depot.running, {"token": json.dumps({"sub": "d1"})}) as wire:
+            for number in range(50):
+                wire.send_text(f'42{number}["shout",{{"n":{number}}}]')
+                frames = [(await wire.read_frame()).payload for _ in range(2)]
+                assert [frame[:4] for frame in frames] == [b'42["', f"43{number}["[:4].encode()], frames
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])

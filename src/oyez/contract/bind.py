@@ -15,7 +15,7 @@ from oyez.contract.client import Answers, Client, Members, Surroundings
 from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Contract
 from oyez.contract.control import Control
-from oyez.contract.current import current_user
+from oyez.contract.current import Published, current_published, current_user
 from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.functions import find_fault
 from oyez.contract.limits import DEFAULT_LIMIT, Users
@@ -258,8 +258,14 @@ class NamespaceApplication(Application):
     async def _finish(self, client: Client, event: ReceivedEvent, acknowledgement: Awaitable[bytes]) -> None:
         # In the task that handles the events of this client alone.
         current_user.set(client.identity.subject)
+        published = Published()
+        current_published.set(published)
         try:
-            self._acknowledge(event, await acknowledgement)
+            answer = await acknowledgement
+            if published.position is not None and event.ack is not None:
+                # First the events that the command published, then its acknowledgement: always in this order.
+                await client.socket.wait_for(published.position)
+            self._acknowledge(event, answer)
         except Exception as error:
             self._fail(client, event, error)
 

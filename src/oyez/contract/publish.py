@@ -13,6 +13,7 @@ import msgspec
 from oyez.contract.awaiting import must_await
 from oyez.contract.codec import EventCodec, encode_json
 from oyez.contract.contract import Contract, Event
+from oyez.contract.current import current_published
 from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.routing import Router
@@ -178,6 +179,9 @@ class Publisher:
                 else:
                     position = next(places)
             positions.append(position)
+        published = current_published.get()
+        if published is not None:
+            published.position = next((one for one in reversed(positions) if one is not None), published.position)
         return positions
 
     async def _broadcast(self, entry: Entry, *, must: bool) -> None:

@@ -175,6 +175,10 @@ class Socket:
         if since is not None and room not in self.rooms:
             await self.namespace.recovery.catch_up(self, room, since)
 
+    async def wait_for(self, position: str) -> None:
+        """Wait until everything up to a position has been delivered here, or until that takes too long."""
+        await self.namespace.recovery.wait_for(position)
+
     def leave(self, room: str) -> None:
         self.namespace.leave(self, room)
 
