@@ -103,7 +103,7 @@ async def test_a_signal_stops_it_when_the_clients_know(folder: Path, stop: signa
         ):
             serving.process.send_signal(stop)
             assert await socket.expect_disconnect() == "transport close"
-            assert await polling.expect_disconnect() == "transport close"
+            assert await polling.expect_disconnect() == "transport error"
             assert socket.connection.transport.close_code == SERVER_SHUTDOWN.code
         ended = await serving.wait()
     assert (ended.status, ended.out, ended.err) == (0, "", "")

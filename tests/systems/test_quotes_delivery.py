@@ -101,5 +101,5 @@ async def test_the_server_stops_cleanly_with_clients_connected(tmp_path: Path, j
         polling = await js.connect(running.url, path=PATH, auth={"token": running.token("u")}, transports=["polling"])
         running.process.terminate()
         await client.expect("disconnect", reason="transport close")
-        await polling.expect("disconnect", reason="transport close")
+        await polling.expect("disconnect", reason="transport error")
         assert await running.process.wait() == 0
