@@ -28,6 +28,9 @@ PING_INTERVAL = 0.3
 PING_TIMEOUT = 1.0
 """The suites have 0.2, which a busy machine misses."""
 CONNECT_TIMEOUT = 3.0
+QUIET_INTERVAL = 25.0
+WITH_PINGS = ("heartbeat", "disconnect")
+"""Tests that wait for pings. The others have a server that sends none, because a busy machine would mix them in."""
 MAX_PAYLOAD = 1_000_000
 
 Test = Callable[["Server"], Awaitable[None]]
@@ -63,6 +66,7 @@ class Server:
 
     def __init__(self, running: Running, http: httpx.AsyncClient) -> None:
         self._running = running
+        self.ping_interval = running.server.settings.ping_interval
         self._http = http
 
     async def request(self, method: str = "GET", content: str | None = None, **query: str) -> httpx.Response:
@@ -144,13 +148,13 @@ def both(name: str) -> Callable[[Test], Test]:
     return lambda test: engine(name)(socketio(name)(test))
 
 
-def check_opened(text: str, upgrades: list[str]) -> None:
+def check_opened(server: Server, text: str, upgrades: list[str]) -> None:
     assert text[0] == "0"
     opened = json.loads(text[1:])
     assert opened == {
         "sid": opened["sid"],
         "upgrades": upgrades,
-        "pingInterval": PING_INTERVAL * 1000,
+        "pingInterval": server.ping_interval * 1000,
         "pingTimeout": PING_TIMEOUT * 1000,
         "maxPayload": MAX_PAYLOAD,
     }
@@ -163,7 +167,7 @@ def check_opened(text: str, upgrades: list[str]) -> None:
 async def _(server: Server) -> None:
     opened = await server.request(EIO="4", transport="polling")
     assert opened.status_code == 200
-    check_opened(opened.text, ["websocket"])
+    check_opened(server, opened.text, ["websocket"])
 
 
 @both("handshake: HTTP long-polling: fails with an invalid EIO")
@@ -187,7 +191,7 @@ async def _(server: Server) -> None:
 @both("handshake: WebSocket: opens a session")
 async def _(server: Server) -> None:
     async with server.websocket() as websocket:
-        check_opened(str(await receive(websocket)), [])
+        check_opened(server, str(await receive(websocket)), [])
 
 
 @both("handshake: WebSocket: fails with an invalid EIO")
@@ -545,11 +549,11 @@ recovery, and a refusal holds `data.code`. No client minds: both are read by nam
 
 
 @asynccontextmanager
-async def serve_suite() -> AsyncIterator[Server]:
+async def serve_suite(ping_interval: float) -> AsyncIterator[Server]:
     limits = {"connect_timeout": CONNECT_TIMEOUT, "max_payload": MAX_PAYLOAD}
     namespaces = {"/": Suite(), "/custom": Suite()}
     async with (
-        serve(namespaces=namespaces, limits=limits, ping_interval=PING_INTERVAL, ping_timeout=PING_TIMEOUT) as running,
+        serve(namespaces=namespaces, limits=limits, ping_interval=ping_interval, ping_timeout=PING_TIMEOUT) as running,
         httpx.AsyncClient() as http,
     ):
         yield Server(running, http)
@@ -565,8 +569,10 @@ async def test_official_suite(suite: dict[str, Test]) -> None:
         except Exception as error:
             failures[name] = error
 
-    async with serve_suite() as server:
-        await asyncio.gather(*(run(name, test, server) for name, test in suite.items()))
+    async with serve_suite(PING_INTERVAL) as pinging, serve_suite(QUIET_INTERVAL) as quiet:
+        await asyncio.gather(
+            *(run(name, test, pinging if name.startswith(WITH_PINGS) else quiet) for name, test in suite.items())
+        )
     assert not failures, "\n".join(f"{name}: {error!r}" for name, error in failures.items())
 
 
