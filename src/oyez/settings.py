@@ -296,7 +296,13 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
     """
     path = file or Path("oyez.toml")
     in_file: dict[str, Any] = {}
-    if path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be looked for: {error.strerror}. Run this in a folder that this user may enter."
+        ) from None
+    if exists:
         try:
             in_file.update(tomllib.loads(path.read_text(encoding="utf-8-sig")))
         except (OSError, UnicodeDecodeError) as error:

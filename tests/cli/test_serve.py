@@ -1,13 +1,16 @@
 """`oyez serve`, as a process: what it shows works when it is copied, and it stops cleanly with clients connected."""
 
 import asyncio
+import os
 import re
 import resource
 import signal
 import socket
 import sqlite3
 import ssl
+import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ import trustme
 from oyez.protocol.engineio import SERVER_SHUTDOWN
 from oyez.service.system import SHIPPED, load_system
 from oyez.testing.client import connect, open_connection
-from tests.cli.terminal import ORDERS, Running, run, run_line, start, start_program
+from tests.cli.terminal import ORDERS, Running, plain_environment, run, run_line, start, start_program
 
 COMMAND = r"^  (token|listen|publish|key) +(.+)$"
 
@@ -282,3 +285,31 @@ async def test_a_volume_that_was_made_over_to_a_group_of_the_user_starts(folder:
         path.chmod(0o2770 if path.is_dir() else 0o660)
     async with start(folder, "serve", "quotes", "--port", "0") as serving:
         await read_banner(serving)
+
+
+STRANGER = """
+import os, sys
+import alembic.command, encodings.idna, oyez.cli.quotes, oyez.cli.serve, oyez.cli.tokens, oyez.systems.quotes
+from oyez.cli.main import main
+if os.getuid() == 0:
+    # Everything that only root may read has been imported.
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("words", ["serve quotes --port 0", "token quotes --sub a", "quotes add-supplier a b"])
+def test_a_folder_of_another_user_is_one_line(words: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # pytest's own folders are for their owner alone.
+        folder.chmod(0o755)
+        (folder / "oyez-data").mkdir(mode=0o700 if os.getuid() == 0 else 0)
+        line = [sys.executable, "-c", STRANGER, *words.split()]
+        ended = subprocess.run(line, cwd=folder, env=plain_environment(), capture_output=True, text=True, timeout=30)
+    (error,) = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert "oyez-data" in error and "Permission denied" in error
+    assert "OYEZ_DATA" in error

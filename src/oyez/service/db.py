@@ -346,16 +346,16 @@ def build_database(settings: Settings, *, make: bool = True) -> Database:
     if settings.database_url is not None:
         return Database(settings.database_url, settings.limits, settings.database_connections)
     folder = settings.data_folder
-    if not make and not (folder / "domain.sqlite").exists():
-        raise SettingsError(
-            f"There is no database in {folder.resolve()}, where the server's data was looked for. Run this in the"
-            " folder in which `oyez serve` was started, or name the server's folder with --oyez-data."
-        )
     try:
+        if not make and not (folder / "domain.sqlite").exists():
+            raise SettingsError(
+                f"There is no database in {folder.resolve()}, where the server's data was looked for. Run this in the"
+                " folder in which `oyez serve` was started, or name the server's folder with --oyez-data."
+            )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
-            f"The data folder {folder} cannot be made: {error.strerror}. Set OYEZ_DATA to another."
+            f"The data folder {folder} cannot be used: {error.strerror}. Set OYEZ_DATA to another."
         ) from None
     make_private(folder / "domain.sqlite")
     url = URL.create("sqlite", database=str(folder / "domain.sqlite")).render_as_string()
