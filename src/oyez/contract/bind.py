@@ -260,14 +260,18 @@ class NamespaceApplication(Application):
         current_user.set(client.identity.subject)
         published = Published()
         current_published.set(published)
+        failure: Exception | None = None
         try:
             answer = await acknowledgement
-            if published.position is not None and event.ack is not None:
-                # First the events that the command published, then its acknowledgement: always in this order.
-                await client.socket.wait_for(published.position)
-            self._acknowledge(event, answer)
         except Exception as error:
-            self._fail(client, event, error)
+            failure = error
+        if event.ack is not None:
+            # First the events that the command published, then its acknowledgement: always in this order.
+            await published.settle(client.socket.wait_for)
+        if failure is None:
+            self._acknowledge(event, answer)
+        else:
+            self._fail(client, event, failure)
 
     def _acknowledge(self, event: ReceivedEvent, acknowledgement: bytes) -> None:
         if event.ack is not None:

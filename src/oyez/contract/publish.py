@@ -181,7 +181,7 @@ class Publisher:
             positions.append(position)
         published = current_published.get()
         if published is not None:
-            published.position = next((one for one in reversed(positions) if one is not None), published.position)
+            published.note(next((one for one in reversed(positions) if one is not None), None))
         return positions
 
     async def _broadcast(self, entry: Entry, *, must: bool) -> None:

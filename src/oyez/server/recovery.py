@@ -44,9 +44,6 @@ GATHER_SECONDS = 0.001
 """How long changed sessions wait for others: less than a client needs to come back, even to another server."""
 WRITTEN_A_TURN = 100
 """Sessions in one transaction: where a thousand clients come or go together, everybody else is heard in between."""
-DELIVERY_SECONDS = 1.0
-"""How long an acknowledgement waits for the events that its command published: when delivery has stopped, the command
-has been done all the same."""
 RETRY_SECONDS = 1.0
 """How long to wait before sessions are written again that could not be."""
 MAX_UNWRITTEN = 10_000
@@ -416,11 +413,11 @@ class Recovery:
                 break
             await asyncio.sleep(min(seconds, BUDGET_TURN))
 
-    async def wait_for(self, position: str) -> None:
-        """Wait until everything up to `position` has been delivered to the clients here, for a second at most."""
+    async def wait_for(self, position: str, seconds: float) -> None:
+        """Wait until everything up to `position` has been delivered to the clients here, for `seconds` at most."""
         with suppress(KeyError, LogUnavailableError, TimeoutError):
             if is_beyond(position, self._hub.position):
-                async with asyncio.timeout(DELIVERY_SECONDS):
+                async with asyncio.timeout(seconds):
                     await self._hub.reach(position)
 
     async def catch_up(self, socket: "Socket", room: str, since: str) -> None:

@@ -175,9 +175,9 @@ class Socket:
         if since is not None and room not in self.rooms:
             await self.namespace.recovery.catch_up(self, room, since)
 
-    async def wait_for(self, position: str) -> None:
-        """Wait until everything up to a position has been delivered here, or until that takes too long."""
-        await self.namespace.recovery.wait_for(position)
+    async def wait_for(self, position: str, seconds: float) -> None:
+        """Wait until everything up to a position has been delivered here, for `seconds` at most."""
+        await self.namespace.recovery.wait_for(position, seconds)
 
     def leave(self, room: str) -> None:
         self.namespace.leave(self, room)

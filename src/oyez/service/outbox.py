@@ -27,6 +27,7 @@ from sqlalchemy import Row as SqlRow
 
 from oyez.contract import control
 from oyez.contract.awaiting import must_await
+from oyez.contract.current import current_published
 from oyez.contract.publish import Publisher
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.types import Payload
@@ -165,6 +166,59 @@ class Transaction:
         return True
 
 
+class _Arrivals:
+    """Notifies commands that wait until the relay has appended what was committed before they asked.
+
+    The relay lists rows again and again. All rows that were committed before a listing began are in it.
+    """
+
+    def __init__(self) -> None:
+        self._listings = 0
+        self._waiting: list[tuple[int, asyncio.Future[str | None]]] = []
+        self._works = False
+        """True if the last listing was appended, in good time for the commands that waited for it."""
+
+    @property
+    def awaited(self) -> bool:
+        """True if a command waits."""
+        return bool(self._waiting)
+
+    def begin_listing(self) -> int:
+        """Count a listing that is about to be read, and return its number."""
+        self._listings += 1
+        return self._listings
+
+    def finish_listing(self, number: int, position: str | None) -> None:
+        """All rows of a complete listing are in the log, up to `position` (None: no command waited)."""
+        self._works = True
+        ready = [future for wanted, future in self._waiting if wanted <= number]
+        self._waiting = [(wanted, future) for wanted, future in self._waiting if wanted > number]
+        _resolve(ready, position)
+
+    def fail(self) -> None:
+        """The log or the database is away, or the relay ends: commands do not wait until a listing is appended."""
+        self._works = False
+        waiting, self._waiting = self._waiting, []
+        _resolve([future for _, future in waiting], None)
+
+    async def wait(self, seconds: float) -> str | None:
+        """Wait for a listing that begins after this; return None if there is none within `seconds`."""
+        if not self._works:
+            return None
+        future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((self._listings + 1, future))
+        done, _ = await asyncio.wait([future], timeout=max(0.0, seconds))
+        if not done:
+            self.fail()
+        return future.result()
+
+
+def _resolve(futures: Iterable[asyncio.Future[str | None]], position: str | None) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(position)
+
+
 class Outbox:
     """The outbox of one system in one process."""
 
@@ -189,7 +243,8 @@ class Outbox:
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._relay = Rounds("outbox", self._move)
+        self._relay = Rounds("outbox", self._relay_round)
+        self._arrivals = _Arrivals()
         self._forget_at = 0.0
         self.scheduled: Callable[[], None] = lambda: None
         """Called after a transaction was committed that has changed what is due."""
@@ -212,7 +267,8 @@ class Outbox:
         def work(connection: Connection) -> tuple[T, Transaction, bool]:
             transaction = Transaction(connection, self._publisher, self._clock(), self._zone)
             if step is not None and (done := step.find(connection)) is not None:
-                return done[0], transaction, False
+                # Its events may still be on their way: then its acknowledgement waits for them again.
+                return done[0], transaction, True
             result = function(transaction, *args, **kwargs)
             if step is not None:
                 step.keep(connection, result, transaction.now)
@@ -223,7 +279,9 @@ class Outbox:
         self._idle.clear()
         # However it ends, and also where the caller is cancelled meanwhile and never learns of it.
         future.add_done_callback(lambda future: loop.call_soon_threadsafe(self._finish, future))
-        result, transaction, _ = await self._database.wait(future)
+        result, transaction, stored = await self._database.wait(future)
+        if stored and (published := current_published.get()) is not None:
+            published.appending = self.appended
         for entry in transaction.volatile:
             await self._broadcast(entry)
         return result
@@ -232,6 +290,14 @@ class Outbox:
         """Wait until all that was committed so far is in the log. Only ends while inside `relaying`."""
         await self._idle.wait()
         await self._relay.done()
+
+    async def appended(self, seconds: float) -> str | None:
+        """Wait until all that was committed so far is in the log, and return a position that comes after it.
+
+        Return None if that takes longer than `seconds`, and at once while the relay knows that it cannot append.
+        """
+        self._relay.ask()
+        return await self._arrivals.wait(seconds)
 
     async def told(self) -> None:
         """Wait until what a transaction that has returned emitted is in the log, or it is clear that this takes long.
@@ -256,6 +322,8 @@ class Outbox:
                     await self.drained()
             except TimeoutError:
                 logger.warning("events stay in the outbox until the log is back", system=self._system)
+            finally:
+                self._arrivals.fail()
 
     def _finish(self, future: "Future[tuple[Any, Transaction, bool]]") -> None:
         self._running -= 1
@@ -276,18 +344,29 @@ class Outbox:
             # The change is committed: failing now would say that it is not.
             logger.warning("volatile event lost", namespace=entry.namespace, rooms=entry.rooms)
 
-    async def _move(self) -> float:
+    async def _relay_round(self) -> float:
         """Move all there is; the seconds until the next look."""
+        try:
+            return await self._move()
+        except Exception:
+            self._arrivals.fail()
+            raise
+
+    async def _move(self) -> float:
         while True:
+            listing = self._arrivals.begin_listing()
             listed = await self._database.read(_list_first, self._system)
             rows = [row for row in listed if isinstance(row, _Row)]
             for row in listed:
                 if isinstance(row, _BadRow):
                     await self._set_aside(row)
+            position = await self._append(rows)
+            if len(listed) < MAX_BATCH:
+                if position is None and self._arrivals.awaited:
+                    # The relay of another process has appended the rows that are waited for.
+                    position = await self._log.position()
+                self._arrivals.finish_listing(listing, position)
             if rows:
-                done = await self._count_appended(rows)
-                if done < len(rows):
-                    await self._log.append([row.entry for row in rows[done:]], (MARK, rows[-1].mark))
                 await self._database.tidy(_delete_up_to, self._system, rows[-1].id)
             if len(listed) < MAX_BATCH:
                 break
@@ -295,6 +374,13 @@ class Outbox:
             self._forget_at = self._clock() + FORGET_INTERVAL
             await self._database.tidy(forget_steps, self._clock() - KEPT_SECONDS)
         return LOOK_INTERVAL
+
+    async def _append(self, rows: Sequence["_Row"]) -> str | None:
+        """Append the rows that are not in the log yet; the position of the last one, None if there is none."""
+        done = await self._count_appended(rows) if rows else 0
+        if done == len(rows):
+            return None
+        return (await self._log.append([row.entry for row in rows[done:]], (MARK, rows[-1].mark)))[-1]
 
     async def _set_aside(self, row: "_BadRow") -> None:
         if await self._database.run(_set_aside, row):
