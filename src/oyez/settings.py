@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from oyez.errors import SettingsError
+from oyez.logger import read_level
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=10_000_000)]
@@ -33,6 +34,8 @@ HIDDEN = ("jwt_secret", "database_url", "redis_url")
 UNSEEN = "\ufeff\r\n"
 """Line ends, and the byte order mark that editors for Windows put in front of a file."""
 UNSEEN_WITHIN = re.compile(r"[\x00-\x1f\x7f\ufeff]")
+KINDS = {"`int`": "a whole number", "`float`": "a number", "`bool`": "true or false", "`str`": "text"}
+"""What msgspec calls the kinds of values, in words for people who do not write Python."""
 LISTS = ("client_origin", "jwt_claims")
 """Settings that may go over several lines of a file."""
 
@@ -309,7 +312,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
             reason = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(f"{path} cannot be read: {reason}. Give the path of a TOML file.") from None
         except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"{path} is not valid TOML: {error}. Mend the line, or remove the file.") from None
+            raise SettingsError(f"{path} is not valid TOML: {error}. Correct the line, or remove the file.") from None
     elif file is not None:
         raise SettingsError(f"{path} does not exist. Give the path of an existing file, or leave --config out.")
     names = [name for name in Settings.__struct_fields__ if name != "limits"]
@@ -323,10 +326,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
     if faults:
         raise SettingsError("\n".join(faults))
     # strict=False reads "5001" from the environment as a number.
-    settings = msgspec.convert(values, Settings, strict=False)
-    check_origins(settings.origins)
-    _ = settings.zone
-    return settings
+    return msgspec.convert(values, Settings, strict=False)
 
 
 def _read_environment(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
@@ -334,7 +334,7 @@ def _read_environment(environ: Mapping[str, str], names: Iterable[str]) -> dict[
     for name in names:
         for key in (f"OYEZ_{name.upper()}", name.upper()):
             if (text := environ.get(key)) and not _is_kubernetes(key, text):
-                found[name] = clean_text(name, text)
+                found[name] = text.strip(UNSEEN)
                 break
     return found
 
@@ -345,11 +345,18 @@ def _is_kubernetes(key: str, text: str) -> bool:
 
 
 def _find_fault(name: str, value: Any, sources: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """What is wrong with one setting, beside all others."""
+    """What is wrong with one setting, without regard to all others; None if it can be read."""
     try:
-        msgspec.convert({name: value}, Settings, strict=False)
+        if isinstance(value, str):
+            clean_text(name, value)
+        settings = msgspec.convert({name: value}, Settings, strict=False)
+        check_origins(settings.origins)
+        _ = settings.zone
+        read_level(settings.log_level)
     except msgspec.ValidationError as error:
         return _explain(str(error), sources)
+    except SettingsError as error:
+        return str(error)
     return None
 
 
@@ -399,6 +406,8 @@ def _explain(message: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
     else:
         if "enum" in fault:
             fault = f"Expected one of {', '.join(get_args(Settings.__annotations__[name]))}"
+        for kind, words in KINDS.items():
+            fault = fault.replace(kind, words)
         # Text where text is wrong: no setting of those kinds holds a secret.
-        remedy = f"It is {value!r}; mend it there." if isinstance(value, str) else "Mend it there."
+        remedy = f"It is {value!r}; correct it there." if isinstance(value, str) else "Correct it there."
     return f"{setting} in {source}: {fault}. {remedy}"

@@ -157,7 +157,7 @@ def test_a_system_without_tables(folder: Path, oyez: Calls) -> None:
         (
             "Parts(handlers={Buy: buy})",
             "Parts(handlers={Buy: buy}, nothing=1 / 0)",
-            "build() of desk in /desk.py fails. Line 29: ZeroDivisionError: division by zero. Mend it there.",
+            "build() of desk in /desk.py fails. Line 29: ZeroDivisionError: division by zero. Correct it there.",
         ),
         (
             "return Parts(handlers={Buy: buy})",

@@ -189,7 +189,7 @@ def test_a_path_at_which_there_is_no_file(folder: Path, reference: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = (", r"shop\.py cannot be loaded\. Line 1: SyntaxError: '\(' was never closed\. Mend it there\."),
+        ("x = (", r"shop\.py cannot be loaded\. Line 1: SyntaxError: '\(' was never closed\. Correct it there\."),
         ("x = 1\n\nboom()", r"Line 3: NameError: name 'boom' is not defined\."),
         ("def f():\n    raise LookupError('x.')\n\nf()", r"Line 2: LookupError: x\."),
         ("import other", r"Line 1: ZeroDivisionError: division by zero\."),

@@ -96,8 +96,8 @@ class Listener:
 
 def _explain_recovery(answer: dict[str, Any]) -> str:
     if answer["recovered"]:
-        return f"nothing was missed; {answer['replayed']} sent again"
-    return f"what was missed is not known ({answer['reason']})"
+        return f"recovered; {answer['replayed']} missed events were sent again"
+    return f"not recovered ({answer['reason']}): events may be missing"
 
 
 def describe_user(token: str) -> str:

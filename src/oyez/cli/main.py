@@ -66,5 +66,5 @@ def main(tokens: Sequence[str] | None = None) -> NoReturn:
     except OyezError as error:
         status = fail(str(error))
     except DBAPIError as error:
-        status = fail(f"The database answers: {error.orig}. Mend that, or set DATABASE_URL to another.")
+        status = fail(f"The database answers: {error.orig}. Correct that, or set DATABASE_URL to another.")
     sys.exit(status)

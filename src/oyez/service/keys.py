@@ -317,8 +317,8 @@ def check_url(url: str) -> None:
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and _is_local(host))
     if not is_safe or not host or parts.username is not None:
         raise SettingsError(
-            f"jwks_url must be https://HOST/PATH without a password (http for this machine only); got {parts.scheme}"
-            f" and the host {host!r}."
+            "jwks_url must be https://HOST/PATH without a password (http for this machine only);"
+            f" its scheme is {parts.scheme!r} and its host is {host!r}."
         )
 
 

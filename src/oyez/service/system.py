@@ -126,7 +126,7 @@ def _load_file(path: Path) -> ModuleType:
     except OyezError:
         raise
     except Exception as error:
-        raise SettingsError(f"{path} cannot be loaded. {_describe(error, module.__name__)}. Mend it there.") from error
+        raise SettingsError(f"{path} cannot be loaded. {_describe(error, module.__name__)}. Correct it there.") from error
     return module
 
 
@@ -140,7 +140,7 @@ def build_parts(system: System, context: Context) -> Parts:
         raise
     except Exception as error:
         raise SettingsError(
-            f"build() of {system.name} in {file} fails. {_describe(error, file)}. Mend it there."
+            f"build() of {system.name} in {file} fails. {_describe(error, file)}. Correct it there."
         ) from error
     if not isinstance(parts, Parts):
         raise SettingsError(
