@@ -24,7 +24,7 @@ Seconds = Annotated[float, Meta(gt=0, le=10_000_000)]
 ORIGIN = re.compile(r"\*|null|[A-Za-z][\w+.-]*://[^/?#\s]+")
 """What a browser says of the page it shows (RFC 6454, section 6.1), and `*` for any."""
 ORIGIN_PATTERN = re.compile(r"[A-Za-z][\w+.-]*://\*((\.[\w-]+){2,}|\.localhost)(:\d+)?")
-"""An origin with `*.` in front of a host name of two labels or more: a single label, such as `com`, is nobody's own."""
+"""An origin with `*.` before a host name of two or more labels: a single one, such as `com`, belongs to no operator."""
 
 
 HIDDEN = ("jwt_secret", "database_url", "redis_url")
@@ -32,7 +32,7 @@ HIDDEN = ("jwt_secret", "database_url", "redis_url")
 
 
 UNSEEN = "\ufeff\r\n"
-"""Line ends, and the byte order mark that editors for Windows put in front of a file."""
+"""Line ends, and the byte order mark that editors for Windows write at the start of a file."""
 UNSEEN_WITHIN = re.compile(r"[\x00-\x1f\x7f\ufeff]")
 KINDS = {"`int`": "a whole number", "`float`": "a number", "`bool`": "true or false", "`str`": "text"}
 """What msgspec calls the kinds of values, in words for people who do not write Python."""
@@ -51,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The payload of a CONNECT: room for a token and some more, from somebody who is not known yet. Until one has been
     accepted, a whole message or polling body may have twice as much: such clients cost an attacker nothing."""
     max_packets_per_second: Positive = 2_000
-    """Packets of one connection in the long run, of whatever kind: events, acknowledgements, pongs, pings, fragments.
+    """Packets of one connection in the long run, of any kind: events, acknowledgements, pongs, pings, fragments.
     A polling request and a command over its limit count as ten, a CONNECT as five. Nothing is read any faster."""
     max_bytes_per_second: Positive = 2_000_000
     """Bytes of one connection in the long run, compressed ones as inflated. The server reads no faster than this: to
@@ -132,7 +132,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Bytes waiting for one socket that does not read; over it the connection is closed."""
     max_replay_page: Positive = 262_144
     """Bytes of missed events that a client is sent at a time when it comes back; the next follow when it has taken
-    them, so that a client which does not read costs no more than this, whatever it missed."""
+    them, so a client that does not read costs no more than this, however much it missed."""
     max_replayed_bytes: Positive = 64_000_000
     """Bytes of missed events that one user is sent in a minute by one process, over all connections. More comes more
     slowly: a few small packets must not fetch gigabytes."""
@@ -200,7 +200,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Seconds two clocks may differ."""
     client_origin: str = ""
     """Origins whose pages may connect, comma-separated. Empty: same origin only. `https://*.pr.example` names all hosts
-    below pr.example. `*` must be said."""
+    below pr.example. `*` allows all, without cookies."""
     ws_path: str | None = None
     """Where Socket.IO is served when one system is (default `/socket.io/`)."""
     serve_client: bool = True
