@@ -52,25 +52,25 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     accepted, a whole message or polling body may have twice as much: such clients cost an attacker nothing."""
     max_packets_per_second: Positive = 2_000
     """Packets of one connection in the long run, of any kind: events, acknowledgements, pongs, pings, fragments.
-    A polling request and a command over its limit count as ten, a CONNECT as five. Nothing is read any faster."""
+    A polling request and a command over its limit count as ten, a CONNECT as five. The server reads no faster."""
     max_bytes_per_second: Positive = 2_000_000
-    """Bytes of one connection in the long run, compressed ones as inflated. The server reads no faster than this: to
-    check and decode one megabyte takes it a few milliseconds."""
+    """Bytes of one connection in the long run, counted after inflation. The server reads no faster, because checking
+    and decoding one megabyte takes a few milliseconds."""
     max_stranger_packets_per_second: Positive = 20
-    """The same as `max_packets_per_second` for a client that no namespace has let in yet: such clients have nothing to
-    send but a CONNECT, and are closed above it."""
+    """The same as `max_packets_per_second` for a client that no namespace has accepted yet: such a client has only a
+    CONNECT to send, and is closed if it sends more."""
     input_burst: Seconds = 5.0
     """Seconds of these rates that may come at once: by default 10,000 packets or 10 MB, which is what a client may have
     queued while it was offline."""
     overload_timeout: Seconds = 60.0
-    """Time for which a connection may go on sending more than its rates before it is closed."""
+    """Time for which a connection may continue to send more than its rates before it is closed."""
     max_inflate_ratio: Positive = 100
-    """Times its size that a compressed message may grow when it is inflated. If it grows to over 64 KB and to twice as
-    many times, its bytes count twice, and so on: JSON of honest clients shrinks to a twentieth, and only what was made
-    for it to less than a hundredth."""
+    """Ratio of a message's inflated size to its compressed size. Over 64 KB and over this ratio, the bytes of the
+    message count in proportion: at twice the ratio they count twice. JSON of honest clients shrinks to a twentieth;
+    only a message that was made for an attack shrinks to less than a hundredth."""
     max_unfinished_bytes: Positive = 64_000_000
     """Unfinished input of all clients of one process: frames, messages in fragments, attachments and polling bodies
-    that lack their end. Over it the client that holds most is closed. Less than 16 KB of one client does not count."""
+    whose end has not arrived. Over it the client with most is closed. Less than 16 KB of a client do not count."""
     max_attachments: Annotated[int, Meta(ge=0)] = 10
     """Binary attachments of one packet: the official parser's limit (CVE-2026-33151)."""
     max_attachment_bytes: Positive = 2_000_000
@@ -78,8 +78,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_fragments: Positive = 256
     """Frames of one WebSocket message: tiny fragments cost far more than their bytes (CVE-2026-48779)."""
     max_malformed_frames: Positive = 20
-    """Frames of a plain WebSocket client in a minute that are not understood: they are answered with what is expected,
-    and one more ends the connection."""
+    """Malformed frames of a plain WebSocket client in a minute: each is answered with an `error` that says what is
+    expected, and one more ends the connection."""
     max_namespaces_per_connection: Positive = 10
     """Namespaces one connection may be in at a time: far more than a front end needs."""
     max_connects_per_minute: Positive = 100
@@ -100,11 +100,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_pending_acks: Positive = 1_000
     """Acknowledgements the server waits for from one socket."""
     max_command_wait: Seconds = 10.0
-    """Time for which a command that has no limit of its own waits for its turn when there are more than the default
-    limit: what a client has queued while it was offline is handled late, and not refused."""
+    """Time for which a command without a limit of its own waits for its turn if more come than the default limit
+    allows: commands that a client has queued while it was offline are handled late, and not refused."""
     max_connections_per_user: Positive = 100
-    """Connections of one user to one process: far more than devices and tabs, connections of before that have not been
-    missed yet included."""
+    """Connections of one user to one process: far more than devices and tabs, even together with broken connections
+    that the server has not noticed yet."""
     max_event_bytes: Positive = 10_240
     """One published event's data, encoded: a notice and not a document, sent to a thousand at once."""
     max_events_per_publish: Positive = 1_000
@@ -116,46 +116,46 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_connections: Positive = 100_000
     """Clients of one server process; at 9 KB each this is about 0.9 GB. With several workers, of each."""
     max_connections_per_address: Positive = 10_000
-    """Clients from one network address: a mobile carrier puts thousands of phones behind one. Of IPv6 the first 64 bits
-    count: one household or machine has all the rest."""
+    """Clients from one network address: a mobile carrier gives one to thousands of phones. Of an IPv6
+    address the first 64 bits count, because one household or machine has all addresses that begin with them."""
     max_handshakes_per_second: Positive = 2_000
     """Clients that one process begins to let in within a second: more than a core can, fewer than would choke it. The
     others are answered 503 with Retry-After, and official clients come back by themselves, later and at random."""
     max_tunnels: Positive = 20_000
     """Requests and WebSockets of other nodes' clients that one process passes on; each is two open files."""
     max_idle_connections: Positive = 10_000
-    """HTTP connections of one process that are kept without a request. Over it the one that has waited longest is
-    closed, so that connections that only wait take no files from clients."""
+    """HTTP connections of one process that are kept open without a request. Over it the one that has waited longest is
+    closed, so that idle connections do not use up the open files that clients need."""
     max_header_bytes: Positive = 16_384
     """The head of an HTTP request, cookies and query tokens included."""
     max_send_buffer: Positive = 1_000_000
     """Bytes waiting for one socket that does not read; over it the connection is closed."""
     max_replay_page: Positive = 262_144
-    """Bytes of missed events that a client is sent at a time when it comes back; the next follow when it has taken
-    them, so a client that does not read costs no more than this, however much it missed."""
+    """Bytes of missed events that are sent to a returning client at a time. The next page follows when the client has
+    received this one, so a client that does not read uses no more memory than one page."""
     max_replayed_bytes: Positive = 64_000_000
-    """Bytes of missed events that one user is sent in a minute by one process, over all connections. More comes more
-    slowly: a few small packets must not fetch gigabytes."""
+    """Bytes of missed events that one process sends one user in a minute, over all connections. More comes more slowly,
+    because a few small packets must not fetch gigabytes."""
     max_polling_buffer: Positive = 1_000_000
     """Bytes waiting for a polling client between two requests; if more come then, the session is closed. One message
-    may be longer, and eight times as much may wait for a client that has fetched something within `close_timeout`.
-    Answers to what the client sends wait at half of the limit until the client fetches some."""
+    may be longer, and eight times as much may wait for a client that has polled within `close_timeout`. At half of the
+    limit, answers to the client's commands wait until it polls."""
     max_database_queue: Positive = 5_000
-    """Transactions of one system that wait for a thread in one process, reads and others each: more would not begin
-    within `database_queue_timeout` anyway. Those that come then are answered `unavailable`."""
+    """Transactions of one system that wait for a thread in one process; reads have a queue of the same size. More would
+    not begin within `database_queue_timeout` anyway. Further ones are answered with `unavailable`."""
     max_database_queue_per_user: Positive = 100
-    """The same for one user: far more than a front end has under way at a time."""
+    """The same for one user: far more than a front end sends at a time."""
     database_queue_timeout: Seconds = 5.0
-    """Time for a transaction to begin; over it, it is given up and answered `unavailable`."""
+    """Time for a transaction to begin. After it, the transaction is cancelled and answered with `unavailable`."""
     database_lock_timeout: Seconds = 2.0
-    """Time that a statement waits for a lock of another transaction, which usually takes milliseconds. Over it, the
-    transaction is rolled back and answered `unavailable`: so one locked table cannot keep all connections busy."""
+    """Time that a statement waits for a lock of another transaction; usually milliseconds are enough. After it, the
+    transaction is rolled back and answered with `unavailable`, so one locked table cannot keep all connections busy."""
     database_statement_timeout: Seconds = 10.0
-    """Time for one statement, and for a transaction to go on to its next one; over it, the transaction is rolled back
-    and answered `unavailable`. With SQLite, time for a whole transaction, because only one can write at a time."""
+    """Time for one statement, and between two statements of a transaction. After it, the transaction is rolled back and
+    answered with `unavailable`. With SQLite, time for a whole transaction, because only one can write at a time."""
     database_timeout: Seconds = 15.0
-    """Time after which a transaction that is at work is answered `unavailable`, because the database does not answer.
-    Whether it is committed later is not known then."""
+    """Time after which a running transaction is answered with `unavailable`, because the database does not answer. The
+    transaction may still be committed later."""
     header_timeout: Seconds = 10.0
     """Time for a request's head to arrive: the answer to slow-loris handshakes."""
     body_timeout: Seconds = 20.0
@@ -163,8 +163,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     connect_timeout: Seconds = 45.0
     """Time between the Engine.IO handshake and the first namespace; the official servers' default."""
     refused_timeout: Seconds = 2.0
-    """Time for a client that was refused to go by itself: hung up on at once, some official clients come back for ever.
-    python-socketio before 5.11 waits for a second."""
+    """Time for a refused client to disconnect by itself. Some official clients reconnect for ever if the server
+    disconnects them at once, and python-socketio before 5.11 waits for a second."""
     upgrade_timeout: Seconds = 10.0
     """Time for a WebSocket that probes to complete the upgrade."""
     close_timeout: Seconds = 5.0
@@ -194,7 +194,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     jwt_role: str = "role"
     """The claim that holds the user's role, or a list of roles. A dot leads into an object: `realm_access.roles`."""
     jwt_claims: str = ""
-    """Other claims that tokens name otherwise than the contract: `NAME=CLAIM`, separated by commas, such as
+    """Claims whose names in the tokens differ from the contract's: `NAME=CLAIM`, separated by commas, such as
     `garage_id=https://id.example/garage`."""
     jwt_leeway: Annotated[float, Meta(ge=0)] = 10.0
     """Seconds two clocks may differ."""
@@ -218,8 +218,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
     keep_alive: Seconds = 75.0
-    """Seconds an HTTP connection is kept open without a request. It must be longer than a balancer keeps its own
-    (nginx and ALB: 60 s), because a request that is sent while the connection is closed gets a 502."""
+    """Seconds an HTTP connection is kept open without a request. It must be longer than the time for which a balancer
+    keeps its connections (nginx and ALB: 60 s): a request that is sent while the server closes gets a 502."""
     ping_interval: Seconds = 25.0
     ping_timeout: Seconds = 20.0
     ack_timeout: Seconds = 10.0
@@ -232,8 +232,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     workers: Annotated[int, Meta(ge=1, le=1_000)] = 1
     """Processes of `oyez serve` that share the port and the data folder: one for each core that clients shall have."""
     worker_timeout: Seconds = 10.0
-    """Seconds for which one of several workers may report nothing before it is killed and replaced: no code that runs
-    in the event loop may take as long."""
+    """Seconds without a report from one of several workers after which it is killed and replaced. No code may block the
+    event loop for as long."""
     node_address: str | None = None
     """HOST:PORT where other nodes bring requests of this one's clients, where the logs are in Redis. Unset: the address
     by which this machine reaches Redis, and any free port. Workers take the ports from this one on."""
@@ -282,7 +282,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             return ZoneInfo(self.time_zone)
         except (KeyError, ValueError, OSError):
             raise SettingsError(
-                f"TIME_ZONE is {self.time_zone!r}, which is no time zone. Set it to an IANA name such as Europe/Berlin."
+                f"TIME_ZONE is {self.time_zone!r}, which is not a time zone."
+                " Set it to an IANA name such as Europe/Berlin."
             ) from None
 
     @property
@@ -347,8 +348,6 @@ def _is_kubernetes(key: str, text: str) -> bool:
 def _find_fault(name: str, value: Any, sources: Mapping[str, Mapping[str, Any]]) -> str | None:
     """What is wrong with one setting, without regard to all others; None if it can be read."""
     try:
-        if isinstance(value, str):
-            clean_text(name, value)
         settings = msgspec.convert({name: value}, Settings, strict=False)
         check_origins(settings.origins)
         _ = settings.zone
@@ -382,12 +381,12 @@ def check_origins(origins: Iterable[str]) -> None:
     for origin in origins:
         if "*" in origin and origin != "*" and ORIGIN_PATTERN.fullmatch(origin) is None:
             raise SettingsError(
-                f"CLIENT_ORIGIN names {origin!r}, which is no pattern."
-                " `*.` may stand in front of a host name of two labels or more, such as https://*.pr.example."
+                f"CLIENT_ORIGIN names {origin!r}, which is not a valid pattern."
+                " `*.` may stand before a host name of two or more labels, such as https://*.pr.example."
             )
         if ORIGIN.fullmatch(origin) is None:
             raise SettingsError(
-                f"CLIENT_ORIGIN names {origin!r}, which no page has for its origin."
+                f"CLIENT_ORIGIN names {origin!r}, which is not an origin."
                 " Give scheme and host without a path, such as https://shop.example."
             )
 

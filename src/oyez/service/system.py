@@ -126,7 +126,8 @@ def _load_file(path: Path) -> ModuleType:
     except OyezError:
         raise
     except Exception as error:
-        raise SettingsError(f"{path} cannot be loaded. {_describe(error, module.__name__)}. Correct it there.") from error
+        described = _describe(error, module.__name__)
+        raise SettingsError(f"{path} cannot be loaded. {described}. Correct it there.") from error
     return module
 
 
