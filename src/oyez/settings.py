@@ -17,7 +17,6 @@ import msgspec
 from msgspec import Meta
 
 from oyez.errors import SettingsError
-from oyez.logger import read_level
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=10_000_000)]
@@ -36,6 +35,8 @@ UNSEEN = "\ufeff\r\n"
 UNSEEN_WITHIN = re.compile(r"[\x00-\x1f\x7f\ufeff]")
 KINDS = {"`int`": "a whole number", "`float`": "a number", "`bool`": "true or false", "`str`": "text"}
 """What msgspec calls the kinds of values, in words for people who do not write Python."""
+LOG_LEVELS = ("debug", "info", "warning", "error")
+"""The names that `oyez.logger` has; it cannot be imported here, because the protocol layer knows no logger."""
 LISTS = ("client_origin", "jwt_claims")
 """Settings that may go over several lines of a file."""
 
@@ -351,7 +352,7 @@ def _find_fault(name: str, value: Any, sources: Mapping[str, Mapping[str, Any]])
         settings = msgspec.convert({name: value}, Settings, strict=False)
         check_origins(settings.origins)
         _ = settings.zone
-        read_level(settings.log_level)
+        check_level(settings.log_level)
     except msgspec.ValidationError as error:
         return _explain(str(error), sources)
     except SettingsError as error:
@@ -389,6 +390,12 @@ def check_origins(origins: Iterable[str]) -> None:
                 f"CLIENT_ORIGIN names {origin!r}, which is not an origin."
                 " Give scheme and host without a path, such as https://shop.example."
             )
+
+
+def check_level(level: str) -> None:
+    """Raises SettingsError if `level` is not the name of one."""
+    if level.lower() not in LOG_LEVELS:
+        raise SettingsError(f"LOG_LEVEL is {level!r}. Set it to one of {', '.join(LOG_LEVELS)}.")
 
 
 def _explain(message: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
