@@ -14,6 +14,7 @@ from tests.cli.terminal import ORDERS, Calls, run
 
 COMMANDS = {
     "serve": ["oyez serve quotes", "--client-origin", "--ssl-certfile", "[default: 5001]", "oyez.toml"],
+    "check": ["oyez check quotes --redis-url", "--config", "SYSTEMS"],
     "token": ["oyez token quotes --service", "--claim", "--lifetime", "--oyez-data"],
     "publish": ["oyez publish quotes", "--data @", "--to", "@-", "--url"],
     "listen": ["oyez listen quotes --sub", "--transport", "polling", "--namespace", "--token"],

@@ -10,8 +10,8 @@ What changes several things at once is a script, and so happens whole or not at 
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha1
 from itertools import islice
 from typing import Any
@@ -200,33 +200,45 @@ class RedisLog:
     async def open(self) -> None:
         if self._trimming is not None or self._closed:
             return
+        async with self._reaching():
+            about = await self._redis.info()
+            check_version(about)
+            await self._redis.hsetnx(self._about, "format", FORMAT)
+            self._check_format(await self._redis.hget(self._about, "format"))
+        for message, remedy in find_risks(about):
+            logger.warning(message, remedy=remedy)
+        await self._look()
+        self._trimming = asyncio.create_task(self._run_trimming())
+
+    async def examine(self) -> str:
+        """Describe the server, without a change. Raises as `open` does."""
+        async with self._reaching():
+            about = await self._redis.info()
+            check_version(about)
+            self._check_format(await self._redis.hget(self._about, "format"))
+        name, version = about.get("server_name", "redis"), about.get(f"{about.get('server_name')}_version")
+        risks = "".join(f". {message}: set {remedy}" for message, remedy in find_risks(about))
+        return f"{name} {version or about['redis_version']} answers{risks}"
+
+    @asynccontextmanager
+    async def _reaching(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(TIMEOUT):
-                await self._check_server(await self._redis.info())
+                yield
         except AuthenticationError as error:
             raise SettingsError(f"REDIS_URL: Redis lets nobody in: {error}. Put user and password into it.") from None
         except _FAILURES as error:
             raise LogUnavailableError(
                 f"REDIS_URL: Redis cannot be reached: {_reason(error)}. Start it, or give another address."
             ) from error
-        await self._look()
-        self._trimming = asyncio.create_task(self._run_trimming())
 
-    async def _check_server(self, about: dict[str, Any]) -> None:
-        version = str(about.get("redis_version", "0"))
-        if int(version.partition(".")[0]) < 7:
-            raise SettingsError(f"REDIS_URL: Redis {version} is too old. Use Redis 7 or later, or Valkey.")
-        await self._redis.hsetnx(self._about, "format", FORMAT)
-        written = int(await self._redis.hget(self._about, "format") or 0)
+    def _check_format(self, found: bytes | str | None) -> None:
+        written = int(found or 0)
         if written > FORMAT:
             raise SettingsError(
                 f"{self._about} in Redis was written by a newer Oyez: its format is {written}, this one knows {FORMAT}."
                 " Start the newer Oyez again, or give this one another REDIS_PREFIX."
             )
-        if not about.get("aof_enabled"):
-            logger.warning("Redis is not append-only: its restart loses the log", remedy="appendonly yes")
-        if about.get("maxmemory") and about.get("maxmemory_policy") != "noeviction":
-            logger.warning("Redis may evict the log when it is full", remedy="maxmemory-policy noeviction")
 
     async def close(self) -> None:
         self._closed = True
@@ -582,6 +594,21 @@ def _read_row(row: Sequence[Any]) -> Row:
     # A time that cannot be read makes nothing too old.
     time_ms = int(fields[1]) if fields[1].isdigit() else MAX_NUMBER
     return int(identity[2:]), time_ms, fields[3]
+
+
+def check_version(about: Mapping[str, Any]) -> None:
+    """Raises SettingsError if the server that says this of itself is too old."""
+    version = str(about.get("redis_version", "0"))
+    if int(version.partition(".")[0]) < 7:
+        raise SettingsError(f"REDIS_URL: Redis {version} is too old. Use Redis 7 or later, or Valkey.")
+
+
+def find_risks(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Settings of the server by which it may lose the log, each with the setting that mends it."""
+    if not about.get("aof_enabled"):
+        yield "Redis is not append-only: its restart loses the log", "appendonly yes"
+    if about.get("maxmemory") and about.get("maxmemory_policy") != "noeviction":
+        yield "Redis may evict the log when it is full", "maxmemory-policy noeviction"
 
 
 def _milliseconds(seconds: float) -> int:

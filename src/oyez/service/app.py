@@ -63,6 +63,7 @@ from oyez.settings import Settings
 logger = get_logger("oyez.service")
 
 MAX_PORT = 65_535
+WS_PATH = re.compile(r"(/[\w.~-]+)+/?", re.ASCII)
 MIN_CLOSE_TIME = 1.0
 """Seconds that outboxes and the database get at least, although others have taken all of the time to stop."""
 TRY_AGAIN_LATER = 1013
@@ -113,7 +114,7 @@ class Oyez:
         set_level(settings.log_level)
         add_last_resort(build_formatter(for_people=sys.stderr.isatty()))
         redact_access_logs()
-        _check_names([system.name for system in systems])
+        check_together(settings, [system.name for system in systems])
         self.settings = settings
         open_folder(settings)
         self.secret: Secret = load_secret(settings)
@@ -139,10 +140,6 @@ class Oyez:
             self.systems: Mapping[str, Served] = {
                 system.name: self._build(system, build_log(system.name), routes, names) for system in systems
             }
-            if settings.redis_emitter_key is not None and len(systems) > 1:
-                raise SettingsError(
-                    f"REDIS_EMITTER_KEY is for one system, not for {len(systems)}. Unset it, or serve one."
-                )
             routes += self._serve_alone(settings.ws_path)
             routes += operate(self)
             # Last: what is at no other path.
@@ -332,14 +329,10 @@ class Oyez:
         """One system has a short path too."""
         if len(self.systems) == 1:
             path = ws_path or "/socket.io"
-            if not re.fullmatch(r"(/[\w.~-]+)+/?", path, re.ASCII):
-                raise SettingsError(f"WS_PATH is {path!r}. Set it to a path such as /socket.io/.")
             server = next(iter(self.systems.values())).server
             # Only WebSockets: what browsers ask for there is a page.
             self._paths["/"] = plain = PlainEndpoint(server)
             return [*self._serve_at(path, server), WebSocketRoute("/", plain)]
-        if ws_path is not None:
-            raise SettingsError(f"WS_PATH is for one system, not for {len(self.systems)}. Unset it, or serve one.")
         return []
 
     def _serve_at(self, path: str, endpoint: Server | PlainEndpoint) -> list[BaseRoute]:
@@ -463,9 +456,19 @@ def _own_address(peer: str) -> str:
         return "127.0.0.1"
 
 
-def _check_names(names: Sequence[str]) -> None:
+def check_together(settings: Settings, names: Sequence[str]) -> None:
+    """Raises SettingsError, with a line for each fault, if systems with these names cannot be served together."""
+    faults = []
     if not names:
-        raise SettingsError("There is no system to serve. Name at least one.")
+        faults.append("There is no system to serve. Name at least one.")
     for name, count in Counter(names).items():
         if count > 1:
-            raise SettingsError(f"{count} systems are called {name!r}. Name each only once, or rename a contract.")
+            faults.append(f"{count} systems are called {name!r}. Name each only once, or rename a contract.")
+    if len(names) > 1:
+        for_one = {"WS_PATH": settings.ws_path, "REDIS_EMITTER_KEY": settings.redis_emitter_key}
+        given = [setting for setting, value in for_one.items() if value is not None]
+        faults += [f"{setting} is for one system, not for {len(names)}. Unset it, or serve one." for setting in given]
+    elif settings.ws_path is not None and not WS_PATH.fullmatch(settings.ws_path):
+        faults.append(f"WS_PATH is {settings.ws_path!r}. Set it to a path such as /socket.io/.")
+    if faults:
+        raise SettingsError("\n".join(faults))

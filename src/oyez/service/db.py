@@ -14,7 +14,7 @@ import shlex
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -144,7 +144,7 @@ class Database:
         `connections` is for PostgreSQL, and for each part. Raises SettingsError if that cannot be done; the message
         never holds the password.
         """
-        self._url = parsed = _parse(url)
+        self._url = parsed = parse_url(url)
         self._limits = limits or Limits()
         self._connections = connections
         self._name = "oyez"
@@ -152,10 +152,10 @@ class Database:
             self._ways = self._open_ways()
             self._ways.writing.connect().close()
         except SQLAlchemyError as error:
-            raise _unusable(parsed, str(getattr(error, "orig", error)), REMEDIES[parsed.get_backend_name()]) from None
+            raise unusable(parsed, str(getattr(error, "orig", error)), REMEDIES[parsed.get_backend_name()]) from None
         except ImportError:
             install = f"{shlex.quote(sys.executable)} -m pip install 'psycopg[binary]'"
-            raise _unusable(parsed, "PostgreSQL needs a driver", f"Install it with `{install}`.") from None
+            raise unusable(parsed, "PostgreSQL needs a driver", f"Install it with `{install}`.") from None
         self._opened = [self._ways]
         """The ways of all parts, this one's included."""
 
@@ -211,16 +211,7 @@ class Database:
     def check_tables(self, name: str, metadata: MetaData) -> None:
         """Raises SettingsError if the database lacks tables or columns of `metadata`, which `name` uses. Blocks."""
         with self.connect() as connection:
-            found = find_columns(connection, metadata)
-        missing = [f"the table {table}" for table in metadata.tables if table not in found]
-        for table, columns in found.items():
-            lacking = [column.name for column in metadata.tables[table].columns if column.name not in columns]
-            missing += [f"the column {column} of {table}" for column in lacking]
-        if missing:
-            raise SettingsError(
-                f"The database lacks {' and '.join(missing)}, which {name} has in its code. Write a migration with"
-                " `oyez migrate new`, giving it the file of the system."
-            )
+            check_columns(name, metadata, find_columns(connection, metadata))
 
     def migrate(self, name: str, versions: Path) -> None:
         """Bring the tables of `name` up to the newest of the Alembic revisions in the folder `versions`. Blocks.
@@ -413,6 +404,19 @@ def find_columns(connection: Connection, metadata: MetaData) -> dict[str, frozen
     return found
 
 
+def check_columns(name: str, metadata: MetaData, found: Mapping[str, frozenset[str]]) -> None:
+    """Raises SettingsError if `found` lacks tables or columns of `metadata`, which `name` uses."""
+    missing = [f"the table {table}" for table in metadata.tables if table not in found]
+    for table, columns in found.items():
+        lacking = [column.name for column in metadata.tables[table].columns if column.name not in columns]
+        missing += [f"the column {column} of {table}" for column in lacking]
+    if missing:
+        raise SettingsError(
+            f"The database lacks {' and '.join(missing)}, which {name} has in its code. Write a migration with"
+            " `oyez migrate new`, giving it the file of the system."
+        )
+
+
 def _wait_for_others(connection: Connection) -> None:
     """Two nodes that start together would both find a table missing. SQLite has taken its lock already."""
     if connection.dialect.name == "postgresql":
@@ -426,20 +430,22 @@ def _escape(path: Path) -> str:
     return str(path).replace("%", "%%")
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """The address of a database with the driver that Oyez uses. Raises SettingsError."""
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise SettingsError(f"DATABASE_URL is no address of a database. Set it to {ADDRESSES}.") from None
     if parsed.drivername not in DRIVERS:
-        raise _unusable(parsed, "it is of another kind", f"Set DATABASE_URL to {ADDRESSES}.")
+        raise unusable(parsed, "it is of another kind", f"Set DATABASE_URL to {ADDRESSES}.")
     in_memory = parsed.database in (None, "", ":memory:") or parsed.query.get("mode") == "memory"
     if parsed.get_backend_name() == "sqlite" and in_memory:
-        raise _unusable(parsed, "SQLite in memory is a database a connection", "Name a file.")
+        raise unusable(parsed, "SQLite in memory is a database a connection", "Name a file.")
     return parsed.set(drivername=DRIVERS[parsed.drivername])
 
 
-def _unusable(url: URL, reason: str, remedy: str) -> SettingsError:
+def unusable(url: URL, reason: str, remedy: str) -> SettingsError:
+    """The error for a database that cannot be used; it never shows the password."""
     # Without the query, which may hold a password too.
     shown = url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
     return SettingsError(f"The database {shown} cannot be used: {' '.join(reason.split()).rstrip('.')}. {remedy}")

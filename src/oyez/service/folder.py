@@ -52,15 +52,60 @@ def open_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> None:
         logger.info("the data folder was migrated", folder=str(folder), was=found, format=len(steps))
 
 
+def examine_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> str:
+    """Describe the data folder, without a change. Raises SettingsError if the server could not use it."""
+    folder = settings.data_folder.absolute()
+    if not folder.exists():
+        parent = next(parent for parent in folder.parents if parent.exists())
+        _check_rights(parent)
+        return f"{folder} does not exist; the first start makes it"
+    _check_rights(folder)
+    for file in sorted(found for pattern in DATA for found in folder.glob(pattern)):
+        _check_rights(file)
+    about = folder.stat()
+    if about.st_mode & 0o002:
+        raise SettingsError(
+            f"{folder} can be written by all users of this machine (mode {about.st_mode & 0o777:04o}), who could"
+            f" replace the secret. Run `chmod 700 {folder}`."
+        )
+    try:
+        found = find_format(folder, len(steps))
+    except OSError as error:
+        raise SettingsError(f"{folder} cannot be read: {error.strerror}. Set OYEZ_DATA to another folder.") from None
+    if found is None:
+        return f"{folder} is empty; the first start fills it"
+    then = "" if found == len(steps) else f"; the next start changes it to {len(steps)}"
+    return f"{folder} has format {found}{then}"
+
+
+def _check_rights(path: Path) -> None:
+    """Raises SettingsError unless this user may read and write `path`, and enter it if it is a folder."""
+    if not path.is_dir() and path.suffix != ".sqlite":
+        raise SettingsError(f"{path} is not a folder. Set OYEZ_DATA to another folder.")
+    if not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)):
+        about = path.stat()
+        raise SettingsError(
+            f"{path} cannot be used by user {os.geteuid()}: it belongs to user {about.st_uid} and group {about.st_gid},"
+            f" with mode {about.st_mode & 0o777:04o}. Change its owner, run Oyez as that user, or set OYEZ_DATA to"
+            " another folder."
+        )
+
+
 def _read_format(folder: Path, newest: int) -> int:
     """Raises SettingsError where it is none that can be read."""
-    file = folder / "format"
-    if not file.exists():
-        if any(found for pattern in DATA for found in folder.glob(pattern)):
-            return 0
+    found = find_format(folder, newest)
+    if found is None:
         # A new one begins with today's.
         _write_format(folder, newest)
         return newest
+    return found
+
+
+def find_format(folder: Path, newest: int) -> int | None:
+    """The format of `folder`; None if it is empty. Raises SettingsError if this Oyez cannot read it."""
+    file = folder / "format"
+    if not file.exists():
+        return 0 if any(found for pattern in DATA for found in folder.glob(pattern)) else None
     text = file.read_text(errors="replace").strip()
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise SettingsError(f"{file} holds {text[:40]!r}, and should hold a number. Restore the folder from a backup.")
