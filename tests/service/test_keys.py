@@ -88,29 +88,30 @@ def test_ed25519_goes_by_both_its_names(tmp_path: Path) -> None:
 WEAK = jwk.RSAKey(jwk.RSAKey.binding.generate_private_key(1024), None)
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "key"),
-        (b"no key", "key"),
-        (b"{", "truncated"),
-        (b'{"keys": 1}', "not a list"),
-        (b'{"keys": []}', "no key in it.*empty"),
-        (b'{"keys": [1]}', "JSON object"),
-        (KEYS["RS256"].as_pem(private=True), "private key.*-pubout"),  # type: ignore[union-attr]
-        (json.dumps(KEYS["ES256"].as_dict(private=True)).encode(), "private"),
-        (WEAK.as_pem(private=False), "2048 bits"),
-        (jwk.ECKey.generate_key("P-384").as_pem(private=False), "P-384"),
-        (jwk.OKPKey.generate_key("X25519").as_pem(private=False), "X25519"),
-        (json.dumps({"kty": "oct", "k": "c2VjcmV0"}).encode(), "oct"),
-        (json.dumps(public(KEYS["RS256"], alg="PS256")).encode(), "PS256"),
-        (json.dumps(public(KEYS["RS256"], use="enc")).encode(), "signatures"),
-        (json.dumps(public(KEYS["RS256"], key_ops=["encrypt"])).encode(), "signatures"),
-        (json.dumps(public(KEYS["RS256"], kid=1)).encode(), "kid"),
-        (json.dumps(public(KEYS["RS256"], n=1)).encode(), "2048 bits"),
-        (json.dumps(public(KEYS["ES256"], y="AAAA")).encode(), "cannot be used"),
-    ],
-)
+UNUSABLE: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "key"),
+    "no key": (b"no key", "key"),
+    "half of an object": (b"{", "truncated"),
+    "no list": (b'{"keys": 1}', "not a list"),
+    "an empty list": (b'{"keys": []}', "no key in it.*empty"),
+    "no object in the list": (b'{"keys": [1]}', "JSON object"),
+    "a private PEM key": (KEYS["RS256"].as_pem(private=True), "private key.*-pubout"),  # type: ignore[union-attr]
+    "a private JWK": (json.dumps(KEYS["ES256"].as_dict(private=True)).encode(), "private"),
+    "a weak key": (WEAK.as_pem(private=False), "2048 bits"),
+    "the curve P-384": (jwk.ECKey.generate_key("P-384").as_pem(private=False), "P-384"),
+    "the curve X25519": (jwk.OKPKey.generate_key("X25519").as_pem(private=False), "X25519"),
+    "a secret": (json.dumps({"kty": "oct", "k": "c2VjcmV0"}).encode(), "oct"),
+    "another algorithm": (json.dumps(public(KEYS["RS256"], alg="PS256")).encode(), "PS256"),
+    "for encryption": (json.dumps(public(KEYS["RS256"], use="enc")).encode(), "signatures"),
+    "no operation to verify": (json.dumps(public(KEYS["RS256"], key_ops=["encrypt"])).encode(), "signatures"),
+    "a number as kid": (json.dumps(public(KEYS["RS256"], kid=1)).encode(), "kid"),
+    "a damaged RSA key": (json.dumps(public(KEYS["RS256"], n=1)).encode(), "2048 bits"),
+    "a damaged EC key": (json.dumps(public(KEYS["ES256"], y="AAAA")).encode(), "cannot be used"),
+}
+"""Files without a usable key, and the reason that is given. They have names: the keys differ from run to run."""
+
+
+@pytest.mark.parametrize(("content", "reason"), UNUSABLE.values(), ids=UNUSABLE)
 def test_a_file_without_a_usable_key_is_refused_with_the_reason(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "key").write_bytes(content)
 
