@@ -16,7 +16,7 @@ serve: $(VENV)/serve.stamp ## Start the server and say what to do next (SYSTEMS=
 	@$(BIN)/oyez serve $(SYSTEMS)
 
 test: check clients ## Everything the project promises: style, types, layers, tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 check: $(VENV)/dev.stamp tests/js/node_modules/.package-lock.json ## Style, types and layers only
 	$(BIN)/ruff check .

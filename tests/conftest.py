@@ -1,5 +1,6 @@
 """What all tests share: coroutine tests run on uvloop, as the server does; examples may take their time; databases."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -16,6 +17,20 @@ settings.load_profile("oyez")
 
 # Hundreds of processes are started, each of which would compile all of Oyez anew: half a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+LOGGERS = ("", "oyez", "uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def restore_logging() -> Iterator[None]:
+    """Restores what a module changes about logging: the modules before it are others in each run in parallel."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.level, logger.propagate, logger.disabled, [*logger.handlers]) for logger in loggers]
+    yield
+    for logger, (level, propagate, disabled, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate, logger.disabled, logger.handlers = propagate, disabled, handlers
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,13 @@ class JsClient:
         """Emit with an acknowledgement and return it."""
         return await self._driver.command("call", name=self.name, event=event, args=args, timeout=timeout * 1000)
 
+    async def volley(self, event: str, *args: Any, count: int, timeout: float = 0.9 * TIMEOUT) -> list[Any]:
+        """Call that many times at once, so that the server reads the calls at once; their acknowledgements in order."""
+        answers: list[Any] = await self._driver.command(
+            "volley", name=self.name, event=event, args=args, count=count, timeout=timeout * 1000
+        )
+        return answers
+
     async def burst(self, event: str, *, count: int, size: int) -> int:
         """Call that many times at once, with so many bytes each; how many calls were answered with the same bytes."""
         answered: int = await self._driver.command(

@@ -110,6 +110,11 @@ const commands = {
   async call({ name, event, args, timeout }) {
     return pack(await sockets.get(name).timeout(timeout).emitWithAck(event, ...unpack(args)));
   },
+  // The same call `count` times at once, so that the server reads them at once; the answers in their order.
+  async volley({ name, event, args, count, timeout }) {
+    const call = () => sockets.get(name).timeout(timeout).emitWithAck(event, ...unpack(args));
+    return pack(await Promise.all(Array.from({ length: count }, call)));
+  },
   // Many calls at once, each with `size` bytes; how many were answered with the same.
   async burst({ name, event, count, size, timeout }) {
     const argument = "x".repeat(size);

@@ -27,6 +27,8 @@ class Stage:
     """For each kind of room some who were in one, and left it."""
     closed: set[str] = field(default_factory=set)
     """Those of them who left by disconnecting."""
+    twins: int = 0
+    """How many users have been connected with the role and the claims of another."""
 
     async def request(self, method: str, path: str, body: Any = None) -> Any:
         """What the system's back end asks for; it must be granted. The JSON of the answer, where there is any."""
@@ -48,6 +50,11 @@ class Stage:
             auth={"token": self.served.token(name, person.role, **person.claims, **token)},
             transports=["websocket"],
         )
+
+    async def connect_twin(self, name: str) -> JsClient:
+        """A user who has sent nothing before, with the role and the claims of another: limits count for each user."""
+        self.twins += 1
+        return await self.connect(f"{name}-twin-{self.twins}", self.world.people[name])
 
     async def call(self, name: str, command: str, *arguments: Any) -> Any:
         """The acknowledgement of a command, sent by a client that has sent nothing before."""
