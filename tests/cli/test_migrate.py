@@ -156,6 +156,29 @@ def test_a_system_without_tables(folder: Path, oyez: Calls) -> None:
         ),
         (
             "Parts(handlers={Buy: buy})",
+            "Parts(handlers={Buy: buy}, hooks=__import__('oyez.contract.bind').contract.bind.Hooks(connecting=buy))",
+            "contract desk: hook connecting: buy (desk.py, line 16) takes command, client, and is called with (client)",
+        ),
+        (
+            "Parts(handlers={Buy: buy})",
+            "Parts(handlers={Buy: buy}, hooks={'connected': buy})",
+            "contract desk: hooks is a dict: write Hooks(connected=...)",
+        ),
+        (
+            "    return None\n\n\ndef find_taste",
+            "    yield\n\n\ndef find_taste",
+            (
+                "contract desk: command buy: its handler buy (desk.py, line 16) has a `yield`, so a call does nothing:"
+                " return a value instead"
+            ),
+        ),
+        (
+            "system = System(",
+            "system = dict(",
+            "desk.py has a dict called `system`. Write `system = System(contract=...)` in it, or leave it out.",
+        ),
+        (
+            "Parts(handlers={Buy: buy})",
             "Parts(handlers={Buy: buy}, nothing=1 / 0)",
             "build() of desk in /desk.py fails. Line 29: ZeroDivisionError: division by zero. Correct it there.",
         ),

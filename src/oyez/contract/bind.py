@@ -381,7 +381,9 @@ def _find_class(key: object, wanted: Mapping[type[Command], str]) -> str:
 
 
 _HOOKS: Mapping[str, tuple[tuple[str, ...], bool]] = {
+    "connecting": (("client",), True),
     "connected": (("client",), True),
+    "joined": (("client", "room"), True),
     "expiring": (("client",), True),
     "ending": (("client", "reason"), False),
     "disconnected": (("client", "reason"), False),
@@ -392,12 +394,16 @@ _HOOKS: Mapping[str, tuple[tuple[str, ...], bool]] = {
 
 
 def _check_hooks(hooks: Hooks) -> list[str]:
+    if not isinstance(hooks, Hooks):
+        return [f"hooks is a {type(hooks).__name__}: write Hooks(connected=...)"]
     given = {name: getattr(hooks, name) for name in _HOOKS if getattr(hooks, name) is not None}
     faults = {name: find_fault(hook, _HOOKS[name][0], waits=_HOOKS[name][1]) for name, hook in given.items()}
     return [f"hook {name}: {fault}" for name, fault in faults.items() if fault]
 
 
 def _check_lookups(contract: Contract, lookups: Lookups) -> list[str]:
+    if not isinstance(lookups, Mapping):
+        return [f"lookups is a {type(lookups).__name__}: write a dict of functions by the names of attributes"]
     declared = {attribute.name for attribute in contract.attributes}
     return [
         *(f"attribute {name}: has no look-up" for name in declared - lookups.keys()),

@@ -25,6 +25,8 @@ def find_fault(function: Any, arguments: Sequence[str], *, waits: bool | None = 
     except TypeError:
         taken = ", ".join(signature.parameters) or "nothing"
         return f"{describe(function)} takes {taken}, and is called with {call}"
+    if inspect.isgeneratorfunction(_unwrap(function)) or inspect.isasyncgenfunction(_unwrap(function)):
+        return f"{describe(function)} has a `yield`, so a call does nothing: return a value instead"
     is_async = inspect.iscoroutinefunction(_unwrap(function))
     if waits is False and is_async:
         return f"{describe(function)} is an `async def`, and is not awaited: make it a plain `def`"

@@ -53,6 +53,10 @@ class Jobs:
 
         Raises ContractError if one of them cannot be called as a job.
         """
+        if not isinstance(handlers, Mapping):
+            raise ContractError(
+                f"contract {system}: jobs is a {type(handlers).__name__}: write a dict of functions by their kinds"
+            )
         faults = [f"job {kind}: {fault}" for kind, job in handlers.items() if (fault := _find_fault(job))]
         if faults:
             raise ContractError("\n".join(f"contract {system}: {fault}" for fault in faults))

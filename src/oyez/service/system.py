@@ -161,6 +161,11 @@ def _describe(error: Exception, file: str) -> str:
 
 def _find_system(module: ModuleType, reference: str) -> System:
     system = getattr(module, "system", None)
+    if system is not None and not isinstance(system, System | ModuleType):
+        raise SettingsError(
+            f"{reference} has a {type(system).__name__} called `system`."
+            " Write `system = System(contract=...)` in it, or leave it out."
+        )
     if not isinstance(system, System):
         contract = getattr(module, "contract", None)
         if not isinstance(contract, Contract):
