@@ -59,7 +59,8 @@ def open_files() -> list[str]:
 
 
 def serve(listening: socket.socket) -> None:
-    print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+    # In one piece: two processes write to the same place.
+    os.write(1, f"http://127.0.0.1:{listening.getsockname()[1]}\n".encode())
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listening])
 
 

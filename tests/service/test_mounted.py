@@ -94,8 +94,12 @@ async def test_without_its_lifespan_everything_is_refused_for_a_while_and_one_li
     assert "FastAPI(lifespan=lambda app: oyez.running())" in line
 
 
-async def test_forked_each_process_is_a_node_of_its_own(tmp_path: Path, sign: Oyez) -> None:
-    async with mounted("forked", tmp_path) as program:
+@pytest.mark.parametrize("place", ["file", "redis"])
+async def test_forked_each_process_is_a_node_of_its_own(
+    tmp_path: Path, sign: Oyez, place: str, valkey: ValkeyServer
+) -> None:
+    environ = {"REDIS_URL": valkey.url, "REDIS_PREFIX": "forked"} if place == "redis" else {}
+    async with mounted("forked", tmp_path, **environ) as program:
         assert (await program.expect_out("open before the fork: (.*)"))[1] == "[], 1 thread"
         here, there = await read_url(program), await read_url(program)
         async with (
@@ -103,10 +107,15 @@ async def test_forked_each_process_is_a_node_of_its_own(tmp_path: Path, sign: Oy
             connect(there, path=PATH, auth=token(sign), transports=["polling"]) as other,
         ):
             assert one.connection.handshake.sid[:6] != other.connection.handshake.sid[:6]
-            assert (await publish(sign, here)).status_code == 200
+            published = [await publish(sign, url) for url in (here, there) * 5]
+            # Each process makes its calls under a name of its own: the log takes none for the repetition of another.
+            assert len({answer.json()["position"] for answer in published}) == len(published)
+            # At once, by the word of the other process, and not only when the log is looked through.
             for client in (one, other):
-                assert (await client.expect_event("sold")).args == [SOLD]
-            assert (await program.stop(signal.SIGTERM)).status == 0
+                async with asyncio.timeout(2.0):
+                    assert [(await client.expect_event("sold")).args for _ in published] == [[SOLD]] * len(published)
+            ended = await program.stop(signal.SIGTERM)
+            assert (ended.status, '"error"' in ended.err) == (0, False)
 
 
 async def test_another_loop_touches_nothing(tmp_path: Path) -> None:

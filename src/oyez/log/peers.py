@@ -33,7 +33,7 @@ class Peers:
     def __init__(self, folder: Path, heard: Callable[[Sequence[bytes]], None]) -> None:
         self._folder = folder
         self._heard = heard
-        self._name = secrets.token_hex(8)
+        self._name = ""
         self._descriptor = -1
         self._path = ""
         self._socket: socket.socket | None = None
@@ -43,6 +43,8 @@ class Peers:
 
     def open(self) -> None:
         """Join the others. Raises OSError where the folder cannot be used, SettingsError where its name is too long."""
+        # Not before: processes that are forks of one must not have the same name.
+        self._name = secrets.token_hex(8)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         # A socket's path has a limit of about 100 bytes; a folder's descriptor has a short name on Linux.

@@ -167,9 +167,9 @@ class RedisLog:
         self._waiting: list[tuple[list[Entry], Mark | None, asyncio.Future[list[str]]]] = []
         """What is to be appended with the next call, and who waits for it."""
         self._appending: asyncio.Task[None] | None = None
-        self._node, self._calls = secrets.token_hex(8), 0
+        self._node, self._calls = "", 0
         """What tells the calls of all nodes apart."""
-        self._epoch, self._next_epoch = "", secrets.token_hex(4)
+        self._epoch, self._next_epoch = "", ""
         """This one's name, and that of the next where this node has to begin one."""
         self._seen = 0
         """The highest number of the epoch that this node knows of."""
@@ -200,6 +200,9 @@ class RedisLog:
     async def open(self) -> None:
         if self._trimming is not None or self._closed:
             return
+        # Not before: processes that are forks of one must not have the same names.
+        self._node = self._node or secrets.token_hex(8)
+        self._next_epoch = self._next_epoch or secrets.token_hex(4)
         async with self._reaching():
             about = await self._redis.info()
             check_version(about)

@@ -36,12 +36,14 @@ class Canary:
         """Why the log is unavailable; None while it is not."""
         self._log = log
         self._tell = tell
-        self._node = secrets.token_hex(8)
+        self._node = ""
         self._number = 0
         self._heard = asyncio.Event()
 
     async def run(self) -> None:
         """Send one canary after the other, until cancelled."""
+        # Not before: processes that are forks of one must not have the same name.
+        self._node = secrets.token_hex(8)
         while True:
             await asyncio.sleep(INTERVAL if self.reason is None else RETRY_INTERVAL)
             self.note(await self._send())

@@ -114,7 +114,7 @@ class Intake:
         self._clock = clock
         base = f"{prefix}:{{{self._system}}}:emitter"
         self._channel, self._greeting = f"{base}:dealt-with", f"{base}:greeting"
-        self._node = secrets.token_hex(8)
+        self._node = ""
         self._redis = Redis.from_url(
             url,
             socket_timeout=TIMEOUT,
@@ -148,6 +148,8 @@ class Intake:
 
         At the end, what a leader has heard is published, in at most `drain_timeout` seconds.
         """
+        # Not before: processes that are forks of one must not have the same name.
+        self._node = secrets.token_hex(8)
         heard = asyncio.Event()
         hearing = asyncio.create_task(self._hear(heard))
         tasks = [hearing, asyncio.create_task(self._lead(heard)), asyncio.create_task(self._publish())]
