@@ -50,6 +50,11 @@ class Type(Command, rename="camel"):
     ticket_id: Id
 
 
+@root.command("knock", limit="30/m")
+class Knock(Command):
+    """The caller wants something; how often counts over all processes."""
+
+
 closings = Table("closings", MetaData(), Column("ticket_id", String))
 
 
@@ -82,7 +87,7 @@ def build(context: Context) -> Parts:
         await context.publisher.emit(Typing(user_id=client.identity.subject), ticket(command.ticket_id))
 
     return Parts(
-        handlers={Type: type_into},
+        handlers={Type: type_into, Knock: lambda command, client: None},
         routes=[
             service_route("/tickets", post_tickets, context.authorize),
             service_route("/closings", get_closings, context.authorize, methods=["GET"]),

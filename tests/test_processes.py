@@ -17,7 +17,7 @@ import pytest
 
 from oyez.server.neighbours import NODE_SECONDS
 from tests import py_client
-from tests.js_client import JsClient, JsDriver
+from tests.js_client import JsClient, JsConnectError, JsDriver
 from tests.served import Served, serve
 from tests.valkey import ValkeyServer
 
@@ -25,6 +25,7 @@ FILE = str(Path(__file__).with_name("helpdesk.py"))
 PATH = "/helpdesk/socket.io/"
 SECRET = "p" * 64
 PATIENCE = 20.0
+MAX_CONNECTIONS = 8
 _prefixes = count(1)
 
 
@@ -60,6 +61,7 @@ async def expect_said(client: JsClient | py_client.PyClient, number: int) -> Non
 async def open_pair(place: str, folder: Path, valkey: ValkeyServer) -> AsyncIterator[Pair]:
     environ = {"JWT_SECRET": SECRET}
     names = ("shared", "shared")
+    (folder / "oyez.toml").write_text(f"[limits]\nmax_connections_per_user = {MAX_CONNECTIONS}\n")
     if place == "redis":
         names = ("one", "two")
         environ |= {
@@ -144,6 +146,26 @@ async def test_a_transaction_at_one_process_disconnects_at_both(pair: Pair) -> N
     await other.call("oyez:barrier")
     assert (await ask(pair.here, "GET", "/rooms/user:fay/sockets"))["count"] == 1
     await other.disconnect()
+
+
+async def test_the_limits_of_a_user_hold_over_both_processes(pair: Pair) -> None:
+    here, there = await pair.connect(pair.here, "gus"), await pair.connect(pair.there, "gus")
+    for _ in range(30):
+        assert (await here.call("knock", {}))["ok"]
+    # The bucket of the other process is full until the first one announces what was spent.
+    let_through = 0
+    while (await there.call("knock", {}))["ok"]:
+        let_through += 1
+        await asyncio.sleep(0.2)
+    assert let_through < 20
+    others = [await pair.connect(pair.here, "hal") for _ in range(MAX_CONNECTIONS - 2)]
+    others += [await pair.connect(pair.there, "hal") for _ in range(2)]
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(JsConnectError, match="too many connections"):
+            while True:
+                await (await pair.connect(pair.there, "hal")).disconnect()
+    for client in (here, there, *others):
+        await client.disconnect()
 
 
 @pytest.mark.parametrize("place", ["folder", "redis"])

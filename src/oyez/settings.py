@@ -104,7 +104,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Time for which a command without a limit of its own waits for its turn if more come than the default limit
     allows: commands that a client has queued while it was offline are handled late, and not refused."""
     max_connections_per_user: Positive = 100
-    """Connections of one user to one process: far more than devices and tabs, even together with broken connections
+    """Connections of one user, to all processes: far more than devices and tabs, even together with broken connections
     that the server has not noticed yet."""
     max_event_bytes: Positive = 10_240
     """One published event's data, encoded: a notice and not a document, sent to a thousand at once."""

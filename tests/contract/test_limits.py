@@ -4,6 +4,7 @@ import pytest
 
 from oyez.contract.limits import Bucket, Limit, Users
 from oyez.errors import ContractError
+from oyez.server.usage import Connected, Spent
 
 
 def test_as_many_at_once_as_the_limit_says_then_as_time_passes() -> None:
@@ -42,7 +43,7 @@ def test_users_who_have_gone_are_remembered_until_their_limits_are_full_again() 
     users = Users()
     first, limit = users.enter("u1", "a", 2), Limit.parse("1/m")
     assert first is not None
-    assert first.bucket("/", "buy", limit, 0.0).take(0.0)
+    assert users.bucket(first, "u1", "/", "buy", limit, 0.0).take(0.0)
     assert users.enter("u1", "a", 2) is first
     assert users.enter("u1", "b", 2) is first
     assert users.enter("u1", "c", 2) is None
@@ -54,6 +55,73 @@ def test_users_who_have_gone_are_remembered_until_their_limits_are_full_again() 
     users.enter("u2", "e", 2)
     users.leave("u2", "e", 70.0)
     assert users.enter("u1", "f", 2) is not first
+
+
+def test_what_users_spend_at_other_nodes_is_charged() -> None:
+    limits = {("/", "buy"): Limit.parse("10/s")}
+    here, there = Users(limits), Users(limits)
+    at_both = [(users, users.enter("u1", "a", 9, 0.0)) for users in (here, there)]
+
+    def spend(now: float) -> int:
+        """As much as is let through at both nodes."""
+        done = 0
+        for users, usage in at_both:
+            assert usage is not None
+            bucket = users.bucket(usage, "u1", "/", "buy", limits["/", "buy"], now)
+            while bucket.take(now):
+                done += 1
+        return done
+
+    spent = []
+    for second in range(60):
+        spent.append(sum(spend(second + part / 10) for part in range(10)))
+        announced = here.take_spent(5), there.take_spent(5)
+        there.charge("here", announced[0], [], second + 1.0)
+        here.charge("there", announced[1], [], second + 1.0)
+    assert 30 < spent[0] <= 40  # Both buckets were full, and each has let in what flowed into it.
+    assert sum(spent) <= 60 * 10 + 2 * 10 + 20
+
+
+def test_slow_users_and_small_numbers_of_connections_are_not_announced() -> None:
+    users, limit = Users({("/", "buy"): Limit.parse("20/s")}), Limit.parse("20/s")
+    usage = users.enter("u1", "a", 9, 0.0)
+    assert usage is not None
+    assert users.bucket(usage, "u1", "/", "buy", limit, 0.0).take(0.0)
+    assert users.take_spent(5) == []
+    assert users.take_connected(5, 1.0) == []
+
+
+def test_connections_to_other_nodes_count_until_those_have_gone() -> None:
+    here, there = Users(), Users()
+    for number in range(6):
+        assert there.enter("u1", f"there-{number}", 8, 0.0)
+    announced = there.take_connected(5, 1.0)
+    assert announced == [Connected("u1", 6)]
+    assert there.take_connected(5, 2.0) == []
+    assert there.take_connected(5, 20.0) == announced
+    here.charge("there", [], announced, 20.0)
+    assert here.enter("u1", "a", 8, 21.0) and here.enter("u1", "b", 8, 21.0)
+    assert here.enter("u1", "c", 8, 21.0) is None
+    for number in range(3):
+        there.leave("u1", f"there-{number}", 22.0)
+    here.charge("there", [], there.take_connected(5, 22.0), 22.0)
+    assert here.enter("u1", "c", 8, 22.0)
+    here.charge("there", [], announced, 23.0)
+    assert here.enter("u1", "d", 8, 24.0) is None
+    here.keep_nodes({"another"}, 25.0)
+    assert here.enter("u1", "d", 8, 25.0)
+
+
+def test_what_is_spent_elsewhere_counts_for_a_user_who_comes_later() -> None:
+    limits = {("/", "buy"): Limit.parse("30/m")}
+    users = Users(limits)
+    users.charge("there", [Spent("u1", "/", "buy", 30)], [], 0.0)
+    usage = users.enter("u1", "a", 8, 1.0)
+    assert usage is not None
+    assert not users.bucket(usage, "u1", "/", "buy", limits["/", "buy"], 1.0).take(1.0)
+    users.leave("u1", "a", 2.0)
+    users.charge("there", [], [], 100.0)
+    assert users.enter("u1", "a", 8, 101.0) is not usage
 
 
 def test_limits_can_be_read() -> None:

@@ -227,9 +227,10 @@ async def test_a_limit_is_for_the_user_and_not_for_each_connection() -> None:
 
 async def test_the_connections_of_a_user_are_counted_and_not_their_namespaces() -> None:
     async with open_depot(max_connections_per_user=2) as depot, depot.connect() as one, depot.connect() as two:
-        with pytest.raises(testing.ConnectRefused, match="too many connections"):
+        with pytest.raises(testing.ConnectRefused, match="too many connections") as refused:
             async with depot.connect():
                 pass
+        assert refused.value.data == {"code": "rate_limited", "retry_after": 45.0}
         async with depot.connect("d2"):
             pass
         await one.disconnect()

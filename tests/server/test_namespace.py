@@ -132,7 +132,7 @@ async def test_coming_and_going_without_end(kind: str) -> None:
         for _ in range(2):
             wire.send_text("40")
             answer = (await wire.read_frame()).payload
-            assert answer.startswith(b"44{") and b'"code":"rate_limited"' in answer
+            assert answer.startswith(b"44{") and b'"code":"rate_limited","retry_after":60.0' in answer
         clock.now += 60.0
         await wire.enter(None)
         await wire.expect_echo()

@@ -18,7 +18,7 @@ from oyez.contract.control import Control
 from oyez.contract.current import Published, current_published, current_user
 from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.functions import find_fault
-from oyez.contract.limits import DEFAULT_LIMIT, Users
+from oyez.contract.limits import DEFAULT_LIMIT, Limit, Users
 from oyez.contract.operation import Handler, LimitedError, Operation, joining, leaving, take
 from oyez.contract.policy import Identity, Member
 from oyez.contract.repeats import Repeats
@@ -87,6 +87,7 @@ class NamespaceApplication(Application):
         self._control = Control(surroundings)
         self._hooks = hooks
         self._clock = clock
+        self.usages = surroundings.users
         self.expiring_before = hooks.expiring_before if hooks.expiring else 0.0
 
     async def connect(self, socket: Socket, auth: Any) -> None:
@@ -315,7 +316,7 @@ def bind(
         faults += _check_no_members(contract)
     if faults:
         raise ContractError("\n".join(f"contract {contract.name}: {fault}" for fault in faults))
-    applications, users = {}, Users()
+    applications, users = {}, Users(_limits(contract))
     for namespace in contract.namespaces:
         surroundings = Surroundings(
             namespace, members or _nobody, _answers(contract, namespace), contract.subjects_of, users=users
@@ -330,6 +331,14 @@ def bind(
         operations = {command.name: _operation(command, handlers, repeats, hooks) for command in namespace.commands}
         applications[namespace.name] = NamespaceApplication(admission, operations, surroundings, hooks, clock)
     return applications
+
+
+def _limits(contract: Contract) -> dict[tuple[str, str], Limit]:
+    """The limits of all commands, by namespace and name; all unknown names share one."""
+    limits = {(namespace.name, ""): DEFAULT_LIMIT for namespace in contract.namespaces}
+    for namespace in contract.namespaces:
+        limits |= {(namespace.name, command.name): command.limit for command in namespace.commands}
+    return limits
 
 
 def _operation(declared: DeclaredCommand, handlers: Handlers, repeats: Repeats | None, hooks: Hooks) -> Operation:

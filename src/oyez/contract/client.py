@@ -97,11 +97,14 @@ class Client:
         self.held: dict[str, tuple[ReceivedEvent, asyncio.TimerHandle]] = {}
         """By name the newest volatile command over its limit, and the timer that ends its waiting."""
         connection = socket.connection
+        server = connection.server
         usage = surroundings.users.enter(
-            identity.subject, connection.id, connection.server.limits.max_connections_per_user
+            identity.subject, connection.id, server.limits.max_connections_per_user, server.clock()
         )
         if usage is None:
-            raise RefusedError(RATE_LIMITED, "You have too many connections; close one first.")
+            # Connections that broke without a word are closed after this time.
+            wait = server.settings.ping_interval + server.settings.ping_timeout
+            raise RefusedError(RATE_LIMITED, "You have too many connections; close one first.", retry_after=wait)
         self._usage = usage
 
     @property
@@ -254,7 +257,9 @@ class Client:
         """What is left of the limit on command `name`."""
         bucket = self._buckets.get(name)
         if bucket is None:
-            bucket = self._buckets[name] = self._usage.bucket(self.namespace, name, limit, now)
+            bucket = self._buckets[name] = self._surroundings.users.bucket(
+                self._usage, self.identity.subject, self.namespace, name, limit, now
+            )
         return bucket
 
     def forget(self, now: float) -> None:

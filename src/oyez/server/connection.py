@@ -308,7 +308,9 @@ class Connection:
         if namespace is None:
             self._send_connect_error(name, UNKNOWN_NAMESPACE.code, UNKNOWN_NAMESPACE.message)
         elif not self._may_connect():
-            self._send_connect_error(name, RATE_LIMITED.code, "You connect too often; wait a minute.")
+            # On a new connection, the client would begin to count again: so it stays on this one, and is told when.
+            wait = round(self._connects_end - self.server.clock(), 3)
+            self._send_connect_error(name, RATE_LIMITED.code, "You connect too often; wait a minute.", retry_after=wait)
         elif len(packet.data) > (most := self.server.limits.max_connect_bytes):
             self._send_connect_error(name, TOO_LARGE.code, f"`auth` is {len(packet.data)} bytes; {most} are allowed.")
         elif len(connecting) + len(self.sockets) >= self.server.limits.max_namespaces_per_connection:
@@ -416,8 +418,8 @@ class Connection:
     def _decided(self, socket: Socket) -> None:
         self._connecting = (self._connecting or set()) - {socket.namespace.name} or None
 
-    def _send_connect_error(self, namespace: str, code: str, message: str) -> None:
-        data = msgspec.json.encode({"message": message, "data": {"code": code}})
+    def _send_connect_error(self, namespace: str, code: str, message: str, **details: float) -> None:
+        data = msgspec.json.encode({"message": message, "data": {"code": code, **details}})
         self._send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, data))
         self._await_leaving(namespace)
 

@@ -20,6 +20,7 @@ from oyez.protocol.engineio import CloseReason
 from oyez.server.outgoing import DEFLATED, ENCODINGS, POSITIONS, Message, join_frames
 from oyez.server.recovery import Answer, Recovered, Recovery, encode_answer
 from oyez.server.socket import ReceivedEvent, Socket
+from oyez.server.usage import Usages
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
@@ -35,6 +36,8 @@ class Application(ABC):
 
     expiring_before: float = 0.0
     """How many seconds before a token ends `expiring` is asked; 0: never."""
+    usages: Usages | None = None
+    """What is counted for each user, if anything: nodes exchange it."""
 
     @abstractmethod
     async def connect(self, socket: Socket, auth: Any) -> None:

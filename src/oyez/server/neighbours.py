@@ -141,13 +141,17 @@ class Neighbours:
         """Whether what this node said has come back to it."""
         self._inquiries: dict[str, _Inquiry] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._actions: Mapping[str, tuple[type[msgspec.Struct], Callable[[Any], None]]] = {
+        self._actions: dict[str, tuple[type[msgspec.Struct], Callable[[Any], None]]] = {
             "hello": (Hello, self._hear_hello),
             "goodbye": (Goodbye, self._hear_goodbye),
             "fetch": (Fetch, self._hear_fetch),
             "fetched": (Fetched, self._hear_fetched),
             "superseded": (Superseded, self._hear_superseded),
         }
+
+    def on(self, action: str, parameters: type[msgspec.Struct], act: Callable[[Any], None]) -> None:
+        """Have `act` called with what a node, perhaps this one, has broadcast as `action`."""
+        self._actions[action] = parameters, act
 
     # Being there.
 
@@ -219,6 +223,10 @@ class Neighbours:
         """
         if node in self.alive():
             self._spawn(self._tell("superseded", Superseded(self.node.id, namespace, socket, turn)))
+
+    async def broadcast(self, action: str, parameters: msgspec.Struct) -> None:
+        """Send something to all nodes, this one included; it may get lost. Raises LogUnavailableError."""
+        await self._tell(action, parameters)
 
     async def _tell(self, action: str, parameters: msgspec.Struct) -> None:
         data = msgspec.json.encode(parameters)

@@ -39,6 +39,7 @@ from oyez.server.recovery import Recovery
 from oyez.server.socket import KEPT_HEADERS, Handshake
 from oyez.server.transport import Transport
 from oyez.server.turnstile import Rate, Turnstile
+from oyez.server.usage import UsageExchange
 from oyez.settings import Settings, check_origins
 
 logger = get_logger("oyez.server")
@@ -87,6 +88,8 @@ class Server:
         self.origins = OriginPolicy(settings.origins)
         self.canary = Canary(log, self._tell_status)
         self.neighbours = Neighbours(log, self.node, self.namespaces, clock)
+        counted = {id(one.usages): one.usages for one in applications.values() if one.usages is not None}
+        self._usage = UsageExchange(self.neighbours, list(counted.values()), clock)
         self.hub = Hub(log, self.namespaces, self._hear)
         self.recovery = Recovery(log, self.hub, settings.log_retention, self.limits, self.neighbours)
         for namespace in self.namespaces.values():
@@ -142,7 +145,7 @@ class Server:
             self.canary.note(None)
         except LogUnavailableError as error:
             self.canary.note(str(error))
-        work = (self._run_hub(), self.wheel.run(), self.recovery.run(), self.canary.run())
+        work = (self._run_hub(), self.wheel.run(), self.recovery.run(), self.canary.run(), self._usage.run())
         self._tasks = [asyncio.create_task(one) for one in work]
         if self.canary.reason is None:
             with suppress(LogUnavailableError):
