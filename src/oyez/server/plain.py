@@ -167,9 +167,9 @@ class PlainConnection(Connection):
         else:
             self._handle(packet)
 
-    def _send_connect_error(self, namespace: str, code: str, message: str) -> None:
+    def _send_connect_error(self, namespace: str, code: str, message: str, **details: float) -> None:
         # The name came in the address and may be anything: it must not become part of a packet.
-        super()._send_connect_error("/", code, message)
+        super()._send_connect_error("/", code, message, **details)
 
     def _answer_fault(self, fault: str) -> None:
         """Notify the client that a frame was not understood; one that sends many such frames is closed."""
