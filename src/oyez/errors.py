@@ -38,7 +38,7 @@ class OyezError(Exception):
     """The root of Oyez' errors."""
 
     internal = False
-    """True if the program has made the mistake, and not the one who asked, who is answered `internal` then; the error
+    """True if the mistake is the program's and not the caller's. The caller is answered with `internal`, and the error
     is logged with its traceback."""
 
 

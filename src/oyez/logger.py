@@ -30,7 +30,7 @@ SECRETS = (
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){1,4}"), "[token]"),
     (re.compile(r"(?i)\b(bearer\s+)[\w.~+/-]+=*"), r"\1[token]"),
     (re.compile(r"(?i)([?&;\s](?:access_|id_|auth_)?(?:token|secret|password|key)=)[^&;\s\"'\\]+"), r"\1[secret]"),
-    # On polling, whoever knows the session's id is the client.
+    # Over polling, a request that has the session's id acts as the client.
     (re.compile(r"([?&]sid=)[^&\s\"'\\]+"), r"\1[secret]"),
     (re.compile(r"(://[^\s/:@]*:)[^\s/@]+@"), r"\1[password]@"),
     # PostgreSQL repeats the row that it refuses.

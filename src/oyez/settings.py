@@ -305,7 +305,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
         exists = path.exists()
     except OSError as error:
         raise SettingsError(
-            f"{path} cannot be looked for: {error.strerror}. Run this in a folder that this user may enter."
+            f"{path} cannot be read: {error.strerror}. Run this command in a folder that this user may enter."
         ) from None
     if exists:
         try:
@@ -372,7 +372,7 @@ def clean_text(name: str, text: str) -> str:
     if found is not None:
         raise SettingsError(
             f"Setting {name} has the invisible character U+{ord(found[0]):04X} at position {found.start() + 1}."
-            " Remove it, such as a line break that was pasted."
+            " Remove it; it may be a line break that was pasted."
         )
     return cleaned
 

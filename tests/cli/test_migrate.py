@@ -89,8 +89,8 @@ async def test_a_column_without_a_migration_is_found_at_the_start_and_a_migratio
     write(folder, PRIORITY)
     error = (await run(folder, "serve", "desk.py", "--port", "0")).error
     assert error == (
-        "The database lacks the column priority of tickets, which desk has in its code. Write a migration with"
-        " `oyez migrate new`, giving it the file of the system."
+        "The database lacks the column priority of tickets, which the code of desk has. Write a migration with"
+        " `oyez migrate new`, and give it the file of the system."
     )
     ended = oyez("migrate", "new", "desk.py", "A ticket has a priority")
     assert re.findall(r"written .*/(\S+)", ended.out) == [
@@ -115,7 +115,7 @@ def test_a_column_that_rows_have_no_value_for(folder: Path, oyez: Calls) -> None
     write(folder, ("primary_key=True))", 'primary_key=True), Column("priority", Integer, nullable=False))'))
     error = oyez("migrate", "new", "desk.py").error
     assert error.startswith("The new column priority of tickets may not be empty")
-    assert error.endswith("Give it a server_default, or nullable=True.")
+    assert error.endswith("Give the column a server_default, or nullable=True.")
 
 
 def test_a_system_without_tables(folder: Path, oyez: Calls) -> None:
@@ -132,7 +132,7 @@ def test_a_system_without_tables(folder: Path, oyez: Calls) -> None:
             "contract desk: the handler for 'buy' has a str as its key: use the command's class, Buy",
         ),
         ("{Buy: buy}", "[buy]", "contract desk: handlers is a list: write a dict of commands' classes, as {Buy: buy}"),
-        ("{Buy: buy}", "{Buy: 5}", "contract desk: command buy: its handler is no function but 5"),
+        ("{Buy: buy}", "{Buy: 5}", "contract desk: command buy: its handler is not a function, but 5"),
         (
             "def buy(command, client)",
             "def buy(command)",

@@ -247,7 +247,7 @@ async def test_sighup_starts_a_single_process_again_with_the_settings_that_are_t
         async with connect(url, path="/quotes/socket.io/", auth=auth, transports=["websocket"]) as client:
             write("port = zero\n")
             serving.process.send_signal(signal.SIGHUP)
-            await serving.expect_note("the settings cannot be read; the server goes on")
+            await serving.expect_note("the settings cannot be read; the server continues with the old ones")
             write(f"port = {port}\nping_interval = 8\n")
             serving.process.send_signal(signal.SIGHUP)
             assert await client.expect_disconnect() == "transport close"

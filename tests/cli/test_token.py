@@ -60,8 +60,8 @@ def test_only_a_server_makes_a_data_folder(
     (folder / "wrong").mkdir()
     monkeypatch.chdir(folder / "wrong")
     error = oyez(*words).error
-    assert f"in {folder}/wrong/oyez-data, where the server's data was looked for." in error
-    assert "Run this in the folder in which `oyez serve` was started, " in error
+    assert f"in {folder}/wrong/oyez-data, where this command looks for the server's data." in error
+    assert "Run it in the folder in which `oyez serve` was started, " in error
     assert "--oyez-data" in error
     assert list((folder / "wrong").iterdir()) == []
 

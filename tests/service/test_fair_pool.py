@@ -65,10 +65,10 @@ def test_one_group_does_not_keep_another_waiting(held: Held) -> None:
 def test_a_full_queue_refuses_the_one_who_filled_it() -> None:
     held = Held(max_waiting=10, max_waiting_of_one=5)
     held.ask("ada", 5)
-    with pytest.raises(DatabaseUnavailableError, match="5 transactions of one caller"):
+    with pytest.raises(DatabaseUnavailableError, match="5 transactions of one user"):
         held.ask("ada")
     held.ask("bob", 5)
-    with pytest.raises(DatabaseUnavailableError, match="10 transactions wait"):
+    with pytest.raises(DatabaseUnavailableError, match="10 transactions are waiting"):
         held.ask("cleo")
     held.ask("cleo", group="bank")
 

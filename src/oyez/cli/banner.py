@@ -40,7 +40,7 @@ class Banner:
         address = Text.assemble("Oyez ", __version__, " listens at ", (self._url, "bold"), everywhere)
         console.out.print(address.append(" (Ctrl-C stops it)"))
         for reason in sorted({served.server.canary.reason or "" for served in self._oyez.systems.values()} - {""}):
-            console.out.print(Text(f"Clients are not let in yet, because the log is away: {reason}", "bold red"))
+            console.out.print(Text(f"Clients cannot connect yet, because the log is away: {reason}", "bold red"))
         if self._oyez.secret.made:
             self._note(f"A secret for tokens was made in {self._oyez.secret.path}; keep it to yourself.")
         for name in self._oyez.systems:

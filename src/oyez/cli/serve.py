@@ -121,7 +121,7 @@ class SingleServer(AnnouncingServer):
             try:
                 self._reload()
             except OyezError as error:
-                logger.error("the settings cannot be read; the server goes on", error=str(error))
+                logger.error("the settings cannot be read; the server continues with the old ones", error=str(error))
                 return
             self.restarts = True
         logger.info("the server was sent SIGHUP", then="it starts again" if self.restarts else "it stops")

@@ -25,7 +25,7 @@ class Supervisor:
 
     def __init__(self, reports: int) -> None:
         self.team: Team | None = None
-        """What it said last about the workers."""
+        """Its last report about the workers."""
         self._reports = reports
         self._begun = b""
 

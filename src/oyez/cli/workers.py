@@ -1,7 +1,7 @@
 """Several workers: processes that share a port and a data folder, and the one that looks after them.
 
-That one serves nobody. It opens the port, starts the workers, starts another where one dies or does not answer any
-more, and stops them when it is stopped. On SIGHUP it replaces them, one after another, each only when its successor
+The supervisor serves no clients. It opens the port, starts the workers, starts another if one dies or does not answer
+any more, and stops them when it is stopped. On SIGHUP it replaces them, one after another, each only when its successor
 serves. Workers report each second that they work, and learn how many of them do.
 """
 

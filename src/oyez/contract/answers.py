@@ -58,7 +58,7 @@ class ReplyCodec:
 
 
 def explain_failure(error: Exception, **context: str) -> Problem:
-    """The error object for whatever went wrong; what nobody expected is logged with its `context`, and not shown."""
+    """The error object for `error`. An error that is not a refusal is logged with its `context`, and not shown."""
     if isinstance(error, NotAwaitedError):
         # The call has been logged, with its place.
         return _problem(INTERNAL.code, INTERNAL.message, {})

@@ -80,7 +80,7 @@ class _Call(Coroutine[Any, Any, T]):
         forgotten.set(object())
         lines = [line for start, end, line in self._code.co_lines() if start <= self._instruction < end]
         logger.error(
-            "a call was never awaited, so nothing was done; write `await` in front of it",
+            "a call was never awaited, so nothing was done; write `await` before it",
             call=self._name,
             handler=self._code.co_qualname,
             place=f"{self._code.co_filename}:{lines[0] if lines else self._code.co_firstlineno}",

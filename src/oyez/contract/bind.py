@@ -38,7 +38,7 @@ class Hooks:
     """What a system does about clients themselves, in all its namespaces (`client.namespace`). Each may be left out."""
 
     connecting: Callable[[Client], Coroutine[Any, Any, None]] | None = None
-    """The client may be let in, and is not notified yet: the time to read what `connected` needs into `client.state`.
+    """The client is accepted and not notified yet: the time to read what `connected` needs into `client.state`.
 
     If this raises a RefusedError, the CONNECT is refused. If the cause is temporary, the client's connection is cut
     instead, and the client comes back by itself. The client cannot be sent to yet.

@@ -263,7 +263,7 @@ class Client:
         return bucket
 
     def forget(self, now: float) -> None:
-        """The socket has gone, or was not let in after all."""
+        """The socket has disconnected, or was refused after all."""
         for _, timer in self.held.values():
             timer.cancel()
         self.held.clear()

@@ -220,7 +220,7 @@ class Control:
 
 
 async def _or_cut(client: "Client", work: Coroutine[Any, Any, None]) -> None:
-    """Decide about a room, or cut the connection when that cannot be done for now.
+    """Decide about a room, or cut the connection if that is impossible at the moment.
 
     The client joins its rooms again when it comes back. Without that it would miss the events of a room for ever.
     """

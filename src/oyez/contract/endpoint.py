@@ -72,7 +72,7 @@ def _split(body: bytes, most: int) -> list[msgspec.Raw]:
 
 def _split_slowly(body: bytes) -> list[msgspec.Raw]:
     """The items of a list of which one is not JSON, or not UTF-8."""
-    # What is not UTF-8 comes back as it was, and is found in its item.
+    # Bytes that are not UTF-8 pass unchanged, and are found when their item is decoded.
     text = body.decode(errors="surrogateescape")
     items: list[msgspec.Raw] = []
     place = _after_space(text, text.index("[") + 1)

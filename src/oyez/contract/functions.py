@@ -13,11 +13,11 @@ def find_fault(function: Any, arguments: Sequence[str], *, waits: bool | None = 
     `waits` is True if it must be an `async def`, False if it must not, None if it may be either.
     """
     if not callable(function):
-        return f"is no function but {function!r:.40}"
+        return f"is not a function, but {function!r:.40}"
     try:
         signature = inspect.signature(function)
     except ValueError:
-        # Some functions that are written in C do not say.
+        # Some functions that are written in C have no signature.
         return None
     call = f"({', '.join(arguments)})"
     try:

@@ -27,7 +27,7 @@ from oyez.settings import Limits
 logger = get_logger("oyez.contract")
 
 SOCKET_ID = re.compile(r"[\w-]{20}", re.ASCII)
-"""What the id of a socket looks like, where it stands for a room."""
+"""The form of a socket's id, which may be given as the name of a room."""
 Fault = InvalidDataError | RefusedError
 
 
@@ -112,7 +112,7 @@ class Publisher:
         In place of one that could not be read stands what was wrong with it: it is told with the others' faults.
         With a `key` this may be repeated: what was published with it is not published again, and has the positions
         that it had. Raises RejectedError with everything that is wrong; RefusedError: too_large where there are too
-        many, id_reused where the key was used for others; LogUnavailableError, NotRunningError, WrongLoopError.
+        many, id_reused if the key was used for other events; LogUnavailableError, NotRunningError, WrongLoopError.
         """
         self._check()
         if len(publications) > self.limits.max_events_per_publish:

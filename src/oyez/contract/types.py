@@ -134,7 +134,7 @@ class Money(Decimal):
 
 
 class Total(Money):
-    """The sum of amounts, which may be larger than any of them: below 10^24, more than anybody can add up.
+    """The sum of amounts, which may be larger than any of them: below 10^24, which no real sum reaches.
 
     JavaScript rounds the cents from 9 * 10^13 on.
     """

@@ -53,7 +53,7 @@ FIELDS = len(Entry.__struct_fields__)
 _ARRAY = bytes((0x90 + FIELDS,))
 """The first byte of an entry without a checksum, as earlier versions wrote it: an array of so many fields."""
 _CHECKED_ARRAY = bytes((0x90 + FIELDS + 1,))
-"""The same with one more field behind the others, the checksum: a version that does not know it ignores it."""
+"""The same with one more field after the others, the checksum: a version that does not know it ignores it."""
 _CHECKSUM = b"\xce"
 """What stands before the four bytes of the checksum: MessagePack's mark for such a number."""
 
@@ -73,7 +73,7 @@ def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
         if encoded[-5:-4] != _CHECKSUM or crc32(encoded[1:-5]) != int.from_bytes(encoded[-4:], "big"):
             raise ValueError("its checksum is wrong")
     elif encoded[:1] != _ARRAY:
-        raise ValueError("it does not begin as an entry does")
+        raise ValueError("it does not begin like an entry")
     entry = _decode(encoded)
     return entry if position is None else replace(entry, position=position)
 

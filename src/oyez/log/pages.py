@@ -45,7 +45,7 @@ class Pages:
                 # It was forgotten meanwhile.
                 raise KeyError(f"{epoch}.{after}")
             if page.damaged > number:
-                # It may have been for anybody.
+                # It may have been for any client.
                 raise DamagedError(f"{epoch}.{after}")
             found += page.find(number, namespace, rooms, limit - len(found))
             number = page.last

@@ -70,7 +70,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 FOREVER = 2.0**62
 """A time that does not come."""
 FIND_ENTRIES = "SELECT number, coalesce(CAST(entry AS BLOB), x'') FROM entries"
-"""As bytes whatever they are: one flipped bit can make SQLite take them for text, or for nothing."""
+"""As bytes, of any type: one flipped bit can make SQLite take them for text, or for nothing."""
 FIND_RECORD = "SELECT value, ends FROM records WHERE key = ?"
 PUT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?)"
 TAKE_RECORD = "DELETE FROM records WHERE key = ? RETURNING value, ends"
@@ -571,7 +571,7 @@ def _checkpoint(path: Path, *, truncate: bool = False) -> None:
     """Write the WAL into its file, over a connection of this thread's own.
 
     The most goes while others append. The rest, a few pages, is written while appends wait for the lock, without
-    stopping their loops: only where nothing is left over does the WAL begin anew. `truncate` gives its room back, too.
+    stopping their loops: the WAL starts from its beginning only if nothing is left. `truncate` also shrinks the file.
     """
     with suppress(sqlite3.Error):
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=CHECKPOINT_TIMEOUT)

@@ -23,9 +23,10 @@ def health_routes(oyez: Oyez, find_team: Callable[[], Team | None] = lambda: Non
 
     It can while it receives what is appended to every log, can use every system's tables, knows a key that verifies
     users' tokens, and is not stopping. The answer is `{ready, keys, systems: {name: {log, database}}}` with `ok` or
-    `unavailable` for each; the reasons are in the log of the process alone, because both routes are open. They ask
-    nobody: what they know is at most five seconds old. One of several workers, which `find_team` returns, also answers
-    `workers: {configured, answering}`; it stays ready while others do not answer, because it serves.
+    `unavailable` for each; the reasons are in the log of the process alone, because both routes are open. They
+    start no check of their own: the results are at most five seconds old. A process that is one of several workers,
+    which `find_team` returns, also answers `workers: {configured, answering}`; it stays ready while other workers do
+    not answer, because it serves.
     """
 
     async def live(request: Request) -> JSONResponse:

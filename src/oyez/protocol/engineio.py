@@ -70,8 +70,8 @@ RETRY_AFTER = 1
 class CloseReason(NamedTuple):
     """Why a connection ended. `text` is the official servers' name where they have one.
 
-    `recoverable` is True if the client's session may be continued, which is so unless somebody ended it on purpose: a
-    client that comes back is verified again anyway. `code` is the WebSocket close code sent.
+    `recoverable` is True if the client's session may be continued: always, unless the client or the server ended it
+    on purpose. A client that comes back is verified again anyway. `code` is the WebSocket close code sent.
     """
 
     text: str
@@ -87,7 +87,7 @@ SERVER_SHUTDOWN = CloseReason("server shutting down", True, 1012)
 SLOW_CONSUMER = CloseReason("slow consumer", True, 1013)
 SERVER_BUSY = CloseReason("server busy", True, 1013)
 SERVER_UNAVAILABLE = CloseReason("server unavailable", True, 1013)
-"""The server lacks something for now, such as its database: the client comes back by itself."""
+"""Something that the server needs is temporarily away, such as its database: the client comes back by itself."""
 RATE_LIMIT = CloseReason("rate limited", True, 1008)
 FORCED_SERVER_CLOSE = CloseReason("forced server close", True, 1000)
 PARSE_ERROR = CloseReason("parse error", True, 1002)

@@ -13,7 +13,7 @@ Field = tuple[bytes, bytes]
 """The name of a header, lower-case, and its value without the white space around it."""
 
 MAX_CHUNK_LINE = 256
-"""Bytes of the line before a chunk: its size, and extensions, which nobody uses."""
+"""Bytes of the line before a chunk: its size, and extensions, which no known client sends."""
 MAX_CHUNK_DIGITS = 12
 MAX_LENGTH_DIGITS = 15
 
@@ -62,7 +62,7 @@ class Head(NamedTuple):
     """True if the request asks for a WebSocket. Any other Upgrade is ignored, and is not in `fields`."""
 
     def encode(self, body: Iterable[bytes] = ()) -> bytes:
-        """The head in the one form that everybody reads alike, and what came of its body."""
+        """The head in the one form that all servers read in the same way, and the body so far."""
         lines = [b"%b %b HTTP/%b" % (self.method, self.target, self.version)]
         lines += [name + b": " + value for name, value in self.fields]
         return b"\r\n".join([*lines, b"", b"".join(body)])
@@ -240,7 +240,7 @@ def read_head(data: bytes, start: int, end: int) -> Head:
             framing.setdefault(name, []).append(value)
     _check_host(framing.get(b"host", []), version)
     if method == b"CONNECT":
-        raise FramingError("CONNECT is for proxies, and this is none.")
+        raise FramingError("CONNECT is for proxies, and this server is not a proxy.")
     length = _read_body_length(framing.get(b"content-length", []), framing.get(b"transfer-encoding", []), version)
     head = Head(method, target, version, fields, length, upgrade=False)
     return _read_upgrade(head, framing[b"upgrade"], framing.get(b"connection", [])) if b"upgrade" in framing else head

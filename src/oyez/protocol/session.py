@@ -83,7 +83,7 @@ class Signal(Enum):
     REFUSE_CANDIDATE = auto()
     """Close the candidate; the session goes on."""
     REFUSE_PARSER = auto()
-    """The client wants to enter `Session.msgpack_namespace` in msgpack: refuse it in msgpack; the session goes on."""
+    """The client wants to enter `Session.msgpack_namespace` in msgpack: refuse it in msgpack; the session continues."""
 
 
 _INPUTS = {

@@ -42,7 +42,7 @@ MAX_ACK_ID = 2**53 - 1
 
 
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""In the name of a namespace or an event it could only mislead whoever reads an answer or a log line."""
+"""In the name of a namespace or an event it could only mislead a reader of an answer or a log line."""
 
 
 class Packet(msgspec.Struct, gc=False):
@@ -208,8 +208,8 @@ def mend_halves(data: bytes) -> bytes:
 def check_shape(data: bytes, limits: Limits) -> None:
     """Raise MalformedError if JSON is nested too deep or has too many elements.
 
-    Only C code reads the whole of `data`; what Python counts is bounded by `max_json_elements`. What is not JSON may
-    pass, but then the decoder stops before it has made more than that.
+    Only C code reads the whole of `data`; what Python counts is bounded by `max_json_elements`. Invalid
+    JSON may pass, but then the decoder stops before it has made more than that.
     """
     # Counting is cheap, and enough for nearly all packets: what strings contain only ever counts too many.
     brackets = data.count(b"[") + data.count(b"{")

@@ -2,8 +2,8 @@
 
 A `Budget` is kept in seconds: a packet costs 1/max_packets_per_second, a byte 1/max_bytes_per_second. A connection may
 be `input_burst` seconds ahead of the clock, which keeps honest bursts, such as what a client has queued while it was
-offline. When it is further ahead, nothing more is read of it until it is not; when that goes on for `overload_timeout`
-seconds, the connection is closed. A client that no namespace has let in has a small budget, and is closed at once.
+offline. If it is further ahead, the server reads nothing from it until it is not; if that lasts for `overload_timeout`
+seconds, the connection is closed. A client that no namespace has accepted has a small budget, and is closed at once.
 
 The `InputGate` bounds what all busy connections together may do in one turn of the loop, so that the others are served
 in between.
@@ -28,11 +28,11 @@ REFUSED_COST = 10
 BUSY_SHARE = 0.05
 """The part of its burst from which on a connection is busy: what comes then passes the gate."""
 STRANGER_BUSY_SHARE = 0.5
-"""The same for a client that no namespace has let in yet. Of its small burst, to connect takes a part like this."""
+"""The same for a client that no namespace has accepted yet: connecting takes a part like this of its small burst."""
 SMALL_READ = 512
 """Bytes of one read that pass without the gate, unless the connection is busy: some 70 packets at most."""
 STRANGER_BURST = 5.0
-"""Seconds of the rate of a client that no namespace has let in yet: by default a hundred packets."""
+"""Seconds of the rate of a client that no namespace has accepted yet: by default a hundred packets."""
 LONGEST_PAUSE = 5.0
 """Seconds for which nothing is read of a connection at a time."""
 TURN_SECONDS = 0.002
@@ -84,12 +84,12 @@ class Budget:
             return 0.0
         if self._overloaded_since is None:
             self._overloaded_since = now
-        # Not packet by packet: to pause reading has a price, too. And not for long: nobody sees that a client has gone
-        # while nothing is read of it.
+        # Pauses are not for each packet, because pausing costs too; and they are short, because a server that does not
+        # read does not notice that the client has disconnected.
         return min(ahead - rates.burst / 2, LONGEST_PAUSE)
 
     def is_overloaded(self, now: float) -> bool:
-        """True if the connection has gone on sending more than its rate for too long, or will certainly have."""
+        """True if the connection has sent more than its rate for too long, or will certainly do so."""
         since, rates = self._overloaded_since, self.rates
         if since is None:
             return False
@@ -103,9 +103,9 @@ class Budget:
 
 
 class InputGate:
-    """Lets input of busy connections in, TURN_SECONDS of it in each turn of the loop, connection after connection.
+    """Handles input of busy connections, TURN_SECONDS of it in each turn of the loop, connection after connection.
 
-    What waits of connections that are not busy comes first.
+    Waiting input of connections that are not busy comes first.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -172,7 +172,7 @@ class InputGate:
 class MemoryBudget:
     """The bytes of all clients' unfinished input: fragments, frames, attachments and bodies that have not ended.
 
-    When there are too many, the one that holds most is ended, whoever asked for more: many small ones stay.
+    If there are too many, the client that holds most is closed, even if another one asked for more: small ones stay.
     """
 
     SMALL = 16_384
@@ -195,7 +195,7 @@ class MemoryBudget:
             largest = max(self._held, key=lambda one: self._held[one][0])
             size, end = self._held[largest]
             self.release(largest)
-            logger.warning("unfinished input of all clients is over its limit; the largest is ended", bytes=size)
+            logger.warning("unfinished input of all clients is over its limit; the largest is closed", bytes=size)
             end()
 
     def release(self, holder: object) -> None:

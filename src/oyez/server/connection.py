@@ -124,7 +124,7 @@ class Connection:
         """True if the server stops: events that come now are not handled, answers to what it asks are taken."""
         self.appointment = 0
         self._refused: dict[str, Outgoing] | None = None
-        """For each namespace that has not let the client in, what sends it away."""
+        """For each namespace that has refused the client, the timer that disconnects it."""
         self._refused_deadline = NEVER
 
     @property
@@ -147,7 +147,7 @@ class Connection:
     def settle(self) -> float:
         """Charge what has come for its cost; the seconds for which nothing should be read.
 
-        Closes the connection if it has gone on for too long.
+        Closes the connection if it was overloaded for too long.
         """
         now = self.server.clock()
         wait = self.budget.settle(now)
@@ -209,7 +209,7 @@ class Connection:
         """Wait until more of what the client has sent may be handled."""
         wait = self.settle()
         if wait and not self.closed:
-            # Its pongs wait too, and the client must not be taken for gone.
+            # Its pongs wait too, and the client must not count as disconnected.
             self.pause_reading()
             await asyncio.sleep(wait)
             self.resume_reading()
@@ -387,7 +387,7 @@ class Connection:
         return min((min(socket.notice, socket.expiry) for socket in self.sockets.values()), default=NEVER)
 
     def refuse(self, socket: Socket, answer: socketio.Packet) -> None:
-        """The namespace does not let `socket` in: notify the client, which is expected to go if it has no other."""
+        """The namespace refuses `socket`: notify the client, which should disconnect if it is in no other."""
         self._decided(socket)
         if not self.closed:
             self._send_packet(answer)
@@ -530,7 +530,7 @@ class Connection:
         sockets, detail = tuple(self.sockets.values()), detail[:MAX_DETAIL]
         self.server.faults.warning(
             f"{reason.text}: {detail.partition(':')[0]}",
-            "a client is cut off for what it sent",
+            "a connection is closed because of what the client sent",
             connection=self.id,
             user=next((socket.owner for socket in sockets), ""),
             reason=reason.text,

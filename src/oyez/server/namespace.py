@@ -50,7 +50,7 @@ class Application(ABC):
     def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         """The client has been notified that it is connected. Its events wait for the coroutine, if one is returned.
 
-        If that raises, the client is not completely let in, so its connection is cut and it comes back.
+        If that raises, the client is not fully connected, so its connection is cut and it comes back.
         """
         return None
 
@@ -59,7 +59,7 @@ class Application(ABC):
         """Handle an event; returns a coroutine only where something has to be waited for. Must not raise."""
 
     def refuse(self, socket: Socket, event: ReceivedEvent) -> None:  # noqa: B027 - an event without acknowledgement
-        """Answer an event that cannot be handled, because the client is not completely let in."""
+        """Answer an event that cannot be handled, because the client is not fully connected."""
 
     def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         """The socket's token ends in `expiring_before` seconds; asked once for each token."""
@@ -73,7 +73,7 @@ class Application(ABC):
         """A connected socket has gone; it is in no room any more."""
 
     def forget(self, socket: Socket) -> None:  # noqa: B027 - not every application keeps something
-        """A socket has gone, or was not let in after `connect` had begun: it may be called more than once."""
+        """A socket has disconnected, or was refused after `connect` had begun. May be called more than once."""
 
     async def allows(self, socket: Socket, room: str) -> bool:
         """Whether the socket, which was in `room` when its connection broke, still may be."""
@@ -165,7 +165,7 @@ class Namespace:
         try:
             answer = await self.recovery.send_rest(socket, recovered)
         except KeyError:
-            # It comes back from the position that it has reached, and is told why it cannot go on from there.
+            # The client comes back with its last position, and gets the reason why it cannot continue from there.
             socket.connection.close(engineio.TRANSPORT_ERROR, "what the client missed is no longer kept")
         except Exception as error:
             self.cut(socket, error)
@@ -185,19 +185,19 @@ class Namespace:
             socket.send(self.status, volatile=True)
 
     def cut(self, socket: Socket, error: BaseException) -> None:
-        """End the connection of a client that cannot be let in completely because of `error`; it comes back by itself.
+        """End the connection of a client that cannot connect fully because of `error`; it comes back by itself.
 
-        Official clients would give up for ever after a CONNECT_ERROR.
+        Official clients would not try again after a CONNECT_ERROR.
         """
         if times := self._cuts.count():
             logger.warning(
-                "clients cannot be let in for now and are sent away to come back",
+                "clients cannot connect at the moment; their connections are closed, so that they come back",
                 namespace=self.name,
                 times=times,
                 reason=f"{type(error).__name__}: {error}",
                 exc_info=None if is_temporary(error) else error,
             )
-        socket.connection.close(engineio.SERVER_UNAVAILABLE, f"not let in: {type(error).__name__}")
+        socket.connection.close(engineio.SERVER_UNAVAILABLE, f"not accepted: {type(error).__name__}")
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
         self.remove(socket, engineio.FORCED_SERVER_CLOSE)

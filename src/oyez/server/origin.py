@@ -11,7 +11,7 @@ _HEADER_NAMES = re.compile(r"[\w-]+(?:[ \t]*,[ \t]*[\w-]+)*", re.ASCII)
 """What a browser asks for in a preflight; nothing else is repeated in the answer."""
 ANY = "*"
 WILDCARD = "://*."
-"""In front of a host name in `CLIENT_ORIGIN`: one or more whole labels."""
+"""Before a host name in `CLIENT_ORIGIN`: one or more whole labels."""
 _SCHEMES = {"ws": "http", "wss": "https"}
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#\\\s]*)")
@@ -39,8 +39,8 @@ class OriginPolicy:
         """
         if origin is None or self._is_listed(origin):
             return True
-        # RFC 6454, section 5: scheme, host and port. A page that came in the clear may be anybody's work, so it is not
-        # the same as one of https. The other way round it is: a proxy in front may end TLS, and nobody forges https.
+        # RFC 6454, section 5: scheme, host and port. A page that came without TLS may be forged, so it is not the same
+        # origin as one of https. A page of https counts as the same as http, because a proxy may end TLS.
         schemes = ("https",) if secure else ("http", "https")
         return bool(host) and normalize(origin) in {normalize(f"{scheme}://{host}") for scheme in schemes}
 

@@ -41,7 +41,7 @@ MAX_TEXT_IDS = 1_000
 """Questions with a text as id that wait for their answers at a time; each has a number here."""
 FIRST_TEXT_ID = socketio.MAX_ACK_ID - MAX_TEXT_IDS + 1
 MAX_FAULT = 200
-"""Characters of what is said about a frame that is not understood."""
+"""Characters of the explanation for a malformed frame."""
 EXPECTED = 'Send text frames, each a JSON object: {"event": "name", "data": …, "id": 1}; data and id may be left out.'
 
 
@@ -73,7 +73,7 @@ class TextIds:
     def number(self, text: str) -> int:
         """A free number, which stands for `text` from now on. Raises MalformedError if there is none."""
         if len(self._texts) >= MAX_TEXT_IDS:
-            raise MalformedError(f"{MAX_TEXT_IDS} earlier ones with a text as `id` wait for their answers")
+            raise MalformedError(f"{MAX_TEXT_IDS} earlier frames with a text as `id` still wait for their answers")
         while True:
             self._last = (self._last + 1) % MAX_TEXT_IDS
             number = FIRST_TEXT_ID + self._last

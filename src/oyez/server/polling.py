@@ -65,7 +65,7 @@ class Polling:
 
     @property
     def waiting(self) -> bool:
-        """True if a GET waits for something to say."""
+        """True if a GET waits for packets."""
         return self.polled and not self._kept
 
     @property
@@ -147,7 +147,7 @@ class Polling:
             self._keep(_NOOP)
 
     def hand_over(self) -> list[Outgoing]:
-        """Another transport goes on: what was not fetched yet. A GET that still waits gets a close packet."""
+        """Another transport takes over: returns what was not fetched yet. A waiting GET gets a close packet."""
         kept = [outgoing for outgoing in self._take() if outgoing is not _NOOP]
         self._end(engineio.CLOSE)
         return kept
@@ -170,9 +170,9 @@ class Polling:
         return True
 
     async def fetch(self) -> bytes | None:
-        """The next payload; None if the session is over and nothing is left to say.
+        """The next payload; None if the session is over and no packet is left.
 
-        Waits for something to say; while a WebSocket probes, says a noop after a short time.
+        Waits for packets; while a WebSocket probes, returns a noop after a short time.
         """
         if not self._kept and not self.closing:
             # Looked up where the waiting begins: a probe that came any earlier found no poll to release.

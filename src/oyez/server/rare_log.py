@@ -1,12 +1,12 @@
-"""Log lines about what anybody can cause at any rate: each kind is logged once a minute, with the number left out."""
+"""Log lines that any client can cause at any rate: each kind is logged once a minute, with the number left out."""
 
 from collections.abc import Callable
 from typing import Any
 
 INTERVAL = 60.0
-"""Seconds between two lines of one kind: an operator sees that it goes on, and a flood costs nothing."""
+"""Seconds between two lines of one kind: an operator sees that it continues, and a flood costs nothing."""
 MAX_KINDS = 1_000
-"""Kinds that are told apart; further ones are one kind together."""
+"""Kinds that are distinguished; all further ones count as one kind."""
 
 
 class RareLog:

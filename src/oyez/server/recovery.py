@@ -305,7 +305,7 @@ class Recovery:
             # Rooms that the application puts it into are caught up with.
             socket.since = start
         else:
-            # It begins anew, as any client that has not been here before.
+            # It starts like a client that has not connected before.
             socket.id, socket.seen = id, self._hub.position
             for room in socket.rooms - rooms:
                 socket.leave(room)
@@ -469,7 +469,7 @@ class Recovered(NamedTuple):
     missed: Sequence[Outgoing] = ()
     """The first page of it."""
     after: str | None = None
-    """Where the rest begins, if there is more; the answer counts what has been sent by then."""
+    """The position at which the rest begins, if there is more; the answer counts the events sent before it."""
 
     @property
     def recovers(self) -> bool:
@@ -534,17 +534,17 @@ _decode_session = msgspec.msgpack.Decoder(Session).decode
 
 
 def _decode(data: bytes | None) -> Session | None:
-    """The session in a record; None if there is none, or if a bit of it has changed: then nobody knows what it was."""
+    """The session in a record; None if there is none, or if a bit of it has changed."""
     if not data:
         return None
     try:
         session = _decode_session(data)
     except (msgspec.MsgspecError, ValueError) as error:
-        logger.error("a session cannot be read: its client begins anew", reason=str(error))
+        logger.error("a session cannot be read: its client starts without it", reason=str(error))
         return None
     plain = msgspec.structs.replace(session, checksum=0)
     if session.checksum and crc32(msgspec.msgpack.encode(plain)) != session.checksum:
-        logger.error("a session cannot be read: its client begins anew", reason="its checksum is wrong")
+        logger.error("a session cannot be read: its client starts without it", reason="its checksum is wrong")
         return None
     return plain
 

@@ -1,4 +1,4 @@
-"""Replay: what a client missed, read and sent in pages, so that a client costs bounded memory whatever it missed.
+"""Replay: what a client missed, read and sent in pages, so that the memory for a client is bounded.
 
 A page is sent when the client has taken the one before. The last page is read up to where live delivery stands and sent
 without waiting for anything in between, so live events follow it with nothing missing and nothing twice.
@@ -35,7 +35,7 @@ class Page(NamedTuple):
 
     messages: Sequence[Message]
     after: str
-    """The position from which the next page goes on."""
+    """The position at which the next page begins."""
     complete: bool
     """True if nothing is left: live delivery stands at `after`."""
 
@@ -98,7 +98,7 @@ class Replay:
 
 
 class ReplayBudget:
-    """How many bytes each user may be sent again in a minute, on this node; over it a replay goes on more slowly."""
+    """How many bytes each user may be sent again in a minute, on this node; over it a replay continues more slowly."""
 
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes = max_bytes

@@ -165,10 +165,10 @@ class Server:
         self._tasks = []
 
     async def drain(self) -> None:
-        """Refuse new clients, tell the connected ones to come back later, let running handlers finish.
+        """Refuse new clients, disconnect the others so that they come back, and let running handlers finish.
 
-        Where there are many clients they are told over `drain_time` seconds: other nodes have to let them all in. A
-        client whose commands are being handled is told when they have been acknowledged; what it sends meanwhile is
+        Many clients are disconnected over `drain_time` seconds, because other nodes have to accept them all. A client
+        whose commands are being handled is disconnected when they have been acknowledged; what it sends meanwhile is
         not handled.
         """
         self.stopping = True
@@ -241,8 +241,8 @@ class Server:
     def _hear(self, entry: Entry) -> None:
         """Take note of what nodes say, in no namespace."""
         if entry.control == DAMAGED:
-            # It may have been an event or a change of rights for anybody. Clients that come back are verified again,
-            # and are told that they are not recovered.
+            # It may have been an event or a change of rights for any client. Clients that come back are verified again,
+            # and receive that they are not recovered.
             for connection in tuple(self.connections.values()):
                 connection.close(engineio.TRANSPORT_ERROR, "an entry of the log cannot be read")
             return

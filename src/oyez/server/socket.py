@@ -269,7 +269,7 @@ class Socket:
                 self.connection.resume_reading()
 
     def begin(self, replay: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-        """The client has been let in: its events wait for `replay`, and until the application is done with that."""
+        """The client has been accepted: its events wait for `replay`, and until the application is done with that."""
         if replay is not None:
             self._queue_behind(self._begin_after(replay))
             return

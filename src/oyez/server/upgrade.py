@@ -121,7 +121,7 @@ class InputFlow(FlowControl):
         self._held = False
 
     def hold(self, held: bool) -> None:
-        """Read nothing while `held`, whatever else happens."""
+        """Read nothing while `held`, in every other state."""
         if held != self._held:
             self._held = held
             if held:
@@ -196,7 +196,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _receive(self, data: bytes) -> None:
         if self._elsewhere and not self._framer.in_message:
-            # Of a connection that is passed on, only a WebSocket goes on after its first request.
+            # Of a connection that is passed on, only a WebSocket continues after its first request.
             if self._tunnel is not None and self._head.upgrade:
                 self._tunnel.send(data)
             return

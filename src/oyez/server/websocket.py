@@ -97,7 +97,7 @@ class WebSocket(WSListener):
         """Frames that wait while the client does not read; None while it does."""
         self._kept_bytes = 0
         self._drained: asyncio.Event | None = None
-        """Set when the client reads again; only while somebody waits for that."""
+        """Set when the client reads again; only while a task waits for that."""
         self._unfinished = 0
         """Bytes of a frame that has not ended, roughly."""
         self._gated = False
@@ -144,7 +144,7 @@ class WebSocket(WSListener):
                 if opcode == CLOSE and self._network is not None:
                     self._network.close()
             elif budget.packets > budget.rates.packets_at_once:
-                self._fail(engineio.RATE_LIMIT, "too many packets of a client that no namespace has let in")
+                self._fail(engineio.RATE_LIMIT, "too many packets of a client that no namespace has accepted")
             elif frame.rsv2 or frame.rsv3 or (frame.rsv1 and not self._may_be_deflated(opcode)):
                 self._fail(engineio.PARSE_ERROR, "reserved bits")
             elif opcode & _CONTROL:
@@ -167,7 +167,7 @@ class WebSocket(WSListener):
         self._unfinished += size
         stranger = self._candidate or not self._connection.entered
         if stranger and self._unfinished > self._limits.max_stranger_bytes:
-            self._end_unfinished(engineio.TOO_LARGE, "an unfinished frame of a client that no namespace has let in")
+            self._end_unfinished(engineio.TOO_LARGE, "an unfinished frame of a client that no namespace has accepted")
         if self._closing is not None or self._network is None:
             return
         self._budget.bytes += size
@@ -189,7 +189,7 @@ class WebSocket(WSListener):
             connection.hold_memory(size, partial(self._end_unfinished, engineio.SERVER_BUSY, "unfinished input"))
 
     def _end_unfinished(self, reason: CloseReason, detail: str) -> None:
-        """Close a connection whose client would go on sending the rest of a frame."""
+        """Close a connection whose client would continue to send the rest of a frame."""
         network = self._network
         self._fail(reason, detail)
         if network is not None:
@@ -307,7 +307,7 @@ class WebSocket(WSListener):
             # Not worth waiting for its answer: anybody who polls can have one WebSocket after the other refused.
             self._network.close()
         elif reason is engineio.RATE_LIMIT:
-            # What the client goes on sending would have to be read to find its answer.
+            # To find the answer, all that the client still sends would have to be read.
             self.pause_reading()
         else:
             # Its answer has to be heard also where its handlers did not keep up.

@@ -31,7 +31,7 @@ class Window:
         """The number before the first one that is held: what came up to it is not known here."""
         self._last = 0
         self._damaged = 0
-        """The number of the last entry that could not be read: it may have been for anybody."""
+        """The number of the last entry that could not be read: it may have been for any client."""
         self._messages: deque[Message] = deque()
         self._rooms: dict[tuple[str, str], deque[Message]] = {}
 

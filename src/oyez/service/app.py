@@ -129,7 +129,7 @@ class Oyez:
         """True if the server sends clients away itself before it ends the lifespan."""
         self._draining: asyncio.Task[None] | None = None
         self._refused = False
-        """True if the operator was told that clients come before Oyez runs."""
+        """True if the log has the line that clients come before Oyez runs."""
         self._paths: dict[str, Endpoint] = {}
         routes: list[BaseRoute] = []
         build_log = build_log or partial(choose_log, settings)
@@ -226,7 +226,7 @@ class Oyez:
 
     @property
     def keys_reason(self) -> str | None:
-        """Why no user's token can be verified for now; None if tokens can be verified."""
+        """Why no user's token can be verified at the moment; None if tokens can be verified."""
         return self._verifier.keys.reason
 
     async def drain(self) -> None:

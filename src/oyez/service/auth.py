@@ -239,7 +239,7 @@ def read_token(token: str, keys: KeySource, asked: int | None = None) -> dict[st
     if not isinstance(token, str) or len(token) > MAX_TOKEN_BYTES or not token.isascii():
         raise _invalid(f"A token is ASCII text of at most {MAX_TOKEN_BYTES} bytes.")
     if token[: len(_SCHEME)].lower() == _SCHEME:
-        raise _invalid("The token begins with `Bearer `: leave that out, it belongs to the header `Authorization`.")
+        raise _invalid("The token begins with `Bearer `. Give the token without that word.")
     try:
         # Only taken apart here: which algorithm verifies is the found key's to say.
         signed = jws.extract_compact(token.encode(), registry=HS256)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, tzinfo
 def begin_of_day(moment: float, zone: tzinfo) -> float:
     """When the day of `moment` began in `zone`; both are seconds since 1970.
 
-    Where clocks are put forward at midnight, a day begins at one o'clock; where they are put back, at the first
+    If clocks are put forward at midnight, a day begins at one o'clock; if they are put back, at the first
     midnight.
     """
     return _midnight(datetime.fromtimestamp(moment, zone))

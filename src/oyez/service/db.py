@@ -1,7 +1,7 @@
 """The domain database: plain synchronous functions, each run as one transaction in a worker thread.
 
 Each system has threads and connections of its own, some of them for reads alone, so that one system, one user or one
-locked table cannot make the others wait. Whatever takes too long is given up and raises DatabaseUnavailableError.
+locked table cannot make the others wait. Too long a transaction is cancelled and raises DatabaseUnavailableError.
 
 Knows SQLAlchemy Core and how SQLite and PostgreSQL want to be opened; knows no table.
 """
@@ -122,7 +122,7 @@ class _Ways:
         return all(ended)
 
     def release(self) -> None:
-        """Close connections that nobody uses; engines open others when they need them."""
+        """Close unused connections; engines open others when they need them."""
         for engine in (self.reading, self.tidying, self.writing):
             engine.dispose()
 
@@ -251,7 +251,7 @@ class Database:
         return await self.wait(self.submit(lambda connection: function(connection, *args, **kwargs)))
 
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
-        """As `run`, for a caller that wants to know how it ended even if nobody waits for it any more.
+        """As `run`, for a caller that wants to know how it ended even after its own wait has ended.
 
         Raises DatabaseUnavailableError if too many transactions wait already.
         """
@@ -297,20 +297,20 @@ class Database:
         return await self.wait(future)
 
     def release(self) -> None:
-        """Close the connections that nobody uses: a process that forks must not share them. `run` opens others."""
+        """Close unused connections: a process that forks must not share them. `run` opens others."""
         for ways in self._opened:
             ways.release()
 
     def close(self, timeout: float | None = None) -> None:
         """Wait for running and queued transactions, then close the connections, also those of all parts.
 
-        Blocks, for `timeout` seconds (`database_timeout` if None) at most: what is not done by then is given up. `run`
+        Blocks, for `timeout` seconds (`database_timeout` if None) at most: unfinished work is then abandoned. `run`
         fails from then on.
         """
         deadline = time.monotonic() + (self._limits.database_timeout if timeout is None else timeout)
         ended = [ways.close(deadline) for ways in self._opened]
         if not all(ended):
-            logger.warning("the database does not answer: transactions that are at work are given up")
+            logger.warning("the database does not answer: running transactions are answered `unavailable`")
 
 
 class _OverdueError(Exception):
@@ -318,7 +318,7 @@ class _OverdueError(Exception):
 
 
 async def _await(answer: asyncio.Future[T], seconds: float) -> T:
-    """The result of `answer`, which goes on if it is overdue. Raises _OverdueError, and what the work raises."""
+    """The result of `answer`, which continues if it is overdue. Raises _OverdueError, and what the work raises."""
     try:
         async with asyncio.timeout(seconds) as waiting:
             return await asyncio.shield(answer)
@@ -332,7 +332,7 @@ async def _await(answer: asyncio.Future[T], seconds: float) -> T:
 def build_database(settings: Settings, *, make: bool = True) -> Database:
     """The database at `database_url`, or `domain.sqlite` in the data folder, which is made where it is missing.
 
-    Raises SettingsError where it cannot be used, or, without `make`, where it is missing.
+    Raises SettingsError if it cannot be used, or, without `make`, if it is missing.
     """
     if settings.database_url is not None:
         return Database(settings.database_url, settings.limits, settings.database_connections)
@@ -340,8 +340,8 @@ def build_database(settings: Settings, *, make: bool = True) -> Database:
     try:
         if not make and not (folder / "domain.sqlite").exists():
             raise SettingsError(
-                f"There is no database in {folder.resolve()}, where the server's data was looked for. Run this in the"
-                " folder in which `oyez serve` was started, or name the server's folder with --oyez-data."
+                f"There is no database in {folder.resolve()}, where this command looks for the server's data. Run it"
+                " in the folder in which `oyez serve` was started, or name the server's folder with --oyez-data."
             )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -355,7 +355,7 @@ def build_database(settings: Settings, *, make: bool = True) -> Database:
 
 def make_private(file: Path) -> None:
     """Make `file`, if it is missing, so that only its owner can open it; SQLite's other files get the same rights."""
-    # If it cannot be made, whoever opens it says why.
+    # If it cannot be made, opening the database reports why.
     with suppress(OSError):
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
@@ -412,8 +412,8 @@ def check_columns(name: str, metadata: MetaData, found: Mapping[str, frozenset[s
         missing += [f"the column {column} of {table}" for column in lacking]
     if missing:
         raise SettingsError(
-            f"The database lacks {' and '.join(missing)}, which {name} has in its code. Write a migration with"
-            " `oyez migrate new`, giving it the file of the system."
+            f"The database lacks {' and '.join(missing)}, which the code of {name} has. Write a migration with"
+            " `oyez migrate new`, and give it the file of the system."
         )
 
 

@@ -117,8 +117,8 @@ _decode_python = msgspec.json.Decoder(_PythonMessage).decode
 _PICKLE = b"\x80"
 """How pickles of protocol 2 and later begin, and no JSON does."""
 _OLD_PYTHON = (
-    "It is a pickle, which is never read, because reading it runs code. Use python-socketio 5.14 or later, which writes"
-    " JSON, or publish over HTTP."
+    "It is a pickle. Oyez never reads pickles, because reading one runs code. Use python-socketio 5.14 or later, which"
+    " writes JSON, or publish over HTTP."
 )
 
 
@@ -147,7 +147,7 @@ class EmitterReader:
                 self._warn_of_unclaimed(channel)
             return False
         if channel in self._channels:
-            # Also what nobody can read: a manager that is not understood must not go unnoticed.
+            # Also messages that cannot be read, so that an emitter of an unknown version is noticed.
             return True
         if channel.startswith(self._requests):
             # The emitter writes nothing but JSON here.
@@ -181,7 +181,7 @@ class EmitterReader:
     def _warn_of_unclaimed(self, channel: str) -> None:
         self._warned = True
         logger.warning(
-            "no system reads what an emitter writes; give it the name of one as its key or channel",
+            "no system reads what an emitter writes; give the emitter the name of a system as its key or channel",
             channel=channel,
             keys=list(self._systems),
         )

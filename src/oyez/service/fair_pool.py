@@ -119,9 +119,9 @@ class FairPool:
             # Those who wait no longer still take room.
             group.remove_cancelled()
             if group.waiting_of(caller) >= most:
-                raise DatabaseUnavailableError(f"{most} transactions of one caller wait already.")
+                raise DatabaseUnavailableError(f"{most} transactions of one user are waiting already.")
             if group.count >= self._max_waiting:
-                raise DatabaseUnavailableError(f"{self._max_waiting} transactions wait already.")
+                raise DatabaseUnavailableError(f"{self._max_waiting} transactions are waiting already.")
         group.put(item, caller)
         self._groups[name] = group
 

@@ -53,7 +53,7 @@ class HomeLoop:
 
 @contextmanager
 def notice_signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Call `stop` in the running loop when the process is asked to stop, before whatever else handles the signal.
+    """Call `stop` in the running loop when the process is asked to stop, before other handlers of the signal.
 
     An ASGI server ends the lifespan only when all requests have been answered, and a poll waits for `ping_interval`.
     Signals that would end the process at once stay as they are, and so does everything in a thread.
@@ -80,6 +80,6 @@ def _hook(number: signal.Signals, stop: Callable[[], Any], stack: ExitStack) -> 
             signal.signal(number, before)
 
     signal.signal(number, handle)
-    # As event loops have it: a system call that the signal interrupts goes on.
+    # As event loops do: a system call that the signal interrupts continues.
     signal.siginterrupt(number, False)
     stack.callback(restore)

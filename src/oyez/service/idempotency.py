@@ -1,7 +1,7 @@
 """Idempotency keys for HTTP writes: a request that is sent again with its key has its effect once, and the same answer.
 
-A middleware around the systems' own HTTP APIs and the routes of members, so that no write ignores the key, whatever its
-route does. Concurrent duplicates wait for the first (`contract/repeats.py`); transactions of a request with a key keep
+A middleware around the systems' own HTTP APIs and the routes of members, so that no write ignores the key, whichever
+route it is. Concurrent duplicates wait for the first (`contract/repeats.py`); transactions of a request with a key keep
 their results in the database (`steps.py`), so that a request which is repeated after a crash gets the same answer.
 """
 

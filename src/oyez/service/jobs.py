@@ -49,7 +49,7 @@ class Jobs:
         system: str,
         clock: Callable[[], float],
     ) -> None:
-        """`handlers` by the kinds of job; those of other kinds stay where they are. `clock`: seconds since 1970.
+        """`handlers` by the kinds of job; jobs of other kinds stay in the table. `clock`: seconds since 1970.
 
         Raises ContractError if one of them cannot be called as a job.
         """

@@ -39,7 +39,7 @@ FRESH_TIME = 600.0
 EARLY = 0.9
 """Part of FRESH_TIME after which the keys are fetched in the background, so that no client waits for that."""
 FETCH_INTERVAL = 0.5
-"""Seconds between the end of a fetch and the next, whatever key ids arrive: a new key counts within a second, and
+"""Seconds between the end of a fetch and the next, for any key ids: a new key counts within a second, and
 invented key ids cost the issuer two requests a second from each process, however many tokens bring them."""
 RETRY_INTERVAL = 1.0
 """Seconds between two background fetches while they fail: so the return of the issuer is noticed at once."""

@@ -1,8 +1,8 @@
 """Migrations that are written by machine: what changes between a system's migrations and its tables (Alembic).
 
-The comparison is made in an empty database of its own, in which the migrations that there are have been run: so it
-depends on nothing but the code. A system that had no migrations so far gets a first one that makes what its database
-has, and does nothing where that is there already.
+The comparison is made in a new, empty database, in which the existing migrations have been run, so it depends only on
+the code. A system without migrations gets a first one that creates the tables of its database, and does nothing if they
+exist.
 """
 
 import re
@@ -86,7 +86,7 @@ def _open_scratch() -> Iterator[Database]:
 
 
 def _reduce(operations: "UpgradeOps", existing: Columns) -> None:
-    """Leave of the making of tables what `existing` has, and have that do nothing where it is there."""
+    """Keep only the creation of what `existing` has, and make it do nothing if that exists."""
     from alembic.operations.ops import CreateIndexOp, CreateTableOp
 
     kept: list[MigrateOperation] = []
@@ -122,8 +122,8 @@ def _check_new_columns(operations: "UpgradeOps") -> None:
                 column = operation.column
                 if not column.nullable and column.server_default is None:
                     raise SettingsError(
-                        f"The new column {column.name} of {operation.table_name} may not be empty, and rows that are"
-                        " there already have no value for it. Give it a server_default, or nullable=True."
+                        f"The new column {column.name} of {operation.table_name} may not be empty, but the existing"
+                        " rows have no value for it. Give the column a server_default, or nullable=True."
                     )
 
 

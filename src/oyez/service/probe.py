@@ -15,7 +15,7 @@ logger = get_logger("oyez.service")
 INTERVAL = 2.0
 """Seconds between two looks. Each is one statement that reads no row."""
 PATIENCE = 2.5
-"""Seconds for one look: longer than the default time-out of a lock, and short enough that whatever fails is known
+"""Seconds for one look: longer than the default time-out of a lock, and short enough that a failure is known
 within five seconds."""
 RETRY_INTERVAL = 0.5
 """Seconds between two looks while the database is unavailable."""

@@ -40,9 +40,9 @@ def load_secret(settings: Settings, *, make: bool = True) -> Secret:
         try:
             if not make and not path.exists():
                 raise SettingsError(
-                    f"There is no secret in {path.parent.resolve()}, where the server's data was looked for. Run this"
-                    " in the folder in which `oyez serve` was started, name the server's folder with --oyez-data, or"
-                    " set JWT_SECRET as the server has it."
+                    f"There is no secret in {path.parent.resolve()}, where this command looks for the server's data."
+                    " Run it in the folder in which `oyez serve` was started, name the server's folder with"
+                    " --oyez-data, or set JWT_SECRET as the server has it."
                 )
             made = not path.exists() and _make_secret_file(path)
             secret = Secret(_read_secret_file(path), path, made)

@@ -1,4 +1,4 @@
-"""Who is typing: it ends by itself when the typist is silent, sends, or disconnects, at whichever node.
+"""Which users are typing: typing ends when the typist is silent, sends, or disconnects, on any node.
 
 Each node has the timers of its own clients. A record of the log says that a user is typing, and which start was the
 last one: a message that is sent through another node ends the typing, and an older timer does not end a newer start.
@@ -36,7 +36,7 @@ class Typing:
         self._log = log
 
     async def start(self, client: Client, key: str, end: End) -> None:
-        """The client has begun to type, or goes on. Raises LogUnavailableError."""
+        """The client has begun to type, or continues. Raises LogUnavailableError."""
         typists: dict[str, _Typist] = client.state.setdefault(_STATE, {})
         token = secrets.token_bytes(8)
         if (before := typists.pop(key, None)) is not None:

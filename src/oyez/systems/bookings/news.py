@@ -64,7 +64,7 @@ class News:
         return True
 
     async def find_place(self, booking_id: str) -> PartnerLocationUpdate | None:
-        """Where the partner of a booking was last, if that is not too long ago."""
+        """The last place of a booking's partner, if it is recent enough."""
         kept = await self._context.log.get(_place_record(booking_id))
         if kept is None:
             return None

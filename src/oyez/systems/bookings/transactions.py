@@ -324,7 +324,7 @@ def send_message(tx: Transaction, new: NewMessage) -> Row[Any]:
 
 
 def mark_read(tx: Transaction, role: str, user_id: str, message_id: str) -> Row[Any]:
-    """The message, which was read now or before. Only its recipient may say so; their devices get to know, once."""
+    """The message, which was read now or before. Only its recipient may do this; their devices are notified, once."""
     message = find(tx.connection, messages, message_id)
     recipients = {} if message is None else {"customer": message.customer_id, "partner": message.partner_id}
     if message is None or recipients.get(role) != user_id or message.sender_role == role:
@@ -429,7 +429,7 @@ def tell_statistics(tx: Transaction, counted: dict[str, int], counted_at: int, i
 
 
 def begin_day(tx: Transaction, _key: str, _data: dict[str, Any]) -> None:
-    """At midnight: whatever is counted of today begins at zero, and monitors learn of it, though nothing happens."""
+    """At midnight: all counts of today begin at zero, and monitors are notified, although nothing has happened."""
     now = _now(tx)
     tell_statistics(tx, count_statistics(tx.connection, find_day(tx.now, tx.zone)), now, interval=0.0)
     _schedule_midnight(tx)

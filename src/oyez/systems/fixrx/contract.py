@@ -359,7 +359,7 @@ class PaymentFailed(PaymentEvent):
 
 
 # Chat: between users and vendors. A message goes to its recipient, and word that it was read goes back to its sender;
-# both also go to the other devices of whoever has sent or read it.
+# both also go to the other devices of the user who has sent or read it.
 
 
 class Sent(CamelPayload):

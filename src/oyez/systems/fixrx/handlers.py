@@ -74,7 +74,7 @@ def send_message(tx: Transaction, sender: Identity, command: SendMessage, socket
 
 
 def read_message(tx: Transaction, reader: Identity, message_id: str, socket: str) -> None:
-    """Note that its recipient has read a message and tell its sender, and the reader's other devices, the first time.
+    """Store that a message was read, and notify its sender and the reader's other devices, the first time.
 
     Raises RefusedError: unknown_message; forbidden where it was written to somebody else.
     """

@@ -47,7 +47,7 @@ class Agents:
         if await self._is_here(agent_id):
             return
         await self._context.outbox.run(support.expect_agent, agent_id)
-        # A device that came in between may have said so too early.
+        # A device that connected meanwhile may have reported it too early.
         if await self._is_here(agent_id):
             await self._context.outbox.run(support.bring_agent_back, agent_id)
 

@@ -27,7 +27,7 @@ MAX_SUBSCRIPTIONS = 200
 
 
 SUBSCRIBED = "subscribed"
-"""Where a client's state has the names of its channels, until it is let into them."""
+"""The key in a client's state for the names of its channels, until it has joined them."""
 
 
 class Channel(NamedTuple):

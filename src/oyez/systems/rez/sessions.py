@@ -55,7 +55,7 @@ class Sessions:
         )
 
     async def connecting(self, client: Client) -> None:
-        """Find the client's channels, before it is notified that it is connected: if that fails, it is not let in."""
+        """Find the client's channels, before it is notified of its connection: if that fails, it does not connect."""
         await self._channels.find(client)
 
     async def connected(self, client: Client) -> None:

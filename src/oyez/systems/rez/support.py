@@ -29,9 +29,9 @@ AGENT_IS_GONE = "agent_is_gone"
 AGENT_GRACE = 15.0
 """Seconds an agent has to come back: official clients try again within ten, also on a slow network."""
 AGENT_LEASE = 180.0
-"""Seconds after which an agent is offline whose node does not say any more that they are connected …"""
+"""Seconds after which an agent becomes offline if no node renews that they are connected …"""
 AGENT_RENEWAL = 60.0
-"""… and between two times that it says so: one transaction a minute for each agent, and two of them may be late."""
+"""… and between two renewals: one transaction a minute for each agent, and two of them may be late."""
 ASSUMED_HANDLING = 600.0
 """Seconds a ticket takes, as long as none was ever resolved."""
 HANDLED_TICKETS = 50
@@ -311,7 +311,7 @@ def note_that_agent_is_gone(tx: Transaction, agent_id: str, data: dict[str, Any]
 def bring_agent_back(tx: Transaction, agent_id: str) -> None:
     """A device of the agent is connected: if they were cut off, they are again what they were before.
 
-    Said again every AGENT_RENEWAL seconds while it is connected: the agent of a node that was killed becomes offline.
+    Renewed every AGENT_RENEWAL seconds while it is connected: the agent of a node that was killed becomes offline.
     """
     row = find_row(tx.connection, agents, agent_id)
     if row is None:
