@@ -126,3 +126,19 @@ def test_where_nothing_is_kept_there_is_no_folder(folder: Path) -> None:
     elsewhere = {"jwt_secret": "s" * 32, "database_url": "postgresql://db/oyez", "redis_url": "redis://redis"}
     open_folder(Settings(oyez_data=str(folder), **elsewhere))  # type: ignore[arg-type]
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["domain.sqlite", "log-books.sqlite", "log-books.peers", "nodes"])
+def test_what_another_user_has_made_in_it_is_one_sentence(
+    folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    open_folder(settings)
+    foreign = folder / name
+    foreign.touch() if name.endswith("sqlite") else foreign.mkdir()
+    # The tests may run as a user who may do everything.
+    monkeypatch.setattr("os.access", lambda path, mode, **options: Path(path).name != name)
+    with pytest.raises(SettingsError) as raised:
+        open_folder(settings)
+    (line,) = str(raised.value).splitlines()
+    assert str(foreign) in line
+    assert "belongs to user" in line

@@ -68,7 +68,7 @@ class Checks:
         """What `look` found, with a line that describes it; None if it raised, with a line for each problem."""
         try:
             found, text = look()
-        except (OyezError, DBAPIError) as error:
+        except (OyezError, DBAPIError, OSError) as error:
             for line in (str(error.orig) if isinstance(error, DBAPIError) else str(error)).splitlines():
                 self.problems += 1
                 self._show("problem", "bold red", subject, line)

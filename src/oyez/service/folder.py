@@ -28,6 +28,8 @@ STEPS: Sequence[Step] = (keep_as_it_is,)
 """From format 0 to 1, and so on: there are as many as the number of today's format."""
 DATA = ("domain.sqlite", "log-*.sqlite")
 """What a folder of format 0 holds, where it is not empty."""
+KEPT = (*DATA, "log-*.peers", "nodes")
+"""What the server must be able to read and write if it is there, besides the secret."""
 
 
 def open_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> None:
@@ -41,6 +43,7 @@ def open_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> None:
         return
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_kept(folder)
         with _alone(folder):
             found = _read_format(folder, len(steps))
             for number, step in enumerate(steps[found:], found + 1):
@@ -60,8 +63,7 @@ def examine_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> str:
         _check_rights(parent)
         return f"{folder} does not exist; the first start makes it"
     _check_rights(folder)
-    for file in sorted(found for pattern in DATA for found in folder.glob(pattern)):
-        _check_rights(file)
+    _check_kept(folder)
     about = folder.stat()
     if about.st_mode & 0o002:
         raise SettingsError(
@@ -76,6 +78,12 @@ def examine_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> str:
         return f"{folder} is empty; the first start fills it"
     then = "" if found == len(steps) else f"; the next start changes it to {len(steps)}"
     return f"{folder} has format {found}{then}"
+
+
+def _check_kept(folder: Path) -> None:
+    """Raises SettingsError for the first file that this user cannot use, such as one that another user's run made."""
+    for path in sorted(found for pattern in KEPT for found in folder.glob(pattern)):
+        _check_rights(path)
 
 
 def _check_rights(path: Path) -> None:
