@@ -282,7 +282,7 @@ async def test_when_redis_is_back_emitters_are_heard_again(js: JsDriver, server:
         await hall.call(1000)
         await until(lambda: hall.numbers[-1] == 1000)
         assert hall.numbers == sorted(set(hall.numbers))
-        assert "what emitters say now is not heard" in [line["event"] for line in logged]
+        assert "messages of emitters are not received at the moment" in [line["event"] for line in logged]
 
 
 # Served.

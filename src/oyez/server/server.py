@@ -225,8 +225,9 @@ class Server:
                 for connection in tuple(self.connections.values()):
                     connection.close(engineio.TRANSPORT_ERROR)
             except (LogUnavailableError, SettingsError) as error:
-                # Clients stay: nothing can be appended now that they would not get when it is back.
-                if self._is_told():
+                # Clients stay: nothing can be appended now that they would not get when it is back. While the canary
+                # reports that the log is away, this failure has the same cause.
+                if self._is_told() and self.canary.reason is None:
                     logger.warning("the log cannot be listened to", reason=str(error), failures=self._failures)
             except Exception:
                 if self._is_told():

@@ -190,7 +190,7 @@ class Intake:
                         await self._take(message["channel"], message["data"])
             except _FAILURES as error:
                 if not failing:
-                    logger.warning("what emitters say now is not heard", system=self._system, error=str(error))
+                    logger.warning("messages of emitters are not received at the moment", system=self._system, error=str(error))
                 failing = True
                 self._not_before = math.inf
                 await self._give_up()
