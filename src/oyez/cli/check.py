@@ -36,8 +36,8 @@ T = TypeVar("T")
 def check(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
     """Check whether the server could start, without starting it.
 
-    It checks settings, systems, database, Redis, keys and the data folder as `oyez serve` with the same words would
-    use them, and changes nothing. The status is 1 if there is a problem.
+    It checks settings, systems, database, Redis, keys and the data folder as `oyez serve` with the same arguments
+    would use them, and changes nothing. The status is 1 if there is a problem.
 
     For example:
       oyez check

@@ -121,7 +121,7 @@ class ServerFlags:
     jwt_role: str | None = None
     """The claim that holds the role, or a list of roles. [default: role]"""
     jwt_claims: str | None = None
-    """Other claims that tokens name otherwise: NAME=CLAIM, comma-separated."""
+    """Claims whose names in tokens differ from the contract's: NAME=CLAIM, comma-separated."""
     jwt_leeway: float | None = None
     """Seconds that clocks may differ. [default: 10]"""
     cookie_name: str | None = None

@@ -37,7 +37,7 @@ app = App(
     ),
     help_epilogue=(
         f"A system is one that ships ({', '.join(SHIPPED)}) or a Python file with a contract. Settings come from"
-        " oyez.toml, then from the environment (PORT, JWT_SECRET, …), then from flags; the last one wins."
+        " oyez.toml, then from the environment (PORT or OYEZ_PORT, …), then from flags; the last one wins."
     ),
     help_format="plaintext",
     default_parameter=Parameter(show_default=False),

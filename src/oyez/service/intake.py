@@ -190,7 +190,9 @@ class Intake:
                         await self._take(message["channel"], message["data"])
             except _FAILURES as error:
                 if not failing:
-                    logger.warning("messages of emitters are not received at the moment", system=self._system, error=str(error))
+                    logger.warning(
+                        "messages of emitters are not received at the moment", system=self._system, error=str(error)
+                    )
                 failing = True
                 self._not_before = math.inf
                 await self._give_up()
