@@ -48,11 +48,11 @@ def test_flags_win_over_the_environment(folder: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--port 70000", "Setting port in a flag: Expected `int` <= 65535."),
+        ("--port 70000", "Setting port in a flag: Expected a whole number <= 65535."),
         ("--ping-interval 0", "Setting ping_interval in a flag"),
         ("--log-level loud", "LOG_LEVEL is 'loud'. Set it to one of debug, info, warning, error."),
         ("--ws-path rt", "WS_PATH is 'rt'. Set it to a path such as /socket.io/."),
-        ("--redis-emitter-key a*", "Setting redis_emitter_key in a flag: Expected `str` matching regex"),
+        ("--redis-emitter-key a*", "Setting redis_emitter_key in a flag: Expected text matching regex"),
         ("--jwt-secret short", "HS256 needs at least 32"),
         ("--jwks-url https://id.example/keys --jwt-key-file key.pem", "JWKS_URL and JWT_KEY_FILE are both set"),
         ("--jwt-key-file missing.pem", "missing.pem"),
@@ -81,7 +81,7 @@ def test_a_bad_setting_in_the_environment_or_the_file_is_named(
     oyez: Calls, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PORT", "many")
-    assert "Setting port in the environment: Expected `int`" in oyez("serve").error
+    assert "Setting port in the environment: Expected a whole number" in oyez("serve").error
     monkeypatch.delenv("PORT")
     (folder / "oyez.toml").write_text("prot = 1")
     assert "Settings in oyez.toml: Object contains unknown field `prot`" in oyez("serve").error

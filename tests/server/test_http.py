@@ -13,7 +13,7 @@ import pytest
 from oyez.server.http import FILES_CHECK_TICKS
 from tests.js_client import JsConnectError, JsDriver
 from tests.server.extras import begin_stop, expect_echo, open_requests, read_up_to_close, stop, stuff
-from tests.server.serving import Certificates, Running, serve
+from tests.server.serving import Certificates, Running, serve, turn_until
 from tests.server.wire import POLLING, TEXT, PollingWire, SocketWire, Wire
 
 # Stopping.
@@ -100,10 +100,11 @@ async def test_a_running_handler_may_finish(own: Running) -> None:
         wire.send_text('42["hold",1]')
         await own.market.until(lambda: own.market.held == 1)
         stopping = own.stop()
-        await wire.expect_close(1012)
+        await turn_until(lambda: own.server.stopping)
         assert not stopping.done()
         own.market.release()
         await own.market.expect("hold done", 1)
+        await wire.expect_close(1012)
         await stopping
 
 

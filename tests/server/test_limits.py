@@ -56,7 +56,7 @@ async def test_an_upgrade_is_not_another_client(kind: str, limit: str, js: JsDri
 
 
 async def test_clients_that_were_refused_leave_nothing_behind(kind: str) -> None:
-    async with serve(kind, limits={"max_connections": 3}) as running:
+    async with serve(kind, limits={"max_connections": 3, "refused_timeout": 0.05}) as running:
         for _ in range(10):
             async with SocketWire.open(running) as wire:
                 await wire.open_session()

@@ -63,13 +63,15 @@ async def test_a_connect_that_crashes_is_refused_without_saying_how(running: Run
     assert "connect failed" in [entry["event"] for entry in logged]
 
 
-async def test_a_refused_polling_client_fetches_why(running: Running) -> None:
-    client = PollingWire(running)
-    await client.open_session()
-    await client.post('40{"refuse":true}')
-    answer = await client.get()
-    assert answer.startswith("44{")
-    assert answer.endswith("\x1e1")
+async def test_a_refused_polling_client_fetches_why_and_then_the_end(kind: str) -> None:
+    async with serve(kind, limits={"refused_timeout": 0.05}) as running:
+        client = PollingWire(running)
+        await client.open_session()
+        await client.post('40{"refuse":true}')
+        answer = await client.get()
+        assert answer.startswith("44{")
+        # It has not gone by itself.
+        assert await client.get() == "41"
 
 
 async def test_an_unknown_namespace(running: Running) -> None:

@@ -95,7 +95,7 @@ def test_every_deflated_message_stands_alone(payloads: list[bytes]) -> None:
     assert [bytes(frame.data) for frame in frames] == payloads
 
 
-@given(st.binary(max_size=70_000), st.lists(st.binary(max_size=300), max_size=3))
+@given(st.binary(min_size=1, max_size=70_000), st.lists(st.binary(max_size=300), max_size=3))
 def test_a_message_and_its_attachments(text: bytes, attachments: list[bytes]) -> None:
     outgoing = Outgoing(text, tuple(attachments))
     expected = [(Opcode.TEXT, text), *((Opcode.BINARY, data) for data in attachments)]

@@ -90,6 +90,7 @@ async def test_nothing_is_left_of_clients_that_have_gone(running: Running) -> No
         await refused.open_session()
         await refused.post('40{"refuse":true}')
         await refused.get()
+        await refused.leave()
     await running.settle()
     assert (server.connections, server._closed, server._addresses, server.websockets) == ({}, {}, {}, set())
     assert (running.namespace.sockets, running.namespace.rooms, running.namespace._tasks) == ({}, {}, set())

