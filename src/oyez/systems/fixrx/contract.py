@@ -417,7 +417,7 @@ class ChatMessage(CamelStamped):
     },
 )
 class ChatRead(CamelStamped):
-    """The recipient has read a message; told to the one who sent it."""
+    """The recipient has read a message; sent to its sender and to the reader's devices."""
 
     message_id: Id
     sender_id: Id
