@@ -34,13 +34,15 @@ class Banner:
         self._machine = list(self._machine_words(flags))
         self._target = [] if url == base_url(self._elsewhere) else ["--url", url]
 
-    def show(self) -> None:
+    def show(self, log_reason: str | None = None) -> None:
+        """`log_reason` is why the log is away, if it is: clients are not let in then."""
         settings = self._oyez.settings
         everywhere = " and all other addresses of this machine" if settings.host in EVERYWHERE else ""
-        address = Text.assemble("Oyez ", __version__, " listens at ", (self._url, "bold"), everywhere)
+        does = " listens at " if log_reason is None else " waits for the log at "
+        address = Text.assemble("Oyez ", __version__, does, (self._url, "bold"), everywhere)
         console.out.print(address.append(" (Ctrl-C stops it)"))
-        for reason in sorted({served.server.canary.reason or "" for served in self._oyez.systems.values()} - {""}):
-            console.out.print(Text(f"Clients cannot connect yet, because the log is away: {reason}", "bold red"))
+        if log_reason is not None:
+            console.out.print(Text(f"Clients cannot connect yet, because the log is away: {log_reason}", "bold red"))
         if self._oyez.secret.made:
             self._note(f"A secret for tokens was made in {self._oyez.secret.path}; keep it to yourself.")
         for name in self._oyez.systems:

@@ -22,6 +22,7 @@ from oyez.logger import get_logger
 from oyez.ops.health import Team, health_routes
 from oyez.ops.logs import configure_logging
 from oyez.server.http import HttpServer
+from oyez.server.outages import Outages
 from oyez.service.app import Oyez
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Settings
@@ -65,7 +66,7 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
         banner = Banner(oyez, base_url(settings, sockets[0].getsockname()[1]), systems, flags)
         if settings.workers == 1:
             prepare_process()
-            server = SingleServer(oyez, banner.show, flags.load)
+            server = SingleServer(oyez, lambda: banner.show(oyez.log_reason), flags.load)
             server.run(sockets)
             if server.restarts:
                 # The same process with the code and the settings that are there now; files of this one are closed.
@@ -76,9 +77,15 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
         return Workers(names, settings, flags.load, sockets).run(banner.show)
 
 
-def build_oyez(systems: Sequence[str], settings: Settings, find_team: Callable[[], Team | None] = lambda: None) -> Oyez:
+def build_oyez(
+    systems: Sequence[str],
+    settings: Settings,
+    find_team: Callable[[], Team | None] = lambda: None,
+    outages: Outages | None = None,
+) -> Oyez:
     """What is served, as the command line and the workers do it."""
-    return Oyez([load_system(name) for name in systems], settings, operate=lambda oyez: health_routes(oyez, find_team))
+    loaded = [load_system(name) for name in systems]
+    return Oyez(loaded, settings, operate=lambda oyez: health_routes(oyez, find_team), outages=outages)
 
 
 class AnnouncingServer(HttpServer):

@@ -11,10 +11,11 @@ import msgspec
 
 from oyez.cli.console import fail
 from oyez.cli.serve import AnnouncingServer, build_oyez, prepare_process
-from oyez.cli.workers import BEAT, BEAT_INTERVAL, READY, Order
+from oyez.cli.workers import BEAT_INTERVAL, Order, Report
 from oyez.errors import OyezError
 from oyez.ops.health import Team
 from oyez.ops.logs import configure_logging
+from oyez.server.outages import Outages
 from oyez.service.app import Oyez
 
 MAX_READ = 65_536
@@ -28,18 +29,26 @@ class Supervisor:
         """Its last report about the workers."""
         self._reports = reports
         self._begun = b""
+        self._ready = False
+        self._log: str | None = None
 
-    def report(self, what: bytes) -> None:
+    def note_log(self, reason: str | None) -> None:
+        """The log is unavailable for `reason`, or, with None, available."""
+        self._log = reason
+        if self._ready:
+            self._report()
+
+    def _report(self) -> None:
         # A supervisor that is stopped reads nothing for a while: it counts missing reports from then on.
         with suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._reports, what)
+            os.write(self._reports, msgspec.json.encode(Report(log=self._log)) + b"\n")
 
     async def report_regularly(self) -> None:
         os.set_blocking(self._reports, False)
-        self.report(READY)
+        self._ready = True
         while True:
+            self._report()
             await asyncio.sleep(BEAT_INTERVAL)
-            self.report(BEAT)
 
     def read(self) -> bool:
         """Read what it has sent; False if it has gone."""
@@ -83,7 +92,9 @@ def main() -> int:
     configure_logging(order.settings.log_level)
     supervisor = Supervisor(order.ready)
     try:
-        oyez = build_oyez(order.systems, order.settings, lambda: supervisor.team)
+        # What one log's absence means for all workers is logged once, by the supervisor.
+        outages = Outages(lambda _: supervisor.note_log(outages.reason))
+        oyez = build_oyez(order.systems, order.settings, lambda: supervisor.team, outages)
         prepare_process()
         server = WorkerServer(oyez, supervisor)
         server.run([socket.socket(fileno=file) for file in order.sockets])

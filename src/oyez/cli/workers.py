@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ import msgspec
 from oyez.errors import OyezError
 from oyez.logger import get_logger
 from oyez.ops.health import Team
+from oyez.server.outages import Outages
 from oyez.settings import Settings
 
 logger = get_logger("oyez.cli")
@@ -47,11 +49,14 @@ class Order(msgspec.Struct, frozen=True):
     sockets: list[int]
     """Files it takes connections from."""
     ready: int
-    """The file to write READY to when it serves, and BEAT after each BEAT_INTERVAL from then on."""
+    """The file to write a Report to when it serves, and after each BEAT_INTERVAL from then on."""
 
 
-READY = b"r"
-BEAT = b"."
+class Report(msgspec.Struct, frozen=True):
+    """What a worker says of itself, as a line of JSON."""
+
+    log: str | None
+    """Why the log is unavailable to it; None if it is available."""
 
 
 class Worker:
@@ -65,6 +70,8 @@ class Worker:
         self.started_at = asyncio.get_running_loop().time()
         self.answers = False
         """True if it serves, and its last reports are not missing."""
+        self.report = Report(None)
+        """The last one."""
         self._reports = reports
         self._channel = channel
         self._stopping = False
@@ -104,13 +111,24 @@ class Worker:
         while missing * BEAT_INTERVAL < timeout or self._stopping:
             try:
                 async with asyncio.timeout(BEAT_INTERVAL):
-                    if not await self._reports.read(64):
+                    line = await self._reports.readline()
+                    if not line:
                         # The worker has ended, or is about to: the kernel closed its end.
                         await asyncio.Future()
                 missing = 0
+                self.take(line, changed)
             except TimeoutError:
                 missing += 1
             self._set_answers(missing < SUSPICIOUS_BEATS, changed)
+
+    def take(self, line: bytes, changed: Callable[[], None] = lambda: None) -> None:
+        """Take note of a report."""
+        # A worker writes half a line if this process was stopped for hours.
+        with suppress(msgspec.DecodeError):
+            report = msgspec.json.decode(line, type=Report)
+            if report != self.report:
+                self.report = report
+                changed()
 
     def _set_answers(self, answers: bool, changed: Callable[[], None]) -> None:
         if self.answers != answers:
@@ -151,16 +169,20 @@ class Workers:
         self._sockets = list(sockets)
         self._workers: dict[int, Worker] = {}
         """By place."""
+        self._outages = Outages()
         self._stopping = asyncio.Event()
         self._changing = asyncio.Lock()
         self._generations = [0] * self._count
         self._replacing: asyncio.Task[None] | None = None
 
-    def run(self, announce: Callable[[], None]) -> int:
-        """Start them, call `announce`, and look after them until a signal says to stop; the exit status."""
+    def run(self, announce: Callable[[str | None], None]) -> int:
+        """Start them, call `announce`, and look after them until a signal says to stop; the exit status.
+
+        `announce` is given why the log is away, or None if it is available.
+        """
         return asyncio.run(self._run(announce))
 
-    async def _run(self, announce: Callable[[], None]) -> int:
+    async def _run(self, announce: Callable[[str | None], None]) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -174,7 +196,7 @@ class Workers:
             return status
         loop.add_signal_handler(signal.SIGHUP, self._replace)
         try:
-            announce()
+            announce(self._outages.reason)
         except SystemExit:
             # Nobody reads what is shown, as in `oyez serve | head`.
             self._stop()
@@ -189,7 +211,10 @@ class Workers:
         pause = 0.0
         while not self._stopping.is_set():
             worker = self._workers[place]
-            await self._unless_stopped(worker.supervise(self._settings.worker_timeout, self._tell_team))
+            await self._unless_stopped(
+                worker.supervise(self._settings.worker_timeout, partial(self._note_change, worker))
+            )
+            self._outages.forget(worker)
             if self._stopping.is_set() or self._workers[place] is not worker:
                 continue
             lived = asyncio.get_running_loop().time() - worker.started_at
@@ -229,8 +254,10 @@ class Workers:
         process.stdin.write(msgspec.json.encode(order) + b"\n")
         reader, writer = await asyncio.open_connection(sock=ours)
         worker = Worker(process, reader, writer)
-        ready = await self._unless_stopped(reader.read(1), START_TIMEOUT)
-        if ready == READY:
+        ready = await self._unless_stopped(reader.readline(), START_TIMEOUT)
+        if ready:
+            worker.take(ready)
+            self._outages.note(worker, worker.report.log)
             return worker
         writer.close()
         if not self._stopping.is_set():
@@ -250,7 +277,8 @@ class Workers:
 
     # All of them.
 
-    def _tell_team(self) -> None:
+    def _note_change(self, worker: Worker) -> None:
+        self._outages.note(worker, worker.report.log)
         answering = sum(worker.answers for worker in self._workers.values())
         for worker in self._workers.values():
             worker.tell(Team(self._count, answering))

@@ -33,6 +33,7 @@ from oyez.server.namespace import Application, Namespace, SocketInfo
 from oyez.server.neighbours import Neighbours
 from oyez.server.node import Node
 from oyez.server.origin import OriginPolicy, normalize
+from oyez.server.outages import Outages
 from oyez.server.polling import PollingEndpoint
 from oyez.server.rare_log import RareLog
 from oyez.server.recovery import Recovery
@@ -71,9 +72,13 @@ class Server:
         settings: Settings,
         *,
         node: Node | None = None,
+        outages: Outages | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`node` is this process among its peers; left out, peers do not reach it."""
+        """`node` is this process among its peers; left out, peers do not reach it.
+
+        Servers whose logs fail together share their `outages`, so that these are logged once.
+        """
         self.settings = settings
         self.node = node or Node()
         self.limits = settings.limits
@@ -86,6 +91,7 @@ class Server:
         }
         check_origins(settings.origins)
         self.origins = OriginPolicy(settings.origins)
+        self._outages = outages or Outages()
         self.canary = Canary(log, self._tell_status)
         self.neighbours = Neighbours(log, self.node, self.namespaces, clock)
         counted = {id(one.usages): one.usages for one in applications.values() if one.usages is not None}
@@ -253,9 +259,7 @@ class Server:
         """The log has become unavailable for `reason`, or, with None, is back: operator and clients are told."""
         if reason is None:
             self._failures = 0
-            logger.info("the log is available again: events are stored and delivered")
-        else:
-            logger.error("the log is unavailable: nothing is published until it is back", reason=reason)
+        self._outages.note(self, reason)
         status = encode_status(reason)
         for namespace in self.namespaces.values():
             namespace.status = status if reason is not None else None

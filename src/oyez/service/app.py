@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -41,6 +41,7 @@ from oyez.server.client_files import CLIENT_FILES, ClientFile
 from oyez.server.guard import UpgradeGuard
 from oyez.server.neighbours import Presence
 from oyez.server.node import Node
+from oyez.server.outages import Outages
 from oyez.server.plain import PlainEndpoint, UnknownPath
 from oyez.server.server import Server
 from oyez.server.upgrade import Endpoint
@@ -101,12 +102,13 @@ class Oyez:
         *,
         build_log: Callable[[str], Log] | None = None,
         operate: Callable[["Oyez"], Sequence[BaseRoute]] = lambda oyez: (),
+        outages: Outages | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`build_log` makes the log of the system with that name, `operate` the routes for those who watch over it.
         Where the first is not given, the settings choose.
 
-        `clock` gives seconds since 1970.
+        `clock` gives seconds since 1970. `outages` is what is told when the log is away; left out, this is logged.
 
         Logs go to standard logging, from `settings.log_level` on; see `oyez.logger`.
         Raises SettingsError or ContractError where something cannot work; nothing has been started then.
@@ -125,6 +127,7 @@ class Oyez:
         self._written_by: float | None = None
         """By when, in the loop's time, a process that stops gives up what it has not written."""
         self._home = HomeLoop()
+        self._outages = outages or Outages()
         self._drains = False
         """True if the server sends clients away itself before it ends the lifespan."""
         self._draining: asyncio.Task[None] | None = None
@@ -205,7 +208,9 @@ class Oyez:
             for served in self.systems.values():
                 await stack.enter_async_context(_beside(served.database.run()))
                 stack.push_async_callback(served.log.close)
-                await _open(served.log, served.system.name)
+                # A log that cannot be reached is waited for; the server says so when it starts.
+                with suppress(LogUnavailableError):
+                    await served.log.open()
                 await stack.enter_async_context(served.outbox.relaying(self._find_time_left))
                 await stack.enter_async_context(served.jobs.running())
                 if served.parts.close is not None:
@@ -223,6 +228,11 @@ class Oyez:
     def stopping(self) -> bool:
         """Whether clients are being sent away for good."""
         return any(served.server.stopping for served in self.systems.values())
+
+    @property
+    def log_reason(self) -> str | None:
+        """Why clients are not let in for now; None if all logs are available."""
+        return self._outages.reason
 
     @property
     def keys_reason(self) -> str | None:
@@ -306,7 +316,7 @@ class Oyez:
             settings=self.settings,
             repeats=repeats,
         )
-        server = Server(applications, log, self.settings, node=self.node)
+        server = Server(applications, log, self.settings, node=self.node, outages=self._outages)
         prefix = f"/{system.name}"
         routes.append(publish_route(f"{prefix}/events", publisher, authorize))
         # One for all writes of a system, so that none of them ignores the key.
@@ -320,7 +330,12 @@ class Oyez:
         if self.settings.redis_url is not None and self.settings.redis_emitter:
             keys = _emitter_keys(self.settings, system.name, alone)
             intake = Intake(
-                self.settings.redis_url, publisher, keys, prefix=self.settings.redis_prefix, systems=unclaimed
+                self.settings.redis_url,
+                publisher,
+                keys,
+                prefix=self.settings.redis_prefix,
+                systems=unclaimed,
+                is_away=lambda: server.canary.reason is not None,
             )
         probe = DatabaseProbe(database, system.name, system.tables.tables.values() if system.tables is not None else ())
         return Served(system, server, publisher, log, outbox, jobs, parts, intake, probe)
@@ -363,14 +378,6 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def _open(log: Log, system: str) -> None:
-    """Raises SettingsError where waiting would not help."""
-    try:
-        await log.open()
-    except LogUnavailableError as error:
-        logger.error("the log cannot be reached: it is waited for", system=system, reason=str(error))
 
 
 class LogFailures:

@@ -102,15 +102,18 @@ class Intake:
         *,
         prefix: str,
         systems: Sequence[str] = (),
+        is_away: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Listens in the Redis at `url` to emitters with one of `keys`; names of its own begin with `prefix`.
 
-        With `systems`, it also warns of emitters that name none of them.
+        With `systems`, it also warns of emitters that name none of them. `is_away` is true if it is known that Redis
+        is away: then this is not logged once more.
         """
         self._publisher = publisher
         self._reader = EmitterReader(publisher, keys, systems)
         self._system = publisher.contract.name
+        self._is_away = is_away
         self._clock = clock
         base = f"{prefix}:{{{self._system}}}:emitter"
         self._channel, self._greeting = f"{base}:dealt-with", f"{base}:greeting"
@@ -156,7 +159,7 @@ class Intake:
         try:
             with suppress(TimeoutError):
                 # Without it the server starts all the same: the log says whether it can do without Redis.
-                async with asyncio.timeout(TIMEOUT):
+                async with asyncio.timeout(0 if self._is_away() else TIMEOUT):
                     await heard.wait()
             yield
             # A cancellation alone may get lost: the library uses it for its own time-outs.
@@ -189,7 +192,7 @@ class Intake:
                     if message is not None:
                         await self._take(message["channel"], message["data"])
             except _FAILURES as error:
-                if not failing:
+                if not failing and not self._is_away():
                     logger.warning(
                         "messages of emitters are not received at the moment", system=self._system, error=str(error)
                     )
