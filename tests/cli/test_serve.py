@@ -260,6 +260,15 @@ async def test_sighup_starts_a_single_process_again_with_the_settings_that_are_t
         assert (await serving.stop(signal.SIGTERM)).status == 0
 
 
+@pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, signal.SIGTERM)])
+async def test_a_server_that_is_to_stop_does_not_start_again(folder: Path, signals: tuple[int, int]) -> None:
+    async with start(folder, "serve", "quotes", "--port", "0") as serving:
+        await read_banner(serving)
+        for number in signals:
+            serving.process.send_signal(number)
+        assert await asyncio.wait_for(serving.process.wait(), 10.0) == 0
+
+
 async def test_whatever_the_umask_files_are_for_the_owner_and_both_families_are_served(folder: Path) -> None:
     line = f"umask 0; mkdir -m 777 oyez-data; exec {sys.executable} -m oyez.cli serve quotes --host :: --port 0"
     async with start_program(folder, "sh", "-c", line) as serving:

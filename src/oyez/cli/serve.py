@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from types import FrameType
 
 from oyez.cli.banner import Banner
 from oyez.cli.console import explain_os_error
@@ -123,7 +124,15 @@ class SingleServer(AnnouncingServer):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         await super().main_loop()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # A request to stop wins, also if it comes while the server stops in order to start again.
+        self.restarts = False
+        super().handle_exit(sig, frame)
+
     def _hang_up(self) -> None:
+        if self.should_exit:
+            # Some managers of services send SIGHUP right after SIGTERM.
+            return
         if not self._at_terminal:
             try:
                 self._reload()
