@@ -129,6 +129,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     closed, so that idle connections do not use up the open files that clients need."""
     max_header_bytes: Positive = 16_384
     """The head of an HTTP request, cookies and query tokens included."""
+    max_headers: Positive = 150
+    """Headers of an HTTP request, and parameters of its address, each: every one costs more than its bytes. A browser
+    and a chain of proxies send some 50."""
     max_send_buffer: Positive = 1_000_000
     """Bytes waiting for one socket that does not read; over it the connection is closed."""
     max_replay_page: Positive = 262_144

@@ -13,6 +13,8 @@ from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 NOBODY = f"{POLLING}&sid=nobody"
+CHUNKS = 100_000
+"""In a body; with their line ends they are read in a few turns of the loop."""
 
 GARBAGE = {
     "noise": b"\x00\x01\x02\x03 nonsense\r\n\r\n",
@@ -143,6 +145,43 @@ async def test_an_endless_head(impatient: Running, piece: str) -> None:
                 wire.send(piece * 100)
                 await asyncio.wait({ended}, timeout=0.001)
         assert (await ended).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"GET {NOBODY} HTTP/1.1\r\nHost: x\r\n" + "A:\r\n" * 150,
+        f"GET {NOBODY}{'&a=' * 150} HTTP/1.1\r\nHost: x\r\n",
+        f"GET {WEBSOCKET}{'&a=' * 150} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+    ],
+)
+async def test_more_headers_or_parameters_than_anybody_sends(crowd: Running, head: str) -> None:
+    async with Wire.open(crowd) as wire:
+        wire.send(head + "\r\n")
+        assert (await wire.read_rest()).startswith(b"HTTP/1.1 431 ")
+
+
+# Bodies in tiny pieces.
+
+
+async def test_others_are_served_between_chunks_of_one_byte(crowd: Running) -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with Wire.open(crowd) as wire:
+        counting = asyncio.create_task(count_turns())
+        wire.send(f"POST {NOBODY} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        wire.send(b"1\r\na\r\n" * CHUNKS + b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await wire.read_answer()).error == (400, 1)
+        assert (await wire.read_answer()).status == 404
+        counting.cancel()
+    # Taken as they are read, they would be a few turns of the loop.
+    assert turns > 20
 
 
 # Requests in a row.

@@ -148,3 +148,13 @@ async def test_no_trick_smuggles_a_request_into_an_application_around_it(setting
             await asyncio.gather(*(exchange(port, read_trick(trick, target), 1.0) for trick in tricks))
             assert "smuggled" not in seen
         assert "page" in seen
+
+
+@pytest.mark.parametrize("kind", ["own port", "mounted by h11", "mounted by httptools"])
+async def test_what_comes_instead_of_a_body_that_was_not_asked_for_is_no_body(settings: Settings, kind: str) -> None:
+    async with serve_kind(Oyez([shop("books")], settings), kind) as (port, prefix, _):
+        head = "Host: localhost\r\nExpect: 100-continue\r\nContent-Length: 200\r\n\r\n"
+        # A proxy that has this answer sends the next user's request, or closes if it is to be closed.
+        answer = await exchange(port, [f"POST {prefix}/books/events HTTP/1.1\r\n{head}".encode()])
+        assert answer.startswith(b"HTTP/1.1 401 ")
+        assert b"\r\nconnection: close\r\n" in answer.lower()

@@ -29,6 +29,7 @@ _BEGUN = re.compile(rb"[A-Z]{1,20}(?: |\Z)")
 """How every request begins."""
 _BROKEN_LINE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00")
 """A line end that is only half of one, and what is in no head."""
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _HEAD_END = b"\r\n\r\n"
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade"})
 
@@ -138,8 +139,8 @@ class RequestFramer:
 
     def _skip_empty_lines(self) -> None:
         # RFC 9112 section 2.2.
-        while self._buffer.startswith(b"\r\n", self._at):
-            self._at += 2
+        skipped = _EMPTY_LINES.match(self._buffer, self._at)
+        self._at = skipped.end() if skipped is not None else self._at
 
     def _check_unfinished(self) -> None:
         """Refuse at once what cannot become a head, such as a TLS handshake."""

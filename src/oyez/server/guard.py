@@ -2,7 +2,8 @@
 
 On Oyez' own port no such request gets here (`protocol/http_framing.py`). Mounted in another application under uvicorn
 one does. With httptools, the parser stops after the head of an `Upgrade` or CONNECT and takes the body for another
-request; h11 accepts two lengths. The connection is closed with the answer, so no byte that follows is served.
+request; h11 accepts two lengths. The connection is closed with the answer, so no byte that follows is served. On every
+port it is closed after an answer to `Expect: 100-continue` that came before the body was asked for.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,16 +25,24 @@ class UpgradeGuard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        extra = [NOSNIFF, CLOSE] if scope["type"] == "http" and _loses_its_place(scope) else [NOSNIFF]
+        closes = scope["type"] == "http" and _loses_its_place(scope)
+        awaited = scope["type"] == "http" and any(name == b"expect" for name, _ in scope["headers"])
+
+        async def receive_guarded() -> Message:
+            nonlocal awaited
+            awaited = False
+            return await receive()
 
         async def send_guarded(message: Message) -> None:
             if message["type"] in _STARTS:
+                # A client that was not asked for its body need not send it: the next request would be read as the body.
+                extra = [NOSNIFF, CLOSE] if closes or awaited else [NOSNIFF]
                 names = {name.lower() for name, _ in extra}
                 kept = [header for header in message.get("headers", ()) if header[0].lower() not in names]
                 message = {**message, "headers": [*kept, *extra]}
             await send(message)
 
-        await self._app(scope, receive, send_guarded)
+        await self._app(scope, receive_guarded, send_guarded)
 
 
 def _loses_its_place(scope: Scope) -> bool:

@@ -25,8 +25,9 @@ Locate = Callable[[str], Awaitable[str | None]]
 class Tunnel(asyncio.Protocol):
     """The connection to the peer.
 
-    `near` is the client's transport, `idle_timeout` how many seconds may pass without a byte. `failed` is called where
-    the peer cannot be reached, `ended` when nothing more comes from it.
+    `near` is the client's transport, `hold` pauses reading it (True) and resumes it (False), `idle_timeout` is how many
+    seconds may pass without a byte. `failed` is called if the peer cannot be reached, `ended` when nothing more comes
+    from it.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Tunnel(asyncio.Protocol):
         near: asyncio.Transport,
         head: bytes,
         *,
+        hold: Callable[[bool], None],
         idle_timeout: float,
         failed: Callable[[], None],
         ended: Callable[[], None],
     ) -> None:
         self._node = node
         self._near = near
+        self._hold = hold
         self._far: asyncio.Transport | None = None
         self._waiting = [head]
         self._failed = failed
@@ -54,7 +57,7 @@ class Tunnel(asyncio.Protocol):
 
     def open(self, owner: str, locate: Locate) -> None:
         """Reach node `owner`; `locate` finds its address. The client waits."""
-        self._near.pause_reading()
+        self._hold(True)
         self._task = self._loop.create_task(self._open(owner, locate))
 
     async def _open(self, owner: str, locate: Locate) -> None:
@@ -67,7 +70,7 @@ class Tunnel(asyncio.Protocol):
         except (OSError, TimeoutError, LogUnavailableError):
             self._node.tunnels.discard(self)
             if not self._near.is_closing():
-                self._near.resume_reading()
+                self._hold(False)
                 self._failed()
 
     # What the client sends.
@@ -106,7 +109,7 @@ class Tunnel(asyncio.Protocol):
             return
         transport.write(b"".join(self._waiting))
         self._waiting.clear()
-        self._near.resume_reading()
+        self._hold(False)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -116,11 +119,11 @@ class Tunnel(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if not self._near.is_closing():
-            self._near.pause_reading()
+            self._hold(True)
 
     def resume_writing(self) -> None:
         if not self._near.is_closing():
-            self._near.resume_reading()
+            self._hold(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._node.tunnels.discard(self)

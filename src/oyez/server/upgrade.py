@@ -29,6 +29,7 @@ from oyez.protocol.websocket_handshake import (
     is_handshake,
     negotiate_deflate,
 )
+from oyez.server.budget import InputGate
 from oyez.server.handover import hand_over
 from oyez.server.neighbours import Neighbours
 from oyez.server.node import PEER_HEADER, Client, Node
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 _REFUSALS = {404: "404 Not Found", 503: "503 Service Unavailable"}
 logger = get_logger("oyez.server")
 
+EVENTS_A_TURN = 200
+"""Heads and pieces of bodies that are taken of one connection in a turn of the loop: about a millisecond. A body may
+come in chunks of one byte each."""
 HTTP_REQUESTS = 1_000
 """Requests at a time besides those of polling clients, of which each has two."""
 
@@ -96,6 +100,8 @@ class Port:
         """Where those wait whose first request has come."""
         self.row = Turnstile()
         """Where requests wait that were sent before the one before them was answered."""
+        self.gate = InputGate()
+        """What is read of all connections in one turn of the loop."""
         self._max_idle = max_idle
         self._idle: dict[HttpProtocol, None] = {}
         """Connections without a request, the one that has been so for longest first."""
@@ -114,24 +120,27 @@ class Port:
 
 
 class InputFlow(FlowControl):
-    """uvicorn's flow control, with a second reason for not reading: that enough has been read already."""
+    """uvicorn's flow control, for several who each may have a reason for not reading."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__(transport)
-        self._held = False
+        self._holders: set[object] = set()
 
-    def hold(self, held: bool) -> None:
-        """Read nothing while `held`, in every other state."""
-        if held != self._held:
-            self._held = held
-            if held:
-                self.pause_reading()
-            else:
-                self.resume_reading()
+    def hold(self, holder: object, held: bool = True) -> None:
+        """Read nothing while `held`, also if others ask to read. Every holder has a state of its own."""
+        if held:
+            self._holders.add(holder)
+            super().pause_reading()
+        else:
+            self._holders.discard(holder)
+            if not self._holders:
+                super().resume_reading()
+
+    def pause_reading(self) -> None:
+        self.hold(self)
 
     def resume_reading(self) -> None:
-        if not self._held:
-            super().resume_reading()
+        self.hold(self, False)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -149,6 +158,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_begun = False
         self._in_row = False
         """Whether a request that came before the last one was answered waits to be read."""
+        self._gated = False
+        """True if what has come waits at the gate."""
         self._input_timer: asyncio.TimerHandle | None = None
         self._output_timer: asyncio.TimerHandle | None = None
         self._elsewhere = False
@@ -209,13 +220,31 @@ class HttpProtocol(HttpToolsProtocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        """Take what can be taken now: of requests that wait, the first, once the one before it has been answered."""
+        """Take what can be taken now, if other connections leave room in this turn of the loop, or else later."""
+        if not self._gated and not self._port.gate.run(self._read_some):
+            self._wait_at_gate(busy=False)
+
+    def _wait_at_gate(self, *, busy: bool) -> None:
+        self._gated = True
+        self.flow.hold(self._port.gate)
+        self._port.gate.wait(self._pass_gate, busy=busy)
+
+    def _pass_gate(self) -> None:
+        self._gated = False
+        self._read_some()
+
+    def _read_some(self) -> None:
+        """Take a part of what has come: of requests that wait, the first, once the one before it has been answered."""
         try:
-            while self._may_read() and (event := self._framer.next_event()) is not None:
+            for _ in range(EVENTS_A_TURN):
+                if not self._may_read() or (event := self._framer.next_event()) is None:
+                    break
                 if isinstance(event, Head) and event.upgrade:
                     self._upgrade(event)
                     return
                 self._take(event)
+            else:
+                self._wait_at_gate(busy=True)
         except FramingError as error:
             self._refuse_input(error.status, str(error))
         except httptools.HttpParserError:
@@ -240,7 +269,8 @@ class HttpProtocol(HttpToolsProtocol):
             elif self._input_timer is None and self.timeout_keep_alive_task is None:
                 # Bytes that begin no request (line ends) have just stopped uvicorn's clock.
                 self._await_input()
-        self.flow.hold(self._framer.waiting > self._limits.max_header_bytes)
+        self.flow.hold(self._framer, self._framer.waiting > self._limits.max_header_bytes)
+        self.flow.hold(self._port.gate, self._gated)
 
     def _take(self, event: HttpEvent) -> None:
         if isinstance(event, Head):
@@ -255,6 +285,12 @@ class HttpProtocol(HttpToolsProtocol):
             self._take_body(event)
 
     def _begin(self, head: Head) -> None:
+        most = self._limits.max_headers
+        if len(head.fields) > most or head.target.count(b"&") >= most:
+            raise FramingError(
+                f"The request has more than {most} headers, or parameters in its address.",
+                "431 Request Header Fields Too Large",
+            )
         self._end_input_timer()
         if not self.flow.write_paused:
             # What is left of the last answer is watched together with the next one.
@@ -400,6 +436,7 @@ class HttpProtocol(HttpToolsProtocol):
             node,
             self.transport,
             self._encode_head(errand),
+            hold=partial(self.flow.hold, errand.neighbours),
             idle_timeout=settings.ping_interval + settings.ping_timeout + self._limits.body_timeout,
             failed=partial(self._refuse_session, settings),
             ended=self._end_tunnel,
@@ -456,7 +493,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _upgrade(self, head: Head) -> None:
         self._begin(head)
         rest = self._framer.take_rest()
-        self.flow.hold(False)
+        self.flow.hold(self._framer, False)
+        self.flow.hold(self._port.gate, False)
         if self._pass_on():
             self._came = [rest]
             self._run_errand()
