@@ -60,6 +60,10 @@ def test_flags_win_over_the_environment(folder: Path, monkeypatch: pytest.Monkey
         ("--database-url mysql://root:hidden@localhost/shop", "Set DATABASE_URL to sqlite:///PATH or postgresql://"),
         ("--ssl-keyfile key.pem", "SSL_KEYFILE is set without SSL_CERTFILE. Set both, or neither."),
         ("--ssl-certfile missing.pem", "The certificate in missing.pem cannot be used: No such file or directory."),
+        (
+            "--oyez-data /dev/null/x",
+            "oyez_data /dev/null/x cannot be used: Not a directory. Set OYEZ_DATA to another folder.",
+        ),
         ("--host nowhere.invalid", "Give an address of this machine as --host, or 0.0.0.0 for all."),
         ("--host a..b", "Give an address of this machine as --host"),
         ("--client-origin shop.example", "CLIENT_ORIGIN names 'shop.example'"),

@@ -100,7 +100,7 @@ DRIVERS = {
 ADDRESSES = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
 REMEDIES = {
     "sqlite": "Its folder has to exist and to have room, and this user has to be allowed to write there.",
-    "postgresql": "See that it runs and lets this user in, or set DATABASE_URL to another.",
+    "postgresql": "Check that it runs and accepts this user, or set DATABASE_URL to another.",
 }
 """What to do where a database does not open, by its kind."""
 
@@ -448,7 +448,7 @@ def unusable(url: URL, reason: str, remedy: str) -> SettingsError:
     """The error for a database that cannot be used; it never shows the password."""
     # Without the query, which may hold a password too.
     shown = url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
-    return SettingsError(f"The database {shown} cannot be used: {' '.join(reason.split()).rstrip('.')}. {remedy}")
+    return SettingsError(f"The database {shown} cannot be used: {' '.join(reason.split()).rstrip('.?')}. {remedy}")
 
 
 def _open_sqlite(url: URL, limits: Limits, connections: int, begin: str, *pragmas: str) -> Engine:

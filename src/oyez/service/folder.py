@@ -50,7 +50,8 @@ def open_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> None:
                 step(folder)
                 _write_format(folder, number)
     except OSError as error:
-        raise SettingsError(f"oyez_data {folder} cannot be used: {error}. Set OYEZ_DATA to another folder.") from None
+        reason = error.strerror or error
+        raise SettingsError(f"oyez_data {folder} cannot be used: {reason}. Set OYEZ_DATA to another folder.") from None
     if found < len(steps):
         logger.info("the data folder was migrated", folder=str(folder), was=found, format=len(steps))
 
