@@ -271,9 +271,10 @@ class Clock:
 class Wire:
     """A connection that notes what is sent over it."""
 
-    def __init__(self, handshake: Handshake) -> None:
+    def __init__(self, handshake: Handshake, clock: Clock) -> None:
         self.handshake = handshake
-        self.server = SimpleNamespace(limits=Limits(max_rooms_per_socket=4), settings=Settings(), new_id=lambda: "p1")
+        limits = Limits(max_rooms_per_socket=4)
+        self.server = SimpleNamespace(limits=limits, settings=Settings(), new_id=lambda: "p1", clock=clock)
         self.sockets: dict[str, Socket] = {}
         self.closed = False
         self.answer: Any = None
@@ -381,7 +382,7 @@ class Market:
     ) -> Peer:
         """Connect with a token of these claims. Raises Refused."""
         self._claims = claims
-        wire = Wire(Handshake(headers={}, query_string=query, address="::1", secure=False, time=0.0))
+        wire = Wire(Handshake(headers={}, query_string=query, address="::1", secure=False, time=0.0), self.clock)
         everything = {"token": subject, **(auth or {})}
         socket = self.namespaces[namespace].connect(cast(Connection, wire), "sid", everything)
         async with asyncio.timeout(5):

@@ -132,8 +132,9 @@ contract = None
     assert [*system.build(context).lookups] == [context.settings.oyez_data]
 
 
-def test_something_else_called_system_is_not_meant() -> None:
-    assert load(f"{SHOP}\nsystem = 'unix'").name == "shop"
+def test_something_else_called_system_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"has a str called `system`\. Write `system = System\(contract="):
+        load(f"{SHOP}\nsystem = 'unix'")
 
 
 def test_types_may_be_written_as_strings() -> None:
