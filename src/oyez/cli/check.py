@@ -147,6 +147,8 @@ def examine_address(settings: Settings) -> str:
 
 
 def examine_paths(settings: Settings, names: Sequence[str]) -> str:
+    if not names:
+        return "are not checked, because no system can be loaded"
     check_together(settings, names)
     return "the systems can be served together" if len(names) > 1 else "the system can be served alone"
 

@@ -30,8 +30,6 @@ from oyez.settings import Settings
 
 logger = get_logger("oyez.cli")
 
-WAITING_INTERVAL = 2.0
-"""Seconds between two lines about what a stopping server waits for."""
 REMEDIES = {
     errno.EADDRINUSE: "Stop what listens there, or give another --port.",
     errno.EACCES: "Give a --port above 1023.",
@@ -94,6 +92,7 @@ class AnnouncingServer(HttpServer):
 
     def __init__(self, oyez: Oyez, announce: Callable[[], None]) -> None:
         super().__init__(oyez, oyez.find_server, oyez.settings, oyez.drain, oyez.node)
+        oyez.count_requests = lambda: len(self.server_state.tasks)
         self._announce = announce
 
     async def main_loop(self) -> None:
@@ -106,7 +105,7 @@ class AnnouncingServer(HttpServer):
 
 
 class SingleServer(AnnouncingServer):
-    """The only process: it says what it waits for when it stops, and on SIGHUP stops and starts again.
+    """The only process: on SIGHUP it stops and starts again.
 
     `reload` reads the settings. If the process was started at a terminal, SIGHUP says that the terminal has gone, and
     the server only stops.
@@ -114,7 +113,6 @@ class SingleServer(AnnouncingServer):
 
     def __init__(self, oyez: Oyez, announce: Callable[[], None], reload: Callable[[], Settings]) -> None:
         super().__init__(oyez, announce)
-        self._oyez = oyez
         self._reload = reload
         self._at_terminal = os.isatty(0)
         self.restarts = False
@@ -142,25 +140,6 @@ class SingleServer(AnnouncingServer):
             self.restarts = True
         logger.info("the server was sent SIGHUP", then="it starts again" if self.restarts else "it stops")
         self.should_exit = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        reporting = asyncio.create_task(self._report_waiting())
-        try:
-            await super().shutdown(sockets)
-        finally:
-            reporting.cancel()
-
-    async def _report_waiting(self) -> None:
-        settings, servers = self._oyez.settings, [served.server for served in self._oyez.systems.values()]
-        while True:
-            logger.info(
-                "stopping: waiting for clients, requests and handlers; a second signal does not wait",
-                clients=sum(len(server.connections) for server in servers),
-                websockets=sum(len(server.websockets) for server in servers),
-                requests=len(self.server_state.tasks),
-                longest=settings.drain_time + settings.shutdown_timeout,
-            )
-            await asyncio.sleep(WAITING_INTERVAL)
 
 
 def prepare_process() -> None:

@@ -241,6 +241,11 @@ class Namespace:
         except Exception:
             logger.exception("handler failed", namespace=self.name)
 
+    @property
+    def handlers(self) -> int:
+        """How many handlers are running."""
+        return len(self._tasks)
+
     async def drain(self) -> None:
         """Wait for running handlers, and for what they begin."""
         while self._tasks:

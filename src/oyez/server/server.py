@@ -265,6 +265,11 @@ class Server:
             namespace.status = status if reason is not None else None
             namespace.tell(status)
 
+    @property
+    def handlers(self) -> int:
+        """How many handlers are running."""
+        return sum(namespace.handlers for namespace in self.namespaces.values())
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Server"]:
         """For the lifespan of an application this server is mounted in."""

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -49,7 +49,7 @@ from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
 from oyez.service.db import MIGRATIONS, Database, build_database, make_private
 from oyez.service.emitter import DEFAULT_KEY
 from oyez.service.folder import open_folder
-from oyez.service.home import REMEDY, HomeLoop, notice_signals
+from oyez.service.home import REMEDY, HomeLog, HomeLoop, notice_signals
 from oyez.service.http import member_routes, presence_route
 from oyez.service.idempotency import Idempotency
 from oyez.service.intake import Intake
@@ -65,6 +65,8 @@ logger = get_logger("oyez.service")
 
 MAX_PORT = 65_535
 WS_PATH = re.compile(r"(/[\w.~-]+)+/?", re.ASCII)
+WAITING_INTERVAL = 2.0
+"""Seconds from the beginning of a stop to the first line about what it waits for, and between two of these lines."""
 MIN_CLOSE_TIME = 1.0
 """Seconds that outboxes and the database get at least, although others have taken all of the time to stop."""
 TRY_AGAIN_LATER = 1013
@@ -131,6 +133,10 @@ class Oyez:
         self._drains = False
         """True if the server sends clients away itself before it ends the lifespan."""
         self._draining: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None
+        """Reports what a stop waits for."""
+        self.count_requests: Callable[[], int] = lambda: 0
+        """HTTP requests that are being answered, if the server that Oyez runs in counts them."""
         self._refused = False
         """True if the log has the line that clients come before Oyez runs."""
         self._paths: dict[str, Endpoint] = {}
@@ -204,6 +210,7 @@ class Oyez:
             stack.push_async_callback(self._close_database)
             self._home.enter()
             stack.callback(self._home.leave)
+            stack.callback(self._end_waiting)
             await stack.enter_async_context(_beside(self._verifier.keys.run()))
             for served in self.systems.values():
                 await stack.enter_async_context(_beside(served.database.run()))
@@ -246,7 +253,28 @@ class Oyez:
     def _begin_drain(self) -> "asyncio.Task[None]":
         if self._draining is None:
             self._draining = asyncio.get_running_loop().create_task(self._drain_all())
+            self._waiting = asyncio.get_running_loop().create_task(self._report_waiting())
         return self._draining
+
+    async def _report_waiting(self) -> None:
+        servers = [served.server for served in self.systems.values()]
+        settings = self.settings
+        while True:
+            await asyncio.sleep(WAITING_INTERVAL)
+            counts = {
+                "clients": sum(len(server.connections) for server in servers),
+                "handlers": sum(server.handlers for server in servers),
+                "websockets": sum(len(server.websockets) for server in servers),
+                "requests": self.count_requests(),
+            }
+            awaited = "clients, requests and handlers" if any(counts.values()) else "outboxes and jobs"
+            longest = settings.drain_time + settings.shutdown_timeout
+            logger.info(f"stopping: waiting for {awaited}", **counts, longest=longest)
+
+    def _end_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
     async def _drain_all(self) -> None:
         await asyncio.gather(*(served.server.drain() for served in self.systems.values()))
@@ -297,7 +325,8 @@ class Oyez:
                 database=database,
                 publisher=publisher,
                 authorize=authorize,
-                log=log,
+                # All that a log offers is a coroutine function.
+                log=cast(Log, HomeLog(log, self._home)),
                 outbox=outbox,
                 members=members,
                 presence=presence,

@@ -9,10 +9,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from types import FrameType
 from typing import Any
 
 from oyez.errors import NotRunningError, WrongLoopError
+from oyez.log.log import Log
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 REMEDY = (
@@ -49,6 +51,24 @@ class HomeLoop:
                 " Get that loop there with asyncio.get_running_loop(), and call"
                 " asyncio.run_coroutine_threadsafe(publisher.emit(...), loop).result() in the other thread."
             )
+
+
+class HomeLog:
+    """A log that a system may use in the home loop only; every call is checked."""
+
+    def __init__(self, log: Log, home: HomeLoop) -> None:
+        self._log = log
+        self._home = home
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._log, name)
+
+        @wraps(call)
+        async def checked(*args: Any, **kwargs: Any) -> Any:
+            self._home.check()
+            return await call(*args, **kwargs)
+
+        return checked
 
 
 @contextmanager
