@@ -112,8 +112,13 @@ async def test_faults_are_logged_once_a_minute(kind: str, caplog: pytest.LogCapt
             async with SocketWire.connect(running, {"user": "ada"}) as wire:
                 wire.send_text(FAULTS["depth"][0])
                 await wire.expect_close(1002)
-    assert caplog.text.count("a connection is closed because of what the client sent") == 1
+        # Another limit has a line of its own, although it is one of the same packet's data.
+        async with SocketWire.connect(running, {"user": "ada"}) as wire:
+            wire.send_text(FAULTS["arguments"][0])
+            await wire.expect_close(1002)
+    assert caplog.text.count("a connection is closed because of what the client sent") == 2
     assert "nested deeper than 32" in caplog.text
+    assert "more than 16 arguments" in caplog.text
     assert "ada" in caplog.text
 
 

@@ -18,6 +18,7 @@ from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
 from oyez.server.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
 from oyez.server.outgoing import Outgoing, join_frames
+from oyez.server.rare_log import find_kind
 from oyez.server.socket import NEVER, Handshake, Socket, encode_error
 from oyez.server.transport import PACKETS_A_TURN, Candidate, Transport
 
@@ -529,7 +530,7 @@ class Connection:
         """Notify the client, and the log, of what it sent that ends the connection: a limit that it cannot guess."""
         sockets, detail = tuple(self.sockets.values()), detail[:MAX_DETAIL]
         self.server.faults.warning(
-            f"{reason.text}: {detail.partition(':')[0]}",
+            f"{reason.text}: {find_kind(detail)}",
             "a connection is closed because of what the client sent",
             connection=self.id,
             user=next((socket.owner for socket in sockets), ""),

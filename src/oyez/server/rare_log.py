@@ -1,5 +1,6 @@
 """Log lines that any client can cause at any rate: each kind is logged once a minute, with the number left out."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,14 @@ INTERVAL = 60.0
 """Seconds between two lines of one kind: an operator sees that it continues, and a flood costs nothing."""
 MAX_KINDS = 1_000
 """Kinds that are distinguished; all further ones count as one kind."""
+
+
+NUMBER = re.compile(r"\d+")
+
+
+def find_kind(detail: str) -> str:
+    """The kind of a fault: its words, without numbers and without what a client may have chosen."""
+    return NUMBER.sub("#", detail.partition("'")[0])
 
 
 class RareLog:
