@@ -242,7 +242,7 @@ async def test_what_time_does_is_heard_by_those_it_concerns(served: Served, js: 
     ):
         assert (await people[person].call(*command))["ok"]
     now = Time.now()
-    in_three_days = Time.of(datetime.now(UTC) + timedelta(days=3, milliseconds=200))
+    in_three_days = Time.of(datetime.now(UTC) + timedelta(days=3, seconds=2))
     sides = {"customer_id": "U-1", "garage_id": "G-1"}
     await put(served, "/requests/R-1", customer_id="U-1", expires_at=now)
     await put(served, "/disputes/D-1", order_id="O-1", reason="damaged", refund_amount=5, respond_by=now, **sides)
