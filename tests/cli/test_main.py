@@ -2,6 +2,7 @@
 
 import sqlite3
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from oyez import __version__
 from oyez.service import db
 from oyez.service.system import SHIPPED
-from tests.cli.terminal import ORDERS, Calls, run
+from tests.cli.terminal import ORDERS, PATIENCE, Calls, run
 
 COMMANDS = {
     "serve": ["oyez serve quotes", "--client-origin", "--ssl-certfile", "[default: 5001]", "oyez.toml"],
@@ -135,4 +136,6 @@ def test_a_database_that_is_busy_elsewhere(oyez: Calls, folder: Path, monkeypatc
     assert oyez("quotes", "add-supplier", "a", "b").status == 0
     with closing(sqlite3.connect(folder / "oyez-data" / "domain.sqlite")) as other:
         other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
         assert "database is locked" in oyez("quotes", "add-supplier", "a", "c").error
+        assert time.monotonic() - began < PATIENCE
