@@ -176,7 +176,7 @@ def examine_keys(settings: Settings) -> str:
         return "the secret verifies users' tokens"
     try:
         keys = parse_key_set(read_url(settings.jwks_url, FETCH_TIMEOUT))
-    except Exception as error:  # Whatever an outside server answers.
+    except Exception as error:  # An outside server may answer anything.
         raise SettingsError(
             f"JWKS_URL: the keys at {settings.jwks_url} cannot be fetched: {str(error).rstrip('.')}. Make it reachable"
             " from this machine, or set JWKS_URL to another address."

@@ -24,7 +24,7 @@ class Outages:
 
     @property
     def reason(self) -> str | None:
-        """Why the log is unavailable, to the one that has lacked it for the longest time; None if nobody lacks it."""
+        """Why the log is unavailable, for the part that has been without it for longest; None if no part is."""
         return next(iter(self._away.values()), None)
 
     def note(self, who: Hashable, reason: str | None) -> None:

@@ -34,7 +34,7 @@ class Spent(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Connected(msgspec.Struct, frozen=True, array_like=True):
-    """How many connections a user has to a node; 0: few again, which nobody counts."""
+    """How many connections a user has to a node; 0: few again, which are not counted."""
 
     user: str
     count: int

@@ -110,7 +110,7 @@ class Oyez:
         """`build_log` makes the log of the system with that name, `operate` the routes for those who watch over it.
         Where the first is not given, the settings choose.
 
-        `clock` gives seconds since 1970. `outages` is what is told when the log is away; left out, this is logged.
+        `clock` gives seconds since 1970. `outages` is notified when the log is away; if None, this is logged.
 
         Logs go to standard logging, from `settings.log_level` on; see `oyez.logger`.
         Raises SettingsError or ContractError where something cannot work; nothing has been started then.

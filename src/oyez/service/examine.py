@@ -76,7 +76,7 @@ def _check_writable(url: URL, file: Path) -> None:
 
 @contextmanager
 def _read_file(url: URL, file: Path) -> Iterator[Connection]:
-    # A file that nobody has open is read as it is; otherwise SQLite would leave files of its own beside it.
+    # A file that no process has open is read as it is; otherwise SQLite would leave files of its own beside it.
     mode = "mode=ro" if file.with_name(f"{file.name}-wal").exists() else "immutable=1"
     address = f"file:{quote(str(file.absolute()))}?{mode}"
     engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool)
