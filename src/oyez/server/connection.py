@@ -309,7 +309,7 @@ class Connection:
         if namespace is None:
             self._send_connect_error(name, UNKNOWN_NAMESPACE.code, UNKNOWN_NAMESPACE.message)
         elif not self._may_connect():
-            # On a new connection, the count would begin again: so the client stays on this one, and gets the time to wait.
+            # On a new connection, the count would begin again: so the client stays on this one and gets a time to wait.
             wait = round(self._connects_end - self.server.clock(), 3)
             self._send_connect_error(name, RATE_LIMITED.code, "You connect too often; wait a minute.", retry_after=wait)
         elif len(packet.data) > (most := self.server.limits.max_connect_bytes):
