@@ -37,6 +37,7 @@ from oyez.errors import (
 )
 from oyez.logger import Sparse, get_logger
 from oyez.protocol.socketio import may_be_mended, mend_halves
+from oyez.server.budget import MemoryBudget
 from oyez.settings import Limits
 
 logger = get_logger("oyez.contract")
@@ -51,6 +52,9 @@ Authorize = Callable[[str], object]
 Answer = Callable[[Request], Awaitable[Response]]
 
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,128}")
+TOO_MUCH_INPUT = "The server holds too many unfinished bodies: send this one again later."
+UNFINISHED = "oyez.unfinished"
+"""The key in a request's scope under which the process's budget of unfinished input is; without it, none counts."""
 PHRASES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
 """Python 3.13 says these otherwise than 3.11; an answer does not depend on it."""
 RETRY_AFTER = 1
@@ -122,7 +126,7 @@ def read_idempotency_key(request: Request) -> str:
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
-    """The JSON body of `request`, not decoded. Raises RefusedError: unsupported_type, too_large, timed_out."""
+    """The JSON body of `request`, not decoded. Raises RefusedError: unsupported_type, and as `read_bytes` does."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RefusedError(UNSUPPORTED_TYPE)
     body = await read_bytes(request, limits)
@@ -130,17 +134,35 @@ async def read_body(request: Request, limits: Limits) -> bytes:
 
 
 async def read_bytes(request: Request, limits: Limits) -> bytes:
-    """The body of `request`, of any type. Raises RefusedError: too_large, timed_out."""
+    """The body of `request`, of any type. Raises RefusedError: too_large, slow_body, unavailable."""
     most = limits.max_publish_bytes
+    budget: MemoryBudget | None = request.scope.get(UNFINISHED)
     body = bytearray()
+    given_up = False
+
+    def give_up() -> None:
+        nonlocal given_up
+        given_up = True
+        body.clear()
+        timeout.reschedule(0.0)
+
     try:
-        async with asyncio.timeout(limits.body_timeout):
+        async with asyncio.timeout(limits.body_timeout) as timeout:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > most:
                     raise RefusedError(TOO_LARGE, f"The body is over {most} bytes: send less at once.")
+                if budget is not None:
+                    budget.hold(request, len(body), give_up)
     except TimeoutError:
+        if given_up:
+            raise RefusedError(UNAVAILABLE, TOO_MUCH_INPUT) from None
         raise RefusedError(SLOW_BODY) from None
+    finally:
+        if budget is not None:
+            budget.release(request)
+    if given_up:
+        raise RefusedError(UNAVAILABLE, TOO_MUCH_INPUT)
     return bytes(body)
 
 

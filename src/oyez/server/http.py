@@ -19,6 +19,7 @@ from oyez.protocol import engineio
 from oyez.server.asgi import DRAINS
 from oyez.server.guard import CLOSE, NOSNIFF
 from oyez.server.node import Node
+from oyez.server.port_reader import PieceReader
 from oyez.server.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Port, Router
 from oyez.settings import Settings
 
@@ -109,11 +110,11 @@ class HttpServer(uvicorn.Server):
         self.servers = [await loop.create_server(self._build_protocol, **place, **options) for place in places]
         self.started = True
 
-    def _build_protocol(self) -> asyncio.Protocol:
+    def _build_protocol(self) -> asyncio.BaseProtocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
-        return protocol
+        return PieceReader(protocol)
 
     def _build_peer_protocol(self) -> asyncio.Protocol:
         return self._build_other(PeerProtocol, self._node)

@@ -74,10 +74,12 @@ class Server:
         node: Node | None = None,
         outages: Outages | None = None,
         clock: Callable[[], float] = time.monotonic,
+        unfinished: MemoryBudget | None = None,
     ) -> None:
         """`node` is this process among its peers; left out, peers do not reach it.
 
-        Servers whose logs fail together share their `outages`, so that these are logged once.
+        Servers whose logs fail together share their `outages`, so that these are logged once. `unfinished` is the
+        process's budget.
         """
         self.settings = settings
         self.node = node or Node()
@@ -107,7 +109,7 @@ class Server:
         self.stranger_rates = Rates(self.limits, stranger=True)
         self.gate = InputGate()
         """Where the input of busy connections waits."""
-        self.unfinished = MemoryBudget(self.limits.max_unfinished_bytes)
+        self.unfinished = unfinished or MemoryBudget(self.limits.max_unfinished_bytes)
         self._addresses: Counter[str] = Counter()
         self.door = Turnstile()
         """Where those wait who want to enter a namespace."""

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oyez.contract.bind import bind
 from oyez.contract.endpoint import publish_route
-from oyez.contract.http import build_problem, refuse
+from oyez.contract.http import UNFINISHED, build_problem, refuse
 from oyez.contract.publish import Publisher
 from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import NamedRoom
@@ -37,6 +37,7 @@ from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
 from oyez.server.asgi import DRAINS
+from oyez.server.budget import MemoryBudget
 from oyez.server.client_files import CLIENT_FILES, ClientFile
 from oyez.server.guard import UpgradeGuard
 from oyez.server.neighbours import Presence
@@ -126,6 +127,7 @@ class Oyez:
         self._verifier: Verifier = build_verifier(settings, self.secret)
         self.node: Node = build_node(settings, self.secret)
         self._clock = clock
+        self._unfinished = MemoryBudget(settings.limits.max_unfinished_bytes)
         self._written_by: float | None = None
         """By when, in the loop's time, a process that stops gives up what it has not written."""
         self._home = HomeLoop()
@@ -173,7 +175,7 @@ class Oyez:
         elif not self._home.entered:
             await self._refuse(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        await self._app({**scope, UNFINISHED: self._unfinished}, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer that the same may succeed later: Oyez does not run yet, or no longer."""
@@ -345,7 +347,14 @@ class Oyez:
             settings=self.settings,
             repeats=repeats,
         )
-        server = Server(applications, log, self.settings, node=self.node, outages=self._outages)
+        server = Server(
+            applications,
+            log,
+            self.settings,
+            node=self.node,
+            outages=self._outages,
+            unfinished=self._unfinished,
+        )
         prefix = f"/{system.name}"
         routes.append(publish_route(f"{prefix}/events", publisher, authorize))
         # One for all writes of a system, so that none of them ignores the key.
