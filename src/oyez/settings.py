@@ -71,7 +71,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     only a message that was made for an attack shrinks to less than a hundredth."""
     max_unfinished_bytes: Positive = 64_000_000
     """Unfinished input of all clients of one process: frames, messages in fragments, attachments and bodies of all HTTP
-    requests whose end has not arrived. Over it the client with most is closed; a back end gets 503. Less than 16 KB of a client do not count."""
+    requests whose end has not arrived. Over it the client with most is closed; a back end gets 503. Less than 16 KB of
+    a client do not count."""
     max_attachments: Annotated[int, Meta(ge=0)] = 10
     """Binary attachments of one packet: the official parser's limit (CVE-2026-33151)."""
     max_attachment_bytes: Positive = 2_000_000

@@ -1,6 +1,7 @@
 """What a client sends ahead stays in the kernel until the protocol wants it."""
 
 import asyncio
+from typing import cast
 
 from oyez.server.port_reader import READ_SIZE, PieceReader
 
@@ -16,8 +17,8 @@ class Greedy(asyncio.Protocol):
         self.changed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's is no asyncio.Transport by type.
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.transport.pause_reading()
@@ -28,14 +29,16 @@ class Greedy(asyncio.Protocol):
 async def test_no_more_is_read_than_one_piece_at_a_time() -> None:
     protocol = Greedy()
     server = await asyncio.get_running_loop().create_server(lambda: PieceReader(protocol), "127.0.0.1", 0)
-    async with server, asyncio.timeout(PATIENCE):
-        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    try:
         writer.write(bytes(SENT))
-        while sum(protocol.read) < SENT:
-            protocol.changed.clear()
-            if protocol.read:
+        async with asyncio.timeout(PATIENCE):
+            while sum(protocol.read) < SENT:
+                await protocol.changed.wait()
+                protocol.changed.clear()
                 protocol.transport.resume_reading()
-            await protocol.changed.wait()
-        assert max(protocol.read) <= READ_SIZE
-        protocol.transport.close()
+    finally:
         writer.close()
+        protocol.transport.close()
+        server.close()
+    assert max(protocol.read) <= READ_SIZE
