@@ -5,12 +5,15 @@ done so far. All attackers are sockets of one process, which never waits for one
 """
 
 import socket
+import sqlite3
 import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
+
+from bench.tokens import write_tokens
 
 if TYPE_CHECKING:
     from bench.robustness import Stage
@@ -97,6 +100,17 @@ def attack(attackers: list[Attacker], going_on: Callable[[], bool]) -> Iterator[
             attacker.close()
 
 
+def wait_until_entered(client: socket.socket) -> None:
+    """Before it is let in, a client that sends anything else is a stranger. Raises OSError if it is not let in."""
+    received = b""
+    while b"40{" not in received:
+        more = client.recv(4_096)
+        if not more or b"44{" in more:
+            client.close()
+            raise ConnectionRefusedError
+        received += more
+
+
 def flood(data: bytes, *, clients: int, rate: float, enter: bool, headers: str = "", one_user: bool = False) -> Attack:
     """`clients` that each send `data` `rate` times a second; strangers, unless they `enter` a namespace."""
 
@@ -108,13 +122,8 @@ def flood(data: bytes, *, clients: int, rate: float, enter: bool, headers: str =
 
             def open() -> socket.socket:
                 client = stage.open_websocket(enter=enter, headers=headers, token=token)
-                # Before it is let in, a client that sends anything else is a stranger.
-                received = b""
-                while enter and b"40{" not in received:
-                    more = client.recv(4_096)
-                    if not more or b"44{" in more:
-                        raise ConnectionRefusedError
-                    received += more
+                if enter:
+                    wait_until_entered(client)
                 return client
 
             return open
@@ -189,6 +198,61 @@ def unfinished(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
     return attack([Attacker(connect(number), data, 0.01) for number in range(1_000)], going_on)
 
 
+REZ_PATH = "/rez/socket.io/"
+CHANNELS = [encode(b'42["%s",{"channel":"offers"}]' % name) for name in (b"subscribe", b"unsubscribe")]
+"""Commands that write to the database of `rez`."""
+
+
+def write_from_one_user(stage: "Stage", count: int) -> list[Attacker]:
+    """So many sockets of one user of another system than the bystanders', which send commands that write."""
+    tokens = stage.around.folder / "one-user"
+    write_tokens(tokens, stage.around.secret, users=1, role="user")
+    token = tokens.read_text().strip()
+
+    def connect() -> socket.socket:
+        client = stage.open_websocket(token=token, path=REZ_PATH)
+        wait_until_entered(client)
+        return client
+
+    return [Attacker(connect, b"".join(CHANNELS) * 10, 10) for _ in range(count)]
+
+
+def flood_of_one_system(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+    return attack(write_from_one_user(stage, 300), going_on)
+
+
+def locked_table(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+    """The database of `rez` is locked, as by a migration, while its user goes on writing and bystanders connect."""
+    file = next(stage.running.data.glob("domain.sqlite"))
+    connection = sqlite3.connect(file, timeout=5, isolation_level=None)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+        slowest = 0.0
+        for note in attack(write_from_one_user(stage, 20), going_on):
+            slowest = max(slowest, time_connect(stage))
+            yield f"{note}; a bystander connected in {slowest * 1_000:.0f} ms at most"
+    finally:
+        connection.close()
+
+
+def time_connect(stage: "Stage") -> float:
+    """Seconds in which a client of the bystanders' system is let in and has a command answered."""
+    begun = time.monotonic()
+    client = stage.open_websocket(token=stage.guests.read_text().split()[-1])
+    wait_until_entered(client)
+    client.sendall(encode(b'421["echo",{"text":"x","n":1}]'))
+    received = b""
+    while b"431[" not in received:
+        more = client.recv(4_096)
+        if not more:
+            raise ConnectionResetError("a bystander was closed")
+        received += more
+    client.close()
+    return time.monotonic() - begun
+
+
+SYSTEMS: Mapping[str, tuple[str, ...]] = {"flood-of-one-system": ("rez",), "locked-table": ("rez",)}
+"""What the server serves besides the bystanders' system."""
 ATTACKS: Mapping[str, Attack] = {
     "bombs": flood(deflate(b'42["x"' + b",[]" * 333_000 + b"]"), clients=10, rate=16, enter=True, headers=DEFLATE),
     "noise": flood(encode(b"6") * 500, clients=STRANGERS, rate=20, enter=False),
@@ -202,5 +266,7 @@ ATTACKS: Mapping[str, Attack] = {
     "unfinished": unfinished,
     "forty-sockets": flood(encode(b'42["nothing",{}]') * 100, clients=400, rate=20, enter=True, one_user=True),
     "flood": flood(encode(b'42["echo",{"text":"x","n":1}]') * 100, clients=300, rate=20, enter=True),
+    "flood-of-one-system": flood_of_one_system,
+    "locked-table": locked_table,
 }
-"""By name. What locks a database's tables is not here: the system that is measured has none."""
+"""By name."""

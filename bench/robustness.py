@@ -16,15 +16,15 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import machine
-from bench.attacks import ATTACKS, Attack
+from bench.attacks import ATTACKS, SYSTEMS, Attack
 from bench.children import FOLDER, NICENESS, BenchError, compile_programs, give_way, pinned
 from bench.generators import Load, Round
 from bench.servers import LIMITS, OYEZ, OYEZ_PATH, SERVERS, Running, Server, Surroundings
@@ -113,6 +113,7 @@ class Stage:
         headers: str = "",
         auth: str = "",
         token: str = "",
+        path: str = OYEZ_PATH,
     ) -> socket.socket:
         """A WebSocket that has upgraded and, to `enter`, sent its CONNECT; from here on it may do as it likes."""
         client = socket.socket()
@@ -121,7 +122,7 @@ class Stage:
         client.settimeout(10)
         client.connect(("127.0.0.1", self.running.port))
         client.sendall(
-            f"GET {OYEZ_PATH}?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            f"GET {path}?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n".encode()
         )
@@ -236,9 +237,12 @@ def is_closed(client: socket.socket) -> bool:
 
 
 @contextmanager
-def open_stage(limits: str = LIMITS) -> Iterator[Stage]:
-    """A server with listeners and a publisher, on cores of their own where there are several."""
+def open_stage(limits: str = LIMITS, systems: Sequence[str] = ()) -> Iterator[Stage]:
+    """A server with listeners and a publisher, on cores of their own where there are several; `systems` beside it."""
     server: Server = next(server for server in SERVERS if server.key == OYEZ)
+    if systems:
+        alone = server.command
+        server = replace(server, command=lambda ports: [*alone(ports), *systems])
     compile_programs()
     machine.raise_file_limit()
     server_core, load_core = machine.pick_cores()
@@ -272,7 +276,7 @@ def run() -> list[Phase]:
 def run_attack(name: str, attack: Attack, *, quick: bool) -> None:
     """One attack on a server with the default limits, and the bystanders' latency without and with it."""
     seconds = QUICK_SECONDS if quick else ATTACK_SECONDS
-    with open_stage(DEFAULT_LIMITS) as stage:
+    with open_stage(DEFAULT_LIMITS, SYSTEMS.get(name, ())) as stage:
         quiet = lambda going_on: idle(stage, going_on)  # noqa: E731 - a phase is a function of its end
         stage.play("warming up", 1, quiet)
         before = stage.play("without", seconds, quiet)

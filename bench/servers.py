@@ -104,6 +104,11 @@ class Running:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._child.end()
 
+    @property
+    def data(self) -> Path:
+        """Its data folder."""
+        return self._data
+
     def emit(self, count: int, burst: int = 1, interval_us: int = 0) -> Any:
         """Have `count` events sent to the room; returns when the last one has been handed over."""
         self._emitted += count

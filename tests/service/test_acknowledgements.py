@@ -95,7 +95,7 @@ async def test_events_of_a_transaction_come_before_the_acknowledgement(
 async def test_acknowledgements_do_not_wait_while_the_log_is_away(
     tmp_path: Path, own_valkey: ValkeyServer, js: JsDriver
 ) -> None:
-    async with serve_bells(tmp_path, redis_url=own_valkey.url) as market:
+    async with serve_bells(tmp_path, redis_url=own_valkey.url, shutdown_timeout=0.5) as market:
         auth = {"token": market.token("ada")}
         client = await js.connect(market.url, path="/bells/socket.io/", auth=auth, transports=["websocket"])
         assert (await client.call("ring", {"number": 0}))["ok"]
