@@ -114,7 +114,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_rooms_per_event: Positive = 1_000
     """Rooms that one published event names: every one is looked up for every event, on every node."""
     max_publish_bytes: Positive = 2_000_000
-    """The body of one publish request."""
+    """The body of one publish request; and what is read and dropped of a body whose request was answered early."""
     max_connections: Positive = 100_000
     """Clients of one server process; at 9 KB each this is about 0.9 GB. With several workers, of each."""
     max_connections_per_address: Positive = 10_000

@@ -184,6 +184,17 @@ async def test_others_are_served_between_chunks_of_one_byte(crowd: Running) -> N
     assert turns > 20
 
 
+async def test_a_body_is_not_read_for_long_after_its_answer(crowd: Running) -> None:
+    most = crowd.server.limits.max_publish_bytes
+    async with Wire.open(crowd) as wire:
+        wire.send(f"POST {NOBODY} HTTP/1.1\r\nHost: x\r\nContent-Length: {100 * most}\r\n\r\n")
+        assert (await wire.read_answer()).error == (400, 1)
+        for _ in range(most // CHUNKS + 2):
+            wire.send(b"x" * CHUNKS)
+        # Much sooner than the time that the whole body would have.
+        assert await wire.read_rest() == b""
+
+
 # Requests in a row.
 
 

@@ -15,7 +15,7 @@ from msgspec import Meta, inspect
 
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.explain import REQUIRED, explain, explain_unknown, split_message
-from oyez.contract.lenient import check_whole, convert_leniently, decode_leniently, describe_type, settle
+from oyez.contract.lenient import check_whole, convert_leniently, decode_again, decode_leniently, describe_type, settle
 from oyez.contract.types import SCALARS, Command, Money, Payload, Time, read_scalar
 from oyez.contract.wire import describe, walk
 from oyez.errors import ContractError, InvalidDataError
@@ -229,7 +229,7 @@ class CommandCodec:
     def _decode_leniently(self, data: bytes, attachments: tuple[bytes, ...], error: msgspec.ValidationError) -> Any:
         """Raises InvalidDataError for the first `error` if other forms do not help."""
         try:
-            array: Any = msgspec.json.decode(data, type=list)
+            array: Any = decode_again(data, list)
             if attachments:
                 array = find_placeholders(array, attachments)
             if not self._required and array and array[1:] in ([], [None], [{}]):

@@ -18,6 +18,9 @@ from oyez.errors import InvalidDataError
 
 MAX_WHOLE = 2**53 - 1
 """The largest whole number that JavaScript holds exactly; it is safe on the wire (RFC 8259, section 6)."""
+MAX_LENIENT_BYTES = 100_000
+"""Bytes of JSON that are decoded a second time to look for other forms: no form is longer, and a client must not get
+the same megabyte decoded twice by a command that does not fit."""
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d*)", re.ASCII)
 _DECIMAL = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 _ID = next(options(inspect.type_info(Id)))
@@ -33,7 +36,14 @@ def describe_type(kind: Any) -> inspect.Type:
 def decode_leniently(data: bytes, kind: Any) -> Any:
     """JSON as a `kind`, in whichever form. Raises msgspec.ValidationError, and ValueError or RecursionError for other
     faults."""
-    return convert_leniently(msgspec.json.decode(data), kind)
+    return convert_leniently(decode_again(data), kind)
+
+
+def decode_again(data: bytes, kind: Any = Any) -> Any:
+    """JSON as plain Python objects. Raises ValueError if it is not a `kind`, or is longer than MAX_LENIENT_BYTES."""
+    if len(data) > MAX_LENIENT_BYTES:
+        raise ValueError(f"{len(data)} bytes are too many to look for other forms")
+    return msgspec.json.decode(data, type=kind)
 
 
 def convert_leniently(value: Any, kind: Any, builtin_types: tuple[type, ...] = ()) -> Any:

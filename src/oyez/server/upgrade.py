@@ -160,6 +160,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Whether a request that came before the last one was answered waits to be read."""
         self._gated = False
         """True if what has come waits at the gate."""
+        self._dropped = 0
+        """Bytes of a body that came after the answer to its request."""
         self._input_timer: asyncio.TimerHandle | None = None
         self._output_timer: asyncio.TimerHandle | None = None
         self._elsewhere = False
@@ -295,7 +297,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.flow.write_paused:
             # What is left of the last answer is watched together with the next one.
             self._end_output_timer()
-        self._head, self._head_begun = head, False
+        self._head, self._head_begun, self._dropped = head, False, 0
         # The one before has been answered.
         self.cycle = None  # type: ignore[assignment]
 
@@ -305,11 +307,20 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _take_body(self, data: bytes) -> None:
         if not self._elsewhere:
-            self.parser.feed_data(data)
+            self._feed_body(data)
         elif self._tunnel is not None:
             self._tunnel.send(data)
         else:
             self._came.append(data)
+
+    def _feed_body(self, data: bytes) -> None:
+        if self.cycle is not None and self.cycle.response_complete:
+            # Answered early: the rest is read only so that the client can finish and read the answer.
+            self._dropped += len(data)
+            if self._dropped > self._limits.max_publish_bytes:
+                self.transport.close()
+                return
+        self.parser.feed_data(data)
 
     def _refuse_input(self, status: str, message: str) -> None:
         """What came is no request, or its body is broken. It gets one answer at most."""
