@@ -215,11 +215,11 @@ async def test_an_upgrade_to_something_else_is_an_ordinary_request(crowd: Runnin
 
 async def test_many_values_in_headers_and_query(crowd: Running) -> None:
     # CVE-2021-32640, CVE-2024-37890: slow or fatal on headers made for it.
-    headers = {f"X-{number}": "x" for number in range(500)}
+    headers = {f"X-{number}": "x" for number in range(100)}
     headers["Sec-WebSocket-Protocol"] = "x" + " " * 4_000 + "y"
     headers["Sec-WebSocket-Extensions"] = "permessage-deflate;" * 200
     async with SocketWire.open(crowd) as wire:
-        answer = await wire.upgrade(f"{WEBSOCKET}&" + "&".join(f"t={number}" for number in range(500)), headers)
+        answer = await wire.upgrade(f"{WEBSOCKET}&" + "&".join(f"t={number}" for number in range(100)), headers)
         assert answer.status == 101
 
 

@@ -233,14 +233,20 @@ class Server:
                 for connection in tuple(self.connections.values()):
                     connection.close(engineio.TRANSPORT_ERROR)
             except (LogUnavailableError, SettingsError) as error:
-                # Clients stay: nothing can be appended now that they would not get when it is back. While the canary
-                # reports that the log is away, this failure has the same cause.
-                if self._is_told() and self.canary.reason is None:
-                    logger.warning("the log cannot be listened to", reason=str(error), failures=self._failures)
+                # Clients stay: nothing can be appended now that they would not get when it is back.
+                self._log_failure(error)
             except Exception:
                 if self._is_told():
                     logger.exception("the log cannot be listened to", failures=self._failures)
             await asyncio.sleep(RETRY_SECONDS)
+
+    def _log_failure(self, error: LogUnavailableError | SettingsError) -> None:
+        if self.canary.reason is None:
+            if self._is_told():
+                logger.warning("the log cannot be listened to", reason=str(error), failures=self._failures)
+        elif isinstance(error, SettingsError):
+            # The outage has been logged, but this cause does not pass by itself: the operator has to know it.
+            self._outages.note(self, str(error))
 
     def _is_told(self) -> bool:
         """Count a failure, and say whether it is logged: the first, the second, the fourth, …, at ever longer times."""
