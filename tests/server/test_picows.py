@@ -126,8 +126,8 @@ async def test_nothing_of_the_handshake_is_kept(own: Running) -> None:
         connection = own.server.connections[wire.sid]
         assert isinstance(connection.transport, WebSocket)
         protocols = [found for found in alive(HttpProtocol) if id(found) not in others]
-        # uvloop holds on to the protocol a connection began with.
-        assert [protocol.__dict__ for protocol in protocols] == [{}]
+        # uvloop may hold on to the protocol a connection began with.
+        assert not any(protocol.__dict__ for protocol in protocols)
         requests = [found for found in alive(picows.WSUpgradeRequest) if id(found) not in others]
         assert not any(hasattr(request, "headers") for request in requests)
 

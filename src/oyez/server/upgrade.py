@@ -49,6 +49,8 @@ logger = get_logger("oyez.server")
 EVENTS_A_TURN = 200
 """Heads and pieces of bodies that are taken of one connection in a turn of the loop: about a millisecond. A body may
 come in chunks of one byte each."""
+LAST_REQUEST_SECONDS = 0.25
+"""How long an idle connection of a stopping server stays open for a request that the client has just sent."""
 HTTP_REQUESTS = 1_000
 """Requests at a time besides those of polling clients, of which each has two."""
 
@@ -162,6 +164,8 @@ class HttpProtocol(HttpToolsProtocol):
         """True if what has come waits at the gate."""
         self._dropped = 0
         """Bytes of a body that came after the answer to its request."""
+        self._stopping = False
+        """True if the next answer is the last one of this connection."""
         self._input_timer: asyncio.TimerHandle | None = None
         self._output_timer: asyncio.TimerHandle | None = None
         self._elsewhere = False
@@ -281,6 +285,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse("503 Service Unavailable", engineio.OVERLOADED.message)
             elif not self._pass_on():
                 self.parser.feed_data(event.encode())
+                if self._stopping and self.cycle is not None:
+                    self.cycle.keep_alive = False
         elif self._head.length is None:
             self._take_body(encode_chunk(b"" if isinstance(event, End) else event))
         elif isinstance(event, bytes):
@@ -496,7 +502,16 @@ class HttpProtocol(HttpToolsProtocol):
         if self._tunnel is not None:
             self._tunnel.close()
             self.transport.close()
+        elif self._is_answering():
+            super().shutdown()
         else:
+            # A request may be on its way: it is answered with `Connection: close`, and not reset.
+            self._stopping = True
+            self.loop.call_later(LAST_REQUEST_SECONDS, self._end_idle)
+
+    def _end_idle(self) -> None:
+        # A connection that has become a WebSocket meanwhile has left nothing here.
+        if self.__dict__:
             super().shutdown()
 
     # The hand-over.

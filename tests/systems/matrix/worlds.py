@@ -363,7 +363,7 @@ async def hear_refresh(stage: Stage) -> Any:
 
 
 async def hear_limit(stage: Stage) -> Any:
-    client = await stage.connect("u-1")
+    client = await stage.connect_twin("u-1")
     for number in range(70):
         await client.emit("heartbeat", {"timestamp": number})
     (heard,) = await client.expect_event("connection_error")
