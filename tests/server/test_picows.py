@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import tracemalloc
+from contextlib import AsyncExitStack
 
 import picows
 import pytest
@@ -174,15 +175,48 @@ async def enter(wire: Wire) -> bytes:
     return (await wire.read_frame()).payload
 
 
+def room_of(running: Running, wire: SocketWire) -> int:
+    """Bytes of picows' read buffer that are free."""
+    transport = running.server.connections[wire.sid].transport
+    assert isinstance(transport, WebSocket)
+    assert transport._network is not None
+    protocol = transport._network.get_protocol()
+    assert isinstance(protocol, WSProtocol)
+    return len(WSProtocol.get_buffer(protocol, -1))
+
+
 async def test_a_flood_of_small_messages_does_not_make_its_buffer_grow() -> None:
     limits = {"max_packets_per_second": 1_000_000}
     async with serve(limits=limits) as running, SocketWire.connect(running) as wire:
-        transport = running.server.connections[wire.sid].transport
-        assert isinstance(transport, WebSocket)
-        assert transport._network is not None
-        protocol = transport._network.get_protocol()
-        assert isinstance(protocol, WSProtocol)
         wire.send(encode_frame(TEXT, b"3" * 20) * 200_000)
         await wire.expect_echo()
-        # It gives as much room as it has.
-        assert len(WSProtocol.get_buffer(protocol, -1)) <= 2 * handover.READ_CHUNK
+        assert room_of(running, wire) <= 2 * handover.READ_CHUNK
+
+
+@pytest.mark.parametrize("size", [60_000, 114_678, 114_688, 229_366, 458_740, 999_000])
+async def test_the_buffer_of_a_long_message_is_given_back_when_it_has_ended(own: Running, size: int) -> None:
+    text = "x" * (size - len('42["echo",""]') - 14)
+    async with SocketWire.connect(own) as wire:
+        for number in range(3):
+            wire.send_text(f'42{number}["echo","{text}"]')
+            # What is in the middle of the buffer when it is half empty must not be lost.
+            half = encode_frame(TEXT, f'42["echo","{text}"]'.encode())
+            wire.send(half[: size // 2])
+            await wire.expect_text(f'43{number}["{text}"]')
+            wire.send(half[size // 2 :])
+            await wire.expect_echo()
+        assert room_of(own, wire) < handover.LARGE_BUFFER
+        assert own.server.unfinished.total == 0
+    await own.settle()
+
+
+async def test_a_long_buffer_that_one_byte_keeps_counts_as_unfinished_input() -> None:
+    async with serve(limits={"max_unfinished_bytes": 1_500_000}) as running:
+        async with AsyncExitStack() as stack:
+            for _ in range(10):
+                wire = await stack.enter_async_context(SocketWire.connect(running))
+                wire.send_text('42["echo","' + "x" * 900_000 + '"]')
+                wire.send(encode_frame(TEXT, b"3")[:1])
+            await turn_until(lambda: len(running.server.connections) <= 3)
+        await running.settle()
+        assert running.server.unfinished.total == 0

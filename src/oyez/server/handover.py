@@ -5,6 +5,7 @@ uvicorn.
 """
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -20,8 +21,16 @@ READ_BUFFER = 2_048
 
 READ_CHUNK = 4_096
 """Bytes that are read of one client in a turn of the loop: three hundred of the smallest events. picows doubles its
-buffer whenever a read fills it, and never gives anything back: a client that sends fast would make it grow to what
-the network holds, some 7 MB."""
+buffer whenever a read fills it: a client that sends fast would make it grow to what the network holds, some 7 MB."""
+
+LARGE_BUFFER = 65_536
+"""Bytes from which on a read buffer is given back after the message that it grew for. picows itself keeps the buffer
+until the connection ends: some 2 MB after one message of the greatest size."""
+
+_ANY_KEY = "AAAAAAAAAAAAAAAAAAAAAA=="
+"""The Sec-WebSocket-Key of a handshake that was answered before."""
+_BUFFER_RESERVE = 256
+"""Bytes of its first buffer that picows does not use, and of a buffer's rest at which picows doubles it."""
 
 
 class SilentLogger:
@@ -54,9 +63,16 @@ def hand_over(
     `key` is the request's Sec-WebSocket-Key; `extension` and `subprotocol` are what was agreed on.
     """
     agreed = {"Sec-WebSocket-Extensions": extension, "Sec-WebSocket-Protocol": subprotocol}
+    extra = {name: value for name, value in agreed.items() if value is not None}
+    _attach(network, listener, extra, max_frame, key, tail)
+
+
+def _attach(
+    network: asyncio.Transport, listener: WebSocket, extra: Mapping[str, str], max_frame: int, key: str, tail: bytes
+) -> None:
+    """Have a new protocol of picows' read `network`; its answer to the handshake has the `extra` headers."""
 
     def accept(request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
-        extra = {name: value for name, value in agreed.items() if value is not None}
         return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(extra or None), listener)
 
     protocol = ChunkedProtocol(
@@ -79,6 +95,7 @@ def hand_over(
         extra_headers=None,
         read_buffer_init_size=READ_BUFFER,
     )
+    protocol.max_frame = max_frame
     protocol.connection_made(QuietTransport(network))
     network.set_protocol(protocol)
     # A head of our own: picows takes offence at Firefox' `Connection: keep-alive, Upgrade`.
@@ -90,13 +107,26 @@ def hand_over(
 
 
 class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
-    """picows' protocol, reading no more than READ_CHUNK at a time, and telling the listener what it has read."""
+    """picows' protocol, reading no more than READ_CHUNK at a time, and telling the listener what it has read.
 
-    __slots__ = ("_room",)
+    It counts the size of picows' buffer, which picows does not show, and is replaced when a large one is empty.
+    """
+
+    __slots__ = ("_buffer_size", "_free", "_grows_at", "_room", "max_frame")
+
+    def connection_made(self, transport: "QuietTransport") -> None:
+        self._set_buffer_size(READ_BUFFER - _BUFFER_RESERVE)
+        super().connection_made(transport)
+
+    def _set_buffer_size(self, size: int) -> None:
+        self._buffer_size = size
+        # As picows counts it: over 90 of 100 are used, or hardly anything is left.
+        self._grows_at = max(_BUFFER_RESERVE, size * 9 // 100)
 
     def get_buffer(self, size_hint: int) -> memoryview:
         buffer: memoryview = super().get_buffer(size_hint)
-        self._room = min(len(buffer), READ_CHUNK)
+        self._free = len(buffer)
+        self._room = min(self._free, READ_CHUNK)
         return buffer[:READ_CHUNK]
 
     def buffer_updated(self, size: int) -> None:
@@ -118,11 +148,24 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
             # picows has taken offence at a frame and hangs up in a moment; until then it would go on where it was, and
             # hand over even the frame that is too long. What is read now is overwritten by what comes next.
             return
+        if self._free - size <= self._grows_at:
+            self._set_buffer_size(self._buffer_size * 2)
         super().buffer_updated(size)
         if self.transport.is_close_frame_sent:
             self._close_after_error()
         if self.listener is not None:
-            self.listener.after_read(size, more=more)
+            kept = self._buffer_size if self._buffer_size >= LARGE_BUFFER and not self._give_back_buffer() else 0
+            self.listener.after_read(size, more=more, kept=kept)
+
+    def _give_back_buffer(self) -> bool:
+        """Have a new protocol with a small buffer read what comes next, if this one's buffer is empty."""
+        network = self.transport.underlying_transport.network
+        if self.transport.is_close_frame_sent or network.is_closing():
+            return False
+        if len(super().get_buffer(-1)) != self._buffer_size:
+            return False
+        _attach(network, self.listener, {}, self.max_frame, _ANY_KEY, b"")
+        return True
 
     def _close_after_error(self) -> None:
         """picows has met a frame it does not accept, and its CLOSE has been held back until the frames before it have

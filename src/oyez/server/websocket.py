@@ -119,6 +119,9 @@ class WebSocket(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         # picows would keep the handshake for as long as the client is there.
         del transport.request.headers, transport.response.headers
+        if self._network is not None:
+            # A new protocol of picows' for the same network: the one before had a large buffer.
+            return
         quiet = cast("QuietTransport", transport.underlying_transport)
         self._network = network = quiet.network
         network.set_write_buffer_limits(high=WRITE_HIGH_WATER)
@@ -158,8 +161,11 @@ class WebSocket(WSListener):
             logger.exception("receiving failed", connection=self._connection.id)
             self._fail(engineio.TRANSPORT_ERROR, "an error of the server's")
 
-    def after_read(self, size: int, more: bool) -> None:
-        """picows has read `size` bytes and dealt with the frames that they ended; `more` may be waiting."""
+    def after_read(self, size: int, more: bool, kept: int) -> None:
+        """picows has read `size` bytes and dealt with the frames that they ended; `more` may be waiting.
+
+        `kept` is the size of picows' buffer if it is a large one that cannot be given back yet, otherwise 0.
+        """
         if more and self._network is not None:
             # Else the loop would go on reading this one client, some half a megabyte at a time.
             self._network.pause_reading()
@@ -177,12 +183,13 @@ class WebSocket(WSListener):
         elif wait:
             self._connection.slow_down(wait)
         if not stranger:
-            self._count_unfinished()
+            self._count_unfinished(kept)
 
-    def _count_unfinished(self) -> None:
-        """Count what the client has sent of a message that has not ended."""
+    def _count_unfinished(self, kept: int) -> None:
+        """Count what the client has sent of a message that has not ended, and the buffer that holds it."""
         connection = self._connection
-        size = self._unfinished + connection.session.incomplete_bytes
+        # A buffer of picows' has been half full: otherwise it would not have grown.
+        size = max(self._unfinished, kept // 2) + connection.session.incomplete_bytes
         if self._fragments is not None:
             size += self._fragment_bytes
         if size > MemoryBudget.SMALL or connection.holds_memory:
