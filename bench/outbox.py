@@ -30,8 +30,8 @@ from oyez.contract import Contract, Id, Stamped, own
 from oyez.contract.publish import Publisher
 from oyez.log.log import Entry
 from oyez.log.sqlite import SqliteLog
-from oyez.service.db import MIGRATIONS, Database
-from oyez.service.outbox import Outbox, Transaction
+from oyez.service.database.database import MIGRATIONS, Database
+from oyez.service.outbox.outbox import Outbox, Transaction
 from oyez.settings import Limits
 
 TRANSACTIONS = 100_000

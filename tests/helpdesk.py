@@ -10,7 +10,7 @@ from starlette.responses import Response
 from oyez.contract import Command, Contract, Id, Payload, Stamped, member, own
 from oyez.contract.client import Client
 from oyez.contract.http import answer_json, service_route
-from oyez.service.outbox import Transaction
+from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 
 SECONDS_A_JOB = 0.02

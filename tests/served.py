@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from oyez.service.auth import Signer, build_signer
-from oyez.service.secrets import load_secret
+from oyez.service.auth.secrets import load_secret
+from oyez.service.auth.tokens import Signer, build_signer
 from oyez.settings import Settings
 
 START_TIMEOUT = 30.0

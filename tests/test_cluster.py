@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from oyez.service.auth import build_signer
-from oyez.service.secrets import load_secret
+from oyez.service.auth.secrets import load_secret
+from oyez.service.auth.tokens import build_signer
 from oyez.settings import Settings
 from oyez.testing.client import Client, connect
 from oyez.testing.connection import Disconnected

@@ -36,9 +36,9 @@ from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.service.app import Oyez
-from oyez.service.auth import build_signer
-from oyez.service.emitter import EmissionError, EmitterReader
-from oyez.service.secrets import load_secret
+from oyez.service.auth.secrets import load_secret
+from oyez.service.auth.tokens import build_signer
+from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings, load_settings
 from oyez.systems.bookings.contract import contract as bookings

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from oyez.service.db import build_database
-from oyez.service.folder import open_folder
-from oyez.service.secrets import load_secret
+from oyez.service.auth.secrets import load_secret
+from oyez.service.data_folder import open_folder
+from oyez.service.database.database import build_database
 from oyez.settings import Settings
 from tests.cli.terminal import ORDERS, Calls, plain_environment
 from tests.served import Served, serve

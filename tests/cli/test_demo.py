@@ -12,7 +12,7 @@ import pytest
 from oyez.cli.demo.command import STORIES, play, show
 from oyez.cli.demo.day import Day, Market, StoryError
 from oyez.cli.flags import Machine
-from oyez.service.secrets import load_secret
+from oyez.service.auth.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 from tests.cli.terminal import ORDERS, Calls, run
 from tests.cli.test_publish import PACKED

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oyez import __version__
-from oyez.service import db
+from oyez.service.database import database
 from oyez.service.system import SHIPPED
 from tests.cli.terminal import ORDERS, PATIENCE, Calls, run
 
@@ -132,7 +132,7 @@ def test_a_data_folder_that_cannot_be_written(oyez: Calls, folder: Path, words: 
 
 
 def test_a_database_that_is_busy_elsewhere(oyez: Calls, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db, "OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr(database, "OPEN_TIMEOUT", 0.05)
     assert oyez("quotes", "add-supplier", "a", "b").status == 0
     with closing(sqlite3.connect(folder / "oyez-data" / "domain.sqlite")) as other:
         other.execute("BEGIN IMMEDIATE")

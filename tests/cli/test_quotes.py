@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from oyez.service.db import build_database
+from oyez.service.database.database import build_database
 from oyez.settings import Settings
 from oyez.systems.quotes.tables import find_supplier
 from tests.cli.terminal import Calls

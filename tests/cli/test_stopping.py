@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from oyez.service.auth import build_signer
-from oyez.service.secrets import Secret
+from oyez.service.auth.secrets import Secret
+from oyez.service.auth.tokens import build_signer
 from oyez.settings import Settings
 from oyez.testing.client import connect
 from oyez.testing.connection import Disconnected

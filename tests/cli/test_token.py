@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from oyez.service.auth import Claims, build_signer, build_verifier
-from oyez.service.secrets import load_secret
+from oyez.service.auth.secrets import load_secret
+from oyez.service.auth.tokens import Claims, build_signer, build_verifier
 from oyez.settings import Settings
 from tests.cli.terminal import ORDERS, Calls
 

@@ -16,16 +16,16 @@ import pytest
 
 from oyez.ops.health import health_routes
 from oyez.protocol import engineio
-from oyez.service import probe
 from oyez.service.app import Oyez
+from oyez.service.database import probe
 from oyez.settings import Limits, Settings
 from oyez.systems.quotes import system as quotes
 from oyez.systems.rez import system as rez
 from tests.js_client import JsClient, JsDriver
 from tests.logged import capture_logs
 from tests.postgres import PostgreSQL, serve_postgresql
+from tests.service.auth.test_keys import ROTATION, public, sign
 from tests.service.shops import Market, serve
-from tests.service.test_keys import ROTATION, public, sign
 
 IMPATIENT: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 200, "reconnectionDelayMax": 400}
 OFFER = {

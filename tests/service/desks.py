@@ -13,10 +13,10 @@ from oyez.contract import Contract, Payload, Stamped, member, own
 from oyez.contract.publish import Publisher
 from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
-from oyez.service.db import MIGRATIONS, Database
-from oyez.service.jobs import Job, Jobs
-from oyez.service.members import Members
-from oyez.service.outbox import Outbox, Transaction
+from oyez.service.database.database import MIGRATIONS, Database
+from oyez.service.outbox.jobs import Job, Jobs
+from oyez.service.outbox.members import Members
+from oyez.service.outbox.outbox import Outbox, Transaction
 from oyez.settings import Limits
 
 PATIENCE = 20.0

@@ -24,7 +24,7 @@ from oyez.contract.client import Client
 from oyez.contract.policy import Own, Values, Verdict
 from oyez.errors import SettingsError
 from oyez.service.app import Oyez
-from oyez.service.outbox import Transaction
+from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 from oyez.settings import load_settings
 

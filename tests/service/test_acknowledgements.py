@@ -13,7 +13,7 @@ from oyez.contract.client import Client
 from oyez.contract.current import ORDER_SECONDS
 from oyez.errors import IN_PROGRESS, RefusedError
 from oyez.service.app import Oyez
-from oyez.service.outbox import Transaction
+from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
 from tests.js_client import JsDriver

@@ -19,7 +19,7 @@ from oyez.contract.http import service_route
 from oyez.errors import ContractError, LogUnavailableError, SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.service.app import Oyez
-from oyez.service.outbox import Transaction
+from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
 from oyez.testing.client import ConnectFailed

@@ -16,7 +16,7 @@ from oyez.contract.client import Client
 from oyez.contract.http import answer_json, service_route
 from oyez.log.memory import MemoryLog
 from oyez.service.app import Oyez
-from oyez.service.outbox import Transaction
+from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
 from oyez.testing.client import connect

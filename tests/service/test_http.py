@@ -11,8 +11,8 @@ import pytest
 
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Mark
-from oyez.service import outbox
 from oyez.service.app import Oyez
+from oyez.service.outbox import outbox
 from oyez.service.system import System
 from oyez.settings import Settings
 from tests.service import desks

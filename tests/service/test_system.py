@@ -13,11 +13,11 @@ from oyez.contract.rooms import NamedRoom
 from oyez.errors import ContractError, SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.server.neighbours import Presence
-from oyez.service.auth import build_signer
-from oyez.service.db import build_database
-from oyez.service.members import Members
-from oyez.service.outbox import Outbox
-from oyez.service.secrets import load_secret
+from oyez.service.auth.secrets import load_secret
+from oyez.service.auth.tokens import build_signer
+from oyez.service.database.database import build_database
+from oyez.service.outbox.members import Members
+from oyez.service.outbox.outbox import Outbox
 from oyez.service.system import SHIPPED, Context, Parts, System, load_system, no_parts
 from oyez.settings import Settings
 from oyez.systems.quotes import system as quotes

@@ -14,7 +14,7 @@ from oyez.contract.client import Client
 from oyez.contract.http import read_json, service_route
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.service.http import answer_write
-from oyez.service.outbox import Transaction
+from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 
 contract = Contract("till", roles=("buyer",), default_role="buyer")

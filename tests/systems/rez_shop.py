@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from oyez.contract.publish import Publisher
-from oyez.service.db import MIGRATIONS, Database
-from oyez.service.jobs import Jobs
-from oyez.service.outbox import Outbox
+from oyez.service.database.database import MIGRATIONS, Database
+from oyez.service.outbox.jobs import Jobs
+from oyez.service.outbox.outbox import Outbox
 from oyez.settings import Limits
 from oyez.systems.rez import system
 from oyez.systems.rez.carts import RESERVATION_ENDS, end_reservation

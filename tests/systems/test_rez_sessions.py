@@ -12,7 +12,7 @@ from oyez.contract import Identity
 from oyez.contract.client import Client as ServerClient
 from oyez.errors import TOKEN_INVALID, RefusedError
 from oyez.server.socket import Handshake
-from oyez.service.auth import Signer
+from oyez.service.auth.tokens import Signer
 from oyez.systems.rez import payloads
 from oyez.systems.rez.channels import Channels
 from oyez.systems.rez.sessions import LONGEST_RETRY, MAX_ADDRESSES, MAX_SESSION_AGE, Sessions

@@ -8,7 +8,7 @@ import pytest
 
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import RefusedError
-from oyez.service.members import list_members
+from oyez.service.outbox.members import list_members
 from oyez.systems.rez import support
 from oyez.systems.rez.states import TICKETS
 from oyez.systems.rez.support import (

@@ -19,14 +19,14 @@ from oyez.cli.flags import DEFAULTS, ServerFlags
 from oyez.cli.serve import check_certificate
 from oyez.errors import OyezError, SettingsError
 from oyez.log.redis import RedisLog
-from oyez.service import tables
 from oyez.service.app import Oyez, build_node, check_together
-from oyez.service.auth import build_verifier
-from oyez.service.db import MIGRATIONS
-from oyez.service.examine import examine_tables, open_unchanged
-from oyez.service.folder import examine_folder
-from oyez.service.keys import FETCH_TIMEOUT, load_key_file, parse_key_set, read_url
-from oyez.service.secrets import Secret, load_secret
+from oyez.service.auth.keys import FETCH_TIMEOUT, load_key_file, parse_key_set, read_url
+from oyez.service.auth.secrets import Secret, load_secret
+from oyez.service.auth.tokens import build_verifier
+from oyez.service.data_folder import examine_folder
+from oyez.service.database import tables
+from oyez.service.database.database import MIGRATIONS
+from oyez.service.database.examine import examine_tables, open_unchanged
 from oyez.service.system import SHIPPED, System, load_system
 from oyez.settings import Settings
 

@@ -9,8 +9,8 @@ from cyclopts import Group, Parameter
 
 from oyez.cli.console import CallError
 from oyez.protocol.socketio import mend_halves
-from oyez.service.auth import Signer, build_signer
-from oyez.service.secrets import load_secret
+from oyez.service.auth.secrets import load_secret
+from oyez.service.auth.tokens import Signer, build_signer
 from oyez.service.system import System
 from oyez.settings import Settings, load_settings
 

@@ -9,8 +9,8 @@ from sqlalchemy.engine import URL
 from oyez.cli import console
 from oyez.cli.console import CallError
 from oyez.cli.flags import HERE, Machine
-from oyez.service.db import Database, find_columns
-from oyez.service.migrate import Columns, write_migrations
+from oyez.service.database.database import Database, find_columns
+from oyez.service.database.migrate import Columns, write_migrations
 from oyez.service.system import System, load_system
 from oyez.settings import Settings
 

@@ -11,7 +11,7 @@ from oyez.cli.flags import HERE, Machine
 from oyez.contract.codec import encode_json
 from oyez.contract.http import decode_json
 from oyez.errors import RefusedError
-from oyez.service.db import Database, build_database
+from oyez.service.database.database import Database, build_database
 from oyez.systems.quotes import MIGRATIONS
 from oyez.systems.quotes.http import SupplierRecord
 from oyez.systems.quotes.tables import put_supplier, remove_supplier

@@ -46,19 +46,19 @@ from oyez.server.outages import Outages
 from oyez.server.plain import PlainEndpoint, UnknownPath
 from oyez.server.server import Server
 from oyez.server.upgrade import Endpoint
-from oyez.service.auth import Signer, Verifier, build_signer, build_verifier
-from oyez.service.db import MIGRATIONS, Database, build_database, make_private
-from oyez.service.emitter import DEFAULT_KEY
-from oyez.service.folder import open_folder
+from oyez.service.auth.secrets import Secret, load_secret
+from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verifier
+from oyez.service.data_folder import open_folder
+from oyez.service.database.database import MIGRATIONS, Database, build_database, make_private
+from oyez.service.database.probe import DatabaseProbe
 from oyez.service.home import REMEDY, HomeLog, HomeLoop, notice_signals
 from oyez.service.http import member_routes, presence_route
 from oyez.service.idempotency import Idempotency
-from oyez.service.intake import Intake
-from oyez.service.jobs import Jobs
-from oyez.service.members import Members
-from oyez.service.outbox import Outbox
-from oyez.service.probe import DatabaseProbe
-from oyez.service.secrets import Secret, load_secret
+from oyez.service.outbox.jobs import Jobs
+from oyez.service.outbox.members import Members
+from oyez.service.outbox.outbox import Outbox
+from oyez.service.redis_emitter.consumer import Intake
+from oyez.service.redis_emitter.decoder import DEFAULT_KEY
 from oyez.service.system import Context, Parts, System, build_parts
 from oyez.settings import Settings
 

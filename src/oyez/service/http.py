@@ -23,9 +23,9 @@ from oyez.contract.rooms import NamedRoom
 from oyez.contract.wire import describe
 from oyez.errors import InvalidDataError
 from oyez.server.neighbours import Presence
-from oyez.service.db import Database
-from oyez.service.members import find_room, list_members
-from oyez.service.outbox import Outbox, Transaction
+from oyez.service.database.database import Database
+from oyez.service.outbox.members import find_room, list_members
+from oyez.service.outbox.outbox import Outbox, Transaction
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 T = TypeVar("T")

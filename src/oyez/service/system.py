@@ -24,11 +24,11 @@ from oyez.errors import OyezError, SettingsError
 from oyez.log.log import Log
 from oyez.logger import redact
 from oyez.server.neighbours import Presence
-from oyez.service.auth import Signer
-from oyez.service.db import Database
-from oyez.service.jobs import Job
-from oyez.service.members import Members
-from oyez.service.outbox import Outbox
+from oyez.service.auth.tokens import Signer
+from oyez.service.database.database import Database
+from oyez.service.outbox.jobs import Job
+from oyez.service.outbox.members import Members
+from oyez.service.outbox.outbox import Outbox
 from oyez.settings import Settings
 
 SHIPPED = ("qscrap", "bookings", "fixrx", "rez", "quotes")

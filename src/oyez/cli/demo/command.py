@@ -18,7 +18,7 @@ from oyez.cli.demo.server import start_server
 from oyez.cli.demo.tally import Tally
 from oyez.cli.flags import HERE, Machine
 from oyez.cli.reach import Target, check_reachable
-from oyez.service.secrets import load_secret
+from oyez.service.auth.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 
 STORIES: Mapping[str, Story] = {

@@ -23,8 +23,8 @@ from oyez.cli.request import RequestError, send_json
 from oyez.contract import Contract, Time
 from oyez.contract.rooms import Caller, DerivedRoom, Everyone
 from oyez.errors import OyezError
-from oyez.service.auth import Signer, build_signer
-from oyez.service.secrets import Secret
+from oyez.service.auth.secrets import Secret
+from oyez.service.auth.tokens import Signer, build_signer
 from oyez.settings import Settings
 from oyez.testing.client import Client, ConnectFailed, ConnectRefused, Disconnected, Event, connect
 

@@ -6,7 +6,7 @@ from oyez.contract import Identity, Joined, NamedRoom, Time
 from oyez.contract.bind import Handlers
 from oyez.contract.client import Client
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.service.outbox import Outbox, Transaction
+from oyez.service.outbox.outbox import Outbox, Transaction
 from oyez.systems.fixrx.contract import (
     UNKNOWN_MESSAGE,
     ChatMessage,

@@ -18,7 +18,7 @@ from oyez.contract import Id, Payload
 from oyez.contract.http import Answer, answer_json, read_json, service_route
 from oyez.errors import RefusedError
 from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
-from oyez.service.outbox import Transaction
+from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context
 from oyez.systems.qscrap import disputes, payouts, requests, subscriptions, tables, tickets
 from oyez.systems.qscrap.payloads import TicketStatus

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from oyez.service.jobs import Job
+from oyez.service.outbox.jobs import Job
 from oyez.systems.qscrap import disputes, payouts, requests, subscriptions
 
 JOBS: Mapping[str, Job] = {

@@ -7,7 +7,7 @@ from starlette.routing import Route
 from oyez.contract import CamelPayload, Id
 from oyez.contract.http import read_json, service_route
 from oyez.service.http import answer_write, read_ids
-from oyez.service.outbox import Transaction
+from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context
 from oyez.systems.quotes.tables import put_supplier, remove_supplier
 

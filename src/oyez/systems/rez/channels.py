@@ -15,7 +15,7 @@ from oyez.contract.policy import Nobody
 from oyez.contract.rooms import Room, Rooms
 from oyez.contract.wire import shown
 from oyez.errors import FORBIDDEN, RATE_LIMITED, RefusedError, is_temporary
-from oyez.service.db import Database
+from oyez.service.database.database import Database
 from oyez.systems.rez import contract
 from oyez.systems.rez.carts import find_cart
 from oyez.systems.rez.contract import CHANNELS, UNKNOWN_CHANNEL

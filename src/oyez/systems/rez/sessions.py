@@ -12,7 +12,7 @@ from oyez.contract.bind import Hooks
 from oyez.contract.client import Client
 from oyez.errors import RefusedError
 from oyez.server.socket import Handshake
-from oyez.service.auth import SIGNED_CLAIMS, Signer
+from oyez.service.auth.tokens import SIGNED_CLAIMS, Signer
 from oyez.systems.rez import payloads
 from oyez.systems.rez.channels import Channels
 

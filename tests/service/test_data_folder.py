@@ -10,7 +10,7 @@ from oyez.errors import SettingsError
 from oyez.log.log import Entry
 from oyez.log.sqlite import SqliteLog
 from oyez.service.app import Oyez
-from oyez.service.folder import STEPS, open_folder
+from oyez.service.data_folder import STEPS, open_folder
 from oyez.settings import Settings
 from tests.service.shops import PATIENCE, serve, shop
 

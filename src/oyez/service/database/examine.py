@@ -12,7 +12,15 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from oyez.errors import SettingsError
-from oyez.service.db import MIGRATIONS, REMEDIES, Database, check_columns, find_columns, parse_url, unusable
+from oyez.service.database.database import (
+    MIGRATIONS,
+    REMEDIES,
+    Database,
+    check_columns,
+    find_columns,
+    parse_url,
+    unusable,
+)
 from oyez.settings import Settings
 
 

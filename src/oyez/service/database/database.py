@@ -29,7 +29,7 @@ from oyez.contract.awaiting import must_await
 from oyez.contract.current import current_user
 from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.logger import get_logger
-from oyez.service.fair_pool import FairPool
+from oyez.service.database.fair_pool import FairPool
 from oyez.settings import Limits, Settings
 
 logger = get_logger("oyez.service")

@@ -15,8 +15,8 @@ from oyez.contract.rooms import NamedRoom, Room
 from oyez.contract.types import Id
 from oyez.contract.wire import shown
 from oyez.errors import UNKNOWN_ROOM, InvalidDataError, RefusedError
-from oyez.service.db import Database
-from oyez.service.tables import members
+from oyez.service.database.database import Database
+from oyez.service.database.tables import members
 
 
 class Members:

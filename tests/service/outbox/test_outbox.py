@@ -12,9 +12,9 @@ from sqlalchemy.exc import DBAPIError
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError
 from oyez.log.log import Entry, Mark
-from oyez.service import outbox as outbox_module
-from oyez.service import tables
-from oyez.service.outbox import Transaction
+from oyez.service.database import tables
+from oyez.service.outbox import outbox as outbox_module
+from oyez.service.outbox.outbox import Transaction
 from tests.logged import capture_logs
 from tests.service.desks import PATIENCE, Clock, Desk, Ledger, Said, Typing, open_desk, say, say_next, ticket
 

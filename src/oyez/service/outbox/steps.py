@@ -19,7 +19,7 @@ from oyez.contract.repeats import Repeatable, handled
 from oyez.contract.types import read_scalar
 from oyez.errors import ALREADY_DONE, ID_REUSED, IN_PROGRESS, RefusedError
 from oyez.logger import get_logger
-from oyez.service.tables import commands
+from oyez.service.database.tables import commands
 
 logger = get_logger("oyez.service")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Column, MetaData
 
 from oyez.errors import SettingsError
-from oyez.service.db import Database
+from oyez.service.database.database import Database
 
 if TYPE_CHECKING:
     from alembic.operations.ops import MigrateOperation, UpgradeOps

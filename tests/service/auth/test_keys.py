@@ -14,8 +14,7 @@ import pytest
 from joserfc import jwk, jwt
 
 from oyez.errors import KEYS_UNAVAILABLE, TOKEN_INVALID, RefusedError, SettingsError
-from oyez.service.auth import Claims, Verifier
-from oyez.service.keys import (
+from oyez.service.auth.keys import (
     FETCH_INTERVAL,
     FRESH_TIME,
     MAX_KEY_SET_BYTES,
@@ -27,6 +26,7 @@ from oyez.service.keys import (
     load_key_file,
     parse_key_set,
 )
+from oyez.service.auth.tokens import Claims, Verifier
 from tests.logged import capture_logs
 
 KINDS: dict[str, tuple[str, str | None, str | int]] = {

@@ -7,8 +7,8 @@ from sqlalchemy import Connection, Table, false, literal, select, union_all
 
 from oyez.errors import DatabaseUnavailableError
 from oyez.logger import get_logger
-from oyez.service.db import Database
-from oyez.service.tables import metadata
+from oyez.service.database.database import Database
+from oyez.service.database.tables import metadata
 
 logger = get_logger("oyez.service")
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from oyez.contract.current import current_user
 from oyez.errors import DatabaseUnavailableError, SettingsError
-from oyez.service.db import MAX_ATTEMPTS, OPEN_TIMEOUT, Database, build_database
+from oyez.service.database.database import MAX_ATTEMPTS, OPEN_TIMEOUT, Database, build_database
 from oyez.settings import Limits, Settings
 from tests.logged import capture_logs
 from tests.postgres import PostgreSQL

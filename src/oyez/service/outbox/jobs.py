@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 from oyez.contract.functions import find_fault
 from oyez.errors import ContractError
 from oyez.logger import get_logger
-from oyez.service.db import Database
-from oyez.service.outbox import Outbox, Transaction
+from oyez.service.database.database import Database
+from oyez.service.database.tables import jobs
+from oyez.service.outbox.outbox import Outbox, Transaction
 from oyez.service.rounds import Rounds
-from oyez.service.tables import jobs
 
 logger = get_logger("oyez.service")
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from oyez.service import jobs as jobs_module
-from oyez.service import tables
-from oyez.service.jobs import FIRST_DELAY, LONGEST_DELAY, Job
-from oyez.service.outbox import Transaction
+from oyez.service.database import tables
+from oyez.service.outbox import jobs as jobs_module
+from oyez.service.outbox.jobs import FIRST_DELAY, LONGEST_DELAY, Job
+from oyez.service.outbox.outbox import Transaction
 from tests.logged import capture_logs
 from tests.service.desks import Clock, Desk, Ledger, open_desk, say, say_next
 

@@ -36,7 +36,7 @@ from oyez.contract.publish import Publisher
 from oyez.errors import INTERNAL, TOO_LARGE, UNAVAILABLE, LogUnavailableError
 from oyez.log.log import Entry
 from oyez.logger import get_logger
-from oyez.service.emitter import EmissionError, EmitterReader
+from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
 
 logger = get_logger("oyez.service")
 

@@ -8,7 +8,7 @@ import pytest
 from joserfc import jwk
 
 from oyez.errors import SettingsError
-from oyez.service.secrets import MIN_SECRET_BYTES, Secret, load_secret
+from oyez.service.auth.secrets import MIN_SECRET_BYTES, Secret, load_secret
 from oyez.settings import Settings
 
 

@@ -34,11 +34,11 @@ from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
-from oyez.service.db import Database
-from oyez.service.members import add_member, check_subject, find_room, remove_member
+from oyez.service.database.database import Database
+from oyez.service.database.tables import jobs, outbox
+from oyez.service.outbox.members import add_member, check_subject, find_room, remove_member
+from oyez.service.outbox.steps import FORGET_INTERVAL, KEPT_SECONDS, begin_step, forget_steps
 from oyez.service.rounds import Rounds
-from oyez.service.steps import FORGET_INTERVAL, KEPT_SECONDS, begin_step, forget_steps
-from oyez.service.tables import jobs, outbox
 
 logger = get_logger("oyez.service")
 

@@ -8,7 +8,7 @@ import pytest
 
 from oyez.contract.current import NOBODY
 from oyez.errors import DatabaseUnavailableError
-from oyez.service.fair_pool import FairPool
+from oyez.service.database.fair_pool import FairPool
 
 
 class Held:

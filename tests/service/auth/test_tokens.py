@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from joserfc import jwk, jwt
 
 from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, InvalidDataError, Refusal, RefusedError, SettingsError
-from oyez.service.auth import MAX_TOKEN_BYTES, Claims, Signer, Verifier, build_signer, build_verifier
-from oyez.service.keys import HS256, Key, LocalKeys, parse_key_set
-from oyez.service.secrets import Secret, load_secret, secret_key
+from oyez.service.auth.keys import HS256, Key, LocalKeys, parse_key_set
+from oyez.service.auth.secrets import Secret, load_secret, secret_key
+from oyez.service.auth.tokens import MAX_TOKEN_BYTES, Claims, Signer, Verifier, build_signer, build_verifier
 from oyez.settings import Settings
 
 SECRET = "correct-horse-battery-staple-0123"

@@ -11,7 +11,7 @@ import pytest
 from oyez.contract.publish import Publisher
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
-from oyez.service.emitter import EmissionError, EmitterReader
+from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
 from oyez.settings import Limits
 from tests.contract.market import contract
 

@@ -11,8 +11,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 
 from oyez.errors import SettingsError
-from oyez.service import tables
-from oyez.service.db import MIGRATIONS, Database
+from oyez.service.database import tables
+from oyez.service.database.database import MIGRATIONS, Database
 from oyez.service.system import SHIPPED, load_system
 from oyez.systems.quotes.tables import find_supplier, put_supplier
 

@@ -20,10 +20,10 @@ from oyez.contract.publish import Publisher
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
-from oyez.service import intake
 from oyez.service.app import Oyez
-from oyez.service.emitter import EmissionError, EmitterReader
-from oyez.service.intake import KEEP_SECONDS, Intake
+from oyez.service.redis_emitter import consumer
+from oyez.service.redis_emitter.consumer import KEEP_SECONDS, Intake
+from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
 from oyez.service.system import System, load_system
 from oyez.settings import Limits, Settings
 from tests.js_client import JsClient, JsDriver, JsEmitter
@@ -225,7 +225,7 @@ async def test_what_is_refused_all_the_time_does_not_flood_the_log(hall: Hall) -
 
 
 async def test_too_much_is_refused_and_not_kept(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "MAX_WAITING_BYTES", 1_000)
+    monkeypatch.setattr(consumer, "MAX_WAITING_BYTES", 1_000)
     async with hall.open() as node:
         hall.log.hangs.clear()
         await hall.call(1)
@@ -404,7 +404,7 @@ async def test_a_node_that_is_killed_takes_nothing_with_it(
 async def test_a_back_end_needs_no_more_rights_in_redis_than_the_page_says(
     js: JsDriver, own_valkey: ValkeyServer
 ) -> None:
-    page = Path(__file__).parents[2] / "docs" / "publishing.md"
+    page = Path(__file__).parents[3] / "docs" / "publishing.md"
     (rights,) = re.findall(r"`(-@all [^`]*)`", page.read_text())
     with own_valkey.connect() as redis:
         redis.execute_command("ACL", "SETUSER", "backend", "reset", "on", ">word", *rights.split())

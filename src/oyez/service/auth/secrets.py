@@ -12,7 +12,7 @@ from pathlib import Path
 from joserfc import jwk
 
 from oyez.errors import SettingsError
-from oyez.service.keys import HS256, Key
+from oyez.service.auth.keys import HS256, Key
 from oyez.settings import Settings, clean_text
 
 MIN_SECRET_BYTES = 32

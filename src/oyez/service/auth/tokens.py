@@ -17,9 +17,9 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
 from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, InvalidDataError, RefusedError, SettingsError
-from oyez.service.claims import MISSING, USUAL_NAMES, ClaimNames, find_claim, read_claim_names
-from oyez.service.keys import HS256, KeySource, LocalKeys, PublishedKeys, load_key_file
-from oyez.service.secrets import Secret, secret_key
+from oyez.service.auth.claims import MISSING, USUAL_NAMES, ClaimNames, find_claim, read_claim_names
+from oyez.service.auth.keys import HS256, KeySource, LocalKeys, PublishedKeys, load_key_file
+from oyez.service.auth.secrets import Secret, secret_key
 from oyez.settings import Settings
 
 MAX_TOKEN_BYTES = 8_192
