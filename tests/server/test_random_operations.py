@@ -1,10 +1,10 @@
-"""Delivery under random operations: the short version of `python -m bench.random_operations`."""
+"""Delivery under random operations: the short version of `python -m chaos.random_operations`."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
-from bench.random_operations import LOGS, run_on
+from chaos.random_operations import LOGS, run_on
 
 
 @pytest.mark.parametrize(("kind", "operations"), [("memory", 4_000), ("sqlite", 3_000), ("redis", 1_000)])

@@ -1,7 +1,7 @@
 """Transactions under fire: is what was committed delivered, once and in order, and what was rolled back never?
 
-    .venv/bin/python -m bench.outbox
-    .venv/bin/python -m bench.outbox --database postgresql --transactions 20000
+    .venv/bin/python -m chaos.outbox
+    .venv/bin/python -m chaos.outbox --database postgresql --transactions 20000
 
 Processes run transactions on one database, each of which writes a row and emits an event that says so, and a share of
 which are rolled back at their end. At random moments one of the processes is killed and another begins in its place.
@@ -181,7 +181,7 @@ def attack(url: str, log_path: Path, wanted: int, seed: int) -> tuple[int, float
 
 
 def start(stack: ExitStack, url: str, log_path: Path, name: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "bench.outbox", "--work", url, str(log_path), name]
+    command = [sys.executable, "-m", "chaos.outbox", "--work", url, str(log_path), name]
     worker = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
     stack.callback(worker.kill)
     return worker
@@ -254,7 +254,7 @@ def databases(kind: str, folder: Path, stack: ExitStack) -> Iterator[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.outbox", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m chaos.outbox", description=__doc__)
     parser.add_argument("--transactions", type=int, default=TRANSACTIONS, help="that are committed")
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="sqlite")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of kills and roll-backs")

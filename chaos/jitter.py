@@ -1,7 +1,7 @@
 """Bad networks: does everybody hear everything, once and in order, although they are cut off again and again?
 
-    .venv/bin/python -m bench.jitter
-    .venv/bin/python -m bench.jitter --quick
+    .venv/bin/python -m chaos.jitter
+    .venv/bin/python -m chaos.jitter --quick
 
 Each client hears two durable events a second, one that all hear and one of its own, and is cut off every 15 seconds for
 two. Oyez with its log in SQLite beside Node's Socket.IO, with and without connection state recovery, and
@@ -22,15 +22,15 @@ from typing import Any
 
 import httpx
 import uvloop
-
 from bench import machine
-from bench.children import FOLDER, BenchError, Child, find_port
-from bench.crowd import Crowd, Outcome, Publish, Sent, compare, publish_for, publish_last
+from bench.children import BenchError, Child, find_port
 from bench.servers import PEERS, Surroundings, build_environ, node_missing, python_missing
 from bench.table import RELIABILITY, write_rows, write_section
 from bench.tokens import make_secret, make_service_token, write_tokens
 
-CONTRACT = FOLDER / "crowd_contract.py"
+from chaos.crowd import Crowd, Outcome, Publish, Sent, compare, publish_for, publish_last
+
+CONTRACT = Path(__file__).with_name("crowd_contract.py")
 OYEZ_PATH = "/crowd/socket.io/"
 JAVASCRIPT, OWN = 200, 800
 """Clients of either kind, where nothing else is asked for."""
@@ -237,7 +237,7 @@ def read_options(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> a
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.jitter", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m chaos.jitter", description=__doc__)
     parser.add_argument("--server", action="append", choices=[subject.key for subject in SUBJECTS])
     options = read_options(parser, arguments)
     try:
@@ -248,7 +248,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.page and found:
         rows = write_rows(HEADINGS, [cells(subject.title, outcome) for subject, outcome in found])
         lines = [f"Each server had {describe(found[0][1])}.", "", *rows]
-        write_section(RELIABILITY, "jitter", lines, command=shlex.join(["python", "-m", "bench.jitter", *arguments]))
+        write_section(RELIABILITY, "jitter", lines, command=shlex.join(["python", "-m", "chaos.jitter", *arguments]))
     return 0 if all(outcome.good for subject, outcome in found if subject.key == OYEZ) else 1
 
 

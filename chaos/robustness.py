@@ -1,10 +1,10 @@
 """Misbehaving clients beside well-behaved ones: does the server's memory stay bounded, do the others notice?
 
-    .venv/bin/python -m bench.robustness [--quick] [--only NAME]
+    .venv/bin/python -m chaos.robustness [--quick] [--only NAME]
 
 A room of listeners hears events, some in one go every 20 ms, while others are killed in the middle of a frame, connect
 to another room a thousand at once, send all they can, fill the memory, or stop reading for a minute. Latency is the
-listeners'. Writes docs/robustness.md. With `--only`, one attack of `bench/attacks.py` (or `all` of them, one after the
+listeners'. Writes docs/robustness.md. With `--only`, one attack of `chaos/attacks.py` (or `all` of them, one after the
 other) on a server of its own, with the limits that are the default: some ten seconds each, with `--quick` seven.
 Nothing is written then.
 """
@@ -24,11 +24,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import machine
-from bench.attacks import ATTACKS, SYSTEMS, Attack
 from bench.children import FOLDER, NICENESS, BenchError, compile_programs, give_way, pinned
 from bench.generators import Load, Round
 from bench.servers import LIMITS, OYEZ, OYEZ_PATH, SERVERS, Running, Server, Surroundings
 from bench.tokens import make_secret, write_tokens
+
+from chaos.attacks import ATTACKS, SYSTEMS, Attack
 from oyez.settings import Limits
 
 PAGE = FOLDER.parent / "docs" / "robustness.md"
@@ -306,7 +307,7 @@ def build_page(phases: list[Phase]) -> str:
         "Memory is the server's proportional set size; it holds the last five minutes of the log, 64 MB of it at most.",
         f"For a client that does not read, {limit:g} MB may wait (`max_send_buffer`) beside what the kernel holds.",
         "",
-        f"Taken on {datetime.now(UTC):%Y-%m-%d} with `python -m bench.robustness` on:",
+        f"Taken on {datetime.now(UTC):%Y-%m-%d} with `python -m chaos.robustness` on:",
         "",
         *(f"- {name}: {value}" for name, value in machine.describe_machine().items()),
         "",

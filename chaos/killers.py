@@ -1,9 +1,9 @@
 """Killed servers under bad networks: is what a publisher was told was accepted delivered, all of it, once, in order?
 
-    .venv/bin/python -m bench.killers
-    .venv/bin/python -m bench.killers --quick
+    .venv/bin/python -m chaos.killers
+    .venv/bin/python -m chaos.killers --quick
 
-The crowd of `bench.jitter` on `oyez serve`, which is killed with SIGKILL every ten seconds and started again: one
+The crowd of `chaos.jitter` on `oyez serve`, which is killed with SIGKILL every ten seconds and started again: one
 server with its log in SQLite, one of several workers where there are any, and two nodes on one Valkey (append-only),
 where clients come back to either and Valkey itself is killed and started again once. The publisher notes what was
 accepted; what it got no answer to may be heard or not. A client that is told that it was not recovered is counted.
@@ -26,12 +26,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
-from tests.valkey import ValkeyServer
-
 from bench.children import BenchError, Child, find_port
 from bench.cpu import read_cpu
-from bench.crowd import Crowd, Outcome, Publish, Sent, compare, publish_for, publish_last
-from bench.jitter import (
+from bench.servers import Surroundings, build_environ
+from bench.table import RELIABILITY, write_rows, write_section
+from bench.tokens import make_service_token
+from tests.valkey import ValkeyServer
+
+from chaos.crowd import Crowd, Outcome, Publish, Sent, compare, publish_for, publish_last
+from chaos.jitter import (
     AWAY,
     CONTRACT,
     CUT_EVERY,
@@ -43,9 +46,6 @@ from bench.jitter import (
     read_options,
     surroundings,
 )
-from bench.servers import Surroundings, build_environ
-from bench.table import RELIABILITY, write_rows, write_section
-from bench.tokens import make_service_token
 from oyez.settings import Settings
 
 KILL_EVERY = 10.0
@@ -233,7 +233,7 @@ def has_workers() -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.killers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m chaos.killers", description=__doc__)
     parser.add_argument("--log", action="append", choices=list(TITLES))
     options = read_options(parser, arguments)
     found: dict[str, tuple[Outcome, Attack]] = {}
@@ -253,7 +253,7 @@ def main(arguments: Sequence[str]) -> int:
             for kind, (outcome, attacking) in found.items()
         ]
         lines += ["", *write_rows(HEADINGS, [cells(TITLES[kind], outcome) for kind, (outcome, _) in found.items()])]
-        write_section(RELIABILITY, "killers", lines, command=shlex.join(["python", "-m", "bench.killers", *arguments]))
+        write_section(RELIABILITY, "killers", lines, command=shlex.join(["python", "-m", "chaos.killers", *arguments]))
     return 0 if all(outcome.good for outcome, _ in found.values()) else 1
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bench.tokens import write_tokens
 
 if TYPE_CHECKING:
-    from bench.robustness import Stage
+    from chaos.robustness import Stage
 
 Attack: TypeAlias = Callable[["Stage", Callable[[], bool]], Iterator[str]]
 

@@ -1,7 +1,7 @@
 """Deploys: thousands of clients while the servers are replaced one after another, as a new version is brought out.
 
-    .venv/bin/python -m bench.rolling
-    .venv/bin/python -m bench.rolling --quick
+    .venv/bin/python -m chaos.rolling
+    .venv/bin/python -m chaos.rolling --quick
 
 `oyez serve --workers 2` gets SIGHUP, upon which it replaces its workers; of two nodes on one Valkey first the one gets
 SIGTERM and is started again, then the other. Nobody cuts the clients: they are sent away by the servers, and come back
@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from statistics import median
 
 import uvloop
-
 from bench.children import BenchError
-from bench.crowd import PATIENCE, Crowd, Outcome, Sent, Timetable, compare, publish_for, publish_last
-from bench.jitter import OYEZ_PATH, surroundings
-from bench.killers import WORKER_COUNT, Node, serve
 from bench.servers import Surroundings
 from bench.table import RELIABILITY, write_rows, write_section
+
+from chaos.crowd import PATIENCE, Crowd, Outcome, Sent, Timetable, compare, publish_for, publish_last
+from chaos.jitter import OYEZ_PATH, surroundings
+from chaos.killers import WORKER_COUNT, Node, serve
 
 JAVASCRIPT, OWN = 100, 10_000
 ARRIVING = 1_000
@@ -169,7 +169,7 @@ def describe(outcome: Outcome) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.rolling", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m chaos.rolling", description=__doc__)
     parser.add_argument("--server", action="append", choices=list(TITLES))
     parser.add_argument("--javascript", type=int, default=JAVASCRIPT, help="official clients")
     parser.add_argument("--own", type=int, default=OWN, help="clients of our own")
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str]) -> int:
         print("\n".join([notes[-1], *write_rows(HEADINGS, rows[-1:])]), flush=True)
     if options.page:
         lines = [*notes, "", *write_rows(HEADINGS, rows)]
-        write_section(RELIABILITY, "rolling", lines, command=shlex.join(["python", "-m", "bench.rolling", *arguments]))
+        write_section(RELIABILITY, "rolling", lines, command=shlex.join(["python", "-m", "chaos.rolling", *arguments]))
     return 0 if good else 1
 
 

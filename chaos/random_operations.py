@@ -1,7 +1,7 @@
 """Random operations against real servers: does every client get what is its own, once, in order, and nothing else?
 
-    .venv/bin/python -m bench.random_operations
-    .venv/bin/python -m bench.random_operations --log sqlite --seed 17 --operations 5000
+    .venv/bin/python -m chaos.random_operations
+    .venv/bin/python -m chaos.random_operations --log sqlite --seed 17 --operations 5000
 
 Clients that behave like the official JavaScript one (`pid`, `offset`, buffering) and some that only send `auth.offset`
 join and leave rooms, lose and get memberships, are cut off (noticed by the server or not, with frames on the way),
@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from bench.table import RELIABILITY, write_rows, write_section
 from tests.valkey import ValkeyServer
 
-from bench.table import RELIABILITY, write_rows, write_section
 from oyez.contract import Contract, Identity, NamedRoom, anyone, auth, control, member, own
 from oyez.contract.admission import Verified
 from oyez.contract.bind import bind
@@ -776,7 +776,7 @@ def quieten() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.random_operations", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m chaos.random_operations", description=__doc__)
     parser.add_argument("--log", choices=LOGS, help="[default: each]")
     parser.add_argument("--seed", type=int, help="one run with this seed [default: as many as it takes]")
     parser.add_argument("--operations", type=int, help=f"of each log [default: {OPERATIONS}]")
@@ -798,7 +798,7 @@ def main(arguments: Sequence[str]) -> int:
                     server.kill()
     if options.page:
         rows = write_rows(HEADINGS, [one.cells(kind) for kind, one in found.items() if one is not None])
-        command = shlex.join(["python", "-m", "bench.random_operations", *arguments])
+        command = shlex.join(["python", "-m", "chaos.random_operations", *arguments])
         write_section(RELIABILITY, "random operations", rows, command=command)
     return 0 if all(found.values()) else 1
 
@@ -844,7 +844,7 @@ def run_many(kind: str, options: argparse.Namespace, folder: Path, server: Valke
             counts += asyncio.run(run_on(kind, seed, operations, folder, server))
         except Violation as violation:
             print(
-                f"{kind}: {violation}\npython -m bench.random_operations --log {kind} --seed {seed}"
+                f"{kind}: {violation}\npython -m chaos.random_operations --log {kind} --seed {seed}"
                 f" --operations {operations}",
                 flush=True,
             )

@@ -16,11 +16,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import msgspec
-
-from bench.children import FOLDER
 
 TEXT = "x" * 168
 TICK = 0.1
@@ -390,7 +389,7 @@ class Crowd:
             ports = ",".join(map(str, self.ports))
             self._node = await asyncio.create_subprocess_exec(
                 "node",
-                str(FOLDER / "crowd.mjs"),
+                str(Path(__file__).with_name("crowd.mjs")),
                 self.path,
                 *milliseconds,
                 ports,

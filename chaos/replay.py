@@ -1,7 +1,7 @@
 """Everybody comes back at once: how long until the last one has what it missed?
 
-    .venv/bin/python -m bench.replay
-    .venv/bin/python -m bench.replay --quick
+    .venv/bin/python -m chaos.replay
+    .venv/bin/python -m chaos.replay --quick
 
 A thousand clients hear an event, and all lose their connections. While they are away, each misses a hundred events:
 half of them go to all, half to it alone. Then they come back at the same moment, with the `pid` of their session and
@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
-
 from bench.children import BenchError, find_port
-from bench.crowd import PATIENCE, TEXT, Client, Crowd
-from bench.jitter import CONTRACT, OYEZ_PATH, publishing_to_oyez, surroundings
-from bench.killers import Node
 from bench.servers import Surroundings, build_environ
 from bench.table import RELIABILITY, write_rows, write_section
 from bench.tokens import make_service_token
+
+from chaos.crowd import PATIENCE, TEXT, Client, Crowd
+from chaos.jitter import CONTRACT, OYEZ_PATH, publishing_to_oyez, surroundings
+from chaos.killers import Node
 
 CLIENTS, MISSED = 1_000, 100
 A_REQUEST = 500
@@ -134,7 +134,7 @@ def run(options: argparse.Namespace) -> dict[bool, Outcome]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.replay", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m chaos.replay", description=__doc__)
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--missed", type=int, default=MISSED, help="events that each client misses")
     parser.add_argument("--quick", action="store_true", help="a tenth of the clients")
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str]) -> int:
     lines = write_rows(headings, [cells(TITLES[restart], outcome) for restart, outcome in found.items()])
     print("\n".join(lines))
     if options.page:
-        write_section(RELIABILITY, "replay", lines, command=shlex.join(["python", "-m", "bench.replay", *arguments]))
+        write_section(RELIABILITY, "replay", lines, command=shlex.join(["python", "-m", "chaos.replay", *arguments]))
     return 0 if all(not one.wrong and one.seconds <= TARGET for one in found.values()) else 1
 
 
