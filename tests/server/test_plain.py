@@ -283,8 +283,10 @@ async def test_a_client_that_is_never_understood_is_closed(running: Running) -> 
         for _ in range(most + 1):
             await plain.websocket.send("hello")
         assert [(await plain.expect())["event"] for _ in range(most)] == ["error"] * most
+        last = (await plain.expect())["data"]["message"]
+        assert last.startswith("The connection was closed: too many frames that are not understood")
         assert (await plain.expect_close()).code == 1002
-    assert await running.market.expect_gone(plain.id) == "parse error"
+    assert await running.market.expect_gone(plain.id) == "forced close"
 
 
 async def test_ids_may_be_texts(running: Running) -> None:

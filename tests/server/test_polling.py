@@ -18,6 +18,10 @@ from tests.server.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 UNKNOWN_TRANSPORT, UNKNOWN_SESSION, BAD_METHOD, BAD_REQUEST, UNSUPPORTED_VERSION = 0, 1, 2, 3, 5
 
+REFUSED_BODY = (
+    '42["error",{"code":"too_large","message":"The request was refused: a body over 1000000 bytes.","details":{}}]'
+)
+
 REFUSED = [
     ("GET", f"{PATH}?EIO=4", UNKNOWN_TRANSPORT),
     ("GET", f"{PATH}?EIO=4&transport=tcp", UNKNOWN_TRANSPORT),
@@ -199,18 +203,24 @@ async def test_a_body_of_any_type_is_text(crowd: Running) -> None:
     assert await crowd.market.expect_gone(client.id) == "parse error"
 
 
-async def test_more_packets_in_a_body_than_are_allowed_end_the_session(crowd: Running) -> None:
+async def test_more_packets_in_a_body_than_are_allowed_end_the_session(
+    crowd: Running, caplog: pytest.LogCaptureFixture
+) -> None:
     # CVE-2020-36049.
     client = await PollingWire.connect(crowd)
     await client.post("\x1e".join(["3"] * 10_000))
     await client.expect_echo()
-    assert (await client.request("POST", body=b"\x1e".join([b"3"] * 10_001))).status == 400
-    assert await crowd.market.expect_gone(client.id) == "parse error"
+    await client.post("\x1e".join(["3"] * 10_001))
+    message = "The connection was closed: payload: more than 10000 packets."
+    assert json.loads((await client.get())[2:])[1]["message"] == message
+    assert await crowd.market.expect_gone(client.id) == "forced close"
+    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+    assert "payload: more than 10000 packets" in caplog.text
 
 
 @pytest.mark.parametrize(
     "body",
-    [b"abc", b"\x1e" * 1_000_000, b'42["\xff"]', b"\x04\x00"],
+    [b"abc", b"\x1e" * 1_000, b'42["\xff"]', b"\x04\x00"],
     ids=["unknown type", "separators", "no UTF-8", "binary"],
 )
 async def test_a_body_that_is_no_payload_is_answered_400_and_ends_the_session(crowd: Running, body: bytes) -> None:
@@ -313,11 +323,52 @@ async def test_a_body_as_long_as_is_allowed(running: Running) -> None:
 
 
 @pytest.mark.parametrize("length", [1_000_001, 3_000_000])
-async def test_a_body_that_is_too_long_is_refused(running: Running, length: int) -> None:
+async def test_a_body_that_is_too_long_is_refused(
+    running: Running, length: int, caplog: pytest.LogCaptureFixture
+) -> None:
     # CVE-2020-36048.
     client = await PollingWire.connect(running)
     assert (await client.request("POST", body=b"4" * length)).status == 413
+    assert await client.get() == REFUSED_BODY
     await client.expect_echo()
+    assert caplog.text.count("a request is refused because of what the client sent") == 1
+
+
+async def test_the_explanation_of_a_refused_body_comes_before_its_status(running: Running) -> None:
+    client = await PollingWire.connect(running)
+    async with Wire.open(running) as polling, Wire.open(running) as posting:
+        polling.send_request("GET", client.target)
+        await client.post("3")
+        posting.send_request("POST", client.target, headers={"Content-Length": "1000001"})
+        posting.send(b"4" * 1_000_001)
+        assert (await polling.read_answer()).body.decode() == REFUSED_BODY
+        answer = asyncio.ensure_future(posting.read_answer())
+        # A client that polls again has received the event: the answer waits for that.
+        await client.request("PUT")
+        assert not answer.done()
+        polling.send_request("GET", client.target)
+        assert (await answer).status == 413
+        await client.post('421["echo",1]')
+        assert (await polling.read_answer()).body == b"431[1]"
+
+
+async def test_a_javascript_client_that_sends_too_much_is_notified_and_comes_back(own: Running, js: JsDriver) -> None:
+    client = await js.connect(own.url, transports=["polling"], reconnection=True, reconnectionDelay=10)
+    await client.emit("long", "x" * 1_100_000)
+    assert (await client.expect_event("error"))[0]["code"] == "too_large"
+    assert (await client.expect("disconnect"))["reason"] == "transport error"
+    await client.expect("connect")
+    assert await client.call("echo", "back") == "back"
+    await client.disconnect()
+
+
+async def test_a_javascript_client_receives_a_message_of_any_length_over_polling(own: Running, js: JsDriver) -> None:
+    client = await js.connect(own.url, transports=["polling"])
+    for length in (1_500_000, 9_000_000, 1):
+        next(iter(own.market.sockets)).send(b'["long","%b"]' % (b"x" * length))
+        assert len((await client.expect_event("long"))[0]) == length
+    assert await client.call("echo", "still here") == "still here"
+    await client.disconnect()
 
 
 async def test_a_body_in_chunks_that_is_too_long_is_refused(running: Running) -> None:
@@ -328,6 +379,7 @@ async def test_a_body_in_chunks_that_is_too_long_is_refused(running: Running) ->
             wire.send(b"186a0\r\n" + b"4" * 100_000 + b"\r\n")
         wire.send("0\r\n\r\n")
         assert (await wire.read_answer()).status == 413
+    assert await client.get() == REFUSED_BODY
     await client.expect_echo()
 
 

@@ -118,6 +118,10 @@ class MalformedError(ValueError):
     """The namespace that the client wants to enter, if the input is a CONNECT."""
 
 
+class TooManyPacketsError(MalformedError):
+    """A polling body with more packets than allowed: well-formed, but over a limit."""
+
+
 def encode_open(handshake: Handshake) -> bytes:
     """The packet that opens a session."""
     return b"0" + msgspec.json.encode(handshake)
@@ -168,12 +172,12 @@ def encode_payload(packets: Iterable[bytes]) -> bytes:
 
 
 def decode_payload(body: bytes, max_packets: int) -> list[Packet]:
-    """The packets of a polling body. Raises MalformedError, also when there are more than `max_packets`.
+    """The packets of a polling body. Raises MalformedError; TooManyPacketsError if there are more than `max_packets`.
 
     An official server decodes up to the first bad packet; here a bad packet spoils the body it is in.
     """
     if body.count(SEPARATOR) >= max_packets:
-        raise MalformedError(f"payload: more than {max_packets} packets")
+        raise TooManyPacketsError(f"payload: more than {max_packets} packets")
     if not body.isascii():
         check_text(body)
     return [decode_packet(encoded) for encoded in body.split(SEPARATOR)]

@@ -157,7 +157,8 @@ class Session:
         try:
             packets = engineio.decode_payload(body, self._limits.max_packets_per_payload)
         except MalformedError as error:
-            yield self.close(engineio.PARSE_ERROR, str(error))
+            is_limit = isinstance(error, engineio.TooManyPacketsError)
+            yield self.close(engineio.FORCED_CLOSE if is_limit else engineio.PARSE_ERROR, str(error))
             return
         for packet in packets:
             result = self.receive_packet(packet)

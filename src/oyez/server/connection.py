@@ -528,24 +528,37 @@ class Connection:
 
     def _explain_end(self, reason: CloseReason, detail: str) -> None:
         """Notify the client, and the log, of what it sent that ends the connection: a limit that it cannot guess."""
-        sockets, detail = tuple(self.sockets.values()), detail[:MAX_DETAIL]
-        self.server.faults.warning(
-            f"{reason.text}: {find_kind(detail)}",
-            "a connection is closed because of what the client sent",
-            connection=self.id,
-            user=next((socket.owner for socket in sockets), ""),
-            reason=reason.text,
-            detail=detail,
-        )
+        detail = detail[:MAX_DETAIL]
+        self._log_fault("a connection is closed because of what the client sent", reason, detail)
         code = MALFORMED.code if reason is engineio.FORCED_CLOSE else TOO_LARGE.code
-        event = encode_error(code, f"The connection was closed: {detail}.")
         self._leaving = not self.transport.closing
-        for socket in sockets:
-            socket.send(event)
+        self._send_error(code, f"The connection was closed: {detail}.")
         if self.session.connect is not None and self.session.connect not in self.sockets:
             # Cut off without a word, the client would come back with the same for ever.
             self._send_connect_error(self.session.connect, code, f"The CONNECT cannot be read: {detail}.")
         self._leaving = False
+
+    def refuse_body(self) -> None:
+        """Notify the client, and the log, that a polling body is over the limit. The session continues."""
+        detail = f"a body over {self.max_message} bytes"
+        self._log_fault("a request is refused because of what the client sent", engineio.TOO_LARGE, detail)
+        self._send_error(TOO_LARGE.code, f"The request was refused: {detail}.")
+
+    def _log_fault(self, message: str, reason: CloseReason, detail: str) -> None:
+        self.server.faults.warning(
+            f"{reason.text}: {find_kind(detail)}",
+            message,
+            connection=self.id,
+            user=next((socket.owner for socket in self.sockets.values()), ""),
+            reason=reason.text,
+            detail=detail,
+        )
+
+    def _send_error(self, code: str, message: str) -> None:
+        """Send the event `error` in each of the client's namespaces."""
+        event = encode_error(code, message)
+        for socket in tuple(self.sockets.values()):
+            socket.send(event)
 
     def _announce_end(self, reason: CloseReason) -> None:
         """Let the applications send their last, where it is not the client that has gone."""

@@ -178,7 +178,7 @@ class PlainConnection(Connection):
             self._faults, self._faults_end = 0, now + MINUTE
         self._faults += 1
         if self._faults > self.server.limits.max_malformed_frames:
-            self.close(engineio.PARSE_ERROR, f"too many frames that are not understood: {fault[:MAX_FAULT]}")
+            self.close(engineio.FORCED_CLOSE, f"too many frames that are not understood: {fault[:MAX_FAULT]}")
         else:
             error = encode_error(MALFORMED.code, f"The frame is not understood: {fault[:MAX_FAULT]}. {EXPECTED}")
             self.send(Outgoing(b"42" + error))

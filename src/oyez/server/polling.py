@@ -8,6 +8,7 @@ import asyncio
 import gzip
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,6 +34,9 @@ BURST = 8
 PROBED_POLL_SECONDS = 0.1
 """How long a poll may stay open while a WebSocket probes: the client upgrades only when none is."""
 
+NOTICE_SECONDS = 1.0
+"""How long a refusal by status waits until the client has received the event that explains it."""
+
 _NOOP = Outgoing(engineio.NOOP)
 
 
@@ -54,6 +58,8 @@ class Polling:
         self._fetched = asyncio.Event()
         self._fetched.set()
         """Set while there is room for the answers to what the client sends."""
+        self._next_get: asyncio.Event | None = None
+        """Set by the next GET, while a refusal waits for it."""
         self._farewell: bytes | None = None
         """The packet that ends the session, after what is kept. None: the request after that gets an error status."""
         self.closing = False
@@ -169,11 +175,25 @@ class Polling:
                 return False
         return True
 
+    async def wait_for_next_get(self) -> None:
+        """Return when the client has received what the open GET brings, so when it sends the next GET.
+
+        After `NOTICE_SECONDS`, or if no GET is open, returns anyway.
+        """
+        if self.polled:
+            self._next_get = asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(NOTICE_SECONDS):
+                    await self._next_get.wait()
+            self._next_get = None
+
     async def fetch(self) -> bytes | None:
         """The next payload; None if the session is over and no packet is left.
 
         Waits for packets; while a WebSocket probes, returns a noop after a short time.
         """
+        if self._next_get is not None:
+            self._next_get.set()
         if not self._kept and not self.closing:
             # Looked up where the waiting begins: a probe that came any earlier found no poll to release.
             timeout = PROBED_POLL_SECONDS if self._connection.session.state is State.PROBED else None
@@ -297,6 +317,10 @@ class PollingEndpoint:
             # The Content-Type does not matter: python-engineio up to 4.2 sends its text as `application/octet-stream`.
             body = await _read_body(request, connection, self._server.unfinished)
             if body is None:
+                if not connection.closed:
+                    connection.refuse_body()
+                    # Official clients close at this status, and would not receive the event that explains it.
+                    await polling.wait_for_next_get()
                 return Response(status_code=413)
             await polling.readable()
             await connection.receive_payload(body)
