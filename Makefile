@@ -7,7 +7,7 @@ SYSTEMS ?=
 CLIENTS := 5.0 5.8 sync
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check clients bench lock clean
+.PHONY: help serve test check clients docs bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,10 @@ check: $(VENV)/dev.stamp tests/js/node_modules/.package-lock.json ## Style, type
 
 clients: $(CLIENTS:%=$(VENV)/clients/%.stamp) ## Old versions of python-socketio, which the tests drive
 
+docs: $(VENV)/dev.stamp ## Build the documentation site into build/docs
+	$(BIN)/sphinx-build -q -W --keep-going -c tools/docs . build/docs
+	@echo "Open build/docs/index.html in a browser."
+
 bench: $(VENV)/dev.stamp bench/peers/node_modules/.package-lock.json ## Measure Oyez beside its peers and write docs/benchmarks.md
 	$(BIN)/python -m bench
 
@@ -35,7 +39,7 @@ lock: $(VENV)/dev.stamp ## Renew the pinned requirements from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements-dev.txt
 
 clean: ## Remove what the commands above built
-	rm -rf $(VENV) tests/js/node_modules bench/peers/node_modules bench/clients/node_modules bench/build
+	rm -rf $(VENV) tests/js/node_modules bench/peers/node_modules bench/clients/node_modules bench/build build/docs
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

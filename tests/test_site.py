@@ -1,0 +1,17 @@
+"""The documentation site: it builds without a warning, so each link leads somewhere and each page is in its contents."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_site_builds_without_a_warning_and_can_be_searched(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "tools/docs", "-d", tmp_path / "cache"]
+    built = subprocess.run([*command, ".", tmp_path / "site"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert built.returncode == 0, built.stderr
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")}
+    assert {page.stem for page in (tmp_path / "site/docs").glob("*.html")} == pages
+    assert "room" in (tmp_path / "site/searchindex.js").read_text()
+    assert "README.html" in (tmp_path / "site/index.html").read_text()
