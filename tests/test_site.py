@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, so each link leads somewhere and each page is in its contents."""
+"""The documentation site builds without a warning: each link leads to a page, each page is in the contents."""
 
 import subprocess
 import sys
