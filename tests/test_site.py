@@ -8,8 +8,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_site_builds_without_a_warning_and_can_be_searched(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "tools/docs", "-d", tmp_path / "cache"]
-    built = subprocess.run([*command, ".", tmp_path / "site"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    options = ["-q", "-W", "--keep-going", "-c", "tools/docs", "-d", str(tmp_path / "cache")]
+    command = [sys.executable, "-m", "sphinx", *options, ".", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert built.returncode == 0, built.stderr
     pages = {page.stem for page in (ROOT / "docs").glob("*.md")}
     assert {page.stem for page in (tmp_path / "site/docs").glob("*.html")} == pages
