@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from bench.control import serve_control
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
-from oyez.server.http import HttpServer
+from oyez.server.http.port import HttpServer
 from oyez.server.namespace import Application
 from oyez.server.server import Server
 from oyez.server.socket import ReceivedEvent, Socket

@@ -13,7 +13,7 @@ from bench.contract import News, contract, handlers, room
 from bench.control import serve_control
 from oyez.log.memory import MemoryLog
 from oyez.ops.logs import configure_logging
-from oyez.server.http import HttpServer
+from oyez.server.http.port import HttpServer
 from oyez.service.app import Oyez
 from oyez.service.system import Parts, System
 from oyez.settings import load_settings

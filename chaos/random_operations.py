@@ -47,9 +47,9 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import State
 from oyez.server.connection import Connection
-from oyez.server.outgoing import Outgoing
 from oyez.server.server import Server
 from oyez.server.socket import Handshake
+from oyez.server.transports.outgoing import Outgoing
 from oyez.server.window import Window
 from oyez.settings import Limits, Settings
 

@@ -331,7 +331,7 @@ def test_every_block_is_run_or_looked_at() -> None:
 
 
 def test_scripts_of_pages_are_served() -> None:
-    served = {path.name for path in (ROOT / "src/oyez/server/socket_io_client").iterdir()}
+    served = {path.name for path in (ROOT / "src/oyez/server/http/socket_io_client").iterdir()}
     blocks = [block for name in OWN for block in find_blocks(read(name)) if block.language == "html"]
     sources = [Path(source).name for block in blocks for source in re.findall(r'src="([^"]+)"', block.text)]
     assert sources and set(sources) <= served

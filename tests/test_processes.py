@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from oyez.server.neighbours import NODE_SECONDS
+from oyez.server.cluster.membership import NODE_SECONDS
 from tests import py_client
 from tests.js_client import JsClient, JsConnectError, JsDriver
 from tests.served import Served, serve

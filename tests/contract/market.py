@@ -43,9 +43,9 @@ from oyez.server.budget import Budget, Rates
 from oyez.server.connection import Connection
 from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
-from oyez.server.outgoing import Outgoing
 from oyez.server.recovery import Recovery
 from oyez.server.socket import Handshake, ReceivedEvent, Socket
+from oyez.server.transports.outgoing import Outgoing
 from oyez.settings import Limits, Settings
 
 contract = Contract("market", roles=("customer", "garage", "operations"), default_role="customer")

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from oyez.server.asgi import AsgiWebSocket
-from oyez.server.polling import Polling
+from oyez.server.transports.asgi import AsgiWebSocket
+from oyez.server.transports.polling import Polling
 from tests.js_client import JsConnectError, JsDriver
 from tests.server.extras import open_requests, read_up_to_close, stop, stuff
 from tests.server.serving import PATH, Running, serve, turn_until

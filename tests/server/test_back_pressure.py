@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from oyez.server.socket import MAX_QUEUED_EVENTS
-from oyez.server.websocket import WebSocket
+from oyez.server.transports.websocket import WebSocket
 from tests.server.clock import Clock
 from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until

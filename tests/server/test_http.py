@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from oyez.server.http import FILES_CHECK_TICKS
+from oyez.server.http.port import FILES_CHECK_TICKS
 from tests.js_client import JsConnectError, JsDriver
 from tests.server.extras import begin_stop, expect_echo, open_requests, read_up_to_close, stop, stuff
 from tests.server.serving import Certificates, Running, serve, turn_until

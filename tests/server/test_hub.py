@@ -16,8 +16,8 @@ from oyez.protocol.engineio import CloseReason
 from oyez.server import hub as hub_module
 from oyez.server.hub import Hub
 from oyez.server.namespace import Namespace
-from oyez.server.outgoing import DEFLATED, NO_POSITION, TEXT, Outgoing, encode_frame
 from oyez.server.recovery import Recovery
+from oyez.server.transports.outgoing import DEFLATED, NO_POSITION, TEXT, Outgoing, encode_frame
 from oyez.settings import Limits
 from oyez.testing.client import ConnectFailed, connect
 from tests.server.market import Market

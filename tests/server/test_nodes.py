@@ -14,8 +14,8 @@ import pytest
 from oyez.errors import SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
-from oyez.server import neighbours
-from oyez.server.node import PEER_HEADER, PEER_SECONDS, Client, Node
+from oyez.server.cluster import membership
+from oyez.server.cluster.node import PEER_HEADER, PEER_SECONDS, Client, Node
 from oyez.testing.client import connect
 from tests import py_client
 from tests.js_client import JsDriver
@@ -322,7 +322,7 @@ async def test_who_is_in_a_room_on_all_nodes(two: Two) -> None:
 
 
 async def test_many_sockets_are_told_of_in_parts(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "PART", 2)
+    monkeypatch.setattr(membership, "PART", 2)
     clients = [await PollingWire.connect(two.other) for _ in range(5)]
     presence = await two.one.server.neighbours.fetch("/")
     assert {each.id for each in presence.sockets} == {client.id for client in clients}
@@ -330,7 +330,7 @@ async def test_many_sockets_are_told_of_in_parts(two: Two, monkeypatch: pytest.M
 
 
 async def test_a_node_that_does_not_answer_is_counted(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "FETCH_TIMEOUT", 0.05)
+    monkeypatch.setattr(membership, "FETCH_TIMEOUT", 0.05)
     monkeypatch.setattr(two.other.server.neighbours, "_actions", {})
     presence = await two.one.server.neighbours.fetch("/")
     assert (presence.nodes, presence.answered) == (2, 1)
@@ -346,7 +346,7 @@ async def test_nodes_that_go_are_forgotten(make_node: MakeNode) -> None:
     node = Node(SECRET)
     async with serve(log=log, node=node, clock=lambda: now) as one, serve(log=log):
         await turn_until(lambda: len(one.server.neighbours.alive()) == 1)
-        now += neighbours.NODE_SECONDS + 1
+        now += membership.NODE_SECONDS + 1
         assert one.server.neighbours.alive() == set()
 
 

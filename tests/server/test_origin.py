@@ -2,7 +2,7 @@
 
 import pytest
 
-from oyez.server.origin import OriginPolicy
+from oyez.server.http.origin import OriginPolicy
 from oyez.settings import Settings
 from tests.server.serving import Running, serve
 from tests.server.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire

@@ -11,7 +11,17 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 from websockets.streams import StreamReader
 
-from oyez.server.outgoing import BINARY, CLOSE, PING, PONG, TEXT, Outgoing, deflate, encode_close, encode_frame
+from oyez.server.transports.outgoing import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    Outgoing,
+    deflate,
+    encode_close,
+    encode_frame,
+)
 from tests.server.wire import encode_frame as encode_masked_frame
 
 LENGTHS = (0, 1, 125, 126, 127, 65_535, 65_536, 65_537)

@@ -10,11 +10,11 @@ import pytest
 from picows import WSAutoPingStrategy, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
-from oyez.server import handover
 from oyez.server.connection import Connection
+from oyez.server.http.upgrade import HttpProtocol
 from oyez.server.socket import Socket
-from oyez.server.upgrade import HttpProtocol
-from oyez.server.websocket import WebSocket
+from oyez.server.transports import picows as handover
+from oyez.server.transports.websocket import WebSocket
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import CLOSE, TEXT, SocketWire, Wire, encode_frame
 

@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close
 
 from oyez.protocol.engineio import MalformedError
-from oyez.server.outgoing import Outgoing
 from oyez.server.plain import MAX_EARLY, MAX_TEXT_IDS, TextIds, read_frame, translate
+from oyez.server.transports.outgoing import Outgoing
 from oyez.settings import Limits
 from tests.server.clock import Clock
 from tests.server.market import PATIENCE, Market

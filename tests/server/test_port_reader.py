@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from oyez.server.port_reader import READ_SIZE, PieceReader
+from oyez.server.http.port_reader import READ_SIZE, PieceReader
 
 PATIENCE = 10.0
 SENT = 20 * READ_SIZE

@@ -16,9 +16,9 @@ from oyez.log.memory import MemoryLog
 from oyez.log.sqlite import SqliteLog
 from oyez.protocol import engineio
 from oyez.server import recovery, replay
-from oyez.server.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
 from oyez.server.positions import choose_positions
 from oyez.server.socket import Handshake, Socket
+from oyez.server.transports.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
 from oyez.testing.client import Client, ConnectFailed, connect
 from tests import py_client
 from tests.js_client import JsClient, JsDriver

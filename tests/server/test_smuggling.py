@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from oyez.log.memory import MemoryLog
-from oyez.server.node import Node
+from oyez.server.cluster.node import Node
 from oyez.server.server import Server
 from oyez.settings import Settings
 from tests.pooled_proxy import Belief, pool

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from oyez.server.transport import PACKETS_A_TURN
+from oyez.server.transports.transport import PACKETS_A_TURN
 from oyez.server.turnstile import MAX_WAITING_BYTES, OVERHEAD, PASSING_A_TURN, Turnstile
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import TEXT, PollingWire, SocketWire, Wire, encode_frame

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oyez.log.log import Entry
-from oyez.server.outgoing import Message
+from oyez.server.transports.outgoing import Message
 from oyez.server.window import ENTRY_OVERHEAD, Window
 
 ROOMS = ("a", "b", "c")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from oyez.server.client_files import BUNDLES, CLIENT_FILES, FOLDER, VERSION
+from oyez.server.http.client_files import BUNDLES, CLIENT_FILES, FOLDER, VERSION
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from tests.js_client import FOLDER as NPM
@@ -90,6 +90,6 @@ def test_the_wheel_has_them(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as content:
         for name in BUNDLES:
-            assert content.read(f"oyez/server/socket_io_client/{name}") == (FOLDER / name).read_bytes()
+            assert content.read(f"oyez/server/http/socket_io_client/{name}") == (FOLDER / name).read_bytes()
         licences = [name for name in content.namelist() if name.endswith("LICENSE") and "dist-info" in name]
         assert len(licences) == 2

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 
-from oyez.server.guard import UpgradeGuard
+from oyez.server.http.guard import UpgradeGuard
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from tests.server.framing_tricks import TAILS, TRICKS, read_trick

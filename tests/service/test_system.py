@@ -12,7 +12,7 @@ from oyez.contract.publish import Publisher
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import ContractError, SettingsError
 from oyez.log.memory import MemoryLog
-from oyez.server.neighbours import Presence
+from oyez.server.cluster.membership import Presence
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer
 from oyez.service.database.database import build_database

@@ -17,15 +17,15 @@ from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
 from oyez.server.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
-from oyez.server.outgoing import Outgoing, join_frames
 from oyez.server.rare_log import find_kind
 from oyez.server.socket import NEVER, Handshake, Socket, encode_error
-from oyez.server.transport import PACKETS_A_TURN, Candidate, Transport
+from oyez.server.transports.outgoing import Outgoing, join_frames
+from oyez.server.transports.transport import PACKETS_A_TURN, Candidate, Transport
 
 if TYPE_CHECKING:
     from oyez.server.namespace import Namespace
-    from oyez.server.polling import Polling
     from oyez.server.server import Server
+    from oyez.server.transports.polling import Polling
 
 logger = get_logger("oyez.server")
 

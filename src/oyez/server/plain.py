@@ -23,11 +23,11 @@ from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import HandshakeError, MalformedError
 from oyez.protocol.session import Signal, State
 from oyez.protocol.socketio import PacketType
-from oyez.server.asgi import serve_websocket
 from oyez.server.connection import MINUTE, Connection
-from oyez.server.outgoing import Outgoing
 from oyez.server.socket import Handshake, Socket, encode_error
-from oyez.server.transport import Candidate
+from oyez.server.transports.asgi import serve_websocket
+from oyez.server.transports.outgoing import Outgoing
+from oyez.server.transports.transport import Candidate
 from oyez.settings import Limits, Settings
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from oyez.server.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
+from oyez.server.transports.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
 
 if TYPE_CHECKING:
     from oyez.server.socket import Handshake

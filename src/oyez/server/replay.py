@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from oyez.log.log import Log, number_of, split_position
-from oyez.server.outgoing import Message
+from oyez.server.transports.outgoing import Message
 
 if TYPE_CHECKING:
     from oyez.server.hub import Hub

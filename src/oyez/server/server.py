@@ -23,22 +23,22 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
 from oyez.server import canary
-from oyez.server.asgi import serve_websocket
 from oyez.server.budget import InputGate, MemoryBudget, Rates
 from oyez.server.canary import Canary, encode_status
+from oyez.server.cluster.membership import Neighbours
+from oyez.server.cluster.node import Node
 from oyez.server.connection import Connection
 from oyez.server.heartbeat import TimerWheel
+from oyez.server.http.origin import OriginPolicy, normalize
 from oyez.server.hub import Hub
 from oyez.server.namespace import Application, Namespace, SocketInfo
-from oyez.server.neighbours import Neighbours
-from oyez.server.node import Node
-from oyez.server.origin import OriginPolicy, normalize
 from oyez.server.outages import Outages
-from oyez.server.polling import PollingEndpoint
 from oyez.server.rare_log import RareLog
 from oyez.server.recovery import Recovery
 from oyez.server.socket import KEPT_HEADERS, Handshake
-from oyez.server.transport import Transport
+from oyez.server.transports.asgi import serve_websocket
+from oyez.server.transports.polling import PollingEndpoint
+from oyez.server.transports.transport import Transport
 from oyez.server.turnstile import Rate, Turnstile
 from oyez.server.usage import UsageExchange
 from oyez.settings import Settings, check_origins

@@ -13,7 +13,7 @@ from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.outgoing import DEFLATED, POSITIONS, TEXT, Outgoing, encode_frame
+from oyez.server.transports.outgoing import DEFLATED, POSITIONS, TEXT, Outgoing, encode_frame
 
 logger = get_logger("oyez.server")
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from oyez.errors import LogUnavailableError
-from oyez.server.neighbours import Neighbours
+from oyez.server.cluster.membership import Neighbours
 
 ANNOUNCE_SECONDS = 1.0
 """Between two announcements: a user gets away with what two or three nodes let through in that time."""

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from oyez.log.damage import DAMAGED
 from oyez.log.log import Entry, split_position
-from oyez.server.outgoing import Message
+from oyez.server.transports.outgoing import Message
 
 MAX_BYTES = 16_000_000
 """What the window of one system may hold; at 500 bytes an event this is the last 20,000."""

@@ -36,16 +36,16 @@ from oyez.log.log import Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
-from oyez.server.asgi import DRAINS
 from oyez.server.budget import MemoryBudget
-from oyez.server.client_files import CLIENT_FILES, ClientFile
-from oyez.server.guard import UpgradeGuard
-from oyez.server.neighbours import Presence
-from oyez.server.node import Node
+from oyez.server.cluster.membership import Presence
+from oyez.server.cluster.node import Node
+from oyez.server.http.client_files import CLIENT_FILES, ClientFile
+from oyez.server.http.guard import UpgradeGuard
+from oyez.server.http.upgrade import Endpoint
 from oyez.server.outages import Outages
 from oyez.server.plain import PlainEndpoint, UnknownPath
 from oyez.server.server import Server
-from oyez.server.upgrade import Endpoint
+from oyez.server.transports.asgi import DRAINS
 from oyez.service.auth.secrets import Secret, load_secret
 from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verifier
 from oyez.service.data_folder import open_folder

@@ -22,7 +22,7 @@ from oyez.contract.http import Authorize, answer_json, service_route
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.wire import describe
 from oyez.errors import InvalidDataError
-from oyez.server.neighbours import Presence
+from oyez.server.cluster.membership import Presence
 from oyez.service.database.database import Database
 from oyez.service.outbox.members import find_room, list_members
 from oyez.service.outbox.outbox import Outbox, Transaction

@@ -23,7 +23,7 @@ from oyez.contract.rooms import NamedRoom
 from oyez.errors import OyezError, SettingsError
 from oyez.log.log import Log
 from oyez.logger import redact
-from oyez.server.neighbours import Presence
+from oyez.server.cluster.membership import Presence
 from oyez.service.auth.tokens import Signer
 from oyez.service.database.database import Database
 from oyez.service.outbox.jobs import Job

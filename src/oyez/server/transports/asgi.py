@@ -18,12 +18,12 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.protocol.websocket_handshake import choose_subprotocol, combine_headers
-from oyez.server.outgoing import Outgoing
-from oyez.server.transport import PACKETS_A_TURN
+from oyez.server.transports.outgoing import Outgoing
+from oyez.server.transports.transport import PACKETS_A_TURN
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection
-    from oyez.server.upgrade import Endpoint
+    from oyez.server.http.upgrade import Endpoint
 
 logger = get_logger("oyez.server")
 

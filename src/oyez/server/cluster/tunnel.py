@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from oyez.errors import LogUnavailableError
 from oyez.protocol.http_framing import Head
-from oyez.server.node import PEER_HEADER, Client, Node
+from oyez.server.cluster.node import PEER_HEADER, Client, Node
 
 CONNECT_TIMEOUT = 2.0
 """Seconds to reach a peer, which is near."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from oyez.protocol.engineio import CloseReason
-from oyez.server.outgoing import Outgoing
+from oyez.server.transports.outgoing import Outgoing
 
 PACKETS_A_TURN = 100
 """Packets of one client that are handled before others have their turn: some hundred microseconds."""

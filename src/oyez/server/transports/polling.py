@@ -20,8 +20,8 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.protocol.session import State
 from oyez.server.budget import REQUEST_COST, MemoryBudget
-from oyez.server.client_files import GZIP
-from oyez.server.outgoing import Outgoing
+from oyez.server.http.client_files import GZIP
+from oyez.server.transports.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from oyez.server.connection import Connection

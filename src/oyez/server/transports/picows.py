@@ -13,8 +13,8 @@ from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUp
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from oyez.server.budget import SMALL_READ
-from oyez.server.outgoing import encode_close
-from oyez.server.websocket import WebSocket
+from oyez.server.transports.outgoing import encode_close
+from oyez.server.transports.websocket import WebSocket
 
 READ_BUFFER = 2_048
 """picows' smallest read buffer, which keeps an idle connection under 10 KB; it grows with what a client sends."""

@@ -19,13 +19,13 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.budget import MemoryBudget
-from oyez.server.outgoing import BINARY, CLOSE, PING, PONG, TEXT, Outgoing, encode_close, encode_frame
+from oyez.server.transports.outgoing import BINARY, CLOSE, PING, PONG, TEXT, Outgoing, encode_close, encode_frame
 
 if TYPE_CHECKING:
     from oyez.server.budget import InputGate
     from oyez.server.connection import Connection
-    from oyez.server.handover import QuietTransport
     from oyez.server.socket import Handshake
+    from oyez.server.transports.picows import QuietTransport
 
 logger = get_logger("oyez.server")
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from oyez.server.origin import OriginPolicy
+from oyez.server.http.origin import OriginPolicy
 
 VERSION = "4.8.4"
 FOLDER = Path(__file__).parent / "socket_io_client"

@@ -16,11 +16,11 @@ from uvicorn.config import STARTUP_FAILURE
 from oyez.errors import OyezError
 from oyez.logger import get_logger
 from oyez.protocol import engineio
-from oyez.server.asgi import DRAINS
-from oyez.server.guard import CLOSE, NOSNIFF
-from oyez.server.node import Node
-from oyez.server.port_reader import PieceReader
-from oyez.server.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Port, Router
+from oyez.server.cluster.node import Node
+from oyez.server.http.guard import CLOSE, NOSNIFF
+from oyez.server.http.port_reader import PieceReader
+from oyez.server.http.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Port, Router
+from oyez.server.transports.asgi import DRAINS
 from oyez.settings import Settings
 
 logger = get_logger("oyez.server")

@@ -30,14 +30,14 @@ from oyez.protocol.websocket_handshake import (
     negotiate_deflate,
 )
 from oyez.server.budget import InputGate
-from oyez.server.handover import hand_over
-from oyez.server.neighbours import Neighbours
-from oyez.server.node import PEER_HEADER, Client, Node
-from oyez.server.origin import OriginPolicy
+from oyez.server.cluster.membership import Neighbours
+from oyez.server.cluster.node import PEER_HEADER, Client, Node
+from oyez.server.cluster.tunnel import Tunnel, encode_head
+from oyez.server.http.origin import OriginPolicy
 from oyez.server.socket import Handshake
-from oyez.server.tunnel import Tunnel, encode_head
+from oyez.server.transports.picows import hand_over
+from oyez.server.transports.websocket import WebSocket
 from oyez.server.turnstile import Turnstile
-from oyez.server.websocket import WebSocket
 from oyez.settings import Limits, Settings
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from oyez.errors import SettingsError
 from oyez.logger import get_logger
 
 if TYPE_CHECKING:
-    from oyez.server.tunnel import Tunnel
+    from oyez.server.cluster.tunnel import Tunnel
 
 logger = get_logger("oyez.server")
 

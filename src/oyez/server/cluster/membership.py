@@ -17,7 +17,7 @@ import msgspec
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
-from oyez.server.node import Node
+from oyez.server.cluster.node import Node
 
 if TYPE_CHECKING:
     from oyez.server.namespace import Namespace

@@ -1,0 +1,1 @@
+"""The port: HTTP requests, WebSocket upgrades, and the endpoints that they reach."""

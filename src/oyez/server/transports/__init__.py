@@ -1,0 +1,1 @@
+"""Transports: what carries a connection's packets to and from a client."""
