@@ -8,8 +8,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from oyez.contract import Command, Contract, Payload, Stamped, auth, role
-from oyez.contract.bind import Handlers
-from oyez.contract.client import Client
+from oyez.runtime.application import Handlers
+from oyez.runtime.client import Client
 
 contract = Contract(
     "bench",

@@ -27,9 +27,9 @@ from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, fun
 from tests.postgres import serve_postgresql
 
 from oyez.contract import Contract, Id, Stamped, own
-from oyez.contract.publish import Publisher
 from oyez.log.log import Entry
 from oyez.log.sqlite import SqliteLog
+from oyez.runtime.publisher import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
 from oyez.service.outbox.outbox import Outbox, Transaction
 from oyez.settings import Limits

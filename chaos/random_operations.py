@@ -35,9 +35,7 @@ import msgspec
 from bench.table import RELIABILITY, write_rows, write_section
 from tests.valkey import ValkeyServer
 
-from oyez.contract import Contract, Identity, NamedRoom, anyone, auth, control, member, own
-from oyez.contract.admission import Verified
-from oyez.contract.bind import bind
+from oyez.contract import Contract, Identity, NamedRoom, anyone, auth, member, own
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log, number_of
 from oyez.log.memory import MemoryLog
@@ -46,6 +44,9 @@ from oyez.log.sqlite import SqliteLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import State
+from oyez.runtime import control
+from oyez.runtime.admission import Verified
+from oyez.runtime.application import bind
 from oyez.server.connection import Connection
 from oyez.server.server import Server
 from oyez.server.socket import Handshake

@@ -34,8 +34,8 @@ from oyez.cli.flags import ServerFlags
 from oyez.cli.prompt import VERBS
 from oyez.contract import Contract, Identity
 from oyez.contract.rooms import DerivedRoom, Room, Target
+from oyez.contract.schema import walk
 from oyez.contract.types import Payload
-from oyez.contract.wire import walk
 from oyez.errors import Refusal
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError

@@ -16,6 +16,7 @@ DESK = '''
 from pathlib import Path
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table
 from oyez.contract import Command, Contract, auth
+from oyez.runtime.application import Hooks
 from oyez.service.system import Parts, System
 
 contract = Contract("desk", roles=("user",), default_role="user", tokens=(auth("token"),))
@@ -137,27 +138,27 @@ def test_a_system_without_tables(folder: Path, oyez: Calls) -> None:
             "def buy(command, client)",
             "def buy(command)",
             (
-                "contract desk: command buy: its handler buy (desk.py, line 16) takes command, and is called with"
+                "contract desk: command buy: its handler buy (desk.py, line 17) takes command, and is called with"
                 " (command, client)"
             ),
         ),
         (
             "Parts(handlers={Buy: buy})",
             "Parts(handlers={Buy: buy}, jobs={'close': lambda tx: None})",
-            "contract desk: job close: <lambda> (desk.py, line 29) takes tx, and is called with (tx, key, data)",
+            "contract desk: job close: <lambda> (desk.py, line 30) takes tx, and is called with (tx, key, data)",
         ),
         (
             "Parts(handlers={Buy: buy})",
-            "Parts(handlers={Buy: buy}, hooks=__import__('oyez.contract.bind').contract.bind.Hooks(ending=ending))",
+            "Parts(handlers={Buy: buy}, hooks=Hooks(ending=ending))",
             (
-                "contract desk: hook ending: ending (desk.py, line 24) is an `async def`, and is not awaited: make it a"
+                "contract desk: hook ending: ending (desk.py, line 25) is an `async def`, and is not awaited: make it a"
                 " plain `def`"
             ),
         ),
         (
             "Parts(handlers={Buy: buy})",
-            "Parts(handlers={Buy: buy}, hooks=__import__('oyez.contract.bind').contract.bind.Hooks(connecting=buy))",
-            "contract desk: hook connecting: buy (desk.py, line 16) takes command, client, and is called with (client)",
+            "Parts(handlers={Buy: buy}, hooks=Hooks(connecting=buy))",
+            "contract desk: hook connecting: buy (desk.py, line 17) takes command, client, and is called with (client)",
         ),
         (
             "Parts(handlers={Buy: buy})",
@@ -168,7 +169,7 @@ def test_a_system_without_tables(folder: Path, oyez: Calls) -> None:
             "    return None\n\n\ndef find_taste",
             "    yield\n\n\ndef find_taste",
             (
-                "contract desk: command buy: its handler buy (desk.py, line 16) has a `yield`, so a call does nothing:"
+                "contract desk: command buy: its handler buy (desk.py, line 17) has a `yield`, so a call does nothing:"
                 " return a value instead"
             ),
         ),
@@ -180,7 +181,7 @@ def test_a_system_without_tables(folder: Path, oyez: Calls) -> None:
         (
             "Parts(handlers={Buy: buy})",
             "Parts(handlers={Buy: buy}, nothing=1 / 0)",
-            "build() of desk in /desk.py fails. Line 29: ZeroDivisionError: division by zero. Correct it there.",
+            "build() of desk in /desk.py fails. Line 30: ZeroDivisionError: division by zero. Correct it there.",
         ),
         (
             "return Parts(handlers={Buy: buy})",

@@ -10,9 +10,9 @@ import msgspec
 from sqlalchemy import Column, Integer, MetaData, Table, select, update
 
 from oyez.contract import Contract, Payload, Stamped, member, own
-from oyez.contract.publish import Publisher
 from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
+from oyez.runtime.publisher import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
 from oyez.service.outbox.jobs import Job, Jobs
 from oyez.service.outbox.members import Members

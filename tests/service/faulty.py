@@ -19,10 +19,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import Command, Contract, Id, Identity, auth, looked_up, own, query
-from oyez.contract.bind import Hooks
-from oyez.contract.client import Client
 from oyez.contract.policy import Own, Values, Verdict
 from oyez.errors import SettingsError
+from oyez.runtime.application import Hooks
+from oyez.runtime.client import Client
 from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from oyez.contract import Command, Contract, Stamped, own
-from oyez.contract.client import Client
-from oyez.contract.current import ORDER_SECONDS
 from oyez.errors import IN_PROGRESS, RefusedError
+from oyez.runtime.client import Client
+from oyez.runtime.current import ORDER_SECONDS
 from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System

@@ -15,9 +15,9 @@ from starlette.routing import Route
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from oyez.contract.http import service_route
 from oyez.errors import ContractError, LogUnavailableError, SettingsError
 from oyez.log.memory import MemoryLog
+from oyez.runtime.http import service_route
 from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System

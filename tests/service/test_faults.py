@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from oyez.contract import Command, Contract, Id, Stamped, member, own
-from oyez.contract.client import Client
-from oyez.contract.http import answer_json, service_route
 from oyez.log.memory import MemoryLog
+from oyez.runtime.client import Client
+from oyez.runtime.http import answer_json, service_route
 from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from oyez.contract import repeats
 from oyez.log.memory import MemoryLog
+from oyez.runtime import idempotency
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.testing.client import Client
@@ -124,8 +124,8 @@ async def test_many_at_once_on_two_nodes(tmp_path: Path, database_url: str, log:
 async def test_what_another_node_is_long_at_comes_again_later(
     client: Client, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "WAIT", 0.1)
-    digest = repeats._digest(b'["pay",{"amount":5},{"idempotencyKey":"id"}]')
+    monkeypatch.setattr(idempotency, "WAIT", 0.1)
+    digest = idempotency._digest(b'["pay",{"amount":5},{"idempotencyKey":"id"}]')
     await log.put("command:/\0ada\0pay\0id", digest, 60)
     answer = await client.call("pay", {"amount": 5}, key("id"))
     assert (answer["error"]["code"], answer["ok"]) == ("in_progress", False)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from oyez.contract import Command, Contract
-from oyez.contract.publish import Publisher
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import ContractError, SettingsError
 from oyez.log.memory import MemoryLog
+from oyez.runtime.publisher import Publisher
 from oyez.server.cluster.membership import Presence
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer

@@ -10,9 +10,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from oyez.contract import Command, Contract, Id, Payload, Stamped, member, own
-from oyez.contract.client import Client
-from oyez.contract.http import read_json, service_route
 from oyez.errors import FORBIDDEN, RefusedError
+from oyez.runtime.client import Client
+from oyez.runtime.http import read_json, service_route
 from oyez.service.http import answer_write
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System

@@ -9,9 +9,9 @@ from oyez.contract import UNSET, Identity
 from oyez.contract.codec import CommandCodec, EventCodec
 from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.policy import Verdict
-from oyez.contract.publish import Publication, Publisher
 from oyez.errors import InvalidDataError, RefusedError
 from oyez.log.memory import MemoryLog
+from oyez.runtime.publisher import Publication, Publisher
 from oyez.settings import Limits
 from oyez.systems.bookings import payloads
 from oyez.systems.bookings.contract import (

@@ -9,10 +9,10 @@ from oyez.contract import UNSET, CamelStamped, Identity
 from oyez.contract.codec import CommandCodec, EventCodec
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.policy import Verdict
-from oyez.contract.publish import Publication, Publisher
 from oyez.contract.rooms import DerivedRoom
 from oyez.errors import InvalidDataError, RefusedError
 from oyez.log.memory import MemoryLog
+from oyez.runtime.publisher import Publication, Publisher
 from oyez.settings import Limits
 from oyez.systems.fixrx.contract import Actor, Join, Ping, ReadMessage, SendMessage, ServiceCreated, contract, root
 

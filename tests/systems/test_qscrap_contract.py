@@ -8,12 +8,12 @@ import pytest
 from oyez.contract import Identity, Stamped
 from oyez.contract.codec import CommandCodec, EventCodec
 from oyez.contract.policy import Verdict
-from oyez.contract.publish import Publication, Publisher
 from oyez.contract.rooms import Caller, DerivedRoom, Everyone, Target
-from oyez.contract.wire import describe, find_type
+from oyez.contract.schema import describe, find_type
 from oyez.errors import InvalidDataError, RefusedError
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
+from oyez.runtime.publisher import Publication, Publisher
 from oyez.settings import Limits
 from oyez.systems.qscrap.contract import contract, root, user
 from oyez.systems.qscrap.payloads import Notification

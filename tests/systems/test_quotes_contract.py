@@ -8,9 +8,9 @@ import pytest
 
 from oyez.contract import UNSET, Identity, Time
 from oyez.contract.codec import EventCodec
-from oyez.contract.publish import Publication, Publisher
 from oyez.errors import InvalidDataError, RefusedError
 from oyez.log.memory import MemoryLog
+from oyez.runtime.publisher import Publication, Publisher
 from oyez.settings import Limits
 from oyez.systems.quotes.contract import ChatDelivered, ChatMessage, QuoteOfferReceived, contract, root
 

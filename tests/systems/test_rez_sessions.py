@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from oyez.contract import Identity
-from oyez.contract.client import Client as ServerClient
 from oyez.errors import TOKEN_INVALID, RefusedError
+from oyez.runtime.client import Client as ServerClient
 from oyez.server.socket import Handshake
 from oyez.service.auth.tokens import Signer
 from oyez.systems.rez import payloads

@@ -18,7 +18,7 @@ from prompt_toolkit.document import Document
 from oyez.cli import console
 from oyez.contract import Contract
 from oyez.contract.declare import DeclaredCommand, Namespace
-from oyez.contract.wire import describe, fields_of, options
+from oyez.contract.schema import describe, fields_of, options
 from oyez.errors import OyezError
 from oyez.testing.client import Client, Disconnected
 

@@ -9,8 +9,8 @@ from cyclopts import App
 from oyez.cli import console
 from oyez.cli.flags import HERE, Machine
 from oyez.contract.codec import encode_json
-from oyez.contract.http import decode_json
 from oyez.errors import RefusedError
+from oyez.runtime.http import decode_json
 from oyez.service.database.database import Database, build_database
 from oyez.systems.quotes import MIGRATIONS
 from oyez.systems.quotes.http import SupplierRecord

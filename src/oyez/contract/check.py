@@ -16,8 +16,8 @@ from oyez.contract.codec import EventCodec, check_types
 from oyez.contract.declare import DeclaredCommand, DeclaredEvent, Namespace, description_of
 from oyez.contract.policy import ROLE, USER, HasRole, LookedUp, Member, Nobody, Own, Rule
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Room, Target
+from oyez.contract.schema import fields_of, find_field, is_text, is_time
 from oyez.contract.types import Command, Payload
-from oyez.contract.wire import fields_of, find_field, is_text, is_time
 from oyez.errors import ContractError, InvalidDataError, Refusal
 from oyez.protocol.socketio import RESERVED_EVENTS
 from oyez.settings import Limits

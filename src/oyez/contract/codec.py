@@ -14,10 +14,10 @@ import msgspec
 from msgspec import Meta, inspect
 
 from oyez.contract.declare import DeclaredCommand
-from oyez.contract.explain import REQUIRED, explain, explain_unknown, split_message
 from oyez.contract.lenient import check_whole, convert_leniently, decode_again, decode_leniently, describe_type, settle
+from oyez.contract.schema import describe, walk
 from oyez.contract.types import SCALARS, Command, Money, Payload, Time, read_scalar
-from oyez.contract.wire import describe, walk
+from oyez.contract.validation import REQUIRED, explain, explain_unknown, split_message
 from oyez.errors import ContractError, InvalidDataError
 from oyez.protocol.engineio import MalformedError
 from oyez.protocol.socketio import find_placeholders

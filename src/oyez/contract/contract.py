@@ -24,9 +24,9 @@ from oyez.contract.check import find_faults
 from oyez.contract.declare import Attribute, DeclaredEvent, Namespace, Rules, description_of
 from oyez.contract.policy import ROLE, USER, Identity, anyone, one_of
 from oyez.contract.rooms import Caller, Target
+from oyez.contract.schema import wire_names
 from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource
 from oyez.contract.types import Payload, Time
-from oyez.contract.wire import wire_names
 from oyez.errors import ContractError, Refusal
 
 

@@ -8,9 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import new_class
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.policy import Nobody, Rule, anyone, one_of
 from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Target
 from oyez.contract.types import Command, Id, Joined, Payload, Stamped
@@ -22,6 +21,36 @@ Rules = Rule | Sequence[Rule]
 Arguments = Literal["object", "positional"]
 RoomValues = Mapping[str, Sequence[str]]
 """For a placeholder of a room the only values it may have."""
+
+_PERIODS = {"s": 1.0, "m": 60.0}
+LONGEST_PERIOD = max(_PERIODS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`count` commands at once, refilled evenly over `period` seconds."""
+
+    count: int
+    period: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`10/s` or `30/m`. Raises ContractError."""
+        match = re.fullmatch(r"([1-9]\d{0,5})/([sm])", text, re.ASCII)
+        if match is None:
+            raise ContractError(
+                f"limit {text!r}: expected a number of commands a second or minute, such as 10/s or 30/m"
+            )
+        return cls(int(match[1]), _PERIODS[match[2]])
+
+    @property
+    def text(self) -> str:
+        return f"{self.count} a {'second' if self.period == 1 else 'minute'}"
+
+
+DEFAULT_LIMIT = Limit(20, 1.0)
+"""For commands that name none: no person clicks this often, but a front end that joins its rooms again after a
+reconnection comes near it."""
 
 
 def description_of(struct: type) -> str:

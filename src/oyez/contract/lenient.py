@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from oyez.contract.schema import Path, format_path, options, walk
 from oyez.contract.types import Id, read_scalar
-from oyez.contract.wire import Path, format_path, options, walk
 from oyez.errors import InvalidDataError
 
 MAX_WHOLE = 2**53 - 1

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from oyez.contract.policy import Rule, Values
+from oyez.contract.schema import shown
 from oyez.contract.types import MAX_ID_LENGTH
-from oyez.contract.wire import shown
 from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
 
 EVERYONE = "*"

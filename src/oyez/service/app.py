@@ -25,17 +25,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from oyez.contract.bind import bind
-from oyez.contract.endpoint import publish_route
-from oyez.contract.http import UNFINISHED, build_problem, refuse
-from oyez.contract.publish import Publisher
-from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import INTERNAL, UNAVAILABLE, LogUnavailableError, SettingsError
 from oyez.log.log import Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
+from oyez.runtime.application import bind
+from oyez.runtime.http import UNFINISHED, build_problem, refuse
+from oyez.runtime.idempotency import Repeats
+from oyez.runtime.publish_api import publish_route
+from oyez.runtime.publisher import Publisher
 from oyez.server.budget import MemoryBudget
 from oyez.server.cluster.membership import Presence
 from oyez.server.cluster.node import Node

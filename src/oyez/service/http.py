@@ -17,11 +17,11 @@ from starlette.routing import Route
 from oyez.contract import Id, Payload
 from oyez.contract.codec import encode_json
 from oyez.contract.contract import Contract
-from oyez.contract.explain import explain
-from oyez.contract.http import Authorize, answer_json, service_route
 from oyez.contract.rooms import NamedRoom
-from oyez.contract.wire import describe
+from oyez.contract.schema import describe
+from oyez.contract.validation import explain
 from oyez.errors import InvalidDataError
+from oyez.runtime.http import Authorize, answer_json, service_route
 from oyez.server.cluster.membership import Presence
 from oyez.service.database.database import Database
 from oyez.service.outbox.members import find_room, list_members

@@ -1,8 +1,8 @@
 """Idempotency keys for HTTP writes: a request that is sent again with its key has its effect once, and the same answer.
 
 A middleware around the systems' own HTTP APIs and the routes of members, so that no write ignores the key, whichever
-route it is. Concurrent duplicates wait for the first (`contract/repeats.py`); transactions of a request with a key keep
-their results in the database (`steps.py`), so that a request which is repeated after a crash gets the same answer.
+route it is. Concurrent duplicates wait for the first (`runtime/idempotency.py`); transactions of a request with a key
+keep their results in the database (`steps.py`), so that a repeat after a crash gets the same answer.
 """
 
 import hashlib
@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from oyez.contract.http import Authorize, answer_or_refuse, bearer_token, read_bytes, read_idempotency_key
-from oyez.contract.repeats import Repeats
 from oyez.errors import RefusedError
+from oyez.runtime.http import Authorize, answer_or_refuse, bearer_token, read_bytes, read_idempotency_key
+from oyez.runtime.idempotency import Repeats
 from oyez.settings import Limits
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})

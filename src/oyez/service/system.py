@@ -15,14 +15,14 @@ from types import ModuleType
 from sqlalchemy import MetaData
 from starlette.routing import BaseRoute
 
-from oyez.contract.admission import Lookups
-from oyez.contract.bind import Handlers, Hooks
 from oyez.contract.contract import Contract
-from oyez.contract.publish import Publisher
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import OyezError, SettingsError
 from oyez.log.log import Log
 from oyez.logger import redact
+from oyez.runtime.admission import Lookups
+from oyez.runtime.application import Handlers, Hooks
+from oyez.runtime.publisher import Publisher
 from oyez.server.cluster.membership import Presence
 from oyez.service.auth.tokens import Signer
 from oyez.service.database.database import Database

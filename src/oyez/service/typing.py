@@ -9,8 +9,8 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from oyez.contract.client import Client
 from oyez.log.log import Log
+from oyez.runtime.client import Client
 
 SILENCE = 10.0
 """Seconds after the last start at which the typing ends: applications repeat the start while keys are pressed, and a

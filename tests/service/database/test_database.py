@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, Table, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from oyez.contract.current import current_user
 from oyez.errors import DatabaseUnavailableError, SettingsError
+from oyez.runtime.current import current_user
 from oyez.service.database.database import MAX_ATTEMPTS, OPEN_TIMEOUT, Database, build_database
 from oyez.settings import Limits, Settings
 from tests.logged import capture_logs

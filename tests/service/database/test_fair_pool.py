@@ -6,8 +6,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from oyez.contract.current import NOBODY
 from oyez.errors import DatabaseUnavailableError
+from oyez.runtime.current import NOBODY
 from oyez.service.database.fair_pool import FairPool
 
 

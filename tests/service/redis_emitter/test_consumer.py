@@ -16,10 +16,10 @@ import msgspec
 import pytest
 import socketio
 
-from oyez.contract.publish import Publisher
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
+from oyez.runtime.publisher import Publisher
 from oyez.service.app import Oyez
 from oyez.service.redis_emitter import consumer
 from oyez.service.redis_emitter.consumer import KEEP_SECONDS, Intake

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from oyez.contract.publish import Publisher
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
+from oyez.runtime.publisher import Publisher
 from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
 from oyez.settings import Limits
-from tests.contract.market import contract
+from tests.runtime.market import contract
 
 SOCKET = "mB9a0taeFaiV78mDsclJ"
 NOW = 1769860800.0

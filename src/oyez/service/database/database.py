@@ -25,10 +25,10 @@ from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspe
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
-from oyez.contract.awaiting import must_await
-from oyez.contract.current import current_user
 from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.logger import get_logger
+from oyez.runtime.awaiting import must_await
+from oyez.runtime.current import current_user
 from oyez.service.database.fair_pool import FairPool
 from oyez.settings import Limits, Settings
 

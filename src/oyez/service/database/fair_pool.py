@@ -11,8 +11,8 @@ from concurrent.futures import Future
 from threading import Condition, Thread
 from typing import Any, NamedTuple, TypeVar
 
-from oyez.contract.current import NOBODY
 from oyez.errors import DatabaseUnavailableError
+from oyez.runtime.current import NOBODY
 
 T = TypeVar("T")
 

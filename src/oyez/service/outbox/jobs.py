@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 
-from oyez.contract.functions import find_fault
 from oyez.errors import ContractError
 from oyez.logger import get_logger
+from oyez.runtime.functions import find_fault
 from oyez.service.database.database import Database
 from oyez.service.database.tables import jobs
 from oyez.service.outbox.outbox import Outbox, Transaction

@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 from oyez.contract.contract import Contract
 from oyez.contract.policy import Identity, Member
 from oyez.contract.rooms import NamedRoom, Room
+from oyez.contract.schema import shown
 from oyez.contract.types import Id
-from oyez.contract.wire import shown
 from oyez.errors import UNKNOWN_ROOM, InvalidDataError, RefusedError
 from oyez.service.database.database import Database
 from oyez.service.database.tables import members

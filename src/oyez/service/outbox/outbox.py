@@ -25,15 +25,15 @@ import msgspec
 from sqlalchemy import Connection, LargeBinary, Text, cast, delete, insert, select, text, update
 from sqlalchemy import Row as SqlRow
 
-from oyez.contract import control
-from oyez.contract.awaiting import must_await
-from oyez.contract.current import current_published
-from oyez.contract.publish import Publisher
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
+from oyez.runtime import control
+from oyez.runtime.awaiting import must_await
+from oyez.runtime.current import current_published
+from oyez.runtime.publisher import Publisher
 from oyez.service.database.database import Database
 from oyez.service.database.tables import jobs, outbox
 from oyez.service.outbox.members import add_member, check_subject, find_room, remove_member

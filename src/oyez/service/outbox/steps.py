@@ -1,6 +1,6 @@
 """What a command with an id has done already: so that each of its transactions is done once, also over a crash.
 
-The log's records have the answers of commands (`contract/repeats.py`), but a server may be killed between a commit
+The log's records have the answers of commands (`runtime/idempotency.py`), but a server may be killed between a commit
 and its answer. So each transaction of such a command leaves a row, in itself: when the command is repeated, its handler
 runs again, and gets from the row what the transaction had returned.
 """
@@ -15,10 +15,10 @@ from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from oyez.contract.codec import encode_json
-from oyez.contract.repeats import Repeatable, handled
 from oyez.contract.types import read_scalar
 from oyez.errors import ALREADY_DONE, ID_REUSED, IN_PROGRESS, RefusedError
 from oyez.logger import get_logger
+from oyez.runtime.idempotency import Repeatable, handled
 from oyez.service.database.tables import commands
 
 logger = get_logger("oyez.service")

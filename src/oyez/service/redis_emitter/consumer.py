@@ -31,11 +31,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import LockError, RedisError
 
-from oyez.contract.limits import Bucket, Limit
-from oyez.contract.publish import Publisher
+from oyez.contract.declare import Limit
 from oyez.errors import INTERNAL, TOO_LARGE, UNAVAILABLE, LogUnavailableError
 from oyez.log.log import Entry
 from oyez.logger import get_logger
+from oyez.runtime.publisher import Publisher
+from oyez.runtime.usage import Bucket
 from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
 
 logger = get_logger("oyez.service")

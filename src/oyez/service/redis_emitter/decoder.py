@@ -16,12 +16,10 @@ from typing import Any
 
 import msgspec
 
-from oyez.contract import control
 from oyez.contract.codec import encode_json
-from oyez.contract.publish import SOCKET_ID, Publisher
 from oyez.contract.rooms import Everyone, NamedRoom
+from oyez.contract.schema import format_path, shown
 from oyez.contract.types import Time
-from oyez.contract.wire import format_path, shown
 from oyez.errors import (
     FOREIGN_ROOM,
     INVALID_DATA,
@@ -37,6 +35,8 @@ from oyez.errors import (
 from oyez.log.log import Entry
 from oyez.logger import get_logger
 from oyez.protocol.socketio import mend_halves
+from oyez.runtime import control
+from oyez.runtime.publisher import SOCKET_ID, Publisher
 
 logger = get_logger("oyez.service")
 

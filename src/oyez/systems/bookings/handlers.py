@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from oyez.contract import NamedRoom
-from oyez.contract.bind import Handlers, Hooks
-from oyez.contract.client import Client
-from oyez.contract.wire import shown
+from oyez.contract.schema import shown
 from oyez.errors import FORBIDDEN, RefusedError
+from oyez.runtime.application import Handlers, Hooks
+from oyez.runtime.client import Client
 from oyez.service.system import Context
 from oyez.service.typing import Typing
 from oyez.systems.bookings import transactions

@@ -9,7 +9,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, Row, Table, insert, select, update
 
 from oyez.contract import Id, Total
-from oyez.contract.wire import shown
+from oyez.contract.schema import shown
 from oyez.errors import FORBIDDEN, TOO_LARGE, InvalidDataError, RefusedError
 from oyez.service.days import begin_of_day, end_of_day
 from oyez.service.outbox.outbox import Transaction

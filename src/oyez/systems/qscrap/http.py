@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import Id, Payload
-from oyez.contract.http import Answer, answer_json, read_json, service_route
 from oyez.errors import RefusedError
+from oyez.runtime.http import Answer, answer_json, read_json, service_route
 from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context

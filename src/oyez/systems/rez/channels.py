@@ -10,11 +10,11 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, select
 
 from oyez.contract import NamedRoom
-from oyez.contract.client import Client
 from oyez.contract.policy import Nobody
 from oyez.contract.rooms import Room, Rooms
-from oyez.contract.wire import shown
+from oyez.contract.schema import shown
 from oyez.errors import FORBIDDEN, RATE_LIMITED, RefusedError, is_temporary
+from oyez.runtime.client import Client
 from oyez.service.database.database import Database
 from oyez.systems.rez import contract
 from oyez.systems.rez.carts import find_cart

@@ -3,9 +3,9 @@
 from functools import partial
 
 from oyez.contract import Payload
-from oyez.contract.bind import Handlers
-from oyez.contract.client import Client
 from oyez.errors import FORBIDDEN, RefusedError
+from oyez.runtime.application import Handlers
+from oyez.runtime.client import Client
 from oyez.service.system import Context
 from oyez.service.typing import Typing
 from oyez.systems.rez import payloads

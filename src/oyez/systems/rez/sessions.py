@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from oyez.contract import Time
-from oyez.contract.bind import Hooks
-from oyez.contract.client import Client
 from oyez.errors import RefusedError
+from oyez.runtime.application import Hooks
+from oyez.runtime.client import Client
 from oyez.server.socket import Handshake
 from oyez.service.auth.tokens import SIGNED_CLAIMS, Signer
 from oyez.systems.rez import payloads

@@ -9,18 +9,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias
 
-from oyez.contract.answers import Reply, ReplyCodec
-from oyez.contract.awaiting import check_awaited, forgotten
-from oyez.contract.client import Client
 from oyez.contract.codec import CommandCodec
-from oyez.contract.declare import DeclaredCommand
-from oyez.contract.limits import DEFAULT_LIMIT, Bucket, Limit
+from oyez.contract.declare import DEFAULT_LIMIT, DeclaredCommand, Limit
 from oyez.contract.policy import Identity, LookedUp, Own, Verdict
-from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import Room
+from oyez.contract.schema import wire_names
 from oyez.contract.types import Command, Joined, Payload
-from oyez.contract.wire import wire_names
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, InvalidDataError, RefusedError
+from oyez.runtime.awaiting import check_awaited, forgotten
+from oyez.runtime.client import Client
+from oyez.runtime.idempotency import Repeats
+from oyez.runtime.replies import Reply, ReplyCodec
+from oyez.runtime.usage import Bucket
 from oyez.server.budget import REFUSED_COST
 from oyez.server.socket import ReceivedEvent
 

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from oyez.contract import CamelPayload, Id, Money, Time
-from oyez.contract.http import answer_json, read_json, service_route
 from oyez.errors import TOKEN_INVALID, RefusedError
+from oyez.runtime.http import answer_json, read_json, service_route
 from oyez.settings import Limits
 
 

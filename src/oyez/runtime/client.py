@@ -9,16 +9,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from oyez.contract.awaiting import must_await
 from oyez.contract.codec import EventCodec, decode_answer
 from oyez.contract.contract import Event
-from oyez.contract.control import Removals
-from oyez.contract.declare import Namespace
-from oyez.contract.limits import Bucket, Limit, Users
+from oyez.contract.declare import Limit, Namespace
 from oyez.contract.policy import Identity, Verdict
 from oyez.contract.rooms import NamedRoom
+from oyez.contract.schema import shown
 from oyez.contract.types import Payload
-from oyez.contract.wire import shown
 from oyez.errors import (
     FORBIDDEN,
     FORBIDDEN_ROLE,
@@ -28,6 +25,9 @@ from oyez.errors import (
     InvalidDataError,
     RefusedError,
 )
+from oyez.runtime.awaiting import must_await
+from oyez.runtime.control import Removals
+from oyez.runtime.usage import Bucket, Users
 from oyez.server.socket import Handshake, ReceivedEvent, Socket
 
 T = TypeVar("T")

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from oyez.contract import Contract, Time
-from oyez.contract.bind import bind
 from oyez.errors import ContractError
+from oyez.runtime.application import bind
 from oyez.server.budget import REFUSED_COST
 from oyez.settings import Settings
-from tests.contract.market import HANDLERS, Market, RequestStats, Watch, contract
+from tests.runtime.market import HANDLERS, Market, RequestStats, Watch, contract
 
 
 async def authenticate(token: str) -> Any:

@@ -33,12 +33,12 @@ from oyez.contract import (
     own,
     role,
 )
-from oyez.contract.bind import Handlers, bind
-from oyez.contract.client import Client
 from oyez.contract.contract import Event
 from oyez.errors import FORBIDDEN, TOKEN_INVALID, LogUnavailableError, RefusedError
 from oyez.log.memory import MemoryLog
 from oyez.protocol.engineio import CloseReason
+from oyez.runtime.application import Handlers, bind
+from oyez.runtime.client import Client
 from oyez.server.budget import Budget, Rates
 from oyez.server.connection import Connection
 from oyez.server.hub import Hub

@@ -2,8 +2,9 @@
 
 import pytest
 
-from oyez.contract.limits import Bucket, Limit, Users
+from oyez.contract.declare import Limit
 from oyez.errors import ContractError
+from oyez.runtime.usage import Bucket, Users
 from oyez.server.usage import Connected, Spent
 
 

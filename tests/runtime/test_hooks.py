@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from oyez.contract.bind import Hooks
-from oyez.contract.client import Client
-from oyez.contract.limits import DEFAULT_LIMIT
+from oyez.contract.declare import DEFAULT_LIMIT
 from oyez.errors import FORBIDDEN, ContractError, DatabaseUnavailableError, RefusedError
 from oyez.protocol import engineio
+from oyez.runtime.application import Hooks
+from oyez.runtime.client import Client
 from oyez.server.socket import Handshake
 from oyez.testing import client as testing
-from tests.contract.club import Note, back_group, board, expect_said, group, open_club, user
 from tests.logged import capture_logs
+from tests.runtime.club import Note, back_group, board, expect_said, group, open_club, user
 from tests.server.clock import Clock
 from tests.server.extras import open_requests
 from tests.server.serving import turn_until

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from oyez.contract.awaiting import NotAwaitedError
 from oyez.contract.codec import EventCodec, encode_json
 from oyez.contract.types import Payload, Problem, Time, read_scalar
 from oyez.errors import (
@@ -22,6 +21,7 @@ from oyez.errors import (
     UnavailableError,
 )
 from oyez.logger import Sparse, get_logger
+from oyez.runtime.awaiting import NotAwaitedError
 
 logger = get_logger("oyez.contract")
 

@@ -9,8 +9,8 @@ from operator import attrgetter
 from oyez.contract.contract import Contract, Event
 from oyez.contract.declare import Namespace
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, NamedRoom, Room
+from oyez.contract.schema import find_field, shown
 from oyez.contract.types import Payload
-from oyez.contract.wire import find_field, shown
 from oyez.errors import FOREIGN_ROOM, ROOM_REQUIRED, UNKNOWN_ROOM, InvalidDataError, RefusedError
 
 

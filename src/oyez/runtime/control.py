@@ -19,7 +19,7 @@ from oyez.logger import get_logger
 from oyez.server.socket import Socket
 
 if TYPE_CHECKING:
-    from oyez.contract.client import Client, Surroundings
+    from oyez.runtime.client import Client, Surroundings
 
 logger = get_logger("oyez.contract")
 

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from oyez.contract import control
 from oyez.errors import UNAVAILABLE, ContractError, DatabaseUnavailableError, RefusedError
 from oyez.log.log import Entry
+from oyez.runtime import control
 from oyez.testing import client as testing
 from oyez.testing.transports import ConnectFailed
-from tests.contract.club import back, back_group, board, circle, expect_said, group, open_club, ring, root, staff, user
 from tests.logged import capture_logs
+from tests.runtime.club import back, back_group, board, circle, expect_said, group, open_club, ring, root, staff, user
 
 GROUP = group("g1")
 

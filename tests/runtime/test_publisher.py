@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from oyez.contract import Money, NamedRoom, Payload, Time
-from oyez.contract.publish import Publication, Publisher, RejectedError
 from oyez.errors import ContractError, InvalidDataError, LogUnavailableError, Refusal, RefusedError
 from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
+from oyez.runtime.publisher import Publication, Publisher, RejectedError
 from oyez.settings import Limits
-from tests.contract.market import (
+from tests.runtime.market import (
     BidRejected,
     NewBid,
     NewRequest,

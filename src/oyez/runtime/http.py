@@ -16,11 +16,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from oyez.contract.awaiting import NotAwaitedError, check_awaited, forgotten
 from oyez.contract.codec import encode_json, refuse_nul
-from oyez.contract.explain import explain
 from oyez.contract.lenient import check_whole, decode_leniently
 from oyez.contract.types import read_scalar
+from oyez.contract.validation import explain
 from oyez.errors import (
     INTERNAL,
     INVALID_DATA,
@@ -37,6 +36,7 @@ from oyez.errors import (
 )
 from oyez.logger import Sparse, get_logger
 from oyez.protocol.socketio import may_be_mended, mend_halves
+from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
 from oyez.server.budget import MemoryBudget
 from oyez.settings import Limits
 

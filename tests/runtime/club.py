@@ -7,15 +7,15 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from oyez.contract import Command, Contract, Id, Identity, Joined, NamedRoom, Payload, anyone, member, own, role
-from oyez.contract.bind import Handlers, Hooks, bind
-from oyez.contract.client import Client
-from oyez.contract.publish import Publisher
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
+from oyez.runtime.application import Handlers, Hooks, bind
+from oyez.runtime.client import Client
+from oyez.runtime.publisher import Publisher
 from oyez.server.socket import Socket
 from oyez.settings import Limits, Settings
 from oyez.testing import client as testing
-from tests.contract.market import Token
+from tests.runtime.market import Token
 from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
 

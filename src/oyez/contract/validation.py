@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import inspect
 
-from oyez.contract.wire import MAX_SHOWN, Path, describe, fields_of, find_type, format_path
+from oyez.contract.schema import MAX_SHOWN, Path, describe, fields_of, find_type, format_path
 from oyez.errors import InvalidDataError
 
 # A field's name may itself hold backquotes and look like a path: only the last path counts.

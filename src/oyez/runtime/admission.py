@@ -7,14 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from oyez.contract.client import Surroundings
 from oyez.contract.contract import Contract
-from oyez.contract.current import current_user
 from oyez.contract.declare import Gateway
 from oyez.contract.policy import Identity, LookedUp
 from oyez.contract.rooms import Room
+from oyez.contract.schema import shown
 from oyez.contract.tokens import Request, find_token
-from oyez.contract.wire import shown
 from oyez.errors import (
     FORBIDDEN_ROLE,
     INVALID_DATA,
@@ -23,6 +21,8 @@ from oyez.errors import (
     UNKNOWN_GATEWAY,
     RefusedError,
 )
+from oyez.runtime.client import Surroundings
+from oyez.runtime.current import current_user
 
 
 class Verified(Protocol):

@@ -11,16 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from oyez.contract.http import (
-    Authorize,
-    answer_json,
-    decode_json,
-    read_body,
-    read_idempotency_key,
-    refuse,
-    service_route,
-)
-from oyez.contract.publish import Fault, Publication, Publisher, RejectedError
 from oyez.errors import (
     INVALID_DATA,
     MALFORMED,
@@ -30,6 +20,16 @@ from oyez.errors import (
     Refusal,
     RefusedError,
 )
+from oyez.runtime.http import (
+    Authorize,
+    answer_json,
+    decode_json,
+    read_body,
+    read_idempotency_key,
+    refuse,
+    service_route,
+)
+from oyez.runtime.publisher import Fault, Publication, Publisher, RejectedError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _scan = json.JSONDecoder(strict=False).raw_decode

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from starlette.applications import Starlette
 
-from oyez.contract.endpoint import publish_route
-from oyez.contract.publish import Publisher
 from oyez.errors import FORBIDDEN, KEYS_UNAVAILABLE, TOKEN_INVALID, LogUnavailableError, RefusedError
 from oyez.log.log import Entry, Mark
 from oyez.log.memory import MemoryLog
+from oyez.runtime.publish_api import publish_route
+from oyez.runtime.publisher import Publisher
 from oyez.settings import Limits
-from tests.contract.market import contract
+from tests.runtime.market import contract
 
 LIMITS = Limits(
     max_event_bytes=200, max_publish_bytes=2000, max_events_per_publish=3, max_rooms_per_event=4, body_timeout=0.05

@@ -9,23 +9,23 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from oyez.contract.admission import Admission, Authenticate, Lookups
-from oyez.contract.answers import encode_error_event, encode_failure, explain_failure
-from oyez.contract.client import Answers, Client, Members, Surroundings
 from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Contract
-from oyez.contract.control import Control
-from oyez.contract.current import Published, current_published, current_user
-from oyez.contract.declare import DeclaredCommand, Namespace
-from oyez.contract.functions import find_fault
-from oyez.contract.limits import DEFAULT_LIMIT, Limit, Users
-from oyez.contract.operation import Handler, LimitedError, Operation, joining, leaving, take
+from oyez.contract.declare import DEFAULT_LIMIT, DeclaredCommand, Limit, Namespace
 from oyez.contract.policy import Identity, Member
-from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import Caller, NamedRoom
 from oyez.contract.types import Command
 from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, ContractError, RefusedError, is_temporary
 from oyez.log.log import Entry
+from oyez.runtime.admission import Admission, Authenticate, Lookups
+from oyez.runtime.client import Answers, Client, Members, Surroundings
+from oyez.runtime.commands import Handler, LimitedError, Operation, joining, leaving, take
+from oyez.runtime.control import Control
+from oyez.runtime.current import Published, current_published, current_user
+from oyez.runtime.functions import find_fault
+from oyez.runtime.idempotency import Repeats
+from oyez.runtime.replies import encode_error_event, encode_failure, explain_failure
+from oyez.runtime.usage import Users
 from oyez.server.namespace import Application
 from oyez.server.socket import Handshake, ReceivedEvent, Socket
 from oyez.settings import Settings

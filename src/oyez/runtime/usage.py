@@ -5,45 +5,11 @@ lets through what it held and what flowed in meanwhile, so `10/s` is no promise 
 """
 
 import heapq
-import re
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Self
 
-from oyez.errors import ContractError
+from oyez.contract.declare import LONGEST_PERIOD, Limit
 from oyez.server.usage import Connected, Spent
-
-_PERIODS = {"s": 1.0, "m": 60.0}
-LONGEST_PERIOD = max(_PERIODS.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """`count` commands at once, refilled evenly over `period` seconds."""
-
-    count: int
-    period: float
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """`10/s` or `30/m`. Raises ContractError."""
-        match = re.fullmatch(r"([1-9]\d{0,5})/([sm])", text, re.ASCII)
-        if match is None:
-            raise ContractError(
-                f"limit {text!r}: expected a number of commands a second or minute, such as 10/s or 30/m"
-            )
-        return cls(int(match[1]), _PERIODS[match[2]])
-
-    @property
-    def text(self) -> str:
-        return f"{self.count} a {'second' if self.period == 1 else 'minute'}"
-
-
-DEFAULT_LIMIT = Limit(20, 1.0)
-"""For commands that name none: no person clicks this often, but a front end that joins its rooms again after a
-reconnection comes near it."""
-
 
 SPENT_SHARE = 0.1
 """The part of a limit that a user may spend in a second before other nodes are notified; people spend less."""

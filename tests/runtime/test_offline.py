@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from oyez.contract import Command, Contract, Stamped, auth, own
-from oyez.contract.bind import bind
-from oyez.contract.client import Client
-from oyez.contract.publish import Publisher
 from oyez.log.log import Log
 from oyez.log.memory import MemoryLog
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
+from oyez.runtime.application import bind
+from oyez.runtime.client import Client
+from oyez.runtime.publisher import Publisher
 from oyez.settings import Limits, Settings
 from oyez.testing import client as testing
-from tests.contract.market import Token
 from tests.js_client import JsDriver
+from tests.runtime.market import Token
 from tests.server.serving import Running, serve
 from tests.server.wire import SocketWire
 from tests.valkey import ValkeyServer

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 
 import msgspec
 
-from oyez.contract.awaiting import must_await
 from oyez.contract.codec import EventCodec, encode_json
 from oyez.contract.contract import Contract, Event
-from oyez.contract.current import current_published
-from oyez.contract.repeats import Repeats
 from oyez.contract.rooms import Everyone, NamedRoom
-from oyez.contract.routing import Router
+from oyez.contract.schema import shown
 from oyez.contract.types import Payload
-from oyez.contract.wire import shown
 from oyez.errors import TOO_LARGE, UNKNOWN_EVENT, InvalidDataError, LogUnavailableError, OyezError, RefusedError
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
+from oyez.runtime.awaiting import must_await
+from oyez.runtime.current import current_published
+from oyez.runtime.idempotency import Repeats
+from oyez.runtime.routing import Router
 from oyez.settings import Limits
 
 logger = get_logger("oyez.contract")

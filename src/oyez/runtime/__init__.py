@@ -1,0 +1,1 @@
+"""What a contract does at run time: who is admitted, how commands are handled, how events are published."""
