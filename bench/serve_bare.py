@@ -17,9 +17,9 @@ from bench.control import serve_control
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
 from oyez.server.http.port import HttpServer
-from oyez.server.namespace import Application
+from oyez.server.namespaces.namespace import Application
+from oyez.server.namespaces.socket import ReceivedEvent, Socket
 from oyez.server.server import Server
-from oyez.server.socket import ReceivedEvent, Socket
 from oyez.settings import load_settings
 
 PATH = "/bench/socket.io/"

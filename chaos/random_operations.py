@@ -47,11 +47,11 @@ from oyez.protocol.session import State
 from oyez.runtime import control
 from oyez.runtime.admission import Verified
 from oyez.runtime.application import bind
-from oyez.server.connection import Connection
+from oyez.server.connections.connection import Connection
+from oyez.server.delivery.replay_buffer import Window
+from oyez.server.namespaces.socket import Handshake
 from oyez.server.server import Server
-from oyez.server.socket import Handshake
 from oyez.server.transports.outgoing import Outgoing
-from oyez.server.window import Window
 from oyez.settings import Limits, Settings
 
 LOGS = ("memory", "sqlite", "redis")

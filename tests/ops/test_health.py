@@ -12,7 +12,7 @@ from oyez.errors import LogUnavailableError
 from oyez.log.log import Deliver, Entry, Mark
 from oyez.log.memory import MemoryLog
 from oyez.ops.health import health_routes
-from oyez.server import canary
+from oyez.server.delivery import probe
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from tests.service.shops import shop
@@ -71,7 +71,7 @@ async def expect_ready(client: httpx.AsyncClient, status: int) -> httpx.Response
 @pytest.mark.parametrize("fault", ["lost", "silent", "unheard", "broken"])
 async def test_a_log_that_does_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     for name in ("INTERVAL", "PATIENCE", "RETRY_INTERVAL"):
-        monkeypatch.setattr(canary, name, 0.05)
+        monkeypatch.setattr(probe, name, 0.05)
     fruit = ShakyLog()
     async with running(tmp_path, {"books": ShakyLog(), "fruit": fruit}) as client:
         setattr(fruit, fault, True)

@@ -12,7 +12,7 @@ from oyez.log.memory import MemoryLog
 from oyez.runtime.application import Handlers, Hooks, bind
 from oyez.runtime.client import Client
 from oyez.runtime.publisher import Publisher
-from oyez.server.socket import Socket
+from oyez.server.namespaces.socket import Socket
 from oyez.settings import Limits, Settings
 from oyez.testing import client as testing
 from tests.runtime.market import Token

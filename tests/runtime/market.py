@@ -39,12 +39,12 @@ from oyez.log.memory import MemoryLog
 from oyez.protocol.engineio import CloseReason
 from oyez.runtime.application import Handlers, bind
 from oyez.runtime.client import Client
-from oyez.server.budget import Budget, Rates
-from oyez.server.connection import Connection
-from oyez.server.hub import Hub
-from oyez.server.namespace import Namespace
-from oyez.server.recovery import Recovery
-from oyez.server.socket import Handshake, ReceivedEvent, Socket
+from oyez.server.connections.budget import Budget, Rates
+from oyez.server.connections.connection import Connection
+from oyez.server.delivery.consumer import Hub
+from oyez.server.namespaces.namespace import Namespace
+from oyez.server.namespaces.socket import Handshake, ReceivedEvent, Socket
+from oyez.server.recovery.recovery import Recovery
 from oyez.server.transports.outgoing import Outgoing
 from oyez.settings import Limits, Settings
 

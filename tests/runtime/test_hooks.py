@@ -14,7 +14,7 @@ from oyez.errors import FORBIDDEN, ContractError, DatabaseUnavailableError, Refu
 from oyez.protocol import engineio
 from oyez.runtime.application import Hooks
 from oyez.runtime.client import Client
-from oyez.server.socket import Handshake
+from oyez.server.namespaces.socket import Handshake
 from oyez.testing import client as testing
 from tests.logged import capture_logs
 from tests.runtime.club import Note, back_group, board, expect_said, group, open_club, user

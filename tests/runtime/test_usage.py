@@ -5,7 +5,7 @@ import pytest
 from oyez.contract.declare import Limit
 from oyez.errors import ContractError
 from oyez.runtime.usage import Bucket, Users
-from oyez.server.usage import Connected, Spent
+from oyez.server.cluster.usage import Connected, Spent
 
 
 def test_as_many_at_once_as_the_limit_says_then_as_time_passes() -> None:

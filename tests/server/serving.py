@@ -18,9 +18,9 @@ from starlette.routing import Mount
 from oyez.log.log import Entry, Log
 from oyez.log.memory import MemoryLog
 from oyez.server.cluster.node import Node
+from oyez.server.connections.json_dialect import PlainEndpoint
 from oyez.server.http.port import HttpServer
-from oyez.server.namespace import Application, Namespace
-from oyez.server.plain import PlainEndpoint
+from oyez.server.namespaces.namespace import Application, Namespace
 from oyez.server.server import Server
 from oyez.settings import Limits, Settings
 from tests.server.market import PATIENCE, Market

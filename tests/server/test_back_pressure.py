@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from oyez.server.socket import MAX_QUEUED_EVENTS
+from oyez.server.namespaces.socket import MAX_QUEUED_EVENTS
 from oyez.server.transports.websocket import WebSocket
 from tests.server.clock import Clock
 from tests.server.market import Market

@@ -19,8 +19,8 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from oyez.log.log import Entry
-from oyez.server.namespace import Application
-from oyez.server.socket import ReceivedEvent, Socket
+from oyez.server.namespaces.namespace import Application
+from oyez.server.namespaces.socket import ReceivedEvent, Socket
 from tests.server.market import PATIENCE
 from tests.server.serving import Running, serve, turn_until
 

@@ -10,9 +10,9 @@ import pytest
 from picows import WSAutoPingStrategy, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
-from oyez.server.connection import Connection
+from oyez.server.connections.connection import Connection
 from oyez.server.http.upgrade import HttpProtocol
-from oyez.server.socket import Socket
+from oyez.server.namespaces.socket import Socket
 from oyez.server.transports import picows as handover
 from oyez.server.transports.websocket import WebSocket
 from tests.server.serving import Running, serve, turn_until

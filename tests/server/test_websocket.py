@@ -8,7 +8,7 @@ import websockets.asyncio.client as websockets
 from websockets.exceptions import ConnectionClosedError
 
 from oyez.protocol import engineio
-from oyez.server.connection import Connection
+from oyez.server.connections.connection import Connection
 from tests.logged import capture_logs
 from tests.server.serving import PLAIN_PATH, Running, serve
 from tests.server.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, WEBSOCKET, SocketWire, Wire, encode_frame

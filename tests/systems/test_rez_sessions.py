@@ -11,7 +11,7 @@ import pytest
 from oyez.contract import Identity
 from oyez.errors import TOKEN_INVALID, RefusedError
 from oyez.runtime.client import Client as ServerClient
-from oyez.server.socket import Handshake
+from oyez.server.namespaces.socket import Handshake
 from oyez.service.auth.tokens import Signer
 from oyez.systems.rez import payloads
 from oyez.systems.rez.channels import Channels

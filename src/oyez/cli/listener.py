@@ -15,7 +15,7 @@ from oyez.cli import console
 from oyez.cli.flags import SAME_SETTINGS
 from oyez.cli.reach import explain_cause, explain_unreachable
 from oyez.errors import TOKEN_INVALID
-from oyez.server.recovery import EVENT as RECOVERY
+from oyez.server.recovery.recovery import EVENT as RECOVERY
 from oyez.testing.client import SERVER_DISCONNECT, Client, ConnectFailed, ConnectRefused, Disconnected, connect
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0

@@ -22,8 +22,8 @@ from oyez.errors import OyezError, SettingsError
 from oyez.logger import get_logger
 from oyez.ops.health import Team, health_routes
 from oyez.ops.logs import configure_logging
+from oyez.server.connections.outages import Outages
 from oyez.server.http.port import HttpServer
-from oyez.server.outages import Outages
 from oyez.service.app import Oyez
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Settings

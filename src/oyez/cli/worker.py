@@ -15,7 +15,7 @@ from oyez.cli.workers import BEAT_INTERVAL, Order, Report
 from oyez.errors import OyezError
 from oyez.ops.health import Team
 from oyez.ops.logs import configure_logging
-from oyez.server.outages import Outages
+from oyez.server.connections.outages import Outages
 from oyez.service.app import Oyez
 
 MAX_READ = 65_536

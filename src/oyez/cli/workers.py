@@ -19,7 +19,7 @@ import msgspec
 from oyez.errors import OyezError
 from oyez.logger import get_logger
 from oyez.ops.health import Team
-from oyez.server.outages import Outages
+from oyez.server.connections.outages import Outages
 from oyez.settings import Settings
 
 logger = get_logger("oyez.cli")

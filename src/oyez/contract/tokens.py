@@ -8,7 +8,7 @@ from oyez.errors import TOKEN_INVALID, RefusedError
 
 
 class Request(Protocol):
-    """What is read of the HTTP request that opened the connection (`oyez.server.socket.Handshake`)."""
+    """What is read of the HTTP request that opened the connection (`oyez.server.namespaces.socket.Handshake`)."""
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -26,8 +26,8 @@ from oyez.runtime.functions import find_fault
 from oyez.runtime.idempotency import Repeats
 from oyez.runtime.replies import encode_error_event, encode_failure, explain_failure
 from oyez.runtime.usage import Users
-from oyez.server.namespace import Application
-from oyez.server.socket import Handshake, ReceivedEvent, Socket
+from oyez.server.namespaces.namespace import Application
+from oyez.server.namespaces.socket import Handshake, ReceivedEvent, Socket
 from oyez.settings import Settings
 
 Handlers = Mapping[type[Command], Handler]

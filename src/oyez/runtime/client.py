@@ -28,7 +28,7 @@ from oyez.errors import (
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.control import Removals
 from oyez.runtime.usage import Bucket, Users
-from oyez.server.socket import Handshake, ReceivedEvent, Socket
+from oyez.server.namespaces.socket import Handshake, ReceivedEvent, Socket
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.errors import FORBIDDEN, ContractError, RefusedError, is_temporary
 from oyez.log.log import Entry
 from oyez.logger import get_logger
-from oyez.server.socket import Socket
+from oyez.server.namespaces.socket import Socket
 
 if TYPE_CHECKING:
     from oyez.runtime.client import Client, Surroundings

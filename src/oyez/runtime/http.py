@@ -37,7 +37,7 @@ from oyez.errors import (
 from oyez.logger import Sparse, get_logger
 from oyez.protocol.socketio import may_be_mended, mend_halves
 from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
-from oyez.server.budget import MemoryBudget
+from oyez.server.connections.budget import MemoryBudget
 from oyez.settings import Limits
 
 logger = get_logger("oyez.contract")

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
 from oyez.contract.declare import LONGEST_PERIOD, Limit
-from oyez.server.usage import Connected, Spent
+from oyez.server.cluster.usage import Connected, Spent
 
 SPENT_SHARE = 0.1
 """The part of a limit that a user may spend in a second before other nodes are notified; people spend less."""
@@ -107,7 +107,7 @@ class Users:
     """The usage of all users of one system in one process: their limits hold over all of their connections.
 
     Users who have gone are remembered until their buckets are full again: to come back is no way to get a new one.
-    What users have at other nodes is charged as those announce it; see `oyez.server.usage`.
+    What users have at other nodes is charged as those announce it; see `oyez.server.cluster.usage`.
     """
 
     def __init__(self, limits: Mapping[tuple[str, str], Limit] | None = None) -> None:
@@ -155,7 +155,7 @@ class Users:
             bucket = usage.buckets[namespace, name] = Bucket(limit, now, key, self._used)
         return bucket
 
-    # What nodes exchange (`oyez.server.usage.Usages`).
+    # What nodes exchange (`oyez.server.cluster.usage.Usages`).
 
     def take_spent(self, most: int) -> list[Spent]:
         """What the busiest users have spent since the last call, the greatest part of a limit first."""

@@ -22,25 +22,25 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
-from oyez.server import canary
-from oyez.server.budget import InputGate, MemoryBudget, Rates
-from oyez.server.canary import Canary, encode_status
 from oyez.server.cluster.membership import Neighbours
 from oyez.server.cluster.node import Node
-from oyez.server.connection import Connection
+from oyez.server.cluster.usage import UsageExchange
+from oyez.server.connections.budget import InputGate, MemoryBudget, Rates
+from oyez.server.connections.connection import Connection
+from oyez.server.connections.outages import Outages
+from oyez.server.delivery import probe
+from oyez.server.delivery.consumer import Hub
+from oyez.server.delivery.probe import Canary, encode_status
 from oyez.server.heartbeat import TimerWheel
 from oyez.server.http.origin import OriginPolicy, normalize
-from oyez.server.hub import Hub
-from oyez.server.namespace import Application, Namespace, SocketInfo
-from oyez.server.outages import Outages
+from oyez.server.namespaces.namespace import Application, Namespace, SocketInfo
+from oyez.server.namespaces.socket import KEPT_HEADERS, Handshake
 from oyez.server.rare_log import RareLog
-from oyez.server.recovery import Recovery
-from oyez.server.socket import KEPT_HEADERS, Handshake
+from oyez.server.recovery.recovery import Recovery
 from oyez.server.transports.asgi import serve_websocket
 from oyez.server.transports.polling import PollingEndpoint
 from oyez.server.transports.transport import Transport
 from oyez.server.turnstile import Rate, Turnstile
-from oyez.server.usage import UsageExchange
 from oyez.settings import Settings, check_origins
 
 logger = get_logger("oyez.server")
@@ -261,7 +261,7 @@ class Server:
             for connection in tuple(self.connections.values()):
                 connection.close(engineio.TRANSPORT_ERROR, "an entry of the log cannot be read")
             return
-        (self.canary if entry.control == canary.CONTROL else self.neighbours).hear(entry)
+        (self.canary if entry.control == probe.CONTROL else self.neighbours).hear(entry)
 
     def _tell_status(self, reason: str | None) -> None:
         """The log has become unavailable for `reason`, or, with None, is back: operator and clients are told."""

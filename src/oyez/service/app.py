@@ -36,14 +36,14 @@ from oyez.runtime.http import UNFINISHED, build_problem, refuse
 from oyez.runtime.idempotency import Repeats
 from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
-from oyez.server.budget import MemoryBudget
 from oyez.server.cluster.membership import Presence
 from oyez.server.cluster.node import Node
+from oyez.server.connections.budget import MemoryBudget
+from oyez.server.connections.json_dialect import PlainEndpoint, UnknownPath
+from oyez.server.connections.outages import Outages
 from oyez.server.http.client_files import CLIENT_FILES, ClientFile
 from oyez.server.http.guard import UpgradeGuard
 from oyez.server.http.upgrade import Endpoint
-from oyez.server.outages import Outages
-from oyez.server.plain import PlainEndpoint, UnknownPath
 from oyez.server.server import Server
 from oyez.server.transports.asgi import DRAINS
 from oyez.service.auth.secrets import Secret, load_secret

@@ -20,7 +20,7 @@ from oyez.logger import get_logger
 from oyez.server.cluster.node import Node
 
 if TYPE_CHECKING:
-    from oyez.server.namespace import Namespace
+    from oyez.server.namespaces.namespace import Namespace
 
 logger = get_logger("oyez.server")
 

@@ -29,19 +29,19 @@ from oyez.protocol.websocket_handshake import (
     is_handshake,
     negotiate_deflate,
 )
-from oyez.server.budget import InputGate
 from oyez.server.cluster.membership import Neighbours
 from oyez.server.cluster.node import PEER_HEADER, Client, Node
 from oyez.server.cluster.tunnel import Tunnel, encode_head
+from oyez.server.connections.budget import InputGate
 from oyez.server.http.origin import OriginPolicy
-from oyez.server.socket import Handshake
+from oyez.server.namespaces.socket import Handshake
 from oyez.server.transports.picows import hand_over
 from oyez.server.transports.websocket import WebSocket
 from oyez.server.turnstile import Turnstile
 from oyez.settings import Limits, Settings
 
 if TYPE_CHECKING:
-    from oyez.server.connection import Connection
+    from oyez.server.connections.connection import Connection
 
 _REFUSALS = {404: "404 Not Found", 503: "503 Service Unavailable"}
 logger = get_logger("oyez.server")

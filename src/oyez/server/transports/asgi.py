@@ -22,7 +22,7 @@ from oyez.server.transports.outgoing import Outgoing
 from oyez.server.transports.transport import PACKETS_A_TURN
 
 if TYPE_CHECKING:
-    from oyez.server.connection import Connection
+    from oyez.server.connections.connection import Connection
     from oyez.server.http.upgrade import Endpoint
 
 logger = get_logger("oyez.server")

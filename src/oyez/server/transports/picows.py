@@ -12,7 +12,7 @@ from typing import Any
 from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
-from oyez.server.budget import SMALL_READ
+from oyez.server.connections.budget import SMALL_READ
 from oyez.server.transports.outgoing import encode_close
 from oyez.server.transports.websocket import WebSocket
 

@@ -19,12 +19,12 @@ from starlette.types import Receive, Scope, Send
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.protocol.session import State
-from oyez.server.budget import REQUEST_COST, MemoryBudget
+from oyez.server.connections.budget import REQUEST_COST, MemoryBudget
 from oyez.server.http.client_files import GZIP
 from oyez.server.transports.outgoing import Outgoing
 
 if TYPE_CHECKING:
-    from oyez.server.connection import Connection
+    from oyez.server.connections.connection import Connection
     from oyez.server.server import Server
 
 DROPPED = frozenset({engineio.TRANSPORT_CLOSE, engineio.PING_TIMEOUT, engineio.PARSE_ERROR})

@@ -18,13 +18,13 @@ from picows import WSFrame, WSListener, WSTransport
 from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.budget import MemoryBudget
+from oyez.server.connections.budget import MemoryBudget
 from oyez.server.transports.outgoing import BINARY, CLOSE, PING, PONG, TEXT, Outgoing, encode_close, encode_frame
 
 if TYPE_CHECKING:
-    from oyez.server.budget import InputGate
-    from oyez.server.connection import Connection
-    from oyez.server.socket import Handshake
+    from oyez.server.connections.budget import InputGate
+    from oyez.server.connections.connection import Connection
+    from oyez.server.namespaces.socket import Handshake
     from oyez.server.transports.picows import QuietTransport
 
 logger = get_logger("oyez.server")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from oyez.errors import RefusedError
-from oyez.server.socket import Socket
+from oyez.server.namespaces.socket import Socket
 from tests.js_client import JsDriver
 from tests.logged import capture_logs
 from tests.server.market import Market

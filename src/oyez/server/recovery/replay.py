@@ -12,9 +12,9 @@ from oyez.log.log import Log, number_of, split_position
 from oyez.server.transports.outgoing import Message
 
 if TYPE_CHECKING:
-    from oyez.server.hub import Hub
-    from oyez.server.namespace import Namespace
-    from oyez.server.socket import Socket
+    from oyez.server.delivery.consumer import Hub
+    from oyez.server.namespaces.namespace import Namespace
+    from oyez.server.namespaces.socket import Socket
     from oyez.settings import Limits
 
 PAGE = 500

@@ -24,14 +24,14 @@ from oyez.errors import LogUnavailableError
 from oyez.log.damage import DamagedError
 from oyez.log.log import Log, epoch_of, split_position
 from oyez.logger import get_logger
-from oyez.server.positions import asks_for_recovery, choose_positions, read_string
-from oyez.server.replay import Page, Replay, ReplayBudget, is_beyond, page_bytes
+from oyez.server.recovery.positions import asks_for_recovery, choose_positions, read_string
+from oyez.server.recovery.replay import Page, Replay, ReplayBudget, is_beyond, page_bytes
 from oyez.server.transports.outgoing import NO_POSITION, Message, Outgoing
 
 if TYPE_CHECKING:
     from oyez.server.cluster.membership import Neighbours
-    from oyez.server.hub import Hub
-    from oyez.server.socket import Socket
+    from oyez.server.delivery.consumer import Hub
+    from oyez.server.namespaces.socket import Socket
     from oyez.settings import Limits
 
 logger = get_logger("oyez.server")

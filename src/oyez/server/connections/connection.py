@@ -16,14 +16,14 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
-from oyez.server.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
+from oyez.server.connections.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
+from oyez.server.namespaces.socket import NEVER, Handshake, Socket, encode_error
 from oyez.server.rare_log import find_kind
-from oyez.server.socket import NEVER, Handshake, Socket, encode_error
 from oyez.server.transports.outgoing import Outgoing, join_frames
 from oyez.server.transports.transport import PACKETS_A_TURN, Candidate, Transport
 
 if TYPE_CHECKING:
-    from oyez.server.namespace import Namespace
+    from oyez.server.namespaces.namespace import Namespace
     from oyez.server.server import Server
     from oyez.server.transports.polling import Polling
 

@@ -17,13 +17,13 @@ from oyez.log.log import Entry
 from oyez.logger import Sparse, get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.recovery import Answer, Recovered, Recovery, encode_answer
-from oyez.server.socket import ReceivedEvent, Socket
+from oyez.server.cluster.usage import Usages
+from oyez.server.namespaces.socket import ReceivedEvent, Socket
+from oyez.server.recovery.recovery import Answer, Recovered, Recovery, encode_answer
 from oyez.server.transports.outgoing import DEFLATED, ENCODINGS, POSITIONS, Message, join_frames
-from oyez.server.usage import Usages
 
 if TYPE_CHECKING:
-    from oyez.server.connection import Connection
+    from oyez.server.connections.connection import Connection
 
 logger = get_logger("oyez.server")
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from oyez.server.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
+from oyez.server.connections.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
 from oyez.server.server import network_of
 from oyez.settings import Limits
 from tests.server.clock import Clock

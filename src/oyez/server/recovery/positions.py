@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from oyez.server.transports.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
 
 if TYPE_CHECKING:
-    from oyez.server.socket import Handshake
+    from oyez.server.namespaces.socket import Handshake
 
 MAX_LENGTH = 64
 """Characters of a position or a `pid` that a client may send; ours have about 20."""

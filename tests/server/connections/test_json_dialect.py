@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close
 
 from oyez.protocol.engineio import MalformedError
-from oyez.server.plain import MAX_EARLY, MAX_TEXT_IDS, TextIds, read_frame, translate
+from oyez.server.connections.json_dialect import MAX_EARLY, MAX_TEXT_IDS, TextIds, read_frame, translate
 from oyez.server.transports.outgoing import Outgoing
 from oyez.settings import Limits
 from tests.server.clock import Clock

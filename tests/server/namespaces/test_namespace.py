@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from oyez.protocol import engineio
-from oyez.server.socket import Socket
+from oyez.server.namespaces.socket import Socket
 from tests.js_client import JsConnectError, JsDriver
 from tests.logged import capture_logs
 from tests.server.clock import Clock

@@ -10,9 +10,9 @@ from itertools import groupby
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log, split_position
 from oyez.logger import get_logger
-from oyez.server.namespace import Namespace
+from oyez.server.delivery.replay_buffer import Window
+from oyez.server.namespaces.namespace import Namespace
 from oyez.server.transports.outgoing import Message
-from oyez.server.window import Window
 
 logger = get_logger("oyez.server")
 

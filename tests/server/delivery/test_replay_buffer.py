@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oyez.log.log import Entry
+from oyez.server.delivery.replay_buffer import ENTRY_OVERHEAD, Window
 from oyez.server.transports.outgoing import Message
-from oyez.server.window import ENTRY_OVERHEAD, Window
 
 ROOMS = ("a", "b", "c")
 rooms = st.lists(st.sampled_from(ROOMS), max_size=3).map(tuple)

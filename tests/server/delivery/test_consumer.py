@@ -13,10 +13,10 @@ from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.server import hub as hub_module
-from oyez.server.hub import Hub
-from oyez.server.namespace import Namespace
-from oyez.server.recovery import Recovery
+from oyez.server.delivery import consumer as consumer_module
+from oyez.server.delivery.consumer import Hub
+from oyez.server.namespaces.namespace import Namespace
+from oyez.server.recovery.recovery import Recovery
 from oyez.server.transports.outgoing import DEFLATED, NO_POSITION, TEXT, Outgoing, encode_frame
 from oyez.settings import Limits
 from oyez.testing.client import ConnectFailed, connect
@@ -288,7 +288,7 @@ async def test_a_client_that_cannot_be_written_to_takes_nothing_from_the_others(
 async def test_who_comes_while_the_log_is_not_listened_to_is_sent_away_in_time(
     monkeypatch: pytest.MonkeyPatch, running: Running
 ) -> None:
-    monkeypatch.setattr(hub_module, "READY_TIMEOUT", 0.05)
+    monkeypatch.setattr(consumer_module, "READY_TIMEOUT", 0.05)
     running.server.hub.ready.clear()
     with pytest.raises(ConnectFailed, match="transport close"):
         async with connect(running.url, auth={"rooms": ["a"]}, transports=["websocket"]):

@@ -18,8 +18,8 @@ from oyez.server.transports.outgoing import DEFLATED, POSITIONS, TEXT, Outgoing,
 logger = get_logger("oyez.server")
 
 if TYPE_CHECKING:
-    from oyez.server.connection import Connection
-    from oyez.server.namespace import Namespace
+    from oyez.server.connections.connection import Connection
+    from oyez.server.namespaces.namespace import Namespace
 
 MAX_QUEUED_EVENTS = 64
 """Events of one socket that wait behind a running handler before the server stops reading from its connection."""

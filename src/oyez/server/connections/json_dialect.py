@@ -23,8 +23,8 @@ from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import HandshakeError, MalformedError
 from oyez.protocol.session import Signal, State
 from oyez.protocol.socketio import PacketType
-from oyez.server.connection import MINUTE, Connection
-from oyez.server.socket import Handshake, Socket, encode_error
+from oyez.server.connections.connection import MINUTE, Connection
+from oyez.server.namespaces.socket import Handshake, Socket, encode_error
 from oyez.server.transports.asgi import serve_websocket
 from oyez.server.transports.outgoing import Outgoing
 from oyez.server.transports.transport import Candidate
