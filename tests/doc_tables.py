@@ -39,7 +39,7 @@ from oyez.contract.types import Payload
 from oyez.errors import Refusal
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
-from oyez.server.recovery.recovery import recovery
+from oyez.server.recovery import recovery
 from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings
 from oyez.systems.bookings.contract import contract as bookings

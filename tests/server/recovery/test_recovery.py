@@ -16,8 +16,8 @@ from oyez.log.memory import MemoryLog
 from oyez.log.sqlite import SqliteLog
 from oyez.protocol import engineio
 from oyez.server.namespaces.socket import Handshake, Socket
+from oyez.server.recovery import recovery, replay
 from oyez.server.recovery.positions import choose_positions
-from oyez.server.recovery.recovery import recovery, replay
 from oyez.server.transports.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
 from oyez.testing.client import Client, ConnectFailed, connect
 from tests import py_client

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from oyez.log.log import Entry
-from oyez.server.recovery.recovery import replay
+from oyez.server.recovery import replay
 from oyez.server.recovery.replay import ReplayBudget
 from oyez.testing.client import Client, connect
 from tests.server.serving import Running, serve, turn_until
