@@ -8,9 +8,8 @@ are in the record's attribute `oyez` as well, for a formatter that writes JSON.
 import logging
 import re
 import sys
-import time
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -207,22 +206,3 @@ def _redact_line(logger: Any, method: str, line: Any) -> str:
 
 PROCESSORS: list[Processor] = [structlog.stdlib.filter_by_level, structlog.contextvars.merge_contextvars, _to_record]
 """What all of Oyez' loggers do with an event."""
-
-
-class Sparse:
-    """Decides when something that may happen very often is logged: at once, and then once in `interval` seconds."""
-
-    def __init__(self, interval: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._interval = interval
-        self._clock = clock
-        self._times = 0
-        self._next = 0.0
-
-    def count(self) -> int:
-        """How often it has happened since it was last logged; 0 if it is not to be logged now."""
-        self._times += 1
-        now = self._clock()
-        if now < self._next:
-            return 0
-        times, self._times, self._next = self._times, 0, now + self._interval
-        return times

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from oyez.errors import SettingsError
-from oyez.logger import Sparse, get_logger
+from oyez.logger import get_logger
 from oyez.ops.logs import configure_logging
 
 
@@ -102,11 +102,3 @@ def test_levels(configure: Callable[..., Stream], level: str, own: list[str], li
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"LOG_LEVEL is 'loud'\. Set it to one of debug, info, warning, error"):
         configure_logging("loud")
-
-
-def test_what_happens_very_often_is_logged_now_and_then_with_its_number() -> None:
-    now = 100.0
-    sparse = Sparse(10.0, lambda: now)
-    assert [sparse.count() for _ in range(4)] == [1, 0, 0, 0]
-    now += 10.0
-    assert [sparse.count() for _ in range(2)] == [4, 0]

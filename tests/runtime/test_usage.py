@@ -8,36 +8,11 @@ from oyez.runtime.usage import Bucket, Users
 from oyez.server.cluster.usage import Connected, Spent
 
 
-def test_as_many_at_once_as_the_limit_says_then_as_time_passes() -> None:
-    bucket = Bucket(Limit.parse("3/s"), 0.0)
-    assert [bucket.take(0.0) for _ in range(4)] == [True, True, True, False]
-    assert bucket.wait() == pytest.approx(1 / 3)
-    assert [bucket.take(0.4), bucket.take(0.4)] == [True, False]
-    assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
-
-
-def test_what_flows_in_meanwhile_counts_too() -> None:
-    bucket = Bucket(Limit.parse("40/s"), 0.0)
-    assert all(bucket.take(0.0) for _ in range(40))
-    assert [bucket.take(0.0), bucket.take(0.024)] == [False, False]
-    assert [bucket.take(0.026), bucket.take(0.026)] == [True, False]
-    # In the long run it is the limit: an attempt each millisecond of ten seconds.
-    assert sum(bucket.take(0.026 + number / 1_000) for number in range(10_000)) == 400
-
-
-def test_trying_does_not_make_the_wait_longer() -> None:
-    bucket = Bucket(Limit.parse("1/m"), 0.0)
-    assert bucket.take(0.0)
-    assert not any(bucket.take(float(second)) for second in range(1, 59))
-    assert bucket.take(60.5)
-
-
-def test_some_may_be_used_up_on_credit_or_in_advance_and_are_paid_for_later() -> None:
+def test_a_command_may_be_reserved_in_advance() -> None:
     bucket = Bucket(Limit.parse("2/s"), 0.0)
-    assert [bucket.take(0.0, credit=1.0) for _ in range(4)] == [True, True, True, False]
-    assert [bucket.take(0.9), bucket.take(1.0)] == [False, True]
-    assert [bucket.reserve(1.0, 1.0), bucket.reserve(1.0, 1.0), bucket.reserve(1.0, 1.0)] == [0.5, 1.0, None]
-    assert [bucket.take(2.4), bucket.take(2.5)] == [False, True]
+    assert [bucket.reserve(0.0, 0.0) for _ in range(3)] == [0.0, 0.0, None]
+    assert [bucket.reserve(0.0, 1.0), bucket.reserve(0.0, 1.0), bucket.reserve(0.0, 1.0)] == [0.5, 1.0, None]
+    assert [bucket.take(1.4), bucket.take(1.5)] == [False, True]
 
 
 def test_users_who_have_gone_are_remembered_until_their_limits_are_full_again() -> None:

@@ -13,4 +13,4 @@ class Clock:
     def turn(self, server: Server, seconds: float) -> None:
         """Let time pass, and have everything done that is due by then."""
         self.now += seconds
-        server.wheel.turn()
+        server.wheel.advance()

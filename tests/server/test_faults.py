@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from oyez.protocol.socketio import PacketType, encode_msgpack
-from oyez.server.rare_log import INTERVAL, MAX_KINDS, RareLog
 from tests.js_client import JsDriver
 from tests.server.clock import Clock
 from tests.server.serving import Running, serve, turn_until
@@ -120,29 +119,6 @@ async def test_faults_are_logged_once_a_minute(kind: str, caplog: pytest.LogCapt
     assert "nested deeper than 32" in caplog.text
     assert "more than 16 arguments" in caplog.text
     assert "ada" in caplog.text
-
-
-def test_a_line_says_how_many_were_left_out() -> None:
-    clock, lines = Clock(), []
-
-    class Logger:
-        def warning(self, message: str, **fields: Any) -> None:
-            lines.append((message, fields))
-
-    log = RareLog(Logger(), clock)
-    for _ in range(3):
-        log.warning("a", "it happened", n=1)
-    log.warning("b", "another")
-    clock.now += INTERVAL
-    log.warning("a", "it happened", n=2)
-    assert lines == [
-        ("it happened", {"n": 1, "left_out": 0}),
-        ("another", {"left_out": 0}),
-        ("it happened", {"n": 2, "left_out": 2}),
-    ]
-    for number in range(2 * MAX_KINDS):
-        log.warning(str(number), "many kinds")
-    assert len(lines) == MAX_KINDS + 2
 
 
 async def test_a_client_of_socket_io_2_is_noted_in_the_log(kind: str, caplog: pytest.LogCaptureFixture) -> None:

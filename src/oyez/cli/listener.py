@@ -1,7 +1,6 @@
 """A client of `oyez listen`: one that shows each event as it comes and, when it is cut off, comes back."""
 
 import asyncio
-import random
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,12 +13,13 @@ import msgspec
 from oyez.cli import console
 from oyez.cli.flags import SAME_SETTINGS
 from oyez.cli.reach import explain_cause, explain_unreachable
+from oyez.concurrency.backoff import Backoff
 from oyez.errors import TOKEN_INVALID
 from oyez.server.recovery.recovery import EVENT as RECOVERY
 from oyez.testing.client import SERVER_DISCONNECT, Client, ConnectFailed, ConnectRefused, Disconnected, connect
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
-"""Seconds between attempts to come back: the official client's defaults."""
+BACKOFF = Backoff(1.0, 5.0, jitter=0.5)
+"""Between attempts to reconnect: the official client's defaults."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Listener:
 
     async def run(self) -> int:
         """Print events until the server does not want us; the exit status."""
-        pause = FIRST_PAUSE
+        failures = 0
         while True:
             try:
                 token = self.token()
@@ -52,7 +52,7 @@ class Listener:
                     console.show_note(
                         f"connected to {self.url}{self.path} over {client.transport}, {self._presence(token)}"
                     )
-                    pause, self.client = FIRST_PAUSE, client
+                    failures, self.client = 0, client
                     self.connected.set()
                     async for name, arguments in client.events():
                         if name == RECOVERY:
@@ -76,9 +76,8 @@ class Listener:
             if reason == SERVER_DISCONNECT:
                 return console.fail("The server has disconnected us and does not want us back.")
             console.show_note(f"disconnected ({reason}); coming back")
-            # Half of it at random, so that clients which were cut off together do not come back together.
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, LONGEST_PAUSE)
+            failures += 1
+            await asyncio.sleep(BACKOFF.delay(failures))
 
     def _presence(self, token: str) -> str:
         """Where we are and as whom; in which rooms, the protocol does not tell."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from oyez.concurrency.backoff import Backoff
 from oyez.errors import OyezError
 from oyez.logger import get_logger
 from oyez.ops.health import Team
@@ -26,9 +27,8 @@ logger = get_logger("oyez.cli")
 
 START_TIMEOUT = 60.0
 """Seconds a worker has to come up: some tenths of one, unless the machine is busy or the log has to be made."""
-FIRST_PAUSE = 0.5
-"""Seconds before a worker that did not live long is started again; twice as many each time."""
-LONGEST_PAUSE = 30.0
+BACKOFF = Backoff(0.5, 30.0)
+"""Before a worker that did not live long is started again."""
 LONG_LIFE = 60.0
 """Seconds after which a worker's death is not put down to its start."""
 STOP_SPARE = 10.0
@@ -208,7 +208,7 @@ class Workers:
 
     async def _keep(self, place: int) -> None:
         """Have a worker at `place`, and another whenever it dies."""
-        pause = 0.0
+        failures = 0
         while not self._stopping.is_set():
             worker = self._workers[place]
             await self._unless_stopped(
@@ -218,7 +218,8 @@ class Workers:
             if self._stopping.is_set() or self._workers[place] is not worker:
                 continue
             lived = asyncio.get_running_loop().time() - worker.started_at
-            pause = 0.0 if lived > LONG_LIFE else min(LONGEST_PAUSE, 2 * pause or FIRST_PAUSE)
+            failures = 0 if lived > LONG_LIFE else failures + 1
+            pause = BACKOFF.delay(failures) if failures else 0.0
             status = worker.process.returncode
             logger.error("a worker died; another takes its place", pid=worker.process.pid, status=status, pause=pause)
             await self._unless_stopped(asyncio.sleep(pause))

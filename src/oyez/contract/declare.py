@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import new_class
 from typing import Any, Literal, Self, TypeVar
 
+from oyez.concurrency.token_bucket import Rate
 from oyez.contract.policy import Nobody, Rule, anyone, one_of
 from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Target
 from oyez.contract.types import Command, Id, Joined, Payload, Stamped
@@ -27,11 +28,8 @@ LONGEST_PERIOD = max(_PERIODS.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Rate):
     """`count` commands at once, refilled evenly over `period` seconds."""
-
-    count: int
-    period: float
 
     @classmethod
     def parse(cls, text: str) -> Self:

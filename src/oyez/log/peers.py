@@ -5,15 +5,14 @@ whoever notices removes it. What is said here may get lost: nothing that matters
 """
 
 import asyncio
-import os
 import secrets
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from oyez.concurrency.unix_folder import UnixFolder
 from oyez.errors import LogUnavailableError, SettingsError
 
 MAX_MESSAGE_BYTES = 100_000
@@ -34,8 +33,7 @@ class Peers:
         self._folder = folder
         self._heard = heard
         self._name = ""
-        self._descriptor = -1
-        self._path = ""
+        self._sockets: UnixFolder | None = None
         self._socket: socket.socket | None = None
         self._peers: dict[str, _Waiting] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -45,14 +43,9 @@ class Peers:
         """Join the others. Raises OSError where the folder cannot be used, SettingsError where its name is too long."""
         # Not before: processes that are forks of one must not have the same name.
         self._name = secrets.token_hex(8)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        # A socket's path has a limit of about 100 bytes; a folder's descriptor has a short name on Linux.
-        short = f"/proc/self/fd/{self._descriptor}"
-        self._path = short if Path(short).is_dir() else str(self._folder)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self._sockets = sockets = UnixFolder(self._folder)
         try:
-            self._socket.bind(f"{self._path}/{self._name}")
+            self._socket = sockets.bind(self._name, socket.SOCK_DGRAM)
         except OSError as error:
             self.close()
             if "too long" in str(error):
@@ -71,15 +64,16 @@ class Peers:
         if self._socket is not None:
             if self._loop is not None:
                 self._loop.remove_reader(self._socket.fileno())
-            self._unlink(self._name)
             self._socket.close()
-            os.close(self._descriptor)
-        self._socket, self._loop, self._flushing, self._peers = None, None, None, {}
+        if self._sockets is not None:
+            self._sockets.unlink(self._name)
+            self._sockets.close()
+        self._socket, self._sockets, self._loop, self._flushing, self._peers = None, None, None, None, {}
 
     def refresh(self) -> None:
         """See who is there. Newcomers say hello, so it is for those whose hello was lost."""
-        with os.scandir(self._descriptor) as found:
-            names = [entry.name for entry in found if entry.name != self._name]
+        assert self._sockets is not None
+        names = [name for name in self._sockets.names() if name != self._name]
         self._peers = {name: self._peers.get(name) or _Waiting() for name in names}
 
     def wake(self) -> None:
@@ -121,22 +115,18 @@ class Peers:
 
     def _send(self, name: str, datagram: bytes) -> bool:
         """Whether there was room."""
-        assert self._socket is not None
+        assert self._socket is not None and self._sockets is not None
         try:
-            self._socket.sendto(datagram, f"{self._path}/{name}")
+            self._socket.sendto(datagram, self._sockets.path(name))
         except BlockingIOError:
             return False
         except (ConnectionRefusedError, FileNotFoundError):
             self._peers.pop(name, None)
-            self._unlink(name)
+            self._sockets.unlink(name)
         except OSError:
             # Not a socket, or not ours to use: none of our business.
             self._peers.pop(name, None)
         return True
-
-    def _unlink(self, name: str) -> None:
-        with suppress(OSError):
-            os.unlink(name, dir_fd=self._descriptor)
 
     def _receive(self) -> None:
         while self._socket is not None:

@@ -24,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, ReadOnlyError, RedisError
 
+from oyez.concurrency.task_set import TaskSet, cancel_tasks
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import Damage
 from oyez.log.log import Deliver, Entry, Mark, encode_entry, epoch_of, split_position
@@ -176,7 +177,7 @@ class RedisLog:
         self.damage = Damage(self._stream)
         self._pages = Pages(self._bodies, self.damage)
         self._tails: set[Tails] = set()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending = TaskSet()
         self._trimming: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -249,7 +250,7 @@ class RedisLog:
             self._trimming.cancel()
         for tails in self._tails:
             tails.close()
-        await asyncio.gather(*self._ending)
+        await self._ending.drain()
         if self._appending is not None:
             await self._appending
         for connection in self._idle:
@@ -351,10 +352,7 @@ class RedisLog:
             tails.close()
             self._tails.discard(tails)
             # Who cancels a tail that is ending already must not leave its connections open.
-            ending = asyncio.create_task(_end(tasks, reader, listener))
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
-            await asyncio.shield(ending)
+            await asyncio.shield(self._ending.spawn(_end(tasks, reader, listener)))
 
     async def position(self) -> str:
         return await self._look()
@@ -639,9 +637,7 @@ def _execute(client: Redis, *arguments: Any) -> Awaitable[Any]:
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]], reader: AbstractConnection, listener: Redis) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await cancel_tasks(*tasks)
     await reader.disconnect(nowait=True)
     await _disconnect(listener)
 

@@ -10,13 +10,11 @@ next call, or the next turn of a second's watch, reaches for the file anew.
 """
 
 import asyncio
-import fcntl
-import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Literal, TypeVar
 
 from msgspec.structs import replace
 
+from oyez.concurrency.file_lock import lock_folder
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import Damage
 from oyez.log.log import Deliver, Entry, Mark, encode_entry, epoch_of, split_position
@@ -431,7 +430,7 @@ class SqliteLog:
         if code != sqlite3.SQLITE_FULL:
             self._leave()
         if _is_broken(error):
-            with suppress(OSError), self._alone():
+            with suppress(OSError), lock_folder(self._path.parent, wait=False):
                 # Unless another process has done so already.
                 if file == _identity(self._path):
                     self._set_aside(error)
@@ -457,7 +456,8 @@ class SqliteLog:
             self._peers = None
         if self._peers is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._alone():
+        # Opening, converting and setting aside are for one process at a time.
+        with lock_folder(self._path.parent, wait=False):
             try:
                 self._connect()
             except sqlite3.DatabaseError as error:
@@ -473,16 +473,6 @@ class SqliteLog:
             self._watch = asyncio.create_task(self._run_watch())
         assert self._db is not None
         return self._db
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Opening, converting and setting aside are for one process at a time."""
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        finally:
-            os.close(folder)
 
     def _connect(self) -> None:
         wal = Path(f"{self._path}-wal")

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from oyez.concurrency.sparse_log import SparseLog
 from oyez.contract.codec import encode_json, refuse_nul
 from oyez.contract.lenient import check_whole, decode_leniently
 from oyez.contract.types import read_scalar
@@ -34,7 +35,7 @@ from oyez.errors import (
     RefusedError,
     UnavailableError,
 )
-from oyez.logger import Sparse, get_logger
+from oyez.logger import get_logger
 from oyez.protocol.socketio import may_be_mended, mend_halves
 from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
 from oyez.server.connections.budget import MemoryBudget
@@ -42,7 +43,7 @@ from oyez.settings import Limits
 
 logger = get_logger("oyez.contract")
 
-_unavailable = Sparse()
+_sparse = SparseLog(logger, interval=10.0)
 """While something is away, every request fails."""
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -106,9 +107,7 @@ async def answer_or_refuse(request: Request, answer: Answer) -> Response:
         return refuse(INVALID_DATA, INVALID_DATA.message, [{"field": error.field, "expected": error.expected}])
     except UnavailableError as error:
         # The error may name paths and addresses, which are for the operator alone.
-        if times := _unavailable.count():
-            path = request.url.path
-            logger.warning("requests are answered `unavailable`", times=times, path=path, reason=str(error))
+        _sparse.warning("requests are answered `unavailable`", path=request.url.path, reason=str(error))
         return refuse(UNAVAILABLE, UNAVAILABLE.message)
     except ClientDisconnect:
         return refuse(MALFORMED, "The request ended early.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from oyez.concurrency.sparse_log import SparseLog
 from oyez.contract.codec import EventCodec, encode_json
 from oyez.contract.types import Payload, Problem, Time, read_scalar
 from oyez.errors import (
@@ -20,12 +21,12 @@ from oyez.errors import (
     RefusedError,
     UnavailableError,
 )
-from oyez.logger import Sparse, get_logger
+from oyez.logger import get_logger
 from oyez.runtime.awaiting import NotAwaitedError
 
 logger = get_logger("oyez.contract")
 
-_unavailable = Sparse()
+_sparse = SparseLog(logger, interval=10.0)
 """While something is away, every command fails."""
 
 Reply = Payload | Mapping[str, Any] | None
@@ -70,8 +71,7 @@ def explain_failure(error: Exception, **context: str) -> Problem:
     if isinstance(error, InvalidDataError):
         return _problem(INVALID_DATA.code, str(error), {"field": error.field, "expected": error.expected})
     if isinstance(error, UnavailableError):
-        if times := _unavailable.count():
-            logger.warning("commands are answered `unavailable`", times=times, reason=str(error), **context)
+        _sparse.warning("commands are answered `unavailable`", reason=str(error), **context)
         return _problem(UNAVAILABLE.code, UNAVAILABLE.message, {})
     logger.error("handler failed", exc_info=error, **context)
     return _problem(INTERNAL.code, INTERNAL.message, {})

@@ -1,13 +1,11 @@
-"""How often a user may send a command: a token bucket for each command of each user, over all connections.
-
-A bucket bounds what comes at once and what comes in the long run, at the cost of two numbers. Within one period it
-lets through what it held and what flowed in meanwhile, so `10/s` is no promise of ten in every single second.
-"""
+"""How often a user may send a command: a token bucket for each command of each user, over all connections."""
 
 import heapq
+import math
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
+from oyez.concurrency.token_bucket import TokenBucket
 from oyez.contract.declare import LONGEST_PERIOD, Limit
 from oyez.server.cluster.usage import Connected, Spent
 
@@ -27,51 +25,28 @@ Key = tuple[str, str, str]
 """The user, the namespace and the command that a bucket counts for."""
 
 
-class Bucket:
-    """What is left of a limit. `now` is any clock in seconds that never goes back."""
+class Bucket(TokenBucket):
+    """What one user has left of the limit on one command, and what was spent since the last announcement."""
 
-    __slots__ = ("_filled_at", "_key", "_left", "_limit", "_used", "spent")
+    __slots__ = ("_key", "_used", "spent")
 
     def __init__(
         self, limit: Limit, now: float, key: Key = ("", "", ""), used: "dict[Key, Bucket] | None" = None
     ) -> None:
         """`used` collects the buckets that were used since it was last emptied, by `key`."""
-        self._limit = limit
+        super().__init__(limit, now)
         self._key = key
         self._used = used
         self.spent = 0
         """How many were used up since this was last announced."""
-        self._left = float(limit.count)
-        self._filled_at = now
 
     def take(self, now: float, credit: float = 0.0) -> bool:
-        """Use up one; False if none is left, and not so many on credit."""
-        limit = self._limit
-        left = self._left + (now - self._filled_at) * limit.count / limit.period
-        self._filled_at = now
-        if left < 1 - credit:
-            self._left = left
+        if not TokenBucket.take(self, now, credit):
             return False
-        self._left = min(left, limit.count) - 1
-        self._note()
-        return True
-
-    def _note(self) -> None:
         if not self.spent and self._used is not None:
             self._used[self._key] = self
         self.spent += 1
-
-    @property
-    def share(self) -> float:
-        """The part of what flows in within a second that was spent since the last announcement."""
-        return self.spent * self._limit.period / self._limit.count
-
-    def charge(self, count: float, now: float) -> None:
-        """Use up what was spent at another node, on credit if there is not so much: it has been spent."""
-        limit = self._limit
-        refilled = self._left + (now - self._filled_at) * limit.count / limit.period
-        self._left = min(refilled, limit.count) - count
-        self._filled_at = now
+        return True
 
     def reserve(self, now: float, most: float) -> float | None:
         """Use up the next one; the seconds until it is there. None if those are over `most`: nothing is used up."""
@@ -80,13 +55,13 @@ class Bucket:
         wait = self.wait()
         if wait > most:
             return None
-        self._left -= 1
-        self._note()
+        self.take(now, credit=math.inf)
         return wait
 
-    def wait(self) -> float:
-        """Seconds until one is left again."""
-        return max(0.0, (1 - self._left) * self._limit.period / self._limit.count)
+    @property
+    def share(self) -> float:
+        """The part of what flows in within a second that was spent since the last announcement."""
+        return self.spent * self._rate.period / self._rate.count
 
 
 class Usage:

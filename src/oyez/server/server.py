@@ -15,6 +15,12 @@ from contextlib import asynccontextmanager, suppress
 
 from starlette.types import Receive, Scope, Send
 
+from oyez.concurrency.backoff import is_worth_logging
+from oyez.concurrency.cooperative_queue import CooperativeQueue
+from oyez.concurrency.sparse_log import SparseLog
+from oyez.concurrency.task_set import cancel_tasks
+from oyez.concurrency.timer_wheel import TimerWheel
+from oyez.concurrency.token_bucket import Rate, TokenBucket
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import DAMAGED
 from oyez.log.log import Entry, Log
@@ -31,16 +37,13 @@ from oyez.server.connections.outages import Outages
 from oyez.server.delivery import probe
 from oyez.server.delivery.consumer import Hub
 from oyez.server.delivery.probe import Canary, encode_status
-from oyez.server.heartbeat import TimerWheel
 from oyez.server.http.origin import OriginPolicy, normalize
 from oyez.server.namespaces.namespace import Application, Namespace, SocketInfo
 from oyez.server.namespaces.socket import KEPT_HEADERS, Handshake
-from oyez.server.rare_log import RareLog
 from oyez.server.recovery.recovery import Recovery
 from oyez.server.transports.asgi import serve_websocket
 from oyez.server.transports.polling import PollingEndpoint
 from oyez.server.transports.transport import Transport
-from oyez.server.turnstile import Rate, Turnstile
 from oyez.settings import Settings, check_origins
 
 logger = get_logger("oyez.server")
@@ -111,13 +114,13 @@ class Server:
         """Where the input of busy connections waits."""
         self.unfinished = unfinished or MemoryBudget(self.limits.max_unfinished_bytes)
         self._addresses: Counter[str] = Counter()
-        self.door = Turnstile()
-        """Where those wait who want to enter a namespace."""
-        self.exit = Turnstile()
-        """Where those wait whose network has ended."""
-        self.faults = RareLog(logger, clock)
-        """What clients do wrong, which any number of them can do at any rate."""
-        self._handshakes = Rate(self.limits.max_handshakes_per_second, clock)
+        self.connect_queue = CooperativeQueue()
+        """CONNECT packets waiting, processed a few per loop iteration."""
+        self.disconnect_queue = CooperativeQueue()
+        """WebSockets whose network has ended, closed a few per loop iteration."""
+        self.faults = SparseLog(logger, clock)
+        """Mistakes of clients, which any number of them can make at any rate."""
+        self._handshakes = TokenBucket(Rate(self.limits.max_handshakes_per_second, 1.0), clock())
         self._refused_origins: set[str | None] = set()
         self._closed: dict[str, Connection] = {}
         """Those whose polling client has yet to be told."""
@@ -167,9 +170,7 @@ class Server:
         await self.neighbours.take_leave()
         with suppress(LogUnavailableError):
             await self.recovery.flush()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_tasks(*self._tasks)
         self._tasks = []
 
     async def drain(self) -> None:
@@ -251,7 +252,7 @@ class Server:
     def _is_told(self) -> bool:
         """Count a failure, and say whether it is logged: the first, the second, the fourth, …, at ever longer times."""
         self._failures += 1
-        return self._failures.bit_count() == 1
+        return is_worth_logging(self._failures)
 
     def _hear(self, entry: Entry) -> None:
         """Take note of what nodes say, in no namespace."""
@@ -300,7 +301,7 @@ class Server:
             return engineio.OVERLOADED
         if max(self._addresses[network], self._websockets_from[network]) >= limits.max_connections_per_address:
             return engineio.OVERLOADED
-        if not self._handshakes.take():
+        if not self._handshakes.take(self.clock()):
             return engineio.OVERLOADED
         connection = kind(self.node.new_session_id(), self, handshake, state)
         self.connections[connection.id] = connection
@@ -324,9 +325,7 @@ class Server:
     def note_refusal(self, error: HandshakeError) -> None:
         """Log the refusal of a client that can never connect, and cannot show why."""
         if error is engineio.UNSUPPORTED_VERSION:
-            self.faults.warning(
-                error.message, "a client of another protocol was refused: use a client of Socket.IO 3 or 4, not 2.x"
-            )
+            self.faults.warning("a client of another protocol was refused: use a client of Socket.IO 3 or 4, not 2.x")
 
     def read_handshake(
         self,

@@ -9,12 +9,12 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -25,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from oyez.concurrency.task_set import run_beside
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import INTERNAL, UNAVAILABLE, LogUnavailableError, SettingsError
 from oyez.log.log import Log
@@ -213,9 +214,9 @@ class Oyez:
             self._home.enter()
             stack.callback(self._home.leave)
             stack.callback(self._end_waiting)
-            await stack.enter_async_context(_beside(self._verifier.keys.run()))
+            await stack.enter_async_context(run_beside(self._verifier.keys.run()))
             for served in self.systems.values():
-                await stack.enter_async_context(_beside(served.database.run()))
+                await stack.enter_async_context(run_beside(served.database.run()))
                 stack.push_async_callback(served.log.close)
                 # A log that cannot be reached is waited for; the server says so when it starts.
                 with suppress(LogUnavailableError):
@@ -405,17 +406,6 @@ class Oyez:
         if error.status_code == HTTPStatus.NOT_FOUND:
             detail = f"There is nothing at {request.url.path}. Served here: {', '.join(self.systems)}."
         return build_problem(error.status_code, detail, error.headers)
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run `work` while inside; it is cancelled at the end."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 class LogFailures:

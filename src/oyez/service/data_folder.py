@@ -4,12 +4,11 @@ The number is in one file and stands for the folder as a whole: which files ther
 inside of the logs and of the database has versions of its own, in there.
 """
 
-import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from oyez.concurrency.file_lock import lock_folder
 from oyez.errors import SettingsError
 from oyez.logger import get_logger
 from oyez.settings import Settings
@@ -44,7 +43,7 @@ def open_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_kept(folder)
-        with _alone(folder):
+        with lock_folder(folder):
             found = _read_format(folder, len(steps))
             for number, step in enumerate(steps[found:], found + 1):
                 step(folder)
@@ -134,13 +133,3 @@ def _write_format(folder: Path, number: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(folder / "format")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)

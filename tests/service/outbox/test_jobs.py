@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from oyez.service.database import tables
 from oyez.service.outbox import jobs as jobs_module
-from oyez.service.outbox.jobs import FIRST_DELAY, LONGEST_DELAY, Job
+from oyez.service.outbox.jobs import BACKOFF, Job
 from oyez.service.outbox.outbox import Transaction
 from tests.logged import capture_logs
 from tests.service.desks import Clock, Desk, Ledger, open_desk, say, say_next
@@ -106,13 +106,13 @@ async def test_a_job_that_fails_is_done_again_later_and_keeps_nothing_else_up(da
         await desk.outbox.run(schedule, "b", 0.0, 100)
         await desk.jobs.done()
         await desk.expect_said(100)
-        delay = FIRST_DELAY
+        delay = BACKOFF.first
         for failures in range(1, 12):
             (job,) = await left(desk)
             assert (job.failures, job.error) == (failures, "ZeroDivisionError('no price')")
             assert job.due == desk.clock.now + delay
             await pass_time(desk, delay)
-            delay = min(delay * 2, LONGEST_DELAY)
+            delay = min(delay * 2, BACKOFF.longest)
         mended = True
         await pass_time(desk, delay)
         await desk.expect_said(100, 1)

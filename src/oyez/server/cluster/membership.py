@@ -8,12 +8,13 @@ ended at another that still takes it for connected.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from oyez.concurrency.task_set import TaskSet
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
@@ -140,7 +141,7 @@ class Neighbours:
         self._hears = False
         """Whether what this node said has come back to it."""
         self._inquiries: dict[str, _Inquiry] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet(self._log_failure)
         self._actions: dict[str, tuple[type[msgspec.Struct], Callable[[Any], None]]] = {
             "hello": (Hello, self._hear_hello),
             "goodbye": (Goodbye, self._hear_goodbye),
@@ -172,8 +173,7 @@ class Neighbours:
 
     async def take_leave(self) -> None:
         """Say that this node goes."""
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         with suppress(LogUnavailableError):
             await self._log.take(_record(self.node.id))
             await self._tell("goodbye", Goodbye(self.node.id))
@@ -222,7 +222,7 @@ class Neighbours:
         `turn` is how often its session had been taken up before.
         """
         if node in self.alive():
-            self._spawn(self._tell("superseded", Superseded(self.node.id, namespace, socket, turn)))
+            self._tasks.spawn(self._tell("superseded", Superseded(self.node.id, namespace, socket, turn)))
 
     async def broadcast(self, action: str, parameters: msgspec.Struct) -> None:
         """Send something to all nodes, this one included; it may get lost. Raises LogUnavailableError."""
@@ -249,7 +249,7 @@ class Neighbours:
         else:
             self._known[hello.node] = (hello.address, self._clock())
             if hello.new:
-                self._spawn(self.greet(new=False))
+                self._tasks.spawn(self.greet(new=False))
 
     def _hear_goodbye(self, goodbye: Goodbye) -> None:
         self._known.pop(goodbye.node, None)
@@ -261,7 +261,7 @@ class Neighbours:
         parts = [told[first : first + PART] for first in range(0, len(told), PART)] or [[]]
         answers = [Fetched(fetch.request, self.node.id, part) for part in parts[:-1]]
         answers.append(Fetched(fetch.request, self.node.id, parts[-1], len(found)))
-        self._spawn(self._answer(answers))
+        self._tasks.spawn(self._answer(answers))
 
     async def _answer(self, answers: Iterable[Fetched]) -> None:
         for answer in answers:
@@ -280,19 +280,12 @@ class Neighbours:
             if older is not None and older.turn <= superseded.turn:
                 older.supersede()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(self._guard(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # Where it is cancelled before its first step, nobody else would end it.
-        task.add_done_callback(lambda _: work.close())
-
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except LogUnavailableError as error:
-            # Whoever was to hear it hears nothing at all, and is told so by its own hub.
-            logger.warning("a node could not be told something", error=str(error))
+    def _log_failure(self, error: Exception) -> None:
+        if isinstance(error, LogUnavailableError):
+            # A node that was to receive this receives nothing at all, and its own hub reports it.
+            logger.warning("a node could not be notified", error=str(error))
+        else:
+            logger.error("a node could not be notified", exc_info=error)
 
 
 def _record(node: str) -> str:

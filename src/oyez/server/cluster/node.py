@@ -8,16 +8,15 @@ is. On one machine the client's whole connection is given away where that can be
 
 import asyncio
 import hmac
-import os
 import secrets
 import socket
 import time
 from array import array
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from oyez.concurrency.unix_folder import UnixFolder
 from oyez.errors import SettingsError
 from oyez.logger import get_logger
 
@@ -74,7 +73,7 @@ class Node:
         """What it passes on to its peers."""
         self._key = hmac.digest(secret.encode(), b"oyez: peers", "sha256") if secret else secrets.token_bytes(32)
         self._folder = folder
-        self._descriptor = -1
+        self._sockets: UnixFolder | None = None
         self._place = (host, port)
         self._clock = clock
         self._server: asyncio.Server | None = None
@@ -104,9 +103,11 @@ class Node:
         """
         loop = asyncio.get_running_loop()
         if self._folder is not None:
-            self._open_folder(self._folder)
-            self._server = await loop.create_server(build, sock=self._bind(socket.SOCK_STREAM, ""), backlog=BACKLOG)
-            self._door, self._adopt = self._bind(socket.SOCK_DGRAM, DOOR), adopt
+            self._sockets = sockets = UnixFolder(self._folder)
+            sockets.remove_dead()
+            listener = sockets.bind(self.id, socket.SOCK_STREAM)
+            self._server = await loop.create_server(build, sock=listener, backlog=BACKLOG)
+            self._door, self._adopt = sockets.bind(self.id + DOOR, socket.SOCK_DGRAM), adopt
             loop.add_reader(self._door.fileno(), self._take)
             self.address = "unix"
         elif self._place[0]:
@@ -119,38 +120,6 @@ class Node:
                     " Set it to an address of this machine that the other nodes reach, and a port that is free."
                 ) from None
             self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
-
-    def _open_folder(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        for path in folder.iterdir():
-            self._remove_dead(path.name)
-
-    def _bind(self, kind: int, suffix: str) -> socket.socket:
-        opened = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        opened.bind(self._path(self.id + suffix))
-        os.chmod(self.id + suffix, 0o600, dir_fd=self._descriptor)
-        return opened
-
-    def _remove_dead(self, name: str) -> None:
-        """Nobody listens any more at the socket of a process that was killed."""
-        kind = socket.SOCK_DGRAM if name.endswith(DOOR) else socket.SOCK_STREAM
-        with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
-            try:
-                probe.connect(self._path(name))
-            except ConnectionRefusedError:
-                self._unlink(name)
-            except OSError:
-                return
-
-    def _path(self, name: str) -> str:
-        # A socket's path has a limit of about 100 bytes; a folder's descriptor has a short name on Linux.
-        short = f"/proc/self/fd/{self._descriptor}"
-        return f"{short if Path(short).is_dir() else self._folder}/{name}"
-
-    def _unlink(self, name: str) -> None:
-        with suppress(OSError):
-            os.unlink(name, dir_fd=self._descriptor)
 
     def _take(self) -> None:
         """A peer has given a connection away."""
@@ -171,14 +140,14 @@ class Node:
             asyncio.get_running_loop().remove_reader(self._door.fileno())
             self._door.close()
             self._door = None
-            self._unlink(self.id + DOOR)
         if self._server is not None:
             self._server.close()
             self._server = None
-        if self._descriptor >= 0:
-            self._unlink(self.id)
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._sockets is not None:
+            self._sockets.unlink(self.id)
+            self._sockets.unlink(self.id + DOOR)
+            self._sockets.close()
+            self._sockets = None
 
     # Reaching others.
 
@@ -188,18 +157,18 @@ class Node:
         if address != "unix":
             host, _, port = address.rpartition(":")
             await loop.create_connection(build, host, int(port))
-        elif self._descriptor < 0:
+        elif self._sockets is None:
             raise ConnectionRefusedError("this process has no socket in the data folder")
         else:
-            await loop.create_unix_connection(build, self._path(owner))
+            await loop.create_unix_connection(build, self._sockets.path(owner))
 
     def give(self, owner: str, file: int, came: bytes) -> bool:
         """Give the connection `file`, over which `came` has come, to node `owner`; False where that cannot be done."""
-        if self._door is None or len(came) > MAX_GIVEN_BYTES:
+        if self._door is None or self._sockets is None or len(came) > MAX_GIVEN_BYTES:
             return False
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [file]))]
         try:
-            self._door.sendmsg([came], rights, 0, self._path(owner + DOOR))
+            self._door.sendmsg([came], rights, 0, self._sockets.path(owner + DOOR))
         except OSError:
             # It has gone, or has not yet taken what was given to it before.
             return False
@@ -207,7 +176,7 @@ class Node:
 
     def locate(self, owner: str) -> str | None:
         """Where a node is that nobody has to be asked for: one that shares the data folder."""
-        return "unix" if self._descriptor >= 0 else None
+        return "unix" if self._sockets is not None else None
 
     # Proving it.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from oyez.concurrency.sparse_log import find_kind
 from oyez.errors import MALFORMED, RATE_LIMITED, TOO_LARGE, UNKNOWN_NAMESPACE, UNSUPPORTED_PARSER
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
@@ -18,7 +19,6 @@ from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
 from oyez.server.connections.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
 from oyez.server.namespaces.socket import NEVER, Handshake, Socket, encode_error
-from oyez.server.rare_log import find_kind
 from oyez.server.transports.outgoing import Outgoing, join_frames
 from oyez.server.transports.transport import PACKETS_A_TURN, Candidate, Transport
 
@@ -71,7 +71,6 @@ class Connection:
         "_pong_extended",
         "_refused",
         "_refused_deadline",
-        "appointment",
         "budget",
         "candidate",
         "draining",
@@ -80,6 +79,7 @@ class Connection:
         "holds_memory",
         "id",
         "polling",
+        "scheduled_slot",
         "server",
         "session",
         "sockets",
@@ -123,7 +123,7 @@ class Connection:
         self._full_queues = 0
         self.draining = False
         """True if the server stops: events that come now are not handled, answers to what it asks are taken."""
-        self.appointment = 0
+        self.scheduled_slot = 0
         self._refused: dict[str, Outgoing] | None = None
         """For each namespace that has refused the client, the timer that disconnects it."""
         self._refused_deadline = NEVER
@@ -320,10 +320,10 @@ class Connection:
             if self._ended:
                 self._ended.discard(name)
             self._connecting = connecting | {name}
-            door, decide = self.server.door, partial(self._decide, namespace, packet.data)
-            if door.passes():
+            queue, decide = self.server.connect_queue, partial(self._decide, namespace, packet.data)
+            if queue.try_acquire():
                 decide()
-            elif not door.wait(decide, len(packet.data)):
+            elif not queue.submit(decide, len(packet.data)):
                 # A CONNECT_ERROR would be taken for a final answer; after this, clients come back by themselves.
                 self.close(engineio.SERVER_BUSY)
 
@@ -546,8 +546,8 @@ class Connection:
 
     def _log_fault(self, message: str, reason: CloseReason, detail: str) -> None:
         self.server.faults.warning(
-            f"{reason.text}: {find_kind(detail)}",
             message,
+            kind=f"{reason.text}: {find_kind(detail)}",
             connection=self.id,
             user=next((socket.owner for socket in self.sockets.values()), ""),
             reason=reason.text,

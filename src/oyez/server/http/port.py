@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
+from oyez.concurrency.task_set import TaskSet
 from oyez.errors import OyezError
 from oyez.logger import get_logger
 from oyez.protocol import engineio
@@ -85,7 +86,7 @@ class HttpServer(uvicorn.Server):
         self._drain_time = settings.drain_time
         self._shutdown_timeout = settings.shutdown_timeout
         self._next_files_warning = 0.0
-        self._adopting: set[asyncio.Task[None]] = set()
+        self._adopting = TaskSet()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # As uvicorn does it, but for the times of TLS, which it has no setting for: a client that says nothing would
@@ -120,9 +121,7 @@ class HttpServer(uvicorn.Server):
         return self._build_other(PeerProtocol, self._node)
 
     def _adopt(self, connection: socket.socket, came: bytes) -> None:
-        task = asyncio.get_running_loop().create_task(self._take_over(connection, came))
-        self._adopting.add(task)
-        task.add_done_callback(self._adopting.discard)
+        self._adopting.spawn(self._take_over(connection, came))
 
     async def _take_over(self, connection: socket.socket, came: bytes) -> None:
         loop = asyncio.get_running_loop()

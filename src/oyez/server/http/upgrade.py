@@ -17,6 +17,7 @@ import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from oyez.concurrency.cooperative_queue import CooperativeQueue
 from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
@@ -37,7 +38,6 @@ from oyez.server.http.origin import OriginPolicy
 from oyez.server.namespaces.socket import Handshake
 from oyez.server.transports.picows import hand_over
 from oyez.server.transports.websocket import WebSocket
-from oyez.server.turnstile import Turnstile
 from oyez.settings import Limits, Settings
 
 if TYPE_CHECKING:
@@ -98,10 +98,10 @@ class Port:
     """What all HTTP connections of a port share."""
 
     def __init__(self, max_idle: int) -> None:
-        self.door = Turnstile()
-        """Where those wait whose first request has come."""
-        self.row = Turnstile()
-        """Where requests wait that were sent before the one before them was answered."""
+        self.connect_queue = CooperativeQueue()
+        """Connections whose first request has come, processed a few per loop iteration."""
+        self.request_queue = CooperativeQueue()
+        """Requests that were sent before the previous one was answered."""
         self.gate = InputGate()
         """What is read of all connections in one turn of the loop."""
         self._max_idle = max_idle
@@ -197,10 +197,10 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._inside or self._port.door.passes():
+        if self._inside or self._port.connect_queue.try_acquire():
             self._inside = True
             self._receive(data)
-        elif self._port.door.wait(partial(self._come_in, data), len(data)):
+        elif self._port.connect_queue.submit(partial(self._come_in, data), len(data)):
             self.transport.pause_reading()
         else:
             self._refuse("503 Service Unavailable", engineio.OVERLOADED.message)
@@ -358,7 +358,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._framer.waiting and not self.transport.is_closing():
             # A few in each turn of the loop, over all connections: the others are served meanwhile.
             self._unset_keepalive_if_required()
-            self._in_row = self._port.row.wait(self._read_next, 0)
+            self._in_row = self._port.request_queue.submit(self._read_next, 0)
             if not self._in_row:
                 self.transport.close()
         elif self.timeout_keep_alive_task is not None:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from oyez.concurrency.sparse_log import SparseLog
+from oyez.concurrency.task_set import TaskSet
 from oyez.errors import INTERNAL, RefusedError, is_temporary
 from oyez.log.log import Entry
-from oyez.logger import Sparse, get_logger
+from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.cluster.usage import Usages
@@ -109,8 +111,8 @@ class Namespace:
         """The event that newcomers are told, too, while the log is unavailable."""
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
         self._event_prefix = b"42" + socketio.encode_namespace(name)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._cuts = Sparse()
+        self._tasks = TaskSet(self._log_failure)
+        self._cuts = SparseLog(logger, interval=10.0)
         """Each client that is cut off comes back about once a second."""
 
     # Coming and going.
@@ -189,14 +191,12 @@ class Namespace:
 
         Official clients would not try again after a CONNECT_ERROR.
         """
-        if times := self._cuts.count():
-            logger.warning(
-                "clients cannot connect at the moment; their connections are closed, so that they come back",
-                namespace=self.name,
-                times=times,
-                reason=f"{type(error).__name__}: {error}",
-                exc_info=None if is_temporary(error) else error,
-            )
+        self._cuts.warning(
+            "clients cannot connect at the moment; their connections are closed, so that they come back",
+            namespace=self.name,
+            reason=f"{type(error).__name__}: {error}",
+            exc_info=None if is_temporary(error) else error,
+        )
         socket.connection.close(engineio.SERVER_UNAVAILABLE, f"not accepted: {type(error).__name__}")
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
@@ -228,18 +228,11 @@ class Namespace:
         socket.data = None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` beside everything else, keeping hold of it until it ends."""
-        task = asyncio.get_running_loop().create_task(self._guard(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # Where it is cancelled before its first step, nobody else would end it.
-        task.add_done_callback(lambda _: work.close())
+        """Run `work` in a task. What it raises is logged."""
+        self._tasks.spawn(work)
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception:
-            logger.exception("handler failed", namespace=self.name)
+    def _log_failure(self, error: Exception) -> None:
+        logger.error("handler failed", namespace=self.name, exc_info=error)
 
     @property
     def handlers(self) -> int:
@@ -248,13 +241,11 @@ class Namespace:
 
     async def drain(self) -> None:
         """Wait for running handlers, and for what they begin."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.drain()
 
     def cancel(self) -> None:
         """End running handlers."""
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
     # Rooms.
 

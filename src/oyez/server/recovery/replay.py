@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from oyez.concurrency.token_bucket import Rate, TokenBucket
 from oyez.log.log import Log, number_of, split_position
 from oyez.server.transports.outgoing import Message
 
@@ -101,30 +102,28 @@ class ReplayBudget:
     """How many bytes each user may be sent again in a minute, on this node; over it a replay continues more slowly."""
 
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._max_bytes = max_bytes
+        self._rate = Rate(max_bytes, MINUTE)
         self._clock = clock
-        self._users: dict[str, tuple[float, float]] = {}
-        """What is left to each user, and when that was noted."""
+        self._users: dict[str, TokenBucket] = {}
+        """The user whose bytes were counted last is the last."""
 
     def take(self, user: str, size: int) -> None:
         """Count `size` bytes that are sent to `user` again."""
-        left = self._left(user) - size
-        self._users.pop(user, None)
+        now = self._clock()
+        bucket = self._users.pop(user, None) or TokenBucket(self._rate, now)
+        bucket.charge(size, now)
         if len(self._users) >= MAX_USERS:
-            self._prune()
-        self._users[user] = (left, self._clock())
+            self._prune(now)
+        self._users[user] = bucket
 
     def delay(self, user: str) -> float:
         """Seconds until more may be sent to `user`."""
-        return max(0.0, -self._left(user) * MINUTE / self._max_bytes)
+        bucket = self._users.get(user)
+        return bucket.debt(self._clock()) if bucket is not None else 0.0
 
-    def _left(self, user: str) -> float:
-        left, noted = self._users.get(user, (self._max_bytes, 0.0))
-        return min(self._max_bytes, left + (self._clock() - noted) * self._max_bytes / MINUTE)
-
-    def _prune(self) -> None:
+    def _prune(self, now: float) -> None:
         """Forget the users whose budget is full; if all are in use, the one that was noted first."""
-        full = [user for user in self._users if self._left(user) >= self._max_bytes]
+        full = [user for user, bucket in self._users.items() if bucket.is_full(now)]
         for user in full or [next(iter(self._users))]:
             del self._users[user]
 

@@ -232,8 +232,8 @@ class WebSocket(WSListener):
         if self._network is None or self._network.get_extra_info("sslcontext") is not None:
             # TLS ends by itself.
             return False
-        exit = self._connection.server.exit
-        return not exit.passes() and exit.wait(self._go, 0)
+        queue = self._connection.server.disconnect_queue
+        return not queue.try_acquire() and queue.submit(self._go, 0)
 
     def _go(self) -> None:
         if self._network is not None:

@@ -25,6 +25,7 @@ from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspe
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
+from oyez.concurrency.backoff import Backoff
 from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.logger import get_logger
 from oyez.runtime.awaiting import must_await
@@ -63,10 +64,9 @@ OPEN_TIMEOUT for another process that does the same."""
 MAX_ATTEMPTS = 30
 """Times a transaction is begun that PostgreSQL cannot place in a serial order with the others. Where two nodes do
 nothing but change one row, three of five attempts fail and the unluckiest transaction takes 15 (measured)."""
-FIRST_PAUSE = 0.004
-"""Most seconds between the first two attempts, at random so that those that collided part ways, then twice as many …"""
-LONGEST_PAUSE = 0.25
-"""… up to these: time for some dozens of transactions to be done one after the other."""
+COLLISION_BACKOFF = Backoff(0.004, 0.25, jitter=1.0)
+"""Between two attempts, at random so that transactions which collided do not collide again. The longest delay is time
+for some dozens of transactions to be done one after the other."""
 RETRIED_STATES = ("40001", "40P01")
 """Its SQLSTATEs: serialization_failure, deadlock_detected. The transaction was rolled back and may be begun again."""
 UNAVAILABLE_CODES = frozenset(
@@ -375,7 +375,7 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
         except StopIteration as error:
             # A future cannot carry it: whoever awaits would wait for ever (before Python 3.12).
             raise RuntimeError("the function of a transaction raised StopIteration") from error
-        time.sleep(random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))))
+        time.sleep(COLLISION_BACKOFF.delay(attempt))
         attempt += 1
 
 

@@ -10,13 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 
+from oyez.concurrency.backoff import Backoff
+from oyez.concurrency.periodic import PeriodicTask
 from oyez.errors import ContractError
 from oyez.logger import get_logger
 from oyez.runtime.functions import find_fault
 from oyez.service.database.database import Database
 from oyez.service.database.tables import jobs
 from oyez.service.outbox.outbox import Outbox, Transaction
-from oyez.service.rounds import Rounds
 
 logger = get_logger("oyez.service")
 
@@ -27,10 +28,8 @@ LOOK_INTERVAL = 5.0
 """Most seconds between two looks for jobs that another process has scheduled, and not lived to do."""
 BUSY_INTERVAL = 0.2
 """Seconds until a look at jobs that are due, but which another process is doing."""
-FIRST_DELAY = 1.0
-"""Seconds until a job that failed is done again, twice as many after each further failure …"""
-LONGEST_DELAY = 300.0
-"""… and at most these, for ever: a job is a promise, and its error stands in the table until it is mended."""
+BACKOFF = Backoff(1.0, 300.0)
+"""Seconds until a failed job is repeated, without end: a job is a promise, and its error stays in the table."""
 
 
 def _find_fault(job: Job) -> str | None:
@@ -67,8 +66,8 @@ class Jobs:
         self._clock = clock
         self._unknown: set[str] = set()
         """Kinds of jobs that are due and that nobody here can do; the operator is told once of each."""
-        self._rounds = Rounds("jobs", self._do_due)
-        outbox.scheduled = self._rounds.ask
+        self._rounds = PeriodicTask("jobs", self._do_due)
+        outbox.scheduled = self._rounds.trigger
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -112,7 +111,7 @@ class Jobs:
         except Exception as error:  # Whatever a system's code raises: the others' jobs are done all the same.
             if not taken:
                 raise
-            delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(taken[0].failures, 10))
+            delay = BACKOFF.delay(taken[0].failures + 1)
             logger.exception("job failed", kind=taken[0].kind, key=taken[0].key, again_in=delay)
             await self._outbox.run(self._postpone, taken[0], delay, repr(error))
         return bool(taken)

@@ -25,6 +25,7 @@ import msgspec
 from sqlalchemy import Connection, LargeBinary, Text, cast, delete, insert, select, text, update
 from sqlalchemy import Row as SqlRow
 
+from oyez.concurrency.periodic import PeriodicTask
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError
@@ -38,7 +39,6 @@ from oyez.service.database.database import Database
 from oyez.service.database.tables import jobs, outbox
 from oyez.service.outbox.members import add_member, check_subject, find_room, remove_member
 from oyez.service.outbox.steps import FORGET_INTERVAL, KEPT_SECONDS, begin_step, forget_steps
-from oyez.service.rounds import Rounds
 
 logger = get_logger("oyez.service")
 
@@ -243,7 +243,7 @@ class Outbox:
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._relay = Rounds("outbox", self._relay_round)
+        self._relay = PeriodicTask("outbox", self._relay_round)
         self._arrivals = _Arrivals()
         self._forget_at = 0.0
         self.scheduled: Callable[[], None] = lambda: None
@@ -296,7 +296,7 @@ class Outbox:
 
         Return None if that takes longer than `seconds`, and at once while the relay knows that it cannot append.
         """
-        self._relay.ask()
+        self._relay.trigger()
         return await self._arrivals.wait(seconds)
 
     async def told(self) -> None:
@@ -333,7 +333,7 @@ class Outbox:
             return
         _, transaction, stored = future.result()
         if stored:
-            self._relay.ask()
+            self._relay.trigger()
         if transaction.schedules:
             self.scheduled()
 

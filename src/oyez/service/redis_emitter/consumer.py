@@ -31,6 +31,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import LockError, RedisError
 
+from oyez.concurrency.task_set import cancel_tasks
 from oyez.contract.declare import Limit
 from oyez.errors import INTERNAL, TOO_LARGE, UNAVAILABLE, LogUnavailableError
 from oyez.log.log import Entry
@@ -165,11 +166,11 @@ class Intake:
             yield
             # A cancellation alone may get lost: the library uses it for its own time-outs.
             self._closed = True
-            await _end(hearing)
+            await cancel_tasks(hearing)
             await self._drain(drain_timeout)
         finally:
             self._closed = True
-            await _end(*tasks)
+            await cancel_tasks(*tasks)
             await self._give_up()
             with suppress(*_FAILURES):
                 await self._redis.aclose()
@@ -377,9 +378,3 @@ class Intake:
                 refused=self.refused.total(),
                 **details,
             )
-
-
-async def _end(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

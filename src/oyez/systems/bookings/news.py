@@ -2,9 +2,9 @@
 
 import msgspec
 
+from oyez.concurrency.conflate import Conflater
 from oyez.contract.codec import encode_json
 from oyez.contract.types import read_scalar
-from oyez.service.pace import Pace
 from oyez.service.system import Context
 from oyez.systems.bookings.payloads import Location, PartnerLocationUpdate
 from oyez.systems.bookings.tables import count_statistics, find_day, is_on_the_way, list_on_the_way, to_time
@@ -27,8 +27,8 @@ class News:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._places = Pace(self._tell_place, INTERVAL + SPARE)
-        self._statistics = Pace(self._tell_statistics, INTERVAL)
+        self._places = Conflater(self._tell_place, INTERVAL + SPARE)
+        self._statistics = Conflater(self._tell_statistics, INTERVAL)
         self._closing = False
 
     async def move(self, partner_id: str, location: Location) -> None:
@@ -36,11 +36,11 @@ class News:
         now = to_time(int(self._context.clock() * 1_000))
         for booking_id in await self._context.database.read(list_on_the_way, partner_id):
             update = PartnerLocationUpdate(booking_id=booking_id, location=location, timestamp=now)
-            self._places.offer(booking_id, (partner_id, update))
+            self._places.submit(booking_id, (partner_id, update))
 
     def count(self) -> None:
         """Something that statistics count has changed."""
-        self._statistics.offer("", None)
+        self._statistics.submit("", None)
 
     async def close(self) -> None:
         self._closing = True

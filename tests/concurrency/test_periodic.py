@@ -1,14 +1,16 @@
-"""Rounds: one after the other, when somebody asks, and when it is time; a failure is not the last word."""
+"""PeriodicTask: rounds run one after the other, when triggered and when due; a failed round is repeated."""
 
 import asyncio
 from collections.abc import Iterator
 
 import pytest
 
-from oyez.service import rounds as rounds_module
-from oyez.service.rounds import Rounds
+from oyez.concurrency import periodic
+from oyez.concurrency.backoff import Backoff
+from oyez.concurrency.periodic import PeriodicTask
 from tests.logged import capture_logs
-from tests.service.desks import PATIENCE
+
+PATIENCE = 30.0
 
 NEVER = 3600.0
 
@@ -39,20 +41,20 @@ class Work:
                 await self.changed.wait()
 
 
-async def test_the_first_round_begins_by_itself_and_the_next_when_asked_for() -> None:
+async def test_the_first_round_begins_by_itself_and_the_next_when_triggered() -> None:
     work = Work()
-    rounds = Rounds("test", work)
-    async with rounds.running():
+    task = PeriodicTask("test", work)
+    async with task.running():
         await work.expect_begun(1)
-        await rounds.done()
+        await task.done()
         assert work.begun == 2
-        rounds.ask()
+        task.trigger()
         await work.expect_begun(3)
 
 
-async def test_a_round_begins_when_the_last_said_it_was_time() -> None:
+async def test_a_round_begins_after_the_pause_that_the_last_one_returned() -> None:
     work = Work(pause=0.001)
-    async with Rounds("test", work).running():
+    async with PeriodicTask("test", work).running():
         await work.expect_begun(5)
 
 
@@ -60,56 +62,56 @@ async def test_done_means_a_round_that_began_later() -> None:
     """What is committed while a round is at work may not be part of it."""
     work = Work()
     work.may_end.clear()
-    rounds = Rounds("test", work)
-    async with rounds.running():
+    task = PeriodicTask("test", work)
+    async with task.running():
         await work.expect_begun(1)
-        waiting = asyncio.create_task(rounds.done())
+        done = asyncio.create_task(task.done())
         await asyncio.sleep(0)
         work.may_end.set()
-        await waiting
+        await done
         assert work.begun == 2
 
 
-async def test_being_asked_often_is_being_asked_once() -> None:
+async def test_many_triggers_begin_one_round() -> None:
     work = Work()
-    rounds = Rounds("test", work)
-    async with rounds.running():
-        await rounds.done()
+    task = PeriodicTask("test", work)
+    async with task.running():
+        await task.done()
         before = work.begun
         work.may_end.clear()
-        rounds.ask()
+        task.trigger()
         await work.expect_begun(before + 1)
         for _ in range(10):
-            rounds.ask()
+            task.trigger()
         work.may_end.set()
-        await rounds.done()
+        await task.done()
         assert work.begun <= before + 3
 
 
-async def test_a_round_that_fails_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds_module, "FIRST_PAUSE", 0.0001)
+async def test_a_round_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(periodic, "BACKOFF", Backoff(0.0001, 0.0001))
     work = Work()
     work.faults = iter([ZeroDivisionError(), OSError(), LookupError()])
-    rounds = Rounds("test", work)
-    async with rounds.running():
-        await rounds.done()
+    task = PeriodicTask("test", work)
+    async with task.running():
+        await task.done()
         assert work.begun >= 4
 
 
-async def test_a_failure_that_stays_is_told_at_ever_longer_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds_module, "LONGEST_PAUSE", 0.0001)
+async def test_a_failure_that_stays_is_logged_at_ever_longer_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(periodic, "BACKOFF", Backoff(0.0001, 0.0001))
     work = Work()
     work.faults = iter([OSError()] * 20)
-    rounds = Rounds("test", work)
+    task = PeriodicTask("test", work)
     with capture_logs() as logs:
-        async with rounds.running():
-            await rounds.done()
+        async with task.running():
+            await task.done()
     assert [line["failures"] for line in logs] == [1, 2, 4, 8, 16]
 
 
-async def test_nothing_goes_on_afterwards() -> None:
+async def test_no_round_runs_after_the_end() -> None:
     work = Work(pause=0.0)
-    async with Rounds("test", work).running():
+    async with PeriodicTask("test", work).running():
         await work.expect_begun(3)
     begun = work.begun
     await asyncio.sleep(0)

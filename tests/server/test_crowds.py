@@ -3,46 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
-from itertools import pairwise
 
-import pytest
-
+from oyez.concurrency.cooperative_queue import MAX_QUEUED_BYTES, OVERHEAD, WORK_PER_ITERATION, CooperativeQueue
 from oyez.server.transports.transport import PACKETS_A_TURN
-from oyez.server.turnstile import MAX_WAITING_BYTES, OVERHEAD, PASSING_A_TURN, Turnstile
-from tests.server.serving import Running, serve, turn_until
+from tests.server.serving import Running, serve
 from tests.server.wire import TEXT, PollingWire, SocketWire, Wire, encode_frame
-
-
-async def test_work_is_done_in_order_a_little_each_turn() -> None:
-    door, done = Turnstile(), list[int]()
-    passed = 0
-    while door.passes():
-        passed += 1
-    assert passed == PASSING_A_TURN
-    for number in range(3 * PASSING_A_TURN):
-        assert door.wait(lambda number=number: done.append(number), 0)  # type: ignore[misc]
-    turns = []
-    while len(done) < 3 * PASSING_A_TURN:
-        assert not door.passes(), "ahead of those who wait"
-        turns.append(len(done))
-        await asyncio.sleep(0)
-    assert max(after - before for before, after in pairwise(turns)) == PASSING_A_TURN
-    assert done == sorted(done)
-    await asyncio.sleep(0)
-    assert door.passes()
-
-
-async def test_what_waits_is_bounded_and_what_fails_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
-    door, done = Turnstile(), list[str]()
-    assert door.wait(lambda: done.append("first"), MAX_WAITING_BYTES // 2)
-    assert not door.wait(lambda: done.append("too much"), MAX_WAITING_BYTES // 2)
-    assert door.wait(partial(done.remove, "nothing"), 0)
-    assert door.wait(lambda: done.append("last"), 0)
-    await turn_until(lambda: "last" in done)
-    assert done == ["first", "last"]
-    assert "work at a turnstile failed" in caplog.text
-    assert door.wait(lambda: None, MAX_WAITING_BYTES // 2)
 
 
 async def most_in_a_turn(count: Callable[[], int], until: Callable[[], bool]) -> int:
@@ -63,11 +28,11 @@ async def test_a_crowd_is_let_in_a_few_at_a_time(own: Running) -> None:
         for wire in crowd:
             wire.send_upgrade()
         opened = await most_in_a_turn(lambda: len(own.server.connections), lambda: len(own.server.connections) == 100)
-        assert opened <= 2 * PASSING_A_TURN
+        assert opened <= 2 * WORK_PER_ITERATION
         for wire in crowd:
             wire.send_text("40")
         entered = await most_in_a_turn(lambda: len(own.market.sockets), lambda: len(own.market.sockets) == 100)
-        assert entered <= 2 * PASSING_A_TURN
+        assert entered <= 2 * WORK_PER_ITERATION
         for wire in crowd:
             assert (await wire.read_answer()).status == 101
             assert (await wire.read_frame()).payload.startswith(b"0{")
@@ -81,7 +46,7 @@ async def test_a_crowd_that_goes_is_let_go_a_few_at_a_time(own: Running) -> None
         for wire in crowd:
             wire.writer.write_eof()
         gone = await most_in_a_turn(lambda: 100 - len(own.market.sockets), lambda: not own.market.sockets)
-        assert gone <= 2 * PASSING_A_TURN
+        assert gone <= 2 * WORK_PER_ITERATION
         for wire in crowd:
             assert await wire.reader.read() == b""
     assert not own.server.connections
@@ -99,14 +64,14 @@ async def test_who_finds_too_many_waiting_is_sent_away(own: Running) -> None:
         await stranger.open_session()
         busy = True
 
-        def fill(door: Turnstile) -> None:
+        def fill(queue: CooperativeQueue) -> None:
             """Something that waits, as much as there may be, again and again."""
             if busy:
-                door.wait(lambda: fill(door), MAX_WAITING_BYTES // 8 - OVERHEAD)
+                queue.submit(lambda: fill(queue), MAX_QUEUED_BYTES // 8 - OVERHEAD)
 
-        for door in (own.server.door, own.http.port_state.door):  # type: ignore[attr-defined]
+        for queue in (own.server.connect_queue, own.http.port_state.connect_queue):  # type: ignore[attr-defined]
             for _ in range(8):
-                fill(door)
+                fill(queue)
         async with Wire.open(own) as wire:
             answer = await wire.upgrade()
             assert (answer.status, answer.body) == (503, b"Too many connections")

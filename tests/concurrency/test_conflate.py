@@ -1,4 +1,4 @@
-"""Pace: at once when it was quiet, at most once an interval, and the newest always."""
+"""Conflater: sends at once if nothing was sent recently, at most once an interval, and always the newest value."""
 
 import asyncio
 from itertools import pairwise
@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oyez.service.pace import Pace
+from oyez.concurrency.conflate import Conflater
 
 INTERVAL = 1.0
 
 
 class Sleeps:
-    """Time that passes when it is told to: sleepers wake in the order in which they are due."""
+    """A clock that the test moves: sleepers wake in the order in which they are due."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -43,14 +43,14 @@ async def settle() -> None:
 
 
 class Listener:
-    """What was handed on, and when."""
+    """The values that were sent, and when."""
 
     def __init__(self) -> None:
         self.sleeps = Sleeps()
         self.heard: list[tuple[float, str, int]] = []
         self.fault: Exception | None = None
         self.not_yet = 0
-        self.pace = Pace(self.hear, INTERVAL, self.sleeps)
+        self.conflater = Conflater(self.hear, INTERVAL, self.sleeps)
 
     async def hear(self, key: str, value: int) -> bool:
         if self.fault is not None:
@@ -65,21 +65,21 @@ class Listener:
         await self.sleeps.pass_time(seconds)
 
 
-async def test_the_first_comes_at_once_and_of_the_others_the_newest() -> None:
+async def test_the_first_value_is_sent_at_once_and_of_the_others_the_newest() -> None:
     listener = Listener()
     for value in range(5):
-        listener.pace.offer("a", value)
+        listener.conflater.submit("a", value)
         await listener.wait(0.1)
     assert listener.heard == [(0.0, "a", 0)]
     await listener.wait(0.6)
     assert listener.heard == [(0.0, "a", 0), (1.0, "a", 4)]
 
 
-async def test_what_was_quiet_is_handed_on_at_once_again() -> None:
+async def test_after_a_pause_a_value_is_sent_at_once_again() -> None:
     listener = Listener()
-    listener.pace.offer("a", 1)
+    listener.conflater.submit("a", 1)
     await listener.wait(1.5)
-    listener.pace.offer("a", 2)
+    listener.conflater.submit("a", 2)
     await listener.wait(0.0)
     assert listener.heard == [(0.0, "a", 1), (1.5, "a", 2)]
 
@@ -87,22 +87,22 @@ async def test_what_was_quiet_is_handed_on_at_once_again() -> None:
 async def test_keys_do_not_wait_for_each_other() -> None:
     listener = Listener()
     for key in "abc":
-        listener.pace.offer(key, 1)
+        listener.conflater.submit(key, 1)
     await listener.wait(0.0)
     assert listener.heard == [(0.0, key, 1) for key in "abc"]
 
 
-async def test_what_has_to_wait_waits_until_something_newer_comes() -> None:
+async def test_a_rejected_value_waits_unless_a_newer_one_comes() -> None:
     listener = Listener()
     listener.not_yet = 2
-    listener.pace.offer("a", 1)
+    listener.conflater.submit("a", 1)
     await listener.wait(1.5)
     assert listener.heard == []
     await listener.wait(0.5)
     assert listener.heard == [(2.0, "a", 1)]
     listener.not_yet = 1
     for value in (2, 3):
-        listener.pace.offer("a", value)
+        listener.conflater.submit("a", value)
     await listener.wait(2.5)
     assert listener.heard == [(2.0, "a", 1), (4.0, "a", 3)]
 
@@ -110,28 +110,28 @@ async def test_what_has_to_wait_waits_until_something_newer_comes() -> None:
 async def test_a_failure_costs_one_value(caplog: pytest.LogCaptureFixture) -> None:
     listener = Listener()
     listener.fault = OSError("on purpose")
-    listener.pace.offer("a", 1)
+    listener.conflater.submit("a", 1)
     await listener.wait(0.5)
     listener.fault = None
-    listener.pace.offer("a", 2)
+    listener.conflater.submit("a", 2)
     await listener.wait(0.5)
     assert listener.heard == [(1.0, "a", 2)]
     assert "on purpose" in caplog.text
 
 
-async def test_closing_hands_on_what_waits() -> None:
+async def test_close_sends_what_waits() -> None:
     listener = Listener()
-    listener.pace.offer("a", 1)
-    listener.pace.offer("b", 1)
+    listener.conflater.submit("a", 1)
+    listener.conflater.submit("b", 1)
     await listener.wait(0.5)
-    listener.pace.offer("a", 2)
-    await listener.pace.close()
+    listener.conflater.submit("a", 2)
+    await listener.conflater.close()
     assert listener.heard == [(0.0, "a", 1), (0.0, "b", 1), (0.5, "a", 2)]
     await listener.wait(10.0)
     assert len(listener.heard) == 3
 
 
-async def test_closing_waits_for_what_is_being_handed_on() -> None:
+async def test_close_waits_for_what_is_being_sent() -> None:
     done: list[int] = []
     begun, free = asyncio.Event(), asyncio.Event()
 
@@ -141,10 +141,10 @@ async def test_closing_waits_for_what_is_being_handed_on() -> None:
         done.append(value)
         return True
 
-    pace = Pace(hear, INTERVAL)
-    pace.offer("a", 1)
+    conflater = Conflater(hear, INTERVAL)
+    conflater.submit("a", 1)
     await begun.wait()
-    closing = asyncio.create_task(pace.close())
+    closing = asyncio.create_task(conflater.close())
     await settle()
     assert not closing.done()
     free.set()
@@ -156,7 +156,7 @@ async def test_closing_waits_for_what_is_being_handed_on() -> None:
 async def test_never_too_often_and_never_without_the_last(offers: list[tuple[str, float]]) -> None:
     listener = Listener()
     for number, (key, pause) in enumerate(offers):
-        listener.pace.offer(key, number)
+        listener.conflater.submit(key, number)
         await listener.wait(pause)
     await listener.wait(2 * INTERVAL)
     for key in "ab":

@@ -1,0 +1,1 @@
+"""Building blocks for asyncio, processes and files that know nothing of events."""
