@@ -30,7 +30,7 @@ from oyez import errors
 from oyez.contract import check, codec, declare, rooms
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError, Refusal
-from oyez.log.log import Entry, Mark
+from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
@@ -567,10 +567,10 @@ class FailingLog(MemoryLog):
 
     fault: Exception | None = None
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         if self.fault is not None:
             raise self.fault
-        return await super().append(entries, mark)
+        return await super().append(entries, checkpoint)
 
 
 async def never_ending() -> AsyncIterator[bytes]:

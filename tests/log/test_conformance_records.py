@@ -42,20 +42,20 @@ async def test_several_are_got_at_once(log: Log, clock: Clock) -> None:
 
 async def test_what_is_taken_is_gone(log: Log, clock: Clock) -> None:
     await log.put("k", b"one", 10)
-    assert await log.take("k") == b"one"
-    assert await log.take("k") is None
+    assert await log.get_and_delete("k") == b"one"
+    assert await log.get_and_delete("k") is None
     assert await log.get("k") is None
     await log.put("k", b"two", 10)
     clock.advance(11)
-    assert await log.take("k") is None
+    assert await log.get_and_delete("k") is None
 
 
 async def test_adding_keeps_what_is_there(log: Log, clock: Clock) -> None:
-    assert await log.add("k", b"one", 10) is None
-    assert await log.add("k", b"two", 1_000) == b"one"
+    assert await log.put_if_absent("k", b"one", 10) is None
+    assert await log.put_if_absent("k", b"two", 1_000) == b"one"
     assert await log.get("k") == b"one"
     clock.advance(11)
-    assert await log.add("k", b"three", 10) is None
+    assert await log.put_if_absent("k", b"three", 10) is None
     assert await log.get("k") == b"three"
 
 
@@ -76,16 +76,16 @@ async def test_records_are_known_to_every_node(open_log: OpenLog) -> None:
     here, there = await open_log(), await open_log()
     await here.put("k", b"one", 10)
     assert await there.get("k") == b"one"
-    assert await there.take("k") == b"one"
+    assert await there.get_and_delete("k") == b"one"
     assert await here.get("k") is None
 
 
 async def test_of_several_takers_and_adders_one_succeeds(open_log: OpenLog) -> None:
     nodes = [await open_log() for _ in range(3)]
     for number in range(20):
-        added = await asyncio.gather(*(node.add(f"k{number}", b"%d" % i, 10) for i, node in enumerate(nodes)))
+        added = await asyncio.gather(*(node.put_if_absent(f"k{number}", b"%d" % i, 10) for i, node in enumerate(nodes)))
         assert added.count(None) == 1
-        taken = await asyncio.gather(*(node.take(f"k{number}") for node in nodes))
+        taken = await asyncio.gather(*(node.get_and_delete(f"k{number}") for node in nodes))
         assert len([value for value in taken if value is not None]) == 1
 
 

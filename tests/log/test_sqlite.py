@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log import sqlite
+from oyez.log.local_bus import MAX_MESSAGE_BYTES
 from oyez.log.log import epoch_of
-from oyez.log.peers import MAX_MESSAGE_BYTES
 from oyez.log.sqlite import FORMATS, SqliteLog
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile

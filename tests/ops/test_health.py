@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Deliver, Entry, Mark
+from oyez.log.log import Checkpoint, Deliver, Entry
 from oyez.log.memory import MemoryLog
 from oyez.ops.health import health_routes
 from oyez.server.delivery import probe
@@ -28,14 +28,14 @@ class ShakyLog(MemoryLog):
     broken = False
     unheard = False
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         if self.lost:
             raise LogUnavailableError("on purpose")
         if self.broken:
             raise ZeroDivisionError("on purpose")
         if self.silent:
             await asyncio.Event().wait()
-        return await super().append(entries, mark)
+        return await super().append(entries, checkpoint)
 
     async def tail(self, deliver: Deliver, after: str | None = None) -> None:
         await super().tail(lambda entries: None if self.unheard else deliver(entries), after)

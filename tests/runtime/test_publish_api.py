@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 
 from oyez.errors import FORBIDDEN, KEYS_UNAVAILABLE, TOKEN_INVALID, LogUnavailableError, RefusedError
-from oyez.log.log import Entry, Mark
+from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
 from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
@@ -270,8 +270,8 @@ class Listener(MemoryLog):
         self.broadcasts = 0
         self.cut = False
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
-        positions = await super().append(entries, mark)
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
+        positions = await super().append(entries, checkpoint)
         if self.cut:
             raise LogUnavailableError("cut off before the answer")
         return positions

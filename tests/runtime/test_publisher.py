@@ -8,7 +8,7 @@ import pytest
 
 from oyez.contract import Money, NamedRoom, Payload, Time
 from oyez.errors import ContractError, InvalidDataError, LogUnavailableError, Refusal, RefusedError
-from oyez.log.log import Entry, Mark
+from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
 from oyez.runtime.publisher import Publication, Publisher, RejectedError
 from oyez.settings import Limits
@@ -42,8 +42,8 @@ class RecordingLog(MemoryLog):
         self.broadcasted: list[Entry] = []
         self.silent = False
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
-        positions = await super().append(entries, mark)
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
+        positions = await super().append(entries, checkpoint)
         self.appended.append(list(entries))
         return positions
 
@@ -220,9 +220,9 @@ async def test_volatile_events_of_a_list_follow_the_stored_ones_in_their_order(l
     order: list[str] = []
 
     class Ordered(RecordingLog):
-        async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+        async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
             order.extend("stored" for _ in entries)
-            return await super().append(entries, mark)
+            return await super().append(entries, checkpoint)
 
         async def broadcast(self, entry: Entry) -> None:
             order.append(content(entry)[1]["userId"])

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Column, Integer, MetaData, Table, select, update
 
 from oyez.contract import Contract, Payload, Stamped, member, own
-from oyez.log.log import Entry, Mark
+from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
 from oyez.runtime.publisher import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
@@ -69,8 +69,8 @@ class Ledger(MemoryLog):
         self.stored: dict[str, Entry] = {}
         self.changed = asyncio.Event()
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
-        positions = await super().append(entries, mark)
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
+        positions = await super().append(entries, checkpoint)
         for position, entry in zip(positions, entries, strict=True):
             self.stored.setdefault(position, entry)
         self.changed.set()

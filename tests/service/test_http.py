@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Entry, Mark
+from oyez.log.log import Checkpoint, Entry
 from oyez.service.app import Oyez
 from oyez.service.outbox import outbox
 from oyez.service.system import System
@@ -155,11 +155,11 @@ async def test_a_removal_is_answered_when_it_is_in_the_log(market: Market, monke
     append = log.append
     begun, may_end = asyncio.Event(), asyncio.Event()
 
-    async def append_slowly(entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+    async def append_slowly(entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         if any(entry.control == "member_removed" for entry in entries):
             begun.set()
             await may_end.wait()
-        return await append(entries, mark)
+        return await append(entries, checkpoint)
 
     monkeypatch.setattr(log, "append", append_slowly)
     await ask(market, "PUT", "ticket:slow/members/user:ada")
@@ -175,7 +175,7 @@ async def test_a_removal_is_answered_when_it_is_in_the_log(market: Market, monke
 async def test_without_the_log_a_removal_is_answered_all_the_same(
     market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+    async def fail(entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         raise LogUnavailableError("broken")
 
     monkeypatch.setattr(outbox, "TELL_TIMEOUT", 0.2)

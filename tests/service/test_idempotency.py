@@ -64,7 +64,7 @@ async def test_another_request_with_the_same_key_is_refused(till: Till, log: Mem
     await till.pay()
     for forgotten in (False, True):
         if forgotten:
-            assert await log.take("command:http\0\0key-1") is not None
+            assert await log.get_and_delete("command:http\0\0key-1") is not None
         refused = await till.pay({**FIVE, "amount": 6})
         assert (refused.status_code, refused.json()["code"]) == (422, "id_reused")
         assert (await till.send("/payments?again", FIVE, "key-1")).json()["code"] == "id_reused"

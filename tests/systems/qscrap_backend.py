@@ -48,8 +48,8 @@ class KeepingLog(MemoryLog):
         super().__init__()
         self.kept: dict[str, Entry] = {}
 
-    async def append(self, entries: Any, mark: Any = None) -> list[str]:
-        positions = await super().append(entries, mark)
+    async def append(self, entries: Any, checkpoint: Any = None) -> list[str]:
+        positions = await super().append(entries, checkpoint)
         # What has the key of an earlier entry has its position too, and is not stored again.
         for position, entry in zip(positions, entries, strict=True):
             self.kept.setdefault(position, entry)

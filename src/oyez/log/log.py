@@ -78,7 +78,7 @@ def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
     return entry if position is None else replace(entry, position=position)
 
 
-Mark = tuple[str, bytes]
+Checkpoint = tuple[str, bytes]
 """Key and value of a record."""
 Deliver = Callable[[Sequence[Entry]], None]
 """Takes entries in order; must not raise and must not block."""
@@ -98,15 +98,15 @@ class Log(Protocol):
 
     # Entries.
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         """Store all of `entries`, or none, and return their positions. Volatile entries have no place here.
 
         Returns once they are as durable as the backend is. Entries of one call are neighbours in the log. For an entry
         whose key is that of one still kept, nothing is stored, and the position is the first one's. Where storing was
         interrupted, whether it happened may be unknown behind LogUnavailableError: with a key, appending again is safe.
 
-        Where any of them is stored, the record `mark` is put with them, without an end: so a producer knows how far
-        it came, when keys have long been forgotten.
+        If any of them is stored, the record `checkpoint` is put with them, without an end: a producer reads it to know
+        how far it came, also after the keys of its entries have been forgotten.
         """
 
     async def broadcast(self, entry: Entry) -> None:
@@ -150,14 +150,14 @@ class Log(Protocol):
     async def get_all(self, keys: Sequence[str]) -> dict[str, bytes]:
         """`get` each of them, at the cost of about one; keys under which nothing is kept are left out."""
 
-    async def take(self, key: str) -> bytes | None:
+    async def get_and_delete(self, key: str) -> bytes | None:
         """What was kept under `key`, which is gone then: of several takers one gets it."""
 
-    async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
+    async def put_if_absent(self, key: str, value: bytes, ttl: float) -> bytes | None:
         """Keep `value` unless there is something: then that is returned, and stays. Of several adders one adds."""
 
     async def close(self) -> None:
-        """Release what the backend holds. Tails end."""
+        """Release what the backend holds. Subscribers end."""
 
 
 def epoch_of(position: str) -> str:

@@ -10,8 +10,8 @@ from itertools import islice
 from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Deliver, Entry, Mark, split_position
-from oyez.log.tails import Tails
+from oyez.log.log import Checkpoint, Deliver, Entry, split_position
+from oyez.log.subscribers import Subscribers
 
 FOREVER = float("inf")
 ENTRY_OVERHEAD = 400
@@ -36,13 +36,13 @@ class MemoryLog:
         self._records: dict[str, tuple[float, bytes]] = {}
         self._ends: list[tuple[float, str]] = []
         """A heap of when records end; those that were replaced or taken are still in it."""
-        self._tails = Tails()
+        self._subscribers = Subscribers()
         self._closed = False
 
     async def open(self) -> None:
         """There is nothing to reach."""
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         self._check_open("nothing was stored. Publish to a running server.")
         now = self._clock()
         self._forget(now)
@@ -62,20 +62,20 @@ class MemoryLog:
         self._entries.extend((now, entry) for entry in placed.values())
         self._bytes += sum(map(_size, placed.values()))
         self._forget(now)
-        self._tails.hand(list(placed.values()))
-        if mark is not None and placed:
-            await self.put(*mark, FOREVER)
+        self._subscribers.publish(list(placed.values()))
+        if checkpoint is not None and placed:
+            await self.put(*checkpoint, FOREVER)
         return positions
 
     async def broadcast(self, entry: Entry) -> None:
-        self._tails.hand([entry])
+        self._subscribers.publish([entry])
 
     async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
         found = (entry for entry in self._following(after) if entry.is_for(namespace, rooms))
         return list(islice(found, limit))
 
     async def tail(self, deliver: Deliver, after: str | None = None) -> None:
-        await self._tails.run(deliver, () if after is None else self._following(after))
+        await self._subscribers.run(deliver, () if after is None else self._following(after))
 
     async def position(self) -> str:
         return f"{self.epoch}.{self._last}"
@@ -109,12 +109,12 @@ class MemoryLog:
         found = {key: await self.get(key) for key in keys}
         return {key: value for key, value in found.items() if value is not None}
 
-    async def take(self, key: str) -> bytes | None:
+    async def get_and_delete(self, key: str) -> bytes | None:
         value = await self.get(key)
         self._records.pop(key, None)
         return value
 
-    async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
+    async def put_if_absent(self, key: str, value: bytes, ttl: float) -> bytes | None:
         there = await self.get(key)
         if there is None:
             await self.put(key, value, ttl)
@@ -122,7 +122,7 @@ class MemoryLog:
 
     async def close(self) -> None:
         self._closed = True
-        self._tails.close()
+        self._subscribers.close()
 
     def _check_open(self, consequence: str) -> None:
         if self._closed:

@@ -27,9 +27,9 @@ from redis.exceptions import AuthenticationError, NoScriptError, ReadOnlyError, 
 from oyez.concurrency.task_set import TaskSet, cancel_tasks
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import Damage
-from oyez.log.log import Deliver, Entry, Mark, encode_entry, epoch_of, split_position
-from oyez.log.pages import PAGE, Pages
-from oyez.log.tails import Tails
+from oyez.log.log import Checkpoint, Deliver, Entry, encode_entry, epoch_of, split_position
+from oyez.log.page_cache import PAGE, PageCache
+from oyez.log.subscribers import Subscribers
 from oyez.logger import get_logger
 
 logger = get_logger("oyez.log")
@@ -119,9 +119,9 @@ redis.call('SET', KEYS[3], done, 'PX', ARGV[6])
 return done
 """
 )
-"""KEYS: stream, about, this call's, the mark's, then the entries' own. ARGV: a new epoch, the epoch and the number that
-are known, now, retention, how long this call is known, the mark or nothing, and of each entry its bytes and which of
-KEYS is its. Times are ms."""
+"""KEYS: stream, about, this call's, the checkpoint's, then those of the entries. ARGV: a new epoch, epoch and number
+that are known, now, retention, how long this call is known, the checkpoint or nothing, and of each entry its bytes and
+which of KEYS is its. Times are ms."""
 
 TRIM = """
 local function time_of(number)
@@ -165,7 +165,7 @@ class RedisLog:
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
         self._idle: list[AbstractConnection] = []
         """Connections for scripts that are not in use."""
-        self._waiting: list[tuple[list[Entry], Mark | None, asyncio.Future[list[str]]]] = []
+        self._waiting: list[tuple[list[Entry], Checkpoint | None, asyncio.Future[list[str]]]] = []
         """What is to be appended with the next call, and who waits for it."""
         self._appending: asyncio.Task[None] | None = None
         self._node, self._calls = "", 0
@@ -175,8 +175,8 @@ class RedisLog:
         self._seen = 0
         """The highest number of the epoch that this node knows of."""
         self.damage = Damage(self._stream)
-        self._pages = Pages(self._bodies, self.damage)
-        self._tails: set[Tails] = set()
+        self._pages = PageCache(self._bodies, self.damage)
+        self._subscribers: set[Subscribers] = set()
         self._ending = TaskSet()
         self._trimming: asyncio.Task[None] | None = None
         self._closed = False
@@ -248,8 +248,8 @@ class RedisLog:
         self._closed = True
         if self._trimming is not None:
             self._trimming.cancel()
-        for tails in self._tails:
-            tails.close()
+        for subscribers in self._subscribers:
+            subscribers.close()
         await self._ending.drain()
         if self._appending is not None:
             await self._appending
@@ -259,22 +259,22 @@ class RedisLog:
 
     # Entries.
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
-        if not entries and mark is None:
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
+        if not entries and checkpoint is None:
             return []
         # While a call is under way all others wait, and then share the next: the order stays, and the way is paid once.
         appended: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         # Taken as they are now: a producer that breaks while it hands them over is told at once.
-        self._waiting.append((list(entries), mark, appended))
+        self._waiting.append((list(entries), checkpoint, appended))
         if self._appending is None:
             self._appending = asyncio.create_task(self._append_waiting())
         return await appended
 
     async def _append_waiting(self) -> None:
         while self._waiting:
-            entries, sharing, mark = self._take_waiting()
+            entries, sharing, checkpoint = self._take_waiting()
             try:
-                positions = iter(await self._store(entries, mark))
+                positions = iter(await self._store(entries, checkpoint))
             except Exception as error:
                 for _, appended in sharing:
                     if not appended.done():
@@ -286,22 +286,22 @@ class RedisLog:
                     appended.set_result(own)
         self._appending = None
 
-    def _take_waiting(self) -> "tuple[list[Entry], list[tuple[int, asyncio.Future[list[str]]]], Mark | None]":
-        """What the next call stores, and who gets how many of its positions. A mark is set alone."""
-        first, mark, appended = self._waiting.pop(0)
+    def _take_waiting(self) -> "tuple[list[Entry], list[tuple[int, asyncio.Future[list[str]]]], Checkpoint | None]":
+        """What the next call stores, and who gets how many of its positions. A checkpoint is set alone."""
+        first, checkpoint, appended = self._waiting.pop(0)
         entries, sharing = first, [(len(first), appended)]
-        while mark is None and self._waiting:
-            following, its_mark, appended = self._waiting[0]
-            if its_mark is not None or len(entries) + len(following) > MAX_TOGETHER:
+        while checkpoint is None and self._waiting:
+            following, its_checkpoint, appended = self._waiting[0]
+            if its_checkpoint is not None or len(entries) + len(following) > MAX_TOGETHER:
                 break
             del self._waiting[0]
             entries += following
             sharing.append((len(following), appended))
-        return entries, sharing, mark
+        return entries, sharing, checkpoint
 
-    async def _store(self, entries: Sequence[Entry], mark: Mark | None) -> list[str]:
+    async def _store(self, entries: Sequence[Entry], checkpoint: Checkpoint | None) -> list[str]:
         self._calls += 1
-        marked, value = mark or ("", b"")
+        marked, value = checkpoint or ("", b"")
         keys = [self._stream, self._about, f"{self._base}:call:{self._node}:{self._calls}", self._record(marked)]
         arguments: list[bytes | str | int] = [
             self._next_epoch,
@@ -337,20 +337,20 @@ class RedisLog:
             if self._closed:
                 return
             raise
-        tails = Tails()
+        subscribers = Subscribers()
         reader = self._make_connection()
         listener = self._connect(BLOCK_SECONDS + TIMEOUT)
         tasks = [
-            asyncio.create_task(self._feed(tails, reader, self._epoch, number)),
-            asyncio.create_task(self._hear(tails, listener)),
+            asyncio.create_task(self._feed(subscribers, reader, self._epoch, number)),
+            asyncio.create_task(self._hear(subscribers, listener)),
         ]
-        self._tails.add(tails)
+        self._subscribers.add(subscribers)
         try:
-            await tails.run(deliver)
+            await subscribers.run(deliver)
         finally:
             # A cancellation alone may get lost: the library uses it for its own time-outs.
-            tails.close()
-            self._tails.discard(tails)
+            subscribers.close()
+            self._subscribers.discard(subscribers)
             # Who cancels a tail that is ending already must not leave its connections open.
             await asyncio.shield(self._ending.spawn(_end(tasks, reader, listener)))
 
@@ -399,11 +399,11 @@ class RedisLog:
         values = await self._do(lambda: self._redis.mget(map(self._record, keys)))
         return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
-    async def take(self, key: str) -> bytes | None:
+    async def get_and_delete(self, key: str) -> bytes | None:
         value: bytes | None = await self._once(lambda: self._redis.getdel(self._record(key)))
         return value
 
-    async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
+    async def put_if_absent(self, key: str, value: bytes, ttl: float) -> bytes | None:
         there: bytes | None = await self._once(
             lambda: self._redis.set(self._record(key), value, px=_milliseconds(ttl), nx=True, get=True)
         )
@@ -456,12 +456,12 @@ class RedisLog:
 
     # Listening.
 
-    async def _feed(self, tails: Tails, reader: AbstractConnection, epoch: str, number: int) -> None:
-        """Give `tails` what is stored behind `number`, for as long as nothing is missing."""
+    async def _feed(self, subscribers: Subscribers, reader: AbstractConnection, epoch: str, number: int) -> None:
+        """Give `subscribers` what is stored behind `number`, for as long as nothing is missing."""
         newest: Row | None = None
         failing = False
         try:
-            while not tails.closed:
+            while not subscribers.closed:
                 try:
                     # A Redis that was away is only trusted behind a look at it.
                     rows = [] if failing else await self._following(reader, number)
@@ -485,9 +485,9 @@ class RedisLog:
                     number = newest[0]
                     if epoch == self._epoch:
                         self._seen = max(self._seen, number)
-                    tails.hand([self.damage.decode(body, f"{epoch}.{number}") for number, _, body in rows])
+                    subscribers.publish([self.damage.decode(body, f"{epoch}.{number}") for number, _, body in rows])
         except Exception as error:
-            tails.fail(error)
+            subscribers.fail(error)
 
     async def _following(self, reader: AbstractConnection, number: int) -> "list[Row]":
         block = _milliseconds(BLOCK_SECONDS)
@@ -509,16 +509,16 @@ class RedisLog:
         if epoch_of(position) != epoch:
             raise _LostError("The log in Redis has begun anew: what was in it is lost.")
 
-    async def _hear(self, tails: Tails, listener: Redis) -> None:
-        """Give `tails` the volatile entries. Those of a time without Redis are lost."""
-        while not tails.closed:
+    async def _hear(self, subscribers: Subscribers, listener: Redis) -> None:
+        """Give `subscribers` the volatile entries. Those of a time without Redis are lost."""
+        while not subscribers.closed:
             pubsub = listener.pubsub(ignore_subscribe_messages=True)
             with suppress(*_FAILURES):
                 await pubsub.subscribe(self._channel)
-                while not tails.closed:
+                while not subscribers.closed:
                     message = await pubsub.get_message(timeout=BLOCK_SECONDS)
                     if message is not None:
-                        tails.hand(self.damage.decode_volatile([message["data"]]))
+                        subscribers.publish(self.damage.decode_volatile([message["data"]]))
             with suppress(*_FAILURES):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(RETRY_SECONDS)

@@ -25,10 +25,10 @@ from msgspec.structs import replace
 from oyez.concurrency.file_lock import lock_folder
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import Damage
-from oyez.log.log import Deliver, Entry, Mark, encode_entry, epoch_of, split_position
-from oyez.log.pages import PAGE, Pages, Row
-from oyez.log.peers import Peers
-from oyez.log.tails import Tails
+from oyez.log.local_bus import LocalBus
+from oyez.log.log import Checkpoint, Deliver, Entry, encode_entry, epoch_of, split_position
+from oyez.log.page_cache import PAGE, PageCache, Row
+from oyez.log.subscribers import Subscribers
 from oyez.logger import get_logger
 
 logger = get_logger("oyez.log")
@@ -99,14 +99,14 @@ class SqliteLog:
         self._file: tuple[int, int] | None = None
         self._epoch = ""
         self.damage = Damage(str(path))
-        self._pages = Pages(self._rows, self.damage)
-        self._tails = Tails()
+        self._pages = PageCache(self._rows, self.damage)
+        self._subscribers = Subscribers()
         self._heard = 0
-        """The number up to which the tails were given everything."""
+        """The number up to which the subscribers were given everything."""
         self._unforgotten = 0
         self._checkpointed = 0
         """Rows written over the connection when its WAL was last brought into the file."""
-        self._peers: Peers | None = None
+        self._bus: LocalBus | None = None
         self._watch: asyncio.Task[None] | None = None
         self._failing = False
         self._closed = False
@@ -124,18 +124,18 @@ class SqliteLog:
         self._closed = True
         if self._watch is not None:
             self._watch.cancel()
-        self._tails.close()
-        if self._peers is not None:
-            self._peers.close()
+        self._subscribers.close()
+        if self._bus is not None:
+            self._bus.close()
         self._leave()
 
     # Entries.
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         encoded = [(entry, encode_entry(entry)) for entry in entries]
         if not encoded:
             return []
-        numbers, stored = await self._write(partial(self._store, encoded, mark))
+        numbers, stored = await self._write(partial(self._store, encoded, checkpoint))
         if stored:
             self._pass_on(stored)
         return [f"{self._epoch}.{number}" for number in numbers]
@@ -143,9 +143,9 @@ class SqliteLog:
     async def broadcast(self, entry: Entry) -> None:
         if self._watch is None:
             await self._use(lambda db: None)
-        if self._peers is not None:
-            self._peers.send(encode_entry(entry))
-        self._tails.hand([entry])
+        if self._bus is not None:
+            self._bus.send(encode_entry(entry))
+        self._subscribers.publish([entry])
 
     async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
         number, last = await self._use(lambda db: (self._check(db, after), _last_number(db)))
@@ -157,7 +157,7 @@ class SqliteLog:
         if after is None:
             after = await self.position()
         number = await self._use(partial(self._check, after=after))
-        if not self._tails:
+        if not self._subscribers:
             self._heard = number
         # A long way is gone in pieces, so that everybody else gets on meanwhile.
         while number != self._heard:
@@ -171,7 +171,7 @@ class SqliteLog:
         if epoch_of(after) != self._epoch:
             raise _LostError(BEGUN_ANEW)
         asyncio.get_running_loop().call_soon(self._catch_up)
-        await self._tails.run(deliver)
+        await self._subscribers.run(deliver)
 
     async def position(self) -> str:
         number = await self._use(_last_number)
@@ -212,10 +212,10 @@ class SqliteLog:
         found = await self._use(lambda db: [self._value(db.execute(FIND_RECORD, (key,))) for key in keys])
         return {key: value for key, value in zip(keys, found, strict=True) if value is not None}
 
-    async def take(self, key: str) -> bytes | None:
+    async def get_and_delete(self, key: str) -> bytes | None:
         return await self._use(lambda db: self._value(db.execute(TAKE_RECORD, (key,))))
 
-    async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
+    async def put_if_absent(self, key: str, value: bytes, ttl: float) -> bytes | None:
         def work(db: sqlite3.Connection) -> bytes | None:
             there = self._value(db.execute(FIND_RECORD, (key,)))
             if there is None:
@@ -231,7 +231,7 @@ class SqliteLog:
     # Storing and finding.
 
     def _store(
-        self, encoded: Sequence[tuple[Entry, bytes]], mark: Mark | None, db: sqlite3.Connection
+        self, encoded: Sequence[tuple[Entry, bytes]], checkpoint: Checkpoint | None, db: sqlite3.Connection
     ) -> tuple[list[int], list[tuple[int, Entry]]]:
         """The number of every entry, and those that were not there yet."""
         now = self._clock()
@@ -250,8 +250,8 @@ class SqliteLog:
                     keyed[entry.key] = number
             numbers.append(number)
         db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", rows)
-        if mark is not None and rows:
-            db.execute(PUT_RECORD, (*mark, FOREVER))
+        if checkpoint is not None and rows:
+            db.execute(PUT_RECORD, (*checkpoint, FOREVER))
         self._unforgotten += len(rows)
         if self._unforgotten >= FORGET_EVERY:
             self._forget(db, 4 * self._unforgotten)
@@ -315,37 +315,39 @@ class SqliteLog:
     # Handing on.
 
     def _pass_on(self, stored: Sequence[tuple[int, Entry]]) -> None:
-        """What this process has just stored goes to its own tails without being read again."""
-        assert self._peers is not None
-        self._peers.wake()
-        if self._tails:
+        """What this process has just stored goes to its own subscribers without being read again."""
+        assert self._bus is not None
+        self._bus.wake()
+        if self._subscribers:
             if stored[0][0] == self._heard + 1:
-                self._tails.hand([replace(entry, position=f"{self._epoch}.{number}") for number, entry in stored])
+                self._subscribers.publish(
+                    [replace(entry, position=f"{self._epoch}.{number}") for number, entry in stored]
+                )
                 self._heard = stored[-1][0]
             else:
                 self._catch_up()
 
     def _catch_up(self) -> None:
-        """Give the tails what they have not been given yet."""
-        if not self._tails:
+        """Give the subscribers what they have not been given yet."""
+        if not self._subscribers:
             return
         try:
             batch = self._attempt(partial(self._following, number=self._heard, most=2**62))
         except _LostError as error:
-            self._tails.fail(error)
+            self._subscribers.fail(error)
             return
         except (_LockedError, LogUnavailableError):
             # The watch will try again.
             return
         self._heard += len(batch)
-        self._tails.hand(batch)
+        self._subscribers.publish(batch)
         if len(batch) == PAGE:
             asyncio.get_running_loop().call_soon(self._catch_up)
 
     def _listen(self, messages: Sequence[bytes]) -> None:
         """A peer has something: entries that it stored, or volatile ones."""
         self._catch_up()
-        self._tails.hand(self.damage.decode_volatile(list(messages)))
+        self._subscribers.publish(self.damage.decode_volatile(list(messages)))
 
     async def _run_watch(self) -> None:
         while True:
@@ -355,8 +357,8 @@ class SqliteLog:
                 while more:
                     more = await self._write(partial(self._forget, most=4 * FORGET_EVERY))
                     await asyncio.sleep(0)
-                if self._peers is not None:
-                    self._peers.refresh()
+                if self._bus is not None:
+                    self._bus.refresh()
                 self._catch_up()
                 await self._checkpoint()
 
@@ -450,11 +452,11 @@ class SqliteLog:
         return self._open_file()
 
     def _open_file(self) -> sqlite3.Connection:
-        if self._peers is not None and not self._path.exists():
+        if self._bus is not None and not self._path.exists():
             # Its folder may have gone as well.
-            self._peers.close()
-            self._peers = None
-        if self._peers is None:
+            self._bus.close()
+            self._bus = None
+        if self._bus is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         # Opening, converting and setting aside are for one process at a time.
         with lock_folder(self._path.parent, wait=False):
@@ -465,10 +467,10 @@ class SqliteLog:
                     raise
                 self._set_aside(error)
                 self._connect()
-        if self._peers is None:
-            peers = Peers(self._path.with_suffix(".peers"), self._listen)
-            peers.open()
-            self._peers = peers
+        if self._bus is None:
+            bus = LocalBus(self._path.with_suffix(".peers"), self._listen)
+            bus.open()
+            self._bus = bus
         if self._watch is None:
             self._watch = asyncio.create_task(self._run_watch())
         assert self._db is not None
@@ -488,7 +490,7 @@ class SqliteLog:
         self._db, self._file = db, _identity(self._path)
         self._checkpointed = 0
         if self._epoch and epoch != self._epoch:
-            self._tails.fail(_LostError(BEGUN_ANEW))
+            self._subscribers.fail(_LostError(BEGUN_ANEW))
             self._heard = last
         self._epoch = epoch
 

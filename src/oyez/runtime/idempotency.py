@@ -72,7 +72,7 @@ class Repeats:
         """
         record, digest = f"publish:{key}", _digest(asked)
         # Longer than the entries' own keys, which are younger.
-        first = await self._log.add(record, digest, 2 * self._retention)
+        first = await self._log.put_if_absent(record, digest, 2 * self._retention)
         if first is not None and (answer := _read(first, digest)):
             return msgspec.json.decode(answer, type=Positions)
         name = f"{key}:{digest.hex()}"
@@ -81,7 +81,7 @@ class Repeats:
         stored = [[replace(entry, key=keys[id(entry)]) for entry in one if not entry.volatile] for one in prepared]
         volatile = [[entry for entry in one if entry.volatile] for one in prepared]
         positions = await append(stored)
-        if any(volatile) and await self._log.add(f"volatile:{key}", digest, 2 * self._retention) is None:
+        if any(volatile) and await self._log.put_if_absent(f"volatile:{key}", digest, 2 * self._retention) is None:
             await append(volatile)
         await self._log.put(record, digest + msgspec.json.encode(positions), self._retention)
         return positions
@@ -99,7 +99,7 @@ class Repeats:
         """
         record, digest = f"command:{name}", _digest(asked)
         deadline = asyncio.get_running_loop().time() + WAIT
-        while (first := await self._log.add(record, digest, LEASE)) is not None:
+        while (first := await self._log.put_if_absent(record, digest, LEASE)) is not None:
             if answer := _read(first, digest):
                 return answer
             if asyncio.get_running_loop().time() > deadline:
@@ -116,7 +116,7 @@ class Repeats:
             await _end(renewing, done)
             # Nothing was done, or what was done is known to the database: it may be tried again at once.
             with suppress(LogUnavailableError):
-                await self._log.take(record)
+                await self._log.get_and_delete(record)
             raise
         finally:
             done.set()

@@ -55,7 +55,7 @@ class Typing:
         typists: dict[str, _Typist] = client.state.get(_STATE, {}) if client is not None else {}
         if (typist := typists.pop(key, None)) is not None:
             typist.timer.cancel()
-        return await self._log.take(_record(key)) is not None
+        return await self._log.get_and_delete(_record(key)) is not None
 
     def leave(self, client: Client) -> None:
         """The client has gone: end all of its typing."""
@@ -71,7 +71,10 @@ class Typing:
 
     async def _end(self, key: str, typist: _Typist) -> None:
         # Another start, on another device, is another token.
-        if await self._log.get(_record(key)) == typist.token and await self._log.take(_record(key)) is not None:
+        if (
+            await self._log.get(_record(key)) == typist.token
+            and await self._log.get_and_delete(_record(key)) is not None
+        ):
             await typist.end()
 
 

@@ -266,7 +266,7 @@ async def test_a_log_that_has_lost_something_sends_clients_away(
             assert await running.market.expect_gone(wire.id) == "transport error"
         assert "the log has lost what was not delivered yet" in caplog.text
         async with SocketWire.connect(running) as wire:
-            await turn_until(lambda: bool(log._tails))
+            await turn_until(lambda: bool(log._subscribers))
             await running.publish("found")
             await wire.expect_event("found")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Deliver, Entry, Mark, split_position
+from oyez.log.log import Checkpoint, Deliver, Entry, split_position
 from oyez.log.memory import MemoryLog
 from oyez.log.sqlite import SqliteLog
 from oyez.protocol import engineio
@@ -454,7 +454,7 @@ async def test_recovered_and_the_answer_never_disagree(own: Running, js: JsDrive
     await client.cut()
     await own.market.expect_gone(client.id)
     await own.server.recovery.flush()
-    assert await own.log.take(f"session:/:{pid}") is not None
+    assert await own.log.get_and_delete(f"session:/:{pid}") is not None
     assert not (await client.expect("connect"))["recovered"]
     answer = (await client.expect_event("oyez:recovery"))[0]
     assert not answer["recovered"] and answer["reason"] == recovery.UNKNOWN_SESSION
@@ -677,8 +677,8 @@ async def test_a_session_survives_a_log_that_is_away_for_a_moment() -> None:
 class DamagingLog(SqliteLog):
     """A log of another process, in which a bit of each entry that holds `spoiled` is flipped before it is stored."""
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
-        positions = await super().append(entries, mark)
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
+        positions = await super().append(entries, checkpoint)
         with sqlite3.connect(self._path) as db:
             for position, one in zip(positions, entries, strict=True):
                 if b"spoiled" in one.data:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError
-from oyez.log.log import Entry, Mark
+from oyez.log.log import Checkpoint, Entry
 from oyez.service.database import tables
 from oyez.service.outbox import outbox as outbox_module
 from oyez.service.outbox.outbox import Transaction
@@ -179,13 +179,13 @@ class Frail(Ledger):
     fails = 0
     stores = False
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         if self.fails:
             self.fails -= 1
             if self.stores:
-                await super().append(entries, mark)
+                await super().append(entries, checkpoint)
             raise LogUnavailableError("broken")
-        return await super().append(entries, mark)
+        return await super().append(entries, checkpoint)
 
 
 @pytest.mark.parametrize("stores", [False, True])
@@ -245,9 +245,9 @@ async def test_several_processes_keep_one_order(database_url: str) -> None:
     class Slow(Ledger):
         """Gives the others time to do the same."""
 
-        async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+        async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
             await asyncio.sleep(0.001)
-            return await super().append(entries, mark)
+            return await super().append(entries, checkpoint)
 
     log = Slow()
     async with open_desk(database_url, log) as one, open_desk(database_url, log) as two:

@@ -17,7 +17,7 @@ import pytest
 import socketio
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Entry, Mark
+from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
 from oyez.runtime.publisher import Publisher
 from oyez.service.app import Oyez
@@ -65,10 +65,10 @@ class Shared(MemoryLog):
         self.numbers: dict[str, int] = {}
         """Of the stored events, by their positions."""
 
-    async def append(self, entries: Sequence[Entry], mark: Mark | None = None) -> list[str]:
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         if self.fails:
             raise LogUnavailableError("on purpose")
-        positions = await super().append(entries, mark)
+        positions = await super().append(entries, checkpoint)
         self.appended += len(entries)
         for position, entry in zip(positions, entries, strict=True):
             self.numbers.setdefault(position, msgspec.json.decode(entry.data)[1]["number"])

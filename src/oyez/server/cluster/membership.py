@@ -175,7 +175,7 @@ class Neighbours:
         """Say that this node goes."""
         self._tasks.cancel()
         with suppress(LogUnavailableError):
-            await self._log.take(_record(self.node.id))
+            await self._log.get_and_delete(_record(self.node.id))
             await self._tell("goodbye", Goodbye(self.node.id))
 
     def alive(self) -> set[str]:

@@ -328,7 +328,7 @@ class Recovery:
                 pass
         change = self._changed.pop(key, None)
         try:
-            data = await self._log.take(key)
+            data = await self._log.get_and_delete(key)
         except LogUnavailableError:
             if change is not None:
                 self._changed.setdefault(key, change)

@@ -54,7 +54,7 @@ class News:
             return True
         moment = str(update.timestamp).encode()
         if not self._closing:
-            told = await self._context.log.add(f"pace:place:{booking_id}", moment, INTERVAL)
+            told = await self._context.log.put_if_absent(f"pace:place:{booking_id}", moment, INTERVAL)
             if told is not None:
                 # What another process has told is as new, or this one waits for its turn.
                 return told >= moment

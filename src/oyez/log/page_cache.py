@@ -24,7 +24,7 @@ Fetch = Callable[[str, int, int], Awaitable[Sequence[Row]]]
 """Gives those of an epoch from one number to another, both included, that are kept; KeyError where it has ended."""
 
 
-class Pages:
+class PageCache:
     """The pages of one log; `fetch` reads what is missing, `damage` takes note of what cannot be read."""
 
     def __init__(self, fetch: Fetch, damage: Damage) -> None:

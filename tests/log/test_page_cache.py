@@ -8,7 +8,7 @@ import pytest
 from oyez.errors import LogUnavailableError
 from oyez.log.damage import Damage
 from oyez.log.log import encode_entry
-from oyez.log.pages import PAGE, Pages, Row
+from oyez.log.page_cache import PAGE, PageCache, Row
 from tests.log.verbs import entry
 
 EVERYTHING = 3 * PAGE + PAGE // 2
@@ -30,14 +30,14 @@ class Storage:
         return [(number, encode_entry(entry(number))) for number in range(first, min(last, EVERYTHING) + 1)]
 
 
-async def find(pages: Pages, after: int) -> int:
+async def find(pages: PageCache, after: int) -> int:
     """How many entries there are behind `after`."""
     return len(await pages.find("e", after, EVERYTHING, "/", frozenset({"r"}), 10 * PAGE))
 
 
 async def test_a_crowd_reads_every_page_once() -> None:
     storage = Storage()
-    pages = Pages(storage.fetch, Damage("test"))
+    pages = PageCache(storage.fetch, Damage("test"))
     crowd = []
     for number in range(50):
         crowd.append(asyncio.create_task(find(pages, number)))
@@ -49,7 +49,7 @@ async def test_a_crowd_reads_every_page_once() -> None:
 async def test_where_reading_fails_another_of_the_crowd_reads() -> None:
     storage = Storage()
     storage.fails = True
-    pages = Pages(storage.fetch, Damage("test"))
+    pages = PageCache(storage.fetch, Damage("test"))
     first, *others = await asyncio.gather(*(find(pages, 0) for _ in range(5)), return_exceptions=True)
     assert isinstance(first, LogUnavailableError)
     assert others == [EVERYTHING] * 4
@@ -57,7 +57,7 @@ async def test_where_reading_fails_another_of_the_crowd_reads() -> None:
 
 async def test_who_reads_for_all_and_gives_up_holds_nobody_up() -> None:
     storage = Storage()
-    pages = Pages(storage.fetch, Damage("test"))
+    pages = PageCache(storage.fetch, Damage("test"))
     first, second = (asyncio.create_task(find(pages, 0)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()

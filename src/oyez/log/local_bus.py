@@ -26,7 +26,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
-class Peers:
+class LocalBus:
     """This process among its peers. `heard` is called with the messages of each datagram; with none for a wake-up."""
 
     def __init__(self, folder: Path, heard: Callable[[Sequence[bytes]], None]) -> None:

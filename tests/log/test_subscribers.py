@@ -1,0 +1,34 @@
+"""The subscribers of one node: what is handed to them, and how they end."""
+
+import asyncio
+
+import pytest
+
+from oyez.errors import LogUnavailableError
+from oyez.log.log import Entry
+from oyez.log.subscribers import Subscribers
+from tests.log.verbs import entry, numbers
+
+
+async def test_what_is_handed_in_one_turn_comes_together() -> None:
+    subscribers, batches = Subscribers(), list[list[int]]()
+    running = asyncio.create_task(subscribers.run(lambda entries: batches.append(numbers(entries))))
+    await asyncio.sleep(0)
+    subscribers.publish([entry(1)])
+    subscribers.publish([entry(2), entry(3)])
+    subscribers.close()
+    await running
+    assert batches == [[1, 2, 3]]
+
+
+async def test_nothing_is_handed_on_behind_a_failure() -> None:
+    """As when a log begins anew, and something is appended to it in the same turn of the loop."""
+    subscribers, heard = Subscribers(), list[Entry]()
+    running = asyncio.create_task(subscribers.run(heard.extend))
+    await asyncio.sleep(0)
+    subscribers.publish([entry(1)])
+    subscribers.fail(LogUnavailableError("lost"))
+    subscribers.publish([entry(2)])
+    with pytest.raises(LogUnavailableError):
+        await running
+    assert numbers(heard) == [1]
