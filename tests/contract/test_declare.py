@@ -185,6 +185,8 @@ def event(name: str = "ping", payload: type[Payload] = Ping, **options: Any) -> 
         (event(payload=Filled, example={}), "event ping: a stored event says when it happened"),
         (event(timestamp="nope"), "event ping: timestamp nope: expected a field `Time | UnsetType = UNSET`"),
         (event(timestamp="at"), "event ping: timestamp at: expected a field"),
+        (event(latest=60.0), "event ping: latest is for volatile events"),
+        (event(latest=60.0, volatile=True), "event ping: latest is for clients that join a room"),
         (event(payload=int), "is not a Payload"),  # type: ignore[arg-type]
         (event(payload=Do), "is not a Payload"),  # type: ignore[arg-type]
     ],

@@ -44,6 +44,13 @@ class Said(Payload):
     text: str
 
 
+@root.event("place", to=[board, group], volatile=True, latest=60.0, example={"text": "here"})
+class Place(Payload):
+    """Where somebody is: whoever comes later gets the newest one."""
+
+    text: str
+
+
 @root.event("note", to=[root.caller], volatile=True, example={"text": "welcome"})
 class Note(Payload):
     """Something for one client."""
@@ -104,6 +111,7 @@ class Club:
             settings=Settings(),
             members=self._is_member,
             hooks=self._hooks,
+            latest=self.publisher.latest,
         )
 
     def _handlers(self) -> Handlers:

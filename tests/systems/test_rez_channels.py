@@ -67,6 +67,31 @@ async def test_orders_means_all_open_ones_and_those_to_come(market: Market) -> N
             await later.expect_event("order_status_update")
 
 
+async def test_who_begins_to_follow_an_order_gets_its_last_place_at_once(market: Market) -> None:
+    await market.place_order("or9-1", "or9")
+    for status in ("confirmed", "preparing", "ready", "dispatched"):
+        await move(market, "or9-1", status)
+    async with market.connect("or9") as client:
+        await subscribe(client, "order:or9-1")
+        await client.expect_nothing()
+    for street in ("Deansgate", "Quay Street"):
+        place = {"latitude": 53.4, "longitude": -2.2, "address": street}
+        body = {"location": place, "driverName": "Van 7", "driverPhone": "+44 20 7946 0650"}
+        await market.do("POST", "/orders/or9-1/location", body)
+    async with market.connect("or9") as client:
+        # One that comes back is subscribed by the server.
+        (told,) = (await client.expect_event("order_location_update")).args
+        assert (told["orderId"], told["location"]) == ("or9-1", place)
+        await subscribe(client, "orders")
+        (told,) = (await client.expect_event("order_location_update")).args
+        assert told["location"]["address"] == "Quay Street"
+    for status in ("out_for_delivery", "delivered"):
+        await move(market, "or9-1", status)
+    async with market.connect("or9") as client:
+        await subscribe(client, "order:or9-1")
+        await client.expect_nothing()
+
+
 async def test_others_hear_nothing_of_it(market: Market) -> None:
     async with market.connect("or2") as client, market.connect("or2b") as stranger:
         assert await subscribe(client, "orders") == []

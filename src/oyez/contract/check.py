@@ -152,6 +152,7 @@ def _check_event(event: DeclaredEvent) -> Iterator[str]:
     for target in event.targets:
         yield from _check_target(event, target)
     yield from _check_time(event)
+    yield from _check_latest(event)
     if event.example is not None:
         yield from _check_example(event, event.example)
 
@@ -194,6 +195,13 @@ def _check_time(event: DeclaredEvent) -> Iterator[str]:
         yield "a stored event says when it happened: give it a field of type Time, or derive it from Stamped"
 
 
+def _check_latest(event: DeclaredEvent) -> Iterator[str]:
+    if event.latest and not event.volatile:
+        yield "latest is for volatile events: stored ones are sent again by themselves"
+    elif event.latest and not any(isinstance(target, Room | DerivedRoom) for target in event.targets):
+        yield "latest is for clients that join a room: list a room in to=[…]"
+
+
 def _check_example(event: DeclaredEvent, example: object) -> Iterator[str]:
     try:
         EventCodec(event.name, event.payload).check_exact(msgspec.json.encode(example))
@@ -207,7 +215,7 @@ def _check_event_names(events: list[DeclaredEvent]) -> Iterator[str]:
     """One name is one payload, one payload is one name, wherever they are declared."""
     for name in dict.fromkeys(event.name for event in events):
         same = [event for event in events if event.name == name]
-        for attribute in ("payload", "volatile", "timestamp"):
+        for attribute in ("payload", "volatile", "timestamp", "latest"):
             if len({getattr(event, attribute) for event in same}) > 1:
                 yield f"event {name}: has a different {attribute} in {' and '.join(event.namespace for event in same)}"
         if sum(event.example is not None for event in same) != 1:

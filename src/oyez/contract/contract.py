@@ -42,6 +42,8 @@ class Event:
     volatile: bool
     timestamp: str | None
     """The field, by its name in Python, that the server fills in where it is left out."""
+    latest: float = 0.0
+    """Seconds for which the newest one is kept for clients that join its room; 0: not at all."""
 
     @classmethod
     def of(cls, declared: Sequence[DeclaredEvent]) -> Self:
@@ -55,6 +57,7 @@ class Event:
             example=next((event.example for event in declared if event.example is not None), {}),
             volatile=first.volatile,
             timestamp=wire_names(first.payload)[timestamp] if timestamp else None,
+            latest=first.latest,
         )
 
     @property

@@ -67,6 +67,7 @@ class DeclaredEvent:
     example: Mapping[str, Any] | None
     volatile: bool
     timestamp: str | None
+    latest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,12 +211,14 @@ class Namespace:
         example: Mapping[str, Any] | None = None,
         volatile: bool = False,
         timestamp: str | None = None,
+        latest: float = 0.0,
     ) -> Callable[[type[P]], type[P]]:
         """An event of this namespace; decorates its payload.
 
         `to` lists the kinds of room it goes to: `room` where the publisher names it, `room.of("userId")` where it
         follows from the payload. `example` is a payload in JSON. `volatile` events are never stored. `timestamp`
-        is the (wire) name of a field that the server fills in where the publisher leaves it out.
+        is the (wire) name of a field that the server fills in where the publisher leaves it out. `latest`: for so many
+        seconds, a client that joins one of its rooms gets the newest one at once; for volatile events.
 
         The same payload may be declared in several namespaces, under the same name.
         """
@@ -232,6 +235,7 @@ class Namespace:
                     example=example,
                     volatile=volatile,
                     timestamp=filled,
+                    latest=latest,
                 )
             )
             return payload

@@ -24,6 +24,7 @@ from oyez.runtime.control import Control
 from oyez.runtime.current import Published, current_published, current_user
 from oyez.runtime.functions import find_fault
 from oyez.runtime.idempotency import Repeats
+from oyez.runtime.latest import Latest
 from oyez.runtime.replies import encode_error_event, encode_failure, explain_failure
 from oyez.runtime.usage import Users
 from oyez.server.namespaces.namespace import Application
@@ -300,14 +301,15 @@ def bind(
     members: Members | None = None,
     hooks: Hooks = Hooks(),
     repeats: Repeats | None = None,
+    latest: Latest | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, NamespaceApplication]:
     """The application of every namespace, by its name.
 
     `handlers` has one for each command that does more than join or leave a room, `lookups` one for each attribute;
     `members` asks the membership table and may be left out where no rule says `member()`. `hooks` are the same for
-    all namespaces; without `repeats`, ids of commands mean nothing. `clock` is that of the limits. Raises ContractError
-    where something is missing or has no place in the contract.
+    all namespaces; without `repeats`, ids of commands mean nothing. `latest` has the newest events of rooms.
+    `clock` is that of the limits. Raises ContractError where something is missing or has no place in the contract.
     """
     contract.build()
     lookups = lookups or {}
@@ -319,7 +321,12 @@ def bind(
     applications, users = {}, Users(_limits(contract))
     for namespace in contract.namespaces:
         surroundings = Surroundings(
-            namespace, members or _nobody, _answers(contract, namespace), contract.subjects_of, users=users
+            namespace,
+            members or _nobody,
+            _answers(contract, namespace),
+            contract.subjects_of,
+            users=users,
+            latest=latest,
         )
         admission = Admission(
             contract,

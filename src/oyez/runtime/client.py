@@ -13,7 +13,7 @@ from oyez.contract.codec import EventCodec, decode_answer
 from oyez.contract.contract import Event
 from oyez.contract.declare import Limit, Namespace
 from oyez.contract.policy import Identity, Verdict
-from oyez.contract.rooms import NamedRoom
+from oyez.contract.rooms import NamedRoom, Room
 from oyez.contract.schema import shown
 from oyez.contract.types import Payload
 from oyez.errors import (
@@ -27,6 +27,7 @@ from oyez.errors import (
 )
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.control import Removals
+from oyez.runtime.latest import Latest
 from oyez.runtime.usage import Bucket, Users
 from oyez.server.namespaces.socket import Handshake, ReceivedEvent, Socket
 
@@ -49,6 +50,7 @@ class Surroundings:
     clock: Callable[[], float] = time.time
     removals: Removals = field(default_factory=Removals)
     users: Users = field(default_factory=Users)
+    latest: Latest | None = None
 
     def decide(self, identity: Identity, name: str) -> Verdict:
         """Whether `identity` may be in the room of that name. Raises RefusedError (unknown_room)."""
@@ -150,12 +152,25 @@ class Client:
     async def join(self, room: NamedRoom | str, since: str | None = None) -> None:
         """Enter a room. Raises RefusedError: forbidden, unknown_room, or rate_limited where it would be too many.
 
-        With `since`, a position in the log, what came behind that is sent first.
+        With `since`, a position in the log, what came behind that is sent first. Then come the newest events of the
+        room that are declared with `latest`.
         """
         if since is None and self.socket.since is None:
             self.enter(room, await self.allows(room))
         else:
             await self._join_again(self._name(room), since)
+        await self._send_latest(self._name(room))
+
+    async def _send_latest(self, name: str) -> None:
+        latest, namespace = self._surroundings.latest, self._surroundings.namespace
+        resolved = namespace.rooms.resolve(name) if latest is not None else None
+        if latest is not None and resolved is not None and latest.concerns(resolved[0]):
+            for data in await latest.find(NamedRoom(namespace.name, name), resolved[0]):
+                self.socket.send(data, volatile=True)
+
+    def awaits_latest(self, room: Room) -> bool:
+        """True if the client gets kept events when it joins a room of this kind."""
+        return self._surroundings.latest is not None and self._surroundings.latest.concerns(room)
 
     async def _join_again(self, name: str, since: str | None) -> None:
         """`join` for a client that is sent what it missed there first."""

@@ -177,7 +177,7 @@ def joining(
     def join(command: Command, client: Client) -> Coroutine[Any, Any, Joined] | Joined:
         name = room.name({placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders})
         verdict = client.decide(name)
-        if verdict is Verdict.IF_MEMBER or client.recovers or joined is not None:
+        if verdict is Verdict.IF_MEMBER or client.recovers or joined is not None or client.awaits_latest(room):
             return join_when_known(client, name)
         client.enter(name, verdict is Verdict.YES)
         return Joined(room=name)

@@ -21,6 +21,7 @@ from oyez.logger import get_logger
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_published
 from oyez.runtime.idempotency import Repeats
+from oyez.runtime.latest import Latest
 from oyez.runtime.routing import Router
 from oyez.settings import Limits
 
@@ -68,6 +69,7 @@ class Publisher:
         `check` raises what speaks against publishing here and now, as NotRunningError and WrongLoopError.
         """
         self.contract = contract.build()
+        self.latest = Latest(self.contract, log)
         self._repeats = Repeats(log, retention)
         self._log = log
         self.limits = limits
@@ -186,6 +188,8 @@ class Publisher:
 
     async def _broadcast(self, entry: Entry, *, must: bool) -> None:
         try:
+            # Before the event, so that a client that joins now misses nothing.
+            await self.latest.keep(entry)
             await self._log.broadcast(entry)
         except LogUnavailableError:
             if must:

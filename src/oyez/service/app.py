@@ -347,6 +347,7 @@ class Oyez:
             hooks=parts.hooks,
             settings=self.settings,
             repeats=repeats,
+            latest=publisher.latest,
         )
         server = Server(
             applications,

@@ -24,6 +24,9 @@ NOT_FOUND = contract.refusal("not_found", "There is nothing of that id.", status
 ALREADY_THERE = contract.refusal("already_there", "That id belongs to something else.", status=409)
 ILLEGAL_TRANSITION = contract.refusal("illegal_transition", "It cannot become that from what it is.", status=409)
 
+LATEST_SECONDS = 300.0
+"""How long the last place of an order is kept for clients that begin to follow it: an older one is of no use."""
+
 root = contract.namespace("/")
 
 # Rooms. But for the user's own, nobody is in one before they subscribe or join. Members of a ticket are its customer
@@ -182,6 +185,7 @@ root.event(
         "timestamp": "2026-04-18T12:20:10.000Z",
     },
     volatile=True,
+    latest=LATEST_SECONDS,
 )(payloads.OrderLocationUpdate)
 
 root.event(

@@ -5,6 +5,7 @@ Whatever is written is named by the back end's own id, so that a request may be 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
@@ -14,12 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload
+from oyez.errors import LogUnavailableError
 from oyez.runtime.http import Answer, answer_json, read_json, service_route
 from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context
 from oyez.service.typing import Typing
 from oyez.systems.rez import carts, groups, orders, payloads, stores, support, tables
+from oyez.systems.rez.contract import order
 from oyez.systems.rez.handlers import end_typing
 from oyez.systems.rez.rows import get_row, list_rows
 
@@ -162,9 +165,20 @@ def build_routes(context: Context, typing: Typing) -> list[Route]:
             body: list[Any] = [] if write.body is None else [await read_json(request, write.body, limits)]
             if write.function is support.post_message:
                 await end_typing(context, typing, ids[0], body[0].sender_id)
-            return await answer_write(context.outbox, work, *ids, *body)
+            written = await answer_write(context.outbox, work, *ids, *body)
+            if write.function is orders.cancel_order or (
+                write.function is orders.move_order and body[0].status == "delivered"
+            ):
+                await end_way(ids[0])
+            return written
 
         return answer
+
+    async def end_way(order_id: str) -> None:
+        """The last place of an order that is no longer on its way is no news."""
+        # While the log is away, its time ends it.
+        with suppress(LogUnavailableError):
+            await context.publisher.latest.forget(payloads.OrderLocationUpdate, order(order_id))
 
     def reading(read: Read) -> Answer:
         async def answer(request: Request) -> Response:

@@ -1,0 +1,66 @@
+"""The newest volatile event of a room, kept for clients that join the room (`latest=` in an event's declaration).
+
+It is a record of the log, so clients of every node get it, whichever node published the event.
+"""
+
+from contextlib import suppress
+
+from oyez.contract.contract import Contract
+from oyez.contract.rooms import DerivedRoom, NamedRoom, Room
+from oyez.contract.types import Payload
+from oyez.errors import LogUnavailableError
+from oyez.log.log import Entry, Log
+
+
+class Latest:
+    """The kept events of one contract."""
+
+    def __init__(self, contract: Contract, log: Log) -> None:
+        self._contract = contract
+        self._log = log
+        self._seconds = {event.name: event.latest for event in contract.events.values() if event.latest}
+        self._names: dict[Room, list[str]] = {}
+        """For each kind of room the events that are kept."""
+        for event in contract.events.values():
+            for target in (target for targets in event.targets.values() for target in targets if event.latest):
+                room = target.room if isinstance(target, DerivedRoom) else target
+                if isinstance(room, Room):
+                    self._names.setdefault(room, []).append(event.name)
+
+    def concerns(self, room: Room) -> bool:
+        """True if a client that joins a room of this kind may get a kept event."""
+        return room in self._names
+
+    async def keep(self, entry: Entry) -> None:
+        """Keep a volatile event that is about to be published, in place of the one before."""
+        if not self._seconds or entry.excluded:
+            return
+        name = _name_of(entry)
+        seconds = self._seconds.get(name)
+        if seconds:
+            await self._log.put_all({_record(entry.namespace, room, name): entry.data for room in entry.rooms}, seconds)
+
+    async def find(self, room: NamedRoom, kind: Room) -> list[bytes]:
+        """The kept events of a room, encoded; none while the log is away."""
+        names = self._names.get(kind)
+        if not names:
+            return []
+        with suppress(LogUnavailableError):
+            records = [_record(room.namespace, room.name, name) for name in names]
+            found = await self._log.get_all(records)
+            return [found[record] for record in records if record in found]
+        return []
+
+    async def forget(self, payload: type[Payload], room: NamedRoom) -> None:
+        """Keep the event no longer: what it says is no longer so. Raises LogUnavailableError."""
+        name = next(event.name for event in self._contract.events.values() if event.payload is payload)
+        await self._log.put_all({_record(room.namespace, room.name, name): None}, 1.0)
+
+
+def _name_of(entry: Entry) -> str:
+    """The name of an entry's event, which is written `["name",…]`."""
+    return entry.data[2 : entry.data.index(b'"', 2)].decode()
+
+
+def _record(namespace: str, room: str, event: str) -> str:
+    return f"latest:{namespace}:{event}:{room}"

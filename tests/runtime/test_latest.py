@@ -1,0 +1,41 @@
+"""The newest volatile event of a room, which clients get when they join it, whichever node they are at."""
+
+from tests.runtime.club import Place, board, group, open_club
+
+DAILY = board("daily")
+
+
+async def test_a_client_that_joins_gets_the_newest_one_from_any_node() -> None:
+    async with open_club(nodes=2) as club, club.connect("ada") as there, club.connect("bob", node=1) as late:
+        await there.call("board:join", "daily")
+        await there.expect_nothing("place")
+        for text in ("old", "new"):
+            await club.publisher.emit(Place(text=text), DAILY)
+            assert (await there.expect_event("place")).args[0]["text"] == text
+        assert (await late.call("board:join", "daily"))["ok"]
+        assert (await late.expect_event("place")).args == [{"text": "new"}]
+        await late.call("board:join", "weekly")
+        await late.expect_nothing("place")
+
+
+async def test_it_is_for_those_who_may_be_in_the_room() -> None:
+    async with open_club() as club, club.connect("ada") as member, club.connect("eve") as stranger:
+        club.add("user:ada", group("g1"))
+        await club.publisher.emit(Place(text="secret"), group("g1"))
+        assert not (await stranger.call("group:join", "g1"))["ok"]
+        await stranger.expect_nothing("place")
+        # It comes before the acknowledgement, as what a hook emits.
+        await member.call("group:join", "g1")
+        assert (await member.expect_event("place")).args == [{"text": "secret"}]
+
+
+async def test_one_that_excludes_somebody_or_was_forgotten_is_not_sent() -> None:
+    async with open_club() as club, club.connect("ada") as client:
+        await club.publisher.emit(Place(text="not for all"), DAILY, excluding=[board("weekly")])
+        await client.call("board:join", "daily")
+        await client.expect_nothing("place")
+        await client.call("board:leave", "daily")
+        await club.publisher.emit(Place(text="over"), DAILY)
+        await club.publisher.latest.forget(Place, DAILY)
+        await client.call("board:join", "daily")
+        await client.expect_nothing("place")
