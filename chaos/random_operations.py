@@ -48,7 +48,7 @@ from oyez.runtime import control
 from oyez.runtime.admission import Verified
 from oyez.runtime.application import bind
 from oyez.server.connections.connection import Connection
-from oyez.server.delivery.replay_buffer import Window
+from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.namespaces.socket import Handshake
 from oyez.server.server import Server
 from oyez.server.transports.outgoing import Outgoing
@@ -232,7 +232,7 @@ class World:
         # Pages of a few events: a replay is interrupted by everything else.
         limits = Limits(max_connections_per_address=1_000_000, max_replay_page=500, max_replayed_bytes=10_000_000_000)
         server = Server(applications, log, Settings(log_retention=RETENTION, shutdown_timeout=1.0, limits=limits))
-        server.hub.window = Window(WINDOW_BYTES)
+        server.consumer.replay_buffer = ReplayBuffer(WINDOW_BYTES)
         before = asyncio.all_tasks()
         await server.start()
         return Node(server, log, asyncio.all_tasks() - before)
@@ -379,7 +379,7 @@ class World:
         """All nodes have delivered what is in the log, and written what they remember."""
         for node in self.nodes:
             node.log.down = 0
-            await node.server.hub.reach(await self._publisher.position())
+            await node.server.consumer.wait_for_position(await self._publisher.position())
             with suppress(LogUnavailableError):
                 await node.server.recovery.flush()
 

@@ -70,7 +70,7 @@ async def expect_ready(client: httpx.AsyncClient, status: int) -> httpx.Response
 
 @pytest.mark.parametrize("fault", ["lost", "silent", "unheard", "broken"])
 async def test_a_log_that_does_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    for name in ("INTERVAL", "PATIENCE", "RETRY_INTERVAL"):
+    for name in ("INTERVAL", "PROBE_TIMEOUT", "RETRY_INTERVAL"):
         monkeypatch.setattr(probe, name, 0.05)
     fruit = ShakyLog()
     async with running(tmp_path, {"books": ShakyLog(), "fruit": fruit}) as client:

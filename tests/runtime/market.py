@@ -41,7 +41,7 @@ from oyez.runtime.application import Handlers, bind
 from oyez.runtime.client import Client
 from oyez.server.connections.budget import Budget, Rates
 from oyez.server.connections.connection import Connection
-from oyez.server.delivery.consumer import Hub
+from oyez.server.delivery.consumer import LogConsumer
 from oyez.server.namespaces.namespace import Namespace
 from oyez.server.namespaces.socket import Handshake, ReceivedEvent, Socket
 from oyez.server.recovery.recovery import Recovery
@@ -365,11 +365,11 @@ class Market:
         )
         self.namespaces = {name: Namespace(name, application, 1_024) for name, application in applications.items()}
         log = MemoryLog()
-        hub = Hub(log, self.namespaces)
-        hub.window.begin("0dd1e5a2.0")
-        hub.ready.set()
+        consumer = LogConsumer(log, self.namespaces)
+        consumer.replay_buffer.start_after("0dd1e5a2.0")
+        consumer.live.set()
         for namespace in self.namespaces.values():
-            namespace.recovery = Recovery(log, hub, 300, Limits())
+            namespace.recovery = Recovery(log, consumer, 300, Limits())
 
     async def connect(
         self,

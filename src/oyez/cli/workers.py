@@ -214,7 +214,7 @@ class Workers:
             await self._unless_stopped(
                 worker.supervise(self._settings.worker_timeout, partial(self._note_change, worker))
             )
-            self._outages.forget(worker)
+            self._outages.remove(worker)
             if self._stopping.is_set() or self._workers[place] is not worker:
                 continue
             lived = asyncio.get_running_loop().time() - worker.started_at
@@ -258,7 +258,7 @@ class Workers:
         ready = await self._unless_stopped(reader.readline(), START_TIMEOUT)
         if ready:
             worker.take(ready)
-            self._outages.note(worker, worker.report.log)
+            self._outages.record(worker, worker.report.log)
             return worker
         writer.close()
         if not self._stopping.is_set():
@@ -279,7 +279,7 @@ class Workers:
     # All of them.
 
     def _note_change(self, worker: Worker) -> None:
-        self._outages.note(worker, worker.report.log)
+        self._outages.record(worker, worker.report.log)
         answering = sum(worker.answers for worker in self._workers.values())
         for worker in self._workers.values():
             worker.tell(Team(self._count, answering))

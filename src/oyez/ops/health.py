@@ -34,7 +34,7 @@ def health_routes(oyez: Oyez, find_team: Callable[[], Team | None] = lambda: Non
 
     async def ready(request: Request) -> JSONResponse:
         reasons = {
-            name: {"log": served.server.canary.reason, "database": served.database.reason}
+            name: {"log": served.server.log_probe.reason, "database": served.database.reason}
             for name, served in oyez.systems.items()
         }
         systems = {name: {part: _word(reason) for part, reason in parts.items()} for name, parts in reasons.items()}

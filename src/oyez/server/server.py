@@ -35,8 +35,8 @@ from oyez.server.connections.budget import InputGate, MemoryBudget, Rates
 from oyez.server.connections.connection import Connection
 from oyez.server.connections.outages import Outages
 from oyez.server.delivery import probe
-from oyez.server.delivery.consumer import Hub
-from oyez.server.delivery.probe import Canary, encode_status
+from oyez.server.delivery.consumer import LogConsumer
+from oyez.server.delivery.probe import LogProbe, encode_status
 from oyez.server.http.origin import OriginPolicy, normalize
 from oyez.server.namespaces.namespace import Application, Namespace, SocketInfo
 from oyez.server.namespaces.socket import KEPT_HEADERS, Handshake
@@ -97,12 +97,12 @@ class Server:
         check_origins(settings.origins)
         self.origins = OriginPolicy(settings.origins)
         self._outages = outages or Outages()
-        self.canary = Canary(log, self._tell_status)
+        self.log_probe = LogProbe(log, self._tell_status)
         self.neighbours = Neighbours(log, self.node, self.namespaces, clock)
         counted = {id(one.usages): one.usages for one in applications.values() if one.usages is not None}
         self._usage = UsageExchange(self.neighbours, list(counted.values()), clock)
-        self.hub = Hub(log, self.namespaces, self._hear)
-        self.recovery = Recovery(log, self.hub, settings.log_retention, self.limits, self.neighbours)
+        self.consumer = LogConsumer(log, self.namespaces, self._handle_node_message)
+        self.recovery = Recovery(log, self.consumer, settings.log_retention, self.limits, self.neighbours)
         for namespace in self.namespaces.values():
             namespace.recovery = self.recovery
         # An eighth of the shorter time keeps deadlines within a few per cent, at a handful of turns a second at most.
@@ -152,15 +152,15 @@ class Server:
         """
         self.stopping, self._none_left = False, None
         try:
-            await self.hub.start()
-            self.canary.note(None)
+            await self.consumer.start()
+            self.log_probe.record(None)
         except LogUnavailableError as error:
-            self.canary.note(str(error))
-        work = (self._run_hub(), self.wheel.run(), self.recovery.run(), self.canary.run(), self._usage.run())
+            self.log_probe.record(str(error))
+        work = (self._run_consumer(), self.wheel.run(), self.recovery.run(), self.log_probe.run(), self._usage.run())
         self._tasks = [asyncio.create_task(one) for one in work]
-        if self.canary.reason is None:
+        if self.log_probe.reason is None:
             with suppress(LogUnavailableError):
-                await self.hub.be_ready()
+                await self.consumer.wait_until_live()
                 await self.neighbours.greet(new=True)
         self._tasks.append(asyncio.create_task(self.neighbours.run()))
 
@@ -223,10 +223,10 @@ class Server:
             connection.close(engineio.SERVER_SHUTDOWN)
         return busy
 
-    async def _run_hub(self) -> None:
+    async def _run_consumer(self) -> None:
         while True:
             try:
-                await self.hub.run()
+                await self.consumer.run()
                 return
             except KeyError:
                 # What was appended meanwhile is unknown here: clients come back and are told that they missed it.
@@ -242,19 +242,19 @@ class Server:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _log_failure(self, error: LogUnavailableError | SettingsError) -> None:
-        if self.canary.reason is None:
+        if self.log_probe.reason is None:
             if self._is_told():
                 logger.warning("the log cannot be listened to", reason=str(error), failures=self._failures)
         elif isinstance(error, SettingsError):
             # The outage has been logged, but this cause does not pass by itself: the operator has to know it.
-            self._outages.note(self, str(error))
+            self._outages.record(self, str(error))
 
     def _is_told(self) -> bool:
         """Count a failure, and say whether it is logged: the first, the second, the fourth, …, at ever longer times."""
         self._failures += 1
         return is_worth_logging(self._failures)
 
-    def _hear(self, entry: Entry) -> None:
+    def _handle_node_message(self, entry: Entry) -> None:
         """Take note of what nodes say, in no namespace."""
         if entry.control == DAMAGED:
             # It may have been an event or a change of rights for any client. Clients that come back are verified again,
@@ -262,13 +262,16 @@ class Server:
             for connection in tuple(self.connections.values()):
                 connection.close(engineio.TRANSPORT_ERROR, "an entry of the log cannot be read")
             return
-        (self.canary if entry.control == probe.CONTROL else self.neighbours).hear(entry)
+        if entry.control == probe.CONTROL:
+            self.log_probe.handle(entry)
+        else:
+            self.neighbours.hear(entry)
 
     def _tell_status(self, reason: str | None) -> None:
         """The log has become unavailable for `reason`, or, with None, is back: operator and clients are told."""
         if reason is None:
             self._failures = 0
-        self._outages.note(self, reason)
+        self._outages.record(self, reason)
         status = encode_status(reason)
         for namespace in self.namespaces.values():
             namespace.status = status if reason is not None else None

@@ -375,7 +375,7 @@ class Oyez:
                 keys,
                 prefix=self.settings.redis_prefix,
                 systems=unclaimed,
-                is_away=lambda: server.canary.reason is not None,
+                is_away=lambda: server.log_probe.reason is not None,
             )
         probe = DatabaseProbe(database, system.name, system.tables.tables.values() if system.tables is not None else ())
         return Served(system, server, publisher, log, outbox, jobs, parts, intake, probe)

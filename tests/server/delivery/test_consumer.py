@@ -1,4 +1,4 @@
-"""The hub: entries reach the sockets of their rooms in order, runs of them in one write, and nothing stops it."""
+"""The consumer: entries reach the sockets of their rooms in order, runs of them in one write, and nothing stops it."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.delivery import consumer as consumer_module
-from oyez.server.delivery.consumer import Hub
+from oyez.server.delivery.consumer import LogConsumer
 from oyez.server.namespaces.namespace import Namespace
 from oyez.server.recovery.recovery import Recovery
 from oyez.server.transports.outgoing import DEFLATED, NO_POSITION, TEXT, Outgoing, encode_frame
@@ -24,7 +24,7 @@ from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import PollingWire, SocketWire
 
-# The hub alone.
+# The consumer alone.
 
 
 class Connection:
@@ -65,14 +65,14 @@ class Socket:
 def make_namespace(name: str, plain_below: int) -> Namespace:
     namespace = Namespace(name, Market(), plain_below)
     log = MemoryLog()
-    namespace.recovery = Recovery(log, Hub(log, {}), 300, Limits())
+    namespace.recovery = Recovery(log, LogConsumer(log, {}), 300, Limits())
     return namespace
 
 
-def make_hub(namespaces: dict[str, Namespace]) -> Hub:
-    hub = Hub(MemoryLog(), namespaces)
-    hub.window.begin("0dd1e5a2.0")
-    return hub
+def make_consumer(namespaces: dict[str, Namespace]) -> LogConsumer:
+    consumer = LogConsumer(MemoryLog(), namespaces)
+    consumer.replay_buffer.start_after("0dd1e5a2.0")
+    return consumer
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def namespace() -> Namespace:
 
 
 @pytest.fixture
-def hub(namespace: Namespace) -> Hub:
-    return make_hub({"/": namespace, "/other": make_namespace("/other", 1_024)})
+def consumer(namespace: Namespace) -> LogConsumer:
+    return make_consumer({"/": namespace, "/other": make_namespace("/other", 1_024)})
 
 
 def entry(name: str, *rooms: str, namespace: str = "/", excluded: tuple[str, ...] = ()) -> Entry:
@@ -93,36 +93,38 @@ def frames(*names: str) -> bytes:
     return b"".join(encode_frame(TEXT, b'42["%b"]' % name.encode()) for name in names)
 
 
-def test_a_run_to_the_same_rooms_is_one_write(hub: Hub, namespace: Namespace) -> None:
+def test_a_run_to_the_same_rooms_is_one_write(consumer: LogConsumer, namespace: Namespace) -> None:
     first, second, stranger = Socket(namespace, "1", "a"), Socket(namespace, "2", "a"), Socket(namespace, "3")
-    hub.deliver([entry("one", "a"), entry("two", "a"), entry("three", "a")])
+    consumer.deliver([entry("one", "a"), entry("two", "a"), entry("three", "a")])
     assert first.written == second.written == [frames("one", "two", "three")]
     assert first.written[0] is second.written[0], "made once"
     assert stranger.written == []
-    assert hub.delivered == 6
+    assert consumer.delivered == 6
 
 
-def test_order_is_kept_between_different_rooms(hub: Hub, namespace: Namespace) -> None:
+def test_order_is_kept_between_different_rooms(consumer: LogConsumer, namespace: Namespace) -> None:
     both, one = Socket(namespace, "1", "a", "b"), Socket(namespace, "2", "b")
-    hub.deliver([entry("1", "a"), entry("2", "b"), entry("3", "b"), entry("4", "a"), entry("5"), entry("6", "a", "b")])
+    consumer.deliver(
+        [entry("1", "a"), entry("2", "b"), entry("3", "b"), entry("4", "a"), entry("5"), entry("6", "a", "b")]
+    )
     assert both.written == [frames("1"), frames("2", "3"), frames("4"), frames("5"), frames("6")]
     assert one.written == [frames("2", "3"), frames("5"), frames("6")]
 
 
-def test_who_is_in_several_rooms_gets_an_entry_once(hub: Hub, namespace: Namespace) -> None:
+def test_who_is_in_several_rooms_gets_an_entry_once(consumer: LogConsumer, namespace: Namespace) -> None:
     both = Socket(namespace, "1", "a", "b")
-    hub.deliver([entry("one", "a", "b", "c", "1")])
+    consumer.deliver([entry("one", "a", "b", "c", "1")])
     assert both.written == [frames("one")]
 
 
-def test_who_is_excluded_gets_nothing(hub: Hub, namespace: Namespace) -> None:
+def test_who_is_excluded_gets_nothing(consumer: LogConsumer, namespace: Namespace) -> None:
     inside, outside = Socket(namespace, "1", "a"), Socket(namespace, "2", "a", "muted")
-    hub.deliver([entry("one", "a", excluded=("muted",)), entry("two", "a"), entry("three", excluded=("1",))])
+    consumer.deliver([entry("one", "a", excluded=("muted",)), entry("two", "a"), entry("three", excluded=("1",))])
     assert inside.written == [frames("one"), frames("two")]
     assert outside.written == [frames("two"), frames("three")]
 
 
-def test_a_control_entry_is_done_in_its_turn_and_never_sent(hub: Hub, namespace: Namespace) -> None:
+def test_a_control_entry_is_done_in_its_turn_and_never_sent(consumer: LogConsumer, namespace: Namespace) -> None:
     class Mover(Market):
         def control(self, entry: Entry, sockets: Collection[Any]) -> None:
             for socket in sockets:
@@ -132,14 +134,16 @@ def test_a_control_entry_is_done_in_its_turn_and_never_sent(hub: Hub, namespace:
     first, second = Socket(namespace, "1", "a"), Socket(namespace, "2", "a", "kept")
     move = Entry(namespace="/", rooms=("a",), excluded=("kept",), data=b"b", control="join")
     back = Entry(namespace="/", rooms=("a",), data=b"a", control="leave")
-    hub.deliver([entry("1", "b"), move, entry("2", "b"), move, entry("3", "b"), entry("4", "a"), back, entry("5", "a")])
+    consumer.deliver(
+        [entry("1", "b"), move, entry("2", "b"), move, entry("3", "b"), entry("4", "a"), back, entry("5", "a")]
+    )
     assert first.written == [frames("2"), frames("3"), frames("4")]
     assert second.written == [frames("4")]
-    assert hub.delivered == 4
+    assert consumer.delivered == 4
 
 
 def test_a_control_entry_that_fails_or_has_no_namespace_stops_nothing(
-    hub: Hub, namespace: Namespace, caplog: pytest.LogCaptureFixture
+    consumer: LogConsumer, namespace: Namespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(Market):
         def control(self, entry: Entry, sockets: Collection[Any]) -> None:
@@ -148,42 +152,48 @@ def test_a_control_entry_that_fails_or_has_no_namespace_stops_nothing(
     namespace.application = Broken()
     socket = Socket(namespace, "1", "a")
     bad = Entry(namespace="/", rooms=("a",), data=b"{}", control="dance")
-    hub.deliver([entry("one", "a"), bad, replace(bad, namespace="/unknown"), entry("two", "a")])
+    consumer.deliver([entry("one", "a"), bad, replace(bad, namespace="/unknown"), entry("two", "a")])
     assert socket.written == [frames("one"), frames("two")]
     assert "delivery failed" in caplog.text
 
 
-def test_an_unknown_namespace_or_room_is_skipped(hub: Hub, namespace: Namespace) -> None:
+def test_an_unknown_namespace_or_room_is_skipped(consumer: LogConsumer, namespace: Namespace) -> None:
     socket = Socket(namespace, "1", "a")
-    hub.deliver([entry("one", "a"), entry("lost", "a", namespace="/unknown"), entry("lost", "b"), entry("two", "a")])
+    consumer.deliver(
+        [entry("one", "a"), entry("lost", "a", namespace="/unknown"), entry("lost", "b"), entry("two", "a")]
+    )
     assert socket.written == [frames("one"), frames("two")]
-    assert hub.delivered == 2
+    assert consumer.delivered == 2
 
 
-def test_an_exception_does_not_stop_delivery(hub: Hub, namespace: Namespace, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_does_not_stop_delivery(
+    consumer: LogConsumer, namespace: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
     broken, sound = Socket(namespace, "1", "a"), Socket(namespace, "2", "b")
 
     def fail(data: bytes) -> None:
         raise RuntimeError("as asked")
 
     broken.write = fail
-    hub.deliver([entry("one", "a"), entry("two", "b"), entry("three", "a"), entry("four", "b")])
+    consumer.deliver([entry("one", "a"), entry("two", "b"), entry("three", "a"), entry("four", "b")])
     assert sound.written == [frames("two"), frames("four")]
     assert len(re.findall(r"^ERROR .*delivery failed", caplog.text, re.MULTILINE)) == 2
 
 
-def test_who_cannot_be_written_to_is_sent_each_message(hub: Hub, namespace: Namespace) -> None:
+def test_who_cannot_be_written_to_is_sent_each_message(consumer: LogConsumer, namespace: Namespace) -> None:
     slow, gone = Socket(namespace, "1", "a", slow=True), Socket(namespace, "2", "a", slow=True)
     gone.connected = False
-    hub.deliver([entry("one", "a"), entry("two", "a")])
+    consumer.deliver([entry("one", "a"), entry("two", "a")])
     assert slow.connection.sent == [b'42["one"]', b'42["two"]']
     assert gone.connection.sent == []
 
 
-def test_long_messages_are_deflated_once_for_those_who_agreed_to_it(hub: Hub, namespace: Namespace) -> None:
+def test_a_long_message_is_deflated_once_for_all_clients_that_agreed(
+    consumer: LogConsumer, namespace: Namespace
+) -> None:
     plain = [Socket(namespace, id, "a") for id in "12"]
     agreed = [Socket(namespace, id, "a", deflate=True) for id in "34"]
-    hub.deliver([entry("short", "a"), entry("x" * 1_024, "a")])
+    consumer.deliver([entry("short", "a"), entry("x" * 1_024, "a")])
     long = Outgoing(b'42["%b"]' % (b"x" * 1_024))
     for sockets, expected in ((plain, long.frames), (agreed, long.deflated_frames)):
         assert [socket.written for socket in sockets] == [[frames("short") + expected]] * 2
@@ -193,13 +203,13 @@ def test_long_messages_are_deflated_once_for_those_who_agreed_to_it(hub: Hub, na
 def test_without_compression_long_messages_are_written() -> None:
     namespace = make_namespace("/", 2**63)
     socket = Socket(namespace, "1", "a")
-    make_hub({"/": namespace}).deliver([entry("x" * 100_000, "a")])
+    make_consumer({"/": namespace}).deliver([entry("x" * 100_000, "a")])
     assert socket.written == [frames("x" * 100_000)]
 
 
-def test_a_namespace_of_its_own_is_named_in_the_packet(hub: Hub) -> None:
-    socket = Socket(hub._namespaces["/other"], "1")
-    hub.deliver([entry("one", namespace="/other")])
+def test_a_namespace_of_its_own_is_named_in_the_packet(consumer: LogConsumer) -> None:
+    socket = Socket(consumer._namespaces["/other"], "1")
+    consumer.deliver([entry("one", namespace="/other")])
     assert socket.written == [encode_frame(TEXT, b'42/other,["one"]')]
 
 
@@ -271,14 +281,16 @@ async def test_a_log_that_has_lost_something_sends_clients_away(
             await wire.expect_event("found")
 
 
-async def test_a_client_that_cannot_be_written_to_takes_nothing_from_the_others(hub: Hub, namespace: Namespace) -> None:
+async def test_a_client_that_cannot_be_written_to_does_not_affect_others(
+    consumer: LogConsumer, namespace: Namespace
+) -> None:
     sockets = [Socket(namespace, str(number), "a") for number in range(3)]
 
     def fail(frames: bytes) -> None:
         raise RuntimeError("gone")
 
     sockets[1].write = fail
-    hub.deliver([entry("one", "a")])
+    consumer.deliver([entry("one", "a")])
     assert sockets[0].written == sockets[2].written == [frames("one")]
     await asyncio.sleep(0)
     # It will come back for what it has missed.
@@ -288,11 +300,11 @@ async def test_a_client_that_cannot_be_written_to_takes_nothing_from_the_others(
 async def test_who_comes_while_the_log_is_not_listened_to_is_sent_away_in_time(
     monkeypatch: pytest.MonkeyPatch, running: Running
 ) -> None:
-    monkeypatch.setattr(consumer_module, "READY_TIMEOUT", 0.05)
-    running.server.hub.ready.clear()
+    monkeypatch.setattr(consumer_module, "LIVE_TIMEOUT", 0.05)
+    running.server.consumer.live.clear()
     with pytest.raises(ConnectFailed, match="transport close"):
         async with connect(running.url, auth={"rooms": ["a"]}, transports=["websocket"]):
             raise AssertionError("it was let in")
-    running.server.hub.ready.set()
+    running.server.consumer.live.set()
     async with connect(running.url, auth={"rooms": ["a"]}, transports=["websocket"]):
         pass

@@ -1,10 +1,10 @@
-"""The window: what is in it is what the log would say, room by room and in order."""
+"""The buffer: what is in it is what the log would say, room by room and in order."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oyez.log.log import Entry
-from oyez.server.delivery.replay_buffer import ENTRY_OVERHEAD, Window
+from oyez.server.delivery.replay_buffer import ENTRY_OVERHEAD, ReplayBuffer
 from oyez.server.transports.outgoing import Message
 
 ROOMS = ("a", "b", "c")
@@ -12,9 +12,9 @@ rooms = st.lists(st.sampled_from(ROOMS), max_size=3).map(tuple)
 entries = st.lists(st.tuples(st.sampled_from(("/", "/admin")), rooms, rooms, st.booleans()), max_size=40)
 
 
-def fill(window: Window, published: list[tuple[str, tuple[str, ...], tuple[str, ...], bool]]) -> list[Entry]:
+def fill(buffer: ReplayBuffer, published: list[tuple[str, tuple[str, ...], tuple[str, ...], bool]]) -> list[Entry]:
     """Add events, and take note of what is none; all of them."""
-    window.begin("e.0")
+    buffer.start_after("e.0")
     made = []
     for number, (namespace, to, excluded, control) in enumerate(published, 1):
         entry = Entry(
@@ -27,9 +27,9 @@ def fill(window: Window, published: list[tuple[str, tuple[str, ...], tuple[str, 
         )
         made.append(entry)
         if control:
-            window.advance(entry)
+            buffer.advance(entry)
         else:
-            window.add(Message(b"42", entry))
+            buffer.add(Message(b"42", entry))
     return made
 
 
@@ -37,12 +37,12 @@ def fill(window: Window, published: list[tuple[str, tuple[str, ...], tuple[str, 
 def test_it_finds_what_followed_for_somebody_in_rooms(
     published: list[tuple[str, tuple[str, ...], tuple[str, ...], bool]], own: frozenset[str], after: int
 ) -> None:
-    window = Window()
-    made = fill(window, published)
-    assert window.position == f"e.{len(made)}"
-    assert window.covers(f"e.{after}") == (after <= len(made))
+    buffer = ReplayBuffer()
+    made = fill(buffer, published)
+    assert buffer.position == f"e.{len(made)}"
+    assert buffer.covers(f"e.{after}") == (after <= len(made))
     if after <= len(made):
-        found = [message.entry for message in window.since(f"e.{after}", "/", own)]
+        found = [message.entry for message in buffer.find_after(f"e.{after}", "/", own)]
         assert found == [entry for entry in made[after:] if entry.is_for("/", own)]
 
 
@@ -50,28 +50,28 @@ def test_it_finds_what_followed_for_somebody_in_rooms(
 def test_it_holds_no_more_than_it_should_and_says_so(
     published: list[tuple[str, tuple[str, ...], tuple[str, ...], bool]], most: int
 ) -> None:
-    window = Window(max_bytes=most * (ENTRY_OVERHEAD + 20))
-    made = fill(window, published)
-    covered = next(number for number in range(len(made) + 1) if window.covers(f"e.{number}"))
+    buffer = ReplayBuffer(max_bytes=most * (ENTRY_OVERHEAD + 20))
+    made = fill(buffer, published)
+    covered = next(number for number in range(len(made) + 1) if buffer.covers(f"e.{number}"))
     assert sum(not entry.control for entry in made[covered:]) <= most
-    assert window.since(f"e.{covered}", "/", ROOMS) is not None
+    assert buffer.find_after(f"e.{covered}", "/", ROOMS) is not None
     for number in range(covered, len(made) + 1):
-        found = [message.entry for message in window.since(f"e.{number}", "/", frozenset("a"))]
+        found = [message.entry for message in buffer.find_after(f"e.{number}", "/", frozenset("a"))]
         assert found == [entry for entry in made[number:] if entry.is_for("/", frozenset("a"))]
 
 
 def test_a_new_epoch_begins_with_nothing() -> None:
-    window = Window()
-    fill(window, [("/", (), (), False)] * 3)
-    window.add(Message(b"42", Entry(namespace="/", rooms=(), data=b'["x"]', position="f.8")))
-    assert not window.covers("e.3")
-    assert not window.covers("f.6")
-    assert window.covers("f.7")
-    assert [message.entry.position for message in window.since("f.7", "/", ())] == ["f.8"]
+    buffer = ReplayBuffer()
+    fill(buffer, [("/", (), (), False)] * 3)
+    buffer.add(Message(b"42", Entry(namespace="/", rooms=(), data=b'["x"]', position="f.8")))
+    assert not buffer.covers("e.3")
+    assert not buffer.covers("f.6")
+    assert buffer.covers("f.7")
+    assert [message.entry.position for message in buffer.find_after("f.7", "/", ())] == ["f.8"]
 
 
 def test_positions_that_are_none_are_not_covered() -> None:
-    window = Window()
-    window.begin("e.0")
+    buffer = ReplayBuffer()
+    buffer.start_after("e.0")
     for made_up in ("", "e", "e.", ".0", "e.-1", "e.0x1", "e." + "1" * 30):
-        assert not window.covers(made_up)
+        assert not buffer.covers(made_up)

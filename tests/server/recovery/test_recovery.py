@@ -171,12 +171,12 @@ async def test_who_left_for_good_has_no_session(own: Running) -> None:
 async def test_an_answered_ping_says_what_was_heard(own: Running) -> None:
     """So an event that is too old to be kept is no reason to recover nothing (and no event at all is none either)."""
     async with serve(ping_interval=0.2) as running, lost(running, {"user": "anna"}) as client:
-        before = running.server.hub.position
+        before = running.server.consumer.position
         for value in range(5):
             await running.publish("elsewhere", value, to="room")
         socket = running.namespace.sockets[client.sid]
         assert socket.seen == before
-        await turn_until(lambda: socket.seen == running.server.hub.position)
+        await turn_until(lambda: socket.seen == running.server.consumer.position)
 
 
 # Clients without a session: they say where they were.
@@ -198,7 +198,7 @@ async def test_a_position_is_enough_for_the_rooms_one_is_in_and_for_those_one_jo
             "recovered": True,
             "replayed": 3,
             "from": offset,
-            "to": own.server.hub.position,
+            "to": own.server.consumer.position,
             "reason": None,
         }
         await expect_all(back, "news", [1, "both again", 2])
@@ -216,10 +216,10 @@ async def test_a_python_client_gets_positions_where_it_asks(own: Running) -> Non
         py_client.connect(own.url, auth={**ANNA, "recovery": True}) as asking,
     ):
         [answer] = await asking.expect_event("oyez:recovery")
-        assert answer["reason"] == recovery.NEW and answer["to"] == own.server.hub.position
+        assert answer["reason"] == recovery.NEW and answer["to"] == own.server.consumer.position
         await own.publish("news", 1, to="room")
         assert await plain.expect_event("news") == [1]
-        assert await asking.expect_event("news") == [1, own.server.hub.position]
+        assert await asking.expect_event("news") == [1, own.server.consumer.position]
     await own.publish("news", 2, to="room")
     async with py_client.connect(own.url, auth={**ANNA, "offset": answer["to"]}) as back:
         assert await back.expect_event("news") == [1]
@@ -245,7 +245,7 @@ async def test_an_offset_of_null_counts_as_none(own: Running) -> None:
         await back.open_session()
         assert await back.enter({**ANNA, "pid": client.recovery["pid"], "offset": None}) == client.sid
         await back.expect_event("news", "missed")
-        assert json.loads((await back.read_frame()).payload[2:]) == ["oyez:position", own.server.hub.position]
+        assert json.loads((await back.read_frame()).payload[2:]) == ["oyez:position", own.server.consumer.position]
         assert json.loads((await back.read_frame()).payload[2:])[1]["recovered"]
 
 
@@ -289,7 +289,7 @@ async def test_a_position_of_no_log_is_answered_plainly(own: Running, offset: st
 
 
 async def test_a_position_that_does_not_exist_yet_is_made_up(own: Running) -> None:
-    epoch, number = split_position(own.server.hub.position)
+    epoch, number = split_position(own.server.consumer.position)
     async with connect(own.url, auth={**ANNA, "offset": f"{epoch}.{number + 1}"}, transports=["websocket"]) as client:
         answer = (await client.expect_event("oyez:recovery")).args[0]
         assert not answer["recovered"] and answer["reason"] == recovery.UNKNOWN_POSITION
@@ -305,9 +305,9 @@ async def test_what_is_not_at_hand_is_read_from_the_log_in_pages(own: Running, m
     entries = [Entry(namespace="/", rooms=("room",), data=b'["news",%d]' % value) for value in range(1_203)]
     entries[5:5] = [Entry(namespace="/", rooms=("elsewhere",), data=b'["news",0]')] * 10
     await own.log.append(entries)
-    await own.server.hub.reach(await own.log.position())
+    await own.server.consumer.wait_for_position(await own.log.position())
     # As in a process that has just been started with an empty window.
-    own.server.hub.window.begin(own.server.hub.position)
+    own.server.consumer.replay_buffer.start_after(own.server.consumer.position)
     async with connect(own.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
         assert (await back.expect_event("oyez:recovery")).args[0]["replayed"] == 1_203
         await own.publish("news", "live", to="room")
@@ -337,18 +337,18 @@ async def test_nothing_is_sent_twice_where_the_log_is_ahead_of_this_node() -> No
             await client.expect_event("news")
         held: list[Entry] = []
         log.held = held
-        hub = running.server.hub
+        consumer = running.server.consumer
         await running.publish("news", 1, to="room")
         await turn_until(lambda: bool(held))
-        hub.window.begin(hub.position)
+        consumer.replay_buffer.start_after(consumer.position)
         # Somebody who has seen on another node what is not here yet.
         auth = {**ANNA, "offset": await log.position()}
         opening = asyncio.create_task(
             stack.enter_async_context(connect(running.url, auth=auth, transports=["websocket"]))
         )
-        await turn_until(lambda: bool(hub.waiting))
+        await turn_until(lambda: bool(consumer.waiters))
         log.held = None
-        hub.deliver(held)
+        consumer.deliver(held)
         back = await opening
         await running.publish("news", 2, to="room")
         await expect_all(back, "news", [2])
@@ -364,8 +364,8 @@ async def test_what_is_no_longer_kept_is_said_to_be_lost() -> None:
         await running.publish("news", 1, to="room")
         now[0] = 301.0
         await running.publish("news", 2, to="room")
-        await running.server.hub.reach(await log.position())
-        running.server.hub.window.begin(running.server.hub.position)
+        await running.server.consumer.wait_for_position(await log.position())
+        running.server.consumer.replay_buffer.start_after(running.server.consumer.position)
         async with connect(running.url, auth={**ANNA, "offset": client.offset}, transports=["websocket"]) as back:
             answer = (await back.expect_event("oyez:recovery")).args[0]
             assert not answer["recovered"] and answer["reason"] == recovery.TOO_OLD
@@ -376,7 +376,7 @@ async def test_what_is_appended_while_the_log_is_read_comes_once(monkeypatch: py
     class BusyLog(MemoryLog):
         async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
             await self.append([Entry(namespace="/", rooms=("room",), data=b'["news",2]')])
-            await running.server.hub.reach(await self.position())
+            await running.server.consumer.wait_for_position(await self.position())
             return await super().read(after, namespace, rooms, limit)
 
     async with serve(log=BusyLog()) as running:
@@ -384,8 +384,8 @@ async def test_what_is_appended_while_the_log_is_read_comes_once(monkeypatch: py
             await running.publish("news", 0, to="room")
             await client.expect_event("news")
         await running.publish("news", 1, to="room")
-        await running.server.hub.reach(await running.log.position())
-        running.server.hub.window.begin(running.server.hub.position)
+        await running.server.consumer.wait_for_position(await running.log.position())
+        running.server.consumer.replay_buffer.start_after(running.server.consumer.position)
         async with connect(running.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
             await expect_all(back, "news", [1, 2])
 
@@ -659,8 +659,8 @@ async def test_a_session_survives_a_log_that_is_away_for_a_moment() -> None:
         async with lost(running, {"user": "anna"}) as client:
             await client.call("join", "room")
         await running.publish("news", 1, to="room")
-        await running.server.hub.reach(await log.position())
-        running.server.hub.window.begin(running.server.hub.position)
+        await running.server.consumer.wait_for_position(await log.position())
+        running.server.consumer.replay_buffer.start_after(running.server.consumer.position)
         auth = {"user": "anna", **client.recovery}
         log.away = True
         with pytest.raises(ConnectFailed):

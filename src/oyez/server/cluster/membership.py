@@ -206,7 +206,7 @@ class Neighbours:
         request = Fetch(secrets.token_hex(8), namespace, tuple(rooms), limit)
         inquiry = self._inquiries[request.request] = _Inquiry({self.node.id, *others})
         try:
-            # Its own hub hears it as well, and answers like any other.
+            # Its own consumer hears it as well, and answers like any other.
             await self._tell("fetch", request)
             with suppress(TimeoutError):
                 async with asyncio.timeout(FETCH_TIMEOUT):
@@ -282,7 +282,7 @@ class Neighbours:
 
     def _log_failure(self, error: Exception) -> None:
         if isinstance(error, LogUnavailableError):
-            # A node that was to receive this receives nothing at all, and its own hub reports it.
+            # A node that was to receive this receives nothing at all, and its own consumer reports it.
             logger.warning("a node could not be notified", error=str(error))
         else:
             logger.error("a node could not be notified", exc_info=error)

@@ -602,7 +602,7 @@ class Connection:
                 return
             self._heard = self._pong_extended = False
             self._pong_deadline = self.server.clock() + self.server.settings.ping_timeout
-            self._pinged_at = self.server.hub.position
+            self._pinged_at = self.server.consumer.position
             self.server.wheel.schedule(self, self._pong_deadline)
 
     def _send_ping(self) -> bool:

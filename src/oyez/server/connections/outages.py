@@ -1,4 +1,4 @@
-"""One line for one outage: each system, and each worker, finds out by itself that the log they share is away."""
+"""One log line for one outage: each system and each worker notices by itself that the log they share is away."""
 
 from collections.abc import Callable, Hashable
 
@@ -8,7 +8,7 @@ logger = get_logger("oyez.server")
 
 
 def log_status(reason: str | None) -> None:
-    """Log that the log has become unavailable for `reason`, or, with None, that it is available again."""
+    """Log that the log has become unavailable for `reason`, or, if None, that it is available again."""
     if reason is None:
         logger.info("the log is available again: events are stored and delivered")
     else:
@@ -16,30 +16,31 @@ def log_status(reason: str | None) -> None:
 
 
 class Outages:
-    """Who cannot use the log, and why. `say` is called for each new reason, and with None when one is over."""
+    """The parts of this process that cannot use the log, and why."""
 
-    def __init__(self, say: Callable[[str | None], None] = log_status) -> None:
-        self._say = say
-        self._away: dict[Hashable, str] = {}
+    def __init__(self, report: Callable[[str | None], None] = log_status) -> None:
+        """`report` is called for each new reason, and with None at the end of an outage."""
+        self._report = report
+        self._reasons: dict[Hashable, str] = {}
 
     @property
     def reason(self) -> str | None:
-        """Why the log is unavailable, for the part that has been without it for longest; None if no part is."""
-        return next(iter(self._away.values()), None)
+        """Why the log is unavailable, for the part that has been without it longest; None if all parts can use it."""
+        return next(iter(self._reasons.values()), None)
 
-    def note(self, who: Hashable, reason: str | None) -> None:
-        """`who` cannot use the log for `reason`, or, with None, can."""
-        before = self.forget(who)
-        others = self._away.values()
+    def record(self, part: Hashable, reason: str | None) -> None:
+        """Record that `part` cannot use the log for `reason`, or, if None, that it can."""
+        before = self.remove(part)
+        others = self._reasons.values()
         if reason is None:
             if before is not None and before not in others:
-                self._say(None)
+                self._report(None)
             return
         is_new = reason != before and reason not in others
-        self._away[who] = reason
+        self._reasons[part] = reason
         if is_new:
-            self._say(reason)
+            self._report(reason)
 
-    def forget(self, who: Hashable) -> str | None:
-        """`who` has ended; what it noted last."""
-        return self._away.pop(who, None)
+    def remove(self, part: Hashable) -> str | None:
+        """Remove a part that has ended. Returns its last reason."""
+        return self._reasons.pop(part, None)

@@ -1,7 +1,7 @@
-"""The Canary: every few seconds a node proves to itself that what is appended to the log comes out of it here.
+"""The log probe: every few seconds a node checks that an entry that it appends to the log is delivered here.
 
-Appending may work where listening does not, and the other way round; only an entry that has gone all the way shows
-both. It also shows that the log has come back, so nothing else has to ask.
+Appending may work while reading does not, and the other way round. Only an entry that has gone the whole way shows
+that both work. The probe also notices that the log is available again.
 """
 
 import asyncio
@@ -17,72 +17,73 @@ from oyez.logger import get_logger
 
 logger = get_logger("oyez.server")
 
-CONTROL = "canary"
-"""The name of the control entry. It is in no namespace: nobody but its own node takes notice."""
+CONTROL = "probe"
+"""Name of the control entry. It has no namespace, and only the node that sent it uses it."""
 INTERVAL = 2.0
-"""Seconds between two canaries. Each is an entry of some 50 bytes, so a node adds 30 a minute to each log."""
-PATIENCE = 2.5
-"""Seconds for one to be stored and heard; behind INTERVAL, so that whatever fails is known within five seconds."""
+"""Seconds between two probes. A probe is an entry of about 50 bytes; a node adds 30 a minute to each log."""
+PROBE_TIMEOUT = 2.5
+"""Seconds until a probe must be delivered. With INTERVAL, an outage is noticed within five seconds."""
 RETRY_INTERVAL = 0.5
-"""Seconds between two of them while the log is unavailable: its return is known within two seconds."""
+"""Seconds between two probes while the log is unavailable: its return is noticed within two seconds."""
 EVENT = "oyez:status"
 
 
-class Canary:
-    """Watches over the log of one server. `tell` is called with each change of `reason`."""
+class LogProbe:
+    """Watches the log of one server."""
 
-    def __init__(self, log: Log, tell: Callable[[str | None], None]) -> None:
+    def __init__(self, log: Log, on_change: Callable[[str | None], None]) -> None:
+        """`on_change` is called with `reason` when the log becomes unavailable or available."""
         self.reason: str | None = None
-        """Why the log is unavailable; None while it is not."""
+        """Why the log is unavailable; None if it is available."""
         self._log = log
-        self._tell = tell
+        self._on_change = on_change
         self._node = ""
         self._number = 0
-        self._heard = asyncio.Event()
+        self._delivered = asyncio.Event()
 
     async def run(self) -> None:
-        """Send one canary after the other, until cancelled."""
-        # Not before: processes that are forks of one must not have the same name.
+        """Send one probe after the other until cancelled."""
+        # Set here and not earlier: forked processes must not have the same name.
         self._node = secrets.token_hex(8)
         while True:
             await asyncio.sleep(INTERVAL if self.reason is None else RETRY_INTERVAL)
-            self.note(await self._send())
+            self.record(await self._send())
 
-    def note(self, reason: str | None) -> None:
-        """The log is unavailable for `reason`, or, with None, is not."""
+    def record(self, reason: str | None) -> None:
+        """Record that the log is unavailable for `reason`, or, if None, that it is available."""
         changed = (reason is None) is not (self.reason is None)
         self.reason = reason
         if changed:
-            self._tell(reason)
+            self._on_change(reason)
 
-    def hear(self, entry: Entry) -> None:
-        """A canary, of whichever node, has come out of the log."""
-        if entry.data == self._song():
-            self._heard.set()
+    def handle(self, entry: Entry) -> None:
+        """Handle a probe of any node that was delivered from the log."""
+        if entry.data == self._payload():
+            self._delivered.set()
 
     async def _send(self) -> str | None:
-        """Why the canary was not heard; None where it was."""
+        """Send a probe. Returns why it was not delivered, or None if it was."""
         self._number += 1
-        self._heard.clear()
+        self._delivered.clear()
         try:
-            async with asyncio.timeout(PATIENCE):
-                await self._log.append([Entry(namespace="", rooms=(), data=self._song(), control=CONTROL)])
-                await self._heard.wait()
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                await self._log.append([Entry(namespace="", rooms=(), data=self._payload(), control=CONTROL)])
+                await self._delivered.wait()
         except LogUnavailableError as error:
             return str(error)
         except TimeoutError:
-            return f"What is appended to the log is not heard within {PATIENCE} s."
-        except Exception as error:  # Whatever a log should not raise: it is not to be trusted then.
+            return f"An entry that was appended to the log was not delivered within {PROBE_TIMEOUT} s."
+        except Exception as error:  # A log that raises anything else is not usable either.
             if self.reason != repr(error):
                 logger.exception("the log failed in an unexpected way")
             return repr(error)
         return None
 
-    def _song(self) -> bytes:
+    def _payload(self) -> bytes:
         return msgspec.json.encode({"node": self._node, "number": self._number})
 
 
 def encode_status(reason: str | None) -> bytes:
-    """The event that tells clients whether events can be stored and delivered, as a JSON array."""
+    """Encode the event that reports to clients whether events can be stored and delivered, as a JSON array."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return msgspec.json.encode((EVENT, {"available": reason is None, "timestamp": now}))

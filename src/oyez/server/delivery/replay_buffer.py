@@ -1,8 +1,7 @@
-"""The newest entries of the log, at hand for clients that come back: by room, encoded once for all of them.
+"""The replay buffer: the newest events of the log in memory, by room, for clients that reconnect.
 
-Most who lost their connection return within seconds, and many at once. What they missed is here already, so the log is
-read only for those who were away for longer. Everything in it has been handed to the sockets: it ends where live
-delivery stands.
+Most clients that lost their connection return within seconds, and many at once. The events that they missed are here,
+encoded once, so the log is read only for clients that were away longer. The buffer ends at the last delivered entry.
 """
 
 from collections import deque
@@ -13,30 +12,30 @@ from oyez.log.log import Entry, split_position
 from oyez.server.transports.outgoing import Message
 
 MAX_BYTES = 16_000_000
-"""What the window of one system may hold; at 500 bytes an event this is the last 20,000."""
+"""Bytes that the buffer of one system may hold: the last 20,000 events of 500 bytes."""
 ENTRY_OVERHEAD = 600
-"""Bytes that an entry costs besides its data, with its places in the rooms' lists."""
+"""Bytes that an event costs besides its data, with its places in the lists of the rooms."""
 
 
-class Window:
-    """Holds entries in the order of the log, the newest `max_bytes` of them."""
+class ReplayBuffer:
+    """Holds the newest events in the order of the log, up to `max_bytes`."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.position = ""
-        """Where it ends: the position of the newest entry; empty before it has begun."""
+        """Position of the newest entry; empty before the start."""
         self._max_bytes = max_bytes
         self._bytes = 0
         self._epoch = ""
         self._before = 0
-        """The number before the first one that is held: what came up to it is not known here."""
+        """Number of the last entry before the buffer. The buffer knows nothing about it or earlier entries."""
         self._last = 0
         self._damaged = 0
-        """The number of the last entry that could not be read: it may have been for any client."""
+        """Number of the last entry that could not be read. It may have been for any client."""
         self._messages: deque[Message] = deque()
         self._rooms: dict[tuple[str, str], deque[Message]] = {}
 
-    def begin(self, position: str) -> None:
-        """Forget everything: what comes next follows `position`."""
+    def start_after(self, position: str) -> None:
+        """Empty the buffer. The next entry is the one after `position`."""
         self._epoch, self._before = split_position(position)
         self._last = self._before
         self._damaged = 0
@@ -46,7 +45,7 @@ class Window:
         self._bytes = 0
 
     def add(self, message: Message) -> None:
-        """Hold an event that follows all others."""
+        """Add the event that follows all others."""
         self.advance(message.entry)
         message.number = self._last
         self._messages.append(message)
@@ -57,29 +56,32 @@ class Window:
                 listed = self._rooms[place] = deque()
             listed.append(message)
         while self._bytes > self._max_bytes:
-            self._forget_first()
+            self._evict_first()
 
     def advance(self, entry: Entry) -> None:
-        """Take note of an entry's position, where it has one."""
+        """Record the position of an entry that is not kept. A volatile entry has none."""
         if entry.position is None:
             return
         epoch, number = split_position(entry.position)
         if epoch != self._epoch:
-            self.begin(f"{epoch}.{number - 1}")
+            self.start_after(f"{epoch}.{number - 1}")
         self._last, self.position = number, entry.position
         if entry.control == DAMAGED:
             self._damaged = number
 
     def covers(self, position: str) -> bool:
-        """True if everything that followed `position` is held."""
+        """True if the buffer has every event after `position`."""
         try:
             epoch, number = split_position(position)
         except KeyError:
             return False
         return epoch == self._epoch and max(self._before, self._damaged) <= number <= self._last
 
-    def since(self, position: str, namespace: str, rooms: Collection[str]) -> list[Message]:
-        """The events behind `position`, which is covered, for who is in `rooms` of `namespace`, in order."""
+    def find_after(self, position: str, namespace: str, rooms: Collection[str]) -> list[Message]:
+        """The events after `position` for a client that is in `rooms` of `namespace`, in order.
+
+        The buffer must cover `position`.
+        """
         _, after = split_position(position)
         found: dict[int, Message] = {}
         for room in ("", *rooms):
@@ -93,7 +95,7 @@ class Window:
             if not message.entry.excluded or not any(room in rooms for room in message.entry.excluded)
         ]
 
-    def _forget_first(self) -> None:
+    def _evict_first(self) -> None:
         message = self._messages.popleft()
         self._before = message.number
         self._bytes -= _size(message)

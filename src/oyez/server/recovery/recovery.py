@@ -30,7 +30,7 @@ from oyez.server.transports.outgoing import NO_POSITION, Message, Outgoing
 
 if TYPE_CHECKING:
     from oyez.server.cluster.membership import Neighbours
-    from oyez.server.delivery.consumer import Hub
+    from oyez.server.delivery.consumer import LogConsumer
     from oyez.server.namespaces.socket import Socket
     from oyez.settings import Limits
 
@@ -107,13 +107,18 @@ class Recovery:
     """
 
     def __init__(
-        self, log: Log, hub: "Hub", retention: float, limits: "Limits", neighbours: "Neighbours | None" = None
+        self,
+        log: Log,
+        consumer: "LogConsumer",
+        retention: float,
+        limits: "Limits",
+        neighbours: "Neighbours | None" = None,
     ) -> None:
         self._log = log
-        self._hub = hub
+        self._consumer = consumer
         self._limits = limits
         self._neighbours = neighbours
-        self._replay = Replay(log, hub)
+        self._replay = Replay(log, consumer)
         self._budget = ReplayBudget(limits.max_replayed_bytes)
         self._refresh_interval = retention / 3
         self._ttl = retention + self._refresh_interval
@@ -196,7 +201,7 @@ class Recovery:
             try:
                 await self.flush()
             except LogUnavailableError:
-                # The hub says so, and loudly.
+                # The consumer says so, and loudly.
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:
                 # Commands wait for this: one client's mishap must not stop it.
@@ -263,10 +268,10 @@ class Recovery:
         Behind the last step nothing is waited for: the client has to be sent that, and made a receiver of live
         events, before anything else happens. Raises LogUnavailableError.
         """
-        await self._hub.be_ready()
+        await self._consumer.wait_until_live()
         pid, offset = read_string(auth, "pid"), read_string(auth, "offset")
         socket.pid = socket.connection.server.new_id()
-        socket.seen = self._hub.position
+        socket.seen = self._consumer.position
         socket.positions = choose_positions(socket.handshake, auth)
         if pid is None and offset is None and not asks_for_recovery(auth):
             return Recovered(None)
@@ -292,7 +297,7 @@ class Recovery:
 
     async def _resume_session(self, socket: "Socket", pid: str, session: Session, offset: str | None) -> "Recovered":
         id, rooms = socket.id, frozenset(socket.rooms)
-        start = _latest(offset, session.seen, self._hub.position)
+        start = _latest(offset, session.seen, self._consumer.position)
         try:
             await self._restore(socket, session)
             recovered = self._lost(start, INTERRUPTED) if session.unconfirmed else await self._find(socket, start)
@@ -306,19 +311,19 @@ class Recovery:
             socket.since = start
         else:
             # It starts like a client that has not connected before.
-            socket.id, socket.seen = id, self._hub.position
+            socket.id, socket.seen = id, self._consumer.position
             for room in socket.rooms - rooms:
                 socket.leave(room)
         return recovered
 
     def _is_of_another_history(self, position: str) -> bool:
         try:
-            return is_beyond(position, self._hub.position)
+            return is_beyond(position, self._consumer.position)
         except KeyError:
             return True
 
     def _lost(self, start: str | None, reason: str) -> "Recovered":
-        return Recovered(Answer(False, 0, start, self._hub.position, reason))
+        return Recovered(Answer(False, 0, start, self._consumer.position, reason))
 
     async def _take(self, socket: "Socket", pid: str) -> Session | None:
         key = _key(socket.namespace.name, pid)
@@ -377,7 +382,7 @@ class Recovery:
             page = Page((), start, complete=False)
         self._budget.take(_payer(socket), page.size)
         outgoing = [message.outgoing(socket.positions) for message in page.messages]
-        answer = Answer(True, len(outgoing), start, self._hub.position)
+        answer = Answer(True, len(outgoing), start, self._consumer.position)
         return Recovered(answer, outgoing, None if page.complete else page.after)
 
     async def send_rest(self, socket: "Socket", recovered: "Recovered") -> "Answer":
@@ -416,9 +421,9 @@ class Recovery:
     async def wait_for(self, position: str, seconds: float) -> None:
         """Wait until everything up to `position` has been delivered to the clients here, for `seconds` at most."""
         with suppress(KeyError, LogUnavailableError, TimeoutError):
-            if is_beyond(position, self._hub.position):
+            if is_beyond(position, self._consumer.position):
                 async with asyncio.timeout(seconds):
-                    await self._hub.reach(position)
+                    await self._consumer.wait_for_position(position)
 
     async def catch_up(self, socket: "Socket", room: str, since: str) -> None:
         """Send a client what came after `since` to a room it joins late; nothing may be waited for after this."""
@@ -434,7 +439,7 @@ class Recovery:
         except KeyError as error:
             reason = self._explain(since, error)
         if socket.since is not None or reason is not None:
-            socket.send(encode_answer(Answer(reason is None, late, since, self._hub.position, reason, room)))
+            socket.send(encode_answer(Answer(reason is None, late, since, self._consumer.position, reason, room)))
         if late:
             # When its answer comes, all of this has been heard.
             socket.connection.ping()

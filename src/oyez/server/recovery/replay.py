@@ -13,13 +13,13 @@ from oyez.log.log import Log, number_of, split_position
 from oyez.server.transports.outgoing import Message
 
 if TYPE_CHECKING:
-    from oyez.server.delivery.consumer import Hub
+    from oyez.server.delivery.consumer import LogConsumer
     from oyez.server.namespaces.namespace import Namespace
     from oyez.server.namespaces.socket import Socket
     from oyez.settings import Limits
 
 PAGE = 500
-"""Entries that are read at a time for a client that was away longer than the window reaches."""
+"""Entries that are read at a time for a client that was away longer than the buffer reaches."""
 MAX_MISSED = 20_000
 """Events that are sent again to one client. For a client that missed more, fetching its state is the shorter answer."""
 ENTRY_BYTES = 80
@@ -47,11 +47,11 @@ class Page(NamedTuple):
 
 
 class Replay:
-    """Reads what clients of one server missed. `hub` says where live delivery stands."""
+    """Reads what clients of one server missed. `consumer` says where live delivery stands."""
 
-    def __init__(self, log: Log, hub: "Hub") -> None:
+    def __init__(self, log: Log, consumer: "LogConsumer") -> None:
         self._log = log
-        self._hub = hub
+        self._consumer = consumer
 
     async def read(self, namespace: "Namespace", after: str, rooms: Collection[str], max_bytes: int) -> Page:
         """The next page of what followed `after` for a client in `rooms`, of about `max_bytes`, at least one event.
@@ -59,15 +59,15 @@ class Replay:
         Nothing is waited for after the last step of a page that is complete. Raises KeyError if what followed is not
         known, LogUnavailableError.
         """
-        window = self._hub.window
+        buffer = self._consumer.replay_buffer
         found: list[Message] = []
-        while not window.covers(after):
+        while not buffer.covers(after):
             newest = await self._log.position()
             if is_beyond(after, newest):
                 raise KeyError(after)
-            if is_beyond(after, self._hub.position):
+            if is_beyond(after, self._consumer.position):
                 # Another node was quicker, or the log is: what is on its way here must not be sent twice.
-                await self._hub.reach(after)
+                await self._consumer.wait_for_position(after)
                 continue
             entries = await self._log.read(after, namespace.name, frozenset(rooms), PAGE)
             found += map(namespace.message, entries)
@@ -76,8 +76,8 @@ class Replay:
             after = newest if last is None or (len(entries) < PAGE and is_beyond(newest, last)) else last
             if sum(map(_size, found)) > max_bytes:
                 return _cut(found, after, complete=False, max_bytes=max_bytes)
-        found += window.since(after, namespace.name, rooms)
-        return _cut(found, self._hub.position, complete=True, max_bytes=max_bytes)
+        found += buffer.find_after(after, namespace.name, rooms)
+        return _cut(found, self._consumer.position, complete=True, max_bytes=max_bytes)
 
     async def is_too_much(self, namespace: "Namespace", page: Page, rooms: Collection[str]) -> bool:
         """True if more than MAX_MISSED events were missed, the first of which are in `page`.
@@ -95,7 +95,7 @@ class Replay:
         return missed > MAX_MISSED
 
     def _distance(self, after: str) -> int:
-        return number_of(self._hub.position) - number_of(after)
+        return number_of(self._consumer.position) - number_of(after)
 
 
 class ReplayBudget:
