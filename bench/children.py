@@ -83,6 +83,7 @@ class Child:
         stdout: int | None = None,
     ) -> None:
         self.name = name
+        BUILD.mkdir(exist_ok=True)
         self.log = BUILD / f"{name}.log"
         with self.log.open("wb") as log, pinned(core):
             self.process: subprocess.Popen[str] = subprocess.Popen(

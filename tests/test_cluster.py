@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
+from oyez.client import Client, connect
+from oyez.client.connection import Disconnected
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer
 from oyez.settings import Settings
-from oyez.testing.client import Client, connect
-from oyez.testing.connection import Disconnected
 from tests import py_client
 from tests.cli.terminal import start as start_command
 from tests.js_client import JsClient, JsDriver

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from oyez.testing.client import Client, connect
+from oyez.client import Client, connect
 from tests.cli.terminal import run_line, start
 from tests.cli.test_serve import COMMAND
 from tests.valkey import ValkeyServer

@@ -16,9 +16,9 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 
 from oyez.cli.attend import converse
 from oyez.cli.prompt import VERBS, LineError, Prompt, parse_values
+from oyez.client import Client, connect
 from oyez.contract import Contract
 from oyez.service.system import SHIPPED, load_system
-from oyez.testing.client import Client, connect
 from tests.cli.terminal import ORDERS, PATIENCE
 from tests.served import Served, serve
 

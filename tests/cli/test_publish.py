@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oyez.cli.flags import parse_json
-from oyez.testing.client import Client, connect
+from oyez.client import Client, connect
 from tests.cli.terminal import ORDERS, Calls
 from tests.served import Served
 

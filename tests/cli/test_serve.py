@@ -19,9 +19,9 @@ import httpx
 import pytest
 import trustme
 
+from oyez.client import connect, open_connection
 from oyez.protocol.engineio import SERVER_SHUTDOWN
 from oyez.service.system import SHIPPED, load_system
-from oyez.testing.client import connect, open_connection
 from tests.cli.terminal import ORDERS, Running, plain_environment, run, run_line, start, start_program
 
 COMMAND = r"^  (token|listen|publish|key) +(.+)$"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from oyez.client import connect
+from oyez.client.connection import Disconnected
 from oyez.service.auth.secrets import Secret
 from oyez.service.auth.tokens import build_signer
 from oyez.settings import Settings
-from oyez.testing.client import connect
-from oyez.testing.connection import Disconnected
 from tests.cli.terminal import start_program
 
 SLOW = Path(__file__).with_name("slow.py")

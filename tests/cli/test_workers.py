@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from oyez.testing.client import connect
+from oyez.client import connect
 from tests import py_client
 from tests.cli.terminal import Running, run_line, start
 from tests.cli.test_serve import read_banner

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from oyez.client import Client
 from oyez.errors import SettingsError
 from oyez.ops.health import health_routes
 from oyez.server import server
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from oyez.testing.client import Client
 from tests.js_client import JsDriver
 from tests.logged import capture_logs
 from tests.service.shops import Market, serve, shop

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
+from oyez import client as oyez_client
 from oyez.contract import Command, Contract, Id, Identity, Joined, NamedRoom, Payload, anyone, member, own, role
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
@@ -14,7 +15,6 @@ from oyez.runtime.client import Client
 from oyez.runtime.publisher import Publisher
 from oyez.server.namespaces.socket import Socket
 from oyez.settings import Limits, Settings
-from oyez.testing import client as testing
 from tests.runtime.market import Token
 from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
@@ -146,9 +146,9 @@ class Club:
     @asynccontextmanager
     async def connect(
         self, subject: str, *, node: int = 0, namespace: str = "/", transport: str = "websocket", **claims: Any
-    ) -> AsyncIterator[testing.Client]:
+    ) -> AsyncIterator[oyez_client.Client]:
         auth = {"token": json.dumps({"sub": subject, **claims})}
-        opening = testing.connect(self.nodes[node].url, namespace, auth=auth, transports=[transport])
+        opening = oyez_client.connect(self.nodes[node].url, namespace, auth=auth, transports=[transport])
         async with opening as client:
             yield client
 
@@ -210,7 +210,7 @@ async def open_club(
         yield club
 
 
-async def expect_said(client: testing.Client, *texts: str) -> None:
+async def expect_said(client: oyez_client.Client, *texts: str) -> None:
     """The client gets these and no others up to now."""
     for text in texts:
         assert (await client.expect_event("said")).args[0]["text"] == text

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
+from oyez import client as oyez_client
+from oyez.client.transports import ConnectFailed
 from oyez.errors import UNAVAILABLE, ContractError, DatabaseUnavailableError, RefusedError
 from oyez.log.log import Entry
 from oyez.runtime import control
-from oyez.testing import client as testing
-from oyez.testing.transports import ConnectFailed
 from tests.logged import capture_logs
 from tests.runtime.club import back, back_group, board, circle, expect_said, group, open_club, ring, root, staff, user
 
@@ -72,10 +72,10 @@ async def test_a_client_whose_right_cannot_be_found_out_is_sent_away_to_come_bac
         for fault in (club.table_fault, RefusedError(UNAVAILABLE), TimeoutError(), ConnectionResetError()):
             club.table_fault = fault
             with pytest.raises(ConnectFailed):
-                async with testing.connect(club.nodes[0].url, auth=auth):
+                async with oyez_client.connect(club.nodes[0].url, auth=auth):
                     pass
         club.table_fault = None
-        async with testing.connect(club.nodes[0].url, auth=auth) as client:
+        async with oyez_client.connect(club.nodes[0].url, auth=auth) as client:
             await client.call("group:join", "g1")
             await club.say("behind", GROUP)
             await expect_said(client, "behind")

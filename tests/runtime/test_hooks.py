@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from oyez import client as oyez_client
 from oyez.contract.declare import DEFAULT_LIMIT
 from oyez.errors import FORBIDDEN, ContractError, DatabaseUnavailableError, RefusedError
 from oyez.protocol import engineio
 from oyez.runtime.application import Hooks
 from oyez.runtime.client import Client
 from oyez.server.namespaces.socket import Handshake
-from oyez.testing import client as testing
 from tests.logged import capture_logs
 from tests.runtime.club import Note, back_group, board, expect_said, group, open_club, user
 from tests.server.clock import Clock
@@ -124,11 +124,11 @@ async def test_what_a_system_needs_is_found_before_a_client_is_let_in() -> None:
 
     async with open_club(Hooks(connecting=connecting, connected=connected, refused=refused)) as club:
         faults.append(DatabaseUnavailableError("on purpose"))
-        with pytest.raises(testing.ConnectFailed):
+        with pytest.raises(oyez_client.ConnectFailed):
             async with club.connect("u1"):
                 pass
         faults.append(RefusedError(FORBIDDEN, "Your account is closed."))
-        with pytest.raises(testing.ConnectRefused) as caught:
+        with pytest.raises(oyez_client.ConnectRefused) as caught:
             async with club.connect("u1"):
                 pass
         assert caught.value.data == {"code": "forbidden", "hint": "Ask us."}
@@ -176,7 +176,7 @@ async def test_the_hooks_are_those_of_every_namespace() -> None:
         heard.append(client.namespace)
 
     async with open_club(Hooks(connected=connected)) as club, club.connect("u1") as client:
-        await testing.join(client.connection, "/back", {"token": json.dumps({"sub": "u1"})})
+        await oyez_client.join(client.connection, "/back", {"token": json.dumps({"sub": "u1"})})
         await turn_until(lambda: len(heard) == 2)
     assert heard == ["/", "/back"]
 
@@ -467,8 +467,8 @@ async def test_a_system_may_say_more_to_those_it_refuses() -> None:
         return {"again_in": 5, "from": handshake.address in ("127.0.0.1", "::1")}
 
     async with open_club(Hooks(refused=refused)) as club:
-        with pytest.raises(testing.ConnectRefused) as answer:
-            async with testing.connect(club.nodes[0].url, auth={}):
+        with pytest.raises(oyez_client.ConnectRefused) as answer:
+            async with oyez_client.connect(club.nodes[0].url, auth={}):
                 pass
     assert answer.value.data == {"code": "token_missing", "again_in": 5, "from": True}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from oyez import client as oyez_client
 from oyez.contract import Command, Contract, Stamped, auth, own
 from oyez.log.log import Log
 from oyez.log.memory import MemoryLog
@@ -18,7 +19,6 @@ from oyez.runtime.application import bind
 from oyez.runtime.client import Client
 from oyez.runtime.publisher import Publisher
 from oyez.settings import Limits, Settings
-from oyez.testing import client as testing
 from tests.js_client import JsDriver
 from tests.runtime.market import Token
 from tests.server.serving import Running, serve
@@ -94,8 +94,10 @@ class Depot:
                 self.changed.clear()
                 await self.changed.wait()
 
-    def connect(self, subject: str = "d1") -> AbstractAsyncContextManager[testing.Client]:
-        return testing.connect(self.running.url, auth={"token": json.dumps({"sub": subject})}, transports=["websocket"])
+    def connect(self, subject: str = "d1") -> AbstractAsyncContextManager[oyez_client.Client]:
+        return oyez_client.connect(
+            self.running.url, auth={"token": json.dumps({"sub": subject})}, transports=["websocket"]
+        )
 
 
 @asynccontextmanager
@@ -227,7 +229,7 @@ async def test_a_limit_is_for_the_user_and_not_for_each_connection() -> None:
 
 async def test_the_connections_of_a_user_are_counted_and_not_their_namespaces() -> None:
     async with open_depot(max_connections_per_user=2) as depot, depot.connect() as one, depot.connect() as two:
-        with pytest.raises(testing.ConnectRefused, match="too many connections") as refused:
+        with pytest.raises(oyez_client.ConnectRefused, match="too many connections") as refused:
             async with depot.connect():
                 pass
         assert refused.value.data == {"code": "rate_limited", "retry_after": 45.0}

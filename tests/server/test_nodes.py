@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from oyez.client import connect
 from oyez.errors import SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.server.cluster import membership
 from oyez.server.cluster.node import PEER_HEADER, PEER_SECONDS, Client, Node
-from oyez.testing.client import connect
 from tests import py_client
 from tests.js_client import JsDriver
 from tests.round_robin import balance

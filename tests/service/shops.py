@@ -10,10 +10,10 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from oyez.client import Client, connect
 from oyez.contract import Contract, Id, Stamped, own
 from oyez.service.app import Oyez
 from oyez.service.system import System
-from oyez.testing.client import Client, connect
 from tests.server.serving import InLoop, OwnPort
 
 KINDS = ["own port", "plain uvicorn", "mounted in FastAPI"]

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from oyez.client import ConnectFailed
 from oyez.errors import ContractError, LogUnavailableError, SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.runtime.http import service_route
@@ -22,7 +23,6 @@ from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
-from oyez.testing.client import ConnectFailed
 from tests.js_client import JsDriver
 from tests.service.desks import PATIENCE, Clock, Ledger
 from tests.service.shops import KINDS, Sold, declare, serve, shop

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from oyez.client import connect
 from oyez.contract import Command, Contract, Id, Stamped, member, own
 from oyez.log.memory import MemoryLog
 from oyez.runtime.client import Client
@@ -19,7 +20,6 @@ from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
-from oyez.testing.client import connect
 from tests.logged import capture_logs
 from tests.service.shops import Market, serve
 

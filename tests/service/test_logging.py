@@ -14,11 +14,11 @@ import httpx
 import pytest
 import structlog
 
+from oyez.client import ConnectFailed, ConnectRefused, connect
 from oyez.errors import SettingsError
 from oyez.logger import get_logger, redact, set_level
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from oyez.testing.client import ConnectFailed, ConnectRefused, connect
 from tests.cli.terminal import PATIENCE, Running, start_program
 from tests.service.shops import shop
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from oyez.client import ConnectFailed, connect
 from oyez.errors import WrongLoopError
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from oyez.testing.client import ConnectFailed, connect
 from tests.cli.terminal import Running, start_program
 from tests.js_client import JsDriver
 from tests.service.shops import Sold, shop

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from oyez.client import Client
 from oyez.log.memory import MemoryLog
 from oyez.runtime import idempotency
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from oyez.testing.client import Client
 from tests import served
 from tests.js_client import JsDriver
 from tests.service.shops import Market, serve

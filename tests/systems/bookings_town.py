@@ -11,13 +11,13 @@ from typing import Any
 
 import httpx
 
+from oyez.client import Client, connect
 from oyez.contract import NamedRoom
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.systems.bookings import system
 from oyez.systems.bookings.contract import admin_user, customer_user, partner_user
 from oyez.systems.bookings.payloads import TypingIndicator
-from oyez.testing.client import Client, connect
 from tests.service.shops import build_server
 
 PATH = "/bookings/socket.io/"

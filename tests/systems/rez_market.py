@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
-from oyez.testing import client as oyez_client
-from oyez.testing.client import Client
+from oyez import client as oyez_client
+from oyez.client import Client
 from tests.served import Served, serve
 
 PATH = "/rez/socket.io/"

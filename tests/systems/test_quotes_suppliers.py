@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from oyez.testing.client import ConnectRefused, connect
+from oyez.client import ConnectRefused, connect
 from tests.served import Served, serve
 from tests.systems.quotes_story import example
 from tests.systems.test_quotes_delivery import PATH, put_supplier

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from oyez.client import Client
 from oyez.systems.rez.contract import contract
-from oyez.testing.client import Client
 from tests.systems.rez_market import Market, open_market
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from oyez.client import Client, connect
 from oyez.service import typing
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.systems.rez import support, system
-from oyez.testing.client import Client, connect
 from tests.service.shops import Market, serve
 from tests.systems.rez_market import AGENT, OPENING, PATH
 

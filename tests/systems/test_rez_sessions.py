@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from oyez.client import ConnectRefused, connect
 from oyez.contract import Identity
 from oyez.errors import TOKEN_INVALID, RefusedError
 from oyez.runtime.client import Client as ServerClient
@@ -16,7 +17,6 @@ from oyez.service.auth.tokens import Signer
 from oyez.systems.rez import payloads
 from oyez.systems.rez.channels import Channels
 from oyez.systems.rez.sessions import LONGEST_RETRY, MAX_ADDRESSES, MAX_SESSION_AGE, Sessions
-from oyez.testing.client import ConnectRefused, connect
 from tests.js_client import JsConnectError, JsDriver
 from tests.systems.rez_market import PATH, Market, open_market
 

@@ -12,7 +12,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from oyez.cli import console
 from oyez.cli.listener import Listener
 from oyez.cli.prompt import LineError, Prompt
-from oyez.testing.client import Disconnected
+from oyez.client import Disconnected
 
 Orders = Sequence[tuple[str, list[Any]]]
 """Events to send, with their arguments."""

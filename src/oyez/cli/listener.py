@@ -13,10 +13,10 @@ import msgspec
 from oyez.cli import console
 from oyez.cli.flags import SAME_SETTINGS
 from oyez.cli.reach import explain_cause, explain_unreachable
+from oyez.client import SERVER_DISCONNECT, Client, ConnectFailed, ConnectRefused, Disconnected, connect
 from oyez.concurrency.backoff import Backoff
 from oyez.errors import TOKEN_INVALID
 from oyez.server.recovery.recovery import EVENT as RECOVERY
-from oyez.testing.client import SERVER_DISCONNECT, Client, ConnectFailed, ConnectRefused, Disconnected, connect
 
 BACKOFF = Backoff(1.0, 5.0, jitter=0.5)
 """Between attempts to reconnect: the official client's defaults."""

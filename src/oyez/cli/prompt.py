@@ -16,11 +16,11 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from oyez.cli import console
+from oyez.client import Client, Disconnected
 from oyez.contract import Contract
 from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.schema import describe, fields_of, options
 from oyez.errors import OyezError
-from oyez.testing.client import Client, Disconnected
 
 VERBS: Mapping[str, tuple[str, str]] = {
     "ping": ("ping", "See that the server is there, and how long it takes to answer."),

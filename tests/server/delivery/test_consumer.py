@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from oyez.client import ConnectFailed, connect
 from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
@@ -19,7 +20,6 @@ from oyez.server.namespaces.namespace import Namespace
 from oyez.server.recovery.recovery import Recovery
 from oyez.server.transports.outgoing import DEFLATED, NO_POSITION, TEXT, Outgoing, encode_frame
 from oyez.settings import Limits
-from oyez.testing.client import ConnectFailed, connect
 from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import PollingWire, SocketWire

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from oyez.client import Client, ConnectFailed, connect
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Checkpoint, Deliver, Entry, split_position
 from oyez.log.memory import MemoryLog
@@ -19,7 +20,6 @@ from oyez.server.namespaces.socket import Handshake, Socket
 from oyez.server.recovery import recovery, replay
 from oyez.server.recovery.positions import choose_positions
 from oyez.server.transports.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
-from oyez.testing.client import Client, ConnectFailed, connect
 from tests import py_client
 from tests.js_client import JsClient, JsDriver
 from tests.server.market import Market

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from oyez.client import Client, connect
 from oyez.log.log import Entry
 from oyez.server.recovery import replay
 from oyez.server.recovery.replay import ReplayBudget
-from oyez.testing.client import Client, connect
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import PollingWire, SocketWire
 

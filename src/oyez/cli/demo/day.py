@@ -20,13 +20,13 @@ import msgspec
 from oyez.cli.demo.tally import Tally
 from oyez.cli.reach import explain_unreachable
 from oyez.cli.request import RequestError, send_json
+from oyez.client import Client, ConnectFailed, ConnectRefused, Disconnected, Event, connect
 from oyez.contract import Contract, Time
 from oyez.contract.rooms import Caller, DerivedRoom, Everyone
 from oyez.errors import OyezError
 from oyez.service.auth.secrets import Secret
 from oyez.service.auth.tokens import Signer, build_signer
 from oyez.settings import Settings
-from oyez.testing.client import Client, ConnectFailed, ConnectRefused, Disconnected, Event, connect
 
 PATIENCE = 15.0
 """Seconds within which an event has to come: many times what a job that is looked for now and then may take."""

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from oyez.testing.client import (
+from oyez.client import (
     ConnectRefused,
     Disconnected,
     Event,
     connect,
     join,
 )
-from tests.testing.peer import Peer, serve_script
+from tests.client.peer import Peer, serve_script
 
 WAYS = [("polling",), ("websocket",), ("polling", "websocket")]
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.testing.peer import Peer, serve_peer
+from tests.client.peer import Peer, serve_peer
 
 WAYS = [("polling",), ("websocket",), ("polling", "websocket")]
 

@@ -16,11 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from oyez.errors import OyezError
-from oyez.protocol import socketio
-from oyez.protocol.engineio import MalformedError
-from oyez.protocol.socketio import PacketType
-from oyez.testing.connection import (
+from oyez.client.connection import (
     CLIENT_DISCONNECT,
     PATIENCE,
     Connection,
@@ -28,19 +24,11 @@ from oyez.testing.connection import (
     deadline,
     open_connection,
 )
-from oyez.testing.transports import ConnectFailed
-
-__all__ = [
-    "Client",
-    "ConnectFailed",
-    "ConnectRefused",
-    "Connection",
-    "Disconnected",
-    "Event",
-    "connect",
-    "join",
-    "open_connection",
-]
+from oyez.client.transports import ConnectFailed
+from oyez.errors import OyezError
+from oyez.protocol import socketio
+from oyez.protocol.engineio import MalformedError
+from oyez.protocol.socketio import PacketType
 
 SERVER_DISCONNECT = "io server disconnect"
 POSITION_EVENT = "oyez:position"

@@ -9,11 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from ssl import SSLContext
 from typing import Protocol
 
-from oyez.errors import OyezError
-from oyez.protocol import engineio, socketio
-from oyez.protocol.engineio import MalformedError
-from oyez.settings import Limits
-from oyez.testing.transports import (
+from oyez.client.transports import (
     MAX_PACKETS,
     ConnectFailed,
     Endpoint,
@@ -22,6 +18,10 @@ from oyez.testing.transports import (
     TransportLost,
     WebSocketTransport,
 )
+from oyez.errors import OyezError
+from oyez.protocol import engineio, socketio
+from oyez.protocol.engineio import MalformedError
+from oyez.settings import Limits
 
 PATIENCE = 5.0
 """Seconds that the client waits for the server where nobody says otherwise."""

@@ -8,9 +8,9 @@ import trustme
 from picows import WSMsgType
 from websockets.asyncio.server import ServerConnection
 
+from oyez.client import ConnectFailed, connect, join, open_connection
 from oyez.protocol import engineio
-from oyez.testing.client import ConnectFailed, connect, join, open_connection
-from tests.testing.peer import Peer, serve_bytes, serve_peer, serve_script
+from tests.client.peer import Peer, serve_bytes, serve_peer, serve_script
 
 # Failures.
 

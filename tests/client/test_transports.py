@@ -2,8 +2,8 @@
 
 import pytest
 
-from oyez.testing.transports import ConnectFailed, Endpoint, PollingTransport, TransportLost
-from tests.testing.peer import serve_bytes
+from oyez.client.transports import ConnectFailed, Endpoint, PollingTransport, TransportLost
+from tests.client.peer import serve_bytes
 
 
 def endpoint(url: str, path: str = "/socket.io/", **query: str) -> Endpoint:
