@@ -18,8 +18,9 @@ from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
 from oyez.server.http.port import HttpServer
 from oyez.server.namespaces.namespace import Application
-from oyez.server.namespaces.socket import ReceivedEvent, Socket
+from oyez.server.namespaces.socket import Socket
 from oyez.server.server import Server
+from oyez.server.types import ReceivedEvent
 from oyez.settings import load_settings
 
 PATH = "/bench/socket.io/"

@@ -49,9 +49,9 @@ from oyez.runtime.admission import Verified
 from oyez.runtime.application import bind
 from oyez.server.connections.connection import Connection
 from oyez.server.delivery.replay_buffer import ReplayBuffer
-from oyez.server.namespaces.socket import Handshake
 from oyez.server.server import Server
-from oyez.server.transports.outgoing import Outgoing
+from oyez.server.transports.outgoing import OutboundPacket
+from oyez.server.types import Handshake
 from oyez.settings import Limits, Settings
 
 LOGS = ("memory", "sqlite", "redis")
@@ -142,7 +142,7 @@ class Wire:
         if not self.cut:
             self.arriving.append(text)
 
-    def send(self, outgoing: Outgoing) -> None:
+    def send(self, outgoing: OutboundPacket) -> None:
         if not self.closing:
             self._arrive(outgoing.text)
             if outgoing.follower:

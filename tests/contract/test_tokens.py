@@ -8,7 +8,7 @@ import pytest
 from oyez.contract import auth, bearer, cookie, query
 from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource, find_token
 from oyez.errors import TOKEN_INVALID, RefusedError
-from oyez.server.namespaces.socket import Handshake
+from oyez.server.types import Handshake
 
 
 def find(

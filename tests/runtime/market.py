@@ -39,13 +39,14 @@ from oyez.log.memory import MemoryLog
 from oyez.protocol.engineio import CloseReason
 from oyez.runtime.application import Handlers, bind
 from oyez.runtime.client import Client
-from oyez.server.connections.budget import Budget, Rates
 from oyez.server.connections.connection import Connection
 from oyez.server.delivery.consumer import LogConsumer
 from oyez.server.namespaces.namespace import Namespace
-from oyez.server.namespaces.socket import Handshake, ReceivedEvent, Socket
+from oyez.server.namespaces.socket import Socket
 from oyez.server.recovery.recovery import Recovery
-from oyez.server.transports.outgoing import Outgoing
+from oyez.server.transports.budget import Budget, Rates
+from oyez.server.transports.outgoing import OutboundPacket
+from oyez.server.types import Handshake, ReceivedEvent
 from oyez.settings import Limits, Settings
 
 contract = Contract("market", roles=("customer", "garage", "operations"), default_role="customer")
@@ -295,7 +296,7 @@ class Wire:
         self.answer = msgspec.json.decode(packet.data)
         self.decided.set()
 
-    def send(self, outgoing: Outgoing) -> None:
+    def send(self, outgoing: OutboundPacket) -> None:
         text = outgoing.text.decode()
         self.sent.put_nowait(msgspec.json.decode(text[text.index("[") :]))
 

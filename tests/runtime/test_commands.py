@@ -8,7 +8,7 @@ import pytest
 from oyez.contract import Contract, Time
 from oyez.errors import ContractError
 from oyez.runtime.application import bind
-from oyez.server.connections.budget import REFUSED_COST
+from oyez.server.transports.budget import REFUSED_COST
 from oyez.settings import Settings
 from tests.runtime.market import HANDLERS, Market, RequestStats, Watch, contract
 

@@ -15,7 +15,7 @@ from oyez.errors import FORBIDDEN, ContractError, DatabaseUnavailableError, Refu
 from oyez.protocol import engineio
 from oyez.runtime.application import Hooks
 from oyez.runtime.client import Client
-from oyez.server.namespaces.socket import Handshake
+from oyez.server.types import Handshake
 from tests.logged import capture_logs
 from tests.runtime.club import Note, back_group, board, expect_said, group, open_club, user
 from tests.server.clock import Clock

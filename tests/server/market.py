@@ -11,7 +11,8 @@ from oyez.log.log import Entry
 from oyez.protocol.engineio import SERVER_SHUTDOWN
 from oyez.protocol.socketio import find_placeholders
 from oyez.server.namespaces.namespace import Application
-from oyez.server.namespaces.socket import ReceivedEvent, Socket
+from oyez.server.namespaces.socket import Socket
+from oyez.server.types import ReceivedEvent
 
 PATIENCE = 10.0
 """Seconds after which something that was to happen counts as not happening. Nothing waits for them to pass."""

@@ -20,7 +20,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from oyez.log.log import Entry
 from oyez.server.namespaces.namespace import Application
-from oyez.server.namespaces.socket import ReceivedEvent, Socket
+from oyez.server.namespaces.socket import Socket
+from oyez.server.types import ReceivedEvent
 from tests.server.market import PATIENCE
 from tests.server.serving import Running, serve, turn_until
 

@@ -6,7 +6,7 @@ import pytest
 
 from oyez.settings import Limits
 from tests.server.serving import Running, serve, turn_until
-from tests.server.test_compression import OFFER, deflate
+from tests.server.transports.test_compression import OFFER, deflate
 from tests.server.wire import BINARY, CLOSE, CONTINUATION, TEXT, WEBSOCKET, PollingWire, SocketWire, encode_frame
 
 MOST = Limits().max_stranger_bytes

@@ -12,7 +12,7 @@ from oyez.client import ConnectRefused, connect
 from oyez.contract import Identity
 from oyez.errors import TOKEN_INVALID, RefusedError
 from oyez.runtime.client import Client as ServerClient
-from oyez.server.namespaces.socket import Handshake
+from oyez.server.types import Handshake
 from oyez.service.auth.tokens import Signer
 from oyez.systems.rez import payloads
 from oyez.systems.rez.channels import Channels

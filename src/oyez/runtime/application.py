@@ -28,7 +28,8 @@ from oyez.runtime.latest import Latest
 from oyez.runtime.replies import encode_error_event, encode_failure, explain_failure
 from oyez.runtime.usage import Users
 from oyez.server.namespaces.namespace import Application
-from oyez.server.namespaces.socket import Handshake, ReceivedEvent, Socket
+from oyez.server.namespaces.socket import Socket
+from oyez.server.types import Handshake, ReceivedEvent
 from oyez.settings import Settings
 
 Handlers = Mapping[type[Command], Handler]

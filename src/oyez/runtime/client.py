@@ -29,7 +29,8 @@ from oyez.runtime.awaiting import must_await
 from oyez.runtime.control import Removals
 from oyez.runtime.latest import Latest
 from oyez.runtime.usage import Bucket, Users
-from oyez.server.namespaces.socket import Handshake, ReceivedEvent, Socket
+from oyez.server.namespaces.socket import Socket
+from oyez.server.types import Handshake, ReceivedEvent
 
 T = TypeVar("T")
 

@@ -21,8 +21,8 @@ from oyez.runtime.client import Client
 from oyez.runtime.idempotency import Repeats
 from oyez.runtime.replies import Reply, ReplyCodec
 from oyez.runtime.usage import Bucket
-from oyez.server.connections.budget import REFUSED_COST
-from oyez.server.namespaces.socket import ReceivedEvent
+from oyez.server.transports.budget import REFUSED_COST
+from oyez.server.types import ReceivedEvent
 
 Handler: TypeAlias = Callable[[Any, Client], Awaitable[Reply] | Reply]
 """Handles a command for a client. A plain `def` costs no task; an `async def` may wait, and later events with it."""

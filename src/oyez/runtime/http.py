@@ -38,7 +38,7 @@ from oyez.errors import (
 from oyez.logger import get_logger
 from oyez.protocol.socketio import may_be_mended, mend_halves
 from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
-from oyez.server.connections.budget import MemoryBudget
+from oyez.server.transports.budget import MemoryBudget
 from oyez.settings import Limits
 
 logger = get_logger("oyez.contract")

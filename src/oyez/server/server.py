@@ -31,7 +31,6 @@ from oyez.protocol.session import State
 from oyez.server.cluster.membership import Neighbours
 from oyez.server.cluster.node import Node
 from oyez.server.cluster.usage import UsageExchange
-from oyez.server.connections.budget import InputGate, MemoryBudget, Rates
 from oyez.server.connections.connection import Connection
 from oyez.server.connections.outages import Outages
 from oyez.server.delivery import probe
@@ -39,11 +38,12 @@ from oyez.server.delivery.consumer import LogConsumer
 from oyez.server.delivery.probe import LogProbe, encode_status
 from oyez.server.http.origin import OriginPolicy, normalize
 from oyez.server.namespaces.namespace import Application, Namespace, SocketInfo
-from oyez.server.namespaces.socket import KEPT_HEADERS, Handshake
 from oyez.server.recovery.recovery import Recovery
 from oyez.server.transports.asgi import serve_websocket
+from oyez.server.transports.budget import InputGate, MemoryBudget, Rates
 from oyez.server.transports.polling import PollingEndpoint
 from oyez.server.transports.transport import Transport
+from oyez.server.types import KEPT_HEADERS, Handshake
 from oyez.settings import Settings, check_origins
 
 logger = get_logger("oyez.server")
@@ -90,9 +90,9 @@ class Server:
         self.clock = clock
         self.connections: dict[str, Connection] = {}
         # Without compression no message is too long for the plain frame.
-        self.plain_below = settings.compression_threshold or 2**63
+        self.compression_threshold = settings.compression_threshold or 2**63
         self.namespaces = {
-            name: Namespace(name, application, self.plain_below) for name, application in applications.items()
+            name: Namespace(name, application, self.compression_threshold) for name, application in applications.items()
         }
         check_origins(settings.origins)
         self.origins = OriginPolicy(settings.origins)

@@ -39,7 +39,6 @@ from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
 from oyez.server.cluster.membership import Presence
 from oyez.server.cluster.node import Node
-from oyez.server.connections.budget import MemoryBudget
 from oyez.server.connections.json_dialect import PlainEndpoint, UnknownPath
 from oyez.server.connections.outages import Outages
 from oyez.server.http.client_files import CLIENT_FILES, ClientFile
@@ -47,6 +46,7 @@ from oyez.server.http.guard import UpgradeGuard
 from oyez.server.http.upgrade import Endpoint
 from oyez.server.server import Server
 from oyez.server.transports.asgi import DRAINS
+from oyez.server.transports.budget import MemoryBudget
 from oyez.service.auth.secrets import Secret, load_secret
 from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verifier
 from oyez.service.data_folder import open_folder

@@ -17,7 +17,7 @@ from websockets.frames import Close
 
 from oyez.protocol.engineio import MalformedError
 from oyez.server.connections.json_dialect import MAX_EARLY, MAX_TEXT_IDS, TextIds, read_frame, translate
-from oyez.server.transports.outgoing import Outgoing
+from oyez.server.transports.outgoing import OutboundPacket
 from oyez.settings import Limits
 from tests.server.clock import Clock
 from tests.server.market import PATIENCE, Market
@@ -376,16 +376,17 @@ async def test_behind_asgi_nobody_is_pinged_from_here() -> None:
     ],
 )
 def test_what_the_server_says_in_other_words(text: bytes, plain: bytes) -> None:
-    assert translate(Outgoing(text)).text == plain
+    assert translate(OutboundPacket(text)).text == plain
 
 
 def test_attachments_are_base64() -> None:
-    outgoing = Outgoing(b'452-/back,["e",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]', (b"a", b"b"))
+    text = b'452-/back,["e",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]'
+    outgoing = OutboundPacket(text, (b"a", b"b"))
     assert translate(outgoing).text == b'{"event":"e","data":"Yg==","offset":"YQ=="}'
 
 
 def test_what_is_volatile_stays_so() -> None:
-    assert translate(Outgoing(b'42["e"]', volatile=True)).volatile
+    assert translate(OutboundPacket(b'42["e"]', volatile=True)).volatile
 
 
 @given(st.binary() | st.text().map(str.encode) | st.from_regex(r'\{"event":.*\}', fullmatch=True).map(str.encode))

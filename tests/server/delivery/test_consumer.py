@@ -16,9 +16,10 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.delivery import consumer as consumer_module
 from oyez.server.delivery.consumer import LogConsumer
+from oyez.server.namespaces.event_frames import DEFLATED, NO_POSITION
 from oyez.server.namespaces.namespace import Namespace
 from oyez.server.recovery.recovery import Recovery
-from oyez.server.transports.outgoing import DEFLATED, NO_POSITION, TEXT, Outgoing, encode_frame
+from oyez.server.transports.outgoing import TEXT, OutboundPacket, encode_frame
 from oyez.settings import Limits
 from tests.server.market import Market
 from tests.server.serving import Running, serve, turn_until
@@ -37,7 +38,7 @@ class Connection:
     def close(self, reason: CloseReason, detail: str) -> None:
         self.closed_for = reason
 
-    def send(self, outgoing: Outgoing) -> None:
+    def send(self, outgoing: OutboundPacket) -> None:
         self.sent.append(outgoing.text)
 
 
@@ -62,8 +63,8 @@ class Socket:
             namespace.join(self, room)  # type: ignore[arg-type]
 
 
-def make_namespace(name: str, plain_below: int) -> Namespace:
-    namespace = Namespace(name, Market(), plain_below)
+def make_namespace(name: str, compression_threshold: int) -> Namespace:
+    namespace = Namespace(name, Market(), compression_threshold)
     log = MemoryLog()
     namespace.recovery = Recovery(log, LogConsumer(log, {}), 300, Limits())
     return namespace
@@ -194,7 +195,7 @@ def test_a_long_message_is_deflated_once_for_all_clients_that_agreed(
     plain = [Socket(namespace, id, "a") for id in "12"]
     agreed = [Socket(namespace, id, "a", deflate=True) for id in "34"]
     consumer.deliver([entry("short", "a"), entry("x" * 1_024, "a")])
-    long = Outgoing(b'42["%b"]' % (b"x" * 1_024))
+    long = OutboundPacket(b'42["%b"]' % (b"x" * 1_024))
     for sockets, expected in ((plain, long.frames), (agreed, long.deflated_frames)):
         assert [socket.written for socket in sockets] == [[frames("short") + expected]] * 2
         assert sockets[0].written[0] is sockets[1].written[0], "made once"

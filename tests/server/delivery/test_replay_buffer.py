@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from oyez.log.log import Entry
 from oyez.server.delivery.replay_buffer import ENTRY_OVERHEAD, ReplayBuffer
-from oyez.server.transports.outgoing import Message
+from oyez.server.namespaces.event_frames import EventFrames
 
 ROOMS = ("a", "b", "c")
 rooms = st.lists(st.sampled_from(ROOMS), max_size=3).map(tuple)
@@ -29,7 +29,7 @@ def fill(buffer: ReplayBuffer, published: list[tuple[str, tuple[str, ...], tuple
         if control:
             buffer.advance(entry)
         else:
-            buffer.add(Message(b"42", entry))
+            buffer.add(EventFrames(b"42", entry))
     return made
 
 
@@ -63,7 +63,7 @@ def test_it_holds_no_more_than_it_should_and_says_so(
 def test_a_new_epoch_begins_with_nothing() -> None:
     buffer = ReplayBuffer()
     fill(buffer, [("/", (), (), False)] * 3)
-    buffer.add(Message(b"42", Entry(namespace="/", rooms=(), data=b'["x"]', position="f.8")))
+    buffer.add(EventFrames(b"42", Entry(namespace="/", rooms=(), data=b'["x"]', position="f.8")))
     assert not buffer.covers("e.3")
     assert not buffer.covers("f.6")
     assert buffer.covers("f.7")

@@ -16,10 +16,11 @@ from oyez.log.log import Checkpoint, Deliver, Entry, split_position
 from oyez.log.memory import MemoryLog
 from oyez.log.sqlite import SqliteLog
 from oyez.protocol import engineio
-from oyez.server.namespaces.socket import Handshake, Socket
+from oyez.server.namespaces.event_frames import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
+from oyez.server.namespaces.socket import Socket
 from oyez.server.recovery import recovery, replay
 from oyez.server.recovery.positions import choose_positions
-from oyez.server.transports.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
+from oyez.server.types import Handshake
 from tests import py_client
 from tests.js_client import JsClient, JsDriver
 from tests.server.market import Market

@@ -17,10 +17,11 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
-from oyez.server.connections.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
-from oyez.server.namespaces.socket import NEVER, Handshake, Socket, encode_error
-from oyez.server.transports.outgoing import Outgoing, join_frames
+from oyez.server.namespaces.socket import NEVER, Socket, encode_error
+from oyez.server.transports.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
+from oyez.server.transports.outgoing import OutboundPacket, join_frames
 from oyez.server.transports.transport import PACKETS_A_TURN, Candidate, Transport
+from oyez.server.types import Handshake
 
 if TYPE_CHECKING:
     from oyez.server.namespaces.namespace import Namespace
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 logger = get_logger("oyez.server")
 
-_PING = Outgoing(engineio.PING)
-_CLOSE = Outgoing(engineio.CLOSE)
-_PROBE_PONG = Outgoing(engineio.PROBE_PONG)
+_PING = OutboundPacket(engineio.PING)
+_CLOSE = OutboundPacket(engineio.CLOSE)
+_PROBE_PONG = OutboundPacket(engineio.PROBE_PONG)
 _EVENT, _BINARY_EVENT = socketio.PacketType.EVENT, socketio.PacketType.BINARY_EVENT
 _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
 MINUTE = 60.0
@@ -124,7 +125,7 @@ class Connection:
         self.draining = False
         """True if the server stops: events that come now are not handled, answers to what it asks are taken."""
         self.scheduled_slot = 0
-        self._refused: dict[str, Outgoing] | None = None
+        self._refused: dict[str, OutboundPacket] | None = None
         """For each namespace that has refused the client, the timer that disconnects it."""
         self._refused_deadline = NEVER
 
@@ -134,7 +135,7 @@ class Connection:
 
     def open(self) -> None:
         """The transport works: send the open packet over it."""
-        self.transport.send(Outgoing(self.server.encode_open(self)))
+        self.transport.send(OutboundPacket(self.server.encode_open(self)))
         self.server.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
 
     # Input.
@@ -337,9 +338,9 @@ class Connection:
         if self._may_connect():
             error = {"message": UNSUPPORTED_PARSER.message, "data": {"code": UNSUPPORTED_PARSER.code}}
             refusal = socketio.encode_msgpack(socketio.PacketType.CONNECT_ERROR, namespace, error)
-            self.send(Outgoing(b"", (refusal,)))
+            self.send(OutboundPacket(b"", (refusal,)))
             farewell = socketio.encode_msgpack(socketio.PacketType.DISCONNECT, namespace)
-            self._await_leaving(namespace, Outgoing(b"", (farewell,)))
+            self._await_leaving(namespace, OutboundPacket(b"", (farewell,)))
         else:
             self.close(engineio.FORCED_CLOSE, "too many CONNECTs with the msgpack parser")
 
@@ -394,10 +395,10 @@ class Connection:
             self._send_packet(answer)
             self._await_leaving(socket.namespace.name)
 
-    def _await_leaving(self, namespace: str, farewell: Outgoing | None = None) -> None:
+    def _await_leaving(self, namespace: str, farewell: OutboundPacket | None = None) -> None:
         """The client was refused. Most clients go now; one that is sent away before it does comes back for ever."""
         packet = socketio.Packet(socketio.PacketType.DISCONNECT, namespace)
-        farewell = farewell or Outgoing(b"4" + socketio.encode_packet(packet))
+        farewell = farewell or OutboundPacket(b"4" + socketio.encode_packet(packet))
         self._refused = {**(self._refused or {}), namespace: farewell}
         if not self.sockets:
             self._refused_deadline = self.server.clock() + self.server.limits.refused_timeout
@@ -437,15 +438,15 @@ class Connection:
 
     # Output.
 
-    def send(self, outgoing: Outgoing) -> None:
+    def send(self, outgoing: OutboundPacket) -> None:
         if not self.closed or self._leaving:
             self.transport.send(outgoing)
 
-    def send_all(self, messages: Sequence[Outgoing]) -> None:
+    def send_all(self, messages: Sequence[OutboundPacket]) -> None:
         """Send several, with one system call where that can be."""
         write = self.transport.write
         if write is not None:
-            write(join_frames(messages, self.server.plain_below if self.transport.deflate else None))
+            write(join_frames(messages, self.server.compression_threshold if self.transport.deflate else None))
         else:
             for message in messages:
                 self.send(message)
@@ -481,7 +482,7 @@ class Connection:
             self.transport.resume_reading()
 
     def _send_packet(self, packet: socketio.Packet) -> None:
-        self.send(Outgoing(b"4" + socketio.encode_packet(packet)))
+        self.send(OutboundPacket(b"4" + socketio.encode_packet(packet)))
 
     # The end.
 

@@ -24,10 +24,11 @@ from oyez.protocol.engineio import HandshakeError, MalformedError
 from oyez.protocol.session import Signal, State
 from oyez.protocol.socketio import PacketType
 from oyez.server.connections.connection import MINUTE, Connection
-from oyez.server.namespaces.socket import Handshake, Socket, encode_error
+from oyez.server.namespaces.socket import Socket, encode_error
 from oyez.server.transports.asgi import serve_websocket
-from oyez.server.transports.outgoing import Outgoing
+from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.transports.transport import Candidate
+from oyez.server.types import Handshake
 from oyez.settings import Limits, Settings
 
 if TYPE_CHECKING:
@@ -135,14 +136,14 @@ class PlainConnection(Connection):
         super().go_live(socket)
         socket.write = None
 
-    def send(self, outgoing: Outgoing) -> None:
+    def send(self, outgoing: OutboundPacket) -> None:
         if outgoing.plain is None:
             # Only an answer, which no other client gets, depends on what this one has asked.
             outgoing.plain = translate(outgoing, self._asked)
         if outgoing.plain.text:
             super().send(outgoing.plain)
 
-    def send_all(self, messages: Sequence[Outgoing]) -> None:
+    def send_all(self, messages: Sequence[OutboundPacket]) -> None:
         for message in messages:
             self.send(message)
 
@@ -181,9 +182,9 @@ class PlainConnection(Connection):
             self.close(engineio.FORCED_CLOSE, f"too many frames that are not understood: {fault[:MAX_FAULT]}")
         else:
             error = encode_error(MALFORMED.code, f"The frame is not understood: {fault[:MAX_FAULT]}. {EXPECTED}")
-            self.send(Outgoing(b"42" + error))
+            self.send(OutboundPacket(b"42" + error))
 
-    def _await_leaving(self, namespace: str, farewell: Outgoing | None = None) -> None:
+    def _await_leaving(self, namespace: str, farewell: OutboundPacket | None = None) -> None:
         """The client can ask for nothing else over this connection."""
         self.close(engineio.REFUSED)
 
@@ -291,7 +292,7 @@ def _read_json(encoded: bytes, limits: Limits) -> Frame:
         raise MalformedError(str(error)) from None
 
 
-def translate(outgoing: Outgoing, asked: TextIds | None = None) -> Outgoing:
+def translate(outgoing: OutboundPacket, asked: TextIds | None = None) -> OutboundPacket:
     """What plain clients get instead of a Socket.IO packet; empty if they get nothing.
 
     `asked` has the questions of the client, if it is an answer.
@@ -299,10 +300,10 @@ def translate(outgoing: Outgoing, asked: TextIds | None = None) -> Outgoing:
     kind, ack_id, data = _take_apart(outgoing)
     if kind in (PacketType.CONNECT, PacketType.CONNECT_ERROR):
         name = b"connect" if kind is PacketType.CONNECT else b"connect_error"
-        return Outgoing(b'{"event":"%b","data":%b}' % (name, data))
+        return OutboundPacket(b'{"event":"%b","data":%b}' % (name, data))
     if kind is PacketType.DISCONNECT:
         # The CLOSE that follows says so.
-        return Outgoing(b"")
+        return OutboundPacket(b"")
     array = _decode_array(data)
     members = []
     if kind in (PacketType.ACK, PacketType.BINARY_ACK):
@@ -314,10 +315,10 @@ def translate(outgoing: Outgoing, asked: TextIds | None = None) -> Outgoing:
         members.append(b'"offset":' + bytes(array[2]) if len(array) > 2 else b"")
         members.append(b'"id":' + ack_id if ack_id else b"")
     text = b"{" + b",".join(member for member in members if member) + b"}"
-    return Outgoing(text, volatile=outgoing.volatile)
+    return OutboundPacket(text, volatile=outgoing.volatile)
 
 
-def _take_apart(outgoing: Outgoing) -> tuple[PacketType, bytes, bytes]:
+def _take_apart(outgoing: OutboundPacket) -> tuple[PacketType, bytes, bytes]:
     """The type, the acknowledgement's id, and the JSON of a packet, with its attachments as base64."""
     text = outgoing.text[2:]
     kind = PacketType(int(outgoing.text[1:2]))

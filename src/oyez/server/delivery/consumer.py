@@ -12,8 +12,8 @@ from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log, split_position
 from oyez.logger import get_logger
 from oyez.server.delivery.replay_buffer import ReplayBuffer
+from oyez.server.namespaces.event_frames import EventFrames
 from oyez.server.namespaces.namespace import Namespace
-from oyez.server.transports.outgoing import Message
 
 logger = get_logger("oyez.server")
 
@@ -160,7 +160,7 @@ class LogConsumer:
         if self.waiters or self.state is not State.LIVE:
             self._resolve_waiters()
 
-    def _deliver_events(self, namespace: Namespace, run: list[Message]) -> None:
+    def _deliver_events(self, namespace: Namespace, run: list[EventFrames]) -> None:
         for message in run:
             if message.entry.position is not None:
                 self.replay_buffer.add(message)

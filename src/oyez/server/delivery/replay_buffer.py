@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from oyez.log.damage import DAMAGED
 from oyez.log.log import Entry, split_position
-from oyez.server.transports.outgoing import Message
+from oyez.server.namespaces.event_frames import EventFrames
 
 MAX_BYTES = 16_000_000
 """Bytes that the buffer of one system may hold: the last 20,000 events of 500 bytes."""
@@ -31,8 +31,8 @@ class ReplayBuffer:
         self._last = 0
         self._damaged = 0
         """Number of the last entry that could not be read. It may have been for any client."""
-        self._messages: deque[Message] = deque()
-        self._rooms: dict[tuple[str, str], deque[Message]] = {}
+        self._messages: deque[EventFrames] = deque()
+        self._rooms: dict[tuple[str, str], deque[EventFrames]] = {}
 
     def start_after(self, position: str) -> None:
         """Empty the buffer. The next entry is the one after `position`."""
@@ -44,7 +44,7 @@ class ReplayBuffer:
         self._rooms.clear()
         self._bytes = 0
 
-    def add(self, message: Message) -> None:
+    def add(self, message: EventFrames) -> None:
         """Add the event that follows all others."""
         self.advance(message.entry)
         message.number = self._last
@@ -77,13 +77,13 @@ class ReplayBuffer:
             return False
         return epoch == self._epoch and max(self._before, self._damaged) <= number <= self._last
 
-    def find_after(self, position: str, namespace: str, rooms: Collection[str]) -> list[Message]:
+    def find_after(self, position: str, namespace: str, rooms: Collection[str]) -> list[EventFrames]:
         """The events after `position` for a client that is in `rooms` of `namespace`, in order.
 
         The buffer must cover `position`.
         """
         _, after = split_position(position)
-        found: dict[int, Message] = {}
+        found: dict[int, EventFrames] = {}
         for room in ("", *rooms):
             for message in reversed(self._rooms.get((namespace, room), ())):
                 if message.number <= after:
@@ -110,6 +110,6 @@ def _places(entry: Entry) -> list[tuple[str, str]]:
     return [(entry.namespace, room) for room in dict.fromkeys(entry.rooms or ("",))]
 
 
-def _size(message: Message) -> int:
+def _size(message: EventFrames) -> int:
     entry = message.entry
     return len(entry.data) + sum(map(len, entry.rooms)) + sum(map(len, entry.excluded)) + ENTRY_OVERHEAD

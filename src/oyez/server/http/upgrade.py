@@ -33,11 +33,11 @@ from oyez.protocol.websocket_handshake import (
 from oyez.server.cluster.membership import Neighbours
 from oyez.server.cluster.node import PEER_HEADER, Client, Node
 from oyez.server.cluster.tunnel import Tunnel, encode_head
-from oyez.server.connections.budget import InputGate
 from oyez.server.http.origin import OriginPolicy
-from oyez.server.namespaces.socket import Handshake
+from oyez.server.transports.budget import InputGate
 from oyez.server.transports.picows import hand_over
 from oyez.server.transports.websocket import WebSocket
+from oyez.server.types import Handshake
 from oyez.settings import Limits, Settings
 
 if TYPE_CHECKING:

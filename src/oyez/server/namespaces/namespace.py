@@ -20,9 +20,11 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.cluster.usage import Usages
-from oyez.server.namespaces.socket import ReceivedEvent, Socket
+from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, POSITIONS, EventFrames
+from oyez.server.namespaces.socket import Socket
 from oyez.server.recovery.recovery import Answer, Recovered, Recovery, encode_answer
-from oyez.server.transports.outgoing import DEFLATED, ENCODINGS, POSITIONS, Message, join_frames
+from oyez.server.transports.outgoing import join_frames
+from oyez.server.types import ReceivedEvent
 
 if TYPE_CHECKING:
     from oyez.server.connections.connection import Connection
@@ -98,14 +100,14 @@ class SocketInfo(msgspec.Struct, frozen=True):
 class Namespace:
     """The sockets of one namespace in this process, and the rooms they are in."""
 
-    def __init__(self, name: str, application: Application, plain_below: int) -> None:
+    def __init__(self, name: str, application: Application, compression_threshold: int) -> None:
         self.name = name
         self.application = application
         self.recovery: Recovery
         """Set by the server."""
         self.sockets: dict[str, Socket] = {}
         self.rooms: dict[str, set[Socket]] = {}
-        self.plain_below = plain_below
+        self.compression_threshold = compression_threshold
         """Messages shorter than this are never compressed: one encoding of them serves every client."""
         self.status: bytes | None = None
         """The event that newcomers are told, too, while the log is unavailable."""
@@ -301,11 +303,11 @@ class Namespace:
 
     # Sending.
 
-    def message(self, entry: Entry) -> Message:
+    def message(self, entry: Entry) -> EventFrames:
         """An entry of this namespace, to be sent."""
-        return Message(self._event_prefix, entry)
+        return EventFrames(self._event_prefix, entry)
 
-    def deliver(self, run: Sequence[Message]) -> int:
+    def deliver(self, run: Sequence[EventFrames]) -> int:
         """Write events that all go to the same rooms to every socket in them; how many sockets that were.
 
         The same bytes serve all who want the same encoding. A recipient costs one look, one call and one system call,
@@ -328,7 +330,7 @@ class Namespace:
                         if socket.replaying is not None and message.entry.position is not None:
                             # It is read from the log when the client has what came before.
                             continue
-                        socket.connection.send(message.outgoing(socket.positions))
+                        socket.connection.send(message.packet(socket.positions))
             except Exception:
                 # The others get it all the same; this one has to come back for it. Not now: it leaves the room then.
                 logger.exception("a client cannot be written to", namespace=self.name, socket=socket.id)
@@ -340,9 +342,9 @@ class Namespace:
         """Send an event of the server's own to everybody who is here."""
         self.deliver([self.message(Entry(namespace=self.name, rooms=(), data=status, volatile=True))])
 
-    def _encode(self, run: Sequence[Message], encoding: int) -> bytes:
-        outgoing = [message.outgoing(encoding & POSITIONS) for message in run]
-        return join_frames(outgoing, self.plain_below if encoding & DEFLATED else None)
+    def _encode(self, run: Sequence[EventFrames], encoding: int) -> bytes:
+        outgoing = [message.packet(encoding & POSITIONS) for message in run]
+        return join_frames(outgoing, self.compression_threshold if encoding & DEFLATED else None)
 
     def apply_control(self, entry: Entry) -> None:
         """Have the application do what a control entry asks."""

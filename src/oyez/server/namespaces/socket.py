@@ -4,8 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,7 +12,9 @@ from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.transports.outgoing import DEFLATED, POSITIONS, TEXT, Outgoing, encode_frame
+from oyez.server.namespaces.event_frames import DEFLATED, POSITIONS
+from oyez.server.transports.outgoing import TEXT, OutboundPacket, encode_frame
+from oyez.server.types import Handshake, ReceivedEvent
 
 logger = get_logger("oyez.server")
 
@@ -26,41 +27,6 @@ MAX_QUEUED_EVENTS = 64
 
 NEVER = float("inf")
 """A time that does not come."""
-
-KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent")
-"""Request headers worth their memory for as long as a client is connected."""
-
-
-class Handshake(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The HTTP request that opened the connection."""
-
-    headers: dict[str, str]
-    """Lower-case names; only KEPT_HEADERS."""
-    query_string: str
-    address: str
-    secure: bool
-    time: float
-    """When it came, in seconds since 1970."""
-
-    @property
-    def query(self) -> dict[str, str]:
-        return dict(parse_qsl(self.query_string, keep_blank_values=True))
-
-
-class Acknowledge(Protocol):
-    """Answers an event. `data` is a JSON array with a placeholder for each attachment."""
-
-    def __call__(self, data: bytes, attachments: tuple[bytes, ...] = ()) -> None: ...
-
-
-class ReceivedEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event from a client. `data` is its JSON array, name included, with a placeholder for each attachment."""
-
-    name: str
-    data: bytes
-    attachments: tuple[bytes, ...] = ()
-    ack: Acknowledge | None = None
-    """Where the client asked for an answer."""
 
 
 class Socket:
@@ -111,7 +77,7 @@ class Socket:
         self.write: Callable[[bytes], None] | None = None
         """Writes frames straight to the network; None where they have to go through `connection.send`."""
         self.encoding = 0
-        """Which frames are written so: how positions are sent, and DEFLATED or not; see outgoing.py."""
+        """Which frames are written so: how positions are sent, and DEFLATED or not; see event_frames.py."""
         self.owner = ""
         """Whose it is: only they may take its session up; set by the application while connecting."""
         self.pid = ""
@@ -373,7 +339,7 @@ class Socket:
         if (
             write is not None
             and not attachments
-            and (not self.encoding & DEFLATED or len(text) < self.namespace.plain_below)
+            and (not self.encoding & DEFLATED or len(text) < self.namespace.compression_threshold)
         ):
             # Every command is answered: the short way, as in Namespace.deliver.
             write(encode_frame(TEXT, text))
@@ -391,7 +357,7 @@ class Socket:
     ) -> None:
         if not self.ended:
             packet = socketio.Packet(kind, self.namespace.name, data, ack_id, attachments=attachments)
-            self.connection.send(Outgoing(b"4" + socketio.encode_packet(packet), attachments, volatile))
+            self.connection.send(OutboundPacket(b"4" + socketio.encode_packet(packet), attachments, volatile))
 
 
 def encode_error(code: str, message: str) -> bytes:

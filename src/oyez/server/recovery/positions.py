@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from oyez.server.transports.outgoing import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
+from oyez.server.namespaces.event_frames import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
 
 if TYPE_CHECKING:
-    from oyez.server.namespaces.socket import Handshake
+    from oyez.server.types import Handshake
 
 MAX_LENGTH = 64
 """Characters of a position or a `pid` that a client may send; ours have about 20."""

@@ -24,9 +24,10 @@ from oyez.errors import LogUnavailableError
 from oyez.log.damage import DamagedError
 from oyez.log.log import Log, epoch_of, split_position
 from oyez.logger import get_logger
+from oyez.server.namespaces.event_frames import NO_POSITION, EventFrames
 from oyez.server.recovery.positions import asks_for_recovery, choose_positions, read_string
 from oyez.server.recovery.replay import Page, Replay, ReplayBudget, is_beyond, page_bytes
-from oyez.server.transports.outgoing import NO_POSITION, Message, Outgoing
+from oyez.server.transports.outgoing import OutboundPacket
 
 if TYPE_CHECKING:
     from oyez.server.cluster.membership import Neighbours
@@ -381,7 +382,7 @@ class Recovery:
             # Not even the first page is sent yet.
             page = Page((), start, complete=False)
         self._budget.take(_payer(socket), page.size)
-        outgoing = [message.outgoing(socket.positions) for message in page.messages]
+        outgoing = [message.packet(socket.positions) for message in page.messages]
         answer = Answer(True, len(outgoing), start, self._consumer.position)
         return Recovered(answer, outgoing, None if page.complete else page.after)
 
@@ -399,12 +400,12 @@ class Recovery:
                 break
             rooms = {*socket.rooms, socket.id}
             page = await self._replay.read(socket.namespace, after, rooms, page_bytes(socket, self._limits))
-            self._send(socket, [message.outgoing(socket.positions) for message in page.messages])
+            self._send(socket, [message.packet(socket.positions) for message in page.messages])
             answer = msgspec.structs.replace(answer, replayed=answer.replayed + len(page.messages), to=page.after)
             after = None if page.complete else page.after
         return answer
 
-    def _send(self, socket: "Socket", outgoing: Sequence[Outgoing]) -> None:
+    def _send(self, socket: "Socket", outgoing: Sequence[OutboundPacket]) -> None:
         if outgoing and not socket.ended:
             self._budget.take(_payer(socket), sum(one.size for one in outgoing))
             socket.connection.send_all(outgoing)
@@ -451,7 +452,7 @@ class Recovery:
             page = await self._replay.read(socket.namespace, after, {room}, page_bytes(socket, self._limits))
             # What goes to another of its rooms too it has had; and a position would take its place in the log back.
             own = {*socket.rooms, socket.id}
-            outgoing = [message.outgoing(NO_POSITION) for message in page.messages if _is_only_for_others(message, own)]
+            outgoing = [message.packet(NO_POSITION) for message in page.messages if _is_only_for_others(message, own)]
             self._send(socket, outgoing)
             late += len(outgoing)
             socket.unconfirmed = socket.unconfirmed or bool(outgoing)
@@ -471,7 +472,7 @@ class Recovered(NamedTuple):
     """What a client that comes back is told, where it asked, and what it has missed."""
 
     answer: Answer | None
-    missed: Sequence[Outgoing] = ()
+    missed: Sequence[OutboundPacket] = ()
     """The first page of it."""
     after: str | None = None
     """The position at which the rest begins, if there is more; the answer counts the events sent before it."""
@@ -505,7 +506,7 @@ def encode_answer(answer: Answer) -> bytes:
     return msgspec.json.encode((EVENT, answer))
 
 
-def _is_only_for_others(message: Message, own: set[str]) -> bool:
+def _is_only_for_others(message: EventFrames, own: set[str]) -> bool:
     """True if an event goes to some rooms, but not to those that a client is in."""
     entry = message.entry
     return bool(entry.rooms) and own.isdisjoint(entry.rooms) and own.isdisjoint(entry.excluded)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from oyez.concurrency.token_bucket import Rate, TokenBucket
 from oyez.log.log import Log, number_of, split_position
-from oyez.server.transports.outgoing import Message
+from oyez.server.namespaces.event_frames import EventFrames
 
 if TYPE_CHECKING:
     from oyez.server.delivery.consumer import LogConsumer
@@ -34,7 +34,7 @@ MAX_USERS = 10_000
 class Page(NamedTuple):
     """Some of what a client missed."""
 
-    messages: Sequence[Message]
+    messages: Sequence[EventFrames]
     after: str
     """The position at which the next page begins."""
     complete: bool
@@ -60,7 +60,7 @@ class Replay:
         known, LogUnavailableError.
         """
         buffer = self._consumer.replay_buffer
-        found: list[Message] = []
+        found: list[EventFrames] = []
         while not buffer.covers(after):
             newest = await self._log.position()
             if is_beyond(after, newest):
@@ -142,7 +142,7 @@ def is_beyond(position: str, end: str) -> bool:
     return number > last
 
 
-def _cut(messages: Sequence[Message], after: str, *, complete: bool, max_bytes: int) -> Page:
+def _cut(messages: Sequence[EventFrames], after: str, *, complete: bool, max_bytes: int) -> Page:
     """A page of the first `messages` that fit, which is not complete if some do not."""
     size = 0
     for count, message in enumerate(messages):
@@ -153,5 +153,5 @@ def _cut(messages: Sequence[Message], after: str, *, complete: bool, max_bytes: 
     return Page(messages, after, complete)
 
 
-def _size(message: Message) -> int:
+def _size(message: EventFrames) -> int:
     return len(message.entry.data) + ENTRY_BYTES

@@ -18,7 +18,7 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.protocol.websocket_handshake import choose_subprotocol, combine_headers
-from oyez.server.transports.outgoing import Outgoing
+from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.transports.transport import PACKETS_A_TURN
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class AsgiWebSocket:
         self._send = send
         self._candidate = candidate
         self._subprotocol = subprotocol
-        self._kept: deque[Outgoing] = deque()
+        self._kept: deque[OutboundPacket] = deque()
         self._kept_bytes = 0
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
@@ -66,7 +66,7 @@ class AsgiWebSocket:
     def closing(self) -> bool:
         return self._closing is not None
 
-    def send(self, outgoing: Outgoing) -> None:
+    def send(self, outgoing: OutboundPacket) -> None:
         if self._closing is not None or (outgoing.volatile and self._is_slow(outgoing.size)):
             return
         self._kept.append(outgoing)

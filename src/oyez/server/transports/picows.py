@@ -1,7 +1,7 @@
 """The hand-over of a TCP transport from uvicorn to picows: an internal of picows' is behind this one function.
 
-Pinned and tested (`tests/server/test_picows.py`): `WSProtocol` is not exported, and what is fed to it here was read by
-uvicorn.
+`WSProtocol` is not exported, so picows is pinned, and `tests/server/transports/test_picows.py` tests what this module
+uses of it. The bytes that are fed to it here were read by uvicorn.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any
 from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
-from oyez.server.connections.budget import SMALL_READ
+from oyez.server.transports.budget import SMALL_READ
 from oyez.server.transports.outgoing import encode_close
 from oyez.server.transports.websocket import WebSocket
 

@@ -19,9 +19,9 @@ from starlette.types import Receive, Scope, Send
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason, HandshakeError
 from oyez.protocol.session import State
-from oyez.server.connections.budget import REQUEST_COST, MemoryBudget
 from oyez.server.http.client_files import GZIP
-from oyez.server.transports.outgoing import Outgoing
+from oyez.server.transports.budget import REQUEST_COST, MemoryBudget
+from oyez.server.transports.outgoing import OutboundPacket
 
 if TYPE_CHECKING:
     from oyez.server.connections.connection import Connection
@@ -37,7 +37,7 @@ PROBED_POLL_SECONDS = 0.1
 NOTICE_SECONDS = 1.0
 """How long a refusal by status waits until the client has received the event that explains it."""
 
-_NOOP = Outgoing(engineio.NOOP)
+_NOOP = OutboundPacket(engineio.NOOP)
 
 
 class Polling:
@@ -48,7 +48,7 @@ class Polling:
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
-        self._kept: deque[Outgoing] = deque()
+        self._kept: deque[OutboundPacket] = deque()
         self._kept_bytes = 0
         self._drained = asyncio.Event()
         self._poll: asyncio.Future[None] | None = None
@@ -79,7 +79,7 @@ class Polling:
         """True if the next GET brings something, also after the end of the session."""
         return bool(self._kept) or self._farewell is not None
 
-    def send(self, outgoing: Outgoing) -> None:
+    def send(self, outgoing: OutboundPacket) -> None:
         most = self._connection.server.limits.max_polling_buffer
         if self.closing or (outgoing.volatile and self._kept_bytes + outgoing.size > most // 2):
             return
@@ -152,7 +152,7 @@ class Polling:
         if self._poll is not None and not self._kept:
             self._keep(_NOOP)
 
-    def hand_over(self) -> list[Outgoing]:
+    def hand_over(self) -> list[OutboundPacket]:
         """Another transport takes over: returns what was not fetched yet. A waiting GET gets a close packet."""
         kept = [outgoing for outgoing in self._take() if outgoing is not _NOOP]
         self._end(engineio.CLOSE)
@@ -210,7 +210,7 @@ class Polling:
             return farewell
         return engineio.encode_payload(packet for outgoing in self._take() for packet in outgoing.polling_packets())
 
-    def _take(self) -> list[Outgoing]:
+    def _take(self) -> list[OutboundPacket]:
         """What is kept, which is kept no longer."""
         kept = list(self._kept)
         self._kept.clear()
@@ -220,7 +220,7 @@ class Polling:
         self._drained.set()
         return kept
 
-    def _keep(self, outgoing: Outgoing) -> None:
+    def _keep(self, outgoing: OutboundPacket) -> None:
         self._kept.append(outgoing)
         self._kept_bytes += outgoing.size
         self._end_waiting()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from oyez.protocol.engineio import CloseReason
-from oyez.server.transports.outgoing import Outgoing
+from oyez.server.transports.outgoing import OutboundPacket
 
 PACKETS_A_TURN = 100
 """Packets of one client that are handled before others have their turn: some hundred microseconds."""
@@ -25,7 +25,7 @@ class Transport(Protocol):
     def closing(self) -> bool:
         """Whether nothing more can be sent: it has gone, or was told to go."""
 
-    def send(self, outgoing: Outgoing) -> None:
+    def send(self, outgoing: OutboundPacket) -> None:
         """Send now or keep in order; closes the connection where too much is kept."""
 
     async def drained(self) -> None:

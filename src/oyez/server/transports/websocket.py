@@ -18,14 +18,14 @@ from picows import WSFrame, WSListener, WSTransport
 from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.connections.budget import MemoryBudget
-from oyez.server.transports.outgoing import BINARY, CLOSE, PING, PONG, TEXT, Outgoing, encode_close, encode_frame
+from oyez.server.transports.budget import MemoryBudget
+from oyez.server.transports.outgoing import BINARY, CLOSE, PING, PONG, TEXT, OutboundPacket, encode_close, encode_frame
 
 if TYPE_CHECKING:
-    from oyez.server.connections.budget import InputGate
     from oyez.server.connections.connection import Connection
-    from oyez.server.namespaces.socket import Handshake
+    from oyez.server.transports.budget import InputGate
     from oyez.server.transports.picows import QuietTransport
+    from oyez.server.types import Handshake
 
 logger = get_logger("oyez.server")
 
@@ -291,7 +291,7 @@ class WebSocket(WSListener):
     def closing(self) -> bool:
         return self._network is None or self._closing is not None
 
-    def send(self, outgoing: Outgoing) -> None:
+    def send(self, outgoing: OutboundPacket) -> None:
         if self._network is None or self._closing is not None:
             return
         if self._kept is None:
@@ -430,7 +430,7 @@ class WebSocket(WSListener):
 
     # Sending and ending.
 
-    def _encode(self, outgoing: Outgoing) -> bytes:
+    def _encode(self, outgoing: OutboundPacket) -> bytes:
         if self.deflate:
             return outgoing.choose_frames(self._connection.server.settings.compression_threshold)
         return outgoing.frames

@@ -11,7 +11,7 @@ from oyez.contract import Time
 from oyez.errors import RefusedError
 from oyez.runtime.application import Hooks
 from oyez.runtime.client import Client
-from oyez.server.namespaces.socket import Handshake
+from oyez.server.types import Handshake
 from oyez.service.auth.tokens import SIGNED_CLAIMS, Signer
 from oyez.systems.rez import payloads
 from oyez.systems.rez.channels import Channels

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from oyez.server.connections.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
 from oyez.server.server import network_of
+from oyez.server.transports.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
 from oyez.settings import Limits
 from tests.server.clock import Clock
 from tests.server.serving import Running, serve, turn_until

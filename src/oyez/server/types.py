@@ -1,0 +1,41 @@
+"""The values that pass between the layers of the server: the opening request, an event, the way to answer it."""
+
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+import msgspec
+
+KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent")
+"""Request headers that are kept in memory as long as the client is connected."""
+
+
+class Handshake(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The HTTP request that opened the connection."""
+
+    headers: dict[str, str]
+    """Lower-case names; only KEPT_HEADERS."""
+    query_string: str
+    address: str
+    secure: bool
+    time: float
+    """When the request was received, in seconds since 1970."""
+
+    @property
+    def query(self) -> dict[str, str]:
+        return dict(parse_qsl(self.query_string, keep_blank_values=True))
+
+
+class Acknowledge(Protocol):
+    """Acknowledges an event. `data` is a JSON array with a placeholder for each attachment."""
+
+    def __call__(self, data: bytes, attachments: tuple[bytes, ...] = ()) -> None: ...
+
+
+class ReceivedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event from a client. `data` is its JSON array, name included, with a placeholder for each attachment."""
+
+    name: str
+    data: bytes
+    attachments: tuple[bytes, ...] = ()
+    ack: Acknowledge | None = None
+    """Sends the acknowledgement; None if the client did not ask for one."""
