@@ -88,7 +88,9 @@ class RequestFramer:
         """Bytes of an unfinished head in which no broken line was found."""
         self._left = 0
         """Bytes of the body, or of its chunk, that have not come yet; in trailers, bytes that have."""
-        self._read: Callable[[], Event | None] = self._read_head
+        self._read: Callable[[RequestFramer], Event | None] = RequestFramer._read_head
+        """The method that reads what comes next. Not bound: a reference cycle would keep the buffer of a connection
+        that has ended until the garbage collector runs."""
 
     def receive(self, data: bytes) -> None:
         """Add bytes that came over the connection."""
@@ -97,7 +99,7 @@ class RequestFramer:
 
     def next_event(self) -> Event | None:
         """What comes next; None if more bytes are needed. Raises FramingError; nothing can be read then any more."""
-        return self._read()
+        return self._read(self)
 
     def take_rest(self) -> bytes:
         """What came after the last event, to be read by someone else."""
@@ -112,7 +114,7 @@ class RequestFramer:
     @property
     def in_message(self) -> bool:
         """True if a request has begun whose END has not come."""
-        return self._read != self._read_head
+        return self._read is not RequestFramer._read_head
 
     @property
     def head_begun(self) -> bool:
@@ -156,20 +158,20 @@ class RequestFramer:
 
     def _begin_body(self, head: Head) -> None:
         if head.length is None:
-            self._read = self._read_chunk_line
+            self._read = RequestFramer._read_chunk_line
         else:
             self._left = head.length
-            self._read = self._read_length if head.length else self._read_end
+            self._read = RequestFramer._read_length if head.length else RequestFramer._read_end
 
     def _read_end(self) -> End:
         self._left = 0
-        self._read = self._read_head
+        self._read = RequestFramer._read_head
         return END
 
     def _read_length(self) -> bytes | None:
         data = self._take_left()
         if not self._left:
-            self._read = self._read_end
+            self._read = RequestFramer._read_end
         return data
 
     def _take_left(self) -> bytes | None:
@@ -186,13 +188,13 @@ class RequestFramer:
         if found is None:
             raise FramingError("A chunk of the body does not begin with its size in hexadecimal digits and CR LF.")
         self._left = int(found[1], 16)
-        self._read = self._read_chunk if self._left else self._read_trailer
-        return self._read()
+        self._read = RequestFramer._read_chunk if self._left else RequestFramer._read_trailer
+        return self._read(self)
 
     def _read_chunk(self) -> bytes | None:
         data = self._take_left()
         if not self._left:
-            self._read = self._read_chunk_end
+            self._read = RequestFramer._read_chunk_end
         return data
 
     def _read_chunk_end(self) -> Event | None:
@@ -201,8 +203,8 @@ class RequestFramer:
         if not self._buffer.startswith(b"\r\n", self._at):
             raise FramingError("A chunk of the body is longer than its size says.")
         self._at += 2
-        self._read = self._read_chunk_line
-        return self._read()
+        self._read = RequestFramer._read_chunk_line
+        return self._read(self)
 
     def _read_trailer(self) -> End | None:
         """Trailers are read and dropped, because nothing here uses them."""

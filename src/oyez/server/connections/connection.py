@@ -56,6 +56,7 @@ class Connection:
     """Made by `Server.open`; its transport attaches itself and then says `open`."""
 
     __slots__ = (
+        "__weakref__",
         "_connect_deadline",
         "_connecting",
         "_connects",

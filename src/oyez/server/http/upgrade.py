@@ -191,7 +191,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_timers()
-        self._port.end_idle(self)
+        # uvicorn leaves its timer after a reset, and with it everything here for as long as `keep_alive`.
+        self._unset_keepalive_if_required()
         if self._tunnel is not None:
             self._tunnel.close()
         super().connection_lost(exc)
@@ -363,6 +364,13 @@ class HttpProtocol(HttpToolsProtocol):
                 self.transport.close()
         elif self.timeout_keep_alive_task is not None:
             self._port.begin_idle(self)
+            if not self._framer.in_message:
+                self._forget_request()
+
+    def _forget_request(self) -> None:
+        """Free a request that has been answered: its head may be long, and the next one may never come."""
+        self.cycle = self.scope = self._head = None  # type: ignore[assignment]
+        self.headers = []
 
     def _unset_keepalive_if_required(self) -> None:
         super()._unset_keepalive_if_required()

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from weakref import proxy
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -47,7 +48,8 @@ class Polling:
     deflate = False
 
     def __init__(self, connection: "Connection") -> None:
-        self._connection = connection
+        # Not a reference cycle: it would keep the session's request until the garbage collector runs.
+        self._connection: Connection = proxy(connection)
         self._kept: deque[OutboundPacket] = deque()
         self._kept_bytes = 0
         self._drained = asyncio.Event()
