@@ -34,7 +34,7 @@ from oyez.cli.flags import ServerFlags
 from oyez.cli.prompt import VERBS
 from oyez.contract import Contract, Identity
 from oyez.contract.rooms import DerivedRoom, Room, Target
-from oyez.contract.schema import walk
+from oyez.contract.schema import iter_types
 from oyez.contract.types import Payload
 from oyez.errors import Refusal
 from oyez.protocol import engineio
@@ -200,7 +200,7 @@ def build_prompt() -> str:
 
 def find_payloads(payload: type[Payload]) -> dict[str, type[Payload]]:
     """A payload and those inside it, by their names."""
-    inside = [kind.cls for kind in walk(type_info(payload)) if isinstance(kind, StructType)]
+    inside = [kind.cls for kind in iter_types(type_info(payload)) if isinstance(kind, StructType)]
     return {kind.__name__: kind for kind in inside if issubclass(kind, Payload)}
 
 

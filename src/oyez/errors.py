@@ -98,7 +98,7 @@ class RefusedError(OyezError):
 def is_temporary(error: BaseException) -> bool:
     """True if the cause of `error` may pass by itself: a refusal that says so, or something that is away.
 
-    A system's own look-ups may ask other servers. The libraries that do so raise errors of their own, but have OSError
+    A system's own resolvers may ask other servers. The libraries that do so raise errors of their own, but have OSError
     (of which ConnectionError and TimeoutError are kinds) among the causes when the other server is away.
     """
     cause: BaseException | None = error

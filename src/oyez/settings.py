@@ -85,7 +85,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_namespaces_per_connection: Positive = 10
     """Namespaces one connection may be in at a time: far more than a front end needs."""
     max_connects_per_minute: Positive = 100
-    """CONNECTs of one connection in a minute: each costs the verification of a token, and look-ups."""
+    """CONNECTs of one connection in a minute: each verifies a token and resolves user attributes."""
     max_rooms_per_socket: Positive = 500
     """Rooms of one socket: a disconnect must not become a long scan."""
     max_namespace_length: Positive = 128

@@ -141,7 +141,7 @@ def test_every_bad_field_is_found() -> None:
     bad = {**NOTE, "count": 100, "senders": [{"id": "u", "role": "x"}], "tags": [], "other": 1, "more": 2}
     del bad["text"]
     assert [
-        (fault.field, fault.expected.partition(";")[0]) for fault in codec.find_faults(msgspec.json.encode(bad))
+        (fault.field, fault.expected.partition(";")[0]) for fault in codec.find_errors(msgspec.json.encode(bad))
     ] == [
         ("text", "is required"),
         ("count", "a whole number from 0 below 100"),
@@ -150,13 +150,13 @@ def test_every_bad_field_is_found() -> None:
         ("other", "is not a field of note"),
         ("more", "is not a field of note"),
     ]
-    assert codec.find_faults(msgspec.json.encode(NOTE)) == []
-    assert codec.find_faults(b"[]") == codec.find_faults(b"{") == []
+    assert codec.find_errors(msgspec.json.encode(NOTE)) == []
+    assert codec.find_errors(b"[]") == codec.find_errors(b"{") == []
 
 
 def test_not_more_faults_are_told_than_help() -> None:
     many = {f"field{number}": number for number in range(1_000)}
-    assert len(codec.find_faults(msgspec.json.encode({**NOTE, **many}))) == MAX_FAULTS
+    assert len(codec.find_errors(msgspec.json.encode({**NOTE, **many}))) == MAX_FAULTS
 
 
 def test_the_whole_may_be_wrong() -> None:

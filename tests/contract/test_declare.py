@@ -19,9 +19,9 @@ from oyez.contract import (
     Time,
     UnsetType,
     anyone,
-    looked_up,
     member,
     own,
+    resolved,
     role,
 )
 from oyez.contract.declare import Namespace
@@ -92,7 +92,7 @@ def test_a_sound_contract() -> None:
     [
         (lambda made, root, room: made.namespace("/"), "namespace '/' is declared twice"),
         (lambda made, root, room: made.namespace("x"), "namespace 'x': expected /"),
-        (lambda made, root, room: made.attribute("a", "b"), "attribute a: no rule asks for it"),
+        (lambda made, root, room: made.user_attribute("a", "b"), "attribute a: no rule asks for it"),
         (lambda made, root, room: made.refusal("forbidden", "No."), "refusal 'forbidden' is declared twice"),
         (lambda made, root, room: root.room("x"), "room x: no rule says who may be in it; give members=…"),
         (lambda made, root, room: root.room("x", members=[]), "room x: no rule says who may be in it"),
@@ -111,7 +111,7 @@ def test_a_sound_contract() -> None:
         ),
         (lambda made, root, room: root.room("x", members=role("boss")), "room x: role 'boss' is not one of the roles"),
         (
-            lambda made, root, room: root.room("x:{y}", members=looked_up("y", "shop")),
+            lambda made, root, room: root.room("x:{y}", members=resolved("y", "shop")),
             "room x:{y}: attribute 'shop' is not declared",
         ),
         (

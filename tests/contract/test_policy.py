@@ -2,7 +2,7 @@
 
 import pytest
 
-from oyez.contract import Contract, Identity, anyone, looked_up, member, not_role, own, role
+from oyez.contract import Contract, Identity, anyone, member, not_role, own, resolved, role
 from oyez.contract.policy import Rule, Values, Verdict, one_of
 
 YES, NO, IF_MEMBER = Verdict.YES, Verdict.NO, Verdict.IF_MEMBER
@@ -23,9 +23,9 @@ BOB = Identity(subject="bob", role="customer", claims={"userId": "bob", "shop_id
         (own("userId"), ALICE, {"userId": "alice"}, YES),
         (own("sub"), BOB, {"sub": "bob"}, YES),
         (own("supplierUserId", claim="sub"), BOB, {"supplierUserId": "bob"}, YES),
-        (looked_up("shop_id", "shop"), BOB, {"shop_id": "s9"}, YES),
-        (looked_up("shop_id", "shop"), BOB, {"shop_id": "s1"}, NO),
-        (looked_up("shop_id", "shop"), ALICE, {"shop_id": "s9"}, NO),
+        (resolved("shop_id", "shop"), BOB, {"shop_id": "s9"}, YES),
+        (resolved("shop_id", "shop"), BOB, {"shop_id": "s1"}, NO),
+        (resolved("shop_id", "shop"), ALICE, {"shop_id": "s9"}, NO),
         (role("garage", "operations"), ALICE, {}, YES),
         (role("garage"), BOB, {}, NO),
         (not_role("garage"), ALICE, {}, NO),
@@ -53,8 +53,8 @@ def test_decisions(rule: Rule, identity: Identity, values: Values, verdict: Verd
         (own("a", "sub") & own("b", "garage_id"), ALICE, [{"a": "alice", "b": "g1"}]),
         (own("userId") & role("customer"), ALICE, []),
         (one_of([own("garage_id"), role("garage")]), ALICE, [{"garage_id": "g1"}, {}]),
-        (looked_up("shop_id", "shop"), BOB, [{"shop_id": "s9"}]),
-        (looked_up("shop_id", "shop"), ALICE, []),
+        (resolved("shop_id", "shop"), BOB, [{"shop_id": "s9"}]),
+        (resolved("shop_id", "shop"), ALICE, []),
         (member(), ALICE, [{}]),
         (one_of([]), ALICE, []),
     ],
@@ -65,7 +65,7 @@ def test_what_somebody_is_entitled_to(rule: Rule, identity: Identity, entitlemen
 
 def test_the_token_cannot_stand_in_for_what_the_server_looks_up() -> None:
     pretender = Identity(subject="eve", role="garage", claims={"shop": "s9", "shop_id": "s9"})
-    assert looked_up("shop_id", "shop").decide(pretender, {"shop_id": "s9"}) is NO
+    assert resolved("shop_id", "shop").decide(pretender, {"shop_id": "s9"}) is NO
 
 
 def test_user_id_means_the_verified_subject_whatever_else_the_token_says() -> None:
@@ -78,7 +78,7 @@ def test_user_id_means_the_verified_subject_whatever_else_the_token_says() -> No
     [
         (own("userId"), "is the user {userId}"),
         (own("garage_id"), "has {garage_id} as `garage_id` in the token"),
-        (looked_up("shop_id", "shop"), "has {shop_id} as `shop` on the server"),
+        (resolved("shop_id", "shop"), "has {shop_id} as `shop` on the server"),
         (role("a", "b"), "has role `a` or `b`"),
         (not_role("a"), "has another role than `a`"),
         (role("a") & member(), "has role `a` and is a member of the room"),

@@ -27,10 +27,10 @@ from oyez.contract import (
     Stamped,
     Time,
     anyone,
-    looked_up,
     member,
     not_role,
     own,
+    resolved,
     role,
 )
 from oyez.contract.contract import Event
@@ -51,7 +51,7 @@ from oyez.settings import Limits, Settings
 
 contract = Contract("market", roles=("customer", "garage", "operations"), default_role="customer")
 closed = contract.refusal("closed", "The shop is closed.", temporary=True)
-contract.attribute("shop_id", "shop of this garage", who=role("garage"))
+contract.user_attribute("shop_id", "shop of this garage", who=role("garage"))
 
 root = contract.namespace("/")
 back = contract.namespace("/back", who=role("operations"))
@@ -64,7 +64,7 @@ stall = root.room("stall:{row}:{number}", members=anyone())
 
 shops = root.gateway("shops", who=role("garage"))
 offers = root.gateway("offers", who=not_role("garage"))
-shop = shops.room("shop:{shopId}", members=looked_up("shopId", "shop_id"), on_connect=True)
+shop = shops.room("shop:{shopId}", members=resolved("shopId", "shop_id"), on_connect=True)
 offer = offers.room("offers:{userId}", members=own("userId"), on_connect=True)
 
 board = back.room("board", members=anyone(), on_connect=True)
@@ -354,13 +354,13 @@ class Market:
         self.clock = Clock()
         self.members: set[tuple[str, str]] = set()
         self.shops: dict[str, str] = {}
-        self.looked_up: list[str] = []
+        self.resolved: list[str] = []
         applications = bind(
             contract,
             handlers=HANDLERS,
             authenticate=self._authenticate,
             settings=Settings(),
-            lookups={"shop_id": self._find_shop},
+            resolvers={"shop_id": self._find_shop},
             members=self._is_member,
             clock=self.clock,
         )
@@ -408,7 +408,7 @@ class Market:
         return Token(token, self._claims, self._claims.get("exp"))
 
     async def _find_shop(self, identity: Identity) -> str | None:
-        self.looked_up.append(identity.subject)
+        self.resolved.append(identity.subject)
         return self.shops.get(identity.subject)
 
     async def _is_member(self, identity: Identity, room: NamedRoom) -> bool:

@@ -29,7 +29,7 @@ async def test_only_what_can_matter_is_looked_up() -> None:
     market = Market()
     await market.connect("u1")
     await market.connect("u1", "/back", role="operations")
-    assert market.looked_up == []
+    assert market.resolved == []
 
 
 @pytest.mark.parametrize("role", [None, ""])

@@ -262,7 +262,7 @@ async def test_who_waits_now_and_then_is_not() -> None:
 
 
 def expect_fault(fault: str, **options: Any) -> None:
-    given = {"handlers": HANDLERS, "lookups": {"shop_id": authenticate}, "members": authenticate, **options}
+    given = {"handlers": HANDLERS, "resolvers": {"shop_id": authenticate}, "members": authenticate, **options}
     with pytest.raises(ContractError, match=re.escape(fault)):
         bind(contract, authenticate=authenticate, settings=Settings(), **given)
 
@@ -272,9 +272,9 @@ def test_what_is_missing_or_superfluous_is_told_at_start_up() -> None:
     expect_fault("contract market: command request:stats: has no handler", handlers=without)
     extra: Any = {**HANDLERS, Watch: authenticate}
     expect_fault("a handler is given for Watch, which is not declared or only joins a room", handlers=extra)
-    expect_fault("attribute shop_id: has no look-up", lookups={})
+    expect_fault("attribute shop_id: has no resolver", resolvers={})
     expect_fault(
-        "a look-up is given for 'x', which is not declared", lookups={"shop_id": authenticate, "x": authenticate}
+        "a resolver is given for 'x', which is not declared", resolvers={"shop_id": authenticate, "x": authenticate}
     )
     expect_fault("room ticket_{ticketId}: its rule asks for members, and no members are given", members=None)
 

@@ -211,8 +211,8 @@ async def test_a_list_is_published_whole_or_not_at_all(
     volatile = publication("typing", {"userId": "u1", "typing": False}, "user_u2")
     with pytest.raises(RejectedError) as rejected:
         await publisher.publish([good, given, volatile, given])
-    assert [index for index, _ in rejected.value.faults] == [1, 3]
-    assert fault in str(rejected.value.faults[0][1])
+    assert [index for index, _ in rejected.value.errors] == [1, 3]
+    assert fault in str(rejected.value.errors[0][1])
     assert not log.appended and not log.broadcasted
 
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from oyez.contract import Command, Contract, Id, Identity, auth, looked_up, own, query
+from oyez.contract import Command, Contract, Id, Identity, auth, own, query, resolved
 from oyez.contract.policy import Own, Values, Verdict
 from oyez.errors import SettingsError
 from oyez.runtime.application import Hooks
@@ -41,11 +41,11 @@ class FailingRule(Own):
 
 
 contract = Contract("faulty", roles=("user",), default_role="user", tokens=(auth("token"), query("token")))
-contract.attribute("taste", "What the user likes.")
+contract.user_attribute("taste", "What the user likes.")
 root, tasting = contract.namespace("/"), contract.namespace("/tasting")
 root.room("user:{userId}", members=own("userId", claim="sub"), on_connect=True)
 root.room("board:{boardId}", members=FailingRule("boardId", "sub"), join="join_board")
-tasting.room("taste:{taste}", members=looked_up("taste", "taste"), on_connect=True)
+tasting.room("taste:{taste}", members=resolved("taste", "taste"), on_connect=True)
 notes = Table("notes", MetaData(), Column("text", String, primary_key=True))
 
 
@@ -123,7 +123,7 @@ def build(context: Context) -> Parts:
 
     return Parts(
         handlers={Fail: fail, Insert: do_insert, Plan: plan},
-        lookups={"taste": look_up},
+        resolvers={"taste": look_up},
         hooks=Hooks(
             connected=connected, expiring=expiring, expiring_before=60.0, ending=ending, disconnected=disconnected
         ),

@@ -276,7 +276,7 @@ async def test_what_cannot_be_built_leaves_nothing_open(settings: Settings) -> N
 
     def build(context: Context) -> Parts:
         databases.append(context.database)
-        return Parts(lookups={"nobody's": lambda identity: None})  # type: ignore[dict-item, return-value]
+        return Parts(resolvers={"nobody's": lambda identity: None})  # type: ignore[dict-item, return-value]
 
     with pytest.raises(ContractError, match="nobody's"):
         Oyez([shop("books", build=build)], settings)

@@ -105,7 +105,7 @@ def test_a_file_needs_no_more_than_a_contract(context: Context) -> None:
     assert system.name == "shop"
     assert system.tables is None
     parts = system.build(context)
-    assert (parts.handlers, parts.lookups, parts.routes) == ({}, {}, ())
+    assert (parts.handlers, parts.resolvers, parts.routes) == ({}, {}, ())
 
 
 def test_the_contract_is_built(context: Context) -> None:
@@ -123,13 +123,13 @@ def test_a_file_may_have_a_whole_system(context: Context) -> None:
 from oyez.service.system import Parts, System
 
 def build(context):
-    return Parts(lookups={context.settings.oyez_data: None})
+    return Parts(resolvers={context.settings.oyez_data: None})
 
 system = System(contract=contract, build=build)
 contract = None
 """
     system = load(SHOP + text)
-    assert [*system.build(context).lookups] == [context.settings.oyez_data]
+    assert [*system.build(context).resolvers] == [context.settings.oyez_data]
 
 
 def test_something_else_called_system_is_refused() -> None:

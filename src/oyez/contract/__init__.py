@@ -3,7 +3,7 @@
 from msgspec import UNSET, UnsetType
 
 from oyez.contract.contract import Contract, Event
-from oyez.contract.policy import Identity, anyone, looked_up, member, not_role, own, role
+from oyez.contract.policy import Identity, anyone, member, not_role, own, resolved, role
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.tokens import auth, bearer, cookie, query
 from oyez.contract.types import (
@@ -48,10 +48,10 @@ __all__ = [
     "auth",
     "bearer",
     "cookie",
-    "looked_up",
     "member",
     "not_role",
     "own",
     "query",
+    "resolved",
     "role",
 ]

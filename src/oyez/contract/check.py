@@ -14,7 +14,7 @@ from msgspec import inspect
 from oyez import errors
 from oyez.contract.codec import EventCodec, check_types
 from oyez.contract.declare import DeclaredCommand, DeclaredEvent, Namespace, description_of
-from oyez.contract.policy import ROLE, USER, HasRole, LookedUp, Member, Nobody, Own, Rule
+from oyez.contract.policy import ROLE, USER, HasRole, Member, Nobody, Own, Resolved, Rule
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Room, Target
 from oyez.contract.schema import fields_of, find_field, is_text, is_time
 from oyez.contract.types import Command, Payload
@@ -33,7 +33,7 @@ OWN_PREFIX = "oyez:"
 _LIMITS = Limits()
 
 
-def find_faults(contract: "Contract") -> list[str]:
+def find_errors(contract: "Contract") -> list[str]:
     """Everything that contradicts itself, one sentence each; empty for a sound contract."""
     return list(dict.fromkeys(_faults(contract)))
 
@@ -125,10 +125,10 @@ def _check_room(room: Room) -> Iterator[str]:
         yield "no rule says who may be in it; give members=…"
         return
     for part in room.rule.parts():
-        if isinstance(part, Own | LookedUp) and part.placeholder not in room.placeholders:
+        if isinstance(part, Own | Resolved) and part.placeholder not in room.placeholders:
             yield f"its rule speaks of {{{part.placeholder}}}, which its name does not have"
     if room.on_connect:
-        named = {part.placeholder for part in room.rule.parts() if isinstance(part, Own | LookedUp)}
+        named = {part.placeholder for part in room.rule.parts() if isinstance(part, Own | Resolved)}
         if missing := [placeholder for placeholder in room.placeholders if placeholder not in named]:
             yield f"nothing fills {{{missing[0]}}} on connecting; a rule such as own({missing[0]!r}) would"
 
@@ -265,7 +265,7 @@ def _check_reply(reply: type[Payload]) -> Iterator[str]:
 
 def _check_claims(command: DeclaredCommand) -> Iterator[str]:
     for part in command.who.parts():
-        if isinstance(part, Own | LookedUp):
+        if isinstance(part, Own | Resolved):
             if not any(field.encode_name == part.placeholder and is_text(field.type) for field in _fields(command)):
                 yield f"its rule speaks of {part.placeholder}, which is no string field of it"
         elif isinstance(part, Member):
@@ -299,11 +299,11 @@ def _check_rules(contract: "Contract") -> Iterator[str]:
             if isinstance(part, HasRole):
                 unknown = [role for role in part.roles if role not in contract.roles]
                 yield from (f"{where}: role {role!r} is not one of the roles" for role in unknown)
-            elif isinstance(part, LookedUp):
+            elif isinstance(part, Resolved):
                 used.add(part.attribute)
                 if part.attribute not in attributes:
                     yield f"{where}: attribute {part.attribute!r} is not declared"
-            if isinstance(part, Own | LookedUp | Member) and where.startswith(("namespace", "gateway", "attribute")):
+            if isinstance(part, Own | Resolved | Member) and where.startswith(("namespace", "gateway", "attribute")):
                 yield f"{where}: who=… can speak of roles only, since there is no room yet"
     yield from (f"attribute {name}: no rule asks for it" for name in sorted(attributes - used))
 

@@ -15,7 +15,7 @@ from msgspec import Meta, inspect
 
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.lenient import check_whole, convert_leniently, decode_again, decode_leniently, describe_type, settle
-from oyez.contract.schema import describe, walk
+from oyez.contract.schema import describe, iter_types
 from oyez.contract.types import SCALARS, Command, Money, Payload, Time, read_scalar
 from oyez.contract.validation import REQUIRED, explain, explain_unknown, split_message
 from oyez.errors import ContractError, InvalidDataError
@@ -59,7 +59,7 @@ def check_types(struct: type[msgspec.Struct], *, binary: bool = False) -> None:
     """Raise ContractError where msgspec and this module cannot carry `struct`; `binary`: it may hold `bytes`."""
     try:
         msgspec.json.Decoder(struct, dec_hook=read_scalar)
-        kinds = list(walk(inspect.type_info(struct)))
+        kinds = list(iter_types(inspect.type_info(struct)))
     except (TypeError, NameError) as error:
         raise ContractError(str(error)) from None
     for kind in kinds:
@@ -99,7 +99,7 @@ class EventCodec(Generic[P]):
             raise explain(error, self._name, self._payload) from None
         return payload
 
-    def find_faults(self, data: bytes) -> list[InvalidDataError]:
+    def find_errors(self, data: bytes) -> list[InvalidDataError]:
         """What keeps `data` from being decoded, as far as can be told: the first fault of every field.
 
         Empty where nothing does, or where `data` is no object at all.
@@ -204,7 +204,7 @@ class CommandCodec:
         self._array: Any = GenericAlias(tuple, (str, *(fields if self._positional else [declared.command])))
         self._decode = msgspec.json.Decoder(self._array, dec_hook=read_scalar).decode
         self._required = any(field.required for field in msgspec.structs.fields(declared.command))
-        kinds = walk(inspect.type_info(declared.command))
+        kinds = iter_types(inspect.type_info(declared.command))
         self._takes_binary = any(isinstance(kind, inspect.BytesType) for kind in kinds)
 
     def decode_command(self, data: bytes, attachments: tuple[bytes, ...] = ()) -> Command:

@@ -20,8 +20,8 @@ from typing import Any, Self
 import msgspec
 from msgspec import UNSET
 
-from oyez.contract.check import find_faults
-from oyez.contract.declare import Attribute, DeclaredEvent, Namespace, Rules, description_of
+from oyez.contract.check import find_errors
+from oyez.contract.declare import DeclaredEvent, Namespace, Rules, UserAttribute, description_of
 from oyez.contract.policy import ROLE, USER, Identity, anyone, one_of
 from oyez.contract.rooms import Caller, Target
 from oyez.contract.schema import wire_names
@@ -104,7 +104,7 @@ class Contract:
         self.subjects = dict(subjects or {})
         self.namespaces: list[Namespace] = []
         self.refusals: list[Refusal] = []
-        self.attributes: list[Attribute] = []
+        self.attributes: list[UserAttribute] = []
         self.events: Mapping[str, Event] = {}
         """Every event by its name; filled by `build`."""
         self._built = False
@@ -124,19 +124,19 @@ class Contract:
         self.refusals.append(refusal)
         return refusal
 
-    def attribute(self, name: str, description: str, *, who: Rules = anyone()) -> Attribute:  # noqa: B008
-        """Something the server looks up about a user who connects, for rules that say `looked_up(…, name)`.
+    def user_attribute(self, name: str, description: str, *, who: Rules = anyone()) -> UserAttribute:  # noqa: B008
+        """Something the server looks up about a user who connects, for rules that say `resolved(…, name)`.
 
         `who` says whose is looked up. The description completes "The server found no …".
         """
-        attribute = Attribute(name, description, one_of(who))
+        attribute = UserAttribute(name, description, one_of(who))
         self.attributes.append(attribute)
         return attribute
 
     def build(self) -> Self:
         """Check the whole and return it. Raises ContractError with everything that contradicts itself."""
         if not self._built:
-            faults = find_faults(self)
+            faults = find_errors(self)
             if faults:
                 raise ContractError("\n".join(f"contract {self.name}: {fault}" for fault in faults))
             declared: dict[str, list[DeclaredEvent]] = {}

@@ -94,7 +94,7 @@ class DeclaredCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class Attribute:
+class UserAttribute:
     """Something about a user that is looked up when the user connects."""
 
     name: str

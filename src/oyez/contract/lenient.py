@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from oyez.contract.schema import Path, format_path, options, walk
+from oyez.contract.schema import Path, format_path, iter_types, options
 from oyez.contract.types import Id, read_scalar
 from oyez.errors import InvalidDataError
 
@@ -133,7 +133,7 @@ def _fields_with_whole(struct: type[msgspec.Struct]) -> tuple[tuple[str, str], .
     return tuple(
         (field.name, field.encode_name)
         for field in inspect.type_info(struct).fields  # type: ignore[attr-defined]
-        if any(map(_is_unbounded, walk(field.type)))
+        if any(map(_is_unbounded, iter_types(field.type)))
     )
 
 

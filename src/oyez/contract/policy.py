@@ -132,7 +132,7 @@ class Own(_Matching):
 
 
 @dataclass(frozen=True)
-class LookedUp(_Matching):
+class Resolved(_Matching):
     """The placeholder holds an attribute that the server looked up; what the token says about it is not read."""
 
     placeholder: str
@@ -278,9 +278,9 @@ def own(placeholder: str, claim: str | None = None) -> Rule:
     return Own(placeholder, claim or placeholder)
 
 
-def looked_up(placeholder: str, attribute: str) -> Rule:
+def resolved(placeholder: str, attribute: str) -> Rule:
     """`placeholder` must hold what the server looked up as `attribute` (declared by `Contract.attribute`)."""
-    return LookedUp(placeholder, attribute)
+    return Resolved(placeholder, attribute)
 
 
 def role(*roles: str) -> Rule:

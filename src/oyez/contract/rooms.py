@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from oyez.contract.policy import Rule, Values
-from oyez.contract.schema import shown
+from oyez.contract.schema import quote
 from oyez.contract.types import MAX_ID_LENGTH
 from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
 
@@ -127,7 +127,7 @@ class Room:
         name = self._template % filled
         fits = all(fits(value) for fits, value in zip(self._fits, filled, strict=True))
         if not fits or not self._lists(values) or self._is_taken(name):
-            raise RefusedError(UNKNOWN_ROOM, f"There is no room {shown(name)} of the form {self.pattern}.")
+            raise RefusedError(UNKNOWN_ROOM, f"There is no room {quote(name)} of the form {self.pattern}.")
         return name
 
     def match(self, name: str) -> dict[str, str] | None:

@@ -18,7 +18,7 @@ MAX_SHOWN = 100
 """Characters of somebody else's text that an error repeats."""
 
 
-def shown(text: str) -> str:
+def quote(text: str) -> str:
     """Somebody else's text, quoted and not too long, for an error's message."""
     return repr(text[:MAX_SHOWN])
 
@@ -86,18 +86,18 @@ def fields_of(found: inspect.Type | None) -> tuple[inspect.Field, ...]:
     return next((option.fields for option in options(found) if isinstance(option, inspect.StructType)), ())
 
 
-def walk(found: inspect.Type, seen: frozenset[type] = frozenset()) -> Iterator[inspect.Type]:
+def iter_types(found: inspect.Type, seen: frozenset[type] = frozenset()) -> Iterator[inspect.Type]:
     """Every type inside a type, itself included."""
     for option in options(found):
         yield option
         if isinstance(option, inspect.StructType) and option.cls not in seen:
             for field in option.fields:
-                yield from walk(field.type, seen | {option.cls})
+                yield from iter_types(field.type, seen | {option.cls})
         elif isinstance(option, inspect.DictType):
-            yield from walk(option.value_type, seen)
+            yield from iter_types(option.value_type, seen)
         else:
             for item in _items(option):
-                yield from walk(item, seen)
+                yield from iter_types(item, seen)
 
 
 def format_path(path: Sequence[str | int]) -> str:

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from oyez.contract.contract import Contract
 from oyez.contract.declare import Gateway
-from oyez.contract.policy import Identity, LookedUp
+from oyez.contract.policy import Identity, Resolved
 from oyez.contract.rooms import Room
-from oyez.contract.schema import shown
+from oyez.contract.schema import quote
 from oyez.contract.tokens import Request, find_token
 from oyez.errors import (
     FORBIDDEN_ROLE,
@@ -21,7 +21,7 @@ from oyez.errors import (
     UNKNOWN_GATEWAY,
     RefusedError,
 )
-from oyez.runtime.client import Surroundings
+from oyez.runtime.client import RoomAccess
 from oyez.runtime.current import current_user
 
 
@@ -43,9 +43,9 @@ class Verified(Protocol):
 
 Authenticate = Callable[[str], Awaitable[Verified]]
 """Verifies a token. Raises RefusedError: token_invalid, token_expired, keys_unavailable."""
-Lookup = Callable[[Identity], Awaitable[str | None]]
+Resolver = Callable[[Identity], Awaitable[str | None]]
 """Looks up one attribute of a user; None where the server knows none."""
-Lookups = Mapping[str, Lookup]
+Resolvers = Mapping[str, Resolver]
 
 
 class Admission:
@@ -54,22 +54,22 @@ class Admission:
     def __init__(
         self,
         contract: Contract,
-        surroundings: Surroundings,
+        access: RoomAccess,
         *,
         authenticate: Authenticate,
-        lookups: Lookups,
+        resolvers: Resolvers,
         cookie_name: str,
     ) -> None:
         self._contract = contract
-        self._surroundings = surroundings
-        self._namespace = surroundings.namespace
+        self._access = access
+        self._namespace = access.namespace
         self._authenticate = authenticate
-        self._lookups = lookups
+        self._lookups = resolvers
         self._cookie_name = cookie_name
         self._gateways = {gateway.name: gateway for gateway in self._namespace.gateways}
         rules = [room.rule for room in self._namespace.rooms.kinds]
         rules += [command.who for command in self._namespace.commands]
-        named = {part.attribute for rule in rules for part in rule.parts() if isinstance(part, LookedUp)}
+        named = {part.attribute for rule in rules for part in rule.parts() if isinstance(part, Resolved)}
         self._attributes = [attribute for attribute in contract.attributes if attribute.name in named]
 
     async def admit(self, request: Request, auth: Mapping[str, Any]) -> tuple[Identity, list[str]]:
@@ -149,7 +149,7 @@ class Admission:
         known = ", ".join(self._gateways)
         for name in asked:
             if name not in self._gateways:
-                raise RefusedError(UNKNOWN_GATEWAY, f"There is no gateway {shown(name)}. There are {known}.")
+                raise RefusedError(UNKNOWN_GATEWAY, f"There is no gateway {quote(name)}. There are {known}.")
         return [self._gateways[name] for name in dict.fromkeys(asked)]
 
     async def _own_rooms(self, identity: Identity, gateway: Gateway | None) -> list[str]:
@@ -159,7 +159,7 @@ class Admission:
             for values in room.rule.entitlements(identity):
                 if values.keys() >= set(room.placeholders):
                     name = room.name({placeholder: values[placeholder] for placeholder in room.placeholders})
-                    if await self._surroundings.allows(identity, name):
+                    if await self._access.allows(identity, name):
                         rooms[name] = None
         return list(rooms)
 
@@ -171,7 +171,7 @@ class Admission:
         """Refuse a gateway that was asked for by name and would stay silent, where something is missing for it."""
         rooms = self._automatic_rooms(gateway)
         rules = [part for room in rooms for part in room.rule.parts()]
-        named = {rule.attribute for rule in rules if isinstance(rule, LookedUp)} - identity.attributes.keys()
+        named = {rule.attribute for rule in rules if isinstance(rule, Resolved)} - identity.attributes.keys()
         missing = [attribute.description for attribute in self._attributes if attribute.name in named]
         if missing:
             raise RefusedError(

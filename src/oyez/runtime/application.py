@@ -17,13 +17,13 @@ from oyez.contract.rooms import Caller, NamedRoom
 from oyez.contract.types import Command
 from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, ContractError, RefusedError, is_temporary
 from oyez.log.log import Entry
-from oyez.runtime.admission import Admission, Authenticate, Lookups
-from oyez.runtime.client import Answers, Client, Members, Surroundings
-from oyez.runtime.commands import Handler, LimitedError, Operation, joining, leaving, take
+from oyez.runtime.admission import Admission, Authenticate, Resolvers
+from oyez.runtime.client import CallerEvents, Client, IsMember, RoomAccess
+from oyez.runtime.commands import CommandHandler, Handler, LimitedError, enforce_limit, joining, leaving
 from oyez.runtime.control import Control
 from oyez.runtime.current import Published, current_published, current_user
-from oyez.runtime.functions import find_fault
-from oyez.runtime.idempotency import Repeats
+from oyez.runtime.functions import find_signature_error
+from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.latest import Latest
 from oyez.runtime.replies import encode_error_event, encode_failure, explain_failure
 from oyez.runtime.usage import Users
@@ -78,18 +78,18 @@ class NamespaceApplication(Application):
     def __init__(
         self,
         admission: Admission,
-        operations: Mapping[str, Operation],
-        surroundings: Surroundings,
+        commands: Mapping[str, CommandHandler],
+        access: RoomAccess,
         hooks: Hooks,
         clock: Callable[[], float],
     ) -> None:
         self._admission = admission
-        self._operations = operations
-        self._surroundings = surroundings
-        self._control = Control(surroundings)
+        self._commands = commands
+        self._access = access
+        self._control = Control(access)
         self._hooks = hooks
         self._clock = clock
-        self.usages = surroundings.users
+        self.usages = access.users
         self.expiring_before = hooks.expiring_before if hooks.expiring else 0.0
 
     async def connect(self, socket: Socket, auth: Any) -> None:
@@ -103,7 +103,7 @@ class NamespaceApplication(Application):
 
     async def _connect(self, socket: Socket, auth: Mapping[str, Any]) -> None:
         identity, rooms = await self._admit(socket.handshake, auth)
-        socket.data = Client(identity, socket, self._surroundings)
+        socket.data = Client(identity, socket, self._access)
         socket.owner = identity.subject
         socket.expires_at = identity.expires_at
         for room in rooms:
@@ -112,7 +112,7 @@ class NamespaceApplication(Application):
             await self._hooks.connecting(socket.data)
 
     async def _admit(self, handshake: Handshake, auth: Mapping[str, Any]) -> tuple[Identity, list[str]]:
-        with self._surroundings.removals.watch() as removed:
+        with self._access.revocations.observe() as removed:
             identity, rooms = await self._admission.admit(handshake, auth)
             while changed := removed.intersection(rooms):
                 removed.clear()
@@ -120,7 +120,7 @@ class NamespaceApplication(Application):
         return identity, rooms
 
     def _allows(self, identity: Identity, room: str) -> Awaitable[bool]:
-        return self._surroundings.allows(identity, room)
+        return self._access.allows(identity, room)
 
     def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         hook = self._hooks.connected
@@ -158,11 +158,11 @@ class NamespaceApplication(Application):
 
     # Volatile commands over their limit.
 
-    def _hold(self, client: Client, event: ReceivedEvent, operation: Operation, now: float) -> None:
+    def _hold(self, client: Client, event: ReceivedEvent, handler: CommandHandler, now: float) -> None:
         """Keep a volatile command until there is room for it, in place of an older one, which is dropped."""
-        self._drop(client, event.name, operation.wait(client, now))
+        self._drop(client, event.name, handler.wait(client, now))
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(operation.wait(client, now), self._release, client, event.name)
+        timer = loop.call_later(handler.wait(client, now), self._release, client, event.name)
         client.held[event.name] = event, timer
 
     def _drop(self, client: Client, name: str, wait: float) -> None:
@@ -180,11 +180,11 @@ class NamespaceApplication(Application):
     def _receive_after_held(self, client: Client, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         """`_receive`, after the kept commands that were sent before this one, as far as their limits give credit."""
         for name in tuple(client.held):
-            operation = self._operations[name]
-            if name != event.name and operation.take(client, self._clock(), on_credit=True):
+            handler = self._commands[name]
+            if name != event.name and handler.take(client, self._clock(), on_credit=True):
                 kept, timer = client.held.pop(name)
                 timer.cancel()
-                running = self._handle_counted(client, kept, operation)
+                running = self._handle_counted(client, kept, handler)
                 if running is not None:
                     return self._chain(running, client, event)
         return self._receive(client, event)
@@ -196,10 +196,10 @@ class NamespaceApplication(Application):
             await following
 
     def _handle_counted(
-        self, client: Client, event: ReceivedEvent, operation: Operation
+        self, client: Client, event: ReceivedEvent, handler: CommandHandler
     ) -> Coroutine[Any, Any, None] | None:
         try:
-            acknowledgement = operation.handle(client, event)
+            acknowledgement = handler.handle(client, event)
         except Exception as error:
             self._fail(client, event, error)
             return None
@@ -215,7 +215,7 @@ class NamespaceApplication(Application):
         """Whether a client that comes back may still be in `room`."""
         client: Client = socket.data
         try:
-            return await self._surroundings.allows(client.identity, room)
+            return await self._access.allows(client.identity, room)
         except RefusedError as refused:
             if is_temporary(refused):
                 # A client must not lose a room because the server cannot find out whether the client may be there.
@@ -247,16 +247,16 @@ class NamespaceApplication(Application):
 
     def _start(self, client: Client, event: ReceivedEvent) -> Awaitable[bytes] | bytes | None:
         """The acknowledgement, or what to wait for to get it; None if the command is kept for later."""
-        operation = self._operations.get(event.name)
-        if operation is None:
+        handler = self._commands.get(event.name)
+        if handler is None:
             # All unknown names share one limit: there is no end of them.
-            take(client, "", DEFAULT_LIMIT, self._clock())
+            enforce_limit(client, "", DEFAULT_LIMIT, self._clock())
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {event.name!r} that clients may send.")
         now = self._clock()
-        if operation.volatile and not operation.take(client, now):
-            self._hold(client, event, operation, now)
+        if handler.volatile and not handler.take(client, now):
+            self._hold(client, event, handler, now)
             return None
-        return operation.run(client, event, now)
+        return handler.run(client, event, now)
 
     async def _finish(self, client: Client, event: ReceivedEvent, acknowledgement: Awaitable[bytes]) -> None:
         # In the task that handles the events of this client alone.
@@ -298,46 +298,48 @@ def bind(
     handlers: Handlers,
     authenticate: Authenticate,
     settings: Settings,
-    lookups: Lookups | None = None,
-    members: Members | None = None,
+    resolvers: Resolvers | None = None,
+    members: IsMember | None = None,
     hooks: Hooks = Hooks(),
-    repeats: Repeats | None = None,
+    idempotency: Idempotency | None = None,
     latest: Latest | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, NamespaceApplication]:
     """The application of every namespace, by its name.
 
-    `handlers` has one for each command that does more than join or leave a room, `lookups` one for each attribute;
+    `handlers` has one for each command that does more than join or leave a room, `resolvers` one for each attribute;
     `members` asks the membership table and may be left out where no rule says `member()`. `hooks` are the same for
-    all namespaces; without `repeats`, ids of commands mean nothing. `latest` has the newest events of rooms.
+    all namespaces; without `idempotency`, ids of commands mean nothing. `latest` has the newest events of rooms.
     `clock` is that of the limits. Raises ContractError where something is missing or has no place in the contract.
     """
     contract.build()
-    lookups = lookups or {}
-    faults = [*_check_handlers(contract, handlers), *_check_lookups(contract, lookups), *_check_hooks(hooks)]
+    resolvers = resolvers or {}
+    faults = [*_check_handlers(contract, handlers), *_check_resolvers(contract, resolvers), *_check_hooks(hooks)]
     if members is None:
         faults += _check_no_members(contract)
     if faults:
         raise ContractError("\n".join(f"contract {contract.name}: {fault}" for fault in faults))
     applications, users = {}, Users(_limits(contract))
     for namespace in contract.namespaces:
-        surroundings = Surroundings(
+        access = RoomAccess(
             namespace,
             members or _nobody,
-            _answers(contract, namespace),
+            _caller_events(contract, namespace),
             contract.subjects_of,
             users=users,
             latest=latest,
         )
         admission = Admission(
             contract,
-            surroundings,
+            access,
             authenticate=authenticate,
-            lookups=lookups,
+            resolvers=resolvers,
             cookie_name=settings.cookie_name,
         )
-        operations = {command.name: _operation(command, handlers, repeats, hooks) for command in namespace.commands}
-        applications[namespace.name] = NamespaceApplication(admission, operations, surroundings, hooks, clock)
+        commands = {
+            command.name: _command_handler(command, handlers, idempotency, hooks) for command in namespace.commands
+        }
+        applications[namespace.name] = NamespaceApplication(admission, commands, access, hooks, clock)
     return applications
 
 
@@ -349,15 +351,17 @@ def _limits(contract: Contract) -> dict[tuple[str, str], Limit]:
     return limits
 
 
-def _operation(declared: DeclaredCommand, handlers: Handlers, repeats: Repeats | None, hooks: Hooks) -> Operation:
+def _command_handler(
+    declared: DeclaredCommand, handlers: Handlers, idempotency: Idempotency | None, hooks: Hooks
+) -> CommandHandler:
     if declared.joins is not None:
-        return Operation(declared, joining(declared, declared.joins, hooks.joined), None)
+        return CommandHandler(declared, joining(declared, declared.joins, hooks.joined), None)
     if declared.leaves is not None:
-        return Operation(declared, leaving(declared, declared.leaves), None)
-    return Operation(declared, handlers[declared.command], repeats)
+        return CommandHandler(declared, leaving(declared, declared.leaves), None)
+    return CommandHandler(declared, handlers[declared.command], idempotency)
 
 
-def _answers(contract: Contract, namespace: Namespace) -> Answers:
+def _caller_events(contract: Contract, namespace: Namespace) -> CallerEvents:
     """The events that go to the client concerned."""
     return {
         event.payload: (event, EventCodec(event.name, event.payload))
@@ -381,7 +385,9 @@ def _check_handlers(contract: Contract, handlers: Handlers) -> list[str]:
     missing = [name for command, name in wanted.items() if command not in handlers]
     extra = [command.__name__ for command in handlers if command not in wanted]
     calls = {
-        wanted[key]: find_fault(function, ("command", "client")) for key, function in handlers.items() if key in wanted
+        wanted[key]: find_signature_error(function, ("command", "client"))
+        for key, function in handlers.items()
+        if key in wanted
     }
     return [
         *(f"command {name}: has no handler" for name in missing),
@@ -414,21 +420,21 @@ def _check_hooks(hooks: Hooks) -> list[str]:
     if not isinstance(hooks, Hooks):
         return [f"hooks is a {type(hooks).__name__}: write Hooks(connected=...)"]
     given = {name: getattr(hooks, name) for name in _HOOKS if getattr(hooks, name) is not None}
-    faults = {name: find_fault(hook, _HOOKS[name][0], waits=_HOOKS[name][1]) for name, hook in given.items()}
+    faults = {name: find_signature_error(hook, _HOOKS[name][0], waits=_HOOKS[name][1]) for name, hook in given.items()}
     return [f"hook {name}: {fault}" for name, fault in faults.items() if fault]
 
 
-def _check_lookups(contract: Contract, lookups: Lookups) -> list[str]:
-    if not isinstance(lookups, Mapping):
-        return [f"lookups is a {type(lookups).__name__}: write a dict of functions by the names of attributes"]
+def _check_resolvers(contract: Contract, resolvers: Resolvers) -> list[str]:
+    if not isinstance(resolvers, Mapping):
+        return [f"resolvers is a {type(resolvers).__name__}: write a dict of functions by the names of attributes"]
     declared = {attribute.name for attribute in contract.attributes}
     return [
-        *(f"attribute {name}: has no look-up" for name in declared - lookups.keys()),
-        *(f"a look-up is given for {name!r}, which is not declared" for name in lookups.keys() - declared),
+        *(f"attribute {name}: has no resolver" for name in declared - resolvers.keys()),
+        *(f"a resolver is given for {name!r}, which is not declared" for name in resolvers.keys() - declared),
         *(
-            f"the look-up of {name}: {fault}"
-            for name, lookup in lookups.items()
-            if (fault := find_fault(lookup, ("identity",), waits=True))
+            f"the resolver of {name}: {fault}"
+            for name, resolver in resolvers.items()
+            if (fault := find_signature_error(resolver, ("identity",), waits=True))
         ),
     ]
 

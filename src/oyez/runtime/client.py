@@ -14,7 +14,7 @@ from oyez.contract.contract import Event
 from oyez.contract.declare import Limit, Namespace
 from oyez.contract.policy import Identity, Verdict
 from oyez.contract.rooms import NamedRoom, Room
-from oyez.contract.schema import shown
+from oyez.contract.schema import quote
 from oyez.contract.types import Payload
 from oyez.errors import (
     FORBIDDEN,
@@ -26,7 +26,7 @@ from oyez.errors import (
     RefusedError,
 )
 from oyez.runtime.awaiting import must_await
-from oyez.runtime.control import Removals
+from oyez.runtime.control import Revocations
 from oyez.runtime.latest import Latest
 from oyez.runtime.usage import Bucket, Users
 from oyez.server.namespaces.socket import Socket
@@ -34,22 +34,22 @@ from oyez.server.types import Handshake, ReceivedEvent
 
 T = TypeVar("T")
 
-Members = Callable[[Identity, NamedRoom], Awaitable[bool]]
+IsMember = Callable[[Identity, NamedRoom], Awaitable[bool]]
 """Whether the membership table has this identity in this room."""
-Answers = Mapping[type[Payload], tuple[Event, EventCodec[Payload]]]
+CallerEvents = Mapping[type[Payload], tuple[Event, EventCodec[Payload]]]
 """Events that go to the client concerned, by their payload."""
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class RoomAccess:
     """What the clients of one namespace share."""
 
     namespace: Namespace
-    members: Members
-    answers: Answers
+    members: IsMember
+    caller_events: CallerEvents
     subjects_of: Callable[[Identity], frozenset[str]]
     clock: Callable[[], float] = time.time
-    removals: Removals = field(default_factory=Removals)
+    revocations: Revocations = field(default_factory=Revocations)
     users: Users = field(default_factory=Users)
     latest: Latest | None = None
 
@@ -57,7 +57,7 @@ class Surroundings:
         """Whether `identity` may be in the room of that name. Raises RefusedError (unknown_room)."""
         resolved = self.namespace.rooms.resolve(name)
         if resolved is None:
-            raise RefusedError(UNKNOWN_ROOM, f"There is no room {shown(name)}.")
+            raise RefusedError(UNKNOWN_ROOM, f"There is no room {quote(name)}.")
         room, values = resolved
         return room.rule.decide(identity, values)
 
@@ -70,7 +70,7 @@ class Surroundings:
 
     async def _is_member(self, identity: Identity, name: str) -> bool:
         room = NamedRoom(self.namespace.name, name)
-        with self.removals.watch() as removed:
+        with self.revocations.observe() as removed:
             allowed = await self.members(identity, room)
             while allowed and name in removed:
                 # The answer may be older than a removal that has been dealt with already.
@@ -82,12 +82,12 @@ class Surroundings:
 class Client:
     """Given to handlers beside the command."""
 
-    __slots__ = ("_buckets", "_surroundings", "_usage", "ending", "held", "identity", "refused", "socket", "state")
+    __slots__ = ("_access", "_buckets", "_usage", "ending", "held", "identity", "refused", "socket", "state")
 
-    def __init__(self, identity: Identity, socket: Socket, surroundings: Surroundings) -> None:
+    def __init__(self, identity: Identity, socket: Socket, access: RoomAccess) -> None:
         self.identity = identity
         self.socket = socket
-        self._surroundings = surroundings
+        self._access = access
         self.ending = False
         """Whether the server is about to end the socket: what is emitted now is the last."""
         self.state: dict[str, Any] = {}
@@ -101,7 +101,7 @@ class Client:
         """By name the newest volatile command over its limit, and the timer that ends its waiting."""
         connection = socket.connection
         server = connection.server
-        usage = surroundings.users.enter(
+        usage = access.users.enter(
             identity.subject, connection.id, server.limits.max_connections_per_user, server.clock()
         )
         if usage is None:
@@ -123,7 +123,7 @@ class Client:
     @property
     def namespace(self) -> str:
         """The name of the namespace the client is connected to."""
-        return self._surroundings.namespace.name
+        return self._access.namespace.name
 
     @property
     def rooms(self) -> frozenset[str]:
@@ -144,7 +144,7 @@ class Client:
         name = self._name(room)
         while True:
             identity = self.identity
-            allowed = await self._surroundings.allows(identity, name)
+            allowed = await self._access.allows(identity, name)
             # Renewed meanwhile, it may be a member no more, or one now.
             if identity is self.identity:
                 return allowed
@@ -163,7 +163,7 @@ class Client:
         await self._send_latest(self._name(room))
 
     async def _send_latest(self, name: str) -> None:
-        latest, namespace = self._surroundings.latest, self._surroundings.namespace
+        latest, namespace = self._access.latest, self._access.namespace
         resolved = namespace.rooms.resolve(name) if latest is not None else None
         if latest is not None and resolved is not None and latest.concerns(resolved[0]):
             for data in await latest.find(NamedRoom(namespace.name, name), resolved[0]):
@@ -171,11 +171,11 @@ class Client:
 
     def awaits_latest(self, room: Room) -> bool:
         """True if the client gets kept events when it joins a room of this kind."""
-        return self._surroundings.latest is not None and self._surroundings.latest.concerns(room)
+        return self._access.latest is not None and self._access.latest.concerns(room)
 
     async def _join_again(self, name: str, since: str | None) -> None:
         """`join` for a client that is sent what it missed there first."""
-        with self._surroundings.removals.watch() as removed:
+        with self._access.revocations.observe() as removed:
             if await self.allows(name):
                 await self.socket.catch_up(name, since)
                 # That may have taken a while.
@@ -185,7 +185,7 @@ class Client:
 
     def decide(self, room: NamedRoom | str) -> Verdict:
         """What the room's rule says of this client. Raises RefusedError (unknown_room)."""
-        return self._surroundings.decide(self.identity, self._name(room))
+        return self._access.decide(self.identity, self._name(room))
 
     def leave(self, room: NamedRoom | str) -> None:
         """Leave a room; harmless where the client is not in it."""
@@ -221,14 +221,14 @@ class Client:
         self.socket.disconnect(close)
 
     def _encode(self, payload: Payload) -> tuple[Event, bytes]:
-        found = self._surroundings.answers.get(type(payload))
+        found = self._access.caller_events.get(type(payload))
         if found is None:
             raise ContractError(
                 f"{type(payload).__name__} does not go to the client concerned; list `caller` in to=[…]"
             )
         event, codec = found
         try:
-            return event, codec.encode_event(event.stamp(payload, self._surroundings.clock()))
+            return event, codec.encode_event(event.stamp(payload, self._access.clock()))
         except InvalidDataError as error:
             error.internal = True
             raise
@@ -250,15 +250,15 @@ class Client:
         subjects than before, too. Raises RefusedError: forbidden for another user's, forbidden_role where the
         namespace does not admit its role.
         """
-        surroundings, before = self._surroundings, self.identity
+        access, before = self._access, self.identity
         if identity.subject != before.subject:
             raise RefusedError(FORBIDDEN, "The token is another user's.")
-        if not surroundings.namespace.who.admits(identity):
-            raise RefusedError(FORBIDDEN_ROLE, f"{self.namespace} is for whoever {surroundings.namespace.who.text}.")
-        same = surroundings.subjects_of(identity) == surroundings.subjects_of(before)
+        if not access.namespace.who.admits(identity):
+            raise RefusedError(FORBIDDEN_ROLE, f"{self.namespace} is for whoever {access.namespace.who.text}.")
+        same = access.subjects_of(identity) == access.subjects_of(before)
         for room in self.rooms:
-            verdict = surroundings.decide(identity, room)
-            still = verdict is Verdict.IF_MEMBER and same and surroundings.decide(before, room) is verdict
+            verdict = access.decide(identity, room)
+            still = verdict is Verdict.IF_MEMBER and same and access.decide(before, room) is verdict
             if verdict is not Verdict.YES and not still:
                 self.socket.leave(room)
         self.identity = identity
@@ -273,7 +273,7 @@ class Client:
         """What is left of the limit on command `name`."""
         bucket = self._buckets.get(name)
         if bucket is None:
-            bucket = self._buckets[name] = self._surroundings.users.bucket(
+            bucket = self._buckets[name] = self._access.users.bucket(
                 self._usage, self.identity.subject, self.namespace, name, limit, now
             )
         return bucket
@@ -283,4 +283,4 @@ class Client:
         for _, timer in self.held.values():
             timer.cancel()
         self.held.clear()
-        self._surroundings.users.leave(self.identity.subject, self.socket.connection.id, now)
+        self._access.users.leave(self.identity.subject, self.socket.connection.id, now)

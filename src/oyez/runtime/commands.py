@@ -1,4 +1,4 @@
-"""An Operation: what one command does in one namespace, from its bytes to its acknowledgement.
+"""A CommandHandler: what one command does in one namespace, from its bytes to its acknowledgement.
 
 In this order: limit, role, decoding, claims, handler; behind the claims, what was done before is only answered again.
 Knows nothing of the other commands.
@@ -11,14 +11,14 @@ from typing import Any, TypeAlias
 
 from oyez.contract.codec import CommandCodec
 from oyez.contract.declare import DEFAULT_LIMIT, DeclaredCommand, Limit
-from oyez.contract.policy import Identity, LookedUp, Own, Verdict
+from oyez.contract.policy import Identity, Own, Resolved, Verdict
 from oyez.contract.rooms import Room
 from oyez.contract.schema import wire_names
 from oyez.contract.types import Command, Joined, Payload
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, InvalidDataError, RefusedError
 from oyez.runtime.awaiting import check_awaited, forgotten
 from oyez.runtime.client import Client
-from oyez.runtime.idempotency import Repeats
+from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.replies import Reply, ReplyCodec
 from oyez.runtime.usage import Bucket
 from oyez.server.transports.budget import REFUSED_COST
@@ -41,17 +41,17 @@ class LimitedError(RefusedError):
         self.told = told
 
 
-class Operation:
+class CommandHandler:
     """A declared command with its handler."""
 
-    def __init__(self, declared: DeclaredCommand, handler: Handler, repeats: Repeats | None) -> None:
+    def __init__(self, declared: DeclaredCommand, handler: Handler, idempotency: Idempotency | None) -> None:
         self._declared = declared
         self._handler = handler
-        self._repeats = repeats
+        self._idempotency = idempotency
         self._codec = CommandCodec(declared)
         self._replies = ReplyCodec(declared.name, declared.reply)
         names = wire_names(declared.command)
-        claims = [part for part in declared.who.parts() if isinstance(part, Own | LookedUp)]
+        claims = [part for part in declared.who.parts() if isinstance(part, Own | Resolved)]
         self._claims = [(claim, names[claim.placeholder]) for claim in claims]
 
     @property
@@ -78,7 +78,7 @@ class Operation:
             if wait:
                 return self._run_later(wait, client, event)
         elif not declared.volatile:
-            take(client, declared.name, declared.limit, now)
+            enforce_limit(client, declared.name, declared.limit, now)
         return self.handle(client, event)
 
     def _reserve(self, client: Client, now: float) -> float:
@@ -114,10 +114,10 @@ class Operation:
             command = self._codec.decode_command(data, event.attachments)
         if self._claims:
             self._check_claims(command, client.identity)
-        if id and self._repeats is not None:
+        if id and self._idempotency is not None:
             name = "\0".join((client.namespace, client.identity.subject, self._declared.name, id))
             asked = b"".join((event.data, *event.attachments))
-            return self._repeats.run(name, asked, partial(self._handle, command, client))
+            return self._idempotency.run(name, asked, partial(self._handle, command, client))
         return self._handle(command, client)
 
     def _handle(self, command: Command, client: Client) -> Awaitable[bytes] | bytes:
@@ -146,7 +146,7 @@ class Operation:
             raise RefusedError(FORBIDDEN, f"{self._declared.name}: {fields} must be your own.", fields=list(values))
 
 
-def take(client: Client, name: str, limit: Limit, now: float) -> None:
+def enforce_limit(client: Client, name: str, limit: Limit, now: float) -> None:
     """Count a command. Raises LimitedError. A refused one costs more of the connection's budget than another."""
     bucket = client.bucket(name, limit, now)
     if bucket.take(now):

@@ -19,7 +19,7 @@ from oyez.logger import get_logger
 from oyez.server.namespaces.socket import Socket
 
 if TYPE_CHECKING:
-    from oyez.runtime.client import Client, Surroundings
+    from oyez.runtime.client import Client, RoomAccess
 
 logger = get_logger("oyez.contract")
 
@@ -107,14 +107,14 @@ def _move(sockets_in: NamedRoom | Everyone, rooms: Iterable[NamedRoom], *, askin
 # Doing what they ask.
 
 
-class Removals:
+class Revocations:
     """Tells whoever is deciding about rooms out of which of them somebody was taken meanwhile."""
 
     def __init__(self) -> None:
         self._watched: dict[int, set[str]] = {}
 
     @contextmanager
-    def watch(self) -> Iterator[set[str]]:
+    def observe(self) -> Iterator[set[str]]:
         """The names of the rooms that a member was removed from since this was entered; grows by itself."""
         removed: set[str] = set()
         self._watched[id(removed)] = removed
@@ -123,7 +123,7 @@ class Removals:
         finally:
             del self._watched[id(removed)]
 
-    def note(self, room: str) -> None:
+    def record(self, room: str) -> None:
         for removed in self._watched.values():
             removed.add(room)
 
@@ -137,8 +137,8 @@ class _Action:
 class Control:
     """The control actions of one namespace."""
 
-    def __init__(self, surroundings: "Surroundings") -> None:
-        self._surroundings = surroundings
+    def __init__(self, access: "RoomAccess") -> None:
+        self._access = access
         self._asking: dict[tuple[str, str], object] = {}
         """The latest join of a socket's id and a room that waits for the membership table, and what stands for it."""
         self._actions: Mapping[str, _Action] = {
@@ -161,7 +161,7 @@ class Control:
             return
         if entry.control == "member_removed":
             for room in entry.rooms:
-                self._surroundings.removals.note(room)
+                self._access.revocations.record(room)
         for socket in sockets:
             if socket.ended:
                 # By what was done to another.
@@ -174,7 +174,7 @@ class Control:
                 logger.exception("a control entry failed", control=entry.control, socket=socket.id)
 
     def _remove(self, client: "Client", removal: Removal, entry: Entry) -> None:
-        if removal.subject not in self._surroundings.subjects_of(client.identity):
+        if removal.subject not in self._access.subjects_of(client.identity):
             return
         for room in entry.rooms:
             if client.is_in(room) and client.decide(room) is not Verdict.YES:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 
-def find_fault(function: Any, arguments: Sequence[str], *, waits: bool | None = None) -> str | None:
+def find_signature_error(function: Any, arguments: Sequence[str], *, waits: bool | None = None) -> str | None:
     """Why `function` cannot be called with `arguments`, which are named for the reader; None if it can.
 
     `waits` is True if it must be an `async def`, False if it must not, None if it may be either.

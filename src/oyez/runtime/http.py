@@ -50,7 +50,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 Authorize = Callable[[str], object]
 """Accepts a service key, or raises RefusedError."""
-Answer = Callable[[Request], Awaitable[Response]]
+Responder = Callable[[Request], Awaitable[Response]]
 
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,128}")
 TOO_MUCH_INPUT = "The server holds too many unfinished bodies: send this one again later."
@@ -65,7 +65,7 @@ over, short enough for an event to be news."""
 
 def service_route(
     path: str,
-    answer: Answer,
+    answer: Responder,
     authorize: Authorize,
     methods: Sequence[str] = ("POST",),
     middleware: Sequence[Middleware] = (),
@@ -89,7 +89,7 @@ def service_route(
     return Route(path, handle, methods=list(methods), middleware=list(middleware))
 
 
-async def answer_or_refuse(request: Request, answer: Answer) -> Response:
+async def answer_or_refuse(request: Request, answer: Responder) -> Response:
     """The answer to `request`; a problem if `answer` raises a RefusedError, or another error that has a status."""
     try:
         return await answer(request)

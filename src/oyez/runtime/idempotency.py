@@ -1,4 +1,4 @@
-"""Repeats: who asks again with the same id gets the first answer again, and what was asked for is done once.
+"""Idempotency: who asks again with the same id gets the first answer again, and what was asked for is done once.
 
 Answers are records of the log, so every node knows them for as long as events are kept. Each stands behind a digest of
 what was asked for: the same id with something else is a mistake, and is refused.
@@ -57,7 +57,7 @@ handled: ContextVar[Repeatable | None] = ContextVar("handled", default=None)
 """The command that the present task handles, where it has an id: so that handlers need not hand it on."""
 
 
-class Repeats:
+class Idempotency:
     """What is known of ids. `retention` is how many seconds answers are kept."""
 
     def __init__(self, log: Log, retention: float) -> None:

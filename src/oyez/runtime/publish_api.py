@@ -29,7 +29,7 @@ from oyez.runtime.http import (
     refuse,
     service_route,
 )
-from oyez.runtime.publisher import Fault, Publication, Publisher, RejectedError
+from oyez.runtime.publisher import ItemError, Publication, Publisher, RejectedError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _scan = json.JSONDecoder(strict=False).raw_decode
@@ -96,7 +96,7 @@ def _after_space(text: str, place: int) -> int:
     return found.end() if found else place
 
 
-def _decode(item: msgspec.Raw) -> Publication | Fault:
+def _decode(item: msgspec.Raw) -> Publication | ItemError:
     try:
         return decode_json(item, Publication)
     except (InvalidDataError, RefusedError) as error:
@@ -106,16 +106,16 @@ def _decode(item: msgspec.Raw) -> Publication | Fault:
 
 def _rejection(rejected: RejectedError, several: bool) -> Response:
     """Every fault is told; status and code are the first one's."""
-    refusal = _refusal(rejected.faults[0][1])
-    errors = [{"index": index, **_describe(fault)} if several else _describe(fault) for index, fault in rejected.faults]
+    refusal = _refusal(rejected.errors[0][1])
+    errors = [{"index": index, **_describe(fault)} if several else _describe(fault) for index, fault in rejected.errors]
     return refuse(refusal, f"{refusal.message} Nothing was published.", errors)
 
 
-def _refusal(fault: Fault) -> Refusal:
+def _refusal(fault: ItemError) -> Refusal:
     return fault.refusal if isinstance(fault, RefusedError) else INVALID_DATA
 
 
-def _describe(fault: Fault) -> dict[str, str]:
+def _describe(fault: ItemError) -> dict[str, str]:
     code = _refusal(fault).code
     if isinstance(fault, RefusedError):
         return {"field": _FIELDS.get(code, "to"), "expected": fault.message, "code": code}

@@ -13,23 +13,23 @@ import msgspec
 from oyez.contract.codec import EventCodec, encode_json
 from oyez.contract.contract import Contract, Event
 from oyez.contract.rooms import Everyone, NamedRoom
-from oyez.contract.schema import shown
+from oyez.contract.schema import quote
 from oyez.contract.types import Payload
 from oyez.errors import TOO_LARGE, UNKNOWN_EVENT, InvalidDataError, LogUnavailableError, OyezError, RefusedError
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_published
-from oyez.runtime.idempotency import Repeats
+from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.latest import Latest
-from oyez.runtime.routing import Router
+from oyez.runtime.routing import EventRouter
 from oyez.settings import Limits
 
 logger = get_logger("oyez.contract")
 
 SOCKET_ID = re.compile(r"[\w-]{20}", re.ASCII)
 """The form of a socket's id, which may be given as the name of a room."""
-Fault = InvalidDataError | RefusedError
+ItemError = InvalidDataError | RefusedError
 
 
 class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,11 +44,11 @@ class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RejectedError(OyezError):
-    """Some publications of a list are bad, so none was published. `faults` are their places and what is wrong."""
+    """Some publications of a list are bad, so none was published. `errors` are their places and what is wrong."""
 
-    def __init__(self, faults: Sequence[tuple[int, Fault]]) -> None:
-        super().__init__("; ".join(f"[{index}] {error}" for index, error in faults))
-        self.faults = list(faults)
+    def __init__(self, errors: Sequence[tuple[int, ItemError]]) -> None:
+        super().__init__("; ".join(f"[{index}] {error}" for index, error in errors))
+        self.errors = list(errors)
 
 
 class Publisher:
@@ -70,13 +70,13 @@ class Publisher:
         """
         self.contract = contract.build()
         self.latest = Latest(self.contract, log)
-        self._repeats = Repeats(log, retention)
+        self._idempotency = Idempotency(log, retention)
         self._log = log
         self.limits = limits
         self._clock = clock
         self._check = check
         self._ways = {
-            name: _Way(event, EventCodec(name, event.payload), Router(event, contract))
+            name: _DeclaredWay(event, EventCodec(name, event.payload), EventRouter(event, contract))
             for name, event in contract.events.items()
         }
 
@@ -108,10 +108,10 @@ class Publisher:
             raise
 
     @must_await
-    async def publish(self, publications: Sequence[Publication | Fault], key: str = "") -> list[str | None]:
+    async def publish(self, publications: Sequence[Publication | ItemError], key: str = "") -> list[str | None]:
         """Publish events by name: all of them, or none. Returns their positions, None for volatile ones.
 
-        In place of one that could not be read stands what was wrong with it: it is told with the others' faults.
+        In place of one that could not be read stands what was wrong with it: it is told with the others' errors.
         With a `key` this may be repeated: what was published with it is not published again, and has the positions
         that it had. Raises RejectedError with everything that is wrong; RefusedError: too_large where there are too
         many, id_reused if the key was used for other events; LogUnavailableError, NotRunningError, WrongLoopError.
@@ -121,21 +121,21 @@ class Publisher:
             most = self.limits.max_events_per_publish
             raise RefusedError(TOO_LARGE, f"{len(publications)} events at once: send at most {most}.")
         prepared: list[list[Entry]] = []
-        faults: list[tuple[int, Fault]] = []
+        errors: list[tuple[int, ItemError]] = []
         for index, publication in enumerate(publications):
             if not isinstance(publication, Publication):
-                faults.append((index, publication))
+                errors.append((index, publication))
                 continue
             try:
                 prepared.append(self.prepare_publication(publication))
             except InvalidDataError as error:
-                faults += [(index, fault) for fault in self._find_faults(publication) or [error]]
+                errors += [(index, fault) for fault in self._find_errors(publication) or [error]]
             except RefusedError as error:
-                faults.append((index, error))
-        if faults:
-            raise RejectedError(faults)
+                errors.append((index, error))
+        if errors:
+            raise RejectedError(errors)
         if key:
-            return await self._repeats.publish(key, msgspec.json.encode(publications), prepared, self.append)
+            return await self._idempotency.publish(key, msgspec.json.encode(publications), prepared, self.append)
         return await self.append(prepared)
 
     def prepare_publication(self, publication: Publication) -> list[Entry]:
@@ -156,13 +156,13 @@ class Publisher:
         """`prepare` for an event by name, its data still JSON. Without `to` it goes wherever the data says."""
         way = self._ways.get(name)
         if way is None:
-            raise RefusedError(UNKNOWN_EVENT, f"There is no event {shown(name)} in {self.contract.name}.")
+            raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(name)} in {self.contract.name}.")
         payload = way.event.stamp(way.codec.decode_payload(data), self._clock())
         return self._entries(way, payload, encode_json(payload), to, tuple(str(room) for room in excluding))
 
-    def _find_faults(self, publication: Publication) -> list[InvalidDataError]:
+    def _find_errors(self, publication: Publication) -> list[InvalidDataError]:
         """What is wrong with the fields of a publication that was refused: all of it, where decoding tells only one."""
-        return self._ways[publication.event].codec.find_faults(bytes(publication.data))
+        return self._ways[publication.event].codec.find_errors(bytes(publication.data))
 
     async def append(self, prepared: Sequence[list[Entry]]) -> list[str | None]:
         """Hand prepared events to the log and return the position of each, None for volatile ones.
@@ -199,7 +199,7 @@ class Publisher:
 
     def _entries(
         self,
-        way: "_Way",
+        way: "_DeclaredWay",
         payload: Payload,
         data: bytes,
         to: Sequence[NamedRoom | Everyone | str] | None,
@@ -226,7 +226,7 @@ class Publisher:
         for name in names:
             known = any(namespace.rooms.resolve(name) for namespace in self.contract.namespaces)
             if not known and not SOCKET_ID.fullmatch(name):
-                raise InvalidDataError("except", f"rooms and ids of sockets; got {shown(name)}")
+                raise InvalidDataError("except", f"rooms and ids of sockets; got {quote(name)}")
 
     def _check_size(self, event: Event, size: int) -> None:
         most = self.limits.max_event_bytes
@@ -240,7 +240,7 @@ class Publisher:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _DeclaredWay:
     event: Event
     codec: EventCodec[Payload]
-    router: Router
+    router: EventRouter

@@ -9,20 +9,20 @@ from operator import attrgetter
 from oyez.contract.contract import Contract, Event
 from oyez.contract.declare import Namespace
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, NamedRoom, Room
-from oyez.contract.schema import find_field, shown
+from oyez.contract.schema import find_field, quote
 from oyez.contract.types import Payload
 from oyez.errors import FOREIGN_ROOM, ROOM_REQUIRED, UNKNOWN_ROOM, InvalidDataError, RefusedError
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Destination:
     """Where an event goes in one namespace. No rooms: to everybody in it."""
 
     namespace: str
     rooms: tuple[str, ...]
 
 
-class Router:
+class EventRouter:
     """The way of one event."""
 
     def __init__(self, event: Event, contract: Contract) -> None:
@@ -31,7 +31,7 @@ class Router:
         namespaces = {namespace.name: namespace for namespace in contract.namespaces}
         self._reaches = [_Reach(event, namespaces[name]) for name in event.targets]
 
-    def route(self, payload: Payload, to: Iterable[NamedRoom | Everyone | str] | None) -> list[Route]:
+    def route(self, payload: Payload, to: Iterable[NamedRoom | Everyone | str] | None) -> list[Destination]:
         """Where `payload` goes. `to` names rooms (`*` for everyone); None: wherever the payload says.
 
         A name without a namespace stands for the room of that name in every namespace the event goes to.
@@ -51,7 +51,7 @@ class Router:
                     found[reach.namespace] = rooms
         if not found:
             raise RefusedError(ROOM_REQUIRED, f"{self._event.name} needs a room to go to: {self._patterns()}.")
-        return [Route(namespace, () if EVERYONE in rooms else tuple(rooms)) for namespace, rooms in found.items()]
+        return [Destination(namespace, () if EVERYONE in rooms else tuple(rooms)) for namespace, rooms in found.items()]
 
     def _find(self, room: NamedRoom | Everyone | str, derived: Mapping[str, list[str]]) -> list[str]:
         """The namespaces in which the event may go to `room`."""
@@ -64,7 +64,7 @@ class Router:
         return found
 
     def _refused(self, name: str, only: str | None, expected: list[str]) -> RefusedError:
-        quoted = shown(name)
+        quoted = quote(name)
         if any(reach.derives(name) for reach in self._reaches):
             wanted = " or ".join(expected) or "none"
             return RefusedError(

@@ -34,7 +34,7 @@ from oyez.log.sqlite import SqliteLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
 from oyez.runtime.application import bind
 from oyez.runtime.http import UNFINISHED, build_problem, refuse
-from oyez.runtime.idempotency import Repeats
+from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
 from oyez.server.cluster.membership import Presence
@@ -54,7 +54,7 @@ from oyez.service.database.database import MIGRATIONS, Database, build_database,
 from oyez.service.database.probe import DatabaseProbe
 from oyez.service.home import REMEDY, HomeLog, HomeLoop, notice_signals
 from oyez.service.http import member_routes, presence_route
-from oyez.service.idempotency import Idempotency
+from oyez.service.idempotency import IdempotencyMiddleware
 from oyez.service.outbox.jobs import Jobs
 from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
@@ -316,7 +316,7 @@ class Oyez:
             self.database.check_tables(system.name, system.tables)
         database = self.database.part(system.name)
         retention = self.settings.log_retention
-        repeats = Repeats(log, retention)
+        idempotency = Idempotency(log, retention)
         check = self._home.check
         publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention, check=check)
         outbox = Outbox(database, publisher, log, clock=self._clock, zone=self.settings.zone, check=check)
@@ -342,11 +342,11 @@ class Oyez:
             system.contract,
             handlers=parts.handlers,
             authenticate=self._verifier.verify,
-            lookups=parts.lookups,
+            resolvers=parts.resolvers,
             members=members.has,
             hooks=parts.hooks,
             settings=self.settings,
-            repeats=repeats,
+            idempotency=idempotency,
             latest=publisher.latest,
         )
         server = Server(
@@ -360,10 +360,12 @@ class Oyez:
         prefix = f"/{system.name}"
         routes.append(publish_route(f"{prefix}/events", publisher, authorize))
         # One for all writes of a system, so that none of them ignores the key.
-        idempotency = Middleware(Idempotency, repeats=repeats, authorize=authorize, limits=self.settings.limits)
-        routes += member_routes(prefix, system.contract, database, outbox, authorize, [idempotency])
+        middleware = Middleware(
+            IdempotencyMiddleware, idempotency=idempotency, authorize=authorize, limits=self.settings.limits
+        )
+        routes += member_routes(prefix, system.contract, database, outbox, authorize, [middleware])
         routes.append(presence_route(prefix, system.contract, presence, authorize))
-        routes.append(Mount(f"{prefix}/api", routes=list(parts.routes), middleware=[idempotency]))
+        routes.append(Mount(f"{prefix}/api", routes=list(parts.routes), middleware=[middleware]))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", PlainEndpoint(server))
         intake = None

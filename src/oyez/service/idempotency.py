@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oyez.errors import RefusedError
 from oyez.runtime.http import Authorize, answer_or_refuse, bearer_token, read_bytes, read_idempotency_key
-from oyez.runtime.idempotency import Repeats
+from oyez.runtime.idempotency import Idempotency
 from oyez.settings import Limits
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -46,12 +46,12 @@ class _NotKeptError(Exception):
         self.answer = answer
 
 
-class Idempotency:
+class IdempotencyMiddleware:
     """The middleware of one system."""
 
-    def __init__(self, app: ASGIApp, *, repeats: Repeats, authorize: Authorize, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, *, idempotency: Idempotency, authorize: Authorize, limits: Limits) -> None:
         self._app = app
-        self._repeats = repeats
+        self._idempotency = idempotency
         self._authorize = authorize
         self._limits = limits
 
@@ -78,7 +78,7 @@ class Idempotency:
         name = f"http\0{self._caller(request)}\0{key}"
         asked = msgspec.msgpack.encode((request.method, request.url.path, request.url.query, body))
         try:
-            kept = await self._repeats.run(name, asked, work, bound=True)
+            kept = await self._idempotency.run(name, asked, work, bound=True)
         except _NotKeptError as failed:
             return failed.answer.build()
         response = msgspec.msgpack.decode(kept, type=_Kept).build()

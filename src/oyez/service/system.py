@@ -20,7 +20,7 @@ from oyez.contract.rooms import NamedRoom
 from oyez.errors import OyezError, SettingsError
 from oyez.log.log import Log
 from oyez.logger import redact
-from oyez.runtime.admission import Lookups
+from oyez.runtime.admission import Resolvers
 from oyez.runtime.application import Handlers, Hooks
 from oyez.runtime.publisher import Publisher
 from oyez.server.cluster.membership import Presence
@@ -62,7 +62,7 @@ class Parts:
     """A system's behaviour."""
 
     handlers: Handlers = field(default_factory=dict)
-    lookups: Lookups = field(default_factory=dict)
+    resolvers: Resolvers = field(default_factory=dict)
     hooks: Hooks = field(default_factory=Hooks)
     routes: Sequence[BaseRoute] = ()
     """Its own HTTP API, below `/{system}/api`."""

@@ -14,7 +14,7 @@ from oyez.concurrency.backoff import Backoff
 from oyez.concurrency.periodic import PeriodicTask
 from oyez.errors import ContractError
 from oyez.logger import get_logger
-from oyez.runtime.functions import find_fault
+from oyez.runtime.functions import find_signature_error
 from oyez.service.database.database import Database
 from oyez.service.database.tables import jobs
 from oyez.service.outbox.outbox import Outbox, Transaction
@@ -33,7 +33,7 @@ BACKOFF = Backoff(1.0, 300.0)
 
 
 def _find_fault(job: Job) -> str | None:
-    return find_fault(job, ("tx", "key", "data"), waits=False)
+    return find_signature_error(job, ("tx", "key", "data"), waits=False)
 
 
 class Jobs:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 from oyez.contract.contract import Contract
 from oyez.contract.policy import Identity, Member
 from oyez.contract.rooms import NamedRoom, Room
-from oyez.contract.schema import shown
+from oyez.contract.schema import quote
 from oyez.contract.types import Id
 from oyez.errors import UNKNOWN_ROOM, InvalidDataError, RefusedError
 from oyez.service.database.database import Database
@@ -67,17 +67,17 @@ def find_room(contract: Contract, name: str, namespace: str | None = None, *, ha
     """
     names = [known.name for known in contract.namespaces]
     if namespace is not None and namespace not in names:
-        raise InvalidDataError("namespace", f"one of {', '.join(names)}; got {shown(namespace)}")
+        raise InvalidDataError("namespace", f"one of {', '.join(names)}; got {quote(namespace)}")
     searched = [known for known in contract.namespaces if namespace in (None, known.name)]
     resolved = {known.name: found[0] for known in searched if (found := known.rooms.resolve(name)) is not None}
     if not resolved:
-        raise RefusedError(UNKNOWN_ROOM, f"There is no room {shown(name)}.")
+        raise RefusedError(UNKNOWN_ROOM, f"There is no room {quote(name)}.")
     fitting = [place for place, kind in resolved.items() if not has_members or _has_members(kind)]
     if not fitting:
         patterns = [kind.pattern for known in searched for kind in known.rooms.kinds if _has_members(kind)]
         raise InvalidDataError("room", f"a room that has members, {' or '.join(patterns) or 'of which there are none'}")
     if len(fitting) > 1:
-        raise InvalidDataError("namespace", f"one of {', '.join(fitting)}, which all have a room {shown(name)}")
+        raise InvalidDataError("namespace", f"one of {', '.join(fitting)}, which all have a room {quote(name)}")
     return NamedRoom(fitting[0], name)
 
 
@@ -86,13 +86,13 @@ def check_subject(contract: Contract, subject: str) -> None:
     kind, _, value = subject.partition(":")
     kinds = ("user", "role", *contract.subjects)
     if kind not in kinds:
-        raise InvalidDataError("subject", f"{' or '.join(f'{name}:…' for name in kinds)}; got {shown(subject)}")
+        raise InvalidDataError("subject", f"{' or '.join(f'{name}:…' for name in kinds)}; got {quote(subject)}")
     if kind == "role" and value not in contract.roles:
-        raise InvalidDataError("subject", f"role: with one of {', '.join(contract.roles)}; got {shown(subject)}")
+        raise InvalidDataError("subject", f"role: with one of {', '.join(contract.roles)}; got {quote(subject)}")
     try:
         msgspec.convert(value, Id)
     except msgspec.ValidationError:
-        raise InvalidDataError("subject", f"{kind}: with an id; got {shown(subject)}") from None
+        raise InvalidDataError("subject", f"{kind}: with an id; got {quote(subject)}") from None
 
 
 def _has_members(kind: Room) -> bool:

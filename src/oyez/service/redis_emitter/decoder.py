@@ -18,7 +18,7 @@ import msgspec
 
 from oyez.contract.codec import encode_json
 from oyez.contract.rooms import Everyone, NamedRoom
-from oyez.contract.schema import format_path, shown
+from oyez.contract.schema import format_path, quote
 from oyez.contract.types import Time
 from oyez.errors import (
     FOREIGN_ROOM,
@@ -266,7 +266,7 @@ class EmitterReader:
     def _check_namespace(self, name: str) -> None:
         if name not in self._namespaces:
             known = ", ".join(self._namespaces)
-            raise RefusedError(UNKNOWN_NAMESPACE, f"There is no namespace {shown(name)}, only {known}.")
+            raise RefusedError(UNKNOWN_NAMESPACE, f"There is no namespace {quote(name)}, only {known}.")
 
     def _check_rooms(self, namespace: str, names: Sequence[str], *, sockets: bool) -> None:
         """`sockets`: whether a socket's id may stand for a room."""
@@ -276,7 +276,7 @@ class EmitterReader:
         rooms = self._namespaces[namespace].rooms
         for name in names:
             if rooms.resolve(name) is None and not (sockets and SOCKET_ID.fullmatch(name)):
-                raise RefusedError(UNKNOWN_ROOM, f"There is no room {shown(name)}.")
+                raise RefusedError(UNKNOWN_ROOM, f"There is no room {quote(name)}.")
 
 
 def _decode(decode: Any, body: bytes) -> Any:

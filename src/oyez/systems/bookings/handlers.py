@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from oyez.contract import NamedRoom
-from oyez.contract.schema import shown
+from oyez.contract.schema import quote
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.runtime.application import Handlers, Hooks
 from oyez.runtime.client import Client
@@ -104,7 +104,7 @@ def build_handlers(context: Context, news: News, typing: Typing) -> Handlers:
     async def rooms_of(client: Client, recipient_id: str) -> list[NamedRoom]:
         rooms = await context.database.read(find_rooms, client.identity.role, client.identity.subject, recipient_id)
         if not rooms:
-            raise RefusedError(FORBIDDEN, f"You share no booking with {shown(recipient_id)}.")
+            raise RefusedError(FORBIDDEN, f"You share no booking with {quote(recipient_id)}.")
         return rooms
 
     async def request_stats(command: RequestStats, client: Client) -> None:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload, Total
-from oyez.runtime.http import Answer, answer_json, read_json, service_route
+from oyez.runtime.http import Responder, answer_json, read_json, service_route
 from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context
@@ -88,7 +88,7 @@ def build_routes(context: Context, news: News, typing: Typing) -> list[Route]:
     async def end_typing(new: records.NewMessage) -> None:
         await stop_indicating(context, typing, new.sender_role, new.sender_id, new.recipient_id)
 
-    routes: Mapping[str, Mapping[str, Answer]] = {
+    routes: Mapping[str, Mapping[str, Responder]] = {
         "/customers": {"GET": api.listing(customers, Page, records.customer_of)},
         "/customers/{id:path}": {
             "GET": api.showing(customers, records.customer_of),
@@ -142,7 +142,7 @@ class _Api:
         self._context = context
         self._news = news
 
-    def listing(self, table: Table, kind: type[Page], record: Record) -> Answer:
+    def listing(self, table: Table, kind: type[Page], record: Record) -> Responder:
         async def answer(request: Request) -> Response:
             page = read_query(request, kind)
             rows = await self._context.database.read(list_rows, table, page.limit + 1, page.before, read_filters(page))
@@ -150,7 +150,7 @@ class _Api:
 
         return answer
 
-    def showing(self, table: Table, record: Record) -> Answer:
+    def showing(self, table: Table, record: Record) -> Responder:
         async def answer(request: Request) -> Response:
             return answer_json(record(await self._context.database.read(get, table, *read_ids(request))))
 
@@ -163,7 +163,7 @@ class _Api:
         create: Create[S],
         record: Record,
         before: Callable[[S], Awaitable[None]] | None = None,
-    ) -> Answer:
+    ) -> Responder:
         """`before` is called before the transaction."""
 
         def work(tx: Transaction, body: S) -> tuple[Payload, int]:
@@ -179,7 +179,7 @@ class _Api:
 
         return answer
 
-    def changing(self, table: Table, kind: type[S], change: Change[S], record: Record) -> Answer:
+    def changing(self, table: Table, kind: type[S], change: Change[S], record: Record) -> Responder:
         def work(tx: Transaction, id: str, body: S) -> tuple[Payload, int]:
             return record(change(tx, id, body)), 200
 
@@ -191,7 +191,7 @@ class _Api:
 
         return answer
 
-    def putting(self, table: Table, kind: type[S], put: Put[S], record: Record) -> Answer:
+    def putting(self, table: Table, kind: type[S], put: Put[S], record: Record) -> Responder:
         def work(tx: Transaction, id: str, body: S) -> tuple[Payload, int]:
             new = put(tx, id, body)
             return record(get(tx.connection, table, id)), 201 if new else 200
@@ -238,7 +238,7 @@ def read_earnings(connection: Connection, partner_id: str, day: int) -> records.
     )
 
 
-def _choose(answers: Mapping[str, Answer]) -> Answer:
+def _choose(answers: Mapping[str, Responder]) -> Responder:
     def answer(request: Request) -> Awaitable[Response]:
         return answers["GET" if request.method == "HEAD" else request.method](request)
 

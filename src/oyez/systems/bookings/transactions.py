@@ -9,7 +9,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, Row, Table, insert, select, update
 
 from oyez.contract import Id, Total
-from oyez.contract.schema import shown
+from oyez.contract.schema import quote
 from oyez.errors import FORBIDDEN, TOO_LARGE, InvalidDataError, RefusedError
 from oyez.service.days import begin_of_day, end_of_day
 from oyez.service.outbox.outbox import Transaction
@@ -139,7 +139,7 @@ def cancel_booking(tx: Transaction, customer_id: str, booking_id: str, reason: s
     """Call off a customer's own booking: the partner who has it hears `booking:cancelled`."""
     booking = find(tx.connection, bookings, booking_id)
     if booking is None or booking.customer_id != customer_id:
-        raise RefusedError(FORBIDDEN, f"You have no booking {shown(booking_id)}.")
+        raise RefusedError(FORBIDDEN, f"You have no booking {quote(booking_id)}.")
     # Who has rejected it has nothing more to do with it.
     partner_id = booking.partner_id if booking.status in ACTIVE else None
     changed = _change(tx, booking, "cancel", reason=reason, partner_id=partner_id)
@@ -263,7 +263,7 @@ def _as_admins_see(booking: Row[Any]) -> dict[str, Any]:
 def _assigned(tx: Transaction, partner_id: str, booking_id: str) -> Row[Any]:
     booking = find(tx.connection, bookings, booking_id)
     if booking is None or booking.partner_id != partner_id:
-        raise RefusedError(FORBIDDEN, f"No booking {shown(booking_id)} is assigned to you.")
+        raise RefusedError(FORBIDDEN, f"No booking {quote(booking_id)} is assigned to you.")
     return booking
 
 
@@ -277,8 +277,8 @@ def send_message(tx: Transaction, new: NewMessage) -> Row[Any]:
     if new.sender_role == "partner":
         customer_id, partner_id = partner_id, customer_id
     if not share_booking(tx.connection, customer_id, partner_id, booking_id):
-        which = "no booking" if booking_id is None else f"no booking {shown(booking_id)}"
-        raise RefusedError(FORBIDDEN, f"You share {which} with {shown(new.recipient_id)}.")
+        which = "no booking" if booking_id is None else f"no booking {quote(booking_id)}"
+        raise RefusedError(FORBIDDEN, f"You share {which} with {quote(new.recipient_id)}.")
     values = {
         "customer_id": customer_id,
         "partner_id": partner_id,
@@ -328,7 +328,7 @@ def mark_read(tx: Transaction, role: str, user_id: str, message_id: str) -> Row[
     message = find(tx.connection, messages, message_id)
     recipients = {} if message is None else {"customer": message.customer_id, "partner": message.partner_id}
     if message is None or recipients.get(role) != user_id or message.sender_role == role:
-        raise RefusedError(FORBIDDEN, f"You have received no message {shown(message_id)}.")
+        raise RefusedError(FORBIDDEN, f"You have received no message {quote(message_id)}.")
     unread = (messages.c.id == message_id) & messages.c.read_at.is_(None)
     is_first = tx.connection.execute(update(messages).where(unread).values(read_at=_now(tx))).rowcount == 1
     message = get(tx.connection, messages, message_id)
@@ -463,11 +463,11 @@ def get(connection: Connection, table: Table, id: str) -> Row[Any]:
     """The row of that id. Raises RefusedError (not_found)."""
     row = find(connection, table, id)
     if row is None:
-        raise RefusedError(NOT_FOUND, f"There is nothing with the id {shown(id)}.")
+        raise RefusedError(NOT_FOUND, f"There is nothing with the id {quote(id)}.")
     return row
 
 
 def _expect(tx: Transaction, table: Table, field: str, id: str) -> None:
     """Raises InvalidDataError unless the table has what a body's `field` names."""
     if find(tx.connection, table, id) is None:
-        raise InvalidDataError(field, f"the id of one of the {table.name.removeprefix('bookings_')}; got {shown(id)}")
+        raise InvalidDataError(field, f"the id of one of the {table.name.removeprefix('bookings_')}; got {quote(id)}")

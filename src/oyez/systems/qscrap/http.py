@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from oyez.contract import Id, Payload
 from oyez.errors import RefusedError
-from oyez.runtime.http import Answer, answer_json, read_json, service_route
+from oyez.runtime.http import Responder, answer_json, read_json, service_route
 from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context
@@ -191,7 +191,7 @@ def _routes_of(resource: Resource, context: Context) -> list[Route]:
             lambda row: row._mapping[resource.column.name],
         )
 
-    def acting(action: Action) -> Answer:
+    def acting(action: Action) -> Responder:
         def work(tx: Transaction, *args: Any) -> tuple[object, int]:
             return action.function(tx, *args), 200
 

@@ -15,7 +15,7 @@ def build(context: Context) -> Parts:
     async def supplier_id(identity: Identity) -> str | None:
         return await context.database.read(find_supplier, identity.subject)
 
-    return Parts(lookups={"supplier_id": supplier_id}, routes=build_routes(context))
+    return Parts(resolvers={"supplier_id": supplier_id}, routes=build_routes(context))
 
 
 system = System(contract=contract, build=build, tables=metadata, migrations=MIGRATIONS)

@@ -16,10 +16,10 @@ from oyez.contract import (
     auth,
     bearer,
     cookie,
-    looked_up,
     not_role,
     own,
     query,
+    resolved,
     role,
 )
 
@@ -31,7 +31,7 @@ contract = Contract(
     tokens=(cookie(), bearer(), query("token"), auth("token")),
 )
 
-contract.attribute("supplier_id", "supplier record of this user", who=role("supplier"))
+contract.user_attribute("supplier_id", "supplier record of this user", who=role("supplier"))
 
 root = contract.namespace("/")
 
@@ -53,7 +53,7 @@ chat_supplier = chat.room(
 )
 requests_supplier = quote_requests.room(
     "quote-request:supplier:{supplierId}",
-    members=looked_up("supplierId", "supplier_id"),
+    members=resolved("supplierId", "supplier_id"),
     on_connect=True,
 )
 offers_user = quote_offers.room(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, select
 from oyez.contract import NamedRoom
 from oyez.contract.policy import Nobody
 from oyez.contract.rooms import Room, Rooms
-from oyez.contract.schema import shown
+from oyez.contract.schema import quote
 from oyez.errors import FORBIDDEN, RATE_LIMITED, RefusedError, is_temporary
 from oyez.runtime.client import Client
 from oyez.service.database.database import Database
@@ -58,7 +58,7 @@ def find_channel(name: str, user_id: str) -> Channel:
             return Channel("cart", contract.user(user_id))
         if contract.root.rooms.resolve(found := _name(CHANNELS[kind.pattern], values)) is not None:
             return Channel(found, NamedRoom(contract.root.name, found))
-    raise RefusedError(UNKNOWN_CHANNEL, f"There is no channel {shown(name)}. There are {', '.join(CHANNELS)}.")
+    raise RefusedError(UNKNOWN_CHANNEL, f"There is no channel {quote(name)}. There are {', '.join(CHANNELS)}.")
 
 
 def _name(room: Room, values: dict[str, str]) -> str:

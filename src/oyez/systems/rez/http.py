@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload
 from oyez.errors import LogUnavailableError
-from oyez.runtime.http import Answer, answer_json, read_json, service_route
+from oyez.runtime.http import Responder, answer_json, read_json, service_route
 from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context
@@ -152,7 +152,7 @@ def build_routes(context: Context, typing: Typing) -> list[Route]:
     """All of `/rez/api`."""
     limits, authorize = context.settings.limits, context.authorize
 
-    def writing(write: Write) -> Answer:
+    def writing(write: Write) -> Responder:
         def work(tx: Transaction, *args: Any) -> tuple[object, int]:
             result = write.function(tx, *args)
             if result is None:
@@ -180,13 +180,13 @@ def build_routes(context: Context, typing: Typing) -> list[Route]:
         with suppress(LogUnavailableError):
             await context.publisher.latest.forget(payloads.OrderLocationUpdate, order(order_id))
 
-    def reading(read: Read) -> Answer:
+    def reading(read: Read) -> Responder:
         async def answer(request: Request) -> Response:
             return answer_json(await context.database.read(read.function, *read_ids(request)))
 
         return answer
 
-    def listing(listed: Listing) -> Answer:
+    def listing(listed: Listing) -> Responder:
         async def answer(request: Request) -> Response:
             page = read_query(request, listed.page)
             found = await context.database.read(list_records, listed, read_ids(request), page)
