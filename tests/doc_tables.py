@@ -5,8 +5,6 @@ What a system's page has that others have not is in `tests/systems/{system}_page
 
 import ast
 import inspect
-import re
-import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from itertools import pairwise
@@ -30,8 +28,8 @@ from msgspec.inspect import (
 )
 
 from oyez import errors
-from oyez.cli.flags import ServerFlags
-from oyez.cli.prompt import VERBS
+from oyez.cli.prompt import COMMANDS as PROMPT_COMMANDS
+from oyez.cli.server_flags import find_field_docs
 from oyez.contract import Contract, Identity
 from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.schema import iter_types
@@ -64,25 +62,8 @@ def build_table(*rows: tuple[str, ...]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
 
-def find_remarks(struct: type) -> dict[str, str]:
-    """The docstring below each field of a struct."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(struct))).body
-    assert isinstance(tree, ast.ClassDef)
-    found = {}
-    for declared, below in zip(tree.body, tree.body[1:], strict=False):
-        if (
-            isinstance(declared, ast.AnnAssign)
-            and isinstance(declared.target, ast.Name)
-            and isinstance(below, ast.Expr)
-            and isinstance(below.value, ast.Constant)
-        ):
-            found[declared.target.id] = " ".join(str(below.value.value).split())
-    return found
-
-
 def build_settings() -> str:
-    flags = {name: re.sub(r" \[default: .*\]$", "", text) for name, text in find_remarks(ServerFlags).items()}
-    remarks = {**flags, **find_remarks(Settings)}
+    remarks = find_field_docs(Settings)
     rows = [
         (f"`{name}`", show(getattr(Settings(), name)), remarks[name])
         for name in Settings.__struct_fields__
@@ -92,7 +73,7 @@ def build_settings() -> str:
 
 
 def build_limits() -> str:
-    remarks = find_remarks(Limits)
+    remarks = find_field_docs(Limits)
     rows = [
         (f"`{name}`", f"{getattr(Limits(), name):,}".removesuffix(".0"), remarks[name])
         for name in Limits.__struct_fields__
@@ -195,7 +176,9 @@ def join_roles(contract: Contract, may: Callable[[Identity], bool]) -> str:
 
 
 def build_prompt() -> str:
-    return build_table(("line", "what it does"), *((f"`{usage}`", meaning) for usage, meaning in VERBS.values()))
+    return build_table(
+        ("line", "what it does"), *((f"`{usage}`", meaning) for usage, meaning in PROMPT_COMMANDS.values())
+    )
 
 
 def find_payloads(payload: type[Payload]) -> dict[str, type[Payload]]:

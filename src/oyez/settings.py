@@ -182,83 +182,100 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How one Oyez process runs. Names are those of `oyez.toml`; the environment has them in upper case."""
+    """How one Oyez process runs. Names are those of `oyez.toml`; the environment has them in upper case.
+
+    The first sentence of each setting is also the help of its flag. If the default is no value, a sentence that begins
+    with "Unset:" says what happens then.
+    """
 
     host: str = "127.0.0.1"
+    """Address to listen on; `0.0.0.0` for all addresses of this machine."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 5001
+    """Port to listen on; 0 for any free port."""
     jwt_secret: str | None = None
-    """The HS256 secret that signs and verifies tokens. Unset: one is made in `oyez_data`."""
+    """The HS256 secret that signs and verifies tokens; safer in the environment than as a flag. Unset: a secret that is
+    created in `oyez_data`."""
     jwt_key_file: str | None = None
     """A PEM or JWK file with the public key (RS256, ES256, Ed25519) that verifies users' tokens."""
     jwks_url: str | None = None
-    """Where the keys that verify users' tokens are published; fetched again when an unknown key id appears."""
+    """The address of the key set (JWKS) that verifies users' tokens. It is fetched again when an unknown key id
+    appears."""
     jwt_issuer: str | None = None
+    """The `iss` that every token must have."""
     jwt_audience: str | None = None
+    """The `aud` that every token must have."""
     jwt_subject: str = "sub, userId"
     """The claim that holds the user's id; of several, separated by commas, the first one that a token has."""
     jwt_role: str = "role"
     """The claim that holds the user's role, or a list of roles. A dot leads into an object: `realm_access.roles`."""
     jwt_claims: str = ""
-    """Claims whose names in the tokens differ from the contract's: `NAME=CLAIM`, separated by commas, such as
+    """Claims whose names in the tokens differ from the contract's: `NAME=CLAIM`, separated by commas. An example:
     `garage_id=https://id.example/garage`."""
     jwt_leeway: Annotated[float, Meta(ge=0)] = 10.0
-    """Seconds two clocks may differ."""
+    """Seconds that two clocks may differ."""
     client_origin: str = ""
-    """Origins whose pages may connect, comma-separated. Empty: same origin only. `https://*.pr.example` names all hosts
-    below pr.example. `*` allows all, without cookies."""
+    """Origins whose pages may connect, separated by commas. Unset: same origin only. `https://*.pr.example` names all
+    hosts below pr.example. `*` allows all, without cookies."""
     ws_path: str | None = None
-    """Where Socket.IO is served when one system is (default `/socket.io/`)."""
+    """An additional path of Socket.IO, if only one system is served. Unset: `/socket.io/`."""
     serve_client: bool = True
     """Serve the official browser client at `/{system}/socket.io/socket.io.js`, as official servers do."""
     cookie_name: str = "access_token"
+    """The cookie that holds a token, for systems that accept one."""
     database_url: str | None = None
-    """SQLAlchemy address of the domain database. Unset: SQLite in `oyez_data`."""
+    """The database of the systems' own tables: `postgresql://…` or `sqlite:///PATH`. Unset: SQLite in `oyez_data`."""
     database_connections: Annotated[int, Meta(ge=2, le=100)] = 6
-    """Connections to PostgreSQL that one process keeps for each system: a third for reads, the others for transactions
-    that write. PostgreSQL itself accepts 100 from all processes together by default."""
+    """Connections to PostgreSQL that one process keeps for each system. A third is for reads, the others for
+    transactions that write. PostgreSQL itself accepts 100 from all processes together by default."""
     time_zone: str = "UTC"
     """The operator's time zone, by its IANA name such as `Europe/Berlin`: "today" begins there at midnight."""
     oyez_data: str = "./oyez-data"
+    """Folder of the secret, the SQLite database and the logs."""
     log_level: str = "info"
+    """The least important log lines that are written: `debug`, `info`, `warning` or `error`."""
     ssl_certfile: str | None = None
+    """The certificate (PEM), for HTTPS."""
     ssl_keyfile: str | None = None
+    """The certificate's key (PEM, without a password)."""
     keep_alive: Seconds = 75.0
-    """Seconds an HTTP connection is kept open without a request. It must be longer than the time for which a balancer
-    keeps its connections (nginx and ALB: 60 s): a request that is sent while the server closes gets a 502."""
+    """Seconds that an HTTP connection is kept open without a request. It must be longer than the time for which a
+    balancer keeps its connections (nginx and ALB: 60 s): a request that is sent while the server closes gets a 502."""
     ping_interval: Seconds = 25.0
+    """Seconds between a client's last pong and the next ping."""
     ping_timeout: Seconds = 20.0
+    """Seconds that a client has to answer a ping."""
     ack_timeout: Seconds = 10.0
-    """How long an acknowledgement from a client is waited for."""
+    """Seconds that a client has to acknowledge an event."""
     drain_time: Annotated[float, Meta(ge=0, le=10_000_000)] = 5.0
-    """Over how many seconds a stopping server sends its clients away, so that they do not all come to others at once;
-    a few hundred take less. 0: all at once."""
+    """Seconds over which a stopping server disconnects its clients, so that they do not all reconnect at once. A few
+    hundred clients take less. 0: all at once."""
     shutdown_timeout: Seconds = 10.0
-    """How long it then waits for them to go, and for handlers to finish."""
+    """Seconds that a stopping server then waits for clients to disconnect and for handlers to finish."""
     workers: Annotated[int, Meta(ge=1, le=1_000)] = 1
-    """Processes of `oyez serve` that share the port and the data folder: one for each core that clients shall have."""
+    """Processes of `oyez serve` that share the port and the data folder: one for each core that clients may use."""
     worker_timeout: Seconds = 10.0
-    """Seconds without a report from one of several workers after which it is killed and replaced. No code may block the
-    event loop for as long."""
+    """Seconds without a report after which one of several workers is killed and replaced. No code may block the event
+    loop for as long."""
     node_address: str | None = None
-    """HOST:PORT where other nodes bring requests of this one's clients, where the logs are in Redis. Unset: the address
-    by which this machine reaches Redis, and any free port. Workers take the ports from this one on."""
+    """HOST:PORT on which a node accepts requests forwarded by other nodes, if the logs are in Redis. Unset: the address
+    by which this machine reaches Redis, and any free port. Workers use the ports from this one on."""
     log_retention: Seconds = 300.0
-    """Seconds for which the log keeps events: who comes back within it gets what was missed."""
+    """Seconds for which the log keeps events: a client that reconnects within them gets what it missed."""
     log_max_bytes: Positive = 1_000_000_000
-    """Bytes of a system's log in SQLite: over it the oldest events are given up before their time, not the disk."""
+    """Maximum bytes of a system's log in SQLite. Above it the oldest events are deleted early."""
     log_sync: Literal["normal", "full"] = "normal"
-    """What a log in SQLite survives: a killed process, or with `full` (slower) also power loss."""
+    """What a log in SQLite survives: `normal`, a killed process; `full` (slower), also power loss."""
     redis_url: str | None = None
     """The Redis (7 or later) or Valkey that holds the logs, for several machines. Unset: SQLite in `oyez_data`."""
     redis_prefix: str = "oyez"
-    """What all names in Redis begin with: installations that share one need different ones."""
+    """The first part of all names in Redis. Installations that share one Redis need different prefixes."""
     redis_emitter: bool = True
-    """Whether what `@socket.io/redis-emitter` says in that Redis is published. It asks for no service key."""
+    """Publish what `@socket.io/redis-emitter` sends through that Redis. It asks for no service key."""
     redis_emitter_key: Annotated[str, Meta(pattern=r"^[\w.:-]+$")] | None = None
-    """The `key` of such emitters where one system is served. Unset: the system's name, and `socket.io`, which is the
-    emitter's own default, and to which others that share the Redis may listen as well."""
+    """The `key` of such emitters, if only one system is served. Unset: the system's name, and `socket.io`. The latter
+    is the emitter's own default; other servers that share the Redis may also listen to it."""
     compression_threshold: Annotated[int, Meta(ge=0)] = 1_024
-    """Messages of at least this many bytes are compressed where the client agreed. 0 turns compression off."""
+    """Bytes from which on messages are compressed, if the client agreed; 0 for never."""
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from oyez.cli.address import base_url
 from oyez.cli.banner import Banner, suggest_publish
-from oyez.cli.flags import ServerFlags
-from oyez.cli.reach import base_url
+from oyez.cli.server_flags import ServerFlags
 from oyez.contract import Contract, Identity, Payload, anyone, member, own, role
 from oyez.service.app import Oyez
 from oyez.service.system import load_system

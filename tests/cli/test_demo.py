@@ -11,7 +11,7 @@ import pytest
 
 from oyez.cli.demo.command import STORIES, play, show
 from oyez.cli.demo.day import Day, Market, StoryError
-from oyez.cli.flags import Machine
+from oyez.cli.flags import SettingsFlags
 from oyez.service.auth.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 from tests.cli.terminal import ORDERS, Calls, run
@@ -26,8 +26,8 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served
         yield running
 
 
-def machine(town: Served) -> Machine:
-    return Machine(oyez_data=town.settings.oyez_data)
+def flags_of(town: Served) -> SettingsFlags:
+    return SettingsFlags(oyez_data=town.settings.oyez_data)
 
 
 def test_every_system_has_a_day() -> None:
@@ -36,7 +36,7 @@ def test_every_system_has_a_day() -> None:
 
 @pytest.mark.parametrize("system", SHIPPED)
 async def test_a_day(town: Served, system: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (tally,) = await play([system], url=town.url, machine=machine(town))
+    (tally,) = await play([system], url=town.url, flags=flags_of(town))
     assert tally.faults == []
     assert tally.lines.keys() == load_system(system).contract.events.keys()
     for line in tally.lines.values():
@@ -52,13 +52,13 @@ async def test_a_day(town: Served, system: str, capsys: pytest.CaptureFixture[st
 
 
 async def test_two_days_on_one_server_know_nothing_of_each_other(town: Served) -> None:
-    tallies = await play(["qscrap", "qscrap"], url=town.url, machine=machine(town))
+    tallies = await play(["qscrap", "qscrap"], url=town.url, flags=flags_of(town))
     assert [tally.faults for tally in tallies] == [[], []]
 
 
 async def test_all_days_on_a_server_of_two_workers(tmp_path: Path) -> None:
     async with serve(tmp_path / "data", *SHIPPED, "--workers", "2") as running:
-        tallies = await play(SHIPPED, url=running.url, machine=machine(running))
+        tallies = await play(SHIPPED, url=running.url, flags=flags_of(running))
     assert {tally.system: tally.faults for tally in tallies} == {system: [] for system in SHIPPED}
 
 

@@ -91,7 +91,7 @@ async def test_it_comes_back_after_the_server_was_started_again(folder: Path) ->
         port = str(urlsplit(served.url).port)
         await listening.expect_note("^connected to")
         served.process.terminate()
-        await listening.expect_note(r"^disconnected \(transport close\); coming back$")
+        await listening.expect_note(r"^disconnected \(transport close\); reconnecting$")
         await served.process.wait()
         async with serve(data, str(ORDERS), PORT=port) as again:
             await listening.expect_note("^connected to")
@@ -152,7 +152,7 @@ async def test_what_is_expected_does_not_come(folder: Path, served: Served) -> N
     words = ["listen", str(ORDERS), "--sub", "ada", *here(served), "--timeout", "0.5"]
     ended = await run(folder, *words, "--expect", "order:packed", "--expect", "order:seen")
     assert ended.status == 1
-    assert ended.err.endswith("\nError: order:packed and order:seen did not come within 0.5 s.\n")
+    assert ended.err.endswith("\nError: Not received within 0.5 s: order:packed, order:seen.\n")
 
 
 async def test_something_is_sent_and_what_comes_of_it_expected(fixrx: Served, folder: Path) -> None:
@@ -261,7 +261,7 @@ async def test_whom_the_server_sends_away_does_not_come_back(tmp_path: Path, mon
         await heard.expect("connected to")
         market.oyez.systems["books"].server.disconnect_sockets("/")
         assert await listening == 1
-    await heard.expect("Error: The server has disconnected us and does not want us back.")
+    await heard.expect("Error: The server has disconnected this client for good.")
 
 
 # What ends it.
@@ -280,9 +280,9 @@ async def refuse(oyez: Calls, served: Served, *words: str) -> str:
 
 
 async def test_a_token_that_is_refused(oyez: Calls, served: Served) -> None:
-    assert "refused us: token_invalid: " in await refuse(oyez, served, "quotes", "--token", "nonsense")
+    assert "refused the connection: token_invalid: " in await refuse(oyez, served, "quotes", "--token", "nonsense")
     old = served.token("ada", signed_at=0)
-    assert "refused us: token_expired: " in await refuse(oyez, served, "quotes", "--token", old)
+    assert "refused the connection: token_expired: " in await refuse(oyez, served, "quotes", "--token", old)
 
 
 async def test_a_token_of_another_secret_is_explained(oyez: Calls, served: Served) -> None:
@@ -327,8 +327,8 @@ async def test_somebody_else_answers(oyez: Calls, transport: str, answer: bytes)
         (["--sub", "ada", "--auth", "[]"], "--auth is not a JSON object"),
         (["--sub", "ada", "--role", "king"], "knows no role 'king'"),
         (["--sub", "ada", "--url", "127.0.0.1:5001"], "is no address"),
-        (["--sub", "ada", "--timeout", "3"], "--timeout is for what is expected."),
-        (["--sub", "ada", "--expect", "chat:sent"], "'chat:sent' is never heard in /. There are chat:message, "),
+        (["--sub", "ada", "--timeout", "3"], "--timeout needs --expect."),
+        (["--sub", "ada", "--expect", "chat:sent"], "/ has no event 'chat:sent'. Its events are chat:message, "),
         (["--sub", "ada", "--emit", "ping", "{"], "--emit: { is not JSON."),
     ],
 )

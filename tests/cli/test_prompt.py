@@ -14,8 +14,8 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.input.base import PipeInput
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from oyez.cli.attend import converse
-from oyez.cli.prompt import VERBS, LineError, Prompt, parse_values
+from oyez.cli.prompt import COMMANDS, LineError, Prompt, parse_values
+from oyez.cli.session import converse
 from oyez.client import Client, connect
 from oyez.contract import Contract
 from oyez.service.system import SHIPPED, load_system
@@ -67,70 +67,70 @@ Shown = pytest.CaptureFixture[str]
 @pytest.mark.parametrize(("system", "namespace", "role"), SEATS)
 async def test_everywhere(town: Served, system: str, namespace: str, role: str, capsys: Shown) -> None:
     async with seat(town, system, namespace, role) as prompt:
-        assert await prompt.obey("ping")
+        assert await prompt.execute("ping")
         assert capsys.readouterr().out.startswith("pong after ")
-        assert await prompt.obey("events")
+        assert await prompt.execute("events")
         shown = capsys.readouterr().out
         declared = next(one for one in contract_of(system).namespaces if one.name == namespace)
         for name in [*(one.name for one in declared.commands), *(one.name for one in declared.events)]:
             assert f"\n  {name} " in shown
         for event in declared.events:
-            await prompt.obey(f"events {event.name}")
+            await prompt.execute(f"events {event.name}")
             assert "  such as {" in capsys.readouterr().out
-        assert await prompt.obey("help")
-        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(VERBS)
-        assert await prompt.obey("")
-        assert not await prompt.obey("exit")
+        assert await prompt.execute("help")
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(COMMANDS)
+        assert await prompt.execute("")
+        assert not await prompt.execute("exit")
 
 
 async def test_rooms_are_joined_and_left_by_their_kinds(town: Served, capsys: Shown) -> None:
     async with seat(town, "qscrap", role="customer") as prompt:
-        await prompt.obey("join user ada")
+        await prompt.execute("join user ada")
         assert '  answer to join_user_room  {"ok":true,"room":"user_ada"}\n' in capsys.readouterr().out
-        await prompt.obey("join user bob")
+        await prompt.execute("join user bob")
         assert '"code":"forbidden"' in capsys.readouterr().out
-        await prompt.obey("leave user ada")
-        assert capsys.readouterr().err == "Error: In / there is no command to leave a room; see `events`.\n"
+        await prompt.execute("leave user ada")
+        assert capsys.readouterr().err == "Error: / has no command to leave a room; see `events`.\n"
     async with seat(town, "qscrap", role="operations") as prompt:
-        await prompt.obey("join user_operations")
+        await prompt.execute("join user_operations")
         assert '"room":"user_operations"' in capsys.readouterr().out
     async with seat(town, "rez", role="user") as prompt:
-        await prompt.obey("join support_ticket t-1")
+        await prompt.execute("join support_ticket t-1")
         assert '"code":"forbidden"' in capsys.readouterr().out
-        await prompt.obey("leave support_ticket t-1")
+        await prompt.execute("leave support_ticket t-1")
         assert '"room":"support_ticket:t-1"' in capsys.readouterr().out
 
 
 async def test_a_join_of_the_system_itself_has_its_own_words(town: Served, capsys: Shown) -> None:
     async with seat(town, "fixrx", role="user") as prompt:
-        await prompt.obey("join user ada")
+        await prompt.execute("join user ada")
         assert '  answer to join  {"ok":true,"room":"user:ada"}\n' in capsys.readouterr().out
-        await prompt.obey("join user")
-        assert capsys.readouterr().err == "Error: join needs type and id; got 1 words.\n"
+        await prompt.execute("join user")
+        assert capsys.readouterr().err == "Error: join takes type and id; got 1 words.\n"
 
 
 async def test_events_are_emitted_and_answered(town: Served, capsys: Shown) -> None:
     async with seat(town, "fixrx", role="user") as prompt:
-        await prompt.obey('emit chat:send {"recipientId": "bob", "message": "Good day"}')
+        await prompt.execute('emit chat:send {"recipientId": "bob", "message": "Good day"}')
         assert '  answer to chat:send  {"ok":true,"messageId":' in capsys.readouterr().out
-        await prompt.obey('emit chat:send {"recipientId": "bob"}')
+        await prompt.execute('emit chat:send {"recipientId": "bob"}')
         assert '"code":"invalid_data"' in capsys.readouterr().out
-        await prompt.obey("emit ping")
+        await prompt.execute("emit ping")
         assert '  answer to ping  {"ok":true}\n' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("dance", "There is no 'dance'. There are ping, join, leave, emit, events, help, exit."),
-        ("emit", "Emit what? One of join, ping, chat:send, chat:read."),
+        ("dance", "Unknown command 'dance'. The commands are ping, join, leave, emit, events, help, exit."),
+        ("emit", "Name an event: join, ping, chat:send, chat:read."),
         ("emit ping [", '[ is not JSON. Write it like {"name": "value"}, and text in quotes.'),
         ("events nothing", "/ has no event 'nothing'; `events` shows all."),
-        ("ping", "There is no connection at the moment; try again when it has come back."),
+        ("ping", "Not connected at the moment. Try again after the reconnect."),
     ],
 )
 async def test_a_line_that_cannot_be_obeyed(line: str, said: str, capsys: Shown) -> None:
-    assert await prompt_of("fixrx").obey(line)
+    assert await prompt_of("fixrx").execute(line)
     assert capsys.readouterr().err == f"Error: {said}\n"
 
 
@@ -153,7 +153,7 @@ def propose(system: str, text: str, namespace: str = "/") -> list[str]:
 @pytest.mark.parametrize(
     ("system", "namespace", "text", "proposed"),
     [
-        ("fixrx", "/", "", list(VERBS)),
+        ("fixrx", "/", "", list(COMMANDS)),
         ("fixrx", "/", "e", ["emit", "events", "exit"]),
         ("fixrx", "/", "emit chat:", ["emit chat:send", "emit chat:read"]),
         ("fixrx", "/", "emit chat:send ", ["emit chat:send {"]),

@@ -86,8 +86,8 @@ async def _open(backend: Backend, folder: Path, clock: Clock) -> Log:
 
 
 def test_a_log_behaves_like_a_list_that_forgets(backend: Backend) -> None:
-    class Machine(LogMachine):
+    class SettingsFlags(LogMachine):
         pass
 
-    Machine.backend = staticmethod(backend)
-    run_state_machine_as_test(Machine)
+    SettingsFlags.backend = staticmethod(backend)
+    run_state_machine_as_test(SettingsFlags)

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from oyez import __version__
 from oyez.cli import console
-from oyez.cli.flags import ServerFlags
-from oyez.cli.reach import EVERYWHERE, base_url
+from oyez.cli.address import EVERYWHERE, base_url
+from oyez.cli.server_flags import ServerFlags
 from oyez.contract import Contract, Event, Identity
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, Target
 from oyez.service.app import Oyez

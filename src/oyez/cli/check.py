@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError
 
 from oyez.cli import console
 from oyez.cli.console import explain_os_error
-from oyez.cli.flags import DEFAULTS, ServerFlags
 from oyez.cli.serve import check_certificate
+from oyez.cli.server_flags import DEFAULTS, ServerFlags
 from oyez.errors import OyezError, SettingsError
 from oyez.log.redis import RedisLog
 from oyez.service.app import Oyez, build_node, check_together

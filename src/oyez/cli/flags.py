@@ -1,6 +1,6 @@
 """Flags that several commands share, and what they mean: whose settings count, and which user."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ Repeatable = Parameter(negative="")
 
 @Parameter(name="*", group=Group("Settings", sort_key=2))
 @dataclass(frozen=True)
-class Machine:
+class SettingsFlags:
     """Whose settings and secret count: those of the server."""
 
     oyez_data: str | None = None
@@ -35,7 +35,7 @@ class Machine:
         return load_settings(file=self.config, oyez_data=self.oyez_data)
 
 
-HERE = Machine()
+OWN_SETTINGS = SettingsFlags()
 
 
 @Parameter(name="*", group=Group("User", sort_key=0))
@@ -75,100 +75,6 @@ class User:
 
 
 NOBODY = User()
-
-
-@Parameter(name="*", group=Group("Settings"))
-@dataclass(frozen=True)
-class ServerFlags:
-    """Every setting but the limits."""
-
-    host: str | None = None
-    """Address to listen at; 0.0.0.0 for all. [default: 127.0.0.1]"""
-    port: int | None = None
-    """Port to listen at; 0 for any that is free. [default: 5001]"""
-    client_origin: str | None = None
-    """Origins whose pages may connect, comma-separated; * for any. [default: same origin only]"""
-    ws_path: str | None = None
-    """Where Socket.IO is served besides, when one system is. [default: /socket.io]"""
-    serve_client: bool | None = None
-    """Whether the official browser client is served at /socket.io/socket.io.js. [default: yes]"""
-    oyez_data: str | None = None
-    """Folder of the secret, of the SQLite database and of the logs. [default: ./oyez-data]"""
-    database_url: str | None = None
-    """Database of the systems' own tables, sqlite:///PATH or postgresql://… [default: SQLite in the data folder]"""
-    database_connections: int | None = None
-    """Connections to PostgreSQL for each system. [default: 6]"""
-    time_zone: str | None = None
-    """The operator's time zone, such as Europe/Berlin: "today" begins there at midnight. [default: UTC]"""
-    log_level: str | None = None
-    """debug, info, warning or error. [default: info]"""
-    ssl_certfile: str | None = None
-    """The certificate, for HTTPS."""
-    ssl_keyfile: str | None = None
-    """Its key."""
-    jwt_secret: str | None = None
-    """The secret that signs and verifies tokens; safer in the environment. [default: made in the data folder]"""
-    jwt_key_file: str | None = None
-    """A PEM or JWK file with the public key that verifies users' tokens."""
-    jwks_url: str | None = None
-    """Where the keys that verify users' tokens are published."""
-    jwt_issuer: str | None = None
-    """What the tokens' iss has to be."""
-    jwt_audience: str | None = None
-    """What the tokens' aud has to be."""
-    jwt_subject: str | None = None
-    """The claim that holds the user's id; of several, the first one. [default: sub, userId]"""
-    jwt_role: str | None = None
-    """The claim that holds the role, or a list of roles. [default: role]"""
-    jwt_claims: str | None = None
-    """Claims whose names in tokens differ from the contract's: NAME=CLAIM, comma-separated."""
-    jwt_leeway: float | None = None
-    """Seconds that clocks may differ. [default: 10]"""
-    cookie_name: str | None = None
-    """The cookie that holds a token, for systems that take one. [default: access_token]"""
-    keep_alive: float | None = None
-    """Seconds an HTTP connection is kept without a request, longer than balancers keep theirs. [default: 75]"""
-    ping_interval: float | None = None
-    """Seconds between a client's last answer and the next ping. [default: 25]"""
-    ping_timeout: float | None = None
-    """Seconds a client has to answer. [default: 20]"""
-    ack_timeout: float | None = None
-    """Seconds a client has to acknowledge. [default: 10]"""
-    drain_time: float | None = None
-    """Seconds over which clients are sent away when stopping. [default: 5]"""
-    shutdown_timeout: float | None = None
-    """Seconds to wait then for clients and handlers. [default: 10]"""
-    workers: int | None = None
-    """Processes that share the port. [default: 1]"""
-    worker_timeout: float | None = None
-    """Seconds without a report after which a worker is killed and replaced. [default: 10]"""
-    node_address: str | None = None
-    """HOST:PORT for what other nodes bring, with Redis. [default: as this machine reaches Redis, any free port]"""
-    log_retention: float | None = None
-    """Seconds for which the log keeps events. [default: 300]"""
-    log_max_bytes: int | None = None
-    """Bytes of a system's log in SQLite. [default: 1000000000]"""
-    log_sync: str | None = None
-    """What a log in SQLite survives: normal, a killed process; full, power loss too. [default: normal]"""
-    redis_url: str | None = None
-    """The Redis that holds the logs, for several machines. [default: SQLite in the data folder]"""
-    redis_prefix: str | None = None
-    """What all names in Redis begin with. [default: oyez]"""
-    redis_emitter: bool | None = None
-    """Whether what @socket.io/redis-emitter says in that Redis is published. [default: yes]"""
-    redis_emitter_key: str | None = None
-    """The key of such emitters where one system is served. [default: the system's name, and socket.io]"""
-    compression_threshold: int | None = None
-    """Bytes from which on messages are compressed; 0 for never. [default: 1024]"""
-    config: Path | None = None
-    """The settings file. [default: ./oyez.toml]"""
-
-    def load(self) -> Settings:
-        flags = asdict(self)
-        return load_settings(file=flags.pop("config"), **flags)
-
-
-DEFAULTS = ServerFlags()
 
 
 def load_signer(settings: Settings) -> Signer:

@@ -1,4 +1,4 @@
-"""`oyez listen`: a client on the terminal, which shows each event as it comes and comes back when cut off."""
+"""`oyez listen`: a client on the terminal, which prints each event and reconnects if it is disconnected."""
 
 import asyncio
 import os
@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from oyez.cli.attend import Orders, attend
+from oyez.cli.address import FOUND, Target
 from oyez.cli.console import CallError
-from oyez.cli.flags import HERE, NOBODY, Machine, Repeatable, User, parse_json
+from oyez.cli.flags import NOBODY, OWN_SETTINGS, Repeatable, SettingsFlags, User, parse_json
 from oyez.cli.listener import Listener, read_claims
 from oyez.cli.prompt import LineError, Prompt, parse_values
-from oyez.cli.reach import FOUND, Target
+from oyez.cli.session import Emissions, run_session
 from oyez.contract import Contract, Identity, anyone
 from oyez.contract.check import ERROR_EVENT
 from oyez.contract.declare import Namespace
 from oyez.service.system import load_system
 
 DEFAULT_TIMEOUT = 10.0
-"""Seconds in which a script may expect an event: enough for one that takes a job, and for a slow machine."""
+"""Seconds that `--expect` waits: enough for an event that a job sends, on a slow machine."""
 
 
 def listen(
@@ -34,13 +34,13 @@ def listen(
     expect: Annotated[tuple[str, ...], Repeatable] = (),
     timeout: float | None = None,
     target: Target = FOUND,
-    machine: Machine = HERE,
+    flags: SettingsFlags = OWN_SETTINGS,
 ) -> int:
-    """Connect as a user and print each event as it comes.
+    """Connect as a user and print each event with its time, name and data.
 
-    It prints time, name and data, comes back when it is cut off, and ends with Ctrl-C. On a terminal there is a prompt;
-    `help` says what it understands. Lines from a pipe are obeyed in the same way. Where no flag says otherwise, the
-    user is TEST_USER (with --role vendor, or alone, TEST_VENDOR) and the server is at WS_URL.
+    It reconnects if it is disconnected, and ends with Ctrl-C. On a terminal there is a prompt; type `help` for its
+    commands. Lines from a pipe are executed in the same way. Without flags, the user is TEST_USER (with --role vendor,
+    or if it is unset, TEST_VENDOR) and the server's address is WS_URL.
 
     For example:
       oyez listen quotes --sub 5f0c --role supplier
@@ -52,26 +52,26 @@ def listen(
     Parameters
     ----------
     system
-        The system to listen to: the name of one that ships, or a file with a contract.
+        The system: the name of one that ships, or a file with a contract.
     namespace
         The namespace to connect to. [default: the contract's first that admits the role]
     auth
-        More for the handshake's auth, as a JSON object.
+        Additional fields of the handshake's auth, as a JSON object.
     transport
-        With both, polling first, it begins with one and changes to the other; websocket is meant by default.
+        With both, polling first, it connects over polling and then upgrades. [default: websocket]
     emit
-        An event to send when connected, and its JSON; repeatable. One that is refused ends the command with status 1.
+        An event to send when connected, and its JSON; repeatable. If it is refused, the command ends with status 1.
     expect
-        End with status 0 as soon as such an event has come; repeatable, for several, in any order.
+        End with status 0 when this event has been received; repeatable, for several events in any order.
     timeout
-        Seconds within which what is expected has to come, connecting included; status 1 after that. [default: 10]
+        Seconds to wait for the expected events, including the time to connect; then status 1. [default: 10]
     """
-    loaded, settings = load_system(system), machine.load()
+    loaded, settings = load_system(system), flags.load()
     user, target = fill_in(user, target, loaded.contract, os.environ)
     if user.sub is None and target.token is None:
         raise CallError("Listening needs a user. Add --sub ID to make a token, or --token TOKEN to use yours.")
     if timeout is not None and not expect:
-        raise CallError("--timeout is for what is expected. Add --expect EVENT, or leave it out.")
+        raise CallError("--timeout needs --expect. Add --expect EVENT, or leave --timeout out.")
 
     def sign() -> str:
         return target.token or user.sign(loaded, settings)
@@ -86,18 +86,19 @@ def listen(
         transports=transport or ("websocket",),
     )
     declared = {one.name: one for one in loaded.contract.namespaces}
-    spoken = declared.get(listener.namespace, Namespace(listener.namespace, anyone()))
-    check_heard(expect, spoken)
-    prompt = Prompt(loaded.contract, spoken, user.sub, lambda: listener.client)
-    orders = parse_orders(emit)
+    entered = declared.get(listener.namespace, Namespace(listener.namespace, anyone()))
+    check_expected(expect, entered)
+    prompt = Prompt(loaded.contract, entered, user.sub, lambda: listener.client)
+    emissions = parse_emissions(emit)
+    timeout = DEFAULT_TIMEOUT if timeout is None else timeout
     try:
-        return asyncio.run(attend(listener, prompt, orders, expect, DEFAULT_TIMEOUT if timeout is None else timeout))
+        return asyncio.run(run_session(listener, prompt, emissions, expect, timeout))
     except KeyboardInterrupt:
         return 0
 
 
 def fill_in(user: User, target: Target, contract: Contract, environ: Mapping[str, str]) -> tuple[User, Target]:
-    """User and target as flags give them and, where none does, the environment."""
+    """User and target from the flags; from the environment, if no flag gives them."""
     if target.url is None and (url := environ.get("WS_URL")):
         # Socket.IO begins as HTTP, however its address is written.
         target = replace(target, url=re.sub(r"^ws(?=s?://)", "http", url))
@@ -118,7 +119,7 @@ def find_namespace(contract: Contract, role: str | None) -> str:
     return next(iter(admitting), contract.namespaces[0].name)
 
 
-def parse_orders(emit: Sequence[tuple[str, str]]) -> Orders:
+def parse_emissions(emit: Sequence[tuple[str, str]]) -> Emissions:
     """The events of `--emit` with their arguments. Raises CallError."""
     try:
         return [(name, parse_values(text)) for name, text in emit]
@@ -126,9 +127,9 @@ def parse_orders(emit: Sequence[tuple[str, str]]) -> Orders:
         raise CallError(f"--emit: {error}") from None
 
 
-def check_heard(expect: Sequence[str], namespace: Namespace) -> None:
-    """Raises CallError for an event that would never come."""
+def check_expected(expect: Sequence[str], namespace: Namespace) -> None:
+    """Raises CallError for an event that the namespace never sends."""
     known = [*(event.name for event in namespace.events), ERROR_EVENT]
     for name in expect:
         if name not in known:
-            raise CallError(f"{name!r} is never heard in {namespace.name}. There are {', '.join(known)}.")
+            raise CallError(f"{namespace.name} has no event {name!r}. Its events are {', '.join(known)}.")

@@ -1,4 +1,4 @@
-"""A client of `oyez listen`: one that shows each event as it comes and, when it is cut off, comes back."""
+"""The client of `oyez listen`: it prints each event, and reconnects if it is disconnected."""
 
 import asyncio
 from base64 import urlsafe_b64decode
@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from oyez.cli import console
+from oyez.cli.address import explain_cause, explain_unreachable
 from oyez.cli.flags import SAME_SETTINGS
-from oyez.cli.reach import explain_cause, explain_unreachable
 from oyez.client import SERVER_DISCONNECT, Client, ConnectFailed, ConnectRefused, Disconnected, connect
 from oyez.concurrency.backoff import Backoff
 from oyez.errors import TOKEN_INVALID
@@ -24,26 +24,26 @@ BACKOFF = Backoff(1.0, 5.0, jitter=0.5)
 
 @dataclass(slots=True, kw_only=True)
 class Listener:
-    """One client, as often as it has to connect."""
+    """One client, through all of its connections."""
 
     url: str
     path: str
     namespace: str
     auth: Mapping[str, Any]
     token: Callable[[], str]
-    """Asked for each connection: a token that was made may have run out by then."""
+    """Called for each connection, because an earlier token may have expired."""
     transports: Sequence[str]
     client: Client | None = None
     """While it is connected."""
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the first connection."""
-    hear: Callable[[str], object] = lambda name: None
-    """Called with the name of each event that has come."""
+    on_event: Callable[[str], object] = lambda name: None
+    """Called with the name of each event that is received."""
     _recovery: Mapping[str, str] = field(default_factory=dict)
-    """By which the server knows what we have missed."""
+    """What the server needs to send the events that the client missed."""
 
     async def run(self) -> int:
-        """Print events until the server does not want us; the exit status."""
+        """Print events until the server refuses this client; returns the exit status."""
         failures = 0
         while True:
             try:
@@ -59,7 +59,7 @@ class Listener:
                             console.show_note(_explain_recovery(arguments[0]))
                             continue
                         console.show_event(name, arguments, datetime.now(UTC))
-                        self.hear(name)
+                        self.on_event(name)
                     reason = await client.expect_disconnect()
             except ConnectRefused as refused:
                 return console.fail(_explain_refusal(refused))
@@ -74,13 +74,13 @@ class Listener:
                     self._recovery = self.client.recovery
                 self.client = None
             if reason == SERVER_DISCONNECT:
-                return console.fail("The server has disconnected us and does not want us back.")
-            console.show_note(f"disconnected ({reason}); coming back")
+                return console.fail("The server has disconnected this client for good.")
+            console.show_note(f"disconnected ({reason}); reconnecting")
             failures += 1
             await asyncio.sleep(BACKOFF.delay(failures))
 
     def _presence(self, token: str) -> str:
-        """Where we are and as whom; in which rooms, the protocol does not tell."""
+        """The namespace and the user. The protocol does not name the rooms."""
         return f"in namespace {self.namespace} as {describe_user(token)}"
 
     def _connect(self, token: str) -> AbstractAsyncContextManager[Client]:
@@ -100,16 +100,16 @@ def _explain_recovery(answer: dict[str, Any]) -> str:
 
 
 def describe_user(token: str) -> str:
-    """Whom a token is for, as far as it can be read here; whether that is so is the server's business."""
+    """The user that a token names, unverified: only the server can verify it."""
     claims = read_claims(token)
     if not claims:
-        return "whoever the token is for"
+        return "the token's user"
     subject, role = claims.get("sub", claims.get("userId")), claims.get("role")
     return f"{subject} ({role})" if role else f"{subject}"
 
 
 def read_claims(token: str) -> dict[str, Any]:
-    """What a token says, unverified; empty where it cannot be read."""
+    """The claims of a token, unverified; empty if it cannot be decoded."""
     try:
         part = token.split(".")[1]
         return msgspec.json.decode(urlsafe_b64decode(part + "=" * (-len(part) % 4)), type=dict[str, Any])
@@ -119,5 +119,5 @@ def read_claims(token: str) -> dict[str, Any]:
 
 def _explain_refusal(refused: ConnectRefused) -> str:
     code = refused.data.get("code") if isinstance(refused.data, dict) else None
-    explained = f"The server refused us: {f'{code}: ' if code else ''}{refused.message}"
+    explained = f"The server refused the connection: {f'{code}: ' if code else ''}{refused.message}"
     return f"{explained} {SAME_SETTINGS}" if code == TOKEN_INVALID.code else explained

@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL
 
 from oyez.cli import console
 from oyez.cli.console import CallError
-from oyez.cli.flags import HERE, Machine
+from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
 from oyez.service.database.database import Database, find_columns
 from oyez.service.database.migrate import Columns, write_migrations
 from oyez.service.system import System, load_system
@@ -18,7 +18,7 @@ app = App(name="migrate", help="Write migrations of a system's own tables.")
 
 
 @app.command
-def new(system: str, message: str = "change", /, *, machine: Machine = HERE) -> int:
+def new(system: str, message: str = "change", /, *, flags: SettingsFlags = OWN_SETTINGS) -> int:
     """Write a migration for what has changed in a system's tables.
 
     Look through the file before you start the server, which runs it.
@@ -37,7 +37,7 @@ def new(system: str, message: str = "change", /, *, machine: Machine = HERE) -> 
     if loaded.tables is None:
         raise CallError(f"{loaded.name} has no tables of its own. Give it some: System(tables=metadata, ...).")
     folder = loaded.migrations or Path(system).resolve().parent / "migrations"
-    existing = _find_existing(loaded, machine.load()) if loaded.migrations is None else {}
+    existing = _find_existing(loaded, flags.load()) if loaded.migrations is None else {}
     written = write_migrations(loaded.name, loaded.tables, folder, message, existing)
     for path in written:
         console.out.print(f"written {path}")

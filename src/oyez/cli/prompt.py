@@ -1,6 +1,6 @@
-"""What can be typed while `oyez listen` listens: commands of the document's smoke client, for every system.
+"""The prompt of `oyez listen`: commands that a user types, and their completion.
 
-A line is a verb and its words. What a system offers is read from its contract: nothing here knows any system.
+A line is a command and its words. What a system offers is read from its contract: nothing here knows any system.
 """
 
 import json
@@ -22,35 +22,35 @@ from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.schema import describe, fields_of, options
 from oyez.errors import OyezError
 
-VERBS: Mapping[str, tuple[str, str]] = {
-    "ping": ("ping", "See that the server is there, and how long it takes to answer."),
-    "join": ("join TYPE [ID]", "Come into a room, such as `join user 5f0c`."),
-    "leave": ("leave TYPE [ID]", "Go out of a room."),
-    "emit": ("emit EVENT [JSON …]", "Send an event to the server, and show its answer."),
-    "events": ("events [EVENT]", "Show what may be sent and heard here, or one of these in full."),
-    "help": ("help", "Show this."),
-    "exit": ("exit", "Leave."),
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "ping": ("ping", "Measure how long the server takes to answer."),
+    "join": ("join TYPE [ID]", "Join a room: `join user 5f0c`."),
+    "leave": ("leave TYPE [ID]", "Leave a room."),
+    "emit": ("emit EVENT [JSON …]", "Send an event to the server and show the acknowledgement."),
+    "events": ("events [EVENT]", "List the events that can be sent and received, or show one in full."),
+    "help": ("help", "Show these commands."),
+    "exit": ("exit", "Disconnect and end."),
 }
-"""Each verb, how it is written, and what it does."""
+"""Each command: how it is written, and what it does."""
 
 
 class LineError(OyezError):
-    """A line that cannot be obeyed."""
+    """A line that cannot be executed."""
 
 
 class Prompt(Completer):
-    """Obeys lines about one namespace, and completes them."""
+    """Executes lines about one namespace, and completes them."""
 
     def __init__(
         self, contract: Contract, namespace: Namespace, user_id: str | None, find_client: Callable[[], Client | None]
     ) -> None:
-        """`user_id` is proposed where an id is asked for. `find_client` gives the client, None while cut off."""
+        """`user_id` is proposed if an id is needed. `find_client` returns the client, None while it is disconnected."""
         self._namespace = namespace
         self._user_id = user_id
         self._find_client = find_client
-        self._commands = {command.name: command for command in namespace.commands}
+        self._declared = {command.name: command for command in namespace.commands}
         self._events = {event.name: contract.events[event.name] for event in namespace.events}
-        self._verbs: Mapping[str, Callable[[str], Awaitable[None]]] = {
+        self._commands: Mapping[str, Callable[[str], Awaitable[None]]] = {
             "ping": self._ping,
             "join": self._join,
             "leave": self._leave,
@@ -59,14 +59,14 @@ class Prompt(Completer):
             "help": self._help,
         }
 
-    async def obey(self, line: str) -> bool:
-        """Do what a line says; whether to go on. What is wrong with it is shown."""
-        verb, _, rest = line.strip().partition(" ")
-        if verb == "exit":
+    async def execute(self, line: str) -> bool:
+        """Execute a line, and show an error of it. False if the line ends the prompt."""
+        command, _, rest = line.strip().partition(" ")
+        if command == "exit":
             return False
         try:
-            if verb:
-                await self._find_verb(verb)(rest.strip())
+            if command:
+                await self._find_command(command)(rest.strip())
         except (LineError, Disconnected) as error:
             console.fail(str(error))
         return True
@@ -76,21 +76,21 @@ class Prompt(Completer):
         try:
             answer = await self._client().call(name, *arguments)
         except TimeoutError:
-            raise LineError(f"{name} was sent, and not answered.") from None
+            raise LineError(f"{name} was sent, but the server did not acknowledge it.") from None
         console.show_event(f"answer to {name}", [answer], datetime.now(UTC))
         return answer
 
-    # Verbs.
+    # Commands.
 
-    def _find_verb(self, verb: str) -> Callable[[str], Awaitable[None]]:
-        if verb not in self._verbs:
-            raise LineError(f"There is no {verb!r}. There are {', '.join(VERBS)}.")
-        return self._verbs[verb]
+    def _find_command(self, name: str) -> Callable[[str], Awaitable[None]]:
+        if name not in self._commands:
+            raise LineError(f"Unknown command {name!r}. The commands are {', '.join(COMMANDS)}.")
+        return self._commands[name]
 
     def _client(self) -> Client:
         client = self._find_client()
         if client is None:
-            raise LineError("There is no connection at the moment; try again when it has come back.")
+            raise LineError("Not connected at the moment. Try again after the reconnect.")
         return client
 
     async def _ping(self, rest: str) -> None:
@@ -104,33 +104,35 @@ class Prompt(Completer):
     async def _leave(self, rest: str) -> None:
         await self._move("leave", rest)
 
-    async def _move(self, verb: str, rest: str) -> None:
-        words, own, moves = rest.split(), self._commands.get(verb), self._room_commands(verb)
+    async def _move(self, move: str, rest: str) -> None:
+        words, own, moves = rest.split(), self._declared.get(move), self._room_commands(move)
         if own is not None:
             await self._send_words(own, words)
         elif words and words[0] in moves:
             await self._send_words(moves[words[0]], words[1:])
         elif moves:
-            raise LineError(f"Which room? In {self._namespace.name} one can {verb} {', '.join(moves)}.")
+            raise LineError(f"Name a room. In {self._namespace.name} you can {move} {', '.join(moves)}.")
         else:
-            raise LineError(f"In {self._namespace.name} there is no command to {verb} a room; see `events`.")
+            raise LineError(f"{self._namespace.name} has no command to {move} a room; see `events`.")
 
     async def _send_words(self, command: DeclaredCommand, words: list[str]) -> None:
         """Send a command whose fields, in order, are words."""
         names = [field.encode_name for field in _fields(command) if field.required]
         if len(words) != len(names):
-            raise LineError(f"{command.name} needs {' and '.join(names) or 'nothing more'}; got {len(words)} words.")
+            raise LineError(f"{command.name} takes {' and '.join(names) or 'no words'}; got {len(words)} words.")
         objects = [] if command.arguments == "positional" else [dict(zip(names, words, strict=True))]
         await self.send(command.name, *(objects or words))
 
     async def _emit(self, rest: str) -> None:
         name, _, text = rest.partition(" ")
         if not name:
-            raise LineError(f"Emit what? One of {', '.join(self._commands) or 'nothing: clients only listen here'}.")
+            if not self._declared:
+                raise LineError(f"Clients send no events in {self._namespace.name}; they only receive.")
+            raise LineError(f"Name an event: {', '.join(self._declared)}.")
         await self.send(name, *parse_values(text))
 
     async def _show_events(self, rest: str) -> None:
-        found = [table[rest] for table in (self._commands, self._events) if rest in table]
+        found = [table[rest] for table in (self._declared, self._events) if rest in table]
         if rest and not found:
             raise LineError(f"{self._namespace.name} has no event {rest!r}; `events` shows all.")
         for one in found:
@@ -142,23 +144,23 @@ class Prompt(Completer):
             if not isinstance(one, DeclaredCommand):
                 console.out.print(f"  such as {msgspec.json.encode(one.example).decode()}")
         if not rest:
-            console.out.print(f"To be sent in {self._namespace.name}:")
-            for command in self._commands.values():
+            console.out.print(f"Events to send in {self._namespace.name}:")
+            for command in self._declared.values():
                 names = ", ".join(field.encode_name for field in _fields(command))
                 console.out.print(f"  {command.name} {{{names}}}  {_first_line(command.description)}")
-            console.out.print(f"To be heard in {self._namespace.name}:")
+            console.out.print(f"Events to receive in {self._namespace.name}:")
             for event in self._events.values():
                 console.out.print(f"  {event.name}  {_first_line(event.description)}")
 
     async def _help(self, rest: str) -> None:
-        for usage, meaning in VERBS.values():
+        for usage, meaning in COMMANDS.values():
             console.out.print(f"  {usage:<20} {meaning}")
 
-    def _room_commands(self, verb: str) -> dict[str, DeclaredCommand]:
-        """Commands that enter or leave one kind of room, by the word it begins with: `user_{userId}` is a `user`."""
+    def _room_commands(self, move: str) -> dict[str, DeclaredCommand]:
+        """Declared commands that join or leave a kind of room, by its first word: `user` for `user_{userId}`."""
         found = {}
-        for command in self._commands.values():
-            room = command.joins if verb == "join" else command.leaves
+        for command in self._declared.values():
+            room = command.joins if move == "join" else command.leaves
             if room is not None:
                 found[room.pattern.partition("{")[0].rstrip(":_-") or room.pattern] = command
         return found
@@ -167,32 +169,32 @@ class Prompt(Completer):
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
         text = document.text_before_cursor.lstrip()
-        verb, space, rest = text.partition(" ")
+        command, space, rest = text.partition(" ")
         if not space:
-            yield from _complete(VERBS, verb)
-        elif verb == "events":
-            yield from _complete([*self._commands, *self._events], rest)
-        elif verb == "emit":
+            yield from _complete(COMMANDS, command)
+        elif command == "events":
+            yield from _complete([*self._declared, *self._events], rest)
+        elif command == "emit":
             yield from self._complete_emit(rest)
-        elif verb in ("join", "leave"):
-            yield from self._complete_move(verb, rest)
+        elif command in ("join", "leave"):
+            yield from self._complete_move(command, rest)
 
-    def _complete_move(self, verb: str, rest: str) -> Iterator[Completion]:
+    def _complete_move(self, move: str, rest: str) -> Iterator[Completion]:
         kind, space, id = rest.partition(" ")
-        own = self._commands.get(verb)
+        own = self._declared.get(move)
         if space:
             yield from _complete([self._user_id] if self._user_id else [], id)
         elif own is not None:
             yield from _complete(_choices(next(iter(_fields(own)), None)), kind)
         else:
-            yield from _complete(self._room_commands(verb), kind)
+            yield from _complete(self._room_commands(move), kind)
 
     def _complete_emit(self, rest: str) -> Iterator[Completion]:
         name, space, text = rest.partition(" ")
         if not space:
-            yield from _complete(self._commands, name)
+            yield from _complete(self._declared, name)
             return
-        command = self._commands.get(name)
+        command = self._declared.get(name)
         fields = {field.encode_name: field for field in (_fields(command) if command else ())}
         if value := re.search(r'"(\w+)"\s*:\s*("[^"]*)$', text):
             yield from _complete([f'"{choice}"' for choice in _choices(fields.get(value[1]))], value[2])
@@ -221,13 +223,13 @@ def _fields(command: DeclaredCommand) -> tuple[inspect.Field, ...]:
 
 
 def _choices(field: inspect.Field | None) -> list[str]:
-    """The only values a field may have, where they are listed."""
+    """The values that a field may have, if they are listed."""
     found = [option for option in options(field.type if field else None) if isinstance(option, inspect.LiteralType)]
     return [str(value) for option in found for value in option.values]
 
 
 def _complete(words: Iterable[str], begun: str, written: str | None = None) -> Iterator[Completion]:
-    """Those of `words` that go on as `begun`; `written` is what stands there, where that is something else."""
+    """Completions of `begun` from `words`. `written` is the text to replace, if it differs from `begun`."""
     for word in words:
         if word.startswith(begun):
             yield Completion(word, start_position=-len(begun if written is None else written))

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import msgspec
 
 from oyez.cli import console
+from oyez.cli.address import FOUND, Target
 from oyez.cli.console import CallError
-from oyez.cli.flags import HERE, Machine, Repeatable, load_signer, parse_json
-from oyez.cli.reach import FOUND, Target
+from oyez.cli.flags import OWN_SETTINGS, Repeatable, SettingsFlags, load_signer, parse_json
 from oyez.cli.request import RequestRefusedError, not_oyez, send_json
 from oyez.service.system import load_system
 
@@ -34,7 +34,7 @@ def publish(
     to: Annotated[tuple[str, ...], Repeatable] = (),
     idempotency_key: str | None = None,
     target: Target = FOUND,
-    machine: Machine = HERE,
+    flags: SettingsFlags = OWN_SETTINGS,
 ) -> int:
     """Publish one event, as a back end would: over HTTP.
 
@@ -55,7 +55,7 @@ def publish(
     idempotency_key
         1 to 128 visible characters: with the same key the same event is published once, however often this is called.
     """
-    loaded, settings = load_system(system), machine.load()
+    loaded, settings = load_system(system), flags.load()
     url = target.find(settings)
     body: dict[str, Any] = {"event": event, "data": read_data(data)}
     if to:

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from cyclopts import App
 
 from oyez.cli import console
-from oyez.cli.flags import HERE, Machine
+from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
 from oyez.contract.codec import encode_json
 from oyez.errors import RefusedError
 from oyez.runtime.http import decode_json
@@ -20,7 +20,7 @@ app = App(name="quotes", help="Keep the quotes system's own records.")
 
 
 @app.command
-def add_supplier(user: str, supplier: str, /, *, machine: Machine = HERE) -> int:
+def add_supplier(user: str, supplier: str, /, *, flags: SettingsFlags = OWN_SETTINGS) -> int:
     """Say which supplier a user is, in the server's database.
 
     From the user's next connection on it hears that supplier's quote requests.
@@ -37,7 +37,7 @@ def add_supplier(user: str, supplier: str, /, *, machine: Machine = HERE) -> int
     """
     record = decode_json(encode_json({"userId": user, "supplierId": supplier}), SupplierRecord)
     try:
-        with open_database(machine) as database:
+        with open_database(flags) as database:
             new = asyncio.run(database.run(put_supplier, record.user_id, record.supplier_id))
     except RefusedError as refused:
         return console.fail(f"{refused} Name another, or give that user another one first.")
@@ -46,7 +46,7 @@ def add_supplier(user: str, supplier: str, /, *, machine: Machine = HERE) -> int
 
 
 @app.command(name="remove-supplier")
-def take_supplier(user: str, /, *, machine: Machine = HERE) -> int:
+def take_supplier(user: str, /, *, flags: SettingsFlags = OWN_SETTINGS) -> int:
     """Say that a user is no supplier any more, in the server's database.
 
     A user who is connected hears that supplier's quote requests until it connects again.
@@ -60,7 +60,7 @@ def take_supplier(user: str, /, *, machine: Machine = HERE) -> int:
         The user's id: the sub of its tokens.
     """
     try:
-        with open_database(machine) as database:
+        with open_database(flags) as database:
             supplier = asyncio.run(database.run(remove_supplier, user))
     except RefusedError as refused:
         return console.fail(f"{refused} Nothing was changed.")
@@ -69,8 +69,8 @@ def take_supplier(user: str, /, *, machine: Machine = HERE) -> int:
 
 
 @contextmanager
-def open_database(machine: Machine) -> Iterator[Database]:
+def open_database(flags: SettingsFlags) -> Iterator[Database]:
     """The server's database, with the tables of quotes."""
-    with closing(build_database(machine.load(), make=False)) as database:
+    with closing(build_database(flags.load(), make=False)) as database:
         database.migrate("quotes", MIGRATIONS)
         yield database

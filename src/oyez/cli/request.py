@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from oyez.cli.reach import explain_unreachable
+from oyez.cli.address import explain_unreachable
 from oyez.errors import INVALID_DATA, TOKEN_INVALID, OyezError
 
 SERVICE_KEY = "Use a key from `oyez token SYSTEM --service`, made with the server's own settings."

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from types import FrameType
 
+from oyez.cli.address import base_url
 from oyez.cli.banner import Banner
 from oyez.cli.console import explain_os_error
-from oyez.cli.flags import DEFAULTS, ServerFlags
-from oyez.cli.reach import base_url
+from oyez.cli.server_flags import DEFAULTS, ServerFlags
 from oyez.cli.workers import Workers
 from oyez.errors import OyezError, SettingsError
 from oyez.logger import get_logger

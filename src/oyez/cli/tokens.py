@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from oyez.cli import console
 from oyez.cli.console import CallError
-from oyez.cli.flags import HERE, NOBODY, TOKEN_LIFETIME, Machine, User, load_signer
+from oyez.cli.flags import NOBODY, OWN_SETTINGS, TOKEN_LIFETIME, SettingsFlags, User, load_signer
 from oyez.service.system import load_system
 
 
@@ -17,7 +17,7 @@ def token(
     user: User = NOBODY,
     service: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     lifetime: float | None = None,
-    machine: Machine = HERE,
+    flags: SettingsFlags = OWN_SETTINGS,
 ) -> int:
     """Print a token of a user, or the key of a back end.
 
@@ -36,7 +36,7 @@ def token(
     lifetime
         Seconds it is valid. [default: 3600 for a user, until the secret changes for a service]
     """
-    loaded, settings = load_system(system), machine.load()
+    loaded, settings = load_system(system), flags.load()
     if service:
         if user != NOBODY:
             raise CallError("A service key is no user's. Leave out --sub, --role and --claim, or --service.")

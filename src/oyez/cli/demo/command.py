@@ -11,13 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from oyez.cli import console
+from oyez.cli.address import Target, check_reachable
 from oyez.cli.console import CallError
 from oyez.cli.demo import bookings, fixrx, qscrap, quotes, rez
 from oyez.cli.demo.day import Day, Market, Story, StoryError
 from oyez.cli.demo.server import start_server
 from oyez.cli.demo.tally import Tally
-from oyez.cli.flags import HERE, Machine
-from oyez.cli.reach import Target, check_reachable
+from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
 from oyez.service.auth.secrets import load_secret
 from oyez.service.system import SHIPPED, load_system
 
@@ -35,7 +35,7 @@ def demo(
     start: Annotated[bool, Parameter(negative="")] = False,
     speed: float | None = None,
     url: str | None = None,
-    machine: Machine = HERE,
+    flags: SettingsFlags = OWN_SETTINGS,
 ) -> int:
     """Play a day at the market against a running server: customers, garages, partners and shops, all simulated.
 
@@ -61,12 +61,12 @@ def demo(
     for name in systems:
         if name not in SHIPPED:
             raise CallError(f"There is no day of {name!r}. There are those of {', '.join(SHIPPED)}.")
-    if start and (url is not None or machine != HERE):
+    if start and (url is not None or flags != OWN_SETTINGS):
         raise CallError("The server that --start starts is no other's. Leave out --start, or --url and the settings.")
     if speed is not None and not speed > 0:
         raise CallError(f"--speed {speed:g} would never end. Give a number above 0, such as 3600.")
     try:
-        tallies = asyncio.run(play(systems or SHIPPED, start=start, speed=speed, url=url, machine=machine))
+        tallies = asyncio.run(play(systems or SHIPPED, start=start, speed=speed, url=url, flags=flags))
     except KeyboardInterrupt:
         return console.fail("The day was ended before it was over.")
     return show(tallies)
@@ -78,14 +78,14 @@ async def play(
     start: bool = False,
     speed: float | None = None,
     url: str | None = None,
-    machine: Machine = HERE,
+    flags: SettingsFlags = OWN_SETTINGS,
 ) -> list[Tally]:
     """Play the days of these systems, all at once."""
     async with AsyncExitStack() as stack:
         if start:
             address, settings = await stack.enter_async_context(start_server(systems))
         else:
-            settings = machine.load()
+            settings = flags.load()
             address = Target(url=url).find(settings)
             await check_reachable(address)
         market = Market(address, settings, load_secret(settings, make=False))

@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
+from oyez.cli.address import explain_unreachable
 from oyez.cli.demo.tally import Tally
-from oyez.cli.reach import explain_unreachable
 from oyez.cli.request import RequestError, send_json
 from oyez.client import Client, ConnectFailed, ConnectRefused, Disconnected, Event, connect
 from oyez.contract import Contract, Time

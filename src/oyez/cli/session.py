@@ -1,4 +1,4 @@
-"""What `oyez listen` does while it listens: obeys what is typed or piped in, or waits for what is expected."""
+"""What `oyez listen` does while it is connected: executes lines that are typed or piped in, or waits for events."""
 
 import asyncio
 import os
@@ -14,67 +14,71 @@ from oyez.cli.listener import Listener
 from oyez.cli.prompt import LineError, Prompt
 from oyez.client import Disconnected
 
-Orders = Sequence[tuple[str, list[Any]]]
+Emissions = Sequence[tuple[str, list[Any]]]
 """Events to send, with their arguments."""
 
 STDIN, STDOUT = 0, 1
-"""By their numbers: Python's own objects may be missing, or locked by whoever reads."""
+"""File descriptors, because Python's own objects may be missing, or locked by a thread that reads."""
 
 
-async def attend(listener: Listener, prompt: Prompt, orders: Orders, expect: Sequence[str], timeout: float) -> int:
-    """Listen, and do what has to be done besides, until one of both is over; the exit status."""
-    doing = asyncio.create_task(
-        await_events(listener, prompt, orders, expect, timeout) if expect else obey_lines(listener, prompt, orders)
+async def run_session(
+    listener: Listener, prompt: Prompt, emissions: Emissions, expect: Sequence[str], timeout: float
+) -> int:
+    """Listen, and wait for events or execute lines, until either has ended; returns the exit status."""
+    working = asyncio.create_task(
+        expect_events(listener, prompt, emissions, expect, timeout)
+        if expect
+        else execute_lines(listener, prompt, emissions)
     )
     listening = asyncio.create_task(listener.run())
     try:
-        await asyncio.wait({listening, doing}, return_when=asyncio.FIRST_COMPLETED)
-        return listening.result() if listening.done() else doing.result()
+        await asyncio.wait({listening, working}, return_when=asyncio.FIRST_COMPLETED)
+        return listening.result() if listening.done() else working.result()
     finally:
-        for task in (doing, listening):
+        for task in (working, listening):
             task.cancel()
-        await asyncio.wait({listening, doing})
+        await asyncio.wait({listening, working})
 
 
-async def await_events(
-    listener: Listener, prompt: Prompt, orders: Orders, expect: Sequence[str], timeout: float
+async def expect_events(
+    listener: Listener, prompt: Prompt, emissions: Emissions, expect: Sequence[str], timeout: float
 ) -> int:
-    """Wait for each of these events; the exit status."""
-    missing, heard = list(expect), asyncio.Queue[str]()
-    listener.hear = heard.put_nowait
+    """Wait for each of these events; returns the exit status."""
+    missing, received = list(expect), asyncio.Queue[str]()
+    listener.on_event = received.put_nowait
     try:
         async with asyncio.timeout(timeout):
             await listener.connected.wait()
-            if not await send_all(prompt, orders):
+            if not await send_all(prompt, emissions):
                 return 1
             while missing:
-                name = await heard.get()
+                name = await received.get()
                 if name in missing:
                     missing.remove(name)
     except TimeoutError:
-        return console.fail(f"{' and '.join(missing)} did not come within {timeout:g} s.")
+        return console.fail(f"Not received within {timeout:g} s: {', '.join(missing)}.")
     return 0
 
 
-async def obey_lines(listener: Listener, prompt: Prompt, orders: Orders) -> int:
-    """Send what is to be sent, and obey what is typed or piped in; the exit status."""
+async def execute_lines(listener: Listener, prompt: Prompt, emissions: Emissions) -> int:
+    """Send the events, then execute lines that are typed or piped in; returns the exit status."""
     await listener.connected.wait()
-    if not await send_all(prompt, orders):
+    if not await send_all(prompt, emissions):
         return 1
     if is_foreground():
         if os.isatty(STDIN) and os.isatty(STDOUT):
             return await converse(prompt)
         async for line in read_lines(STDIN):
-            if not await prompt.obey(line):
+            if not await prompt.execute(line):
                 return 0
-    # Whoever has no more to say may still listen.
+    # After the last line, go on listening.
     await asyncio.Future()
     return 0
 
 
-async def send_all(prompt: Prompt, orders: Orders) -> bool:
-    """Whether all were done; what was refused is shown."""
-    for name, arguments in orders:
+async def send_all(prompt: Prompt, emissions: Emissions) -> bool:
+    """True if the server accepted all; shows the refusal otherwise."""
+    for name, arguments in emissions:
         try:
             answer = await prompt.send(name, *arguments)
         except (LineError, Disconnected) as error:
@@ -87,7 +91,7 @@ async def send_all(prompt: Prompt, orders: Orders) -> bool:
 
 
 async def converse(prompt: Prompt) -> int:
-    """Obey what is typed at a prompt; events go on above it."""
+    """Execute lines that are typed at a prompt; events are printed above it."""
     session: PromptSession[str] = PromptSession("> ", completer=prompt)
     with patch_stdout(raw=True):
         while True:
@@ -95,21 +99,21 @@ async def converse(prompt: Prompt) -> int:
                 line = await session.prompt_async()
             except (EOFError, KeyboardInterrupt):
                 return 0
-            if not await prompt.obey(line):
+            if not await prompt.execute(line):
                 return 0
 
 
 def is_foreground() -> bool:
-    """Whether standard input may be read: in the background of a terminal, that would stop the process."""
+    """True if standard input may be read: reading would stop a process in the background of a terminal."""
     try:
         return not os.isatty(STDIN) or os.tcgetpgrp(STDIN) == os.getpgrp()
     except OSError:
-        # A terminal that is not this process's own.
+        # The terminal belongs to another session.
         return False
 
 
 async def read_lines(descriptor: int) -> AsyncIterator[str]:
-    """The lines of a file, pipe or terminal, as they come, up to its end."""
+    """The lines of a file, pipe or terminal, as they arrive, until its end."""
     loop, pieces = asyncio.get_running_loop(), asyncio.Queue[bytes]()
 
     def read() -> None:
@@ -119,10 +123,10 @@ async def read_lines(descriptor: int) -> AsyncIterator[str]:
                 piece = os.read(descriptor, 65_536)
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
             except (OSError, RuntimeError):
-                # Nothing can be read here, or nobody wants it any more.
+                # The file cannot be read, or the event loop has ended.
                 return
 
-    # A thread that does not keep the process from ending: what it waits for may never come.
+    # A daemon thread: it may wait for ever, and must not keep the process from ending.
     threading.Thread(target=read, daemon=True).start()
     rest = b""
     while piece := await pieces.get():
