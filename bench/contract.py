@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from oyez.contract import Command, Contract, Payload, Stamped, auth, role
-from oyez.runtime.application import Handlers
+from oyez.runtime.bind import Handlers
 from oyez.runtime.client import Client
 
 contract = Contract(

@@ -46,7 +46,7 @@ from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import State
 from oyez.runtime import control
 from oyez.runtime.admission import Verified
-from oyez.runtime.application import bind
+from oyez.runtime.bind import bind
 from oyez.server.connections.connection import Connection
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.server import Server
@@ -225,7 +225,7 @@ class World:
             handlers={},
             authenticate=authenticate,
             settings=Settings(),
-            members=self._is_member,
+            is_member=self._is_member,
             # Limits are not what is looked at: between two commands there is always time enough.
             clock=count(0.0, 1_000.0).__next__,
         )

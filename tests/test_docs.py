@@ -27,14 +27,14 @@ import msgspec
 import pytest
 
 from oyez import errors
-from oyez.contract import check, codec, declare, rooms
+from oyez.contract import check, codec, declare, limits, rooms
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError, Refusal
 from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.runtime import application
+from oyez.runtime import bind
 from oyez.runtime.publisher import Publisher
 from oyez.service.app import Oyez
 from oyez.service.auth.secrets import load_secret
@@ -584,7 +584,7 @@ async def never_ending() -> AsyncIterator[bytes]:
 
 def find_messages() -> Iterator[str]:
     """Every text in the modules that look for faults, with … for what is filled in."""
-    for module in (application, check, codec, declare, rooms):
+    for module in (bind, check, codec, declare, limits, rooms):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.JoinedStr):
                 yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)

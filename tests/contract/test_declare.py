@@ -92,7 +92,7 @@ def test_a_sound_contract() -> None:
     [
         (lambda made, root, room: made.namespace("/"), "namespace '/' is declared twice"),
         (lambda made, root, room: made.namespace("x"), "namespace 'x': expected /"),
-        (lambda made, root, room: made.user_attribute("a", "b"), "attribute a: no rule asks for it"),
+        (lambda made, root, room: made.user_attribute("a", "b"), "user attribute a: no rule uses it"),
         (lambda made, root, room: made.refusal("forbidden", "No."), "refusal 'forbidden' is declared twice"),
         (lambda made, root, room: root.room("x"), "room x: no rule says who may be in it; give members=…"),
         (lambda made, root, room: root.room("x", members=[]), "room x: no rule says who may be in it"),
@@ -103,7 +103,7 @@ def test_a_sound_contract() -> None:
         ),
         (
             lambda made, root, room: root.room("x:{y}", members=own("z")),
-            "room x:{y}: its rule speaks of {z}, which its name does not have",
+            "room x:{y}: its rule names {z}, which is not a placeholder of the room",
         ),
         (
             lambda made, root, room: root.room("x:{y}", members=member(), on_connect=True),
@@ -112,11 +112,11 @@ def test_a_sound_contract() -> None:
         (lambda made, root, room: root.room("x", members=role("boss")), "room x: role 'boss' is not one of the roles"),
         (
             lambda made, root, room: root.room("x:{y}", members=resolved("y", "shop")),
-            "room x:{y}: attribute 'shop' is not declared",
+            "room x:{y}: user attribute 'shop' is not declared",
         ),
         (
             lambda made, root, room: root.room("x:{y}", members=anyone(), values={"z": ["a"]}),
-            "room x:{y}: values are given for {z}, which its name does not have",
+            "room x:{y}: values are given for {z}, which is not a placeholder of the room",
         ),
         (
             lambda made, root, room: root.room("x:{y}", members=anyone(), values={"y": []}),
@@ -130,7 +130,7 @@ def test_a_sound_contract() -> None:
         (lambda made, root, room: root.gateway("a,b"), "gateway 'a,b': a name without commas"),
         (
             lambda made, root, room: root.gateway("g", who=member()).room("x", members=anyone()),
-            "gateway g: who=… can speak of roles only",
+            "gateway g: who=… can name roles only",
         ),
         (
             lambda made, root, room: root.room("x", members=anyone(), join="connect"),
@@ -176,13 +176,13 @@ def event(name: str = "ping", payload: type[Payload] = Ping, **options: Any) -> 
         (event("oyez:recovery"), "event oyez:recovery: the name is the server's own"),
         (event("x" * 129), "a name has 1 to 128 printable characters"),
         (event(""), "a name has 1 to 128 printable characters"),
-        (event(to=[]), "event ping: goes nowhere"),
+        (event(to=[]), "event ping: has no target"),
         (event(to=[contract.namespaces[1].everyone]), "of namespace /back, but is declared in /"),
         (event(example=None), "event ping: needs one example"),
         (event(example={**PING, "count": "1"}), "event ping: its example does not fit: count: a whole number"),
         (event(example={**PING, "count": object()}), "event ping: its example is not JSON"),
-        (event(payload=Untimed, example={"user_id": "u"}), "event ping: a stored event says when it happened"),
-        (event(payload=Filled, example={}), "event ping: a stored event says when it happened"),
+        (event(payload=Untimed, example={"user_id": "u"}), "event ping: a stored event needs its time"),
+        (event(payload=Filled, example={}), "event ping: a stored event needs its time"),
         (event(timestamp="nope"), "event ping: timestamp nope: expected a field `Time | UnsetType = UNSET`"),
         (event(timestamp="at"), "event ping: timestamp at: expected a field"),
         (event(latest=60.0), "event ping: latest is for volatile events"),
@@ -292,13 +292,13 @@ class Answer(Payload):
         (command(kind=Undocumented), "command do: Undocumented has no docstring"),
         (command(arguments="positional"), "command do: has an optional field"),
         (command(who=role("boss")), "command do: role 'boss' is not one of the roles"),
-        (command(who=own("userId")), "command do: its rule speaks of userId, which is no string field of it"),
+        (command(who=own("userId")), "command do: its rule names userId, which is not a string field of the command"),
         (command(who=member()), "command do: member() is about a room"),
         (command(reply=Answer), "command do: its reply has a field `ok`"),
         (command(kind=Part), "is not a Command"),  # type: ignore[arg-type]
         (
             command(joins=contract.namespaces[1].rooms.kinds[1]),
-            "command do: is about user_{userId} of another namespace",
+            "command do: joins or leaves user_{userId} of another namespace",
         ),
         (command(joins=contract.namespaces[1].rooms.kinds[1]), "command do: needs a string field userId"),
         (twice(command(), command()), "command 'do' is declared twice"),

@@ -10,8 +10,9 @@ from oyez import client as oyez_client
 from oyez.contract import Command, Contract, Id, Identity, Joined, NamedRoom, Payload, anyone, member, own, role
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
-from oyez.runtime.application import Handlers, Hooks, bind
+from oyez.runtime.bind import Handlers, bind
 from oyez.runtime.client import Client
+from oyez.runtime.hooks import Hooks
 from oyez.runtime.publisher import Publisher
 from oyez.server.namespaces.socket import Socket
 from oyez.settings import Limits, Settings
@@ -109,7 +110,7 @@ class Club:
             handlers=self._handlers(),
             authenticate=self._authenticate,
             settings=Settings(),
-            members=self._is_member,
+            is_member=self._is_member,
             hooks=self._hooks,
             latest=self.publisher.latest,
         )

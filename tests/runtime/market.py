@@ -37,7 +37,7 @@ from oyez.contract.contract import Event
 from oyez.errors import FORBIDDEN, TOKEN_INVALID, LogUnavailableError, RefusedError
 from oyez.log.memory import MemoryLog
 from oyez.protocol.engineio import CloseReason
-from oyez.runtime.application import Handlers, bind
+from oyez.runtime.bind import Handlers, bind
 from oyez.runtime.client import Client
 from oyez.server.connections.connection import Connection
 from oyez.server.delivery.consumer import LogConsumer
@@ -361,7 +361,7 @@ class Market:
             authenticate=self._authenticate,
             settings=Settings(),
             resolvers={"shop_id": self._find_shop},
-            members=self._is_member,
+            is_member=self._is_member,
             clock=self.clock,
         )
         self.namespaces = {name: Namespace(name, application, 1_024) for name, application in applications.items()}

@@ -71,7 +71,7 @@ async def test_a_namespace_of_another_role() -> None:
     market = Market()
     assert (await market.connect("o1", "/back", role="operations")).rooms == {"board"}
     message = await market.expect_refused("forbidden_role", namespace="/back", role="garage")
-    assert message == "/back is for whoever has role `operations`."
+    assert message == "/back is only for a client that has role `operations`."
 
 
 async def test_a_subject_cannot_name_itself_into_another_kind_of_room() -> None:
@@ -102,7 +102,7 @@ async def test_narrowing_in_the_query() -> None:
 async def test_a_gateway_of_another_role() -> None:
     market = Market()
     message = await market.expect_refused("forbidden_role", auth={"gateways": ["offers", "shops"]})
-    assert message == "Gateway shops is for whoever has role `garage`."
+    assert message == "Gateway shops is only for a client that has role `garage`."
     await market.expect_refused("forbidden_role", auth={"gateways": "offers"}, role="garage")
 
 

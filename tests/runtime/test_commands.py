@@ -7,7 +7,7 @@ import pytest
 
 from oyez.contract import Contract, Time
 from oyez.errors import ContractError
-from oyez.runtime.application import bind
+from oyez.runtime.bind import bind
 from oyez.server.transports.budget import REFUSED_COST
 from oyez.settings import Settings
 from tests.runtime.market import HANDLERS, Market, RequestStats, Watch, contract
@@ -262,7 +262,7 @@ async def test_who_waits_now_and_then_is_not() -> None:
 
 
 def expect_fault(fault: str, **options: Any) -> None:
-    given = {"handlers": HANDLERS, "resolvers": {"shop_id": authenticate}, "members": authenticate, **options}
+    given = {"handlers": HANDLERS, "resolvers": {"shop_id": authenticate}, "is_member": authenticate, **options}
     with pytest.raises(ContractError, match=re.escape(fault)):
         bind(contract, authenticate=authenticate, settings=Settings(), **given)
 
@@ -272,11 +272,12 @@ def test_what_is_missing_or_superfluous_is_told_at_start_up() -> None:
     expect_fault("contract market: command request:stats: has no handler", handlers=without)
     extra: Any = {**HANDLERS, Watch: authenticate}
     expect_fault("a handler is given for Watch, which is not declared or only joins a room", handlers=extra)
-    expect_fault("attribute shop_id: has no resolver", resolvers={})
+    expect_fault("user attribute shop_id: has no resolver", resolvers={})
     expect_fault(
-        "a resolver is given for 'x', which is not declared", resolvers={"shop_id": authenticate, "x": authenticate}
+        "a resolver is given for 'x', which is not a declared user attribute",
+        resolvers={"shop_id": authenticate, "x": authenticate},
     )
-    expect_fault("room ticket_{ticketId}: its rule asks for members, and no members are given", members=None)
+    expect_fault("room ticket_{ticketId}: its rule asks for members, and no members are given", is_member=None)
 
 
 def test_a_contract_without_commands_needs_no_handlers() -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from oyez import client as oyez_client
-from oyez.contract.declare import DEFAULT_LIMIT
+from oyez.contract.limits import DEFAULT_LIMIT
 from oyez.errors import FORBIDDEN, ContractError, DatabaseUnavailableError, RefusedError
 from oyez.protocol import engineio
-from oyez.runtime.application import Hooks
 from oyez.runtime.client import Client
+from oyez.runtime.hooks import Hooks
 from oyez.server.types import Handshake
 from tests.logged import capture_logs
 from tests.runtime.club import Note, back_group, board, expect_said, group, open_club, user

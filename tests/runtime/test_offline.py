@@ -15,7 +15,7 @@ from oyez.log.log import Log
 from oyez.log.memory import MemoryLog
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
-from oyez.runtime.application import bind
+from oyez.runtime.bind import bind
 from oyez.runtime.client import Client
 from oyez.runtime.publisher import Publisher
 from oyez.settings import Limits, Settings

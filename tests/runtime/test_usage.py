@@ -2,7 +2,7 @@
 
 import pytest
 
-from oyez.contract.declare import Limit
+from oyez.contract.limits import Limit
 from oyez.errors import ContractError
 from oyez.runtime.usage import Bucket, Users
 from oyez.server.cluster.usage import Connected, Spent

@@ -1,19 +1,18 @@
-"""Looks for contradictions in a contract: each `_check_…` reads one part of it and says what is wrong, in words.
+"""Looks for contradictions in a contract: each `_check_…` reads one part of the declarations and yields sentences.
 
-Every fault is found at once, so that whoever writes a contract is not sent back for each.
+All errors are found at once, so that the author of a contract can correct them together.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import inspect
 
 from oyez import errors
 from oyez.contract.codec import EventCodec, check_types
-from oyez.contract.declare import DeclaredCommand, DeclaredEvent, Namespace, description_of
+from oyez.contract.declare import Declarations, DeclaredCommand, DeclaredEvent, Namespace, description_of
 from oyez.contract.policy import ROLE, USER, HasRole, Member, Nobody, Own, Resolved, Rule
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Room, Target
 from oyez.contract.schema import fields_of, find_field, is_text, is_time
@@ -22,60 +21,59 @@ from oyez.errors import ContractError, InvalidDataError, Refusal
 from oyez.protocol.socketio import RESERVED_EVENTS
 from oyez.settings import Limits
 
-if TYPE_CHECKING:
-    from oyez.contract.contract import Contract
-
 ERROR_EVENT = "error"
-"""The event that tells a client of a refusal, in every system."""
+"""The event that reports a refusal to a client, in every system."""
 OWN_PREFIX = "oyez:"
-"""What the server's own events begin with, such as `oyez:recovery`."""
+"""The prefix of the server's own events, such as `oyez:recovery`."""
 
 _LIMITS = Limits()
+_ROLES_ONLY = ("namespace", "gateway", "user attribute")
+"""Declarations whose `who` is decided before any room is known."""
 
 
-def find_errors(contract: "Contract") -> list[str]:
-    """Everything that contradicts itself, one sentence each; empty for a sound contract."""
-    return list(dict.fromkeys(_faults(contract)))
+def find_errors(declared: Declarations) -> list[str]:
+    """Every contradiction, one sentence each; empty for a correct contract."""
+    return list(dict.fromkeys(_errors(declared)))
 
 
-def _faults(contract: "Contract") -> Iterator[str]:
-    yield from _check_head(contract)
-    for namespace in contract.namespaces:
+def _errors(declared: Declarations) -> Iterator[str]:
+    yield from _check_head(declared)
+    for namespace in declared.namespaces:
         yield from _check_namespace(namespace)
         yield from _check_rooms(namespace)
         for event in namespace.events:
-            yield from (f"event {event.name}: {fault}" for fault in _check_event(event))
+            yield from (f"event {event.name}: {error}" for error in _check_event(event))
         for command in namespace.commands:
-            yield from (f"command {command.name}: {fault}" for fault in _check_command(command))
-    yield from _check_event_names([event for namespace in contract.namespaces for event in namespace.events])
-    yield from _check_command_names([command for namespace in contract.namespaces for command in namespace.commands])
-    yield from _check_rules(contract)
+            yield from (f"command {command.name}: {error}" for error in _check_command(command))
+    yield from _check_event_names([event for namespace in declared.namespaces for event in namespace.events])
+    yield from _check_command_names([command for namespace in declared.namespaces for command in namespace.commands])
+    yield from _check_rules(declared)
 
 
-# The head: the contract's name, roles, refusals, attributes.
+# The head: the contract's name, roles, refusals, user attributes.
 
 
-def _check_head(contract: "Contract") -> Iterator[str]:
-    if not re.fullmatch(r"[a-z][a-z0-9_-]*", contract.name):
-        yield f"name {contract.name!r}: expected lower-case letters, digits, - and _, since addresses contain it"
-    if not contract.roles:
+def _check_head(declared: Declarations) -> Iterator[str]:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", declared.name):
+        yield f"name {declared.name!r}: expected lower-case letters, digits, - and _, because addresses contain it"
+    if not declared.roles:
         yield "no roles: give at least one"
-    if contract.default_role is not None and contract.default_role not in contract.roles:
-        yield f"default role {contract.default_role!r} is not one of the roles"
-    if not contract.tokens:
-        yield "no token sources: nobody could connect"
-    for kind, claim in contract.subjects.items():
+    if declared.default_role is not None and declared.default_role not in declared.roles:
+        yield f"default role {declared.default_role!r} is not one of the roles"
+    if not declared.tokens:
+        yield "no token sources: no client could connect"
+    for kind, claim in declared.subjects.items():
         if kind in (USER, ROLE):
             yield f"subject {kind!r}: every contract has that kind already"
         elif not re.fullmatch(r"[a-z][a-z0-9_-]*", kind) or not claim:
             yield f"subject {kind!r}: expected lower-case letters, digits, - and _, and the name of a claim"
-    if not contract.namespaces:
+    if not declared.namespaces:
         yield "no namespaces: declare one, such as /"
     known = [value.code for value in vars(errors).values() if isinstance(value, Refusal)]
-    codes = [refusal.code for refusal in contract.refusals]
-    yield from _duplicates("role", contract.roles)
-    yield from _duplicates("namespace", (namespace.name for namespace in contract.namespaces))
-    yield from _duplicates("attribute", (attribute.name for attribute in contract.attributes))
+    codes = [refusal.code for refusal in declared.refusals]
+    yield from _duplicates("role", declared.roles)
+    yield from _duplicates("namespace", (namespace.name for namespace in declared.namespaces))
+    yield from _duplicates("user attribute", (attribute.name for attribute in declared.attributes))
     yield from _duplicates("refusal", [*codes, *(code for code in known if code in codes)])
 
 
@@ -92,7 +90,7 @@ def _check_namespace(namespace: Namespace) -> Iterator[str]:
     yield from _duplicates("gateway", (gateway.name for gateway in namespace.gateways))
     for gateway in namespace.gateways:
         if "," in gateway.name or not gateway.name.strip():
-            yield f"gateway {gateway.name!r}: a name without commas, since clients list gateways with them"
+            yield f"gateway {gateway.name!r}: a name without commas, because clients separate gateways by commas"
         if not any(room.gateway == gateway.name for room in namespace.rooms.kinds):
             yield f"gateway {gateway.name}: has no room"
     yield from _duplicates("event", (event.name for event in namespace.events))
@@ -102,7 +100,7 @@ def _check_namespace(namespace: Namespace) -> Iterator[str]:
 def _check_rooms(namespace: Namespace) -> Iterator[str]:
     kinds = namespace.rooms.kinds
     for number, room in enumerate(kinds):
-        yield from (f"room {room.pattern}: {fault}" for fault in _check_room(room))
+        yield from (f"room {room.pattern}: {error}" for error in _check_room(room))
         for other in kinds[:number]:
             if room.overlaps(other):
                 yield f"room {room.pattern}: a name could also belong to {other.pattern}; begin them differently"
@@ -113,11 +111,11 @@ def _check_room(room: Room) -> Iterator[str]:
         yield "a room needs a name of its own"
     for placeholder, values in room.values.items():
         if placeholder not in room.placeholders:
-            yield f"values are given for {{{placeholder}}}, which its name does not have"
+            yield f"values are given for {{{placeholder}}}, which is not a placeholder of the room"
         elif not values:
-            yield f"no values are given for {{{placeholder}}}: nobody could name such a room"
+            yield f"no values are given for {{{placeholder}}}: no such room could exist"
         yield from (
-            f"{value!r} cannot be a value of {{{placeholder}}}, since such a name could be read in two ways"
+            f"{value!r} cannot be a value of {{{placeholder}}}, because such a name could be read in two ways"
             for value in values
             if not room.can_hold(placeholder, value)
         )
@@ -126,7 +124,7 @@ def _check_room(room: Room) -> Iterator[str]:
         return
     for part in room.rule.parts():
         if isinstance(part, Own | Resolved) and part.placeholder not in room.placeholders:
-            yield f"its rule speaks of {{{part.placeholder}}}, which its name does not have"
+            yield f"its rule names {{{part.placeholder}}}, which is not a placeholder of the room"
     if room.on_connect:
         named = {part.placeholder for part in room.rule.parts() if isinstance(part, Own | Resolved)}
         if missing := [placeholder for placeholder in room.placeholders if placeholder not in named]:
@@ -148,7 +146,7 @@ def _check_event(event: DeclaredEvent) -> Iterator[str]:
         yield str(error)
         return
     if not event.targets:
-        yield "goes nowhere; list at least one kind of room in to=[…]"
+        yield "has no target; list at least one kind of room in to=[…]"
     for target in event.targets:
         yield from _check_target(event, target)
     yield from _check_time(event)
@@ -159,7 +157,7 @@ def _check_event(event: DeclaredEvent) -> Iterator[str]:
 
 def _check_name(name: str) -> Iterator[str]:
     if name in RESERVED_EVENTS:
-        yield "the name is reserved by Socket.IO: nobody can emit it"
+        yield "the name is reserved by Socket.IO: it cannot be emitted"
     if name == ERROR_EVENT or name.startswith(OWN_PREFIX):
         yield "the name is the server's own; every contract has that event already"
     if not name or not name.isprintable() or len(name) > _LIMITS.max_event_name:
@@ -192,7 +190,7 @@ def _check_time(event: DeclaredEvent) -> Iterator[str]:
     elif event.volatile or all(isinstance(target, Caller) for target in event.targets):
         return
     elif not any(is_time(field.type) and field.required for field in fields):
-        yield "a stored event says when it happened: give it a field of type Time, or derive it from Stamped"
+        yield "a stored event needs its time: give it a field of type Time, or derive it from Stamped"
 
 
 def _check_latest(event: DeclaredEvent) -> Iterator[str]:
@@ -212,7 +210,7 @@ def _check_example(event: DeclaredEvent, example: object) -> Iterator[str]:
 
 
 def _check_event_names(events: list[DeclaredEvent]) -> Iterator[str]:
-    """One name is one payload, one payload is one name, wherever they are declared."""
+    """An event has the same payload in every namespace, and no other event has that payload."""
     for name in dict.fromkeys(event.name for event in events):
         same = [event for event in events if event.name == name]
         for attribute in ("payload", "volatile", "timestamp", "latest"):
@@ -267,14 +265,14 @@ def _check_claims(command: DeclaredCommand) -> Iterator[str]:
     for part in command.who.parts():
         if isinstance(part, Own | Resolved):
             if not any(field.encode_name == part.placeholder and is_text(field.type) for field in _fields(command)):
-                yield f"its rule speaks of {part.placeholder}, which is no string field of it"
+                yield f"its rule names {part.placeholder}, which is not a string field of the command"
         elif isinstance(part, Member):
             yield "member() is about a room; a command has none"
 
 
 def _check_room_command(command: DeclaredCommand, room: Room) -> Iterator[str]:
     if room.namespace != command.namespace:
-        yield f"is about {room.pattern} of another namespace, {room.namespace}"
+        yield f"joins or leaves {room.pattern} of another namespace, {room.namespace}"
     for placeholder in room.placeholders:
         named = [field for field in _fields(command) if field.encode_name == placeholder]
         if not named or not named[0].required or not is_text(named[0].type):
@@ -291,27 +289,27 @@ def _check_command_names(commands: list[DeclaredCommand]) -> Iterator[str]:
 # Rules.
 
 
-def _check_rules(contract: "Contract") -> Iterator[str]:
-    attributes = {attribute.name for attribute in contract.attributes}
+def _check_rules(declared: Declarations) -> Iterator[str]:
+    attributes = {attribute.name for attribute in declared.attributes}
     used: set[str] = set()
-    for where, rule in _rules(contract):
+    for where, rule in _rules(declared):
         for part in rule.parts():
             if isinstance(part, HasRole):
-                unknown = [role for role in part.roles if role not in contract.roles]
+                unknown = [role for role in part.roles if role not in declared.roles]
                 yield from (f"{where}: role {role!r} is not one of the roles" for role in unknown)
             elif isinstance(part, Resolved):
                 used.add(part.attribute)
                 if part.attribute not in attributes:
-                    yield f"{where}: attribute {part.attribute!r} is not declared"
-            if isinstance(part, Own | Resolved | Member) and where.startswith(("namespace", "gateway", "attribute")):
-                yield f"{where}: who=… can speak of roles only, since there is no room yet"
-    yield from (f"attribute {name}: no rule asks for it" for name in sorted(attributes - used))
+                    yield f"{where}: user attribute {part.attribute!r} is not declared"
+            if isinstance(part, Own | Resolved | Member) and where.startswith(_ROLES_ONLY):
+                yield f"{where}: who=… can name roles only, because there is no room yet"
+    yield from (f"user attribute {name}: no rule uses it" for name in sorted(attributes - used))
 
 
-def _rules(contract: "Contract") -> Iterator[tuple[str, Rule]]:
-    for attribute in contract.attributes:
-        yield f"attribute {attribute.name}", attribute.who
-    for namespace in contract.namespaces:
+def _rules(declared: Declarations) -> Iterator[tuple[str, Rule]]:
+    for attribute in declared.attributes:
+        yield f"user attribute {attribute.name}", attribute.who
+    for namespace in declared.namespaces:
         yield f"namespace {namespace.name}", namespace.who
         for gateway in namespace.gateways:
             yield f"gateway {gateway.name}", gateway.who

@@ -10,7 +10,7 @@ A system declares one, top to bottom, like an event document:
     class QuoteOfferReceived(CamelPayload):
         \"\"\"A supplier has offered a price.\"\"\"
 
-`build` looks at the whole, once; nothing is declared after it.
+`build` checks all declarations together. Nothing can be declared after it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ import msgspec
 from msgspec import UNSET
 
 from oyez.contract.check import find_errors
-from oyez.contract.declare import DeclaredEvent, Namespace, Rules, UserAttribute, description_of
+from oyez.contract.declare import Declarations, DeclaredEvent, Namespace, Rules, UserAttribute, description_of
 from oyez.contract.policy import ROLE, USER, Identity, anyone, one_of
 from oyez.contract.rooms import Caller, Target
 from oyez.contract.schema import wire_names
@@ -32,22 +32,22 @@ from oyez.errors import ContractError, Refusal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """An event, in whichever namespaces it is declared."""
+    """An event, with its declarations in all namespaces."""
 
     name: str
     payload: type[Payload]
     targets: Mapping[str, tuple[Target, ...]]
-    """For each namespace the kinds of room it goes to."""
+    """By namespace, the kinds of room to which it goes."""
     example: Mapping[str, Any]
     volatile: bool
     timestamp: str | None
-    """The field, by its name in Python, that the server fills in where it is left out."""
+    """The Python name of the field that the server fills in if the publisher omits it."""
     latest: float = 0.0
     """Seconds for which the newest one is kept for clients that join its room; 0: not at all."""
 
     @classmethod
     def of(cls, declared: Sequence[DeclaredEvent]) -> Self:
-        """The declarations of one name, in different namespaces, as one."""
+        """Combine the declarations of one name in several namespaces."""
         first = declared[0]
         timestamp = next((event.timestamp for event in declared if event.timestamp), None)
         return cls(
@@ -66,25 +66,20 @@ class Event:
 
     @property
     def durable(self) -> bool:
-        """Whether it is stored and recovered: answers to one client and volatile events are not."""
+        """True if it is stored and recovered. Volatile events and events to one client are not."""
         targets = [target for listed in self.targets.values() for target in listed]
         return not self.volatile and not all(isinstance(target, Caller) for target in targets)
 
     def stamp(self, payload: Payload, now: float) -> Payload:
-        """`payload` with its time filled in where it was left out; `now` is seconds since 1970."""
+        """`payload` with its time filled in if the publisher omitted it. `now` is seconds since 1970."""
         if self.timestamp is None or getattr(payload, self.timestamp) is not UNSET:
             return payload
         time = Time.at(now)
         return msgspec.structs.replace(payload, **{self.timestamp: time})
 
 
-class Contract:
-    """What one system's event document says.
-
-    `roles` are the values of the token's claim `role`, `default_role` is meant where a token has none. `tokens` are
-    the places where a token is looked for, in order. `subjects` are the kinds of member there are besides `user` and
-    `role`, each with the claim that says which one a client is: `{"garage": "garage_id"}`.
-    """
+class Contract(Declarations):
+    """What one system's event document says."""
 
     def __init__(
         self,
@@ -96,22 +91,27 @@ class Contract:
         subjects: Mapping[str, str] | None = None,
         description: str = "",
     ) -> None:
-        self.name = name
-        self.description = description
-        self.roles = tuple(roles)
-        self.default_role = default_role
-        self.tokens = tuple(tokens)
-        self.subjects = dict(subjects or {})
-        self.namespaces: list[Namespace] = []
-        self.refusals: list[Refusal] = []
-        self.attributes: list[UserAttribute] = []
+        """Begin a contract.
+
+        `roles` are the values of the token's claim `role`; a token without the claim has the `default_role`. `tokens`
+        are the places of a token, in the order in which they are searched. `subjects` are the kinds of member besides
+        `user` and `role`, each with the claim that holds a client's own id: `{"garage": "garage_id"}`.
+        """
+        super().__init__(
+            name=name,
+            description=description,
+            roles=tuple(roles),
+            default_role=default_role,
+            tokens=tuple(tokens),
+            subjects=dict(subjects or {}),
+        )
         self.events: Mapping[str, Event] = {}
-        """Every event by its name; filled by `build`."""
+        """Every event, by its name. `build` fills it."""
         self._built = False
         self._by_payload: Mapping[type[Payload], Event] = {}
 
     def namespace(self, name: str, *, who: Rules = anyone()) -> Namespace:  # noqa: B008 - a rule is a value
-        """A namespace such as `/` or `/customer`, and whom it admits."""
+        """Declare a namespace such as `/` or `/customer`. `who` says which roles it admits."""
         if self._built:
             raise ContractError(f"contract {self.name}: namespace {name} is declared after the contract was built")
         namespace = Namespace(name, one_of(who))
@@ -119,26 +119,26 @@ class Contract:
         return namespace
 
     def refusal(self, code: str, message: str, *, temporary: bool = False, status: int = 403) -> Refusal:
-        """A reason of this system's own for saying no; handlers raise it as `RefusedError(…)`."""
+        """Declare a refusal of this system. Handlers raise it as `RefusedError(…)`."""
         refusal = Refusal(code, message, temporary, status)
         self.refusals.append(refusal)
         return refusal
 
     def user_attribute(self, name: str, description: str, *, who: Rules = anyone()) -> UserAttribute:  # noqa: B008
-        """Something the server looks up about a user who connects, for rules that say `resolved(…, name)`.
+        """Declare a value that a resolver finds when a user connects, for rules that say `resolved(…, name)`.
 
-        `who` says whose is looked up. The description completes "The server found no …".
+        `who` says which users may have it. The description completes "The server found no …".
         """
         attribute = UserAttribute(name, description, one_of(who))
         self.attributes.append(attribute)
         return attribute
 
     def build(self) -> Self:
-        """Check the whole and return it. Raises ContractError with everything that contradicts itself."""
+        """Check all declarations, and return the contract. Raises ContractError with every contradiction."""
         if not self._built:
-            faults = find_errors(self)
-            if faults:
-                raise ContractError("\n".join(f"contract {self.name}: {fault}" for fault in faults))
+            errors = find_errors(self)
+            if errors:
+                raise ContractError("\n".join(f"contract {self.name}: {error}" for error in errors))
             declared: dict[str, list[DeclaredEvent]] = {}
             for namespace in self.namespaces:
                 for event in namespace.events:
@@ -151,14 +151,14 @@ class Contract:
         return self
 
     def subjects_of(self, identity: Identity) -> frozenset[str]:
-        """What `identity` is called in the membership table: `user:u1`, `role:garage`, `garage:G-117`."""
+        """The names of `identity` in the membership table: `user:u1`, `role:garage`, `garage:G-117`."""
         claimed = {kind: identity.claim(claim) for kind, claim in self.subjects.items()}
         named = {USER: identity.subject, ROLE: identity.role, **claimed}
         others = {f"{ROLE}:{role}" for role in identity.roles}
         return frozenset(f"{kind}:{name}" for kind, name in named.items() if name is not None) | others
 
     def event_of(self, payload: Payload) -> Event:
-        """The event whose payload this is. Raises ContractError where it is none of this contract's."""
+        """The event that has this payload. Raises ContractError if no event of this contract has it."""
         event = self._by_payload.get(type(payload))
         if event is None:
             raise ContractError(f"contract {self.name}: {type(payload).__name__} is not the payload of an event")

@@ -1,58 +1,32 @@
 """The vocabulary of a contract: namespaces, gateways, rooms, events and commands, as an event document lists them.
 
-Declaring only takes down what is said. Whether it makes sense together is looked at by `check`, once, for the whole.
+A declaration is only recorded here. `check` looks for contradictions, once, in all declarations together.
 """
 
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import new_class
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
-from oyez.concurrency.token_bucket import Rate
+from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.policy import Nobody, Rule, anyone, one_of
 from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Target
+from oyez.contract.tokens import TokenSource
 from oyez.contract.types import Command, Id, Joined, Payload, Stamped
-from oyez.errors import ContractError
+from oyez.errors import ContractError, Refusal
 
 P = TypeVar("P", bound=Payload)
 C = TypeVar("C", bound=Command)
 Rules = Rule | Sequence[Rule]
 Arguments = Literal["object", "positional"]
 RoomValues = Mapping[str, Sequence[str]]
-"""For a placeholder of a room the only values it may have."""
-
-_PERIODS = {"s": 1.0, "m": 60.0}
-LONGEST_PERIOD = max(_PERIODS.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Limit(Rate):
-    """`count` commands at once, refilled evenly over `period` seconds."""
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """`10/s` or `30/m`. Raises ContractError."""
-        match = re.fullmatch(r"([1-9]\d{0,5})/([sm])", text, re.ASCII)
-        if match is None:
-            raise ContractError(
-                f"limit {text!r}: expected a number of commands a second or minute, such as 10/s or 30/m"
-            )
-        return cls(int(match[1]), _PERIODS[match[2]])
-
-    @property
-    def text(self) -> str:
-        return f"{self.count} a {'second' if self.period == 1 else 'minute'}"
-
-
-DEFAULT_LIMIT = Limit(20, 1.0)
-"""For commands that name none: no person clicks this often, but a front end that joins its rooms again after a
-reconnection comes near it."""
+"""For a placeholder of a room, the only values that it may hold."""
 
 
 def description_of(struct: type) -> str:
-    """A declaration's own docstring; empty where it has none, whatever its bases say."""
+    """A declaration's own docstring, not one of its bases; empty if it has none."""
     return inspect.cleandoc(struct.__doc__ or "")
 
 
@@ -72,21 +46,21 @@ class DeclaredEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredCommand:
-    """What clients may send in one namespace, and what becomes of it."""
+    """A command as one namespace declares it."""
 
     namespace: str
     name: str
     command: type[Command]
     who: Rule
-    """Who may send it. `own(field)` in it is about the command's own field."""
+    """Who may send it. `own(field)` in it names a field of the command."""
     limit: Limit
     arguments: Arguments
     reply: type[Payload] | None
-    """What an acknowledgement carries besides `ok`."""
+    """The fields of an acknowledgement besides `ok`."""
     joins: Room | None = None
     leaves: Room | None = None
     volatile: bool = False
-    """True if only the newest counts of those that are over the limit."""
+    """True if only the newest of the commands over the limit is handled, and the others are dropped."""
 
     @property
     def description(self) -> str:
@@ -95,16 +69,16 @@ class DeclaredCommand:
 
 @dataclass(frozen=True, slots=True)
 class UserAttribute:
-    """Something about a user that is looked up when the user connects."""
+    """A value that belongs to a user and is not in the token. A resolver finds it when the user connects."""
 
     name: str
     description: str
     who: Rule
-    """Whose it is looked up for."""
+    """The users who may have it."""
 
 
 class Gateway:
-    """A part of a namespace that clients may choose when they connect: rooms with a right of their own."""
+    """A group of rooms with a right of its own. Clients choose gateways when they connect."""
 
     def __init__(self, name: str, namespace: "Namespace", who: Rule) -> None:
         self.name = name
@@ -121,13 +95,13 @@ class Gateway:
         on_connect: bool = False,
         values: RoomValues | None = None,
     ) -> Room:
-        """A kind of room of this gateway: who may be in it must also be one the gateway admits. See Namespace.room."""
+        """A kind of room of this gateway. Its members need the gateway's right too. See `Namespace.room`."""
         rule = one_of(members) if self.who == anyone() else self.who & one_of(members)
         return self.namespace.add_room(pattern, rule, join, leave, on_connect, self.name, values)
 
 
 class Namespace:
-    """A Socket.IO namespace: its rooms, what is sent in it, and what clients may send."""
+    """A Socket.IO namespace: its rooms, its events and its commands."""
 
     def __init__(self, name: str, who: Rule) -> None:
         self.name = name
@@ -137,7 +111,7 @@ class Namespace:
         self.events: list[DeclaredEvent] = []
         self.commands: list[DeclaredCommand] = []
         self.closed = False
-        """Whether the contract has been built: what is declared later would never be looked at."""
+        """True if the contract has been built: a later declaration would never be checked."""
 
     @property
     def everyone(self) -> Everyone:
@@ -146,11 +120,11 @@ class Namespace:
 
     @property
     def caller(self) -> Caller:
-        """The client that is being answered."""
+        """The client whose connection or command is being handled: the target of `client.emit`."""
         return Caller(self.name)
 
     def gateway(self, name: str, *, who: Rules = anyone()) -> Gateway:  # noqa: B008 - a rule is a value
-        """A part of the namespace that clients may choose by name when they connect."""
+        """Declare a group of rooms that clients may choose by its name when they connect."""
         self._check_open(name)
         gateway = Gateway(name, self, one_of(who))
         self.gateways.append(gateway)
@@ -166,11 +140,11 @@ class Namespace:
         on_connect: bool = False,
         values: RoomValues | None = None,
     ) -> Room:
-        """A kind of room.
+        """Declare a kind of room.
 
-        `members` says who may be in it. `join` and `leave` name commands by which clients come and go: their
-        arguments fill the placeholders, in order. `on_connect`: everybody is put into their own when they connect.
-        `values` lists what a placeholder may hold, where not anything: with another value there is no such room.
+        `members` says who may be in it. `join` and `leave` name commands by which clients join and leave it; the
+        commands' arguments fill the placeholders, in order. With `on_connect`, each client joins its own rooms of this
+        kind when it connects. `values` lists the only values of a placeholder; by default, it may hold any.
         """
         return self.add_room(pattern, one_of(members), join, leave, on_connect, None, values)
 
@@ -184,7 +158,7 @@ class Namespace:
         gateway: str | None,
         values: RoomValues | None,
     ) -> Room:
-        """Take down a room, and the commands by which it is joined and left."""
+        """Record a room, and the commands by which clients join and leave it."""
         self._check_open(pattern)
         room = Room(
             pattern,
@@ -213,12 +187,12 @@ class Namespace:
         timestamp: str | None = None,
         latest: float = 0.0,
     ) -> Callable[[type[P]], type[P]]:
-        """An event of this namespace; decorates its payload.
+        """Declare an event of this namespace; decorates its payload.
 
-        `to` lists the kinds of room it goes to: `room` where the publisher names it, `room.of("userId")` where it
-        follows from the payload. `example` is a payload in JSON. `volatile` events are never stored. `timestamp`
-        is the (wire) name of a field that the server fills in where the publisher leaves it out. `latest`: for so many
-        seconds, a client that joins one of its rooms gets the newest one at once; for volatile events.
+        `to` lists its targets: `room` if the publisher names the room, `room.of("userId")` if the room follows from
+        the payload. `example` is a payload in JSON. A `volatile` event is never stored. `timestamp` is the wire name of
+        a field that the server fills in if the publisher omits it. `latest`, for volatile events only: for so many
+        seconds, a client that joins one of the event's rooms receives the newest one at once.
 
         The same payload may be declared in several namespaces, under the same name.
         """
@@ -254,13 +228,13 @@ class Namespace:
         leaves: Room | None = None,
         volatile: bool = False,
     ) -> Callable[[type[C]], type[C]]:
-        """Something clients may send; decorates its fields.
+        """Declare a command, which clients may send; decorates its fields.
 
-        `arguments` are one object with these fields or, positional, the fields in order. `who` may say
-        `own("userId")` of a field: it must be the caller's own. `limit` is for each user, such as `10/s`. Of `volatile`
-        commands over it, such as locations, the newest is handled when there is room, and the others are dropped.
-        `reply` is what the acknowledgement carries besides `ok`. A command that only `joins` or `leaves` a room
-        has fields for the room's placeholders and needs no handler.
+        The `arguments` are one object with these fields or, if positional, the fields in order. `who` says who may send
+        it; `own("userId")` means that the field must be the caller's own id. `limit` holds for each user, such as
+        `10/s`. Of `volatile` commands over the limit, such as locations, the newest is handled as soon as the limit
+        allows, and the others are dropped. `reply` has the fields of the acknowledgement besides `ok`. A command that
+        only `joins` or `leaves` a room has fields for the room's placeholders, and needs no handler.
         """
 
         def declare(command: type[C]) -> type[C]:
@@ -295,3 +269,18 @@ class Namespace:
             re.sub(r"\W|_", "", name.title()), (Command,), exec_body=lambda members: members.update(body)
         )
         self.command(name, arguments="positional", joins=joins, leaves=leaves)(command)
+
+
+@dataclass(kw_only=True, eq=False)
+class Declarations:
+    """Everything that a contract declares, as data."""
+
+    name: str
+    description: str
+    roles: tuple[str, ...]
+    default_role: str | None
+    tokens: tuple[TokenSource, ...]
+    subjects: Mapping[str, str]
+    namespaces: list[Namespace] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    attributes: list[UserAttribute] = field(default_factory=list)

@@ -1,1 +1,20 @@
-"""What a contract does at run time: who is admitted, how commands are handled, how events are published."""
+"""What a contract does at run time. A system's handlers, hooks and HTTP API import their vocabulary from here."""
+
+from oyez.runtime import control
+from oyez.runtime.bind import Handlers
+from oyez.runtime.client import Client
+from oyez.runtime.hooks import Hooks
+from oyez.runtime.http import Responder, answer_json, read_json, service_route
+from oyez.runtime.publisher import Publisher
+
+__all__ = [
+    "Client",
+    "Handlers",
+    "Hooks",
+    "Publisher",
+    "Responder",
+    "answer_json",
+    "control",
+    "read_json",
+    "service_route",
+]

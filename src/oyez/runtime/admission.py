@@ -1,6 +1,6 @@
-"""Letting clients in: from a CONNECT to an identity and the rooms that are its own, or to a refusal.
+"""Admission: from a CONNECT to an identity and its first rooms, or to a refusal.
 
-In this order: token, authentication, role, namespace, look-ups, gateways, rooms.
+In this order: token, authentication, role, namespace, user attributes, gateways, rooms.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,12 +21,12 @@ from oyez.errors import (
     UNKNOWN_GATEWAY,
     RefusedError,
 )
-from oyez.runtime.client import RoomAccess
 from oyez.runtime.current import current_user
+from oyez.runtime.room_access import RoomAccess
 
 
 class Verified(Protocol):
-    """What authentication makes of a token."""
+    """A token that authentication has accepted."""
 
     @property
     def subject(self) -> str:
@@ -44,12 +44,13 @@ class Verified(Protocol):
 Authenticate = Callable[[str], Awaitable[Verified]]
 """Verifies a token. Raises RefusedError: token_invalid, token_expired, keys_unavailable."""
 Resolver = Callable[[Identity], Awaitable[str | None]]
-"""Looks up one attribute of a user; None where the server knows none."""
+"""Finds one attribute of a user; None if the user has none."""
 Resolvers = Mapping[str, Resolver]
+"""The resolver of each user attribute, by the attribute's name."""
 
 
 class Admission:
-    """Decides about the CONNECTs to one namespace."""
+    """Decides about each CONNECT to one namespace."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Admission:
         self._access = access
         self._namespace = access.namespace
         self._authenticate = authenticate
-        self._lookups = resolvers
+        self._resolvers = resolvers
         self._cookie_name = cookie_name
         self._gateways = {gateway.name: gateway for gateway in self._namespace.gateways}
         rules = [room.rule for room in self._namespace.rooms.kinds]
@@ -73,17 +74,29 @@ class Admission:
         self._attributes = [attribute for attribute in contract.attributes if attribute.name in named]
 
     async def admit(self, request: Request, auth: Mapping[str, Any]) -> tuple[Identity, list[str]]:
-        """Who it is, and the names of the rooms they are put into. Raises RefusedError."""
+        """The client's identity, and the names of the rooms that it joins. Raises RefusedError."""
+        with self._access.revocations.observe() as removed:
+            identity, rooms = await self._decide(request, auth)
+            while changed := removed.intersection(rooms):
+                removed.clear()
+                rooms = [room for room in rooms if room not in changed or await self._access.allows(identity, room)]
+        return identity, rooms
+
+    async def _decide(self, request: Request, auth: Mapping[str, Any]) -> tuple[Identity, list[str]]:
         identity = await self._identify(request, auth)
-        # From here on others are asked about this user: no user may keep them from the rest.
+        # The resolvers and the membership table serve users in turn, so they must know the user.
         current_user.set(identity.subject)
         if not self._namespace.who.admits(identity):
-            raise RefusedError(FORBIDDEN_ROLE, f"{self._namespace.name} is for whoever {self._namespace.who.text}.")
+            raise RefusedError(
+                FORBIDDEN_ROLE, f"{self._namespace.name} is only for a client that {self._namespace.who.text}."
+            )
         asked = self._find_gateways(request, auth)
         for gateway in asked:
             if not gateway.who.admits(identity):
-                raise RefusedError(FORBIDDEN_ROLE, f"Gateway {gateway.name} is for whoever {gateway.who.text}.")
-        identity = await self._look_up(identity)
+                raise RefusedError(
+                    FORBIDDEN_ROLE, f"Gateway {gateway.name} is only for a client that {gateway.who.text}."
+                )
+        identity = await self._resolve(identity)
         rooms = await self._own_rooms(identity, None)
         for gateway in asked or self._gateways.values():
             own = await self._own_rooms(identity, gateway)
@@ -113,7 +126,7 @@ class Admission:
         """The contract's roles in a token's role or list of roles. Raises RefusedError if there are none."""
         known = self._contract.roles
         if isinstance(claim, list):
-            # Identity providers put roles for all their applications into one list.
+            # Identity providers put the roles of all their applications into one list.
             roles = tuple(role for role in known if role in claim)
         else:
             roles = (claim,) if isinstance(claim, str) and claim in known else ()
@@ -123,19 +136,20 @@ class Admission:
             raise RefusedError(FORBIDDEN_ROLE, f"The token's role is none of {', '.join(known)}.")
         return roles
 
-    async def _look_up(self, identity: Identity) -> Identity:
+    async def _resolve(self, identity: Identity) -> Identity:
+        """`identity` with its user attributes."""
         found = {}
         for attribute in self._attributes:
             if attribute.who.admits(identity):
-                value = await self._lookups[attribute.name](identity)
+                value = await self._resolvers[attribute.name](identity)
                 if value is not None:
                     found[attribute.name] = value
         return replace(identity, attributes=found) if found else identity
 
     def _find_gateways(self, request: Request, auth: Mapping[str, Any]) -> list[Gateway]:
-        """The gateways the client asks for by name: `auth.gateways` or the query's; empty where it asks for none.
+        """The gateways that the client names in `auth.gateways` or in the query; empty if it names none.
 
-        An empty array or text asks for none, as null does: so does a form in which nothing was chosen.
+        null, an empty array and an empty string name none: a form in which nothing was chosen sends one of these.
         """
         if not self._gateways:
             return []
@@ -153,7 +167,7 @@ class Admission:
         return [self._gateways[name] for name in dict.fromkeys(asked)]
 
     async def _own_rooms(self, identity: Identity, gateway: Gateway | None) -> list[str]:
-        """The rooms that `identity` is entitled to by itself; without a gateway, those that belong to none."""
+        """The rooms of a gateway that `identity` joins on connecting; without a gateway, those of no gateway."""
         rooms: dict[str, None] = {}
         for room in self._automatic_rooms(gateway):
             for values in room.rule.entitlements(identity):
@@ -168,7 +182,7 @@ class Admission:
         return [room for room in self._namespace.rooms.kinds if room.on_connect and room.gateway == name]
 
     def _refuse_empty(self, identity: Identity, gateway: Gateway) -> None:
-        """Refuse a gateway that was asked for by name and would stay silent, where something is missing for it."""
+        """Refuse a gateway that the client named if it has no room for the client because an attribute is missing."""
         rooms = self._automatic_rooms(gateway)
         rules = [part for room in rooms for part in room.rule.parts()]
         named = {rule.attribute for rule in rules if isinstance(rule, Resolved)} - identity.attributes.keys()

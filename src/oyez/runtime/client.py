@@ -1,118 +1,74 @@
 """A Client: one socket as its handlers see it, with its identity, its rooms and its limits.
 
-There is no way into a room here but by the room's rule.
+A room can be joined only if its rule allows it.
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from oyez.contract.codec import EventCodec, decode_answer
-from oyez.contract.contract import Event
-from oyez.contract.declare import Limit, Namespace
+from oyez.contract.codec import decode_answer
+from oyez.contract.limits import Limit
 from oyez.contract.policy import Identity, Verdict
 from oyez.contract.rooms import NamedRoom, Room
-from oyez.contract.schema import quote
 from oyez.contract.types import Payload
-from oyez.errors import (
-    FORBIDDEN,
-    FORBIDDEN_ROLE,
-    RATE_LIMITED,
-    UNKNOWN_ROOM,
-    ContractError,
-    InvalidDataError,
-    RefusedError,
-)
+from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, ContractError, RefusedError
 from oyez.runtime.awaiting import must_await
-from oyez.runtime.control import Revocations
 from oyez.runtime.latest import Latest
+from oyez.runtime.replies import CallerEvents
+from oyez.runtime.room_access import RoomAccess
 from oyez.runtime.usage import Bucket, Users
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import Handshake, ReceivedEvent
 
 T = TypeVar("T")
 
-IsMember = Callable[[Identity, NamedRoom], Awaitable[bool]]
-"""Whether the membership table has this identity in this room."""
-CallerEvents = Mapping[type[Payload], tuple[Event, EventCodec[Payload]]]
-"""Events that go to the client concerned, by their payload."""
-
 
 @dataclass(frozen=True, slots=True)
-class RoomAccess:
+class ClientContext:
     """What the clients of one namespace share."""
 
-    namespace: Namespace
-    members: IsMember
+    access: RoomAccess
     caller_events: CallerEvents
-    subjects_of: Callable[[Identity], frozenset[str]]
-    clock: Callable[[], float] = time.time
-    revocations: Revocations = field(default_factory=Revocations)
-    users: Users = field(default_factory=Users)
+    users: Users
     latest: Latest | None = None
-
-    def decide(self, identity: Identity, name: str) -> Verdict:
-        """Whether `identity` may be in the room of that name. Raises RefusedError (unknown_room)."""
-        resolved = self.namespace.rooms.resolve(name)
-        if resolved is None:
-            raise RefusedError(UNKNOWN_ROOM, f"There is no room {quote(name)}.")
-        room, values = resolved
-        return room.rule.decide(identity, values)
-
-    async def allows(self, identity: Identity, name: str) -> bool:
-        """`decide`, with the membership table asked where only that can tell."""
-        verdict = self.decide(identity, name)
-        if verdict is Verdict.IF_MEMBER:
-            return await self._is_member(identity, name)
-        return verdict is Verdict.YES
-
-    async def _is_member(self, identity: Identity, name: str) -> bool:
-        room = NamedRoom(self.namespace.name, name)
-        with self.revocations.observe() as removed:
-            allowed = await self.members(identity, room)
-            while allowed and name in removed:
-                # The answer may be older than a removal that has been dealt with already.
-                removed.clear()
-                allowed = await self.members(identity, room)
-        return allowed
 
 
 class Client:
-    """Given to handlers beside the command."""
+    """The client that sent a command, as the command's handler receives it."""
 
-    __slots__ = ("_access", "_buckets", "_usage", "ending", "held", "identity", "refused", "socket", "state")
+    __slots__ = ("_buckets", "_context", "_usage", "ending", "held", "identity", "refused", "socket", "state")
 
-    def __init__(self, identity: Identity, socket: Socket, access: RoomAccess) -> None:
+    def __init__(self, identity: Identity, socket: Socket, context: ClientContext) -> None:
         self.identity = identity
         self.socket = socket
-        self._access = access
+        self._context = context
         self.ending = False
-        """Whether the server is about to end the socket: what is emitted now is the last."""
+        """True if the server is about to end the socket: events that are emitted now are the last."""
         self.state: dict[str, Any] = {}
-        """What the system keeps of this connection, for its handlers and hooks. It ends with the connection: a client
-        that comes back, recovered or not, has a new one."""
+        """Values that the system keeps for this connection, for its handlers and hooks. They end with the connection:
+        a client that reconnects, recovered or not, has an empty `state`."""
         self._buckets: dict[str, Bucket] = {}
-        """Of the user's own, those that this client has used."""
+        """By command, the user's buckets that this client has used."""
         self.refused: dict[str, int] = {}
-        """By name how many commands in a row were over their limit."""
+        """By command, how many in a row were over the limit."""
         self.held: dict[str, tuple[ReceivedEvent, asyncio.TimerHandle]] = {}
-        """By name the newest volatile command over its limit, and the timer that ends its waiting."""
+        """By command, the newest volatile command over the limit, and the timer that handles it."""
         connection = socket.connection
         server = connection.server
-        usage = access.users.enter(
+        usage = context.users.enter(
             identity.subject, connection.id, server.limits.max_connections_per_user, server.clock()
         )
         if usage is None:
-            # Connections that broke without a word are closed after this time.
+            # Connections that broke without a close are closed after this time.
             wait = server.settings.ping_interval + server.settings.ping_timeout
             raise RefusedError(RATE_LIMITED, "You have too many connections; close one first.", retry_after=wait)
         self._usage = usage
 
     @property
     def id(self) -> str:
-        """The id of the socket, as the client knows it (`socket.id`); its room has that name."""
+        """The id of the socket, as the client knows it (`socket.id`). It is also the name of the socket's own room."""
         return self.socket.id
 
     @property
@@ -122,39 +78,40 @@ class Client:
 
     @property
     def namespace(self) -> str:
-        """The name of the namespace the client is connected to."""
-        return self._access.namespace.name
+        """The name of the namespace to which the client is connected."""
+        return self._context.access.namespace.name
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The names of the rooms the client is in."""
+        """The names of the client's rooms."""
         return frozenset(self.socket.rooms)
 
     @property
     def recovers(self) -> bool:
-        """Whether the client has just come back, and is caught up with rooms as it joins them again."""
+        """True if the client has just reconnected, and receives missed events as it joins its rooms again."""
         return self.socket.since is not None
 
     def is_in(self, room: NamedRoom | str) -> bool:
+        """True if the client is in the room."""
         return self._name(room) in self.socket.rooms
 
     @must_await
     async def allows(self, room: NamedRoom | str) -> bool:
-        """Whether the client may be in a room, in it or not. Raises RefusedError (unknown_room)."""
+        """True if the client may be in the room. Raises RefusedError (unknown_room)."""
         name = self._name(room)
         while True:
             identity = self.identity
-            allowed = await self._access.allows(identity, name)
-            # Renewed meanwhile, it may be a member no more, or one now.
+            allowed = await self._context.access.allows(identity, name)
+            # A token that was renewed meanwhile may change the answer.
             if identity is self.identity:
                 return allowed
 
     @must_await
     async def join(self, room: NamedRoom | str, since: str | None = None) -> None:
-        """Enter a room. Raises RefusedError: forbidden, unknown_room, or rate_limited where it would be too many.
+        """Join a room. Raises RefusedError: forbidden, unknown_room, or rate_limited if the client has too many rooms.
 
-        With `since`, a position in the log, what came behind that is sent first. Then come the newest events of the
-        room that are declared with `latest`.
+        With `since`, a position in the log, the client first receives the room's events after that position. Last, it
+        receives the room's newest events that are declared with `latest`.
         """
         if since is None and self.socket.since is None:
             self.enter(room, await self.allows(room))
@@ -163,103 +120,89 @@ class Client:
         await self._send_latest(self._name(room))
 
     async def _send_latest(self, name: str) -> None:
-        latest, namespace = self._access.latest, self._access.namespace
+        latest, namespace = self._context.latest, self._context.access.namespace
         resolved = namespace.rooms.resolve(name) if latest is not None else None
         if latest is not None and resolved is not None and latest.concerns(resolved[0]):
             for data in await latest.find(NamedRoom(namespace.name, name), resolved[0]):
                 self.socket.send(data, volatile=True)
 
     def awaits_latest(self, room: Room) -> bool:
-        """True if the client gets kept events when it joins a room of this kind."""
-        return self._access.latest is not None and self._access.latest.concerns(room)
+        """True if the client receives kept events when it joins a room of this kind."""
+        return self._context.latest is not None and self._context.latest.concerns(room)
 
     async def _join_again(self, name: str, since: str | None) -> None:
-        """`join` for a client that is sent what it missed there first."""
-        with self._access.revocations.observe() as removed:
+        """Send the events that the client has missed in a room, then join it."""
+        with self._context.access.revocations.observe() as removed:
             if await self.allows(name):
                 await self.socket.catch_up(name, since)
-                # That may have taken a while.
+                # A member may have been removed during the replay.
                 self.enter(name, name not in removed)
             else:
                 self.enter(name, allowed=False)
 
     def decide(self, room: NamedRoom | str) -> Verdict:
-        """What the room's rule says of this client. Raises RefusedError (unknown_room)."""
-        return self._access.decide(self.identity, self._name(room))
+        """The verdict of the room's rule about this client. Raises RefusedError (unknown_room)."""
+        return self._context.access.decide(self.identity, self._name(room))
 
     def leave(self, room: NamedRoom | str) -> None:
-        """Leave a room; harmless where the client is not in it."""
+        """Leave a room. Does nothing if the client is not in it."""
         self.socket.leave(self._name(room))
 
     def emit(self, payload: Payload) -> None:
-        """Send an event to this client alone: an answer, which is neither stored nor recovered.
+        """Send an event to this client only. The event is neither stored nor recovered.
 
-        Raises ContractError where the event does not list the namespace's `caller`, InvalidDataError where the
-        payload does not fit.
+        Raises ContractError if the event does not list the namespace's `caller`, InvalidDataError if the payload does
+        not fit its type.
         """
-        event, data = self._encode(payload)
-        self.socket.send(data, event.volatile)
+        data, volatile = self._context.caller_events.encode(payload)
+        self.socket.send(data, volatile)
 
     @must_await
     async def call(self, payload: Payload, reply: type[T], timeout: float | None = None) -> T:
         """`emit`, and wait for the client's acknowledgement: its first argument, as a `reply`.
 
         `reply` is a payload or another type that an event can carry, `type(None)` for an acknowledgement without
-        arguments. `timeout` is in seconds, the setting `ack_timeout` if None. Raises InvalidDataError if the answer is
-        no `reply`; RefusedError: timed_out if no answer came or the client has gone, rate_limited if too many answers
-        of this client are outstanding; and as `emit` does.
+        arguments. `timeout` is in seconds; None means the setting `ack_timeout`. Raises InvalidDataError if the answer
+        is not a `reply`; RefusedError: timed_out if no answer came or the client has disconnected, rate_limited if too
+        many answers of this client are outstanding; and the errors of `emit`.
         """
-        _, data = self._encode(payload)
+        data, _ = self._context.caller_events.encode(payload)
         return decode_answer(await self.socket.call(data, timeout), reply)
 
     def disconnect(self, close: bool = False) -> None:
-        """Take the client out of the namespace; with `close`, end its whole connection.
+        """Disconnect the client from the namespace; with `close`, end its whole connection.
 
-        An official client does not come back by itself. What was emitted before reaches it; the acknowledgement of the
-        command that is being handled does not.
+        An official client does not reconnect by itself after this. The client receives events that were emitted
+        before; it does not receive the acknowledgement of the command that is being handled.
         """
         self.socket.disconnect(close)
 
-    def _encode(self, payload: Payload) -> tuple[Event, bytes]:
-        found = self._access.caller_events.get(type(payload))
-        if found is None:
-            raise ContractError(
-                f"{type(payload).__name__} does not go to the client concerned; list `caller` in to=[…]"
-            )
-        event, codec = found
-        try:
-            return event, codec.encode_event(event.stamp(payload, self._access.clock()))
-        except InvalidDataError as error:
-            error.internal = True
-            raise
-
     def enter(self, room: NamedRoom | str, allowed: bool) -> None:
-        """Enter a room that was decided about."""
+        """Join a room after a decision. Raises RefusedError (forbidden) if the decision is no."""
         if not allowed:
             raise RefusedError(FORBIDDEN, f"You have no right to be in room {str(room)!r}.")
         self.socket.join(self._name(room))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` beside the client's other events, also when it has gone; what it raises is logged."""
+        """Run `work` in parallel to the client's other events, also after a disconnect. Its errors are logged."""
         self.socket.namespace.spawn(work)
 
     def renew(self, identity: Identity) -> None:
-        """Have a newer token of the same user count: its claims, and the end it sets.
+        """Replace the client's token by a newer one of the same user: its claims, and its expiry.
 
-        Rooms it gives no right to are left; where that is for the membership table to say and the token names other
-        subjects than before, too. Raises RefusedError: forbidden for another user's, forbidden_role where the
-        namespace does not admit its role.
+        The client leaves the rooms in which the new token does not allow it. If only the membership table can decide,
+        the client stays if both tokens name the same subjects. Raises RefusedError: forbidden if the token belongs to
+        another user, forbidden_role if the namespace does not admit its role.
         """
-        access, before = self._access, self.identity
+        access, before = self._context.access, self.identity
         if identity.subject != before.subject:
             raise RefusedError(FORBIDDEN, "The token is another user's.")
         if not access.namespace.who.admits(identity):
-            raise RefusedError(FORBIDDEN_ROLE, f"{self.namespace} is for whoever {access.namespace.who.text}.")
-        same = access.subjects_of(identity) == access.subjects_of(before)
+            raise RefusedError(
+                FORBIDDEN_ROLE, f"{self.namespace} is only for a client that {access.namespace.who.text}."
+            )
         for room in self.rooms:
-            verdict = access.decide(identity, room)
-            still = verdict is Verdict.IF_MEMBER and same and access.decide(before, room) is verdict
-            if verdict is not Verdict.YES and not still:
+            if not access.keeps(before, identity, room):
                 self.socket.leave(room)
         self.identity = identity
         self.socket.renew(identity.expires_at)
@@ -273,14 +216,14 @@ class Client:
         """What is left of the limit on command `name`."""
         bucket = self._buckets.get(name)
         if bucket is None:
-            bucket = self._buckets[name] = self._access.users.bucket(
+            bucket = self._buckets[name] = self._context.users.bucket(
                 self._usage, self.identity.subject, self.namespace, name, limit, now
             )
         return bucket
 
     def forget(self, now: float) -> None:
-        """The socket has disconnected, or was refused after all."""
+        """Release what is counted for the client. Called after a disconnect, or if the CONNECT was refused."""
         for _, timer in self.held.values():
             timer.cancel()
         self.held.clear()
-        self._access.users.leave(self.identity.subject, self.socket.connection.id, now)
+        self._context.users.leave(self.identity.subject, self.socket.connection.id, now)

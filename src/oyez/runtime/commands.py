@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from oyez.contract.codec import CommandCodec
-from oyez.contract.declare import DEFAULT_LIMIT, DeclaredCommand, Limit
+from oyez.contract.declare import DeclaredCommand
+from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.policy import Identity, Own, Resolved, Verdict
 from oyez.contract.rooms import Room
 from oyez.contract.schema import wire_names
@@ -103,7 +104,7 @@ class CommandHandler:
     def handle(self, client: Client, event: ReceivedEvent) -> Awaitable[bytes] | bytes:
         """`run` for a command that was counted already."""
         if not self._declared.who.admits(client.identity):
-            raise RefusedError(FORBIDDEN_ROLE, f"{event.name} is for whoever {self._declared.who.text}.")
+            raise RefusedError(FORBIDDEN_ROLE, f"{event.name} is only for a client that {self._declared.who.text}.")
         try:
             command, id = self._codec.decode_command(event.data, event.attachments), ""
         except InvalidDataError:

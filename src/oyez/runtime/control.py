@@ -1,13 +1,13 @@
-"""Control: what is to become of sockets that are connected already, wherever they are.
+"""Control entries: they move or disconnect sockets that are already connected, on every node.
 
-The functions make entries of the log; `Control` does on every node what they ask, in order with the events: an event
-before a removal still reaches whoever is removed, an event behind it does not. Doing the same twice changes nothing.
+The functions make entries of the log. `Control` applies them on each node, in order with the events: a removed member
+still receives an event before the removal, and does not receive one after it. Applying an entry twice has no further
+effect.
 """
 
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -16,12 +16,11 @@ from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.errors import FORBIDDEN, ContractError, RefusedError, is_temporary
 from oyez.log.log import Entry
 from oyez.logger import get_logger
+from oyez.runtime.client import Client
+from oyez.runtime.room_access import RoomAccess
 from oyez.server.namespaces.socket import Socket
 
-if TYPE_CHECKING:
-    from oyez.runtime.client import Client, RoomAccess
-
-logger = get_logger("oyez.contract")
+logger = get_logger("oyez.runtime")
 
 
 class Removal(msgspec.Struct, frozen=True):
@@ -35,7 +34,7 @@ class Move(msgspec.Struct, frozen=True, omit_defaults=True):
 
     rooms: tuple[str, ...]
     asking: bool = False
-    """Of a join: whether the membership table is asked, where a rule asks for members."""
+    """For a join: True if the membership table is asked when a rule requires it."""
 
 
 class Disconnection(msgspec.Struct, frozen=True):
@@ -48,7 +47,7 @@ class Disconnection(msgspec.Struct, frozen=True):
 
 
 def member_removed(room: NamedRoom, subject: str) -> Entry:
-    """`subject` (`user:u1`) is no member of `room` any more: its sockets leave, unless the rule lets them in anyway."""
+    """`subject` (`user:u1`) is no longer a member of `room`: its sockets leave, unless the rule allows them anyway."""
     return _entry("member_removed", room, (), Removal(subject))
 
 
@@ -59,11 +58,11 @@ def join(
     *,
     asking: bool = False,
 ) -> Entry:
-    """The sockets in a room (a socket's id counts as one) enter `rooms`, as far as the rules of those allow.
+    """The sockets in a room join `rooms`, if the rules of those rooms allow it. A socket's id counts as a room.
 
-    Where a rule asks for members, whoever makes the entry answers for that they are: the table is not asked, so that
-    they are in before the next event. With `asking` it is: they enter when it has said yes.
-    Raises ContractError where a room is of another namespace.
+    If a rule requires members, the membership table is not asked: the caller has checked it, and the sockets are in the
+    room before the next event. With `asking`, the table is asked, and the sockets join when it has answered yes.
+    Raises ContractError if a room belongs to another namespace.
     """
     return _entry("join", sockets_in, excluding, _move(sockets_in, rooms, asking=asking))
 
@@ -71,7 +70,7 @@ def join(
 def leave(
     sockets_in: NamedRoom | Everyone, rooms: Iterable[NamedRoom], excluding: Iterable[NamedRoom | str] = ()
 ) -> Entry:
-    """The sockets in a room leave `rooms`. Raises ContractError where a room is of another namespace."""
+    """The sockets in a room leave `rooms`. Raises ContractError if a room belongs to another namespace."""
     return _entry("leave", sockets_in, excluding, _move(sockets_in, rooms))
 
 
@@ -104,43 +103,22 @@ def _move(sockets_in: NamedRoom | Everyone, rooms: Iterable[NamedRoom], *, askin
     return Move(tuple(room.name for room in named), asking)
 
 
-# Doing what they ask.
-
-
-class Revocations:
-    """Tells whoever is deciding about rooms out of which of them somebody was taken meanwhile."""
-
-    def __init__(self) -> None:
-        self._watched: dict[int, set[str]] = {}
-
-    @contextmanager
-    def observe(self) -> Iterator[set[str]]:
-        """The names of the rooms that a member was removed from since this was entered; grows by itself."""
-        removed: set[str] = set()
-        self._watched[id(removed)] = removed
-        try:
-            yield removed
-        finally:
-            del self._watched[id(removed)]
-
-    def record(self, room: str) -> None:
-        for removed in self._watched.values():
-            removed.add(room)
+# Applying entries.
 
 
 @dataclass(frozen=True, slots=True)
 class _Action:
     parameters: type[msgspec.Struct]
-    act: Callable[["Client", Any, Entry], None]
+    act: Callable[[Client, Any, Entry], None]
 
 
 class Control:
-    """The control actions of one namespace."""
+    """Applies the control entries of one namespace."""
 
-    def __init__(self, access: "RoomAccess") -> None:
+    def __init__(self, access: RoomAccess) -> None:
         self._access = access
-        self._asking: dict[tuple[str, str], object] = {}
-        """The latest join of a socket's id and a room that waits for the membership table, and what stands for it."""
+        self._joining: dict[tuple[str, str], object] = {}
+        """For a socket's id and a room, the newest join that waits for the membership table."""
         self._actions: Mapping[str, _Action] = {
             "member_removed": _Action(Removal, self._remove),
             "join": _Action(Move, self._join),
@@ -149,7 +127,7 @@ class Control:
         }
 
     def apply(self, entry: Entry, sockets: Collection[Socket]) -> None:
-        """Do what `entry` asks of each of `sockets`. What cannot be done is logged and skipped."""
+        """Apply `entry` to each of `sockets`. An entry that cannot be applied is logged and skipped."""
         action = self._actions.get(entry.control)
         if action is None:
             logger.warning("an unknown control entry was skipped", control=entry.control, position=entry.position)
@@ -164,7 +142,7 @@ class Control:
                 self._access.revocations.record(room)
         for socket in sockets:
             if socket.ended:
-                # By what was done to another.
+                # The action on another socket may have ended this one.
                 continue
             try:
                 action.act(socket.data, parameters, entry)
@@ -173,56 +151,55 @@ class Control:
             except Exception:
                 logger.exception("a control entry failed", control=entry.control, socket=socket.id)
 
-    def _remove(self, client: "Client", removal: Removal, entry: Entry) -> None:
+    def _remove(self, client: Client, removal: Removal, entry: Entry) -> None:
         if removal.subject not in self._access.subjects_of(client.identity):
             return
         for room in entry.rooms:
             if client.is_in(room) and client.decide(room) is not Verdict.YES:
                 client.leave(room)
-                client.spawn(_or_cut(client, self._let_back(client, room, entry.position)))
+                client.spawn(_or_cut(client, self._rejoin(client, room, entry.position)))
 
-    async def _let_back(self, client: "Client", room: str, since: str | None) -> None:
-        """Whoever is a member by another name too, such as that of a role, comes in again, and has missed nothing."""
+    async def _rejoin(self, client: Client, room: str, since: str | None) -> None:
+        """Join again without a gap if the client is a member by another subject too, such as its role."""
         try:
             await client.join(room, since)
         except RefusedError as refused:
             if refused.refusal is not FORBIDDEN:
                 raise
 
-    def _join(self, client: "Client", move: Move, entry: Entry) -> None:
+    def _join(self, client: Client, move: Move, entry: Entry) -> None:
         for room in move.rooms:
             verdict = client.decide(room)
             if verdict is Verdict.IF_MEMBER and move.asking:
-                self._asking[client.socket.id, room] = join = object()
+                self._joining[client.id, room] = join = object()
                 client.spawn(_or_cut(client, self._join_member(client, room, join)))
             elif verdict is not Verdict.NO:
                 client.enter(room, True)
 
-    async def _join_member(self, client: "Client", room: str, join: object) -> None:
-        asked = (client.socket.id, room)
+    async def _join_member(self, client: Client, room: str, join: object) -> None:
         try:
             allowed = await client.allows(room)
         finally:
-            # An entry behind this one may have had the socket leave, or join once more.
-            latest = self._asking.get(asked) is join
-            if latest:
-                del self._asking[asked]
-        if allowed and latest:
+            # A later entry may have removed the socket from the room, or joined it once more.
+            newest = self._joining.get((client.id, room)) is join
+            if newest:
+                del self._joining[client.id, room]
+        if allowed and newest:
             client.enter(room, True)
 
-    def _leave(self, client: "Client", move: Move, entry: Entry) -> None:
+    def _leave(self, client: Client, move: Move, entry: Entry) -> None:
         for room in move.rooms:
-            self._asking.pop((client.socket.id, room), None)
+            self._joining.pop((client.id, room), None)
             client.leave(room)
 
-    def _disconnect(self, client: "Client", disconnection: Disconnection, entry: Entry) -> None:
-        client.socket.disconnect(disconnection.close)
+    def _disconnect(self, client: Client, disconnection: Disconnection, entry: Entry) -> None:
+        client.disconnect(disconnection.close)
 
 
-async def _or_cut(client: "Client", work: Coroutine[Any, Any, None]) -> None:
-    """Decide about a room, or cut the connection if that is impossible at the moment.
+async def _or_cut(client: Client, work: Coroutine[Any, Any, None]) -> None:
+    """Run a decision about a room, or cut the client's connection if no decision is possible now.
 
-    The client joins its rooms again when it comes back. Without that it would miss the events of a room for ever.
+    The client joins its rooms again when it reconnects; otherwise it would never receive the room's events again.
     """
     try:
         await work

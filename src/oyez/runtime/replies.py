@@ -1,21 +1,26 @@
-"""What a client is answered: `{ok: true, …}`, or the one error object that is the same in every system.
+"""Replies: what one client receives as the answer to its own command or connection.
 
-Where the client asked for an acknowledgement, the error is in it (`{ok: false, error: {…}}`) and nowhere else; where it
-did not, the error is the event `error`. So a client hears of each failure once.
+A success is acknowledged with `{ok: true, …}`. A failure has the same error object in every system: in the
+acknowledgement (`{ok: false, error: {…}}`) if the client asked for one, otherwise in the event `error`. So a client
+receives each failure once.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from oyez.concurrency.sparse_log import SparseLog
 from oyez.contract.codec import EventCodec, encode_json
+from oyez.contract.contract import Contract
+from oyez.contract.rooms import Caller
 from oyez.contract.types import Payload, Problem, Time, read_scalar
 from oyez.errors import (
     INTERNAL,
     INVALID_DATA,
     UNAVAILABLE,
+    ContractError,
     InvalidDataError,
     OyezError,
     RefusedError,
@@ -27,10 +32,10 @@ from oyez.runtime.awaiting import NotAwaitedError
 logger = get_logger("oyez.contract")
 
 _sparse = SparseLog(logger, interval=10.0)
-"""While something is away, every command fails."""
+"""While the log or the database is down, every command fails."""
 
 Reply = Payload | Mapping[str, Any] | None
-"""What a handler returns: the reply its command declares, as the payload or as its fields by their wire names."""
+"""What a handler returns: the reply that its command declares, as a payload or as fields by their wire names."""
 
 _OK = b'[{"ok":true}]'
 
@@ -44,7 +49,7 @@ class ReplyCodec:
         self._codec = EventCodec(f"the reply to {command}", reply) if reply is not None else None
 
     def encode(self, reply: Reply) -> bytes:
-        """The acknowledgement's JSON array. Raises TypeError or ValueError where a handler breaks its contract."""
+        """The acknowledgement as a JSON array. Raises TypeError or ValueError if the reply is not the declared one."""
         if self._codec is None or self._reply is None:
             if reply is not None:
                 raise TypeError(f"{self._command} declares no reply, but its handler returned a {type(reply).__name__}")
@@ -58,10 +63,41 @@ class ReplyCodec:
         return _OK if data == b"{}" else b'[{"ok":true,' + data[1:] + b"]"
 
 
+class CallerEvents:
+    """Encodes the events of one namespace that go to one client only (`client.emit`)."""
+
+    def __init__(self, contract: Contract, namespace: str, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives seconds since 1970."""
+        self._clock = clock
+        self._events = {
+            event.payload: (event, EventCodec(event.name, event.payload))
+            for event in contract.events.values()
+            if any(isinstance(target, Caller) for target in event.targets.get(namespace, ()))
+        }
+
+    def encode(self, payload: Payload) -> tuple[bytes, bool]:
+        """The event as a JSON array, and whether it is volatile.
+
+        Raises ContractError if the event does not list the namespace's `caller`, InvalidDataError if the payload does
+        not fit its type.
+        """
+        found = self._events.get(type(payload))
+        if found is None:
+            raise ContractError(
+                f"{type(payload).__name__} does not go to the client concerned; list `caller` in to=[…]"
+            )
+        event, codec = found
+        try:
+            return codec.encode_event(event.stamp(payload, self._clock())), event.volatile
+        except InvalidDataError as error:
+            error.internal = True
+            raise
+
+
 def explain_failure(error: Exception, **context: str) -> Problem:
-    """The error object for `error`. An error that is not a refusal is logged with its `context`, and not shown."""
+    """The error object for `error`. An error that is not a refusal is logged with `context`, and not sent."""
     if isinstance(error, NotAwaitedError):
-        # The call has been logged, with its place.
+        # The forgotten call is already in the log, with its place.
         return _problem(INTERNAL.code, INTERNAL.message, {})
     if isinstance(error, OyezError) and error.internal:
         logger.error("handler failed", exc_info=error, **context)

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
 from oyez.concurrency.token_bucket import TokenBucket
-from oyez.contract.declare import LONGEST_PERIOD, Limit
+from oyez.contract.limits import LONGEST_PERIOD, Limit
 from oyez.server.cluster.usage import Connected, Spent
 
 SPENT_SHARE = 0.1

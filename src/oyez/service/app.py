@@ -32,7 +32,7 @@ from oyez.log.log import Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
-from oyez.runtime.application import bind
+from oyez.runtime.bind import bind
 from oyez.runtime.http import UNFINISHED, build_problem, refuse
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.publish_api import publish_route
@@ -343,7 +343,7 @@ class Oyez:
             handlers=parts.handlers,
             authenticate=self._verifier.verify,
             resolvers=parts.resolvers,
-            members=members.has,
+            is_member=members.has,
             hooks=parts.hooks,
             settings=self.settings,
             idempotency=idempotency,

@@ -21,7 +21,8 @@ from oyez.errors import OyezError, SettingsError
 from oyez.log.log import Log
 from oyez.logger import redact
 from oyez.runtime.admission import Resolvers
-from oyez.runtime.application import Handlers, Hooks
+from oyez.runtime.bind import Handlers
+from oyez.runtime.hooks import Hooks
 from oyez.runtime.publisher import Publisher
 from oyez.server.cluster.membership import Presence
 from oyez.service.auth.tokens import Signer

@@ -32,7 +32,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import LockError, RedisError
 
 from oyez.concurrency.task_set import cancel_tasks
-from oyez.contract.declare import Limit
+from oyez.contract.limits import Limit
 from oyez.errors import INTERNAL, TOO_LARGE, UNAVAILABLE, LogUnavailableError
 from oyez.log.log import Entry
 from oyez.logger import get_logger

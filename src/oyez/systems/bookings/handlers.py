@@ -11,8 +11,9 @@ from sqlalchemy import Connection, Row
 from oyez.contract import NamedRoom
 from oyez.contract.schema import quote
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.runtime.application import Handlers, Hooks
+from oyez.runtime.bind import Handlers
 from oyez.runtime.client import Client
+from oyez.runtime.hooks import Hooks
 from oyez.service.system import Context
 from oyez.service.typing import Typing
 from oyez.systems.bookings import transactions

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from oyez.contract import Identity, Joined, NamedRoom, Time
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.runtime.application import Handlers
+from oyez.runtime.bind import Handlers
 from oyez.runtime.client import Client
 from oyez.service.outbox.outbox import Outbox, Transaction
 from oyez.systems.fixrx.contract import (

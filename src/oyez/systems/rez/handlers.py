@@ -4,7 +4,7 @@ from functools import partial
 
 from oyez.contract import Payload
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.runtime.application import Handlers
+from oyez.runtime.bind import Handlers
 from oyez.runtime.client import Client
 from oyez.service.system import Context
 from oyez.service.typing import Typing

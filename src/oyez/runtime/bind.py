@@ -1,0 +1,142 @@
+"""Binds a contract to the functions of its system: one application for each namespace.
+
+The functions are an explicit mapping. What they need besides their arguments is bound to them beforehand.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from oyez.contract.contract import Contract
+from oyez.contract.declare import DeclaredCommand
+from oyez.contract.limits import DEFAULT_LIMIT, Limit
+from oyez.contract.policy import Identity, Member
+from oyez.contract.rooms import NamedRoom
+from oyez.contract.types import Command
+from oyez.errors import ContractError
+from oyez.runtime.admission import Admission, Authenticate, Resolvers
+from oyez.runtime.application import NamespaceApplication
+from oyez.runtime.client import ClientContext
+from oyez.runtime.commands import CommandHandler, Handler, joining, leaving
+from oyez.runtime.functions import find_signature_error
+from oyez.runtime.hooks import Hooks, find_hook_errors
+from oyez.runtime.idempotency import Idempotency
+from oyez.runtime.latest import Latest
+from oyez.runtime.replies import CallerEvents
+from oyez.runtime.room_access import IsMember, RoomAccess
+from oyez.runtime.usage import Users
+from oyez.settings import Settings
+
+Handlers = Mapping[type[Command], Handler]
+"""The handler of each command, by the command's class."""
+
+
+def bind(
+    contract: Contract,
+    *,
+    handlers: Handlers,
+    authenticate: Authenticate,
+    settings: Settings,
+    resolvers: Resolvers | None = None,
+    is_member: IsMember | None = None,
+    hooks: Hooks = Hooks(),  # noqa: B008 - a frozen value
+    idempotency: Idempotency | None = None,
+    latest: Latest | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, NamespaceApplication]:
+    """The application of each namespace, by the namespace's name.
+
+    `handlers` has a function for each command that does more than join or leave a room, `resolvers` one for each user
+    attribute. `is_member` asks the membership table; leave it out if no rule says `member()`. Without `idempotency`,
+    ids of commands mean nothing. `latest` has the newest events of rooms. `clock` is the clock of the limits, in
+    seconds. Raises ContractError if a function is missing, does not fit, or is not declared in the contract.
+    """
+    contract.build()
+    resolvers = resolvers or {}
+    errors = [
+        *_find_handler_errors(contract, handlers),
+        *_find_resolver_errors(contract, resolvers),
+        *find_hook_errors(hooks),
+        *(_find_member_rules(contract) if is_member is None else ()),
+    ]
+    if errors:
+        raise ContractError("\n".join(f"contract {contract.name}: {error}" for error in errors))
+    users = Users(_limits(contract))
+    applications = {}
+    for namespace in contract.namespaces:
+        access = RoomAccess(namespace, is_member or _has_no_members, contract.subjects_of)
+        context = ClientContext(access, CallerEvents(contract, namespace.name), users, latest)
+        admission = Admission(
+            contract, access, authenticate=authenticate, resolvers=resolvers, cookie_name=settings.cookie_name
+        )
+        commands = {command.name: _build(command, handlers, idempotency, hooks) for command in namespace.commands}
+        applications[namespace.name] = NamespaceApplication(admission, commands, context, hooks, clock)
+    return applications
+
+
+def _build(
+    declared: DeclaredCommand, handlers: Handlers, idempotency: Idempotency | None, hooks: Hooks
+) -> CommandHandler:
+    if declared.joins is not None:
+        return CommandHandler(declared, joining(declared, declared.joins, hooks.joined), None)
+    if declared.leaves is not None:
+        return CommandHandler(declared, leaving(declared, declared.leaves), None)
+    return CommandHandler(declared, handlers[declared.command], idempotency)
+
+
+def _limits(contract: Contract) -> dict[tuple[str, str], Limit]:
+    """The limits of all commands, by namespace and name; all unknown names of a namespace share one."""
+    limits = {(namespace.name, ""): DEFAULT_LIMIT for namespace in contract.namespaces}
+    for namespace in contract.namespaces:
+        limits |= {(namespace.name, command.name): command.limit for command in namespace.commands}
+    return limits
+
+
+async def _has_no_members(identity: Identity, room: NamedRoom) -> bool:
+    return False
+
+
+# Errors in what a system gives, one sentence each.
+
+
+def _find_handler_errors(contract: Contract, handlers: Handlers) -> Iterator[str]:
+    if not isinstance(handlers, Mapping):
+        yield f"handlers is a {type(handlers).__name__}: write a dict of commands' classes, as {{Buy: buy}}"
+        return
+    declared = [command for namespace in contract.namespaces for command in namespace.commands]
+    wanted = {command.command: command.name for command in declared if not (command.joins or command.leaves)}
+    keys = [key for key in handlers if not isinstance(key, type)]
+    if keys:
+        yield from (f"the handler for {key!r} {_describe_key(key, wanted)}" for key in keys)
+        return
+    yield from (f"command {name}: has no handler" for command, name in wanted.items() if command not in handlers)
+    for command, handler in handlers.items():
+        if command not in wanted:
+            yield f"a handler is given for {command.__name__}, which is not declared or only joins a room"
+        elif error := find_signature_error(handler, ("command", "client")):
+            yield f"command {wanted[command]}: its handler {error}"
+
+
+def _describe_key(key: object, wanted: Mapping[type[Command], str]) -> str:
+    """The class to write instead of a key that is not a class."""
+    named = [command.__name__ for command, name in wanted.items() if key in (name, command.__name__)]
+    meant = named[0] if named else " or ".join(command.__name__ for command in wanted) or "a command's class"
+    return f"has a {type(key).__name__} as its key: use the command's class, {meant}"
+
+
+def _find_resolver_errors(contract: Contract, resolvers: Resolvers) -> Iterator[str]:
+    if not isinstance(resolvers, Mapping):
+        yield f"resolvers is a {type(resolvers).__name__}: write a dict of functions by the names of user attributes"
+        return
+    declared = {attribute.name for attribute in contract.attributes}
+    yield from (f"user attribute {name}: has no resolver" for name in declared - resolvers.keys())
+    for name, resolver in resolvers.items():
+        if name not in declared:
+            yield f"a resolver is given for {name!r}, which is not a declared user attribute"
+        elif error := find_signature_error(resolver, ("identity",), waits=True):
+            yield f"the resolver of {name}: {error}"
+
+
+def _find_member_rules(contract: Contract) -> Iterator[str]:
+    for room in (room for namespace in contract.namespaces for room in namespace.rooms.kinds):
+        if any(isinstance(part, Member) for part in room.rule.parts()):
+            yield f"room {room.pattern}: its rule asks for members, and no members are given"

@@ -1,0 +1,54 @@
+"""RoomAccess: which identities may be in which rooms of one namespace, by the rooms' rules and the membership table."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from oyez.contract.declare import Namespace
+from oyez.contract.policy import Identity, Verdict
+from oyez.contract.rooms import NamedRoom
+from oyez.contract.schema import quote
+from oyez.errors import UNKNOWN_ROOM, RefusedError
+from oyez.runtime.revocations import Revocations
+
+IsMember = Callable[[Identity, NamedRoom], Awaitable[bool]]
+"""True if the membership table has the identity in the room."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomAccess:
+    """Decides about the rooms of one namespace. `subjects_of` names an identity as the membership table does."""
+
+    namespace: Namespace
+    is_member: IsMember
+    subjects_of: Callable[[Identity], frozenset[str]]
+    revocations: Revocations = field(default_factory=Revocations)
+
+    def decide(self, identity: Identity, name: str) -> Verdict:
+        """The verdict of the room's rule about `identity`. Raises RefusedError (unknown_room)."""
+        resolved = self.namespace.rooms.resolve(name)
+        if resolved is None:
+            raise RefusedError(UNKNOWN_ROOM, f"There is no room {quote(name)}.")
+        room, values = resolved
+        return room.rule.decide(identity, values)
+
+    async def allows(self, identity: Identity, name: str) -> bool:
+        """True if `identity` may be in the room. Asks the membership table only if the rule requires it."""
+        verdict = self.decide(identity, name)
+        if verdict is not Verdict.IF_MEMBER:
+            return verdict is Verdict.YES
+        room = NamedRoom(self.namespace.name, name)
+        with self.revocations.observe() as removed:
+            allowed = await self.is_member(identity, room)
+            while allowed and name in removed:
+                # The answer may be older than a removal that this process has already applied.
+                removed.clear()
+                allowed = await self.is_member(identity, room)
+        return allowed
+
+    def keeps(self, before: Identity, after: Identity, name: str) -> bool:
+        """True if a client in the room may stay when its identity changes. Does not ask the membership table."""
+        verdict = self.decide(after, name)
+        if verdict is Verdict.IF_MEMBER:
+            same_member = self.subjects_of(before) == self.subjects_of(after)
+            return same_member and self.decide(before, name) is verdict
+        return verdict is Verdict.YES
