@@ -20,7 +20,8 @@ import uvloop
 from tests.valkey import ValkeyServer
 
 from bench.table import SCALING, write_number, write_rows, write_section
-from oyez.log.log import Entry, Log, encode_entry
+from oyez.log.entry_codec import encode_entry
+from oyez.log.log import Entry, Log
 from oyez.log.memory import MemoryLog
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog

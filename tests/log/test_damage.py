@@ -3,11 +3,10 @@
 import sqlite3
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from oyez.log.damage import DAMAGED, Damage, DamagedError
-from oyez.log.log import Entry, decode_entry, encode_entry
+from oyez.log.entry_codec import decode_entry, encode_entry
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
 from tests.log.verbs import MANY, entry, numbers, read_all, tailing
@@ -23,13 +22,6 @@ def test_every_flipped_bit_is_found() -> None:
         flipped[bit // 8] ^= 1 << bit % 8
         assert damage.decode(bytes(flipped), f"e.{bit}").control == DAMAGED
     assert damage.count == 8 * len(encoded)
-
-
-def test_entries_of_earlier_versions_are_read_and_theirs_read_ours() -> None:
-    plain = msgspec.msgpack.encode(entry(1))
-    assert decode_entry(plain, "e.1").position == "e.1"
-    # An earlier version decodes the array and ignores the field that it does not know.
-    assert msgspec.msgpack.decode(encode_entry(entry(1)), type=Entry) == entry(1)
 
 
 def flip_in_sqlite(path: Path, number: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from oyez.errors import LogUnavailableError
 from oyez.log.damage import Damage
-from oyez.log.log import encode_entry
+from oyez.log.entry_codec import encode_entry
 from oyez.log.page_cache import PAGE, PageCache, Row
 from tests.log.verbs import entry
 

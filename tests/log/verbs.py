@@ -16,7 +16,9 @@ _MARKER = "/started"
 
 def entry(number: int, *rooms: str, namespace: str = "/", excluded: tuple[str, ...] = (), key: str = "") -> Entry:
     """An entry that can be told from all others; without `rooms` it goes to everybody."""
-    return Entry(namespace=namespace, rooms=rooms, excluded=excluded, data=b'["event",%d]' % number, key=key)
+    return Entry(
+        namespace=namespace, rooms=rooms, excluded=excluded, data=b'["event",%d]' % number, key=key, name="event"
+    )
 
 
 def control(number: int, *rooms: str) -> Entry:
@@ -24,7 +26,7 @@ def control(number: int, *rooms: str) -> Entry:
 
 
 def volatile(number: int) -> Entry:
-    return Entry(namespace="/", rooms=EVERYBODY, data=b'["volatile",%d]' % number, volatile=True)
+    return Entry(namespace="/", rooms=EVERYBODY, data=b'["volatile",%d]' % number, volatile=True, name="volatile")
 
 
 def numbers(entries: Sequence[Entry]) -> list[int]:

@@ -6,7 +6,8 @@ control entry DAMAGED, by which readers know that something is missing there. It
 
 import msgspec
 
-from oyez.log.log import Entry, decode_entry
+from oyez.log.entry_codec import decode_entry
+from oyez.log.log import Entry
 from oyez.logger import get_logger
 
 logger = get_logger("oyez.log")

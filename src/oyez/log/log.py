@@ -7,75 +7,44 @@ history was lost. Where the log cannot keep its promise it raises `LogUnavailabl
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
-from zlib import crc32
 
 import msgspec
-from msgspec.structs import replace
 
 MAX_DIGITS = 18
 """Digits of a position's number: every such number fits the integers of SQLite and Redis."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """One event on its way to rooms, or something for a namespace to do in order with its events.
+    """One event on its way to rooms, or an instruction to a namespace that is in order with its events.
 
-    It is stored as an array: fields may be added behind the others, with a default, and never moved.
+    How it is stored, and how fields may be added, is in `entry_codec.py`.
     """
 
     namespace: str
     rooms: tuple[str, ...]
-    """Names of rooms, whose members get the event once. Empty: everybody in the namespace."""
+    """Names of rooms, whose members receive the event once. Empty: all clients in the namespace."""
     excluded: tuple[str, ...] = ()
-    """Names of rooms whose members do not get it."""
+    """Names of rooms whose members do not receive it."""
     data: bytes
     """The Socket.IO event as JSON: `["name",{…}]`; of a control entry its parameters, also as JSON."""
     volatile: bool = False
     key: str = ""
     """Makes appending idempotent: while an entry with this key is kept, another one is not stored."""
     control: str = ""
-    """What the namespace is to do, such as `leave`; empty for an event. Clients are never sent a control entry."""
+    """The instruction, such as `leave`; empty for an event. Clients are never sent a control entry."""
     position: str | None = None
     """Given by the log; None before that, and always for volatile entries."""
+    name: str = ""
+    """The event's name, so that a reader need not decode `data` for it; empty for a control entry."""
 
     def is_for(self, namespace: str, rooms: frozenset[str]) -> bool:
-        """Whether this is an event that goes to somebody who is in `rooms` of `namespace` and in no others."""
+        """True if this is an event that a client receives which is in `rooms` of `namespace` and in no others."""
         return (
             not self.control
             and self.namespace == namespace
             and (not self.rooms or not rooms.isdisjoint(self.rooms))
             and rooms.isdisjoint(self.excluded)
         )
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Entry).decode
-FIELDS = len(Entry.__struct_fields__)
-_ARRAY = bytes((0x90 + FIELDS,))
-"""The first byte of an entry without a checksum, as earlier versions wrote it: an array of so many fields."""
-_CHECKED_ARRAY = bytes((0x90 + FIELDS + 1,))
-"""The same with one more field after the others, the checksum: a version that does not know it ignores it."""
-_CHECKSUM = b"\xce"
-"""What stands before the four bytes of the checksum: MessagePack's mark for such a number."""
-
-
-def encode_entry(entry: Entry) -> bytes:
-    """The form in which entries are stored and sent to other nodes, without their position, with a checksum."""
-    body = _encode(entry)[1:]
-    return b"".join((_CHECKED_ARRAY, body, _CHECKSUM, crc32(body).to_bytes(4, "big")))
-
-
-def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
-    """What `encode_entry` encoded; backends that assign positions later give it.
-
-    Raises msgspec.MsgspecError or ValueError if a bit of it has changed.
-    """
-    if encoded[:1] == _CHECKED_ARRAY:
-        if encoded[-5:-4] != _CHECKSUM or crc32(encoded[1:-5]) != int.from_bytes(encoded[-4:], "big"):
-            raise ValueError("its checksum is wrong")
-    elif encoded[:1] != _ARRAY:
-        raise ValueError("it does not begin like an entry")
-    entry = _decode(encoded)
-    return entry if position is None else replace(entry, position=position)
 
 
 Checkpoint = tuple[str, bytes]

@@ -27,7 +27,8 @@ from redis.exceptions import AuthenticationError, NoScriptError, ReadOnlyError, 
 from oyez.concurrency.task_set import TaskSet, cancel_tasks
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import Damage
-from oyez.log.log import Checkpoint, Deliver, Entry, encode_entry, epoch_of, split_position
+from oyez.log.entry_codec import encode_entry
+from oyez.log.log import Checkpoint, Deliver, Entry, epoch_of, split_position
 from oyez.log.page_cache import PAGE, PageCache
 from oyez.log.subscribers import Subscribers
 from oyez.logger import get_logger

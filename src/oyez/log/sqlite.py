@@ -25,8 +25,9 @@ from msgspec.structs import replace
 from oyez.concurrency.file_lock import lock_folder
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import Damage
+from oyez.log.entry_codec import encode_entry
 from oyez.log.local_bus import LocalBus
-from oyez.log.log import Checkpoint, Deliver, Entry, encode_entry, epoch_of, split_position
+from oyez.log.log import Checkpoint, Deliver, Entry, epoch_of, split_position
 from oyez.log.page_cache import PAGE, PageCache, Row
 from oyez.log.subscribers import Subscribers
 from oyez.logger import get_logger

@@ -35,10 +35,10 @@ class Latest:
         """Keep a volatile event that is about to be published, in place of the one before."""
         if not self._seconds or entry.excluded:
             return
-        name = _name_of(entry)
-        seconds = self._seconds.get(name)
+        seconds = self._seconds.get(entry.name)
         if seconds:
-            await self._log.put_all({_record(entry.namespace, room, name): entry.data for room in entry.rooms}, seconds)
+            records = {_record(entry.namespace, room, entry.name): entry.data for room in entry.rooms}
+            await self._log.put_all(records, seconds)
 
     async def find(self, room: NamedRoom, kind: Room) -> list[bytes]:
         """The kept events of a room, encoded; none while the log is away."""
@@ -55,11 +55,6 @@ class Latest:
         """Keep the event no longer: what it says is no longer so. Raises LogUnavailableError."""
         name = next(event.name for event in self._contract.events.values() if event.payload is payload)
         await self._log.put_all({_record(room.namespace, room.name, name): None}, 1.0)
-
-
-def _name_of(entry: Entry) -> str:
-    """The name of an entry's event, which is written `["name",…]`."""
-    return entry.data[2 : entry.data.index(b'"', 2)].decode()
 
 
 def _record(namespace: str, room: str, event: str) -> str:

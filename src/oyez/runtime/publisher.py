@@ -215,6 +215,7 @@ class Publisher:
                 excluded=excluded,
                 data=wrapped,
                 volatile=way.event.volatile,
+                name=way.event.name,
             )
             for route in way.router.route(payload, to)
         ]

@@ -445,15 +445,19 @@ def _list_first(connection: Connection, system: str) -> list[_Row | _BadRow]:
 
 def _read_row(system: str, row: SqlRow[Any]) -> _Row | _BadRow:
     try:
-        (_decode_control if row.control else _decode_event)(row.data.decode())
+        text = row.data.decode()
+        if row.control:
+            _decode_control(text)
+        name = "" if row.control else _decode_event(text)[0]
         entry = Entry(
             namespace=row.namespace,
             rooms=_decode_rooms(row.rooms),
             excluded=_decode_rooms(row.excluded),
             data=row.data,
             control=row.control,
-            # With the time, as in the mark.
+            # With the time, as in the checkpoint.
             key=f"outbox:{system}:{row.id}:{row.created}",
+            name=name,
         )
     except (msgspec.MsgspecError, UnicodeError) as error:
         return _BadRow(row.id, str(error))

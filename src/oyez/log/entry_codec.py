@@ -1,0 +1,90 @@
+"""The form in which entries are stored and sent to other nodes: MessagePack, with a checksum.
+
+An entry is an array of nine elements. The first eight are the fields that the first version of Oyez had, in an order
+that never changes. The ninth, the trailer, is an array: what later versions have added, then the checksum of all bytes
+before it. Versions from before the trailer read the same bytes, because they ignore the ninth element except its last
+five bytes, which have always been the checksum. So during a rolling upgrade each version reads what the other writes.
+"""
+
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from oyez.log.log import Entry
+
+_PLAIN_ARRAY = b"\x98"
+"""The first byte of an entry without a checksum: an array of eight elements."""
+_CHECKED_ARRAY = b"\x99"
+"""The first byte of an entry with a checksum."""
+_TRAILER = b"\x92"
+"""The first byte of a trailer: an array of the event's name and the checksum."""
+_CHECKSUM = b"\xce"
+"""The byte before the four bytes of the checksum: MessagePack's mark for such a number."""
+
+
+class _StoredEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The elements of a stored entry."""
+
+    namespace: str
+    rooms: tuple[str, ...]
+    excluded: tuple[str, ...]
+    data: bytes
+    volatile: bool
+    key: str
+    control: str
+    position: None
+    trailer: Any = None
+    """Name and checksum; from versions without names the checksum alone; from the first version nothing."""
+
+
+class _Trailers(dict[str, bytes]):
+    """The bytes of a trailer without its checksum, by the event's name: a contract has a few dozen names."""
+
+    def __missing__(self, name: str) -> bytes:
+        trailer = self[name] = _TRAILER + _encode(name)
+        return trailer
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_StoredEntry).decode
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_trailers = _Trailers()
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """An entry without its position."""
+    trailer = _trailers[entry.name]
+    # The name is the last of the nine fields, and the trailer is one byte longer.
+    checked = _encode(entry)[1 : 1 - len(trailer)] + trailer
+    return b"".join((_CHECKED_ARRAY, checked, _CHECKSUM, crc32(checked).to_bytes(4, "big")))
+
+
+def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
+    """The entry that `encode_entry` of this or an earlier version encoded, at `position`.
+
+    Raises msgspec.MsgspecError or ValueError if a bit of it has changed.
+    """
+    if encoded[:1] == _CHECKED_ARRAY:
+        if encoded[-5:-4] != _CHECKSUM or crc32(encoded[1:-5]) != int.from_bytes(encoded[-4:], "big"):
+            raise ValueError("its checksum is wrong")
+    elif encoded[:1] != _PLAIN_ARRAY:
+        raise ValueError("it does not begin like an entry")
+    stored = _decode(encoded)
+    trailer = stored.trailer
+    return Entry(
+        namespace=stored.namespace,
+        rooms=stored.rooms,
+        excluded=stored.excluded,
+        data=stored.data,
+        volatile=stored.volatile,
+        key=stored.key,
+        control=stored.control,
+        position=position,
+        name=trailer[0] if type(trailer) is list else _find_name(stored),
+    )
+
+
+def _find_name(stored: _StoredEntry) -> str:
+    """The name of an event that an earlier version has stored: the first element of its data."""
+    return "" if stored.control else msgspec.json.decode(_decode_array(stored.data)[0], type=str)
