@@ -232,7 +232,7 @@ class World:
         # Pages of a few events: a replay is interrupted by everything else.
         limits = Limits(max_connections_per_address=1_000_000, max_replay_page=500, max_replayed_bytes=10_000_000_000)
         server = Server(applications, log, Settings(log_retention=RETENTION, shutdown_timeout=1.0, limits=limits))
-        server.consumer.replay_buffer = ReplayBuffer(WINDOW_BYTES)
+        server.replay_buffer = ReplayBuffer(WINDOW_BYTES)
         before = asyncio.all_tasks()
         await server.start()
         return Node(server, log, asyncio.all_tasks() - before)
@@ -379,9 +379,9 @@ class World:
         """All nodes have delivered what is in the log, and written what they remember."""
         for node in self.nodes:
             node.log.down = 0
-            await node.server.consumer.wait_for_position(await self._publisher.position())
+            await node.server.progress.wait_for_position(await self._publisher.position())
             with suppress(LogUnavailableError):
-                await node.server.recovery.flush()
+                await node.server.sessions.flush()
 
     async def come_together(self) -> None:
         """Everybody is connected and has read everything."""
@@ -472,7 +472,7 @@ class Client:
 
     @property
     def quiet(self) -> bool:
-        if self.connection is not None and any(one.replaying for one in self.connection.sockets.values()):
+        if self.connection is not None and any(one.session.replaying for one in self.connection.sockets.values()):
             return False
         return self.connected and self.settled and not self.acks and not (self.wire and self.wire.arriving)
 

@@ -35,19 +35,16 @@ from oyez.contract import (
 )
 from oyez.contract.contract import Event
 from oyez.errors import FORBIDDEN, TOKEN_INVALID, LogUnavailableError, RefusedError
-from oyez.log.memory import MemoryLog
 from oyez.protocol.engineio import CloseReason
 from oyez.runtime.bind import Handlers, bind
 from oyez.runtime.client import Client
 from oyez.server.connections.connection import Connection
-from oyez.server.delivery.consumer import LogConsumer
-from oyez.server.namespaces.namespace import Namespace
 from oyez.server.namespaces.socket import Socket
-from oyez.server.recovery.recovery import Recovery
 from oyez.server.transports.budget import Budget, Rates
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.types import Handshake, ReceivedEvent
 from oyez.settings import Limits, Settings
+from tests.server.parts import make_parts
 
 contract = Contract("market", roles=("customer", "garage", "operations"), default_role="customer")
 closed = contract.refusal("closed", "The shop is closed.", temporary=True)
@@ -364,13 +361,8 @@ class Market:
             is_member=self._is_member,
             clock=self.clock,
         )
-        self.namespaces = {name: Namespace(name, application, 1_024) for name, application in applications.items()}
-        log = MemoryLog()
-        consumer = LogConsumer(log, self.namespaces)
-        consumer.replay_buffer.start_after("0dd1e5a2.0")
-        consumer.live.set()
-        for namespace in self.namespaces.values():
-            namespace.recovery = Recovery(log, consumer, 300, Limits())
+        parts = make_parts()
+        self.namespaces = {name: parts.make_namespace(name, application) for name, application in applications.items()}
 
     async def connect(
         self,

@@ -45,7 +45,7 @@ class Market(Application):
 
     async def connect(self, socket: Socket, auth: Any) -> None:
         socket.data = auth
-        socket.owner = auth.get("user", "")
+        socket.identify(auth.get("user", ""), None)
         for room in auth.get("rooms", ()):
             socket.join(room)
         if auth.get("hold"):
@@ -55,7 +55,7 @@ class Market(Application):
         if auth.get("refuse"):
             raise RefusedError(CLOSED_TODAY, opens="tomorrow")
         if "lifetime" in auth:
-            socket.expires_at = socket.handshake.time + auth["lifetime"]
+            socket.identify(socket.user_id, socket.handshake.time + auth["lifetime"])
         self.sockets.append(socket)
         self._changed.set()
 
@@ -71,7 +71,7 @@ class Market(Application):
             event.ack(*pack(args))
         return None
 
-    async def allows(self, socket: Socket, room: str) -> bool:
+    async def may_join(self, socket: Socket, room: str) -> bool:
         return room not in self.closed_rooms
 
     def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
@@ -87,7 +87,7 @@ class Market(Application):
         if event.name == "hold":
             await self._hold()
         if event.name == "join":
-            await socket.catch_up(args[0])
+            await socket.replay_room(args[0])
             socket.join(args[0])
         answer: tuple[bytes, tuple[bytes, ...]] = pack(args)
         if event.name == "crash later":

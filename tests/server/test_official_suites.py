@@ -52,7 +52,7 @@ class Suite(Application):
         elif event.ack is not None:
             event.ack(msgspec.json.encode(arguments), event.attachments)
 
-    async def allows(self, socket: Socket, room: str) -> bool:
+    async def may_join(self, socket: Socket, room: str) -> bool:
         return True
 
     def control(self, entry: Entry, sockets: Any) -> None:

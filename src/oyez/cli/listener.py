@@ -16,7 +16,7 @@ from oyez.cli.flags import SAME_SETTINGS
 from oyez.client import SERVER_DISCONNECT, Client, ConnectFailed, ConnectRefused, Disconnected, connect
 from oyez.concurrency.backoff import Backoff
 from oyez.errors import TOKEN_INVALID
-from oyez.server.recovery.recovery import EVENT as RECOVERY
+from oyez.server.namespaces.session_keeper import EVENT as RECOVERY
 
 BACKOFF = Backoff(1.0, 5.0, jitter=0.5)
 """Between attempts to reconnect: the official client's defaults."""

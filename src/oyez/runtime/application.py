@@ -52,8 +52,7 @@ class NamespaceApplication(Application):
     async def _connect(self, socket: Socket, auth: Mapping[str, Any]) -> None:
         identity, rooms = await self._admission.admit(socket.handshake, auth)
         socket.data = Client(identity, socket, self._context)
-        socket.owner = identity.subject
-        socket.expires_at = identity.expires_at
+        socket.identify(identity.subject, identity.expires_at)
         for room in rooms:
             socket.join(room)
         if self._hooks.connecting:
@@ -148,7 +147,7 @@ class NamespaceApplication(Application):
     def refuse(self, socket: Socket, event: ReceivedEvent) -> None:
         self._fail(socket.data, event, RefusedError(UNAVAILABLE))
 
-    async def allows(self, socket: Socket, room: str) -> bool:
+    async def may_join(self, socket: Socket, room: str) -> bool:
         """Whether a client that comes back may still be in `room`."""
         client: Client = socket.data
         try:
@@ -207,7 +206,7 @@ class NamespaceApplication(Application):
             failure = error
         if event.ack is not None:
             # First the events that the command published, then its acknowledgement: always in this order.
-            await published.settle(client.socket.wait_for)
+            await published.settle(client.socket.wait_until_delivered)
         if failure is None:
             self._acknowledge(event, answer)
         else:

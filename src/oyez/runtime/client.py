@@ -89,7 +89,7 @@ class Client:
     @property
     def recovers(self) -> bool:
         """True if the client has just reconnected, and receives missed events as it joins its rooms again."""
-        return self.socket.since is not None
+        return self.socket.session.replay_from is not None
 
     def is_in(self, room: NamedRoom | str) -> bool:
         """True if the client is in the room."""
@@ -113,7 +113,7 @@ class Client:
         With `since`, a position in the log, the client first receives the room's events after that position. Last, it
         receives the room's newest events that are declared with `latest`.
         """
-        if since is None and self.socket.since is None:
+        if since is None and self.socket.session.replay_from is None:
             self.enter(room, await self.allows(room))
         else:
             await self._join_again(self._name(room), since)
@@ -134,7 +134,7 @@ class Client:
         """Send the events that the client has missed in a room, then join it."""
         with self._context.access.revocations.observe() as removed:
             if await self.allows(name):
-                await self.socket.catch_up(name, since)
+                await self.socket.replay_room(name, since)
                 # A member may have been removed during the replay.
                 self.enter(name, name not in removed)
             else:

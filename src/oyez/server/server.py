@@ -36,9 +36,13 @@ from oyez.server.connections.outages import Outages
 from oyez.server.delivery import probe
 from oyez.server.delivery.consumer import LogConsumer
 from oyez.server.delivery.probe import LogProbe, encode_status
+from oyez.server.delivery.progress import Progress
+from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.http.origin import OriginPolicy, normalize
 from oyez.server.namespaces.namespace import Application, Namespace, SocketInfo
 from oyez.server.recovery.recovery import Recovery
+from oyez.server.recovery.session import Session
+from oyez.server.recovery.session_store import SessionStore
 from oyez.server.transports.asgi import serve_websocket
 from oyez.server.transports.budget import InputGate, MemoryBudget, Rates
 from oyez.server.transports.polling import PollingEndpoint
@@ -91,8 +95,21 @@ class Server:
         self.connections: dict[str, Connection] = {}
         # Without compression no message is too long for the plain frame.
         self.compression_threshold = settings.compression_threshold or 2**63
+        self.replay_buffer = ReplayBuffer()
+        self.progress = Progress(self.replay_buffer)
+        self.sessions = SessionStore(log, settings.log_retention, lambda: self.node.id)
+        recovery = Recovery(
+            log,
+            self.sessions,
+            self.replay_buffer,
+            self.progress,
+            self.limits,
+            new_id=self.new_id,
+            replace_stale=self._replace_stale,
+        )
         self.namespaces = {
-            name: Namespace(name, application, self.compression_threshold) for name, application in applications.items()
+            name: Namespace(name, application, self.compression_threshold, self.sessions, recovery)
+            for name, application in applications.items()
         }
         check_origins(settings.origins)
         self.origins = OriginPolicy(settings.origins)
@@ -101,10 +118,7 @@ class Server:
         self.neighbours = Neighbours(log, self.node, self.namespaces, clock)
         counted = {id(one.usages): one.usages for one in applications.values() if one.usages is not None}
         self._usage = UsageExchange(self.neighbours, list(counted.values()), clock)
-        self.consumer = LogConsumer(log, self.namespaces, self._handle_node_message)
-        self.recovery = Recovery(log, self.consumer, settings.log_retention, self.limits, self.neighbours)
-        for namespace in self.namespaces.values():
-            namespace.recovery = self.recovery
+        self.consumer = LogConsumer(log, self.namespaces, self.replay_buffer, self.progress, self._handle_node_message)
         # An eighth of the shorter time keeps deadlines within a few per cent, at a handful of turns a second at most.
         shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
         self.wheel = TimerWheel(min(0.5, shortest / 8), clock)
@@ -156,11 +170,11 @@ class Server:
             self.log_probe.record(None)
         except LogUnavailableError as error:
             self.log_probe.record(str(error))
-        work = (self._run_consumer(), self.wheel.run(), self.recovery.run(), self.log_probe.run(), self._usage.run())
+        work = (self._run_consumer(), self.wheel.run(), self.sessions.run(), self.log_probe.run(), self._usage.run())
         self._tasks = [asyncio.create_task(one) for one in work]
         if self.log_probe.reason is None:
             with suppress(LogUnavailableError):
-                await self.consumer.wait_until_live()
+                await self.progress.wait_until_live()
                 await self.neighbours.greet(new=True)
         self._tasks.append(asyncio.create_task(self.neighbours.run()))
 
@@ -169,7 +183,7 @@ class Server:
         await self.drain()
         await self.neighbours.take_leave()
         with suppress(LogUnavailableError):
-            await self.recovery.flush()
+            await self.sessions.flush()
         await cancel_tasks(*self._tasks)
         self._tasks = []
 
@@ -218,7 +232,7 @@ class Server:
             connection.draining = True
         # An acknowledgement may wait until the rooms that its command joined are stored.
         with suppress(LogUnavailableError):
-            await self.recovery.flush()
+            await self.sessions.flush()
         for connection in done:
             connection.close(engineio.SERVER_SHUTDOWN)
         return busy
@@ -253,6 +267,9 @@ class Server:
         """Count a failure, and say whether it is logged: the first, the second, the fourth, …, at ever longer times."""
         self._failures += 1
         return is_worth_logging(self._failures)
+
+    def _replace_stale(self, namespace: str, session: Session) -> None:
+        self.neighbours.supersede(namespace, session.sid, session.node, session.generation)
 
     def _handle_node_message(self, entry: Entry) -> None:
         """Take note of what nodes say, in no namespace."""

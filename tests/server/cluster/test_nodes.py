@@ -355,14 +355,14 @@ async def test_a_client_that_came_back_to_another_node_is_ended_where_it_was(two
     auth = {"user": "anna", "rooms": ["room"]}
     async with SocketWire.connect(two.one, auth) as older:
         (socket,) = two.one.market.sockets
-        async with connect(two.other.url, auth={**auth, "pid": socket.pid}) as newer:
+        async with connect(two.other.url, auth={**auth, "pid": socket.session.pid}) as newer:
             assert newer.sid == older.id
             assert await two.one.market.expect_gone(older.id) == "transport error"
             assert [each.id for each in two.other.market.sockets] == [older.id]
             await two.one.publish("news", 1, to="room")
             assert (await newer.expect_event("news")).args == [1]
         # What the older one knew is not written over what the newer one knows.
-        assert socket not in two.one.server.recovery._sockets
+        assert socket not in two.one.server.sessions._sockets
 
 
 async def test_volatile_events_reach_other_nodes(two: Two) -> None:

@@ -14,14 +14,14 @@ from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.delivery import consumer as consumer_module
+from oyez.server.delivery import progress
 from oyez.server.delivery.consumer import LogConsumer
 from oyez.server.namespaces.event_frames import DEFLATED, NO_POSITION
 from oyez.server.namespaces.namespace import Namespace
-from oyez.server.recovery.recovery import Recovery
+from oyez.server.namespaces.session_keeper import SocketSession
 from oyez.server.transports.outgoing import TEXT, OutboundPacket, encode_frame
-from oyez.settings import Limits
 from tests.server.market import Market
+from tests.server.parts import make_parts
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import PollingWire, SocketWire
 
@@ -49,12 +49,11 @@ class Socket:
         self.id = id
         self.namespace = namespace
         self.rooms = set[str]()
-        self.pid = ""
+        self.session = SocketSession()
         self.positions = NO_POSITION
-        self.connected = self.settled = True
+        self.connected = self.ready = True
         self.encoding = DEFLATED * deflate
         self.ended = False
-        self.replaying = None
         self.connection = Connection()
         self.written: list[bytes] = []
         self.write: Any = None if slow else self.written.append
@@ -64,16 +63,12 @@ class Socket:
 
 
 def make_namespace(name: str, compression_threshold: int) -> Namespace:
-    namespace = Namespace(name, Market(), compression_threshold)
-    log = MemoryLog()
-    namespace.recovery = Recovery(log, LogConsumer(log, {}), 300, Limits())
-    return namespace
+    return make_parts().make_namespace(name, Market(), compression_threshold)
 
 
 def make_consumer(namespaces: dict[str, Namespace]) -> LogConsumer:
-    consumer = LogConsumer(MemoryLog(), namespaces)
-    consumer.replay_buffer.start_after("0dd1e5a2.0")
-    return consumer
+    parts = make_parts()
+    return LogConsumer(MemoryLog(), namespaces, parts.replay_buffer, parts.progress)
 
 
 @pytest.fixture
@@ -301,11 +296,11 @@ async def test_a_client_that_cannot_be_written_to_does_not_affect_others(
 async def test_who_comes_while_the_log_is_not_listened_to_is_sent_away_in_time(
     monkeypatch: pytest.MonkeyPatch, running: Running
 ) -> None:
-    monkeypatch.setattr(consumer_module, "LIVE_TIMEOUT", 0.05)
-    running.server.consumer.live.clear()
+    monkeypatch.setattr(progress, "LIVE_TIMEOUT", 0.05)
+    running.server.progress.live.clear()
     with pytest.raises(ConnectFailed, match="transport close"):
         async with connect(running.url, auth={"rooms": ["a"]}, transports=["websocket"]):
             raise AssertionError("it was let in")
-    running.server.consumer.live.set()
+    running.server.progress.live.set()
     async with connect(running.url, auth={"rooms": ["a"]}, transports=["websocket"]):
         pass

@@ -1,4 +1,4 @@
-"""The states of the log consumer: clients may enter in one state only, and each failure leads back to it."""
+"""The states of a log consumer: clients may enter in one state only, and each failure leads back to it."""
 
 import asyncio
 
@@ -7,7 +7,15 @@ import pytest
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
-from oyez.server.delivery.consumer import TRANSITIONS, Input, LogConsumer, State
+from oyez.server.delivery.consumer import LogConsumer
+from oyez.server.delivery.progress import TRANSITIONS, Input, Progress, State
+from oyez.server.delivery.replay_buffer import ReplayBuffer
+
+
+def make_consumer(log: MemoryLog) -> tuple[LogConsumer, Progress]:
+    replay_buffer = ReplayBuffer()
+    progress = Progress(replay_buffer)
+    return LogConsumer(log, {}, replay_buffer, progress), progress
 
 
 def test_each_state_has_a_way_to_live() -> None:
@@ -28,20 +36,16 @@ async def test_a_consumer_is_live_after_the_stored_entries_and_lost_when_it_stop
     log = MemoryLog()
     await log.open()
     await log.append([Entry(namespace="/", rooms=(), data=b'["old"]')])
-    consumer = LogConsumer(log, {})
+    consumer, progress = make_consumer(log)
     await consumer.start()
-    assert (consumer.state, consumer.live.is_set()) == (State.CATCHING_UP, False)
-    running = asyncio.create_task(consumer.run())
-    await consumer.wait_until_live()
-    assert (consumer.state, consumer.live.is_set()) == (State.LIVE, True)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    assert (consumer.state, consumer.live.is_set()) == (State.LOST, False)
-
-    running = asyncio.create_task(consumer.run())
-    await consumer.wait_until_live()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    assert (progress.state, progress.live.is_set()) == (State.CATCHING_UP, False)
+    for _ in range(2):
+        running = asyncio.create_task(consumer.run())
+        await progress.wait_until_live()
+        assert (progress.state, progress.live.is_set()) == (State.LIVE, True)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert (progress.state, progress.live.is_set()) == (State.LOST, False)
 
 
 async def test_a_log_that_cannot_be_opened_leaves_the_consumer_at_the_start() -> None:
@@ -49,7 +53,7 @@ async def test_a_log_that_cannot_be_opened_leaves_the_consumer_at_the_start() ->
         async def open(self) -> None:
             raise LogUnavailableError("away")
 
-    consumer = LogConsumer(Away(), {})
+    consumer, progress = make_consumer(Away())
     with pytest.raises(LogUnavailableError):
         await consumer.run()
-    assert consumer.state is State.STARTING
+    assert progress.state is State.STARTING

@@ -18,7 +18,7 @@ from oyez.log.sqlite import SqliteLog
 from oyez.protocol import engineio
 from oyez.server.namespaces.event_frames import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
 from oyez.server.namespaces.socket import Socket
-from oyez.server.recovery import recovery, replay
+from oyez.server.recovery import recovery, replay, session_store
 from oyez.server.recovery.positions import choose_positions
 from oyez.server.types import Handshake
 from tests import py_client
@@ -172,12 +172,12 @@ async def test_who_left_for_good_has_no_session(own: Running) -> None:
 async def test_an_answered_ping_says_what_was_heard(own: Running) -> None:
     """So an event that is too old to be kept is no reason to recover nothing (and no event at all is none either)."""
     async with serve(ping_interval=0.2) as running, lost(running, {"user": "anna"}) as client:
-        before = running.server.consumer.position
+        before = running.server.progress.position
         for value in range(5):
             await running.publish("elsewhere", value, to="room")
         socket = running.namespace.sockets[client.sid]
-        assert socket.seen == before
-        await turn_until(lambda: socket.seen == running.server.consumer.position)
+        assert socket.session.acknowledged_position == before
+        await turn_until(lambda: socket.session.acknowledged_position == running.server.progress.position)
 
 
 # Clients without a session: they say where they were.
@@ -199,7 +199,7 @@ async def test_a_position_is_enough_for_the_rooms_one_is_in_and_for_those_one_jo
             "recovered": True,
             "replayed": 3,
             "from": offset,
-            "to": own.server.consumer.position,
+            "to": own.server.progress.position,
             "reason": None,
         }
         await expect_all(back, "news", [1, "both again", 2])
@@ -217,10 +217,10 @@ async def test_a_python_client_gets_positions_where_it_asks(own: Running) -> Non
         py_client.connect(own.url, auth={**ANNA, "recovery": True}) as asking,
     ):
         [answer] = await asking.expect_event("oyez:recovery")
-        assert answer["reason"] == recovery.NEW and answer["to"] == own.server.consumer.position
+        assert answer["reason"] == recovery.NEW and answer["to"] == own.server.progress.position
         await own.publish("news", 1, to="room")
         assert await plain.expect_event("news") == [1]
-        assert await asking.expect_event("news") == [1, own.server.consumer.position]
+        assert await asking.expect_event("news") == [1, own.server.progress.position]
     await own.publish("news", 2, to="room")
     async with py_client.connect(own.url, auth={**ANNA, "offset": answer["to"]}) as back:
         assert await back.expect_event("news") == [1]
@@ -246,7 +246,7 @@ async def test_an_offset_of_null_counts_as_none(own: Running) -> None:
         await back.open_session()
         assert await back.enter({**ANNA, "pid": client.recovery["pid"], "offset": None}) == client.sid
         await back.expect_event("news", "missed")
-        assert json.loads((await back.read_frame()).payload[2:]) == ["oyez:position", own.server.consumer.position]
+        assert json.loads((await back.read_frame()).payload[2:]) == ["oyez:position", own.server.progress.position]
         assert json.loads((await back.read_frame()).payload[2:])[1]["recovered"]
 
 
@@ -290,7 +290,7 @@ async def test_a_position_of_no_log_is_answered_plainly(own: Running, offset: st
 
 
 async def test_a_position_that_does_not_exist_yet_is_made_up(own: Running) -> None:
-    epoch, number = split_position(own.server.consumer.position)
+    epoch, number = split_position(own.server.progress.position)
     async with connect(own.url, auth={**ANNA, "offset": f"{epoch}.{number + 1}"}, transports=["websocket"]) as client:
         answer = (await client.expect_event("oyez:recovery")).args[0]
         assert not answer["recovered"] and answer["reason"] == recovery.UNKNOWN_POSITION
@@ -306,9 +306,9 @@ async def test_what_is_not_at_hand_is_read_from_the_log_in_pages(own: Running, m
     entries = [Entry(namespace="/", rooms=("room",), data=b'["news",%d]' % value) for value in range(1_203)]
     entries[5:5] = [Entry(namespace="/", rooms=("elsewhere",), data=b'["news",0]')] * 10
     await own.log.append(entries)
-    await own.server.consumer.wait_for_position(await own.log.position())
+    await own.server.progress.wait_for_position(await own.log.position())
     # As in a process that has just been started with an empty window.
-    own.server.consumer.replay_buffer.start_after(own.server.consumer.position)
+    own.server.replay_buffer.start_after(own.server.progress.position)
     async with connect(own.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
         assert (await back.expect_event("oyez:recovery")).args[0]["replayed"] == 1_203
         await own.publish("news", "live", to="room")
@@ -338,18 +338,18 @@ async def test_nothing_is_sent_twice_where_the_log_is_ahead_of_this_node() -> No
             await client.expect_event("news")
         held: list[Entry] = []
         log.held = held
-        consumer = running.server.consumer
+        progress = running.server.progress
         await running.publish("news", 1, to="room")
         await turn_until(lambda: bool(held))
-        consumer.replay_buffer.start_after(consumer.position)
+        running.server.replay_buffer.start_after(progress.position)
         # Somebody who has seen on another node what is not here yet.
         auth = {**ANNA, "offset": await log.position()}
         opening = asyncio.create_task(
             stack.enter_async_context(connect(running.url, auth=auth, transports=["websocket"]))
         )
-        await turn_until(lambda: bool(consumer.waiters))
+        await turn_until(lambda: progress.awaited)
         log.held = None
-        consumer.deliver(held)
+        running.server.consumer.deliver(held)
         back = await opening
         await running.publish("news", 2, to="room")
         await expect_all(back, "news", [2])
@@ -365,8 +365,8 @@ async def test_what_is_no_longer_kept_is_said_to_be_lost() -> None:
         await running.publish("news", 1, to="room")
         now[0] = 301.0
         await running.publish("news", 2, to="room")
-        await running.server.consumer.wait_for_position(await log.position())
-        running.server.consumer.replay_buffer.start_after(running.server.consumer.position)
+        await running.server.progress.wait_for_position(await log.position())
+        running.server.replay_buffer.start_after(running.server.progress.position)
         async with connect(running.url, auth={**ANNA, "offset": client.offset}, transports=["websocket"]) as back:
             answer = (await back.expect_event("oyez:recovery")).args[0]
             assert not answer["recovered"] and answer["reason"] == recovery.TOO_OLD
@@ -377,7 +377,7 @@ async def test_what_is_appended_while_the_log_is_read_comes_once(monkeypatch: py
     class BusyLog(MemoryLog):
         async def read(self, after: str, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
             await self.append([Entry(namespace="/", rooms=("room",), data=b'["news",2]')])
-            await running.server.consumer.wait_for_position(await self.position())
+            await running.server.progress.wait_for_position(await self.position())
             return await super().read(after, namespace, rooms, limit)
 
     async with serve(log=BusyLog()) as running:
@@ -385,8 +385,8 @@ async def test_what_is_appended_while_the_log_is_read_comes_once(monkeypatch: py
             await running.publish("news", 0, to="room")
             await client.expect_event("news")
         await running.publish("news", 1, to="room")
-        await running.server.consumer.wait_for_position(await running.log.position())
-        running.server.consumer.replay_buffer.start_after(running.server.consumer.position)
+        await running.server.progress.wait_for_position(await running.log.position())
+        running.server.replay_buffer.start_after(running.server.progress.position)
         async with connect(running.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
             await expect_all(back, "news", [1, 2])
 
@@ -451,10 +451,10 @@ async def test_recovered_and_the_answer_never_disagree(own: Running, js: JsDrive
     client = await js.connect(own.url, auth=ANNA, transports=["websocket"], reconnection=True, reconnectionDelay=300)
     await own.publish("news", "before", to="room")
     assert await client.expect_event("news") == ["before"]
-    pid = own.namespace.sockets[client.id].pid
+    pid = own.namespace.sockets[client.id].session.pid
     await client.cut()
     await own.market.expect_gone(client.id)
-    await own.server.recovery.flush()
+    await own.server.sessions.flush()
     assert await own.log.get_and_delete(f"session:/:{pid}") is not None
     assert not (await client.expect("connect"))["recovered"]
     answer = (await client.expect_event("oyez:recovery"))[0]
@@ -485,7 +485,7 @@ async def test_rooms_that_the_application_puts_a_client_into_are_caught_up_with(
         async def _settle(self, socket: Socket) -> None:
             await asyncio.sleep(0)
             if self.into:
-                await socket.catch_up(self.into)
+                await socket.replay_room(self.into)
                 socket.join(self.into)
 
         def connected(self, socket: Socket) -> Coroutine[Any, Any, None]:
@@ -548,7 +548,7 @@ async def test_a_command_is_acknowledged_when_what_it_joined_is_remembered() -> 
     """A server that dies behind the acknowledgement would else forget the room, and nobody would know."""
     log = HeldLog()
     async with serve(log=log) as running, connect(running.url, auth=ANNA, transports=["websocket"]) as client:
-        await running.server.recovery.flush()
+        await running.server.sessions.flush()
         log.free.clear()
         joining = asyncio.create_task(client.call("join", "other"))
         await turn_until(lambda: log.waiting > 0)
@@ -596,7 +596,7 @@ async def test_sessions_do_not_pile_up_while_the_log_is_away(monkeypatch: pytest
                 raise LogUnavailableError("away")
             await super().put_all(records, ttl)
 
-    monkeypatch.setattr(recovery, "MAX_UNWRITTEN", 2)
+    monkeypatch.setattr(session_store, "MAX_PENDING", 2)
     log = AwayLog()
     async with serve(log=log) as running:
         log.away = True
@@ -605,9 +605,9 @@ async def test_sessions_do_not_pile_up_while_the_log_is_away(monkeypatch: pytest
             async with lost(running, ANNA) as client:
                 gone.append(client.recovery)
         with pytest.raises(LogUnavailableError):
-            await running.server.recovery.flush()
+            await running.server.sessions.flush()
         log.away = False
-        await running.server.recovery.flush()
+        await running.server.sessions.flush()
         reasons = []
         for known in gone:
             async with connect(running.url, auth={**ANNA, **known}, transports=["websocket"]) as back:
@@ -623,15 +623,15 @@ async def test_a_node_that_is_behind_does_not_write_over_a_session() -> None:
         serve(log=log) as second,
         connect(first.url, auth=ANNA, transports=["websocket"]) as client,
     ):
-        await first.server.recovery.flush()
+        await first.server.sessions.flush()
         async with lost(second, {**ANNA, **client.recovery}) as moved:
             assert moved.sid == client.sid
             await moved.call("join", "other")
             # Only now the first node hears that its connection was dead.
             client.connection.drop()
             await first.market.expect_gone(client.sid)
-            await first.server.recovery.flush()
-        await second.server.recovery.flush()
+            await first.server.sessions.flush()
+        await second.server.sessions.flush()
         await second.publish("news", "of the other room", to="other")
         async with connect(first.url, auth={**ANNA, **client.recovery}, transports=["websocket"]) as back:
             await expect_all(back, "news", ["of the other room"])
@@ -641,7 +641,7 @@ async def test_a_session_that_goes_on_elsewhere_on_the_same_node_is_kept_once(ow
     async with connect(own.url, auth=ANNA, transports=["websocket"]) as client:
         async with lost(own, {**ANNA, **client.recovery}) as back:
             await back.call("join", "other")
-        await own.server.recovery.flush()
+        await own.server.sessions.flush()
         assert await own.log.get(f"session:/:{client.recovery['pid']}") is not None
         assert await own.log.get("session:/:") is None
 
@@ -660,8 +660,8 @@ async def test_a_session_survives_a_log_that_is_away_for_a_moment() -> None:
         async with lost(running, {"user": "anna"}) as client:
             await client.call("join", "room")
         await running.publish("news", 1, to="room")
-        await running.server.consumer.wait_for_position(await log.position())
-        running.server.consumer.replay_buffer.start_after(running.server.consumer.position)
+        await running.server.progress.wait_for_position(await log.position())
+        running.server.replay_buffer.start_after(running.server.progress.position)
         auth = {"user": "anna", **client.recovery}
         log.away = True
         with pytest.raises(ConnectFailed):
@@ -726,7 +726,7 @@ async def test_a_damaged_entry_costs_only_the_clients_that_may_have_missed_it(
 async def test_a_session_that_cannot_be_read_is_no_session(own: Running) -> None:
     async with lost(own, ANNA) as client:
         pass
-    await own.server.recovery.flush()
+    await own.server.sessions.flush()
     key = f"session:/:{client.recovery['pid']}"
     record = bytearray(await own.log.get(key) or b"")
     # In the position from which it would be caught up with.

@@ -19,7 +19,7 @@ SMALL = {"max_replay_page": 20_000}
 
 async def miss(running: Running, count: int, size: int = 1_000) -> str:
     """Have `count` events published that a client has missed; returns the position before them."""
-    offset = running.server.consumer.position
+    offset = running.server.progress.position
     text = "x" * size
     for begin in range(0, count, 500):
         entries = [
@@ -27,7 +27,7 @@ async def miss(running: Running, count: int, size: int = 1_000) -> str:
             for number in range(begin, min(count, begin + 500))
         ]
         await running.log.append(entries)
-    await running.server.consumer.wait_for_position(await running.log.position())
+    await running.server.progress.wait_for_position(await running.log.position())
     return offset
 
 
@@ -41,7 +41,7 @@ async def test_a_long_replay_comes_in_order_and_once_beside_live_events(transpor
     async with serve(limits=SMALL) as running:
         offset = await miss(running, 300)
         if not at_hand:
-            running.server.consumer.replay_buffer.start_after(running.server.consumer.position)
+            running.server.replay_buffer.start_after(running.server.progress.position)
         auth = {**ANNA, "offset": offset}
         async with connect(running.url, auth=auth, transports=transports) as client:
             live = Entry(namespace="/", rooms=("room",), data=b'["news",{"n":300}]')
@@ -50,7 +50,7 @@ async def test_a_long_replay_comes_in_order_and_once_beside_live_events(transpor
             answer = (await client.expect_event("oyez:recovery")).args[0]
             assert answer["recovered"] and answer["replayed"] in (300, 301)
             await client.expect_nothing("news")
-            assert client.offset == running.server.consumer.position
+            assert client.offset == running.server.progress.position
             assert await client.call("echo", "served") == "served"
 
 
@@ -59,7 +59,7 @@ async def test_a_client_that_does_not_read_is_sent_one_page(at_hand: bool) -> No
     async with serve(limits={**SMALL, "max_send_buffer": 100_000}) as running:
         offset = await miss(running, 5_000, 2_000)
         if not at_hand:
-            running.server.consumer.replay_buffer.start_after(running.server.consumer.position)
+            running.server.replay_buffer.start_after(running.server.progress.position)
         auth = {**ANNA, "offset": offset}
         async with SocketWire.connect(running, auth, receive_buffer=4_096) as wire:
             socket = running.namespace.sockets[wire.id]
@@ -68,7 +68,7 @@ async def test_a_client_that_does_not_read_is_sent_one_page(at_hand: bool) -> No
             await turn_until(lambda: transport._kept is not None)
             for _ in range(100):
                 await asyncio.sleep(0)
-            assert socket.replaying is not None and not socket.connection.closed
+            assert socket.session.replaying is not None and not socket.connection.closed
             assert transport._kept_bytes <= 20_000
             assert transport._network.get_write_buffer_size() < 200_000
             # It reads after all, and gets everything.

@@ -257,7 +257,7 @@ class Neighbours:
     def _hear_fetch(self, fetch: Fetch) -> None:
         namespace = self._namespaces.get(fetch.namespace)
         found = namespace.fetch_sockets(fetch.rooms) if namespace is not None else []
-        told = [Present(info.id, info.owner, info.address, self.node.id) for info in found[: fetch.limit]]
+        told = [Present(info.id, info.user_id, info.address, self.node.id) for info in found[: fetch.limit]]
         parts = [told[first : first + PART] for first in range(0, len(told), PART)] or [[]]
         answers = [Fetched(fetch.request, self.node.id, part) for part in parts[:-1]]
         answers.append(Fetched(fetch.request, self.node.id, parts[-1], len(found)))
@@ -277,8 +277,8 @@ class Neighbours:
         if superseded.node != self.node.id and namespace is not None:
             older = namespace.sockets.get(superseded.socket)
             # It may have come back once more meanwhile.
-            if older is not None and older.turn <= superseded.turn:
-                older.supersede()
+            if older is not None and older.session.generation <= superseded.turn:
+                older.replace()
 
     def _log_failure(self, error: Exception) -> None:
         if isinstance(error, LogUnavailableError):

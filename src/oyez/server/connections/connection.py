@@ -551,7 +551,7 @@ class Connection:
             message,
             kind=f"{reason.text}: {find_kind(detail)}",
             connection=self.id,
-            user=next((socket.owner for socket in self.sockets.values()), ""),
+            user=next((socket.user_id for socket in self.sockets.values()), ""),
             reason=reason.text,
             detail=detail,
         )
@@ -604,7 +604,7 @@ class Connection:
                 return
             self._heard = self._pong_extended = False
             self._pong_deadline = self.server.clock() + self.server.settings.ping_timeout
-            self._pinged_at = self.server.consumer.position
+            self._pinged_at = self.server.progress.position
             self.server.wheel.schedule(self, self._pong_deadline)
 
     def _send_ping(self) -> bool:
@@ -616,8 +616,7 @@ class Connection:
         """The client has answered the last ping, and so heard everything that was sent before it."""
         if self._pinged_at:
             for socket in self.sockets.values():
-                if socket.replaying is None:
-                    socket.seen, socket.unconfirmed = self._pinged_at, False
+                socket.session.acknowledge(self._pinged_at)
 
     def _expire(self, now: float) -> None:
         for socket in tuple(self.sockets.values()):

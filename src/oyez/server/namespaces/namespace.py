@@ -21,8 +21,8 @@ from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.cluster.usage import Usages
 from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, POSITIONS, EventFrames
+from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, Resumed, SessionKeeper
 from oyez.server.namespaces.socket import Socket
-from oyez.server.recovery.recovery import Answer, Recovered, Recovery, encode_answer
 from oyez.server.transports.outgoing import join_frames
 from oyez.server.types import ReceivedEvent
 
@@ -79,8 +79,8 @@ class Application(ABC):
     def forget(self, socket: Socket) -> None:  # noqa: B027 - not every application keeps something
         """A socket has disconnected, or was refused after `connect` had begun. May be called more than once."""
 
-    async def allows(self, socket: Socket, room: str) -> bool:
-        """Whether the socket, which was in `room` when its connection broke, still may be."""
+    async def may_join(self, socket: Socket, room: str) -> bool:
+        """True if the socket, which was in `room` when its connection was lost, may still be in it."""
         return False
 
     def control(self, entry: Entry, sockets: Collection[Socket]) -> None:  # noqa: B027 - nor has rooms to move
@@ -91,7 +91,7 @@ class SocketInfo(msgspec.Struct, frozen=True):
     """A connected socket as others see it."""
 
     id: str
-    owner: str
+    user_id: str
     rooms: tuple[str, ...]
     address: str
     data: Any
@@ -100,11 +100,18 @@ class SocketInfo(msgspec.Struct, frozen=True):
 class Namespace:
     """The sockets of one namespace in this process, and the rooms they are in."""
 
-    def __init__(self, name: str, application: Application, compression_threshold: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        application: Application,
+        compression_threshold: int,
+        sessions: SessionKeeper,
+        recoverer: Recoverer,
+    ) -> None:
         self.name = name
         self.application = application
-        self.recovery: Recovery
-        """Set by the server."""
+        self._sessions = sessions
+        self._recoverer = recoverer
         self.sockets: dict[str, Socket] = {}
         self.rooms: dict[str, set[Socket]] = {}
         self.compression_threshold = compression_threshold
@@ -120,18 +127,18 @@ class Namespace:
     # Coming and going.
 
     def connect(self, connection: "Connection", socket_id: str, auth: Any) -> Socket:
-        """Begin to let a client in: it is told the outcome when the application has decided."""
-        socket = Socket(socket_id, self, connection)
+        """Start to let a client in. The client receives the result when the application has decided."""
+        socket = Socket(socket_id, self, connection, self._sessions, self._recoverer)
         self.spawn(self._connect(socket, auth))
         return socket
 
     async def _connect(self, socket: Socket, auth: Any) -> None:
         try:
             await self.application.connect(socket, auth)
-            recovered = await self.recovery.resume(socket, auth if isinstance(auth, dict) else {})
+            resumed = await self._recoverer.resume(socket, auth if isinstance(auth, dict) else {})
         except Exception as error:
             if is_temporary(error):
-                self.remove(socket, engineio.SERVER_UNAVAILABLE)
+                socket.end(engineio.SERVER_UNAVAILABLE)
                 self.cut(socket, error)
             elif isinstance(error, RefusedError) and not error.internal:
                 self._refuse(socket, error)
@@ -139,52 +146,48 @@ class Namespace:
                 logger.exception("connect failed", namespace=self.name, socket=socket.id)
                 self._refuse(socket, RefusedError(INTERNAL))
         else:
-            self._accept(socket, recovered)
+            self._accept(socket, resumed)
 
-    def _accept(self, socket: Socket, recovered: Recovered) -> None:
+    def _accept(self, socket: Socket, resumed: Resumed) -> None:
         if socket.connection.closed:
-            # The client went while it was being looked at.
-            self.remove(socket, engineio.TRANSPORT_CLOSE)
+            # The client left while the application was deciding.
+            socket.end(engineio.TRANSPORT_CLOSE)
             return
         self.sockets[socket.id] = socket
-        socket.connected = True
-        if recovered.after is not None:
-            socket.replaying = asyncio.Event()
-        answer = msgspec.json.encode({"sid": socket.id, "pid": socket.pid})
+        socket.accept(replaying=resumed.after is not None)
+        answer = msgspec.json.encode({"sid": socket.id, "pid": socket.session.pid})
         socket.connection.accept(socket, socketio.Packet(socketio.PacketType.CONNECT, self.name, answer))
-        # Not before that: official clients would keep it until they are connected, also over a broken connection, and
-        # some would throw it away.
-        if recovered.missed:
-            socket.connection.send_all(recovered.missed)
-        if socket.replaying is not None:
-            # A server that is killed meanwhile must not forget the session.
-            self.recovery.remember(socket)
-            socket.begin(partial(self._send_rest, socket, recovered))
+        # Missed events follow the CONNECT answer: official clients would keep earlier ones until they are connected,
+        # also over a lost connection, and some would drop them.
+        if resumed.replayed:
+            socket.connection.send_all(resumed.replayed)
+        if resumed.after is not None:
+            # A server that is killed during the replay must not lose the session.
+            self._sessions.mark_dirty(socket)
+            socket.start(partial(self._replay_rest, socket, resumed))
             return
-        self._send_answer(socket, recovered.answer)
-        socket.begin()
+        self._send_result(socket, resumed.result)
+        socket.start()
 
-    async def _send_rest(self, socket: Socket, recovered: Recovered) -> None:
-        """Send what a client missed, a page at a time, and then what is live."""
+    async def _replay_rest(self, socket: Socket, resumed: Resumed) -> None:
+        """Send what a client missed, one page after the other, and then live events."""
         try:
-            answer = await self.recovery.send_rest(socket, recovered)
+            result = await self._recoverer.replay_rest(socket, resumed)
         except KeyError:
-            # The client comes back with its last position, and gets the reason why it cannot continue from there.
+            # The client reconnects with its last position and receives the reason why it cannot continue from there.
             socket.connection.close(engineio.TRANSPORT_ERROR, "what the client missed is no longer kept")
         except Exception as error:
             self.cut(socket, error)
         else:
-            self._send_answer(socket, answer)
+            self._send_result(socket, result)
         finally:
-            if socket.replaying is not None:
-                socket.replaying.set()
-                socket.replaying = None
+            socket.session.end_replay()
         if socket.connected:
             socket.connection.go_live(socket)
 
-    def _send_answer(self, socket: Socket, answer: Answer | None) -> None:
-        if answer is not None:
-            socket.send(encode_answer(answer))
+    def _send_result(self, socket: Socket, result: RecoveryResult | None) -> None:
+        if result is not None:
+            socket.send(result.encode())
         if self.status is not None:
             socket.send(self.status, volatile=True)
 
@@ -202,23 +205,16 @@ class Namespace:
         socket.connection.close(engineio.SERVER_UNAVAILABLE, f"not accepted: {type(error).__name__}")
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
-        self.remove(socket, engineio.FORCED_SERVER_CLOSE)
+        socket.end(engineio.FORCED_SERVER_CLOSE)
         logger.debug("connect refused", namespace=self.name, code=refused.refusal.code, message=refused.message)
         error = {"message": refused.message, "data": {"code": refused.refusal.code, **refused.details}}
         packet = socketio.Packet(socketio.PacketType.CONNECT_ERROR, self.name, msgspec.json.encode(error))
         socket.connection.refuse(socket, packet)
 
-    def remove(self, socket: Socket, reason: CloseReason) -> None:
-        """Forget a socket that has gone."""
-        socket.ended = True
-        if socket.pid:
-            if reason.recoverable:
-                self.recovery.keep(socket)
-            else:
-                self.recovery.forget(socket)
+    def remove(self, socket: Socket, reason: CloseReason, *, was_connected: bool) -> None:
+        """Remove a socket that has ended from its rooms, and notify the application."""
         self._leave_all(socket)
-        if socket.connected:
-            socket.connected = False
+        if was_connected:
             if self.sockets.get(socket.id) is socket:
                 del self.sockets[socket.id]
             try:
@@ -226,8 +222,6 @@ class Namespace:
             except Exception:
                 logger.exception("disconnect handler failed", namespace=self.name, socket=socket.id)
         self.application.forget(socket)
-        # It knows the socket: each would keep the other until Python looks for garbage, and everybody waits for that.
-        socket.data = None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in a task. What it raises is logged."""
@@ -252,14 +246,14 @@ class Namespace:
     # Rooms.
 
     def join(self, socket: Socket, room: str) -> None:
-        """Put `socket` into `room`. Whether it may be there has been decided."""
+        """Put `socket` into `room`. The caller has checked that it may be there."""
         members = self.rooms.get(room)
         if members is None:
             members = self.rooms[room] = set()
         members.add(socket)
         socket.rooms.add(room)
-        if socket.settled:
-            self.recovery.remember(socket, told=True)
+        if socket.ready:
+            self._sessions.mark_dirty(socket, visible_to_client=True)
 
     def leave(self, socket: Socket, room: str) -> None:
         """Take `socket` out of `room`, if it is in it."""
@@ -269,8 +263,8 @@ class Namespace:
             members.discard(socket)
             if not members:
                 del self.rooms[room]
-        if socket.settled and not socket.ended:
-            self.recovery.remember(socket, told=True)
+        if socket.ready:
+            self._sessions.mark_dirty(socket, visible_to_client=True)
 
     def _leave_all(self, socket: Socket) -> None:
         for room in tuple(socket.rooms):
@@ -327,8 +321,8 @@ class Namespace:
                     write(frames)
                 elif socket.connected:
                     for message in run:
-                        if socket.replaying is not None and message.entry.position is not None:
-                            # It is read from the log when the client has what came before.
+                        if socket.session.replaying is not None and message.entry.position is not None:
+                            # The replay reads it from the log after the events before it.
                             continue
                         socket.connection.send(message.packet(socket.positions))
             except Exception:
@@ -355,7 +349,7 @@ class Namespace:
     def fetch_sockets(self, rooms: Iterable[str] = ()) -> list[SocketInfo]:
         """Who is connected, in any of `rooms` where some are given."""
         return [
-            SocketInfo(socket.id, socket.owner, tuple(sorted(socket.rooms)), socket.handshake.address, socket.data)
+            SocketInfo(socket.id, socket.user_id, tuple(sorted(socket.rooms)), socket.handshake.address, socket.data)
             for socket in self.members(rooms)
             if socket.connected
         ]

@@ -1,8 +1,13 @@
-"""A Socket: one client in one namespace, with its rooms, its acknowledgements and the order of its handlers."""
+"""A Socket: one client in one namespace, with its rooms, its acknowledgements and the order of its handlers.
+
+Its life is a table of states: it is CONNECTING until its client is accepted, JOINING until all rooms that it is put
+into are known, then READY, and ENDED after its client was refused, was disconnected or has left.
+"""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +18,7 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.namespaces.event_frames import DEFLATED, POSITIONS
+from oyez.server.namespaces.session_keeper import Recoverer, SessionKeeper, SocketSession
 from oyez.server.transports.outgoing import TEXT, OutboundPacket, encode_frame
 from oyez.server.types import Handshake, ReceivedEvent
 
@@ -29,73 +35,87 @@ NEVER = float("inf")
 """A time that does not come."""
 
 
+class State(Enum):
+    """The life of a socket."""
+
+    CONNECTING = auto()
+    """The application decides whether the client may enter."""
+    JOINING = auto()
+    """The client is accepted; missed events are replayed and the application puts it into rooms."""
+    READY = auto()
+    """The session of the socket is stored from now on."""
+    ENDED = auto()
+
+
+class Input(Enum):
+    """What changes the state of a socket."""
+
+    ACCEPTED = auto()
+    JOINED = auto()
+    ENDED = auto()
+
+
+TRANSITIONS: dict[State, dict[Input, State]] = {
+    State.CONNECTING: {Input.ACCEPTED: State.JOINING, Input.ENDED: State.ENDED},
+    State.JOINING: {Input.JOINED: State.READY, Input.ENDED: State.ENDED},
+    State.READY: {Input.ENDED: State.ENDED},
+    State.ENDED: {Input.ENDED: State.ENDED},
+}
+
+
 class Socket:
-    """Created by its namespace when a CONNECT is accepted for looking at; `data` belongs to the application."""
+    """One client in one namespace. The namespace creates it for each CONNECT; `data` belongs to the application."""
 
     __slots__ = (
         "_last_ack_id",
         "_pending_acks",
         "_queue",
-        "connected",
+        "_recoverer",
+        "_sessions",
         "connection",
         "data",
         "encoding",
-        "ended",
         "expires_at",
         "expiry",
         "id",
         "namespace",
         "notice",
-        "owner",
-        "pid",
-        "replaying",
         "rooms",
-        "seen",
-        "settled",
-        "since",
-        "stored",
-        "turn",
-        "unconfirmed",
+        "session",
+        "state",
+        "user_id",
         "write",
     )
 
-    def __init__(self, id: str, namespace: "Namespace", connection: "Connection") -> None:
+    def __init__(
+        self,
+        id: str,
+        namespace: "Namespace",
+        connection: "Connection",
+        sessions: SessionKeeper,
+        recoverer: Recoverer,
+    ) -> None:
         self.id = id
         self.namespace = namespace
         self.connection = connection
+        self._sessions = sessions
+        self._recoverer = recoverer
         self.rooms: set[str] = set()
         self.data: Any = None
-        self.connected = False
-        self.ended = False
-        """Refused, disconnected, or gone."""
+        self.state = State.CONNECTING
+        self.session = SocketSession()
         self.expires_at: float | None = None
-        """When the right to be connected ends, in seconds since 1970; set by the application while connecting."""
+        """When the right to be connected ends, in seconds since 1970; None if it does not end."""
         self.expiry = NEVER
         """The same by the server's clock; set by the connection."""
         self.notice = NEVER
         """When the application is to hear that it is about to end, by the server's clock; set by the connection."""
         self.write: Callable[[bytes], None] | None = None
-        """Writes frames straight to the network; None where they have to go through `connection.send`."""
+        """Writes frames straight to the network; None if they must go through `connection.send`."""
         self.encoding = 0
-        """Which frames are written so: how positions are sent, and DEFLATED or not; see event_frames.py."""
-        self.owner = ""
-        """Whose it is: only they may take its session up; set by the application while connecting."""
-        self.pid = ""
-        """The secret by which the client may take it up."""
-        self.turn = 0
-        """How often the session was taken up."""
-        self.settled = False
-        """Whether the application is done with letting the client in: from then on the session is kept."""
-        self.seen = ""
-        """The client has certainly heard everything up to this position."""
-        self.since: str | None = None
-        """Where the client's knowledge ended, while it joins its rooms again: they are caught up with from there."""
-        self.replaying: asyncio.Event | None = None
-        """While the client is sent what it missed, in pages: set when that ends. Live events wait in the log."""
-        self.unconfirmed = False
-        """Whether a room was caught up with, and the client has not been heard of since."""
-        self.stored = False
-        """Whether its session may have been written."""
+        """The frames that `write` takes: how positions are sent, and DEFLATED or not; see event_frames.py."""
+        self.user_id = ""
+        """The user of the client. Only this user may resume the session."""
         self._last_ack_id = -1
         self._pending_acks: dict[int, asyncio.Future[bytes]] | None = None
         self._queue: deque[ReceivedEvent] | None = None
@@ -105,9 +125,38 @@ class Socket:
         """How this client gets the positions of durable events: NO_POSITION, POSITION_EVENT or POSITION_ARGUMENT."""
         return self.encoding & POSITIONS
 
-    @positions.setter
-    def positions(self, positions: int) -> None:
+    def receive_positions(self, positions: int) -> None:
+        """Send positions to this client in this way from now on."""
         self.encoding = self.encoding & DEFLATED | positions
+
+    @property
+    def connected(self) -> bool:
+        """True if the client was accepted and has not left."""
+        return self.state is State.READY or self.state is State.JOINING
+
+    @property
+    def ready(self) -> bool:
+        """True if the session is stored: all rooms that the client is put into are known."""
+        return self.state is State.READY
+
+    @property
+    def ended(self) -> bool:
+        """True if the client was refused, was disconnected or has left."""
+        return self.state is State.ENDED
+
+    def identify(self, user_id: str, expires_at: float | None) -> None:
+        """The client is this user, with a right to be connected until `expires_at`, in seconds since 1970."""
+        self.user_id, self.expires_at = user_id, expires_at
+
+    def rename(self, id: str) -> None:
+        """The socket continues the session of a socket with this id. Only before it is accepted."""
+        self.id = id
+
+    def accept(self, *, replaying: bool) -> None:
+        """The client is let in. Live events wait until `end_replay` if missed events are still being replayed."""
+        self.state = TRANSITIONS[self.state][Input.ACCEPTED]
+        if replaying:
+            self.session.replaying = asyncio.Event()
 
     @property
     def working(self) -> bool:
@@ -115,8 +164,8 @@ class Socket:
         return self._queue is not None
 
     def set_write(self, write: Callable[[bytes], None] | None, deflate: bool) -> None:
-        """The transport can be written to directly, or no longer can; whether its client takes deflated frames."""
-        self.write = write if self.replaying is None else None
+        """Set how frames are written to the transport, None if they cannot be, and whether they may be deflated."""
+        self.write = write if self.session.replaying is None else None
         self.encoding = self.encoding & POSITIONS | deflate * DEFLATED
 
     @property
@@ -124,26 +173,26 @@ class Socket:
         return self.connection.handshake
 
     def join(self, room: str) -> None:
-        """Enter `room`. Raises RefusedError (rate_limited) where the socket is in too many."""
+        """Enter `room`. Raises RefusedError (rate_limited) if the socket is in too many rooms."""
         if self.ended:
-            # Its handler has waited longer than the client: nobody would ever take it out again.
+            # The client left while its handler was running: the socket would never leave the room again.
             return
         if len(self.rooms) >= self.connection.server.limits.max_rooms_per_socket and room not in self.rooms:
             raise RefusedError(RATE_LIMITED, "You are in too many rooms; leave one first.")
         self.namespace.join(self, room)
 
-    async def catch_up(self, room: str, since: str | None = None) -> None:
-        """Send what the client missed of `room`, which it joins right after this. Raises LogUnavailableError.
+    async def replay_room(self, room: str, since: str | None = None) -> None:
+        """Send what the client missed of `room`, which it joins directly after this. Raises LogUnavailableError.
 
-        That is what came behind `since`; where that is not said, only a client that recovers has missed something.
+        These are the events after `since`; if it is None, only a client that recovers has missed something.
         """
-        since = since or self.since
+        since = since or self.session.replay_from
         if since is not None and room not in self.rooms:
-            await self.namespace.recovery.catch_up(self, room, since)
+            await self._recoverer.replay_room(self, room, since)
 
-    async def wait_for(self, position: str, seconds: float) -> None:
-        """Wait until everything up to a position has been delivered here, for `seconds` at most."""
-        await self.namespace.recovery.wait_for(position, seconds)
+    async def wait_until_delivered(self, position: str, seconds: float) -> None:
+        """Wait until everything up to a position has been delivered here, at most `seconds`."""
+        await self._recoverer.wait_until_delivered(position, seconds)
 
     def leave(self, room: str) -> None:
         self.namespace.leave(self, room)
@@ -199,12 +248,11 @@ class Socket:
         if close:
             self.connection.close(engineio.FORCED_SERVER_CLOSE)
 
-    def supersede(self) -> None:
-        """The client has come back over another connection, and this one is dead without knowing it."""
-        # Its session lives on in the other.
-        self.namespace.recovery.release(self)
-        self.pid = ""
-        self.connection.close(engineio.TRANSPORT_ERROR, "the client has come back over another connection")
+    def replace(self) -> None:
+        """The client has resumed on another connection; this socket is stale."""
+        self._sessions.detach(self)
+        self.session.pid = ""
+        self.connection.close(engineio.TRANSPORT_ERROR, "the client has resumed on another connection")
 
     def announce_expiry(self) -> None:
         """Let the application know that the token is about to end."""
@@ -221,41 +269,48 @@ class Socket:
 
     def end(self, reason: CloseReason) -> None:
         """Forget this socket; nothing is sent."""
-        self.write, self.settled = None, False
+        was_connected, self.state, self.write = self.connected, TRANSITIONS[self.state][Input.ENDED], None
         self.connection.sockets.pop(self.namespace.name, None)
-        self.namespace.remove(self, reason)
+        if self.session.pid:
+            if reason.recoverable:
+                self._sessions.persist_on_disconnect(self)
+            else:
+                self._sessions.delete(self)
+        self.namespace.remove(self, reason, was_connected=was_connected)
+        # Break the reference cycle: the garbage collector would pause the loop.
+        self.data = None
         for answer in (self._pending_acks or {}).values():
             if not answer.done():
                 answer.set_exception(RefusedError(TIMED_OUT, f"The client went before it acknowledged: {reason.text}."))
         if self._queue:
-            # The handler that runs may finish; nobody asks any more for the others.
+            # The running handler may finish; the other events are dropped.
             was_full = len(self._queue) >= MAX_QUEUED_EVENTS
             self._queue.clear()
             if was_full:
                 self.connection.resume_reading()
 
-    def begin(self, replay: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+    def start(self, replay: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
         """The client has been accepted: its events wait for `replay`, and until the application is done with that."""
         if replay is not None:
-            self._queue_behind(self._begin_after(replay))
+            self._queue_after(self._start_after(replay))
             return
         running = self.namespace.application.connected(self)
         if running is not None:
-            self._queue_behind(self._settle_behind(running))
+            self._queue_after(self._settle_after(running))
         else:
             self._settle()
 
-    async def _begin_after(self, replay: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _start_after(self, replay: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await replay()
         if not self.connected:
             return
         running = self.namespace.application.connected(self)
         if running is not None:
-            await self._settle_behind(running)
+            await self._settle_after(running)
         else:
             self._settle()
 
-    async def _settle_behind(self, running: Coroutine[Any, Any, None]) -> None:
+    async def _settle_after(self, running: Coroutine[Any, Any, None]) -> None:
         try:
             await running
         except Exception as error:
@@ -267,12 +322,12 @@ class Socket:
 
     def _settle(self) -> None:
         """All rooms that the client is put into are known."""
-        if self.turn:
+        if self.session.generation:
             # So are those that it had joined.
-            self.since = None
+            self.session.end_rejoining()
         if self.connected:
-            self.settled = True
-            self.namespace.recovery.remember(self)
+            self.state = TRANSITIONS[self.state][Input.JOINED]
+            self._sessions.mark_dirty(self)
 
     def receive_event(self, packet: socketio.Packet) -> None:
         """Have the application handle an EVENT, behind those that came before it."""
@@ -290,9 +345,9 @@ class Socket:
             return
         running = self._handle(event)
         if running is not None:
-            self._queue_behind(running)
+            self._queue_after(running)
 
-    def _queue_behind(self, running: Coroutine[Any, Any, None]) -> None:
+    def _queue_after(self, running: Coroutine[Any, Any, None]) -> None:
         """Have the events that come now wait until `running` is done."""
         self._queue = deque()
         self.namespace.spawn(self._run(running, self._queue))
@@ -333,7 +388,7 @@ class Socket:
             answer.set_result(_inline_attachments(packet) if packet.attachments else packet.data)
 
     def _acknowledge(self, ack_id: int, data: bytes, attachments: tuple[bytes, ...] = ()) -> None:
-        if self.namespace.recovery.holds_back(self, partial(self._acknowledge, ack_id, data, attachments)):
+        if self._sessions.defer_until_persisted(self, partial(self._acknowledge, ack_id, data, attachments)):
             return
         write, text = self.write, b"%b%d%b" % (self.namespace.ack_prefix, ack_id, data)
         if (

@@ -1,20 +1,18 @@
-"""How a client gets the positions of durable events: by what it asks for, and by what it can use."""
+"""How a client receives the positions of durable events: as it asks for, or as its library can use them."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from oyez.server.namespaces.event_frames import NO_POSITION, POSITION_ARGUMENT, POSITION_EVENT
-
-if TYPE_CHECKING:
-    from oyez.server.types import Handshake
+from oyez.server.types import Handshake
 
 MAX_LENGTH = 64
 """Characters of a position or a `pid` that a client may send; ours have about 20."""
 VERSION_PARAMETER, TRANSPORT_PARAMETER = "EIO=4&", "transport="
 
 
-def choose_positions(handshake: "Handshake", auth: Mapping[str, Any]) -> int:
-    """How a client gets the positions of durable events. Only a client that asks gets one more argument."""
+def choose_positions(handshake: Handshake, auth: Mapping[str, Any]) -> int:
+    """How a client receives the positions of durable events. Only a client that asks receives one more argument."""
     asked = asks_for_recovery(auth)
     if asked is not None:
         return POSITION_ARGUMENT if asked else NO_POSITION
@@ -33,7 +31,7 @@ def names_version_first(query: str) -> bool:
 
 
 def asks_for_recovery(auth: Mapping[str, Any]) -> bool | None:
-    """What the client says as `auth.recovery`; None if it says nothing. Some clients can send only strings."""
+    """The value of `auth.recovery`; None if the client did not send it. Some clients can send only strings."""
     asked = auth.get("recovery")
     if asked is True or asked == "true":
         return True
@@ -41,6 +39,6 @@ def asks_for_recovery(auth: Mapping[str, Any]) -> bool | None:
 
 
 def read_string(auth: Mapping[str, Any], name: str) -> str | None:
-    """`auth[name]`, if it is a string that can be a position or a `pid`; anything else counts as nothing."""
+    """`auth[name]` if it is a string that can be a position or a `pid`; otherwise None."""
     value = auth.get(name)
     return value if isinstance(value, str) and 0 < len(value) <= MAX_LENGTH else None

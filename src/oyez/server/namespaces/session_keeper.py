@@ -1,0 +1,139 @@
+"""What a namespace and its sockets need of the part that keeps sessions, and the values that pass between them."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgspec
+
+from oyez.server.transports.outgoing import OutboundPacket
+
+if TYPE_CHECKING:
+    from oyez.server.namespaces.socket import Socket
+
+EVENT = "oyez:recovery"
+
+
+class SocketSession:
+    """What recovery knows about a connected socket. Only the session keeper changes it."""
+
+    __slots__ = (
+        "acknowledged_position",
+        "generation",
+        "persisted",
+        "pid",
+        "replay_from",
+        "replay_unconfirmed",
+        "replaying",
+    )
+
+    def __init__(self) -> None:
+        self.pid = ""
+        """The secret with which the client can continue the session; empty before the client is accepted."""
+        self.generation = 0
+        """Number of times this session was resumed."""
+        self.acknowledged_position = ""
+        """The client has certainly received everything up to this position."""
+        self.replay_from: str | None = None
+        """Position from which rooms are replayed that the client joins again; None after it has joined them."""
+        self.replay_unconfirmed = False
+        """True if events of a room were replayed and the client has not answered a ping since."""
+        self.persisted = False
+        """True if the session may be in the log's storage."""
+        self.replaying: asyncio.Event | None = None
+        """Set at the end of a replay in pages; None if there is none. Live events stay in the log until then."""
+
+    def acknowledge(self, position: str) -> None:
+        """The client has answered a ping that was sent when delivery had reached `position`."""
+        if self.replaying is None:
+            self.acknowledged_position, self.replay_unconfirmed = position, False
+
+    def end_replay(self) -> None:
+        """Live events follow."""
+        if self.replaying is not None:
+            self.replaying.set()
+            self.replaying = None
+
+    def end_rejoining(self) -> None:
+        """The client has joined the rooms that it was in: a room that it joins later is new to it."""
+        self.replay_from = None
+
+
+class RecoveryResult(msgspec.Struct, frozen=True, rename={"since": "from"}):
+    """The event `oyez:recovery`. If `recovered` is false, the client has to fetch its state again."""
+
+    recovered: bool
+    replayed: int
+    since: str | None
+    """The position from which events were replayed."""
+    to: str | None
+    """Everything up to this position has been sent."""
+    reason: str | None = None
+    room: str | msgspec.UnsetType = msgspec.UNSET
+    """Set if the result is about one room that the client joined after it connected."""
+
+    def encode(self) -> bytes:
+        """The event as a JSON array."""
+        return msgspec.json.encode((EVENT, self))
+
+
+class Resumed(NamedTuple):
+    """What a client that connects receives."""
+
+    result: RecoveryResult | None
+    """None if the client did not ask for recovery."""
+    replayed: Sequence[OutboundPacket] = ()
+    """The first page of the missed events."""
+    after: str | None = None
+    """The position at which the next page begins; None if there is none. `result` counts the events before it."""
+
+    @property
+    def recovers(self) -> bool:
+        """True if the client receives everything that it missed."""
+        return self.result is not None and self.result.recovered
+
+
+class SessionKeeper(Protocol):
+    """Stores sessions, so that clients can continue after their connection was lost."""
+
+    def mark_dirty(self, socket: "Socket", *, visible_to_client: bool = False) -> None:
+        """Write the session of a connected socket soon.
+
+        `visible_to_client`: the change is one that the answer to a command may report to the client.
+        """
+
+    def persist_on_disconnect(self, socket: "Socket") -> None:
+        """The client has disconnected and may return: keep its session as it is now."""
+
+    def delete(self, socket: "Socket") -> None:
+        """The client has left and will not return: delete its session."""
+
+    def detach(self, socket: "Socket") -> None:
+        """The session has been resumed by another socket: stop writing it for this one."""
+
+    def defer_until_persisted(self, socket: "Socket", act: Callable[[], None]) -> bool:
+        """True if a change that is visible to the client must be written first; `act` is called after that."""
+
+
+class Recoverer(Protocol):
+    """Resumes sessions and replays what their clients missed."""
+
+    async def resume(self, socket: "Socket", auth: Mapping[str, Any]) -> Resumed:
+        """Continue the session of a client that was let in, and read what it missed.
+
+        After the last step nothing is awaited: the caller must send the result and start live delivery before it
+        awaits anything. Raises LogUnavailableError.
+        """
+
+    async def replay_rest(self, socket: "Socket", resumed: Resumed) -> RecoveryResult:
+        """Send the pages after the first one, each after the client has received the page before.
+
+        Nothing is awaited after the last page. Returns early if the client disconnects. Raises KeyError if the missed
+        events are no longer stored, LogUnavailableError.
+        """
+
+    async def replay_room(self, socket: "Socket", room: str, since: str) -> None:
+        """Send a client the events after `since` of a room that it joins now. Raises LogUnavailableError."""
+
+    async def wait_until_delivered(self, position: str, seconds: float) -> None:
+        """Wait until everything up to `position` has been delivered to the clients here, at most `seconds`."""

@@ -1,0 +1,89 @@
+"""A session as it is stored in the log: its record, its checksum, and how records of it are compared."""
+
+from zlib import crc32
+
+import msgspec
+
+from oyez.log.log import epoch_of, split_position
+from oyez.logger import get_logger
+
+logger = get_logger("oyez.server")
+
+_STORED_NAMES = {
+    "user_id": "owner",
+    "acknowledged_position": "seen",
+    "replay_unconfirmed": "unconfirmed",
+    "generation": "turn",
+}
+"""Field → name in the record, which versions before this one read and write too."""
+
+
+class Session(msgspec.Struct, frozen=True, rename=_STORED_NAMES):
+    """What is stored about a socket."""
+
+    sid: str
+    user_id: str
+    rooms: tuple[str, ...]
+    acknowledged_position: str
+    """The client has certainly received everything up to this position."""
+    replay_unconfirmed: bool = False
+    """True if a room was being replayed, and it is not known how much of it the client has received."""
+    generation: int = 0
+    """Number of times this session was resumed."""
+    node: str = ""
+    """The node of the socket."""
+    checksum: int = 0
+    """Of the record with 0 in this place; 0 in a record of a version that wrote none."""
+
+
+_decode = msgspec.msgpack.Decoder(Session).decode
+
+
+def make_key(namespace: str, pid: str) -> str:
+    """The key of a session's record."""
+    return f"session:{namespace}:{pid}"
+
+
+def encode_session(session: Session) -> bytes:
+    """The record of a session, with its checksum."""
+    checksum = crc32(msgspec.msgpack.encode(session))
+    return msgspec.msgpack.encode(msgspec.structs.replace(session, checksum=checksum))
+
+
+def decode_session(data: bytes | None) -> Session | None:
+    """The session in a record; None if there is none, or if a bit of it has changed."""
+    if not data:
+        return None
+    try:
+        session = _decode(data)
+    except (msgspec.MsgspecError, ValueError) as error:
+        logger.error("a session cannot be read: its client starts without it", reason=str(error))
+        return None
+    plain = msgspec.structs.replace(session, checksum=0)
+    if session.checksum and crc32(msgspec.msgpack.encode(plain)) != session.checksum:
+        logger.error("a session cannot be read: its client starts without it", reason="its checksum is wrong")
+        return None
+    return plain
+
+
+def generation_of(data: bytes | None) -> int:
+    """Number of times the session in a record was resumed; -1 without one."""
+    session = decode_session(data)
+    return session.generation if session is not None else -1
+
+
+def later_position(offset: str | None, acknowledged: str, delivered: str) -> str:
+    """The later of the position that the client states and the one in its session.
+
+    Positions of two epochs have no order. An official client that was notified of lost history states its old position
+    until it receives another event. Its session is then right: its epoch is that of `delivered`, where delivery is now.
+    """
+    if offset is None:
+        return acknowledged
+    try:
+        (epoch, number), (known_epoch, known) = split_position(offset), split_position(acknowledged)
+    except KeyError:
+        return offset
+    if epoch != known_epoch:
+        return acknowledged if known_epoch == epoch_of(delivered) else offset
+    return acknowledged if known > number else offset
