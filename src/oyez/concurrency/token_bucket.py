@@ -33,7 +33,8 @@ class TokenBucket:
         if left < 1 - credit:
             self._left = left
             return False
-        self._left = min(left, rate.count) - 1
+        # Not `min`: a call costs more than the rest of this.
+        self._left = (left if left < rate.count else rate.count) - 1
         return True
 
     def charge(self, count: float, now: float) -> None:

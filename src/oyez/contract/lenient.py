@@ -108,8 +108,11 @@ def _settle_array(value: list[Any], found: inspect.Type) -> list[Any]:
 
 def check_whole(struct: msgspec.Struct, path: Path = ()) -> None:
     """Raises InvalidDataError if a field holds a whole number that JavaScript would change."""
-    for name, wire_name in _fields_with_whole(type(struct)):
-        _check_value(getattr(struct, name), (*path, wire_name))
+    for name, wire_name in fields_with_whole(type(struct)):
+        value = getattr(struct, name)
+        # The usual number is checked without a call, because every command and every reply comes here.
+        if type(value) is not int or not -MAX_WHOLE <= value <= MAX_WHOLE:
+            _check_value(value, (*path, wire_name))
 
 
 def _check_value(value: Any, path: Path) -> None:
@@ -128,7 +131,7 @@ def _check_value(value: Any, path: Path) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _fields_with_whole(struct: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
+def fields_with_whole(struct: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
     """The fields, by name and wire name, in which a whole number can stand that has no bounds of its own."""
     return tuple(
         (field.name, field.encode_name)

@@ -95,6 +95,10 @@ _INPUTS = {
 }
 
 
+_CLOSED = State.CLOSED
+"""Looked up once: every packet asks for it."""
+
+
 class Session:
     """`state`, and the binary packet that is being put together."""
 
@@ -130,7 +134,7 @@ class Session:
 
     def receive_text(self, encoded: bytes) -> socketio.Packet | Signal | None:
         """One WebSocket text frame's content."""
-        if encoded[:1] == b"4" and self.state is not State.CLOSED:
+        if encoded[:1] == b"4" and self.state is not _CLOSED:
             return self._receive_message(encoded[1:])
         try:
             return self.receive_packet(engineio.decode_packet(encoded))

@@ -85,12 +85,11 @@ class NamespaceApplication(Application):
         except Exception as error:
             self._fail(client, event, error)
             return None
-        if acknowledgement is None:
-            return None
         if isinstance(acknowledgement, bytes):
-            self._acknowledge(event, acknowledgement)
+            if event.ack is not None:
+                event.ack(acknowledgement)
             return None
-        return self._finish(client, event, acknowledgement)
+        return self._finish(client, event, acknowledgement) if acknowledgement is not None else None
 
     # Volatile commands over their limit.
 

@@ -17,7 +17,7 @@ from oyez.contract.rooms import Room
 from oyez.contract.schema import wire_names
 from oyez.contract.types import Command, Joined, Payload
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, InvalidDataError, RefusedError
-from oyez.runtime.awaiting import check_awaited, forgotten
+from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
 from oyez.runtime.client import Client
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.replies import Reply, ReplyCodec
@@ -47,6 +47,8 @@ class CommandHandler:
 
     def __init__(self, declared: DeclaredCommand, handler: Handler, idempotency: Idempotency | None) -> None:
         self._declared = declared
+        self.volatile = declared.volatile
+        """True if only the newest of the commands that are over the limit is kept."""
         self._handler = handler
         self._idempotency = idempotency
         self._codec = CommandCodec(declared)
@@ -54,11 +56,6 @@ class CommandHandler:
         names = wire_names(declared.command)
         claims = [part for part in declared.who.parts() if isinstance(part, Own | Resolved)]
         self._claims = [(claim, names[claim.placeholder]) for claim in claims]
-
-    @property
-    def volatile(self) -> bool:
-        """True if only the newest of the commands that are over the limit is kept."""
-        return self._declared.volatile
 
     def take(self, client: Client, now: float, *, on_credit: bool = False) -> bool:
         """Count a volatile command; False if it is over the limit, which then is no offence."""
@@ -124,7 +121,8 @@ class CommandHandler:
     def _handle(self, command: Command, client: Client) -> Awaitable[bytes] | bytes:
         before = forgotten.get()
         reply = self._handler(command, client)
-        check_awaited(before)
+        if forgotten.get() is not before:
+            raise NotAwaitedError
         # The common answers come first: to find out that a value is not awaitable takes longest.
         if reply is None or isinstance(reply, Payload) or not isinstance(reply, Awaitable):
             return self._replies.encode(reply)

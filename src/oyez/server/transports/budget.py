@@ -31,6 +31,10 @@ STRANGER_BUSY_SHARE = 0.5
 """The same for a client that no namespace has accepted yet: connecting takes a part like this of its small burst."""
 SMALL_READ = 512
 """Bytes of one read that pass without the gate, unless the connection is busy: some 70 packets at most."""
+UNSETTLED_SHARE = 0.005
+"""The part of its burst that a connection may have spent before it is charged, unless the connection is busy."""
+UNSETTLED_BYTES = 4_096
+"""Bytes that may come before they are charged: also what a client holds in memory is looked at only then."""
 STRANGER_BURST = 5.0
 """Seconds of the rate of a client that no namespace has accepted yet: by default a hundred packets."""
 LONGEST_PAUSE = 5.0
@@ -42,7 +46,16 @@ TURN_SECONDS = 0.002
 class Rates:
     """The budgets of all connections with the same limits."""
 
-    __slots__ = ("burst", "busy", "byte", "overload_timeout", "packet", "packets_at_once")
+    __slots__ = (
+        "burst",
+        "busy",
+        "byte",
+        "overload_timeout",
+        "packet",
+        "packets_at_once",
+        "unsettled_bytes",
+        "unsettled_packets",
+    )
 
     def __init__(self, limits: Limits, *, stranger: bool) -> None:
         packets = limits.max_stranger_packets_per_second if stranger else limits.max_packets_per_second
@@ -54,12 +67,15 @@ class Rates:
         self.overload_timeout = 0.0 if stranger else limits.overload_timeout
         # Within one read, a stranger is stopped at its burst; the read of others is short enough.
         self.packets_at_once = int(packets * STRANGER_BURST) if stranger else 2**62
+        spared = 0.0 if stranger else self.burst * UNSETTLED_SHARE
+        self.unsettled_packets = int(spared * packets)
+        self.unsettled_bytes = min(int(spared / self.byte), UNSETTLED_BYTES)
 
 
 class Budget:
-    """What one connection has spent. `packets` and `bytes` are counted where they come, and then settled together."""
+    """What one connection has spent. `packets` and `bytes` are counted when they come, and then settled together."""
 
-    __slots__ = ("_overloaded_since", "_paid_until", "busy", "bytes", "packets", "rates")
+    __slots__ = ("_overloaded_since", "_paid_until", "busy", "bytes", "packets", "rates", "unsettled_bytes")
 
     def __init__(self, rates: Rates) -> None:
         self.rates = rates
@@ -67,6 +83,8 @@ class Budget:
         self.bytes = 0
         self.busy = False
         """True if the connection has spent a good part of its burst."""
+        self.unsettled_bytes = rates.unsettled_bytes
+        """Bytes that may come before they are settled; 0 if every read is settled."""
         self._paid_until = 0.0
         self._overloaded_since: float | None = None
 
@@ -80,6 +98,7 @@ class Budget:
         self._paid_until += cost
         ahead = self._paid_until - now
         self.busy = ahead > rates.busy
+        self.unsettled_bytes = 0 if self.busy else rates.unsettled_bytes
         if ahead <= rates.burst:
             return 0.0
         if self._overloaded_since is None:
@@ -98,6 +117,7 @@ class Budget:
     def enter(self, rates: Rates) -> None:
         """The client is not a stranger any more."""
         self.rates = rates
+        self.unsettled_bytes = rates.unsettled_bytes
         self._paid_until = 0.0
         self.busy = False
 

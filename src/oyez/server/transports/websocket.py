@@ -171,12 +171,24 @@ class WebSocket(WSListener):
             self._network.pause_reading()
             asyncio.get_running_loop().call_soon(self._read_on)
         self._unfinished += size
+        budget = self._budget
+        budget.bytes += size
+        if (
+            budget.bytes < budget.unsettled_bytes
+            and budget.packets < budget.rates.unsettled_packets
+            and not (kept or self._candidate or self._connection.holds_memory)
+        ):
+            # A small command of a client that sends few costs more to account for than to handle.
+            return
+        self._settle(kept)
+
+    def _settle(self, kept: int) -> None:
+        """Charge what the client has sent since this was last called."""
         stranger = self._candidate or not self._connection.entered
         if stranger and self._unfinished > self._limits.max_stranger_bytes:
             self._end_unfinished(engineio.TOO_LARGE, "an unfinished frame of a client that no namespace has accepted")
         if self._closing is not None or self._network is None:
             return
-        self._budget.bytes += size
         wait = self._connection.settle()
         if wait and self._candidate:
             self._fail(engineio.RATE_LIMIT, "too many packets of a WebSocket that probes")
