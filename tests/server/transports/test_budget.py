@@ -5,15 +5,31 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from itertools import pairwise
 
 import pytest
 
+from oyez.protocol.http_framing import RequestFramer
+from oyez.server.http.upgrade import LONG_READ
 from oyez.server.server import network_of
+from oyez.server.transports import budget
 from oyez.server.transports.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
 from oyez.settings import Limits
 from tests.server.clock import Clock
 from tests.server.serving import Running, serve, turn_until
-from tests.server.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, PollingWire, SocketWire, Wire, encode_frame
+from tests.server.wire import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    POLLING,
+    PONG,
+    TEXT,
+    PollingWire,
+    SocketWire,
+    Wire,
+    encode_frame,
+)
 
 SMALL = {"max_packets_per_second": 1_000, "input_burst": 0.5, "overload_timeout": 0.4}
 """Five hundred packets at once, closed half a second later."""
@@ -280,3 +296,48 @@ async def test_the_gate_lets_those_in_first_who_are_not_busy_and_all_in_the_end(
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert gate.run(work("again", 0.0))
+
+
+async def test_after_long_work_others_have_as_many_turns_as_it_took() -> None:
+    now = 0.0
+    turns: list[int] = []
+    turn = 0
+
+    def work() -> None:
+        nonlocal now
+        now += 10 * TURN_SECONDS
+        turns.append(turn)
+
+    gate = InputGate(lambda: now)
+    gate.wait(work, busy=True)
+    gate.wait(work, busy=False)
+    gate.wait(work, busy=True)
+    while len(turns) < 3:
+        await asyncio.sleep(0)
+        turn += 1
+    assert [later - earlier for earlier, later in pairwise(turns)] == [10, 10]
+
+
+async def test_a_short_request_does_not_wait_for_the_long_bodies_of_others(
+    own: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = 0
+    receive = RequestFramer.receive
+
+    def count(framer: RequestFramer, data: bytes) -> None:
+        nonlocal pieces
+        pieces += len(data) >= LONG_READ
+        receive(framer, data)
+
+    monkeypatch.setattr(RequestFramer, "receive", count)
+    # One piece in a turn.
+    monkeypatch.setattr(budget, "TURN_SECONDS", 1e-5)
+    async with AsyncExitStack() as stack, Wire.open(own) as bystander:
+        await bystander.request("GET", "/nowhere")
+        for _ in range(100):
+            wire = await stack.enter_async_context(Wire.open(own))
+            wire.send_request("POST", f"{POLLING}&sid=ended", b"4" * 1_000_000)
+        await turn_until(lambda: pieces >= 100)
+        before = pieces
+        await bystander.request("GET", "/nowhere")
+        assert pieces - before < 50

@@ -49,6 +49,8 @@ logger = get_logger("oyez.server")
 EVENTS_A_TURN = 200
 """Heads and pieces of bodies that are taken of one connection in a turn of the loop: about a millisecond. A body may
 come in chunks of one byte each."""
+LONG_READ = 8_192
+"""Bytes from which on what has come of a connection waits after shorter requests of others."""
 LAST_REQUEST_SECONDS = 0.25
 """How long an idle connection of a stopping server stays open for a request that the client has just sent."""
 HTTP_REQUESTS = 1_000
@@ -229,7 +231,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _read_on(self) -> None:
         """Take what can be taken now, if other connections leave room in this turn of the loop, or else later."""
         if not self._gated and not self._port.gate.run(self._read_some):
-            self._wait_at_gate(busy=False)
+            # Short requests are not kept waiting by long bodies.
+            self._wait_at_gate(busy=self._framer.waiting >= LONG_READ)
 
     def _wait_at_gate(self, *, busy: bool) -> None:
         self._gated = True

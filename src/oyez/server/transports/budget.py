@@ -179,7 +179,11 @@ class InputGate:
 
     def _turn(self) -> None:
         self._turning = False
-        self._left = TURN_SECONDS
+        # After work that took longer than a turn, others have as many turns: an event passes through several.
+        self._left = min(TURN_SECONDS, self._left + TURN_SECONDS)
+        if self._left <= 0:
+            self._turn_later()
+            return
         # One busy connection gets on in each turn, however many others there are.
         if self._busy:
             self._run(self._busy.popleft())
