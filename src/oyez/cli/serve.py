@@ -22,6 +22,7 @@ from oyez.errors import OyezError, SettingsError
 from oyez.logger import get_logger
 from oyez.ops.health import Team, health_routes
 from oyez.ops.logs import configure_logging
+from oyez.ops.memory import start_giving_back
 from oyez.server.connections.outages import Outages
 from oyez.server.http.port import HttpServer
 from oyez.service.app import Oyez
@@ -146,6 +147,7 @@ def prepare_process() -> None:
     """What makes a process one that serves many clients; behind loading all code."""
     raise_file_limit()
     collect_less_garbage()
+    start_giving_back()
 
 
 def collect_less_garbage() -> None:

@@ -1,0 +1,27 @@
+"""Memory that was freed goes back to the operating system."""
+
+import time
+
+import pytest
+
+from oyez.ops import memory
+
+PIECE = 20_000
+"""Less than what glibc takes from the operating system by itself for each piece."""
+PATIENCE = 10.0
+
+
+def test_memory_that_was_freed_below_memory_in_use_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    if memory.find_trim() is None:
+        pytest.skip("this C library is not glibc")
+    monkeypatch.setattr(memory, "CHECK_SECONDS", 0.01)
+    memory.start_giving_back()
+    pieces = [bytes(PIECE) + b"x" for _ in range(5_000)]
+    kept = pieces[::50] + pieces[-1:]
+    before = memory.read_resident()
+    del pieces
+    deadline = time.monotonic() + PATIENCE
+    while before - memory.read_resident() < 50_000_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(kept) == 101
