@@ -4,6 +4,7 @@ An attack is called with the stage and with a function that says whether it goes
 done so far. All attackers are sockets of one process, which never waits for one of them.
 """
 
+import base64
 import socket
 import sqlite3
 import struct
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
+import psycopg
+from bench.servers import OYEZ_PATH
 from bench.tokens import write_tokens
 
 if TYPE_CHECKING:
@@ -221,16 +224,27 @@ def flood_of_one_system(stage: "Stage", going_on: Callable[[], bool]) -> Iterato
     return attack(write_from_one_user(stage, 300), going_on)
 
 
+def locked_postgresql(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+    """One table of `rez` is locked, as by a migration, while its user goes on writing and bystanders connect."""
+    with psycopg.connect(stage.database) as connection:
+        connection.execute("LOCK TABLE rez_subscriptions IN ACCESS EXCLUSIVE MODE")
+        yield from attack_and_connect(stage, going_on)
+
+
+def attack_and_connect(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+    slowest = 0.0
+    for note in attack(write_from_one_user(stage, 20), going_on):
+        slowest = max(slowest, time_connect(stage))
+        yield f"{note}; a bystander connected in {slowest * 1_000:.0f} ms at most"
+
+
 def locked_table(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
     """The database of `rez` is locked, as by a migration, while its user goes on writing and bystanders connect."""
     file = next(stage.running.data.glob("domain.sqlite"))
     connection = sqlite3.connect(file, timeout=5, isolation_level=None)
     try:
         connection.execute("BEGIN EXCLUSIVE")
-        slowest = 0.0
-        for note in attack(write_from_one_user(stage, 20), going_on):
-            slowest = max(slowest, time_connect(stage))
-            yield f"{note}; a bystander connected in {slowest * 1_000:.0f} ms at most"
+        yield from attack_and_connect(stage, going_on)
     finally:
         connection.close()
 
@@ -251,8 +265,36 @@ def time_connect(stage: "Stage") -> float:
     return time.monotonic() - begun
 
 
-SYSTEMS: Mapping[str, tuple[str, ...]] = {"flood-of-one-system": ("rez",), "locked-table": ("rez",)}
+def ended_sessions(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+    """POST a megabyte of Base64 to sessions that do not exist."""
+    body = b"b" + base64.b64encode(bytes(740_000))
+    head = (
+        f"POST {OYEZ_PATH}?EIO=4&transport=polling&sid=ended HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return attack(request(stage, head.encode() + body, 200, reads=True, rate=1), going_on)
+
+
+def storm(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
+    """Clients that lose their network five times a second, and come back with their session and the oldest position."""
+    tokens = stage.around.tokens.read_text().split()
+    position = find_position(stage)
+
+    def connect(number: int) -> Callable[[], socket.socket]:
+        auth = f',"offset":"{position}"'
+        return lambda: stage.open_websocket(auth=auth, token=tokens[number % len(tokens)])
+
+    return attack([Attacker(connect(number), b"\xff" * 8, 5) for number in range(200)], going_on)
+
+
+SYSTEMS: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("flood-of-one-system", "locked-table", "locked-postgresql"), ("rez",)
+)
 """What the server serves besides the bystanders' system."""
+ON_POSTGRESQL = frozenset({"locked-postgresql"})
+"""Attacks on a server whose database is PostgreSQL."""
+ESCAPES = encode(b'42["echo",{"text":"' + rb"\u00e9" * 150_000 + b'","n":1}]')
+"""A command of 900 KB whose decoding costs far more than reading it."""
+NAMES = encode(b'42["' + b"n" * 100_000 + b'",{}]') + encode(b"40/" + b"n" * 100_000 + b",")
 ATTACKS: Mapping[str, Attack] = {
     "bombs": flood(deflate(b'42["x"' + b",[]" * 333_000 + b"]"), clients=10, rate=16, enter=True, headers=DEFLATE),
     "noise": flood(encode(b"6") * 500, clients=STRANGERS, rate=20, enter=False),
@@ -268,5 +310,10 @@ ATTACKS: Mapping[str, Attack] = {
     "flood": flood(encode(b'42["echo",{"text":"x","n":1}]') * 100, clients=300, rate=20, enter=True),
     "flood-of-one-system": flood_of_one_system,
     "locked-table": locked_table,
+    "locked-postgresql": locked_postgresql,
+    "escapes": flood(ESCAPES, clients=50, rate=5, enter=True),
+    "long-names": flood(NAMES, clients=STRANGERS, rate=20, enter=True),
+    "ended-sessions": ended_sessions,
+    "storm": storm,
 }
 """By name."""

@@ -1,12 +1,12 @@
 """Misbehaving clients beside well-behaved ones: does the server's memory stay bounded, do the others notice?
 
-    .venv/bin/python -m chaos.robustness [--quick] [--only NAME]
+    .venv/bin/python -m chaos.robustness [--quick] [--only NAME …] [--page]
 
 A room of listeners hears events, some in one go every 20 ms, while others are killed in the middle of a frame, connect
 to another room a thousand at once, send all they can, fill the memory, or stop reading for a minute. Latency is the
-listeners'. Writes docs/robustness.md. With `--only`, one attack of `chaos/attacks.py` (or `all` of them, one after the
-other) on a server of its own, with the limits that are the default: some ten seconds each, with `--quick` seven.
-Nothing is written then.
+listeners'. With `--only`, these attacks of `chaos/attacks.py` (or `all` of them), each on a server of its own with the
+default limits: about 15 seconds each, less with `--quick`. `--page` renews the section of docs/robustness.md; of the
+attacks, only the rows that were measured.
 """
 
 import argparse
@@ -20,16 +20,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import machine
 from bench.children import FOLDER, NICENESS, BenchError, compile_programs, give_way, pinned
 from bench.generators import Load, Round
 from bench.servers import LIMITS, OYEZ, OYEZ_PATH, SERVERS, Running, Server, Surroundings
+from bench.table import write_rows, write_section
 from bench.tokens import make_secret, write_tokens
+from tests.postgres import serve_postgresql
 
-from chaos.attacks import ATTACKS, SYSTEMS, Attack
+from chaos.attacks import ATTACKS, ON_POSTGRESQL, SYSTEMS, Attack
 from oyez.settings import Limits
 
 PAGE = FOLDER.parent / "docs" / "robustness.md"
@@ -41,6 +42,17 @@ ATTACK_SECONDS, QUICK_SECONDS = 5, 3
 TARGET_MS = 25
 """Milliseconds by which an attack may make the bystanders' p99 worse."""
 DEFAULT_LIMITS = ""
+COMMAND = "python -m chaos.robustness"
+PHASE_HEADINGS = (
+    "meanwhile",
+    "events received",
+    "p50 ms",
+    "p99 ms",
+    "max ms",
+    "memory before → peak → after, MB",
+    "notes",
+)
+ATTACK_HEADINGS = ("attack", "p50 ms", "p99 ms", "25 ms", "memory before → peak → after, MB", "notes")
 STALLED_BURST = 20
 """A client that stops reading has to be sent more in its minute than the kernel keeps for it."""
 STALLED_SECONDS = 60
@@ -66,8 +78,10 @@ class Phase:
 class Stage:
     """A running server, its listeners, and a publisher; `play` is one phase."""
 
-    def __init__(self, running: Running, around: Surroundings, stack: ExitStack) -> None:
+    def __init__(self, running: Running, around: Surroundings, stack: ExitStack, database: str = "") -> None:
         self.running = running
+        self.database = database
+        """The address of the server's PostgreSQL, if it has one."""
         self.around = around
         self.guests = around.folder / "guests"
         """Tokens of clients who are in another room than the listeners."""
@@ -238,7 +252,7 @@ def is_closed(client: socket.socket) -> bool:
 
 
 @contextmanager
-def open_stage(limits: str = LIMITS, systems: Sequence[str] = ()) -> Iterator[Stage]:
+def open_stage(limits: str = LIMITS, systems: Sequence[str] = (), *, postgresql: bool = False) -> Iterator[Stage]:
     """A server with listeners and a publisher, on cores of their own where there are several; `systems` beside it."""
     server: Server = next(server for server in SERVERS if server.key == OYEZ)
     if systems:
@@ -248,12 +262,15 @@ def open_stage(limits: str = LIMITS, systems: Sequence[str] = ()) -> Iterator[St
     machine.raise_file_limit()
     server_core, load_core = machine.pick_cores()
     with ExitStack() as stack:
+        database = stack.enter_context(serve_postgresql()).make_database() if postgresql else ""
         stack.enter_context(pinned(load_core))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="oyez-robustness-")))
         secret, tokens = make_secret(), folder / "tokens"
         write_tokens(tokens, secret)
         around = Surroundings(folder, secret, tokens, server_core, load_core)
-        stage = Stage(stack.enter_context(Running(server, around, limits=limits)), around, stack)
+        settings = {"DATABASE_URL": database} if database else {}
+        running = stack.enter_context(Running(server, around, settings, limits=limits))
+        stage = Stage(running, around, stack, database)
         # The listeners are what is measured: who misbehaves must not take the core from them.
         os.nice(NICENESS)
         yield stage
@@ -274,10 +291,10 @@ def run() -> list[Phase]:
         ]
 
 
-def run_attack(name: str, attack: Attack, *, quick: bool) -> None:
-    """One attack on a server with the default limits, and the bystanders' latency without and with it."""
+def run_attack(name: str, attack: Attack, *, quick: bool) -> list[str]:
+    """One attack on a server with the default limits: the row of the page."""
     seconds = QUICK_SECONDS if quick else ATTACK_SECONDS
-    with open_stage(DEFAULT_LIMITS, SYSTEMS.get(name, ())) as stage:
+    with open_stage(DEFAULT_LIMITS, SYSTEMS.get(name, ()), postgresql=name in ON_POSTGRESQL) as stage:
         quiet = lambda going_on: idle(stage, going_on)  # noqa: E731 - a phase is a function of its end
         stage.play("warming up", 1, quiet)
         before = stage.play("without", seconds, quiet)
@@ -286,59 +303,66 @@ def run_attack(name: str, attack: Attack, *, quick: bool) -> None:
         after = stage.running.read_memory()
     without, attacked = before.round.latency_us, during.round.latency_us
     worse = (attacked.p99 - without.p99) / 1_000
-    memory = " -> ".join(f"{size / MEGABYTE:.0f}" for size in (during.before, during.peak, after))
-    print(
-        f"{name}: bystanders' p50 {without.p50 / 1_000:.1f} -> {attacked.p50 / 1_000:.1f} ms, p99"
-        f" {without.p99 / 1_000:.1f} -> {attacked.p99 / 1_000:.1f} ms ({worse:+.1f}; {TARGET_MS} are allowed:"
-        f" {'kept' if worse <= TARGET_MS else 'MISSED'}); memory {memory} MB; {during.note}",
-        flush=True,
-    )
-
-
-def build_page(phases: list[Phase]) -> str:
-    rate, stalled_rate = (burst * 1_000_000 // INTERVAL_US for burst in (BURST, STALLED_BURST))
-    limit = Limits().max_send_buffer / MEGABYTE
-    lines = [
-        "# Misbehaving clients",
-        "",
-        f"A room of {LISTENERS} listeners hears {rate} events a second ({stalled_rate:,} while others stop reading),",
-        f"published over HTTP {BURST} ({STALLED_BURST}) at a time, while others misbehave. Latency is from the",
-        "publisher's clock to the listener's, over all of them; were one event missing, the phase would not end.",
-        "Memory is the server's proportional set size; it holds the last five minutes of the log, 64 MB of it at most.",
-        f"For a client that does not read, {limit:g} MB may wait (`max_send_buffer`) beside what the kernel holds.",
-        "",
-        f"Taken on {datetime.now(UTC):%Y-%m-%d} with `python -m chaos.robustness` on:",
-        "",
-        *(f"- {name}: {value}" for name, value in machine.describe_machine().items()),
-        "",
-        "| meanwhile | events heard | p50 ms | p99 ms | max ms | memory before → peak → after, MB | notes |",
-        "| --- | ---: | ---: | ---: | ---: | --- | --- |",
+    row = [
+        name,
+        f"{without.p50 / 1_000:.1f} → {attacked.p50 / 1_000:.1f}",
+        f"{without.p99 / 1_000:.1f} → {attacked.p99 / 1_000:.1f} ({worse:+.1f})",
+        "kept" if worse <= TARGET_MS else "**missed**",
+        " → ".join(f"{size / MEGABYTE:.0f}" for size in (during.before, during.peak, after)),
+        during.note,
     ]
+    print(" | ".join(row), flush=True)
+    return row
+
+
+def read_rows(page: Path) -> dict[str, list[str]]:
+    """The rows of the page's attacks, by name."""
+    section = page.read_text().partition("<!-- attacks -->")[2].partition("<!-- end -->")[0]
+    rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|")
+    return {cells[0]: cells for cells in rows if cells[0] in ATTACKS}
+
+
+def build_rows(phases: list[Phase]) -> list[list[str]]:
+    rows = []
     for phase in phases:
         latency = phase.round.latency_us
         memory = " → ".join(f"{size / MEGABYTE:.1f}" for size in (phase.before, phase.peak, phase.after))
-        times = " | ".join(f"{value / 1_000:.2f}" for value in (latency.p50, latency.p99, latency.max))
-        lines.append(f"| {phase.title} | {phase.round.done:,} | {times} | {memory} | {phase.note} |")
-    return "\n".join(lines) + "\n"
+        times = [f"{value / 1_000:.2f}" for value in (latency.p50, latency.p99, latency.max)]
+        rows.append([phase.title, f"{phase.round.done:,}", *times, memory, phase.note])
+    return rows
+
+
+def run_attacks(names: Sequence[str], *, quick: bool, page: bool) -> None:
+    found = read_rows(PAGE) if page else {}
+    for name in names:
+        found[name] = run_attack(name, ATTACKS[name], quick=quick)
+    if page:
+        rows = [found[name] for name in ATTACKS if name in found]
+        write_section(PAGE, "attacks", write_rows(ATTACK_HEADINGS, rows), command=COMMAND + " --only all --page")
+
+
+def run_phases(*, page: bool) -> None:
+    lines = write_rows(PHASE_HEADINGS, build_rows(run()))
+    print("\n".join(lines))
+    if page:
+        write_section(PAGE, "phases", lines, command=COMMAND + " --page")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["all", *ATTACKS], help="one attack, or all of them, by name")
+    parser.add_argument("--only", nargs="+", choices=["all", *ATTACKS], help="these attacks, or all of them, by name")
     parser.add_argument("--quick", action="store_true", help="shorter attacks")
+    parser.add_argument("--page", action="store_true", help="renew the section of docs/robustness.md")
     options = parser.parse_args()
     try:
-        if options.only or options.quick:
-            for name, attack in ATTACKS.items():
-                if options.only in (None, "all", name):
-                    run_attack(name, attack, quick=options.quick)
-            return 0
-        page = build_page(run())
+        if options.only:
+            names = list(ATTACKS) if "all" in options.only else options.only
+            run_attacks(names, quick=options.quick, page=options.page)
+        else:
+            run_phases(page=options.page)
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
-    PAGE.write_text(page)
-    print(page)
     return 0
 
 
