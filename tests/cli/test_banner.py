@@ -1,5 +1,6 @@
-"""What `oyez serve` shows: commands that find this very server, whatever it was told."""
+"""The first screen of `oyez serve` and `oyez systems`: commands that find this very server, whatever its settings."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,44 +8,49 @@ from typing import Any
 import pytest
 
 from oyez.cli.address import base_url
-from oyez.cli.banner import Banner, suggest_publish
+from oyez.cli.banner import SCREEN_WIDTH, Banner
 from oyez.cli.server_flags import ServerFlags
+from oyez.cli.suggestions import suggest_publish
 from oyez.contract import Contract, Identity, Payload, anyone, member, own, role
 from oyez.service.app import Oyez
-from oyez.service.system import load_system
-from tests.cli.terminal import ORDERS
+from oyez.service.system import SHIPPED, load_system
+from tests.cli.terminal import ORDERS, Calls
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
+SCREEN_LINES = 24
+
+
 @pytest.fixture
 def show(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The banner of `oyez serve` with these flags."""
+    """The first screen of `oyez serve SYSTEMS` with these flags."""
 
-    def show(**given: Any) -> str:
-        system = given.pop("system", str(ORDERS))
+    def show(*systems: str, **given: Any) -> str:
         flags = ServerFlags(**given)
         settings = flags.load()
-        oyez = Oyez([load_system(system)], settings)
-        Banner(oyez, base_url(settings, 5001), [system], flags).show()
+        oyez = Oyez([load_system(name) for name in systems or (str(ORDERS),)], settings)
+        Banner(oyez, base_url(settings, 5001), systems or (str(ORDERS),), flags).show()
         oyez.database.close()
         return capsys.readouterr().out
 
     return show
 
 
-def test_nothing_more_is_said_than_is_needed(show: Callable[..., str]) -> None:
+def test_nothing_more_is_shown_than_a_newcomer_needs(show: Callable[..., str]) -> None:
     shown = show()
     assert "listens at http://127.0.0.1:5001 (Ctrl-C stops it)" in shown
-    assert f"listen {ORDERS} --sub ada --role customer\n" in shown
+    assert f"listen {ORDERS} --sub ada\n" in shown
     assert "--url" not in shown
     assert "--oyez-data" not in shown
-    assert 'io("http://127.0.0.1:5001", {path: "/orders/socket.io/", auth: {token}})' in shown
-    assert "POST http://127.0.0.1:5001/orders/events with the key" in shown
 
 
-def test_a_namespace_is_part_of_the_address_in_javascript(show: Callable[..., str]) -> None:
-    assert 'io("http://127.0.0.1:5001/customer", {path: "/bookings/socket.io/",' in show(system="bookings")
+def test_all_systems_and_three_commands_are_on_one_screen(show: Callable[..., str]) -> None:
+    shown = show(*SHIPPED)
+    assert sum(max(1, -(-len(line) // SCREEN_WIDTH)) for line in shown.splitlines()) < SCREEN_LINES
+    for name in SHIPPED:
+        assert re.search(rf"^  {name} +\S.{{20,{SCREEN_WIDTH - 13}}}$", shown, re.MULTILINE)
+    assert re.findall(r"^  (token|listen|publish|key) ", shown, re.MULTILINE) == ["token", "listen", "publish"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +67,7 @@ def test_the_address_is_one_to_click_on(show: Callable[..., str], host: str, url
     assert f"listens at {url} (" in show(host=host)
 
 
-def test_other_commands_are_told_where_the_settings_are(show: Callable[..., str], folder: Path) -> None:
+def test_other_commands_get_the_place_of_the_settings(show: Callable[..., str], folder: Path) -> None:
     (folder / "own.toml").write_text('oyez_data = "there"\nport = 5001')
     shown = show(config=Path("own.toml"))
     assert shown.count("--config own.toml") == 4
@@ -69,14 +75,12 @@ def test_other_commands_are_told_where_the_settings_are(show: Callable[..., str]
     assert "--url" not in shown
 
 
-def test_what_came_from_the_environment_is_not_known_elsewhere(
-    show: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_of_the_environment_are_written_out(show: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOST", "::1")
     monkeypatch.setenv("OYEZ_DATA", "my data")
     shown = show()
     assert shown.count("--oyez-data 'my data'") == 4
-    assert shown.count("--url 'http://[::1]:5001'") == 2
+    assert shown.count("--url 'http://[::1]:5001'") == 3
 
 
 def test_a_secret_is_never_shown(show: Callable[..., str]) -> None:
@@ -86,16 +90,31 @@ def test_a_secret_is_never_shown(show: Callable[..., str]) -> None:
     assert "--oyez-data" not in shown
 
 
-def test_where_an_identity_provider_signs_no_token_is_offered(show: Callable[..., str]) -> None:
+def test_no_token_is_offered_if_an_identity_provider_signs(show: Callable[..., str]) -> None:
     shown = show(jwks_url="https://id.example/keys")
     assert f'listen {ORDERS} --token "$TOKEN"' in shown
     assert "--sub" not in shown
-    assert f"token {ORDERS} --service" in shown
 
 
-def test_what_the_file_says_otherwise_is_said_again(folder: Path, show: Callable[..., str]) -> None:
+def test_what_the_file_says_otherwise_is_written_out(folder: Path, show: Callable[..., str]) -> None:
     (folder / "oyez.toml").write_text("port = 5002")
-    assert show(port=5001).count("--url http://127.0.0.1:5001") == 2
+    assert show(port=5001).count("--url http://127.0.0.1:5001") == 3
+
+
+def test_systems_shows_every_command_of_every_system(oyez: Calls) -> None:
+    shown = oyez("systems").out
+    assert [block.split()[0] for block in shown.strip().split("\n\n")] == list(SHIPPED)
+    for purpose in ("token", "listen", "publish", "key", "script", "http"):
+        assert len(re.findall(rf"^  {purpose} ", shown, re.MULTILINE)) == len(SHIPPED)
+    assert 'io("http://127.0.0.1:5001/customer", {path: "/bookings/socket.io/",' in shown
+    assert "POST http://127.0.0.1:5001/bookings/events with the key" in shown
+
+
+def test_systems_knows_files_and_other_servers(oyez: Calls) -> None:
+    shown = oyez("systems", ORDERS, "--url", "https://events.example", "--oyez-data", "there").out
+    assert f"token {ORDERS} --service --oyez-data there\n" in shown
+    assert f"listen {ORDERS} --sub ada --oyez-data there --url https://events.example\n" in shown
+    assert 'io("https://events.example", {path: "/orders/socket.io/", auth: {token}})' in shown
 
 
 # What is suggested to be published.

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from oyez.client import Client, connect
-from tests.cli.terminal import run_line, start
-from tests.cli.test_serve import COMMAND
+from tests.cli.terminal import run, start
 from tests.valkey import ValkeyServer
 
 
@@ -22,8 +21,7 @@ async def test_redis_away_at_start_is_one_line_and_its_return_another(folder: Pa
             assert "listens" not in shown[0]
             url = shown[0].partition(" waits for the log at ")[2].split()[0]
             await serving.expect_out("^Clients cannot connect yet, because the log is away: REDIS_URL: Redis cannot be")
-            command = await serving.expect_out(COMMAND)
-            token = (await run_line(folder, command[2])).out.strip()
+            token = (await run(folder, "token", "quotes", "--sub", "ada")).out.strip()
             first = await serving.expect_note("")
             server.start()
             second = await serving.expect_note("")

@@ -28,14 +28,22 @@ COMMAND = r"^  (token|listen|publish|key) +(.+)$"
 
 
 async def read_banner(serving: Running) -> tuple[str, dict[str, str]]:
-    """The address, and the commands shown for one system, by their purpose."""
+    """The address, and the commands that are shown, by their purpose; `systems` shows more of them."""
     url = (await serving.expect_out(r"listens at (\S+) ?.*\(Ctrl-C stops it\)$"))[1]
     commands = {}
-    for _ in range(4):
+    for _ in range(3):
         found = await serving.expect_out(COMMAND)
         commands[found[1]] = found[2]
-    await serving.expect_out("or over HTTP: POST")
+    commands["systems"] = (await serving.expect_out("^More commands, .+: (.+)$"))[1]
     return url, commands
+
+
+async def make_key(folder: Path, commands: dict[str, str]) -> str:
+    """A service key, by the command that `oyez systems` shows."""
+    shown = await run_line(folder, commands["systems"])
+    found = re.search(r"^  key +(.+)$", shown.out, re.MULTILINE)
+    assert found, shown
+    return (await run_line(folder, found[1])).out.strip()
 
 
 @pytest.mark.parametrize("system", ["quotes", str(ORDERS)], ids=["quotes", "orders"])
@@ -46,34 +54,32 @@ async def test_the_commands_that_are_shown_work(folder: Path, system: str) -> No
         async with start_program(folder, "sh", "-c", f"exec {commands['listen']}") as listening:
             await listening.expect_note("^connected to")
             published, token, key = await asyncio.gather(
-                *(run_line(folder, commands[purpose]) for purpose in ("publish", "token", "key"))
+                run_line(folder, commands["publish"]), run_line(folder, commands["token"]), make_key(folder, commands)
             )
             assert re.fullmatch(r"published .+\n", published.out)
             await listening.expect_out(r"^\d\d:\d\d:\d\d\.\d{3}  \S+  \{.*ada.*\}$" if name == "quotes" else "order")
         async with connect(url, path=f"/{name}/socket.io/", auth={"token": token.out.strip()}):
             pass
-        async with httpx.AsyncClient(headers={"authorization": f"Bearer {key.out.strip()}"}) as client:
+        async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as client:
             assert (await client.post(f"{url}/{name}/events", json=[])).json() == {"positions": []}
 
 
 async def test_without_a_name_all_that_ship_are_served(folder: Path) -> None:
     async with start(folder, "serve", "--port", "0") as serving:
-        url = (await serving.expect_out(r"listens at (\S+)"))[1]
-        for name in SHIPPED:
-            await serving.expect_out(f"^{name}  Socket.IO at {url}/{name}/socket.io/$")
-            commands = {}
-            for _ in range(4):
-                found = await serving.expect_out(COMMAND)
-                commands[found[1]] = found[2]
-            token = (await run_line(folder, commands["token"])).out.strip()
+        url, commands = await read_banner(serving)
+        blocks = (await run_line(folder, commands["systems"])).out.strip().split("\n\n")
+        assert [block.split()[0] for block in blocks] == list(SHIPPED)
+        for name, block in zip(SHIPPED, blocks, strict=True):
+            shown = dict(re.findall(COMMAND, block, re.MULTILINE))
+            token = (await run_line(folder, shown["token"])).out.strip()
             namespace = load_system(name).contract.namespaces[0].name
             async with connect(url, namespace, path=f"/{name}/socket.io/", auth={"token": token}):
-                assert re.fullmatch(r"published .+\n", (await run_line(folder, commands["publish"])).out)
+                assert re.fullmatch(r"published .+\n", (await run_line(folder, shown["publish"])).out)
 
 
 async def test_a_secret_is_made_once_and_mentioned_once(folder: Path) -> None:
     async with start(folder, "serve", "--port", "0") as serving:
-        await serving.expect_out("A secret for tokens was made in oyez-data/jwt-secret; keep it to yourself.")
+        await serving.expect_out("Created a secret for tokens in oyez-data/jwt-secret; keep it private.")
         assert (folder / "oyez-data" / "jwt-secret").stat().st_mode & 0o777 == 0o600
         assert (folder / "oyez-data").stat().st_mode & 0o777 == 0o700
         secret = (folder / "oyez-data" / "jwt-secret").read_text()

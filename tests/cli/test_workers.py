@@ -14,7 +14,7 @@ import pytest
 from oyez.client import connect
 from tests import py_client
 from tests.cli.terminal import Running, run_line, start
-from tests.cli.test_serve import read_banner
+from tests.cli.test_serve import make_key, read_banner
 from tests.js_client import JsDriver
 
 OFFER = {"offerId": "o", "userId": "ada", "status": "withdrawn", "updatedAt": "2026-01-31T12:00:00Z"}
@@ -36,7 +36,7 @@ async def sign(folder: Path, commands: dict[str, str]) -> str:
 
 
 async def publish(folder: Path, url: str, commands: dict[str, str], numbers: Sequence[int]) -> None:
-    key = (await run_line(folder, commands["key"])).out.strip()
+    key = await make_key(folder, commands)
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as client:
         for number in numbers:
             body = {"event": "quote:offer:updated", "data": {**OFFER, "offerId": str(number)}}

@@ -55,6 +55,11 @@ def show_event(name: str, arguments: list[Any], at: datetime) -> None:
     out.print(Text.assemble((stamp, "dim"), "  ", (printable(name), "bold green"), "  ", data))
 
 
+def show_command(purpose: str, line: str) -> None:
+    """A command to copy, after a word that says what it is for."""
+    out.print(Text.assemble((f"  {purpose:<9}", "dim"), (line, "cyan")))
+
+
 def show_table(table: Table) -> None:
     """A table that fits the terminal; where there is none, a wide one without spaces at the ends of lines."""
     if out.is_terminal:

@@ -18,6 +18,7 @@ from oyez.service.system import SHIPPED
 
 COMMANDS = {
     "serve": "serve:serve",
+    "systems": "systems:systems",
     "check": "check:check",
     "token": "tokens:token",
     "publish": "publish:publish",

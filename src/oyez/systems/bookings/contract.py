@@ -10,7 +10,7 @@ from oyez.systems.bookings import payloads
 
 contract = Contract(
     "bookings",
-    description="Home-service bookings: customers who book, partners who come, admins who watch.",
+    description="Home services: customers book, partners come, admins watch.",
     roles=("customer", "partner", "admin"),
 )
 

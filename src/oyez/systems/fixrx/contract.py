@@ -26,7 +26,7 @@ from oyez.contract import (
 
 contract = Contract(
     "fixrx",
-    description="Services, bookings and payments between users and vendors, with live chat.",
+    description="Services, bookings, payments and chat of users and vendors.",
     roles=("user", "vendor", "admin"),
 )
 

@@ -9,7 +9,7 @@ from oyez.systems.qscrap import payloads
 
 contract = Contract(
     "qscrap",
-    description="A car-parts marketplace: requests, bids, orders, quality control, disputes, payouts, tickets.",
+    description="Car parts: requests, bids, orders, disputes, payouts, tickets.",
     roles=("customer", "garage", "operations"),
 )
 

@@ -13,7 +13,7 @@ from oyez.systems.rez import payloads
 
 contract = Contract(
     "rez",
-    description="A shopping app: offers, orders, cart, support chat, group buying, store chat, feed, leaderboard.",
+    description="A shopping app: orders, cart, support chat, group buying, feed.",
     roles=("user", "agent", "admin"),
     default_role="user",
     tokens=(query("token"), auth("token")),
