@@ -63,6 +63,8 @@ FORBIDDEN = HandshakeError(4, "Forbidden", 403)
 UNSUPPORTED_VERSION = HandshakeError(5, "Unsupported protocol version", 400)
 OVERLOADED = HandshakeError(6, "Too many connections", 503)
 """Ours: the official codes end at 5, and official clients show the message of any."""
+ALREADY_UPGRADED = HandshakeError(3, "The session has a WebSocket already.", 101)
+"""The session's second WebSocket is accepted and then closed, as by official servers: some clients crash at a 400."""
 RETRY_AFTER = 1
 """Seconds, for the header that comes with 503. Official clients wait by themselves, at random and longer each time."""
 

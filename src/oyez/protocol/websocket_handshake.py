@@ -5,12 +5,14 @@ Sources: RFC 6455 section 4.2, and RFC 7692 section 7.1 for compression.
 
 import binascii
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
+from hashlib import sha1
 
 VERSION = "13"
 """The one version there is (RFC 6455 section 4.1); an answer to any other names it."""
 
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _PARAMETERS = frozenset(
     {
@@ -40,6 +42,11 @@ def combine_headers(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 def is_handshake(headers: Mapping[str, str]) -> bool:
     """True if version and key are as they must be."""
     return headers.get("sec-websocket-version") == VERSION and _is_key(headers.get("sec-websocket-key", ""))
+
+
+def accept_key(key: str) -> str:
+    """The answer to a Sec-WebSocket-Key (RFC 6455 section 4.2.2)."""
+    return b64encode(sha1(key.encode() + _GUID).digest()).decode()
 
 
 def _is_key(key: str) -> bool:

@@ -387,7 +387,7 @@ class Server:
             opened = self.open(read_handshake(), State.WEBSOCKET)
             return opened if isinstance(opened, HandshakeError) else (opened, False)
         if connection.polling is None or connection.candidate is not None:
-            return engineio.BAD_REQUEST
+            return engineio.ALREADY_UPGRADED
         if len(self.websockets) >= self.limits.max_connections:
             return engineio.OVERLOADED
         if self._websockets_from[network_of(connection.handshake.address)] >= self.limits.max_connections_per_address:

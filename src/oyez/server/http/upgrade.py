@@ -25,6 +25,7 @@ from oyez.protocol.http_framing import End, FramingError, Head, RequestFramer, e
 from oyez.protocol.http_framing import Event as HttpEvent
 from oyez.protocol.websocket_handshake import (
     VERSION,
+    accept_key,
     choose_subprotocol,
     combine_headers,
     is_handshake,
@@ -35,6 +36,7 @@ from oyez.server.cluster.node import PEER_HEADER, Client, Node
 from oyez.server.cluster.tunnel import Tunnel, encode_head
 from oyez.server.http.origin import OriginPolicy
 from oyez.server.transports.budget import InputGate
+from oyez.server.transports.outgoing import encode_close
 from oyez.server.transports.picows import hand_over
 from oyez.server.transports.websocket import WebSocket
 from oyez.server.types import Handshake
@@ -431,6 +433,16 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
             self._watch_output()
 
+    def _accept_and_close(self, key: str) -> None:
+        """Answer a WebSocket handshake, and end the WebSocket."""
+        self._end_timers()
+        lines = ["HTTP/1.1 101 Switching Protocols", "connection: upgrade", "upgrade: websocket"]
+        lines.append(f"sec-websocket-accept: {accept_key(key)}")
+        farewell = encode_close(engineio.REFUSED.code, engineio.ALREADY_UPGRADED.message)
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + farewell)
+        self.transport.close()
+        self._watch_output()
+
     # What is a peer's.
 
     def _pass_on(self) -> bool:
@@ -558,6 +570,9 @@ class HttpProtocol(HttpToolsProtocol):
             lambda: endpoint.read_handshake(headers, query, self.client, secure=secure),
             secure=secure,
         )
+        if opened is engineio.ALREADY_UPGRADED:
+            self._accept_and_close(headers["sec-websocket-key"])
+            return
         if isinstance(opened, HandshakeError):
             # The official server answers all of its own errors with 400 here.
             self._refuse(_REFUSALS.get(opened.status, "400 Bad Request"), opened.message)

@@ -265,7 +265,10 @@ def _open(endpoint: "Endpoint", scope: Scope) -> "tuple[Connection, bool] | Hand
 
 
 async def _deny(error: HandshakeError, scope: Scope, send: Send) -> None:
-    if "websocket.http.response" in scope.get("extensions", {}):
+    if error is engineio.ALREADY_UPGRADED:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": engineio.REFUSED.code, "reason": error.message})
+    elif "websocket.http.response" in scope.get("extensions", {}):
         headers = [(b"content-type", b"text/html")]
         await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": error.message.encode()})
