@@ -7,26 +7,62 @@ as long as the process lives. Other C libraries and systems are left as they are
 import ctypes
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
 CHECK_SECONDS = 30.0
 GROWTH = 32_000_000
-"""Bytes by which a process must have grown since the last time: to give back a megabyte takes half a millisecond."""
+"""Bytes of freed memory from which on it is given back: a megabyte takes half a millisecond."""
 _SIZES = Path("/proc/self/statm")
 
 
+class _Usage(ctypes.Structure):
+    """`struct mallinfo2` of glibc."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in [
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        ]
+    )
+
+
+class Allocator:
+    """glibc's `malloc`. Raises AttributeError if the process has another one, or an old one."""
+
+    def __init__(self) -> None:
+        library = ctypes.CDLL(None)
+        self._trim = library.malloc_trim
+        self._read_usage = library.mallinfo2
+        self._read_usage.restype = _Usage
+
+    def trim(self) -> None:
+        """Give back all whole pages that hold nothing."""
+        self._trim(0)
+
+    def read_unused(self) -> int:
+        """Bytes that are in memory and that `malloc` has not handed out: what it keeps, and what others have."""
+        usage = self._read_usage()
+        return read_resident() - int(usage.uordblks) - int(usage.hblkhd)
+
+
 def start_giving_back() -> None:
-    """From now on, give freed memory back whenever the process has grown by GROWTH. Does nothing without glibc."""
-    trim = find_trim()
-    if trim is not None and _SIZES.exists():
-        Thread(target=_run, args=(trim,), name="oyez-memory", daemon=True).start()
-
-
-def find_trim() -> Callable[[int], int] | None:
-    """glibc's `malloc_trim`; None if there is none."""
-    return getattr(ctypes.CDLL(None), "malloc_trim", None)
+    """From now on, give freed memory back when there is more than GROWTH of it. Does nothing without glibc."""
+    try:
+        allocator = Allocator()
+    except AttributeError:
+        return
+    if _SIZES.exists():
+        Thread(target=_run, args=(allocator,), name="oyez-memory", daemon=True).start()
 
 
 def read_resident() -> int:
@@ -34,11 +70,11 @@ def read_resident() -> int:
     return int(_SIZES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _run(trim: Callable[[int], int]) -> None:
-    lowest = read_resident()
+def _run(allocator: Allocator) -> None:
+    lowest = allocator.read_unused()
     while True:
         time.sleep(CHECK_SECONDS)
-        lowest = min(lowest, resident := read_resident())
-        if resident - lowest > GROWTH:
-            trim(0)
-            lowest = read_resident()
+        lowest = min(lowest, unused := allocator.read_unused())
+        if unused - lowest > GROWTH:
+            allocator.trim()
+            lowest = allocator.read_unused()
