@@ -15,6 +15,7 @@ from msgspec import Meta, inspect
 
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.lenient import (
+    check_fields,
     check_whole,
     convert_leniently,
     decode_again,
@@ -86,7 +87,7 @@ class EventCodec(Generic[P]):
         self._head = msgspec.json.encode([name])[:-1] + b","
         self._decode = msgspec.json.Decoder(payload, dec_hook=read_scalar).decode
         self._decode_exactly = msgspec.json.Decoder(payload, dec_hook=read_exact).decode
-        self._has_whole = bool(fields_with_whole(payload))
+        self._whole = fields_with_whole(payload)
 
     def decode_payload(self, data: bytes) -> P:
         """The payload in `data`, JSON in UTF-8. Raises InvalidDataError with the field's path on the wire."""
@@ -96,8 +97,8 @@ class EventCodec(Generic[P]):
             payload = self._decode_leniently(data, error)
         except (ValueError, RecursionError) as error:
             raise explain(error, self._name, self._payload) from None
-        if self._has_whole:
-            check_whole(payload)
+        if self._whole:
+            check_fields(payload, self._whole)
         refuse_nul(data)
         return payload
 
@@ -163,8 +164,8 @@ class EventCodec(Generic[P]):
             payload = self._decode_exactly(data)
         except (ValueError, RecursionError) as error:
             raise explain(error, self._name, self._payload) from None
-        if self._has_whole:
-            check_whole(payload)
+        if self._whole:
+            check_fields(payload, self._whole)
         refuse_nul(data)
 
     def wrap(self, data: bytes) -> bytes:
@@ -217,7 +218,7 @@ class CommandCodec:
         self._required = any(field.required for field in msgspec.structs.fields(declared.command))
         kinds = iter_types(inspect.type_info(declared.command))
         self._takes_binary = any(isinstance(kind, inspect.BytesType) for kind in kinds)
-        self._has_whole = bool(fields_with_whole(declared.command))
+        self._whole = fields_with_whole(declared.command)
 
     def decode_command(self, data: bytes, attachments: tuple[bytes, ...] = ()) -> Command:
         """The command in an event array in which placeholders stand for `attachments`.
@@ -232,8 +233,8 @@ class CommandCodec:
             raise self._explain(error, data) from None
         refuse_nul(data)
         command: Command = self._build(array[1:]) if self._positional else array[1]
-        if self._has_whole:
-            check_whole(command)
+        if self._whole:
+            check_fields(command, self._whole)
         return command
 
     def _build(self, arguments: tuple[Any, ...]) -> Command:

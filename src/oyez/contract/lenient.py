@@ -6,6 +6,7 @@ types, so clients get exactly what the contract says.
 """
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -108,7 +109,12 @@ def _settle_array(value: list[Any], found: inspect.Type) -> list[Any]:
 
 def check_whole(struct: msgspec.Struct, path: Path = ()) -> None:
     """Raises InvalidDataError if a field holds a whole number that JavaScript would change."""
-    for name, wire_name in fields_with_whole(type(struct)):
+    check_fields(struct, fields_with_whole(type(struct)), path)
+
+
+def check_fields(struct: msgspec.Struct, fields: Iterable[tuple[str, str]], path: Path = ()) -> None:
+    """`check_whole` for a struct whose `fields_with_whole` are known."""
+    for name, wire_name in fields:
         value = getattr(struct, name)
         # The usual number is checked without a call, because every command and every reply comes here.
         if type(value) is not int or not -MAX_WHOLE <= value <= MAX_WHOLE:

@@ -75,7 +75,7 @@ class CommandHandler:
             wait = self._reserve(client, now)
             if wait:
                 return self._run_later(wait, client, event)
-        elif not declared.volatile:
+        elif not self.volatile:
             enforce_limit(client, declared.name, declared.limit, now)
         return self.handle(client, event)
 

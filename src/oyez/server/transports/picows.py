@@ -106,13 +106,18 @@ def _attach(
     _feed(protocol, head.encode("latin-1") + tail)
 
 
+# Called for each read: `super()` costs more than the rest of the methods that use these.
+_get_buffer = WSProtocol.get_buffer
+_buffer_updated = WSProtocol.buffer_updated
+
+
 class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
     """picows' protocol, reading no more than READ_CHUNK at a time, and telling the listener what it has read.
 
     It counts the size of picows' buffer, which picows does not show, and is replaced when a large one is empty.
     """
 
-    __slots__ = ("_buffer_size", "_free", "_grows_at", "_room", "max_frame")
+    __slots__ = ("_buffer_size", "_free", "_grows_at", "max_frame")
 
     def connection_made(self, transport: "QuietTransport") -> None:
         self._set_buffer_size(READ_BUFFER - _BUFFER_RESERVE)
@@ -124,25 +129,24 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
         self._grows_at = max(_BUFFER_RESERVE, size * 9 // 100)
 
     def get_buffer(self, size_hint: int) -> memoryview:
-        buffer: memoryview = super().get_buffer(size_hint)
-        self._free = len(buffer)
-        self._room = min(self._free, READ_CHUNK)
-        return buffer[:READ_CHUNK]
+        buffer: memoryview = _get_buffer(self, size_hint)
+        self._free = free = len(buffer)
+        return buffer if free <= READ_CHUNK else buffer[:READ_CHUNK]
 
     def buffer_updated(self, size: int) -> None:
         listener = self.listener
         if listener is None or (size <= SMALL_READ and not listener.busy):
-            self.parse(size, more=size == self._room)
-        elif not listener.gate.run(partial(self.parse, size, more=size == self._room)):
+            self.parse(size, size == self._free or size == READ_CHUNK)
+        elif not listener.gate.run(partial(self.parse, size, size == self._free or size == READ_CHUNK)):
             # The bytes stay in the buffer: nothing may be read over them.
             listener.hold_reading()
             listener.gate.wait(partial(self._parse_later, size), busy=listener.busy)
 
     def _parse_later(self, size: int) -> None:
         if self.listener.release_reading():
-            self.parse(size, more=True)
+            self.parse(size, True)
 
-    def parse(self, size: int, *, more: bool) -> None:
+    def parse(self, size: int, more: bool) -> None:
         """Have the listener handle the frames that end in the `size` bytes read last; `more` may be waiting."""
         if self.transport.is_close_frame_sent:
             # picows has taken offence at a frame and hangs up in a moment; until then it would go on where it was, and
@@ -150,19 +154,20 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
             return
         if self._free - size <= self._grows_at:
             self._set_buffer_size(self._buffer_size * 2)
-        super().buffer_updated(size)
+        _buffer_updated(self, size)
         if self.transport.is_close_frame_sent:
             self._close_after_error()
-        if self.listener is not None:
+        listener = self.listener
+        if listener is not None:
             kept = self._buffer_size if self._buffer_size >= LARGE_BUFFER and not self._give_back_buffer() else 0
-            self.listener.after_read(size, more=more, kept=kept)
+            listener.after_read(size, more, kept)
 
     def _give_back_buffer(self) -> bool:
         """Have a new protocol with a small buffer read what comes next, if this one's buffer is empty."""
         network = self.transport.underlying_transport.network
         if self.transport.is_close_frame_sent or network.is_closing():
             return False
-        if len(super().get_buffer(-1)) != self._buffer_size:
+        if len(_get_buffer(self, -1)) != self._buffer_size:
             return False
         _attach(network, self.listener, {}, self.max_frame, _ANY_KEY, b"")
         return True
@@ -229,5 +234,5 @@ def _feed(protocol: ChunkedProtocol, data: bytes) -> None:
         buffer = memoryview(protocol.get_buffer(-1))
         size = min(len(buffer), len(data))
         buffer[:size] = data[:size]
-        protocol.parse(size, more=False)
+        protocol.parse(size, False)
         data = data[size:]
