@@ -334,7 +334,7 @@ async def test_a_redis_with_a_password_is_a_settings_error(tmp_path: Path) -> No
     with server.connect() as client:
         client.config_set("requirepass", "secret")
     log = RedisLog(server.url, "market")
-    with pytest.raises(SettingsError, match="lets nobody in"):
+    with pytest.raises(SettingsError, match="Redis refuses us"):
         await log.open()
     await log.close()
     log = RedisLog(server.url.replace("redis://", "redis://:secret@"), "market")

@@ -15,10 +15,11 @@ import pytest
 from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError, SettingsError
-from oyez.log import sqlite
+from oyez.log import sqlite, sqlite_file
 from oyez.log.local_bus import MAX_MESSAGE_BYTES
 from oyez.log.log import epoch_of
-from oyez.log.sqlite import FORMATS, SqliteLog
+from oyez.log.sqlite import SqliteLog
+from oyez.log.sqlite_file import FORMATS
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile
 from tests.logged import capture_logs
@@ -255,8 +256,8 @@ async def test_a_file_that_breaks_while_it_is_used_is_set_aside(path: Path, open
     await log.close()
     with path.open("r+b") as file:
         # Not the head, nor the newest entries, so that it is not noticed when it is opened.
-        file.seek(40 * sqlite.PAGE_BYTES)
-        file.write(os.urandom(40 * sqlite.PAGE_BYTES))
+        file.seek(40 * sqlite_file.PAGE_BYTES)
+        file.write(os.urandom(40 * sqlite_file.PAGE_BYTES))
     log = await open_node()
     with pytest.raises(LogUnavailableError, match="cannot be used"):
         await log.read(f"{epoch_of(before)}.1", "/", frozenset(), 10_000)
@@ -281,7 +282,7 @@ async def test_an_older_format_is_migrated(path: Path, monkeypatch: pytest.Monke
     start = await log.position()
     await log.append([entry(1)])
     await log.close()
-    monkeypatch.setattr(sqlite, "FORMATS", (*FORMATS, "CREATE TABLE tenants (name TEXT);"))
+    monkeypatch.setattr(sqlite_file, "FORMATS", (*FORMATS, "CREATE TABLE tenants (name TEXT);"))
     log = SqliteLog(path)
     await log.append([entry(2)])
     assert await read_all(log, start) == [1, 2]
@@ -329,7 +330,7 @@ async def test_what_cannot_be_lost_by_power_loss_stays_the_same_epoch(path: Path
 
 
 async def test_a_lock_that_lasts_is_told_and_ends(path: Path, node: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr(sqlite_file, "LOCK_TIMEOUT", 0.05)
     start = await node.position()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

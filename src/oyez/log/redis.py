@@ -1,10 +1,8 @@
 """The log in Redis (7 or later) or Valkey: shared by the processes of many machines.
 
-One stream a system. Its ids are `0-1`, `0-2`, …: Redis counts, so they have no gaps, and a gap is a loss. The epoch is
-kept beside the stream and begins anew where the stream has gone, or where somebody has seen a higher number than the
-stream's: then Redis came back with less than it had, after a restart or on a replica that was behind.
-
-What changes several things at once is a script, and so happens whole or not at all.
+Each system has one stream. Its ids are `0-1`, `0-2`, …: Redis counts, so they have no gaps, and a gap is a loss. The
+epoch is kept beside the stream. A new epoch begins if the stream has gone, or if a node has seen a higher number than
+the stream's: then Redis came back with less than it had, after a restart or on a replica that was behind.
 """
 
 import asyncio
@@ -12,7 +10,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from hashlib import sha1
 from itertools import islice
 from typing import Any
 
@@ -30,117 +27,33 @@ from oyez.log.damage import Damage
 from oyez.log.entry_codec import encode_entry
 from oyez.log.log import Checkpoint, Deliver, Entry, epoch_of, split_position
 from oyez.log.page_cache import PAGE, PageCache
+from oyez.log.redis_scripts import APPEND, DIGESTS, LOOK, TRIM
 from oyez.log.subscribers import Subscribers
 from oyez.logger import get_logger
 
 logger = get_logger("oyez.log")
 
 FORMAT = 1
-"""Of what is kept in Redis. Everything another version must understand is in this file."""
+"""Of what is kept in Redis: names, scripts (`redis_scripts.py`) and entries (`entry_codec.py`)."""
 TIMEOUT = 2.0
 """Seconds for one call, a second attempt included: long for Redis, short for a producer that waits."""
 MAX_TOGETHER = 1_000
-"""Entries of several publishers that are stored with one call: Redis does nothing else meanwhile."""
+"""Entries of several publishers that are stored with one call: Redis does nothing else during it."""
 MAX_CONNECTIONS = 32
-"""Calls under way at a time; more wait for one of them."""
+"""Concurrent calls; more wait for one of them to end."""
 BLOCK_SECONDS = 1.0
-"""How long a tail waits for entries before it looks whether the log is still the same."""
+"""How long a tail waits for entries before it checks that the log is still the same."""
 RETRY_SECONDS = 0.5
-"""Between two attempts of a tail whose Redis has gone."""
+"""Seconds between two attempts of a tail whose Redis has gone."""
 REPEAT_SECONDS = 30.0
-"""How long it is known that a call has been done: much longer than its second attempt takes."""
+"""How long Redis remembers that a call has been done: much longer than its second attempt takes."""
 TRIM_INTERVAL = 1.0
-"""Seconds between two rounds of forgetting."""
+"""Seconds between two trims."""
 OLD_PAGE = 100
-"""Entries read in one go where only the first that is young enough is looked for."""
+"""Entries read with one call if only the first that is young enough is wanted."""
 MAX_NUMBER = 2**53
-"""No stream comes near; Lua knows no greater integers."""
+"""No stream has so many; Lua knows no greater integers."""
 _FAILURES = (RedisError, OSError, TimeoutError)
-
-_BEGIN = """
-local epoch = redis.call('HGET', KEYS[2], 'epoch')
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('XADD', KEYS[1], 'MAXLEN', 0, '0-1', 'e', '')
-  redis.call('HSET', KEYS[2], 'stream', ARGV[1])
-  epoch = false
-end
-if not epoch then
-  epoch = ARGV[1]
-  redis.call('HSET', KEYS[2], 'epoch', epoch)
-end
-"""
-"""Where there is no log one begins, which has already counted to 1: an empty stream that is there is no lost one."""
-
-LOOK = (
-    _BEGIN
-    + """
-local about = redis.call('XINFO', 'STREAM', KEYS[1])
-local last
-for i = 1, #about, 2 do
-  if about[i] == 'last-generated-id' then last = string.match(about[i + 1], '-(%d+)') end
-end
-if epoch == ARGV[2] and tonumber(last) < tonumber(ARGV[3]) then
-  epoch = ARGV[1]
-  redis.call('HSET', KEYS[2], 'epoch', epoch)
-end
-return epoch .. '.' .. last
-"""
-)
-"""KEYS: stream, about. ARGV: a new epoch, the epoch and the number that are known. Returns the position."""
-
-APPEND = (
-    "local done = redis.call('GET', KEYS[3])\nif done then return done end\n"
-    + _BEGIN
-    + """
-local stream
-local stored = false
-local numbers = {}
-for i = 8, #ARGV, 2 do
-  local key = ARGV[i + 1] ~= '' and KEYS[tonumber(ARGV[i + 1])]
-  local number
-  if key then
-    stream = stream or redis.call('HGET', KEYS[2], 'stream') .. '.'
-    local known = redis.call('GET', key)
-    if known and string.sub(known, 1, #stream) == stream then number = string.sub(known, #stream + 1) end
-  end
-  if not number then
-    number = string.sub(redis.call('XADD', KEYS[1], '0-*', 't', ARGV[4], 'e', ARGV[i]), 3)
-    stored = true
-    if epoch == ARGV[2] and tonumber(number) <= tonumber(ARGV[3]) then
-      epoch = ARGV[1]
-      redis.call('HSET', KEYS[2], 'epoch', epoch)
-    end
-    if key then redis.call('SET', key, stream .. number, 'PX', ARGV[5]) end
-  end
-  numbers[#numbers + 1] = number
-end
-if stored and ARGV[7] ~= '' then redis.call('SET', KEYS[4], ARGV[7]) end
-done = epoch .. '.' .. table.concat(numbers, ',')
-redis.call('SET', KEYS[3], done, 'PX', ARGV[6])
-return done
-"""
-)
-"""KEYS: stream, about, this call's, the checkpoint's, then those of the entries. ARGV: a new epoch, epoch and number
-that are known, now, retention, how long this call is known, the checkpoint or nothing, and of each entry its bytes and
-which of KEYS is its. Times are ms."""
-
-TRIM = """
-local function time_of(number)
-  local found = redis.call('XRANGE', KEYS[1], '0-' .. number, '+', 'COUNT', 1)[1]
-  return found and tonumber(found[2][2])
-end
-local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-if not first then return 0 end
-local low = tonumber(string.sub(first[1], 3))
-local high = tonumber(string.sub(last[1], 3)) + 1
-while low < high do
-  local middle = math.floor((low + high) / 2)
-  if time_of(string.format('%.0f', middle)) > tonumber(ARGV[1]) then high = middle else low = middle + 1 end
-end
-return redis.call('XTRIM', KEYS[1], 'MINID', string.format('0-%.0f', low))
-"""
-"""KEYS: stream. ARGV: the ms up to which entries are forgotten. Times only grow, so their place is found by halving."""
 
 
 class RedisLog:
@@ -155,7 +68,7 @@ class RedisLog:
         retention: float = 300.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Raises SettingsError where `url` is none."""
+        """Raises SettingsError if `url` is not an address of Redis."""
         base = f"{prefix}:{{{name}}}"
         self._stream, self._about, self._channel = f"{base}:entries", f"{base}:about", f"{base}:volatile"
         self._base = base
@@ -167,12 +80,12 @@ class RedisLog:
         self._idle: list[AbstractConnection] = []
         """Connections for scripts that are not in use."""
         self._waiting: list[tuple[list[Entry], Checkpoint | None, asyncio.Future[list[str]]]] = []
-        """What is to be appended with the next call, and who waits for it."""
+        """Entries for the next call, and the callers that wait for it."""
         self._appending: asyncio.Task[None] | None = None
         self._node, self._calls = "", 0
-        """What tells the calls of all nodes apart."""
+        """Together they name a call among those of all nodes."""
         self._epoch, self._next_epoch = "", ""
-        """This one's name, and that of the next where this node has to begin one."""
+        """The current epoch, and the next one if this node has to begin it."""
         self._seen = 0
         """The highest number of the epoch that this node knows of."""
         self.damage = Damage(self._stream)
@@ -188,21 +101,21 @@ class RedisLog:
                 self._url,
                 socket_timeout=timeout,
                 socket_connect_timeout=TIMEOUT,
-                # What may be repeated is decided here, call by call.
+                # `_do` and `_once` decide for each call whether it is repeated.
                 retry=Retry(NoBackoff(), 0),
                 protocol=2,
             )
         except ValueError as error:
             raise SettingsError(f"REDIS_URL: {error}. Give an address such as redis://HOST:6379/0.") from None
         client = Redis(connection_pool=pool)
-        # As Redis says it: nobody needs each entry as a dictionary.
+        # The raw answer: a dictionary for each entry would cost more than the rest.
         client.set_response_callback("XRANGE", lambda response, **options: response)
         return client
 
     async def open(self) -> None:
         if self._trimming is not None or self._closed:
             return
-        # Not before: processes that are forks of one must not have the same names.
+        # Not earlier: processes that are forks of one must not have the same names.
         self._node = self._node or secrets.token_hex(8)
         self._next_epoch = self._next_epoch or secrets.token_hex(4)
         async with self._reaching():
@@ -216,7 +129,7 @@ class RedisLog:
         self._trimming = asyncio.create_task(self._run_trimming())
 
     async def examine(self) -> str:
-        """Describe the server, without a change. Raises as `open` does."""
+        """Describe the server, without changing anything. Raises what `open` raises."""
         async with self._reaching():
             about = await self._redis.info()
             check_version(about)
@@ -231,7 +144,7 @@ class RedisLog:
             async with asyncio.timeout(TIMEOUT):
                 yield
         except AuthenticationError as error:
-            raise SettingsError(f"REDIS_URL: Redis lets nobody in: {error}. Put user and password into it.") from None
+            raise SettingsError(f"REDIS_URL: Redis refuses us: {error}. Put user and password into it.") from None
         except _FAILURES as error:
             raise LogUnavailableError(
                 f"REDIS_URL: Redis cannot be reached: {_reason(error)}. Start it, or give another address."
@@ -263,9 +176,9 @@ class RedisLog:
     async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         if not entries and checkpoint is None:
             return []
-        # While a call is under way all others wait, and then share the next: the order stays, and the way is paid once.
+        # During a call all others wait, and then share the next one: the order stays, for the cost of one call.
         appended: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        # Taken as they are now: a producer that breaks while it hands them over is told at once.
+        # Copied now: an error of the producer's iterator is raised to this producer only.
         self._waiting.append((list(entries), checkpoint, appended))
         if self._appending is None:
             self._appending = asyncio.create_task(self._append_waiting())
@@ -288,7 +201,7 @@ class RedisLog:
         self._appending = None
 
     def _take_waiting(self) -> "tuple[list[Entry], list[tuple[int, asyncio.Future[list[str]]]], Checkpoint | None]":
-        """What the next call stores, and who gets how many of its positions. A checkpoint is set alone."""
+        """The entries of the next call, and how many positions each caller gets. A checkpoint has a call of its own."""
         first, checkpoint, appended = self._waiting.pop(0)
         entries, sharing = first, [(len(first), appended)]
         while checkpoint is None and self._waiting:
@@ -319,7 +232,7 @@ class RedisLog:
             arguments += (encode_entry(entry), len(keys) if entry.key else "")
         epoch, _, numbers = (await self._do(lambda: self._run(APPEND, keys, arguments))).decode().partition(".")
         positions = [f"{epoch}.{number}" for number in numbers.split(",")]
-        self._note(positions[-1])
+        self._observe(positions[-1])
         return positions
 
     async def broadcast(self, entry: Entry) -> None:
@@ -342,17 +255,17 @@ class RedisLog:
         reader = self._make_connection()
         listener = self._connect(BLOCK_SECONDS + TIMEOUT)
         tasks = [
-            asyncio.create_task(self._feed(subscribers, reader, self._epoch, number)),
-            asyncio.create_task(self._hear(subscribers, listener)),
+            asyncio.create_task(self._read_on(subscribers, reader, self._epoch, number)),
+            asyncio.create_task(self._receive_volatile(subscribers, listener)),
         ]
         self._subscribers.add(subscribers)
         try:
             await subscribers.run(deliver)
         finally:
-            # A cancellation alone may get lost: the library uses it for its own time-outs.
+            # A cancellation alone may get lost: the library uses cancellation for its own time-outs.
             subscribers.close()
             self._subscribers.discard(subscribers)
-            # Who cancels a tail that is ending already must not leave its connections open.
+            # A second cancellation must not leave the connections open.
             await asyncio.shield(self._ending.spawn(_end(tasks, reader, listener)))
 
     async def position(self) -> str:
@@ -362,7 +275,7 @@ class RedisLog:
         epoch, last = split_position(await self._look())
         number = max(0, last - most)
         oldest = (self._clock() - self._retention) * 1000
-        # What is too old is trimmed within seconds, so there is little of it.
+        # Entries that are too old are trimmed within seconds, so there are few.
         while number < last:
             rows = await self._rows(number + 1, last, OLD_PAGE)
             kept = next((row[0] for row in rows if row[1] > oldest), None)
@@ -416,13 +329,13 @@ class RedisLog:
     # Reading.
 
     async def _look(self) -> str:
-        """The position of the newest entry, behind a look whether the log is still the same."""
+        """The position of the newest entry, after a check that the log is still the same."""
         arguments = [self._next_epoch, self._epoch, self._seen]
         position: str = (await self._do(lambda: self._run(LOOK, [self._stream, self._about], arguments))).decode()
-        self._note(position)
+        self._observe(position)
         return position
 
-    def _note(self, position: str) -> None:
+    def _observe(self, position: str) -> None:
         epoch, number = split_position(position)
         if epoch != self._epoch:
             if self._epoch:
@@ -432,7 +345,7 @@ class RedisLog:
         self._seen = max(self._seen, number)
 
     async def _check(self, after: str) -> int:
-        """The number of a position behind which everything is kept. Raises KeyError for any other."""
+        """The number of a position after which every entry is kept. Raises KeyError for any other."""
         epoch, number = split_position(after)
         epoch_now, last = split_position(await self._look())
         if epoch != epoch_now or number > last:
@@ -444,7 +357,7 @@ class RedisLog:
         return number
 
     async def _rows(self, first: int, last: int, most: int = PAGE) -> list[tuple[int, int, bytes]]:
-        """Number, time in ms and bytes of each entry from `first` to `last`, of the first `most`."""
+        """Number, time in ms and bytes of each entry from `first` to `last`, at most `most` of them."""
         arguments = (self._stream, f"0-{first}", f"0-{last}", "COUNT", most)
         found = await self._do(lambda: _execute(self._redis, "XRANGE", *arguments))
         return [_read_row(row) for row in found]
@@ -457,14 +370,14 @@ class RedisLog:
 
     # Listening.
 
-    async def _feed(self, subscribers: Subscribers, reader: AbstractConnection, epoch: str, number: int) -> None:
-        """Give `subscribers` what is stored behind `number`, for as long as nothing is missing."""
+    async def _read_on(self, subscribers: Subscribers, reader: AbstractConnection, epoch: str, number: int) -> None:
+        """Publish to `subscribers` the entries after `number`, as long as none is missing."""
         newest: Row | None = None
         failing = False
         try:
             while not subscribers.closed:
                 try:
-                    # A Redis that was away is only trusted behind a look at it.
+                    # After an outage the log may be another one: check it first.
                     rows = [] if failing else await self._following(reader, number)
                     if not rows:
                         await self._check_same(epoch, newest)
@@ -475,12 +388,12 @@ class RedisLog:
                     raise
                 except (*_FAILURES, LogUnavailableError) as error:
                     if not failing:
-                        logger.error("Redis has gone; its log is waited for", log=self._base, error=str(error))
+                        logger.error("Redis cannot be reached; its log is waited for", log=self._base, error=str(error))
                     failing = True
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
                 if rows and rows[0][0] != number + 1:
-                    raise _LostError(f"Entries behind {number} were forgotten before this process has read them.")
+                    raise _LostError(f"Entries after {number} were deleted before this process has read them.")
                 if rows:
                     newest = rows[-1]
                     number = newest[0]
@@ -492,14 +405,14 @@ class RedisLog:
 
     async def _following(self, reader: AbstractConnection, number: int) -> "list[Row]":
         block = _milliseconds(BLOCK_SECONDS)
-        # Without the library's client, which would take as long again: each process does so for what all append.
+        # Without the library's client, which would double the cost: each process reads what all processes append.
         async with asyncio.timeout(BLOCK_SECONDS + TIMEOUT):
             await _send(reader, "XREAD", "COUNT", PAGE, "BLOCK", block, "STREAMS", self._stream, f"0-{number}")
             found = await reader.read_response(disable_decoding=True)
         return [_read_row(row) for row in found[0][1]] if found else []
 
     async def _check_same(self, epoch: str, newest: "Row | None") -> None:
-        """Raises _LostError where the log is not the one in which `newest` was read."""
+        """Raises _LostError if the log is not the one in which `newest` was read."""
         position = await self._look()
         if newest is not None and epoch_of(position) == epoch:
             there = await self._rows(newest[0], newest[0])
@@ -510,8 +423,8 @@ class RedisLog:
         if epoch_of(position) != epoch:
             raise _LostError("The log in Redis has begun anew: what was in it is lost.")
 
-    async def _hear(self, subscribers: Subscribers, listener: Redis) -> None:
-        """Give `subscribers` the volatile entries. Those of a time without Redis are lost."""
+    async def _receive_volatile(self, subscribers: Subscribers, listener: Redis) -> None:
+        """Publish the volatile entries to `subscribers`. Those that were sent during an outage are lost."""
         while not subscribers.closed:
             pubsub = listener.pubsub(ignore_subscribe_messages=True)
             with suppress(*_FAILURES):
@@ -533,20 +446,20 @@ class RedisLog:
     async def _trim(self) -> None:
         await self._run(TRIM, [self._stream], [int((self._clock() - self._retention) * 1000)])
 
-    # Talking to Redis.
+    # Calls.
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """Run a script by the shortest way: publishers wait for it."""
+        """Run a script without the library's client: publishers wait for it."""
         connection = self._idle.pop() if self._idle else self._make_connection()
         try:
-            await _send(connection, "EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
+            await _send(connection, "EVALSHA", DIGESTS[script], len(keys), *keys, *arguments)
             try:
                 return await connection.read_response(disable_decoding=True)
             except NoScriptError:
                 await _send(connection, "EVAL", script, len(keys), *keys, *arguments)
                 return await connection.read_response(disable_decoding=True)
         finally:
-            # After an error on the way it is disconnected, and connects anew with its next call.
+            # After an error the connection is closed, and the next call opens it again.
             self._idle.append(connection)
 
     def _make_connection(self) -> AbstractConnection:
@@ -554,7 +467,7 @@ class RedisLog:
         return connection
 
     async def _do(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Make a call that may be made twice, for a connection may have been cut since it was used last."""
+        """Make a call that may be repeated, because the connection may have been cut since its last use."""
         try:
             return await self._once(call)
         except LogUnavailableError as error:
@@ -570,11 +483,11 @@ class RedisLog:
                 return await call()
         except _FAILURES as error:
             if isinstance(error, ReadOnlyError):
-                await self._hang_up()
+                await self._reconnect()
             raise _unavailable(error) from error
 
-    async def _hang_up(self) -> None:
-        """Connect anew with the next call: behind a failover the address is another's, but who is connected stays."""
+    async def _reconnect(self) -> None:
+        """Open new connections with the next call: after a failover the old ones still reach the old server."""
         for connection in self._idle:
             await connection.disconnect(nowait=True)
         await self._redis.connection_pool.disconnect(inuse_connections=False)
@@ -588,25 +501,22 @@ class _LostError(LogUnavailableError):
     """Entries were missed for good."""
 
 
-_DIGESTS = {script: sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (LOOK, APPEND, TRIM)}
-
-
 def _read_row(row: Sequence[Any]) -> Row:
     identity, fields = row
-    # A time that cannot be read makes nothing too old.
+    # An entry whose time cannot be read is never too old.
     time_ms = int(fields[1]) if fields[1].isdigit() else MAX_NUMBER
     return int(identity[2:]), time_ms, fields[3]
 
 
 def check_version(about: Mapping[str, Any]) -> None:
-    """Raises SettingsError if the server that says this of itself is too old."""
+    """Raises SettingsError if the server that reports `about` is too old."""
     version = str(about.get("redis_version", "0"))
     if int(version.partition(".")[0]) < 7:
         raise SettingsError(f"REDIS_URL: Redis {version} is too old. Use Redis 7 or later, or Valkey.")
 
 
 def find_risks(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Settings of the server by which it may lose the log, each with the setting that mends it."""
+    """Risks that the server loses the log, each with the setting that prevents it."""
     if not about.get("aof_enabled"):
         yield "Redis is not append-only: its restart loses the log", "appendonly yes"
     if about.get("maxmemory") and about.get("maxmemory_policy") != "noeviction":
@@ -620,7 +530,7 @@ def _milliseconds(seconds: float) -> int:
 def _unavailable(error: Exception) -> LogUnavailableError:
     return LogUnavailableError(
         f"Redis cannot be used: {_reason(error)}."
-        " Nothing is known to be stored: append again, with a key where once matters."
+        " Nothing is known to be stored: append again, with a key if an entry must be stored only once."
     )
 
 
