@@ -51,6 +51,7 @@ from oyez.server.connections.connection import Connection
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.server import Server
 from oyez.server.transports.outgoing import OutboundPacket
+from oyez.server.transports.transport import Transport
 from oyez.server.types import Handshake
 from oyez.settings import Limits, Settings
 
@@ -115,18 +116,24 @@ class Faulty:
         return call
 
 
-class Wire:
+class Wire(Transport):
     """A network connection in memory: what the server has written, and the client has not read yet."""
 
-    deflate = False
-
     def __init__(self, connection: Connection, direct: bool) -> None:
-        self.write: Callable[[bytes], None] | None = self._write if direct else None
+        self.write = self._write if direct else None
         self.arriving: deque[bytes | None] = deque()
         """None is the end."""
-        self.closing = False
+        self._closing = False
         self.cut = False
-        connection.transport = self
+        connection.attach(self)
+
+    @property
+    def closing(self) -> bool:
+        return self._closing
+
+    @property
+    def max_buffer(self) -> int:
+        return 10_000_000
 
     def _write(self, frames: bytes) -> None:
         while frames:
@@ -142,15 +149,15 @@ class Wire:
         if not self.cut:
             self.arriving.append(text)
 
-    def send(self, outgoing: OutboundPacket) -> None:
-        if not self.closing:
-            self._arrive(outgoing.text)
-            if outgoing.follower:
-                self._arrive(outgoing.follower)
+    def send(self, packet: OutboundPacket) -> None:
+        if not self._closing:
+            self._arrive(packet.text)
+            if packet.follower:
+                self._arrive(packet.follower)
 
     def close(self, reason: CloseReason) -> None:
-        if not self.closing:
-            self.closing, self.write = True, None
+        if not self._closing:
+            self._closing, self.write = True, None
             self._arrive(None)
 
     async def drained(self) -> None:
@@ -502,7 +509,7 @@ class Client:
         self.settled = False
         self.caught_up.clear()
         self.newest_late, self.unpositioned = 0, None
-        opened.receive_text(b"40" + msgspec.json.encode(auth))
+        opened.on_text(b"40" + msgspec.json.encode(auth))
         self.world.counts["connects"] += 1
 
     def cut(self, *, noticed: bool) -> None:
@@ -528,7 +535,7 @@ class Client:
         number = next(self._ids)
         self.acks[number] = verb, room
         body = msgspec.json.encode([verb, {"ticket": room.removeprefix("ticket_")}])
-        self.connection.receive_text(b"42%d%b" % (number, body))
+        self.connection.on_text(b"42%d%b" % (number, body))
 
     def join(self, room: str) -> None:
         if self.connected and self.settled and (self.name, room) in self.world.members:
@@ -573,7 +580,7 @@ class Client:
         assert self.connection is not None
         if text == b"2":
             if not self.connection.closed:
-                self.connection.receive_text(b"3")
+                self.connection.on_text(b"3")
         elif text.startswith(b"40"):
             self._begin(msgspec.json.decode(text[2:]))
         elif text.startswith(b"42"):

@@ -269,6 +269,8 @@ class Clock:
 class Wire:
     """A connection that notes what is sent over it."""
 
+    full = False
+
     def __init__(self, handshake: Handshake, clock: Clock) -> None:
         self.handshake = handshake
         limits = Limits(max_rooms_per_socket=4)

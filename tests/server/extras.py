@@ -26,8 +26,8 @@ async def open_requests(running: Running, *, polls: int = 0, posts: int = 0) -> 
     """Returns when so many GETs and POSTs of polling clients are being served."""
 
     def are_open() -> bool:
-        sessions = [each.polling for each in running.server.connections.values() if each.polling is not None]
-        return (sum(each.polled for each in sessions), sum(each.posted for each in sessions)) == (polls, posts)
+        sessions = running.polling
+        return (sum(each.get_open for each in sessions), sum(each.post_open for each in sessions)) == (polls, posts)
 
     await turn_until(are_open)
 

@@ -18,10 +18,12 @@ from starlette.routing import Mount
 from oyez.log.log import Entry, Log
 from oyez.log.memory import MemoryLog
 from oyez.server.cluster.node import Node
-from oyez.server.connections.json_dialect import PlainEndpoint
+from oyez.server.connections.connection import Connection
+from oyez.server.http.json_endpoint import JsonEndpoint
 from oyez.server.http.port import HttpServer
 from oyez.server.namespaces.namespace import Application, Namespace
 from oyez.server.server import Server
+from oyez.server.transports.polling import Polling
 from oyez.settings import Limits, Settings
 from tests.server.market import PATIENCE, Market
 
@@ -57,6 +59,11 @@ class InLoop(uvicorn.Server):
 
 class OwnPort(InLoop, HttpServer):
     """Oyez' own server."""
+
+
+def find_polling(connection: Connection) -> Polling | None:
+    """The transport of a connection that polls; None if it has upgraded."""
+    return connection.transport if isinstance(connection.transport, Polling) else None
 
 
 async def turn_until(happened: Callable[[], bool]) -> None:
@@ -100,6 +107,12 @@ class Running:
             await self.log.broadcast(published)
         else:
             await self.log.append([published])
+
+    @property
+    def polling(self) -> list[Polling]:
+        """The transports of all open connections that poll."""
+        found = map(find_polling, self.server.connections.values())
+        return [polling for polling in found if polling is not None]
 
     async def settle(self, but_for: str = "") -> None:
         """Returns when no other connection is left: what ends one reaches the server some turns of the loop later."""
@@ -158,7 +171,7 @@ def serve_own_port(server: Server, settings: Settings) -> InLoop:
             yield
 
     app = Starlette(routes=[Mount("/socket.io", server)], lifespan=lifespan)
-    return OwnPort(app, {PATH: server, PLAIN_PATH: PlainEndpoint(server)}.get, settings, server.drain, server.node)
+    return OwnPort(app, {PATH: server, PLAIN_PATH: JsonEndpoint(server)}.get, settings, server.drain, server.node)
 
 
 def serve_mounted(server: Server, settings: Settings) -> InLoop:
@@ -169,7 +182,7 @@ def serve_mounted(server: Server, settings: Settings) -> InLoop:
 
     app = FastAPI(lifespan=lifespan)
     app.mount("/socket.io", server)
-    app.mount("/ws", PlainEndpoint(server))
+    app.mount("/ws", JsonEndpoint(server))
 
     @app.get("/hello")
     def hello() -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from oyez.concurrency.cooperative_queue import MAX_QUEUED_BYTES, OVERHEAD, WORK_PER_ITERATION, CooperativeQueue
-from oyez.server.transports.transport import PACKETS_A_TURN
+from oyez.server.transports.transport import PACKETS_PER_ITERATION
 from tests.server.serving import Running, serve
 from tests.server.wire import TEXT, PollingWire, SocketWire, Wire, encode_frame
 
@@ -114,14 +114,14 @@ async def test_a_body_of_many_packets_is_not_handled_in_one_turn(running: Runnin
     client = await PollingWire.connect(running)
     posting = asyncio.create_task(client.post("\x1e".join(['42["a"]'] * events)))
     most = await most_in_a_turn(lambda: len(running.market.heard), lambda: len(running.market.heard) == events)
-    assert most <= PACKETS_A_TURN
+    assert most <= PACKETS_PER_ITERATION
     await posting
     await client.expect_echo()
 
 
 async def test_a_session_that_ends_within_a_body_of_many_packets(running: Running) -> None:
     client = await PollingWire.connect(running)
-    body = "\x1e".join([*['42["a"]'] * 3 * PACKETS_A_TURN, "1", *['42["behind"]'] * PACKETS_A_TURN])
+    body = "\x1e".join([*['42["a"]'] * 3 * PACKETS_PER_ITERATION, "1", *['42["behind"]'] * PACKETS_PER_ITERATION])
     await client.post(body)
     assert await running.market.expect_gone(client.id) == "transport close"
     assert "behind" not in running.market.names()

@@ -23,7 +23,7 @@ from oyez.server.namespaces.namespace import Application
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
 from tests.server.market import PATIENCE
-from tests.server.serving import Running, serve, turn_until
+from tests.server.serving import Running, find_polling, serve, turn_until
 
 PING_INTERVAL = 0.3
 PING_TIMEOUT = 1.0
@@ -82,7 +82,7 @@ class Server:
         """A poll that waits at the server."""
         task = asyncio.create_task(self.get(sid))
         connection = self._running.server.connections[sid]
-        await turn_until(lambda: connection.polling is not None and connection.polling.waiting)
+        await turn_until(lambda: (polling := find_polling(connection)) is not None and polling.idle_poll)
         return task
 
     async def until_closed(self, sid: str) -> None:

@@ -126,7 +126,7 @@ async def test_a_client_is_sent_away_when_its_commands_have_been_acknowledged() 
             await polling.post('421["hold","three"]')
             await running.market.until(lambda: running.market.held == 2)
             poll = asyncio.create_task(polling.get())
-            await turn_until(lambda: any(c.polling and c.polling.polled for c in running.server.connections.values()))
+            await turn_until(lambda: any(each.get_open for each in running.polling))
             stopping = running.stop()
             await idle.expect_close(1012)
             # What comes now is for another server.

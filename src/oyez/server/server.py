@@ -38,15 +38,15 @@ from oyez.server.delivery.consumer import LogConsumer
 from oyez.server.delivery.probe import LogProbe, encode_status
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
+from oyez.server.http.asgi_endpoint import serve_websocket
 from oyez.server.http.origin import OriginPolicy, normalize
+from oyez.server.http.polling_endpoint import PollingEndpoint
 from oyez.server.namespaces.namespace import Application, Namespace, SocketInfo
 from oyez.server.recovery.recovery import Recovery
 from oyez.server.recovery.session import Session
 from oyez.server.recovery.session_store import SessionStore
-from oyez.server.transports.asgi import serve_websocket
 from oyez.server.transports.budget import InputGate, MemoryBudget, Rates
-from oyez.server.transports.polling import PollingEndpoint
-from oyez.server.transports.transport import Transport
+from oyez.server.transports.transport import Transport, TransportListener
 from oyez.server.types import KEPT_HEADERS, Handshake
 from oyez.settings import Settings, check_origins
 
@@ -374,8 +374,8 @@ class Server:
         read_handshake: Callable[[], Handshake],
         *,
         secure: bool,
-    ) -> tuple[Connection, bool] | HandshakeError:
-        """The connection of a WebSocket upgrade, and whether the WebSocket is only a candidate for it yet."""
+    ) -> TransportListener | HandshakeError:
+        """Who listens to the WebSocket of an upgrade request: a new connection, or the upgrade of one that polls."""
         if not self.admits_page(headers, secure=secure):
             return engineio.FORBIDDEN
         connection = self.connections.get(query.get("sid", ""))
@@ -384,15 +384,14 @@ class Server:
             self.note_refusal(error)
             return error
         if connection is None:
-            opened = self.open(read_handshake(), State.WEBSOCKET)
-            return opened if isinstance(opened, HandshakeError) else (opened, False)
-        if connection.polling is None or connection.candidate is not None:
+            return self.open(read_handshake(), State.WEBSOCKET)
+        if not connection.may_upgrade():
             return engineio.ALREADY_UPGRADED
         if len(self.websockets) >= self.limits.max_connections:
             return engineio.OVERLOADED
         if self._websockets_from[network_of(connection.handshake.address)] >= self.limits.max_connections_per_address:
             return engineio.OVERLOADED
-        return connection, True
+        return connection.begin_upgrade()
 
     def find(self, sid: str) -> Connection | None:
         """An open connection, or one whose polling client has yet to be told that it is closed."""

@@ -39,11 +39,11 @@ from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
 from oyez.server.cluster.membership import Presence
 from oyez.server.cluster.node import Node
-from oyez.server.connections.json_dialect import PlainEndpoint, UnknownPath
 from oyez.server.connections.outages import Outages
 from oyez.server.http.client_files import CLIENT_FILES, ClientFile
+from oyez.server.http.endpoint import Endpoint
 from oyez.server.http.guard import UpgradeGuard
-from oyez.server.http.upgrade import Endpoint
+from oyez.server.http.json_endpoint import JsonEndpoint, UnknownPath
 from oyez.server.server import Server
 from oyez.server.transports.asgi import DRAINS
 from oyez.server.transports.budget import MemoryBudget
@@ -367,7 +367,7 @@ class Oyez:
         routes.append(presence_route(prefix, system.contract, presence, authorize))
         routes.append(Mount(f"{prefix}/api", routes=list(parts.routes), middleware=[middleware]))
         routes += self._serve_at(f"{prefix}/socket.io", server)
-        routes += self._serve_at(f"{prefix}/ws", PlainEndpoint(server))
+        routes += self._serve_at(f"{prefix}/ws", JsonEndpoint(server))
         intake = None
         if self.settings.redis_url is not None and self.settings.redis_emitter:
             keys = _emitter_keys(self.settings, system.name, alone)
@@ -388,11 +388,11 @@ class Oyez:
             path = ws_path or "/socket.io"
             server = next(iter(self.systems.values())).server
             # Only WebSockets: what browsers ask for there is a page.
-            self._paths["/"] = plain = PlainEndpoint(server)
+            self._paths["/"] = plain = JsonEndpoint(server)
             return [*self._serve_at(path, server), WebSocketRoute("/", plain)]
         return []
 
-    def _serve_at(self, path: str, endpoint: Server | PlainEndpoint) -> list[BaseRoute]:
+    def _serve_at(self, path: str, endpoint: Server | JsonEndpoint) -> list[BaseRoute]:
         # With and without the slash: the official client adds one unless it is told not to.
         paths = (path.rstrip("/"), path.rstrip("/") + "/")
         self._paths.update(dict.fromkeys(paths, endpoint))

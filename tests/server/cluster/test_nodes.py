@@ -20,7 +20,7 @@ from oyez.server.cluster.node import PEER_HEADER, PEER_SECONDS, Client, Node
 from tests import py_client
 from tests.js_client import JsDriver
 from tests.round_robin import balance
-from tests.server.serving import Running, serve, turn_until
+from tests.server.serving import Running, find_polling, serve, turn_until
 from tests.server.wire import PollingWire, SocketWire, Wire
 
 SECRET = "s" * 64
@@ -169,7 +169,7 @@ async def test_a_client_that_hangs_up_is_gone_at_its_node(two: Two) -> None:
     async with Wire.open(two.other) as wire:
         wire.send(f"GET {client.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         (connection,) = two.one.server.connections.values()
-        await turn_until(lambda: connection.polling is not None and connection.polling.polled)
+        await turn_until(lambda: (polling := find_polling(connection)) is not None and polling.get_open)
     assert await two.one.market.expect_gone(client.id) == "transport close"
     await turn_until(lambda: not two.other.server.node.tunnels)
 
@@ -230,7 +230,7 @@ async def test_who_does_not_read_is_waited_for(make_node: MakeNode) -> None:
             await wire.expect_text("3probe")
             wire.send_text("5")
             connection = two.one.server.connections[client.sid]
-            await turn_until(lambda: connection.polling is None)
+            await turn_until(lambda: find_polling(connection) is None)
             for number in range(count):
                 await two.one.publish("news", number, "z" * size, to="room")
             # Neither end of the tunnel takes it all: it waits where the bounds are.

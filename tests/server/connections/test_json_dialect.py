@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close
 
 from oyez.protocol.engineio import MalformedError
-from oyez.server.connections.json_dialect import MAX_EARLY, MAX_TEXT_IDS, TextIds, read_frame, translate
+from oyez.server.connections.json_dialect import MAX_PENDING_FRAMES, MAX_TEXT_IDS, TextIds, read_frame, translate
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.settings import Limits
 from tests.server.clock import Clock
@@ -315,7 +315,7 @@ async def test_a_stranger_does_not_make_the_server_keep_much() -> None:
     async with serve("picows") as running:
         reader, writer = await asyncio.open_connection("localhost", running.port)
         # Behind the request, and so before anybody could be asked to wait.
-        writer.write(head.encode() + encode_frame(TEXT, b'{"event":"e"}') * (MAX_EARLY + 1))
+        writer.write(head.encode() + encode_frame(TEXT, b'{"event":"e"}') * (MAX_PENDING_FRAMES + 1))
         async with asyncio.timeout(PATIENCE):
             answer = await reader.readuntil(b"\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 101 ")

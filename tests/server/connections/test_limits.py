@@ -131,7 +131,7 @@ async def test_a_body_whose_client_goes_closes_the_session(crowd: Running) -> No
     client = await PollingWire.connect(crowd)
     async with Wire.open(crowd) as wire:
         wire.send_request("POST", client.target, b'42["half', {"Content-Length": "1000"})
-        await turn_until(lambda: crowd.server.connections[client.sid].polling.posted)  # type: ignore[union-attr]
+        await turn_until(lambda: any(each.post_open for each in crowd.polling))
         wire.abort()
     assert await crowd.market.expect_gone(client.id) == "transport error"
 

@@ -138,7 +138,7 @@ async def test_polling_survives_a_websocket_that_breaks_its_protocol(running: Ru
 async def switch(running: Running, client: PollingWire) -> None:
     """It can be tried again: the server has let go of the one before."""
     connection = running.server.connections[client.sid]
-    await turn_until(lambda: connection.candidate is None)
+    await turn_until(lambda: connection.upgrade is None)
     async with candidate_of(running, client) as wire:
         wire.send_text("5")
         await wire.expect_echo()

@@ -125,7 +125,7 @@ async def test_a_client_that_does_not_read_costs_no_more_than_its_limit() -> Non
         sent = 0
         while slow.id not in dict(running.market.gone):
             await running.publish("filling", "x" * 30_000, to=slow.id)
-            assert transport._kept_bytes <= 150_000
+            assert transport._buffer.size <= 150_000
             await asyncio.sleep(0)
             sent += 1
             assert sent < 1_000, "no bound"

@@ -9,7 +9,7 @@ from oyez.server.namespaces.socket import MAX_QUEUED_EVENTS
 from oyez.server.transports.websocket import WebSocket
 from tests.server.clock import Clock
 from tests.server.market import Market
-from tests.server.serving import Running, serve, turn_until
+from tests.server.serving import Running, find_polling, serve, turn_until
 from tests.server.wire import PING, PONG, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
 
 # A client that does not read.
@@ -186,7 +186,7 @@ async def test_a_client_that_waits_goes_on_waiting_over_another_transport(runnin
         for _ in range(1_000):
             wire.send_text('42["flood","' + "x" * 1_000 + '"]')
         connection = running.server.connections[client.sid]
-        await turn_until(lambda: connection.polling is None)
+        await turn_until(lambda: find_polling(connection) is None)
         assert queue_of(running, client.id) < 200
         running.market.release()
         await running.market.until(lambda: running.market.names().count("flood") == 1_000)

@@ -404,7 +404,7 @@ async def test_a_body_that_goes_on_behind_its_answer(name: str) -> None:
             # The second POST at a time is answered at once.
             async with Wire.open(running) as first:
                 first.send_request("POST", client.target, headers={"Content-Length": "10"})
-                await turn_until(lambda: any(each.polling.posted for each in running.server.connections.values()))  # type: ignore[union-attr]
+                await turn_until(lambda: any(each.post_open for each in running.polling))
                 wire.send_request("POST", client.target, headers={"Content-Length": "9000000"})
                 assert (await wire.read_answer()).status == 400
             if name == "too long":

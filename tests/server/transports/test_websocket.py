@@ -284,7 +284,7 @@ async def test_the_java_client_is_notified_by_the_end_of_the_tcp_connection(crow
 
 async def test_an_error_of_ours_closes_with_1011_and_is_logged(crowd: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     async with SocketWire.connect(crowd) as wire:
-        monkeypatch.setattr(Connection, "receive_text", None)
+        monkeypatch.setattr(Connection, "on_text", None)
         with capture_logs() as logged:
             wire.send_text("3")
             await wire.expect_close(1011)

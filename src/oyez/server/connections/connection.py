@@ -17,22 +17,26 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
+from oyez.server.connections.upgrade import Upgrade
 from oyez.server.namespaces.socket import NEVER, Socket, encode_error
 from oyez.server.transports.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
 from oyez.server.transports.outgoing import OutboundPacket, join_frames
-from oyez.server.transports.transport import PACKETS_A_TURN, Candidate, Transport
+from oyez.server.transports.transport import (
+    PACKETS_PER_ITERATION,
+    Transport,
+    TransportContext,
+    WebSocketTransport,
+)
 from oyez.server.types import Handshake
 
 if TYPE_CHECKING:
     from oyez.server.namespaces.namespace import Namespace
     from oyez.server.server import Server
-    from oyez.server.transports.polling import Polling
 
 logger = get_logger("oyez.server")
 
 _PING = OutboundPacket(engineio.PING)
 _CLOSE = OutboundPacket(engineio.CLOSE)
-_PROBE_PONG = OutboundPacket(engineio.PROBE_PONG)
 _EVENT, _BINARY_EVENT = socketio.PacketType.EVENT, socketio.PacketType.BINARY_EVENT
 _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
 MINUTE = 60.0
@@ -53,7 +57,7 @@ LINGER_SECONDS = 30.0
 
 
 class Connection:
-    """Made by `Server.open`; its transport attaches itself and then says `open`."""
+    """Created by `Server.open`, then given its transport by `attach`. It listens to that transport."""
 
     __slots__ = (
         "__weakref__",
@@ -73,19 +77,18 @@ class Connection:
         "_pong_extended",
         "_refused",
         "_refused_deadline",
+        "authenticated",
         "budget",
-        "candidate",
         "draining",
-        "entered",
         "handshake",
         "holds_memory",
         "id",
-        "polling",
         "scheduled_slot",
         "server",
         "session",
         "sockets",
         "transport",
+        "upgrade",
     )
 
     def __init__(self, id: str, server: "Server", handshake: Handshake, state: State) -> None:
@@ -96,16 +99,14 @@ class Connection:
         self.session = Session(server.limits, state)
         self.sockets: dict[str, Socket] = {}
         self.transport: Transport
-        """Set by the transport itself, as soon as there is one."""
-        self.polling: Polling | None = None
-        """The transport again, as long as it is polling."""
-        self.candidate: Candidate | None = None
-        """The WebSocket that probes, while there is one."""
-        self.entered = False
-        """Whether a namespace has ever let the client in. Until then nobody knows who it is."""
+        """Set by `attach`."""
+        self.upgrade: Upgrade | None = None
+        """Listens to the WebSocket that probes, while there is one."""
+        self.authenticated = False
+        """True if a namespace has ever accepted the client. Until then nobody knows who it is."""
         self.budget = Budget(server.stranger_rates)
         self.holds_memory = False
-        """True if unfinished input of the client is counted in the budget of all of it."""
+        """True if unfinished input of the client is counted in the memory budget of the process."""
         self._connecting: set[str] | None = None
         self._ended: set[str] | None = None
         """Namespaces the server has disconnected: what the client had sent to them by then is no offence."""
@@ -134,18 +135,152 @@ class Connection:
     def closed(self) -> bool:
         return self.session.state is State.CLOSED
 
+    def attach(self, transport: Transport) -> None:
+        """Use `transport`, which has just been created; `open` follows."""
+        self.transport = transport
+
     def open(self) -> None:
-        """The transport works: send the open packet over it."""
+        """Send the open packet: the transport is ready for packets."""
         self.transport.send(OutboundPacket(self.server.encode_open(self)))
         self.server.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
 
-    # Input.
+    # What the transport may read.
+
+    @property
+    def context(self) -> TransportContext:
+        """What the transports of all connections share."""
+        return self.server
 
     @property
     def max_message(self) -> int:
         """Bytes of one message or polling body."""
         limits = self.server.limits
-        return limits.max_payload if self.entered else limits.max_stranger_bytes
+        return limits.max_payload if self.authenticated else limits.max_stranger_bytes
+
+    @property
+    def ignores_close(self) -> bool:
+        """True for socket.io-client-java, which does not notice a CLOSE frame, but only the end of the TCP connection.
+
+        Its OkHttp stops reading at a CLOSE and waits for an answer by a method that this client does not have: the
+        client would be deaf until its ping time-out. The User-Agent decides nothing but how such a connection is
+        closed.
+        """
+        is_okhttp = self.handshake.headers.get("user-agent", "").startswith("okhttp/")
+        return is_okhttp and "EIO=" in self.handshake.query_string
+
+    @property
+    def probing(self) -> bool:
+        """True while a WebSocket probes."""
+        return self.session.state is State.PROBED
+
+    # What the transport reports.
+
+    def on_open(self, transport: WebSocketTransport) -> None:
+        """The network connection of `transport` is ready for packets."""
+        self.add_websocket(transport)
+        self.open()
+
+    def on_text(self, text: bytes) -> None:
+        """A text message was received."""
+        self._heard = True
+        self._handle(self.session.receive_text(text))
+
+    def on_binary(self, data: bytes) -> None:
+        """A binary message was received."""
+        self._heard = True
+        result = self.session.receive_binary(data)
+        if not self.sockets and not self._ended and result is not Signal.REFUSE_PARSER:
+            self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
+        self._handle(result)
+
+    def on_pong(self) -> None:
+        """A pong of WebSocket's own, which has no meaning in Engine.IO."""
+
+    async def on_payload(self, body: bytes) -> None:
+        """A polling body was received. Returns when its packets have been handled."""
+        self._heard = True
+        has_room = True
+        self.budget.packets += REQUEST_COST
+        self.budget.bytes += len(body)
+        if len(body) > SMALL_READ or self.budget.busy:
+            await self._pass_gate()
+        for number, result in enumerate(self.session.receive_payload(body), 1):
+            self.budget.packets += 1
+            self._handle(result)
+            if number % PACKETS_PER_ITERATION == 0:
+                await self._pass_gate()
+            # A client that sends much at once fetches the answers only after that: it is not too slow.
+            has_room = has_room and await self.wait_for_room()
+        self._handle(None)
+        self._hold_memory(self.session.incomplete_bytes)
+
+    def on_read(self, unfinished: int) -> None:
+        """Input was received; `unfinished` bytes of it belong to messages that have not ended."""
+        wait = self.settle()
+        if wait:
+            self._slow_down(wait)
+        unfinished += self.session.incomplete_bytes
+        if (unfinished > MemoryBudget.SMALL or self.holds_memory) and self.authenticated and not self.closed:
+            self._hold_memory(unfinished)
+
+    def on_writable(self, write: Callable[[bytes], None] | None) -> None:
+        """The transport can now be written to directly, or no longer can."""
+        for socket in self.sockets.values():
+            socket.set_write(write, self.transport.deflate)
+
+    def on_closed(self, transport: Transport, reason: CloseReason, detail: str = "") -> None:
+        """The client has gone, or has broken the protocol."""
+        if transport is self.transport:
+            self.close(reason, detail)
+
+    def on_disconnected(self, transport: WebSocketTransport) -> None:
+        """The network connection of `transport` has ended."""
+        self.server.forget_websocket(transport, self)
+
+    def add_websocket(self, transport: WebSocketTransport) -> None:
+        """Count the network connection of `transport`, until `on_disconnected`."""
+        self.server.add_websocket(transport, self)
+
+    # The upgrade.
+
+    def may_upgrade(self) -> bool:
+        """True if the client polls, and no other WebSocket probes."""
+        return self.upgrade is None and not self.session.upgraded
+
+    def begin_upgrade(self) -> Upgrade:
+        """Listen to a WebSocket that may take over from polling."""
+        self.upgrade = Upgrade(self, self.session, self.server)
+        return self.upgrade
+
+    def end_upgrade(self, upgrade: Upgrade) -> None:
+        """The probing WebSocket has gone, or took too long."""
+        if self.upgrade is upgrade:
+            self.upgrade = None
+            self.session.lose_candidate()
+            self.bury_when_told()
+
+    def release_poll(self) -> None:
+        """End a poll that waits: the client waits for that before it upgrades."""
+        self.transport.release()
+
+    def switch(self, transport: WebSocketTransport) -> None:
+        """`transport` carries the connection from now on. First it sends what the client has not fetched."""
+        unfetched = self.transport.detach()
+        self.transport, self.upgrade = transport, None
+        transport.take_over(self)
+        for packet in unfetched:
+            transport.send(packet)
+        if self.closed:
+            # The client was told `3probe` and has stopped polling since: it reads only this.
+            transport.close(self.session.reason or engineio.TRANSPORT_CLOSE)
+            self.bury_when_told()
+            return
+        if self._full_queues:
+            transport.pause_reading()
+        self._rest()
+        self.on_writable(transport.write)
+
+    # Input.
 
     def settle(self) -> float:
         """Charge what has come for its cost; the seconds for which nothing should be read.
@@ -163,50 +298,16 @@ class Connection:
         """True if a command of the client is being handled, or waits for one that is."""
         return not self.closed and any(socket.working for socket in self.sockets.values())
 
-    def slow_down(self, seconds: float) -> None:
+    def _slow_down(self, seconds: float) -> None:
         """Read nothing of the client for so long."""
         if not self.closed:
             self.pause_reading()
             asyncio.get_running_loop().call_later(seconds, self.resume_reading)
 
-    def hold_memory(self, size: int, end: Callable[[], None]) -> None:
-        """The client has sent `size` bytes of something that has not ended; `end` is called if there is no room."""
+    def _hold_memory(self, size: int) -> None:
+        """Count `size` bytes of messages that have not ended; the client is closed if there is no room for them."""
         self.holds_memory = size > MemoryBudget.SMALL
-        self.server.unfinished.hold(self, size, end)
-
-    def receive_text(self, encoded: bytes) -> None:
-        """One text frame of the connection's WebSocket."""
-        self._heard = True
-        self._handle(self.session.receive_text(encoded))
-
-    def receive_binary(self, data: bytes) -> None:
-        """One binary frame of the connection's WebSocket."""
-        self._heard = True
-        result = self.session.receive_binary(data)
-        if not self.sockets and not self._ended and result is not Signal.REFUSE_PARSER:
-            self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
-        self._handle(result)
-
-    def receive_pong(self) -> None:
-        """A pong of WebSocket's own, which Engine.IO makes nothing of."""
-
-    async def receive_payload(self, body: bytes) -> None:
-        """One polling body."""
-        self._heard = True
-        fetches = True
-        self.budget.packets += REQUEST_COST
-        self.budget.bytes += len(body)
-        if len(body) > SMALL_READ or self.budget.busy:
-            await self._pass_gate()
-        for number, result in enumerate(self.session.receive_payload(body), 1):
-            self.budget.packets += 1
-            self._handle(result)
-            if number % PACKETS_A_TURN == 0:
-                await self._pass_gate()
-            # A client that sends much at once fetches the answers only after that: it is no slow consumer.
-            fetches = fetches and await self.answers_fetched()
-        self._handle(None)
-        self.hold_memory(self.session.incomplete_bytes, partial(self.close, engineio.SERVER_BUSY, "unfinished input"))
+        self.server.unfinished.hold(self, size, partial(self.close, engineio.SERVER_BUSY, "unfinished input"))
 
     async def _pass_gate(self) -> None:
         """Wait until more of what the client has sent may be handled."""
@@ -218,57 +319,19 @@ class Connection:
             self.resume_reading()
         await self.server.gate.enter(busy=self.budget.busy)
 
-    async def answers_fetched(self) -> bool:
-        """Wait until a polling client has fetched some of the answers to what it sent; False if it fetches none."""
-        return self.polling is None or await self.polling.fetched()
+    @property
+    def full(self) -> bool:
+        """True if a polling client should fetch something before it is sent more answers."""
+        return self.transport.full
 
-    def receive_candidate(self, encoded: bytes) -> None:
-        """One text frame of the WebSocket that wants to take over."""
-        candidate = self.candidate
-        if candidate is None:
-            return
-        if self.closed:
-            self._close_over(candidate)
-            return
-        signal = self.session.receive_candidate(encoded)
-        if signal is Signal.ANSWER_PROBE:
-            candidate.send(_PROBE_PONG)
-            # The client waits for its open poll to end before it upgrades.
-            if self.polling is not None:
-                self.polling.release()
-        elif signal is Signal.SWITCH:
-            self._switch(candidate)
-        else:
-            self.candidate = None
-            candidate.close(engineio.FORCED_SERVER_CLOSE)
+    async def wait_for_room(self) -> bool:
+        """Wait while `full`; False if the client has fetched nothing for too long."""
+        return not self.transport.full or await self.transport.wait_for_room()
 
-    def lose_candidate(self, candidate: Candidate) -> None:
-        """The probing WebSocket is gone or took too long."""
-        if self.candidate is candidate:
-            self.candidate = None
-            self.session.lose_candidate()
-            self.bury_when_told()
-
-    def _switch(self, candidate: Candidate) -> None:
-        self._carry_over(candidate)
-        if self._full_queues:
-            candidate.pause_reading()
-        self._rest()
-        self.set_write(candidate.write)
-
-    def _close_over(self, candidate: Candidate) -> None:
-        """The session was closed after `3probe`, and the client has stopped polling since: it reads only this."""
-        self._carry_over(candidate)
-        candidate.close(self.session.reason or engineio.TRANSPORT_CLOSE)
-        self.bury_when_told()
-
-    def _carry_over(self, candidate: Candidate) -> None:
-        """Send what was not fetched over the candidate, which is the transport from now on."""
-        polling, self.polling = self.polling, None
-        self.transport, self.candidate = candidate, None
-        candidate.take_over()
-        for outgoing in polling.hand_over() if polling is not None else ():
-            candidate.send(outgoing)
+    @property
+    def max_buffer(self) -> int:
+        """Bytes that may wait for the client before it counts as too slow."""
+        return self.transport.max_buffer
 
     def _handle(self, result: socketio.Packet | Signal | None) -> None:
         if type(result) is socketio.Packet:
@@ -280,7 +343,7 @@ class Connection:
             self._finish()
         elif result is Signal.REFUSE_PARSER:
             self._refuse_parser(self.session.msgpack_namespace)
-        elif not self.entered and self.session.incomplete:
+        elif not self.authenticated and self.session.incomplete:
             # Attachments wait in memory: not for somebody who is not known yet.
             self.close(engineio.FORCED_CLOSE, "a binary packet before a namespace was entered")
 
@@ -359,8 +422,8 @@ class Connection:
         if self._refused:
             self._refused.pop(socket.namespace.name, None)
         self.sockets[socket.namespace.name] = socket
-        if not self.entered:
-            self.entered = True
+        if not self.authenticated:
+            self.authenticated = True
             self.budget.enter(self.server.rates)
         self._connect_deadline = self._refused_deadline = NEVER
         # What it was sent while it was let in is not behind a ping of before.
@@ -414,7 +477,7 @@ class Connection:
         if not self._connecting:
             for farewell in (self._refused or {}).values():
                 self.send(farewell)
-            if self.polling is None:
+            if self.session.upgraded:
                 self.send(_CLOSE)
             self.close(engineio.FORCED_SERVER_CLOSE, "refused")
 
@@ -465,11 +528,6 @@ class Connection:
             transport = self.transport
             await transport.drained()
 
-    def set_write(self, write: Callable[[bytes], None] | None) -> None:
-        """The transport can now be written to directly, or no longer can."""
-        for socket in self.sockets.values():
-            socket.set_write(write, self.transport.deflate)
-
     def pause_reading(self) -> None:
         """The queue of one of the sockets is full: the client waits."""
         self._full_queues += 1
@@ -506,26 +564,25 @@ class Connection:
         self._announce_end(reason)
         for socket in tuple(self.sockets.values()):
             socket.end(reason)
-        if self.candidate is not None and not self._may_upgrade(reason):
-            self.candidate.close(reason)
-            self.candidate = None
+        if self.upgrade is not None and not self._may_switch(reason):
+            upgrade, self.upgrade = self.upgrade, None
+            upgrade.close(reason)
         self.transport.close(reason)
         self.bury_when_told()
         if self.server.find(self.id) is not None:
             self._linger_deadline = self.server.clock() + LINGER_SECONDS
             self.server.wheel.schedule(self, self._linger_deadline)
 
-    def _may_upgrade(self, reason: CloseReason) -> bool:
-        """True if the client may have stopped polling, so that only the candidate can notify it of the end.
+    def _may_switch(self, reason: CloseReason) -> bool:
+        """True if the client may have stopped polling, so that only the probing WebSocket can notify it of the end.
 
-        The upgrade's own time-out bounds how long it is waited for.
+        The upgrade's own time-out bounds how long this waits.
         """
-        waits = self.polling is not None and self.polling.waiting
-        return self.session.probed and not waits and reason is not engineio.TRANSPORT_CLOSE
+        return self.session.probed and not self.transport.idle_poll and reason is not engineio.TRANSPORT_CLOSE
 
     def bury_when_told(self) -> None:
         """Have the server forget the closed connection, if nothing is left to be fetched or sent."""
-        if self.closed and self.candidate is None and (self.polling is None or not self.polling.pending):
+        if self.closed and self.upgrade is None and not self.transport.fetchable:
             self.server.bury(self)
 
     def _explain_end(self, reason: CloseReason, detail: str) -> None:

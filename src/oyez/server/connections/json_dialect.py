@@ -10,31 +10,27 @@ with the same rights and limits. Its pings are WebSocket's own.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from oyez.errors import MALFORMED
 from oyez.protocol import engineio, socketio
-from oyez.protocol.engineio import HandshakeError, MalformedError
-from oyez.protocol.session import Signal, State
+from oyez.protocol.engineio import MalformedError
+from oyez.protocol.session import Signal
 from oyez.protocol.socketio import PacketType
 from oyez.server.connections.connection import MINUTE, Connection
 from oyez.server.namespaces.socket import Socket, encode_error
-from oyez.server.transports.asgi import serve_websocket
 from oyez.server.transports.outgoing import OutboundPacket
-from oyez.server.transports.transport import Candidate
-from oyez.server.types import Handshake
-from oyez.settings import Limits, Settings
+from oyez.server.transports.transport import WebSocketTransport
+from oyez.settings import Limits
 
 if TYPE_CHECKING:
-    from oyez.server.server import Server
+    pass
 
-MAX_EARLY = 16
+MAX_PENDING_FRAMES = 16
 """Frames that may come while it is decided whether the client is let in: more than a program sends at once."""
 
 
@@ -87,39 +83,39 @@ class TextIds:
         return self._texts.pop(number, None)
 
 
-class PlainConnection(Connection):
+class JsonConnection(Connection):
     """A connection whose client speaks JSON frames. It is in one namespace, from its opening to its end."""
 
-    __slots__ = ("_asked", "_early", "_faults", "_faults_end")
+    __slots__ = ("_asked", "_faults", "_faults_end", "_pending")
 
-    _early: list[bytes]
+    _pending: list[bytes]
     _asked: TextIds
     _faults: int
     _faults_end: float
 
     def open(self) -> None:
         """Begin to let the client in: what it would say in a CONNECT is in the address."""
-        self._early, self._asked = [], TextIds()
+        self._pending, self._asked = [], TextIds()
         self._faults, self._faults_end = 0, self.server.clock() + MINUTE
         query = self.handshake.query
-        cast(Candidate, self.transport).ping()
+        cast(WebSocketTransport, self.transport).ping()
         self.server.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
         self.pause_reading()
         namespace = query.get("namespace") or next(iter(self.server.namespaces))
         self._connect(socketio.Packet(PacketType.CONNECT, namespace, msgspec.json.encode(query)))
 
-    def receive_text(self, encoded: bytes) -> None:
-        if self.entered:
-            self._receive_frame(encoded)
+    def on_text(self, text: bytes) -> None:
+        if self.authenticated:
+            self._receive_frame(text)
             return
-        self._early.append(encoded)
-        if len(self._early) > MAX_EARLY:
+        self._pending.append(text)
+        if len(self._pending) > MAX_PENDING_FRAMES:
             self.close(engineio.FORCED_CLOSE, "too many frames before it was let in")
 
-    def receive_binary(self, data: bytes) -> None:
+    def on_binary(self, data: bytes) -> None:
         self._answer_fault("the frame is binary")
 
-    def receive_pong(self) -> None:
+    def on_pong(self) -> None:
         self._handle(Signal.PONG)
 
     def accept(self, socket: Socket, answer: socketio.Packet) -> None:
@@ -127,9 +123,9 @@ class PlainConnection(Connection):
         # What is written to sockets directly is Engine.IO's.
         socket.write = None
         # Not before the application has begun with the client.
-        asyncio.get_running_loop().call_soon(self._receive_early)
+        asyncio.get_running_loop().call_soon(self._receive_pending)
 
-    def set_write(self, write: Callable[[bytes], None] | None) -> None:
+    def on_writable(self, write: Callable[[bytes], None] | None) -> None:
         """Nothing is written past `send`."""
 
     def go_live(self, socket: Socket) -> None:
@@ -151,9 +147,9 @@ class PlainConnection(Connection):
         """There is no other namespace to go on in."""
         self.close(engineio.SERVER_DISCONNECT)
 
-    def _receive_early(self) -> None:
-        early, self._early = self._early, []
-        for encoded in early:
+    def _receive_pending(self) -> None:
+        pending, self._pending = self._pending, []
+        for encoded in pending:
             if not self.closed:
                 self._receive_frame(encoded)
         self.resume_reading()
@@ -190,76 +186,7 @@ class PlainConnection(Connection):
 
     def _send_ping(self) -> bool:
         # An ASGI server has pings of its own.
-        return cast(Candidate, self.transport).ping()
-
-
-class UnknownPath:
-    """The endpoint of all paths at which there is none: its refusal names those that exist."""
-
-    def __init__(self, settings: Settings, paths: Iterable[str]) -> None:
-        self.settings = settings
-        self.neighbours = None
-        self._paths = sorted({path.rstrip("/") or "/" for path in paths})
-        shown = ", ".join(self._paths)
-        self._refusal = HandshakeError(
-            engineio.UNKNOWN_TRANSPORT.code, f"There is no WebSocket at this path. There is one at: {shown}.", 404
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        mounted = [f"{scope.get('root_path', '')}{path}" for path in self._paths]
-        await serve_websocket(UnknownPath(self.settings, mounted), scope, receive, send)
-
-    def read_handshake(
-        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
-    ) -> Handshake:
-        raise NotImplementedError("nothing is opened here")
-
-    def open_websocket(
-        self,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        read_handshake: Callable[[], Handshake],
-        *,
-        secure: bool,
-    ) -> HandshakeError:
-        """The refusal."""
-        return self._refusal
-
-
-class PlainEndpoint:
-    """A server's endpoint for plain WebSockets; an ASGI application too."""
-
-    def __init__(self, server: "Server") -> None:
-        self._server = server
-        self.settings = server.settings
-        self.neighbours = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await serve_websocket(self, scope, receive, send)
-        else:
-            headers = {"upgrade": "websocket"}
-            answer = Response("This is a WebSocket.", 426, headers, "text/plain")
-            await answer(scope, receive, send)
-
-    def read_handshake(
-        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
-    ) -> Handshake:
-        return self._server.read_handshake(headers, query_string, client, secure=secure)
-
-    def open_websocket(
-        self,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        read_handshake: Callable[[], Handshake],
-        *,
-        secure: bool,
-    ) -> tuple[Connection, bool] | HandshakeError:
-        """The connection of a WebSocket upgrade, which is never a candidate for another."""
-        if not self._server.admits_page(headers, secure=secure):
-            return engineio.FORBIDDEN
-        opened = self._server.open(read_handshake(), State.WEBSOCKET, PlainConnection)
-        return opened if isinstance(opened, HandshakeError) else (opened, False)
+        return cast(WebSocketTransport, self.transport).ping()
 
 
 def read_frame(encoded: bytes, namespace: str, limits: Limits, asked: TextIds) -> bytes:

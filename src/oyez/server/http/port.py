@@ -18,9 +18,10 @@ from oyez.errors import OyezError
 from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.server.cluster.node import Node
+from oyez.server.http.endpoint import Router
 from oyez.server.http.guard import CLOSE, NOSNIFF
 from oyez.server.http.port_reader import PieceReader
-from oyez.server.http.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Port, Router
+from oyez.server.http.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Port
 from oyez.server.transports.asgi import DRAINS
 from oyez.settings import Settings
 

@@ -7,9 +7,8 @@ came after the upgrade request, and passes on to its peers what is theirs.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 import httptools
@@ -34,16 +33,13 @@ from oyez.protocol.websocket_handshake import (
 from oyez.server.cluster.membership import Neighbours
 from oyez.server.cluster.node import PEER_HEADER, Client, Node
 from oyez.server.cluster.tunnel import Tunnel, encode_head
+from oyez.server.http.endpoint import Router
 from oyez.server.http.origin import OriginPolicy
 from oyez.server.transports.budget import InputGate
 from oyez.server.transports.outgoing import encode_close
 from oyez.server.transports.picows import hand_over
 from oyez.server.transports.websocket import WebSocket
-from oyez.server.types import Handshake
 from oyez.settings import Limits, Settings
-
-if TYPE_CHECKING:
-    from oyez.server.connections.connection import Connection
 
 _REFUSALS = {404: "404 Not Found", 503: "503 Service Unavailable"}
 logger = get_logger("oyez.server")
@@ -57,36 +53,6 @@ LAST_REQUEST_SECONDS = 0.25
 """How long an idle connection of a stopping server stays open for a request that the client has just sent."""
 HTTP_REQUESTS = 1_000
 """Requests at a time besides those of polling clients, of which each has two."""
-
-
-class Endpoint(Protocol):
-    """What answers WebSockets at a path: a server, for Socket.IO, or what is beside it."""
-
-    @property
-    def settings(self) -> Settings: ...
-
-    @property
-    def neighbours(self) -> Neighbours | None:
-        """To whom requests go whose session is theirs; None where no request names a session."""
-
-    def read_handshake(
-        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
-    ) -> Handshake:
-        """What is kept of the request that opens a connection."""
-
-    def open_websocket(
-        self,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        read_handshake: Callable[[], Handshake],
-        *,
-        secure: bool,
-    ) -> "tuple[Connection, bool] | HandshakeError":
-        """The connection of an upgrade, and whether the WebSocket is only a candidate for it; or why there is none."""
-
-
-Router = Callable[[str], Endpoint | None]
-"""What is behind a URL path."""
 
 
 class Errand(NamedTuple):
@@ -577,15 +543,15 @@ class HttpProtocol(HttpToolsProtocol):
             # The official server answers all of its own errors with 400 here.
             self._refuse(_REFUSALS.get(opened.status, "400 Bad Request"), opened.message)
             return
-        connection, candidate = opened
         compresses = bool(endpoint.settings.compression_threshold)
         extension = negotiate_deflate(headers.get("sec-websocket-extensions", "")) if compresses else None
-        listener = WebSocket(connection, candidate=candidate, deflate=extension is not None)
+        websocket = WebSocket(opened, deflate=extension is not None)
+        opened.attach(websocket)
         # From here on uvicorn knows nothing of the transport, or its shutdown would wait for it.
         self.connections.discard(self)
         hand_over(
             self.transport,
-            listener,
+            websocket,
             key=headers["sec-websocket-key"],
             extension=extension,
             subprotocol=choose_subprotocol(headers.get("sec-websocket-protocol", "")),

@@ -370,8 +370,8 @@ class Socket:
                     logger.exception("handler failed", namespace=self.namespace.name)
                 following = None
                 # The answers to a burst of commands wait for a client that polls, not in memory.
-                if self.connection.polling is not None:
-                    await self.connection.answers_fetched()
+                if self.connection.full:
+                    await self.connection.wait_for_room()
                 while queue and following is None:
                     event = queue.popleft()
                     if len(queue) == MAX_QUEUED_EVENTS - 1:

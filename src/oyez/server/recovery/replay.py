@@ -130,7 +130,7 @@ class ReplayBudget:
 
 def page_bytes(socket: Socket, limits: Limits) -> int:
     """Bytes of a page for one client: a page must fit into the buffer of its transport."""
-    room = limits.max_polling_buffer if socket.connection.polling is not None else limits.max_send_buffer
+    room = socket.connection.max_buffer
     return min(limits.max_replay_page, room // 2)
 
 

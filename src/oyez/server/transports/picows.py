@@ -181,7 +181,7 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
 
     def eof_received(self) -> bool:
         """Whether the network connection is kept: the listener will close it."""
-        return self.listener is not None and self.listener.waits_to_go()
+        return self.listener is not None and self.listener.closes_later()
 
 
 class QuietTransport:

@@ -1,0 +1,87 @@
+"""The endpoints of plain WebSockets, and of paths at which there is no WebSocket."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from oyez.protocol import engineio
+from oyez.protocol.engineio import HandshakeError
+from oyez.protocol.session import State
+from oyez.server.connections.json_dialect import JsonConnection
+from oyez.server.http.asgi_endpoint import serve_websocket
+from oyez.server.transports.transport import TransportListener
+from oyez.server.types import Handshake
+from oyez.settings import Settings
+
+if TYPE_CHECKING:
+    from oyez.server.server import Server
+
+
+class UnknownPath:
+    """The endpoint of all paths at which there is none: its refusal names those that exist."""
+
+    def __init__(self, settings: Settings, paths: Iterable[str]) -> None:
+        self.settings = settings
+        self.neighbours = None
+        self._paths = sorted({path.rstrip("/") or "/" for path in paths})
+        shown = ", ".join(self._paths)
+        self._refusal = HandshakeError(
+            engineio.UNKNOWN_TRANSPORT.code, f"There is no WebSocket at this path. There is one at: {shown}.", 404
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        mounted = [f"{scope.get('root_path', '')}{path}" for path in self._paths]
+        await serve_websocket(UnknownPath(self.settings, mounted), scope, receive, send)
+
+    def read_handshake(
+        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
+    ) -> Handshake:
+        raise NotImplementedError("nothing is opened here")
+
+    def open_websocket(
+        self,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        read_handshake: Callable[[], Handshake],
+        *,
+        secure: bool,
+    ) -> HandshakeError:
+        """The refusal."""
+        return self._refusal
+
+
+class JsonEndpoint:
+    """A server's endpoint for plain WebSockets; an ASGI application too."""
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+        self.settings = server.settings
+        self.neighbours = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await serve_websocket(self, scope, receive, send)
+        else:
+            headers = {"upgrade": "websocket"}
+            answer = Response("This is a WebSocket.", 426, headers, "text/plain")
+            await answer(scope, receive, send)
+
+    def read_handshake(
+        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
+    ) -> Handshake:
+        return self._server.read_handshake(headers, query_string, client, secure=secure)
+
+    def open_websocket(
+        self,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        read_handshake: Callable[[], Handshake],
+        *,
+        secure: bool,
+    ) -> TransportListener | HandshakeError:
+        """The connection of a WebSocket upgrade, which is never a candidate for another."""
+        if not self._server.admits_page(headers, secure=secure):
+            return engineio.FORBIDDEN
+        return self._server.open(read_handshake(), State.WEBSOCKET, JsonConnection)
