@@ -1,7 +1,7 @@
-"""Who may what: the identity of a connected client, and the rules that are asked about it.
+"""Who may do what: the identity of a connected client, and the rules that decide about it.
 
-A rule is a value: it decides, it can say which rooms an identity is entitled to, and it has a text for documents.
-It knows nothing of sockets, and it never waits: where only the membership table can tell, it says so.
+A rule is a value: it decides, it names the rooms to which an identity is entitled, and it has a text for documents.
+It knows nothing of sockets, and it never waits: if only the membership table can decide, the verdict says so.
 """
 
 from abc import ABC, abstractmethod
@@ -11,35 +11,36 @@ from enum import Enum
 from typing import Any, Protocol
 
 SUBJECT_CLAIMS = ("sub", "userId")
-"""Claims that name the user. They mean the subject the token was verified for, whichever of them the token carries."""
+"""Claims that name the user. Each of them means the verified subject of the token, whatever the token carries."""
 
 USER, ROLE = "user", "role"
 """The kinds of subject that every membership table has: `user:u1`, `role:admin`."""
 
 Values = Mapping[str, str]
-"""What fills the placeholders of a room's pattern."""
+"""The values of the placeholders in a room's pattern."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who a socket is. Everything in it was verified or looked up by the server."""
+    """The user of a socket. The server has verified or resolved every value in it."""
 
     subject: str
     role: str
-    """Of several roles, the first in the order of the contract that the namespace admits."""
+    """If the token has several roles, the first in the contract's order that the namespace admits."""
     roles: tuple[str, ...] = ()
-    """All roles that count, if there are several; rights of all of them are given."""
+    """All roles, if the token has several of the contract; the user has the rights of each."""
     claims: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """What the server looked up, such as the supplier record of a user."""
+    """The user attributes that resolvers have found, such as the id of the user's supplier record."""
     expires_at: float | None = None
-    """When the token runs out, in seconds since 1970."""
+    """When the token expires, in seconds since 1970."""
 
     def has_role(self, role: str) -> bool:
+        """True if `role` is one of the user's roles."""
         return role == self.role or role in self.roles
 
     def claim(self, name: str) -> str | None:
-        """A claim as it stands in rooms' names; None where the token has none of that name, or no simple one."""
+        """A claim as text; None if the token does not have it, or if it is neither text nor an integer."""
         if name in SUBJECT_CLAIMS:
             return self.subject
         value = self.claims.get(name)
@@ -49,42 +50,42 @@ class Identity:
 
 
 class Verdict(Enum):
-    """What a rule says about an identity and a room."""
+    """The decision of a rule about an identity and a room."""
 
     YES = "yes"
     NO = "no"
     IF_MEMBER = "if a member"
-    """Yes for those whom the membership table has in this room, no for others."""
+    """Yes if the membership table has the identity in the room, otherwise no."""
 
 
 class Rule(Protocol):
-    """A right. `left & right` asks for both; a list of rules asks for one of them."""
+    """A right. `left & right` requires both; a list of rules requires one of them."""
 
     @property
     def text(self) -> str:
-        """The rule as a document says it, of the caller: "has role `admin`"."""
+        """The rule as documents say it of the client: "has role `admin`"."""
 
     def decide(self, identity: Identity, values: Values) -> Verdict:
-        """Whether the right is given where the placeholders have these values."""
+        """The verdict about `identity` in the room whose placeholders have these values."""
 
     def entitlements(self, identity: Identity) -> list[Values]:
-        """Values the rule itself knows for `identity`: each stands for rooms it would be allowed in by this rule.
+        """Values of placeholders with which the rule allows `identity`, as far as the rule itself knows them.
 
-        `[{}]` where the rule holds without naming any, `[]` where it cannot hold.
+        `[{}]` if the rule allows it with any values, `[]` if the rule cannot allow it.
         """
 
     def admits(self, identity: Identity) -> bool:
-        """Whether the right could be given at all, going by the role alone."""
+        """True if the rule could allow `identity` in some room, judged by the role only."""
 
     def parts(self) -> Iterator["Rule"]:
-        """The simple rules this one is made of."""
+        """The simple rules of which this one consists."""
 
     def __and__(self, other: "Rule") -> "Rule":
-        """Both rights."""
+        """A rule that requires both rights."""
 
 
 class _Simple:
-    """What rules about one thing have in common."""
+    """The common part of rules that are not composed of others."""
 
     def admits(self, identity: Identity) -> bool:
         return True
@@ -97,13 +98,13 @@ class _Simple:
 
 
 class _Matching(_Simple, ABC):
-    """The placeholder holds a value that belongs to the caller."""
+    """Requires that the placeholder holds a value of the client."""
 
     placeholder: str
 
     @abstractmethod
     def value(self, identity: Identity) -> str | None:
-        """What the caller has that the placeholder must hold, if anything."""
+        """The client's own value, which the placeholder must hold; None if it has none."""
 
     def decide(self, identity: Identity, values: Values) -> Verdict:
         value = self.value(identity)
@@ -116,7 +117,7 @@ class _Matching(_Simple, ABC):
 
 @dataclass(frozen=True)
 class Own(_Matching):
-    """The placeholder (or, on a command, the field) holds the caller's own claim."""
+    """Requires that the placeholder (of a command: the field) holds the client's own claim."""
 
     placeholder: str
     claim: str
@@ -133,7 +134,7 @@ class Own(_Matching):
 
 @dataclass(frozen=True)
 class Resolved(_Matching):
-    """The placeholder holds an attribute that the server looked up; what the token says about it is not read."""
+    """Requires that the placeholder holds a user attribute of the client. The token is not read."""
 
     placeholder: str
     attribute: str
@@ -148,7 +149,7 @@ class Resolved(_Matching):
 
 @dataclass(frozen=True, slots=True)
 class HasRole(_Simple):
-    """The role is one of these, or, where `excluded`, none of these."""
+    """Requires one of these roles or, if `excluded`, none of them."""
 
     roles: tuple[str, ...]
     excluded: bool = False
@@ -171,7 +172,7 @@ class HasRole(_Simple):
 
 @dataclass(frozen=True, slots=True)
 class Member(_Simple):
-    """The membership table has the caller in the room."""
+    """Requires that the membership table has the client in the room."""
 
     text = "is a member of the room"
 
@@ -184,7 +185,7 @@ class Member(_Simple):
 
 @dataclass(frozen=True, slots=True)
 class Anyone(_Simple):
-    """Everyone signed in."""
+    """Allows every client."""
 
     text = "is signed in"
 
@@ -197,7 +198,7 @@ class Anyone(_Simple):
 
 @dataclass(frozen=True, slots=True)
 class Nobody(_Simple):
-    """A right that nobody has: what holds until a rule is given."""
+    """Allows no client: the default if no rule is given."""
 
     text = "is nobody"
 
@@ -213,7 +214,7 @@ class Nobody(_Simple):
 
 @dataclass(frozen=True, slots=True)
 class Both:
-    """Two rights at once."""
+    """Requires two rights."""
 
     left: Rule
     right: Rule
@@ -245,7 +246,7 @@ class Both:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of several rights is enough."""
+    """Requires one of several rights."""
 
     rules: tuple[Rule, ...]
 
@@ -274,37 +275,37 @@ class OneOf:
 
 
 def own(placeholder: str, claim: str | None = None) -> Rule:
-    """`placeholder` must hold the caller's claim of the same name, or `claim`; `claim="sub"` is the caller's id."""
+    """`placeholder` must hold the client's claim of the same name, or `claim`. `claim="sub"` is the user's id."""
     return Own(placeholder, claim or placeholder)
 
 
 def resolved(placeholder: str, attribute: str) -> Rule:
-    """`placeholder` must hold what the server looked up as `attribute` (declared by `Contract.attribute`)."""
+    """`placeholder` must hold the client's user attribute `attribute` (declared by `Contract.user_attribute`)."""
     return Resolved(placeholder, attribute)
 
 
 def role(*roles: str) -> Rule:
-    """The caller's role must be one of `roles`."""
+    """The client must have one of `roles`."""
     return HasRole(roles)
 
 
 def not_role(*roles: str) -> Rule:
-    """The caller's role must be none of `roles`."""
+    """The client must have none of `roles`."""
     return HasRole(roles, excluded=True)
 
 
 def member() -> Rule:
-    """The membership table must have the caller in the room."""
+    """The membership table must have the client in the room."""
     return Member()
 
 
 def anyone() -> Rule:
-    """Everyone signed in."""
+    """Every client with a valid token."""
     return Anyone()
 
 
 def one_of(rules: Rule | Sequence[Rule]) -> Rule:
-    """A rule as it may be written in a contract, a single one or a list of alternatives, as one rule."""
+    """One rule from the forms that a contract may use: a single rule, or a list of alternatives."""
     if not isinstance(rules, Sequence):
         return rules
     if not rules:

@@ -1,6 +1,6 @@
-"""Rooms: a pattern names a kind of room, filling its placeholders names one room, and a name belongs to one kind only.
+"""Rooms: a pattern names a kind of room, its filled placeholders name one room, and a name belongs to one kind only.
 
-That last sentence is what makes joining safe: whoever gets into `user_{userId}` never gets into `user_operations`.
+The last rule makes joining safe: a client that may join `user_{userId}` can never join `user_operations` by it.
 """
 
 import re
@@ -13,7 +13,7 @@ from oyez.contract.types import MAX_ID_LENGTH
 from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
 
 EVERYONE = "*"
-"""What stands for a whole namespace where a publisher names rooms."""
+"""The name by which publishers address every client of a namespace."""
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
@@ -21,7 +21,7 @@ _CONTROL = r"\x00-\x1f\x7f-\x9f"
 
 @dataclass(frozen=True, slots=True)
 class NamedRoom:
-    """One room of one namespace: what events are emitted to."""
+    """One room of one namespace, to which events can be emitted."""
 
     namespace: str
     name: str
@@ -32,7 +32,7 @@ class NamedRoom:
 
 @dataclass(frozen=True, slots=True)
 class Everyone:
-    """Every socket of a namespace, as a target in a contract and when emitting."""
+    """Every client of a namespace, as a target in a contract and of `emit`."""
 
     namespace: str
     text = "everyone in the namespace"
@@ -43,7 +43,7 @@ class Everyone:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The one socket whose connection or command is being answered: `client.emit` reaches it, nobody else does."""
+    """The client whose connection or command is being handled. Only `client.emit` sends to it."""
 
     namespace: str
     text = "the client concerned"
@@ -51,11 +51,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class DerivedRoom:
-    """The rooms of a kind that follow from an event's payload."""
+    """The rooms of one kind whose names follow from an event's payload."""
 
     room: "Room"
     paths: Mapping[str, str] = field(hash=False)
-    """For each placeholder the dotted path, in wire names, of the field that fills it."""
+    """For each placeholder, the dotted path, in wire names, of the field that fills it."""
 
     @property
     def namespace(self) -> str:
@@ -90,7 +90,7 @@ class Room:
         self.on_connect = on_connect
         self.gateway = gateway
         self.values = {placeholder: tuple(listed) for placeholder, listed in (values or {}).items()}
-        """For a placeholder the only values it may hold; one that is not here may hold any."""
+        """The only values that a placeholder may hold. A placeholder that is not listed may hold any value."""
         self._rooms = rooms
         shapes, self._shape = _compile(pattern)
         self._fits = tuple(re.compile(shape).fullmatch for shape in shapes)
@@ -110,14 +110,14 @@ class Room:
     def __call__(self, *values: str, **named: str) -> NamedRoom:
         """The room whose placeholders hold `values` (in order) or `named`.
 
-        Raises RefusedError (unknown_room) where a value cannot stand in a room's name: values come from clients.
+        Raises RefusedError (unknown_room) if a value cannot be part of a room's name, because values come from clients.
         """
         return NamedRoom(self.namespace, self.name(self._by_placeholder(values, named)))
 
     def of(self, *paths: str, **named: str) -> DerivedRoom:
-        """The rooms that follow from the payload: each placeholder is filled from the field at a path.
+        """The rooms that follow from the payload: the field at each path fills one placeholder.
 
-        `offers.of("userId")`; for several placeholders in order, or by name; none for a room without placeholders.
+        `offers.of("userId")`. Give several paths in the order of the placeholders, or by name.
         """
         return DerivedRoom(self, self._by_placeholder(paths, named))
 
@@ -131,7 +131,7 @@ class Room:
         return name
 
     def match(self, name: str) -> dict[str, str] | None:
-        """The placeholders' values in `name`, or None where it is not a room of this kind."""
+        """The values of the placeholders in `name`, or None if it is not a room of this kind."""
         found = self._shape.fullmatch(name)
         if found is None or self._is_taken(name):
             return None
@@ -139,16 +139,16 @@ class Room:
         return values if self._lists(values) else None
 
     def can_hold(self, placeholder: str, value: str) -> bool:
-        """Whether a name with that value could be read in one way only."""
+        """True if a name with that value can be read in one way only."""
         fits = dict(zip(self.placeholders, self._fits, strict=True)).get(placeholder)
         return fits is None or fits(value) is not None
 
     def _lists(self, values: Values) -> bool:
-        """Whether each value is one of those that its placeholder may hold."""
+        """True if each placeholder may hold its value."""
         return all(values[placeholder] in listed for placeholder, listed in self.values.items())
 
     def overlaps(self, other: "Room") -> bool:
-        """Whether one name could belong to both kinds, as far as the text around their placeholders tells."""
+        """True if one name could belong to both kinds, judged by the text around their placeholders."""
         if not self.placeholders or not other.placeholders:
             return self.pattern == other.pattern
         heads = [_PLACEHOLDER.split(room.pattern)[0] for room in (self, other)]
@@ -158,7 +158,7 @@ class Room:
         )
 
     def _is_taken(self, name: str) -> bool:
-        """Whether a room without placeholders has this name."""
+        """True if a room without placeholders has this name."""
         return bool(self.placeholders) and name in self._rooms.plain
 
     def _by_placeholder(self, ordered: tuple[str, ...], named: Mapping[str, str]) -> dict[str, str]:
@@ -170,7 +170,7 @@ class Room:
 
 
 Target = Room | DerivedRoom | Everyone | Caller
-"""Where a contract says that an event goes."""
+"""One destination of an event, as a contract declares it."""
 
 
 class Rooms:
@@ -180,15 +180,16 @@ class Rooms:
         self.namespace = namespace
         self.kinds: list[Room] = []
         self.plain: dict[str, Room] = {}
-        """Rooms without a placeholder: their names are theirs alone, whatever other patterns would allow."""
+        """Rooms without a placeholder. No room of another kind can have their names."""
 
     def add(self, room: Room) -> None:
+        """Record a kind of room."""
         self.kinds.append(room)
         if not room.placeholders:
             self.plain[room.pattern] = room
 
     def resolve(self, name: str) -> tuple[Room, dict[str, str]] | None:
-        """The kind of room that `name` belongs to, with its placeholders' values."""
+        """The kind of room to which `name` belongs, and the values of its placeholders; None if there is none."""
         plain = self.plain.get(name)
         if plain is not None:
             return plain, {}
@@ -200,10 +201,10 @@ class Rooms:
 
 
 def _compile(pattern: str) -> tuple[list[str], re.Pattern[str]]:
-    """What each placeholder's value has to look like, and the whole name.
+    """A regular expression for each placeholder's value, and one for the whole name. Raises ContractError.
 
-    A value may hold anything but control characters and the character that follows it in the pattern: so there is one
-    way only to read a name.
+    A value may hold anything except control characters and the character that follows it in the pattern, so a name can
+    be read in one way only.
     """
     literals = _PLACEHOLDER.split(pattern)
     if "{" in "".join(literals[::2]) or "}" in "".join(literals[::2]):

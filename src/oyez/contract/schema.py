@@ -1,6 +1,6 @@
-"""Types as they are on the wire: which fields an object has, what is at a path, and how a type is said in words.
+"""Types as they are on the wire: the fields of an object, the type at a path, and a type described in words.
 
-Everything is read from msgspec's own description of a type, so it cannot differ from what is decoded.
+Everything is read from msgspec's own description of a type, so it always agrees with the decoders.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,27 +11,26 @@ from msgspec import inspect
 from oyez.contract.types import SCALARS, Time
 
 Path = tuple[str | int, ...]
-"""The way to a value: wire names of fields, numbers of array elements."""
-
+"""The place of a value: wire names of fields, indexes of array elements."""
 
 MAX_SHOWN = 100
-"""Characters of somebody else's text that an error repeats."""
+"""Characters of a sender's text that an error repeats."""
 
 
 def quote(text: str) -> str:
-    """Somebody else's text, quoted and not too long, for an error's message."""
+    """A sender's text for an error's message: quoted, and cut to MAX_SHOWN characters."""
     return repr(text[:MAX_SHOWN])
 
 
 def wire_names(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """Field names as they are on the wire, each with its name in Python."""
+    """The fields' names in Python, by their names on the wire."""
     return dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
 
 
 def find_field(struct: type[msgspec.Struct], dotted: str) -> tuple[tuple[str, ...], inspect.Field] | None:
-    """The field at a dotted path of wire names, with the Python names that lead there; None where there is none.
+    """The field at a dotted path of wire names, with the Python names that lead to it; None if there is none.
 
-    The path goes from object to object: what is in an array or a dictionary has no such path.
+    The path goes from object to object: values in arrays and maps have no such path.
     """
     names: list[str] = []
     field: inspect.Field | None = None
@@ -46,7 +45,7 @@ def find_field(struct: type[msgspec.Struct], dotted: str) -> tuple[tuple[str, ..
 
 
 def is_text(found: inspect.Type) -> bool:
-    """Whether a value of this type, where there is one, is a string that can stand in a room's name."""
+    """True if every value of this type that is not null is a string, so that it can be part of a room's name."""
     texts = [option for option in options(found) if not isinstance(option, inspect.NoneType)]
     return bool(texts) and all(
         isinstance(text, inspect.StrType)
@@ -56,12 +55,12 @@ def is_text(found: inspect.Type) -> bool:
 
 
 def is_time(found: inspect.Type) -> bool:
-    """Whether a value of this type is a `Time` and nothing else."""
+    """True if every value of this type is a `Time`."""
     return all(isinstance(option, inspect.CustomType) and option.cls is Time for option in options(found))
 
 
 def find_type(struct: type[msgspec.Struct], path: Sequence[str | int]) -> inspect.Type | None:
-    """The type at `path`, or None where the struct has nothing there."""
+    """The type at `path`, or None if the struct has nothing there."""
     found: inspect.Type | None = inspect.type_info(struct)
     for step in path:
         found = next((below for option in options(found) if (below := _step(option, step))), None)
@@ -71,7 +70,7 @@ def find_type(struct: type[msgspec.Struct], path: Sequence[str | int]) -> inspec
 
 
 def options(found: inspect.Type | None) -> Iterator[inspect.Type]:
-    """The types a value may have: those of a union, or the one."""
+    """The types of a union, or the one type itself."""
     if isinstance(found, inspect.Metadata):
         found = found.type
     if isinstance(found, inspect.UnionType):
@@ -82,12 +81,12 @@ def options(found: inspect.Type | None) -> Iterator[inspect.Type]:
 
 
 def fields_of(found: inspect.Type | None) -> tuple[inspect.Field, ...]:
-    """The fields of the object a value may be."""
+    """The fields, if a value of this type may be an object; otherwise none."""
     return next((option.fields for option in options(found) if isinstance(option, inspect.StructType)), ())
 
 
 def iter_types(found: inspect.Type, seen: frozenset[type] = frozenset()) -> Iterator[inspect.Type]:
-    """Every type inside a type, itself included."""
+    """Every type inside a type, and the type itself."""
     for option in options(found):
         yield option
         if isinstance(option, inspect.StructType) and option.cls not in seen:
@@ -107,7 +106,7 @@ def format_path(path: Sequence[str | int]) -> str:
 
 
 def describe(found: inspect.Type) -> str:
-    """What a person has to write to get the type right."""
+    """The type in words, for an error's message."""
     texts = list(dict.fromkeys(_describe(option) for option in options(found)))
     # null reads best at the end.
     texts.sort(key=lambda text: text == "null")

@@ -1,4 +1,4 @@
-"""Where a client's token is found: the first source that holds one wins. Whether it is good is decided elsewhere."""
+"""The places of a client's token: the first place that has one is used. Authentication verifies the token later."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from oyez.errors import TOKEN_INVALID, RefusedError
 
 
 class Request(Protocol):
-    """What is read of the HTTP request that opened the connection (`oyez.server.namespaces.socket.Handshake`)."""
+    """The parts of the HTTP request that opened the connection (`oyez.server.types.Handshake`) that are read here."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -23,15 +23,15 @@ class TokenSource(Protocol):
 
     @property
     def text(self) -> str:
-        """The place as a document says it."""
+        """The place as documents name it."""
 
     def find(self, request: Request, auth: Mapping[str, Any], cookie_name: str) -> str | None:
-        """The token, or None where the place is empty. `cookie_name` is the setting, for a cookie without a name."""
+        """The token, or None if the place is empty. `cookie_name` is the setting, for a cookie without a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """A token in a cookie: of this name, or of the one the operator chose."""
+    """A token in a cookie of this name or, if None, of the name in the setting."""
 
     name: str | None
 
@@ -62,7 +62,7 @@ class Bearer:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A token in the URL of the first request, which ends up in access logs."""
+    """A token in the URL of the first request. Access logs of proxies record it."""
 
     name: str
 
@@ -76,7 +76,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """A token in what a client sends along with its CONNECT packet."""
+    """A token in the `auth` object of a client's CONNECT packet."""
 
     name: str
 
@@ -92,7 +92,7 @@ class Auth:
 
 
 def cookie(name: str | None = None) -> TokenSource:
-    """A cookie; without `name`, the one the setting `cookie_name` names."""
+    """The cookie `name`; without it, the cookie in the setting `cookie_name`."""
     return Cookie(name)
 
 
@@ -102,25 +102,25 @@ def bearer() -> TokenSource:
 
 
 def query(name: str) -> TokenSource:
-    """A parameter of the address."""
+    """The query parameter `name` of the address."""
     return Query(name)
 
 
 def auth(name: str) -> TokenSource:
-    """A member of the object that a Socket.IO client sends when it connects."""
+    """The member `name` of the `auth` object that a Socket.IO client sends when it connects."""
     return Auth(name)
 
 
 SCHEME = "bearer "
-"""What stands before a token in the header `Authorization`, and nowhere else."""
+"""The prefix of a token in the header `Authorization`. It is an error in other places."""
 DEFAULT_SOURCES = (auth("token"), bearer(), query("token"))
-"""For contracts whose document names no order."""
+"""The places in a contract that does not name any."""
 
 
 def find_token(
     sources: Iterable[TokenSource], request: Request, auth: Mapping[str, Any], cookie_name: str
 ) -> str | None:
-    """The first token there is. A bad one is not skipped for a later, better one. Raises RefusedError."""
+    """The first token, valid or not; None if no place has one. Raises RefusedError (token_invalid)."""
     for source in sources:
         if token := source.find(request, auth, cookie_name):
             if token[: len(SCHEME)].lower() == SCHEME:

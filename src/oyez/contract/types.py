@@ -1,6 +1,6 @@
-"""What events and commands are made of: ids, times, money, places, and the two bases `Payload` and `Command`.
+"""The types of events and commands: ids, times, money, places, and the two bases `Payload` and `Command`.
 
-Each is what msgspec decodes and mypy checks. Nothing here knows events, rooms or people.
+msgspec decodes each of them, and mypy checks them. Nothing here knows events, rooms or users.
 """
 
 import re
@@ -14,14 +14,14 @@ from msgspec import UNSET, Meta, UnsetType
 T = TypeVar("T")
 
 Maybe: TypeAlias = T | UnsetType | None
-"""A field that may be null or left out; what was left out stays left out. Write `notes: Maybe[str] = UNSET`."""
+"""A field that may be null or omitted. An omitted field stays omitted. Write `notes: Maybe[str] = UNSET`."""
 
 MAX_ID_LENGTH = 128
-"""Characters of an id: more than a UUID, a prefixed id or an e-mail address needs, and short in a room's name."""
+"""Characters of an id: a UUID, a prefixed id or an e-mail address is shorter, and names of rooms stay short."""
 
 # `(?!\n)`: in Python `$` also matches before a last line feed; the pattern has to mean the same in JavaScript.
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)")]
-"""Whatever names one user, order, room, …: opaque, never empty, without control characters."""
+"""The id of one user, order, room, …: opaque, never empty, without control characters."""
 
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
 Longitude = Annotated[float, Meta(ge=-180, le=180)]
@@ -37,10 +37,10 @@ _fits_amount = re.compile(r"\d+(?:\.\d+)?", re.ASCII).fullmatch
 
 
 class Time(str):
-    """A moment in UTC as it is on the wire: ISO 8601 with `Z` and up to nine digits of a second's fraction.
+    """A moment in UTC, in its form on the wire: ISO 8601 with `Z` and up to nine digits of a second's fraction.
 
-    `Time("2026-01-31T13:00:00+01:00")` is `2026-01-31T12:00:00Z`. Raises ValueError for other text and for a time that
-    does not say its zone; see also `Time.of`, `Time.at`, `Time.now`.
+    `Time("2026-01-31T13:00:00+01:00")` is `2026-01-31T12:00:00Z`. Raises ValueError for other text and for a time
+    without a zone. See also `Time.of`, `Time.at`, `Time.now`.
     """
 
     __slots__ = ()
@@ -52,7 +52,7 @@ class Time(str):
 
     @classmethod
     def from_exact(cls, value: Any) -> Self:
-        """The time that a JSON value is, in the form that clients get. Raises ValueError."""
+        """The time in a JSON value of the form that clients receive. Raises ValueError."""
         if not isinstance(value, str) or _fits_time(value) is None:
             raise ValueError(f"{value!r} is not {cls.expected}")
         datetime.fromisoformat(value)  # Refuses February 30th.
@@ -60,7 +60,7 @@ class Time(str):
 
     @classmethod
     def from_wire(cls, value: Any) -> Self:
-        """The time that a JSON value is, also with another offset than `Z`. Raises ValueError."""
+        """The time in a JSON value, which may have another offset than `Z`. Raises ValueError."""
         if not isinstance(value, str) or _fits_time(value) or (read := _read_time(value)) is None:
             return cls.from_exact(value)
         day, time, fraction, offset = read.groups(default="")
@@ -68,12 +68,12 @@ class Time(str):
             moment = datetime.fromisoformat(f"{day}T{time}{offset.upper()}").astimezone(UTC)
         except OverflowError:
             raise ValueError(f"{value!r} is not {cls.expected}") from None
-        # The fraction is kept as text: a datetime holds six of its digits.
+        # The fraction stays text, because a datetime holds only six of its digits.
         return str.__new__(cls, f"{moment:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + fraction + "Z")
 
     @classmethod
     def of(cls, moment: datetime) -> Self:
-        """`moment`, which must say its time zone, to the millisecond."""
+        """`moment` to the millisecond. Raises ValueError if it has no time zone."""
         if moment.tzinfo is None:
             raise ValueError(f"{moment!r} has no time zone: give one, such as datetime.UTC")
         text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
@@ -81,23 +81,24 @@ class Time(str):
 
     @classmethod
     def at(cls, seconds: float) -> Self:
-        """The moment that many seconds after 1970, to the millisecond."""
+        """The moment `seconds` after 1970, to the millisecond."""
         return cls.of(datetime.fromtimestamp(seconds, UTC))
 
     @classmethod
     def now(cls) -> Self:
+        """The current moment, to the millisecond."""
         return cls.of(datetime.now(UTC))
 
     @property
     def seconds(self) -> float:
-        """Since 1970."""
+        """Seconds since 1970."""
         return datetime.fromisoformat(self).timestamp()
 
 
 class Money(Decimal):
-    """An amount in the marketplace's currency, 0 or more, at most two decimals: a JSON number on the wire.
+    """An amount in the marketplace's currency, 0 or more, with at most two decimals: a JSON number on the wire.
 
-    Which way the money goes is said by the event. It stays below 10^13, where JavaScript still counts the cents.
+    The event says who pays whom. An amount is below 10^13, where JavaScript still represents each cent.
     """
 
     __slots__ = ()
@@ -117,16 +118,16 @@ class Money(Decimal):
 
     @classmethod
     def from_wire(cls, value: Any) -> Self:
-        """The amount that a JSON value is, also a string such as "130.00". Raises ValueError."""
+        """The amount in a JSON value, which may be a string such as "130.00". Raises ValueError."""
         if isinstance(value, str) and _fits_amount(value):
             return cls(value)
         return cls.from_exact(value)
 
     @classmethod
     def from_exact(cls, value: Any) -> Self:
-        """The amount that a JSON number is. Raises ValueError."""
+        """The amount in a JSON number. Raises ValueError."""
         if type(value) is float:
-            # The shortest text that reads back as this number is what the sender wrote.
+            # `repr` is the shortest text that reads back as this number, so it is what the sender wrote.
             return cls(repr(value))
         if type(value) is not int:
             raise ValueError(f"{value!r} is not {cls.expected}")
@@ -134,7 +135,7 @@ class Money(Decimal):
 
 
 class Total(Money):
-    """The sum of amounts, which may be larger than any of them: below 10^24, which no real sum reaches.
+    """A sum of amounts, which may be larger than one amount can be: below 10^24, which no real sum reaches.
 
     JavaScript rounds the cents from 9 * 10^13 on.
     """
@@ -145,21 +146,22 @@ class Total(Money):
 
     @classmethod
     def of_cents(cls, cents: int) -> Self:
+        """The sum of `cents`."""
         return cls(f"{cents // 100}.{cents % 100:02}")
 
 
 SCALARS: tuple[type[Time] | type[Money], ...] = (Time, Money, Total)
-"""Types with their own form on the wire: `from_exact` reads it, `from_wire` also reads other forms that leave no doubt,
-`expected` describes it."""
+"""Types with their own form on the wire: `from_exact` reads it, `from_wire` also reads other forms that have only one
+meaning, and `expected` describes it."""
 
 
 def read_scalar(kind: type[Any], value: Any) -> Any:
-    """msgspec's hook for types of our own. The ValueErrors it raises come back with the path to the value."""
+    """msgspec's hook for the types above. msgspec adds the path of the value to each ValueError."""
     return kind.from_wire(value)
 
 
 class _KeywordsOnly(msgspec.StructMeta):
-    """Makes `kw_only` hold for subclasses too, so that fields stand in the document's order, optional or not."""
+    """Applies `kw_only` to subclasses too, so that fields can have the document's order, optional or not."""
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> Any:
         return super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **config})
@@ -167,12 +169,12 @@ class _KeywordsOnly(msgspec.StructMeta):
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class Payload(msgspec.Struct, metaclass=_KeywordsOnly, forbid_unknown_fields=True, frozen=True):
-    """The data of an event, or an object inside it."""
+    """The data of an event, or an object in it."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class Command(msgspec.Struct, metaclass=_KeywordsOnly, forbid_unknown_fields=True, frozen=True):
-    """The arguments of an event that a client sends."""
+    """The arguments of a command."""
 
 
 class CamelPayload(Payload, rename="camel"):
@@ -184,7 +186,7 @@ class CamelCommand(Command, rename="camel"):
 
 
 class Stamped(Payload):
-    """A payload whose document names no time: the server fills `timestamp` in where the publisher leaves it out."""
+    """A payload with a time that the server fills in if the publisher omits it."""
 
     timestamp: Time | UnsetType = UNSET
 
@@ -194,7 +196,7 @@ class CamelStamped(Stamped, rename="camel"):
 
 
 class Problem(Payload):
-    """What a client is told when something is refused: the event `error`, or the `error` of an acknowledgement."""
+    """A refusal or error, as clients receive it: the event `error`, or the `error` of an acknowledgement."""
 
     code: str
     message: str

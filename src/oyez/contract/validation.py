@@ -1,4 +1,4 @@
-"""Turns what msgspec says about bad data into what a person needs: which field, and what would have been accepted."""
+"""Turns msgspec's errors about bad data into errors that name the field and what is expected there."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 def explain(error: Exception, name: str, struct: type[msgspec.Struct], prefix: Path | None = None) -> InvalidDataError:
     """The same error about the data of `name`, whose type is `struct`.
 
-    Where the data was an element of an event array, `prefix` takes the place of the path's first step, its index.
+    If the data was an element of an event array, `prefix` replaces the first step of the path, its index.
     """
     if isinstance(error, RecursionError):
         return InvalidDataError("", "less deeply nested data")
@@ -38,12 +38,12 @@ def explain(error: Exception, name: str, struct: type[msgspec.Struct], prefix: P
 
 
 def explain_unknown(field: str, name: str, struct: type[msgspec.Struct]) -> InvalidDataError:
-    """That the data of `name`, whose type is `struct`, has a `field` it should not have."""
+    """The error that the data of `name`, whose type is `struct`, has an unknown `field`."""
     return InvalidDataError(field[:MAX_SHOWN], _unknown_field(name, (), find_type(struct, ())))
 
 
 def split_message(message: str) -> tuple[str, Path]:
-    """What msgspec said, and where: `$[1].message.sender` is `(1, "message", "sender")`."""
+    """msgspec's message without the path, and the path: `$[1].message.sender` is `(1, "message", "sender")`."""
     matched = _MESSAGE.fullmatch(message)
     if matched is None or matched["path"] is None:
         return message, ()
