@@ -8,8 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from oyez.contract import Command, Contract, Payload, Stamped, auth, role
-from oyez.runtime.bind import Handlers
-from oyez.runtime.client import Client
+from oyez.runtime import Client, Handlers
 
 contract = Contract(
     "bench",

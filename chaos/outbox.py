@@ -29,7 +29,7 @@ from tests.postgres import serve_postgresql
 from oyez.contract import Contract, Id, Stamped, own
 from oyez.log.log import Entry
 from oyez.log.sqlite import SqliteLog
-from oyez.runtime.publisher import Publisher
+from oyez.runtime import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
 from oyez.service.outbox.outbox import Outbox, Transaction
 from oyez.settings import Limits

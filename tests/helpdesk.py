@@ -8,8 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from oyez.contract import Command, Contract, Id, Payload, Stamped, member, own
-from oyez.runtime.client import Client
-from oyez.runtime.http import answer_json, service_route
+from oyez.runtime import Client, answer_json, service_route
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 

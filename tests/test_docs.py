@@ -34,8 +34,7 @@ from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.runtime import bind
-from oyez.runtime.publisher import Publisher
+from oyez.runtime import Publisher, bind
 from oyez.service.app import Oyez
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer

@@ -7,7 +7,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from oyez.contract import Command, Contract
-from oyez.runtime.client import Client
+from oyez.runtime import Client
 from oyez.service.app import Oyez
 from oyez.service.system import load_system
 from oyez.settings import load_settings

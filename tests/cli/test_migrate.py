@@ -16,7 +16,7 @@ DESK = '''
 from pathlib import Path
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table
 from oyez.contract import Command, Contract, auth
-from oyez.runtime.hooks import Hooks
+from oyez.runtime import Hooks
 from oyez.service.system import Parts, System
 
 contract = Contract("desk", roles=("user",), default_role="user", tokens=(auth("token"),))

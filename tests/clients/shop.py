@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from oyez.contract import Command, Contract, Payload, Stamped, auth, bearer, cookie, own, query
-from oyez.runtime.client import Client
+from oyez.runtime import Client
 from oyez.service.system import Context, Parts, System
 
 contract = Contract(

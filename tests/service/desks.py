@@ -12,7 +12,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, select, update
 from oyez.contract import Contract, Payload, Stamped, member, own
 from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
-from oyez.runtime.publisher import Publisher
+from oyez.runtime import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
 from oyez.service.outbox.jobs import Job, Jobs
 from oyez.service.outbox.members import Members

@@ -21,8 +21,7 @@ from starlette.routing import Route
 from oyez.contract import Command, Contract, Id, Identity, auth, own, query, resolved
 from oyez.contract.policy import Own, Values, Verdict
 from oyez.errors import SettingsError
-from oyez.runtime.client import Client
-from oyez.runtime.hooks import Hooks
+from oyez.runtime import Client, Hooks
 from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System

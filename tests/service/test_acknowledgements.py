@@ -10,7 +10,7 @@ import pytest
 
 from oyez.contract import Command, Contract, Stamped, own
 from oyez.errors import IN_PROGRESS, RefusedError
-from oyez.runtime.client import Client
+from oyez.runtime import Client
 from oyez.runtime.current import ORDER_SECONDS
 from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction

@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from oyez.client import ConnectFailed
 from oyez.errors import ContractError, LogUnavailableError, SettingsError
 from oyez.log.memory import MemoryLog
-from oyez.runtime.http import service_route
+from oyez.runtime import service_route
 from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System

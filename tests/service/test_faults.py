@@ -14,8 +14,7 @@ from starlette.routing import BaseRoute
 from oyez.client import connect
 from oyez.contract import Command, Contract, Id, Stamped, member, own
 from oyez.log.memory import MemoryLog
-from oyez.runtime.client import Client
-from oyez.runtime.http import answer_json, service_route
+from oyez.runtime import Client, answer_json, service_route
 from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System

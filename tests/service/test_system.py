@@ -11,7 +11,7 @@ from oyez.contract import Command, Contract
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import ContractError, SettingsError
 from oyez.log.memory import MemoryLog
-from oyez.runtime.publisher import Publisher
+from oyez.runtime import Publisher
 from oyez.server.cluster.membership import Presence
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer

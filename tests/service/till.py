@@ -11,8 +11,7 @@ from starlette.routing import Route
 
 from oyez.contract import Command, Contract, Id, Payload, Stamped, member, own
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.runtime.client import Client
-from oyez.runtime.http import read_json, service_route
+from oyez.runtime import Client, read_json, service_route
 from oyez.service.http import answer_write
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System

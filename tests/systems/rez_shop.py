@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from oyez.runtime.publisher import Publisher
+from oyez.runtime import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
 from oyez.service.outbox.jobs import Jobs
 from oyez.service.outbox.outbox import Outbox

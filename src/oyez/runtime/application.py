@@ -205,7 +205,7 @@ class NamespaceApplication(Application):
             failure = error
         if event.ack is not None:
             # First the events that the command published, then its acknowledgement: always in this order.
-            await published.settle(client.socket.wait_until_delivered)
+            await published.wait_until_delivered(client.socket.wait_until_delivered)
         if failure is None:
             self._acknowledge(event, answer)
         else:

@@ -1,7 +1,7 @@
-"""Calls that do nothing until they are awaited: a forgotten `await` is an error in the log, and the handler has failed.
+"""Calls that must be awaited: a forgotten `await` is logged as an error, and the handler fails.
 
-Python frees a forgotten coroutine as soon as the handler drops it, in the context of the handler. So the code
-that runs a handler compares what `forgotten` holds before and after it.
+Python frees a forgotten coroutine as soon as the handler drops it, in the context of the handler. So the code that runs
+a handler compares the value of `forgotten` before and after it.
 """
 
 import sys
@@ -14,14 +14,14 @@ from typing import Any, ParamSpec, TypeVar
 from oyez.errors import OyezError
 from oyez.logger import get_logger
 
-logger = get_logger("oyez.contract")
+logger = get_logger("oyez.runtime")
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class NotAwaitedError(OyezError):
-    """A handler has ended, and something that it called was never awaited. The log has the place of the call."""
+    """A handler has ended without awaiting one of its calls. The log has the place of the call."""
 
 
 forgotten: ContextVar[object] = ContextVar("forgotten", default=None)
@@ -35,7 +35,7 @@ def check_awaited(before: object) -> None:
 
 
 def must_await(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Make the coroutine function log an error if what it returns is never awaited."""
+    """Decorate a coroutine function: its coroutine logs an error if it is freed without having been awaited."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
@@ -46,7 +46,7 @@ def must_await(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Cor
 
 
 class _Call(Coroutine[Any, Any, T]):
-    """A coroutine that knows whether it was started, and where it was made."""
+    """A coroutine that records whether it was started, and where it was created."""
 
     __slots__ = ("_code", "_coroutine", "_instruction", "_name", "_started")
 

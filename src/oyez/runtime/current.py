@@ -1,4 +1,4 @@
-"""Who the present task works for, so that what users share is divided fairly among them."""
+"""The user for whom the current task works, and the events that the task's command has published."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,53 +7,52 @@ from contextvars import ContextVar
 from oyez.log.log import split_position
 
 NOBODY = ""
-"""The task works for a back end or for the server itself."""
-
+"""The value of `current_user` if the task works for a back end or for the server itself."""
 
 ORDER_SECONDS = 1.0
-"""How long an acknowledgement waits for the events that its command published: when the log or the delivery has
-stopped, the command has been done all the same, and the client must not take it for lost."""
+"""Seconds for which an acknowledgement waits for the events of its command. If the log or the delivery is interrupted,
+the command has been executed nevertheless, and the client must not take it for lost."""
 
 Appending = Callable[[float], Awaitable[str | None]]
-"""Waits, for so many seconds at most, until events are in the log. Returns a position that is not before theirs; None
-if they are not there yet."""
+"""Waits at most so many seconds until the events are in the log. Returns a position that is not before theirs; None if
+they are not there yet."""
 
 
 class Published:
-    """What a command has published, and how far that has come."""
+    """The events that a command has published."""
 
     __slots__ = ("appending", "position")
 
     def __init__(self) -> None:
         self.position: str | None = None
-        """The position of the last event in the log; None if nothing was stored."""
+        """The position of the last event in the log; None if no event was stored."""
         self.appending: Appending | None = None
-        """Set when a transaction has committed events: the relay of the outbox appends them."""
+        """Set if a transaction has committed events, which the outbox appends to the log."""
 
-    def note(self, position: str | None) -> None:
-        """Events up to `position` belong to the command. None: nothing was stored."""
+    def record(self, position: str | None) -> None:
+        """The command has published events up to `position`. None: no event was stored."""
         if position is not None and (self.position is None or _is_later(position, self.position)):
             self.position = position
 
-    async def settle(self, deliver: Callable[[str, float], Awaitable[None]]) -> None:
-        """Wait until the events have been delivered, for ORDER_SECONDS at most. `deliver` waits for a position."""
+    async def wait_until_delivered(self, deliver: Callable[[str, float], Awaitable[None]]) -> None:
+        """Wait at most ORDER_SECONDS until the events are delivered. `deliver` waits for the delivery of a position."""
         if self.appending is None and self.position is None:
             return
         clock = asyncio.get_running_loop().time
         deadline = clock() + ORDER_SECONDS
         if self.appending is not None:
-            self.note(await self.appending(ORDER_SECONDS))
+            self.record(await self.appending(ORDER_SECONDS))
         if self.position is not None:
             await deliver(self.position, deadline - clock())
 
 
 def _is_later(position: str, other: str) -> bool:
-    """True if `position` comes after `other`, or is of another epoch: the later one is noted last."""
+    """True if `position` comes after `other`, or has another epoch: the newer epoch is recorded last."""
     (epoch, number), (other_epoch, other_number) = split_position(position), split_position(other)
     return epoch != other_epoch or number > other_number
 
 
 current_published: ContextVar[Published | None] = ContextVar("current_published", default=None)
-"""Where a publisher notes what the command that the present task handles has published."""
+"""The events of the command that the current task handles. Publishers record them."""
 current_user: ContextVar[str] = ContextVar("current_user", default=NOBODY)
-"""The id of the user whose CONNECT or command the present task handles."""
+"""The id of the user whose CONNECT or command the current task handles."""

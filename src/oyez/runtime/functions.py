@@ -1,4 +1,4 @@
-"""What a system's functions must look like, checked at the start: one that does not fit would fail at each call."""
+"""Checks the functions of a system at start-up: a function that does not fit would fail at each call."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -8,16 +8,16 @@ from typing import Any
 
 
 def find_signature_error(function: Any, arguments: Sequence[str], *, waits: bool | None = None) -> str | None:
-    """Why `function` cannot be called with `arguments`, which are named for the reader; None if it can.
+    """The reason why `function` cannot be called with `arguments`, which are names for the message; None if it can.
 
-    `waits` is True if it must be an `async def`, False if it must not, None if it may be either.
+    `waits` is True if it must be an `async def`, False if it must be a plain `def`, None if it may be either.
     """
     if not callable(function):
         return f"is not a function, but {function!r:.40}"
     try:
         signature = inspect.signature(function)
     except ValueError:
-        # Some functions that are written in C have no signature.
+        # Some functions written in C have no signature.
         return None
     call = f"({', '.join(arguments)})"
     try:
@@ -36,7 +36,7 @@ def find_signature_error(function: Any, arguments: Sequence[str], *, waits: bool
 
 
 def describe(function: Callable[..., Any]) -> str:
-    """A function's name, and where it is written."""
+    """A function's name, its file and its line."""
     inner = _unwrap(function)
     code = getattr(inner, "__code__", None)
     name = getattr(inner, "__qualname__", type(function).__name__).replace("<locals>.", "").rpartition(".")[2]
@@ -50,7 +50,7 @@ def _unwrap(function: Any) -> Any:
 
 
 def _may_return_awaitable(function: Any) -> bool:
-    """True for a lambda, and for a function whose annotation says that it returns something to be awaited."""
+    """True for a lambda, and for a function whose annotation says that it returns an awaitable."""
     inner = _unwrap(function)
     returned = getattr(inner, "__annotations__", {}).get("return", "")
     return inner.__name__ == "<lambda>" or any(word in str(returned) for word in ("Awaitable", "Coroutine", "Future"))

@@ -1,6 +1,6 @@
 """HTTP for services: routes that ask for a service key, bodies read within limits, refusals as problems (RFC 9457).
 
-Shared by the publish API and the systems' own APIs; knows no events.
+The publish API and the systems' own APIs share it. It does not know events.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
 from oyez.server.transports.budget import MemoryBudget
 from oyez.settings import Limits
 
-logger = get_logger("oyez.contract")
+logger = get_logger("oyez.runtime")
 
 _sparse = SparseLog(logger, interval=10.0)
 """While something is away, every request fails."""
@@ -49,18 +49,19 @@ _sparse = SparseLog(logger, interval=10.0)
 S = TypeVar("S", bound=msgspec.Struct)
 
 Authorize = Callable[[str], object]
-"""Accepts a service key, or raises RefusedError."""
+"""Accepts a service key. Raises RefusedError."""
 Responder = Callable[[Request], Awaitable[Response]]
+"""Answers a request. RefusedError and InvalidDataError become problems."""
 
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,128}")
 TOO_MUCH_INPUT = "The server holds too many unfinished bodies: send this one again later."
 UNFINISHED = "oyez.unfinished"
-"""The key in a request's scope under which the process's budget of unfinished input is; without it, none counts."""
+"""The key of a request's scope that holds the process's budget for unfinished bodies. Without it, none is counted."""
 PHRASES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
-"""Python 3.13 says these otherwise than 3.11; an answer does not depend on it."""
+"""Phrases that differ between Python 3.11 and 3.13; answers are the same in both."""
 RETRY_AFTER = 1
-"""Seconds a producer is asked to wait where the log or the keys cannot be reached: long enough for a broker to fail
-over, short enough for an event to be news."""
+"""Seconds that a producer is asked to wait if the log or the keys cannot be reached: a broker needs about as long for a
+failover."""
 
 
 def service_route(
@@ -70,9 +71,9 @@ def service_route(
     methods: Sequence[str] = ("POST",),
     middleware: Sequence[Middleware] = (),
 ) -> Route:
-    """A route for those with a service key (`Authorization: Bearer <key>`).
+    """A route that requires a service key (`Authorization: Bearer <key>`).
 
-    What `answer` raises of RefusedError and InvalidDataError becomes a problem, as does what cannot be stored now.
+    A RefusedError, InvalidDataError or UnavailableError of `answer` becomes a problem.
     """
 
     async def answer_service(request: Request) -> Response:
@@ -94,11 +95,11 @@ async def answer_or_refuse(request: Request, answer: Responder) -> Response:
     try:
         return await answer(request)
     except NotAwaitedError:
-        # The call has been logged, with its place.
+        # The forgotten call is already in the log, with its place.
         return refuse(INTERNAL, INTERNAL.message)
     except RefusedError as refused:
         if refused.internal:
-            # Logged as any other error of a route is.
+            # It is logged like any other error of a route.
             raise
         return refuse(refused.refusal, refused.message)
     except InvalidDataError as error:
@@ -106,7 +107,7 @@ async def answer_or_refuse(request: Request, answer: Responder) -> Response:
             raise
         return refuse(INVALID_DATA, INVALID_DATA.message, [{"field": error.field, "expected": error.expected}])
     except UnavailableError as error:
-        # The error may name paths and addresses, which are for the operator alone.
+        # The error may name paths and addresses, which only the operator may see.
         _sparse.warning("requests are answered `unavailable`", path=request.url.path, reason=str(error))
         return refuse(UNAVAILABLE, UNAVAILABLE.message)
     except ClientDisconnect:
@@ -125,7 +126,7 @@ def read_idempotency_key(request: Request) -> str:
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
-    """The JSON body of `request`, not decoded. Raises RefusedError: unsupported_type, and as `read_bytes` does."""
+    """The JSON body of `request`, not decoded. Raises RefusedError (unsupported_type), and as `read_bytes` does."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RefusedError(UNSUPPORTED_TYPE)
     body = await read_bytes(request, limits)
@@ -166,7 +167,7 @@ async def read_bytes(request: Request, limits: Limits) -> bytes:
 
 
 async def read_json(request: Request, kind: type[S], limits: Limits) -> S:
-    """The object in the body of `request`. Raises as `read_body` and `decode_json` do."""
+    """The object in the body of `request`. Raises the errors of `read_body` and `decode_json`."""
     body = await read_body(request, limits)
     decoded = decode_json(body, kind)
     refuse_nul(body)
@@ -174,7 +175,7 @@ async def read_json(request: Request, kind: type[S], limits: Limits) -> S:
 
 
 def decode_json(data: bytes | msgspec.Raw, kind: type[S]) -> S:
-    """Raises RefusedError (malformed) where `data` is not JSON, InvalidDataError where it is not a `kind`."""
+    """`data` as a `kind`. Raises RefusedError (malformed) if it is not JSON, InvalidDataError if it is not a `kind`."""
     try:
         decoded = msgspec.json.decode(data, type=kind, dec_hook=read_scalar)
     except msgspec.ValidationError as error:
@@ -194,17 +195,17 @@ def _decode_leniently(data: bytes | msgspec.Raw, kind: type[S], error: msgspec.V
 
 
 def answer_json(content: object, status: int = 200) -> Response:
-    """An answer made of a contract's types, dicts and lists."""
+    """A JSON response. `content` consists of a contract's types, dicts and lists."""
     return Response(encode_json(content), status, media_type="application/json")
 
 
 def refuse(refusal: Refusal, detail: str, errors: Sequence[Mapping[str, object]] = ()) -> Response:
-    """The problem of a refusal; `errors` name bad fields and what was expected of them."""
-    # Without the detail, which may quote what was sent: the answer holds it.
+    """The problem for a refusal. `errors` name bad fields and what is expected there."""
+    # Without the detail, because it may quote the request.
     logger.debug("request refused", code=refusal.code)
     headers = {}
     if refusal.status == HTTPStatus.UNAUTHORIZED:
-        # RFC 6750, section 3.1: no error is named where no key was given.
+        # RFC 6750, section 3.1: name no error if no key was given.
         error = "" if refusal is TOKEN_MISSING else ', error="invalid_token"'
         headers["www-authenticate"] = f'Bearer realm="oyez"{error}'
     if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -213,7 +214,7 @@ def refuse(refusal: Refusal, detail: str, errors: Sequence[Mapping[str, object]]
 
 
 def build_problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object) -> Response:
-    """An `application/problem+json`, with `members` beside the standard ones."""
+    """An `application/problem+json` response, with `members` beside the standard ones."""
     # RFC 9457, section 4.2.1: with the type about:blank, the title is the status's own phrase.
     title = PHRASES.get(status) or HTTPStatus(status).phrase
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
@@ -221,7 +222,7 @@ def build_problem(status: int, detail: str, headers: Mapping[str, str] | None = 
 
 
 def _check_address(request: Request) -> None:
-    """What is not UTF-8 would be decoded into U+FFFD, and two ids become one."""
+    """Refuse an address that is not UTF-8: decoded with U+FFFD, two ids would become one."""
     try:
         for part in (request.scope.get("raw_path") or b"", request.scope["query_string"]):
             unquote_to_bytes(part).decode()

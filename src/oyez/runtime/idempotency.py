@@ -1,7 +1,7 @@
-"""Idempotency: who asks again with the same id gets the first answer again, and what was asked for is done once.
+"""Idempotency: a request that is repeated with the same id takes effect once, and has the first answer again.
 
-Answers are records of the log, so every node knows them for as long as events are kept. Each stands behind a digest of
-what was asked for: the same id with something else is a mistake, and is refused.
+Answers are records of the log, so every node knows them for as long as events are kept. Each record begins with a
+digest of the request: the same id with another request is a mistake, and is refused.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from oyez.errors import ID_REUSED, IN_PROGRESS, LogUnavailableError, RefusedErro
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
 
-logger = get_logger("oyez.contract")
+logger = get_logger("oyez.runtime")
 
 LEASE = 5.0
-"""Seconds after which a command counts as interrupted whose node no longer says that it is at work on it."""
+"""Seconds after which a command counts as interrupted if its node has not renewed the lease."""
 RENEW_INTERVAL = 1.5
-"""Seconds between two words of that node: one may be late, or two lost."""
+"""Seconds between two renewals: one may be late, or two may be lost."""
 WAIT = 10.0
-"""Seconds for which a repeat waits for the first to end, before it is told to come again: it outlasts a lease, and
-what official clients wait for is up to the application."""
+"""Seconds for which a repeat waits for the first request before it is refused with `in_progress`: longer than a
+lease."""
 LOOK_INTERVAL = 0.05
-"""Seconds between two looks of one that waits."""
+"""Seconds between two checks of a waiting repeat."""
 DIGEST_BYTES = 16
 
 Positions = list[str | None]
@@ -37,41 +37,41 @@ Append = Callable[[Sequence[list[Entry]]], Awaitable[Positions]]
 
 
 @dataclass
-class Repeatable:
-    """The command with an id that is being handled. What it does in steps, such as transactions, is told apart here."""
+class IdempotentCommand:
+    """A command with an id that is being handled. It names its steps, such as transactions."""
 
     name: str
-    """Namespace, user, command and id, and a digest of what was asked for."""
+    """Namespace, user, command and id, and a digest of the request."""
     id: str = ""
-    """`name` without the digest, if the database refuses the id for anything else for as long as it knows the id."""
+    """`name` without the digest, if the database also refuses the id for another request; otherwise empty."""
     digest: bytes = b""
     _steps: dict[str, int] = field(default_factory=dict)
 
     def step(self, kind: str) -> str:
-        """The name of its next step of a kind: the same when it is repeated."""
+        """The name of the command's next step of this kind. A repeat of the command has the same names."""
         number = self._steps[kind] = self._steps.get(kind, 0) + 1
         return f"{self.name}\0{kind}\0{number}"
 
 
-handled: ContextVar[Repeatable | None] = ContextVar("handled", default=None)
-"""The command that the present task handles, where it has an id: so that handlers need not hand it on."""
+current_command: ContextVar[IdempotentCommand | None] = ContextVar("current_command", default=None)
+"""The command that the current task handles, if it has an id."""
 
 
 class Idempotency:
-    """What is known of ids. `retention` is how many seconds answers are kept."""
+    """The ids that were used, and their answers. `retention` is the number of seconds for which answers are kept."""
 
     def __init__(self, log: Log, retention: float) -> None:
         self._log = log
         self._retention = retention
 
     async def publish(self, key: str, asked: bytes, prepared: Sequence[list[Entry]], append: Append) -> Positions:
-        """`append(prepared)`, once for `key`; the first positions where that has been done.
+        """Call `append(prepared)` once for `key`. A repeat returns the first positions.
 
-        Stored entries get keys of their own, so that they are appended once whatever happens and whoever repeats it
-        when. Volatile ones go out once at most. Raises RefusedError (id_reused), LogUnavailableError.
+        Stored entries have keys of their own, so that the log stores each once even if a repeat overlaps or a node
+        fails. Volatile entries are sent at most once. Raises RefusedError (id_reused), LogUnavailableError.
         """
         record, digest = f"publish:{key}", _digest(asked)
-        # Longer than the entries' own keys, which are younger.
+        # Longer than the entries' own keys, which are written later.
         first = await self._log.put_if_absent(record, digest, 2 * self._retention)
         if first is not None and (answer := _read(first, digest)):
             return msgspec.json.decode(answer, type=Positions)
@@ -89,13 +89,13 @@ class Idempotency:
     async def run(
         self, name: str, asked: bytes, work: Callable[[], Awaitable[bytes] | bytes], *, bound: bool = False
     ) -> bytes:
-        """`work`, once for `name`, unless it raises; the first answer where that has been done.
+        """Call `work` once for `name`, unless it raises. A repeat returns the first answer.
 
-        With `bound`, transactions of `work` tie the id to what was asked for: the id is refused for something else
-        also after the log has forgotten the first answer.
+        With `bound`, transactions of `work` store the id with the digest of the request: the id is refused for another
+        request also after the log has forgotten the first answer.
 
-        Raises RefusedError: id_reused, or in_progress where another node is at it for long; LogUnavailableError; and
-        what `work` raises.
+        Raises RefusedError: id_reused, or in_progress if another request with the id takes long; LogUnavailableError;
+        and the errors of `work`.
         """
         record, digest = f"command:{name}", _digest(asked)
         deadline = asyncio.get_running_loop().time() + WAIT
@@ -107,20 +107,20 @@ class Idempotency:
             await asyncio.sleep(LOOK_INTERVAL)
         done = asyncio.Event()
         renewing = asyncio.create_task(self._renew(record, digest, done))
-        # With other arguments it is another command, also where only the database still knows the id.
-        token = handled.set(Repeatable(f"{name}\0{digest.hex()}", name if bound else "", digest))
+        # With the digest, other arguments make another command, also if only the database still knows the id.
+        token = current_command.set(IdempotentCommand(f"{name}\0{digest.hex()}", name if bound else "", digest))
         try:
             answered = work()
             answer = answered if isinstance(answered, bytes) else await answered
         except Exception:
             await _end(renewing, done)
-            # Nothing was done, or what was done is known to the database: it may be tried again at once.
+            # Nothing was done, or the database knows what was done: the client may try again at once.
             with suppress(LogUnavailableError):
                 await self._log.get_and_delete(record)
             raise
         finally:
             done.set()
-            handled.reset(token)
+            current_command.reset(token)
         await _end(renewing, done)
         try:
             await self._log.put(record, digest + answer, self._retention)
@@ -148,7 +148,7 @@ def _digest(asked: bytes) -> bytes:
 
 
 def _read(first: bytes, digest: bytes) -> bytes:
-    """The answer in a record; empty where there is none yet. Raises RefusedError where something else was asked."""
+    """The answer in a record; empty if there is none yet. Raises RefusedError if the digest is another one."""
     if first[:DIGEST_BYTES] != digest:
         raise RefusedError(ID_REUSED)
     return first[DIGEST_BYTES:]

@@ -13,14 +13,14 @@ from oyez.log.log import Entry, Log
 
 
 class Latest:
-    """The kept events of one contract."""
+    """The kept events of one contract, in the log."""
 
     def __init__(self, contract: Contract, log: Log) -> None:
         self._contract = contract
         self._log = log
         self._seconds = {event.name: event.latest for event in contract.events.values() if event.latest}
         self._names: dict[Room, list[str]] = {}
-        """For each kind of room the events that are kept."""
+        """By kind of room, the events that are kept."""
         for event in contract.events.values():
             for target in (target for targets in event.targets.values() for target in targets if event.latest):
                 room = target.room if isinstance(target, DerivedRoom) else target
@@ -28,11 +28,11 @@ class Latest:
                     self._names.setdefault(room, []).append(event.name)
 
     def concerns(self, room: Room) -> bool:
-        """True if a client that joins a room of this kind may get a kept event."""
+        """True if a client that joins a room of this kind may receive a kept event."""
         return room in self._names
 
     async def keep(self, entry: Entry) -> None:
-        """Keep a volatile event that is about to be published, in place of the one before."""
+        """Keep a volatile event that is about to be published, in place of the previous one."""
         if not self._seconds or entry.excluded:
             return
         seconds = self._seconds.get(entry.name)
@@ -41,7 +41,7 @@ class Latest:
             await self._log.put_all(records, seconds)
 
     async def find(self, room: NamedRoom, kind: Room) -> list[bytes]:
-        """The kept events of a room, encoded; none while the log is away."""
+        """The kept events of a room, encoded; none while the log is down."""
         names = self._names.get(kind)
         if not names:
             return []
@@ -52,7 +52,7 @@ class Latest:
         return []
 
     async def forget(self, payload: type[Payload], room: NamedRoom) -> None:
-        """Keep the event no longer: what it says is no longer so. Raises LogUnavailableError."""
+        """Delete the kept event of a room, because it is no longer true. Raises LogUnavailableError."""
         name = next(event.name for event in self._contract.events.values() if event.payload is payload)
         await self._log.put_all({_record(room.namespace, room.name, name): None}, 1.0)
 

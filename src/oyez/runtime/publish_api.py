@@ -1,6 +1,6 @@
 """The publish API: `POST /{system}/events`, for producers that speak HTTP.
 
-Hands the events of a request to the publisher, and says what became of them: positions, or a problem.
+Gives the events of a request to the publisher, and answers with their positions or with a problem.
 """
 
 import json
@@ -34,16 +34,16 @@ from oyez.runtime.publisher import ItemError, Publication, Publisher, RejectedEr
 _SPACE = re.compile(r"[ \t\r\n]*")
 _scan = json.JSONDecoder(strict=False).raw_decode
 _FIELDS = {UNKNOWN_EVENT.code: "event", TOO_LARGE.code: "data", MALFORMED.code: ""}
-"""Which part of a publication a refusal is about; all others are about `to`."""
+"""The field of a publication that a refusal concerns; all other refusals concern `to`."""
 
 
 def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Route:
     """The route at which services publish.
 
-    The body is one publication, `{event, to?, except?, data}`, answered by `{position}`, or a list of them, published
-    whole or not at all, answered by `{positions}`. With an `Idempotency-Key` it may be repeated: the answer is the
-    first one's. A volatile event's position is null. A bad publication is a problem
-    whose `errors` are `{index?, field, expected, code}`: `index` only in a list, `field` as it is on the wire.
+    The body is one publication, `{event, to?, except?, data}`, answered with `{position}`, or a list of publications,
+    answered with `{positions}`: all of a list are published, or none. A request with an `Idempotency-Key` may be
+    repeated, and has the first answer again. The position of a volatile event is null. A bad publication is answered
+    with a problem whose `errors` are `{index?, field, expected, code}`: `index` only for a list, `field` in wire names.
     """
 
     async def answer(request: Request) -> Response:
@@ -53,14 +53,14 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Rout
             items = _split(body, publisher.limits.max_events_per_publish) if several else [msgspec.Raw(body)]
             positions = await publisher.publish([_decode(item) for item in items], read_idempotency_key(request))
         except RejectedError as rejected:
-            return _rejection(rejected, several)
+            return _build_rejection(rejected, several)
         return answer_json({"positions": positions} if several else {"position": positions[0]})
 
     return service_route(path, answer, authorize)
 
 
 def _split(body: bytes, most: int) -> list[msgspec.Raw]:
-    """The items of a list. Raises RefusedError (too_large), and RejectedError with the first item that is not JSON."""
+    """The items of a list. Raises RefusedError (too_large), or RejectedError with the first item that is not JSON."""
     try:
         items = msgspec.json.decode(body, type=list[msgspec.Raw])
     except (ValueError, RecursionError):
@@ -71,8 +71,8 @@ def _split(body: bytes, most: int) -> list[msgspec.Raw]:
 
 
 def _split_slowly(body: bytes) -> list[msgspec.Raw]:
-    """The items of a list of which one is not JSON, or not UTF-8."""
-    # Bytes that are not UTF-8 pass unchanged, and are found when their item is decoded.
+    """The items of a list in which one item is not JSON or not UTF-8."""
+    # Bytes that are not UTF-8 pass unchanged; decoding their item reports them.
     text = body.decode(errors="surrogateescape")
     items: list[msgspec.Raw] = []
     place = _after_space(text, text.index("[") + 1)
@@ -100,23 +100,23 @@ def _decode(item: msgspec.Raw) -> Publication | ItemError:
     try:
         return decode_json(item, Publication)
     except (InvalidDataError, RefusedError) as error:
-        # One of a list is named by its index.
+        # The publisher reports it with its index in the list.
         return error
 
 
-def _rejection(rejected: RejectedError, several: bool) -> Response:
-    """Every fault is told; status and code are the first one's."""
+def _build_rejection(rejected: RejectedError, several: bool) -> Response:
+    """A problem with every error. Its status and code are those of the first one."""
     refusal = _refusal(rejected.errors[0][1])
-    errors = [{"index": index, **_describe(fault)} if several else _describe(fault) for index, fault in rejected.errors]
+    errors = [{"index": index, **_describe(error)} if several else _describe(error) for index, error in rejected.errors]
     return refuse(refusal, f"{refusal.message} Nothing was published.", errors)
 
 
-def _refusal(fault: ItemError) -> Refusal:
-    return fault.refusal if isinstance(fault, RefusedError) else INVALID_DATA
+def _refusal(error: ItemError) -> Refusal:
+    return error.refusal if isinstance(error, RefusedError) else INVALID_DATA
 
 
-def _describe(fault: ItemError) -> dict[str, str]:
-    code = _refusal(fault).code
-    if isinstance(fault, RefusedError):
-        return {"field": _FIELDS.get(code, "to"), "expected": fault.message, "code": code}
-    return {"field": fault.field or "data", "expected": fault.expected, "code": code}
+def _describe(error: ItemError) -> dict[str, str]:
+    code = _refusal(error).code
+    if isinstance(error, RefusedError):
+        return {"field": _FIELDS.get(code, "to"), "expected": error.message, "code": code}
+    return {"field": error.field or "data", "expected": error.expected, "code": code}

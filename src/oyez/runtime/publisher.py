@@ -1,6 +1,7 @@
-"""Publishing: what a producer hands in becomes entries of the log, or is refused with a reason.
+"""Publishing: an event becomes entries of the log, or is refused with a reason.
 
-The only way in. It validates, finds the rooms, encodes, and appends; delivery is the business of whoever reads the log.
+Every event of a system passes through here: it is validated, its rooms are found, and it is encoded and appended. The
+readers of the log deliver it.
 """
 
 import re
@@ -25,26 +26,27 @@ from oyez.runtime.latest import Latest
 from oyez.runtime.routing import EventRouter
 from oyez.settings import Limits
 
-logger = get_logger("oyez.contract")
+logger = get_logger("oyez.runtime")
 
 SOCKET_ID = re.compile(r"[\w-]{20}", re.ASCII)
-"""The form of a socket's id, which may be given as the name of a room."""
+"""The form of a socket's id, which is also the name of the socket's own room."""
 ItemError = InvalidDataError | RefusedError
+"""Why one publication of a list is refused."""
 
 
 class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An event as a producer outside of Python hands it in: by name, its data still JSON."""
+    """An event as a producer outside of Python sends it: by name, with its data as JSON."""
 
     event: str
     data: msgspec.Raw
     to: str | tuple[str, ...] | None = None
-    """Names of rooms, `*` for everyone. None: wherever the data says; empty is refused, for it says nowhere."""
+    """Names of rooms, or `*` for everyone. None: the rooms that follow from the data. An empty list is refused."""
     excluding: str | tuple[str, ...] = msgspec.field(name="except", default=())
-    """Names of rooms whose members do not get it; the id of a socket counts as one."""
+    """Names of rooms whose clients do not receive it. The id of a socket counts as a room."""
 
 
 class RejectedError(OyezError):
-    """Some publications of a list are bad, so none was published. `errors` are their places and what is wrong."""
+    """Some publications of a list are bad, so none was published. `errors` has their indexes and their errors."""
 
     def __init__(self, errors: Sequence[tuple[int, ItemError]]) -> None:
         super().__init__("; ".join(f"[{index}] {error}" for index, error in errors))
@@ -64,9 +66,10 @@ class Publisher:
         retention: float = 300.0,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`retention` is how many seconds the log keeps events, and so how long keys are known.
+        """`retention` is the number of seconds for which the log keeps events and idempotency keys.
 
-        `check` raises what speaks against publishing here and now, as NotRunningError and WrongLoopError.
+        `check` is called before each publication. It raises an error such as NotRunningError or WrongLoopError if
+        nothing can be published now.
         """
         self.contract = contract.build()
         self.latest = Latest(self.contract, log)
@@ -75,8 +78,8 @@ class Publisher:
         self.limits = limits
         self._clock = clock
         self._check = check
-        self._ways = {
-            name: _DeclaredWay(event, EventCodec(name, event.payload), EventRouter(event, contract))
+        self._paths = {
+            name: _EventPath(event, EventCodec(name, event.payload), EventRouter(event, contract))
             for name, event in contract.events.items()
         }
 
@@ -84,9 +87,9 @@ class Publisher:
     async def emit(
         self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()
     ) -> str | None:
-        """Publish one event, to `rooms` or, without them, to those that follow from the payload.
+        """Publish one event to `rooms` or, without them, to the rooms that follow from the payload.
 
-        Members of a room in `excluding` do not get it; a socket's id counts as a room. Returns the event's position
+        Clients in a room in `excluding` do not receive it; a socket's id counts as a room. Returns the event's position
         in the log, None for a volatile event. Raises InvalidDataError, RefusedError (room_required, unknown_room,
         foreign_room, too_large), LogUnavailableError, NotRunningError, WrongLoopError; then nothing was published.
         """
@@ -96,14 +99,14 @@ class Publisher:
     def prepare(
         self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()
     ) -> list[Entry]:
-        """What `emit` would append, for whoever appends it later. Raises as `emit` does."""
-        way = self._ways[self.contract.event_of(payload).name]
+        """The entries that `emit` would append, to be appended later. Raises the errors of `emit`."""
+        path = self._paths[self.contract.event_of(payload).name]
         try:
-            stamped = way.event.stamp(payload, self._clock())
-            data = way.codec.encode_payload(stamped)
-            return self._entries(way, stamped, data, rooms or None, tuple(str(room) for room in excluding))
+            stamped = path.event.stamp(payload, self._clock())
+            data = path.codec.encode_payload(stamped)
+            return self._entries(path, stamped, data, rooms or None, tuple(str(room) for room in excluding))
         except (InvalidDataError, RefusedError) as error:
-            # Rooms and fields are the program's. Only the size may be that of what a client has sent.
+            # The program chose rooms and fields, so it is at fault. Only the size may come from a client's data.
             error.internal = not (isinstance(error, RefusedError) and error.refusal is TOO_LARGE)
             raise
 
@@ -111,10 +114,10 @@ class Publisher:
     async def publish(self, publications: Sequence[Publication | ItemError], key: str = "") -> list[str | None]:
         """Publish events by name: all of them, or none. Returns their positions, None for volatile ones.
 
-        In place of one that could not be read stands what was wrong with it: it is told with the others' errors.
-        With a `key` this may be repeated: what was published with it is not published again, and has the positions
-        that it had. Raises RejectedError with everything that is wrong; RefusedError: too_large where there are too
-        many, id_reused if the key was used for other events; LogUnavailableError, NotRunningError, WrongLoopError.
+        An item that could not be read is given as its error, which is reported with the errors of the others. A call
+        with a `key` may be repeated: its events are published once, and every call returns the first positions. Raises
+        RejectedError with all errors; RefusedError: too_large if there are too many events, id_reused if the key was
+        used for other events; LogUnavailableError, NotRunningError, WrongLoopError.
         """
         self._check()
         if len(publications) > self.limits.max_events_per_publish:
@@ -129,7 +132,7 @@ class Publisher:
             try:
                 prepared.append(self.prepare_publication(publication))
             except InvalidDataError as error:
-                errors += [(index, fault) for fault in self._find_errors(publication) or [error]]
+                errors += [(index, one) for one in self._find_errors(publication) or [error]]
             except RefusedError as error:
                 errors.append((index, error))
         if errors:
@@ -139,7 +142,7 @@ class Publisher:
         return await self.append(prepared)
 
     def prepare_publication(self, publication: Publication) -> list[Entry]:
-        """What `publish` would append for one event. Raises InvalidDataError and RefusedError."""
+        """The entries that `publish` would append for one event. Raises InvalidDataError and RefusedError."""
         to = (publication.to,) if isinstance(publication.to, str) else publication.to
         excluded = publication.excluding
         excluded = (excluded,) if isinstance(excluded, str) else excluded
@@ -153,21 +156,21 @@ class Publisher:
         to: Sequence[NamedRoom | Everyone | str] | None,
         excluding: Iterable[NamedRoom | str] = (),
     ) -> list[Entry]:
-        """`prepare` for an event by name, its data still JSON. Without `to` it goes wherever the data says."""
-        way = self._ways.get(name)
-        if way is None:
+        """`prepare` for an event by name, with its data as JSON. Without `to`, the rooms follow from the data."""
+        path = self._paths.get(name)
+        if path is None:
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(name)} in {self.contract.name}.")
-        payload = way.event.stamp(way.codec.decode_payload(data), self._clock())
-        return self._entries(way, payload, encode_json(payload), to, tuple(str(room) for room in excluding))
+        payload = path.event.stamp(path.codec.decode_payload(data), self._clock())
+        return self._entries(path, payload, encode_json(payload), to, tuple(str(room) for room in excluding))
 
     def _find_errors(self, publication: Publication) -> list[InvalidDataError]:
-        """What is wrong with the fields of a publication that was refused: all of it, where decoding tells only one."""
-        return self._ways[publication.event].codec.find_errors(bytes(publication.data))
+        """All errors in the fields of a refused publication; decoding finds only the first."""
+        return self._paths[publication.event].codec.find_errors(bytes(publication.data))
 
     async def append(self, prepared: Sequence[list[Entry]]) -> list[str | None]:
-        """Hand prepared events to the log and return the position of each, None for volatile ones.
+        """Append prepared events to the log. Returns the position of each, None for volatile ones.
 
-        The stored ones go in together; an event that goes to several namespaces has the position of its last entry.
+        The stored ones are appended together. An event in several namespaces has the position of its last entry.
         """
         self._check()
         stored = [entry for entries in prepared for entry in entries if not entry.volatile]
@@ -183,7 +186,7 @@ class Publisher:
             positions.append(position)
         published = current_published.get()
         if published is not None:
-            published.note(next((one for one in reversed(positions) if one is not None), None))
+            published.record(next((one for one in reversed(positions) if one is not None), None))
         return positions
 
     async def _broadcast(self, entry: Entry, *, must: bool) -> None:
@@ -194,30 +197,30 @@ class Publisher:
         except LogUnavailableError:
             if must:
                 raise
-            # Stored events were published with it: saying "nothing was" would be wrong, and this one may get lost.
+            # Stored events were published with it, so an error would be wrong; a volatile event may be lost.
             logger.warning("volatile event lost", namespace=entry.namespace, rooms=entry.rooms)
 
     def _entries(
         self,
-        way: "_DeclaredWay",
+        path: "_EventPath",
         payload: Payload,
         data: bytes,
         to: Sequence[NamedRoom | Everyone | str] | None,
         excluded: tuple[str, ...],
     ) -> list[Entry]:
-        self._check_size(way.event, len(data))
-        self._check_rooms(way.event, len(to or ()))
-        wrapped = way.codec.wrap(data)
+        self._check_size(path.event, len(data))
+        self._check_rooms(path.event, len(to or ()))
+        wrapped = path.codec.wrap(data)
         return [
             Entry(
                 namespace=route.namespace,
                 rooms=route.rooms,
                 excluded=excluded,
                 data=wrapped,
-                volatile=way.event.volatile,
-                name=way.event.name,
+                volatile=path.event.volatile,
+                name=path.event.name,
             )
-            for route in way.router.route(payload, to)
+            for route in path.router.route(payload, to)
         ]
 
     def _check_excluded(self, names: Sequence[str]) -> None:
@@ -241,7 +244,9 @@ class Publisher:
 
 
 @dataclass(frozen=True, slots=True)
-class _DeclaredWay:
+class _EventPath:
+    """What one event needs on its way to the log."""
+
     event: Event
     codec: EventCodec[Payload]
     router: EventRouter

@@ -29,7 +29,7 @@ from oyez.errors import (
 from oyez.logger import get_logger
 from oyez.runtime.awaiting import NotAwaitedError
 
-logger = get_logger("oyez.contract")
+logger = get_logger("oyez.runtime")
 
 _sparse = SparseLog(logger, interval=10.0)
 """While the log or the database is down, every command fails."""

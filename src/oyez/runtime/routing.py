@@ -1,5 +1,5 @@
-"""Finds the rooms an event goes to: those the publisher names, where the contract allows them, or those that follow
-from its payload. Knows nothing of who is in a room.
+"""Finds the rooms of an event: the rooms that the publisher names, if the contract allows them, or those that follow
+from its payload. Does not know which clients are in a room.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,14 +16,14 @@ from oyez.errors import FOREIGN_ROOM, ROOM_REQUIRED, UNKNOWN_ROOM, InvalidDataEr
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where an event goes in one namespace. No rooms: to everybody in it."""
+    """The rooms of an event in one namespace. No rooms: every client of the namespace."""
 
     namespace: str
     rooms: tuple[str, ...]
 
 
 class EventRouter:
-    """The way of one event."""
+    """Finds the rooms of one event."""
 
     def __init__(self, event: Event, contract: Contract) -> None:
         self._event = event
@@ -32,12 +32,12 @@ class EventRouter:
         self._reaches = [_Reach(event, namespaces[name]) for name in event.targets]
 
     def route(self, payload: Payload, to: Iterable[NamedRoom | Everyone | str] | None) -> list[Destination]:
-        """Where `payload` goes. `to` names rooms (`*` for everyone); None: wherever the payload says.
+        """The destinations of `payload`. `to` names rooms (`*` for everyone); None: those that follow from the payload.
 
-        A name without a namespace stands for the room of that name in every namespace the event goes to.
+        A name without a namespace means the room of that name in every namespace of the event.
 
-        Raises RefusedError: room_required, unknown_room, foreign_room; InvalidDataError where the payload holds
-        something that cannot be part of a room's name.
+        Raises RefusedError: room_required, unknown_room, foreign_room; InvalidDataError if a value of the payload
+        cannot be part of a room's name.
         """
         derived = {reach.namespace: reach.derive(payload) for reach in self._reaches}
         found: dict[str, dict[str, None]] = {}
@@ -54,7 +54,7 @@ class EventRouter:
         return [Destination(namespace, () if EVERYONE in rooms else tuple(rooms)) for namespace, rooms in found.items()]
 
     def _find(self, room: NamedRoom | Everyone | str, derived: Mapping[str, list[str]]) -> list[str]:
-        """The namespaces in which the event may go to `room`."""
+        """The namespaces in which the event may go to `room`. Raises RefusedError."""
         name = str(room)
         only = None if isinstance(room, str) else room.namespace
         reaches = [reach for reach in self._reaches if only in (None, reach.namespace)]
@@ -93,23 +93,24 @@ class _Reach:
         self._named = {target for target in targets if isinstance(target, Room)}
         self._derivations = [_Derivation(event, target) for target in targets if isinstance(target, DerivedRoom)]
         self._everyone = any(isinstance(target, Everyone) for target in targets)
-        # Where there is but one way to go, and nothing to fill in, nobody has to name it.
+        # A single target without placeholders need not be named.
         plain = [str(target) for target in targets if isinstance(target, Everyone)]
         plain += [room.pattern for room in self._named if not room.placeholders]
         self.implied = plain if len(targets) == 1 else []
 
     def allows(self, name: str) -> bool:
-        """Whether a publisher may choose the room `name`."""
+        """True if a publisher may choose the room `name`."""
         if name == EVERYONE:
             return self._everyone
         resolved = self._rooms.resolve(name)
         return resolved is not None and resolved[0] in self._named
 
     def derives(self, name: str) -> bool:
-        """Whether `name` is of a kind that only a payload may choose."""
+        """True if only a payload may choose rooms of the kind of `name`."""
         return any(derivation.room.match(name) is not None for derivation in self._derivations)
 
     def derive(self, payload: Payload) -> list[str]:
+        """The names of the rooms that follow from `payload`."""
         return [name for derivation in self._derivations if (name := derivation.derive(payload)) is not None]
 
 
@@ -126,12 +127,12 @@ class _Derivation:
             self._read[placeholder] = attrgetter(".".join(found[0]))
 
     def derive(self, payload: Payload) -> str | None:
-        """The room's name, or None where the payload leaves out what it takes."""
+        """The room's name, or None if the payload omits a value of it."""
         values: dict[str, str] = {}
         for placeholder, read in self._read.items():
             try:
                 value = read(payload)
-            except AttributeError:  # An object on the way is null or left out.
+            except AttributeError:  # An object on the path is null or omitted.
                 return None
             if not isinstance(value, str):
                 return None

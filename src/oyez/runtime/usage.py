@@ -1,4 +1,4 @@
-"""How often a user may send a command: a token bucket for each command of each user, over all connections."""
+"""What users have spent of their limits: a token bucket for each command of each user, over all connections."""
 
 import heapq
 import math
@@ -10,35 +10,35 @@ from oyez.contract.limits import LONGEST_PERIOD, Limit
 from oyez.server.cluster.usage import Connected, Spent
 
 SPENT_SHARE = 0.1
-"""The part of a limit that a user may spend in a second before other nodes are notified; people spend less."""
+"""The part of a limit that a user may spend in a second before other nodes are notified. A person spends less."""
 MANY_CONNECTIONS = 4
-"""Connections to one node from which on other nodes are notified: a person has some tabs and a phone."""
+"""Connections to one node above which other nodes are notified. A person has a few tabs and a phone."""
 REPEAT_SECONDS = 15.0
-"""After this time a count of connections is announced again: an announcement may get lost."""
+"""Seconds after which a count of connections is announced again, because an announcement may be lost."""
 FORGET_SECONDS = 3 * REPEAT_SECONDS
-"""After this time an announced count of connections that was not announced again does not count."""
+"""Seconds after which an announced count of connections expires if it was not announced again."""
 MAX_ABSENT = 10_000
-"""Users who are charged what they spend elsewhere although they are not connected here: some 6 MB. They cannot get a
-fresh limit by coming here; beyond this number they can."""
+"""Users without a connection here whose spending on other nodes is recorded: about 6 MB. They cannot get a new limit by
+connecting here; users beyond this number can."""
 
 Key = tuple[str, str, str]
-"""The user, the namespace and the command that a bucket counts for."""
+"""The user, the namespace and the command of a bucket."""
 
 
 class Bucket(TokenBucket):
-    """What one user has left of the limit on one command, and what was spent since the last announcement."""
+    """What one user has left of the limit on one command, and has spent since the last announcement."""
 
     __slots__ = ("_key", "_used", "spent")
 
     def __init__(
         self, limit: Limit, now: float, key: Key = ("", "", ""), used: "dict[Key, Bucket] | None" = None
     ) -> None:
-        """`used` collects the buckets that were used since it was last emptied, by `key`."""
+        """`used` collects, by `key`, the buckets that are used until it is emptied."""
         super().__init__(limit, now)
         self._key = key
         self._used = used
         self.spent = 0
-        """How many were used up since this was last announced."""
+        """Tokens spent since the last announcement."""
 
     def take(self, now: float, credit: float = 0.0) -> bool:
         if not TokenBucket.take(self, now, credit):
@@ -49,7 +49,7 @@ class Bucket(TokenBucket):
         return True
 
     def reserve(self, now: float, most: float) -> float | None:
-        """Use up the next one; the seconds until it is there. None if those are over `most`: nothing is used up."""
+        """Use up the next token; the seconds until it is there. None if it takes more than `most`: none is used up."""
         if self.take(now):
             return 0.0
         wait = self.wait()
@@ -60,12 +60,12 @@ class Bucket(TokenBucket):
 
     @property
     def share(self) -> float:
-        """The part of what flows in within a second that was spent since the last announcement."""
+        """The tokens spent since the last announcement, as a part of those that flow in within a second."""
         return self.spent * self._rate.period / self._rate.count
 
 
 class Usage:
-    """What one user has left of the limits, and which connections are theirs."""
+    """The buckets and the connections of one user."""
 
     __slots__ = ("buckets", "connections", "gone_at")
 
@@ -73,32 +73,32 @@ class Usage:
         self.buckets: dict[tuple[str, str], Bucket] = {}
         """By namespace and command."""
         self.connections: Counter[str] = Counter()
-        """By id, and how many sockets each has."""
+        """By connection id, the number of its sockets."""
         self.gone_at = 0.0
-        """When the last connection ended, or something was charged after that."""
+        """When the last connection ended, or another node's announcement was last charged after that."""
 
 
 class Users:
-    """The usage of all users of one system in one process: their limits hold over all of their connections.
+    """The usage of all users of one system in one process. Limits hold over all connections of a user.
 
-    Users who have gone are remembered until their buckets are full again: to come back is no way to get a new one.
-    What users have at other nodes is charged as those announce it; see `oyez.server.cluster.usage`.
+    A user without connections is remembered until the user's buckets are full again, so a reconnect does not give new
+    ones. Usage on other nodes is charged when they announce it (`oyez.server.cluster.usage`).
     """
 
     def __init__(self, limits: Mapping[tuple[str, str], Limit] | None = None) -> None:
-        """`limits` are those of the commands, by namespace and name: what other nodes announce is charged to them."""
+        """`limits` are those of the commands, by namespace and name. Other nodes' announcements are charged to them."""
         self._limits = limits or {}
         self._users: dict[str, Usage] = {}
         self._gone: deque[tuple[float, str]] = deque()
         self._used: dict[Key, Bucket] = {}
-        """Buckets that were used since the last announcement."""
+        """The buckets used since the last announcement."""
         self._crowded: dict[str, float] = {}
-        """Users with many connections here, and when that was announced; 0: it has to be."""
+        """Users with many connections here, and when their count was announced; 0: it must be announced."""
         self._elsewhere: dict[str, dict[str, tuple[int, float]]] = {}
-        """By node and user how many connections the user has there, and when the node announced it."""
+        """By node and user, the user's connections there, and when the node announced them."""
 
     def enter(self, subject: str, connection: str, most: int, now: float = 0.0) -> Usage | None:
-        """A connection of a user begins; None if the user would have more than `most` at all nodes."""
+        """Count a socket of a connection; None if the user would have more than `most` connections on all nodes."""
         usage = self._users.get(subject)
         if usage is None:
             usage = self._users[subject] = Usage()
@@ -112,7 +112,7 @@ class Users:
         return usage
 
     def leave(self, subject: str, connection: str, now: float) -> None:
-        """What `enter` counted has ended."""
+        """Stop counting a socket that `enter` has counted."""
         usage = self._users[subject]
         usage.connections[connection] -= 1
         if not usage.connections[connection]:
@@ -130,10 +130,10 @@ class Users:
             bucket = usage.buckets[namespace, name] = Bucket(limit, now, key, self._used)
         return bucket
 
-    # What nodes exchange (`oyez.server.cluster.usage.Usages`).
+    # Announcements of nodes (`oyez.server.cluster.usage.Usages`).
 
     def take_spent(self, most: int) -> list[Spent]:
-        """What the busiest users have spent since the last call, the greatest part of a limit first."""
+        """The spending of the busiest users since the last call, the greatest part of a limit first."""
         busy = [(bucket.share, key, bucket.spent) for key, bucket in self._used.items() if bucket.share >= SPENT_SHARE]
         for bucket in self._used.values():
             bucket.spent = 0
@@ -141,8 +141,10 @@ class Users:
         return [Spent(*key, count) for _, key, count in heapq.nlargest(most, busy)]
 
     def take_connected(self, most: int, now: float) -> list[Connected]:
-        """Users with many connections of whom the other nodes do not know the present count, or not for long."""
-        due = [subject for subject, told in self._crowded.items() if not told or told < now - REPEAT_SECONDS][:most]
+        """Users with many connections whose current count the other nodes do not know, or will soon forget."""
+        due = [
+            subject for subject, announced in self._crowded.items() if not announced or announced < now - REPEAT_SECONDS
+        ][:most]
         counted = []
         for subject in due:
             usage = self._users.get(subject)
@@ -156,7 +158,7 @@ class Users:
         return counted
 
     def charge(self, node: str, spent: Iterable[Spent], connected: Iterable[Connected], now: float) -> None:
-        """Count what another node has announced."""
+        """Charge an announcement of another node."""
         for one in spent:
             limit = self._limits.get((one.namespace, one.command))
             usage = self._find_or_remember(one.user, now) if limit is not None else None
@@ -170,7 +172,7 @@ class Users:
         self._forget(now)
 
     def keep_nodes(self, alive: set[str], now: float) -> None:
-        """Forget the connections to nodes that have gone, and announcements that were not repeated."""
+        """Forget the connections to nodes that are gone, and announcements that have expired."""
         self._elsewhere = {
             node: {user: known for user, known in counts.items() if known[1] > now - FORGET_SECONDS}
             for node, counts in self._elsewhere.items()
@@ -178,7 +180,7 @@ class Users:
         }
 
     def _find_or_remember(self, subject: str, now: float) -> Usage | None:
-        """The usage of a user, who may not be connected here; None if there are too many of those."""
+        """The usage of a user who may not be connected here; None if too many such users are recorded."""
         usage = self._users.get(subject)
         if usage is None and len(self._gone) < MAX_ABSENT:
             usage = self._users[subject] = Usage()
@@ -188,12 +190,12 @@ class Users:
         return usage
 
     def _count_elsewhere(self, subject: str, now: float) -> int:
-        """The connections of a user to other nodes, as far as those have announced them."""
+        """The connections of a user to other nodes, as announced."""
         known = [counts[subject] for counts in self._elsewhere.values() if subject in counts]
-        return sum(count for count, told in known if told > now - FORGET_SECONDS)
+        return sum(count for count, announced in known if announced > now - FORGET_SECONDS)
 
     def _leave_empty(self, subject: str, usage: Usage, now: float) -> None:
-        """Forget a user without connections, after a while."""
+        """Forget a user without connections after LONGEST_PERIOD."""
         if not usage.connections:
             usage.gone_at = now
             self._gone.append((now, subject))

@@ -19,7 +19,7 @@ import socketio
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
-from oyez.runtime.publisher import Publisher
+from oyez.runtime import Publisher
 from oyez.service.app import Oyez
 from oyez.service.redis_emitter import consumer
 from oyez.service.redis_emitter.consumer import KEEP_SECONDS, Intake

@@ -10,7 +10,7 @@ import pytest
 
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
-from oyez.runtime.publisher import Publisher
+from oyez.runtime import Publisher
 from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
 from oyez.settings import Limits
 from tests.runtime.market import contract

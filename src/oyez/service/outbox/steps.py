@@ -18,7 +18,7 @@ from oyez.contract.codec import encode_json
 from oyez.contract.types import read_scalar
 from oyez.errors import ALREADY_DONE, ID_REUSED, IN_PROGRESS, RefusedError
 from oyez.logger import get_logger
-from oyez.runtime.idempotency import Repeatable, handled
+from oyez.runtime.idempotency import IdempotentCommand, current_command
 from oyez.service.database.tables import commands
 
 logger = get_logger("oyez.service")
@@ -32,7 +32,7 @@ FORGET_INTERVAL = 600.0
 class Step:
     """One transaction of a command that has an id: what it returns is kept as JSON, by the function's own types."""
 
-    def __init__(self, system: str, function: Callable[..., Any], command: Repeatable) -> None:
+    def __init__(self, system: str, function: Callable[..., Any], command: IdempotentCommand) -> None:
         self._system = system
         self._function = function
         self._name = _hash(command.step(getattr(_bare(function), "__qualname__", "")))
@@ -89,7 +89,7 @@ class Step:
 
 def begin_step(system: str, function: Callable[..., Any]) -> Step | None:
     """The step that running `function` is of the command that is being handled, where that has an id."""
-    command = handled.get()
+    command = current_command.get()
     if command is None:
         return None
     return Step(system, function, command)

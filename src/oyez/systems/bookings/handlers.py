@@ -11,9 +11,7 @@ from sqlalchemy import Connection, Row
 from oyez.contract import NamedRoom
 from oyez.contract.schema import quote
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.runtime.bind import Handlers
-from oyez.runtime.client import Client
-from oyez.runtime.hooks import Hooks
+from oyez.runtime import Client, Handlers, Hooks
 from oyez.service.system import Context
 from oyez.service.typing import Typing
 from oyez.systems.bookings import transactions

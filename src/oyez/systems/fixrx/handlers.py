@@ -4,8 +4,7 @@ from uuid import uuid4
 
 from oyez.contract import Identity, Joined, NamedRoom, Time
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.runtime.bind import Handlers
-from oyez.runtime.client import Client
+from oyez.runtime import Client, Handlers
 from oyez.service.outbox.outbox import Outbox, Transaction
 from oyez.systems.fixrx.contract import (
     UNKNOWN_MESSAGE,

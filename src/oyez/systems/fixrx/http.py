@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id
-from oyez.runtime.http import service_route
+from oyez.runtime import service_route
 from oyez.service.http import answer_page, read_query
 from oyez.service.system import Context
 from oyez.systems.fixrx.tables import list_messages

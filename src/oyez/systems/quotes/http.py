@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id
-from oyez.runtime.http import read_json, service_route
+from oyez.runtime import read_json, service_route
 from oyez.service.http import answer_write, read_ids
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from oyez.runtime.client import Client
+from oyez.runtime import Client
 from oyez.service.system import Context, Parts, System
 from oyez.service.typing import Typing
 from oyez.systems.rez.agents import Agents

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from oyez.runtime.client import Client
+from oyez.runtime import Client
 from oyez.service.system import Context
 from oyez.systems.rez import support
 from oyez.systems.rez.contract import user

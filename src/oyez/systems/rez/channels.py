@@ -14,7 +14,7 @@ from oyez.contract.policy import Nobody
 from oyez.contract.rooms import Room, Rooms
 from oyez.contract.schema import quote
 from oyez.errors import FORBIDDEN, RATE_LIMITED, RefusedError, is_temporary
-from oyez.runtime.client import Client
+from oyez.runtime import Client
 from oyez.service.database.database import Database
 from oyez.systems.rez import contract
 from oyez.systems.rez.carts import find_cart

@@ -4,8 +4,7 @@ from functools import partial
 
 from oyez.contract import Payload
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.runtime.bind import Handlers
-from oyez.runtime.client import Client
+from oyez.runtime import Client, Handlers
 from oyez.service.system import Context
 from oyez.service.typing import Typing
 from oyez.systems.rez import payloads

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload
 from oyez.errors import LogUnavailableError
-from oyez.runtime.http import Responder, answer_json, read_json, service_route
+from oyez.runtime import Responder, answer_json, read_json, service_route
 from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context

@@ -9,8 +9,7 @@ from typing import Any
 
 from oyez.contract import Time
 from oyez.errors import RefusedError
-from oyez.runtime.client import Client
-from oyez.runtime.hooks import Hooks
+from oyez.runtime import Client, Hooks
 from oyez.server.types import Handshake
 from oyez.service.auth.tokens import SIGNED_CLAIMS, Signer
 from oyez.systems.rez import payloads
