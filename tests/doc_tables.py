@@ -38,10 +38,10 @@ from oyez.errors import Refusal
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.server.recovery import recovery
-from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Limits, Settings
 from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.fixrx.contract import contract as fixrx
+from oyez.systems.loader import list_systems, load_system
 from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes.contract import contract as quotes
 from tests.systems import bookings_page, qscrap_page, rez_page
@@ -133,7 +133,7 @@ def build_types(contract: Contract) -> str:
 
 
 def build_systems() -> str:
-    return "\n\n".join(f"## {system}\n\n{build_matrix(system)}" for system in SHIPPED)
+    return "\n\n".join(f"## {system}\n\n{build_matrix(system)}" for system in list_systems())
 
 
 def build_matrix(system: str) -> str:

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from oyez.contract import Command, Contract
 from oyez.runtime import Client
 from oyez.service.app import Oyez
-from oyez.service.system import load_system
 from oyez.settings import load_settings
+from oyez.systems.loader import load_system
 
 SECONDS = 2.8
 

@@ -13,7 +13,7 @@ from oyez.cli.server_flags import ServerFlags
 from oyez.cli.suggestions import suggest_publish
 from oyez.contract import Contract, Identity, Payload, anyone, member, own, role
 from oyez.service.app import Oyez
-from oyez.service.system import SHIPPED, load_system
+from oyez.systems.loader import list_systems, load_system
 from tests.cli.terminal import ORDERS, Calls
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -46,9 +46,9 @@ def test_nothing_more_is_shown_than_a_newcomer_needs(show: Callable[..., str]) -
 
 
 def test_all_systems_and_three_commands_are_on_one_screen(show: Callable[..., str]) -> None:
-    shown = show(*SHIPPED)
+    shown = show(*list_systems())
     assert sum(max(1, -(-len(line) // SCREEN_WIDTH)) for line in shown.splitlines()) < SCREEN_LINES
-    for name in SHIPPED:
+    for name in list_systems():
         assert re.search(rf"^  {name} +\S.{{20,{SCREEN_WIDTH - 13}}}$", shown, re.MULTILINE)
     assert re.findall(r"^  (token|listen|publish|key) ", shown, re.MULTILINE) == ["token", "listen", "publish"]
 
@@ -103,9 +103,9 @@ def test_what_the_file_says_otherwise_is_written_out(folder: Path, show: Callabl
 
 def test_systems_shows_every_command_of_every_system(oyez: Calls) -> None:
     shown = oyez("systems").out
-    assert [block.split()[0] for block in shown.strip().split("\n\n")] == list(SHIPPED)
+    assert [block.split()[0] for block in shown.strip().split("\n\n")] == list_systems()
     for purpose in ("token", "listen", "publish", "key", "script", "http"):
-        assert len(re.findall(rf"^  {purpose} ", shown, re.MULTILINE)) == len(SHIPPED)
+        assert len(re.findall(rf"^  {purpose} ", shown, re.MULTILINE)) == len(list_systems())
     assert 'io("http://127.0.0.1:5001/customer", {path: "/bookings/socket.io/",' in shown
     assert "POST http://127.0.0.1:5001/bookings/events with the key" in shown
 

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from oyez.service.app import Oyez
-from oyez.service.system import load_system
 from oyez.settings import Settings
+from oyez.systems.loader import load_system
 from tests.cli.terminal import ORDERS, Calls, Ended
 from tests.postgres import PostgreSQL
 from tests.valkey import ValkeyServer

@@ -9,57 +9,59 @@ from pathlib import Path
 
 import pytest
 
-from oyez.cli.demo.command import STORIES, play, show
-from oyez.cli.demo.day import Day, Market, StoryError
+from oyez.cli.demo import play, show
 from oyez.cli.flags import SettingsFlags
+from oyez.cli.address import explain_unreachable
+from oyez.cli.request import send_json
 from oyez.service.auth.secrets import load_secret
-from oyez.service.system import SHIPPED, load_system
+from oyez.systems.loader import list_systems, load_system
+from oyez.testing.scenario import Scenario, ScenarioError, TargetServer
 from tests.cli.terminal import ORDERS, Calls, run
 from tests.cli.test_publish import PACKED
 from tests.served import Served, serve
 
 
 @pytest.fixture(scope="module")
-async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     """A server of all systems that ship, and of the orders that tests declare."""
-    async with serve(tmp_path_factory.mktemp("town") / "data", *SHIPPED, str(ORDERS)) as running:
+    async with serve(tmp_path_factory.mktemp("market") / "data", *list_systems(), str(ORDERS)) as running:
         yield running
 
 
-def flags_of(town: Served) -> SettingsFlags:
-    return SettingsFlags(oyez_data=town.settings.oyez_data)
+def flags_of(market: Served) -> SettingsFlags:
+    return SettingsFlags(oyez_data=market.settings.oyez_data)
 
 
 def test_every_system_has_a_day() -> None:
-    assert set(STORIES) == set(SHIPPED)
+    assert list_systems(having="demo.py") == list_systems()
 
 
-@pytest.mark.parametrize("system", SHIPPED)
-async def test_a_day(town: Served, system: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (tally,) = await play([system], url=town.url, flags=flags_of(town))
+@pytest.mark.parametrize("system", list_systems())
+async def test_a_day(market: Served, system: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tally,) = await play([system], url=market.url, flags=flags_of(market))
     assert tally.faults == []
     assert tally.lines.keys() == load_system(system).contract.events.keys()
     for line in tally.lines.values():
         assert line.sent > 0
         assert line.ways
-        assert line.heard == line.due > 0
+        assert line.received == line.due > 0
     capsys.readouterr()
     assert show([tally]) == 0
     shown = capsys.readouterr()
-    assert f"{system}: {len(tally.lines)} of {len(tally.lines)} kinds of event heard;" in shown.out
+    assert f"{system}: {len(tally.lines)} of {len(tally.lines)} events received;" in shown.out
     assert all(name in shown.out for name in tally.lines)
     assert shown.err == ""
 
 
-async def test_two_days_on_one_server_know_nothing_of_each_other(town: Served) -> None:
-    tallies = await play(["qscrap", "qscrap"], url=town.url, flags=flags_of(town))
+async def test_two_days_on_one_server_know_nothing_of_each_other(market: Served) -> None:
+    tallies = await play(["qscrap", "qscrap"], url=market.url, flags=flags_of(market))
     assert [tally.faults for tally in tallies] == [[], []]
 
 
 async def test_all_days_on_a_server_of_two_workers(tmp_path: Path) -> None:
-    async with serve(tmp_path / "data", *SHIPPED, "--workers", "2") as running:
-        tallies = await play(SHIPPED, url=running.url, flags=flags_of(running))
-    assert {tally.system: tally.faults for tally in tallies} == {system: [] for system in SHIPPED}
+    async with serve(tmp_path / "data", *list_systems(), "--workers", "2") as running:
+        tallies = await play(list_systems(), url=running.url, flags=flags_of(running))
+    assert {tally.system: tally.faults for tally in tallies} == {system: [] for system in list_systems()}
 
 
 async def test_a_server_of_its_own(tmp_path: Path) -> None:
@@ -68,61 +70,62 @@ async def test_a_server_of_its_own(tmp_path: Path) -> None:
         tmp_path, "demo", "fixrx", "quotes", "--start", "--speed", "1e6", DATABASE_URL="postgresql://nowhere/none"
     )
     assert ended.status == 0
-    assert "fixrx: 10 of 10 kinds of event heard; 10 sent, 17 of 17 deliveries\n" in ended.out
-    assert "\nquotes: 6 of 6 kinds of event heard; 6 sent, 8 of 8 deliveries\n" in ended.out
+    assert "fixrx: 10 of 10 events received; 10 sent, 17 of 17 deliveries\n" in ended.out
+    assert "\nquotes: 6 of 6 events received; 6 sent, 8 of 8 deliveries\n" in ended.out
     assert "09:10  fixrx      Maya's tap leaks: she asks for somebody\n" in ended.err
     assert not any(os.scandir(tmp_path))
 
 
-# Days on which something is amiss.
+# Days on which something goes wrong.
 
 
-async def live(town: Served, story: Callable[[Day], Awaitable[None]]) -> list[str]:
+async def live(market: Served, play_day: Callable[[Scenario], Awaitable[None]]) -> list[str]:
     """What is found amiss with a day of `orders`."""
     async with AsyncExitStack() as stack:
-        market = Market(town.url, town.settings, load_secret(town.settings))
-        day = Day(load_system(str(ORDERS)).contract, market, stack, patience=0.3)
-        await story(day)
+        secret = load_secret(market.settings)
+        server = TargetServer(market.url, market.settings, secret, send_json, explain_unreachable)
+        day = Scenario(load_system(str(ORDERS)).contract, server, stack, timeout=0.3)
+        await play_day(day)
         return (await day.finish()).faults
 
 
-async def test_an_event_that_the_day_does_not_play(town: Served) -> None:
-    async def nothing(day: Day) -> None:
+async def test_an_event_that_the_day_does_not_play(market: Served) -> None:
+    async def nothing(day: Scenario) -> None:
         """It is Sunday."""
 
-    assert await live(town, nothing) == [
+    assert await live(market, nothing) == [
         "order:packed was not sent: the day does not play it.",
         "order:seen was not sent: the day does not play it.",
     ]
 
 
-async def test_an_event_that_is_not_heard(town: Served) -> None:
-    async def wrong(day: Day) -> None:
-        bob = await day.enter("Bob", "customer")
-        await day.publish("Ada's order is packed", "order:packed", PACKED, heard_by=[bob])
+async def test_an_event_that_is_not_heard(market: Served) -> None:
+    async def wrong(day: Scenario) -> None:
+        bob = await day.connect("Bob", "customer")
+        await day.publish("Ada's order is packed", "order:packed", PACKED, received_by=[bob])
 
-    assert (await live(town, wrong))[:2] == [
-        "order:packed was not heard by Bob within 0.3 s, at 07:00.",
-        "order:packed was heard by nobody.",
+    assert (await live(market, wrong))[:2] == [
+        "order:packed was not received by Bob within 0.3 s, at 07:00.",
+        "order:packed was received by nobody.",
     ]
 
 
-async def test_an_event_that_reaches_a_stranger(town: Served) -> None:
-    async def crowded(day: Day) -> None:
-        ada, other = await day.enter("Ada", "customer"), await day.enter("Ada", "customer")
+async def test_an_event_that_reaches_a_stranger(market: Served) -> None:
+    async def crowded(day: Scenario) -> None:
+        ada, other = await day.connect("Ada", "customer"), await day.connect("Ada", "customer")
         other.name = "Eve"
-        await day.publish("Packed", "order:packed", {**PACKED, "customer_id": ada.id}, heard_by=[ada])
+        await day.publish("Packed", "order:packed", {**PACKED, "customer_id": ada.id}, received_by=[ada])
 
-    fault, _ = await live(town, crowded)
-    assert fault.startswith("order:packed reached Eve, who should not hear it: {")
+    fault, _ = await live(market, crowded)
+    assert fault.startswith("order:packed reached Eve, who must not receive it: {")
 
 
-async def test_a_refusal_ends_the_day(town: Served) -> None:
-    async def refused(day: Day) -> None:
-        await day.publish("Packed", "order:packed", {}, heard_by=[])
+async def test_a_refusal_ends_the_day(market: Served) -> None:
+    async def refused(day: Scenario) -> None:
+        await day.publish("Packed", "order:packed", {}, received_by=[])
 
-    with pytest.raises(StoryError, match=r"^POST /orders/events: invalid_data: "):
-        await live(town, refused)
+    with pytest.raises(ScenarioError, match=r"^POST /orders/events: invalid_data: "):
+        await live(market, refused)
 
 
 def test_nobody_listens(oyez: Calls) -> None:
@@ -142,7 +145,7 @@ async def test_a_system_that_is_not_served(oyez: Calls, served: Served) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["tulips"], "There is no day of 'tulips'."),
+        (["tulips"], "'tulips' has no demo."),
         (["--start", "--url", "http://127.0.0.1:5001"], "Leave out --start, or --url and the settings."),
         (["--speed", "0"], "would never end"),
     ],

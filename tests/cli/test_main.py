@@ -10,7 +10,7 @@ import pytest
 
 from oyez import __version__
 from oyez.service.database import database
-from oyez.service.system import SHIPPED
+from oyez.systems.loader import list_systems
 from tests.cli.terminal import ORDERS, PATIENCE, Calls, run
 
 COMMANDS = {
@@ -111,7 +111,8 @@ def test_a_contract_that_contradicts_itself_has_a_line_for_each_fault(oyez: Call
 @pytest.mark.parametrize("command", [["serve"], ["token", "--sub", "ada"], ["listen", "--sub", "ada"]])
 def test_a_system_that_does_not_exist(oyez: Calls, command: list[str]) -> None:
     assert (
-        f"Name one of {', '.join(SHIPPED)}, or the path of a .py file" in oyez(command[0], "quoets", *command[1:]).error
+        f"Name one of {', '.join(list_systems())}, or the path of a .py file"
+        in oyez(command[0], "quoets", *command[1:]).error
     )
     assert "nowhere.py does not exist" in oyez(command[0], "nowhere.py", *command[1:]).error
 

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from oyez.service.app import Oyez
-from oyez.service.system import load_system
 from oyez.settings import Settings
+from oyez.systems.loader import load_system
 from tests.cli.terminal import Calls, run
 
 DESK = '''

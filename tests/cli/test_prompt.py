@@ -18,7 +18,7 @@ from oyez.cli.prompt import COMMANDS, LineError, Prompt, parse_values
 from oyez.cli.session import converse
 from oyez.client import Client, connect
 from oyez.contract import Contract
-from oyez.service.system import SHIPPED, load_system
+from oyez.systems.loader import list_systems, load_system
 from tests.cli.terminal import ORDERS, PATIENCE
 from tests.served import Served, serve
 
@@ -35,7 +35,7 @@ SEATS = [(system, *seat) for system, seats in USERS.items() for seat in seats]
 
 @pytest.fixture(scope="module")
 async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with serve(tmp_path_factory.mktemp("town") / "data", *SHIPPED, str(ORDERS)) as running:
+    async with serve(tmp_path_factory.mktemp("town") / "data", *list_systems(), str(ORDERS)) as running:
         yield running
 
 

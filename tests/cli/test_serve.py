@@ -21,7 +21,7 @@ import trustme
 
 from oyez.client import connect, open_connection
 from oyez.protocol.engineio import SERVER_SHUTDOWN
-from oyez.service.system import SHIPPED, load_system
+from oyez.systems.loader import list_systems, load_system
 from tests.cli.terminal import ORDERS, Running, plain_environment, run, run_line, start, start_program
 
 COMMAND = r"^  (token|listen|publish|key) +(.+)$"
@@ -68,8 +68,8 @@ async def test_without_a_name_all_that_ship_are_served(folder: Path) -> None:
     async with start(folder, "serve", "--port", "0") as serving:
         url, commands = await read_banner(serving)
         blocks = (await run_line(folder, commands["systems"])).out.strip().split("\n\n")
-        assert [block.split()[0] for block in blocks] == list(SHIPPED)
-        for name, block in zip(SHIPPED, blocks, strict=True):
+        assert [block.split()[0] for block in blocks] == list(list_systems())
+        for name, block in zip(list_systems(), blocks, strict=True):
             shown = dict(re.findall(COMMAND, block, re.MULTILINE))
             token = (await run_line(folder, shown["token"])).out.strip()
             namespace = load_system(name).contract.namespaces[0].name

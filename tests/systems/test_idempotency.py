@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from oyez.service.app import Oyez
 from oyez.service.idempotency import WRITES
-from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Settings
+from oyez.systems.loader import list_systems, load_system
 from tests.systems.bookings_town import booking_body, partner_body
 
 
@@ -30,7 +30,7 @@ class Backend:
 
 @pytest.fixture
 async def backend(tmp_path: Path) -> AsyncIterator[Backend]:
-    oyez = Oyez([load_system(name) for name in SHIPPED], Settings(oyez_data=str(tmp_path), jwt_secret="s" * 32))
+    oyez = Oyez([load_system(name) for name in list_systems()], Settings(oyez_data=str(tmp_path), jwt_secret="s" * 32))
     async with oyez.running():
         yield Backend(oyez)
 

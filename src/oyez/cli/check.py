@@ -27,8 +27,9 @@ from oyez.service.data_folder import examine_folder
 from oyez.service.database import tables
 from oyez.service.database.database import MIGRATIONS
 from oyez.service.database.examine import examine_tables, open_unchanged
-from oyez.service.system import SHIPPED, System, load_system
+from oyez.service.system import System
 from oyez.settings import Settings
+from oyez.systems.loader import list_systems, load_system
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ def check(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
     """
     checks = Checks()
     settings = checks.run("settings", lambda: (flags.load(), "can be read"))
-    loaded = check_systems(checks, systems or SHIPPED)
+    loaded = check_systems(checks, systems or list_systems())
     if settings is not None:
         check_settings(checks, settings, [system.name for system in loaded])
         check_database(checks, settings, loaded)

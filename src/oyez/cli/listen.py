@@ -16,7 +16,7 @@ from oyez.cli.session import Emissions, run_session
 from oyez.contract import Contract, Identity, anyone
 from oyez.contract.check import ERROR_EVENT
 from oyez.contract.declare import Namespace
-from oyez.service.system import load_system
+from oyez.systems.loader import load_system
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that `--expect` waits: enough for an event that a job sends, on a slow machine."""

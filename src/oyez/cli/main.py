@@ -14,7 +14,7 @@ from oyez import __version__
 from oyez.cli import console
 from oyez.cli.console import CallError, fail
 from oyez.errors import ContractError, OyezError, SettingsError
-from oyez.service.system import SHIPPED
+from oyez.systems.loader import list_systems
 
 COMMANDS = {
     "serve": "serve:serve",
@@ -23,7 +23,7 @@ COMMANDS = {
     "token": "tokens:token",
     "publish": "publish:publish",
     "listen": "listen:listen",
-    "demo": "demo.command:demo",
+    "demo": "demo:demo",
     "migrate": "migrate:app",
     "quotes": "quotes:app",
 }
@@ -37,7 +37,7 @@ app = App(
         "Begin with `oyez serve`; it shows what to do next."
     ),
     help_epilogue=(
-        f"A system is one that ships ({', '.join(SHIPPED)}) or a Python file with a contract. Settings come from"
+        f"A system is one that ships ({', '.join(list_systems())}) or a Python file with a contract. Settings come from"
         " oyez.toml, then from the environment (PORT or OYEZ_PORT, …), then from flags; the last one wins."
     ),
     help_format="plaintext",

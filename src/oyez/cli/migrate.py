@@ -11,8 +11,9 @@ from oyez.cli.console import CallError
 from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
 from oyez.service.database.database import Database, find_columns
 from oyez.service.database.migrate import Columns, write_migrations
-from oyez.service.system import System, load_system
+from oyez.service.system import System
 from oyez.settings import Settings
+from oyez.systems.loader import load_system
 
 app = App(name="migrate", help="Write migrations of a system's own tables.")
 

@@ -13,7 +13,7 @@ from oyez.cli.address import FOUND, Target
 from oyez.cli.console import CallError
 from oyez.cli.flags import OWN_SETTINGS, Repeatable, SettingsFlags, load_signer, parse_json
 from oyez.cli.request import RequestRefusedError, not_oyez, send_json
-from oyez.service.system import load_system
+from oyez.systems.loader import load_system
 
 KEY_LIFETIME = 60.0
 """Seconds; the key is used at once."""

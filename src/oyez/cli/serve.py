@@ -26,8 +26,8 @@ from oyez.ops.memory import start_giving_back
 from oyez.server.connections.outages import Outages
 from oyez.server.http.port import HttpServer
 from oyez.service.app import Oyez
-from oyez.service.system import SHIPPED, load_system
 from oyez.settings import Settings
+from oyez.systems.loader import list_systems, load_system
 
 logger = get_logger("oyez.cli")
 
@@ -59,7 +59,7 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
     os.umask(0o077)
     # Until the server serves; then it is a request to start again.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    names = systems or SHIPPED
+    names = systems or list_systems()
     check_certificate(settings)
     with listen_at(settings.host, settings.port) as sockets:
         oyez = build_oyez(names, settings)

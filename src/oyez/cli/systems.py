@@ -6,7 +6,7 @@ from oyez.cli import console
 from oyez.cli.address import FOUND, Target
 from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
 from oyez.cli.suggestions import Suggestions
-from oyez.service.system import SHIPPED, load_system
+from oyez.systems.loader import list_systems, load_system
 
 
 def systems(*systems: str, target: Target = FOUND, flags: SettingsFlags = OWN_SETTINGS) -> int:
@@ -25,7 +25,7 @@ def systems(*systems: str, target: Target = FOUND, flags: SettingsFlags = OWN_SE
     """
     settings = flags.load()
     suggestions = Suggestions(target.find(settings), settings, flags.config)
-    for reference in systems or SHIPPED:
+    for reference in systems or list_systems():
         show_system(reference, suggestions)
     return 0
 

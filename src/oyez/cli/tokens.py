@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from oyez.cli import console
 from oyez.cli.console import CallError
 from oyez.cli.flags import NOBODY, OWN_SETTINGS, TOKEN_LIFETIME, SettingsFlags, User, load_signer
-from oyez.service.system import load_system
+from oyez.systems.loader import load_system
 
 
 def token(

@@ -1,16 +1,9 @@
-"""What a system is made of, and how one is loaded by its name or from a file.
+"""What a system is: a contract, its tables, and the behaviour that `build` makes of what the process offers."""
 
-A system is a module with a contract. Where it has behaviour of its own it says how that is built, from what the process
-offers (`Context`); nothing is registered by importing it.
-"""
-
-import importlib
-import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 from sqlalchemy import MetaData
 from starlette.routing import BaseRoute
@@ -31,9 +24,6 @@ from oyez.service.outbox.jobs import Job
 from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
 from oyez.settings import Settings
-
-SHIPPED = ("qscrap", "bookings", "fixrx", "rez", "quotes")
-"""The systems that come with Oyez; each is a package of `oyez.systems`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,47 +83,8 @@ class System:
         return self.contract.name
 
 
-def load_system(reference: str) -> System:
-    """The system `reference` names: one that ships, or the path of a Python file.
-
-    The file has a `system`, or just a `contract` and, where that has commands, `handlers`; it may import modules that
-    lie beside it. Raises SettingsError where there is no such system, ContractError where its contract contradicts
-    itself.
-    """
-    if reference in SHIPPED:
-        module = importlib.import_module(f"oyez.systems.{reference}")
-    elif reference.endswith(".py"):
-        module = _load_file(Path(reference))
-    else:
-        raise SettingsError(
-            f"There is no system {reference!r}. Name one of {', '.join(SHIPPED)}, or the path of a .py file."
-        )
-    return _find_system(module, reference)
-
-
-def _load_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise SettingsError(f"{path} does not exist. Give the path of a Python file with a contract.")
-    # Named by its path, which no other module has for a name. The name has to be known before the code runs: it is
-    # where types that are written as strings are looked up.
-    module = ModuleType(str(path.resolve()))
-    module.__file__ = module.__name__
-    sys.modules[module.__name__] = module
-    # At the end, where it hides nothing: a file may be called like a module of the standard library.
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.append(folder)
-    try:
-        exec(compile(path.read_bytes(), module.__name__, "exec"), vars(module))
-    except OyezError:
-        raise
-    except Exception as error:
-        described = _describe(error, module.__name__)
-        raise SettingsError(f"{path} cannot be loaded. {described}. Correct it there.") from error
-    return module
-
-
 def build_parts(system: System, context: Context) -> Parts:
-    """What the system's `build` makes. Raises SettingsError if it fails or returns something else."""
+    """What the system's `build` returns. Raises SettingsError if it fails or returns something else."""
     code = getattr(system.build, "__code__", None)
     file = code.co_filename if code is not None else "its file"
     try:
@@ -142,7 +93,7 @@ def build_parts(system: System, context: Context) -> Parts:
         raise
     except Exception as error:
         raise SettingsError(
-            f"build() of {system.name} in {file} fails. {_describe(error, file)}. Correct it there."
+            f"build() of {system.name} in {file} fails. {describe_error(error, file)}. Correct it there."
         ) from error
     if not isinstance(parts, Parts):
         raise SettingsError(
@@ -151,27 +102,10 @@ def build_parts(system: System, context: Context) -> Parts:
     return parts
 
 
-def _describe(error: Exception, file: str) -> str:
-    """What went wrong, and in which line of `file`."""
+def describe_error(error: Exception, file: str) -> str:
+    """One line that says what failed, and in which line of `file`."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     message, line = redact(str(error)), lines[-1] if lines else None
     if isinstance(error, SyntaxError):
         message, line = error.msg, error.lineno if error.filename == file else line
     return f"{f'Line {line}: ' if line else ''}{type(error).__name__}: {message.rstrip('.')}"
-
-
-def _find_system(module: ModuleType, reference: str) -> System:
-    system = getattr(module, "system", None)
-    if system is not None and not isinstance(system, System | ModuleType):
-        raise SettingsError(
-            f"{reference} has a {type(system).__name__} called `system`."
-            " Write `system = System(contract=...)` in it, or leave it out."
-        )
-    if not isinstance(system, System):
-        contract = getattr(module, "contract", None)
-        if not isinstance(contract, Contract):
-            raise SettingsError(f"{reference} declares no contract. Write `contract = Contract(...)` in it.")
-        handlers: Handlers = getattr(module, "handlers", {})
-        system = System(contract=contract, build=lambda context: Parts(handlers=handlers))
-    system.contract.build()
-    return system

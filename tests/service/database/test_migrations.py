@@ -13,7 +13,7 @@ from sqlalchemy import Connection, MetaData, text
 from oyez.errors import SettingsError
 from oyez.service.database import tables
 from oyez.service.database.database import MIGRATIONS, Database
-from oyez.service.system import SHIPPED, load_system
+from oyez.systems.loader import list_systems, load_system
 from oyez.systems.quotes.tables import find_supplier, put_supplier
 
 OWN = ("oyez", MIGRATIONS / "versions", tables.metadata)
@@ -21,7 +21,7 @@ LINES = [
     OWN,
     *(
         (system.name, system.migrations, system.tables)
-        for system in map(load_system, SHIPPED)
+        for system in map(load_system, list_systems())
         if system.migrations is not None and system.tables is not None
     ),
 ]
@@ -35,7 +35,7 @@ def db(database_url: str) -> Iterator[Database]:
 
 
 def test_every_system_that_has_tables_has_migrations() -> None:
-    with_tables = [system.name for system in map(load_system, SHIPPED) if system.tables is not None]
+    with_tables = [system.name for system in map(load_system, list_systems()) if system.tables is not None]
     assert ["oyez", *with_tables] == [name for name, _, _ in LINES]
 
 

@@ -24,8 +24,9 @@ from oyez.service.app import Oyez
 from oyez.service.redis_emitter import consumer
 from oyez.service.redis_emitter.consumer import KEEP_SECONDS, Intake
 from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
-from oyez.service.system import System, load_system
+from oyez.service.system import System
 from oyez.settings import Limits, Settings
+from oyez.systems.loader import load_system
 from tests.js_client import JsClient, JsDriver, JsEmitter
 from tests.logged import capture_logs
 from tests.served import Served, serve

@@ -19,7 +19,7 @@ from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.policy import Anyone, Member
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, Room, Target
 from oyez.contract.schema import options
-from oyez.service.system import load_system
+from oyez.systems.loader import load_system
 
 # What a world provides.
 

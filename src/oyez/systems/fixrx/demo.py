@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from oyez.cli.demo.day import Day, Story
 from oyez.errors import FORBIDDEN
+from oyez.testing.scenario import Demo, Scenario
 
 
-async def play(day: Day) -> None:
+async def play(day: Scenario) -> None:
     await day.at("08:45")
-    maya, _ = await day.enter("Maya", "user"), await day.enter("Stan", "user")
-    plumber, rival = await day.enter("Swift Plumbing", "vendor"), await day.enter("Gutter Guild", "vendor")
+    maya, _ = await day.connect("Maya", "user"), await day.connect("Stan", "user")
+    plumber, rival = await day.connect("Swift Plumbing", "vendor"), await day.connect("Gutter Guild", "vendor")
     service, booking, payment = day.id("service"), day.id("booking"), day.id("payment")
 
     def about(event: str, kind: str, id: str, by: str = "user", **changes: Any) -> dict[str, Any]:
@@ -20,26 +20,26 @@ async def play(day: Day) -> None:
     await day.at("09:10")
     await day.call("Maya sees that the server is there", maya, "ping")
     await day.call("She enters her room again", maya, "join", {"type": "user", "id": maya.id})
-    await day.refuse(
+    await day.expect_refusal(
         "The guild tries the plumber's room", rival, "join", {"type": "vendor", "id": plumber.id}, code=FORBIDDEN.code
     )
     await day.publish(
         "Maya's tap leaks: she asks for somebody",
         "service:created",
         about("service:created", "service", service, service__vendorId=None),
-        heard_by=[maya],
+        received_by=[maya],
     )
     await day.publish(
         "Swift Plumbing takes it",
         "service:status_changed",
         about("service:status_changed", "service", service, "vendor"),
-        heard_by=[maya, plumber],
+        received_by=[maya, plumber],
     )
     await day.publish(
         "Maya adds what else drips",
         "service:updated",
         about("service:updated", "service", service),
-        heard_by=[maya, plumber],
+        received_by=[maya, plumber],
     )
 
     await day.at("11:30")
@@ -47,13 +47,13 @@ async def play(day: Day) -> None:
         "They settle on two o'clock",
         "booking:created",
         about("booking:created", "booking", booking, booking__serviceId=service),
-        heard_by=[maya, plumber],
+        received_by=[maya, plumber],
     )
     await day.publish(
         "The plumber confirms",
         "booking:status_changed",
         about("booking:status_changed", "booking", booking, "vendor", booking__serviceId=service),
-        heard_by=[maya, plumber],
+        received_by=[maya, plumber],
     )
     sent = await day.call(
         "The plumber has the cartridge",
@@ -71,13 +71,13 @@ async def play(day: Day) -> None:
         "Maya's card has expired",
         "payment:failed",
         about("payment:failed", "payment", payment, payment__bookingId=booking),
-        heard_by=[maya, plumber],
+        received_by=[maya, plumber],
     )
     await day.publish(
         "Another card is good",
         "payment:completed",
         about("payment:completed", "payment", day.id("payment 2"), payment__bookingId=booking),
-        heard_by=[maya, plumber],
+        received_by=[maya, plumber],
     )
 
     await day.at("18:00")
@@ -85,8 +85,8 @@ async def play(day: Day) -> None:
         "The gutters are dry again: that visit is called off",
         "booking:cancelled",
         about("booking:cancelled", "booking", day.id("booking 2"), booking__vendorId=rival.id),
-        heard_by=[maya, rival],
+        received_by=[maya, rival],
     )
 
 
-STORY = Story(play=play)
+DEMO = Demo(play=play)

@@ -1,4 +1,4 @@
-"""A server of the day's own: another process, a free port, and a data folder that is gone afterwards."""
+"""The server of `oyez demo --start`: a process of its own, with a free port and a temporary data folder."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from oyez.errors import OyezError
 from oyez.settings import Settings
 
 START_TIMEOUT = 30.0
-"""Seconds: a slow machine that loads everything for the first time."""
+"""Seconds: a slow flags may load all modules for the first time."""
 
 
 class ServerError(OyezError):
@@ -22,7 +22,7 @@ class ServerError(OyezError):
 
 @asynccontextmanager
 async def start_server(systems: Sequence[str]) -> AsyncIterator[tuple[str, Settings]]:
-    """Where it is reached, and its settings. Nothing of this machine's own settings counts. Raises ServerError."""
+    """The address and the settings of a server that does not use this flags's settings. Raises ServerError."""
     with TemporaryDirectory(prefix="oyez-demo-") as folder:
         data = str(Path(folder) / "data")
         named = {name.upper() for name in Settings.__struct_fields__}
@@ -50,4 +50,4 @@ async def _read_address(process: asyncio.subprocess.Process) -> str:
             found = re.search(rb"https?://\S+", await process.stdout.readline())
             if found:
                 return found[0].decode()
-    raise ServerError("The server of the day's own did not start; above it says why.")
+    raise ServerError("The server of the demo did not start; its message is above.")

@@ -1,15 +1,15 @@
 """A day in `quotes`: somebody needs a roof, two roofers hear of it, and one of them gets the work."""
 
-from oyez.cli.demo.day import Day, Story
+from oyez.testing.scenario import Demo, Scenario
 
 
-async def play(day: Day) -> None:
+async def play(day: Scenario) -> None:
     await day.at("08:00")
     supplier, rival = day.id("supplier bright"), day.id("supplier slate")
     for name, record in (("Bright Roofs", supplier), ("Slate and Sons", rival)):
-        await day.ask(f"{name} is a supplier", "PUT", f"/suppliers/{day.id(name)}", {"supplierId": record})
-    roofer, slater = await day.enter("Bright Roofs", "supplier"), await day.enter("Slate and Sons", "supplier")
-    nora, _ = await day.enter("Nora", "user"), await day.enter("Olaf", "user")
+        await day.request(f"{name} is a supplier", "PUT", f"/suppliers/{day.id(name)}", {"supplierId": record})
+    roofer, slater = await day.connect("Bright Roofs", "supplier"), await day.connect("Slate and Sons", "supplier")
+    nora, _ = await day.connect("Nora", "user"), await day.connect("Olaf", "user")
 
     await day.at("09:30")
     request = day.id("request")
@@ -19,7 +19,7 @@ async def play(day: Day) -> None:
         "quote:request:created",
         created,
         to=[f"quote-request:supplier:{supplier}", f"quote-request:supplier:{rival}"],
-        heard_by=[roofer, slater],
+        received_by=[roofer, slater],
     )
 
     await day.at("11:20")
@@ -28,7 +28,7 @@ async def play(day: Day) -> None:
         "Bright Roofs offers a price",
         "quote:offer:received",
         day.example("quote:offer:received", offerId=offer, quoteRequestId=request, userId=nora.id),
-        heard_by=[nora],
+        received_by=[nora],
     )
     message = day.id("message")
     written = day.example(
@@ -41,13 +41,13 @@ async def play(day: Day) -> None:
         message__senderId=roofer.id,
         message__sender__id=roofer.id,
     )
-    await day.publish("Bright Roofs writes to Nora", "chat:message", written, heard_by=[nora])
+    await day.publish("Bright Roofs writes to Nora", "chat:message", written, received_by=[nora])
     await day.publish(
         "Bright Roofs sees that it has come",
         "chat:delivered",
         day.example("chat:delivered", messageId=message, recipientId=nora.id),
         to=f"chat:supplier:{roofer.id}",
-        heard_by=[roofer],
+        received_by=[roofer],
     )
 
     await day.at("17:45")
@@ -55,15 +55,15 @@ async def play(day: Day) -> None:
         "Nora takes the offer",
         "quote:offer:updated",
         day.example("quote:offer:updated", offerId=offer, userId=nora.id, status="accepted"),
-        heard_by=[nora],
+        received_by=[nora],
     )
     await day.publish(
         "Her request is closed",
         "quote:request:updated",
         day.example("quote:request:updated", requestId=request),
         to=[f"quote-request:supplier:{supplier}", f"quote-request:supplier:{rival}"],
-        heard_by=[roofer, slater],
+        received_by=[roofer, slater],
     )
 
 
-STORY = Story(play=play)
+DEMO = Demo(play=play)

@@ -2,43 +2,43 @@
 
 from typing import Any
 
-from oyez.cli.demo.day import Day, Story
 from oyez.errors import FORBIDDEN
+from oyez.testing.scenario import Demo, Scenario
 
 STATISTICS = "dashboard:stats_update"
 
 
-async def play(day: Day) -> None:
+async def play(day: Scenario) -> None:
     await day.at("07:30")
-    office = await day.enter("Office", "admin", "/admin")
-    night_desk = await day.enter("Night desk", "admin", "/admin")
+    office = await day.connect("Office", "admin", "/admin")
+    night_desk = await day.connect("Night desk", "admin", "/admin")
     await day.call("The office watches all bookings", office, "monitor:bookings")
 
     await day.at("08:20")
-    await day.ask(
+    await day.request(
         "Tap and Tile becomes a partner",
         "PUT",
         f"/partners/{day.id('Tap and Tile')}",
         _partner("Tap and Tile", ["Cleaning", "Tiling"]),
         {"partner:registered": [office], STATISTICS: [office]},
     )
-    await day.ask(
+    await day.request(
         "So does Brightwater",
         "PUT",
         f"/partners/{day.id('Brightwater')}",
         _partner("Brightwater", ["Cleaning"]),
         {"partner:registered": [office]},
     )
-    tiler = await day.enter("Tap and Tile", "partner", "/partner")
-    cleaner = await day.enter("Brightwater", "partner", "/partner")
-    submission = await day.ask(
+    tiler = await day.connect("Tap and Tile", "partner", "/partner")
+    cleaner = await day.connect("Brightwater", "partner", "/partner")
+    submission = await day.request(
         "Brightwater hands its papers in",
         "POST",
         "/kyc-submissions",
         {"partnerId": cleaner.id, "documents": ["IDENTITY", "BANK_ACCOUNT"]},
         {"kyc:submitted": [office]},
     )
-    await day.ask(
+    await day.request(
         "They are in order",
         "PUT",
         f"/kyc-submissions/{submission['submissionId']}/review",
@@ -49,9 +49,9 @@ async def play(day: Day) -> None:
     await day.at("09:00")
     for name in ("Cara", "Otis"):
         body = {"name": name, "phone": "+44 20 7946 0457"}
-        await day.ask(f"{name} becomes a customer", "PUT", f"/customers/{day.id(name)}", body)
-    cara, otis = await day.enter("Cara", "customer", "/customer"), await day.enter("Otis", "customer", "/customer")
-    booked = await day.ask(
+        await day.request(f"{name} becomes a customer", "PUT", f"/customers/{day.id(name)}", body)
+    cara, otis = await day.connect("Cara", "customer", "/customer"), await day.connect("Otis", "customer", "/customer")
+    booked = await day.request(
         "Cara books a deep clean of her kitchen",
         "POST",
         "/bookings",
@@ -60,11 +60,11 @@ async def play(day: Day) -> None:
     )
     kitchen = booked["bookingId"]
     await day.call("Cara follows it", cara, "booking:track", kitchen)
-    await day.refuse("Otis would like to, too", otis, "booking:track", kitchen, code=FORBIDDEN.code)
+    await day.expect_refusal("Otis would like to, too", otis, "booking:track", kitchen, code=FORBIDDEN.code)
 
     await day.at("09:30")
     moved = {"booking:status_updated": [cara], "booking:updated": [office]}
-    await day.ask(
+    await day.request(
         "Tap and Tile is asked to come",
         "PUT",
         f"/bookings/{kitchen}/partner",
@@ -78,7 +78,7 @@ async def play(day: Day) -> None:
         {"bookingId": kitchen, "reason": "Our van is at the garage."},
         causes=moved,
     )
-    await day.ask(
+    await day.request(
         "Brightwater is asked",
         "PUT",
         f"/bookings/{kitchen}/partner",
@@ -127,7 +127,7 @@ async def play(day: Day) -> None:
     await day.call("Cara goes on with her day", cara, "booking:untrack", kitchen)
 
     await day.at("16:40")
-    windows = await day.ask(
+    windows = await day.request(
         "Otis books windows, from Brightwater",
         "POST",
         "/bookings",
@@ -141,7 +141,7 @@ async def play(day: Day) -> None:
         {"bookingId": windows["bookingId"], "reason": "The scaffolding is still up."},
         causes={"booking:cancelled": [cleaner], "booking:updated": [office]},
     )
-    await day.ask(
+    await day.request(
         "Cara is asked how it was",
         "POST",
         "/notifications",
@@ -170,7 +170,7 @@ def _partner(name: str, services: list[str]) -> dict[str, Any]:
     }
 
 
-def _booking(day: Day, customer: str, service: str, amount: float) -> dict[str, Any]:
+def _booking(day: Scenario, customer: str, service: str, amount: float) -> dict[str, Any]:
     return {
         "customerId": customer,
         "service": service,
@@ -180,4 +180,4 @@ def _booking(day: Day, customer: str, service: str, amount: float) -> dict[str, 
     }
 
 
-STORY = Story(play=play, paced=frozenset({STATISTICS}))
+DEMO = Demo(play=play, conflated=frozenset({STATISTICS}))

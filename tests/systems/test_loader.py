@@ -1,4 +1,4 @@
-"""Loading a system: by its name, or from a file that somebody has just written."""
+"""Systems are found by their folders, and loaded by their names or from any file."""
 
 import re
 import sys
@@ -7,19 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from oyez import systems
 from oyez.contract import Command, Contract
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import ContractError, SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.runtime import Publisher
 from oyez.server.cluster.membership import Presence
+from oyez.service.app import Oyez
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer
 from oyez.service.database.database import build_database
 from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
-from oyez.service.system import SHIPPED, Context, Parts, System, load_system, no_parts
+from oyez.service.system import Context, Parts, System, no_parts
 from oyez.settings import Settings
+from oyez.systems.loader import list_systems, load_demo, load_system
 from oyez.systems.quotes import system as quotes
 
 SHOP = '''
@@ -91,9 +94,39 @@ def load(text: str, path: str = "shop.py") -> System:
     return load_system(path)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", list_systems())
 def test_a_system_that_ships_is_loaded_by_its_name(name: str) -> None:
     assert load_system(name).name == name
+
+
+def test_a_new_folder_is_all_that_a_system_needs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = folder / "new" / "tulips"
+    package.mkdir(parents=True)
+    (package / "contract.py").write_text(SHOP.replace('"shop"', '"tulips"'))
+    (package / "__init__.py").write_text(
+        "from oyez.service.system import System\n"
+        "from oyez.systems.tulips.contract import contract\n"
+        "system = System(contract=contract)\n"
+    )
+    (package / "demo.py").write_text(
+        "from oyez.testing.scenario import Demo, Scenario\n"
+        "async def play(day: Scenario) -> None: ...\n"
+        "DEMO = Demo(play=play)\n"
+    )
+    monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(package.parent)])
+    assert "tulips" in list_systems()
+    assert "tulips" in list_systems(having="demo.py")
+    assert load_demo("tulips").play.__module__ == "oyez.systems.tulips.demo"
+    oyez = Oyez([load_system(name) for name in list_systems()], Settings(oyez_data="data", jwt_secret="s" * 32))
+    oyez.database.close()
+    assert oyez.systems["tulips"].system is load_system("tulips")
+
+
+def test_a_folder_without_a_contract_is_no_system(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "notes").mkdir()
+    (folder / "notes" / "__init__.py").touch()
+    monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(folder)])
+    assert "notes" not in list_systems()
 
 
 def test_quotes_is_the_one_its_package_has() -> None:
@@ -176,7 +209,9 @@ def test_any_name_will_do(path: str) -> None:
 
 @pytest.mark.parametrize("reference", ["quoets", "", "quotes.contract", "../quotes", "oyez.systems.quotes", "shop"])
 def test_an_unknown_name(reference: str) -> None:
-    with pytest.raises(SettingsError, match=re.escape(f"Name one of {', '.join(SHIPPED)}, or the path of a .py file")):
+    with pytest.raises(
+        SettingsError, match=re.escape(f"Name one of {', '.join(list_systems())}, or the path of a .py file")
+    ):
         load_system(reference)
 
 

@@ -1,0 +1,84 @@
+"""Systems are found by convention: each package in this folder that has a `contract.py` is one, and so is any file.
+
+A package has `system` in its `__init__.py`, its migrations in the folder `migrations`, and in `demo.py` the scenario of
+`oyez demo`. Nothing else lists systems, and nothing is registered by an import.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from oyez import systems
+from oyez.contract.bind import Handlers
+from oyez.contract.contract import Contract
+from oyez.errors import OyezError, SettingsError
+from oyez.service.system import Parts, System, describe_error
+from oyez.testing.scenario import Demo
+
+
+def list_systems(having: str = "contract.py") -> list[str]:
+    """The names of the systems that come with Oyez and have that file, in alphabetical order."""
+    return sorted(path.parent.name for folder in systems.__path__ for path in Path(folder).glob(f"*/{having}"))
+
+
+def load_demo(name: str) -> Demo:
+    """The `DEMO` of a system that has a `demo.py`."""
+    demo: Demo = importlib.import_module(f"{systems.__name__}.{name}.demo").DEMO
+    return demo
+
+
+def load_system(reference: str) -> System:
+    """Load the system that has this name, or the Python file at this path.
+
+    The file has a `system`, or only a `contract` and, if the contract has commands, `handlers`. It may import modules
+    from its own folder. Raises SettingsError if there is no such system, ContractError if its contract contradicts
+    itself.
+    """
+    if reference in list_systems():
+        module = importlib.import_module(f"{systems.__name__}.{reference}")
+    elif reference.endswith(".py"):
+        module = _load_file(Path(reference))
+    else:
+        raise SettingsError(
+            f"There is no system {reference!r}. Name one of {', '.join(list_systems())}, or the path of a .py file."
+        )
+    return _find_system(module, reference)
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise SettingsError(f"{path} does not exist. Give the path of a Python file with a contract.")
+    # The path is a name that no other module has. It must be known before the code runs: types that are written as
+    # strings are looked up in the module of that name.
+    module = ModuleType(str(path.resolve()))
+    module.__file__ = module.__name__
+    sys.modules[module.__name__] = module
+    # At the end, where it hides nothing: a file may have the name of a module of the standard library.
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
+    try:
+        exec(compile(path.read_bytes(), module.__name__, "exec"), vars(module))
+    except OyezError:
+        raise
+    except Exception as error:
+        described = describe_error(error, module.__name__)
+        raise SettingsError(f"{path} cannot be loaded. {described}. Correct it there.") from error
+    return module
+
+
+def _find_system(module: ModuleType, reference: str) -> System:
+    system = getattr(module, "system", None)
+    if system is not None and not isinstance(system, System | ModuleType):
+        raise SettingsError(
+            f"{reference} has a {type(system).__name__} called `system`."
+            " Write `system = System(contract=...)` in it, or leave it out."
+        )
+    if not isinstance(system, System):
+        contract = getattr(module, "contract", None)
+        if not isinstance(contract, Contract):
+            raise SettingsError(f"{reference} declares no contract. Write `contract = Contract(...)` in it.")
+        handlers: Handlers = getattr(module, "handlers", {})
+        system = System(contract=contract, build=lambda context: Parts(handlers=handlers))
+    system.contract.build()
+    return system

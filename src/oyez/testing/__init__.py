@@ -1,0 +1,1 @@
+"""What systems are tested with: simulated users of a running server."""
