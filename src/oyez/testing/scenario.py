@@ -17,13 +17,13 @@ from typing import Any
 
 import msgspec
 
+from oyez.client import Client, ConnectFailed, ConnectRefused, Disconnected, Event, connect
 from oyez.contract import Contract, Time
 from oyez.contract.rooms import Caller, DerivedRoom, Everyone
 from oyez.errors import OyezError
 from oyez.service.auth.secrets import Secret
 from oyez.service.auth.tokens import Signer, build_signer
 from oyez.settings import Settings
-from oyez.client import Client, ConnectFailed, ConnectRefused, Disconnected, Event, connect
 from oyez.testing.tally import Tally
 
 TIMEOUT = 15.0
