@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from oyez.cli.address import explain_unreachable
 from oyez.cli.demo import play, show
 from oyez.cli.flags import SettingsFlags
-from oyez.cli.address import explain_unreachable
 from oyez.cli.request import send_json
 from oyez.service.auth.secrets import load_secret
 from oyez.systems.loader import list_systems, load_system

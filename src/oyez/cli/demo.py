@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from oyez.cli import console
+from oyez.cli.address import Target, check_reachable, explain_unreachable
 from oyez.cli.console import CallError
 from oyez.cli.demo_server import start_server
 from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
-from oyez.cli.address import Target, check_reachable, explain_unreachable
 from oyez.cli.request import send_json
 from oyez.service.auth.secrets import load_secret
 from oyez.systems.loader import list_systems, load_demo, load_system

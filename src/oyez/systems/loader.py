@@ -12,7 +12,7 @@ from types import ModuleType
 from oyez import systems
 from oyez.contract.contract import Contract
 from oyez.errors import OyezError, SettingsError
-from oyez.runtime.application import Handlers
+from oyez.runtime.bind import Handlers
 from oyez.service.system import Parts, System, describe_error
 from oyez.testing.scenario import Demo
 
