@@ -9,7 +9,7 @@ import pytest
 
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.transports.outgoing import encode_close
+from oyez.protocol.websocket import encode_close
 from tests.js_client import JsConnectError, JsDriver
 from tests.server.serving import Running, serve, turn_until
 from tests.server.wire import BINARY, CLOSE, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame

@@ -14,12 +14,13 @@ from oyez.log.log import Deliver, Entry
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
+from oyez.protocol.websocket import TEXT, encode_frame
 from oyez.server.delivery import progress
 from oyez.server.delivery.consumer import LogConsumer
 from oyez.server.namespaces.event_frames import DEFLATED, NO_POSITION
 from oyez.server.namespaces.namespace import Namespace
 from oyez.server.namespaces.session_keeper import SocketSession
-from oyez.server.transports.outgoing import TEXT, OutboundPacket, encode_frame
+from oyez.server.transports.outgoing import OutboundPacket
 from tests.server.market import Market
 from tests.server.parts import make_parts
 from tests.server.serving import Running, serve, turn_until

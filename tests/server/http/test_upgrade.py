@@ -6,7 +6,6 @@ import pytest
 import websockets
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from oyez.protocol.websocket_handshake import negotiate_deflate
 from tests.js_client import JsDriver
 from tests.server.extras import open_requests
 from tests.server.serving import PATH, Running, serve
@@ -240,31 +239,3 @@ async def test_a_full_server_says_so() -> None:
     async with serve(limits=limits) as running, SocketWire.connect(running), Wire.open(running) as wire:
         answer = await wire.upgrade()
         assert (answer.status, answer.body) == (503, b"Too many connections")
-
-
-@pytest.mark.parametrize(
-    ("extensions", "accepted"),
-    [
-        ("", False),
-        ("permessage-deflate", True),
-        ("permessage-deflate; client_max_window_bits", True),
-        ("permessage-deflate; client_max_window_bits=8", True),
-        ("permessage-deflate; client_max_window_bits=7", False),
-        ("permessage-deflate; client_max_window_bits=16", False),
-        ("permessage-deflate; server_no_context_takeover; client_no_context_takeover", True),
-        ("permessage-deflate; server_no_context_takeover=1", False),
-        ("permessage-deflate; server_max_window_bits=15", True),
-        ('permessage-deflate; server_max_window_bits="15"', True),
-        ("permessage-deflate; server_max_window_bits=12", False),
-        ("permessage-deflate; server_max_window_bits", False),
-        ("permessage-deflate; server_max_window_bits=12, permessage-deflate", True),
-        ("permessage-deflate; unknown", False),
-        ("permessage-deflate; client_max_window_bits; client_max_window_bits", False),
-        ("permessage-deflate; client_max_window_bits; client_max_window_bits=9", False),
-        ("permessage-bzip2", False),
-        ("x-webkit-deflate-frame, permessage-deflate", True),
-        (";;;,,,===", False),
-    ],
-)
-def test_offers_of_compression(extensions: str, accepted: bool) -> None:
-    assert (negotiate_deflate(extensions) is not None) is accepted

@@ -5,7 +5,7 @@ from starlette.types import Receive, Scope, Send
 
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
-from oyez.protocol.websocket_handshake import choose_subprotocol, combine_headers
+from oyez.protocol.websocket import choose_subprotocol, combine_headers
 from oyez.server.http.endpoint import Endpoint
 from oyez.server.transports.asgi import AsgiWebSocket
 from oyez.server.transports.transport import TransportListener

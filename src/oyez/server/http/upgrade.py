@@ -22,11 +22,12 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.http_framing import End, FramingError, Head, RequestFramer, encode_chunk
 from oyez.protocol.http_framing import Event as HttpEvent
-from oyez.protocol.websocket_handshake import (
+from oyez.protocol.websocket import (
     VERSION,
     accept_key,
     choose_subprotocol,
     combine_headers,
+    encode_close,
     is_handshake,
     negotiate_deflate,
 )
@@ -36,7 +37,6 @@ from oyez.server.cluster.tunnel import Tunnel, encode_head
 from oyez.server.http.endpoint import Router
 from oyez.server.http.origin import OriginPolicy
 from oyez.server.transports.budget import InputGate
-from oyez.server.transports.outgoing import encode_close
 from oyez.server.transports.picows import hand_over
 from oyez.server.transports.websocket import WebSocket
 from oyez.settings import Limits, Settings

@@ -17,9 +17,10 @@ from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
+from oyez.protocol.websocket import TEXT, encode_frame
 from oyez.server.namespaces.event_frames import DEFLATED, POSITIONS
 from oyez.server.namespaces.session_keeper import Recoverer, SessionKeeper, SocketSession
-from oyez.server.transports.outgoing import TEXT, OutboundPacket, encode_frame
+from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.types import Handshake, ReceivedEvent
 
 logger = get_logger("oyez.server")

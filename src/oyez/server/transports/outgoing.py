@@ -1,43 +1,9 @@
-"""Packets that the server sends, encoded once for all recipients: Engine.IO text, WebSocket frames, deflated frames.
+"""Packets that the server sends, encoded once for all recipients: Engine.IO text, WebSocket frames, deflated frames."""
 
-Source of the framing: RFC 6455, section 5.2; of the compression: RFC 7692, section 7.2.1, without context takeover on
-either side, so that the deflated frame is the same for every client.
-"""
-
-import zlib
 from base64 import b64encode
 from collections.abc import Sequence
 
-TEXT = 0x1
-BINARY = 0x2
-CLOSE = 0x8
-PING = 0x9
-PONG = 0xA
-_FIN = 0x80
-_RSV1 = 0x40
-
-
-def encode_frame(opcode: int, payload: bytes, *, deflated: bool = False) -> bytes:
-    """One unmasked, unfragmented WebSocket frame."""
-    first = _FIN | (_RSV1 if deflated else 0) | opcode
-    length = len(payload)
-    if length < 126:
-        return bytes((first, length)) + payload
-    if length < 65_536:
-        return bytes((first, 126)) + length.to_bytes(2, "big") + payload
-    return bytes((first, 127)) + length.to_bytes(8, "big") + payload
-
-
-def encode_close(code: int, reason: str = "") -> bytes:
-    """A close frame (RFC 6455, section 5.5.1), which holds 125 bytes at most: a longer reason is cut."""
-    return encode_frame(CLOSE, code.to_bytes(2, "big") + reason.encode()[:123])
-
-
-def deflate(payload: bytes) -> bytes:
-    """`payload` compressed for permessage-deflate without context, so that all recipients can share it."""
-    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    # RFC 7692: the sender removes the empty block that ends a sync flush.
-    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+from oyez.protocol.websocket import BINARY, TEXT, deflate, encode_frame
 
 
 class OutboundPacket:

@@ -12,8 +12,8 @@ from typing import Any
 from picows import WSAutoPingStrategy, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
+from oyez.protocol.websocket import encode_close
 from oyez.server.transports.budget import SMALL_READ
-from oyez.server.transports.outgoing import encode_close
 from oyez.server.transports.websocket import WebSocket
 
 READ_BUFFER = 2_048

@@ -7,16 +7,26 @@ reserved bits, interleaved and tiny fragments, UTF-8, inflating, and the closing
 import asyncio
 import socket
 import struct
-import zlib
 from typing import TYPE_CHECKING, cast
 
 from picows import WSFrame, WSListener, WSTransport
 
 from oyez.logger import get_logger
 from oyez.protocol import engineio
-from oyez.protocol.engineio import CloseReason
+from oyez.protocol.engineio import CloseReason, MalformedError
+from oyez.protocol.websocket import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    encode_close,
+    encode_frame,
+    inflate,
+    may_be_received,
+)
 from oyez.server.transports.budget import InputGate
-from oyez.server.transports.outgoing import BINARY, CLOSE, PING, PONG, TEXT, OutboundPacket, encode_close, encode_frame
+from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.transports.send_buffer import SendBuffer
 from oyez.server.transports.transport import TransportListener, WebSocketTransport
 
@@ -36,7 +46,6 @@ _CONTROL = 0x8
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: on, no time."""
 _PING_FRAME = encode_frame(PING, b"")
-_INFLATE_TAIL = b"\x00\x00\xff\xff"
 _PICOWS_REASONS = {1002: engineio.PARSE_ERROR, 1007: engineio.INVALID_TEXT, 1009: engineio.TOO_LARGE}
 """What it means that picows has sent a CLOSE of its own, by the code."""
 
@@ -326,7 +335,7 @@ class WebSocket(WSListener, WebSocketTransport):
     def _answer_close(self, transport: WSTransport, *, bare: bool) -> None:
         received = transport.close_handshake.recv
         code: int = received.code if received else 0  # type: ignore[assignment]
-        if not bare and not _is_close_code(code):
+        if not bare and not may_be_received(code):
             self._protocol_error(engineio.PARSE_ERROR, f"close code {code}")
         elif self._network is not None:
             self._start_close(engineio.TRANSPORT_CLOSE, encode_frame(CLOSE, b"") if bare else encode_close(code))
@@ -365,12 +374,11 @@ class WebSocket(WSListener, WebSocketTransport):
             self._listener.on_binary(payload)
 
     def _inflate(self, payload: bytes) -> bytes | None:
-        inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
         most = self._listener.max_message
         try:
-            inflated = inflater.decompress(payload + _INFLATE_TAIL, most + 1)
-        except zlib.error:
-            self._protocol_error(engineio.INVALID_TEXT, "compressed data that cannot be inflated")
+            inflated = inflate(payload, most)
+        except MalformedError as error:
+            self._protocol_error(engineio.INVALID_TEXT, str(error))
             return None
         if len(inflated) > most:
             self._protocol_error(engineio.TOO_LARGE, f"a message over {most} bytes when inflated")
@@ -429,11 +437,6 @@ def _find_reason(transport: WSTransport) -> CloseReason:
     sent = transport.close_handshake.sent if transport.close_handshake else None
     code: int = sent.code if sent else 0  # type: ignore[assignment]
     return _PICOWS_REASONS.get(code, engineio.TRANSPORT_CLOSE)
-
-
-def _is_close_code(code: int) -> bool:
-    """True if a client may send `code`: RFC 6455, section 7.4, and the registry that it created."""
-    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -1,17 +1,30 @@
-"""The opening handshake of a WebSocket: what a client's headers ask for, and what the answer grants.
+"""WebSocket (RFC 6455) without I/O: the opening handshake, frames that the server sends, and compression.
 
-Sources: RFC 6455 section 4.2, and RFC 7692 section 7.1 for compression.
+Compression (permessage-deflate, RFC 7692) is without context takeover on either side, so that a deflated frame is the
+same for every client.
 """
 
 import binascii
 import re
+import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from hashlib import sha1
 
-VERSION = "13"
-"""The one version there is (RFC 6455 section 4.1); an answer to any other names it."""
+from oyez.protocol.engineio import MalformedError
 
+VERSION = "13"
+"""The only version (RFC 6455 section 4.1); the answer to any other names it."""
+
+TEXT = 0x1
+BINARY = 0x2
+CLOSE = 0x8
+PING = 0x9
+PONG = 0xA
+_FIN = 0x80
+_RSV1 = 0x40
+_INFLATE_TAIL = b"\x00\x00\xff\xff"
+"""The empty block that ends a sync flush: the sender of a deflated message removes it (RFC 7692 section 7.2.1)."""
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _PARAMETERS = frozenset(
@@ -23,8 +36,8 @@ _PARAMETERS = frozenset(
         *(f"client_max_window_bits={bits}" for bits in range(8, 16)),
     }
 )
-"""What an offer of compression may ask for. The server's window is always 15 bits, because a message is compressed
-once for all its recipients."""
+"""The parameters that an offer of compression may have. The server's window is always 15 bits, because a message is
+compressed once for all its recipients."""
 _ANSWERED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
 
@@ -40,7 +53,7 @@ def combine_headers(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def is_handshake(headers: Mapping[str, str]) -> bool:
-    """True if version and key are as they must be."""
+    """True if version and key are valid."""
     return headers.get("sec-websocket-version") == VERSION and _is_key(headers.get("sec-websocket-key", ""))
 
 
@@ -59,7 +72,7 @@ def _is_key(key: str) -> bool:
 def choose_subprotocol(protocols: str) -> str | None:
     """The first subprotocol that a Sec-WebSocket-Protocol header offers; None if it offers none.
 
-    Browsers close a WebSocket whose answer names none of those that were offered. They mean nothing to the server.
+    The server does not use subprotocols, but browsers close a WebSocket whose answer names none of those offered.
     """
     first = protocols.partition(",")[0].strip(" \t")
     return first if _TOKEN.fullmatch(first) else None
@@ -79,3 +92,44 @@ def negotiate_deflate(extensions: str) -> str | None:
             window = "; server_max_window_bits=15" if "server_max_window_bits" in names else ""
             return _ANSWERED + window
     return None
+
+
+# Frames.
+
+
+def encode_frame(opcode: int, payload: bytes, *, deflated: bool = False) -> bytes:
+    """One unmasked, unfragmented WebSocket frame."""
+    first = _FIN | (_RSV1 if deflated else 0) | opcode
+    length = len(payload)
+    if length < 126:
+        return bytes((first, length)) + payload
+    if length < 65_536:
+        return bytes((first, 126)) + length.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + length.to_bytes(8, "big") + payload
+
+
+def encode_close(code: int, reason: str = "") -> bytes:
+    """A close frame (RFC 6455, section 5.5.1), which holds 125 bytes at most: a longer reason is cut."""
+    return encode_frame(CLOSE, code.to_bytes(2, "big") + reason.encode()[:123])
+
+
+def deflate(payload: bytes) -> bytes:
+    """`payload` compressed for permessage-deflate without context, so that all recipients can share it."""
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[: -len(_INFLATE_TAIL)]
+
+
+def inflate(payload: bytes, max_bytes: int) -> bytes:
+    """A deflated message inflated; if it is longer than `max_bytes`, its first `max_bytes` + 1 bytes.
+
+    Raises MalformedError if it cannot be inflated.
+    """
+    try:
+        return zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress(payload + _INFLATE_TAIL, max_bytes + 1)
+    except zlib.error:
+        raise MalformedError("compressed data that cannot be inflated") from None
+
+
+def may_be_received(code: int) -> bool:
+    """True if a peer may send close code `code` (RFC 6455 section 7.4, and the registry that it founded)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
