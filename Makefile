@@ -1,13 +1,16 @@
-# Two commands matter: `make serve` and `make test`. Both build .venv first, from pinned and hashed requirements.
+# Three commands matter: `make serve`, `make quick` for every change, `make test` before it lands. They build .venv
+# first, from pinned and hashed requirements.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SYSTEMS ?=
 CLIENTS := 5.0 5.8 sync
+# The folders whose tests start no process and open no port.
+UNIT := tests/concurrency tests/protocol tests/contract
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check clients docs bench lock clean
+.PHONY: help serve quick test check clients docs bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,10 +18,13 @@ help: ## Show this list
 serve: $(VENV)/serve.stamp ## Start the server and say what to do next (SYSTEMS="quotes" picks systems)
 	@$(BIN)/oyez serve $(SYSTEMS)
 
-test: check clients ## Everything the project promises: style, types, layers, tests
+quick: check ## For every change: style, types, layers and unit tests (no Node, no C compiler)
+	$(BIN)/pytest --quiet --numprocesses 2 $(UNIT)
+
+test: check clients tests/js/node_modules/.package-lock.json ## Everything: style, types, layers and all tests
 	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
-check: $(VENV)/dev.stamp tests/js/node_modules/.package-lock.json ## Style, types and layers only
+check: $(VENV)/dev.stamp ## Style, types and layers only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
