@@ -20,6 +20,7 @@ from tests.clients.drivers import JAVASCRIPT, TIMEOUT, Driver, Remote
 from tests.clients.test_matrix import FILE
 from tests.served import Served, serve
 
+RXJS = Path(__file__).parents[1] / "js" / "rxjs.mjs"
 WSCAT = Path(__file__).parents[1] / "js" / "node_modules" / "wscat" / "bin" / "wscat"
 ORIGIN = "https://app.example"
 
@@ -73,9 +74,9 @@ async def test_a_client_with_the_msgpack_parser_gets_one_readable_refusal(shop: 
 
 
 @asynccontextmanager
-async def run_wscat(address: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def run_node(program: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec("node", str(WSCAT), "-c", address, stdin=pipe, stdout=pipe)
+    process = await asyncio.create_subprocess_exec("node", str(program), *arguments, stdin=pipe, stdout=pipe)
     try:
         yield process
     finally:
@@ -85,7 +86,7 @@ async def run_wscat(address: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 async def test_wscat(shop: Served) -> None:
     address = f"{shop.url.replace('http', 'ws')}/shop/ws?token={shop.token('wscat')}"
-    async with run_wscat(address) as wscat:
+    async with run_node(WSCAT, "-c", address) as wscat:
         assert wscat.stdout is not None and wscat.stdin is not None
 
         async def expect() -> Any:
@@ -102,6 +103,30 @@ async def test_wscat(shop: Served) -> None:
         await shop.publish("order", {"number": 5}, "buyer:wscat", system="shop")
         order = await expect()
         assert order["event"] == "order" and set(order) == {"event", "data"}
+
+
+async def test_rxjs_emits_the_event_itself_once_and_in_order(shop: Served) -> None:
+    async with run_node(RXJS, shop.url, PATH, shop.token("rxjs")) as node:
+
+        async def expect() -> Any:
+            async with asyncio.timeout(TIMEOUT):
+                return json.loads(await node.stdout.readline())  # type: ignore[union-attr]
+
+        async def expect_order(number: int) -> None:
+            # With another argument, fromEvent would emit an array.
+            order = await expect()
+            assert set(order) == {"number", "timestamp"} and order["number"] == number
+
+        assert await expect() == {"connected": False}
+        await shop.publish("order", {"number": 1}, "buyer:rxjs", system="shop")
+        await expect_order(1)
+        await shop.publish("typing", {"number": 1}, "buyer:rxjs", system="shop")
+        for number in (2, 3):
+            await shop.publish("order", {"number": number}, "buyer:rxjs", system="shop")
+        # The network breaks somewhere between the two.
+        received = [await expect() for _ in range(3)]
+        assert {"connected": True} in received
+        assert [each["number"] for each in received if "number" in each] == [2, 3]
 
 
 async def test_a_wrong_path_names_those_that_exist(shop: Served) -> None:
