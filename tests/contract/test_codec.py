@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from oyez.contract import UNSET, CamelPayload, Id, Latitude, Maybe, Money, Payload, Time, UnsetType
-from oyez.contract.codec import KEY_HINT, MAX_FAULTS, CommandCodec, EventCodec
+from oyez.contract.codec import KEY_HINT, MAX_ERRORS, CommandCodec, EventCodec
 from oyez.contract.declare import DeclaredCommand
 from oyez.errors import InvalidDataError
 from tests.runtime.market import contract, root
@@ -156,7 +156,7 @@ def test_every_bad_field_is_found() -> None:
 
 def test_not_more_faults_are_told_than_help() -> None:
     many = {f"field{number}": number for number in range(1_000)}
-    assert len(codec.find_errors(msgspec.json.encode({**NOTE, **many}))) == MAX_FAULTS
+    assert len(codec.find_errors(msgspec.json.encode({**NOTE, **many}))) == MAX_ERRORS
 
 
 def test_the_whole_may_be_wrong() -> None:

@@ -215,7 +215,7 @@ def test_payloads_are_made_of_what_can_be_sent() -> None:
 def test_events_and_replies_carry_no_binary_data(kind: Any) -> None:
     body = {"__doc__": "With binary data.", "__annotations__": {"data": kind}}
     odd = new_class("Odd", (Stamped,), exec_body=lambda members: members.update(body))
-    said = "binary data is what an event cannot carry, and a command carries it as bytes only"
+    said = "an event cannot carry binary data, and a command can carry it only as bytes"
     assert f"event ping: {said}" in faults(event(payload=odd, example={}))
 
 

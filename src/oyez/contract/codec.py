@@ -1,6 +1,6 @@
-"""Events and commands between bytes and typed objects: built once for each type, one msgspec pass for each message.
+"""Codecs convert events and commands between bytes and typed objects. A codec is built once for each type.
 
-Decoding raises nothing but InvalidDataError, whatever the bytes are. A codec knows types, not who may send what.
+Decoding takes one msgspec pass, and raises only InvalidDataError. A codec knows types, not who may send what.
 """
 
 import re
@@ -37,8 +37,8 @@ T = TypeVar("T")
 MAX_ID = 128
 """Characters of a command's idempotency key: a UUID has 36."""
 KEY_HINT = '; a key for repeats is {"idempotencyKey": "…"}, not a string'
-MAX_FAULTS = 20
-"""Faults told of one payload: more help nobody, and an answer should not be longer than what was sent."""
+MAX_ERRORS = 20
+"""Errors reported of one payload: more do not help, and an answer should not be longer than the request."""
 
 _BINARY = (inspect.BytesType, inspect.ByteArrayType, inspect.MemoryViewType)
 
@@ -47,12 +47,12 @@ _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def read_exact(kind: type[Any], value: Any) -> Any:
-    """msgspec's hook that takes values only in the form in which clients get them."""
+    """msgspec's hook that accepts values only in the form that clients receive."""
     return kind.from_exact(value)
 
 
 def write_scalar(value: Any) -> Any:
-    """The other way: msgspec writes exact `str` and `Decimal`, but not their subclasses."""
+    """msgspec's hook that encodes Time and Money: msgspec encodes `str` and `Decimal`, but not their subclasses."""
     if isinstance(value, Time):
         return str(value)
     if isinstance(value, Money):
@@ -61,11 +61,11 @@ def write_scalar(value: Any) -> Any:
 
 
 encode_json = msgspec.json.Encoder(enc_hook=write_scalar, decimal_format="number").encode
-"""JSON of anything made of a contract's types. Raises TypeError for other types, ValueError for half a character."""
+"""JSON of values of a contract's types. Raises TypeError for other types, ValueError for half a surrogate pair."""
 
 
 def check_types(struct: type[msgspec.Struct], *, binary: bool = False) -> None:
-    """Raise ContractError where msgspec and this module cannot carry `struct`; `binary`: it may hold `bytes`."""
+    """Raise ContractError if `struct` cannot be encoded and decoded. `binary` is True if it may hold `bytes`."""
     try:
         msgspec.json.Decoder(struct, dec_hook=read_scalar)
         kinds = list(iter_types(inspect.type_info(struct)))
@@ -75,7 +75,7 @@ def check_types(struct: type[msgspec.Struct], *, binary: bool = False) -> None:
         if isinstance(kind, inspect.CustomType) and kind.cls not in SCALARS:
             raise ContractError(f"{kind.cls.__name__} is not a type that an event can carry")
         if isinstance(kind, _BINARY) and not (binary and isinstance(kind, inspect.BytesType)):
-            raise ContractError("binary data is what an event cannot carry, and a command carries it as bytes only")
+            raise ContractError("an event cannot carry binary data, and a command can carry it only as bytes")
 
 
 class EventCodec(Generic[P]):
@@ -111,33 +111,31 @@ class EventCodec(Generic[P]):
         return payload
 
     def find_errors(self, data: bytes) -> list[InvalidDataError]:
-        """What keeps `data` from being decoded, as far as can be told: the first fault of every field.
-
-        Empty where nothing does, or where `data` is no object at all.
-        """
+        """The errors in `data`, the first one of each field. Empty if there are none, or if `data` is not an object."""
         try:
             settled = settle(msgspec.json.decode(data), describe_type(self._payload))
             given = msgspec.json.decode(msgspec.json.encode(settled), type=dict[str, msgspec.Raw])
         except (ValueError, RecursionError):
             return []
-        faults = []
+        errors = []
         for name, required, decode in self._fields:
             value = given.pop(name, None)
             if value is not None:
                 try:
                     decode(b"[" + bytes(value) + b"]")
                 except (ValueError, RecursionError) as error:
-                    faults.append(explain(error, self._name, self._payload, (name,)))
+                    errors.append(explain(error, self._name, self._payload, (name,)))
             elif required:
-                faults.append(InvalidDataError(name, REQUIRED))
-        faults += [explain_unknown(name, self._name, self._payload) for name in given]
-        return faults[:MAX_FAULTS]
+                errors.append(InvalidDataError(name, REQUIRED))
+        errors += [explain_unknown(name, self._name, self._payload) for name in given]
+        return errors[:MAX_ERRORS]
 
     @cached_property
     def _fields(self) -> list[tuple[str, bool, Callable[[bytes], object]]]:
-        """Each field's name, whether it must be there, and a decoder of its value.
+        """Each field's name, True if it is required, and a decoder of its value.
 
-        The value is the one element of an array: so the path in a message begins with a step to put the name in.
+        The decoder takes an array with the value as its only element, so the path in a message begins with an index
+        that the field's name can replace.
         """
         return [
             (
@@ -149,17 +147,17 @@ class EventCodec(Generic[P]):
         ]
 
     def encode_payload(self, payload: P) -> bytes:
-        """The payload as JSON. Raises InvalidDataError where it holds what its type does not allow."""
+        """The payload as JSON. Raises InvalidDataError if a value does not fit its type."""
         try:
             data = encode_json(payload)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidDataError("", f"a payload of {self._name} ({error})") from None
-        # mypy knows the types of a payload made in Python, but not its lengths, ranges and patterns.
+        # mypy checks the types of a payload made in Python, but not its lengths, ranges and patterns.
         self.check_exact(data)
         return data
 
     def check_exact(self, data: bytes) -> None:
-        """Raises InvalidDataError unless `data` is a payload in the form in which clients get it."""
+        """Raises InvalidDataError unless `data` is a payload in the form that clients receive."""
         try:
             payload = self._decode_exactly(data)
         except (ValueError, RecursionError) as error:
@@ -173,7 +171,7 @@ class EventCodec(Generic[P]):
         return self._head + data + b"]"
 
     def encode_event(self, payload: P) -> bytes:
-        """The event array of a payload. Raises InvalidDataError as `encode_payload` does."""
+        """The event array of a payload. Raises InvalidDataError if a value does not fit its type."""
         return self.wrap(self.encode_payload(payload))
 
 
@@ -212,7 +210,7 @@ class CommandCodec:
         self._fields = declared.command.__struct_fields__
         self._wire_names = declared.command.__struct_encode_fields__
         fields = [field.type for field in msgspec.structs.fields(declared.command)]
-        # The name has led here, so that it is a string is all that is left to say of it.
+        # The name has already selected this codec, so it only has to be a string.
         self._array: Any = GenericAlias(tuple, (str, *(fields if self._positional else [declared.command])))
         self._decode = msgspec.json.Decoder(self._array, dec_hook=read_scalar).decode
         self._required = any(field.required for field in msgspec.structs.fields(declared.command))
@@ -247,18 +245,17 @@ class CommandCodec:
             if attachments:
                 array = find_placeholders(array, attachments)
             if not self._required and array and array[1:] in ([], [None], [{}]):
-                # A command without fields needs no argument, and takes one that says nothing.
+                # A command without fields accepts no argument, null, or an empty object.
                 array = [array[0]] if self._positional else [array[0], {}]
             return convert_leniently(array, self._array, (bytes,))
         except (ValueError, RecursionError):
             raise self._explain(error, data) from None
 
     def split_id(self, data: bytes) -> tuple[bytes, str]:
-        """The event array without the idempotency key after the command's own arguments, and the key; empty if there is
-        none.
+        """The event array without the idempotency key, and the key; empty if there is none.
 
-        The key is one argument more, an object `{"idempotencyKey": "…"}`. A bare string is not: a client may send one
-        argument too many, and its next command would be taken for a repeat.
+        The key follows the command's own arguments, as an object `{"idempotencyKey": "…"}`. A bare string is not a key:
+        a client may send one argument too many, and its next command would be taken for a repeat.
         """
         try:
             *rest, last = msgspec.json.decode(data, type=list[msgspec.Raw])
@@ -291,7 +288,7 @@ class CommandCodec:
         else:
             count = len(self._fields)
             expected = f"{count} argument{'s' * (count > 1)}: {names}" if names else "no arguments"
-        # A bare string was the key of older programs.
+        # Older programs send the key as a bare string.
         return expected + (KEY_HINT if self._has_extra_string(data) else "")
 
     def _has_extra_string(self, data: bytes) -> bool:
@@ -304,7 +301,7 @@ class CommandCodec:
 
 
 def refuse_nul(data: bytes) -> None:
-    """Raise InvalidDataError where a text in this JSON holds the character U+0000."""
-    # Nearly no data holds it, and then the first look, which is cheap, is the only one.
+    """Raise InvalidDataError if a text in this JSON contains the character U+0000."""
+    # The first check is cheap, and almost always the only one.
     if _NUL in data and _ESCAPED_NUL.search(data):
         raise InvalidDataError("", "text without NUL characters: databases and many clients cannot hold them")

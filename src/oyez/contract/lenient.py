@@ -1,8 +1,8 @@
-"""What ordinary back ends and front ends send in another form, and what it means: looked at only if data does not fit.
+"""Other forms of values that back ends and front ends send, tried only if data does not fit its type.
 
-An id that is a whole number, and a number that is a string ("4.5", as ORMs write decimals), are taken if the contract
-leaves no doubt. Times and amounts read their other forms themselves (`types.py`). What comes out has the contract's own
-types, so clients get exactly what the contract says.
+An id that is a whole number, and a number that is a string ("4.5", as ORMs write decimals), are accepted if they can
+have only one meaning. Times and amounts read their other forms themselves (`types.py`). The result has the contract's
+own types, so clients receive exactly what the contract says.
 """
 
 import re
@@ -20,8 +20,8 @@ from oyez.errors import InvalidDataError
 MAX_WHOLE = 2**53 - 1
 """The largest whole number that JavaScript holds exactly; it is safe on the wire (RFC 8259, section 6)."""
 MAX_LENIENT_BYTES = 100_000
-"""Bytes of JSON that are decoded a second time to look for other forms: no form is longer, and a client must not get
-the same megabyte decoded twice by a command that does not fit."""
+"""Bytes of JSON that are decoded a second time to try other forms. No command is longer, and a client must not be able
+to have a megabyte decoded twice."""
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d*)", re.ASCII)
 _DECIMAL = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 _ID = next(options(inspect.type_info(Id)))
@@ -35,8 +35,7 @@ def describe_type(kind: Any) -> inspect.Type:
 
 
 def decode_leniently(data: bytes, kind: Any) -> Any:
-    """JSON as a `kind`, in whichever form. Raises msgspec.ValidationError, and ValueError or RecursionError for other
-    faults."""
+    """JSON as a `kind`, in any accepted form. Raises msgspec.ValidationError, ValueError or RecursionError."""
     return convert_leniently(decode_again(data), kind)
 
 
@@ -48,14 +47,14 @@ def decode_again(data: bytes, kind: Any = Any) -> Any:
 
 
 def convert_leniently(value: Any, kind: Any, builtin_types: tuple[type, ...] = ()) -> Any:
-    """As `decode_leniently`, for data of which Python objects were made."""
+    """`decode_leniently` for data that is already decoded to plain Python objects."""
     value = settle(value, describe_type(kind))
     return msgspec.convert(value, kind, dec_hook=read_scalar, str_keys=True, builtin_types=builtin_types)
 
 
 def settle(value: Any, found: inspect.Type) -> Any:
-    """`value` in the form that the type asks for, if another form leaves no doubt; otherwise as it is."""
-    # bool is an int, and no id.
+    """`value` in the form of the type, if it can have only one meaning; otherwise unchanged."""
+    # Not isinstance: bool is a subclass of int, and not an id.
     if type(value) is int:
         return _settle_id(value, found)
     if isinstance(value, str):
@@ -70,7 +69,7 @@ def settle(value: Any, found: inspect.Type) -> Any:
 def _settle_id(value: int, found: inspect.Type) -> Any:
     kinds = list(options(found))
     takes_id = _ID in kinds and all(isinstance(kind, inspect.StrType | inspect.NoneType) for kind in kinds)
-    # Larger ones have lost digits in JavaScript, and would name something else.
+    # A larger number may have lost digits in JavaScript, and so be another id.
     return str(value) if takes_id and abs(value) <= MAX_WHOLE else value
 
 
@@ -104,7 +103,7 @@ def _settle_array(value: list[Any], found: inspect.Type) -> list[Any]:
     return value
 
 
-# Whole numbers that JavaScript cannot hold.
+# Whole numbers that JavaScript cannot represent.
 
 
 def check_whole(struct: msgspec.Struct, path: Path = ()) -> None:
@@ -116,7 +115,7 @@ def check_fields(struct: msgspec.Struct, fields: Iterable[tuple[str, str]], path
     """`check_whole` for a struct whose `fields_with_whole` are known."""
     for name, wire_name in fields:
         value = getattr(struct, name)
-        # The usual number is checked without a call, because every command and every reply comes here.
+        # Check the usual number without a call, because every command and reply passes here.
         if type(value) is not int or not -MAX_WHOLE <= value <= MAX_WHOLE:
             _check_value(value, (*path, wire_name))
 
@@ -138,7 +137,7 @@ def _check_value(value: Any, path: Path) -> None:
 
 @lru_cache(maxsize=1024)
 def fields_with_whole(struct: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
-    """The fields, by name and wire name, in which a whole number can stand that has no bounds of its own."""
+    """The fields, by name and wire name, that may hold a whole number without bounds of its own."""
     return tuple(
         (field.name, field.encode_name)
         for field in inspect.type_info(struct).fields  # type: ignore[attr-defined]

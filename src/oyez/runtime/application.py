@@ -20,7 +20,7 @@ from oyez.server.types import ReceivedEvent
 
 
 class NamespaceApplication(Application):
-    """Answers for the sockets of one namespace (the server's `Application`)."""
+    """What the server calls for the sockets of one namespace."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class NamespaceApplication(Application):
         self.expiring_before = hooks.expiring_before if hooks.expiring else 0.0
 
     async def connect(self, socket: Socket, auth: Any) -> None:
-        """Let a client in: who it is, how long, and into which rooms. Raises RefusedError."""
+        """Admit a client: its identity, its expiry and its first rooms. Raises RefusedError."""
         try:
             await self._connect(socket, auth if isinstance(auth, dict) else {})
         except RefusedError as refused:
@@ -60,9 +60,9 @@ class NamespaceApplication(Application):
 
     def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         hook = self._hooks.connected
-        return self._let_in(hook, socket.data) if hook else None
+        return self._run_connected(hook, socket.data) if hook else None
 
-    async def _let_in(self, hook: Callable[[Client], Coroutine[Any, Any, None]], client: Client) -> None:
+    async def _run_connected(self, hook: Callable[[Client], Coroutine[Any, Any, None]], client: Client) -> None:
         current_user.set(client.identity.subject)
         try:
             await hook(client)
@@ -73,7 +73,7 @@ class NamespaceApplication(Application):
             client.socket.disconnect()
 
     def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
-        """Handle one event; a coroutine is returned only where its handler waits for something."""
+        """Handle one event. Returns a coroutine only if the handler has to wait."""
         client: Client = socket.data
         if client.held:
             return self._receive_after_held(client, event)
@@ -91,10 +91,10 @@ class NamespaceApplication(Application):
             return None
         return self._finish(client, event, acknowledgement) if acknowledgement is not None else None
 
-    # Volatile commands over their limit.
+    # Volatile commands over their limit are held until the limit allows them.
 
     def _hold(self, client: Client, event: ReceivedEvent, handler: CommandHandler, now: float) -> None:
-        """Keep a volatile command until there is room for it, in place of an older one, which is dropped."""
+        """Hold a volatile command until its limit allows it. An older held command is dropped."""
         self._drop(client, event.name, handler.wait(client, now))
         loop = asyncio.get_running_loop()
         timer = loop.call_later(handler.wait(client, now), self._release, client, event.name)
@@ -105,21 +105,21 @@ class NamespaceApplication(Application):
         if timer is not None:
             timer.cancel()
         if event is not None and event.ack is not None:
-            self._fail(client, event, LimitedError(wait, 1, told=True))
+            self._fail(client, event, LimitedError(wait, 1, reported=True))
 
     def _release(self, client: Client, name: str) -> None:
-        """There is room for a command that was kept: it comes in as if it had been sent now."""
+        """Handle a held command as if the client had sent it now."""
         event, _ = client.held.pop(name)
         client.socket.handle_event(event)
 
     def _receive_after_held(self, client: Client, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
-        """`_receive`, after the kept commands that were sent before this one, as far as their limits give credit."""
+        """`_receive`, after the held commands that the client has sent before, as far as their limits give credit."""
         for name in tuple(client.held):
             handler = self._commands[name]
             if name != event.name and handler.take(client, self._clock(), on_credit=True):
-                kept, timer = client.held.pop(name)
+                held, timer = client.held.pop(name)
                 timer.cancel()
-                running = self._handle_counted(client, kept, handler)
+                running = self._handle_counted(client, held, handler)
                 if running is not None:
                     return self._chain(running, client, event)
         return self._receive(client, event)
@@ -147,13 +147,13 @@ class NamespaceApplication(Application):
         self._fail(socket.data, event, RefusedError(UNAVAILABLE))
 
     async def may_join(self, socket: Socket, room: str) -> bool:
-        """Whether a client that comes back may still be in `room`."""
+        """True if a client that reconnects may still be in `room`."""
         client: Client = socket.data
         try:
             return await self._access.allows(client.identity, room)
         except RefusedError as refused:
             if is_temporary(refused):
-                # A client must not lose a room because the server cannot find out whether the client may be there.
+                # A client must not lose a room because the server cannot decide about it now.
                 raise
             return False
 
@@ -163,13 +163,12 @@ class NamespaceApplication(Application):
 
     def ending(self, socket: Socket, reason: str) -> None:
         client: Client = socket.data
-        # Once: the hook may disconnect the client itself.
+        # Call it once only: the hook may disconnect the client itself.
         if self._hooks.ending and not client.ending:
             client.ending = True
             self._hooks.ending(client, reason)
 
     def disconnect(self, socket: Socket, reason: str) -> None:
-        """All that is known of a client goes with its socket."""
         if self._hooks.disconnected:
             self._hooks.disconnected(socket.data, reason)
 
@@ -181,10 +180,10 @@ class NamespaceApplication(Application):
         self._control.apply(entry, sockets)
 
     def _start(self, client: Client, event: ReceivedEvent) -> Awaitable[bytes] | bytes | None:
-        """The acknowledgement, or what to wait for to get it; None if the command is kept for later."""
+        """The acknowledgement, or an awaitable of it; None if the command is held."""
         handler = self._commands.get(event.name)
         if handler is None:
-            # All unknown names share one limit: there is no end of them.
+            # All unknown names share one limit, because a client may send any number of them.
             enforce_limit(client, "", DEFAULT_LIMIT, self._clock())
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {event.name!r} that clients may send.")
         now = self._clock()
@@ -194,7 +193,7 @@ class NamespaceApplication(Application):
         return handler.run(client, event, now)
 
     async def _finish(self, client: Client, event: ReceivedEvent, acknowledgement: Awaitable[bytes]) -> None:
-        # In the task that handles the events of this client alone.
+        # The task handles only the events of this client, so it may set context variables.
         current_user.set(client.identity.subject)
         published = Published()
         current_published.set(published)
@@ -204,7 +203,7 @@ class NamespaceApplication(Application):
         except Exception as error:
             failure = error
         if event.ack is not None:
-            # First the events that the command published, then its acknowledgement: always in this order.
+            # The client receives the events of its command before the acknowledgement.
             await published.wait_until_delivered(client.socket.wait_until_delivered)
         if failure is None:
             self._acknowledge(event, answer)
@@ -220,7 +219,7 @@ class NamespaceApplication(Application):
             event.ack(encode_failure(explain_failure(error, command=event.name, namespace=client.namespace)))
             return
         if isinstance(error, LimitedError):
-            if error.told:
+            if error.reported:
                 return
             if self._hooks.limited:
                 self._hooks.limited(client, error.times, error.wait)

@@ -1,7 +1,6 @@
 """A CommandHandler: what one command does in one namespace, from its bytes to its acknowledgement.
 
-In this order: limit, role, decoding, claims, handler; behind the claims, what was done before is only answered again.
-Knows nothing of the other commands.
+In this order: limit, role, decoding, claims, idempotency, handler. It knows nothing of the other commands.
 """
 
 import asyncio
@@ -26,20 +25,20 @@ from oyez.server.transports.budget import REFUSED_COST
 from oyez.server.types import ReceivedEvent
 
 Handler: TypeAlias = Callable[[Any, Client], Awaitable[Reply] | Reply]
-"""Handles a command for a client. A plain `def` costs no task; an `async def` may wait, and later events with it."""
+"""Handles a command for a client. A plain `def` needs no task. While an `async def` waits, later events wait too."""
 
 
 class LimitedError(RefusedError):
-    """Too many commands: how often so far, and for how many seconds more.
+    """A command is over its limit: for the `times`-th time in a row, and for `wait` seconds more.
 
-    `told`: the client has heard so already, and need not hear it for each.
+    `reported` is True if the client has already received the error for an earlier one.
     """
 
-    def __init__(self, wait: float, times: int, told: bool) -> None:
+    def __init__(self, wait: float, times: int, reported: bool) -> None:
         super().__init__(RATE_LIMITED, retry_after=round(wait, 3))
         self.wait = wait
         self.times = times
-        self.told = told
+        self.reported = reported
 
 
 class CommandHandler:
@@ -48,7 +47,7 @@ class CommandHandler:
     def __init__(self, declared: DeclaredCommand, handler: Handler, idempotency: Idempotency | None) -> None:
         self._declared = declared
         self.volatile = declared.volatile
-        """True if only the newest of the commands that are over the limit is kept."""
+        """True if only the newest of the commands over the limit is handled, when the limit allows."""
         self._handler = handler
         self._idempotency = idempotency
         self._codec = CommandCodec(declared)
@@ -58,7 +57,7 @@ class CommandHandler:
         self._claims = [(claim, names[claim.placeholder]) for claim in claims]
 
     def take(self, client: Client, now: float, *, on_credit: bool = False) -> bool:
-        """Count a volatile command; False if it is over the limit, which then is no offence."""
+        """Count a volatile command; False if it is over the limit, which is not an error for a volatile command."""
         return client.bucket(self._declared.name, self._declared.limit, now).take(now, credit=1.0 if on_credit else 0.0)
 
     def wait(self, client: Client, now: float) -> float:
@@ -66,9 +65,9 @@ class CommandHandler:
         return client.bucket(self._declared.name, self._declared.limit, now).wait()
 
     def run(self, client: Client, event: ReceivedEvent, now: float) -> Awaitable[bytes] | bytes:
-        """The acknowledgement of one event, or what to wait for to get it.
+        """The acknowledgement of one event, or an awaitable of it.
 
-        Raises RefusedError and InvalidDataError, and whatever the handler raises.
+        Raises RefusedError, InvalidDataError, and the errors of the handler.
         """
         declared = self._declared
         if declared.limit is DEFAULT_LIMIT:
@@ -80,7 +79,7 @@ class CommandHandler:
         return self.handle(client, event)
 
     def _reserve(self, client: Client, now: float) -> float:
-        """Count a command that has the default limit; the seconds until its turn. Raises LimitedError."""
+        """Count a command with the default limit; the seconds until it may be handled. Raises LimitedError."""
         name = self._declared.name
         bucket = client.bucket(name, DEFAULT_LIMIT, now)
         wait = bucket.reserve(now, client.socket.connection.server.limits.max_command_wait)
@@ -91,7 +90,7 @@ class CommandHandler:
         return wait
 
     async def _run_later(self, wait: float, client: Client, event: ReceivedEvent) -> bytes:
-        """Handle a command that is over the default limit when its turn comes; those that come after it wait too."""
+        """Handle a command over the default limit after `wait` seconds. The client's later events wait too."""
         await asyncio.sleep(wait)
         if client.socket.ended:
             raise RefusedError(RATE_LIMITED)
@@ -99,13 +98,13 @@ class CommandHandler:
         return acknowledgement if isinstance(acknowledgement, bytes) else await acknowledgement
 
     def handle(self, client: Client, event: ReceivedEvent) -> Awaitable[bytes] | bytes:
-        """`run` for a command that was counted already."""
+        """`run` for a command that has already been counted."""
         if not self._declared.who.admits(client.identity):
             raise RefusedError(FORBIDDEN_ROLE, f"{event.name} is only for a client that {self._declared.who.text}.")
         try:
             command, id = self._codec.decode_command(event.data, event.attachments), ""
         except InvalidDataError:
-            # Most have no id, and so do not pay for looking for one.
+            # Look for an id only if the command does not fit: most commands have none.
             data, id = self._codec.split_id(event.data)
             if not id:
                 raise
@@ -123,7 +122,7 @@ class CommandHandler:
         reply = self._handler(command, client)
         if forgotten.get() is not before:
             raise NotAwaitedError
-        # The common answers come first: to find out that a value is not awaitable takes longest.
+        # The common replies come first, because the check for an awaitable takes longest.
         if reply is None or isinstance(reply, Payload) or not isinstance(reply, Awaitable):
             return self._replies.encode(reply)
         return self._wait(reply)
@@ -135,18 +134,18 @@ class CommandHandler:
         return self._replies.encode(answered)
 
     def _check_claims(self, command: Command, identity: Identity) -> None:
-        """What a client says about itself must be so; what it leaves out, it does not say."""
+        """Refuse a field that must be the client's own value and is not. An omitted field is accepted."""
         values = {}
         for claim, name in self._claims:
-            said = getattr(command, name)
-            values[claim.placeholder] = said if isinstance(said, str) else claim.value(identity) or ""
+            given = getattr(command, name)
+            values[claim.placeholder] = given if isinstance(given, str) else claim.value(identity) or ""
         if self._declared.who.decide(identity, values) is not Verdict.YES:
             fields = ", ".join(values)
             raise RefusedError(FORBIDDEN, f"{self._declared.name}: {fields} must be your own.", fields=list(values))
 
 
 def enforce_limit(client: Client, name: str, limit: Limit, now: float) -> None:
-    """Count a command. Raises LimitedError. A refused one costs more of the connection's budget than another."""
+    """Count a command. Raises LimitedError if it is over the limit, and charges the connection's budget for it."""
     bucket = client.bucket(name, limit, now)
     if bucket.take(now):
         if client.refused:
@@ -158,13 +157,13 @@ def enforce_limit(client: Client, name: str, limit: Limit, now: float) -> None:
 def _limited(client: Client, name: str, bucket: Bucket) -> LimitedError:
     client.socket.connection.budget.packets += REFUSED_COST
     times = client.refused[name] = client.refused.get(name, 0) + 1
-    return LimitedError(bucket.wait(), times, told=times > 1)
+    return LimitedError(bucket.wait(), times, reported=times > 1)
 
 
 def joining(
     declared: DeclaredCommand, room: Room, joined: Callable[[Client, str], Coroutine[Any, Any, None]] | None
 ) -> Handler:
-    """The handler of a command that joins `room`; `joined` is called after that."""
+    """The handler of a command that joins `room`. It calls the hook `joined` after the join."""
     names = wire_names(declared.command)
 
     async def join_when_known(client: Client, name: str) -> Joined:
