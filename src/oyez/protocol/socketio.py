@@ -109,6 +109,11 @@ def decode_packet(text: bytes, limits: Limits) -> Packet:
     return packet
 
 
+def check_packet(packet: Packet, limits: Limits) -> None:
+    """Check the data of a packet, and set the name of an event. Raises MalformedError."""
+    _CHECKS[packet.type](packet, limits)
+
+
 def _decode_attachment_count(text: bytes, limits: Limits) -> tuple[int, int]:
     end = text.find(b"-", 1, 12)
     digits = text[1:end]

@@ -1,0 +1,134 @@
+"""The dialect of plain WebSocket clients: JSON text frames, without Engine.IO and Socket.IO.
+
+    {"event": "subscribe", "data": {"channel": "orders"}, "id": 7}      from the client; `id` asks for an answer
+    {"id": 7, "data": {"ok": true, …}}                                  the answer
+    {"event": "order_status_update", "data": {…}}                       from the server
+
+A frame is decoded to a Socket.IO packet, and a packet encoded to a frame.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from oyez.protocol import socketio
+from oyez.protocol.engineio import MalformedError, check_text
+from oyez.protocol.socketio import Packet, PacketType
+from oyez.settings import Limits
+
+MAX_TEXT_IDS = 1_000
+"""Texts as ids that wait for their acknowledgements at a time: each is represented by a number."""
+FIRST_TEXT_ID = socketio.MAX_ACK_ID - MAX_TEXT_IDS + 1
+EXPECTED = 'Send text frames, each a JSON object: {"event": "name", "data": …, "id": 1}; data and id may be left out.'
+
+
+class Frame(msgspec.Struct, forbid_unknown_fields=True):
+    """A frame of a client: an event, or its acknowledgement of one."""
+
+    event: str | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+    """The event's argument; an array holds several. In an acknowledgement, its argument."""
+    id: Annotated[int, Meta(ge=0, lt=FIRST_TEXT_ID)] | Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
+
+
+class TextIds:
+    """The texts that one client has given as ids. Socket.IO has only numbers, so a number represents each text.
+
+    These numbers are above those that a client may use itself, and there are MAX_TEXT_IDS of them.
+    """
+
+    __slots__ = ("_last", "_texts")
+
+    def __init__(self) -> None:
+        self._texts: dict[int, bytes] = {}
+        self._last = 0
+
+    def add(self, text: str) -> int:
+        """A free number, which represents `text` from now on. Raises MalformedError if there is none."""
+        if len(self._texts) >= MAX_TEXT_IDS:
+            raise MalformedError(f"{MAX_TEXT_IDS} earlier frames with a text as `id` still wait for their answers")
+        while True:
+            self._last = (self._last + 1) % MAX_TEXT_IDS
+            number = FIRST_TEXT_ID + self._last
+            if number not in self._texts:
+                self._texts[number] = msgspec.json.encode(text)
+                return number
+
+    def pop(self, number: int) -> bytes:
+        """The text that `number` represented until now, as JSON; `number` itself if it represented none."""
+        return self._texts.pop(number, None) or b"%d" % number
+
+
+_decode = msgspec.json.Decoder(Frame).decode
+_decode_array = msgspec.json.Decoder(list[Raw]).decode
+
+
+def decode_frame(encoded: bytes, namespace: str, limits: Limits, ids: TextIds) -> Packet:
+    """A client's frame as a packet of `namespace`. Raises MalformedError.
+
+    A text as id is kept in `ids`.
+    """
+    if not encoded.isascii():
+        check_text(encoded)
+    frame = _decode_json(encoded, limits)
+    data = b"" if frame.data is UNSET else bytes(frame.data)
+    if frame.event is UNSET:
+        if not isinstance(frame.id, int):
+            raise MalformedError("it has no `event`" if frame.id is UNSET else "the `id` of an answer is a number")
+        packet = Packet(PacketType.ACK, namespace, b"[%b]" % data, frame.id)
+    else:
+        arguments = data[1:-1].strip() if data.startswith(b"[") else data
+        name = msgspec.json.encode(frame.event)
+        array = b"[%b,%b]" % (name, arguments) if arguments else b"[%b]" % name
+        ack_id = None if frame.id is UNSET else ids.add(frame.id) if isinstance(frame.id, str) else frame.id
+        packet = Packet(PacketType.EVENT, namespace, array, ack_id)
+    socketio.check_packet(packet, limits)
+    return packet
+
+
+def _decode_json(encoded: bytes, limits: Limits) -> Frame:
+    try:
+        return _decode(encoded)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        if not socketio.may_be_mended(encoded, limits):
+            raise MalformedError(str(error)) from None
+    try:
+        return _decode(socketio.mend_halves(encoded))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise MalformedError(str(error)) from None
+
+
+def encode_packet(packet: Packet, ids: TextIds) -> bytes:
+    """The frame for a packet, with attachments as base64; empty if the client is sent nothing.
+
+    The id of an acknowledgement is the text that the client gave, if it is in `ids`.
+    """
+    if packet.type is PacketType.CONNECT:
+        return b'{"event":"connect","data":%b}' % packet.data
+    if packet.type is PacketType.CONNECT_ERROR:
+        return b'{"event":"connect_error","data":%b}' % packet.data
+    if packet.type is PacketType.DISCONNECT:
+        # The CLOSE that follows says so.
+        return b""
+    array = _decode_array(_fill_in(packet))
+    if packet.type in (PacketType.ACK, PacketType.BINARY_ACK):
+        assert packet.ack_id is not None
+        members = [b'"id":' + ids.pop(packet.ack_id), *_members(array, b'"data":')]
+    else:
+        # A third element is the position in the log, for clients that ask for it.
+        members = _members(array, b'"event":', b'"data":', b'"offset":')
+        if packet.ack_id is not None:
+            members.append(b'"id":%d' % packet.ack_id)
+    return b"{" + b",".join(members) + b"}"
+
+
+def _members(array: list[Raw], *names: bytes) -> list[bytes]:
+    return [name + bytes(value) for name, value in zip(names, array, strict=False)]
+
+
+def _fill_in(packet: Packet) -> bytes:
+    """The packet's data with its attachments."""
+    if not packet.attachments:
+        return packet.data
+    return msgspec.json.encode(socketio.find_placeholders(msgspec.json.decode(packet.data), packet.attachments))
