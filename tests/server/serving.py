@@ -109,6 +109,12 @@ class Running:
             await self.log.append([published])
 
     @property
+    def tunnels(self) -> int:
+        """Number of requests that are forwarded through tunnels to other nodes."""
+        assert isinstance(self.http, HttpServer)
+        return self.http.forwarder.tunnels
+
+    @property
     def polling(self) -> list[Polling]:
         """The transports of all open connections that poll."""
         found = map(find_polling, self.server.connections.values())

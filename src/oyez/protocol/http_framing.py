@@ -101,9 +101,14 @@ class RequestFramer:
         """What comes next; None if more bytes are needed. Raises FramingError; nothing can be read then any more."""
         return self._read(self)
 
+    @property
+    def rest(self) -> bytes:
+        """The bytes that were received after the last event."""
+        return self._buffer[self._at :]
+
     def take_rest(self) -> bytes:
-        """What came after the last event, to be read by someone else."""
-        rest, self._buffer, self._at = self._buffer[self._at :], b"", 0
+        """Remove and return `rest`, which is read by another protocol."""
+        rest, self._buffer, self._at = self.rest, b"", 0
         return rest
 
     @property

@@ -28,7 +28,7 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
-from oyez.server.cluster.membership import Neighbours
+from oyez.server.cluster.membership import Membership
 from oyez.server.cluster.node import Node
 from oyez.server.cluster.usage import UsageExchange
 from oyez.server.connections.connection import Connection
@@ -41,6 +41,7 @@ from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.http.asgi_endpoint import serve_websocket
 from oyez.server.http.origin import OriginPolicy, normalize
 from oyez.server.http.polling_endpoint import PollingEndpoint
+from oyez.server.namespaces.local_sockets import NamespaceSockets
 from oyez.server.namespaces.namespace import Application, Namespace, SocketInfo
 from oyez.server.recovery.recovery import Recovery
 from oyez.server.recovery.session import Session
@@ -115,9 +116,9 @@ class Server:
         self.origins = OriginPolicy(settings.origins)
         self._outages = outages or Outages()
         self.log_probe = LogProbe(log, self._tell_status)
-        self.neighbours = Neighbours(log, self.node, self.namespaces, clock)
+        self.membership = Membership(log, self.node, NamespaceSockets(self.namespaces), clock)
         counted = {id(one.usages): one.usages for one in applications.values() if one.usages is not None}
-        self._usage = UsageExchange(self.neighbours, list(counted.values()), clock)
+        self._usage = UsageExchange(self.membership, list(counted.values()), clock)
         self.consumer = LogConsumer(log, self.namespaces, self.replay_buffer, self.progress, self._handle_node_message)
         # An eighth of the shorter time keeps deadlines within a few per cent, at a handful of turns a second at most.
         shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
@@ -175,13 +176,13 @@ class Server:
         if self.log_probe.reason is None:
             with suppress(LogUnavailableError):
                 await self.progress.wait_until_live()
-                await self.neighbours.greet(new=True)
-        self._tasks.append(asyncio.create_task(self.neighbours.run()))
+                await self.membership.announce(new=True)
+        self._tasks.append(asyncio.create_task(self.membership.run()))
 
     async def stop(self) -> None:
         """Send every client away, and wait `shutdown_timeout` seconds at most until they have gone."""
         await self.drain()
-        await self.neighbours.take_leave()
+        await self.membership.leave()
         with suppress(LogUnavailableError):
             await self.sessions.flush()
         await cancel_tasks(*self._tasks)
@@ -269,7 +270,7 @@ class Server:
         return is_worth_logging(self._failures)
 
     def _replace_stale(self, namespace: str, session: Session) -> None:
-        self.neighbours.supersede(namespace, session.sid, session.node, session.generation)
+        self.membership.replace(namespace, session.sid, session.node, session.generation)
 
     def _handle_node_message(self, entry: Entry) -> None:
         """Take note of what nodes say, in no namespace."""
@@ -282,7 +283,7 @@ class Server:
         if entry.control == probe.CONTROL:
             self.log_probe.handle(entry)
         else:
-            self.neighbours.hear(entry)
+            self.membership.handle(entry)
 
     def _tell_status(self, reason: str | None) -> None:
         """The log has become unavailable for `reason`, or, with None, is back: operator and clients are told."""

@@ -204,7 +204,7 @@ class Oyez:
         At the end clients are told, handlers and jobs come to their ends, what they have committed goes to the logs,
         and then logs and database are closed.
         """
-        if not self.node.address:
+        if not self.node.peering.address:
             self.node.draw_id()
         self._draining = None
         self._written_by = None
@@ -306,7 +306,7 @@ class Oyez:
 
         async def presence(room: NamedRoom) -> Presence:
             self._home.check()
-            return await server.neighbours.fetch(room.namespace, [room.name])
+            return await server.membership.fetch(room.namespace, [room.name])
 
         if system.migrations is not None:
             self.database.migrate(system.name, system.migrations)

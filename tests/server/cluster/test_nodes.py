@@ -16,7 +16,9 @@ from oyez.errors import SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.protocol import engineio
 from oyez.server.cluster import membership
-from oyez.server.cluster.node import PEER_HEADER, PEER_SECONDS, Client, Node
+from oyez.server.cluster.node import Node
+from oyez.server.cluster.peering import Peering
+from oyez.server.cluster.signing import PEER_HEADER, PEER_SECONDS, ClientAddress
 from tests import py_client
 from tests.js_client import JsDriver
 from tests.round_robin import balance
@@ -36,8 +38,8 @@ class Two:
     url: str
 
 
-def refuse(given: socket.socket, came: bytes) -> None:
-    raise AssertionError("nobody gives anything")
+def refuse(connection: socket.socket, received: bytes) -> None:
+    raise AssertionError("no connection is handed off")
 
 
 class SharedLog(MemoryLog):
@@ -171,7 +173,7 @@ async def test_a_client_that_hangs_up_is_gone_at_its_node(two: Two) -> None:
         (connection,) = two.one.server.connections.values()
         await turn_until(lambda: (polling := find_polling(connection)) is not None and polling.get_open)
     assert await two.one.market.expect_gone(client.id) == "transport close"
-    await turn_until(lambda: not two.other.server.node.tunnels)
+    await turn_until(lambda: not two.other.tunnels)
 
 
 async def test_a_session_of_a_node_that_has_gone_is_unknown(make_node: MakeNode, js: JsDriver) -> None:
@@ -193,7 +195,7 @@ async def test_ids_that_are_none_are_not_looked_for(two: Two) -> None:
         assert json.loads((await client.request("GET")).body)["code"] == 1
 
 
-async def test_on_one_machine_the_connection_itself_is_given_away(tmp_path: Path) -> None:
+async def test_on_one_machine_the_connection_itself_is_handed_off(tmp_path: Path) -> None:
     async with two_nodes(lambda secret: Node(secret, folder=tmp_path / "nodes")) as two:
         one = two.one.server.node
         client = await PollingWire.connect(two.one)
@@ -206,7 +208,7 @@ async def test_on_one_machine_the_connection_itself_is_given_away(tmp_path: Path
             # From the first of them on it is the other node's.
             opened = await wire.request("GET", "/socket.io/?EIO=4&transport=polling")
             assert json.loads(opened.body[1:])["sid"].startswith(one.id)
-        assert not two.other.server.node.tunnels
+        assert not two.other.tunnels
 
 
 async def test_tunnels_are_bounded(by_tcp: MakeNode) -> None:
@@ -214,7 +216,7 @@ async def test_tunnels_are_bounded(by_tcp: MakeNode) -> None:
         client = await PollingWire.connect(two.one)
         async with Wire.open(two.other) as wire:
             wire.send(f"GET {client.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            await turn_until(lambda: len(two.other.server.node.tunnels) == 1)
+            await turn_until(lambda: two.other.tunnels == 1)
             refused = await (await Elsewhere.move(client, two.other)).request("POST", body=b"3")
             assert (refused.status, refused.headers["retry-after"]) == (503, "1")
 
@@ -256,7 +258,9 @@ async def test_only_peers_reach_the_listener_of_peers(by_tcp: MakeNode) -> None:
 
 async def test_what_peers_say_is_not_believed_of_others(two: Two) -> None:
     node = two.one.server.node
-    said = node.sign(node.id, Client("https", ("203.0.113.9", 1)), b"GET", b"/socket.io/?EIO=4&transport=polling")
+    said = node.signer.sign(
+        node.id, ClientAddress("https", ("203.0.113.9", 1)), b"GET", b"/socket.io/?EIO=4&transport=polling"
+    )
     client = PollingWire(two.one, {PEER_HEADER.decode(): said.decode()})
     await client.open_session()
     (connection,) = two.one.server.connections.values()
@@ -266,40 +270,42 @@ async def test_what_peers_say_is_not_believed_of_others(two: Two) -> None:
 def test_a_proof_is_for_one_request_and_some_seconds() -> None:
     now = 1_000_000.0
     one, other = Node(SECRET, clock=lambda: now), Node(SECRET, clock=lambda: now)
-    client = Client("https", ("2001:db8::1", 4711))
-    said = one.sign(other.id, client, b"GET", b"/a")
-    assert other.verify(said, b"GET", b"/a") == client
-    assert one.verify(said, b"GET", b"/a") is None
-    assert other.verify(said, b"POST", b"/a") is None
-    assert other.verify(said, b"GET", b"/b") is None
-    assert other.verify(said.replace(b"https", b"http"), b"GET", b"/a") is None
-    assert other.verify(b"", b"GET", b"/a") is None
+    client = ClientAddress("https", ("2001:db8::1", 4711))
+    said = one.signer.sign(other.id, client, b"GET", b"/a")
+    assert other.signer.verify(other.id, said, b"GET", b"/a") == client
+    assert one.signer.verify(one.id, said, b"GET", b"/a") is None
+    assert other.signer.verify(other.id, said, b"POST", b"/a") is None
+    assert other.signer.verify(other.id, said, b"GET", b"/b") is None
+    assert other.signer.verify(other.id, said.replace(b"https", b"http"), b"GET", b"/a") is None
+    assert other.signer.verify(other.id, b"", b"GET", b"/a") is None
     now += PEER_SECONDS + 1
-    assert other.verify(said, b"GET", b"/a") is None
-    assert other.verify(one.sign(other.id, Client("http", None), b"GET", b"/a"), b"GET", b"/a") == ("http", None)
+    assert other.signer.verify(other.id, said, b"GET", b"/a") is None
+    assert other.signer.verify(
+        other.id, one.signer.sign(other.id, ClientAddress("http", None), b"GET", b"/a"), b"GET", b"/a"
+    ) == ("http", None)
 
 
 async def test_sockets_in_the_folder_are_the_owners_and_dead_ones_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / ("deep" * 30) / "nodes"
     first = Node(SECRET, folder=folder)
-    await first.listen(asyncio.Protocol, refuse)
+    await first.peering.listen(first.id, asyncio.Protocol, refuse)
     assert folder.stat().st_mode & 0o777 == 0o700
     modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert modes == {first.id: 0o600, f"{first.id}.door": 0o600}
+    assert modes == {first.id: 0o600, f"{first.id}.handoff": 0o600}
     for path in tuple(folder.iterdir()):
         path.rename(path.with_name(f"dead{path.suffix}"))
-    first.close()
-    assert {each.name for each in folder.iterdir()} == {"dead", "dead.door"}
+    first.peering.close()
+    assert {each.name for each in folder.iterdir()} == {"dead", "dead.handoff"}
     second = Node(SECRET, folder=folder)
-    await second.listen(asyncio.Protocol, refuse)
-    assert {each.name for each in folder.iterdir()} == {second.id, f"{second.id}.door"}
-    second.close()
+    await second.peering.listen(second.id, asyncio.Protocol, refuse)
+    assert {each.name for each in folder.iterdir()} == {second.id, f"{second.id}.handoff"}
+    second.peering.close()
     assert list(folder.iterdir()) == []
 
 
 async def test_an_address_that_cannot_be_had_says_so() -> None:
     with pytest.raises(SettingsError, match=r"NODE_ADDRESS: 192\.0\.2\.1:5101 cannot be listened at"):
-        await Node(SECRET, host="192.0.2.1", port=5101).listen(asyncio.Protocol, refuse)
+        await Peering(host="192.0.2.1", port=5101).listen("node", asyncio.Protocol, refuse)
 
 
 # What nodes tell each other.
@@ -308,46 +314,46 @@ async def test_an_address_that_cannot_be_had_says_so() -> None:
 async def test_who_is_in_a_room_on_all_nodes(two: Two) -> None:
     here = [await PollingWire.connect(two.one, {"user": f"u{number}", "rooms": ["room"]}) for number in range(2)]
     there = await PollingWire.connect(two.other, {"user": "far", "rooms": ["room", "more"]})
-    presence = await two.one.server.neighbours.fetch("/", ["room"])
+    presence = await two.one.server.membership.fetch("/", ["room"])
     assert (presence.count, presence.nodes, presence.answered) == (3, 2, 2)
     assert {(each.id, each.user, each.node) for each in presence.sockets} == {
         (here[0].id, "u0", two.one.server.node.id),
         (here[1].id, "u1", two.one.server.node.id),
         (there.id, "far", two.other.server.node.id),
     }
-    assert (await two.other.server.neighbours.fetch("/", ["more"])).count == 1
-    assert (await two.other.server.neighbours.fetch("/nowhere")).count == 0
-    limited = await two.one.server.neighbours.fetch("/", limit=1)
+    assert (await two.other.server.membership.fetch("/", ["more"])).count == 1
+    assert (await two.other.server.membership.fetch("/nowhere")).count == 0
+    limited = await two.one.server.membership.fetch("/", limit=1)
     assert (limited.count, len(limited.sockets)) == (3, 1)
 
 
 async def test_many_sockets_are_told_of_in_parts(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(membership, "PART", 2)
     clients = [await PollingWire.connect(two.other) for _ in range(5)]
-    presence = await two.one.server.neighbours.fetch("/")
+    presence = await two.one.server.membership.fetch("/")
     assert {each.id for each in presence.sockets} == {client.id for client in clients}
     assert presence.answered == 2
 
 
 async def test_a_node_that_does_not_answer_is_counted(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(membership, "FETCH_TIMEOUT", 0.05)
-    monkeypatch.setattr(two.other.server.neighbours, "_actions", {})
-    presence = await two.one.server.neighbours.fetch("/")
+    monkeypatch.setattr(two.other.server.membership, "_actions", {})
+    presence = await two.one.server.membership.fetch("/")
     assert (presence.nodes, presence.answered) == (2, 1)
 
 
 async def test_nodes_that_go_are_forgotten(make_node: MakeNode) -> None:
     async with two_nodes(make_node) as two:
-        assert two.one.server.neighbours.alive() == {two.other.server.node.id}
+        assert two.one.server.membership.alive() == {two.other.server.node.id}
         await two.other.stop()
-        await turn_until(lambda: not two.one.server.neighbours.alive())
+        await turn_until(lambda: not two.one.server.membership.alive())
     now = 0.0
     log = SharedLog()
     node = Node(SECRET)
     async with serve(log=log, node=node, clock=lambda: now) as one, serve(log=log):
-        await turn_until(lambda: len(one.server.neighbours.alive()) == 1)
+        await turn_until(lambda: len(one.server.membership.alive()) == 1)
         now += membership.NODE_SECONDS + 1
-        assert one.server.neighbours.alive() == set()
+        assert one.server.membership.alive() == set()
 
 
 async def test_a_client_that_came_back_to_another_node_is_ended_where_it_was(two: Two) -> None:

@@ -1,16 +1,16 @@
-"""The Neighbours of a server: the other nodes of its system, what they are asked, and what they ask.
+"""The Membership of a node: the other nodes of its system, what it asks them, and what they ask.
 
-What nodes have to tell each other goes through the log, as volatile control entries of no namespace: each says every
-few seconds that it is there and where; who is connected is asked of all of them; a client that came back to one is
-ended at another that still takes it for connected.
+Nodes send each other volatile control entries of no namespace through the log. Each node announces its address every
+few seconds. All nodes answer the question who is connected. If a client has resumed at one node, the node that still
+has its stale socket closes it.
 """
 
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,41 +20,38 @@ from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
 from oyez.server.cluster.node import Node
 
-if TYPE_CHECKING:
-    from oyez.server.namespaces.namespace import Namespace
-
 logger = get_logger("oyez.server")
 
-HELLO_INTERVAL = 2.0
-"""Seconds between two signs of life of a node."""
+HEARTBEAT_INTERVAL = 2.0
+"""Seconds between two heartbeats of a node."""
 FIRST_INTERVAL = 0.1
-"""Seconds between two of a node that does not hear the log yet."""
-NODE_SECONDS = 3 * HELLO_INTERVAL
-"""How long a node counts as alive behind its last one: some may get lost."""
+"""Seconds between two heartbeats of a node that has not received its own yet."""
+NODE_SECONDS = 3 * HEARTBEAT_INTERVAL
+"""How long a node counts as alive after its last heartbeat: some may get lost."""
 FETCH_TIMEOUT = 0.5
-"""Seconds in which nodes say who is connected; one that takes longer has other worries."""
+"""Seconds in which nodes answer who is connected."""
 PART = 200
 """Sockets in one message: some 40 KB, below what one message between processes may have."""
 MAX_SOCKETS = 1_000
-"""Sockets that one node tells of by default; it counts them all."""
+"""Sockets that one node names by default; it counts all of them."""
 
 
-class Hello(msgspec.Struct, frozen=True):
-    """The node is there. One that has just come asks to be told the same."""
+class Heartbeat(msgspec.Struct, frozen=True):
+    """The node is alive. A node that has just started asks the others to announce themselves too."""
 
     node: str
     address: str
     new: bool = False
 
 
-class Goodbye(msgspec.Struct, frozen=True):
-    """The node goes."""
+class Departure(msgspec.Struct, frozen=True):
+    """The node stops."""
 
     node: str
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """Who is in one of `rooms` (in the namespace, where there are none)?"""
+    """Who is in one of `rooms`, or in the namespace if there are none?"""
 
     request: str
     namespace: str
@@ -81,30 +78,53 @@ class Fetched(msgspec.Struct, frozen=True):
     count: int | None = None
 
 
-class Superseded(msgspec.Struct, frozen=True):
-    """A client has come back to `node`: wherever else its socket still is, it is dead without being known to be."""
+class Replacement(msgspec.Struct, frozen=True):
+    """A client has resumed at `node`: its socket at any other node is stale."""
 
     node: str
     namespace: str
     socket: str
-    turn: int = 0
-    """How often its session had been taken up before."""
+    generation: int = msgspec.field(name="turn", default=0)
+    """Number of times that its session had been resumed before."""
 
 
 class Presence(msgspec.Struct, frozen=True):
-    """Who is connected, as far as the nodes have said."""
+    """Who is connected, according to the nodes that have answered."""
 
     sockets: list[Present]
     count: int
-    """All of them, where `sockets` had to stop."""
+    """Number of all of them; `sockets` may be cut."""
     nodes: int
-    """How many nodes there are."""
+    """Number of nodes."""
     answered: int
-    """How many of them have said so in time: where they are fewer, somebody may be missing."""
+    """Number of nodes that have answered in time. If it is smaller, sockets may be missing."""
+
+
+class LocalSocket(Protocol):
+    """A connected socket of this node."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def user_id(self) -> str: ...
+
+    @property
+    def address(self) -> str: ...
+
+
+class LocalSockets(Protocol):
+    """The sockets of this node."""
+
+    def find(self, namespace: str, rooms: Iterable[str]) -> Sequence[LocalSocket]:
+        """The connected sockets of `namespace`, in any of `rooms` if there are some."""
+
+    def replace(self, namespace: str, socket: str, generation: int) -> None:
+        """Close a socket whose client has resumed elsewhere, unless its session is newer than `generation`."""
 
 
 class _Inquiry:
-    """An answer as it comes in."""
+    """The answers to one question, as they arrive."""
 
     def __init__(self, awaited: set[str]) -> None:
         self.awaited = awaited
@@ -121,62 +141,64 @@ class _Inquiry:
             self.done.set()
 
 
-class Neighbours:
-    """What the server with these `namespaces` knows of the others. `clock` is monotonic."""
+class Membership:
+    """What this node knows of the other nodes of one system. `clock` is monotonic."""
 
     def __init__(
         self,
         log: Log,
         node: Node,
-        namespaces: "Mapping[str, Namespace]",
+        sockets: LocalSockets,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
         self.node = node
-        """This one."""
-        self._namespaces = namespaces
+        """This node."""
+        self._sockets = sockets
         self._clock = clock
         self._known: dict[str, tuple[str, float]] = {}
-        """By id the address of each, and when it was last heard of."""
-        self._hears = False
-        """Whether what this node said has come back to it."""
+        """By id: the address of each node, and the time of its last heartbeat."""
+        self._receives = False
+        """True if this node has received what it has broadcast."""
         self._inquiries: dict[str, _Inquiry] = {}
         self._tasks = TaskSet(self._log_failure)
+        # The names of the actions are those of all versions: nodes are replaced one after the other.
         self._actions: dict[str, tuple[type[msgspec.Struct], Callable[[Any], None]]] = {
-            "hello": (Hello, self._hear_hello),
-            "goodbye": (Goodbye, self._hear_goodbye),
-            "fetch": (Fetch, self._hear_fetch),
-            "fetched": (Fetched, self._hear_fetched),
-            "superseded": (Superseded, self._hear_superseded),
+            "hello": (Heartbeat, self._on_heartbeat),
+            "goodbye": (Departure, self._on_departure),
+            "fetch": (Fetch, self._on_fetch),
+            "fetched": (Fetched, self._on_fetched),
+            "superseded": (Replacement, self._on_replacement),
         }
 
     def on(self, action: str, parameters: type[msgspec.Struct], act: Callable[[Any], None]) -> None:
         """Have `act` called with what a node, perhaps this one, has broadcast as `action`."""
         self._actions[action] = parameters, act
 
-    # Being there.
+    # Heartbeats.
 
     async def run(self) -> None:
-        """Say so every HELLO_INTERVAL seconds until cancelled."""
+        """Announce this node every HEARTBEAT_INTERVAL seconds until cancelled."""
         while True:
-            # Whoever does not hear itself yet does not hear the answers of the others either.
-            hears = self._hears
+            # A node that does not receive its own messages yet does not receive the answers of the others either.
+            receives = self._receives
             with suppress(LogUnavailableError):
-                await self.greet(new=not hears)
-            await asyncio.sleep(HELLO_INTERVAL if hears else FIRST_INTERVAL)
+                await self.announce(new=not receives)
+            await asyncio.sleep(HEARTBEAT_INTERVAL if receives else FIRST_INTERVAL)
 
-    async def greet(self, *, new: bool) -> None:
-        """Say that this node is there, for those who listen now and for those who come. Raises LogUnavailableError."""
-        if self.node.address:
-            await self._log.put(_record(self.node.id), self.node.address.encode(), NODE_SECONDS)
-        await self._tell("hello", Hello(self.node.id, self.node.address, new))
+    async def announce(self, *, new: bool) -> None:
+        """Announce this node to the others, and to nodes that start later. Raises LogUnavailableError."""
+        id, address = self.node.id, self.node.peering.address
+        if address:
+            await self._log.put(_record(id), address.encode(), NODE_SECONDS)
+        await self.broadcast("hello", Heartbeat(id, address, new))
 
-    async def take_leave(self) -> None:
-        """Say that this node goes."""
+    async def leave(self) -> None:
+        """Announce that this node stops."""
         self._tasks.cancel()
         with suppress(LogUnavailableError):
             await self._log.get_and_delete(_record(self.node.id))
-            await self._tell("goodbye", Goodbye(self.node.id))
+            await self.broadcast("goodbye", Departure(self.node.id))
 
     def alive(self) -> set[str]:
         """The ids of all other nodes."""
@@ -185,29 +207,29 @@ class Neighbours:
         return set(self._known)
 
     async def locate(self, id: str) -> str | None:
-        """The address of a node; None where there is none, or it is not to be reached. Raises LogUnavailableError."""
-        near = self.node.locate(id)
-        if near is not None:
-            return near
+        """The address of a node; None if there is no such node, or no way to it. Raises LogUnavailableError."""
+        local = self.node.peering.local_address
+        if local is not None:
+            return local
         if id in self.alive():
             return self._known[id][0] or None
         address = await self._log.get(_record(id))
         return address.decode() if address else None
 
-    # Asking.
+    # Questions.
 
     async def fetch(self, namespace: str, rooms: Iterable[str] = (), limit: int = MAX_SOCKETS) -> Presence:
-        """Who is connected to `namespace`, in any of `rooms` where some are given, on all nodes.
+        """Who is connected to `namespace`, in any of `rooms` if some are given, on all nodes.
 
-        Takes FETCH_TIMEOUT seconds at most. A client that has vanished without a word counts as connected until its
-        ping is missed, a node until NODE_SECONDS behind its last sign of life. Raises LogUnavailableError.
+        Takes FETCH_TIMEOUT seconds at most. A client whose network has failed counts as connected until it misses a
+        ping, a node until NODE_SECONDS after its last heartbeat. Raises LogUnavailableError.
         """
         others = self.alive()
         request = Fetch(secrets.token_hex(8), namespace, tuple(rooms), limit)
         inquiry = self._inquiries[request.request] = _Inquiry({self.node.id, *others})
         try:
-            # Its own consumer hears it as well, and answers like any other.
-            await self._tell("fetch", request)
+            # This node receives it too, and answers like any other.
+            await self.broadcast("fetch", request)
             with suppress(TimeoutError):
                 async with asyncio.timeout(FETCH_TIMEOUT):
                     await inquiry.done.wait()
@@ -216,69 +238,62 @@ class Neighbours:
         nodes = len(others) + 1
         return Presence(inquiry.sockets[:limit], inquiry.count, nodes, nodes - len(inquiry.awaited))
 
-    def supersede(self, namespace: str, socket: str, node: str, turn: int) -> None:
-        """A client has come back here that was connected to `node`: that one is to forget it, if it is alive.
+    def replace(self, namespace: str, socket: str, node: str, generation: int) -> None:
+        """Have `node`, if it is alive, close a stale socket: its client has resumed at this node.
 
-        `turn` is how often its session had been taken up before.
+        `generation` is the number of times that its session had been resumed before.
         """
         if node in self.alive():
-            self._tasks.spawn(self._tell("superseded", Superseded(self.node.id, namespace, socket, turn)))
+            stale = Replacement(self.node.id, namespace, socket, generation)
+            self._tasks.spawn(self.broadcast("superseded", stale))
 
     async def broadcast(self, action: str, parameters: msgspec.Struct) -> None:
         """Send something to all nodes, this one included; it may get lost. Raises LogUnavailableError."""
-        await self._tell(action, parameters)
-
-    async def _tell(self, action: str, parameters: msgspec.Struct) -> None:
         data = msgspec.json.encode(parameters)
         await self._log.broadcast(Entry(namespace="", rooms=(), data=data, volatile=True, control=action))
 
-    # Hearing.
+    # What nodes broadcast.
 
-    def hear(self, entry: Entry) -> None:
-        """What a node, perhaps this one, has told all of them."""
+    def handle(self, entry: Entry) -> None:
+        """Act on what a node, perhaps this one, has broadcast."""
         known = self._actions.get(entry.control)
         if known is None:
-            # Of a newer version, while nodes are being replaced.
+            # The action of a newer version, while nodes are being replaced.
             return
         parameters, act = known
         act(msgspec.json.decode(entry.data, type=parameters))
 
-    def _hear_hello(self, hello: Hello) -> None:
-        if hello.node == self.node.id:
-            self._hears = True
+    def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
+        if heartbeat.node == self.node.id:
+            self._receives = True
         else:
-            self._known[hello.node] = (hello.address, self._clock())
-            if hello.new:
-                self._tasks.spawn(self.greet(new=False))
+            self._known[heartbeat.node] = (heartbeat.address, self._clock())
+            if heartbeat.new:
+                self._tasks.spawn(self.announce(new=False))
 
-    def _hear_goodbye(self, goodbye: Goodbye) -> None:
-        self._known.pop(goodbye.node, None)
+    def _on_departure(self, departure: Departure) -> None:
+        self._known.pop(departure.node, None)
 
-    def _hear_fetch(self, fetch: Fetch) -> None:
-        namespace = self._namespaces.get(fetch.namespace)
-        found = namespace.fetch_sockets(fetch.rooms) if namespace is not None else []
-        told = [Present(info.id, info.user_id, info.address, self.node.id) for info in found[: fetch.limit]]
-        parts = [told[first : first + PART] for first in range(0, len(told), PART)] or [[]]
+    def _on_fetch(self, fetch: Fetch) -> None:
+        found = self._sockets.find(fetch.namespace, fetch.rooms)
+        named = [Present(one.id, one.user_id, one.address, self.node.id) for one in found[: fetch.limit]]
+        parts = [named[first : first + PART] for first in range(0, len(named), PART)] or [[]]
         answers = [Fetched(fetch.request, self.node.id, part) for part in parts[:-1]]
         answers.append(Fetched(fetch.request, self.node.id, parts[-1], len(found)))
         self._tasks.spawn(self._answer(answers))
 
     async def _answer(self, answers: Iterable[Fetched]) -> None:
         for answer in answers:
-            await self._tell("fetched", answer)
+            await self.broadcast("fetched", answer)
 
-    def _hear_fetched(self, part: Fetched) -> None:
+    def _on_fetched(self, part: Fetched) -> None:
         inquiry = self._inquiries.get(part.request)
         if inquiry is not None:
             inquiry.add(part)
 
-    def _hear_superseded(self, superseded: Superseded) -> None:
-        namespace = self._namespaces.get(superseded.namespace)
-        if superseded.node != self.node.id and namespace is not None:
-            older = namespace.sockets.get(superseded.socket)
-            # It may have come back once more meanwhile.
-            if older is not None and older.session.generation <= superseded.turn:
-                older.replace()
+    def _on_replacement(self, stale: Replacement) -> None:
+        if stale.node != self.node.id:
+            self._sockets.replace(stale.namespace, stale.socket, stale.generation)
 
     def _log_failure(self, error: Exception) -> None:
         if isinstance(error, LogUnavailableError):

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from oyez.errors import LogUnavailableError
-from oyez.server.cluster.membership import Neighbours
+from oyez.server.cluster.membership import Membership
 
 ANNOUNCE_SECONDS = 1.0
 """Between two announcements: a user gets away with what two or three nodes let through in that time."""
@@ -68,12 +68,12 @@ class UsageExchange:
     """Announces what users have spent here, and has charged what others announce. `clock` is that of the limits."""
 
     def __init__(
-        self, neighbours: Neighbours, usages: Sequence[Usages], clock: Callable[[], float] = time.monotonic
+        self, membership: Membership, usages: Sequence[Usages], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._neighbours = neighbours
+        self._membership = membership
         self._usages = usages
         self._clock = clock
-        neighbours.on("used", Used, self._charge)
+        membership.on("used", Used, self._charge)
 
     async def run(self) -> None:
         """Announce until cancelled."""
@@ -83,7 +83,7 @@ class UsageExchange:
                 await self._announce()
 
     async def _announce(self) -> None:
-        alive = self._neighbours.alive()
+        alive = self._membership.alive()
         for usages in self._usages:
             now = self._clock()
             usages.keep_nodes(alive, now)
@@ -91,10 +91,10 @@ class UsageExchange:
             spent = usages.take_spent(MOST_USERS)
             connected = usages.take_connected(MOST_USERS, now) if alive else []
             if alive and (spent or connected):
-                await self._neighbours.broadcast("used", _shorten(Used(self._neighbours.node.id, spent, connected)))
+                await self._membership.broadcast("used", _shorten(Used(self._membership.node.id, spent, connected)))
 
     def _charge(self, used: Used) -> None:
-        if used.node == self._neighbours.node.id:
+        if used.node == self._membership.node.id:
             return
         for usages in self._usages:
             usages.charge(used.node, used.spent, used.connected, self._clock())

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from oyez.protocol.engineio import HandshakeError
-from oyez.server.cluster.membership import Neighbours
+from oyez.server.cluster.membership import Membership
 from oyez.server.transports.transport import TransportListener
 from oyez.server.types import Handshake
 from oyez.settings import Settings
@@ -17,7 +17,7 @@ class Endpoint(Protocol):
     def settings(self) -> Settings: ...
 
     @property
-    def neighbours(self) -> Neighbours | None:
+    def membership(self) -> Membership | None:
         """The other nodes, which have sessions of their own; None if no request names a session."""
 
     def read_handshake(

@@ -24,7 +24,7 @@ class UnknownPath:
 
     def __init__(self, settings: Settings, paths: Iterable[str]) -> None:
         self.settings = settings
-        self.neighbours = None
+        self.membership = None
         self._paths = sorted({path.rstrip("/") or "/" for path in paths})
         shown = ", ".join(self._paths)
         self._refusal = HandshakeError(
@@ -58,7 +58,7 @@ class JsonEndpoint:
     def __init__(self, server: "Server") -> None:
         self._server = server
         self.settings = server.settings
-        self.neighbours = None
+        self.membership = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

@@ -17,11 +17,12 @@ from oyez.concurrency.task_set import TaskSet
 from oyez.errors import OyezError
 from oyez.logger import get_logger
 from oyez.protocol import engineio
+from oyez.server.cluster.forwarder import Forwarder
 from oyez.server.cluster.node import Node
 from oyez.server.http.endpoint import Router
 from oyez.server.http.guard import CLOSE, NOSNIFF
 from oyez.server.http.port_reader import PieceReader
-from oyez.server.http.upgrade import GivenProtocol, HttpProtocol, PeerProtocol, Port
+from oyez.server.http.upgrade import HandedOffProtocol, HttpProtocol, PeerProtocol, Port
 from oyez.server.transports.asgi import DRAINS
 from oyez.settings import Settings
 
@@ -57,7 +58,9 @@ class HttpServer(uvicorn.Server):
         drain: Callable[[], Awaitable[None]],
         node: Node | None = None,
     ) -> None:
-        self.port_state = Port(settings.limits.max_idle_connections)
+        self._node = node or Node()
+        self.forwarder = Forwarder(self._node, settings.limits.max_tunnels)
+        self.port_state = Port(settings.limits.max_idle_connections, self.forwarder)
         self._start = _Start(app)
         super().__init__(
             uvicorn.Config(
@@ -82,7 +85,6 @@ class HttpServer(uvicorn.Server):
         self.config.timeout_keep_alive = settings.keep_alive  # type: ignore[assignment]
         self._drain = drain
         self._router = router
-        self._node = node or Node()
         self._limits = settings.limits
         self._drain_time = settings.drain_time
         self._shutdown_timeout = settings.shutdown_timeout
@@ -92,7 +94,7 @@ class HttpServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # As uvicorn does it, but for the times of TLS, which it has no setting for: a client that says nothing would
         # stay for a minute, and be counted by nobody. The node is there before it says so.
-        await self._node.listen(self._build_peer_protocol, self._adopt)
+        await self._node.peering.listen(self._node.id, self._build_peer_protocol, self._adopt)
         await self.lifespan.startup()
         if self._start.failure is not None:
             raise self._start.failure
@@ -121,14 +123,14 @@ class HttpServer(uvicorn.Server):
     def _build_peer_protocol(self) -> asyncio.Protocol:
         return self._build_other(PeerProtocol, self._node)
 
-    def _adopt(self, connection: socket.socket, came: bytes) -> None:
-        self._adopting.spawn(self._take_over(connection, came))
+    def _adopt(self, connection: socket.socket, received: bytes) -> None:
+        self._adopting.spawn(self._take_over(connection, received))
 
-    async def _take_over(self, connection: socket.socket, came: bytes) -> None:
+    async def _take_over(self, connection: socket.socket, received: bytes) -> None:
         loop = asyncio.get_running_loop()
         with suppress(OSError):
             # Raised where the client has gone meanwhile.
-            await loop.connect_accepted_socket(lambda: self._build_other(GivenProtocol, came), connection)
+            await loop.connect_accepted_socket(lambda: self._build_other(HandedOffProtocol, received), connection)
 
     def _build_other(self, kind: Callable[..., asyncio.Protocol], own: Any) -> asyncio.Protocol:
         return kind(
@@ -161,7 +163,7 @@ class HttpServer(uvicorn.Server):
         """What peers answer to clients of theirs who are told to go as well may still come through."""
         with suppress(TimeoutError):
             async with asyncio.timeout(TUNNELS_SECONDS):
-                while self._node.tunnels:  # noqa: ASYNC110 - a second at most, and nobody else waits for it
+                while self.forwarder.tunnels:  # noqa: ASYNC110 - a second at most, and nobody else waits for it
                     await asyncio.sleep(0.02)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -172,7 +174,7 @@ class HttpServer(uvicorn.Server):
             server.close()
         await self._drain()
         await self._end_tunnels()
-        self._node.close()
+        self._node.peering.close()
         # uvicorn waits for requests, in what is left of the time. (Its annotation says whole seconds; it needs none.)
         # With no time at all it would complain of tasks it never looked for.
         left = max(0.1, min(self._shutdown_timeout, end - loop.time()))

@@ -8,7 +8,7 @@ came after the upgrade request, and passes on to its peers what is theirs.
 
 import asyncio
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import httptools
@@ -31,9 +31,9 @@ from oyez.protocol.websocket import (
     is_handshake,
     negotiate_deflate,
 )
-from oyez.server.cluster.membership import Neighbours
-from oyez.server.cluster.node import PEER_HEADER, Client, Node
-from oyez.server.cluster.tunnel import Tunnel, encode_head
+from oyez.server.cluster.forwarder import ForwardedRequest, Forwarder
+from oyez.server.cluster.node import Node
+from oyez.server.cluster.signing import PEER_HEADER, ClientAddress
 from oyez.server.http.endpoint import Router
 from oyez.server.http.origin import OriginPolicy
 from oyez.server.transports.budget import InputGate
@@ -55,19 +55,12 @@ HTTP_REQUESTS = 1_000
 """Requests at a time besides those of polling clients, of which each has two."""
 
 
-class Errand(NamedTuple):
-    """A request that is to be passed on."""
-
-    neighbours: Neighbours
-    owner: str
-    """The node whose it is."""
-    settings: Settings
-
-
 class Port:
     """What all HTTP connections of a port share."""
 
-    def __init__(self, max_idle: int) -> None:
+    def __init__(self, max_idle: int, forwarder: Forwarder) -> None:
+        self.forwarder = forwarder
+        """Brings requests to the nodes that have their sessions."""
         self.connect_queue = CooperativeQueue()
         """Connections whose first request has come, processed a few per loop iteration."""
         self.request_queue = CooperativeQueue()
@@ -138,13 +131,10 @@ class HttpProtocol(HttpToolsProtocol):
         """True if the next answer is the last one of this connection."""
         self._input_timer: asyncio.TimerHandle | None = None
         self._output_timer: asyncio.TimerHandle | None = None
-        self._elsewhere = False
-        """Whether the request is not answered here."""
-        self._errand: Errand | None = None
-        """Where it goes then, until it is on its way."""
-        self._came: list[bytes] = []
-        """What has come of it behind its head until then."""
-        self._tunnel: Tunnel | None = None
+        self._forwarded: ForwardedRequest | None = None
+        """The request, if its session is at another node."""
+        self._unsent = False
+        """True until the forwarder has been given that request, with all that was received of it."""
 
     # What the client has to send: the head of a request, not too slow and not too long.
 
@@ -163,8 +153,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._end_timers()
         # uvicorn leaves its timer after a reset, and with it everything here for as long as `keep_alive`.
         self._unset_keepalive_if_required()
-        if self._tunnel is not None:
-            self._tunnel.close()
+        if self._forwarded is not None:
+            self._forwarded.close()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -183,10 +173,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._receive(data)
 
     def _receive(self, data: bytes) -> None:
-        if self._elsewhere and not self._framer.in_message:
-            # Of a connection that is passed on, only a WebSocket continues after its first request.
-            if self._tunnel is not None and self._head.upgrade:
-                self._tunnel.send(data)
+        if self._forwarded is not None and not self._framer.in_message:
+            # Only a WebSocket continues after the first request that was forwarded.
+            if self._head.upgrade:
+                self._forwarded.send(data)
             return
         self._unset_keepalive_if_required()
         self._framer.receive(data)
@@ -228,13 +218,13 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse_input("400 Bad Request", "The request's method or path is not one of HTTP/1.1.")
         else:
-            self._run_errand()
+            self._forward()
             self._bound_input()
 
     def _may_read(self) -> bool:
         if self.transport.is_closing():
             return False
-        return self._framer.in_message or not (self._elsewhere or self._in_row or self._is_answering())
+        return self._framer.in_message or not (self._forwarded or self._in_row or self._is_answering())
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -255,7 +245,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._begin(event)
             if self._is_crowded():
                 self._refuse("503 Service Unavailable", engineio.OVERLOADED.message)
-            elif not self._pass_on():
+            elif not self._belongs_elsewhere():
                 self.parser.feed_data(event.encode())
                 if self._stopping and self.cycle is not None:
                     self.cycle.keep_alive = False
@@ -284,12 +274,10 @@ class HttpProtocol(HttpToolsProtocol):
         return max(len(self.connections), len(self.tasks)) > 2 * self._limits.max_connections + HTTP_REQUESTS
 
     def _take_body(self, data: bytes) -> None:
-        if not self._elsewhere:
-            self._feed_body(data)
-        elif self._tunnel is not None:
-            self._tunnel.send(data)
+        if self._forwarded is not None:
+            self._forwarded.send(data)
         else:
-            self._came.append(data)
+            self._feed_body(data)
 
     def _feed_body(self, data: bytes) -> None:
         if self.cycle is not None and self.cycle.response_complete:
@@ -303,7 +291,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse_input(self, status: str, message: str) -> None:
         """What came is no request, or its body is broken. It gets one answer at most."""
         begun = self._framer.in_message and self.cycle is not None and self.cycle.response_started
-        if self._elsewhere or begun:
+        if self._forwarded is not None or begun:
             self.transport.close()
         else:
             self._refuse(status, message)
@@ -359,16 +347,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._tunnel is not None:
-            self._tunnel.pause_reading()
+        if self._forwarded is not None:
+            self._forwarded.pause_reading()
         else:
             # The next answer waits for the client, and nothing else would notice that it takes none.
             self._watch_output()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._tunnel is not None:
-            self._tunnel.resume_reading()
+        if self._forwarded is not None:
+            self._forwarded.resume_reading()
         else:
             self._watch_output()
 
@@ -409,65 +397,41 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
         self._watch_output()
 
-    # What is a peer's.
+    # Requests of other nodes' sessions.
 
-    def _pass_on(self) -> bool:
-        """Whether the request is one for a peer: then it goes there once all that has come of it is known."""
+    def _belongs_elsewhere(self) -> bool:
+        """True if another node has the session of the request. `_forward` follows after the bytes that are here."""
         head = self._head
         url = _parse_url(head.target)
         endpoint = self._router(url[0]) if url is not None else None
         if endpoint is None or url is None or b"sid=" not in url[1] or head.method == b"OPTIONS":
             return False
         sid = dict(parse_qsl(url[1].decode("latin-1"), keep_blank_values=True)).get("sid", "")
-        neighbours = endpoint.neighbours
-        owner = neighbours.node.owner_of(sid) if neighbours is not None else None
-        if neighbours is None or owner is None:
+        membership = endpoint.membership
+        owner = self._port.forwarder.node.owner_of(sid) if membership is not None else None
+        if membership is None or owner is None:
             return False
-        self._elsewhere = True
-        self._errand = Errand(neighbours, owner, endpoint.settings)
-        return True
-
-    def _run_errand(self) -> None:
-        """Have a request that is a peer's go there, once all that has come of it is known."""
-        if self._errand is None:
-            return
-        errand, self._errand = self._errand, None
-        if self._give_away(errand):
-            return
-        node, settings = errand.neighbours.node, errand.settings
-        if len(node.tunnels) >= self._limits.max_tunnels:
-            self._refuse("503 Service Unavailable", engineio.OVERLOADED.message)
-            return
-        self._tunnel = Tunnel(
-            node,
+        settings = endpoint.settings
+        self._forwarded = ForwardedRequest(
+            owner,
+            membership,
+            head,
+            ClientAddress(self.scheme or "http", self.client),
             self.transport,
-            self._encode_head(errand),
-            hold=partial(self.flow.hold, errand.neighbours),
+            hold=partial(self.flow.hold, self._port.forwarder),
             idle_timeout=settings.ping_interval + settings.ping_timeout + self._limits.body_timeout,
-            failed=partial(self._refuse_session, settings),
-            ended=self._end_tunnel,
+            on_failed=partial(self._refuse_session, settings),
+            on_ended=self._end_tunnel,
         )
-        self._tunnel.open(errand.owner, errand.neighbours.locate)
-        for data in self._came:
-            self._tunnel.send(data)
-        self._came = []
-
-    def _give_away(self, errand: Errand) -> bool:
-        """Whether a peer on this machine has been given the whole connection."""
-        if self.scheme != "http" or self._head.length is None or self.transport.get_write_buffer_size():
-            # The state of TLS, or of half a chunk, is in this process; and so is an answer of before.
-            return False
-        # What came after the request, if anything did, is the peer's to read as well.
-        request = self._head.encode([*self._came, self._framer.take_rest()])
-        file = self.transport.get_extra_info("socket").fileno()
-        if not errand.neighbours.node.give(errand.owner, file, request):
-            return False
-        # The connection stays open: it is the peer's as well.
-        self.transport.abort()
+        self._unsent = True
         return True
 
-    def _encode_head(self, errand: Errand) -> bytes:
-        return encode_head(errand.neighbours.node, errand.owner, Client(self.scheme or "http", self.client), self._head)
+    def _forward(self) -> None:
+        """Forward a request of another node's session, with all that was received of it."""
+        if self._unsent and self._forwarded is not None:
+            self._unsent = False
+            if not self._port.forwarder.forward(self._forwarded, self._framer.rest):
+                self._refuse("503 Service Unavailable", engineio.OVERLOADED.message)
 
     def _refuse_session(self, settings: Settings) -> None:
         """The node that had the session has gone, and the session with it. Official clients open another."""
@@ -487,9 +451,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._watch_output()
 
     def shutdown(self) -> None:
-        """uvicorn stops: what is still passed on ends."""
-        if self._tunnel is not None:
-            self._tunnel.close()
+        """uvicorn stops: what is still forwarded ends."""
+        if self._forwarded is not None:
+            self._forwarded.close()
             self.transport.close()
         elif self._is_answering():
             super().shutdown()
@@ -510,9 +474,10 @@ class HttpProtocol(HttpToolsProtocol):
         rest = self._framer.take_rest()
         self.flow.hold(self._framer, False)
         self.flow.hold(self._port.gate, False)
-        if self._pass_on():
-            self._came = [rest]
-            self._run_errand()
+        if self._belongs_elsewhere():
+            if self._forwarded is not None:
+                self._forwarded.send(rest)
+                self._forward()
         else:
             self._hand_over(rest)
 
@@ -562,22 +527,22 @@ class HttpProtocol(HttpToolsProtocol):
         self.__dict__.clear()
 
 
-class GivenProtocol(HttpProtocol):
-    """The same for a connection that a peer has given away, over which `came` has come already."""
+class HandedOffProtocol(HttpProtocol):
+    """The protocol of a connection that another process has handed off, over which `received` came already."""
 
-    def __init__(self, came: bytes, *positional: Any, **uvicorn: Any) -> None:
+    def __init__(self, received: bytes, *positional: Any, **uvicorn: Any) -> None:
         super().__init__(*positional, **uvicorn)
-        self._given = came
-        # It has waited at the peer's door.
+        self._received = received
+        # The client has waited in the connect queue of the other process.
         self._inside = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.data_received(self._given)
+        self.data_received(self._received)
 
 
 class PeerProtocol(HttpProtocol):
-    """The same for what peers pass on: it is from whom they say it is, if they prove that they are peers."""
+    """The protocol of a tunnel from another node: the client is the one that the signature of a request names."""
 
     def __init__(self, node: Node, *positional: Any, **uvicorn: Any) -> None:
         super().__init__(*positional, **uvicorn)
@@ -589,14 +554,14 @@ class PeerProtocol(HttpProtocol):
             # The name of a UNIX socket.
             self.server = None
 
-    def _pass_on(self) -> bool:
+    def _belongs_elsewhere(self) -> bool:
+        """False: the session is here, or there is none. True if the request was refused."""
         head = self._head
         value = next((value for name, value in head.fields if name == PEER_HEADER), b"")
-        client = self._node.verify(value, head.method, head.target)
+        client = self._node.signer.verify(self._node.id, value, head.method, head.target)
         if client is None:
             logger.warning("a request between nodes was refused: they need the same JWT_SECRET, and clocks that agree")
             self._refuse("403 Forbidden", engineio.FORBIDDEN.message)
-            self._elsewhere = True
             return True
         self.scheme, self.client = client
         return False
