@@ -1,13 +1,53 @@
-"""What answers WebSockets at a path."""
+"""What answers WebSockets at a path, and what endpoints need of the server that they open connections at."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from oyez.protocol.engineio import HandshakeError
+from oyez.protocol.session import State
 from oyez.server.cluster.membership import Membership
+from oyez.server.connections.connection import Connection
+from oyez.server.http.origin import OriginPolicy
+from oyez.server.transports.budget import MemoryBudget
 from oyez.server.transports.transport import TransportListener
 from oyez.server.types import Handshake
-from oyez.settings import Settings
+from oyez.settings import Limits, Settings
+
+
+class ConnectionServer(Protocol):
+    """The server at which an endpoint opens and finds connections."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def origins(self) -> OriginPolicy: ...
+
+    @property
+    def unfinished(self) -> MemoryBudget:
+        """The memory that the unfinished input of all clients may hold."""
+
+    def admits_page(self, headers: Mapping[str, str], *, secure: bool) -> bool:
+        """True if the page that sends a request may use the server."""
+
+    def note_refusal(self, error: HandshakeError) -> None:
+        """Log the refusal of a client that can never connect, and cannot show why."""
+
+    def read_handshake(
+        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
+    ) -> Handshake:
+        """What is kept of the request that opens a connection."""
+
+    def open(
+        self, handshake: Handshake, state: State, kind: type[Connection] = Connection
+    ) -> Connection | HandshakeError:
+        """A new connection, or why there is none."""
+
+    def find(self, sid: str) -> Connection | None:
+        """An open connection, or a closed one whose client can still fetch something."""
 
 
 class Endpoint(Protocol):

@@ -1,7 +1,6 @@
 """The endpoints of plain WebSockets, and of paths at which there is no WebSocket."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -11,12 +10,10 @@ from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
 from oyez.server.connections.json_dialect import JsonConnection
 from oyez.server.http.asgi_endpoint import serve_websocket
+from oyez.server.http.endpoint import ConnectionServer
 from oyez.server.transports.transport import TransportListener
 from oyez.server.types import Handshake
 from oyez.settings import Settings
-
-if TYPE_CHECKING:
-    from oyez.server.server import Server
 
 
 class UnknownPath:
@@ -55,7 +52,7 @@ class UnknownPath:
 class JsonEndpoint:
     """A server's endpoint for plain WebSockets; an ASGI application too."""
 
-    def __init__(self, server: "Server") -> None:
+    def __init__(self, server: ConnectionServer) -> None:
         self._server = server
         self.settings = server.settings
         self.membership = None

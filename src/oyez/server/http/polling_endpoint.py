@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -12,19 +11,17 @@ from starlette.types import Receive, Scope, Send
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
+from oyez.server.connections.connection import Connection
 from oyez.server.http.client_files import GZIP
+from oyez.server.http.endpoint import ConnectionServer
 from oyez.server.transports.budget import REQUEST_COST, MemoryBudget
 from oyez.server.transports.polling import Polling
-
-if TYPE_CHECKING:
-    from oyez.server.connections.connection import Connection
-    from oyez.server.server import Server
 
 
 class PollingEndpoint:
     """The ASGI application behind `GET` and `POST /socket.io/?transport=polling`."""
 
-    def __init__(self, server: "Server") -> None:
+    def __init__(self, server: ConnectionServer) -> None:
         self._server = server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +74,7 @@ class PollingEndpoint:
         opened.open()
         return self._answer(request, await polling.fetch())
 
-    async def _get(self, request: Request, connection: "Connection", polling: Polling) -> Response:
+    async def _get(self, request: Request, connection: Connection, polling: Polling) -> Response:
         if not polling.begin_get():
             return Response(status_code=400)
         connection.budget.packets += REQUEST_COST
@@ -96,12 +93,13 @@ class PollingEndpoint:
         connection.bury_when_told()
         return self._answer(request, fetching.result())
 
-    async def _post(self, request: Request, connection: "Connection", polling: Polling) -> Response:
+    async def _post(self, request: Request, connection: Connection, polling: Polling) -> Response:
         if not polling.begin_post():
             return Response(status_code=400)
         try:
             # The Content-Type does not matter: python-engineio up to 4.2 sends its text as `application/octet-stream`.
-            body = await _read_body(request, connection, self._server.unfinished)
+            async with asyncio.timeout(self._server.limits.body_timeout):
+                body = await _read_body(request, connection, self._server.unfinished)
             if body is None:
                 if not connection.closed:
                     connection.refuse_body()
@@ -146,8 +144,8 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _read_body(request: Request, connection: "Connection", unfinished: MemoryBudget) -> bytes | None:
-    """The body, or None if it is longer than it may be. Raises TimeoutError, ClientDisconnect."""
+async def _read_body(request: Request, connection: Connection, unfinished: MemoryBudget) -> bytes | None:
+    """The body, or None if it is longer than it may be. Raises ClientDisconnect."""
     body: bytearray | None = bytearray()
 
     def give_up() -> None:
@@ -156,13 +154,12 @@ async def _read_body(request: Request, connection: "Connection", unfinished: Mem
         connection.close(engineio.SERVER_BUSY, "an unfinished body")
 
     try:
-        async with asyncio.timeout(connection.server.limits.body_timeout):
-            async for chunk in request.stream():
-                # A body that is too long is read to its end all the same: then its sender receives the answer.
-                if body is not None:
-                    body += chunk
-                    body = body if len(body) <= connection.max_message else None
-                    unfinished.hold(request, len(body or b""), give_up)
+        async for chunk in request.stream():
+            # A body that is too long is read to its end all the same: then its sender receives the answer.
+            if body is not None:
+                body += chunk
+                body = body if len(body) <= connection.max_message else None
+                unfinished.hold(request, len(body or b""), give_up)
     finally:
         unfinished.release(request)
     return None if body is None else bytes(body)
