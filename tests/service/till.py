@@ -12,8 +12,8 @@ from starlette.routing import Route
 from oyez.contract import Command, Contract, Id, Payload, Stamped, member, own
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.runtime import Client, read_json, service_route
-from oyez.service.http import answer_write
 from oyez.service.outbox.outbox import Transaction
+from oyez.service.resources import answer_write
 from oyez.service.system import Context, Parts, System
 
 contract = Contract("till", roles=("buyer",), default_role="buyer")

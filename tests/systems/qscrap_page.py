@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from oyez.service.http import filters_of
+from oyez.service.resources import Listing, Write
 from oyez.systems.qscrap import disputes, payouts, requests, states, subscriptions, tickets
 from oyez.systems.qscrap.contract import contract
 from oyez.systems.qscrap.http import RESOURCES
@@ -34,13 +34,24 @@ def list_events() -> Rows:
     return [("event", "goes to", "what has happened", "sent by"), *rows]
 
 
+LISTINGS = [resource for resource in RESOURCES if isinstance(resource, Listing)]
+
+
+def find_actions(listing: Listing) -> dict[str, Write]:
+    """What can be done with a record of that list, by the last part of the path."""
+    one = f"{listing.path}/{{{listing.cursor.name}}}/"
+    return {
+        resource.path.removeprefix(one): resource
+        for resource in RESOURCES
+        if isinstance(resource, Write) and resource.method == "POST" and resource.path.startswith(one)
+    }
+
+
 def list_records() -> Rows:
     def code(names: Iterable[str]) -> str:
         return ", ".join(f"`{name}`" for name in names)
 
-    rows = [
-        (f"`{resource.path[1:]}`", code(filters_of(resource.page)), code(resource.actions)) for resource in RESOURCES
-    ]
+    rows = [(f"`{listing.path[1:]}`", code(listing.filters), code(find_actions(listing))) for listing in LISTINGS]
     return [("records", "narrowed by", "actions"), *rows]
 
 

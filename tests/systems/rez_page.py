@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from oyez.service.http import filters_of
+from oyez.service.resources import Listing, Resource, Send, Write
 from oyez.systems.rez.contract import CHANNELS, contract
-from oyez.systems.rez.http import LISTINGS, READS, VOLATILE, WRITES
+from oyez.systems.rez.http import RESOURCES
 from oyez.systems.rez.states import GROUPS, ORDERS, TICKETS, States
 
 Rows = list[tuple[str, ...]]
@@ -45,17 +45,17 @@ def list_states(states: States) -> Rows:
 
 
 def list_requests() -> Rows:
-    written = [
-        (f"`{write.method} {_shorten(write.path)}`", _describe_fields(write.body), _first_sentences(write.function))
-        for write in WRITES
-    ]
-    told = [(f"`POST {_shorten(path)}`", _describe_fields(body), text) for path, body, text in VOLATILE]
-    read = [(f"`GET {_shorten(read.path)}`", "", "") for read in READS]
-    listed = [
-        (f"`GET {_shorten(listing.path)}`", ", ".join(f"`?{name}=`" for name in filters_of(listing.page)), "a list")
-        for listing in LISTINGS
-    ]
-    return [("request", "takes", "what it does"), *written, *told, *read, *listed]
+    rows = [_describe_request(resource) for resource in RESOURCES]
+    return [("request", "takes", "what it does"), *rows]
+
+
+def _describe_request(resource: Resource) -> tuple[str, str, str]:
+    request = f"`{resource.method} {resource.path.replace(':path', '')}`"
+    if isinstance(resource, Listing):
+        return request, ", ".join(f"`?{name}=`" for name in resource.filters), "a list"
+    if isinstance(resource, Write | Send):
+        return request, _describe_fields(resource.body), _first_sentences(resource.function)
+    return request, "", ""
 
 
 def list_refusals() -> Rows:
@@ -65,10 +65,6 @@ def list_refusals() -> Rows:
 
 def _describe_fields(struct: type[msgspec.Struct] | None) -> str:
     return f"`{{{', '.join(struct.__struct_encode_fields__)}}}`" if struct else ""
-
-
-def _shorten(path: str) -> str:
-    return path.replace(":path", "")
 
 
 def _first_sentences(function: Callable[..., Any]) -> str:

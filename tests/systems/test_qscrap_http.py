@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from oyez.service.http import filters_of
 from oyez.systems.qscrap import states
-from oyez.systems.qscrap.http import RESOURCES
 from tests.systems.qscrap_backend import Backend, open_backend
+from tests.systems.qscrap_page import LISTINGS, find_actions
 
 BODIES: dict[str, dict[str, Any]] = {
     "/tickets": {"customer_id": "U-1", "subject": "Where is my refund?"},
@@ -45,7 +44,7 @@ async def backend(tmp_path: Path, database_url: str) -> AsyncIterator[Backend]:
 
 
 def test_every_kind_of_record_is_tried() -> None:
-    assert [resource.path.replace("{ticket_id}", "T-1") for resource in RESOURCES] == list(BODIES)
+    assert [listing.path.replace("{ticket_id}", "T-1") for listing in LISTINGS] == list(BODIES)
 
 
 async def test_what_is_put_is_shown_and_listed(backend: Backend) -> None:
@@ -80,14 +79,14 @@ async def test_lists_come_in_pages(backend: Backend) -> None:
 
 
 async def test_lists_can_be_narrowed(backend: Backend) -> None:
-    for resource in RESOURCES:
-        for name in filters_of(resource.page):
+    for listing in LISTINGS:
+        for name in listing.filters:
             if name == "status":
                 continue
-            await backend.put(f"{resource.path}/{name}-1", **BODIES[resource.path])
-            await backend.put(f"{resource.path}/{name}-2", **{**BODIES[resource.path], name: OTHERS[name]})
-            _, page = await backend.get(resource.path, **{name: OTHERS[name]})
-            assert [record[resource.column.name] for record in page["items"]] == [f"{name}-2"]
+            await backend.put(f"{listing.path}/{name}-1", **BODIES[listing.path])
+            await backend.put(f"{listing.path}/{name}-2", **{**BODIES[listing.path], name: OTHERS[name]})
+            _, page = await backend.get(listing.path, **{name: OTHERS[name]})
+            assert [record[listing.cursor.name] for record in page["items"]] == [f"{name}-2"]
     await backend.post("/tickets/T-1/close")
     _, page = await backend.get("/tickets", status="closed")
     assert [ticket["ticket_id"] for ticket in page["items"]] == ["T-1"]
@@ -128,14 +127,14 @@ async def test_every_field_is_named_where_it_does_not_fit(backend: Backend) -> N
 
 
 async def test_actions_need_a_record_and_say_which(backend: Backend) -> None:
-    for resource in RESOURCES:
-        for name, action in resource.actions.items():
+    for listing in LISTINGS:
+        for name, action in find_actions(listing).items():
             body = {"reason": "x"} if name == "hold" else {"resolution": "claim_rejected", "refund_amount": 0}
-            response = await backend.request("POST", f"{resource.path}/none/{name}", body if action.body else None)
+            response = await backend.request("POST", f"{listing.path}/none/{name}", body if action.body else None)
             assert (response.status_code, response.json()["code"]) == (404, "unknown_record")
-            assert response.json()["detail"] == f"There is no record whose {resource.column.name} is 'none'."
+            assert response.json()["detail"] == f"There is no record whose {listing.cursor.name} is 'none'."
             if action.body is not None:
-                status, problem = await backend.post(f"{resource.path}/none/{name}", surprise=1)
+                status, problem = await backend.post(f"{listing.path}/none/{name}", surprise=1)
                 assert (status, problem["errors"][0]["field"]) == (422, "surprise")
 
 
@@ -154,6 +153,6 @@ def test_every_action_is_in_the_tables_of_states() -> None:
     tables = {"/tickets": states.TICKET, "/requests": states.REQUEST, "/disputes": states.DISPUTE}
     tables["/payouts"] = states.PAYOUT
     by_time = {"/requests": {"expire"}, "/payouts": {"schedule"}}
-    for resource in RESOURCES:
-        known = {action for possible in tables.get(resource.path, {}).values() for action in possible}
-        assert set(resource.actions) == known - by_time.get(resource.path, set())
+    for listing in LISTINGS:
+        known = {action for possible in tables.get(listing.path, {}).values() for action in possible}
+        assert set(find_actions(listing)) == known - by_time.get(listing.path, set())

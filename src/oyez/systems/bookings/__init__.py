@@ -6,7 +6,7 @@ from oyez.service.system import Context, Parts, System
 from oyez.service.typing import Typing
 from oyez.systems.bookings.contract import contract
 from oyez.systems.bookings.handlers import build_handlers, build_hooks
-from oyez.systems.bookings.http import build_routes
+from oyez.systems.bookings.http import build_api
 from oyez.systems.bookings.news import News
 from oyez.systems.bookings.tables import metadata
 from oyez.systems.bookings.transactions import DAY_BEGINS, begin_day
@@ -17,7 +17,7 @@ def build(context: Context) -> Parts:
     return Parts(
         handlers=build_handlers(context, news, typing),
         hooks=build_hooks(news, typing),
-        routes=build_routes(context, news, typing),
+        routes=build_api(context, news, typing),
         jobs={DAY_BEGINS: begin_day},
         close=news.close,
     )

@@ -1,35 +1,30 @@
-"""The HTTP API of `bookings`, for back ends with a service key: everything that is stored, made and read.
+"""The HTTP API of `bookings`, as a table, for back ends with a service key.
 
-What happens because of a request is in transactions.py; here a request becomes its call, and a row its record.
+transactions.py has what a request changes, records.py what bodies and answers look like.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta
 from sqlalchemy import Connection, Row, Table
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload, Total
-from oyez.runtime import Responder, answer_json, read_json, service_route
-from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.resources import Listing, Read, Resource, Write, build_routes
 from oyez.service.system import Context
 from oyez.service.typing import Typing
 from oyez.systems.bookings import records, transactions
 from oyez.systems.bookings.handlers import stop_indicating
 from oyez.systems.bookings.news import News
-from oyez.systems.bookings.payloads import BookingStatus, KycStatus, Side
+from oyez.systems.bookings.payloads import BookingStatus, DashboardStatsUpdate, KycStatus, Side
 from oyez.systems.bookings.tables import (
+    ROWS,
     bookings,
     count_statistics,
     customers,
     find_day,
     kyc_submissions,
-    list_rows,
     messages,
     notifications,
     partners,
@@ -37,18 +32,12 @@ from oyez.systems.bookings.tables import (
 )
 from oyez.systems.bookings.transactions import get
 
-S = TypeVar("S", bound=msgspec.Struct)
-Record = Callable[[Row[Any]], Payload]
-Create = Callable[[Transaction, S], Row[Any]]
-Change = Callable[[Transaction, str, S], Row[Any]]
-Put = Callable[[Transaction, str, S], bool]
-
 MAX_PAGE = 200
-"""Records of one page: a page stays below a megabyte, whatever they hold."""
+"""Records of one page: a page stays below a megabyte, whatever they contain."""
 
 
 class Page(CamelPayload):
-    """Which part of a list is asked for, in the query: `limit` records, older than those before."""
+    """The page of a list: `limit` records with a number below `before`, newest first."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
     before: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
@@ -77,169 +66,97 @@ class NotificationsPage(Page):
     recipient_role: Side | None = None
 
 
-def build_routes(context: Context, news: News, typing: Typing) -> list[Route]:
-    """Everything below `/bookings/api`.
-
-    Lists answer `{items, next}`, newest first; `next` is the `?before=` of the next page, or null. POST answers 201;
-    PUT of somebody new 201, else 200.
-    """
-    api = _Api(context, news)
+def build_api(context: Context, news: News, typing: Typing) -> list[Route]:
+    """Everything below `/bookings/api`. POST answers 201; PUT of a new record 201, otherwise 200."""
 
     async def end_typing(new: records.NewMessage) -> None:
         await stop_indicating(context, typing, new.sender_role, new.sender_id, new.recipient_id)
 
-    routes: Mapping[str, Mapping[str, Responder]] = {
-        "/customers": {"GET": api.listing(customers, Page, records.customer_of)},
-        "/customers/{id:path}": {
-            "GET": api.showing(customers, records.customer_of),
-            "PUT": api.putting(customers, records.NewCustomer, transactions.put_customer, records.customer_of),
-        },
-        "/partners": {"GET": api.listing(partners, Page, records.partner_of)},
-        "/partners/{id:path}/earnings": {"GET": api.show_earnings},
-        "/partners/{id:path}": {
-            "GET": api.showing(partners, records.partner_of),
-            "PUT": api.putting(partners, records.NewPartner, transactions.put_partner, records.partner_of),
-        },
-        "/bookings": {
-            "GET": api.listing(bookings, BookingsPage, records.booking_of),
-            "POST": api.creating(bookings, records.NewBooking, transactions.create_booking, records.booking_of),
-        },
-        "/bookings/{id}": {"GET": api.showing(bookings, records.booking_of)},
-        "/bookings/{id}/partner": {
-            "PUT": api.changing(bookings, records.Assignment, transactions.assign_partner, records.booking_of)
-        },
-        "/messages": {
-            "GET": api.listing(messages, MessagesPage, records.message_of),
-            "POST": api.creating(
-                messages, records.NewMessage, transactions.send_message, records.message_of, end_typing
+    async def count(*arguments: object) -> None:
+        news.count()
+
+    def find_today() -> int:
+        return find_day(context.clock(), context.settings.zone)
+
+    def read_earnings(connection: Connection, partner_id: str) -> records.Earnings:
+        get(connection, partners, partner_id)
+        earned = sum_earnings(connection, partner_id, find_today())
+        return records.Earnings(
+            partner_id=partner_id,
+            today_earnings=Total.of_cents(earned.today),
+            total_earnings=Total.of_cents(earned.total),
+            completed_bookings=earned.completed,
+        )
+
+    def read_statistics(connection: Connection) -> DashboardStatsUpdate:
+        counted = count_statistics(connection, find_today())
+        return transactions.build_statistics(counted, int(context.clock() * 1_000))
+
+    customer, partner, booking = "/customers/{id:path}", "/partners/{id:path}", "/bookings/{id}"
+    submission = "/kyc-submissions/{id}"
+    return build_routes(
+        [
+            *_reading("/customers", customer, customers, Page, records.customer_of),
+            Write("PUT", customer, transactions.put_customer, records.NewCustomer, show=records.customer_of),
+            # Before the partner, whose id may contain a slash.
+            Read(f"{partner}/earnings", read_earnings),
+            *_reading("/partners", partner, partners, Page, records.partner_of),
+            Write("PUT", partner, transactions.put_partner, records.NewPartner, show=records.partner_of, after=count),
+            *_reading("/bookings", booking, bookings, BookingsPage, records.booking_of),
+            _create("/bookings", transactions.create_booking, records.NewBooking, records.booking_of, after=count),
+            Write(
+                "PUT",
+                f"{booking}/partner",
+                transactions.assign_partner,
+                records.Assignment,
+                show=records.booking_of,
+                after=count,
             ),
-        },
-        "/messages/{id}": {"GET": api.showing(messages, records.message_of)},
-        "/kyc-submissions": {
-            "GET": api.listing(kyc_submissions, SubmissionsPage, records.submission_of),
-            "POST": api.creating(
-                kyc_submissions, records.NewSubmission, transactions.submit_kyc, records.submission_of
+            *_reading("/messages", "/messages/{id}", messages, MessagesPage, records.message_of),
+            _create("/messages", transactions.send_message, records.NewMessage, records.message_of, before=end_typing),
+            *_reading("/kyc-submissions", submission, kyc_submissions, SubmissionsPage, records.submission_of),
+            _create(
+                "/kyc-submissions",
+                transactions.submit_kyc,
+                records.NewSubmission,
+                records.submission_of,
+                after=count,
             ),
-        },
-        "/kyc-submissions/{id}": {"GET": api.showing(kyc_submissions, records.submission_of)},
-        "/kyc-submissions/{id}/review": {
-            "PUT": api.changing(kyc_submissions, records.Review, transactions.review_kyc, records.submission_of)
-        },
-        "/notifications": {
-            "GET": api.listing(notifications, NotificationsPage, records.notification_of),
-            "POST": api.creating(notifications, records.NewNotification, transactions.notify, records.notification_of),
-        },
-        "/notifications/{id}": {"GET": api.showing(notifications, records.notification_of)},
-        "/statistics": {"GET": api.show_statistics},
-    }
-    return [service_route(path, _choose(answers), context.authorize, list(answers)) for path, answers in routes.items()]
-
-
-class _Api:
-    """Makes the answers: `record` turns a row into what is shown of it."""
-
-    def __init__(self, context: Context, news: News) -> None:
-        self._context = context
-        self._news = news
-
-    def listing(self, table: Table, kind: type[Page], record: Record) -> Responder:
-        async def answer(request: Request) -> Response:
-            page = read_query(request, kind)
-            rows = await self._context.database.read(list_rows, table, page.limit + 1, page.before, read_filters(page))
-            return answer_page(rows, page.limit, record, lambda row: row.number)
-
-        return answer
-
-    def showing(self, table: Table, record: Record) -> Responder:
-        async def answer(request: Request) -> Response:
-            return answer_json(record(await self._context.database.read(get, table, *read_ids(request))))
-
-        return answer
-
-    def creating(
-        self,
-        table: Table,
-        kind: type[S],
-        create: Create[S],
-        record: Record,
-        before: Callable[[S], Awaitable[None]] | None = None,
-    ) -> Responder:
-        """`before` is called before the transaction."""
-
-        def work(tx: Transaction, body: S) -> tuple[Payload, int]:
-            return record(create(tx, body)), 201
-
-        async def answer(request: Request) -> Response:
-            body = await self._read(request, kind)
-            if before is not None:
-                await before(body)
-            response = await answer_write(self._context.outbox, work, body)
-            self._count(table)
-            return response
-
-        return answer
-
-    def changing(self, table: Table, kind: type[S], change: Change[S], record: Record) -> Responder:
-        def work(tx: Transaction, id: str, body: S) -> tuple[Payload, int]:
-            return record(change(tx, id, body)), 200
-
-        async def answer(request: Request) -> Response:
-            [id] = read_ids(request)
-            response = await answer_write(self._context.outbox, work, id, await self._read(request, kind))
-            self._count(table)
-            return response
-
-        return answer
-
-    def putting(self, table: Table, kind: type[S], put: Put[S], record: Record) -> Responder:
-        def work(tx: Transaction, id: str, body: S) -> tuple[Payload, int]:
-            new = put(tx, id, body)
-            return record(get(tx.connection, table, id)), 201 if new else 200
-
-        async def answer(request: Request) -> Response:
-            [id] = read_ids(request)
-            response = await answer_write(self._context.outbox, work, id, await self._read(request, kind))
-            self._count(table)
-            return response
-
-        return answer
-
-    async def show_earnings(self, request: Request) -> Response:
-        [id] = read_ids(request)
-        return answer_json(await self._context.database.read(read_earnings, id, self._today()))
-
-    async def show_statistics(self, request: Request) -> Response:
-        counted = await self._context.database.read(count_statistics, self._today())
-        return answer_json(transactions.build_statistics(counted, self._now()))
-
-    async def _read(self, request: Request, kind: type[S]) -> S:
-        return await read_json(request, kind, self._context.settings.limits)
-
-    def _count(self, table: Table) -> None:
-        if table in (bookings, partners, kyc_submissions):
-            self._news.count()
-
-    def _today(self) -> int:
-        return find_day(self._context.clock(), self._context.settings.zone)
-
-    def _now(self) -> int:
-        return int(self._context.clock() * 1_000)
-
-
-def read_earnings(connection: Connection, partner_id: str, day: int) -> records.Earnings:
-    """Raises RefusedError (not_found)."""
-    get(connection, partners, partner_id)
-    earned = sum_earnings(connection, partner_id, day)
-    return records.Earnings(
-        partner_id=partner_id,
-        today_earnings=Total.of_cents(earned.today),
-        total_earnings=Total.of_cents(earned.total),
-        completed_bookings=earned.completed,
+            Write(
+                "PUT",
+                f"{submission}/review",
+                transactions.review_kyc,
+                records.Review,
+                show=records.submission_of,
+                after=count,
+            ),
+            *_reading(
+                "/notifications", "/notifications/{id}", notifications, NotificationsPage, records.notification_of
+            ),
+            _create("/notifications", transactions.notify, records.NewNotification, records.notification_of),
+            Read("/statistics", read_statistics),
+        ],
+        context,
     )
 
 
-def _choose(answers: Mapping[str, Responder]) -> Responder:
-    def answer(request: Request) -> Awaitable[Response]:
-        return answers["GET" if request.method == "HEAD" else request.method](request)
+def _reading(
+    path: str, one: str, table: Table, page: type[Page], record: Callable[[Row[Any]], Payload]
+) -> tuple[Resource, Resource]:
+    """The rows that list the records of a table, and read one of them."""
+    return (
+        Listing(path, page, table, lambda _, row: record(row), table.c.number, rows=ROWS.get(table)),
+        Read(one, lambda connection, id: record(get(connection, table, id))),
+    )
 
-    return answer
+
+def _create(
+    path: str,
+    function: Callable[..., Row[Any]],
+    body: type[Payload],
+    record: Callable[[Row[Any]], Payload],
+    *,
+    before: Callable[..., Awaitable[None]] | None = None,
+    after: Callable[..., Awaitable[None]] | None = None,
+) -> Write:
+    return Write("POST", path, function, body, status=201, show=record, before=before, after=after)

@@ -218,18 +218,6 @@ def find(connection: Connection, table: Table, id: str) -> Row[Any] | None:
     return connection.execute(_select(table).where(table.c.id == id)).one_or_none()
 
 
-def list_rows(
-    connection: Connection, table: Table, limit: int, before: int | None, filters: Mapping[str, str]
-) -> Sequence[Row[Any]]:
-    """At most `limit` rows, newest first: numbered below `before`, and with the values of `filters` in its columns."""
-    query = _select(table).order_by(table.c.number.desc()).limit(limit)
-    if before is not None:
-        query = query.where(table.c.number < before)
-    for name, value in filters.items():
-        query = query.where(table.c[name] == value)
-    return connection.execute(query).all()
-
-
 def _select(table: Table) -> Select[Any]:
     return ROWS[table] if table in ROWS else select(table)
 

@@ -54,13 +54,13 @@ DAY_BEGINS = "day_begins"
 # Customers and partners.
 
 
-def put_customer(tx: Transaction, customer_id: str, new: NewCustomer) -> bool:
-    """Whether they are new."""
+def put_customer(tx: Transaction, customer_id: str, new: NewCustomer) -> tuple[Row[Any], bool]:
+    """Returns the customer, and True if it is new."""
     return _put(tx, customers, customer_id, {"name": new.name, "phone": new.phone})
 
 
-def put_partner(tx: Transaction, partner_id: str, new: NewPartner) -> bool:
-    """Whether they are new: then `partner:registered`."""
+def put_partner(tx: Transaction, partner_id: str, new: NewPartner) -> tuple[Row[Any], bool]:
+    """Returns the partner, and True if it is new: then `partner:registered` is sent."""
     values = {
         "name": new.name,
         "email": new.email,
@@ -70,8 +70,8 @@ def put_partner(tx: Transaction, partner_id: str, new: NewPartner) -> bool:
         "services": new.services,
         "service_area": new.service_area,
     }
-    registered = _put(tx, partners, partner_id, values)
-    if registered:
+    partner, is_new = _put(tx, partners, partner_id, values)
+    if is_new:
         tx.emit(
             payloads.PartnerRegistered(
                 partner_id=partner_id,
@@ -82,7 +82,7 @@ def put_partner(tx: Transaction, partner_id: str, new: NewPartner) -> bool:
                 service_area=new.service_area,
             )
         )
-    return registered
+    return partner, is_new
 
 
 # Bookings.
@@ -446,11 +446,11 @@ def _now(tx: Transaction) -> int:
     return int(tx.now * 1_000)
 
 
-def _put(tx: Transaction, table: Table, id: str, values: dict[str, Any]) -> bool:
-    if tx.connection.execute(update(table).where(table.c.id == id).values(values)).rowcount:
-        return False
-    tx.connection.execute(insert(table).values(id=id, created_at=_now(tx), **values))
-    return True
+def _put(tx: Transaction, table: Table, id: str, values: dict[str, Any]) -> tuple[Row[Any], bool]:
+    is_new = not tx.connection.execute(update(table).where(table.c.id == id).values(values)).rowcount
+    if is_new:
+        tx.connection.execute(insert(table).values(id=id, created_at=_now(tx), **values))
+    return get(tx.connection, table, id), is_new
 
 
 def _insert(tx: Transaction, table: Table, values: dict[str, Any]) -> Row[Any]:

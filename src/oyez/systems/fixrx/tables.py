@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Select, String, Table, Text, select
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Row, String, Table, Text, select
 
 from oyez.contract import CamelPayload, Id, Time
 
@@ -61,8 +61,8 @@ def add_message(connection: Connection, stored: StoredMessage) -> None:
 
 
 def find_message(connection: Connection, message_id: str) -> StoredMessage | None:
-    found = _read(connection, select(messages).where(messages.c.id == message_id))
-    return found[0] if found else None
+    row = connection.execute(select(messages).where(messages.c.id == message_id)).one_or_none()
+    return None if row is None else to_message(row)
 
 
 def mark_read(connection: Connection, message_id: str, read_at: Time) -> bool:
@@ -71,27 +71,13 @@ def mark_read(connection: Connection, message_id: str, read_at: Time) -> bool:
     return connection.execute(unread.values(read_at=read_at)).rowcount == 1
 
 
-def list_messages(
-    connection: Connection, user_id: str, vendor_id: str, before: str | None, limit: int
-) -> list[StoredMessage]:
-    """The newest `limit` messages of a chat, or the newest before the message with that id; newest first."""
-    found = select(messages).where(messages.c.user_id == user_id, messages.c.vendor_id == vendor_id)
-    if before is not None:
-        bound = select(messages.c.number).where(messages.c.id == before).scalar_subquery()
-        found = found.where(messages.c.number < bound)
-    return _read(connection, found.order_by(messages.c.number.desc()).limit(limit))
-
-
-def _read(connection: Connection, query: Select[Any]) -> list[StoredMessage]:
-    return [
-        StoredMessage(
-            message_id=row["id"],
-            user_id=row["user_id"],
-            vendor_id=row["vendor_id"],
-            sender_role=row["sender_role"],
-            message=row["message"],
-            timestamp=Time(row["sent_at"]),
-            read_at=Time(row["read_at"]) if row["read_at"] else None,
-        )
-        for row in connection.execute(query).mappings()
-    ]
+def to_message(row: Row[Any]) -> StoredMessage:
+    return StoredMessage(
+        message_id=row.id,
+        user_id=row.user_id,
+        vendor_id=row.vendor_id,
+        sender_role=row.sender_role,
+        message=row.message,
+        timestamp=Time(row.sent_at),
+        read_at=Time(row.read_at) if row.read_at else None,
+    )

@@ -1,34 +1,26 @@
-"""The HTTP API of `qscrap`, for the back end that owns the marketplace: what it puts here is watched over.
+"""The HTTP API of `qscrap`, as a table, for the back end that owns the marketplace.
 
-One table says what there is; every kind of record is put, listed, shown and acted upon in the same way.
+The jobs watch the records that it puts here. Each kind of record is put, listed and read; `POST …/{action}` changes it.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
 from msgspec import Meta
-from sqlalchemy import Column, Connection, Row
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from sqlalchemy import Column, Connection
 
 from oyez.contract import Id, Payload
 from oyez.errors import RefusedError
-from oyez.runtime import Responder, answer_json, read_json, service_route
-from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
-from oyez.service.outbox.outbox import Transaction
-from oyez.service.system import Context
+from oyez.service.resources import Listing, Read, Resource, Write
 from oyez.systems.qscrap import disputes, payouts, requests, subscriptions, tables, tickets
 from oyez.systems.qscrap.payloads import TicketStatus
 
 MAX_PAGE = 100
-"""Records of one page of a list: of the longest messages they are 200,000 characters, and nobody reads more at once."""
+"""Records of one page of a list: with the longest messages these are 200,000 characters."""
 
 
 class Page(Payload):
-    """Which part of a list is asked for, in the query: `limit` records behind the one whose id is `after`."""
+    """The page of a list: `limit` records after the one whose id is `after`."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
     after: Id | None = None
@@ -55,180 +47,79 @@ class PayoutsPage(Page):
     status: payouts.PayoutStatus | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What is done with a record by `POST …/{name}`."""
+def _reading(
+    path: str,
+    column: Column[str],
+    record: type[Payload],
+    page: type[Page] = Page,
+    *,
+    order: Column[Any] | None = None,
+    within: Column[str] | None = None,
+) -> tuple[Resource, Resource]:
+    """The rows that list the records with the ids in `column`, and read one of them."""
 
-    function: Callable[..., Payload]
-    """In a transaction, given the record's id and, where there is one, the body."""
-    body: type[Payload] | None = None
+    def get_parent(connection: Connection, id: str) -> object:
+        assert within is not None
+        (parent,) = within.foreign_keys
+        return tables.get(connection, parent.column, id)
+
+    def read(connection: Connection, *ids: str) -> Payload:
+        row = tables.get(connection, column, ids[-1])
+        if within is not None and row._mapping[within.name] != ids[0]:
+            raise RefusedError(tables.UNKNOWN_RECORD, f"{ids[-1]!r} belongs to another {within.name}.")
+        return tables.show(row, record)
+
+    return (
+        Listing(
+            path,
+            page,
+            column.table,
+            lambda _, row: tables.show(row, record),
+            column,
+            order,
+            within,
+            get_parent if within is not None else None,
+        ),
+        Read(f"{path}/{{{column.name}}}", read),
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
-    """One kind of record."""
+_MESSAGES = tables.ticket_messages.c
+_TICKET = "/tickets/{ticket_id}"
+_REQUEST = "/requests/{request_id}"
+_DISPUTE = "/disputes/{dispute_id}"
+_PAYOUT = "/payouts/{payout_id}"
+_SUBSCRIPTION = "/subscriptions/{garage_id}"
 
-    path: str
-    column: Column[str]
-    """Its id."""
-    body: type[Payload]
-    record: type[Payload]
-    put: Callable[..., tuple[Payload, bool]]
-    """In a transaction, given the ids of the path and the body: the record, and whether it is new."""
-    actions: Mapping[str, Action] = field(default_factory=dict)
-    page: type[Page] = Page
-    """The query of lists."""
-    order: Column[Any] | None = None
-    """Of lists; by the id where there is none."""
-    within: Column[str] | None = None
-    """The id of the record that it belongs to, whose path its own begins with."""
-    remove: Callable[..., None] | None = None
-
-
-RESOURCES = (
-    Resource(
-        path="/tickets",
-        column=tables.tickets.c.ticket_id,
-        body=tickets.TicketBody,
-        record=tickets.Ticket,
-        put=tickets.put_ticket,
-        actions={
-            action: Action(partial(tickets.move_ticket, action=action))
-            for action in ("start", "resolve", "reopen", "close")
-        },
-        page=TicketsPage,
+RESOURCES: tuple[Resource, ...] = (
+    *_reading("/tickets", tables.tickets.c.ticket_id, tickets.Ticket, TicketsPage),
+    Write("PUT", _TICKET, tickets.put_ticket, tickets.TicketBody),
+    *(
+        Write("POST", f"{_TICKET}/{action}", partial(tickets.move_ticket, action=action))
+        for action in ("start", "resolve", "reopen", "close")
     ),
-    Resource(
-        path="/tickets/{ticket_id}/messages",
-        column=tables.ticket_messages.c.message_id,
-        body=tickets.MessageBody,
-        record=tickets.Message,
-        put=tickets.put_message,
-        order=tables.ticket_messages.c.number,
-        within=tables.ticket_messages.c.ticket_id,
+    *_reading(
+        f"{_TICKET}/messages", _MESSAGES.message_id, tickets.Message, order=_MESSAGES.number, within=_MESSAGES.ticket_id
     ),
-    Resource(
-        path="/requests",
-        column=tables.requests.c.request_id,
-        body=requests.RequestBody,
-        record=requests.Request,
-        put=requests.put_request,
-        actions={action: Action(partial(requests.move_request, action=action)) for action in ("take", "cancel")},
-        page=RequestsPage,
+    Write("PUT", f"{_TICKET}/messages/{{message_id}}", tickets.put_message, tickets.MessageBody),
+    *_reading("/requests", tables.requests.c.request_id, requests.Request, RequestsPage),
+    Write("PUT", _REQUEST, requests.put_request, requests.RequestBody),
+    *(
+        Write("POST", f"{_REQUEST}/{action}", partial(requests.move_request, action=action))
+        for action in ("take", "cancel")
     ),
-    Resource(
-        path="/disputes",
-        column=tables.disputes.c.dispute_id,
-        body=disputes.DisputeBody,
-        record=disputes.Dispute,
-        put=disputes.put_dispute,
-        actions={
-            "contest": Action(disputes.contest_dispute),
-            "withdraw": Action(disputes.withdraw_dispute),
-            "resolve": Action(disputes.resolve_dispute, disputes.Resolution),
-        },
-        page=DisputesPage,
-    ),
-    Resource(
-        path="/payouts",
-        column=tables.payouts.c.payout_id,
-        body=payouts.PayoutBody,
-        record=payouts.Payout,
-        put=payouts.put_payout,
-        actions={
-            "hold": Action(payouts.hold_payout, payouts.HoldBody),
-            "release": Action(payouts.release_payout),
-            "complete": Action(payouts.complete_payout),
-            "cancel": Action(payouts.cancel_payout),
-        },
-        page=PayoutsPage,
-    ),
-    Resource(
-        path="/subscriptions",
-        column=tables.subscriptions.c.garage_id,
-        body=subscriptions.SubscriptionBody,
-        record=subscriptions.Subscription,
-        put=subscriptions.put_subscription,
-        remove=subscriptions.end_subscription,
-    ),
+    *_reading("/disputes", tables.disputes.c.dispute_id, disputes.Dispute, DisputesPage),
+    Write("PUT", _DISPUTE, disputes.put_dispute, disputes.DisputeBody),
+    Write("POST", f"{_DISPUTE}/contest", disputes.contest_dispute),
+    Write("POST", f"{_DISPUTE}/withdraw", disputes.withdraw_dispute),
+    Write("POST", f"{_DISPUTE}/resolve", disputes.resolve_dispute, disputes.Resolution),
+    *_reading("/payouts", tables.payouts.c.payout_id, payouts.Payout, PayoutsPage),
+    Write("PUT", _PAYOUT, payouts.put_payout, payouts.PayoutBody),
+    Write("POST", f"{_PAYOUT}/hold", payouts.hold_payout, payouts.HoldBody),
+    Write("POST", f"{_PAYOUT}/release", payouts.release_payout),
+    Write("POST", f"{_PAYOUT}/complete", payouts.complete_payout),
+    Write("POST", f"{_PAYOUT}/cancel", payouts.cancel_payout),
+    *_reading("/subscriptions", tables.subscriptions.c.garage_id, subscriptions.Subscription),
+    Write("PUT", _SUBSCRIPTION, subscriptions.put_subscription, subscriptions.SubscriptionBody),
+    Write("DELETE", _SUBSCRIPTION, subscriptions.end_subscription),
 )
-
-
-def build_routes(context: Context) -> list[Route]:
-    return [route for resource in RESOURCES for route in _routes_of(resource, context)]
-
-
-def _routes_of(resource: Resource, context: Context) -> list[Route]:
-    """`PUT`, `GET` (and `DELETE`) of one record, `POST` of its actions, `GET` of a page of them."""
-    limits, outbox, read = context.settings.limits, context.outbox, context.database.read
-    one = f"{resource.path}/{{{resource.column.name}}}"
-
-    async def put(request: Request) -> Response:
-        def work(tx: Transaction, *args: Any) -> tuple[object, int]:
-            record, new = resource.put(tx, *args)
-            return record, 201 if new else 200
-
-        body = await read_json(request, resource.body, limits)
-        return await answer_write(outbox, work, *read_ids(request), body)
-
-    async def show(request: Request) -> Response:
-        return answer_json(await read(_show, resource, *read_ids(request)))
-
-    async def remove(request: Request) -> Response:
-        def work(tx: Transaction, *ids: str) -> tuple[object, int]:
-            assert resource.remove is not None
-            return resource.remove(tx, *ids), 204
-
-        return await answer_write(outbox, work, *read_ids(request))
-
-    async def list_page(request: Request) -> Response:
-        page = read_query(request, resource.page)
-        found = await read(_list, resource, read_ids(request), page)
-        return answer_page(
-            found,
-            page.limit,
-            lambda row: tables.show(row, resource.record),
-            lambda row: row._mapping[resource.column.name],
-        )
-
-    def acting(action: Action) -> Responder:
-        def work(tx: Transaction, *args: Any) -> tuple[object, int]:
-            return action.function(tx, *args), 200
-
-        async def act(request: Request) -> Response:
-            body = [await read_json(request, action.body, limits)] if action.body else []
-            return await answer_write(outbox, work, *read_ids(request), *body)
-
-        return act
-
-    authorize = context.authorize
-    routes = [
-        service_route(resource.path, list_page, authorize, ["GET"]),
-        service_route(one, put, authorize, ["PUT"]),
-        service_route(one, show, authorize, ["GET"]),
-    ]
-    if resource.remove is not None:
-        routes.append(service_route(one, remove, authorize, ["DELETE"]))
-    return routes + [
-        service_route(f"{one}/{name}", acting(action), authorize) for name, action in resource.actions.items()
-    ]
-
-
-def _show(connection: Connection, resource: Resource, *ids: str) -> Payload:
-    row = tables.get(connection, resource.column, ids[-1])
-    if resource.within is not None and row._mapping[resource.within.name] != ids[0]:
-        raise RefusedError(tables.UNKNOWN_RECORD, f"{ids[-1]!r} belongs to another {resource.within.name}.")
-    return tables.show(row, resource.record)
-
-
-def _list(connection: Connection, resource: Resource, ids: list[str], page: Page) -> list[Row[Any]]:
-    """What `page` asks for, and one row more."""
-    columns = resource.column.table.c
-    filters = {columns[name]: value for name, value in read_filters(page).items()}
-    if resource.within is not None:
-        # An unknown ticket has no list, rather than an empty one.
-        (parent,) = resource.within.foreign_keys
-        tables.get(connection, parent.column, ids[0])
-        filters[resource.within] = ids[0]
-    order = resource.order if resource.order is not None else resource.column
-    return tables.get_page(connection, resource.column, order, filters, page.after, page.limit + 1)

@@ -145,21 +145,6 @@ def get(connection: Connection, column: Column[str], value: str) -> Row[Any]:
     return row
 
 
-def get_page(
-    connection: Connection,
-    column: Column[str],
-    order: Column[Any],
-    filters: Mapping[Column[Any], str],
-    after: str | None,
-    limit: int,
-) -> list[Row[Any]]:
-    """At most `limit` rows by `order`, which is unique; those behind the row whose `column` is `after`, if any."""
-    wanted = [filtered == value for filtered, value in filters.items()]
-    if after is not None:
-        wanted.append(order > (after if order is column else select(order).where(column == after).scalar_subquery()))
-    return list(connection.execute(select(column.table).where(*wanted).order_by(order).limit(limit)))
-
-
 def change(connection: Connection, column: Column[str], value: str, **values: Any) -> None:
     """Set `values` in the row whose `column` is `value`."""
     connection.execute(column.table.update().where(column == value).values(**values))

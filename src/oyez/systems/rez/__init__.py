@@ -11,7 +11,7 @@ from oyez.systems.rez.carts import RESERVATION_ENDS, end_reservation
 from oyez.systems.rez.channels import Channels
 from oyez.systems.rez.contract import contract
 from oyez.systems.rez.handlers import build_handlers
-from oyez.systems.rez.http import build_routes
+from oyez.systems.rez.http import build_api
 from oyez.systems.rez.sessions import Sessions
 from oyez.systems.rez.support import AGENT_IS_GONE, note_that_agent_is_gone
 from oyez.systems.rez.tables import metadata
@@ -33,7 +33,7 @@ def build(context: Context) -> Parts:
         handlers=build_handlers(context, channels, typing),
         hooks=replace(sessions.hooks(), connected=connected, disconnected=disconnected),
         jobs={RESERVATION_ENDS: end_reservation, AGENT_IS_GONE: note_that_agent_is_gone},
-        routes=build_routes(context, typing),
+        routes=build_api(context, typing),
     )
 
 

@@ -1,53 +1,33 @@
-"""The HTTP API of `rez`, for back ends with a service key: tables of routes, and what stands behind them.
+"""The HTTP API of `rez`, as a table, for back ends with a service key.
 
-Whatever is written is named by the back end's own id, so that a request may be repeated: what is new is answered by
-201, what was so already by 200.
+The back end gives each record its id, so that a request may be repeated: a new record is answered with 201, a known
+one with 200.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any, NamedTuple
+from dataclasses import replace
+from typing import Annotated, Any
 
 from msgspec import Meta
-from sqlalchemy import Column, Connection, Row, Table
-from starlette.requests import Request
-from starlette.responses import Response
+from sqlalchemy import Column, Connection
 from starlette.routing import Route
 
-from oyez.contract import CamelPayload, Id, Payload
+from oyez.contract import CamelPayload, Id
 from oyez.errors import LogUnavailableError
-from oyez.runtime import Responder, answer_json, read_json, service_route
-from oyez.service.http import answer_page, answer_write, read_filters, read_ids, read_query
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.resources import Listing, Read, Resource, Send, Write, build_routes
 from oyez.service.system import Context
 from oyez.service.typing import Typing
 from oyez.systems.rez import carts, groups, orders, payloads, stores, support, tables
 from oyez.systems.rez.contract import order
 from oyez.systems.rez.handlers import end_typing
-from oyez.systems.rez.rows import get_row, list_rows
+from oyez.systems.rez.rows import get_row
 
 MAX_PAGE = 200
 """Rows of one page: a page of messages stays below 2 MB."""
 
 
-class Write(NamedTuple):
-    """A request that changes something: `function(tx, *ids, body)` returns the answer, or it and whether it is new."""
-
-    method: str
-    path: str
-    body: type[Payload] | None
-    function: Callable[..., Any]
-
-
-class Read(NamedTuple):
-    """A GET of one thing: `function(connection, *ids)` returns the answer."""
-
-    path: str
-    function: Callable[..., Any]
-
-
 class Page(CamelPayload):
-    """Which part of a list is asked for, in the query: `limit` records behind number `after`, oldest first."""
+    """The page of a list: `limit` records with a number above `after`, oldest first."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
     after: Annotated[int, Meta(ge=0, le=2**53)] = 0
@@ -64,174 +44,100 @@ class TicketsPage(Page):
     status: payloads.TicketStatus | None = None
 
 
-class Listing(NamedTuple):
-    """A GET of the rows of a table, page by page: of all, or of those that belong to what the path names."""
+async def locate(context: Context, order_id: str, whereabouts: orders.Whereabouts) -> None:
+    """Send where an order on its way is; never stored."""
+    await context.database.read(orders.check_on_its_way, order_id)
+    await context.publisher.emit(
+        payloads.OrderLocationUpdate(
+            order_id=order_id,
+            location=whereabouts.location,
+            driver_name=whereabouts.driver_name,
+            driver_phone=whereabouts.driver_phone,
+        )
+    )
 
-    path: str
-    table: Table
-    show: Callable[[Connection, Row[Any]], Payload]
-    page: type[Page] = Page
-    within: Column[str] | None = None
+
+async def type_in_store(context: Context, conversation_id: str) -> None:
+    """Send that the store is writing; never stored."""
+    await context.publisher.emit(await context.database.read(stores.describe_typing, conversation_id))
 
 
-# Ids of users may hold a slash, so they take all that is left (`:path`), and longer paths come first.
-WRITES = (
-    Write("PUT", "/orders/{orderId}", orders.OrderPlacing, orders.place_order),
-    Write("POST", "/orders/{orderId}/status", orders.OrderMove, orders.move_order),
-    Write("POST", "/orders/{orderId}/eta", orders.Eta, orders.expect_order),
-    Write("POST", "/orders/{orderId}/cancel", orders.Cancellation, orders.cancel_order),
-    Write("PUT", "/carts/{userId:path}/reservations/{productId}", carts.Reservation, carts.reserve),
-    Write("POST", "/carts/{userId:path}/reservations/{productId}/release", carts.Release, carts.release),
-    Write("PUT", "/carts/{userId:path}", carts.Cart, carts.save_cart),
-    Write("POST", "/products/{productId}/price", carts.PriceChange, carts.change_price),
-    Write("POST", "/products/{productId}/stock", carts.Stock, carts.change_stock),
-    Write("PUT", "/tickets/{ticketId}", support.TicketOpening, support.open_ticket),
-    Write("POST", "/tickets/{ticketId}/agent", support.Assignment, support.assign),
-    Write("POST", "/tickets/{ticketId}/status", support.TicketMove, support.move_ticket),
-    Write("PUT", "/tickets/{ticketId}/messages/{messageId}", support.MessagePosting, support.post_message),
-    Write("POST", "/tickets/{ticketId}/messages/{messageId}/delivered", None, support.deliver_message),
-    Write("POST", "/agents/{agentId:path}/status", support.AgentState, support.set_agent_status),
-    Write("POST", "/agents/{agentId:path}/next", None, support.assign_next),
-    Write("PUT", "/agents/{agentId:path}", support.AgentEntry, support.put_agent),
-    Write("PUT", "/groups/{groupId}", groups.GroupStart, groups.start_group),
-    Write("PUT", "/groups/{groupId}/members/{userId:path}", groups.Membership, groups.join_group),
-    Write("DELETE", "/groups/{groupId}/members/{userId:path}", None, groups.leave_group),
-    Write("PUT", "/groups/{groupId}/messages/{messageId}", groups.GroupPosting, groups.post_group_message),
-    Write("POST", "/groups/{groupId}/cancel", groups.GroupEnd, groups.cancel_group),
-    Write("PUT", "/stores/{storeId}", stores.Store, stores.put_store),
-    Write("PUT", "/conversations/{conversationId}", stores.Conversation, stores.put_conversation),
+def _messages(path: str, within: Column[str], show: Any) -> Listing:
+    """The messages of a ticket, a group or a conversation."""
+
+    def get_parent(connection: Connection, id: str) -> object:
+        (parent,) = within.foreign_keys
+        return get_row(connection, parent.column.table, id)
+
+    messages = within.table
+    return Listing(
+        path, Page, messages, lambda _, row: show(row), messages.c.number, within=within, get_parent=get_parent
+    )
+
+
+# Ids of users may contain a slash, so they take all of the rest (`:path`), and longer paths come first.
+RESOURCES: tuple[Resource, ...] = (
+    Write("PUT", "/orders/{orderId}", orders.place_order, orders.OrderPlacing),
+    Write("POST", "/orders/{orderId}/status", orders.move_order, orders.OrderMove),
+    Write("POST", "/orders/{orderId}/eta", orders.expect_order, orders.Eta),
+    Write("POST", "/orders/{orderId}/cancel", orders.cancel_order, orders.Cancellation),
+    Write("PUT", "/carts/{userId:path}/reservations/{productId}", carts.reserve, carts.Reservation),
+    Write("POST", "/carts/{userId:path}/reservations/{productId}/release", carts.release, carts.Release),
+    Write("PUT", "/carts/{userId:path}", carts.save_cart, carts.Cart),
+    Write("POST", "/products/{productId}/price", carts.change_price, carts.PriceChange),
+    Write("POST", "/products/{productId}/stock", carts.change_stock, carts.Stock),
+    Write("PUT", "/tickets/{ticketId}", support.open_ticket, support.TicketOpening),
+    Write("POST", "/tickets/{ticketId}/agent", support.assign, support.Assignment),
+    Write("POST", "/tickets/{ticketId}/status", support.move_ticket, support.TicketMove),
+    Write("PUT", "/tickets/{ticketId}/messages/{messageId}", support.post_message, support.MessagePosting),
+    Write("POST", "/tickets/{ticketId}/messages/{messageId}/delivered", support.deliver_message),
+    Write("POST", "/agents/{agentId:path}/status", support.set_agent_status, support.AgentState),
+    Write("POST", "/agents/{agentId:path}/next", support.assign_next),
+    Write("PUT", "/agents/{agentId:path}", support.put_agent, support.AgentEntry),
+    Write("PUT", "/groups/{groupId}", groups.start_group, groups.GroupStart),
+    Write("PUT", "/groups/{groupId}/members/{userId:path}", groups.join_group, groups.Membership),
+    Write("DELETE", "/groups/{groupId}/members/{userId:path}", groups.leave_group),
+    Write("PUT", "/groups/{groupId}/messages/{messageId}", groups.post_group_message, groups.GroupPosting),
+    Write("POST", "/groups/{groupId}/cancel", groups.cancel_group, groups.GroupEnd),
+    Write("PUT", "/stores/{storeId}", stores.put_store, stores.Store),
+    Write("PUT", "/conversations/{conversationId}", stores.put_conversation, stores.Conversation),
     Write(
-        "PUT",
-        "/conversations/{conversationId}/messages/{messageId}",
-        stores.StorePosting,
-        stores.post_store_message,
+        "PUT", "/conversations/{conversationId}/messages/{messageId}", stores.post_store_message, stores.StorePosting
     ),
-)
-
-
-VOLATILE: tuple[tuple[str, type[Payload] | None, str], ...] = (
-    ("/orders/{orderId}/location", orders.Whereabouts, "Tell where an order on its way is; never stored."),
-    ("/conversations/{conversationId}/typing", None, "Tell that the store is writing; never stored."),
-)
-"""Requests that only tell, with their bodies."""
-
-
-READS = (
+    Send("/orders/{orderId}/location", locate, orders.Whereabouts),
+    Send("/conversations/{conversationId}/typing", type_in_store),
     Read("/orders/{orderId}", orders.get_order),
     Read("/carts/{userId:path}", carts.get_cart),
     Read("/tickets/{ticketId}", support.get_ticket),
     Read("/agents/{agentId:path}", support.get_agent),
     Read("/groups/{groupId}", groups.get_group),
-)
-
-LISTINGS = (
-    Listing("/orders", tables.orders, lambda _, row: orders.to_order(row), OrdersPage),
-    Listing("/tickets", tables.tickets, support.to_ticket, TicketsPage),
-    Listing(
-        "/tickets/{ticketId}/messages",
-        tables.ticket_messages,
-        lambda _, row: support.to_message(row),
-        within=tables.ticket_messages.c.ticket_id,
-    ),
-    Listing(
-        "/groups/{groupId}/messages",
-        tables.group_messages,
-        lambda _, row: groups.to_group_message(row),
-        within=tables.group_messages.c.group_id,
-    ),
-    Listing(
-        "/conversations/{conversationId}/messages",
-        tables.store_messages,
-        lambda _, row: stores.to_store_message(row),
-        within=tables.store_messages.c.conversation_id,
+    Listing("/orders", OrdersPage, tables.orders, lambda _, row: orders.to_order(row), tables.orders.c.number),
+    Listing("/tickets", TicketsPage, tables.tickets, support.to_ticket, tables.tickets.c.number),
+    _messages("/tickets/{ticketId}/messages", tables.ticket_messages.c.ticket_id, support.to_message),
+    _messages("/groups/{groupId}/messages", tables.group_messages.c.group_id, groups.to_group_message),
+    _messages(
+        "/conversations/{conversationId}/messages", tables.store_messages.c.conversation_id, stores.to_store_message
     ),
 )
 
 
-def build_routes(context: Context, typing: Typing) -> list[Route]:
-    """All of `/rez/api`."""
-    limits, authorize = context.settings.limits, context.authorize
+def build_api(context: Context, typing: Typing) -> list[Route]:
+    """All of `/rez/api`: the table, with what some requests do besides."""
 
-    def writing(write: Write) -> Responder:
-        def work(tx: Transaction, *args: Any) -> tuple[object, int]:
-            result = write.function(tx, *args)
-            if result is None:
-                return None, 204
-            written, new = result if isinstance(result, tuple) else (result, False)
-            return written, 201 if new else 200
+    async def stop_typing(ticket_id: str, message_id: str, posting: support.MessagePosting) -> None:
+        await end_typing(context, typing, ticket_id, posting.sender_id)
 
-        async def answer(request: Request) -> Response:
-            ids = read_ids(request)
-            body: list[Any] = [] if write.body is None else [await read_json(request, write.body, limits)]
-            if write.function is support.post_message:
-                await end_typing(context, typing, ids[0], body[0].sender_id)
-            written = await answer_write(context.outbox, work, *ids, *body)
-            if write.function is orders.cancel_order or (
-                write.function is orders.move_order and body[0].status == "delivered"
-            ):
-                await end_way(ids[0])
-            return written
+    async def forget_place(order_id: str, change: orders.OrderMove | orders.Cancellation) -> None:
+        """Forget the last place of an order that is no longer on its way."""
+        if isinstance(change, orders.Cancellation) or change.status == "delivered":
+            # If the log is down, the record expires by itself.
+            with suppress(LogUnavailableError):
+                await context.publisher.latest.forget(payloads.OrderLocationUpdate, order(order_id))
 
-        return answer
-
-    async def end_way(order_id: str) -> None:
-        """The last place of an order that is no longer on its way is no news."""
-        # While the log is away, its time ends it.
-        with suppress(LogUnavailableError):
-            await context.publisher.latest.forget(payloads.OrderLocationUpdate, order(order_id))
-
-    def reading(read: Read) -> Responder:
-        async def answer(request: Request) -> Response:
-            return answer_json(await context.database.read(read.function, *read_ids(request)))
-
-        return answer
-
-    def listing(listed: Listing) -> Responder:
-        async def answer(request: Request) -> Response:
-            page = read_query(request, listed.page)
-            found = await context.database.read(list_records, listed, read_ids(request), page)
-            return answer_page(found, page.limit, lambda record: record[1], lambda record: record[0])
-
-        return answer
-
-    async def locate(request: Request) -> Response:
-        [order_id] = read_ids(request)
-        whereabouts = await read_json(request, orders.Whereabouts, limits)
-        await context.database.read(orders.check_on_its_way, order_id)
-        await context.publisher.emit(
-            payloads.OrderLocationUpdate(
-                order_id=order_id,
-                location=whereabouts.location,
-                driver_name=whereabouts.driver_name,
-                driver_phone=whereabouts.driver_phone,
-            )
-        )
-        return Response(status_code=204)
-
-    async def type_in_store(request: Request) -> Response:
-        payload = await context.database.read(stores.describe_typing, *read_ids(request))
-        await context.publisher.emit(payload)
-        return Response(status_code=204)
-
-    return [
-        *(service_route(write.path, writing(write), authorize, [write.method]) for write in WRITES),
-        *(
-            service_route(path, answer, authorize)
-            for (path, _, _), answer in zip(VOLATILE, (locate, type_in_store), strict=True)
-        ),
-        *(service_route(listed.path, listing(listed), authorize, ["GET"]) for listed in LISTINGS),
-        *(service_route(read.path, reading(read), authorize, ["GET"]) for read in READS),
+    before = {support.post_message: stop_typing}
+    after = {orders.move_order: forget_place, orders.cancel_order: forget_place}
+    resources = [
+        replace(row, before=before.get(row.function), after=after.get(row.function)) if isinstance(row, Write) else row
+        for row in RESOURCES
     ]
-
-
-def list_records(connection: Connection, listed: Listing, ids: list[str], page: Page) -> list[tuple[int, Payload]]:
-    """What `page` asks for, and one record more, with their numbers. Raises RefusedError (not_found)."""
-    columns = listed.table.c
-    where = [columns[name] == value for name, value in read_filters(page).items()]
-    if listed.within is not None:
-        # Of what is unknown there is no list, rather than an empty one.
-        (parent,) = listed.within.foreign_keys
-        get_row(connection, parent.column.table, ids[0])
-        where.append(listed.within == ids[0])
-    rows = list_rows(connection, listed.table, page.after, page.limit + 1, *where)
-    return [(row.number, listed.show(connection, row)) for row in rows]
+    return build_routes(resources, context)

@@ -1,9 +1,8 @@
-"""Rows and pages: what the parts of `rez` ask of their tables alike."""
+"""Rows by their ids."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, select
+from sqlalchemy import Connection, Row, Table, select
 
 from oyez.errors import RefusedError
 from oyez.systems.rez.contract import NOT_FOUND
@@ -20,11 +19,3 @@ def get_row(connection: Connection, table: Table, id: str) -> Row[Any]:
     if row is None:
         raise RefusedError(NOT_FOUND, f"There is no {table.name.removeprefix('rez_').removesuffix('s')} {id!r}.")
     return row
-
-
-def list_rows(
-    connection: Connection, table: Table, after: int, limit: int, *where: ColumnElement[bool]
-) -> Sequence[Row[Any]]:
-    """Up to `limit` rows behind number `after`, oldest first."""
-    query = select(table).where(table.c.number > after, *where).order_by(table.c.number).limit(limit)
-    return connection.execute(query).all()
