@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from starlette.applications import Starlette
 
+from oyez.concurrency import long_work
 from oyez.errors import FORBIDDEN, KEYS_UNAVAILABLE, TOKEN_INVALID, LogUnavailableError, RefusedError
 from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
@@ -403,3 +404,25 @@ async def test_other_forms_are_published_as_the_contract_says(client: httpx.Asyn
     for entry in entries:
         payload = msgspec.json.decode(entry.data)[1]
         assert (payload["owner"]["id"], payload["amount"]) == ("7", 130)
+
+
+@pytest.mark.parametrize("item", [GOOD, {**GOOD, "data": {"bid_id": 1.5}}, {"event": 5}])
+async def test_others_have_their_turn_while_a_long_list_is_checked(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch, item: Any
+) -> None:
+    monkeypatch.setattr(long_work, "PART_SECONDS", 0.0)
+    app = Starlette(routes=[publish_route("/market/events", Publisher(contract, log, Limits()), authorize)])
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count_turns())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        client.headers["authorization"] = "Bearer good"
+        assert (await post(client, [item] * 1_000)).status_code in (200, 422)
+    counting.cancel()
+    assert turns > 1_000

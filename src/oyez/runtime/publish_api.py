@@ -5,12 +5,14 @@ Gives the events of a request to the publisher, and answers with their positions
 
 import json
 import re
+from collections.abc import Sequence
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from oyez.concurrency.long_work import LongWork
 from oyez.errors import (
     INVALID_DATA,
     MALFORMED,
@@ -51,9 +53,9 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Rout
         several = body.lstrip().startswith(b"[")
         try:
             items = _split(body, publisher.limits.max_events_per_publish) if several else [msgspec.Raw(body)]
-            positions = await publisher.publish([_decode(item) for item in items], read_idempotency_key(request))
+            positions = await publisher.publish(await _decode_all(items), read_idempotency_key(request))
         except RejectedError as rejected:
-            return _build_rejection(rejected, several)
+            return await _build_rejection(rejected, several)
         return answer_json({"positions": positions} if several else {"position": positions[0]})
 
     return service_route(path, answer, authorize)
@@ -96,6 +98,15 @@ def _after_space(text: str, place: int) -> int:
     return found.end() if found else place
 
 
+async def _decode_all(items: Sequence[msgspec.Raw]) -> list[Publication | ItemError]:
+    decoded, work = [], LongWork()
+    for item in items:
+        if work.is_long():
+            await work.pause()
+        decoded.append(_decode(item))
+    return decoded
+
+
 def _decode(item: msgspec.Raw) -> Publication | ItemError:
     try:
         return decode_json(item, Publication)
@@ -104,10 +115,13 @@ def _decode(item: msgspec.Raw) -> Publication | ItemError:
         return error
 
 
-def _build_rejection(rejected: RejectedError, several: bool) -> Response:
+async def _build_rejection(rejected: RejectedError, several: bool) -> Response:
     """A problem with every error. Its status and code are those of the first one."""
-    refusal = _refusal(rejected.errors[0][1])
-    errors = [{"index": index, **_describe(error)} if several else _describe(error) for index, error in rejected.errors]
+    refusal, errors, work = _refusal(rejected.errors[0][1]), [], LongWork()
+    for index, error in rejected.errors:
+        if work.is_long():
+            await work.pause()
+        errors.append({"index": index, **_describe(error)} if several else _describe(error))
     return refuse(refusal, f"{refusal.message} Nothing was published.", errors)
 
 

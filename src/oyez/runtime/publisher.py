@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from oyez.concurrency.long_work import LongWork
 from oyez.contract.codec import EventCodec, encode_json
 from oyez.contract.contract import Contract, Event
 from oyez.contract.rooms import Everyone, NamedRoom
@@ -125,7 +126,10 @@ class Publisher:
             raise RefusedError(TOO_LARGE, f"{len(publications)} events at once: send at most {most}.")
         prepared: list[list[Entry]] = []
         errors: list[tuple[int, ItemError]] = []
+        work = LongWork()
         for index, publication in enumerate(publications):
+            if work.is_long():
+                await work.pause()
             if not isinstance(publication, Publication):
                 errors.append((index, publication))
                 continue
