@@ -336,9 +336,9 @@ def run_attacks(names: Sequence[str], *, quick: bool, page: bool) -> None:
     found = read_rows(PAGE) if page else {}
     for name in names:
         found[name] = run_attack(name, ATTACKS[name], quick=quick)
-    if page:
-        rows = [found[name] for name in ATTACKS if name in found]
-        write_section(PAGE, "attacks", write_rows(ATTACK_HEADINGS, rows), command=COMMAND + " --only all --page")
+        if page:
+            rows = [found[one] for one in ATTACKS if one in found]
+            write_section(PAGE, "attacks", write_rows(ATTACK_HEADINGS, rows), command=COMMAND + " --only all --page")
 
 
 def run_phases(*, page: bool) -> None:
