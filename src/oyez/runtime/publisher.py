@@ -136,7 +136,9 @@ class Publisher:
             try:
                 prepared.append(self.prepare_publication(publication))
             except InvalidDataError as error:
-                errors += [(index, one) for one in self._find_errors(publication) or [error]]
+                path = self._paths.get(publication.event)
+                found = path.codec.find_errors(bytes(publication.data)) if path is not None else []
+                errors += [(index, one) for one in found or [error]]
             except RefusedError as error:
                 errors.append((index, error))
         if errors:
@@ -166,10 +168,6 @@ class Publisher:
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(name)} in {self.contract.name}.")
         payload = path.event.stamp(path.codec.decode_payload(data), self._clock())
         return self._entries(path, payload, encode_json(payload), to, tuple(str(room) for room in excluding))
-
-    def _find_errors(self, publication: Publication) -> list[InvalidDataError]:
-        """All errors in the fields of a refused publication; decoding finds only the first."""
-        return self._paths[publication.event].codec.find_errors(bytes(publication.data))
 
     async def append(self, prepared: Sequence[list[Entry]]) -> list[str | None]:
         """Append prepared events to the log. Returns the position of each, None for volatile ones.
