@@ -1,21 +1,12 @@
 """Commands, as the client that sends them sees it: acknowledgements, errors, rooms."""
 
-import re
 from typing import Any
 
 import pytest
 
-from oyez.contract import Contract, Time
-from oyez.errors import ContractError
-from oyez.runtime.bind import bind
+from oyez.contract import Time
 from oyez.server.transports.budget import REFUSED_COST
-from oyez.settings import Settings
-from tests.runtime.market import HANDLERS, Market, RequestStats, Watch, contract
-
-
-async def authenticate(token: str) -> Any:
-    raise AssertionError("nobody connects here")
-
+from tests.runtime.market import Market
 
 # Answers.
 
@@ -256,32 +247,3 @@ async def test_who_waits_now_and_then_is_not() -> None:
             peer.emit("booking:accept", "b1")
         market.clock.now += 1
     assert not peer.wire.closed
-
-
-# Binding.
-
-
-def expect_fault(fault: str, **options: Any) -> None:
-    given = {"handlers": HANDLERS, "resolvers": {"shop_id": authenticate}, "is_member": authenticate, **options}
-    with pytest.raises(ContractError, match=re.escape(fault)):
-        bind(contract, authenticate=authenticate, settings=Settings(), **given)
-
-
-def test_what_is_missing_or_superfluous_is_told_at_start_up() -> None:
-    without = {kind: handler for kind, handler in HANDLERS.items() if kind is not RequestStats}
-    expect_fault("contract market: command request:stats: has no handler", handlers=without)
-    extra: Any = {**HANDLERS, Watch: authenticate}
-    expect_fault("a handler is given for Watch, which is not declared or only joins a room", handlers=extra)
-    expect_fault("user attribute shop_id: has no resolver", resolvers={})
-    expect_fault(
-        "a resolver is given for 'x', which is not a declared user attribute",
-        resolvers={"shop_id": authenticate, "x": authenticate},
-    )
-    expect_fault("room ticket_{ticketId}: its rule asks for members, and no members are given", is_member=None)
-
-
-def test_a_contract_without_commands_needs_no_handlers() -> None:
-    small = Contract("small", roles=("user",))
-    small.namespace("/")
-    small.namespace("/other")
-    assert set(bind(small, handlers={}, authenticate=authenticate, settings=Settings())) == {"/", "/other"}

@@ -97,7 +97,9 @@ class Gateway:
     ) -> Room:
         """A kind of room of this gateway. Its members need the gateway's right too. See `Namespace.room`."""
         rule = one_of(members) if self.who == anyone() else self.who & one_of(members)
-        return self.namespace.add_room(pattern, rule, join, leave, on_connect, self.name, values)
+        return self.namespace.room(
+            pattern, members=rule, join=join, leave=leave, on_connect=on_connect, values=values, gateway=self
+        )
 
 
 class Namespace:
@@ -139,35 +141,24 @@ class Namespace:
         leave: str | None = None,
         on_connect: bool = False,
         values: RoomValues | None = None,
+        gateway: Gateway | None = None,
     ) -> Room:
         """Declare a kind of room.
 
         `members` says who may be in it. `join` and `leave` name commands by which clients join and leave it; the
         commands' arguments fill the placeholders, in order. With `on_connect`, each client joins its own rooms of this
         kind when it connects. `values` lists the only values of a placeholder; by default, it may hold any.
+        `gateway` is the gateway that declares the room.
         """
-        return self.add_room(pattern, one_of(members), join, leave, on_connect, None, values)
-
-    def add_room(
-        self,
-        pattern: str,
-        rule: Rule,
-        join: str | None,
-        leave: str | None,
-        on_connect: bool,
-        gateway: str | None,
-        values: RoomValues | None,
-    ) -> Room:
-        """Record a room, and the commands by which clients join and leave it."""
         self._check_open(pattern)
         room = Room(
             pattern,
             self.rooms,
-            rule=rule,
+            rule=one_of(members),
             join=join,
             leave=leave,
             on_connect=on_connect,
-            gateway=gateway,
+            gateway=gateway.name if gateway else None,
             values=values or {},
         )
         self.rooms.add(room)

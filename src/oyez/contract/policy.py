@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 SUBJECT_CLAIMS = ("sub", "userId")
 """Claims that name the user. Each of them means the verified subject of the token, whatever the token carries."""
@@ -58,16 +58,19 @@ class Verdict(Enum):
     """Yes if the membership table has the identity in the room, otherwise no."""
 
 
-class Rule(Protocol):
+class Rule(ABC):
     """A right. `left & right` requires both; a list of rules requires one of them."""
 
     @property
+    @abstractmethod
     def text(self) -> str:
         """The rule as documents say it of the client: "has role `admin`"."""
 
+    @abstractmethod
     def decide(self, identity: Identity, values: Values) -> Verdict:
         """The verdict about `identity` in the room whose placeholders have these values."""
 
+    @abstractmethod
     def entitlements(self, identity: Identity) -> list[Values]:
         """Values of placeholders with which the rule allows `identity`, as far as the rule itself knows them.
 
@@ -76,28 +79,18 @@ class Rule(Protocol):
 
     def admits(self, identity: Identity) -> bool:
         """True if the rule could allow `identity` in some room, judged by the role only."""
+        return True
 
     def parts(self) -> Iterator["Rule"]:
         """The simple rules of which this one consists."""
+        yield self
 
     def __and__(self, other: "Rule") -> "Rule":
         """A rule that requires both rights."""
-
-
-class _Simple:
-    """The common part of rules that are not composed of others."""
-
-    def admits(self, identity: Identity) -> bool:
-        return True
-
-    def parts(self: Rule) -> Iterator[Rule]:
-        yield self
-
-    def __and__(self: Rule, other: Rule) -> Rule:
         return Both(self, other)
 
 
-class _Matching(_Simple, ABC):
+class _Matching(Rule):
     """Requires that the placeholder holds a value of the client."""
 
     placeholder: str
@@ -148,7 +141,7 @@ class Resolved(_Matching):
 
 
 @dataclass(frozen=True, slots=True)
-class HasRole(_Simple):
+class HasRole(Rule):
     """Requires one of these roles or, if `excluded`, none of them."""
 
     roles: tuple[str, ...]
@@ -170,50 +163,47 @@ class HasRole(_Simple):
         return [{}] if self.admits(identity) else []
 
 
-@dataclass(frozen=True, slots=True)
-class Member(_Simple):
+class _Constant(Rule):
+    """Has the same verdict about every identity and room."""
+
+    verdict: ClassVar[Verdict]
+
+    def decide(self, identity: Identity, values: Values) -> Verdict:
+        return self.verdict
+
+    def entitlements(self, identity: Identity) -> list[Values]:
+        return [{}] if self.admits(identity) else []
+
+    def admits(self, identity: Identity) -> bool:
+        return self.verdict is not Verdict.NO
+
+
+@dataclass(frozen=True)
+class Member(_Constant):
     """Requires that the membership table has the client in the room."""
 
     text = "is a member of the room"
-
-    def decide(self, identity: Identity, values: Values) -> Verdict:
-        return Verdict.IF_MEMBER
-
-    def entitlements(self, identity: Identity) -> list[Values]:
-        return [{}]
+    verdict = Verdict.IF_MEMBER
 
 
-@dataclass(frozen=True, slots=True)
-class Anyone(_Simple):
+@dataclass(frozen=True)
+class Anyone(_Constant):
     """Allows every client."""
 
     text = "is signed in"
-
-    def decide(self, identity: Identity, values: Values) -> Verdict:
-        return Verdict.YES
-
-    def entitlements(self, identity: Identity) -> list[Values]:
-        return [{}]
+    verdict = Verdict.YES
 
 
-@dataclass(frozen=True, slots=True)
-class Nobody(_Simple):
+@dataclass(frozen=True)
+class Nobody(_Constant):
     """Allows no client: the default if no rule is given."""
 
     text = "is nobody"
-
-    def admits(self, identity: Identity) -> bool:
-        return False
-
-    def decide(self, identity: Identity, values: Values) -> Verdict:
-        return Verdict.NO
-
-    def entitlements(self, identity: Identity) -> list[Values]:
-        return []
+    verdict = Verdict.NO
 
 
 @dataclass(frozen=True, slots=True)
-class Both:
+class Both(Rule):
     """Requires two rights."""
 
     left: Rule
@@ -240,12 +230,9 @@ class Both:
         yield from self.left.parts()
         yield from self.right.parts()
 
-    def __and__(self, other: Rule) -> Rule:
-        return Both(self, other)
-
 
 @dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(Rule):
     """Requires one of several rights."""
 
     rules: tuple[Rule, ...]
@@ -269,9 +256,6 @@ class OneOf:
     def parts(self) -> Iterator[Rule]:
         for rule in self.rules:
             yield from rule.parts()
-
-    def __and__(self, other: Rule) -> Rule:
-        return Both(self, other)
 
 
 def own(placeholder: str, claim: str | None = None) -> Rule:
