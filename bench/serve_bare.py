@@ -17,7 +17,7 @@ from bench.control import serve_control
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
 from oyez.server.http.port import HttpServer
-from oyez.server.namespaces.namespace import Application
+from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.socket import Socket
 from oyez.server.server import Server
 from oyez.server.types import ReceivedEvent

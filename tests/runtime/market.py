@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from types import SimpleNamespace
 from typing import Any, Literal, cast
 
 import msgspec
@@ -273,10 +272,7 @@ class Wire:
 
     def __init__(self, handshake: Handshake, clock: Clock) -> None:
         self.handshake = handshake
-        limits = Limits(max_rooms_per_socket=4)
-        self.server = SimpleNamespace(limits=limits, settings=Settings(), new_id=lambda: "p1", clock=clock)
-        self.sockets: dict[str, Socket] = {}
-        self.closed = False
+        self.closed = self.draining = False
         self.answer: Any = None
         self.decided = asyncio.Event()
         self.sent: asyncio.Queue[Any] = asyncio.Queue()
@@ -294,6 +290,9 @@ class Wire:
     def refuse(self, socket: Socket, packet: Any) -> None:
         self.answer = msgspec.json.decode(packet.data)
         self.decided.set()
+
+    def remove_socket(self, namespace: str) -> None:
+        """A connection here has one socket only."""
 
     def send(self, outgoing: OutboundPacket) -> None:
         text = outgoing.text.decode()
@@ -363,8 +362,10 @@ class Market:
             is_member=self._is_member,
             clock=self.clock,
         )
-        parts = make_parts()
-        self.namespaces = {name: parts.make_namespace(name, application) for name, application in applications.items()}
+        parts, settings = make_parts(), Settings(limits=Limits(max_rooms_per_socket=4))
+        self.namespaces = {
+            name: parts.make_namespace(name, application, settings) for name, application in applications.items()
+        }
 
     async def connect(
         self,

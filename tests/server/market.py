@@ -10,7 +10,7 @@ from oyez.errors import Refusal, RefusedError
 from oyez.log.log import Entry
 from oyez.protocol.engineio import SERVER_SHUTDOWN
 from oyez.protocol.socketio import find_placeholders
-from oyez.server.namespaces.namespace import Application
+from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
 

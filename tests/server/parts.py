@@ -5,10 +5,11 @@ from typing import NamedTuple
 from oyez.log.memory import MemoryLog
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
-from oyez.server.namespaces.namespace import Application, Namespace
+from oyez.server.namespaces.application import Application
+from oyez.server.namespaces.namespace import Namespace
 from oyez.server.recovery.recovery import Recovery
 from oyez.server.recovery.session_store import SessionStore
-from oyez.settings import Limits
+from oyez.settings import Limits, Settings
 
 START = "0dd1e5a2.0"
 """The position at which delivery begins."""
@@ -22,8 +23,8 @@ class Parts(NamedTuple):
     sessions: SessionStore
     recovery: Recovery
 
-    def make_namespace(self, name: str, application: Application, compression_threshold: int = 1_024) -> Namespace:
-        return Namespace(name, application, compression_threshold, self.sessions, self.recovery)
+    def make_namespace(self, name: str, application: Application, settings: Settings | None = None) -> Namespace:
+        return Namespace(name, application, settings or Settings(), self.sessions, self.recovery)
 
 
 def make_parts() -> Parts:

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import trustme
@@ -21,9 +21,12 @@ from oyez.server.cluster.node import Node
 from oyez.server.connections.connection import Connection
 from oyez.server.http.json_endpoint import JsonEndpoint
 from oyez.server.http.port import HttpServer
-from oyez.server.namespaces.namespace import Application, Namespace
+from oyez.server.namespaces.application import Application
+from oyez.server.namespaces.namespace import Namespace
+from oyez.server.namespaces.socket import Socket
 from oyez.server.server import Server
 from oyez.server.transports.polling import Polling
+from oyez.server.transports.transport import Transport
 from oyez.settings import Limits, Settings
 from tests.server.market import PATIENCE, Market
 
@@ -213,3 +216,8 @@ class Certificates:
         authority.cert_pem.write_to_path(self.authority)
         self.trust = ssl.create_default_context()
         authority.configure_trust(self.trust)
+
+
+def transport_of(socket: Socket) -> Transport:
+    """The transport that carries the packets of a socket."""
+    return cast(Connection, socket.connection).transport

@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from oyez.log.log import Entry
-from oyez.server.namespaces.namespace import Application
+from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
 from tests.server.market import PATIENCE

@@ -14,7 +14,7 @@ from oyez.runtime.control import Control
 from oyez.runtime.current import Published, current_published, current_user
 from oyez.runtime.hooks import Hooks
 from oyez.runtime.replies import encode_error_event, encode_failure, explain_failure
-from oyez.server.namespaces.namespace import Application
+from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
 
@@ -51,7 +51,7 @@ class NamespaceApplication(Application):
 
     async def _connect(self, socket: Socket, auth: Mapping[str, Any]) -> None:
         identity, rooms = await self._admission.admit(socket.handshake, auth)
-        socket.data = Client(identity, socket, self._context)
+        socket.data = Client(identity, socket, self._context, self._clock())
         socket.identify(identity.subject, identity.expires_at)
         for room in rooms:
             socket.join(room)
@@ -161,7 +161,7 @@ class NamespaceApplication(Application):
         hook = self._hooks.expiring
         return hook(socket.data) if hook else None
 
-    def ending(self, socket: Socket, reason: str) -> None:
+    def on_closing(self, socket: Socket, reason: str) -> None:
         client: Client = socket.data
         # Call it once only: the hook may disconnect the client itself.
         if self._hooks.ending and not client.ending:

@@ -40,7 +40,8 @@ class Client:
 
     __slots__ = ("_buckets", "_context", "_usage", "ending", "held", "identity", "refused", "socket", "state")
 
-    def __init__(self, identity: Identity, socket: Socket, context: ClientContext) -> None:
+    def __init__(self, identity: Identity, socket: Socket, context: ClientContext, now: float) -> None:
+        """`now` is by the clock of the limits, in seconds."""
         self.identity = identity
         self.socket = socket
         self._context = context
@@ -55,14 +56,12 @@ class Client:
         """By command, how many in a row were over the limit."""
         self.held: dict[str, tuple[ReceivedEvent, asyncio.TimerHandle]] = {}
         """By command, the newest volatile command over the limit, and the timer that handles it."""
-        connection = socket.connection
-        server = connection.server
-        usage = context.users.enter(
-            identity.subject, connection.id, server.limits.max_connections_per_user, server.clock()
-        )
+        settings = socket.namespace.settings
+        most = settings.limits.max_connections_per_user
+        usage = context.users.enter(identity.subject, socket.connection.id, most, now)
         if usage is None:
             # Connections that broke without a close are closed after this time.
-            wait = server.settings.ping_interval + server.settings.ping_timeout
+            wait = settings.ping_interval + settings.ping_timeout
             raise RefusedError(RATE_LIMITED, "You have too many connections; close one first.", retry_after=wait)
         self._usage = usage
 

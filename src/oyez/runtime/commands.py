@@ -82,7 +82,7 @@ class CommandHandler:
         """Count a command with the default limit; the seconds until it may be handled. Raises LimitedError."""
         name = self._declared.name
         bucket = client.bucket(name, DEFAULT_LIMIT, now)
-        wait = bucket.reserve(now, client.socket.connection.server.limits.max_command_wait)
+        wait = bucket.reserve(now, client.socket.namespace.settings.limits.max_command_wait)
         if wait is None:
             raise _limited(client, name, bucket)
         if client.refused:

@@ -41,8 +41,9 @@ from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.http.asgi_endpoint import serve_websocket
 from oyez.server.http.origin import OriginPolicy, normalize
 from oyez.server.http.polling_endpoint import PollingEndpoint
+from oyez.server.namespaces.application import Application, SocketInfo
 from oyez.server.namespaces.local_sockets import NamespaceSockets
-from oyez.server.namespaces.namespace import Application, Namespace, SocketInfo
+from oyez.server.namespaces.namespace import Namespace
 from oyez.server.recovery.recovery import Recovery
 from oyez.server.recovery.session import Session
 from oyez.server.recovery.session_store import SessionStore
@@ -109,7 +110,7 @@ class Server:
             replace_stale=self._replace_stale,
         )
         self.namespaces = {
-            name: Namespace(name, application, self.compression_threshold, self.sessions, recovery)
+            name: Namespace(name, application, settings, self.sessions, recovery)
             for name, application in applications.items()
         }
         check_origins(settings.origins)

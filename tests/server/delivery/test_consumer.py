@@ -21,6 +21,7 @@ from oyez.server.namespaces.event_frames import DEFLATED, NO_POSITION
 from oyez.server.namespaces.namespace import Namespace
 from oyez.server.namespaces.session_keeper import SocketSession
 from oyez.server.transports.outgoing import OutboundPacket
+from oyez.settings import Settings
 from tests.server.market import Market
 from tests.server.parts import make_parts
 from tests.server.serving import Running, serve, turn_until
@@ -63,8 +64,8 @@ class Socket:
             namespace.join(self, room)  # type: ignore[arg-type]
 
 
-def make_namespace(name: str, compression_threshold: int) -> Namespace:
-    return make_parts().make_namespace(name, Market(), compression_threshold)
+def make_namespace(name: str, settings: Settings | None = None) -> Namespace:
+    return make_parts().make_namespace(name, Market(), settings)
 
 
 def make_consumer(namespaces: dict[str, Namespace]) -> LogConsumer:
@@ -74,12 +75,12 @@ def make_consumer(namespaces: dict[str, Namespace]) -> LogConsumer:
 
 @pytest.fixture
 def namespace() -> Namespace:
-    return make_namespace("/", 1_024)
+    return make_namespace("/")
 
 
 @pytest.fixture
 def consumer(namespace: Namespace) -> LogConsumer:
-    return make_consumer({"/": namespace, "/other": make_namespace("/other", 1_024)})
+    return make_consumer({"/": namespace, "/other": make_namespace("/other")})
 
 
 def entry(name: str, *rooms: str, namespace: str = "/", excluded: tuple[str, ...] = ()) -> Entry:
@@ -198,7 +199,7 @@ def test_a_long_message_is_deflated_once_for_all_clients_that_agreed(
 
 
 def test_without_compression_long_messages_are_written() -> None:
-    namespace = make_namespace("/", 2**63)
+    namespace = make_namespace("/", Settings(compression_threshold=0))
     socket = Socket(namespace, "1", "a")
     make_consumer({"/": namespace}).deliver([entry("x" * 100_000, "a")])
     assert socket.written == [frames("x" * 100_000)]

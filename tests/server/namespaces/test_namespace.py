@@ -348,7 +348,7 @@ class Polite(Market):
     def connected(self, socket: Socket) -> Coroutine[Any, Any, None]:
         return self._greet(socket)
 
-    def ending(self, socket: Socket, reason: str) -> None:
+    def on_closing(self, socket: Socket, reason: str) -> None:
         socket.send(msgspec.json.encode(["goodbye", reason]))
 
 

@@ -10,7 +10,7 @@ from oyez.client import Client, connect
 from oyez.log.log import Entry
 from oyez.server.recovery import replay
 from oyez.server.recovery.replay import ReplayBudget
-from tests.server.serving import Running, serve, turn_until
+from tests.server.serving import Running, serve, transport_of, turn_until
 from tests.server.wire import PollingWire, SocketWire
 
 ANNA = {"user": "anna", "rooms": ["room"]}
@@ -63,7 +63,7 @@ async def test_a_client_that_does_not_read_is_sent_one_page(at_hand: bool) -> No
         auth = {**ANNA, "offset": offset}
         async with SocketWire.connect(running, auth, receive_buffer=4_096) as wire:
             socket = running.namespace.sockets[wire.id]
-            transport: Any = socket.connection.transport
+            transport: Any = transport_of(socket)
             # The kernel takes some megabytes; then the replay waits.
             await turn_until(lambda: transport._kept is not None)
             for _ in range(100):

@@ -9,7 +9,7 @@ from oyez.server.transports.asgi import AsgiWebSocket
 from oyez.server.transports.polling import Polling
 from tests.js_client import JsConnectError, JsDriver
 from tests.server.extras import open_requests, read_up_to_close, stop, stuff
-from tests.server.serving import PATH, Running, serve, turn_until
+from tests.server.serving import PATH, Running, serve, transport_of, turn_until
 from tests.server.wire import BINARY, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire
 
 TRANSPORTS = [["websocket"], ["polling"], ["polling", "websocket"]]
@@ -29,7 +29,7 @@ async def test_events_and_answers_in_both_directions(mounted: Running, js: JsDri
     client = await js.connect(
         mounted.url, transports=transports, auth={"rooms": ["a"]}, answers={"question": {"is": ["42"]}}
     )
-    carried_by = mounted.market.socket(client.id).connection.transport
+    carried_by = transport_of(mounted.market.socket(client.id))
     assert isinstance(carried_by, Polling if transports == ["polling"] else AsgiWebSocket)
     binary = {"nested": [{"base64": "AAEC"}, {"base64": ""}]}
     for value in (None, 1, "€", {"a": [1, 2]}, "x" * 100_000, binary):
@@ -120,7 +120,7 @@ async def test_a_client_that_does_not_read_costs_no_more_than_its_limit() -> Non
         serve("asgi", limits={"max_send_buffer": 100_000}) as running,
         SocketWire.connect(running, receive_buffer=4_096) as slow,
     ):
-        transport = running.market.socket(slow.id).connection.transport
+        transport = transport_of(running.market.socket(slow.id))
         assert isinstance(transport, AsgiWebSocket)
         sent = 0
         while slow.id not in dict(running.market.gone):

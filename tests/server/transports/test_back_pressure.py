@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from oyez.server.namespaces.socket import MAX_QUEUED_EVENTS
+from oyez.server.namespaces.event_queue import MAX_QUEUED_EVENTS
 from oyez.server.transports.websocket import WebSocket
 from tests.server.clock import Clock
 from tests.server.market import Market
-from tests.server.serving import Running, find_polling, serve, turn_until
+from tests.server.serving import Running, find_polling, serve, transport_of, turn_until
 from tests.server.wire import PING, PONG, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
 
 # A client that does not read.
@@ -92,7 +92,7 @@ async def test_a_client_that_reads_again_gets_everything_in_order(running: Runni
 
 async def test_pings_of_a_client_that_does_not_read_are_not_answered(own: Running) -> None:
     async with SocketWire.connect(own, receive_buffer=4_096) as wire:
-        transport = own.market.socket(wire.id).connection.transport
+        transport = transport_of(own.market.socket(wire.id))
         assert isinstance(transport, WebSocket)
         network = transport._network
         assert network is not None

@@ -495,6 +495,10 @@ class Connection:
             self._connect_deadline = self.server.clock() + self.server.limits.connect_timeout
             self.server.wheel.schedule(self, self._connect_deadline)
 
+    def remove_socket(self, namespace: str) -> None:
+        """The socket of this namespace has ended."""
+        self.sockets.pop(namespace, None)
+
     def forget_namespace(self, name: str) -> None:
         """The server has disconnected the client from namespace `name`."""
         self._ended = (self._ended or set()) | {name}
@@ -561,7 +565,7 @@ class Connection:
         logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
         if reason in FAULTS and self.session.detail:
             self._explain_end(reason, self.session.detail)
-        self._announce_end(reason)
+        self._notify_closing(reason)
         for socket in tuple(self.sockets.values()):
             socket.end(reason)
         if self.upgrade is not None and not self._may_switch(reason):
@@ -619,14 +623,14 @@ class Connection:
         for socket in tuple(self.sockets.values()):
             socket.send(event)
 
-    def _announce_end(self, reason: CloseReason) -> None:
+    def _notify_closing(self, reason: CloseReason) -> None:
         """Let the applications send their last, where it is not the client that has gone."""
         if reason in LEFT or self.transport.closing:
             return
         self._leaving = True
         for socket in tuple(self.sockets.values()):
             if socket.connected:
-                socket.announce_end(ENDINGS.get(reason) or reason.text.replace(" ", "_"))
+                socket.notify_closing(ENDINGS.get(reason) or reason.text.replace(" ", "_"))
         self._leaving = False
 
     # Time.
@@ -683,7 +687,7 @@ class Connection:
                 return
             if now >= socket.notice:
                 socket.notice = NEVER
-                socket.announce_expiry()
+                socket.notify_expiring()
         self._expiry = self._first_expiry()
 
     def _rest(self) -> None:

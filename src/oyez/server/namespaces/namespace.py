@@ -1,14 +1,9 @@
-"""A Namespace: its sockets, the index from rooms to sockets, and the application that answers for it.
-
-A room is a set of sockets and a socket knows its rooms, so joining, leaving and going cost as much as the socket's own
-rooms. What may be joined is not decided here but by the application above.
-"""
+"""A Namespace: its sockets, its rooms, and the application that decides about its clients."""
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -19,82 +14,15 @@ from oyez.log.log import Entry
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.cluster.usage import Usages
+from oyez.server.namespaces.application import Application, SocketInfo
 from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, POSITIONS, EventFrames
+from oyez.server.namespaces.rooms import Rooms
 from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, Resumed, SessionKeeper
-from oyez.server.namespaces.socket import Socket
+from oyez.server.namespaces.socket import Carrier, Socket
 from oyez.server.transports.outgoing import join_frames
-from oyez.server.types import ReceivedEvent
-
-if TYPE_CHECKING:
-    from oyez.server.connections.connection import Connection
+from oyez.settings import Settings
 
 logger = get_logger("oyez.server")
-
-
-class Application(ABC):
-    """What a namespace asks of the layer above. What is not abstract here has to be given only where it does something.
-
-    In the order in which a socket meets them.
-    """
-
-    expiring_before: float = 0.0
-    """How many seconds before a token ends `expiring` is asked; 0: never."""
-    usages: Usages | None = None
-    """What is counted for each user, if anything: nodes exchange it."""
-
-    @abstractmethod
-    async def connect(self, socket: Socket, auth: Any) -> None:
-        """Decide about a CONNECT. May join rooms; raises RefusedError to answer with a CONNECT_ERROR.
-
-        An error whose cause is temporary (`oyez.errors.is_temporary`) cuts the connection instead: official clients
-        come back by themselves after that, but never after a CONNECT_ERROR.
-        """
-
-    def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
-        """The client has been notified that it is connected. Its events wait for the coroutine, if one is returned.
-
-        If that raises, the client is not fully connected, so its connection is cut and it comes back.
-        """
-        return None
-
-    @abstractmethod
-    def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
-        """Handle an event; returns a coroutine only where something has to be waited for. Must not raise."""
-
-    def refuse(self, socket: Socket, event: ReceivedEvent) -> None:  # noqa: B027 - an event without acknowledgement
-        """Answer an event that cannot be handled, because the client is not fully connected."""
-
-    def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
-        """The socket's token ends in `expiring_before` seconds; asked once for each token."""
-        return None
-
-    def ending(self, socket: Socket, reason: str) -> None:  # noqa: B027 - not everybody cares
-        """The server is about to end a socket that can still be sent to."""
-
-    @abstractmethod
-    def disconnect(self, socket: Socket, reason: str) -> None:
-        """A connected socket has gone; it is in no room any more."""
-
-    def forget(self, socket: Socket) -> None:  # noqa: B027 - not every application keeps something
-        """A socket has disconnected, or was refused after `connect` had begun. May be called more than once."""
-
-    async def may_join(self, socket: Socket, room: str) -> bool:
-        """True if the socket, which was in `room` when its connection was lost, may still be in it."""
-        return False
-
-    def control(self, entry: Entry, sockets: Collection[Socket]) -> None:  # noqa: B027 - nor has rooms to move
-        """Do what a control entry asks of `sockets`, those in its rooms (all, where it names none)."""
-
-
-class SocketInfo(msgspec.Struct, frozen=True):
-    """A connected socket as others see it."""
-
-    id: str
-    user_id: str
-    rooms: tuple[str, ...]
-    address: str
-    data: Any
 
 
 class Namespace:
@@ -104,7 +32,7 @@ class Namespace:
         self,
         name: str,
         application: Application,
-        compression_threshold: int,
+        settings: Settings,
         sessions: SessionKeeper,
         recoverer: Recoverer,
     ) -> None:
@@ -113,9 +41,11 @@ class Namespace:
         self._sessions = sessions
         self._recoverer = recoverer
         self.sockets: dict[str, Socket] = {}
-        self.rooms: dict[str, set[Socket]] = {}
-        self.compression_threshold = compression_threshold
-        """Messages shorter than this are never compressed: one encoding of them serves every client."""
+        self.rooms = Rooms(self.sockets)
+        self.settings = settings
+        # Without compression no message is too long for the plain frame.
+        self.compression_threshold = settings.compression_threshold or 2**63
+        """Bytes below which a message is never compressed: one encoding of it serves every client."""
         self.status: bytes | None = None
         """The event that newcomers are told, too, while the log is unavailable."""
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
@@ -126,7 +56,7 @@ class Namespace:
 
     # Coming and going.
 
-    def connect(self, connection: "Connection", socket_id: str, auth: Any) -> Socket:
+    def connect(self, connection: Carrier, socket_id: str, auth: Any) -> Socket:
         """Start to let a client in. The client receives the result when the application has decided."""
         socket = Socket(socket_id, self, connection, self._sessions, self._recoverer)
         self.spawn(self._connect(socket, auth))
@@ -247,53 +177,19 @@ class Namespace:
 
     def join(self, socket: Socket, room: str) -> None:
         """Put `socket` into `room`. The caller has checked that it may be there."""
-        members = self.rooms.get(room)
-        if members is None:
-            members = self.rooms[room] = set()
-        members.add(socket)
-        socket.rooms.add(room)
+        self.rooms.add(socket, room)
         if socket.ready:
             self._sessions.mark_dirty(socket, visible_to_client=True)
 
     def leave(self, socket: Socket, room: str) -> None:
         """Take `socket` out of `room`, if it is in it."""
-        socket.rooms.discard(room)
-        members = self.rooms.get(room)
-        if members is not None:
-            members.discard(socket)
-            if not members:
-                del self.rooms[room]
+        self.rooms.remove(socket, room)
         if socket.ready:
             self._sessions.mark_dirty(socket, visible_to_client=True)
 
     def _leave_all(self, socket: Socket) -> None:
         for room in tuple(socket.rooms):
             self.leave(socket, room)
-
-    def members(self, rooms: Iterable[str], excluded: Iterable[str] = ()) -> Collection[Socket]:
-        """The connected sockets in any of `rooms` (all, where there are none) and in none of `excluded`.
-
-        A socket's id counts as a room of its own.
-        """
-        found: Collection[Socket]
-        names = tuple(rooms)
-        if not names:
-            found = self.sockets.values()
-        elif len(names) == 1:
-            found = self._room(names[0])
-        else:
-            found = set().union(*map(self._room, names))
-        away = tuple(excluded)
-        if away:
-            return set(found).difference(*map(self._room, away))
-        return found
-
-    def _room(self, name: str) -> Collection[Socket]:
-        members = self.rooms.get(name)
-        if members is not None:
-            return members
-        socket = self.sockets.get(name)
-        return (socket,) if socket is not None else ()
 
     # Sending.
 
@@ -307,7 +203,7 @@ class Namespace:
         The same bytes serve all who want the same encoding. A recipient costs one look, one call and one system call,
         for one event as for many.
         """
-        members = self.members(run[0].entry.rooms, run[0].entry.excluded)
+        members = self.rooms.find(run[0].entry.rooms, run[0].entry.excluded)
         if not members:
             return 0
         encoded: list[bytes | None] = [None] * ENCODINGS
@@ -342,7 +238,7 @@ class Namespace:
 
     def apply_control(self, entry: Entry) -> None:
         """Have the application do what a control entry asks."""
-        self.application.control(entry, tuple(self.members(entry.rooms, entry.excluded)))
+        self.application.control(entry, tuple(self.rooms.find(entry.rooms, entry.excluded)))
 
     # For operators and handlers.
 
@@ -350,13 +246,13 @@ class Namespace:
         """Who is connected, in any of `rooms` where some are given."""
         return [
             SocketInfo(socket.id, socket.user_id, tuple(sorted(socket.rooms)), socket.handshake.address, socket.data)
-            for socket in self.members(rooms)
+            for socket in self.rooms.find(rooms)
             if socket.connected
         ]
 
     def disconnect_sockets(self, rooms: Iterable[str] = (), close: bool = False) -> int:
         """Disconnect the sockets in any of `rooms` (all, where there are none); how many they were."""
-        members = [socket for socket in self.members(rooms) if socket.connected]
+        members = [socket for socket in self.rooms.find(rooms) if socket.connected]
         for socket in members:
             socket.disconnect(close)
         return len(members)

@@ -5,11 +5,10 @@ into are known, then READY, and ENDED after its client was refused, was disconne
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -18,19 +17,18 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.websocket import TEXT, encode_frame
+from oyez.server.namespaces.acknowledgements import Acknowledgements
 from oyez.server.namespaces.event_frames import DEFLATED, POSITIONS
+from oyez.server.namespaces.event_queue import EventQueue, Reader
 from oyez.server.namespaces.session_keeper import Recoverer, SessionKeeper, SocketSession
+from oyez.server.transports.budget import Budget
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.types import Handshake, ReceivedEvent
 
 logger = get_logger("oyez.server")
 
 if TYPE_CHECKING:
-    from oyez.server.connections.connection import Connection
     from oyez.server.namespaces.namespace import Namespace
-
-MAX_QUEUED_EVENTS = 64
-"""Events of one socket that wait behind a running handler before the server stops reading from its connection."""
 
 NEVER = float("inf")
 """A time that does not come."""
@@ -64,12 +62,66 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
 }
 
 
+class Carrier(Reader, Protocol):
+    """The connection of a socket, as far as sockets and namespaces use it."""
+
+    handshake: Handshake
+    budget: Budget
+    """What the input of the client may cost."""
+    draining: bool
+    """True if the server is stopping: events that arrive now are not handled."""
+
+    @property
+    def id(self) -> str:
+        """The session id of the connection."""
+
+    @property
+    def closed(self) -> bool:
+        """True if nothing can be sent any more."""
+
+    @property
+    def max_buffer(self) -> int:
+        """Bytes that may wait until the client receives them."""
+
+    def accept(self, socket: "Socket", answer: socketio.Packet) -> None:
+        """Send the answer to a CONNECT, and make the socket one of the connection."""
+
+    def refuse(self, socket: "Socket", answer: socketio.Packet) -> None:
+        """Send the refusal of a CONNECT."""
+
+    def remove_socket(self, namespace: str) -> None:
+        """The socket of this namespace has ended."""
+
+    def forget_namespace(self, name: str) -> None:
+        """The server has disconnected the client from this namespace."""
+
+    def keep_expiry(self, socket: "Socket") -> None:
+        """Set the deadline of the socket's token."""
+
+    def go_live(self, socket: "Socket") -> None:
+        """The socket receives live events from now on."""
+
+    def send(self, packet: OutboundPacket, /) -> None:
+        """Send one packet."""
+
+    def send_all(self, packets: Sequence[OutboundPacket], /) -> None:
+        """Send several packets, in one write if possible."""
+
+    async def drained(self) -> None:
+        """Wait until the client has received what was sent, or has disconnected."""
+
+    def ping(self) -> None:
+        """Send a ping; its pong confirms that everything before it was received."""
+
+    def close(self, reason: CloseReason, detail: str = "") -> None:
+        """Close the connection."""
+
+
 class Socket:
     """One client in one namespace. The namespace creates it for each CONNECT; `data` belongs to the application."""
 
     __slots__ = (
-        "_last_ack_id",
-        "_pending_acks",
+        "_acknowledgements",
         "_queue",
         "_recoverer",
         "_sessions",
@@ -92,7 +144,7 @@ class Socket:
         self,
         id: str,
         namespace: "Namespace",
-        connection: "Connection",
+        connection: Carrier,
         sessions: SessionKeeper,
         recoverer: Recoverer,
     ) -> None:
@@ -117,9 +169,8 @@ class Socket:
         """The frames that `write` takes: how positions are sent, and DEFLATED or not; see event_frames.py."""
         self.user_id = ""
         """The user of the client. Only this user may resume the session."""
-        self._last_ack_id = -1
-        self._pending_acks: dict[int, asyncio.Future[bytes]] | None = None
-        self._queue: deque[ReceivedEvent] | None = None
+        self._acknowledgements: Acknowledgements | None = None
+        self._queue: EventQueue | None = None
 
     @property
     def positions(self) -> int:
@@ -178,7 +229,8 @@ class Socket:
         if self.ended:
             # The client left while its handler was running: the socket would never leave the room again.
             return
-        if len(self.rooms) >= self.connection.server.limits.max_rooms_per_socket and room not in self.rooms:
+        limits = self.namespace.settings.limits
+        if len(self.rooms) >= limits.max_rooms_per_socket and room not in self.rooms:
             raise RefusedError(RATE_LIMITED, "You are in too many rooms; leave one first.")
         self.namespace.join(self, room)
 
@@ -205,28 +257,19 @@ class Socket:
     async def call(self, data: bytes, timeout: float | None = None, attachments: tuple[bytes, ...] = ()) -> bytes:
         """Send one event and wait for the client's acknowledgement, a JSON array. Binary parts of it are base64.
 
-        `timeout` is seconds, the setting `ack_timeout` where None. Raises RefusedError: timed_out where no answer
-        came or the client went, rate_limited where too many answers are outstanding.
+        `timeout` is in seconds; None means the setting `ack_timeout`. Raises RefusedError: timed_out if no answer came
+        or the client disconnected, rate_limited if too many answers are outstanding.
         """
-        settings = self.connection.server.settings
+        settings = self.namespace.settings
         if self.ended:
-            raise RefusedError(TIMED_OUT, "The client has gone.")
-        if self._pending_acks is None:
-            self._pending_acks = {}
-        if len(self._pending_acks) >= settings.limits.max_pending_acks:
-            raise RefusedError(RATE_LIMITED, "Too many acknowledgements of this client are outstanding.")
-        self._last_ack_id += 1
-        ack_id = self._last_ack_id
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._pending_acks[ack_id] = answer
-        self._send(_event_type(attachments), data, ack_id, attachments)
-        try:
-            async with asyncio.timeout(settings.ack_timeout if timeout is None else timeout):
-                return await answer
-        except TimeoutError:
-            raise RefusedError(TIMED_OUT, "The client did not acknowledge in time.") from None
-        finally:
-            self._pending_acks.pop(ack_id, None)
+            raise RefusedError(TIMED_OUT, "The client has disconnected.")
+        if self._acknowledgements is None:
+            self._acknowledgements = Acknowledgements()
+        return await self._acknowledgements.request(
+            lambda number: self._send(_event_type(attachments), data, number, attachments),
+            settings.ack_timeout if timeout is None else timeout,
+            settings.limits.max_pending_acks,
+        )
 
     def renew(self, expires_at: float | None) -> None:
         """A newer token counts, up to `expires_at` (seconds since 1970; None: without end)."""
@@ -240,8 +283,8 @@ class Socket:
         An official client does not come back by itself after this.
         """
         if self.connected:
-            self.announce_end("disconnected")
-        # The application may have ended it itself when it heard so.
+            self.notify_closing("disconnected")
+        # The application may have ended it in the meantime.
         if self.connected:
             self._send(socketio.PacketType.DISCONNECT)
             self.end(engineio.SERVER_DISCONNECT)
@@ -255,23 +298,23 @@ class Socket:
         self.session.pid = ""
         self.connection.close(engineio.TRANSPORT_ERROR, "the client has resumed on another connection")
 
-    def announce_expiry(self) -> None:
-        """Let the application know that the token is about to end."""
+    def notify_expiring(self) -> None:
+        """Notify the application that the token is about to end."""
         running = self.namespace.application.expiring(self)
         if running is not None:
             self.namespace.spawn(running)
 
-    def announce_end(self, reason: str) -> None:
-        """Let the application know that the server is about to end this socket, while it can be sent to."""
+    def notify_closing(self, reason: str) -> None:
+        """Notify the application that the server is about to end this socket, while events can be sent to it."""
         try:
-            self.namespace.application.ending(self, reason)
+            self.namespace.application.on_closing(self, reason)
         except Exception:
             logger.exception("ending handler failed", namespace=self.namespace.name, socket=self.id)
 
     def end(self, reason: CloseReason) -> None:
-        """Forget this socket; nothing is sent."""
+        """End this socket without sending anything."""
         was_connected, self.state, self.write = self.connected, TRANSITIONS[self.state][Input.ENDED], None
-        self.connection.sockets.pop(self.namespace.name, None)
+        self.connection.remove_socket(self.namespace.name)
         if self.session.pid:
             if reason.recoverable:
                 self._sessions.persist_on_disconnect(self)
@@ -280,18 +323,13 @@ class Socket:
         self.namespace.remove(self, reason, was_connected=was_connected)
         # Break the reference cycle: the garbage collector would pause the loop.
         self.data = None
-        for answer in (self._pending_acks or {}).values():
-            if not answer.done():
-                answer.set_exception(RefusedError(TIMED_OUT, f"The client went before it acknowledged: {reason.text}."))
-        if self._queue:
-            # The running handler may finish; the other events are dropped.
-            was_full = len(self._queue) >= MAX_QUEUED_EVENTS
+        if self._acknowledgements is not None:
+            self._acknowledgements.fail(reason)
+        if self._queue is not None:
             self._queue.clear()
-            if was_full:
-                self.connection.resume_reading()
 
     def start(self, replay: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-        """The client has been accepted: its events wait for `replay`, and until the application is done with that."""
+        """The client has been accepted. Its events wait for `replay` and for the application's `connected`."""
         if replay is not None:
             self._queue_after(self._start_after(replay))
             return
@@ -315,7 +353,7 @@ class Socket:
         try:
             await running
         except Exception as error:
-            for event in self._queue or ():
+            for event in self._queue.clear() if self._queue is not None else ():
                 self.namespace.application.refuse(self, event)
             self.namespace.cut(self, error)
         else:
@@ -331,7 +369,7 @@ class Socket:
             self._sessions.mark_dirty(self)
 
     def receive_event(self, packet: socketio.Packet) -> None:
-        """Have the application handle an EVENT, behind those that came before it."""
+        """Have the application handle an EVENT packet, after those that came before it."""
         if self.connection.draining:
             return
         ack = partial(self._acknowledge, packet.ack_id) if packet.ack_id is not None else None
@@ -340,17 +378,15 @@ class Socket:
     def handle_event(self, event: ReceivedEvent) -> None:
         """Have the application handle an event, after those that came before it."""
         if self._queue is not None:
-            self._queue.append(event)
-            if len(self._queue) == MAX_QUEUED_EVENTS:
-                self.connection.pause_reading()
+            self._queue.add(event)
             return
         running = self._handle(event)
         if running is not None:
             self._queue_after(running)
 
     def _queue_after(self, running: Coroutine[Any, Any, None]) -> None:
-        """Have the events that come now wait until `running` is done."""
-        self._queue = deque()
+        """Events that arrive from now on wait until `running` is done."""
+        self._queue = EventQueue(self._handle, self.connection, self.namespace.name)
         self.namespace.spawn(self._run(running, self._queue))
 
     def _handle(self, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
@@ -360,33 +396,17 @@ class Socket:
             logger.exception("handler failed", namespace=self.namespace.name, event_name=event.name)
             return None
 
-    async def _run(self, running: Coroutine[Any, Any, None], queue: deque[ReceivedEvent]) -> None:
-        """Finish a handler that waits, then the events that came meanwhile, in order."""
-        following: Coroutine[Any, Any, None] | None = running
+    async def _run(self, running: Coroutine[Any, Any, None], queue: EventQueue) -> None:
         try:
-            while following is not None:
-                try:
-                    await following
-                except Exception:
-                    logger.exception("handler failed", namespace=self.namespace.name)
-                following = None
-                # The answers to a burst of commands wait for a client that polls, not in memory.
-                if self.connection.full:
-                    await self.connection.wait_for_room()
-                while queue and following is None:
-                    event = queue.popleft()
-                    if len(queue) == MAX_QUEUED_EVENTS - 1:
-                        self.connection.resume_reading()
-                    following = self._handle(event)
+            await queue.run(running)
         finally:
             self._queue = None
 
     def receive_ack(self, packet: socketio.Packet) -> None:
         """Hand an ACK to the call that waits for it."""
-        # An id that nobody waits for is a late answer, as after a time-out: not an offence.
-        answer = self._pending_acks.pop(packet.ack_id or 0, None) if self._pending_acks else None
-        if answer is not None and not answer.done():
-            answer.set_result(_inline_attachments(packet) if packet.attachments else packet.data)
+        if self._acknowledgements is not None:
+            data = _inline_attachments(packet) if packet.attachments else packet.data
+            self._acknowledgements.resolve(packet.ack_id or 0, data)
 
     def _acknowledge(self, ack_id: int, data: bytes, attachments: tuple[bytes, ...] = ()) -> None:
         if self._sessions.defer_until_persisted(self, partial(self._acknowledge, ack_id, data, attachments)):

@@ -130,8 +130,7 @@ class ReplayBudget:
 
 def page_bytes(socket: Socket, limits: Limits) -> int:
     """Bytes of a page for one client: a page must fit into the buffer of its transport."""
-    room = socket.connection.max_buffer
-    return min(limits.max_replay_page, room // 2)
+    return min(limits.max_replay_page, socket.connection.max_buffer // 2)
 
 
 def is_after(position: str, end: str) -> bool:

@@ -1,0 +1,58 @@
+"""The rooms of a namespace: an index from names to sockets.
+
+A socket knows its rooms too, so joining, leaving and disconnecting cost as much as the socket's own rooms.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oyez.server.namespaces.socket import Socket
+
+
+class Rooms(dict[str, "set[Socket]"]):
+    """Name → sockets. A room exists while a socket is in it."""
+
+    def __init__(self, sockets: "Mapping[str, Socket]") -> None:
+        """`sockets` are all connected sockets by id; the id of a socket counts as a room of its own."""
+        super().__init__()
+        self._sockets = sockets
+
+    def add(self, socket: "Socket", room: str) -> None:
+        """Put `socket` into `room`."""
+        members = self.get(room)
+        if members is None:
+            members = self[room] = set()
+        members.add(socket)
+        socket.rooms.add(room)
+
+    def remove(self, socket: "Socket", room: str) -> None:
+        """Take `socket` out of `room`, if it is in it."""
+        socket.rooms.discard(room)
+        members = self.get(room)
+        if members is not None:
+            members.discard(socket)
+            if not members:
+                del self[room]
+
+    def find(self, rooms: Iterable[str], excluded: Iterable[str] = ()) -> "Collection[Socket]":
+        """The connected sockets in any of `rooms` (all sockets if there are none) and in none of `excluded`."""
+        found: Collection[Socket]
+        names = tuple(rooms)
+        if not names:
+            found = self._sockets.values()
+        elif len(names) == 1:
+            found = self._find_one(names[0])
+        else:
+            found = set().union(*map(self._find_one, names))
+        away = tuple(excluded)
+        if away:
+            return set(found).difference(*map(self._find_one, away))
+        return found
+
+    def _find_one(self, name: str) -> "Collection[Socket]":
+        members = self.get(name)
+        if members is not None:
+            return members
+        socket = self._sockets.get(name)
+        return (socket,) if socket is not None else ()
