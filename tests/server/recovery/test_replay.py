@@ -65,11 +65,11 @@ async def test_a_client_that_does_not_read_is_sent_one_page(at_hand: bool) -> No
             socket = running.namespace.sockets[wire.id]
             transport: Any = transport_of(socket)
             # The kernel takes some megabytes; then the replay waits.
-            await turn_until(lambda: transport._kept is not None)
+            await turn_until(lambda: transport._buffer is not None)
             for _ in range(100):
                 await asyncio.sleep(0)
             assert socket.session.replaying is not None and not socket.connection.closed
-            assert transport._kept_bytes <= 20_000
+            assert transport._buffer.size <= 20_000
             assert transport._network.get_write_buffer_size() < 200_000
             # It reads after all, and gets everything.
             numbers: list[int] = []
