@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from oyez.server.namespaces.namespace import Namespace, SocketInfo
+from oyez.server.namespaces.application import SocketInfo
+from oyez.server.namespaces.namespace import Namespace
 
 
 class NamespaceSockets:
