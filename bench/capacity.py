@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from tests.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer
 
 from bench import machine
 from bench.children import BenchError, compile_programs, pinned

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests import py_client
-from tests.js_client import FOLDER, JsDriver
-from tests.served import Served, start
+from tests.support import py_client
+from tests.support.js_client import FOLDER, JsDriver
+from tests.support.served import Served, start
 from tests.systems.quotes_story import ROLES, STEPS, SUPPLIER_IDS, Listener, Step
 from tests.systems.test_quotes_delivery import PATH, WAYS, put_supplier
 

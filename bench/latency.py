@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer
 
 from bench import machine
 from bench.children import BenchError, compile_programs, pinned

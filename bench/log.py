@@ -17,7 +17,7 @@ from statistics import median
 
 import redis.asyncio
 import uvloop
-from tests.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer
 
 from bench.table import SCALING, write_number, write_rows, write_section
 from oyez.log.entry_codec import encode_entry

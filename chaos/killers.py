@@ -31,7 +31,7 @@ from bench.cpu import read_cpu
 from bench.servers import Surroundings, build_environ
 from bench.table import RELIABILITY, write_rows, write_section
 from bench.tokens import make_service_token
-from tests.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer
 
 from chaos.crowd import Crowd, Outcome, Publish, Sent, compare, publish_for, publish_last
 from chaos.jitter import (

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, func, insert, select
-from tests.postgres import serve_postgresql
+from tests.support.postgres import serve_postgresql
 
 from oyez.contract import Contract, Id, Stamped, own
 from oyez.log.log import Entry

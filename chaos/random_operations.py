@@ -33,7 +33,7 @@ from typing import Any
 
 import msgspec
 from bench.table import RELIABILITY, write_rows, write_section
-from tests.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer
 
 from oyez.contract import Contract, Identity, NamedRoom, anyone, auth, member, own
 from oyez.errors import LogUnavailableError

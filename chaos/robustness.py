@@ -28,7 +28,7 @@ from bench.generators import Load, Round
 from bench.servers import LIMITS, OYEZ, OYEZ_PATH, SERVERS, Running, Server, Surroundings
 from bench.table import write_rows, write_section
 from bench.tokens import make_secret, write_tokens
-from tests.postgres import serve_postgresql
+from tests.support.postgres import serve_postgresql
 
 from chaos.attacks import ATTACKS, ON_POSTGRESQL, SYSTEMS, Attack
 from oyez.settings import Limits

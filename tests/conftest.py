@@ -8,8 +8,8 @@ from itertools import count
 import pytest
 from hypothesis import settings
 
-from tests.postgres import PostgreSQL, serve_postgresql
-from tests.valkey import ValkeyServer
+from tests.support.postgres import PostgreSQL, serve_postgresql
+from tests.support.valkey import ValkeyServer
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("oyez", deadline=None)

@@ -19,12 +19,12 @@ from oyez.client.connection import Disconnected
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer
 from oyez.settings import Settings
-from tests import py_client
-from tests.cli.terminal import start as start_command
-from tests.js_client import JsClient, JsDriver
-from tests.round_robin import NGINX, balance, balance_by_nginx
-from tests.served import Served, serve
-from tests.valkey import ValkeyServer
+from tests.support import py_client
+from tests.support.js_client import JsClient, JsDriver
+from tests.support.round_robin import NGINX, balance, balance_by_nginx
+from tests.support.served import Served, serve
+from tests.support.terminal import start as start_command
+from tests.support.valkey import ValkeyServer
 
 PATH = "/quotes/socket.io/"
 OFFER = {"userId": "ada", "status": "withdrawn", "updatedAt": "2026-01-31T12:00:00Z"}

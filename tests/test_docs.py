@@ -48,9 +48,9 @@ from oyez.systems.qscrap import tables as qscrap_tables
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
 from tests.doc_tables import TABLES, find_constants, find_payloads, to_fields
-from tests.round_robin import NGINX
-from tests.served import serve
-from tests.valkey import ValkeyServer
+from tests.support.round_robin import NGINX
+from tests.support.served import serve
+from tests.support.valkey import ValkeyServer
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

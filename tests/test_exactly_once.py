@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.js_client import JsClient, JsDriver
-from tests.served import Served, serve
+from tests.support.js_client import JsClient, JsDriver
+from tests.support.served import Served, serve
 
 EVENT = "quote:offer:updated"
 ROUNDS, KILLED_AFTER = 24, 11

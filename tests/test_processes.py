@@ -16,12 +16,12 @@ import httpx
 import pytest
 
 from oyez.server.cluster.membership import NODE_SECONDS
-from tests import py_client
-from tests.js_client import JsClient, JsConnectError, JsDriver
-from tests.served import Served, serve
-from tests.valkey import ValkeyServer
+from tests.support import py_client
+from tests.support.js_client import JsClient, JsConnectError, JsDriver
+from tests.support.served import Served, serve
+from tests.support.valkey import ValkeyServer
 
-FILE = str(Path(__file__).with_name("helpdesk.py"))
+FILE = str(Path(__file__).parent / "support" / "helpdesk.py")
 PATH = "/helpdesk/socket.io/"
 SECRET = "p" * 64
 PATIENCE = 20.0

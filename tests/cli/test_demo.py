@@ -16,9 +16,9 @@ from oyez.cli.request import send_json
 from oyez.service.auth.secrets import load_secret
 from oyez.systems.loader import list_systems, load_system
 from oyez.testing.scenario import Scenario, ScenarioError, TargetServer
-from tests.cli.terminal import ORDERS, Calls, run
 from tests.cli.test_publish import PACKED
-from tests.served import Served, serve
+from tests.support.served import Served, serve
+from tests.support.terminal import ORDERS, Calls, run
 
 
 @pytest.fixture(scope="module")

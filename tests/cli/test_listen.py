@@ -21,10 +21,10 @@ import pytest
 from oyez.cli.listener import Listener
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from tests.cli.terminal import ORDERS, PATIENCE, Calls, Running, plain_environment, run, run_line, start
 from tests.cli.test_publish import PACKED, here, respond, stranger
-from tests.served import Served, command, serve
-from tests.service import shops
+from tests.support import shops
+from tests.support.served import Served, command, serve
+from tests.support.terminal import ORDERS, PATIENCE, Calls, Running, plain_environment, run, run_line, start
 
 EVENT = r'^\d\d:\d\d:\d\d\.\d{3}  order:packed  \{.*"order_id":"o-7".*\}$'
 

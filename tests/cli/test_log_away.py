@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from oyez.client import Client, connect
-from tests.cli.terminal import run, start
-from tests.valkey import ValkeyServer
+from tests.support.terminal import run, start
+from tests.support.valkey import ValkeyServer
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

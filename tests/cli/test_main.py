@@ -11,7 +11,7 @@ import pytest
 from oyez import __version__
 from oyez.service.database import database
 from oyez.systems.loader import list_systems
-from tests.cli.terminal import ORDERS, PATIENCE, Calls, run
+from tests.support.terminal import ORDERS, PATIENCE, Calls, run
 
 COMMANDS = {
     "serve": ["oyez serve quotes", "--client-origin", "--ssl-certfile", "[default: 5001]", "oyez.toml"],

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.systems.loader import load_system
-from tests.cli.terminal import Calls, run
+from tests.support.terminal import Calls, run
 
 DESK = '''
 from pathlib import Path

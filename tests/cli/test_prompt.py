@@ -19,8 +19,8 @@ from oyez.cli.session import converse
 from oyez.client import Client, connect
 from oyez.contract import Contract
 from oyez.systems.loader import list_systems, load_system
-from tests.cli.terminal import ORDERS, PATIENCE
-from tests.served import Served, serve
+from tests.support.served import Served, serve
+from tests.support.terminal import ORDERS, PATIENCE
 
 USERS = {
     "quotes": [("/", "user")],

@@ -11,8 +11,8 @@ import pytest
 
 from oyez.cli.flags import parse_json
 from oyez.client import Client, connect
-from tests.cli.terminal import ORDERS, Calls
-from tests.served import Served
+from tests.support.served import Served
+from tests.support.terminal import ORDERS, Calls
 
 PACKED = {"order_id": "o-7", "customer_id": "ada", "timestamp": "2026-01-31T12:00:00Z"}
 PACKED_JSON = '{"order_id": "o-7", "customer_id": "ada", "timestamp": "2026-01-31T12:00:00Z"}'

@@ -9,7 +9,7 @@ import pytest
 from oyez.service.database.database import build_database
 from oyez.settings import Settings
 from oyez.systems.quotes.tables import find_supplier
-from tests.cli.terminal import Calls
+from tests.support.terminal import Calls
 
 
 def find(user: str, **settings: Any) -> str | None:

@@ -22,7 +22,7 @@ import trustme
 from oyez.client import connect, open_connection
 from oyez.protocol.engineio import SERVER_SHUTDOWN
 from oyez.systems.loader import list_systems, load_system
-from tests.cli.terminal import ORDERS, Running, plain_environment, run, run_line, start, start_program
+from tests.support.terminal import ORDERS, Running, plain_environment, run, run_line, start, start_program
 
 COMMAND = r"^  (token|listen|publish|key) +(.+)$"
 

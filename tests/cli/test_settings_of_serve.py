@@ -13,7 +13,7 @@ from oyez.cli import serve
 from oyez.cli.server_flags import ServerFlags
 from oyez.errors import SettingsError
 from oyez.settings import Settings
-from tests.cli.terminal import ORDERS, Calls
+from tests.support.terminal import ORDERS, Calls
 
 SETTINGS = [name for name in Settings.__struct_fields__ if name != "limits"]
 

@@ -12,7 +12,7 @@ from oyez.client.connection import Disconnected
 from oyez.service.auth.secrets import Secret
 from oyez.service.auth.tokens import build_signer
 from oyez.settings import Settings
-from tests.cli.terminal import start_program
+from tests.support.terminal import start_program
 
 SLOW = Path(__file__).with_name("slow.py")
 SECRET = "5" * 64

@@ -9,7 +9,7 @@ import pytest
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import Claims, build_signer, build_verifier
 from oyez.settings import Settings
-from tests.cli.terminal import ORDERS, Calls
+from tests.support.terminal import ORDERS, Calls
 
 
 async def verify(token: str, **settings: Any) -> Claims:

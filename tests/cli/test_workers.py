@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from oyez.client import connect
-from tests import py_client
-from tests.cli.terminal import Running, run_line, start
 from tests.cli.test_serve import make_key, read_banner
-from tests.js_client import JsDriver
+from tests.support import py_client
+from tests.support.js_client import JsDriver
+from tests.support.terminal import Running, run_line, start
 
 OFFER = {"offerId": "o", "userId": "ada", "status": "withdrawn", "updatedAt": "2026-01-31T12:00:00Z"}
 PATH = "/quotes/socket.io/"

@@ -17,7 +17,7 @@ import pytest
 
 from tests.clients.cases import CASES, Case
 from tests.clients.drivers import JAVASCRIPT, PYTHON, Driver, Remote, python_path
-from tests.served import Served, serve
+from tests.support.served import Served, serve
 
 FILE = str(Path(__file__).with_name("shop.py"))
 REFUSED_SECONDS = 3.0

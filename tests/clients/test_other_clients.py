@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from tests.clients.cases import EVENTS, PATH, POLLING, TRANSPORTS, WEBSOCKET
 from tests.clients.drivers import JAVASCRIPT, TIMEOUT, Driver, Remote
 from tests.clients.test_matrix import FILE
-from tests.served import Served, serve
+from tests.support.served import Served, serve
 
 RXJS = Path(__file__).parents[1] / "js" / "rxjs.mjs"
 WSCAT = Path(__file__).parents[1] / "js" / "node_modules" / "wscat" / "bin" / "wscat"

@@ -8,7 +8,7 @@ import pytest
 from oyez.concurrency import periodic
 from oyez.concurrency.backoff import Backoff
 from oyez.concurrency.periodic import PeriodicTask
-from tests.logged import capture_logs
+from tests.support.logged import capture_logs
 
 PATIENCE = 30.0
 

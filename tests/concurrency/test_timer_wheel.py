@@ -5,7 +5,7 @@ import math
 import pytest
 
 from oyez.concurrency.timer_wheel import TimerWheel
-from tests.server.clock import Clock
+from tests.support.clock import Clock
 
 
 class Member:

@@ -14,7 +14,7 @@ from oyez.contract import UNSET, CamelPayload, Id, Latitude, Maybe, Money, Paylo
 from oyez.contract.codec import KEY_HINT, MAX_ERRORS, CommandCodec, EventCodec
 from oyez.contract.declare import DeclaredCommand
 from oyez.errors import InvalidDataError
-from tests.runtime.market import contract, root
+from tests.support.market import contract, root
 
 
 class Sender(CamelPayload):

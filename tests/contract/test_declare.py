@@ -27,7 +27,7 @@ from oyez.contract import (
 from oyez.contract.declare import Namespace
 from oyez.contract.rooms import Room
 from oyez.errors import ContractError
-from tests.runtime.market import BidRejected, Part, Typing, accept_booking, contract, event_of, root
+from tests.support.market import BidRejected, Part, Typing, accept_booking, contract, event_of, root
 
 
 class Ping(Payload):

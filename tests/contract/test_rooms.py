@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oyez.contract import Contract, anyone
 from oyez.contract.declare import Namespace
 from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
-from tests.runtime.market import garage, operations, root, stall, ticket, user
+from tests.support.market import garage, operations, root, stall, ticket, user
 
 
 def namespace(*patterns: str) -> Namespace:

@@ -8,7 +8,7 @@ from oyez.log.log import Log
 from oyez.log.memory import MemoryLog
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
-from tests.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer
 
 RETENTION = 300.0
 

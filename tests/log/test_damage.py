@@ -10,7 +10,7 @@ from oyez.log.entry_codec import decode_entry, encode_entry
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
 from tests.log.verbs import MANY, entry, numbers, read_all, tailing
-from tests.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer
 
 
 def test_every_flipped_bit_is_found() -> None:

@@ -16,7 +16,7 @@ from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
 from tests.log import versions
 from tests.log.verbs import MANY, control, entry, tailing, volatile
-from tests.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer
 
 EARLIER = {"without a checksum": versions.encode_unchecked, "with a checksum": versions.encode_checked}
 ENTRIES = (entry(1), entry(2, "room", excluded=("other",), key="k"), control(3, "room"), volatile(4))

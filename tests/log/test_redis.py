@@ -18,8 +18,8 @@ from oyez.log.log import epoch_of, number_of
 from oyez.log.redis import RedisLog
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import entry, numbers, read_all, tailing, volatile
-from tests.logged import capture_logs
-from tests.valkey import ValkeyServer
+from tests.support.logged import capture_logs
+from tests.support.valkey import ValkeyServer
 
 Open = Callable[[], Awaitable[RedisLog]]
 

@@ -22,7 +22,7 @@ from oyez.log.sqlite import SqliteLog
 from oyez.log.sqlite_file import FORMATS
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile
-from tests.logged import capture_logs
+from tests.support.logged import capture_logs
 
 Open = Callable[..., Awaitable[SqliteLog]]
 

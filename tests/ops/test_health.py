@@ -15,7 +15,7 @@ from oyez.ops.health import health_routes
 from oyez.server.delivery import probe
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from tests.service.shops import shop
+from tests.support.shops import shop
 
 FINE = {"log": "ok", "database": "ok"}
 

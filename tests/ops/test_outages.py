@@ -19,10 +19,10 @@ from oyez.ops.health import health_routes
 from oyez.server import server
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from tests.js_client import JsDriver
-from tests.logged import capture_logs
-from tests.service.shops import Market, serve, shop
-from tests.valkey import ValkeyServer
+from tests.support.js_client import JsDriver
+from tests.support.logged import capture_logs
+from tests.support.shops import Market, serve, shop
+from tests.support.valkey import ValkeyServer
 
 SOON = 5.0
 """Seconds after which everything has to be known, or to work again."""

@@ -21,11 +21,11 @@ from oyez.service.database import probe
 from oyez.settings import Limits, Settings
 from oyez.systems.quotes import system as quotes
 from oyez.systems.rez import system as rez
-from tests.js_client import JsClient, JsDriver
-from tests.logged import capture_logs
-from tests.postgres import PostgreSQL, serve_postgresql
 from tests.service.auth.test_keys import ROTATION, public, sign
-from tests.service.shops import Market, serve
+from tests.support.js_client import JsClient, JsDriver
+from tests.support.logged import capture_logs
+from tests.support.postgres import PostgreSQL, serve_postgresql
+from tests.support.shops import Market, serve
 
 IMPATIENT: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 200, "reconnectionDelayMax": 400}
 OFFER = {

@@ -23,7 +23,7 @@ from oyez.protocol.websocket import (
     inflate,
     negotiate_deflate,
 )
-from tests.server.wire import encode_frame as encode_masked_frame
+from tests.support.wire import encode_frame as encode_masked_frame
 
 LENGTHS = (0, 1, 125, 126, 127, 65_535, 65_536, 65_537)
 

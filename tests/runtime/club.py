@@ -16,9 +16,9 @@ from oyez.runtime.hooks import Hooks
 from oyez.runtime.publisher import Publisher
 from oyez.server.namespaces.socket import Socket
 from oyez.settings import Limits, Settings
-from tests.runtime.market import Token
-from tests.server.market import Market
-from tests.server.serving import Running, serve, turn_until
+from tests.support.application import Market
+from tests.support.market import Token
+from tests.support.serving import Running, serve, turn_until
 
 contract = Contract(
     "club", roles=("guest", "agent", "admin"), default_role="guest", subjects={"garage": "garage_id", "desk": "desk"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.runtime.market import Market
+from tests.support.market import Market
 
 
 async def test_everybody_is_in_their_own_rooms() -> None:

@@ -9,7 +9,7 @@ from oyez.contract import Contract
 from oyez.errors import ContractError
 from oyez.runtime.bind import bind
 from oyez.settings import Settings
-from tests.runtime.market import HANDLERS, RequestStats, Watch, contract
+from tests.support.market import HANDLERS, RequestStats, Watch, contract
 
 
 async def authenticate(token: str) -> Any:

@@ -6,7 +6,7 @@ import pytest
 
 from oyez.contract import Time
 from oyez.server.transports.budget import REFUSED_COST
-from tests.runtime.market import Market
+from tests.support.market import Market
 
 # Answers.
 

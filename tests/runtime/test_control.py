@@ -10,8 +10,8 @@ from oyez.client.transports import ConnectFailed
 from oyez.errors import UNAVAILABLE, ContractError, DatabaseUnavailableError, RefusedError
 from oyez.log.log import Entry
 from oyez.runtime import control
-from tests.logged import capture_logs
 from tests.runtime.club import back, back_group, board, circle, expect_said, group, open_club, ring, root, staff, user
+from tests.support.logged import capture_logs
 
 GROUP = group("g1")
 

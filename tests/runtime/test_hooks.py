@@ -16,12 +16,12 @@ from oyez.protocol import engineio
 from oyez.runtime.client import Client
 from oyez.runtime.hooks import Hooks
 from oyez.server.types import Handshake
-from tests.logged import capture_logs
 from tests.runtime.club import Note, back_group, board, expect_said, group, open_club, user
-from tests.server.clock import Clock
-from tests.server.extras import open_requests
-from tests.server.serving import turn_until
-from tests.server.wire import SocketWire
+from tests.support.clock import Clock
+from tests.support.logged import capture_logs
+from tests.support.server_steps import open_requests
+from tests.support.serving import turn_until
+from tests.support.wire import SocketWire
 
 
 class Diary:

@@ -19,11 +19,11 @@ from oyez.runtime.bind import bind
 from oyez.runtime.client import Client
 from oyez.runtime.publisher import Publisher
 from oyez.settings import Limits, Settings
-from tests.js_client import JsDriver
-from tests.runtime.market import Token
-from tests.server.serving import Running, serve
-from tests.server.wire import SocketWire
-from tests.valkey import ValkeyServer
+from tests.support.js_client import JsDriver
+from tests.support.market import Token
+from tests.support.serving import Running, serve
+from tests.support.valkey import ValkeyServer
+from tests.support.wire import SocketWire
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from oyez.log.memory import MemoryLog
 from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
 from oyez.settings import Limits
-from tests.runtime.market import contract
+from tests.support.market import contract
 
 LIMITS = Limits(
     max_event_bytes=200, max_publish_bytes=2000, max_events_per_publish=3, max_rooms_per_event=4, body_timeout=0.05

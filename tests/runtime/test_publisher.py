@@ -12,7 +12,7 @@ from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
 from oyez.runtime.publisher import Publication, Publisher, RejectedError
 from oyez.settings import Limits
-from tests.runtime.market import (
+from tests.support.market import (
     BidRejected,
     NewBid,
     NewRequest,

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.js_client import JsDriver
-from tests.server.serving import Certificates, Running, serve
-from tests.server.wire import SocketWire
+from tests.support.js_client import JsDriver
+from tests.support.serving import Certificates, Running, serve
+from tests.support.wire import SocketWire
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 
 from oyez.concurrency.cooperative_queue import MAX_QUEUED_BYTES, OVERHEAD, WORK_PER_ITERATION, CooperativeQueue
 from oyez.server.transports.transport import PACKETS_PER_ITERATION
-from tests.server.serving import Running, serve
-from tests.server.wire import TEXT, PollingWire, SocketWire, Wire, encode_frame
+from tests.support.serving import Running, serve
+from tests.support.wire import TEXT, PollingWire, SocketWire, Wire, encode_frame
 
 
 async def most_in_a_turn(count: Callable[[], int], until: Callable[[], bool]) -> int:

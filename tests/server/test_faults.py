@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from oyez.protocol.socketio import PacketType, encode_msgpack
-from tests.js_client import JsDriver
-from tests.server.clock import Clock
-from tests.server.serving import Running, serve, turn_until
-from tests.server.wire import BINARY, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire
+from tests.support.clock import Clock
+from tests.support.js_client import JsDriver
+from tests.support.serving import Running, serve, turn_until
+from tests.support.wire import BINARY, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire
 
 PLACEHOLDER = '{"_placeholder":true,"num":0}'
 FAULTS = {

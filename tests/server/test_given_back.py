@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import pytest
 
 from oyez.server.connections.connection import LINGER_SECONDS
-from tests.server.clock import Clock
-from tests.server.serving import Running, serve, turn_until
-from tests.server.wire import BINARY, CONTINUATION, POLLING, TEXT, PollingWire, SocketWire, Wire, encode_frame
+from tests.support.clock import Clock
+from tests.support.serving import Running, serve, turn_until
+from tests.support.wire import BINARY, CONTINUATION, POLLING, TEXT, PollingWire, SocketWire, Wire, encode_frame
 
 Client: TypeAlias = Callable[[Running, SocketWire], Awaitable[None]]
 LONG = 300_000

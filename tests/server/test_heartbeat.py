@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.js_client import JsDriver
-from tests.server.clock import Clock
-from tests.server.extras import open_requests
-from tests.server.serving import serve
-from tests.server.wire import BINARY, PING, POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
+from tests.support.clock import Clock
+from tests.support.js_client import JsDriver
+from tests.support.server_steps import open_requests
+from tests.support.serving import serve
+from tests.support.wire import BINARY, PING, POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 # In the time of the server.
 

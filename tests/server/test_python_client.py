@@ -10,8 +10,8 @@ import socketio
 from socketio.exceptions import ConnectionError, TimeoutError
 
 from oyez.protocol import engineio
-from tests.server.market import PATIENCE, Market
-from tests.server.serving import Running, serve
+from tests.support.application import PATIENCE, Market
+from tests.support.serving import Running, serve
 
 TRANSPORTS = [["polling"], ["websocket"], ["polling", "websocket"]]
 

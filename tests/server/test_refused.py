@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.js_client import JsDriver
-from tests.server.clock import Clock
-from tests.server.serving import serve, turn_until
-from tests.server.wire import PollingWire, SocketWire
+from tests.support.clock import Clock
+from tests.support.js_client import JsDriver
+from tests.support.serving import serve, turn_until
+from tests.support.wire import PollingWire, SocketWire
 
 REFUSAL = '44{"message":"The market is closed today.","data":{"code":"closed_today","opens":"tomorrow"}}'
 NO_NAMESPACE = '44/none,{"message":"Invalid namespace","data":{"code":"unknown_namespace"}}'

@@ -8,10 +8,10 @@ import pytest
 from oyez.log.memory import MemoryLog
 from oyez.server.server import Server
 from oyez.settings import Settings
-from tests.logged import capture_logs
-from tests.server.market import Market
-from tests.server.serving import Running, make_settings, serve, turn_until
-from tests.server.wire import POLLING, TEXT, Frame, PollingWire, SocketWire, Wire
+from tests.support.application import Market
+from tests.support.logged import capture_logs
+from tests.support.serving import Running, make_settings, serve, turn_until
+from tests.support.wire import POLLING, TEXT, Frame, PollingWire, SocketWire, Wire
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from oyez.settings import Limits
-from tests.server.serving import Running, serve, turn_until
 from tests.server.transports.test_compression import OFFER, deflate
-from tests.server.wire import BINARY, CLOSE, CONTINUATION, TEXT, WEBSOCKET, PollingWire, SocketWire, encode_frame
+from tests.support.serving import Running, serve, turn_until
+from tests.support.wire import BINARY, CLOSE, CONTINUATION, TEXT, WEBSOCKET, PollingWire, SocketWire, encode_frame
 
 MOST = Limits().max_stranger_bytes
 PLACEHOLDER = '{"_placeholder":true,"num":0}'

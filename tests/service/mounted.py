@@ -22,7 +22,7 @@ from fastapi import FastAPI
 
 from oyez.service.app import Oyez
 from oyez.settings import load_settings
-from tests.service.shops import Sold, shop
+from tests.support.shops import Sold, shop
 
 CHILDREN = 2
 oyez = Oyez([shop("books")], load_settings())

@@ -16,9 +16,9 @@ from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
-from tests.js_client import JsDriver
-from tests.service.shops import Market, serve
-from tests.valkey import ValkeyServer
+from tests.support.js_client import JsDriver
+from tests.support.shops import Market, serve
+from tests.support.valkey import ValkeyServer
 
 contract = Contract("bells", roles=("customer",), default_role="customer")
 root = contract.namespace("/")

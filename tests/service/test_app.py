@@ -23,9 +23,9 @@ from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
-from tests.js_client import JsDriver
 from tests.service.desks import PATIENCE, Clock, Ledger
-from tests.service.shops import KINDS, Sold, declare, serve, shop
+from tests.support.js_client import JsDriver
+from tests.support.shops import KINDS, Sold, declare, serve, shop
 
 SOLD = {"item": "i-7", "buyer": "ada", "timestamp": "2026-01-31T12:00:00Z"}
 ROOMS = frozenset({"buyer:ada"})

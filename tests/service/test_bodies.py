@@ -8,7 +8,7 @@ import pytest
 
 from oyez.service.app import Oyez
 from oyez.settings import Limits, Settings
-from tests.service.shops import Market, serve, shop
+from tests.support.shops import Market, serve, shop
 
 SENT = 60_000
 PATIENCE = 20.0

@@ -12,7 +12,7 @@ from oyez.log.sqlite import SqliteLog
 from oyez.service.app import Oyez
 from oyez.service.data_folder import STEPS, open_folder
 from oyez.settings import Settings
-from tests.service.shops import PATIENCE, serve, shop
+from tests.support.shops import PATIENCE, serve, shop
 
 TODAY = str(len(STEPS))
 

@@ -19,8 +19,8 @@ from oyez.service.app import Oyez
 from oyez.service.outbox.outbox import Transaction
 from oyez.service.system import Context, Parts, System
 from oyez.settings import Settings
-from tests.logged import capture_logs
-from tests.service.shops import Market, serve
+from tests.support.logged import capture_logs
+from tests.support.shops import Market, serve
 
 contract = Contract("desk", roles=("customer",), default_role="customer")
 root = contract.namespace("/")

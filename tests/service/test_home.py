@@ -9,7 +9,7 @@ from oyez.errors import NotRunningError, WrongLoopError
 from oyez.service.app import Oyez
 from oyez.service.system import Context, Parts
 from oyez.settings import Settings
-from tests.service.shops import shop
+from tests.support.shops import shop
 
 
 async def test_the_log_of_a_system_is_for_the_home_loop(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from oyez.service.system import System
 from oyez.settings import Settings
 from tests.service import desks
 from tests.service.desks import contract
-from tests.service.shops import Market, serve
+from tests.support.shops import Market, serve
 
 NUMBERS = count(1)
 

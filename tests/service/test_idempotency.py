@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from oyez.log.memory import MemoryLog
-from tests import served
-from tests.service.shops import Market
 from tests.service.test_repeats import FILE, SharedLog, opened
+from tests.support import served
+from tests.support.shops import Market
 
 FIVE = {"buyer": "ada", "amount": 5}
 

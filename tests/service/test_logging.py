@@ -19,8 +19,8 @@ from oyez.errors import SettingsError
 from oyez.logger import get_logger, redact, set_level
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from tests.cli.terminal import PATIENCE, Running, start_program
-from tests.service.shops import shop
+from tests.support.shops import shop
+from tests.support.terminal import PATIENCE, Running, start_program
 
 FAULTY = Path(__file__).with_name("faulty.py")
 PATH = "/live/faulty/socket.io/"

@@ -14,10 +14,10 @@ from oyez.client import ConnectFailed, connect
 from oyez.errors import WrongLoopError
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from tests.cli.terminal import Running, start_program
-from tests.js_client import JsDriver
-from tests.service.shops import Sold, shop
-from tests.valkey import ValkeyServer
+from tests.support.js_client import JsDriver
+from tests.support.shops import Sold, shop
+from tests.support.terminal import Running, start_program
+from tests.support.valkey import ValkeyServer
 
 ROOT = Path(__file__).parents[2]
 PATH = "/live/books/socket.io/"

@@ -13,9 +13,9 @@ from oyez.errors import LogUnavailableError
 from oyez.log.memory import MemoryLog
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from tests.server.wire import BINARY, CLOSE, KEY, PING, TEXT, encode_frame
-from tests.service.shops import KINDS, Market, serve, shop
 from tests.service.test_guard import exchange, find_port
+from tests.support.shops import KINDS, Market, serve, shop
+from tests.support.wire import BINARY, CLOSE, KEY, PING, TEXT, encode_frame
 
 REQUESTS = 350
 LINE = 1_000

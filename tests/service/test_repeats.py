@@ -13,10 +13,10 @@ from oyez.log.memory import MemoryLog
 from oyez.runtime import idempotency
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from tests import served
-from tests.js_client import JsDriver
-from tests.service.shops import Market, serve
 from tests.service.till import system
+from tests.support import served
+from tests.support.js_client import JsDriver
+from tests.support.shops import Market, serve
 
 FILE = Path(__file__).with_name("till.py")
 

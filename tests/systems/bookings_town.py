@@ -18,7 +18,7 @@ from oyez.settings import Settings
 from oyez.systems.bookings import system
 from oyez.systems.bookings.contract import admin_user, customer_user, partner_user
 from oyez.systems.bookings.payloads import TypingIndicator
-from tests.service.shops import build_server
+from tests.support.shops import build_server
 
 PATH = "/bookings/socket.io/"
 SERVICE = "Kitchen deep clean"

@@ -9,7 +9,7 @@ import httpx
 
 from oyez import client as oyez_client
 from oyez.client import Client
-from tests.served import Served, serve
+from tests.support.served import Served, serve
 
 PATH = "/rez/socket.io/"
 

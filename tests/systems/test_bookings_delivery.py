@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from oyez.systems.bookings.contract import contract
-from tests import py_client
-from tests.js_client import JsConnectError, JsDriver
-from tests.served import Served, serve
+from tests.support import py_client
+from tests.support.js_client import JsConnectError, JsDriver
+from tests.support.served import Served, serve
 from tests.systems.bookings_town import PATH, booking_body, partner_body
 
 WAYS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from oyez.systems.fixrx.contract import contract
-from tests import py_client
-from tests.js_client import JsClient, JsConnectError, JsDriver
-from tests.served import Served, serve
+from tests.support import py_client
+from tests.support.js_client import JsClient, JsConnectError, JsDriver
+from tests.support.served import Served, serve
 from tests.systems.fixrx_story import ADMIN, RIVAL, ROLES, STEPS, STRANGER, USER, VENDOR
 from tests.systems.quotes_story import Listener
 

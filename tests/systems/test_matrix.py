@@ -14,8 +14,8 @@ import pytest
 
 from oyez.contract.declare import DeclaredCommand
 from oyez.systems.loader import list_systems
-from tests.js_client import TIMEOUT, JsClient, JsDriver
-from tests.served import serve
+from tests.support.js_client import TIMEOUT, JsClient, JsDriver
+from tests.support.served import serve
 from tests.systems.matrix.cases import (
     Trial,
     World,

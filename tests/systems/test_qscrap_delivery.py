@@ -10,9 +10,9 @@ import pytest
 
 from oyez.contract.types import Time
 from oyez.systems.qscrap.contract import contract
-from tests import py_client
-from tests.js_client import JsClient, JsDriver
-from tests.served import Served, serve
+from tests.support import py_client
+from tests.support.js_client import JsClient, JsDriver
+from tests.support.served import Served, serve
 from tests.systems.test_qscrap_contract import ALL, GARAGE, OPERATIONS, TARGETS, TICKET, USER, example
 
 PATH = "/qscrap/socket.io/"

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import py_client
-from tests.js_client import JsDriver
-from tests.served import Served, serve
+from tests.support import py_client
+from tests.support.js_client import JsDriver
+from tests.support.served import Served, serve
 from tests.systems.quotes_story import ROLES, STEPS, SUPPLIER_IDS, Listener
 
 PATH = "/quotes/socket.io/"

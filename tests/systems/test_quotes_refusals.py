@@ -8,8 +8,8 @@ import pytest
 
 from oyez.contract.types import Time
 from oyez.settings import Settings
-from tests.js_client import JsClient, JsConnectError, JsDriver
-from tests.served import Served, serve
+from tests.support.js_client import JsClient, JsConnectError, JsDriver
+from tests.support.served import Served, serve
 from tests.systems.quotes_story import SUPPLIER, USER, example
 from tests.systems.test_quotes_delivery import PATH, put_supplier
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from oyez.client import ConnectRefused, connect
-from tests.served import Served, serve
+from tests.support.served import Served, serve
 from tests.systems.quotes_story import example
 from tests.systems.test_quotes_delivery import PATH, put_supplier
 

@@ -6,8 +6,8 @@ import pytest
 
 from oyez.contract.rooms import Caller, DerivedRoom, Everyone, Room
 from oyez.systems.rez.contract import contract, root
-from tests import py_client
-from tests.js_client import JsClient, JsDriver
+from tests.support import py_client
+from tests.support.js_client import JsClient, JsDriver
 from tests.systems.rez_market import PATH, Market, open_market
 
 ME = "usr-7718"

@@ -13,7 +13,7 @@ from oyez.service import typing
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.systems.rez import support, system
-from tests.service.shops import Market, serve
+from tests.support.shops import Market, serve
 from tests.systems.rez_market import AGENT, OPENING, PATH
 
 TICKET = "/tickets/t1"

@@ -17,7 +17,7 @@ from oyez.service.auth.tokens import Signer
 from oyez.systems.rez import payloads
 from oyez.systems.rez.channels import Channels
 from oyez.systems.rez.sessions import LONGEST_RETRY, MAX_ADDRESSES, MAX_SESSION_AGE, Sessions
-from tests.js_client import JsConnectError, JsDriver
+from tests.support.js_client import JsConnectError, JsDriver
 from tests.systems.rez_market import PATH, Market, open_market
 
 NOW = 1_700_000_000.0

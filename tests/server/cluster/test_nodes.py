@@ -19,11 +19,11 @@ from oyez.server.cluster import membership
 from oyez.server.cluster.node import Node
 from oyez.server.cluster.peering import Peering
 from oyez.server.cluster.signing import PEER_HEADER, PEER_SECONDS, ClientAddress
-from tests import py_client
-from tests.js_client import JsDriver
-from tests.round_robin import balance
-from tests.server.serving import Running, find_polling, serve, turn_until
-from tests.server.wire import PollingWire, SocketWire, Wire
+from tests.support import py_client
+from tests.support.js_client import JsDriver
+from tests.support.round_robin import balance
+from tests.support.serving import Running, find_polling, serve, turn_until
+from tests.support.wire import PollingWire, SocketWire, Wire
 
 SECRET = "s" * 64
 MakeNode = Callable[[str], Node]

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tests.server.clock import Clock
-from tests.server.market import Market
-from tests.server.serving import Running, serve
-from tests.server.wire import BINARY, PollingWire, SocketWire, Wire
+from tests.support.application import Market
+from tests.support.clock import Clock
+from tests.support.serving import Running, serve
+from tests.support.wire import BINARY, PollingWire, SocketWire, Wire
 
 DEEP = "[" * 50_000 + "]" * 50_000
 PLACEHOLDER = '{"_placeholder":true,"num":0}'

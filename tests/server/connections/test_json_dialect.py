@@ -16,10 +16,10 @@ from websockets.frames import Close
 from oyez.protocol.json_frames import MAX_TEXT_IDS, TextIds
 from oyez.server.connections.json_dialect import MAX_PENDING_FRAMES, translate
 from oyez.server.transports.outgoing import OutboundPacket
-from tests.server.clock import Clock
-from tests.server.market import PATIENCE, Market
-from tests.server.serving import PLAIN_PATH, Running, serve
-from tests.server.wire import TEXT, SocketWire, encode_frame
+from tests.support.application import PATIENCE, Market
+from tests.support.clock import Clock
+from tests.support.serving import PLAIN_PATH, Running, serve
+from tests.support.wire import TEXT, SocketWire, encode_frame
 
 
 class Plain:

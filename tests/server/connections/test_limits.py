@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.js_client import JsConnectError, JsDriver
-from tests.server.clock import Clock
-from tests.server.serving import Running, serve, turn_until
-from tests.server.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
+from tests.support.clock import Clock
+from tests.support.js_client import JsConnectError, JsDriver
+from tests.support.serving import Running, serve, turn_until
+from tests.support.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 # How many.
 

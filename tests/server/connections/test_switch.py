@@ -10,9 +10,9 @@ import pytest
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.websocket import encode_close
-from tests.js_client import JsConnectError, JsDriver
-from tests.server.serving import Running, serve, turn_until
-from tests.server.wire import BINARY, CLOSE, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
+from tests.support.js_client import JsConnectError, JsDriver
+from tests.support.serving import Running, serve, turn_until
+from tests.support.wire import BINARY, CLOSE, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
 
 
 @asynccontextmanager

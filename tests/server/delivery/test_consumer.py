@@ -22,10 +22,10 @@ from oyez.server.namespaces.namespace import Namespace
 from oyez.server.namespaces.session_keeper import SocketSession
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.settings import Settings
-from tests.server.market import Market
-from tests.server.parts import make_parts
-from tests.server.serving import Running, serve, turn_until
-from tests.server.wire import PollingWire, SocketWire
+from tests.support.application import Market
+from tests.support.parts import make_parts
+from tests.support.serving import Running, serve, turn_until
+from tests.support.wire import PollingWire, SocketWire
 
 # The consumer alone.
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from oyez.server.http.port import FILES_CHECK_TICKS
-from tests.js_client import JsConnectError, JsDriver
-from tests.server.extras import begin_stop, expect_echo, open_requests, read_up_to_close, stop, stuff
-from tests.server.serving import Certificates, Running, serve, turn_until
-from tests.server.wire import POLLING, TEXT, PollingWire, SocketWire, Wire
+from tests.support.js_client import JsConnectError, JsDriver
+from tests.support.server_steps import begin_stop, expect_echo, open_requests, read_up_to_close, stop, stuff
+from tests.support.serving import Certificates, Running, serve, turn_until
+from tests.support.wire import POLLING, TEXT, PollingWire, SocketWire, Wire
 
 # Stopping.
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from oyez.settings import Settings
-from tests.round_robin import NGINX, balance_by_nginx
-from tests.served import Served
-from tests.served import serve as serve_process
-from tests.server.extras import open_requests
-from tests.server.market import PATIENCE
-from tests.server.serving import Running, serve, turn_until
-from tests.server.wire import KEY, POLLING, WEBSOCKET, PollingWire, Wire
+from tests.support.application import PATIENCE
+from tests.support.round_robin import NGINX, balance_by_nginx
+from tests.support.served import Served
+from tests.support.served import serve as serve_process
+from tests.support.server_steps import open_requests
+from tests.support.serving import Running, serve, turn_until
+from tests.support.wire import KEY, POLLING, WEBSOCKET, PollingWire, Wire
 
 NOBODY = f"{POLLING}&sid=nobody"
 UPGRADE = (

@@ -4,8 +4,8 @@ import pytest
 
 from oyez.server.http.origin import OriginPolicy
 from oyez.settings import Settings
-from tests.server.serving import Running, serve
-from tests.server.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
+from tests.support.serving import Running, serve
+from tests.support.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 HOST = "shop.example:8080"
 SAME, LISTED, OTHER = "https://shop.example:8080", "https://listed.example", "https://other.example"

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.server.extras import open_requests
-from tests.server.market import PATIENCE
-from tests.server.serving import Running, serve, turn_until
-from tests.server.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
+from tests.support.application import PATIENCE
+from tests.support.server_steps import open_requests
+from tests.support.serving import Running, serve, turn_until
+from tests.support.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 NOBODY = f"{POLLING}&sid=nobody"
 CHUNKS = 100_000

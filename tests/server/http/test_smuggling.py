@@ -18,12 +18,12 @@ from oyez.log.memory import MemoryLog
 from oyez.server.cluster.node import Node
 from oyez.server.server import Server
 from oyez.settings import Settings
-from tests.pooled_proxy import Belief, pool
-from tests.round_robin import NGINX, balance_by_nginx
 from tests.server.framing_tricks import TAILS, TRICKS, read_trick
-from tests.server.market import PATIENCE, Market
-from tests.server.serving import PATH, InLoop, OwnPort, make_settings
-from tests.server.wire import POLLING
+from tests.support.application import PATIENCE, Market
+from tests.support.pooled_proxy import Belief, pool
+from tests.support.round_robin import NGINX, balance_by_nginx
+from tests.support.serving import PATH, InLoop, OwnPort, make_settings
+from tests.support.wire import POLLING
 
 SECRET = "s" * 64
 _victims = count(1)

@@ -6,10 +6,10 @@ import pytest
 import websockets
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from tests.js_client import JsDriver
-from tests.server.extras import open_requests
-from tests.server.serving import PATH, Running, serve
-from tests.server.wire import KEY, PING, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
+from tests.support.js_client import JsDriver
+from tests.support.server_steps import open_requests
+from tests.support.serving import PATH, Running, serve
+from tests.support.wire import KEY, PING, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
 
 REFUSED = [
     (f"{PATH}?EIO=4", {}, 400, "Transport unknown"),

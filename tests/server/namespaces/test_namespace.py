@@ -9,12 +9,12 @@ import pytest
 
 from oyez.protocol import engineio
 from oyez.server.namespaces.socket import Socket
-from tests.js_client import JsConnectError, JsDriver
-from tests.logged import capture_logs
-from tests.server.clock import Clock
-from tests.server.market import Market
-from tests.server.serving import Running, serve
-from tests.server.wire import PollingWire, SocketWire
+from tests.support.application import Market
+from tests.support.clock import Clock
+from tests.support.js_client import JsConnectError, JsDriver
+from tests.support.logged import capture_logs
+from tests.support.serving import Running, serve
+from tests.support.wire import PollingWire, SocketWire
 
 
 async def expect_only(wire: SocketWire, *numbers: int) -> None:

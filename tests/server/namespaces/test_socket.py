@@ -6,11 +6,11 @@ import pytest
 
 from oyez.errors import RefusedError
 from oyez.server.namespaces.socket import Socket
-from tests.js_client import JsDriver
-from tests.logged import capture_logs
-from tests.server.market import Market
-from tests.server.serving import Running, serve
-from tests.server.wire import BINARY, PollingWire, SocketWire
+from tests.support.application import Market
+from tests.support.js_client import JsDriver
+from tests.support.logged import capture_logs
+from tests.support.serving import Running, serve
+from tests.support.wire import BINARY, PollingWire, SocketWire
 
 QUESTION = b'["question",1]'
 

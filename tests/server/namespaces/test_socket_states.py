@@ -3,8 +3,8 @@
 import pytest
 
 from oyez.server.namespaces.socket import TRANSITIONS, Input, State
-from tests.server.serving import serve
-from tests.server.wire import SocketWire
+from tests.support.serving import serve
+from tests.support.wire import SocketWire
 
 
 @pytest.mark.parametrize("state", State)

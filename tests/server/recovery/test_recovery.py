@@ -21,11 +21,11 @@ from oyez.server.namespaces.socket import Socket
 from oyez.server.recovery import recovery, replay, session_store
 from oyez.server.recovery.positions import choose_positions
 from oyez.server.types import Handshake
-from tests import py_client
-from tests.js_client import JsClient, JsDriver
-from tests.server.market import Market
-from tests.server.serving import Running, serve, turn_until
-from tests.server.wire import SocketWire
+from tests.support import py_client
+from tests.support.application import Market
+from tests.support.js_client import JsClient, JsDriver
+from tests.support.serving import Running, serve, turn_until
+from tests.support.wire import SocketWire
 
 ANNA = {"user": "anna", "rooms": ["room"]}
 

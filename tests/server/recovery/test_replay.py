@@ -10,8 +10,8 @@ from oyez.client import Client, connect
 from oyez.log.log import Entry
 from oyez.server.recovery import replay
 from oyez.server.recovery.replay import ReplayBudget
-from tests.server.serving import Running, serve, transport_of, turn_until
-from tests.server.wire import PollingWire, SocketWire
+from tests.support.serving import Running, serve, transport_of, turn_until
+from tests.support.wire import PollingWire, SocketWire
 
 ANNA = {"user": "anna", "rooms": ["room"]}
 SMALL = {"max_replay_page": 20_000}

@@ -7,10 +7,10 @@ import pytest
 
 from oyez.server.transports.asgi import AsgiWebSocket
 from oyez.server.transports.polling import Polling
-from tests.js_client import JsConnectError, JsDriver
-from tests.server.extras import open_requests, read_up_to_close, stop, stuff
-from tests.server.serving import PATH, Running, serve, transport_of, turn_until
-from tests.server.wire import BINARY, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire
+from tests.support.js_client import JsConnectError, JsDriver
+from tests.support.server_steps import open_requests, read_up_to_close, stop, stuff
+from tests.support.serving import PATH, Running, serve, transport_of, turn_until
+from tests.support.wire import BINARY, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire
 
 TRANSPORTS = [["websocket"], ["polling"], ["polling", "websocket"]]
 

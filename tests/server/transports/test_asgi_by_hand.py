@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from tests.server.serving import PATH, Running, serve
+from tests.support.serving import PATH, Running, serve
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 
 from oyez.server.namespaces.event_queue import MAX_QUEUED_EVENTS
 from oyez.server.transports.websocket import WebSocket
-from tests.server.clock import Clock
-from tests.server.market import Market
-from tests.server.serving import Running, find_polling, serve, transport_of, turn_until
-from tests.server.wire import PING, PONG, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
+from tests.support.application import Market
+from tests.support.clock import Clock
+from tests.support.serving import Running, find_polling, serve, transport_of, turn_until
+from tests.support.wire import PING, PONG, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
 
 # A client that does not read.
 

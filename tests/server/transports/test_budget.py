@@ -15,9 +15,9 @@ from oyez.server.server import network_of
 from oyez.server.transports import budget
 from oyez.server.transports.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
 from oyez.settings import Limits
-from tests.server.clock import Clock
-from tests.server.serving import Running, serve, turn_until
-from tests.server.wire import (
+from tests.support.clock import Clock
+from tests.support.serving import Running, serve, turn_until
+from tests.support.wire import (
     BINARY,
     CLOSE,
     CONTINUATION,

@@ -10,9 +10,9 @@ import websockets.asyncio.client as websockets
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from oyez.log.log import Entry
-from tests.js_client import JsDriver
-from tests.server.serving import Running, serve
-from tests.server.wire import BINARY, CONTINUATION, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire
+from tests.support.js_client import JsDriver
+from tests.support.serving import Running, serve
+from tests.support.wire import BINARY, CONTINUATION, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire
 
 AGREED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}

@@ -15,8 +15,8 @@ from oyez.server.http.upgrade import HttpProtocol
 from oyez.server.namespaces.socket import Socket
 from oyez.server.transports import picows as handover
 from oyez.server.transports.websocket import WebSocket
-from tests.server.serving import Running, serve, turn_until
-from tests.server.wire import CLOSE, TEXT, SocketWire, Wire, encode_frame
+from tests.support.serving import Running, serve, turn_until
+from tests.support.wire import CLOSE, TEXT, SocketWire, Wire, encode_frame
 
 REQUEST = (
     b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: %b\r\n"

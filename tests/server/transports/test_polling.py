@@ -11,10 +11,10 @@ import socketio
 from oyez.log.log import Entry
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from tests.js_client import JsDriver
-from tests.server.clock import Clock
-from tests.server.serving import PATH, Running, serve, turn_until
-from tests.server.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
+from tests.support.clock import Clock
+from tests.support.js_client import JsDriver
+from tests.support.serving import PATH, Running, serve, turn_until
+from tests.support.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 UNKNOWN_TRANSPORT, UNKNOWN_SESSION, BAD_METHOD, BAD_REQUEST, UNSUPPORTED_VERSION = 0, 1, 2, 3, 5
 

@@ -9,9 +9,9 @@ from websockets.exceptions import ConnectionClosedError
 
 from oyez.protocol import engineio
 from oyez.server.connections.connection import Connection
-from tests.logged import capture_logs
-from tests.server.serving import PLAIN_PATH, Running, serve
-from tests.server.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, WEBSOCKET, SocketWire, Wire, encode_frame
+from tests.support.logged import capture_logs
+from tests.support.serving import PLAIN_PATH, Running, serve
+from tests.support.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, WEBSOCKET, SocketWire, Wire, encode_frame
 
 EURO = "€".encode()
 

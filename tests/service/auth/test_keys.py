@@ -27,7 +27,7 @@ from oyez.service.auth.keys import (
     parse_key_set,
 )
 from oyez.service.auth.tokens import Claims, Verifier
-from tests.logged import capture_logs
+from tests.support.logged import capture_logs
 
 KINDS: dict[str, tuple[str, str | None, str | int]] = {
     "RS256": ("RSA", None, 2048),

@@ -20,8 +20,8 @@ from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.runtime.current import current_user
 from oyez.service.database.database import MAX_ATTEMPTS, OPEN_TIMEOUT, Database, build_database
 from oyez.settings import Limits, Settings
-from tests.logged import capture_logs
-from tests.postgres import PostgreSQL
+from tests.support.logged import capture_logs
+from tests.support.postgres import PostgreSQL
 
 METADATA = MetaData()
 counters = Table(

@@ -11,8 +11,8 @@ from oyez.service.database import tables
 from oyez.service.outbox import jobs as jobs_module
 from oyez.service.outbox.jobs import BACKOFF, Job
 from oyez.service.outbox.outbox import Transaction
-from tests.logged import capture_logs
 from tests.service.desks import Clock, Desk, Ledger, open_desk, say, say_next
+from tests.support.logged import capture_logs
 
 HOUR = 3600.0
 

@@ -15,8 +15,8 @@ from oyez.log.log import Checkpoint, Entry
 from oyez.service.database import tables
 from oyez.service.outbox import outbox as outbox_module
 from oyez.service.outbox.outbox import Transaction
-from tests.logged import capture_logs
 from tests.service.desks import PATIENCE, Clock, Desk, Ledger, Said, Typing, open_desk, say, say_next, ticket
+from tests.support.logged import capture_logs
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
 from oyez.service.system import System
 from oyez.settings import Limits, Settings
 from oyez.systems.loader import load_system
-from tests.js_client import JsClient, JsDriver, JsEmitter
-from tests.logged import capture_logs
-from tests.served import Served, serve
 from tests.service import hall as hall_system
 from tests.service.hall import contract
-from tests.valkey import ValkeyServer
+from tests.support.js_client import JsClient, JsDriver, JsEmitter
+from tests.support.logged import capture_logs
+from tests.support.served import Served, serve
+from tests.support.valkey import ValkeyServer
 
 DRAIN = 5.0
 HALL = str(Path(hall_system.__file__).resolve())

@@ -13,7 +13,7 @@ from oyez.log.memory import MemoryLog
 from oyez.runtime import Publisher
 from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
 from oyez.settings import Limits
-from tests.runtime.market import contract
+from tests.support.market import contract
 
 SOCKET = "mB9a0taeFaiV78mDsclJ"
 NOW = 1769860800.0

@@ -9,8 +9,8 @@ import httpx
 
 from oyez.contract.policy import Member
 from oyez.contract.rooms import Room
-from tests.js_client import JsClient, JsDriver
-from tests.served import Served
+from tests.support.js_client import JsClient, JsDriver
+from tests.support.served import Served
 from tests.systems.matrix.cases import Person, World, contract_of
 
 

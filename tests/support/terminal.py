@@ -17,7 +17,7 @@ import pytest
 from oyez.cli.main import main
 from oyez.settings import Settings
 
-ORDERS = Path(__file__).with_name("orders.py")
+ORDERS = Path(__file__).parents[1] / "cli" / "orders.py"
 PATIENCE = 20.0
 """Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
 
@@ -60,14 +60,16 @@ class Running:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
+        self.seen: list[str] = []
+        """The lines that it has printed and a test has read."""
 
     async def expect_out(self, pattern: str) -> re.Match[str]:
         """The next line of standard output that has `pattern`; those before it are passed over."""
-        return await _expect(self.process.stdout, pattern)
+        return await self._expect(self.process.stdout, pattern)
 
     async def expect_note(self, pattern: str) -> re.Match[str]:
         """The same for standard error."""
-        return await _expect(self.process.stderr, pattern)
+        return await self._expect(self.process.stderr, pattern)
 
     async def stop(self, signal: int) -> Ended:
         """Send a signal; what it printed from then on."""
@@ -79,17 +81,16 @@ class Running:
             out, err = await self.process.communicate()
         return Ended(self.process.returncode or 0, out.decode(), err.decode())
 
-
-async def _expect(stream: asyncio.StreamReader | None, pattern: str) -> re.Match[str]:
-    assert stream is not None
-    seen: list[str] = []
-    with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            async for line in stream:
-                seen.append(line.decode().rstrip("\n"))
-                if found := re.search(pattern, seen[-1]):
-                    return found
-    raise AssertionError(f"expected {pattern!r}, got {seen}")
+    async def _expect(self, stream: asyncio.StreamReader | None, pattern: str) -> re.Match[str]:
+        assert stream is not None
+        begin = len(self.seen)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                async for line in stream:
+                    self.seen.append(line.decode().rstrip("\n"))
+                    if found := re.search(pattern, self.seen[-1]):
+                        return found
+        raise AssertionError(f"expected {pattern!r}, got {self.seen[begin:]}")
 
 
 @asynccontextmanager
@@ -109,12 +110,17 @@ async def start_program(folder: Path, *words: str | Path, **environ: str) -> Asy
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    running, failed = Running(process), True
     try:
-        yield Running(process)
+        yield running
+        failed = False
     finally:
         if process.returncode is None:
             process.kill()
-        await process.communicate()
+        out, err = await process.communicate()
+        if failed:
+            # pytest shows it with the failure.
+            print(f"{words} printed:", *running.seen, out.decode(), err.decode(), sep="\n")
 
 
 async def run(folder: Path, *words: str | Path, **environ: str) -> Ended:

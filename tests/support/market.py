@@ -43,7 +43,7 @@ from oyez.server.transports.budget import Budget, Rates
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.types import Handshake, ReceivedEvent
 from oyez.settings import Limits, Settings
-from tests.server.parts import make_parts
+from tests.support.parts import make_parts
 
 contract = Contract("market", roles=("customer", "garage", "operations"), default_role="customer")
 closed = contract.refusal("closed", "The shop is closed.", temporary=True)

@@ -28,7 +28,7 @@ from oyez.server.server import Server
 from oyez.server.transports.polling import Polling
 from oyez.server.transports.transport import Transport
 from oyez.settings import Limits, Settings
-from tests.server.market import PATIENCE, Market
+from tests.support.application import PATIENCE, Market
 
 PATH = "/socket.io/"
 PLAIN_PATH = "/ws/"

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-FOLDER = Path(__file__).parent / "js"
+FOLDER = Path(__file__).parents[1] / "js"
 TIMEOUT = 20.0
 """Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
 

@@ -3,9 +3,9 @@
 import asyncio
 import time
 
-from tests.js_client import JsClient
-from tests.server.serving import Running, turn_until
-from tests.server.wire import CLOSE, Frame, SocketWire
+from tests.support.js_client import JsClient
+from tests.support.serving import Running, turn_until
+from tests.support.wire import CLOSE, Frame, SocketWire
 
 
 async def stop(running: Running, within: float) -> None:

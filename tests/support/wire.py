@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self
 
-from tests.server.market import PATIENCE
-from tests.server.serving import PATH, Running
+from tests.support.application import PATIENCE
+from tests.support.serving import PATH, Running
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 # In an order that no official client has: such a client is sent no event with a position after each durable event.
