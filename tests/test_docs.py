@@ -2,7 +2,7 @@
 
 A page is played as a reader would: its files are written to an empty folder, its commands are given in order, and what
 a `text` or `json` block shows must come. Tables between `<!-- NAME: … -->` and `<!-- end -->` are made from the code;
-`python -m tests.test_docs` writes them anew.
+`python -m tools.docs.tables` writes them again.
 """
 
 import ast
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import httpx
 import msgspec
 import pytest
+from tools.docs.tables import DOCS, TABLES, find_constants, find_payloads, read, replace_table, to_fields
 
 from oyez import errors
 from oyez.contract import check, codec, declare, limits, rooms
@@ -47,13 +48,11 @@ from oyez.systems.qscrap import states as qscrap_states
 from oyez.systems.qscrap import tables as qscrap_tables
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
-from tests.doc_tables import TABLES, find_constants, find_payloads, to_fields
 from tests.support.round_robin import NGINX
 from tests.support.served import serve
 from tests.support.valkey import ValkeyServer
 
 ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
 OWN = (
     "architecture",
     "bookings",
@@ -93,10 +92,6 @@ class Block(NamedTuple):
     line: int
 
 
-def read(name: str) -> str:
-    return (DOCS / f"{name}.md").read_text()
-
-
 def find_blocks(text: str) -> list[Block]:
     found = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return [Block(match[1], match[2], text.count("\n", 0, match.start()) + 1) for match in found]
@@ -122,24 +117,11 @@ def bare(cell: str) -> str:
 # Tables made from the code.
 
 
-def replace_table(text: str, name: str, table: str) -> str:
-    begin = f"<!-- {name}: made by `python -m tests.test_docs` -->"
-    before, found, rest = text.partition(begin)
-    assert found, f"{begin} is missing"
-    return f"{before}{begin}\n\n{table}\n\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
-
-
-def renew() -> None:
-    """Write all tables anew."""
-    for name, (page, build) in TABLES.items():
-        (DOCS / f"{page}.md").write_text(replace_table(read(page), name, build()))
-
-
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_say_what_the_code_says(name: str) -> None:
     page, build = TABLES[name]
     text = read(page)
-    assert text == replace_table(text, name, build()), f"docs/{page}.md is stale: run `python -m tests.test_docs`"
+    assert text == replace_table(text, name, build()), f"docs/{page}.md is stale: run `python -m tools.docs.tables`"
 
 
 # Playing a page.
@@ -614,7 +596,3 @@ def test_types_of_a_system_are_the_contracts(name: str) -> None:
 def sort_choices(text: str) -> str:
     """The strings a field may be, in the order in which msgspec gives them."""
     return " | ".join(sorted(text.split(" | ")))
-
-
-if __name__ == "__main__":
-    renew()

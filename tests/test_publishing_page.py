@@ -10,10 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 from packaging.requirements import Requirement
+from tools.docs.tables import read
 
 from tests.support.js_client import JsDriver
 from tests.support.terminal import run_line, start_program
-from tests.test_docs import find_blocks, read
+from tests.test_docs import find_blocks
 
 SITE = Path(str(distribution("fastapi").locate_file("")))
 

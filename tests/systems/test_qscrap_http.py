@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.docs.qscrap_tables import LISTINGS, find_actions
 
 from oyez.systems.qscrap import states
 from tests.systems.qscrap_backend import Backend, open_backend
-from tests.systems.qscrap_page import LISTINGS, find_actions
 
 BODIES: dict[str, dict[str, Any]] = {
     "/tickets": {"customer_id": "U-1", "subject": "Where is my refund?"},

@@ -1,6 +1,7 @@
-"""The tables of the documents, made from the code; whatever they need is read from it, nothing is written twice.
+"""The tables of the documents, made from the code: `python -m tools.docs.tables` writes all of them again.
 
-What a system's page has that others have not is in `tests/systems/{system}_page.py`.
+A table stands between `<!-- NAME: made by … -->` and `<!-- end -->`. Tables that only one system's page has are in
+`{system}_tables.py`.
 """
 
 import ast
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from itertools import pairwise
 from operator import and_
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,6 +28,8 @@ from msgspec.inspect import (
     UnionType,
     type_info,
 )
+from tests.systems.matrix.cases import find_commands
+from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
 
 from oyez import errors
 from oyez.cli.prompt import COMMANDS as PROMPT_COMMANDS
@@ -44,15 +48,15 @@ from oyez.systems.fixrx.contract import contract as fixrx
 from oyez.systems.loader import list_systems, load_system
 from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes.contract import contract as quotes
-from tests.systems import bookings_page, qscrap_page, rez_page
-from tests.systems.matrix.cases import find_commands
-from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
+from tools.docs import bookings_tables, qscrap_tables, rez_tables
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 LISTED = {"fixrx": fixrx, "quotes": quotes}
 """Whose rooms and events are listed in the plainest way."""
 TYPED = {"bookings": bookings, "qscrap": qscrap}
 """Whose types are written by machine."""
-PAGES = {"bookings": bookings_page.TABLES, "qscrap": qscrap_page.TABLES, "rez": rez_page.TABLES}
+PAGES = {"bookings": bookings_tables.TABLES, "qscrap": qscrap_tables.TABLES, "rez": rez_tables.TABLES}
 """What else there is of a system, as rows."""
 
 
@@ -251,3 +255,25 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     },
 }
 """The page each is on, and what makes it."""
+
+
+def read(page: str) -> str:
+    """The text of a page of docs/."""
+    return (DOCS / f"{page}.md").read_text()
+
+
+def replace_table(text: str, name: str, table: str) -> str:
+    """`text` with `table` in the place of that name."""
+    begin = f"<!-- {name}: made by `python -m tools.docs.tables` -->"
+    before, found, rest = text.partition(begin)
+    assert found, f"{begin} is missing"
+    return f"{before}{begin}\n\n{table}\n\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+
+
+def write_tables() -> None:
+    for name, (page, build) in TABLES.items():
+        (DOCS / f"{page}.md").write_text(replace_table(read(page), name, build()))
+
+
+if __name__ == "__main__":
+    write_tables()

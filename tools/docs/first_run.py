@@ -1,6 +1,6 @@
 """Records a first run of `quotes`: `make serve`, every kind of client, each event, who heard it and who did not.
 
-    .venv/bin/python -m bench.first_run
+    .venv/bin/python -m tools.docs.first_run
 
 plays the story of the tests against the server that the README's command starts, and writes docs/first-run.md.
 """
@@ -23,7 +23,7 @@ from tests.systems.test_quotes_delivery import PATH, WAYS, put_supplier
 
 from oyez import __version__
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "first-run.md"
 TITLES = {"polling": "polling only", "websocket": "WebSocket only", "upgrade": "polling, then upgraded to WebSocket"}
 
@@ -115,7 +115,7 @@ async def record_run(record: Record) -> None:
         "`make serve`, then six people connect to `quotes` with each kind of client, and a back end publishes each of",
         "the six events over HTTP. Every line was checked as it was written: the people named heard the event with",
         "exactly the data that was published, and all others were made sure to have heard nothing.",
-        "Written by `python -m bench.first_run`.",
+        "Written by `python -m tools.docs.first_run`.",
         "",
     )
     describe_software(record)
