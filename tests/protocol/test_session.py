@@ -133,7 +133,7 @@ def test_a_body_of_too_many_packets_closes() -> None:
     session = start(State.POLLING)
     assert heard_in(session, b"\x1e".join([b"6"] * LIMITS.max_packets_per_payload)) == []
     assert heard_in(session, b"\x1e".join([b"6"] * (LIMITS.max_packets_per_payload + 1))) == [Signal.CLOSED]
-    expect_closed(session, engineio.PARSE_ERROR)
+    expect_closed(session, engineio.FORCED_CLOSE)
 
 
 # Attachments.

@@ -136,13 +136,6 @@ async def test_a_body_whose_client_goes_closes_the_session(crowd: Running) -> No
     assert await crowd.market.expect_gone(client.id) == "transport error"
 
 
-async def test_a_body_that_is_too_long_leaves_the_session_alone(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
-    assert (await client.request("POST", body=b"4" * 1_000_001)).status == 413
-    await client.expect_echo()
-    await client.leave()
-
-
 async def test_garbage_in_a_chunked_body(crowd: Running) -> None:
     client = await PollingWire.connect(crowd)
     async with Wire.open(crowd) as wire:
