@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from oyez.protocol.http_framing import RequestFramer
-from oyez.server.http.upgrade import LONG_READ
+from oyez.server.http.protocol import LONG_READ
 from oyez.server.server import network_of
 from oyez.server.transports import budget
 from oyez.server.transports.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates

@@ -11,7 +11,7 @@ from picows import WSAutoPingStrategy, WSUpgradeResponse, WSUpgradeResponseWithL
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from oyez.server.connections.connection import Connection
-from oyez.server.http.upgrade import HttpProtocol
+from oyez.server.http.protocol import HttpProtocol
 from oyez.server.namespaces.socket import Socket
 from oyez.server.transports import picows as handover
 from oyez.server.transports.websocket import WebSocket

@@ -21,8 +21,10 @@ from oyez.server.cluster.forwarder import Forwarder
 from oyez.server.cluster.node import Node
 from oyez.server.http.endpoint import Router
 from oyez.server.http.guard import CLOSE, NOSNIFF
+from oyez.server.http.peer_protocol import HandedOffProtocol, PeerProtocol
 from oyez.server.http.port_reader import PieceReader
-from oyez.server.http.upgrade import HandedOffProtocol, HttpProtocol, PeerProtocol, Port
+from oyez.server.http.port_state import PortState
+from oyez.server.http.protocol import HttpProtocol
 from oyez.server.transports.asgi import DRAINS
 from oyez.settings import Settings
 
@@ -60,7 +62,7 @@ class HttpServer(uvicorn.Server):
     ) -> None:
         self._node = node or Node()
         self.forwarder = Forwarder(self._node, settings.limits.max_tunnels)
-        self.port_state = Port(settings.limits.max_idle_connections, self.forwarder)
+        self.port_state = PortState(settings.limits.max_idle_connections, self.forwarder)
         self._start = _Start(app)
         super().__init__(
             uvicorn.Config(

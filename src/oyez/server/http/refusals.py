@@ -1,0 +1,29 @@
+"""Answers that no ASGI application gives: refusals at the port. Each ends the connection."""
+
+from oyez.protocol import engineio
+from oyez.protocol.websocket import accept_key, encode_close
+
+BAD_REQUEST = "400 Bad Request"
+FORBIDDEN = "403 Forbidden"
+NOT_FOUND = "404 Not Found"
+TIMEOUT = "408 Request Timeout"
+UNAVAILABLE = "503 Service Unavailable"
+HTML = "text/html"
+JSON = "application/json"
+
+
+def encode_refusal(status: str, message: str, kind: str = HTML, **headers: str) -> bytes:
+    """An answer with the text `message` of the content type `kind`."""
+    if status == UNAVAILABLE:
+        headers["retry-after"] = str(engineio.RETRY_AFTER)
+    lines = [f"HTTP/1.1 {status}", "connection: close", f"content-type: {kind}", "x-content-type-options: nosniff"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, f"content-length: {len(message)}", "", message]).encode()
+
+
+def encode_closed_websocket(key: str) -> bytes:
+    """The acceptance of a WebSocket handshake with `key`, and the CLOSE of the session's second WebSocket."""
+    lines = ["HTTP/1.1 101 Switching Protocols", "connection: upgrade", "upgrade: websocket"]
+    lines.append(f"sec-websocket-accept: {accept_key(key)}")
+    close = encode_close(engineio.REFUSED.code, engineio.ALREADY_UPGRADED.message)
+    return "\r\n".join([*lines, "", ""]).encode() + close
