@@ -15,14 +15,14 @@ from oyez.log.memory import MemoryLog
 from oyez.ops.logs import configure_logging
 from oyez.server.http.port import HttpServer
 from oyez.service.app import Oyez
-from oyez.service.system import Parts, System
+from oyez.service.system import System, SystemServices
 from oyez.settings import load_settings
 
 
 async def run(port: int, control_port: int, *, memory: bool) -> None:
     settings = load_settings(port=port)
     configure_logging(settings.log_level)
-    system = System(contract=contract, build=lambda context: Parts(handlers=handlers))
+    system = System(contract=contract, build=lambda services: SystemServices(handlers=handlers))
     oyez = Oyez([system], settings, build_log=(lambda name: MemoryLog()) if memory else None)
     publisher, everybody = oyez.systems[contract.name].publisher, room()
 

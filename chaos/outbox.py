@@ -31,7 +31,8 @@ from oyez.log.log import Entry
 from oyez.log.sqlite import SqliteLog
 from oyez.runtime import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
-from oyez.service.outbox.outbox import Outbox, Transaction
+from oyez.service.outbox.outbox import Outbox
+from oyez.service.outbox.transaction import Transaction
 from oyez.settings import Limits
 
 TRANSACTIONS = 100_000

@@ -39,7 +39,7 @@ from oyez.runtime import Publisher, bind
 from oyez.service.app import Oyez
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer
-from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
+from oyez.service.redis_emitter.decoder import EmitterDecoder, EmitterMessageError
 from oyez.settings import Limits, Settings, load_settings
 from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.fixrx.contract import contract as fixrx
@@ -407,8 +407,8 @@ def test_the_line_about_a_refused_emitter_is_one() -> None:
     line = json.loads(block.text)
     packet = {"type": 2, "data": [line["what"], {}], "nsp": "/"}
     body = msgspec.msgpack.encode(["emitter", packet, {"rooms": ["chat:user:ada"], "except": []}])
-    reader = EmitterReader(Publisher(quotes, MemoryLog(), Limits()), ["quotes"])
-    with pytest.raises(EmissionError) as caught:
+    reader = EmitterDecoder(Publisher(quotes, MemoryLog(), Limits()), ["quotes"])
+    with pytest.raises(EmitterMessageError) as caught:
         reader.read(line["channel"], body)
     error = caught.value
     assert (line["what"], line["code"], line["reason"]) == (error.what, error.refusal.code, str(error))

@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table
 from oyez.contract import Command, Contract, auth
 from oyez.runtime import Hooks
-from oyez.service.system import Parts, System
+from oyez.service.system import SystemServices, System
 
 contract = Contract("desk", roles=("user",), default_role="user", tokens=(auth("token"),))
 root = contract.namespace("/")
@@ -40,8 +40,8 @@ async def ending(client, reason):
     return None
 
 
-def build(context):
-    return Parts(handlers={Buy: buy})
+def build(services):
+    return SystemServices(handlers={Buy: buy})
 
 
 metadata = MetaData()
@@ -143,26 +143,26 @@ def test_a_system_without_tables(folder: Path, oyez: Calls) -> None:
             ),
         ),
         (
-            "Parts(handlers={Buy: buy})",
-            "Parts(handlers={Buy: buy}, jobs={'close': lambda tx: None})",
+            "SystemServices(handlers={Buy: buy})",
+            "SystemServices(handlers={Buy: buy}, jobs={'close': lambda tx: None})",
             "contract desk: job close: <lambda> (desk.py, line 30) takes tx, and is called with (tx, key, data)",
         ),
         (
-            "Parts(handlers={Buy: buy})",
-            "Parts(handlers={Buy: buy}, hooks=Hooks(ending=ending))",
+            "SystemServices(handlers={Buy: buy})",
+            "SystemServices(handlers={Buy: buy}, hooks=Hooks(ending=ending))",
             (
                 "contract desk: hook ending: ending (desk.py, line 25) is an `async def`, and is not awaited: make it a"
                 " plain `def`"
             ),
         ),
         (
-            "Parts(handlers={Buy: buy})",
-            "Parts(handlers={Buy: buy}, hooks=Hooks(connecting=buy))",
+            "SystemServices(handlers={Buy: buy})",
+            "SystemServices(handlers={Buy: buy}, hooks=Hooks(connecting=buy))",
             "contract desk: hook connecting: buy (desk.py, line 17) takes command, client, and is called with (client)",
         ),
         (
-            "Parts(handlers={Buy: buy})",
-            "Parts(handlers={Buy: buy}, hooks={'connected': buy})",
+            "SystemServices(handlers={Buy: buy})",
+            "SystemServices(handlers={Buy: buy}, hooks={'connected': buy})",
             "contract desk: hooks is a dict: write Hooks(connected=...)",
         ),
         (
@@ -179,14 +179,14 @@ def test_a_system_without_tables(folder: Path, oyez: Calls) -> None:
             "desk.py has a dict called `system`. Write `system = System(contract=...)` in it, or leave it out.",
         ),
         (
-            "Parts(handlers={Buy: buy})",
-            "Parts(handlers={Buy: buy}, nothing=1 / 0)",
+            "SystemServices(handlers={Buy: buy})",
+            "SystemServices(handlers={Buy: buy}, nothing=1 / 0)",
             "build() of desk in /desk.py fails. Line 30: ZeroDivisionError: division by zero. Correct it there.",
         ),
         (
-            "return Parts(handlers={Buy: buy})",
-            "Parts(handlers={Buy: buy})",
-            "build() of desk in /desk.py returns a NoneType. Return `Parts(handlers=...)`.",
+            "return SystemServices(handlers={Buy: buy})",
+            "SystemServices(handlers={Buy: buy})",
+            "build() of desk in /desk.py returns a NoneType. Return `SystemServices(handlers=...)`.",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import msgspec
 
 from oyez.contract import Command, Contract, Payload, Stamped, auth, bearer, cookie, own, query
 from oyez.runtime import Client
-from oyez.service.system import Context, Parts, System
+from oyez.service.system import Services, System, SystemServices
 
 contract = Contract(
     "shop", roles=("buyer",), default_role="buyer", tokens=(auth("token"), cookie(), bearer(), query("token"))
@@ -100,8 +100,8 @@ async def kick(command: Kick, client: Client) -> None:
     client.socket.disconnect()
 
 
-def build(context: Context) -> Parts:
-    return Parts(handlers={Echo: echo, Upload: upload, Survey: survey, Kick: kick})
+def build(services: Services) -> SystemServices:
+    return SystemServices(handlers={Echo: echo, Upload: upload, Survey: survey, Kick: kick})
 
 
 system = System(contract=contract, build=build)

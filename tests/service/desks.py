@@ -16,7 +16,8 @@ from oyez.runtime import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
 from oyez.service.outbox.jobs import Job, Jobs
 from oyez.service.outbox.members import Members
-from oyez.service.outbox.outbox import Outbox, Transaction
+from oyez.service.outbox.outbox import Outbox
+from oyez.service.outbox.transaction import Transaction
 from oyez.settings import Limits
 
 PATIENCE = 20.0

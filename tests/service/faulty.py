@@ -23,8 +23,8 @@ from oyez.contract.policy import Own, Values, Verdict
 from oyez.errors import SettingsError
 from oyez.runtime import Client, Hooks
 from oyez.service.app import Oyez
-from oyez.service.outbox.outbox import Transaction
-from oyez.service.system import Context, Parts, System
+from oyez.service.outbox.transaction import Transaction
+from oyez.service.system import Services, System, SystemServices
 from oyez.settings import load_settings
 
 SECRET = os.environ["JWT_SECRET"]
@@ -78,8 +78,8 @@ def schedule(tx: Transaction, text: str) -> None:
     tx.schedule("fail", "key", time.time(), {"text": text})
 
 
-def build(context: Context) -> Parts:
-    token = context.signer.sign_user("ada", None, {}, 60.0)
+def build(services: Services) -> SystemServices:
+    token = services.signer.sign_user("ada", None, {}, 60.0)
 
     async def look_up(identity: Identity) -> str | None:
         raise KeyError(f"no taste for {token}")
@@ -89,10 +89,10 @@ def build(context: Context) -> Parts:
         raise ZeroDivisionError(f"handler with {len(text)} and {own_token}")
 
     async def do_insert(command: Insert, client: Client) -> None:
-        await context.outbox.run(insert_twice, command.text)
+        await services.outbox.run(insert_twice, command.text)
 
     async def plan(command: Plan, client: Client) -> None:
-        await context.outbox.run(schedule, command.text)
+        await services.outbox.run(schedule, command.text)
 
     def do_job(tx: Transaction, key: str, data: dict[str, Any]) -> None:
         text, own_token = data["text"], token
@@ -120,7 +120,7 @@ def build(context: Context) -> Parts:
         body, authorization = await request.body(), request.headers["authorization"]
         raise ZeroDivisionError(f"route with {len(body)} and {authorization}")
 
-    return Parts(
+    return SystemServices(
         handlers={Fail: fail, Insert: do_insert, Plan: plan},
         resolvers={"taste": look_up},
         hooks=Hooks(
@@ -131,9 +131,9 @@ def build(context: Context) -> Parts:
     )
 
 
-def build_nothing(context: Context) -> Parts:
-    secret = context.settings.jwt_secret
-    raise ZeroDivisionError(f"build {context.settings} {len(secret or '')}")
+def build_nothing(services: Services) -> SystemServices:
+    secret = services.settings.jwt_secret
+    raise ZeroDivisionError(f"build {services.settings} {len(secret or '')}")
 
 
 settings = load_settings()

@@ -13,8 +13,8 @@ from oyez.errors import IN_PROGRESS, RefusedError
 from oyez.runtime import Client
 from oyez.runtime.current import ORDER_SECONDS
 from oyez.service.app import Oyez
-from oyez.service.outbox.outbox import Transaction
-from oyez.service.system import Context, Parts, System
+from oyez.service.outbox.transaction import Transaction
+from oyez.service.system import Services, System, SystemServices
 from oyez.settings import Settings
 from tests.support.js_client import JsDriver
 from tests.support.shops import Market, serve
@@ -40,16 +40,16 @@ class Ring(Command):
     fails: bool = False
 
 
-def build(context: Context) -> Parts:
+def build(services: Services) -> SystemServices:
     def note(tx: Transaction, number: int, subject: str) -> None:
         tx.emit(Rang(number=number), user(subject))
 
     async def ring(command: Ring, client: Client) -> None:
-        await context.outbox.run(note, command.number, client.identity.subject)
+        await services.outbox.run(note, command.number, client.identity.subject)
         if command.fails:
             raise RefusedError(IN_PROGRESS)
 
-    return Parts(handlers={Ring: ring})
+    return SystemServices(handlers={Ring: ring})
 
 
 @asynccontextmanager

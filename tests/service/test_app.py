@@ -20,8 +20,8 @@ from oyez.errors import ContractError, LogUnavailableError, SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.runtime import service_route
 from oyez.service.app import Oyez
-from oyez.service.outbox.outbox import Transaction
-from oyez.service.system import Context, Parts, System
+from oyez.service.outbox.transaction import Transaction
+from oyez.service.system import Services, System, SystemServices
 from oyez.settings import Settings
 from tests.service.desks import PATIENCE, Clock, Ledger
 from tests.support.js_client import JsDriver
@@ -157,7 +157,7 @@ async def test_a_mistake_of_the_servers_is_a_problem_and_is_logged(
         raise ZeroDivisionError("of the shop's own")
 
     routes = [Route("/broken", fail)]
-    async with serve(Oyez([shop("books", build=lambda context: Parts(routes=routes))], settings)) as market:
+    async with serve(Oyez([shop("books", build=lambda services: SystemServices(routes=routes))], settings)) as market:
         answer = await market.request("GET", "/books/api/broken")
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert answer.json()["code"] == "internal"
@@ -170,7 +170,7 @@ async def test_a_mistake_of_the_servers_is_a_problem_and_is_logged(
 visits = Table("visits", MetaData(), Column("name", String, primary_key=True))
 
 
-def visited(context: Context) -> Parts:
+def visited(services: Services) -> SystemServices:
     """A system with a table, and a route that writes to it and publishes."""
 
     def write(connection: Connection, name: str) -> int:
@@ -179,11 +179,11 @@ def visited(context: Context) -> Parts:
 
     async def visit(request: Request) -> Response:
         name = request.path_params["name"]
-        count = await context.database.run(write, name)
-        await context.publisher.emit(Sold(item=f"visit-{count}", buyer=name))
+        count = await services.database.run(write, name)
+        await services.publisher.emit(Sold(item=f"visit-{count}", buyer=name))
         return PlainTextResponse(str(count))
 
-    return Parts(routes=[service_route("/visits/{name}", visit, context.authorize)])
+    return SystemServices(routes=[service_route("/visits/{name}", visit, services.authorize)])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -274,9 +274,9 @@ async def test_a_log_that_cannot_be_closed_keeps_nothing_else_open(settings: Set
 async def test_what_cannot_be_built_leaves_nothing_open(settings: Settings) -> None:
     databases = []
 
-    def build(context: Context) -> Parts:
-        databases.append(context.database)
-        return Parts(resolvers={"nobody's": lambda identity: None})  # type: ignore[dict-item, return-value]
+    def build(services: Services) -> SystemServices:
+        databases.append(services.database)
+        return SystemServices(resolvers={"nobody's": lambda identity: None})  # type: ignore[dict-item, return-value]
 
     with pytest.raises(ContractError, match="nobody's"):
         Oyez([shop("books", build=build)], settings)
@@ -328,7 +328,7 @@ async def test_a_systems_jobs_are_done_by_the_clock(settings: Settings, database
     def remind(tx: Transaction, key: str, data: dict[str, Any]) -> None:
         tx.emit(Sold(item=data["item"], buyer=key))
 
-    system = shop("books", build=lambda context: Parts(jobs={"remind": remind}))
+    system = shop("books", build=lambda services: SystemServices(jobs={"remind": remind}))
     oyez = Oyez([system], replace(settings, database_url=database_url), clock=clock)
     async with serve(oyez) as market, market.connect("books") as client:
         served = oyez.systems["books"]

@@ -16,8 +16,8 @@ from oyez.contract import Command, Contract, Id, Stamped, member, own
 from oyez.log.memory import MemoryLog
 from oyez.runtime import Client, answer_json, service_route
 from oyez.service.app import Oyez
-from oyez.service.outbox.outbox import Transaction
-from oyez.service.system import Context, Parts, System
+from oyez.service.outbox.transaction import Transaction
+from oyez.service.system import Services, System, SystemServices
 from oyez.settings import Settings
 from tests.support.logged import capture_logs
 from tests.support.shops import Market, serve
@@ -46,8 +46,8 @@ def note(tx: Transaction) -> None:
     tx.emit(Rang(word="tx"))
 
 
-def build(context: Context) -> Parts:
-    emit = context.publisher.emit
+def build(services: Services) -> SystemServices:
+    emit = services.publisher.emit
     kept: list[object] = []
 
     async def wrong_room(client: Client) -> None:
@@ -60,7 +60,7 @@ def build(context: Context) -> Parts:
         await emit(Rang(word=""), user("ada"))
 
     async def wrong_in_transaction(client: Client) -> None:
-        await context.outbox.run(note)
+        await services.outbox.run(note)
 
     def wrong_answer(client: Client) -> None:
         client.emit(Rang(word=""))
@@ -76,10 +76,10 @@ def build(context: Context) -> Parts:
         client.join(vault("1"))  # type: ignore[unused-coroutine]
 
     async def forgotten_transaction(client: Client) -> None:
-        context.outbox.run(note)  # type: ignore[unused-coroutine]
+        services.outbox.run(note)  # type: ignore[unused-coroutine]
 
     async def forgotten_read(client: Client) -> None:
-        context.database.read(lambda connection: 1)  # type: ignore[unused-coroutine]
+        services.database.read(lambda connection: 1)  # type: ignore[unused-coroutine]
 
     async def in_the_background(client: Client) -> None:
         kept.append(asyncio.create_task(emit(Rang(word="task"), user("ada"))))
@@ -102,10 +102,10 @@ def build(context: Context) -> Parts:
         return answer_json({})
 
     routes: list[BaseRoute] = [
-        service_route("/forgotten", post, context.authorize),
-        service_route("/wrong", post_wrong, context.authorize),
+        service_route("/forgotten", post, services.authorize),
+        service_route("/wrong", post_wrong, services.authorize),
     ]
-    return Parts(handlers={Do: act}, routes=routes)
+    return SystemServices(handlers={Do: act}, routes=routes)
 
 
 @pytest.fixture

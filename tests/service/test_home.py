@@ -7,20 +7,20 @@ import pytest
 
 from oyez.errors import NotRunningError, WrongLoopError
 from oyez.service.app import Oyez
-from oyez.service.system import Context, Parts
+from oyez.service.system import Services, SystemServices
 from oyez.settings import Settings
 from tests.support.shops import shop
 
 
 async def test_the_log_of_a_system_is_for_the_home_loop(tmp_path: Path) -> None:
-    contexts: list[Context] = []
+    offered: list[Services] = []
 
-    def build(context: Context) -> Parts:
-        contexts.append(context)
-        return Parts()
+    def build(services: Services) -> SystemServices:
+        offered.append(services)
+        return SystemServices()
 
     oyez = Oyez([shop("books", build=build)], Settings(oyez_data=str(tmp_path)))
-    log = contexts[0].log
+    log = offered[0].log
     with pytest.raises(NotRunningError, match="Oyez does not run"):
         await log.put("key", b"value", 60)
     async with oyez.running():

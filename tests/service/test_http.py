@@ -178,7 +178,7 @@ async def test_without_the_log_a_removal_is_answered_all_the_same(
     async def fail(entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         raise LogUnavailableError("broken")
 
-    monkeypatch.setattr(outbox, "TELL_TIMEOUT", 0.2)
+    monkeypatch.setattr(outbox, "FLUSH_TIMEOUT", 0.2)
     await ask(market, "PUT", "ticket:away/members/user:ada")
     with monkeypatch.context() as patched:
         patched.setattr(market.oyez.systems["desk"].log, "append", fail)

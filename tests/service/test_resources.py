@@ -11,9 +11,9 @@ from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, sel
 
 from oyez.contract import Contract, Id, Payload
 from oyez.service.app import Oyez
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.service.resources import Listing, Read, Write, build_routes
-from oyez.service.system import Context, Parts, System
+from oyez.service.system import Services, System, SystemServices
 from oyez.settings import Settings
 
 metadata = MetaData()
@@ -59,8 +59,8 @@ RESOURCES = (
 )
 
 
-def build(context: Context) -> Parts:
-    return Parts(routes=build_routes(RESOURCES, context))
+def build(services: Services) -> SystemServices:
+    return SystemServices(routes=build_routes(RESOURCES, services))
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from starlette.routing import Route
 from oyez.contract import Command, Contract, Id, Payload, Stamped, member, own
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.runtime import Client, read_json, service_route
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.service.resources import answer_write
-from oyez.service.system import Context, Parts, System
+from oyez.service.system import Services, System, SystemServices
 
 contract = Contract("till", roles=("buyer",), default_role="buyer")
 root = contract.namespace("/")
@@ -91,20 +91,20 @@ def crash_where_asked() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def build(context: Context) -> Parts:
+def build(services: Services) -> SystemServices:
     async def take(command: Pay | Tip, client: Client) -> Total:
-        total = await context.outbox.run(pay, client.identity.subject, command.amount)
+        total = await services.outbox.run(pay, client.identity.subject, command.amount)
         crash_where_asked()
         return total
 
     async def fail(command: Fail, client: Client) -> None:
-        await context.outbox.run(pay, client.identity.subject, 1)
-        await context.outbox.run(pay_secretly, 1)
+        await services.outbox.run(pay, client.identity.subject, 1)
+        await services.outbox.run(pay_secretly, 1)
         raise RuntimeError("as declared")
 
     async def report(request: Request) -> Response:
-        payment = await read_json(request, Payment, context.settings.limits)
-        response = await answer_write(context.outbox, note, payment)
+        payment = await read_json(request, Payment, services.settings.limits)
+        response = await answer_write(services.outbox, note, payment)
         crash_where_asked()
         return response
 
@@ -114,8 +114,8 @@ def build(context: Context) -> Parts:
         return JSONResponse({"rings": len(rings)})
 
     rings: list[str] = []
-    routes = [service_route("/payments", report, context.authorize), Route("/rings", ring, methods=["POST", "GET"])]
-    return Parts(handlers={Pay: take, Tip: take, Fail: fail}, routes=routes)
+    routes = [service_route("/payments", report, services.authorize), Route("/rings", ring, methods=["POST", "GET"])]
+    return SystemServices(handlers={Pay: take, Tip: take, Fail: fail}, routes=routes)
 
 
 system = System(contract=contract, build=build, tables=payments.metadata)

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from oyez.contract import Command, Contract, Id, Payload, Stamped, member, own
 from oyez.runtime import Client, answer_json, service_route
-from oyez.service.outbox.outbox import Transaction
-from oyez.service.system import Context, Parts, System
+from oyez.service.outbox.transaction import Transaction
+from oyez.service.system import Services, System, SystemServices
 
 SECONDS_A_JOB = 0.02
 """Long enough for some to be done and others not when the process is killed."""
@@ -68,29 +68,29 @@ def close_ticket(tx: Transaction, ticket_id: str, data: dict[str, Any]) -> None:
     tx.emit(Closed(ticket_id=ticket_id), user(data["owner"]))
 
 
-def build(context: Context) -> Parts:
+def build(services: Services) -> SystemServices:
     async def post_tickets(request: Request) -> Response:
         query = request.query_params
-        await context.outbox.run(open_tickets, query["owner"], int(query["count"]))
+        await services.outbox.run(open_tickets, query["owner"], int(query["count"]))
         return answer_json({}, 201)
 
     async def get_closings(request: Request) -> Response:
-        rows = await context.database.read(lambda connection: connection.execute(select(closings)).scalars().all())
+        rows = await services.database.read(lambda connection: connection.execute(select(closings)).scalars().all())
         return answer_json({"closings": list(rows)})
 
     async def send_away(request: Request) -> Response:
-        await context.outbox.run(Transaction.disconnect, user(request.path_params["user"]))
+        await services.outbox.run(Transaction.disconnect, user(request.path_params["user"]))
         return answer_json({})
 
     async def type_into(command: Type, client: Client) -> None:
-        await context.publisher.emit(Typing(user_id=client.identity.subject), ticket(command.ticket_id))
+        await services.publisher.emit(Typing(user_id=client.identity.subject), ticket(command.ticket_id))
 
-    return Parts(
+    return SystemServices(
         handlers={Type: type_into, Knock: lambda command, client: None},
         routes=[
-            service_route("/tickets", post_tickets, context.authorize),
-            service_route("/closings", get_closings, context.authorize, methods=["GET"]),
-            service_route("/sessions/{user}", send_away, context.authorize, methods=["DELETE"]),
+            service_route("/tickets", post_tickets, services.authorize),
+            service_route("/closings", get_closings, services.authorize, methods=["GET"]),
+            service_route("/sessions/{user}", send_away, services.authorize, methods=["DELETE"]),
         ],
         jobs={"close": close_ticket},
     )

@@ -33,7 +33,7 @@ class Clock:
         return self.now
 
 
-class Told(NamedTuple):
+class Emitted(NamedTuple):
     """An event, or a control entry, as the log has it."""
 
     event: str
@@ -80,7 +80,7 @@ class Backend:
         response = await self.request("GET", path, params=query)
         return response.status_code, response.json()
 
-    async def told(self) -> list[Told]:
+    async def emitted(self) -> list[Emitted]:
         """What was told since this was last asked."""
         await self.oyez.systems["qscrap"].outbox.drained()
         new, self.heard = list(self.log.kept.values())[self.heard :], len(self.log.kept)
@@ -95,12 +95,12 @@ class Backend:
         await self.oyez.systems["qscrap"].jobs.done()
 
 
-def read(entry: Entry) -> Told:
+def read(entry: Entry) -> Emitted:
     data = msgspec.json.decode(entry.data)
     if entry.control:
-        return Told(entry.control, entry.rooms, data)
+        return Emitted(entry.control, entry.rooms, data)
     event, payload = data
-    return Told(event, entry.rooms, payload)
+    return Emitted(event, entry.rooms, payload)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from oyez.contract import Money, Time
 from oyez.errors import InvalidDataError
 from oyez.log.log import Entry
 from oyez.service.app import Oyez, Served
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.settings import Settings
 from oyez.systems.fixrx import system
 from oyez.systems.fixrx.contract import Actor, Payment

@@ -20,7 +20,7 @@ from oyez.service.auth.tokens import build_signer
 from oyez.service.database.database import build_database
 from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
-from oyez.service.system import Context, Parts, System, no_parts
+from oyez.service.system import Services, System, SystemServices, build_nothing
 from oyez.settings import Settings
 from oyez.systems.loader import list_systems, load_demo, load_system
 from oyez.systems.quotes import system as quotes
@@ -67,13 +67,13 @@ async def nobody(room: NamedRoom) -> Presence:
 
 
 @pytest.fixture
-def context(folder: Path) -> Context:
+def context(folder: Path) -> Services:
     settings = Settings(oyez_data=str(folder / "data"))
     log = MemoryLog()
     publisher = Publisher(quotes.contract, log, settings.limits)
     database = build_database(settings)
     database.close()
-    return Context(
+    return Services(
         settings=settings,
         database=database,
         publisher=publisher,
@@ -133,36 +133,36 @@ def test_quotes_is_the_one_its_package_has() -> None:
     assert load_system("quotes") is quotes
 
 
-def test_a_file_needs_no_more_than_a_contract(context: Context) -> None:
+def test_a_file_needs_no_more_than_a_contract(services: Services) -> None:
     system = load(SHOP)
     assert system.name == "shop"
     assert system.tables is None
-    parts = system.build(context)
+    parts = system.build(services)
     assert (parts.handlers, parts.resolvers, parts.routes) == ({}, {}, ())
 
 
-def test_the_contract_is_built(context: Context) -> None:
+def test_the_contract_is_built(services: Services) -> None:
     assert list(load(SHOP).contract.events) == ["said"]
 
 
-def test_a_file_may_have_handlers(context: Context) -> None:
-    (command,) = load(SHOP + COMMAND).build(context).handlers
+def test_a_file_may_have_handlers(services: Services) -> None:
+    (command,) = load(SHOP + COMMAND).build(services).handlers
     assert issubclass(command, Command)
     assert command.__name__ == "Say"
 
 
-def test_a_file_may_have_a_whole_system(context: Context) -> None:
+def test_a_file_may_have_a_whole_system(services: Services) -> None:
     text = """
-from oyez.service.system import Parts, System
+from oyez.service.system import SystemServices, System
 
-def build(context):
-    return Parts(resolvers={context.settings.oyez_data: None})
+def build(services):
+    return SystemServices(resolvers={services.settings.oyez_data: None})
 
 system = System(contract=contract, build=build)
 contract = None
 """
     system = load(SHOP + text)
-    assert [*system.build(context).resolvers] == [context.settings.oyez_data]
+    assert [*system.build(services).resolvers] == [services.settings.oyez_data]
 
 
 def test_something_else_called_system_is_refused() -> None:
@@ -254,7 +254,7 @@ def test_a_contract_that_contradicts_itself_is_told_as_such() -> None:
         load("from oyez.contract import Contract\ncontract = Contract('shop', roles=()).build()")
 
 
-def test_a_system_without_behaviour_has_no_parts(context: Context) -> None:
+def test_a_system_without_behaviour_has_no_parts(services: Services) -> None:
     system = System(contract=Contract("shop", roles=("user",)))
-    assert system.build is no_parts
-    assert system.build(context) == Parts()
+    assert system.build is build_nothing
+    assert system.build(services) == SystemServices()

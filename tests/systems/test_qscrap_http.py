@@ -122,8 +122,8 @@ async def test_every_field_is_named_where_it_does_not_fit(backend: Backend) -> N
             "a string of 1 to 128 characters, without control characters",
         )
     assert (await backend.get("/requests"))[1] == {"items": [], "next": None}
-    assert await backend.told() != []  # The ticket that was there before,
-    assert await backend.told() == []  # and nothing else.
+    assert await backend.emitted() != []  # The ticket that was there before,
+    assert await backend.emitted() == []  # and nothing else.
 
 
 async def test_actions_need_a_record_and_say_which(backend: Backend) -> None:

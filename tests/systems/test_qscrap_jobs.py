@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.systems.qscrap_backend import START, Backend, Clock, KeepingLog, Told, open_backend, read
+from tests.systems.qscrap_backend import START, Backend, Clock, Emitted, KeepingLog, open_backend, read
 
 EXPIRES = "2026-01-13T08:15:00.000Z"
 REQUEST = {"customer_id": "U-1", "expires_at": EXPIRES}
@@ -49,11 +49,11 @@ async def statuses(backend: Backend, path: str) -> str:
 async def test_a_request_expires_in_its_time_and_not_before(backend: Backend) -> None:
     assert await backend.put("/requests/R-1", **REQUEST) == (201, {"request_id": "R-1", **REQUEST, "status": "open"})
     await backend.wait_until("2026-01-13T08:14:59.999Z")
-    assert await backend.told() == []
+    assert await backend.emitted() == []
     await backend.wait_until(EXPIRES)
     notification = notice("Request expired", "Your request has run out, and no bid was taken.", "info")
     told = {"request_id": "R-1", "notification": notification, "timestamp": EXPIRES}
-    assert await backend.told() == [Told("request_expired", ("user_U-1",), told)]
+    assert await backend.emitted() == [Emitted("request_expired", ("user_U-1",), told)]
     assert await statuses(backend, "/requests/R-1") == "expired"
 
 
@@ -63,7 +63,7 @@ async def test_a_request_that_was_settled_does_not_expire(backend: Backend) -> N
         for _ in range(2):
             assert (await backend.post(f"/requests/{request}/{action}"))[0] == 200
     await backend.wait_until("2026-02-01T00:00:00.000Z")
-    assert await backend.told() == []
+    assert await backend.emitted() == []
     assert (await backend.post("/requests/R-1/cancel"))[1]["code"] == "illegal_transition"
     assert await statuses(backend, "/requests/R-1") == "taken"
 
@@ -74,9 +74,9 @@ async def test_a_request_can_get_more_time(backend: Backend) -> None:
     assert (await backend.put("/requests/R-1", **{**REQUEST, "expires_at": later}))[1]["expires_at"] == later
     assert (await backend.put("/requests/R-1", **{**REQUEST, "expires_at": later}))[0] == 200
     await backend.wait_until(EXPIRES)
-    assert await backend.told() == []
+    assert await backend.emitted() == []
     await backend.wait_until(later)
-    assert [event for event, _, _ in await backend.told()] == ["request_expired"]
+    assert [event for event, _, _ in await backend.emitted()] == ["request_expired"]
     assert (await backend.put("/requests/R-1", **REQUEST))[1]["code"] == "illegal_transition"
     assert (await backend.put("/requests/R-1", **{**REQUEST, "customer_id": "U-2"}))[1]["code"] == "record_differs"
 
@@ -84,13 +84,13 @@ async def test_a_request_can_get_more_time(backend: Backend) -> None:
 async def test_a_request_that_is_over_when_it_is_put_expires_at_once(backend: Backend) -> None:
     await backend.put("/requests/R-1", **{**REQUEST, "expires_at": "2026-01-01T00:00:00Z"})
     await backend.settle()
-    assert [event for event, _, _ in await backend.told()] == ["request_expired"]
+    assert [event for event, _, _ in await backend.emitted()] == ["request_expired"]
 
 
 # Disputes.
 
 
-def resolved(dispute: str, resolution: str, amount: float, of: float, at: str) -> Told:
+def resolved(dispute: str, resolution: str, amount: float, of: float, at: str) -> Emitted:
     data = {
         "dispute_id": dispute,
         "resolution": resolution,
@@ -98,7 +98,7 @@ def resolved(dispute: str, resolution: str, amount: float, of: float, at: str) -
         "notification": notice("Dispute resolved", f"{amount} of {of} are refunded.", "success"),
         "timestamp": at,
     }
-    return Told("dispute_resolved", ("user_U-1", "garage_G-117"), data)
+    return Emitted("dispute_resolved", ("user_U-1", "garage_G-117"), data)
 
 
 async def test_a_garage_that_does_not_answer_has_agreed(backend: Backend) -> None:
@@ -110,9 +110,9 @@ async def test_a_garage_that_does_not_answer_has_agreed(backend: Backend) -> Non
     )
     assert await backend.put("/disputes/D-1", **DISPUTE) == (200, dispute)
     await backend.wait_until("2026-01-14T07:59:59.000Z")
-    assert await backend.told() == []
+    assert await backend.emitted() == []
     await backend.wait_until(in_time)
-    assert await backend.told() == [resolved("D-1", "auto_approved", 40, 40, in_time)]
+    assert await backend.emitted() == [resolved("D-1", "auto_approved", 40, 40, in_time)]
     assert (await backend.get("/disputes/D-1"))[1]["resolution"] == "auto_approved"
 
 
@@ -123,7 +123,7 @@ async def test_a_dispute_that_was_answered_or_withdrawn_does_not_time_out(backen
     # Correcting it does not start the time anew.
     await backend.put("/disputes/D-1", **{**DISPUTE, "refund_amount": 30})
     await backend.wait_until("2026-02-01T00:00:00.000Z")
-    assert await backend.told() == []
+    assert await backend.emitted() == []
 
 
 async def test_operations_decide_once(backend: Backend) -> None:
@@ -140,7 +140,7 @@ async def test_operations_decide_once(backend: Backend) -> None:
         assert (status, dispute["status"], dispute["refund_amount"]) == (200, "resolved", 12.5)
     told = resolved("D-1", "partial_refund", 12.5, 40, START)
     told.data["notification"]["message"] = "12.50 of 40 are refunded."
-    assert await backend.told() == [told]
+    assert await backend.emitted() == [told]
     assert (await backend.post("/disputes/D-1/resolve", **{**decision, "refund_amount": 1}))[0] == 409
     assert (await backend.post("/disputes/D-1/contest"))[1]["code"] == "illegal_transition"
 
@@ -148,7 +148,7 @@ async def test_operations_decide_once(backend: Backend) -> None:
 # Payouts.
 
 
-def scheduled(amount: float, at: str, date: str = PAYDAY) -> Told:
+def scheduled(amount: float, at: str, date: str = PAYDAY) -> Emitted:
     data = {
         "payout_id": "P-1",
         "order_id": "O-1",
@@ -157,23 +157,23 @@ def scheduled(amount: float, at: str, date: str = PAYDAY) -> Told:
         "notification": notice("Payout scheduled", f"{amount} will come on {date[:10]}.", "info"),
         "timestamp": at,
     }
-    return Told("payout_scheduled", ("garage_G-117",), data)
+    return Emitted("payout_scheduled", ("garage_G-117",), data)
 
 
-def held(reason: str, at: str) -> Told:
+def held(reason: str, at: str) -> Emitted:
     notification = notice("Payout on hold", f"It waits: {reason}", "warning")
     data = {"payout_id": "P-1", "order_id": "O-1", "reason": reason, "notification": notification, "timestamp": at}
-    return Told("payout_held", ("garage_G-117",), data)
+    return Emitted("payout_held", ("garage_G-117",), data)
 
 
-def released(amount: float, at: str, day: str = PAYDAY[:10]) -> Told:
+def released(amount: float, at: str, day: str = PAYDAY[:10]) -> Emitted:
     notification = notice("Payout released", f"{amount} will come on {day}.", "success")
-    return Told(
+    return Emitted(
         "payout_released", ("garage_G-117",), {"payout_id": "P-1", "notification": notification, "timestamp": at}
     )
 
 
-def completed(amount: float, at: str) -> Told:
+def completed(amount: float, at: str) -> Emitted:
     data = {
         "payout_id": "P-1",
         "order_id": "O-1",
@@ -182,7 +182,7 @@ def completed(amount: float, at: str) -> Told:
         "notification": notice("Payout completed", f"{amount} have been paid.", "success"),
         "timestamp": at,
     }
-    return Told("payout_completed", ("garage_G-117",), data)
+    return Emitted("payout_completed", ("garage_G-117",), data)
 
 
 async def test_a_payout_is_announced_and_paid(backend: Backend) -> None:
@@ -191,12 +191,12 @@ async def test_a_payout_is_announced_and_paid(backend: Backend) -> None:
     waiting = {"schedule_at": tomorrow, "status": "waiting", "hold_reason": None, "release_at": None}
     assert (status, payout) == (201, {"payout_id": "P-1", **PAYOUT, **waiting})
     await backend.settle()
-    assert await backend.told() == []
+    assert await backend.emitted() == []
     await backend.wait_until(tomorrow)
-    assert await backend.told() == [scheduled(357, tomorrow)]
+    assert await backend.emitted() == [scheduled(357, tomorrow)]
     assert await backend.put("/payouts/P-1", **PAYOUT) == (200, {**payout, "status": "scheduled"})
     await backend.wait_until(PAYDAY)
-    assert await backend.told() == [completed(357, PAYDAY)]
+    assert await backend.emitted() == [completed(357, PAYDAY)]
     assert (await backend.put("/payouts/P-1", **{**PAYOUT, "amount": 1}))[1]["code"] == "illegal_transition"
 
 
@@ -205,12 +205,12 @@ async def test_a_payout_waits_for_a_dispute_and_comes_less_what_was_refunded(bac
     await backend.settle()
     await backend.put("/disputes/D-642", **DISPUTE, respond_by="2026-02-01T00:00:00Z")
     await backend.settle()
-    assert await backend.told() == [scheduled(357, START), held("Dispute D-642 is open.", START)]
+    assert await backend.emitted() == [scheduled(357, START), held("Dispute D-642 is open.", START)]
     await backend.wait_until(PAYDAY)
-    assert await backend.told() == []
+    assert await backend.emitted() == []
     await backend.post("/disputes/D-642/resolve", resolution="partial_refund", refund_amount=40)
     await backend.settle()
-    assert await backend.told() == [
+    assert await backend.emitted() == [
         resolved("D-642", "partial_refund", 40, 40, PAYDAY),
         released(317, PAYDAY),
         completed(317, PAYDAY),
@@ -221,21 +221,21 @@ async def test_a_dispute_that_times_out_releases_too(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
     await backend.put("/disputes/D-1", **DISPUTE)
     await backend.settle()
-    await backend.told()
+    await backend.emitted()
     over = "2026-01-14T08:00:00.000Z"
     await backend.wait_until(over)
-    assert await backend.told() == [resolved("D-1", "auto_approved", 40, 40, over), released(317, over)]
+    assert await backend.emitted() == [resolved("D-1", "auto_approved", 40, 40, over), released(317, over)]
     await backend.wait_until(PAYDAY)
-    assert await backend.told() == [completed(317, PAYDAY)]
+    assert await backend.emitted() == [completed(317, PAYDAY)]
 
 
 async def test_a_payout_of_which_nothing_is_left_does_not_come(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
     await backend.put("/disputes/D-1", **{**DISPUTE, "refund_amount": 420})
     await backend.settle()
-    assert [event for event, _, _ in await backend.told()] == ["payout_scheduled", "payout_held"]
+    assert [event for event, _, _ in await backend.emitted()] == ["payout_scheduled", "payout_held"]
     await backend.wait_until("2026-02-01T00:00:00.000Z")
-    assert [event for event, _, _ in await backend.told()] == ["dispute_resolved"]
+    assert [event for event, _, _ in await backend.emitted()] == ["dispute_resolved"]
     assert await statuses(backend, "/payouts/P-1") == "cancelled"
 
 
@@ -243,7 +243,7 @@ async def test_a_payout_announced_while_the_order_is_disputed_is_held_as_well(ba
     await backend.put("/disputes/D-1", **DISPUTE)
     await backend.put("/payouts/P-1", **PAYOUT)
     await backend.settle()
-    assert await backend.told() == [scheduled(357, START), held("Dispute D-1 is open.", START)]
+    assert await backend.emitted() == [scheduled(357, START), held("Dispute D-1 is open.", START)]
 
 
 async def test_of_two_disputes_the_last_releases(backend: Backend) -> None:
@@ -252,14 +252,14 @@ async def test_of_two_disputes_the_last_releases(backend: Backend) -> None:
     for dispute in ("D-1", "D-2"):
         await backend.put(f"/disputes/{dispute}", **DISPUTE, respond_by="2026-02-01T00:00:00Z")
     await backend.settle()
-    await backend.told()
+    await backend.emitted()
     await backend.post("/disputes/D-1/withdraw")
     await backend.settle()
-    assert await backend.told() == []
+    assert await backend.emitted() == []
     assert (await backend.get("/payouts/P-1"))[1]["hold_reason"] == "Dispute D-2 is open."
     await backend.post("/disputes/D-2/withdraw")
     await backend.settle()
-    assert await backend.told() == [released(357, START)]
+    assert await backend.emitted() == [released(357, START)]
 
 
 async def test_a_payout_is_held_by_hand_until_a_day(backend: Backend) -> None:
@@ -271,12 +271,12 @@ async def test_a_payout_is_held_by_hand_until_a_day(backend: Backend) -> None:
     for _ in range(2):
         status, payout = await backend.post("/payouts/P-1/hold", **hold)
         assert (status, payout["status"], payout["release_at"]) == (200, "held", hold["release_at"])
-    assert await backend.told() == [scheduled(357, START), held(hold["reason"], START)]
+    assert await backend.emitted() == [scheduled(357, START), held(hold["reason"], START)]
     await backend.wait_until(PAYDAY)
-    assert await backend.told() == []
+    assert await backend.emitted() == []
     await backend.wait_until(hold["release_at"])
     at = hold["release_at"]
-    assert await backend.told() == [released(357, at, "2026-01-25"), completed(357, at)]
+    assert await backend.emitted() == [released(357, at, "2026-01-25"), completed(357, at)]
 
 
 async def test_the_longest_reason_can_be_told(backend: Backend) -> None:
@@ -285,28 +285,28 @@ async def test_the_longest_reason_can_be_told(backend: Backend) -> None:
     status, problem = await backend.post("/payouts/P-1/hold", reason="𝄞" * 501)
     assert (status, problem["errors"][0]["field"]) == (422, "reason")
     assert (await backend.post("/payouts/P-1/hold", reason="𝄞" * 500))[0] == 200
-    assert await backend.told() == [scheduled(357, START), held("𝄞" * 500, START)]
+    assert await backend.emitted() == [scheduled(357, START), held("𝄞" * 500, START)]
 
 
 async def test_a_payout_is_released_completed_and_cancelled_by_hand(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
     await backend.settle()
     await backend.post("/payouts/P-1/hold", reason="A question.", release_at="2026-01-13T00:00:00Z")
-    await backend.told()
+    await backend.emitted()
     for _ in range(2):
         assert (await backend.post("/payouts/P-1/release"))[1]["status"] == "scheduled"
     for _ in range(2):
         assert (await backend.post("/payouts/P-1/complete"))[1]["status"] == "completed"
     assert (await backend.post("/payouts/P-1/cancel"))[1]["code"] == "illegal_transition"
     await backend.wait_until("2026-02-01T00:00:00.000Z")
-    assert await backend.told() == [released(357, START), completed(357, START)]
+    assert await backend.emitted() == [released(357, START), completed(357, START)]
 
 
 async def test_a_cancelled_payout_is_heard_of_no_more(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT, schedule_at="2026-01-13T00:00:00Z")
     assert (await backend.post("/payouts/P-1/cancel"))[1]["status"] == "cancelled"
     await backend.wait_until("2026-02-01T00:00:00.000Z")
-    assert await backend.told() == []
+    assert await backend.emitted() == []
 
 
 async def test_a_corrected_payout_is_announced_anew(backend: Backend) -> None:
@@ -315,24 +315,24 @@ async def test_a_corrected_payout_is_announced_anew(backend: Backend) -> None:
     later = "2026-01-22T00:00:00.000Z"
     await backend.put("/payouts/P-1", **{**PAYOUT, "amount": 317, "scheduled_date": later})
     await backend.settle()
-    assert await backend.told() == [scheduled(357, START), scheduled(317, START, later)]
+    assert await backend.emitted() == [scheduled(357, START), scheduled(317, START, later)]
     await backend.wait_until(PAYDAY)
-    assert await backend.told() == []
+    assert await backend.emitted() == []
     await backend.wait_until(later)
-    assert await backend.told() == [completed(317, later)]
+    assert await backend.emitted() == [completed(317, later)]
     assert (await backend.put("/payouts/P-1", **{**PAYOUT, "garage_id": "G-2"}))[1]["code"] == "record_differs"
 
 
 # Subscriptions.
 
 
-def warning(days: str, at: str) -> Told:
+def warning(days: str, at: str) -> Emitted:
     data = {
         "message": f"Your subscription ends in {days}. Renew it to keep bidding.",
         "expires_at": "2026-01-24T21:00:00.000Z",
         "timestamp": at,
     }
-    return Told("subscription_warning", ("garage_G-117",), data)
+    return Emitted("subscription_warning", ("garage_G-117",), data)
 
 
 SUBSCRIPTION = {"expires_at": "2026-01-24T21:00:00.000Z"}
@@ -345,11 +345,11 @@ async def test_a_garage_is_warned_a_week_three_days_and_a_day_before(backend: Ba
     for day, left in [("17", "7 days"), ("21", "3 days"), ("23", "1 day")]:
         at = f"2026-01-{day}T21:00:00.000Z"
         await backend.wait_until(at.replace("21:00:00.000", "20:59:59.000"))
-        assert await backend.told() == []
+        assert await backend.emitted() == []
         await backend.wait_until(at)
-        assert await backend.told() == [warning(left, at)]
+        assert await backend.emitted() == [warning(left, at)]
     await backend.wait_until("2026-02-24T21:00:00.000Z")
-    assert await backend.told() == []
+    assert await backend.emitted() == []
 
 
 async def test_a_renewed_or_ended_subscription_is_not_warned_of(backend: Backend) -> None:
@@ -360,23 +360,23 @@ async def test_a_renewed_or_ended_subscription_is_not_warned_of(backend: Backend
         assert (await backend.request("DELETE", "/subscriptions/G-118")).status_code == 204
     assert (await backend.get("/subscriptions/G-118"))[0] == 404
     await backend.wait_until("2026-02-24T21:00:00.000Z")
-    assert await backend.told() == []
+    assert await backend.emitted() == []
 
 
 async def test_only_what_is_still_ahead_is_warned_of(backend: Backend) -> None:
     backend.clock.now += 10 * 86_400
     await backend.put("/subscriptions/G-117", **SUBSCRIPTION)
     await backend.settle()
-    assert await backend.told() == []
+    assert await backend.emitted() == []
     await backend.wait_until("2026-01-23T21:00:00.000Z")
-    assert [data["message"] for _, _, data in await backend.told()] == [warning("1 day", "").data["message"]]
+    assert [data["message"] for _, _, data in await backend.emitted()] == [warning("1 day", "").data["message"]]
 
 
 async def test_after_a_long_stop_a_garage_is_warned_once(backend: Backend) -> None:
     await backend.put("/subscriptions/G-117", **SUBSCRIPTION)
     late = "2026-01-22T21:00:00.000Z"
     await backend.wait_until(late)
-    assert await backend.told() == [warning("2 days", late)]
+    assert await backend.emitted() == [warning("2 days", late)]
 
 
 # Whatever happens to the process.
@@ -388,14 +388,14 @@ async def test_jobs_outlive_the_process(tmp_path: Path, database_url: str) -> No
         await backend.put("/requests/R-1", **REQUEST)
         await backend.put("/payouts/P-1", **PAYOUT)
         await backend.settle()
-        assert await backend.told() == [scheduled(357, START)]
+        assert await backend.emitted() == [scheduled(357, START)]
     clock.now += 30 * 86_400
     async with open_backend(tmp_path, database_url, clock) as backend:
         await backend.settle()
-        assert [event for event, _, _ in await backend.told()] == ["request_expired", "payout_completed"]
+        assert [event for event, _, _ in await backend.emitted()] == ["request_expired", "payout_completed"]
     async with open_backend(tmp_path, database_url, clock) as backend:
         await backend.settle()
-        assert await backend.told() == []
+        assert await backend.emitted() == []
 
 
 async def test_a_job_is_done_by_one_of_several_processes(tmp_path: Path, database_url: str) -> None:
@@ -409,7 +409,7 @@ async def test_a_job_is_done_by_one_of_several_processes(tmp_path: Path, databas
         clock.now += 2 * 86_400
         await asyncio.gather(first.settle(), second.settle(), first.settle(), second.settle())
         # Each waits for its own part of the work, and hears of all of it.
-        await first.told()
-        await second.told()
+        await first.emitted()
+        await second.emitted()
         told = [read(entry) for entry in log.kept.values()]
     assert sorted(data["request_id"] for _, _, data in told) == sorted(f"R-{number}" for number in range(20))

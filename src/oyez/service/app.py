@@ -58,9 +58,9 @@ from oyez.service.idempotency import IdempotencyMiddleware
 from oyez.service.outbox.jobs import Jobs
 from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
-from oyez.service.redis_emitter.consumer import Intake
+from oyez.service.redis_emitter.consumer import EmitterConsumer
 from oyez.service.redis_emitter.decoder import DEFAULT_KEY
-from oyez.service.system import Context, Parts, System, build_parts
+from oyez.service.system import Services, System, SystemServices, build_services
 from oyez.settings import Settings
 
 logger = get_logger("oyez.service")
@@ -85,8 +85,8 @@ class Served:
     log: Log
     outbox: Outbox
     jobs: Jobs
-    parts: Parts
-    intake: Intake | None
+    own: SystemServices
+    emitter_consumer: EmitterConsumer | None
     database: DatabaseProbe
 
 
@@ -223,13 +223,13 @@ class Oyez:
                     await served.log.open()
                 await stack.enter_async_context(served.outbox.relaying(self._find_time_left))
                 await stack.enter_async_context(served.jobs.running())
-                if served.parts.close is not None:
-                    stack.push_async_callback(served.parts.close)
+                if served.own.close is not None:
+                    stack.push_async_callback(served.own.close)
             stack.push_async_callback(self._stop)
             for served in self.systems.values():
                 await served.server.start()
-                if served.intake is not None:
-                    await stack.enter_async_context(served.intake.running(self.settings.shutdown_timeout))
+                if served.emitter_consumer is not None:
+                    await stack.enter_async_context(served.emitter_consumer.running(self.settings.shutdown_timeout))
             if not self._drains:
                 stack.enter_context(notice_signals(self._begin_drain))
             yield
@@ -321,9 +321,9 @@ class Oyez:
         publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention, check=check)
         outbox = Outbox(database, publisher, log, clock=self._clock, zone=self.settings.zone, check=check)
         members = Members(system.name, database, system.contract)
-        parts = build_parts(
+        own = build_services(
             system,
-            Context(
+            Services(
                 settings=self.settings,
                 database=database,
                 publisher=publisher,
@@ -337,14 +337,14 @@ class Oyez:
                 clock=self._clock,
             ),
         )
-        jobs = Jobs(database, outbox, parts.jobs, system=system.name, clock=self._clock)
+        jobs = Jobs(database, outbox, own.jobs, system=system.name, clock=self._clock)
         applications = bind(
             system.contract,
-            handlers=parts.handlers,
+            handlers=own.handlers,
             authenticate=self._verifier.verify,
-            resolvers=parts.resolvers,
+            resolvers=own.resolvers,
             is_member=members.has,
-            hooks=parts.hooks,
+            hooks=own.hooks,
             settings=self.settings,
             idempotency=idempotency,
             latest=publisher.latest,
@@ -365,13 +365,13 @@ class Oyez:
         )
         routes += member_routes(prefix, system.contract, database, outbox, authorize, [middleware])
         routes.append(presence_route(prefix, system.contract, presence, authorize))
-        routes.append(Mount(f"{prefix}/api", routes=list(parts.routes), middleware=[middleware]))
+        routes.append(Mount(f"{prefix}/api", routes=list(own.routes), middleware=[middleware]))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", JsonEndpoint(server))
-        intake = None
+        emitter_consumer = None
         if self.settings.redis_url is not None and self.settings.redis_emitter:
             keys = _emitter_keys(self.settings, system.name, alone)
-            intake = Intake(
+            emitter_consumer = EmitterConsumer(
                 self.settings.redis_url,
                 publisher,
                 keys,
@@ -380,7 +380,7 @@ class Oyez:
                 is_away=lambda: server.log_probe.reason is not None,
             )
         probe = DatabaseProbe(database, system.name, system.tables.tables.values() if system.tables is not None else ())
-        return Served(system, server, publisher, log, outbox, jobs, parts, intake, probe)
+        return Served(system, server, publisher, log, outbox, jobs, own, emitter_consumer, probe)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
         """One system has a short path too."""

@@ -17,7 +17,8 @@ from oyez.runtime.http import Authorize, answer_json, service_route
 from oyez.server.cluster.membership import Presence
 from oyez.service.database.database import Database
 from oyez.service.outbox.members import find_room, list_members
-from oyez.service.outbox.outbox import Outbox, Transaction
+from oyez.service.outbox.outbox import Outbox
+from oyez.service.outbox.transaction import Transaction
 from oyez.service.resources import build_page, read_query
 
 MAX_PAGE = 1_000
@@ -58,7 +59,7 @@ def member_routes(
     async def remove(request: Request) -> Response:
         if await outbox.run(Transaction.remove_member, room_of(request), request.path_params["subject"]):
             # Whoever publishes when this is answered may rely on it.
-            await outbox.told()
+            await outbox.flushed()
         return Response(status_code=204)
 
     async def show(request: Request) -> Response:

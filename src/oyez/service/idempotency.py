@@ -2,7 +2,7 @@
 
 A middleware around the systems' own HTTP APIs and the routes of members, so that no write ignores the key, whichever
 route it is. Concurrent duplicates wait for the first (`runtime/idempotency.py`); transactions of a request with a key
-keep their results in the database (`steps.py`), so that a repeat after a crash gets the same answer.
+keep their results in the database (`idempotent_steps.py`), so that a repeat after a crash gets the same answer.
 """
 
 import hashlib

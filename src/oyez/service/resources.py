@@ -28,8 +28,9 @@ from oyez.contract.schema import describe
 from oyez.contract.validation import explain
 from oyez.errors import InvalidDataError
 from oyez.runtime import Responder, answer_json, read_json, service_route
-from oyez.service.outbox.outbox import Outbox, Transaction
-from oyez.service.system import Context
+from oyez.service.outbox.outbox import Outbox
+from oyez.service.outbox.transaction import Transaction
+from oyez.service.system import Services
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -48,20 +49,20 @@ class Resource(Protocol):
     @property
     def path(self) -> str: ...
 
-    def build(self, context: Context) -> Responder:
+    def build(self, services: Services) -> Responder:
         """What answers such requests."""
 
 
-def build_routes(resources: Iterable[Resource], context: Context) -> list[Route]:
+def build_routes(resources: Iterable[Resource], services: Services) -> list[Route]:
     """The routes of a table, one for each path: so the answer 405 names all methods of that path.
 
     Starlette takes the first path that fits: a longer path must come before one that ends with `{…:path}`.
     """
     paths: dict[str, dict[str, Responder]] = {}
     for resource in resources:
-        paths.setdefault(resource.path, {})[resource.method] = resource.build(context)
+        paths.setdefault(resource.path, {})[resource.method] = resource.build(services)
     return [
-        service_route(path, _dispatch(answers), context.authorize, list(answers)) for path, answers in paths.items()
+        service_route(path, _dispatch(answers), services.authorize, list(answers)) for path, answers in paths.items()
     ]
 
 
@@ -80,9 +81,9 @@ class Read:
     function: Callable[..., object]
     method: str = "GET"
 
-    def build(self, context: Context) -> Responder:
+    def build(self, services: Services) -> Responder:
         async def answer(request: Request) -> Response:
-            return answer_json(await context.database.read(self.function, *read_ids(request)))
+            return answer_json(await services.database.read(self.function, *read_ids(request)))
 
         return answer
 
@@ -107,12 +108,12 @@ class Write:
     after: Callable[..., Awaitable[None]] | None = field(default=None, kw_only=True)
     """Called after the transaction, with the same."""
 
-    def build(self, context: Context) -> Responder:
+    def build(self, services: Services) -> Responder:
         async def answer(request: Request) -> Response:
-            arguments = await _read_arguments(request, self.body, context)
+            arguments = await _read_arguments(request, self.body, services)
             if self.before is not None:
                 await self.before(*arguments)
-            response = await answer_write(context.outbox, self._work, *arguments)
+            response = await answer_write(services.outbox, self._work, *arguments)
             if self.after is not None:
                 await self.after(*arguments)
             return response
@@ -130,16 +131,16 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """`POST` that only sends an event: `function(context, *ids, body)`, which stores nothing. Answered with 204."""
+    """`POST` that only sends an event: `function(services, *ids, body)`, which stores nothing. Answered with 204."""
 
     path: str
     function: Callable[..., Awaitable[None]]
     body: type[msgspec.Struct] | None = None
     method: str = "POST"
 
-    def build(self, context: Context) -> Responder:
+    def build(self, services: Services) -> Responder:
         async def answer(request: Request) -> Response:
-            await self.function(context, *await _read_arguments(request, self.body, context))
+            await self.function(services, *await _read_arguments(request, self.body, services))
             return Response(status_code=204)
 
         return answer
@@ -171,10 +172,10 @@ class Listing:
     """The name of the list in the answer."""
     method: str = "GET"
 
-    def build(self, context: Context) -> Responder:
+    def build(self, services: Services) -> Responder:
         async def answer(request: Request) -> Response:
             query = read_query(request, self.query)
-            return answer_json(await context.database.read(self._read, read_ids(request), query))
+            return answer_json(await services.database.read(self._read, read_ids(request), query))
 
         return answer
 
@@ -215,9 +216,9 @@ class Listing:
 # What the answers are made of; also for routes that are in no table.
 
 
-async def _read_arguments(request: Request, body: type[msgspec.Struct] | None, context: Context) -> list[Any]:
+async def _read_arguments(request: Request, body: type[msgspec.Struct] | None, services: Services) -> list[Any]:
     ids: list[Any] = read_ids(request)
-    return ids if body is None else [*ids, await read_json(request, body, context.settings.limits)]
+    return ids if body is None else [*ids, await read_json(request, body, services.settings.limits)]
 
 
 def read_ids(request: Request) -> list[str]:

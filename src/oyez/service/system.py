@@ -27,7 +27,7 @@ from oyez.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Services:
     """What a process offers to a system's behaviour."""
 
     settings: Settings
@@ -49,7 +49,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class SystemServices:
     """A system's behaviour."""
 
     handlers: Handlers = field(default_factory=dict)
@@ -63,9 +63,9 @@ class Parts:
     """Ends what runs beside clients and jobs; called when no client is left."""
 
 
-def no_parts(context: Context) -> Parts:
+def build_nothing(services: Services) -> SystemServices:
     """For a system that only declares events."""
-    return Parts()
+    return SystemServices()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class System:
     """A contract with what serves it: tables, migrations, and the parts that `build` makes of a running server."""
 
     contract: Contract
-    build: Callable[[Context], Parts] = no_parts
+    build: Callable[[Services], SystemServices] = build_nothing
     tables: MetaData | None = None
     migrations: Path | None = None
     """A folder of Alembic revisions that make the tables. None: they are just created where they are missing."""
@@ -83,23 +83,24 @@ class System:
         return self.contract.name
 
 
-def build_parts(system: System, context: Context) -> Parts:
+def build_services(system: System, services: Services) -> SystemServices:
     """What the system's `build` returns. Raises SettingsError if it fails or returns something else."""
     code = getattr(system.build, "__code__", None)
     file = code.co_filename if code is not None else "its file"
     try:
-        parts = system.build(context)
+        built = system.build(services)
     except OyezError:
         raise
     except Exception as error:
         raise SettingsError(
             f"build() of {system.name} in {file} fails. {describe_error(error, file)}. Correct it there."
         ) from error
-    if not isinstance(parts, Parts):
+    if not isinstance(built, SystemServices):
         raise SettingsError(
-            f"build() of {system.name} in {file} returns a {type(parts).__name__}. Return `Parts(handlers=...)`."
+            f"build() of {system.name} in {file} returns a {type(built).__name__}."
+            " Return `SystemServices(handlers=...)`."
         )
-    return parts
+    return built
 
 
 def describe_error(error: Exception, file: str) -> str:

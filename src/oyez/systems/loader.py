@@ -13,7 +13,7 @@ from oyez import systems
 from oyez.contract.contract import Contract
 from oyez.errors import OyezError, SettingsError
 from oyez.runtime.bind import Handlers
-from oyez.service.system import Parts, System, describe_error
+from oyez.service.system import System, SystemServices, describe_error
 from oyez.testing.scenario import Demo
 
 
@@ -79,6 +79,6 @@ def _find_system(module: ModuleType, reference: str) -> System:
         if not isinstance(contract, Contract):
             raise SettingsError(f"{reference} declares no contract. Write `contract = Contract(...)` in it.")
         handlers: Handlers = getattr(module, "handlers", {})
-        system = System(contract=contract, build=lambda context: Parts(handlers=handlers))
+        system = System(contract=contract, build=lambda services: SystemServices(handlers=handlers))
     system.contract.build()
     return system

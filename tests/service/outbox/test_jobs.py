@@ -10,7 +10,7 @@ from sqlalchemy import select
 from oyez.service.database import tables
 from oyez.service.outbox import jobs as jobs_module
 from oyez.service.outbox.jobs import BACKOFF, Job
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from tests.service.desks import Clock, Desk, Ledger, open_desk, say, say_next
 from tests.support.logged import capture_logs
 
@@ -142,7 +142,7 @@ async def test_a_job_of_a_kind_that_is_not_known_stays_and_is_told_once(
             assert [job.key for job in await left(desk)] == ["a"]
     (line,) = told(logs)
     assert (line["log_level"], line["system"], line["kind"]) == ("error", "desk", "remind")
-    assert "Parts.jobs" in line["remedy"]
+    assert "SystemServices.jobs" in line["remedy"]
     async with open_desk(database_url, jobs={"remind": remind}) as desk:
         desk.clock.now += 5 * HOUR
         await desk.jobs.done()

@@ -8,7 +8,7 @@ import pytest
 from oyez.contract import Identity
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import InvalidDataError, OyezError, RefusedError
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from tests.service.desks import Desk, back_case, case, open_desk, ticket, user
 
 ADA = Identity(subject="ada", role="customer", claims={"shop_id": "S-1"})

@@ -14,7 +14,7 @@ from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError
 from oyez.log.log import Checkpoint, Entry
 from oyez.service.database import tables
 from oyez.service.outbox import outbox as outbox_module
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from tests.service.desks import PATIENCE, Clock, Desk, Ledger, Said, Typing, open_desk, say, say_next, ticket
 from tests.support.logged import capture_logs
 

@@ -22,8 +22,8 @@ from oyez.log.memory import MemoryLog
 from oyez.runtime import Publisher
 from oyez.service.app import Oyez
 from oyez.service.redis_emitter import consumer
-from oyez.service.redis_emitter.consumer import KEEP_SECONDS, Intake
-from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
+from oyez.service.redis_emitter.consumer import KEEP_SECONDS, EmitterConsumer
+from oyez.service.redis_emitter.decoder import EmitterDecoder, EmitterMessageError
 from oyez.service.system import System
 from oyez.settings import Limits, Settings
 from oyez.systems.loader import load_system
@@ -92,9 +92,11 @@ class Hall:
         self._key = key
 
     @asynccontextmanager
-    async def open(self, drain: float = DRAIN, clock: Callable[[], float] = time.monotonic) -> AsyncIterator[Intake]:
+    async def open(
+        self, drain: float = DRAIN, clock: Callable[[], float] = time.monotonic
+    ) -> AsyncIterator[EmitterConsumer]:
         publisher = Publisher(contract, self.log, Limits())
-        node = Intake(self._url, publisher, [self._key], prefix=self._key, clock=clock)
+        node = EmitterConsumer(self._url, publisher, [self._key], prefix=self._key, clock=clock)
         async with node.running(drain):
             yield node
 
@@ -505,7 +507,7 @@ async def test_what_no_system_reads_is_said_once(own_valkey: ValkeyServer, tmp_p
 
 
 def test_pickles_are_not_read() -> None:
-    reader = EmitterReader(Publisher(contract, MemoryLog(), Limits()), ["hall", "socket.io"])
+    reader = EmitterDecoder(Publisher(contract, MemoryLog(), Limits()), ["hall", "socket.io"])
 
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str, ...]]:
@@ -513,7 +515,7 @@ def test_pickles_are_not_read() -> None:
 
     for body in (pickle.dumps(Trap()), pickle.dumps({"method": "emit"}, 0)):
         for channel in ("socketio", "hall"):
-            assert reader.concerns(channel, body)
-            with pytest.raises(EmissionError) as refused:
+            assert reader.is_emitter_message(channel, body)
+            with pytest.raises(EmitterMessageError) as refused:
                 reader.read(channel, body)
             assert "python-socketio 5.14 or later" in str(refused.value)

@@ -11,7 +11,7 @@ import pytest
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
 from oyez.runtime import Publisher
-from oyez.service.redis_emitter.decoder import EmissionError, EmitterReader
+from oyez.service.redis_emitter.decoder import EmitterDecoder, EmitterMessageError
 from oyez.settings import Limits
 from tests.support.market import contract
 
@@ -20,8 +20,8 @@ NOW = 1769860800.0
 
 
 @pytest.fixture
-def reader() -> EmitterReader:
-    return EmitterReader(Publisher(contract, MemoryLog(), Limits(), lambda: NOW), ["market", "socket.io"])
+def reader() -> EmitterDecoder:
+    return EmitterDecoder(Publisher(contract, MemoryLog(), Limits(), lambda: NOW), ["market", "socket.io"])
 
 
 def emitted(
@@ -35,11 +35,11 @@ def asked(kind: int, sockets_in: Sequence[str] = (), excluded: Sequence[str] = (
     return msgspec.json.encode({"type": kind, "opts": {"rooms": sockets_in, "except": excluded}, **more})
 
 
-def read(reader: EmitterReader, body: bytes) -> list[Entry]:
+def read(reader: EmitterDecoder, body: bytes) -> list[Entry]:
     return reader.read("socket.io#/#", body)
 
 
-def ask(reader: EmitterReader, body: bytes, namespace: str = "/") -> list[Entry]:
+def ask(reader: EmitterDecoder, body: bytes, namespace: str = "/") -> list[Entry]:
     return reader.read(f"market-request#{namespace}#", body)
 
 
@@ -49,14 +49,14 @@ BID = {"bid_id": "b1", "timestamp": "2026-01-31T12:00:00Z"}
 # Events.
 
 
-def test_an_event_goes_to_the_rooms_it_is_given(reader: EmitterReader) -> None:
+def test_an_event_goes_to_the_rooms_it_is_given(reader: EmitterDecoder) -> None:
     (entry,) = read(reader, emitted("bid_rejected", BID, rooms=["garage_g1", "user_u1"], excluded=["user_u2", SOCKET]))
     assert entry.rooms == ("garage_g1", "user_u1")
     assert entry.excluded == ("user_u2", SOCKET)
     assert msgspec.json.decode(entry.data) == ["bid_rejected", BID]
 
 
-def test_half_a_character_is_mended(reader: EmitterReader) -> None:
+def test_half_a_character_is_mended(reader: EmitterDecoder) -> None:
     """Some encoders of msgpack write it as three bytes that are not UTF-8; Python writes it as an escape."""
     half = emitted("bid_rejected", {**BID, "bid_id": "b???"}, rooms=["user_u1"]).replace(b"b???", b"b\xed\xa0\xbd")
     message = {"method": "emit", "event": "bid_rejected", "data": [{**BID, "bid_id": "b\ud83d"}], "room": "user_u1"}
@@ -65,7 +65,7 @@ def test_half_a_character_is_mended(reader: EmitterReader) -> None:
         assert [msgspec.json.decode(entry.data)[1]["bid_id"] for entry in entries] == ["b\ufffd"]
 
 
-def test_whether_an_event_is_volatile_says_the_contract(reader: EmitterReader) -> None:
+def test_whether_an_event_is_volatile_says_the_contract(reader: EmitterDecoder) -> None:
     (stored,) = read(reader, emitted("bid_rejected", BID, rooms=["user_u1"]))
     (volatile,) = read(reader, emitted("typing", {"userId": "u1", "typing": True}, rooms=["user_u1"]))
     assert not stored.volatile
@@ -73,25 +73,25 @@ def test_whether_an_event_is_volatile_says_the_contract(reader: EmitterReader) -
 
 
 @pytest.mark.parametrize("event", ["new_request", "request_cancelled"])
-def test_without_a_room_everybody_is_meant_where_the_contract_allows_it(reader: EmitterReader, event: str) -> None:
+def test_without_a_room_everybody_is_meant_where_the_contract_allows_it(reader: EmitterDecoder, event: str) -> None:
     payload: dict[str, Any] = {"request_id": "r1"} | ({"parts": []} if event == "new_request" else {})
     (entry,) = read(reader, emitted(event, payload))
     assert (entry.namespace, entry.rooms) == ("/", ())
 
 
-def test_without_a_room_it_goes_where_the_payload_says(reader: EmitterReader) -> None:
+def test_without_a_room_it_goes_where_the_payload_says(reader: EmitterDecoder) -> None:
     (entry,) = read(reader, emitted("new_bid", {"owner": {"id": "u7"}, "amount": 9.5}))
     assert entry.rooms == ("user_u7",)
 
 
-def test_an_event_stays_in_its_namespace(reader: EmitterReader) -> None:
+def test_an_event_stays_in_its_namespace(reader: EmitterDecoder) -> None:
     typing = {"userId": "u1", "typing": True}
     for namespace in ("/", "/back"):
         (entry,) = read(reader, emitted("typing", typing, rooms=["user_u1"], namespace=namespace))
         assert entry.namespace == namespace
 
 
-def test_a_date_becomes_what_javascript_makes_of_it_in_json(reader: EmitterReader) -> None:
+def test_a_date_becomes_what_javascript_makes_of_it_in_json(reader: EmitterDecoder) -> None:
     at = datetime(2026, 1, 31, 12, 0, 0, 731000, UTC)
     (entry,) = read(reader, emitted("new_ticket", {"ticket_id": "t1", "at": at}, rooms=["user_operations"]))
     assert msgspec.json.decode(entry.data)[1]["at"] == "2026-01-31T12:00:00.731Z"
@@ -152,22 +152,22 @@ def test_a_date_becomes_what_javascript_makes_of_it_in_json(reader: EmitterReade
     ],
 )
 def test_what_does_not_fit_the_contract_is_refused_with_a_reason(
-    reader: EmitterReader, body: bytes, code: str, reason: str
+    reader: EmitterDecoder, body: bytes, code: str, reason: str
 ) -> None:
-    with pytest.raises(EmissionError) as caught:
+    with pytest.raises(EmitterMessageError) as caught:
         read(reader, body)
     assert caught.value.refusal.code == code
     assert reason in str(caught.value)
 
 
-def test_deep_data_is_refused(reader: EmitterReader) -> None:
+def test_deep_data_is_refused(reader: EmitterDecoder) -> None:
     body = b"\x93\xa7emitter\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1x" + b"\x91" * 900 + b"\xc0\x80"
-    with pytest.raises(EmissionError):
+    with pytest.raises(EmitterMessageError):
         read(reader, body)
 
 
-def test_the_name_in_the_reason_is_not_longer_than_names_are(reader: EmitterReader) -> None:
-    with pytest.raises(EmissionError) as caught:
+def test_the_name_in_the_reason_is_not_longer_than_names_are(reader: EmitterDecoder) -> None:
+    with pytest.raises(EmitterMessageError) as caught:
         read(reader, emitted("x" * 1000, {}))
     assert caught.value.what == "x" * 128
 
@@ -175,7 +175,7 @@ def test_the_name_in_the_reason_is_not_longer_than_names_are(reader: EmitterRead
 # Sockets.
 
 
-def test_sockets_join_leave_and_are_disconnected(reader: EmitterReader) -> None:
+def test_sockets_join_leave_and_are_disconnected(reader: EmitterDecoder) -> None:
     (joined,) = ask(reader, asked(2, ["user_u1"], ["user_u2"], rooms=["ticket_t1"]))
     assert (joined.control, joined.rooms, joined.excluded) == ("join", ("user_u1",), ("user_u2",))
     assert msgspec.json.decode(joined.data) == {"rooms": ["ticket_t1"], "asking": True}
@@ -185,7 +185,7 @@ def test_sockets_join_leave_and_are_disconnected(reader: EmitterReader) -> None:
     assert (gone.control, gone.namespace, gone.rooms, gone.data) == ("disconnect", "/back", (), b'{"close":true}')
 
 
-def test_sockets_of_several_rooms_are_meant_one_room_after_the_other(reader: EmitterReader) -> None:
+def test_sockets_of_several_rooms_are_meant_one_room_after_the_other(reader: EmitterDecoder) -> None:
     assert [entry.rooms for entry in ask(reader, asked(4, ["user_u1", "user_u2"]))] == [("user_u1",), ("user_u2",)]
 
 
@@ -203,30 +203,30 @@ def test_sockets_of_several_rooms_are_meant_one_room_after_the_other(reader: Emi
         (asked(9), "malformed", "a request"),
     ],
 )
-def test_what_cannot_become_of_sockets_is_refused(reader: EmitterReader, body: bytes, code: str, what: str) -> None:
-    with pytest.raises(EmissionError) as caught:
+def test_what_cannot_become_of_sockets_is_refused(reader: EmitterDecoder, body: bytes, code: str, what: str) -> None:
+    with pytest.raises(EmitterMessageError) as caught:
         ask(reader, body)
     assert (caught.value.refusal.code, caught.value.what) == (code, what)
 
 
-def test_sockets_of_an_unknown_namespace_are_refused(reader: EmitterReader) -> None:
-    with pytest.raises(EmissionError, match="no namespace '/x', only /, /back"):
+def test_sockets_of_an_unknown_namespace_are_refused(reader: EmitterDecoder) -> None:
+    with pytest.raises(EmitterMessageError, match="no namespace '/x', only /, /back"):
         ask(reader, asked(4), "/x")
 
 
 # Others in the same channels.
 
 
-def test_what_the_servers_of_a_cluster_say_to_each_other_is_passed_over(reader: EmitterReader) -> None:
+def test_what_the_servers_of_a_cluster_say_to_each_other_is_passed_over(reader: EmitterDecoder) -> None:
     said = emitted("bid_rejected", BID, rooms=["user_u1"], uid="-6BI-B")
-    assert not reader.concerns("socket.io#/#", said)
+    assert not reader.is_emitter_message("socket.io#/#", said)
     assert read(reader, said) == []
-    assert not reader.concerns("socket.io-request#/#", b'{"uid":"-6BI-B","requestId":"x","type":5,"opts":{}}')
-    assert not reader.concerns("socket.io-request#/#", msgspec.msgpack.encode({"uid": "-6BI-B", "type": 7}))
+    assert not reader.is_emitter_message("socket.io-request#/#", b'{"uid":"-6BI-B","requestId":"x","type":5,"opts":{}}')
+    assert not reader.is_emitter_message("socket.io-request#/#", msgspec.msgpack.encode({"uid": "-6BI-B", "type": 7}))
     assert ask(reader, asked(4, uid="-6BI-B", close=True)) == []
 
 
-def test_what_an_emitter_says_is_not(reader: EmitterReader) -> None:
-    assert reader.concerns("socket.io#/#", emitted("bid_rejected", BID))
-    assert reader.concerns("socket.io#/#", b'["emitter",{}]')
-    assert reader.concerns("socket.io-request#/#", asked(4))
+def test_what_an_emitter_says_is_not(reader: EmitterDecoder) -> None:
+    assert reader.is_emitter_message("socket.io#/#", emitted("bid_rejected", BID))
+    assert reader.is_emitter_message("socket.io#/#", b'["emitter",{}]')
+    assert reader.is_emitter_message("socket.io-request#/#", asked(4))

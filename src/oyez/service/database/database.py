@@ -110,7 +110,7 @@ class _Ways:
     """The ways that the transactions of one system go: engines, and the threads that use them."""
 
     writing: Engine
-    tidying: Engine
+    maintenance: Engine
     reading: Engine
     writers: FairPool
     readers: FairPool
@@ -123,7 +123,7 @@ class _Ways:
 
     def release(self) -> None:
         """Close unused connections; engines open others when they need them."""
-        for engine in (self.reading, self.tidying, self.writing):
+        for engine in (self.reading, self.maintenance, self.writing):
             engine.dispose()
 
 
@@ -179,8 +179,8 @@ class Database:
                 return replace(whole, reading=reading, readers=readers)
             writing = _open_sqlite(self._url, limits, 1, "BEGIN IMMEDIATE")
             # Without waiting for the disk: what is lost with the power is tidied again.
-            tidying = _open_sqlite(self._url, limits, 1, "BEGIN IMMEDIATE", "PRAGMA synchronous = NORMAL")
-            return _Ways(writing, tidying, reading, self._open_pool("oyez-db", 1), readers)
+            maintenance = _open_sqlite(self._url, limits, 1, "BEGIN IMMEDIATE", "PRAGMA synchronous = NORMAL")
+            return _Ways(writing, maintenance, reading, self._open_pool("oyez-db", 1), readers)
         readers_count = max(1, self._connections // 3)
         writers_count = self._connections - readers_count
         engine = _open_postgresql(self._url, limits, writers_count)
@@ -276,14 +276,16 @@ class Database:
             # Has no effect on a transaction that has begun: it runs to its own end unseen.
             answer.cancel()
 
-    async def tidy(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run_maintenance(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """As `run`, for one statement on rows that are nobody else's business, which does no harm if it is undone.
 
         It may not outlive a power cut. On PostgreSQL it is READ COMMITTED, so that no transaction of `run` has to be
         begun again on account of it.
         """
         ways = self._ways
-        future = self._submit(ways.writers, ways.tidying, lambda connection: function(connection, *args, **kwargs))
+        future = self._submit(ways.writers, ways.maintenance, lambda connection: function(connection, *args, **kwargs))
         return await self.wait(future)
 
     @must_await

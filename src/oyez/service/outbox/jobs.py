@@ -17,7 +17,8 @@ from oyez.logger import get_logger
 from oyez.runtime.functions import find_signature_error
 from oyez.service.database.database import Database
 from oyez.service.database.tables import jobs
-from oyez.service.outbox.outbox import Outbox, Transaction
+from oyez.service.outbox.outbox import Outbox
+from oyez.service.outbox.transaction import Transaction
 
 logger = get_logger("oyez.service")
 
@@ -89,7 +90,7 @@ class Jobs:
                 "jobs are due that nobody can do",
                 system=self._system,
                 kind=kind,
-                remedy=f"give Parts.jobs a function for {kind!r}, or delete its rows in oyez_jobs",
+                remedy=f"give SystemServices.jobs a function for {kind!r}, or delete its rows in oyez_jobs",
             )
         # A kind that was done elsewhere, by a newer version, and comes again is told again.
         self._unknown = unknown

@@ -15,30 +15,27 @@ do not wait for it. For a log that cannot be reached all wait.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, tzinfo
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, LargeBinary, Text, cast, delete, insert, select, text, update
+from sqlalchemy import Connection, LargeBinary, Text, cast, delete, select, update
 from sqlalchemy import Row as SqlRow
 
 from oyez.concurrency.periodic import PeriodicTask
-from oyez.contract.rooms import Everyone, NamedRoom
-from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
-from oyez.runtime import control
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_published
 from oyez.runtime.publisher import Publisher
 from oyez.service.database.database import Database
-from oyez.service.database.tables import jobs, outbox
-from oyez.service.outbox.members import add_member, check_subject, find_room, remove_member
-from oyez.service.outbox.steps import FORGET_INTERVAL, KEPT_SECONDS, begin_step, forget_steps
+from oyez.service.database.tables import outbox
+from oyez.service.outbox.idempotent_steps import FORGET_INTERVAL, KEPT_SECONDS, begin_step, forget_steps
+from oyez.service.outbox.transaction import Transaction
 
 logger = get_logger("oyez.service")
 
@@ -56,114 +53,8 @@ LOOK_INTERVAL = 1.0
 """Seconds between two looks for what another process has left behind when it was killed. What this one commits is
 moved at once."""
 
-TELL_TIMEOUT = 2.0
+FLUSH_TIMEOUT = 2.0
 """Seconds after which the log is certainly away: what was committed stays so, and follows."""
-
-
-class Transaction:
-    """One SQL transaction of one system, and what it says to the world when it is committed.
-
-    Given to the functions that `Outbox.run` runs, anew for each attempt.
-    """
-
-    def __init__(self, connection: Connection, publisher: Publisher, now: float, zone: tzinfo = UTC) -> None:
-        self.connection = connection
-        self.now = now
-        """When this attempt began, in seconds since 1970."""
-        self.zone = zone
-        """The operator's time zone."""
-        self._publisher = publisher
-        self._contract = publisher.contract
-        self._system = publisher.contract.name
-        self._stored: list[Entry] = []
-        self.volatile: list[Entry] = []
-        """What is broadcast after the commit."""
-        self.schedules = False
-        """Whether it has changed what is due."""
-
-    def emit(self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()) -> None:
-        """Publish an event when, and only if, this transaction is committed.
-
-        Checked now; takes and raises what `Publisher.prepare` does. A volatile event is not stored with the change: it
-        may be lost where the process ends in between.
-        """
-        for entry in self._publisher.prepare(payload, *rooms, excluding=excluding):
-            (self.volatile if entry.volatile else self._stored).append(entry)
-
-    def add_member(self, room: NamedRoom, subject: str) -> bool:
-        """Make `subject`, such as `user:u1`, a member of `room`; whether that is new.
-
-        Raises RefusedError (unknown_room) and InvalidDataError where there is no such room or subject. `subject`
-        may enter the room from now on, and does so by itself, or by `join`.
-        """
-        find_room(self._contract, room.name, room.namespace)
-        check_subject(self._contract, subject)
-        return add_member(self.connection, self._system, room, subject)
-
-    def remove_member(self, room: NamedRoom, subject: str) -> bool:
-        """Undo `add_member`, whether or not it was done; whether it was.
-
-        Its sockets leave the room, on every node, before any event that is emitted later.
-        """
-        find_room(self._contract, room.name, room.namespace)
-        check_subject(self._contract, subject)
-        removed = remove_member(self.connection, self._system, room, subject)
-        if removed:
-            self._stored.append(control.member_removed(room, subject))
-        return removed
-
-    def join(self, sockets_in: NamedRoom, room: NamedRoom) -> None:
-        """Have the sockets in one room enter another, as far as its rule allows.
-
-        Where the rule asks for members, those who are in `sockets_in` have to be.
-        """
-        self._stored.append(control.join(sockets_in, [room]))
-
-    def leave(self, sockets_in: NamedRoom, room: NamedRoom) -> None:
-        """Have the sockets in one room leave another."""
-        self._stored.append(control.leave(sockets_in, [room]))
-
-    def disconnect(self, sockets_in: NamedRoom, *, close: bool = False) -> None:
-        """Have the sockets in a room disconnected, wherever they are; with `close`, their whole connections."""
-        self._stored.append(control.disconnect(sockets_in, close=close))
-
-    def schedule(self, kind: str, key: str, due: float, data: Mapping[str, Any]) -> None:
-        """Have the system's job `kind` done at `due`, in seconds since 1970, with `data`, which is JSON.
-
-        There is one job of a kind for a key: scheduling it again replaces it.
-        """
-        self.cancel(kind, key)
-        row = {"system": self._system, "kind": kind, "key": key, "due": due, "data": dict(data), "failures": 0}
-        self.connection.execute(insert(jobs).values(row))
-        self.schedules = True
-
-    def cancel(self, kind: str, key: str) -> None:
-        """Have a job not done; harmless where there is none."""
-        job = (jobs.c.system == self._system) & (jobs.c.kind == kind) & (jobs.c.key == key)
-        self.connection.execute(delete(jobs).where(job))
-
-    def store(self) -> bool:
-        """Write what was emitted, as the last thing before the commit; whether there was any."""
-        if not self._stored:
-            return False
-        if self.connection.dialect.name == "postgresql":
-            # Until the commit: ids are given in the order in which they become visible.
-            lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
-            self.connection.execute(lock, {"name": f"oyez:outbox:{self._system}"})
-        rows = [
-            {
-                "system": self._system,
-                "namespace": entry.namespace,
-                "rooms": entry.rooms,
-                "excluded": entry.excluded,
-                "data": entry.data,
-                "control": entry.control,
-                "created": self.now,
-            }
-            for entry in self._stored
-        ]
-        self.connection.execute(insert(outbox), rows)
-        return True
 
 
 class _Arrivals:
@@ -299,13 +190,13 @@ class Outbox:
         self._relay.trigger()
         return await self._arrivals.wait(seconds)
 
-    async def told(self) -> None:
+    async def flushed(self) -> None:
         """Wait until what a transaction that has returned emitted is in the log, or it is clear that this takes long.
 
         For whoever is told that something is done, and goes on to publish what may not overtake it.
         """
         with suppress(TimeoutError):
-            async with asyncio.timeout(TELL_TIMEOUT):
+            async with asyncio.timeout(FLUSH_TIMEOUT):
                 await self._relay.done()
 
     @asynccontextmanager
@@ -367,12 +258,12 @@ class Outbox:
                     position = await self._log.position()
                 self._arrivals.finish_listing(listing, position)
             if rows:
-                await self._database.tidy(_delete_up_to, self._system, rows[-1].id)
+                await self._database.run_maintenance(_delete_up_to, self._system, rows[-1].id)
             if len(listed) < MAX_BATCH:
                 break
         if self._clock() >= self._forget_at:
             self._forget_at = self._clock() + FORGET_INTERVAL
-            await self._database.tidy(forget_steps, self._clock() - KEPT_SECONDS)
+            await self._database.run_maintenance(forget_steps, self._clock() - KEPT_SECONDS)
         return LOOK_INTERVAL
 
     async def _append(self, rows: Sequence["_Row"]) -> str | None:

@@ -69,7 +69,7 @@ _NAMES: dict[int, str] = {
 }
 
 
-class EmissionError(OyezError):
+class EmitterMessageError(OyezError):
     """What an emitter has said cannot be done. `what` is the event's name, or what was to become of sockets."""
 
     def __init__(self, what: str, refusal: Refusal, reason: str) -> None:
@@ -122,7 +122,7 @@ _OLD_PYTHON = (
 )
 
 
-class EmitterReader:
+class EmitterDecoder:
     """Reads what is said to one system, by emitters with one of `keys`."""
 
     def __init__(self, publisher: Publisher, keys: Sequence[str], systems: Sequence[str] = ()) -> None:
@@ -140,7 +140,7 @@ class EmitterReader:
         self._requests = tuple(f"{key}-request#" for key in keys)
         self._namespaces = {namespace.name: namespace for namespace in self._contract.namespaces}
 
-    def concerns(self, channel: str, body: bytes) -> bool:
+    def is_emitter_message(self, channel: str, body: bytes) -> bool:
         """Whether it is for Oyez: not what the servers of a Node cluster say to each other."""
         if self._systems and (channel == PYTHON_CHANNEL or channel.startswith(f"{DEFAULT_KEY}#")):
             if not self._warned and (channel == PYTHON_CHANNEL or body.startswith(_OWN_ARRAY)):
@@ -157,7 +157,7 @@ class EmitterReader:
     def read(self, channel: str, body: bytes) -> list[Entry]:
         """The entries that do what a message asks for; none where it turns out not to be an emitter's.
 
-        Raises EmissionError.
+        Raises EmitterMessageError.
         """
         what = "a message"
         try:
@@ -174,9 +174,9 @@ class EmitterReader:
                 what = packet.data[0][: self._limits.max_event_name]
             return self._event(packet, options) if uid == UID else []
         except RefusedError as error:
-            raise EmissionError(what, error.refusal, error.message) from None
+            raise EmitterMessageError(what, error.refusal, error.message) from None
         except InvalidDataError as error:
-            raise EmissionError(what, INVALID_DATA, str(error)) from None
+            raise EmitterMessageError(what, INVALID_DATA, str(error)) from None
 
     def _warn_of_unclaimed(self, channel: str) -> None:
         self._warned = True

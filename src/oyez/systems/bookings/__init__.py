@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from oyez.service.system import Context, Parts, System
+from oyez.service.system import Services, System, SystemServices
 from oyez.service.typing import Typing
 from oyez.systems.bookings.contract import contract
 from oyez.systems.bookings.handlers import build_handlers, build_hooks
@@ -12,12 +12,12 @@ from oyez.systems.bookings.tables import metadata
 from oyez.systems.bookings.transactions import DAY_BEGINS, begin_day
 
 
-def build(context: Context) -> Parts:
-    news, typing = News(context), Typing(context.log)
-    return Parts(
-        handlers=build_handlers(context, news, typing),
+def build(services: Services) -> SystemServices:
+    news, typing = News(services), Typing(services.log)
+    return SystemServices(
+        handlers=build_handlers(services, news, typing),
         hooks=build_hooks(news, typing),
-        routes=build_api(context, news, typing),
+        routes=build_api(services, news, typing),
         jobs={DAY_BEGINS: begin_day},
         close=news.close,
     )

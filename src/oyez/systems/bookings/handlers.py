@@ -12,7 +12,7 @@ from oyez.contract import NamedRoom
 from oyez.contract.schema import quote
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.runtime import Client, Handlers, Hooks
-from oyez.service.system import Context
+from oyez.service.system import Services
 from oyez.service.typing import Typing
 from oyez.systems.bookings import transactions
 from oyez.systems.bookings.contract import (
@@ -43,8 +43,8 @@ from oyez.systems.bookings.records import NewMessage
 from oyez.systems.bookings.tables import count_statistics, find_day, share_booking, to_time
 
 
-def build_handlers(context: Context, news: News, typing: Typing) -> Handlers:
-    run = context.outbox.run
+def build_handlers(services: Services, news: News, typing: Typing) -> Handlers:
+    run = services.outbox.run
 
     def state(booking: Row[Any]) -> BookingState:
         news.count()
@@ -77,7 +77,7 @@ def build_handlers(context: Context, news: News, typing: Typing) -> Handlers:
             message=command.message,
             booking_id=command.booking_id,
         )
-        await stop_indicating(context, typing, new.sender_role, new.sender_id, new.recipient_id, client)
+        await stop_indicating(services, typing, new.sender_role, new.sender_id, new.recipient_id, client)
         message = await run(transactions.send_message, new)
         return MessageStored(id=message.id, created_at=to_time(message.created_at))
 
@@ -89,26 +89,26 @@ def build_handlers(context: Context, news: News, typing: Typing) -> Handlers:
     async def start_typing(command: StartTyping, client: Client) -> None:
         caller, recipient_id = client.identity, command.recipient_id
         rooms = await rooms_of(client, recipient_id)
-        await context.publisher.emit(TypingIndicator(user_id=caller.subject, typing=True), *rooms)
+        await services.publisher.emit(TypingIndicator(user_id=caller.subject, typing=True), *rooms)
         stopped = TypingIndicator(user_id=caller.subject, typing=False)
         key = typing_key(caller.role, caller.subject, recipient_id)
-        await typing.start(client, key, partial(context.publisher.emit, stopped, *rooms))
+        await typing.start(client, key, partial(services.publisher.emit, stopped, *rooms))
 
     async def stop_typing(command: StopTyping, client: Client) -> None:
         caller, recipient_id = client.identity, command.recipient_id
         rooms = await rooms_of(client, recipient_id)
         await typing.stop(typing_key(caller.role, caller.subject, recipient_id), client)
-        await context.publisher.emit(TypingIndicator(user_id=caller.subject, typing=False), *rooms)
+        await services.publisher.emit(TypingIndicator(user_id=caller.subject, typing=False), *rooms)
 
     async def rooms_of(client: Client, recipient_id: str) -> list[NamedRoom]:
-        rooms = await context.database.read(find_rooms, client.identity.role, client.identity.subject, recipient_id)
+        rooms = await services.database.read(find_rooms, client.identity.role, client.identity.subject, recipient_id)
         if not rooms:
             raise RefusedError(FORBIDDEN, f"You share no booking with {quote(recipient_id)}.")
         return rooms
 
     async def request_stats(command: RequestStats, client: Client) -> None:
-        now = context.clock()
-        counted = await context.database.read(count_statistics, find_day(now, context.settings.zone))
+        now = services.clock()
+        counted = await services.database.read(count_statistics, find_day(now, services.settings.zone))
         client.emit(transactions.build_statistics(counted, int(now * 1_000)))
 
     return {
@@ -143,12 +143,12 @@ def typing_key(role: str, user_id: str, recipient_id: str) -> str:
 
 
 async def stop_indicating(
-    context: Context, typing: Typing, role: str, user_id: str, recipient_id: str, client: Client | None = None
+    services: Services, typing: Typing, role: str, user_id: str, recipient_id: str, client: Client | None = None
 ) -> None:
     """A customer or partner sends what they typed; `client`: their socket, if it is known."""
     if await typing.stop(typing_key(role, user_id, recipient_id), client):
         room = partner_user(recipient_id) if role == "customer" else customer_user(recipient_id)
-        await context.publisher.emit(TypingIndicator(user_id=user_id, typing=False), room)
+        await services.publisher.emit(TypingIndicator(user_id=user_id, typing=False), room)
 
 
 def find_rooms(connection: Connection, role: str, user_id: str, recipient_id: str) -> list[NamedRoom]:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload, Total
 from oyez.service.resources import Listing, Read, Resource, Write, build_routes
-from oyez.service.system import Context
+from oyez.service.system import Services
 from oyez.service.typing import Typing
 from oyez.systems.bookings import records, transactions
 from oyez.systems.bookings.handlers import stop_indicating
@@ -66,17 +66,17 @@ class NotificationsPage(Page):
     recipient_role: Side | None = None
 
 
-def build_api(context: Context, news: News, typing: Typing) -> list[Route]:
+def build_api(services: Services, news: News, typing: Typing) -> list[Route]:
     """Everything below `/bookings/api`. POST answers 201; PUT of a new record 201, otherwise 200."""
 
     async def end_typing(new: records.NewMessage) -> None:
-        await stop_indicating(context, typing, new.sender_role, new.sender_id, new.recipient_id)
+        await stop_indicating(services, typing, new.sender_role, new.sender_id, new.recipient_id)
 
     async def count(*arguments: object) -> None:
         news.count()
 
     def find_today() -> int:
-        return find_day(context.clock(), context.settings.zone)
+        return find_day(services.clock(), services.settings.zone)
 
     def read_earnings(connection: Connection, partner_id: str) -> records.Earnings:
         get(connection, partners, partner_id)
@@ -90,7 +90,7 @@ def build_api(context: Context, news: News, typing: Typing) -> list[Route]:
 
     def read_statistics(connection: Connection) -> DashboardStatsUpdate:
         counted = count_statistics(connection, find_today())
-        return transactions.build_statistics(counted, int(context.clock() * 1_000))
+        return transactions.build_statistics(counted, int(services.clock() * 1_000))
 
     customer, partner, booking = "/customers/{id:path}", "/partners/{id:path}", "/bookings/{id}"
     submission = "/kyc-submissions/{id}"
@@ -136,7 +136,7 @@ def build_api(context: Context, news: News, typing: Typing) -> list[Route]:
             _create("/notifications", transactions.notify, records.NewNotification, records.notification_of),
             Read("/statistics", read_statistics),
         ],
-        context,
+        services,
     )
 
 

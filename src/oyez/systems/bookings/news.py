@@ -5,7 +5,7 @@ import msgspec
 from oyez.concurrency.conflate import Conflater
 from oyez.contract.codec import encode_json
 from oyez.contract.types import read_scalar
-from oyez.service.system import Context
+from oyez.service.system import Services
 from oyez.systems.bookings.payloads import Location, PartnerLocationUpdate
 from oyez.systems.bookings.tables import count_statistics, find_day, is_on_the_way, list_on_the_way, to_time
 from oyez.systems.bookings.transactions import tell_statistics
@@ -25,16 +25,16 @@ class News:
     record of the log: a partner may have two devices, at two processes.
     """
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._places = Conflater(self._tell_place, INTERVAL + SPARE)
         self._statistics = Conflater(self._tell_statistics, INTERVAL)
         self._closing = False
 
     async def move(self, partner_id: str, location: Location) -> None:
         """A partner is at `location`: whoever tracks a booking they are on their way to, or at, gets to know."""
-        now = to_time(int(self._context.clock() * 1_000))
-        for booking_id in await self._context.database.read(list_on_the_way, partner_id):
+        now = to_time(int(self._services.clock() * 1_000))
+        for booking_id in await self._services.database.read(list_on_the_way, partner_id):
             update = PartnerLocationUpdate(booking_id=booking_id, location=location, timestamp=now)
             self._places.submit(booking_id, (partner_id, update))
 
@@ -50,34 +50,34 @@ class News:
     async def _tell_place(self, booking_id: str, place: tuple[str, PartnerLocationUpdate]) -> bool:
         partner_id, update = place
         # It may have waited for a second, and the booking may be over.
-        if not await self._context.database.read(is_on_the_way, booking_id, partner_id):
+        if not await self._services.database.read(is_on_the_way, booking_id, partner_id):
             return True
         moment = str(update.timestamp).encode()
         if not self._closing:
-            told = await self._context.log.put_if_absent(f"pace:place:{booking_id}", moment, INTERVAL)
+            told = await self._services.log.put_if_absent(f"pace:place:{booking_id}", moment, INTERVAL)
             if told is not None:
                 # What another process has told is as new, or this one waits for its turn.
                 return told >= moment
         # Before the event, so that a client that begins to track now misses nothing.
-        await self._context.log.put(_place_record(booking_id), encode_json((partner_id, update)), LAST_PLACE_SECONDS)
-        await self._context.publisher.emit(update)
+        await self._services.log.put(_place_record(booking_id), encode_json((partner_id, update)), LAST_PLACE_SECONDS)
+        await self._services.publisher.emit(update)
         return True
 
     async def find_place(self, booking_id: str) -> PartnerLocationUpdate | None:
         """The last place of a booking's partner, if it is recent enough."""
-        kept = await self._context.log.get(_place_record(booking_id))
+        kept = await self._services.log.get(_place_record(booking_id))
         if kept is None:
             return None
         partner_id, place = msgspec.json.decode(kept, type=tuple[str, PartnerLocationUpdate], dec_hook=read_scalar)
-        return place if await self._context.database.read(is_on_the_way, booking_id, partner_id) else None
+        return place if await self._services.database.read(is_on_the_way, booking_id, partner_id) else None
 
     async def _tell_statistics(self, _key: str, _value: None) -> bool:
         # Counted beside the transaction: what it read of every booking would collide with whoever changes one.
-        now = self._context.clock()
-        counted = await self._context.database.read(count_statistics, find_day(now, self._context.settings.zone))
+        now = self._services.clock()
+        counted = await self._services.database.read(count_statistics, find_day(now, self._services.settings.zone))
         # The last change before the end is told without waiting: nobody else knows of it.
         interval = 0.0 if self._closing else INTERVAL
-        return await self._context.outbox.run(tell_statistics, counted, int(now * 1_000), interval)
+        return await self._services.outbox.run(tell_statistics, counted, int(now * 1_000), interval)
 
 
 def _place_record(booking_id: str) -> str:

@@ -12,7 +12,7 @@ from oyez.contract import Id, Total
 from oyez.contract.schema import quote
 from oyez.errors import FORBIDDEN, TOO_LARGE, InvalidDataError, RefusedError
 from oyez.service.days import begin_of_day, end_of_day
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.bookings import payloads
 from oyez.systems.bookings.contract import NOT_FOUND, customer_user, partner_user, trackers
 from oyez.systems.bookings.records import (

@@ -5,7 +5,8 @@ from uuid import uuid4
 from oyez.contract import Identity, Joined, NamedRoom, Time
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.runtime import Client, Handlers
-from oyez.service.outbox.outbox import Outbox, Transaction
+from oyez.service.outbox.outbox import Outbox
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.fixrx.contract import (
     UNKNOWN_MESSAGE,
     ChatMessage,

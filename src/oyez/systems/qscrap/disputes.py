@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 
 from oyez.contract import UNSET, Id, Maybe, Money, Payload, Time
 from oyez.errors import InvalidDataError
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.qscrap import payouts, states
 from oyez.systems.qscrap.contract import garage, user
 from oyez.systems.qscrap.payloads import DisputeReason, DisputeResolution, DisputeResolved, Notification

@@ -14,7 +14,7 @@ from msgspec import Meta
 from msgspec.structs import asdict
 
 from oyez.contract import UNSET, Id, Maybe, Money, Payload, Time
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.qscrap import states
 from oyez.systems.qscrap.contract import garage
 from oyez.systems.qscrap.payloads import (

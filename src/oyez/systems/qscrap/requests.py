@@ -5,7 +5,7 @@ from typing import Any, Literal
 from msgspec.structs import asdict
 
 from oyez.contract import Id, Payload, Time
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.qscrap import states
 from oyez.systems.qscrap.contract import user
 from oyez.systems.qscrap.payloads import Notification, RequestExpired

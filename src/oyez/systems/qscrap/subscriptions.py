@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from oyez.contract import Id, Payload, Time
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.qscrap.contract import garage
 from oyez.systems.qscrap.payloads import SubscriptionWarning
 from oyez.systems.qscrap.tables import change, find, get, is_as, show, subscriptions

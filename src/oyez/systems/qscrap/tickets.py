@@ -9,7 +9,7 @@ from msgspec.structs import asdict
 
 from oyez.contract import Id, Payload, Time
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.qscrap import states
 from oyez.systems.qscrap.contract import operations, user
 from oyez.systems.qscrap.contract import ticket as ticket_room

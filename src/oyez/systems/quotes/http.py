@@ -1,7 +1,7 @@
 """The HTTP API of `quotes`: supplier records, written by the back end that knows the suppliers."""
 
 from oyez.contract import CamelPayload, Id
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.service.resources import Write
 from oyez.systems.quotes.tables import put_supplier, remove_supplier
 

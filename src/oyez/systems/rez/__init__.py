@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from oyez.runtime import Client
-from oyez.service.system import Context, Parts, System
+from oyez.service.system import Services, System, SystemServices
 from oyez.service.typing import Typing
 from oyez.systems.rez.agents import Agents
 from oyez.systems.rez.carts import RESERVATION_ENDS, end_reservation
@@ -17,9 +17,9 @@ from oyez.systems.rez.support import AGENT_IS_GONE, note_that_agent_is_gone
 from oyez.systems.rez.tables import metadata
 
 
-def build(context: Context) -> Parts:
-    channels, typing, agents = Channels(context.database), Typing(context.log), Agents(context)
-    sessions = Sessions(channels, context.signer if context.signer.signs_users else None, context.clock)
+def build(services: Services) -> SystemServices:
+    channels, typing, agents = Channels(services.database), Typing(services.log), Agents(services)
+    sessions = Sessions(channels, services.signer if services.signer.signs_users else None, services.clock)
 
     async def connected(client: Client) -> None:
         await agents.arrived(client)
@@ -29,11 +29,11 @@ def build(context: Context) -> Parts:
         typing.leave(client)
         agents.left(client)
 
-    return Parts(
-        handlers=build_handlers(context, channels, typing),
+    return SystemServices(
+        handlers=build_handlers(services, channels, typing),
         hooks=replace(sessions.hooks(), connected=connected, disconnected=disconnected),
         jobs={RESERVATION_ENDS: end_reservation, AGENT_IS_GONE: note_that_agent_is_gone},
-        routes=build_api(context, typing),
+        routes=build_api(services, typing),
     )
 
 

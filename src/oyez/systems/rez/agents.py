@@ -3,7 +3,7 @@
 import asyncio
 
 from oyez.runtime import Client
-from oyez.service.system import Context
+from oyez.service.system import Services
 from oyez.systems.rez import support
 from oyez.systems.rez.contract import user
 
@@ -13,13 +13,13 @@ _TIMER = "rez.agent"
 class Agents:
     """The devices of agents, as far as they are connected to this process."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     async def arrived(self, client: Client) -> None:
         """A client has connected; if its user is an agent, they are there from now on."""
         if client.identity.role == "agent":
-            await self._context.outbox.run(support.bring_agent_back, client.identity.subject)
+            await self._services.outbox.run(support.bring_agent_back, client.identity.subject)
             self._renew_later(client)
 
     def left(self, client: Client) -> None:
@@ -38,7 +38,7 @@ class Agents:
     async def _renew(self, client: Client) -> None:
         try:
             if not client.socket.ended:
-                await self._context.outbox.run(support.bring_agent_back, client.identity.subject)
+                await self._services.outbox.run(support.bring_agent_back, client.identity.subject)
         finally:
             self._renew_later(client)
 
@@ -46,10 +46,10 @@ class Agents:
         """Have the agent count as offline soon, unless another device is connected, at whichever node."""
         if await self._is_here(agent_id):
             return
-        await self._context.outbox.run(support.expect_agent, agent_id)
+        await self._services.outbox.run(support.expect_agent, agent_id)
         # A device that connected meanwhile may have reported it too early.
         if await self._is_here(agent_id):
-            await self._context.outbox.run(support.bring_agent_back, agent_id)
+            await self._services.outbox.run(support.bring_agent_back, agent_id)
 
     async def _is_here(self, agent_id: str) -> bool:
-        return (await self._context.presence(user(agent_id))).count > 0
+        return (await self._services.presence(user(agent_id))).count > 0

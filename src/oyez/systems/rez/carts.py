@@ -11,7 +11,7 @@ from oyez.contract import UNSET, CamelPayload, Id, Maybe, Money, Payload, Time
 from oyez.contract.codec import encode_json
 from oyez.contract.types import read_scalar
 from oyez.errors import InvalidDataError, RefusedError
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import NOT_FOUND, user
 from oyez.systems.rez.payloads import Count, Line, Percent

@@ -13,7 +13,7 @@ from oyez.contract import UNSET, CamelPayload, Id, Maybe, NamedRoom, Time
 from oyez.contract.codec import encode_json
 from oyez.contract.types import read_scalar
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import ALREADY_THERE, ILLEGAL_TRANSITION, NOT_FOUND, group, user
 from oyez.systems.rez.payloads import Line, Person, Text, Url

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from oyez.contract import CamelPayload, Id
 from oyez.errors import LogUnavailableError
 from oyez.service.resources import Listing, Read, Resource, Send, Write, build_routes
-from oyez.service.system import Context
+from oyez.service.system import Services
 from oyez.service.typing import Typing
 from oyez.systems.rez import carts, groups, orders, payloads, stores, support, tables
 from oyez.systems.rez.contract import order
@@ -44,10 +44,10 @@ class TicketsPage(Page):
     status: payloads.TicketStatus | None = None
 
 
-async def locate(context: Context, order_id: str, whereabouts: orders.Whereabouts) -> None:
+async def locate(services: Services, order_id: str, whereabouts: orders.Whereabouts) -> None:
     """Send where an order on its way is; never stored."""
-    await context.database.read(orders.check_on_its_way, order_id)
-    await context.publisher.emit(
+    await services.database.read(orders.check_on_its_way, order_id)
+    await services.publisher.emit(
         payloads.OrderLocationUpdate(
             order_id=order_id,
             location=whereabouts.location,
@@ -57,9 +57,9 @@ async def locate(context: Context, order_id: str, whereabouts: orders.Whereabout
     )
 
 
-async def type_in_store(context: Context, conversation_id: str) -> None:
+async def type_in_store(services: Services, conversation_id: str) -> None:
     """Send that the store is writing; never stored."""
-    await context.publisher.emit(await context.database.read(stores.describe_typing, conversation_id))
+    await services.publisher.emit(await services.database.read(stores.describe_typing, conversation_id))
 
 
 def _messages(path: str, within: Column[str], show: Any) -> Listing:
@@ -121,18 +121,18 @@ RESOURCES: tuple[Resource, ...] = (
 )
 
 
-def build_api(context: Context, typing: Typing) -> list[Route]:
+def build_api(services: Services, typing: Typing) -> list[Route]:
     """All of `/rez/api`: the table, with what some requests do besides."""
 
     async def stop_typing(ticket_id: str, message_id: str, posting: support.MessagePosting) -> None:
-        await end_typing(context, typing, ticket_id, posting.sender_id)
+        await end_typing(services, typing, ticket_id, posting.sender_id)
 
     async def forget_place(order_id: str, change: orders.OrderMove | orders.Cancellation) -> None:
         """Forget the last place of an order that is no longer on its way."""
         if isinstance(change, orders.Cancellation) or change.status == "delivered":
             # If the log is down, the record expires by itself.
             with suppress(LogUnavailableError):
-                await context.publisher.latest.forget(payloads.OrderLocationUpdate, order(order_id))
+                await services.publisher.latest.forget(payloads.OrderLocationUpdate, order(order_id))
 
     before = {support.post_message: stop_typing}
     after = {orders.move_order: forget_place, orders.cancel_order: forget_place}
@@ -140,4 +140,4 @@ def build_api(context: Context, typing: Typing) -> list[Route]:
         replace(row, before=before.get(row.function), after=after.get(row.function)) if isinstance(row, Write) else row
         for row in RESOURCES
     ]
-    return build_routes(resources, context)
+    return build_routes(resources, services)

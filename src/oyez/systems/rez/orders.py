@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from oyez.contract import UNSET, CamelPayload, Id, Maybe, Money, Time
 from oyez.errors import RefusedError
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import ALREADY_THERE, ILLEGAL_TRANSITION, order, own_orders, user
 from oyez.systems.rez.payloads import Line, OrderStatus, Text, Url

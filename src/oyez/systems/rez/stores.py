@@ -10,7 +10,7 @@ from oyez.contract import CamelPayload, Id, Time
 from oyez.contract.codec import encode_json
 from oyez.contract.types import read_scalar
 from oyez.errors import RefusedError
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import ALREADY_THERE, conversation, user
 from oyez.systems.rez.payloads import Line, Text

@@ -16,7 +16,7 @@ from oyez.contract import UNSET, CamelPayload, Id, Maybe, Time
 from oyez.contract.codec import encode_json
 from oyez.contract.types import read_scalar
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.service.outbox.outbox import Transaction
+from oyez.service.outbox.transaction import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import ALREADY_THERE, ILLEGAL_TRANSITION, NOT_FOUND, ticket, user
 from oyez.systems.rez.payloads import AgentStatus, Line, Minutes, Rank, Text, TicketStatus, Url

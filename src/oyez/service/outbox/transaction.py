@@ -1,0 +1,121 @@
+"""A SQL transaction that emits: its events are stored in the outbox, in the same commit as the change."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, tzinfo
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, text
+
+from oyez.contract.rooms import Everyone, NamedRoom
+from oyez.contract.types import Payload
+from oyez.log.log import Entry
+from oyez.runtime import control
+from oyez.runtime.publisher import Publisher
+from oyez.service.database.tables import jobs, outbox
+from oyez.service.outbox.members import add_member, check_subject, find_room, remove_member
+
+
+class Transaction:
+    """One SQL transaction of one system, and what it says to the world when it is committed.
+
+    Given to the functions that `Outbox.run` runs, anew for each attempt.
+    """
+
+    def __init__(self, connection: Connection, publisher: Publisher, now: float, zone: tzinfo = UTC) -> None:
+        self.connection = connection
+        self.now = now
+        """When this attempt began, in seconds since 1970."""
+        self.zone = zone
+        """The operator's time zone."""
+        self._publisher = publisher
+        self._contract = publisher.contract
+        self._system = publisher.contract.name
+        self._stored: list[Entry] = []
+        self.volatile: list[Entry] = []
+        """What is broadcast after the commit."""
+        self.schedules = False
+        """Whether it has changed what is due."""
+
+    def emit(self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()) -> None:
+        """Publish an event when, and only if, this transaction is committed.
+
+        Checked now; takes and raises what `Publisher.prepare` does. A volatile event is not stored with the change: it
+        may be lost where the process ends in between.
+        """
+        for entry in self._publisher.prepare(payload, *rooms, excluding=excluding):
+            (self.volatile if entry.volatile else self._stored).append(entry)
+
+    def add_member(self, room: NamedRoom, subject: str) -> bool:
+        """Make `subject`, such as `user:u1`, a member of `room`; whether that is new.
+
+        Raises RefusedError (unknown_room) and InvalidDataError where there is no such room or subject. `subject`
+        may enter the room from now on, and does so by itself, or by `join`.
+        """
+        find_room(self._contract, room.name, room.namespace)
+        check_subject(self._contract, subject)
+        return add_member(self.connection, self._system, room, subject)
+
+    def remove_member(self, room: NamedRoom, subject: str) -> bool:
+        """Undo `add_member`, whether or not it was done; whether it was.
+
+        Its sockets leave the room, on every node, before any event that is emitted later.
+        """
+        find_room(self._contract, room.name, room.namespace)
+        check_subject(self._contract, subject)
+        removed = remove_member(self.connection, self._system, room, subject)
+        if removed:
+            self._stored.append(control.member_removed(room, subject))
+        return removed
+
+    def join(self, sockets_in: NamedRoom, room: NamedRoom) -> None:
+        """Have the sockets in one room enter another, as far as its rule allows.
+
+        Where the rule asks for members, those who are in `sockets_in` have to be.
+        """
+        self._stored.append(control.join(sockets_in, [room]))
+
+    def leave(self, sockets_in: NamedRoom, room: NamedRoom) -> None:
+        """Have the sockets in one room leave another."""
+        self._stored.append(control.leave(sockets_in, [room]))
+
+    def disconnect(self, sockets_in: NamedRoom, *, close: bool = False) -> None:
+        """Have the sockets in a room disconnected, wherever they are; with `close`, their whole connections."""
+        self._stored.append(control.disconnect(sockets_in, close=close))
+
+    def schedule(self, kind: str, key: str, due: float, data: Mapping[str, Any]) -> None:
+        """Have the system's job `kind` done at `due`, in seconds since 1970, with `data`, which is JSON.
+
+        There is one job of a kind for a key: scheduling it again replaces it.
+        """
+        self.cancel(kind, key)
+        row = {"system": self._system, "kind": kind, "key": key, "due": due, "data": dict(data), "failures": 0}
+        self.connection.execute(insert(jobs).values(row))
+        self.schedules = True
+
+    def cancel(self, kind: str, key: str) -> None:
+        """Have a job not done; harmless where there is none."""
+        job = (jobs.c.system == self._system) & (jobs.c.kind == kind) & (jobs.c.key == key)
+        self.connection.execute(delete(jobs).where(job))
+
+    def store(self) -> bool:
+        """Write what was emitted, as the last thing before the commit; whether there was any."""
+        if not self._stored:
+            return False
+        if self.connection.dialect.name == "postgresql":
+            # Until the commit: ids are given in the order in which they become visible.
+            lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+            self.connection.execute(lock, {"name": f"oyez:outbox:{self._system}"})
+        rows = [
+            {
+                "system": self._system,
+                "namespace": entry.namespace,
+                "rooms": entry.rooms,
+                "excluded": entry.excluded,
+                "data": entry.data,
+                "control": entry.control,
+                "created": self.now,
+            }
+            for entry in self._stored
+        ]
+        self.connection.execute(insert(outbox), rows)
+        return True
