@@ -22,7 +22,7 @@ from oyez.log.memory import MemoryLog
 from oyez.runtime import Publisher
 from oyez.service.app import Oyez
 from oyez.service.redis_emitter import consumer
-from oyez.service.redis_emitter.consumer import KEEP_SECONDS, EmitterConsumer
+from oyez.service.redis_emitter.consumer import KEEP_SECONDS, TRANSITIONS, EmitterConsumer, Signal, State
 from oyez.service.redis_emitter.decoder import EmitterDecoder, EmitterMessageError
 from oyez.service.system import System
 from oyez.settings import Limits, Settings
@@ -519,3 +519,43 @@ def test_pickles_are_not_read() -> None:
             with pytest.raises(EmitterMessageError) as refused:
                 reader.read(channel, body)
             assert "python-socketio 5.14 or later" in str(refused.value)
+
+
+# Its states.
+
+
+@pytest.mark.parametrize(
+    ("state", "signal", "then"),
+    [
+        (State.FOLLOWING, Signal.LEASE_ACQUIRED, State.LEADING),
+        (State.FOLLOWING, Signal.STOP, State.CLOSED),
+        (State.LEADING, Signal.LEASE_LOST, State.FOLLOWING),
+        (State.LEADING, Signal.STOP, State.DRAINING),
+        (State.DRAINING, Signal.DRAINED, State.CLOSED),
+    ],
+)
+def test_transitions(state: State, signal: Signal, then: State) -> None:
+    assert TRANSITIONS[state][signal] is then
+
+
+def test_there_are_no_other_transitions() -> None:
+    assert TRANSITIONS.keys() == set(State)
+    assert sum(map(len, TRANSITIONS.values())) == 5
+
+
+async def test_a_consumer_follows_leads_drains_and_closes(hall: Hall) -> None:
+    async with AsyncExitStack() as stack:
+        leader = await stack.enter_async_context(hall.open())
+        await until(lambda: leader.state is State.LEADING)
+        async with hall.open() as follower:
+            states = [follower.state]
+        states.append(follower.state)
+        assert states == [State.FOLLOWING, State.CLOSED]
+        hall.log.hangs.clear()
+        await hall.call(1)
+        await hall.expect(1)
+        closing = asyncio.create_task(stack.aclose())
+        await until(lambda: leader.state is State.DRAINING)
+        hall.log.hangs.set()
+        await closing
+    assert leader.state is State.CLOSED
