@@ -67,7 +67,7 @@ async def nobody(room: NamedRoom) -> Presence:
 
 
 @pytest.fixture
-def context(folder: Path) -> Services:
+def services(folder: Path) -> Services:
     settings = Settings(oyez_data=str(folder / "data"))
     log = MemoryLog()
     publisher = Publisher(quotes.contract, log, settings.limits)
