@@ -360,7 +360,7 @@ class HttpProtocol(HttpToolsProtocol):
         if found is None or membership is None:
             return False
         endpoint, sid = found
-        owner = self._port.forwarder.node.owner_of(sid)
+        owner = membership.node.owner_of(sid)
         if owner is None:
             return False
         settings = endpoint.settings
