@@ -48,6 +48,7 @@ from oyez.systems.qscrap import states as qscrap_states
 from oyez.systems.qscrap import tables as qscrap_tables
 from oyez.systems.quotes import tables
 from oyez.systems.quotes.contract import contract as quotes
+from tests.support.clock import PATIENCE
 from tests.support.round_robin import NGINX
 from tests.support.served import serve
 from tests.support.valkey import ValkeyServer
@@ -73,8 +74,6 @@ OWN = (
 )
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
-TIMEOUT = 20.0
-"""Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
 
 
 CONTRACTS = {"bookings": bookings, "fixrx": fixrx, "quotes": quotes}
@@ -171,7 +170,7 @@ class Running:
     async def expect(self, text: str) -> str:
         """What has been printed, once `text` is in it."""
         wanted = level(text)
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             while wanted not in level("\n".join(self.lines)):
                 assert self.process.returncode is None, f"{self.words} has ended: {self.lines}"
                 self.told.clear()
@@ -181,7 +180,7 @@ class Running:
     async def stop(self) -> int:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             status = await self.process.wait()
             if self.reader is not None:
                 await self.reader
@@ -234,7 +233,7 @@ class Stage:
             return
         exported = self.folder / ".exported"
         process = await self.start(f"{command}\nenv -0 > {exported}", stderr=None)
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             said, _ = await process.communicate()
         assert process.returncode == 0, f"{command} has failed"
         self.said = said.decode()

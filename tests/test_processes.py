@@ -17,6 +17,7 @@ import pytest
 
 from oyez.server.cluster.membership import NODE_SECONDS
 from tests.support import py_client
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsConnectError, JsDriver
 from tests.support.served import Served, serve
 from tests.support.valkey import ValkeyServer
@@ -24,7 +25,6 @@ from tests.support.valkey import ValkeyServer
 FILE = str(Path(__file__).parent / "support" / "helpdesk.py")
 PATH = "/helpdesk/socket.io/"
 SECRET = "p" * 64
-PATIENCE = 20.0
 MAX_CONNECTIONS = 8
 _prefixes = count(1)
 

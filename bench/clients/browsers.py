@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.clients.cases import EVENTS, PATH, POLLING, TRANSPORTS, UPGRADE
-from tests.clients.drivers import Driver, Remote
+from tests.clients.drivers import Remote
 from tests.clients.test_matrix import FILE
+from tests.support.driver import Driver
 from tests.support.served import Served, serve
 
 from bench.clients.proxy import Proxy
@@ -41,7 +42,7 @@ class Browser:
         self, name: str, transports: tuple[str, ...] = UPGRADE, *, port: int | None = None, **details: Any
     ) -> Remote:
         """A page whose client is user `name`; with `cookie`, its token is in a cookie."""
-        client = self.driver.client(name)
+        client = Remote(self.driver, name)
         token, cookie = self.front.token(name), details.pop("cookie", False)
         options = {"path": PATH, "transports": transports, "reconnectionDelay": 100, "reconnectionDelayMax": 300}
         options |= {"withCredentials": True} if cookie else {"auth": {"token": token}}
@@ -83,7 +84,7 @@ def find_program(kind: str) -> str | None:
 async def open_browser(kind: str, program: str, folder: Path) -> AsyncIterator[Browser]:
     async with AsyncExitStack() as stack:
         command = ("node", str(FOLDER / "browser.mjs"), kind, str(BUNDLE), program)
-        driver = await stack.enter_async_context(Driver.start(command))
+        driver = await stack.enter_async_context(Driver.start_program(command))
         origin = await driver.command("origin")
         started = await driver.command("start")
         stack.callback(signal_all, started["pid"], signal.SIGKILL)
@@ -242,7 +243,7 @@ async def check_killed_server(browser: Browser) -> None:
 async def check_refusal(browser: Browser) -> None:
     """A refusal is readable and final: one error, no `disconnect` before it."""
     for transports in TRANSPORTS:
-        client = browser.driver.client(f"refused-{'-'.join(transports)}")
+        client = Remote(browser.driver, f"refused-{'-'.join(transports)}")
         options = {"path": PATH, "transports": transports, "auth": {"token": "forged"}, "reconnectionDelay": 100}
         await client.open(browser.front.url, options=options, events=EVENTS)
         await client.until("connect_error")

@@ -23,8 +23,9 @@ from oyez.service.app import Oyez
 from oyez.settings import Settings
 from tests.cli.test_publish import PACKED, here, respond, stranger
 from tests.support import shops
+from tests.support.clock import PATIENCE
 from tests.support.served import Served, command, serve
-from tests.support.terminal import ORDERS, PATIENCE, Calls, Running, plain_environment, run, run_line, start
+from tests.support.terminal import ORDERS, Calls, Running, plain_environment, run, run_line, start
 
 EVENT = r'^\d\d:\d\d:\d\d\.\d{3}  order:packed  \{.*"order_id":"o-7".*\}$'
 

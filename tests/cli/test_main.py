@@ -11,7 +11,8 @@ import pytest
 from oyez import __version__
 from oyez.service.database import database
 from oyez.systems.loader import list_systems
-from tests.support.terminal import ORDERS, PATIENCE, Calls, run
+from tests.support.clock import PATIENCE
+from tests.support.terminal import ORDERS, Calls, run
 
 COMMANDS = {
     "serve": ["oyez serve quotes", "--client-origin", "--ssl-certfile", "[default: 5001]", "oyez.toml"],

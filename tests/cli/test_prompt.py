@@ -19,8 +19,9 @@ from oyez.cli.session import converse
 from oyez.client import Client, connect
 from oyez.contract import Contract
 from oyez.systems.loader import list_systems, load_system
+from tests.support.clock import PATIENCE
 from tests.support.served import Served, serve
-from tests.support.terminal import ORDERS, PATIENCE
+from tests.support.terminal import ORDERS
 
 USERS = {
     "quotes": [("/", "user")],

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.clients.cases import CASES, Case
-from tests.clients.drivers import JAVASCRIPT, PYTHON, Driver, Remote, python_path
+from tests.clients.drivers import JAVASCRIPT, PYTHON, Remote, python_path
+from tests.support.driver import Driver
 from tests.support.served import Served, serve
 
 FILE = str(Path(__file__).with_name("shop.py"))
@@ -112,13 +113,15 @@ async def open_shop(folder: Path, cases: Sequence[Case], javascript: Sequence[st
         shop = Shop(front, back, folder / "data", stack)
         drivers = {
             name: await stack.enter_async_context(
-                Driver.start(javascript) if name == "javascript" else Driver.start(PYTHON, python_path(name))
+                Driver.start_program(javascript)
+                if name == "javascript"
+                else Driver.start_program(PYTHON, python_path(name))
             )
             for name in dict.fromkeys(case.driver for case in cases)
         }
         for case in cases:
             driver = drivers[case.driver]
-            shop.runs.append(Run(case, driver.client(case.user), driver.client(f"{case.user}-refused")))
+            shop.runs.append(Run(case, Remote(driver, case.user), Remote(driver, f"{case.user}-refused")))
         yield shop
 
 

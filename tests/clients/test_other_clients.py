@@ -16,8 +16,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from tests.clients.cases import EVENTS, PATH, POLLING, TRANSPORTS, WEBSOCKET
-from tests.clients.drivers import JAVASCRIPT, TIMEOUT, Driver, Remote
+from tests.clients.drivers import JAVASCRIPT, Remote
 from tests.clients.test_matrix import FILE
+from tests.support.clock import PATIENCE
+from tests.support.driver import Driver
 from tests.support.served import Served, serve
 
 RXJS = Path(__file__).parents[1] / "js" / "rxjs.mjs"
@@ -37,14 +39,14 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served
 async def open_javascript(
     driver: Driver, shop: Served, library: str, transports: tuple[str, ...], **more: Any
 ) -> Remote:
-    client = driver.client(f"{library} {'+'.join(transports)} {more}")
+    client = Remote(driver, f"{library} {'+'.join(transports)} {more}")
     options = {"path": PATH, "transports": transports, "auth": {"token": shop.token("ada")}, "reconnectionDelay": 50}
     await client.open(shop.url, library=library, options=options, events=EVENTS, **more)
     return client
 
 
 async def test_a_client_of_version_2_is_refused_before_it_connects(shop: Served) -> None:
-    async with Driver.start(JAVASCRIPT) as driver:
+    async with Driver.start_program(JAVASCRIPT) as driver:
         for transports in (POLLING, WEBSOCKET):
             client = await open_javascript(driver, shop, "socket.io-client-2.5", transports)
             assert (await client.until("connect_error"))[0]["message"] in ("xhr poll error", "websocket error")
@@ -55,7 +57,7 @@ async def test_a_client_of_version_2_is_refused_before_it_connects(shop: Served)
 
 
 async def test_a_client_with_the_msgpack_parser_gets_one_readable_refusal(shop: Served) -> None:
-    async with Driver.start(JAVASCRIPT) as driver:
+    async with Driver.start_program(JAVASCRIPT) as driver:
         clients = [
             await open_javascript(driver, shop, library, transports, parser="socket.io-msgpack-parser")
             for library in ("socket.io-client", "socket.io-client-4.0")
@@ -90,7 +92,7 @@ async def test_wscat(shop: Served) -> None:
         assert wscat.stdout is not None and wscat.stdin is not None
 
         async def expect() -> Any:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(PATIENCE):
                 return json.loads((await wscat.stdout.readline()).strip(b"<> \n"))  # type: ignore[union-attr]
 
         assert (await expect())["event"] == "connect"
@@ -109,7 +111,7 @@ async def test_rxjs_emits_the_event_itself_once_and_in_order(shop: Served) -> No
     async with run_node(RXJS, shop.url, PATH, shop.token("rxjs")) as node:
 
         async def expect() -> Any:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(PATIENCE):
                 return json.loads(await node.stdout.readline())  # type: ignore[union-attr]
 
         async def expect_order(number: int) -> None:
@@ -150,7 +152,7 @@ async def open_websocket(
 
 
 async def receive(websocket: ClientConnection) -> str:
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(PATIENCE):
         return str(await websocket.recv())
 
 

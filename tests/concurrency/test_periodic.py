@@ -8,9 +8,8 @@ import pytest
 from oyez.concurrency import periodic
 from oyez.concurrency.backoff import Backoff
 from oyez.concurrency.periodic import PeriodicTask
+from tests.support.clock import PATIENCE
 from tests.support.logged import capture_logs
-
-PATIENCE = 30.0
 
 NEVER = 3600.0
 

@@ -1,32 +1,12 @@
 // Drives socket.io-client in the version that each client names: one JSON command a line in, one JSON report a line out.
 // Handlers are bound by name, as users bind them, and report exactly the arguments they got.
-import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
+import { execute, pack, report, unpack } from "./lines.mjs";
 
 const require = createRequire(import.meta.url);
 const sockets = new Map();
 const offsets = new Map();
 const POSITION = /^[0-9a-f]{8}\.\d+$/;
-
-const report = (message) => process.stdout.write(JSON.stringify(message) + "\n");
-
-const pack = (value) => {
-  if (Buffer.isBuffer(value)) return { base64: value.toString("base64") };
-  if (Array.isArray(value)) return value.map(pack);
-  if (value && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, pack(item)]));
-  }
-  return value;
-};
-
-const unpack = (value) => {
-  if (typeof value?.base64 === "string") return Buffer.from(value.base64, "base64");
-  if (Array.isArray(value)) return value.map(unpack);
-  if (value && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unpack(item)]));
-  }
-  return value;
-};
 
 // What a client without recovery of its own does to miss nothing: the newest position goes out with each connection.
 const askForRecovery = (name, auth) => (send) => send({ ...auth, recovery: true, offset: offsets.get(name) });
@@ -77,13 +57,4 @@ const commands = {
   },
 };
 
-createInterface({ input: process.stdin })
-  .on("line", async (line) => {
-    const { id, command, ...rest } = JSON.parse(line);
-    try {
-      report({ id, result: (await commands[command](rest)) ?? null });
-    } catch (error) {
-      report({ id, error: error.stack });
-    }
-  })
-  .on("close", () => process.exit(0));
+execute(commands);

@@ -1,11 +1,11 @@
 // Drives official Socket.IO clients, and the official emitter, for the Python tests: one JSON command a line in, one
 // JSON report a line out.
-import { createInterface } from "node:readline";
 import { Emitter } from "@socket.io/redis-emitter";
 import { createClient } from "redis";
 import { io } from "socket.io-client";
 import { Emitter as Events } from "@socket.io/component-emitter";
 import notepack from "notepack.io";
+import { execute, pack, report, unpack } from "./lines.mjs";
 
 const sockets = new Map();
 const emitters = new Map();
@@ -23,28 +23,6 @@ class MsgpackEncoder {
   }
 }
 const parsers = { msgpack: { Encoder: MsgpackEncoder, Decoder: MsgpackDecoder } };
-
-const report = (message) => process.stdout.write(JSON.stringify(message) + "\n");
-
-// Buffers travel as {"base64": ...} in both directions.
-const pack = (value) => {
-  if (Buffer.isBuffer(value)) return { base64: value.toString("base64") };
-  if (Array.isArray(value)) return value.map(pack);
-  if (value && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, pack(item)]));
-  }
-  return value;
-};
-
-const unpack = (value) => {
-  if (Array.isArray(value)) return value.map(unpack);
-  if (value && typeof value === "object") {
-    if (typeof value.base64 === "string" && Object.keys(value).length === 1) return Buffer.from(value.base64, "base64");
-    if (typeof value.moment === "string" && Object.keys(value).length === 1) return new Date(value.moment);
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unpack(item)]));
-  }
-  return value;
-};
 
 const commands = {
   connect({ name, url, options, answers = {} }) {
@@ -155,11 +133,4 @@ const commands = {
   },
 };
 
-createInterface({ input: process.stdin }).on("line", async (line) => {
-  const { id, command, ...rest } = JSON.parse(line);
-  try {
-    report({ id, result: (await commands[command](rest)) ?? null });
-  } catch (error) {
-    report({ id, error: error.message });
-  }
-}).on("close", () => process.exit(0));
+execute(commands);

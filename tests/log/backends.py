@@ -8,26 +8,24 @@ from oyez.log.log import Log
 from oyez.log.memory import MemoryLog
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
+from tests.support.clock import Clock as OneClock
 from tests.support.valkey import ValkeyServer
 
 RETENTION = 300.0
 
 
-class Clock:
-    """Seconds that pass only when a test says so."""
+class Clock(OneClock):
+    """A clock that also moves the time of logs that cannot be given one."""
 
     def __init__(self) -> None:
-        self.now = 1_750_000_000.0
+        super().__init__(1_750_000_000.0)
         self.advanced: list[Callable[[float], None]] = []
-        """Told how many seconds have passed: for what cannot be given a clock."""
-
-    def __call__(self) -> float:
-        return self.now
+        """Called with the seconds that have passed."""
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
-        for tell in self.advanced:
-            tell(seconds)
+        for move in self.advanced:
+            move(seconds)
 
 
 OpenLog = Callable[[], Awaitable[Log]]

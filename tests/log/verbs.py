@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 
 from oyez.log.log import Entry, Log
+from tests.support.clock import PATIENCE
 
 EVERYBODY: tuple[str, ...] = ()
-PATIENCE = 5.0
 MANY = 10_000
 _MARKER = "/started"
 

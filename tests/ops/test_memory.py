@@ -6,10 +6,10 @@ import time
 import pytest
 
 from oyez.ops import memory
+from tests.support.clock import PATIENCE
 
 PIECE = 20_000
 """Less than what glibc takes from the operating system by itself for each piece."""
-PATIENCE = 10.0
 
 
 def test_memory_that_was_freed_below_memory_in_use_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from oyez.log.log import Entry
 from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
-from tests.support.application import PATIENCE
+from tests.support.clock import PATIENCE
 from tests.support.serving import Running, find_polling, serve, turn_until
 
 PING_INTERVAL = 0.3

@@ -10,7 +10,8 @@ import socketio
 from socketio.exceptions import ConnectionError, TimeoutError
 
 from oyez.protocol import engineio
-from tests.support.application import PATIENCE, Market
+from tests.support.application import Market
+from tests.support.clock import PATIENCE
 from tests.support.serving import Running, serve
 
 TRANSPORTS = [["polling"], ["websocket"], ["polling", "websocket"]]

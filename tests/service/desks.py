@@ -19,8 +19,8 @@ from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.transaction import Transaction
 from oyez.settings import Limits
+from tests.support.clock import PATIENCE, WALL_TIME, Clock
 
-PATIENCE = 20.0
 DRAIN_TIMEOUT = 0.2
 """At the end of a desk whose log stays away."""
 
@@ -50,16 +50,6 @@ class Typing(Payload):
 contract.build()
 
 counters = Table("desk_counters", MetaData(), Column("id", Integer, primary_key=True), Column("value", Integer))
-
-
-class Clock:
-    """Seconds since 1970, which pass when they are told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Ledger(MemoryLog):
@@ -112,7 +102,7 @@ async def open_desk(
     relays: bool = True,
 ) -> AsyncIterator[Desk]:
     """A process at work on the database at `url`, with `log` or one of its own."""
-    log, clock = log or Ledger(), clock or Clock()
+    log, clock = log or Ledger(), clock or Clock(WALL_TIME)
     database = Database(url)
     database.migrate("oyez", MIGRATIONS / "versions")
     database.create(counters.metadata)

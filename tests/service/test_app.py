@@ -23,7 +23,8 @@ from oyez.service.app import Oyez
 from oyez.service.outbox.transaction import Transaction
 from oyez.service.system import Services, System, SystemServices
 from oyez.settings import Settings
-from tests.service.desks import PATIENCE, Clock, Ledger
+from tests.service.desks import Ledger
+from tests.support.clock import PATIENCE, WALL_TIME, Clock
 from tests.support.js_client import JsDriver
 from tests.support.shops import KINDS, Sold, declare, serve, shop
 
@@ -323,7 +324,7 @@ async def test_without_its_log_all_stops_in_time_and_sends_at_the_next_start(
 
 
 async def test_a_systems_jobs_are_done_by_the_clock(settings: Settings, database_url: str) -> None:
-    clock = Clock()
+    clock = Clock(WALL_TIME)
 
     def remind(tx: Transaction, key: str, data: dict[str, Any]) -> None:
         tx.emit(Sold(item=data["item"], buyer=key))

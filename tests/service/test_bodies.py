@@ -8,10 +8,10 @@ import pytest
 
 from oyez.service.app import Oyez
 from oyez.settings import Limits, Settings
+from tests.support.clock import PATIENCE
 from tests.support.shops import Market, serve, shop
 
 SENT = 60_000
-PATIENCE = 20.0
 PATHS = {"publish": "POST /shop/events", "members": "PUT /shop/rooms/buyer:ada/members/user:ada"}
 
 

@@ -12,7 +12,8 @@ from oyez.log.sqlite import SqliteLog
 from oyez.service.app import Oyez
 from oyez.service.data_folder import STEPS, open_folder
 from oyez.settings import Settings
-from tests.support.shops import PATIENCE, serve, shop
+from tests.support.clock import PATIENCE
+from tests.support.shops import serve, shop
 
 TODAY = str(len(STEPS))
 

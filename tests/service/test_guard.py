@@ -15,8 +15,9 @@ from oyez.server.http.guard import UpgradeGuard
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from tests.server.framing_tricks import TAILS, TRICKS, read_trick
+from tests.support.clock import PATIENCE
 from tests.support.serving import InLoop
-from tests.support.shops import KINDS, PATIENCE, Market, serve, shop
+from tests.support.shops import KINDS, Market, serve, shop
 
 SOLD = {"item": "i-7", "buyer": "ada", "timestamp": "2026-01-31T12:00:00Z"}
 AS_SECOND_REQUESTS = {

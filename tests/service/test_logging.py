@@ -19,8 +19,9 @@ from oyez.errors import SettingsError
 from oyez.logger import get_logger, redact, set_level
 from oyez.service.app import Oyez
 from oyez.settings import Settings
+from tests.support.clock import PATIENCE
 from tests.support.shops import shop
-from tests.support.terminal import PATIENCE, Running, start_program
+from tests.support.terminal import Running, start_program
 
 FAULTY = Path(__file__).with_name("faulty.py")
 PATH = "/live/faulty/socket.io/"

@@ -13,9 +13,7 @@ from oyez.protocol.socketio import find_placeholders
 from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
-
-PATIENCE = 10.0
-"""Seconds after which something that was to happen counts as not happening. Nothing waits for them to pass."""
+from tests.support.clock import PATIENCE
 
 CLOSED_TODAY = Refusal("closed_today", "The market is closed today.")
 

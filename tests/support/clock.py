@@ -1,16 +1,23 @@
-"""The server's time in tests: it moves when it is told to."""
+"""Time in tests: how long a test waits for an event at most, and a clock that only the test moves."""
 
 from oyez.server.server import Server
 
+PATIENCE = 20.0
+"""Seconds after which an event that must happen counts as not happening. No test waits for them to pass."""
+WALL_TIME = 1_700_000_000.0
+"""Seconds since 1970, for code that needs the time of day."""
+
 
 class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
+    """Seconds that pass only if a test says so."""
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
 
     def __call__(self) -> float:
         return self.now
 
     def turn(self, server: Server, seconds: float) -> None:
-        """Let time pass, and have everything done that is due by then."""
+        """Let time pass, and do everything that is due by then."""
         self.now += seconds
         server.wheel.advance()

@@ -4,16 +4,16 @@ Verbs are those of Oyez' own client: connect, emit, call, expect_event, expect_n
 """
 
 import asyncio
-import json
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.clock import PATIENCE
+from tests.support.driver import Driver, Reporter
+
 FOLDER = Path(__file__).parents[1] / "js"
-TIMEOUT = 20.0
-"""Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
 
 
 class JsConnectError(Exception):
@@ -27,24 +27,21 @@ class JsConnectError(Exception):
         """The HTTP status where the transport was refused."""
 
 
-class JsClient:
+class JsClient(Reporter):
     """One official client. Reports come in order; what is not asked for yet waits."""
 
     def __init__(self, driver: "JsDriver", name: str) -> None:
-        self._driver = driver
-        self.name = name
+        super().__init__(driver, name, deque())
         self.id = ""
-        self.reports: deque[dict[str, Any]] = deque()
-        self.arrived = asyncio.Event()
 
     async def emit(self, event: str, *args: Any) -> None:
-        await self._driver.command("emit", name=self.name, event=event, args=args)
+        await self.command("emit", event=event, args=args)
 
-    async def call(self, event: str, *args: Any, timeout: float = TIMEOUT) -> Any:
+    async def call(self, event: str, *args: Any, timeout: float = PATIENCE) -> Any:
         """Emit with an acknowledgement and return it."""
-        return await self._driver.command("call", name=self.name, event=event, args=args, timeout=timeout * 1000)
+        return await self.command("call", event=event, args=args, timeout=timeout * 1000)
 
-    async def volley(self, event: str, *args: Any, count: int, timeout: float = 0.9 * TIMEOUT) -> list[Any]:
+    async def volley(self, event: str, *args: Any, count: int, timeout: float = 0.9 * PATIENCE) -> list[Any]:
         """Call that many times at once, so that the server reads the calls at once; their acknowledgements in order."""
         answers: list[Any] = await self._driver.command(
             "volley", name=self.name, event=event, args=args, count=count, timeout=timeout * 1000
@@ -54,23 +51,19 @@ class JsClient:
     async def burst(self, event: str, *, count: int, size: int) -> int:
         """Call that many times at once, with so many bytes each; how many calls were answered with the same bytes."""
         answered: int = await self._driver.command(
-            "burst", name=self.name, event=event, count=count, size=size, timeout=0.9 * TIMEOUT * 1000
+            "burst", name=self.name, event=event, count=count, size=size, timeout=0.9 * PATIENCE * 1000
         )
         return answered
 
     async def expect(self, what: str, **details: Any) -> dict[str, Any]:
         """The next report of that kind with those details; earlier ones of other kinds stay."""
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 for report in self.reports:
                     if report["what"] == what and all(report.get(key) == value for key, value in details.items()):
                         self.reports.remove(report)
                         return report
-                self.arrived.clear()
-                try:
-                    await self.arrived.wait()
-                except asyncio.CancelledError:
-                    raise AssertionError(f"{self.name} expected {what} {details}, has {list(self.reports)}") from None
+                await self.wait_for_report(f"{what} {details}")
 
     async def expect_event(self, event: str) -> list[Any]:
         """The arguments of the next event of that name."""
@@ -100,15 +93,11 @@ class JsClient:
         await self.call("oyez:barrier")
         assert self.events() == []
 
-    async def transport(self) -> str | None:
-        name: str | None = await self._driver.command("transport", name=self.name)
-        return name
-
     async def disconnect(self) -> None:
-        await self._driver.command("disconnect", name=self.name)
+        await self.command("disconnect")
 
     async def cut(self) -> None:
-        await self._driver.command("cut", name=self.name)
+        await self.command("cut")
 
 
 class JsCrowd:
@@ -145,36 +134,12 @@ class JsEmitter:
         await self.say(*([("to", to)] if to else []), ("emit", event, *args))
 
 
-class JsDriver:
+class JsDriver(Driver):
     """The Node process."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._clients: dict[str, JsClient] = {}
-        self._answers: dict[int, asyncio.Future[Any]] = {}
-        self._last = 0
-        self._reader = asyncio.create_task(self._read())
-
     @classmethod
-    @asynccontextmanager
-    async def start(cls, environ: Mapping[str, str] | None = None) -> AsyncIterator[Self]:
-        process = await asyncio.create_subprocess_exec(
-            "node",
-            "driver.mjs",
-            cwd=FOLDER,
-            env=environ,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=16 * 1024 * 1024,
-        )
-        driver = cls(process)
-        try:
-            yield driver
-        finally:
-            if process.stdin:
-                process.stdin.close()
-            await process.wait()
-            await driver._reader
+    def start(cls, environ: Mapping[str, str] | None = None) -> AbstractAsyncContextManager[Self]:
+        return cls.start_program(("node", str(FOLDER / "driver.mjs")), environ)
 
     async def connect(
         self,
@@ -199,25 +164,24 @@ class JsDriver:
 
     async def begin(self, url: str, *, answers: Mapping[str, Any] | None = None, **options: Any) -> JsClient:
         """A client that has begun to connect."""
-        client = JsClient(self, f"client-{len(self._clients)}")
-        self._clients[client.name] = client
+        client = JsClient(self, f"client-{len(self.clients)}")
         await self.command("connect", name=client.name, url=url, options=options, answers=answers or {})
         return client
 
     async def crowd(self, url: str, *, count: int, seconds: float, **options: Any) -> JsCrowd:
         """Have `count` clients connect over so many seconds. Returns when the first one begins."""
-        name = f"crowd-{self._last}"
+        name = f"crowd-{len(self._answers)}"
         await self.command("crowd", name=name, url=url, count=count, seconds=seconds, options=options)
         return JsCrowd(self, name)
 
     async def emitter(self, url: str, **options: Any) -> JsEmitter:
         """An emitter that speaks to the Redis at `url`."""
-        name = f"emitter-{self._last}"
+        name = f"emitter-{len(self._answers)}"
         await self.command("emitter", name=name, url=url, options=options)
         return JsEmitter(self, name)
 
     async def _expect_connected(self, client: JsClient) -> None:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 for report in client.reports:
                     if report["what"] == "connect":
@@ -226,28 +190,4 @@ class JsDriver:
                         return
                     if report["what"] == "connect_error":
                         raise JsConnectError(report["message"], report["data"], report["context"])
-                client.arrived.clear()
-                await client.arrived.wait()
-
-    async def command(self, command: str, **details: Any) -> Any:
-        self._last += 1
-        number = self._last
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._answers[number] = answer
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"id": number, "command": command, **details}).encode() + b"\n")
-        async with asyncio.timeout(TIMEOUT):
-            return await answer
-
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            report = json.loads(line)
-            if "client" in report:
-                client = self._clients[report["client"]]
-                client.reports.append(report)
-                client.arrived.set()
-            elif "error" in report:
-                self._answers.pop(report["id"]).set_exception(RuntimeError(report["error"]))
-            else:
-                self._answers.pop(report["id"]).set_result(report["result"])
+                await client.wait_for_report("connect")

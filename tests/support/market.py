@@ -43,6 +43,7 @@ from oyez.server.transports.budget import Budget, Rates
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.types import Handshake, ReceivedEvent
 from oyez.settings import Limits, Settings
+from tests.support.clock import Clock
 from tests.support.parts import make_parts
 
 contract = Contract("market", roles=("customer", "garage", "operations"), default_role="customer")
@@ -253,16 +254,6 @@ class Token:
     subject: str
     claims: Mapping[str, Any]
     expires_at: float | None = None
-
-
-class Clock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Wire:

@@ -7,8 +7,7 @@ from typing import Any
 
 import socketio
 
-TIMEOUT = 20.0
-"""Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
+from tests.support.clock import PATIENCE
 
 
 class PyClient:
@@ -32,11 +31,11 @@ class PyClient:
         await self.sio.emit(event, data, self._namespace)
 
     async def call(self, event: str, data: Any = None) -> Any:
-        return await self.sio.call(event, data, self._namespace, timeout=TIMEOUT)
+        return await self.sio.call(event, data, self._namespace, timeout=PATIENCE)
 
     async def next_event(self) -> tuple[str, list[Any]]:
         """The next event, whichever it is."""
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             return await self._events.get()
 
     def take_events(self) -> list[tuple[str, list[Any]]]:
@@ -73,7 +72,7 @@ async def connect(
         auth=dict(auth or {}),
         transports=list(transports),
         socketio_path=path,
-        wait_timeout=TIMEOUT,
+        wait_timeout=PATIENCE,
     )
     try:
         yield client

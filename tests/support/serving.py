@@ -28,7 +28,8 @@ from oyez.server.server import Server
 from oyez.server.transports.polling import Polling
 from oyez.server.transports.transport import Transport
 from oyez.settings import Limits, Settings
-from tests.support.application import PATIENCE, Market
+from tests.support.application import Market
+from tests.support.clock import PATIENCE
 
 PATH = "/socket.io/"
 PLAIN_PATH = "/ws/"

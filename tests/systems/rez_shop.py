@@ -14,7 +14,8 @@ from oyez.service.outbox.outbox import Outbox
 from oyez.settings import Limits
 from oyez.systems.rez import system
 from oyez.systems.rez.carts import RESERVATION_ENDS, end_reservation
-from tests.service.desks import Clock, Ledger
+from tests.service.desks import Ledger
+from tests.support.clock import WALL_TIME, Clock
 
 
 class Said(NamedTuple):
@@ -58,7 +59,7 @@ class Shop:
 @asynccontextmanager
 async def open_shop(url: str) -> AsyncIterator[Shop]:
     """An empty shop on the database at `url`."""
-    log, clock, database = Ledger(), Clock(), Database(url)
+    log, clock, database = Ledger(), Clock(WALL_TIME), Database(url)
     database.migrate("oyez", MIGRATIONS / "versions")
     assert system.migrations is not None
     database.migrate("rez", system.migrations)

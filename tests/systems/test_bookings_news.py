@@ -15,7 +15,8 @@ from oyez.contract import Money, Time
 from oyez.service.days import begin_of_day, end_of_day
 from oyez.systems.bookings.news import INTERVAL
 from oyez.systems.bookings.tables import bookings, to_cents
-from tests.systems.bookings_town import PATIENCE, Person, Scene, open_town
+from tests.support.clock import PATIENCE
+from tests.systems.bookings_town import Person, Scene, open_town
 
 DAY = 86_400_000
 STATS = "dashboard:stats_update"

@@ -14,7 +14,8 @@ import pytest
 
 from oyez.contract.declare import DeclaredCommand
 from oyez.systems.loader import list_systems
-from tests.support.js_client import TIMEOUT, JsClient, JsDriver
+from tests.support.clock import PATIENCE
+from tests.support.js_client import JsClient, JsDriver
 from tests.support.served import serve
 from tests.systems.matrix.cases import (
     Trial,
@@ -114,7 +115,7 @@ async def test_an_event_reaches_those_it_is_for_and_nobody_else(
 
 async def hear(client: JsClient, trial: Trial) -> None:
     """Wait until the trial's event has come; others of that name are forgotten."""
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(PATIENCE):
         while not is_it(trial, trial.event, await client.expect_event(trial.event)):
             pass
 
@@ -238,7 +239,7 @@ async def exceed(client: JsClient, declared: DeclaredCommand, arguments: list[An
     """
     answers: list[Any] = []
     count = declared.limit.count + 1
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(PATIENCE):
         while not any(is_limited(answer) for answer in answers):
             answers += await client.volley(declared.name, *arguments, count=count)
             count *= 2

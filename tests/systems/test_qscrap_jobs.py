@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.systems.qscrap_backend import START, Backend, Clock, Emitted, KeepingLog, open_backend, read
+from tests.support.clock import Clock
+from tests.systems.qscrap_backend import START, Backend, Emitted, KeepingLog, open_backend, read, to_seconds
 
 EXPIRES = "2026-01-13T08:15:00.000Z"
 REQUEST = {"customer_id": "U-1", "expires_at": EXPIRES}
@@ -383,7 +384,7 @@ async def test_after_a_long_stop_a_garage_is_warned_once(backend: Backend) -> No
 
 
 async def test_jobs_outlive_the_process(tmp_path: Path, database_url: str) -> None:
-    clock = Clock()
+    clock = Clock(to_seconds(START))
     async with open_backend(tmp_path, database_url, clock) as backend:
         await backend.put("/requests/R-1", **REQUEST)
         await backend.put("/payouts/P-1", **PAYOUT)
@@ -399,7 +400,7 @@ async def test_jobs_outlive_the_process(tmp_path: Path, database_url: str) -> No
 
 
 async def test_a_job_is_done_by_one_of_several_processes(tmp_path: Path, database_url: str) -> None:
-    clock, log = Clock(), KeepingLog()
+    clock, log = Clock(to_seconds(START)), KeepingLog()
     async with (
         open_backend(tmp_path / "a", database_url, clock, log) as first,
         open_backend(tmp_path / "b", database_url, clock, log) as second,

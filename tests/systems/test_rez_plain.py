@@ -10,9 +10,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.clock import PATIENCE
 from tests.systems.rez_market import Market, open_market
 
-TIMEOUT = 20.0
 NODE = """
 const socket = new WebSocket(process.argv[1]);
 socket.onmessage = ({ data }) => {
@@ -36,7 +36,7 @@ def address(market: Market, path: str, token: str) -> str:
 
 
 async def receive(websocket: ClientConnection) -> Any:
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(PATIENCE):
         return json.loads(await websocket.recv())
 
 
@@ -104,7 +104,7 @@ async def test_nodes_own_websocket(market: Market) -> None:
     node = await asyncio.create_subprocess_exec(
         *("node", "--experimental-websocket", "--no-warnings", "-e", NODE, url), stdout=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(PATIENCE):
         said, _ = await node.communicate()
     frames = [json.loads(line) for line in said.splitlines()]
     assert [frame.get("event") for frame in frames] == ["connect", "connected", "heartbeat_ack", None, None]

@@ -16,8 +16,8 @@ from websockets.frames import Close
 from oyez.protocol.json_frames import MAX_TEXT_IDS, TextIds
 from oyez.server.connections.json_dialect import MAX_PENDING_FRAMES, translate
 from oyez.server.transports.outgoing import OutboundPacket
-from tests.support.application import PATIENCE, Market
-from tests.support.clock import Clock
+from tests.support.application import Market
+from tests.support.clock import PATIENCE, Clock
 from tests.support.serving import PLAIN_PATH, Running, serve
 from tests.support.wire import TEXT, SocketWire, encode_frame
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oyez.settings import Settings
-from tests.support.application import PATIENCE
+from tests.support.clock import PATIENCE
 from tests.support.round_robin import NGINX, balance_by_nginx
 from tests.support.served import Served
 from tests.support.served import serve as serve_process

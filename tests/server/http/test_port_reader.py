@@ -4,8 +4,8 @@ import asyncio
 from typing import cast
 
 from oyez.server.http.port_reader import READ_SIZE, PieceReader
+from tests.support.clock import PATIENCE
 
-PATIENCE = 10.0
 SENT = 20 * READ_SIZE
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.application import PATIENCE
+from tests.support.clock import PATIENCE
 from tests.support.server_steps import open_requests
 from tests.support.serving import Running, serve, turn_until
 from tests.support.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire

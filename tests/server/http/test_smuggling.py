@@ -19,7 +19,8 @@ from oyez.server.cluster.node import Node
 from oyez.server.server import Server
 from oyez.settings import Settings
 from tests.server.framing_tricks import TAILS, TRICKS, read_trick
-from tests.support.application import PATIENCE, Market
+from tests.support.application import Market
+from tests.support.clock import PATIENCE
 from tests.support.pooled_proxy import Belief, pool
 from tests.support.round_robin import NGINX, balance_by_nginx
 from tests.support.serving import PATH, InLoop, OwnPort, make_settings

@@ -27,6 +27,7 @@ from oyez.service.auth.keys import (
     parse_key_set,
 )
 from oyez.service.auth.tokens import Claims, Verifier
+from tests.support.clock import Clock
 from tests.support.logged import capture_logs
 
 KINDS: dict[str, tuple[str, str | None, str | int]] = {
@@ -248,14 +249,6 @@ def issuer() -> Iterator[Issuer]:
         issuer.may_answer.set()
         server.shutdown()
         thread.join()
-
-
-@dataclass
-class Clock:
-    now: float = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

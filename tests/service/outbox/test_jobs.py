@@ -11,7 +11,8 @@ from oyez.service.database import tables
 from oyez.service.outbox import jobs as jobs_module
 from oyez.service.outbox.jobs import BACKOFF, Job
 from oyez.service.outbox.transaction import Transaction
-from tests.service.desks import Clock, Desk, Ledger, open_desk, say, say_next
+from tests.service.desks import Desk, Ledger, open_desk, say, say_next
+from tests.support.clock import WALL_TIME, Clock
 from tests.support.logged import capture_logs
 
 HOUR = 3600.0
@@ -120,7 +121,7 @@ async def test_a_job_that_fails_is_done_again_later_and_keeps_nothing_else_up(da
 
 
 async def test_jobs_outlive_the_process(database_url: str) -> None:
-    log, clock = Ledger(), Clock()
+    log, clock = Ledger(), Clock(WALL_TIME)
     async with open_desk(database_url, log, clock=clock, jobs={"remind": remind}) as desk:
         await desk.outbox.run(schedule, "a", HOUR, 1)
     clock.now += HOUR
@@ -154,7 +155,7 @@ def told(logs: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, A
 
 
 async def test_of_two_processes_one_does_a_job(database_url: str) -> None:
-    log, clock = Ledger(), Clock()
+    log, clock = Ledger(), Clock(WALL_TIME)
     jobs = {"remind": remind}
     async with (
         open_desk(database_url, log, clock=clock, jobs=jobs) as one,

@@ -15,7 +15,8 @@ from oyez.log.log import Checkpoint, Entry
 from oyez.service.database import tables
 from oyez.service.outbox import outbox as outbox_module
 from oyez.service.outbox.transaction import Transaction
-from tests.service.desks import PATIENCE, Clock, Desk, Ledger, Said, Typing, open_desk, say, say_next, ticket
+from tests.service.desks import Desk, Ledger, Said, Typing, open_desk, say, say_next, ticket
+from tests.support.clock import PATIENCE, WALL_TIME, Clock
 from tests.support.logged import capture_logs
 
 
@@ -217,7 +218,7 @@ async def test_what_was_appended_is_known_when_its_key_is_forgotten(
     def die(*_: object) -> None:
         raise OSError("killed")
 
-    clock = Clock()
+    clock = Clock(WALL_TIME)
     log = Ledger(clock)
     with monkeypatch.context() as patched:
         patched.setattr(outbox_module, "_delete_up_to", die)
