@@ -1,4 +1,4 @@
-"""Bytes to typed objects and back: what is accepted, what is said of the rest, and that nothing else comes out."""
+"""Codecs: data that is accepted, errors about other data, and encoded data that is exact."""
 
 from collections.abc import Callable
 from datetime import UTC
@@ -18,7 +18,7 @@ from tests.support.market import contract, root
 
 
 class Sender(CamelPayload):
-    """Who wrote."""
+    """The author."""
 
     id: Id
     role: Literal["user", "admin"]
@@ -103,7 +103,7 @@ def test_an_event_is_the_array_of_its_name_and_its_payload() -> None:
         ),
     ],
 )
-def test_what_is_said_of_a_bad_field(changes: dict[str, Any], field: str, expected: str) -> None:
+def test_a_bad_field_is_described(changes: dict[str, Any], field: str, expected: str) -> None:
     assert refusal(msgspec.json.encode({**NOTE, **changes})) == (field, expected)
 
 
@@ -131,7 +131,7 @@ def test_a_field_that_is_not_known(name: str) -> None:
         (msgspec.json.encode(NOTE) + b"1", ""),
     ],
 )
-def test_what_is_not_json(data: bytes, field: str) -> None:
+def test_data_that_is_not_json(data: bytes, field: str) -> None:
     found, expected = refusal(data)
     assert found == field
     assert expected.startswith("valid JSON in UTF-8")
@@ -154,34 +154,34 @@ def test_every_bad_field_is_found() -> None:
     assert codec.find_errors(b"[]") == codec.find_errors(b"{") == []
 
 
-def test_not_more_faults_are_told_than_help() -> None:
+def test_the_number_of_reported_errors_is_limited() -> None:
     many = {f"field{number}": number for number in range(1_000)}
     assert len(codec.find_errors(msgspec.json.encode({**NOTE, **many}))) == MAX_ERRORS
 
 
-def test_the_whole_may_be_wrong() -> None:
+def test_data_that_is_not_an_object() -> None:
     assert refusal(b"[]") == ("", "an object")
 
 
 @pytest.mark.parametrize("inside", [b"[" * 100_000, b'{"a":' * 100_000])
-def test_deep_nesting_is_no_way_to_the_stack(inside: bytes) -> None:
+def test_deep_nesting_does_not_exhaust_the_stack(inside: bytes) -> None:
     start = msgspec.json.encode(NOTE)
     for name in ("price", "sentAt", "senders", "text", "unknown"):
         data = start[:-1] + b',"' + name.encode() + b'":' + inside
         assert refusal(data)[1]
 
 
-def test_nul_is_refused_wherever_it_hides() -> None:
+def test_nul_is_refused_in_every_form() -> None:
     assert refusal(msgspec.json.encode({**NOTE, "text": "a\0b"}))[1].startswith("text without NUL")
     assert refusal(msgspec.json.encode({**NOTE, "text": "\\\0"}))[1].startswith("text without NUL")
 
 
-def test_text_about_nul_is_no_nul() -> None:
+def test_text_that_describes_nul_is_accepted() -> None:
     data = msgspec.json.encode({**NOTE, "text": "write \\u0000 for it"})
     assert codec.decode_payload(data).text == "write \\u0000 for it"
 
 
-def test_what_python_gets_wrong_is_found_too() -> None:
+def test_a_bad_payload_made_in_python_is_refused() -> None:
     good = codec.decode_payload(msgspec.json.encode(NOTE))
     changes: list[tuple[dict[str, Any], str]] = [
         ({"note_id": ""}, "noteId"),
@@ -229,8 +229,8 @@ def test_an_object_as_argument() -> None:
     assert command == declared("message:send").command(recipient_id="u2", message="hi")
 
 
-def test_other_forms_that_leave_no_doubt() -> None:
-    """What front ends send for ids and numbers is taken for what the contract declares."""
+def test_other_forms_with_one_meaning_are_accepted() -> None:
+    """Other forms of ids and numbers that front ends send."""
     assert decode("booking:accept", ["booking:accept", 7]) == declared("booking:accept").command(booking_id="7")
     command = decode("message:send", ["message:send", {"recipientId": -2, "message": "hi"}])
     assert command == declared("message:send").command(recipient_id="-2", message="hi")
@@ -251,7 +251,7 @@ def test_other_forms_that_leave_no_doubt() -> None:
 
 
 class Counted(Payload):
-    """Whole numbers in all places where they can stand."""
+    """Whole numbers in every place that can hold one."""
 
     views: int
     small: Annotated[int, Meta(ge=0, le=10)] = 0
@@ -306,7 +306,7 @@ GREETING = {"recipientId": "u2", "message": "hi"}
         ({}, "", "one argument, an object of recipientId, message, bookingId"),
     ],
 )
-def test_what_is_said_of_bad_arguments(array: Any, field: str, expected: str) -> None:
+def test_bad_arguments_are_described(array: Any, field: str, expected: str) -> None:
     name = array[0] if array and isinstance(array, list) and isinstance(array[0], str) else "message:send"
     assert command_refusal(name, array) == (field, expected)
 
@@ -395,14 +395,14 @@ FIELDS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 
 
 @given(FIELDS)
-def test_what_goes_out_comes_back(fields: dict[str, Any]) -> None:
+def test_an_encoded_payload_is_decoded_to_the_same(fields: dict[str, Any]) -> None:
     note = Note(**fields)
     name, data = msgspec.json.decode(codec.encode_event(note), type=tuple[str, msgspec.Raw])
     assert name == "note"
     assert codec.decode_payload(bytes(data)) == note
 
 
-def test_every_example_goes_out_as_it_is_written() -> None:
+def test_every_example_is_encoded_as_it_is_written() -> None:
     for event in contract.events.values():
         event_codec: EventCodec[Payload] = EventCodec(event.name, event.payload)
         payload = event_codec.decode_payload(msgspec.json.encode(event.example))

@@ -1,4 +1,4 @@
-"""Contracts that contradict themselves are told so, with the declaration and all at once."""
+"""Contradictions in contracts: all are reported together, each with its declaration."""
 
 import re
 from collections.abc import Callable
@@ -66,7 +66,7 @@ Declare = Callable[[Contract, Namespace, Room], Any]
 
 
 def build(declare: Declare) -> Contract:
-    """A sound contract, and what `declare` adds to it."""
+    """A correct contract with the additions of `declare`."""
     made = Contract("c", roles=("user", "admin"))
     root = made.namespace("/")
     room = root.room("user:{user_id}", members=own("user_id", "sub"))
@@ -74,13 +74,13 @@ def build(declare: Declare) -> Contract:
     return made.build()
 
 
-def faults(declare: Declare) -> str:
+def messages(declare: Declare) -> str:
     with pytest.raises(ContractError) as error:
         build(declare)
     return str(error.value)
 
 
-def test_a_sound_contract() -> None:
+def test_a_correct_contract() -> None:
     made = build(lambda made, root, room: root.event("ping", to=[room.of("user_id")], example=PING)(Ping))
     event = made.events["ping"]
     assert (event.description, event.durable, event.timestamp) == ("A stored event with a time.", True, None)
@@ -88,7 +88,7 @@ def test_a_sound_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    ("declare", "fault"),
+    ("declare", "error"),
     [
         (lambda made, root, room: made.namespace("/"), "namespace '/' is declared twice"),
         (lambda made, root, room: made.namespace("x"), "namespace 'x': expected /"),
@@ -138,12 +138,12 @@ def test_a_sound_contract() -> None:
         ),
     ],
 )
-def test_namespaces_rooms_and_rules(declare: Declare, fault: str) -> None:
-    assert f"contract c: {fault}" in faults(declare)
+def test_namespaces_rooms_and_rules(declare: Declare, error: str) -> None:
+    assert f"contract c: {error}" in messages(declare)
 
 
 @pytest.mark.parametrize(
-    ("subjects", "fault"),
+    ("subjects", "error"),
     [
         ({"user": "sub"}, "subject 'user': every contract has that kind already"),
         ({"role": "role"}, "subject 'role': every contract has that kind already"),
@@ -152,15 +152,15 @@ def test_namespaces_rooms_and_rules(declare: Declare, fault: str) -> None:
         ({"garage": ""}, "subject 'garage': expected lower-case letters, digits, - and _, and the name of a claim"),
     ],
 )
-def test_kinds_of_subject(subjects: dict[str, str], fault: str) -> None:
+def test_kinds_of_subject(subjects: dict[str, str], error: str) -> None:
     made = Contract("c", roles=("user",), subjects=subjects)
     made.namespace("/")
-    with pytest.raises(ContractError, match=re.escape(f"contract c: {fault}")):
+    with pytest.raises(ContractError, match=re.escape(f"contract c: {error}")):
         made.build()
 
 
 def event(name: str = "ping", payload: type[Payload] = Ping, **options: Any) -> Declare:
-    """Declares an event, to everyone and with an example unless told otherwise."""
+    """Declares an event; by default to everyone and with an example."""
 
     def declare(made: Contract, root: Namespace, room: Room) -> None:
         root.event(name, **{"to": [root.everyone], "example": PING, **options})(payload)
@@ -169,7 +169,7 @@ def event(name: str = "ping", payload: type[Payload] = Ping, **options: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("declare", "fault"),
+    ("declare", "error"),
     [
         (event("disconnect"), "event disconnect: the name is reserved by Socket.IO"),
         (event("error"), "event error: the name is the server's own"),
@@ -191,24 +191,24 @@ def event(name: str = "ping", payload: type[Payload] = Ping, **options: Any) -> 
         (event(payload=Do), "is not a Payload"),  # type: ignore[arg-type]
     ],
 )
-def test_events(declare: Declare, fault: str) -> None:
-    assert fault in faults(declare)
+def test_events(declare: Declare, error: str) -> None:
+    assert error in messages(declare)
 
 
 def test_every_event_has_a_docstring() -> None:
     class Silent(Stamped):
         pass
 
-    assert "event ping: Silent has no docstring" in faults(event(payload=Silent, example={}))
+    assert "event ping: Silent has no docstring" in messages(event(payload=Silent, example={}))
 
 
-def test_payloads_are_made_of_what_can_be_sent() -> None:
+def test_payloads_consist_of_types_that_can_be_sent() -> None:
     class Odd(Stamped):
         """With a complex number."""
 
         number: complex
 
-    assert "event ping: complex is not a type that an event can carry" in faults(event(payload=Odd, example={}))
+    assert "event ping: complex is not a type that an event can carry" in messages(event(payload=Odd, example={}))
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, list[bytes], bytes | None])
@@ -216,11 +216,11 @@ def test_events_and_replies_carry_no_binary_data(kind: Any) -> None:
     body = {"__doc__": "With binary data.", "__annotations__": {"data": kind}}
     odd = new_class("Odd", (Stamped,), exec_body=lambda members: members.update(body))
     said = "an event cannot carry binary data, and a command can carry it only as bytes"
-    assert f"event ping: {said}" in faults(event(payload=odd, example={}))
+    assert f"event ping: {said}" in messages(event(payload=odd, example={}))
 
 
 @pytest.mark.parametrize(
-    ("path", "fault"),
+    ("path", "error"),
     [
         ("userId", "goes to `user:{userId}`, but Ping has no field userId"),
         ("user_id.x", "but Ping has no field user_id.x"),
@@ -228,11 +228,11 @@ def test_events_and_replies_carry_no_binary_data(kind: Any) -> None:
         ("at", "goes to `user:{at}`, but at is not a string"),
     ],
 )
-def test_targets_are_derived_from_fields_there_are(path: str, fault: str) -> None:
+def test_targets_are_derived_from_existing_fields(path: str, error: str) -> None:
     def declare(made: Contract, root: Namespace, room: Room) -> None:
         root.event("ping", to=[room.of(path)], example=PING)(Ping)
 
-    assert fault in faults(declare)
+    assert error in messages(declare)
 
 
 def test_a_derived_target_fills_every_placeholder() -> None:
@@ -250,10 +250,10 @@ def twice(first: Declare, second: Declare) -> Declare:
     return declare
 
 
-def test_one_name_is_one_payload_and_the_other_way_round() -> None:
-    assert "event 'ping' is declared twice" in faults(twice(event(), event()))
-    assert "event ping: has a different payload in / and /" in faults(twice(event(), event(payload=Filled)))
-    assert "Ping is the payload of ping and pong: give each event its own" in faults(twice(event(), event("pong")))
+def test_a_name_has_one_payload_and_a_payload_one_name() -> None:
+    assert "event 'ping' is declared twice" in messages(twice(event(), event()))
+    assert "event ping: has a different payload in / and /" in messages(twice(event(), event(payload=Filled)))
+    assert "Ping is the payload of ping and pong: give each event its own" in messages(twice(event(), event("pong")))
 
 
 def test_an_event_of_several_namespaces_is_one_event() -> None:
@@ -262,7 +262,7 @@ def test_an_event_of_several_namespaces_is_one_event() -> None:
     assert (typing.payload, typing.volatile, typing.example) == (Typing, True, {"userId": "u1", "typing": True})
 
 
-def test_answers_to_one_client_are_not_stored() -> None:
+def test_events_to_one_client_are_not_stored() -> None:
     assert not event_of("stats").durable
     assert not event_of("typing").durable
     assert event_of("new_bid").durable
@@ -279,13 +279,13 @@ BACK_USER = contract.namespaces[1].rooms.kinds[1]
 
 
 class Answer(Payload):
-    """Has a field that every answer has."""
+    """Has a field of every acknowledgement."""
 
     ok: bool
 
 
 @pytest.mark.parametrize(
-    ("declare", "fault"),
+    ("declare", "error"),
     [
         (command("newListener"), "command newListener: the name is reserved by Socket.IO"),
         (command("error"), "command error: the name is the server's own"),
@@ -305,8 +305,8 @@ class Answer(Payload):
         (twice(command(), command("done")), "Do is the command of do and done"),
     ],
 )
-def test_commands(declare: Declare, fault: str) -> None:
-    assert fault in faults(declare)
+def test_commands(declare: Declare, error: str) -> None:
+    assert error in messages(declare)
 
 
 def test_a_limit_is_read_where_it_is_written() -> None:
@@ -337,13 +337,13 @@ def test_nothing_is_declared_after_the_contract_is_built() -> None:
         made.namespace("/late")
 
 
-def test_every_fault_is_told_at_once() -> None:
-    text = faults(twice(event("error", to=[]), command("connect", kind=Undocumented)))
+def test_all_errors_are_reported_together() -> None:
+    text = messages(twice(event("error", to=[]), command("connect", kind=Undocumented)))
     assert [line.split(":")[1].strip() for line in text.splitlines()] == ["event error"] * 2 + ["command connect"] * 2
 
 
 @pytest.mark.parametrize(
-    ("options", "fault"),
+    ("options", "error"),
     [
         ({"roles": ()}, "no roles"),
         ({"roles": ("a", "a")}, "role 'a' is declared twice"),
@@ -353,12 +353,12 @@ def test_every_fault_is_told_at_once() -> None:
         ({"name": "A system", "roles": ("a",)}, "name 'A system': expected lower-case letters"),
     ],
 )
-def test_the_head(options: dict[str, Any], fault: str) -> None:
-    with pytest.raises(ContractError, match=fault):
+def test_the_head(options: dict[str, Any], error: str) -> None:
+    with pytest.raises(ContractError, match=error):
         Contract(**{"name": "c", **options}).build()
 
 
-def test_a_payload_that_is_no_event() -> None:
+def test_a_payload_of_no_event() -> None:
     with pytest.raises(ContractError, match="Part is not the payload of an event"):
         contract.event_of(Part(name="x", price=errors))  # type: ignore[arg-type]
 

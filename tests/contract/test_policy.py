@@ -1,4 +1,4 @@
-"""Who may what: each rule decides, says what somebody is entitled to, and can be read."""
+"""Rules: their verdicts, their entitlements and their texts."""
 
 import pytest
 
@@ -59,11 +59,11 @@ def test_decisions(rule: Rule, identity: Identity, values: Values, verdict: Verd
         (one_of([]), ALICE, []),
     ],
 )
-def test_what_somebody_is_entitled_to(rule: Rule, identity: Identity, entitlements: list[Values]) -> None:
+def test_entitlements(rule: Rule, identity: Identity, entitlements: list[Values]) -> None:
     assert rule.entitlements(identity) == entitlements
 
 
-def test_the_token_cannot_stand_in_for_what_the_server_looks_up() -> None:
+def test_a_claim_does_not_replace_a_user_attribute() -> None:
     pretender = Identity(subject="eve", role="garage", claims={"shop": "s9", "shop_id": "s9"})
     assert resolved("shop_id", "shop").decide(pretender, {"shop_id": "s9"}) is NO
 
@@ -86,11 +86,11 @@ def test_user_id_means_the_verified_subject_whatever_else_the_token_says() -> No
         (anyone(), "is signed in"),
     ],
 )
-def test_rules_can_be_read(rule: Rule, text: str) -> None:
+def test_the_texts_of_rules(rule: Rule, text: str) -> None:
     assert rule.text == text
 
 
-def test_what_somebody_is_called_in_the_membership_table() -> None:
+def test_names_in_the_membership_table() -> None:
     contract = Contract("c", roles=("garage", "customer"), subjects={"garage": "garage_id", "desk": "number"})
     assert contract.subjects_of(ALICE) == {"user:alice", "role:garage", "garage:g1", "desk:7"}
     assert contract.subjects_of(BOB) == {"user:bob", "role:customer"}

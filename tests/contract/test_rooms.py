@@ -36,7 +36,7 @@ def test_a_room_is_named_by_filling_its_placeholders() -> None:
         ("stall:3:7:9", "stall:{row}:{number}", {"row": "3", "number": "7:9"}),
     ],
 )
-def test_a_name_tells_its_kind_and_its_values(name: str, pattern: str, values: dict[str, str]) -> None:
+def test_a_name_has_one_kind_and_one_reading(name: str, pattern: str, values: dict[str, str]) -> None:
     resolved = root.rooms.resolve(name)
     assert resolved is not None
     assert (resolved[0].pattern, resolved[1]) == (pattern, values)
@@ -56,7 +56,7 @@ def test_a_value_that_cannot_be_in_a_name(value: str) -> None:
     assert refused.value.refusal is UNKNOWN_ROOM
 
 
-def test_a_value_cannot_reach_over_its_place() -> None:
+def test_a_value_cannot_extend_beyond_its_placeholder() -> None:
     with pytest.raises(RefusedError):
         stall("3:9", "7")
 
@@ -74,7 +74,7 @@ def test_a_placeholder_may_hold_listed_values_only() -> None:
 
 
 @given(st.text(), st.text())
-def test_what_is_named_is_what_is_found(row: str, number: str) -> None:
+def test_a_built_name_is_resolved_to_its_values(row: str, number: str) -> None:
     try:
         room = stall(row, number)
     except RefusedError:
@@ -89,7 +89,7 @@ def test_the_placeholders_are_filled_all_and_once(values: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize("pattern", ["a_{}", "a_{b", "a_b}", "{a}{b}", "{a}_{a}", "a_{b-c}"])
-def test_what_is_no_pattern(pattern: str) -> None:
+def test_texts_that_are_not_patterns(pattern: str) -> None:
     with pytest.raises(ContractError, match="room"):
         namespace(pattern)
 

@@ -1,4 +1,4 @@
-"""Where tokens are found."""
+"""The places of tokens."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -54,7 +54,7 @@ def test_the_authorization_header(header: str, token: str | None) -> None:
     assert find(bearer(), authorization=header) == token
 
 
-def test_the_first_source_that_holds_one_wins() -> None:
+def test_the_first_source_with_a_token_is_used() -> None:
     sources = (cookie(), bearer(), query("token"), auth("token"))
     in_query, in_auth = "token=q", {"token": "a"}
     header = "Bearer b"
@@ -72,14 +72,14 @@ def test_the_default_order() -> None:
     assert find(*DEFAULT_SOURCES, query_string="token=q") == "q"
 
 
-def test_a_token_that_is_no_string_is_a_bad_one() -> None:
+def test_a_token_that_is_not_a_string_is_refused() -> None:
     with pytest.raises(RefusedError) as refused:
         find(*DEFAULT_SOURCES, auth={"token": {"$ne": None}}, query_string="token=q")
     assert refused.value.refusal is TOKEN_INVALID
 
 
 @pytest.mark.parametrize("word", ["Bearer ", "bearer ", "BEARER  "])
-def test_a_token_with_the_word_of_the_header_in_front_is_refused_with_a_sentence(word: str) -> None:
+def test_a_token_with_the_prefix_of_the_header_is_refused(word: str) -> None:
     for given in (
         {"auth": {"token": f"{word}abc"}},
         {"query_string": f"token={word}abc"},

@@ -68,7 +68,7 @@ def test_a_time_in_another_form_is_in_utc(text: str, expected: str) -> None:
         "",
     ],
 )
-def test_what_is_no_time(text: str) -> None:
+def test_texts_that_are_not_times(text: str) -> None:
     with pytest.raises(ValueError):
         Time(text)
 
@@ -80,7 +80,7 @@ def test_a_time_of_a_moment_is_utc_to_the_millisecond() -> None:
     assert Time(Time.now()).endswith("Z")
 
 
-def test_a_moment_without_a_time_zone_is_not_guessed_at() -> None:
+def test_a_moment_without_a_time_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         Time.of(datetime(2026, 1, 31))
 
@@ -96,7 +96,7 @@ def test_amounts(value: Decimal | int | str) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, "0.001", "-0.01", 10**13, "NaN", "Infinity", "1e999999", "ten"])
-def test_what_is_no_amount(value: Decimal | int | str) -> None:
+def test_values_that_are_not_amounts(value: Decimal | int | str) -> None:
     with pytest.raises(ValueError, match="an amount: a number from 0 with at most two decimals"):
         Money(value)
 
@@ -112,7 +112,7 @@ codec = EventCodec("price", Price)
 
 @given(st.integers(0, 10**15 - 1))
 def test_amounts_survive_javascript(cents: int) -> None:
-    """Every amount there is goes to a double and back, as it does in a browser, without losing a cent."""
+    """Every amount survives the conversion to a double and back, as in a browser."""
     amount = Money(Decimal(cents).scaleb(-2))
     encoded = codec.encode_payload(Price(price=amount))
     through_a_double = msgspec.json.encode(msgspec.json.decode(encoded))
@@ -133,7 +133,7 @@ class Note(CamelPayload):
     note_id: str
 
 
-def test_absence_and_null_are_both_accepted_and_stay_what_they_are() -> None:
+def test_omitted_and_null_fields_stay_as_they_are() -> None:
     notes = EventCodec("note", Note)
     for data in (b'{"noteId":"1"}', b'{"someText":null,"noteId":"1"}', b'{"someText":"x","noteId":"1"}'):
         assert notes.encode_payload(notes.decode_payload(data)) == data

@@ -40,14 +40,14 @@ back_group = back.room("group:{groupId}", members=member(), join="group:join")
 @root.event("said", to=[group, board, user, staff, root.everyone, circle], volatile=True, example={"text": "hello"})
 @back.event("said", to=[back_group], volatile=True)
 class Said(Payload):
-    """Somebody has said something."""
+    """A member has written a note."""
 
     text: str
 
 
 @root.event("place", to=[board, group], volatile=True, latest=60.0, example={"text": "here"})
 class Place(Payload):
-    """Where somebody is: whoever comes later gets the newest one."""
+    """The place of a member. Clients that join later receive the newest one."""
 
     text: str
 
@@ -61,7 +61,7 @@ class Note(Payload):
 
 @root.command("do", limit="20/s")
 class Do(Command):
-    """Have a handler do something; what, the test says."""
+    """Run a function that the test supplies."""
 
     what: Id
 
@@ -77,7 +77,7 @@ contract.build()
 
 
 class Barrier(Market):
-    """A namespace of each node, that hears of control entries: what came before in the log has been dealt with."""
+    """A namespace of each node that receives control entries, so that the test can wait for earlier entries."""
 
     def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
         self.heard.append((entry.control, entry.data))
@@ -85,7 +85,7 @@ class Barrier(Market):
 
 
 class Club:
-    """The nodes, and what they have in common: the log, the membership table, the hooks."""
+    """The nodes, and what they share: the log, the membership table, the hooks."""
 
     def __init__(self, hooks: Hooks) -> None:
         self.log = MemoryLog()
@@ -93,14 +93,14 @@ class Club:
         self.nodes: list[Running] = []
         self.members: set[tuple[str, NamedRoom]] = set()
         self.clients: dict[str, Client] = {}
-        """Whoever has sent a command, by subject."""
+        """The clients that have sent a command, by subject."""
         self.done: list[str] = []
         self.actions: dict[str, Callable[[Client], Any]] = {"nothing": lambda client: None}
         self._hooks = hooks
         self._asked = 0
         self._barriers = 0
         self.table_fault: Exception | None = None
-        """What the membership table raises when it is asked."""
+        """The error that the membership table raises."""
         self._hold: asyncio.Event | None = None
         self._held: NamedRoom | None = None
 
@@ -170,7 +170,7 @@ class Club:
         self._hold = None
 
     async def until_asked(self, times: int) -> None:
-        """The table has been asked so often in all."""
+        """Waits until the table has been asked so many times."""
         await turn_until(lambda: self._asked >= times)
 
     @property
@@ -185,7 +185,7 @@ class Club:
         ]
 
     async def append(self, *entries: Entry | list[Entry]) -> None:
-        """Append everything at once; returns when every node has dealt with it."""
+        """Append all entries together; returns when every node has applied them."""
         flat = [entry for given in entries for entry in (given if isinstance(given, list) else [given])]
         self._barriers += 1
         passed = ("pass", b"%d" % self._barriers)
@@ -212,7 +212,7 @@ async def open_club(
 
 
 async def expect_said(client: oyez_client.Client, *texts: str) -> None:
-    """The client gets these and no others up to now."""
+    """The client has received exactly these."""
     for text in texts:
         assert (await client.expect_event("said")).args[0]["text"] == text
     await client.expect_nothing("said")

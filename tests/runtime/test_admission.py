@@ -1,31 +1,31 @@
-"""Connecting: who is let in, and into which rooms."""
+"""Admission: which clients are admitted, and their first rooms."""
 
 import pytest
 
 from tests.support.market import Market
 
 
-async def test_everybody_is_in_their_own_rooms() -> None:
+async def test_a_client_joins_its_own_rooms() -> None:
     market = Market()
     assert (await market.connect("u1")).rooms == {"user_u1", "offers:u1"}
     assert (await market.connect("u2", role="operations")).rooms == {"user_u2", "offers:u2"}
 
 
-async def test_who_somebody_is_comes_from_the_token() -> None:
+async def test_the_identity_comes_from_the_token() -> None:
     peer = await Market().connect("u1", role="garage", garage_id="g1", exp=2e9)
     identity = peer.socket.data.identity
     assert (identity.subject, identity.role, identity.claims["garage_id"]) == ("u1", "garage", "g1")
     assert peer.socket.expires_at == 2e9
 
 
-async def test_what_the_server_looks_up_opens_rooms() -> None:
+async def test_user_attributes_open_rooms() -> None:
     market = Market()
     market.shops["g"] = "s7"
     assert (await market.connect("g", role="garage", shop_id="s666")).rooms == {"user_g", "shop:s7"}
     assert (await market.connect("h", role="garage", shop_id="s7")).rooms == {"user_h"}
 
 
-async def test_only_what_can_matter_is_looked_up() -> None:
+async def test_only_attributes_of_the_namespace_are_resolved() -> None:
     market = Market()
     await market.connect("u1")
     await market.connect("u1", "/back", role="operations")
@@ -39,7 +39,7 @@ async def test_a_token_without_a_role_has_the_default_one(role: str | None) -> N
 
 
 async def test_the_contracts_roles_in_a_list_count() -> None:
-    """All of them give rights; identity providers put roles for other applications into the same list."""
+    """Each of them gives rights. Identity providers put the roles of other applications into the same list."""
     market = Market()
     both = ["offline_access", "operations", "garage", 7]
     peer = await market.connect("o1", role=both, garage_id="g1")
@@ -74,25 +74,25 @@ async def test_a_namespace_of_another_role() -> None:
     assert message == "/back is only for a client that has role `operations`."
 
 
-async def test_a_subject_cannot_name_itself_into_another_kind_of_room() -> None:
+async def test_a_subject_cannot_have_the_name_of_another_kind_of_room() -> None:
     await Market().expect_refused("unknown_room", "operations")
 
 
 @pytest.mark.parametrize("gateways", [["offers"], "offers", " offers , offers", ["offers", "offers"]])
-async def test_narrowing_to_gateways(gateways: object) -> None:
+async def test_a_client_may_choose_gateways(gateways: object) -> None:
     peer = await Market().connect("u1", auth={"gateways": gateways})
     assert peer.rooms == {"user_u1", "offers:u1"}
 
 
 @pytest.mark.parametrize("gateways", [None, "", [], ","])
-async def test_naming_no_gateway_is_naming_all(gateways: object) -> None:
+async def test_without_a_choice_all_gateways_apply(gateways: object) -> None:
     market = Market()
     market.shops["g"] = "s7"
     peer = await market.connect("g", auth={"gateways": gateways}, role="garage")
     assert peer.rooms == {"user_g", "shop:s7"}
 
 
-async def test_narrowing_in_the_query() -> None:
+async def test_gateways_in_the_query() -> None:
     market = Market()
     message = await market.expect_refused("unknown_gateway", query="gateways=offers,nope")
     assert message == "There is no gateway 'nope'. There are shops, offers."
@@ -106,11 +106,11 @@ async def test_a_gateway_of_another_role() -> None:
     await market.expect_refused("forbidden_role", auth={"gateways": "offers"}, role="garage")
 
 
-async def test_an_unknown_gateway_comes_before_anything_about_roles() -> None:
+async def test_an_unknown_gateway_is_refused_before_a_forbidden_one() -> None:
     await Market().expect_refused("unknown_gateway", auth={"gateways": ["shops", "nope"]})
 
 
-async def test_a_gateway_that_would_stay_silent_says_what_is_missing() -> None:
+async def test_a_gateway_without_a_room_names_the_missing_attribute() -> None:
     market = Market()
     message = await market.expect_refused("no_room_in_gateway", auth={"gateways": ["shops"]}, role="garage")
     assert message == (
@@ -121,10 +121,10 @@ async def test_a_gateway_that_would_stay_silent_says_what_is_missing() -> None:
 
 
 @pytest.mark.parametrize("gateways", [7, 0, False, True, {}, {"a": 1}, [1], [[]], ["offers", None]])
-async def test_gateways_that_are_no_names(gateways: object) -> None:
+async def test_gateways_that_are_not_names(gateways: object) -> None:
     await Market().expect_refused("invalid_data", auth={"gateways": gateways})
 
 
-async def test_namespaces_without_gateways_do_not_know_the_word() -> None:
+async def test_namespaces_without_gateways_ignore_the_choice() -> None:
     peer = await Market().connect("o", "/back", auth={"gateways": "anything"}, role="operations")
     assert peer.rooms == {"board"}

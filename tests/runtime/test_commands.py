@@ -1,4 +1,4 @@
-"""Commands, as the client that sends them sees it: acknowledgements, errors, rooms."""
+"""Commands as clients see them: acknowledgements, errors, rooms."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.support.market import Market
 # Answers.
 
 CLOSED_DETAILS = {"until": "2026-02-01", "by": "<class 'object'>"}
-"""What JSON cannot carry is shown as text."""
+"""Values that JSON cannot represent become text."""
 
 
 async def test_success_is_acknowledged() -> None:
@@ -32,7 +32,7 @@ async def test_without_an_acknowledgement_success_is_silent() -> None:
     peer.expect_nothing()
 
 
-async def test_an_answer_to_the_client_concerned() -> None:
+async def test_an_event_to_the_client_concerned() -> None:
     peer = await Market().connect()
     peer.emit("request:stats")
     stats = await peer.expect_event("stats")
@@ -79,14 +79,14 @@ async def test_refusals(array: list[Any], code: str, details: dict[str, str]) ->
     assert (await peer.expect_event("error"))["code"] == code
 
 
-async def test_nothing_of_an_unexpected_error_is_shown() -> None:
+async def test_an_unexpected_error_is_not_shown() -> None:
     peer = await Market().connect()
     error = await peer.expect_refusal("internal", "break", "down")
     assert "purpose" not in str(error)
     assert (await peer.call("request:stats")) == {"ok": True}
 
 
-async def test_a_role_is_looked_at_before_the_data() -> None:
+async def test_the_role_is_checked_before_the_data() -> None:
     peer = await Market().connect()
     await peer.expect_refusal("forbidden_role", "booking:accept", {"not": "even an id"})
 
@@ -102,7 +102,7 @@ async def test_attachments_reach_the_handler() -> None:
 # What clients say about themselves.
 
 
-async def test_what_a_client_says_about_itself_must_be_so() -> None:
+async def test_fields_about_the_client_must_be_its_own() -> None:
     peer = await Market().connect("u1")
     assert await peer.call("profile", {"userId": "u1"}) == {"ok": True}
     assert await peer.call("profile", {}) == {"ok": True}
@@ -114,7 +114,7 @@ async def test_what_a_client_says_about_itself_must_be_so() -> None:
 # Rooms.
 
 
-async def test_joining_ones_own_room() -> None:
+async def test_joining_the_own_room() -> None:
     peer = await Market().connect("u1")
     peer.socket.leave("user_u1")
     assert await peer.call("join_user_room", "u1") == {"ok": True, "room": "user_u1"}
@@ -180,7 +180,7 @@ async def test_too_many_rooms() -> None:
     await peer.expect_refusal("rate_limited", "join_ticket", "2")
 
 
-async def test_handlers_have_no_other_way_into_a_room() -> None:
+async def test_handlers_can_join_only_rooms_that_rules_allow() -> None:
     market = Market()
     peer = await market.connect("u1")
     client = peer.socket.data
@@ -215,7 +215,7 @@ async def test_refused_commands_count_too() -> None:
     await peer.expect_refusal("rate_limited", "booking:accept", "b1")
 
 
-async def test_a_flood_is_told_once() -> None:
+async def test_a_flood_is_reported_once() -> None:
     market = Market()
     peer = await market.connect()
     for number in range(119):
@@ -229,7 +229,7 @@ async def test_a_flood_is_told_once() -> None:
     assert not peer.wire.closed
 
 
-async def test_who_goes_on_flooding_is_refused_and_pays_with_the_connections_budget() -> None:
+async def test_a_continued_flood_is_refused_and_charged_to_the_connection() -> None:
     market = Market()
     peer = await market.connect("g", role="garage")
     for _ in range(202):
@@ -239,7 +239,7 @@ async def test_who_goes_on_flooding_is_refused_and_pays_with_the_connections_bud
     assert peer.wire.budget.packets == 201 * REFUSED_COST
 
 
-async def test_who_waits_now_and_then_is_not() -> None:
+async def test_a_client_that_pauses_stays_connected() -> None:
     market = Market()
     peer = await market.connect("g", role="garage")
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""Control entries: sockets that are connected already leave, enter and go, on every node, in the log's order."""
+"""Control entries: connected sockets join, leave and are disconnected on every node, in the log's order."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ GROUP = group("g1")
 # Removed members.
 
 
-async def test_an_event_before_a_removal_is_delivered_and_one_behind_it_is_not_on_every_node() -> None:
+async def test_events_before_a_removal_are_delivered_and_later_ones_are_not_on_every_node() -> None:
     async with open_club(nodes=2) as club:
         club.add("user:u1", GROUP)
         club.add("user:u2", GROUP)
@@ -44,7 +44,7 @@ async def test_an_event_before_a_removal_is_delivered_and_one_behind_it_is_not_o
             await expect_said(other, "0", "1", "2", "3", "4", "5")
 
 
-async def test_who_is_a_member_by_another_name_too_misses_nothing() -> None:
+async def test_a_member_by_another_subject_misses_nothing() -> None:
     async with open_club() as club:
         club.add("user:u1", GROUP)
         club.add("role:agent", GROUP)
@@ -57,8 +57,8 @@ async def test_who_is_a_member_by_another_name_too_misses_nothing() -> None:
             await expect_said(client, "before", "behind")
 
 
-async def test_a_client_whose_right_cannot_be_found_out_is_sent_away_to_come_back() -> None:
-    """Otherwise it would stay out of a room that it may be in, and nobody would notice."""
+async def test_a_client_whose_right_cannot_be_decided_is_cut() -> None:
+    """Otherwise the client would stay out of a room in which it may be, without notice."""
     async with open_club() as club:
         club.add("user:u1", GROUP)
         club.add("role:agent", GROUP)
@@ -81,7 +81,7 @@ async def test_a_client_whose_right_cannot_be_found_out_is_sent_away_to_come_bac
             await expect_said(client, "behind")
 
 
-async def test_a_removed_member_may_not_come_again() -> None:
+async def test_a_removed_member_cannot_join_again() -> None:
     async with open_club() as club, club.connect("u1") as client:
         club.add("user:u1", GROUP)
         await client.call("group:join", "g1")
@@ -92,7 +92,7 @@ async def test_a_removed_member_may_not_come_again() -> None:
         assert (await client.call("group:join", "g1"))["ok"]
 
 
-async def test_who_needs_no_membership_stays() -> None:
+async def test_a_client_without_need_of_membership_stays() -> None:
     async with open_club() as club, club.connect("boss", role="admin") as client:
         await client.call("group:join", "g1")
         await club.append(control.member_removed(GROUP, "user:boss"), control.member_removed(GROUP, "role:admin"))
@@ -101,7 +101,7 @@ async def test_who_needs_no_membership_stays() -> None:
 
 
 @pytest.mark.parametrize("subject", ["role:agent", "garage:G-1"])
-async def test_a_role_or_a_garage_is_removed_with_everybody_in_it(subject: str) -> None:
+async def test_removing_a_role_or_a_garage_removes_all_its_clients(subject: str) -> None:
     async with open_club() as club:
         club.add(subject, GROUP)
         async with (
@@ -116,7 +116,7 @@ async def test_a_role_or_a_garage_is_removed_with_everybody_in_it(subject: str) 
             await expect_said(second)
 
 
-async def test_who_is_a_member_by_another_name_comes_in_again() -> None:
+async def test_a_member_by_another_subject_joins_again() -> None:
     async with open_club() as club, club.connect("a1", role="agent") as client:
         club.add("user:a1", GROUP)
         club.add("role:agent", GROUP)
@@ -130,7 +130,7 @@ async def test_who_is_a_member_by_another_name_comes_in_again() -> None:
         await expect_said(client, "still")
 
 
-async def test_a_removal_is_of_one_namespace() -> None:
+async def test_a_removal_concerns_one_namespace() -> None:
     async with open_club() as club, club.connect("u1") as client, club.connect("u1", namespace="/back") as behind:
         club.add("user:u1", GROUP, back_group("g1"))
         assert (await client.call("group:join", "g1"))["ok"]
@@ -145,7 +145,7 @@ async def test_a_removal_is_of_one_namespace() -> None:
         await expect_said(client)
 
 
-async def test_doing_it_again_changes_nothing() -> None:
+async def test_an_entry_applied_twice_has_no_further_effect() -> None:
     async with open_club() as club, club.connect("u1") as client:
         club.add("user:u1", GROUP)
         removal = control.member_removed(GROUP, "user:u1")
@@ -249,14 +249,14 @@ async def test_sockets_of_a_room_enter_and_leave_others_in_order() -> None:
         await expect_said(other)
 
 
-async def test_nobody_enters_a_room_whose_rule_says_no() -> None:
+async def test_no_client_joins_a_room_whose_rule_forbids_it() -> None:
     async with open_club() as club, club.connect("u1") as client, club.connect("boss", role="admin") as boss:
         await club.append(control.join(root.everyone, [staff()]), club.said("staff", staff()))
         await expect_said(boss, "staff")
         await expect_said(client)
 
 
-async def test_a_join_that_asks_is_for_members_and_for_those_who_need_not_be() -> None:
+async def test_a_join_that_asks_admits_members_and_clients_the_rule_allows() -> None:
     async with (
         open_club() as club,
         club.connect("u1") as member,
@@ -273,7 +273,7 @@ async def test_a_join_that_asks_is_for_members_and_for_those_who_need_not_be() -
 
 
 @pytest.mark.parametrize("comes_again", [False, True])
-async def test_what_stands_behind_a_join_that_asks_counts_though_the_table_is_slow(comes_again: bool) -> None:
+async def test_entries_after_a_join_that_asks_count_if_the_table_is_slow(comes_again: bool) -> None:
     async with open_club() as club, club.connect("u1") as client:
         club.add("user:u1", GROUP)
         join = control.join(user("u1"), [GROUP], asking=True)
@@ -288,7 +288,7 @@ async def test_what_stands_behind_a_join_that_asks_counts_though_the_table_is_sl
         await expect_said(client, *(["behind"] if comes_again else []))
 
 
-async def test_who_is_excluded_is_left_alone() -> None:
+async def test_excluded_clients_are_not_moved() -> None:
     async with open_club() as club, club.connect("u1") as client, club.connect("u2") as other:
         await club.append(
             control.join(root.everyone, [board("daily")], excluding=[user("u2"), "nobody"]),
@@ -298,7 +298,7 @@ async def test_who_is_excluded_is_left_alone() -> None:
         await expect_said(other)
 
 
-async def test_one_socket_is_meant_by_its_id() -> None:
+async def test_a_socket_is_addressed_by_its_id() -> None:
     async with open_club() as club, club.connect("u1") as client, club.connect("u1") as other:
         alone = control.join(type(GROUP)("/", client.sid), [board("daily")])
         await club.append(alone, club.said("daily", board("daily")))
@@ -322,7 +322,7 @@ async def test_sockets_are_disconnected(close: bool) -> None:
         await expect_said(other, "last", "more")
 
 
-async def test_one_room_too_many_stops_nobody_else() -> None:
+async def test_one_room_too_many_does_not_stop_the_others() -> None:
     async with (
         open_club(limits={"max_rooms_per_socket": 2}) as club,
         club.connect("u1") as full,
@@ -348,7 +348,7 @@ async def test_one_room_too_many_stops_nobody_else() -> None:
         Entry(namespace="/", rooms=(), data=b'{"rooms":["nowhere"]}', control="join"),
     ],
 )
-async def test_what_nobody_understands_is_logged_and_skipped(entry: Entry) -> None:
+async def test_unknown_entries_are_logged_and_skipped(entry: Entry) -> None:
     async with open_club() as club, club.connect("u1") as client:
         with capture_logs() as logged:
             await club.append(club.said("before"), entry, club.said("behind"))
@@ -356,7 +356,7 @@ async def test_what_nobody_understands_is_logged_and_skipped(entry: Entry) -> No
         assert len([line for line in logged if line["log_level"] in ("warning", "error")]) == 1
 
 
-def test_rooms_of_another_namespace_are_refused_where_the_entry_is_made() -> None:
+def test_an_entry_cannot_name_rooms_of_another_namespace() -> None:
     with pytest.raises(ContractError, match="room group:g1 is of namespace /back; sockets of / cannot be in it"):
         control.join(user("u1"), [GROUP, back_group("g1")])
     with pytest.raises(ContractError, match="room group:g1 is of namespace /;"):

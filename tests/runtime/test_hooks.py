@@ -1,4 +1,4 @@
-"""Hooks: what a system hears of clients that come, go, are ended, and whose tokens run out."""
+"""Hooks: a system is notified when clients connect, disconnect and are ended, and when tokens expire."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from tests.support.wire import SocketWire
 
 
 class Diary:
-    """Hooks that note what they hear, and say so to the client where that is possible."""
+    """Hooks that record their calls, and send an event to the client if that is possible."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, str]] = []
@@ -48,7 +48,7 @@ class Diary:
 # Connected.
 
 
-async def test_commands_wait_until_the_system_is_done_with_a_new_client() -> None:
+async def test_commands_wait_for_the_connected_hook() -> None:
     may, order = asyncio.Event(), []
 
     async def connected(client: Client) -> None:
@@ -74,8 +74,8 @@ async def test_commands_wait_until_the_system_is_done_with_a_new_client() -> Non
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError, ConnectionRefusedError, DatabaseUnavailableError])
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
-async def test_a_hook_that_fails_lets_nobody_in_half(fault: type[Exception], transport: str) -> None:
-    """The connection ends in a way after which official clients come back; the operator sees why."""
+async def test_a_failing_hook_leaves_no_client_half_connected(fault: type[Exception], transport: str) -> None:
+    """The connection is cut, so official clients reconnect; the log has the reason."""
     faults = [fault("on purpose")]
 
     sent = asyncio.Event()
@@ -106,7 +106,7 @@ async def test_a_hook_that_fails_lets_nobody_in_half(fault: type[Exception], tra
     assert (warnings[0]["exc_info"] is None) is (fault is not ZeroDivisionError)
 
 
-async def test_what_a_system_needs_is_found_before_a_client_is_let_in() -> None:
+async def test_the_connecting_hook_runs_before_the_client_is_notified() -> None:
     faults: list[Exception] = []
     seen: list[tuple[str, str]] = []
 
@@ -149,7 +149,7 @@ async def test_a_hook_that_refuses_is_final() -> None:
         assert await client.expect_disconnect() == "io server disconnect"
 
 
-async def test_a_client_that_goes_while_the_system_greets_it() -> None:
+async def test_a_client_that_leaves_during_the_connected_hook() -> None:
     may, diary = asyncio.Event(), Diary()
     joined: list[frozenset[str]] = []
 
@@ -169,7 +169,7 @@ async def test_a_client_that_goes_while_the_system_greets_it() -> None:
         assert club.nodes[0].namespace.rooms == {}
 
 
-async def test_the_hooks_are_those_of_every_namespace() -> None:
+async def test_the_hooks_apply_to_every_namespace() -> None:
     heard = []
 
     async def connected(client: Client) -> None:
@@ -195,7 +195,7 @@ def close(client: Client) -> None:
 @pytest.mark.parametrize("kind", ["picows", "asgi"])
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 @pytest.mark.parametrize("act", [disconnect, close])
-async def test_a_client_that_is_disconnected_hears_the_last(
+async def test_a_disconnected_client_receives_the_last_event(
     kind: str, transport: str, act: Callable[[Client], None]
 ) -> None:
     diary = Diary()
@@ -212,7 +212,7 @@ async def test_a_client_that_is_disconnected_hears_the_last(
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
-async def test_a_server_that_stops_says_so_first(transport: str) -> None:
+async def test_a_stopping_server_notifies_first(transport: str) -> None:
     diary = Diary()
     async with open_club(diary.hooks()) as club, club.connect("u1", transport=transport) as client:
         if transport == "polling":
@@ -234,7 +234,7 @@ async def test_an_operator_disconnects() -> None:
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
-async def test_an_offender_hears_the_last_too(transport: str) -> None:
+async def test_a_client_that_breaks_the_protocol_receives_the_last_event(transport: str) -> None:
     diary = Diary()
     async with open_club(diary.hooks()) as club, club.connect("u1", transport=transport) as client:
         await client.connection.send(engineio.Packet(engineio.PacketType.MESSAGE, b"nonsense"))
@@ -243,7 +243,7 @@ async def test_an_offender_hears_the_last_too(transport: str) -> None:
         assert diary.lines[0] == ("ending", "u1", "forced_close")
 
 
-async def test_a_hook_may_end_the_client_itself_and_one_that_fails_stops_nothing() -> None:
+async def test_a_hook_may_disconnect_the_client_and_a_failing_one_stops_nothing() -> None:
     heard = []
 
     def ending(client: Client, reason: str) -> None:
@@ -268,7 +268,7 @@ async def test_a_hook_may_end_the_client_itself_and_one_that_fails_stops_nothing
 
 @pytest.mark.parametrize("kind", ["picows", "asgi"])
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
-async def test_a_client_that_leaves_hears_nothing(kind: str, transport: str) -> None:
+async def test_ending_is_not_called_if_the_client_leaves(kind: str, transport: str) -> None:
     diary = Diary()
     async with open_club(diary.hooks(), kind=kind) as club, club.connect("u1", transport=transport) as client:
         await client.disconnect()
@@ -278,7 +278,7 @@ async def test_a_client_that_leaves_hears_nothing(kind: str, transport: str) -> 
 
 @pytest.mark.parametrize("kind", ["picows", "asgi"])
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
-async def test_a_client_that_closes_its_connection_hears_nothing(kind: str, transport: str) -> None:
+async def test_ending_is_not_called_if_the_client_closes_its_connection(kind: str, transport: str) -> None:
     diary = Diary()
     async with open_club(diary.hooks(), kind=kind) as club, club.connect("u1", transport=transport) as client:
         await client.connection.close()
@@ -287,7 +287,7 @@ async def test_a_client_that_closes_its_connection_hears_nothing(kind: str, tran
 
 
 @pytest.mark.parametrize("kind", ["picows", "asgi"])
-async def test_a_client_whose_network_is_cut_hears_nothing(kind: str) -> None:
+async def test_ending_is_not_called_if_the_network_is_cut(kind: str) -> None:
     diary = Diary()
     async with open_club(diary.hooks(), kind=kind) as club, club.connect("u1") as client:
         client.connection.drop()
@@ -295,7 +295,7 @@ async def test_a_client_whose_network_is_cut_hears_nothing(kind: str) -> None:
     assert [line[0] for line in diary.lines] == ["disconnected"]
 
 
-async def test_a_client_that_answers_no_ping_hears_nothing() -> None:
+async def test_ending_is_not_called_after_a_ping_timeout() -> None:
     diary, clock = Diary(), Clock()
     async with open_club(diary.hooks(), clock=clock) as club, club.connect("u1") as client:
         client.connection.answers_pings = False
@@ -307,7 +307,7 @@ async def test_a_client_that_answers_no_ping_hears_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", ["picows", "asgi"])
-async def test_a_client_that_does_not_read_hears_nothing(kind: str) -> None:
+async def test_ending_is_not_called_if_the_client_does_not_read(kind: str) -> None:
     diary = Diary()
     async with open_club(diary.hooks(), kind=kind, limits={"max_send_buffer": 100_000}) as club:
         token = {"token": json.dumps({"sub": "u1"})}
@@ -320,7 +320,7 @@ async def test_a_client_that_does_not_read_hears_nothing(kind: str) -> None:
     assert diary.lines == [("disconnected", "u1", "slow consumer")]
 
 
-async def test_work_that_a_client_left_behind_is_finished_before_the_server_stops() -> None:
+async def test_spawned_work_of_a_client_is_finished_before_the_server_stops() -> None:
     finished = []
 
     async def tidy(client: Client, rounds: int) -> None:
@@ -338,14 +338,14 @@ async def test_work_that_a_client_left_behind_is_finished_before_the_server_stop
 # Tokens that run out.
 
 STILL: dict[str, Any] = {"ping_interval": 100_000.0}
-"""No pings while tests turn the clock."""
+"""No pings while tests advance the clock."""
 
 
 def ends_in(seconds: float) -> float:
     return time.time() + seconds
 
 
-async def test_a_token_that_runs_out_is_announced_once_and_then_ends_the_client() -> None:
+async def test_an_expiring_token_is_announced_once_and_then_ends_the_client() -> None:
     diary, clock = Diary(), Clock()
     heard = []
 
@@ -369,7 +369,7 @@ async def test_a_token_that_runs_out_is_announced_once_and_then_ends_the_client(
         assert diary.lines == [("ending", "u1", "token_expired"), ("disconnected", "u1", "token expired")]
 
 
-async def test_a_renewed_token_counts_and_is_announced_in_its_turn() -> None:
+async def test_a_renewed_token_applies_and_is_announced_later() -> None:
     clock = Clock()
     heard = []
 
@@ -395,7 +395,7 @@ async def test_a_renewed_token_counts_and_is_announced_in_its_turn() -> None:
         await client.expect_disconnect()
 
 
-async def test_a_short_token_is_announced_when_half_of_it_is_over() -> None:
+async def test_a_short_token_is_announced_after_half_its_life() -> None:
     clock, heard = Clock(), []
 
     async def expiring(client: Client) -> None:
@@ -415,7 +415,7 @@ async def test_a_short_token_is_announced_when_half_of_it_is_over() -> None:
         assert await client.call("do", {"what": "nothing"}) == {"ok": True}
 
 
-async def test_rooms_that_a_renewed_token_gives_no_right_to_are_left() -> None:
+async def test_a_renewed_token_leaves_rooms_without_a_right() -> None:
     async with open_club() as club, club.connect("u1", role="admin", garage_id="G-1") as client:
         club.add("garage:G-1", group("g1"))
         for room in ("g1", "g2"):
@@ -435,7 +435,7 @@ async def test_rooms_that_a_renewed_token_gives_no_right_to_are_left() -> None:
         assert connected.rooms == {"user:u1", "board:daily"}
 
 
-async def test_a_join_that_was_being_decided_counts_for_the_renewed_token() -> None:
+async def test_a_pending_join_is_decided_by_the_renewed_token() -> None:
     async with open_club() as club, club.connect("u1", garage_id="G-1") as client:
         club.add("garage:G-1", group("g1"))
         await client.call("do", {"what": "nothing"})
@@ -449,7 +449,7 @@ async def test_a_join_that_was_being_decided_counts_for_the_renewed_token() -> N
         assert connected.rooms == {"user:u1"}
 
 
-async def test_another_users_token_does_not_count() -> None:
+async def test_another_users_token_is_refused() -> None:
     async with open_club() as club, club.connect("u1") as client:
         await client.call("do", {"what": "nothing"})
         connected = club.clients["u1"]
@@ -462,7 +462,7 @@ async def test_another_users_token_does_not_count() -> None:
 # Refused, and limited.
 
 
-async def test_a_system_may_say_more_to_those_it_refuses() -> None:
+async def test_the_refused_hook_adds_fields() -> None:
     def refused(handshake: Handshake, error: RefusedError) -> dict[str, Any]:
         return {"again_in": 5, "from": handshake.address in ("127.0.0.1", "::1")}
 
@@ -473,7 +473,7 @@ async def test_a_system_may_say_more_to_those_it_refuses() -> None:
     assert answer.value.data == {"code": "token_missing", "again_in": 5, "from": True}
 
 
-async def test_a_system_hears_of_those_who_send_too_much_as_often_as_they_do() -> None:
+async def test_the_limited_hook_is_called_when_the_client_is_notified() -> None:
     heard: list[tuple[str, int, bool]] = []
 
     def limited(client: Client, times: int, wait: float) -> None:

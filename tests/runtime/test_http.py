@@ -40,13 +40,13 @@ async def post(body: object, key: str = "good") -> httpx.Response:
         return await client.post("/sales", json=body, headers={"authorization": f"Bearer {key}"})
 
 
-async def test_what_is_read_can_be_answered() -> None:
+async def test_a_read_object_can_be_answered() -> None:
     response = await post(SALE)
     assert (response.status_code, response.json()) == (201, {"sold": SALE})
 
 
-async def test_ordinary_back_ends_forms_are_taken() -> None:
-    """As Django REST framework and Prisma write ids, decimals and times."""
+async def test_other_forms_of_back_ends_are_accepted() -> None:
+    """Forms in which Django REST framework and Prisma write ids, decimals and times."""
     response = await post({"saleId": 7, "amount": "130.00", "soldAt": "2026-01-31T13:00:00+01:00"})
     assert (response.status_code, response.json()) == (
         201,
@@ -54,7 +54,7 @@ async def test_ordinary_back_ends_forms_are_taken() -> None:
     )
 
 
-async def test_half_an_emoji_is_mended() -> None:
+async def test_half_an_emoji_is_replaced() -> None:
     body = json.dumps({**SALE, "saleId": "s\ud83d"}).encode()
     app = Starlette(routes=[service_route("/sales", answer, authorize)])
     headers = {"authorization": "Bearer good", "content-type": "application/json"}
@@ -77,6 +77,6 @@ async def test_a_bad_field_is_named(body: object, field: str, expected: str) -> 
     assert response.json()["errors"] == [{"field": field, "expected": expected}]
 
 
-async def test_keys_and_sizes_are_looked_at() -> None:
+async def test_keys_and_sizes_are_checked() -> None:
     assert (await post(SALE, key="bad")).status_code == 401
     assert (await post({**SALE, "saleId": "x" * 300})).status_code == 413

@@ -1,4 +1,4 @@
-"""The newest volatile event of a room, which clients get when they join it, whichever node they are at."""
+"""The newest volatile event of a room, which clients on every node receive when they join."""
 
 from tests.runtime.club import Place, board, group, open_club
 
@@ -18,7 +18,7 @@ async def test_a_client_that_joins_gets_the_newest_one_from_any_node() -> None:
         await late.expect_nothing("place")
 
 
-async def test_it_is_for_those_who_may_be_in_the_room() -> None:
+async def test_only_clients_that_may_join_receive_it() -> None:
     async with open_club() as club, club.connect("ada") as member, club.connect("eve") as stranger:
         club.add("user:ada", group("g1"))
         await club.publisher.emit(Place(text="secret"), group("g1"))
@@ -29,7 +29,7 @@ async def test_it_is_for_those_who_may_be_in_the_room() -> None:
         assert (await member.expect_event("place")).args == [{"text": "secret"}]
 
 
-async def test_one_that_excludes_somebody_or_was_forgotten_is_not_sent() -> None:
+async def test_an_event_with_exclusions_or_a_deleted_one_is_not_sent() -> None:
     async with open_club() as club, club.connect("ada") as client:
         await club.publisher.emit(Place(text="not for all"), DAILY, excluding=[board("weekly")])
         await client.call("board:join", "daily")

@@ -1,4 +1,4 @@
-"""What a client has queued while it was offline comes at once; and limits hold for a user, over all connections."""
+"""Commands that a client has queued while it was offline, and limits over all connections of a user."""
 
 import asyncio
 import json
@@ -39,14 +39,14 @@ other = contract.namespace("/other")
 
 @root.command("location", limit="60/m", volatile=True)
 class Location(Command):
-    """Where the driver is."""
+    """The place of the driver."""
 
     n: int
 
 
 @root.command("status")
 class Status(Command):
-    """How far the delivery is."""
+    """The progress of the delivery."""
 
     text: str
 
@@ -68,7 +68,7 @@ class Shouted(Stamped):
 
 @root.command("shout", limit="1000/s")
 class Shout(Command):
-    """Have an event published to the caller's own room."""
+    """Publish an event to the caller's own room."""
 
     n: int
 
@@ -78,7 +78,7 @@ contract.build()
 
 @dataclass
 class Depot:
-    """A server with this contract, and what its handlers were given."""
+    """A server with this contract, and the commands that its handlers received."""
 
     running: Running
     handled: list[int | str] = field(default_factory=list)
@@ -171,7 +171,7 @@ async def test_a_driver_comes_out_of_a_tunnel(js: JsDriver, transport: str) -> N
         assert [name for name, _ in client.events()] == ["oyez:recovery"]
 
 
-async def test_what_has_no_limit_of_its_own_gets_through_and_the_session_stays(js: JsDriver) -> None:
+async def test_commands_with_the_default_limit_wait_and_the_session_stays(js: JsDriver) -> None:
     async with open_depot() as depot:
         token = json.dumps({"sub": "d1"})
         plain = await js.connect(depot.running.url, auth={"token": token})
@@ -202,7 +202,7 @@ async def test_a_command_with_a_limit_of_its_own_is_refused_and_the_connection_s
         assert (await client.call("status", {"text": "still here"}))["ok"]
 
 
-async def test_the_newest_location_comes_in_when_there_is_room_and_dropped_ones_are_answered() -> None:
+async def test_the_newest_volatile_command_is_handled_and_dropped_ones_are_answered() -> None:
     async with open_depot() as depot, depot.connect() as client:
         for number in range(60):
             await client.emit("location", {"n": number})

@@ -1,4 +1,4 @@
-"""The publish API, as a producer meets it."""
+"""The publish API as producers use it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -73,7 +73,7 @@ async def test_several_rooms(client: httpx.AsyncClient, log: MemoryLog) -> None:
     assert entry.rooms == ("user_u1", "garage_g1")
 
 
-async def test_rooms_left_out_where_they_follow(client: httpx.AsyncClient) -> None:
+async def test_rooms_may_be_omitted_if_they_follow_from_the_data(client: httpx.AsyncClient) -> None:
     data = {"owner": {"id": "u1"}, "amount": 9.99}
     for body in ({"event": "new_bid", "data": data}, {"event": "new_bid", "to": None, "data": data}):
         assert (await post(client, body)).status_code == 200
@@ -133,7 +133,7 @@ async def test_a_bad_event(
     assert await log.position() == before
 
 
-async def test_every_fault_of_a_list_is_told(client: httpx.AsyncClient, log: MemoryLog) -> None:
+async def test_every_error_of_a_list_is_reported(client: httpx.AsyncClient, log: MemoryLog) -> None:
     before = await log.position()
     response = await post(client, [GOOD, {**GOOD, "to": "x"}, {**GOOD, "event": "nope"}])
     errors = await expect_problem(response, 422, "unknown_room")
@@ -150,7 +150,7 @@ async def test_every_fault_of_a_list_is_told(client: httpx.AsyncClient, log: Mem
     assert await log.position() == before
 
 
-async def test_every_bad_field_of_an_event_is_told(client: httpx.AsyncClient, log: MemoryLog) -> None:
+async def test_every_bad_field_of_an_event_is_reported(client: httpx.AsyncClient, log: MemoryLog) -> None:
     before = await log.position()
     bad = {"event": "new_bid", "data": {"owner": {"id": 7.5}, "amount": "a lot", "colour": "red"}}
     errors = await expect_problem(await post(client, bad), 422, "invalid_data")
@@ -170,7 +170,7 @@ async def test_every_bad_field_of_an_event_is_told(client: httpx.AsyncClient, lo
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[{]", b'{"event":"\xff"}', b"[" * 1000, b'[{"event":1}', b"nonsense"])
-async def test_what_is_not_json(client: httpx.AsyncClient, body: bytes) -> None:
+async def test_data_that_is_not_json(client: httpx.AsyncClient, body: bytes) -> None:
     response = await client.post("/market/events", content=body, headers={"content-type": "application/json"})
     await expect_problem(response, 400, "malformed")
 
@@ -194,7 +194,7 @@ async def test_an_endless_body_is_not_read_to_its_end(client: httpx.AsyncClient)
     assert sent <= 3000
 
 
-async def test_a_body_that_does_not_come(client: httpx.AsyncClient) -> None:
+async def test_a_body_that_does_not_arrive(client: httpx.AsyncClient) -> None:
     async def stuck() -> AsyncIterator[bytes]:
         yield b"{"
         await asyncio.sleep(60)
@@ -236,7 +236,7 @@ async def test_without_a_service_key(
     assert response.headers.get("www-authenticate") == challenge
 
 
-async def test_what_may_work_later_says_when(client: httpx.AsyncClient, log: MemoryLog) -> None:
+async def test_a_temporary_refusal_has_a_waiting_time(client: httpx.AsyncClient, log: MemoryLog) -> None:
     await log.close()
     response = await post(client, GOOD)
     await expect_problem(response, 503, "unavailable")
@@ -260,11 +260,11 @@ async def post_with(client: httpx.AsyncClient, key: str, body: Any) -> httpx.Res
 
 TYPING = {"event": "typing", "to": "user_u2", "data": {"userId": "u1", "typing": True}}
 NAMESPACES = 2
-"""In which there are such rooms: it is broadcast in each."""
+"""The namespaces with such rooms: the event is broadcast in each."""
 
 
 class Listener(MemoryLog):
-    """Notes volatile entries, and can fail behind what it has stored."""
+    """Records volatile entries, and can fail after it has stored."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -288,7 +288,7 @@ def listener() -> Listener:
 
 @pytest.fixture
 async def nodes(listener: Listener) -> AsyncIterator[list[httpx.AsyncClient]]:
-    """Producers at two nodes that share a log."""
+    """Producers on two nodes that share a log."""
     async with AsyncExitStack() as stack:
         clients = []
         for _ in range(2):
@@ -316,14 +316,14 @@ async def test_the_same_key_at_the_same_time(nodes: list[httpx.AsyncClient], lis
     assert (await listener.position(), listener.broadcasts) == (f"{listener.epoch}.1", NAMESPACES)
 
 
-async def test_no_key_stands_in_the_way_of_another(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
+async def test_keys_do_not_block_each_other(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
     for key in ("key", "key:volatile", "volatile:key", "key:volatile:volatile"):
         assert (await post_with(nodes[0], key, TYPING)).json() == {"position": None}
     assert listener.broadcasts == 4 * NAMESPACES
 
 
 async def test_a_key_whose_answer_was_never_given(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
-    """The first attempt stores, and is cut off: whoever asked does not know it."""
+    """The first attempt stores the events and is interrupted, so its producer does not know."""
     listener.cut = True
     await expect_problem(await post_with(nodes[0], "key", [GOOD, GOOD]), 503, "unavailable")
     listener.cut = False
@@ -332,20 +332,20 @@ async def test_a_key_whose_answer_was_never_given(nodes: list[httpx.AsyncClient]
     assert await listener.position() == f"{listener.epoch}.2"
 
 
-async def test_a_key_for_something_else(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
+async def test_a_key_of_another_request(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
     await post_with(nodes[0], "key", GOOD)
     other = {**GOOD, "to": "user_u2"}
     await expect_problem(await post_with(nodes[1], "key", other), 422, "id_reused")
     assert await listener.position() == f"{listener.epoch}.1"
 
 
-async def test_what_was_refused_uses_no_key_up(nodes: list[httpx.AsyncClient]) -> None:
+async def test_a_refused_request_does_not_use_its_key(nodes: list[httpx.AsyncClient]) -> None:
     await expect_problem(await post_with(nodes[0], "key", {**GOOD, "event": "nope"}), 404, "unknown_event")
     assert (await post_with(nodes[0], "key", GOOD)).status_code == 200
 
 
 @pytest.mark.parametrize("key", ["", "two words", "x" * 129])
-async def test_what_is_no_key(client: httpx.AsyncClient, key: str) -> None:
+async def test_values_that_are_not_keys(client: httpx.AsyncClient, key: str) -> None:
     await expect_problem(await post_with(client, key, GOOD), 400, "malformed")
 
 
@@ -354,8 +354,8 @@ async def test_two_keys(client: httpx.AsyncClient) -> None:
     await expect_problem(await client.post("/market/events", json=GOOD, headers=headers), 400, "malformed")
 
 
-async def test_half_an_emoji_is_mended(client: httpx.AsyncClient, log: MemoryLog) -> None:
-    """What JSON.stringify writes for a text that was cut inside an emoji."""
+async def test_half_an_emoji_is_replaced(client: httpx.AsyncClient, log: MemoryLog) -> None:
+    """The output of JSON.stringify for a text that was cut inside an emoji."""
     body = b'{"event":"bid_rejected","to":"user_u1","data":{"bid_id":"\\\\u \\ud83d\\ude00 \\ud83d"}}'
     start = await log.position()
     for content in (body, b"[" + body + b"]"):
@@ -376,7 +376,7 @@ async def test_half_an_emoji_is_mended(client: httpx.AsyncClient, log: MemoryLog
         (b'%b,{"event":"bid_rejected","data":' + b"[" * 1_200, 1),
     ],
 )
-async def test_the_bad_one_of_a_list_is_named(client: httpx.AsyncClient, items: bytes, index: int) -> None:
+async def test_the_bad_item_of_a_list_is_named(client: httpx.AsyncClient, items: bytes, index: int) -> None:
     content = b"[" + items.replace(b"%b", msgspec.json.encode(GOOD)) + b"]"
     response = await client.post("/market/events", content=content, headers={"content-type": "application/json"})
     assert response.json()["code"] in ("malformed", "invalid_data"), response.text
@@ -395,7 +395,7 @@ async def test_rooms_and_sockets_can_be_excluded(client: httpx.AsyncClient, log:
 
 
 async def test_other_forms_are_published_as_the_contract_says(client: httpx.AsyncClient, log: MemoryLog) -> None:
-    """Numbers as ids and decimals as strings, which back ends send."""
+    """Numbers as ids and decimals as strings, as back ends send them."""
     start = await log.position()
     for data in ({"owner": {"id": 7}, "amount": "130.00"}, {"owner": {"id": "7"}, "amount": 130}):
         assert (await post(client, {"event": "new_bid", "data": data})).status_code == 200
@@ -407,7 +407,7 @@ async def test_other_forms_are_published_as_the_contract_says(client: httpx.Asyn
 
 
 @pytest.mark.parametrize("item", [GOOD, {**GOOD, "data": {"bid_id": 1.5}}, {"event": 5}])
-async def test_others_have_their_turn_while_a_long_list_is_checked(
+async def test_other_requests_are_served_while_a_long_list_is_checked(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch, item: Any
 ) -> None:
     monkeypatch.setattr(long_work, "PART_SECONDS", 0.0)

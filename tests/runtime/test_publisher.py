@@ -1,4 +1,4 @@
-"""Publishing: what gets into the log, where it goes, and what is refused."""
+"""Publishing: the entries in the log, their rooms, and refusals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +34,7 @@ from tests.support.market import (
 
 
 class RecordingLog(MemoryLog):
-    """Notes what it is handed."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ async def test_a_stored_event_is_appended_and_has_a_position(publisher: Publishe
     assert position == await log.position()
 
 
-async def test_the_time_is_filled_in_where_it_is_left_out(publisher: Publisher, log: RecordingLog) -> None:
+async def test_an_omitted_time_is_filled_in(publisher: Publisher, log: RecordingLog) -> None:
     await publisher.emit(BidRejected(bid_id="b1"), user("u1"))
     assert content(log.appended[0][0])[1]["timestamp"] == NOW
 
@@ -96,7 +96,7 @@ async def test_a_volatile_event_is_broadcast_and_has_no_position(publisher: Publ
     assert log.appended == []
 
 
-async def test_members_of_some_rooms_can_be_left_out(publisher: Publisher, log: RecordingLog) -> None:
+async def test_clients_of_some_rooms_can_be_excluded(publisher: Publisher, log: RecordingLog) -> None:
     await publisher.emit(Typing(user_id="u1", typing=True), user("u2"), excluding=[user("u1"), "socket-id"])
     assert log.broadcasted[0].excluded == ("user_u1", "socket-id")
 
@@ -119,7 +119,7 @@ async def test_members_of_some_rooms_can_be_left_out(publisher: Publisher, log: 
         (Typing(user_id="u", typing=True), [NamedRoom("/back", "user_u")], [("/back", ("user_u",))]),
     ],
 )
-def test_where_events_go(
+def test_destinations(
     publisher: Publisher, payload: Payload, rooms: list[NamedRoom], expected: list[tuple[str, tuple[str, ...]]]
 ) -> None:
     assert [where(entry) for entry in publisher.prepare(payload, *rooms)] == expected
@@ -140,7 +140,7 @@ def test_where_events_go(
         (BidRejected(bid_id="b"), [NamedRoom("/", "nowhere")], "unknown_room", "There is no room 'nowhere'"),
     ],
 )
-async def test_where_events_do_not_go(
+async def test_forbidden_destinations(
     publisher: Publisher, log: RecordingLog, payload: Payload, rooms: list[NamedRoom], code: str, message: str
 ) -> None:
     with pytest.raises(RefusedError) as refused:
@@ -150,14 +150,14 @@ async def test_where_events_do_not_go(
     assert not log.appended and not log.broadcasted
 
 
-def test_what_cannot_be_in_a_rooms_name_is_told_with_its_field(publisher: Publisher) -> None:
+def test_a_value_that_cannot_be_in_a_rooms_name_is_reported_with_its_field(publisher: Publisher) -> None:
     for value in ("operations", "a\nb", ""):
         with pytest.raises(InvalidDataError) as error:
             publisher.prepare(Told(maybe=value))
         assert error.value.field == "maybe"
 
 
-async def test_what_python_gets_wrong_is_not_published(publisher: Publisher, log: RecordingLog) -> None:
+async def test_a_bad_payload_made_in_python_is_not_published(publisher: Publisher, log: RecordingLog) -> None:
     with pytest.raises(InvalidDataError) as error:
         await publisher.emit(BidRejected(bid_id=""), user("u"))
     assert error.value.field == "bid_id"
@@ -259,7 +259,7 @@ async def test_sizes_are_limited(log: RecordingLog) -> None:
     assert [refusal.code for refusal in refusals] == ["too_large"] * 2
 
 
-async def test_a_log_that_cannot_store_is_said_so(publisher: Publisher, log: RecordingLog) -> None:
+async def test_an_unavailable_log_is_reported(publisher: Publisher, log: RecordingLog) -> None:
     await log.close()
     with pytest.raises(LogUnavailableError):
         await publisher.emit(NewRequest(request_id="r", parts=[]))
@@ -276,5 +276,5 @@ async def test_a_lost_volatile_event_does_not_undo_stored_ones(publisher: Publis
     ]
 
 
-async def test_nothing_at_all_is_published_easily(publisher: Publisher) -> None:
+async def test_an_empty_list_is_published(publisher: Publisher) -> None:
     assert await publisher.publish([]) == []

@@ -36,7 +36,7 @@ def test_what_users_spend_at_other_nodes_is_charged() -> None:
     at_both = [(users, users.enter("u1", "a", 9, 0.0)) for users in (here, there)]
 
     def spend(now: float) -> int:
-        """As much as is let through at both nodes."""
+        """Spends as much as both nodes allow."""
         done = 0
         for users, usage in at_both:
             assert usage is not None
@@ -64,7 +64,7 @@ def test_slow_users_and_small_numbers_of_connections_are_not_announced() -> None
     assert users.take_connected(5, 1.0) == []
 
 
-def test_connections_to_other_nodes_count_until_those_have_gone() -> None:
+def test_connections_to_other_nodes_count_until_the_nodes_are_gone() -> None:
     here, there = Users(), Users()
     for number in range(6):
         assert there.enter("u1", f"there-{number}", 8, 0.0)
@@ -85,7 +85,7 @@ def test_connections_to_other_nodes_count_until_those_have_gone() -> None:
     assert here.enter("u1", "d", 8, 25.0)
 
 
-def test_what_is_spent_elsewhere_counts_for_a_user_who_comes_later() -> None:
+def test_spending_on_other_nodes_counts_for_a_user_who_connects_later() -> None:
     limits = {("/", "buy"): Limit.parse("30/m")}
     users = Users(limits)
     users.charge("there", [Spent("u1", "/", "buy", 30)], [], 0.0)
