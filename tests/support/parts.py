@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from oyez.concurrency.loop_budget import LoopBudget
 from oyez.log.memory import MemoryLog
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
@@ -35,5 +36,7 @@ def make_parts() -> Parts:
     progress = Progress(replay_buffer)
     progress.open(START)
     sessions = SessionStore(log, 300, lambda: "node")
-    recovery = Recovery(log, sessions, replay_buffer, progress, Limits(), new_id=lambda: "pid")
+    recovery = Recovery(
+        log, sessions, replay_buffer, progress, Limits(), new_id=lambda: "pid", loop_budget=LoopBudget(1.0)
+    )
     return Parts(replay_buffer, progress, sessions, recovery)

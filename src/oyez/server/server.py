@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from oyez.concurrency.backoff import is_worth_logging
 from oyez.concurrency.cooperative_queue import CooperativeQueue
+from oyez.concurrency.loop_budget import LoopBudget
 from oyez.concurrency.sparse_log import SparseLog
 from oyez.concurrency.task_set import cancel_tasks
 from oyez.concurrency.timer_wheel import TimerWheel
@@ -45,6 +46,7 @@ from oyez.server.namespaces.application import Application, SocketInfo
 from oyez.server.namespaces.local_sockets import NamespaceSockets
 from oyez.server.namespaces.namespace import Namespace
 from oyez.server.recovery.recovery import Recovery
+from oyez.server.recovery.replay import REPLAY_SECONDS
 from oyez.server.recovery.session import Session
 from oyez.server.recovery.session_store import SessionStore
 from oyez.server.transports.budget import InputGate, MemoryBudget, Rates
@@ -84,11 +86,12 @@ class Server:
         outages: Outages | None = None,
         clock: Callable[[], float] = time.monotonic,
         unfinished: MemoryBudget | None = None,
+        replays: LoopBudget | None = None,
     ) -> None:
         """`node` is this process among its peers; left out, peers do not reach it.
 
-        Servers whose logs fail together share their `outages`, so that these are logged once. `unfinished` is the
-        process's budget.
+        Servers whose logs fail together share their `outages`, so that these are logged once. `unfinished` and
+        `replays` are the process's budgets.
         """
         self.settings = settings
         self.node = node or Node()
@@ -107,6 +110,7 @@ class Server:
             self.progress,
             self.limits,
             new_id=self.new_id,
+            loop_budget=replays or LoopBudget(REPLAY_SECONDS),
             replace_stale=self._replace_stale,
         )
         self.namespaces = {

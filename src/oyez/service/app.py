@@ -25,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from oyez.concurrency.loop_budget import LoopBudget
 from oyez.concurrency.task_set import run_beside
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import INTERNAL, UNAVAILABLE, LogUnavailableError, SettingsError
@@ -44,6 +45,7 @@ from oyez.server.http.client_files import CLIENT_FILES, ClientFile
 from oyez.server.http.endpoint import Endpoint
 from oyez.server.http.guard import UpgradeGuard
 from oyez.server.http.json_endpoint import JsonEndpoint, UnknownPath
+from oyez.server.recovery.replay import REPLAY_SECONDS
 from oyez.server.server import Server
 from oyez.server.transports.asgi import DRAINS
 from oyez.server.transports.budget import MemoryBudget
@@ -129,6 +131,7 @@ class Oyez:
         self.node: Node = build_node(settings, self.secret)
         self._clock = clock
         self._unfinished = MemoryBudget(settings.limits.max_unfinished_bytes)
+        self._replays = LoopBudget(REPLAY_SECONDS)
         self._written_by: float | None = None
         """By when, in the loop's time, a process that stops gives up what it has not written."""
         self._home = HomeLoop()
@@ -356,6 +359,7 @@ class Oyez:
             node=self.node,
             outages=self._outages,
             unfinished=self._unfinished,
+            replays=self._replays,
         )
         prefix = f"/{system.name}"
         routes.append(publish_route(f"{prefix}/events", publisher, authorize))

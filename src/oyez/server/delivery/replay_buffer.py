@@ -4,8 +4,11 @@ Most clients that lost their connection return within seconds, and many at once.
 encoded once, so the log is read only for clients that were away longer. The buffer ends at the last delivered entry.
 """
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+from operator import attrgetter
 
 from oyez.log.damage import DAMAGED
 from oyez.log.log import Entry, split_position
@@ -15,6 +18,9 @@ MAX_BYTES = 16_000_000
 """Bytes that the buffer of one system may hold: the last 20,000 events of 500 bytes."""
 ENTRY_OVERHEAD = 600
 """Bytes that an event costs besides its data, with its places in the lists of the rooms."""
+
+
+_number = attrgetter("number")
 
 
 class ReplayBuffer:
@@ -49,7 +55,7 @@ class ReplayBuffer:
         self.advance(message.entry)
         message.number = self._last
         self._messages.append(message)
-        self._bytes += _size(message)
+        self._bytes += _memory(message)
         for place in _places(message.entry):
             listed = self._rooms.get(place)
             if listed is None:
@@ -77,28 +83,26 @@ class ReplayBuffer:
             return False
         return epoch == self._epoch and max(self._before, self._damaged) <= number <= self._last
 
-    def find_after(self, position: str, namespace: str, rooms: Collection[str]) -> list[EventFrames]:
+    def find_after(
+        self, position: str, namespace: str, rooms: Collection[str], max_bytes: int = MAX_BYTES
+    ) -> list[EventFrames]:
         """The events after `position` for a client that is in `rooms` of `namespace`, in order.
 
-        The buffer must cover `position`.
+        If they have more than `max_bytes`, the result is only the first of them, and has more than `max_bytes` too: a
+        page costs the same for a client that missed much more. The buffer must cover `position`.
         """
         _, after = split_position(position)
         found: dict[int, EventFrames] = {}
         for room in ("", *rooms):
-            for message in reversed(self._rooms.get((namespace, room), ())):
-                if message.number <= after:
-                    break
-                found[message.number] = message
-        return [
-            message
-            for _, message in sorted(found.items())
-            if not message.entry.excluded or not any(room in rooms for room in message.entry.excluded)
-        ]
+            listed = self._rooms.get((namespace, room))
+            if listed is not None and listed[-1].number > after:
+                _collect(found, _iterate_after(listed, after), rooms, max_bytes)
+        return [message for _, message in sorted(found.items())]
 
     def _evict_first(self) -> None:
         message = self._messages.popleft()
         self._before = message.number
-        self._bytes -= _size(message)
+        self._bytes -= _memory(message)
         for place in _places(message.entry):
             listed = self._rooms[place]
             listed.popleft()
@@ -106,10 +110,34 @@ class ReplayBuffer:
                 del self._rooms[place]
 
 
+def _iterate_after(listed: deque[EventFrames], after: int) -> Iterator[EventFrames]:
+    """The events of a room after number `after`, in order, from the end of the list that is nearer."""
+    first = bisect_right(listed, after, key=_number)
+    count = len(listed) - first
+    if first < count:
+        return islice(listed, first, None)
+    return reversed(list(islice(reversed(listed), count)))
+
+
+def _collect(
+    found: dict[int, EventFrames], messages: Iterable[EventFrames], rooms: Collection[str], max_bytes: int
+) -> None:
+    """Add events of a room that do not exclude `rooms`, until they have more than `max_bytes`."""
+    left = max_bytes
+    for message in messages:
+        entry = message.entry
+        if entry.excluded and any(room in rooms for room in entry.excluded):
+            continue
+        found[message.number] = message
+        left -= message.size
+        if left < 0:
+            break
+
+
 def _places(entry: Entry) -> list[tuple[str, str]]:
     return [(entry.namespace, room) for room in dict.fromkeys(entry.rooms or ("",))]
 
 
-def _size(message: EventFrames) -> int:
+def _memory(message: EventFrames) -> int:
     entry = message.entry
     return len(entry.data) + sum(map(len, entry.rooms)) + sum(map(len, entry.excluded)) + ENTRY_OVERHEAD

@@ -16,6 +16,8 @@ DEFLATED = 0b100
 """The event is deflated if it is long enough."""
 ENCODINGS = 1 + POSITION_ARGUMENT + DEFLATED
 """Number of different encodings, some of them unused."""
+ENTRY_BYTES = 80
+"""Bytes of an event on the wire besides its data: frames and its position."""
 POSITION = "oyez:position"
 """The event that carries a position. Official JavaScript clients (4.6 and later) remember the last argument of any
 event if it is a string, and send it as `offset` when they reconnect: no handler of the application receives it."""
@@ -33,6 +35,11 @@ class EventFrames:
         """The number of the entry's position; set by the window."""
         self._prefix = prefix
         self._packets: list[OutboundPacket | None] = [None] * (1 + POSITION_ARGUMENT)
+
+    @property
+    def size(self) -> int:
+        """Bytes on the wire, roughly."""
+        return len(self.entry.data) + ENTRY_BYTES
 
     def packet(self, positions: int) -> OutboundPacket:
         """The event for a client that receives positions in this way; a volatile event has no position."""

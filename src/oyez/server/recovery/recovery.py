@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from oyez.concurrency.loop_budget import LoopBudget
 from oyez.errors import LogUnavailableError
 from oyez.log.damage import DamagedError
 from oyez.log.log import Log
@@ -66,15 +67,19 @@ class Recovery:
         limits: Limits,
         *,
         new_id: Callable[[], str],
+        loop_budget: LoopBudget,
         replace_stale: Callable[[str, Session], None] = lambda namespace, session: None,
     ) -> None:
-        """`new_id` makes a `pid`. `replace_stale` notifies the node of a session that was resumed here."""
+        """`new_id` makes a `pid`. All replays of a process share one `loop_budget`.
+
+        `replace_stale` notifies the node of a session that was resumed here.
+        """
         self._sessions = sessions
         self._progress = progress
         self._limits = limits
         self._new_id = new_id
         self._replace_stale = replace_stale
-        self._replay = Replay(log, replay_buffer, progress)
+        self._replay = Replay(log, replay_buffer, progress, loop_budget)
         self._budget = ReplayBudget(limits.max_replayed_bytes)
 
     # Resuming a session.
@@ -105,6 +110,8 @@ class Recovery:
         if resumed.recovers:
             # Rooms that the client joins again are replayed.
             socket.session.replay_from = offset
+            # If the connection is lost during the replay, the client has received nothing after this for certain.
+            socket.session.acknowledged_position = offset
             asyncio.get_running_loop().call_later(REJOIN_SECONDS, socket.session.end_rejoining)
         return resumed
 
@@ -171,16 +178,18 @@ class Recovery:
 
     async def _find_missed(self, socket: Socket, start: str) -> Resumed:
         """The first page of the missed events, and whether there are more."""
-        rooms = {*socket.rooms, socket.id}
+        rooms: set[str] | None = None
         try:
-            page = await self._replay.read(socket.namespace, start, rooms, page_bytes(socket, self._limits))
-            if await self._replay.is_too_much(socket.namespace, page, rooms):
-                return self._lost(start, TOO_MUCH)
+            while rooms != _own_rooms(socket):
+                rooms = _own_rooms(socket)
+                page = await self._replay.read(socket, start, rooms, page_bytes(socket, self._limits))
+                if await self._replay.is_too_much(socket, page, rooms):
+                    return self._lost(start, TOO_MUCH)
         except KeyError as error:
             return self._lost(start, self._explain(start, error))
         if self._budget.delay(_payer(socket)):
             # Not even the first page is sent yet.
-            page = Page((), start, complete=False)
+            page = Page((), start, complete=False, size=0)
         self._budget.take(_payer(socket), page.size)
         outgoing = [message.packet(socket.positions) for message in page.messages]
         result = RecoveryResult(True, len(outgoing), start, self._progress.position)
@@ -196,8 +205,11 @@ class Recovery:
             await self._wait_for_room(socket)
             if socket.ended:
                 break
-            rooms = {*socket.rooms, socket.id}
-            page = await self._replay.read(socket.namespace, after, rooms, page_bytes(socket, self._limits))
+            rooms = _own_rooms(socket)
+            page = await self._replay.read(socket, after, rooms, page_bytes(socket, self._limits))
+            if rooms != _own_rooms(socket):
+                # A room was joined or left during the read: the page has too few events, or some without a right.
+                continue
             self._send(socket, [message.packet(socket.positions) for message in page.messages])
             result = msgspec.structs.replace(result, replayed=result.replayed + len(page.messages), to=page.after)
             after = None if page.complete else page.after
@@ -211,7 +223,7 @@ class Recovery:
             await session.replaying.wait()
         reason, replayed = None, 0
         try:
-            if await self._replay.is_too_much(socket.namespace, Page((), since, complete=False), {room}):
+            if await self._replay.is_too_much(socket, Page((), since, complete=False, size=0), {room}):
                 reason = TOO_MUCH
             else:
                 replayed = await self._send_room(socket, room, since)
@@ -228,9 +240,9 @@ class Recovery:
         """Send the events after `since` that went to `room` and to none of the client's rooms. Returns their number."""
         replayed, after, complete = 0, since, False
         while not complete and not socket.ended:
-            page = await self._replay.read(socket.namespace, after, {room}, page_bytes(socket, self._limits))
+            page = await self._replay.read(socket, after, {room}, page_bytes(socket, self._limits))
             # The client has received events that went to another of its rooms too. A position would move it back.
-            own = {*socket.rooms, socket.id}
+            own = _own_rooms(socket)
             outgoing = [message.packet(NO_POSITION) for message in page.messages if _is_only_for_others(message, own)]
             self._send(socket, outgoing)
             replayed += len(outgoing)
@@ -267,6 +279,11 @@ class Recovery:
         if isinstance(error, DamagedError):
             return DAMAGED
         return UNKNOWN_POSITION if self._is_of_another_history(position) else TOO_OLD
+
+
+def _own_rooms(socket: Socket) -> set[str]:
+    """The rooms whose events a socket receives now."""
+    return {*socket.rooms, socket.id}
 
 
 def _is_only_for_others(message: EventFrames, own: set[str]) -> bool:

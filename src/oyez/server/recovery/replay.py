@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
+from oyez.concurrency.loop_budget import LoopBudget
 from oyez.concurrency.token_bucket import Rate, TokenBucket
 from oyez.log.log import Log, number_of, split_position
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.namespaces.event_frames import EventFrames
-from oyez.server.namespaces.namespace import Namespace
 from oyez.server.namespaces.socket import Socket
 from oyez.settings import Limits
 
@@ -21,10 +21,14 @@ PAGE = 500
 """Entries that are read at a time for a client that was away longer than the replay buffer covers."""
 MAX_MISSED = 20_000
 """Events that are replayed to one client. A client that missed more gets its state faster by fetching it."""
-ENTRY_BYTES = 80
-"""Bytes of an event on the wire besides its data: frames and its position."""
-COUNTED_BYTES = 4_000_000
-"""Bytes that are read at a time when events are only counted."""
+COUNTED_BYTES = 1_000_000
+"""Bytes that are read at a time when events are only counted: less than two milliseconds of the loop."""
+REPLAY_SECONDS = 0.0005
+"""Time that all replays of a process may take in one iteration of the loop, so that live events pass in between."""
+EVENT_SECONDS = 0.000_001
+"""Time that one replayed event takes: it is found, put into a page and written."""
+BYTE_SECONDS = 0.000_000_001
+"""The same for each byte."""
 MINUTE = 60.0
 MAX_USERS = 10_000
 """Users whose budget is kept although it may be full again: about 2 MB."""
@@ -38,30 +42,31 @@ class Page(NamedTuple):
     """The position at which the next page begins."""
     complete: bool
     """True if nothing is left: live delivery is at `after`."""
-
-    @property
-    def size(self) -> int:
-        """Bytes, roughly."""
-        return sum(map(_size, self.messages))
+    size: int
+    """Bytes, roughly."""
 
 
 class Replay:
     """Reads the events that clients of one server missed, from the replay buffer if it covers them, or from the log."""
 
-    def __init__(self, log: Log, replay_buffer: ReplayBuffer, progress: Progress) -> None:
+    def __init__(self, log: Log, replay_buffer: ReplayBuffer, progress: Progress, loop_budget: LoopBudget) -> None:
+        """`loop_budget` is shared by all replays of the process."""
         self._log = log
         self._replay_buffer = replay_buffer
         self._progress = progress
+        self._loop_budget = loop_budget
 
-    async def read(self, namespace: Namespace, after: str, rooms: Collection[str], max_bytes: int) -> Page:
+    async def read(self, socket: Socket, after: str, rooms: Collection[str], max_bytes: int) -> Page:
         """The next page of events after `after` for a client in `rooms`: about `max_bytes`, at least one event.
 
-        Nothing is awaited after the last step of a complete page. Raises KeyError if the events after `after` are not
-        known, LogUnavailableError.
+        The page is empty and not complete if the client has disconnected. Nothing is awaited after the last step of a
+        complete page, but the client may have joined or left rooms before it. Raises KeyError if the events after
+        `after` are not known, LogUnavailableError.
         """
-        buffer = self._replay_buffer
+        namespace = socket.namespace
         found: list[EventFrames] = []
-        while not buffer.covers(after):
+        size = 0
+        while not await self._may_find(after):
             newest = await self._log.position()
             if is_after(after, newest):
                 raise KeyError(after)
@@ -70,24 +75,47 @@ class Replay:
                 await self._progress.wait_for_position(after)
                 continue
             entries = await self._log.read(after, namespace.name, frozenset(rooms), PAGE)
-            found += map(namespace.message, entries)
+            messages = [namespace.message(entry) for entry in entries]
+            found += messages
+            size += sum(message.size for message in messages)
             last = entries[-1].position if entries else None
             # Entries that were appended during the read are included.
             after = newest if last is None or (len(entries) < PAGE and is_after(newest, last)) else last
-            if sum(map(_size, found)) > max_bytes:
-                return _cut(found, after, complete=False, max_bytes=max_bytes)
-        found += buffer.find_after(after, namespace.name, rooms)
-        return _cut(found, self._progress.position, complete=True, max_bytes=max_bytes)
+            if size > max_bytes:
+                return self._cut(found, after, complete=False, max_bytes=max_bytes)
+        if socket.connection.closed:
+            return Page((), after, complete=False, size=0)
+        found += self._replay_buffer.find_after(after, namespace.name, rooms, max_bytes - size)
+        return self._cut(found, self._progress.position, complete=True, max_bytes=max_bytes)
 
-    async def is_too_much(self, namespace: Namespace, page: Page, rooms: Collection[str]) -> bool:
+    async def _may_find(self, after: str) -> bool:
+        """True if the replay buffer covers `after`, and this iteration of the loop has room for one more page."""
+        if not self._replay_buffer.covers(after):
+            return False
+        await self._loop_budget.enter()
+        return self._replay_buffer.covers(after)
+
+    def _cut(self, messages: list[EventFrames], after: str, *, complete: bool, max_bytes: int) -> Page:
+        """A page of the first `messages` that fit. It is not complete if some do not fit."""
+        size = 0
+        for count, message in enumerate(messages):
+            if count and size + message.size > max_bytes:
+                messages, complete = messages[:count], False
+                after = messages[-1].entry.position or after
+                break
+            size += message.size
+        self._loop_budget.charge(EVENT_SECONDS * len(messages) + BYTE_SECONDS * size)
+        return Page(messages, after, complete, size)
+
+    async def is_too_much(self, socket: Socket, page: Page, rooms: Collection[str]) -> bool:
         """True if more than MAX_MISSED events were missed, the first of which are in `page`.
 
         Raises KeyError, LogUnavailableError as `read` does.
         """
         missed, after, complete = len(page.messages), page.after, page.complete
         # A range with fewer numbers than the allowed events need not be counted.
-        while not complete and missed + self._distance(after) > MAX_MISSED:
-            following = await self.read(namespace, after, rooms, COUNTED_BYTES)
+        while not complete and not socket.connection.closed and missed + self._distance(after) > MAX_MISSED:
+            following = await self.read(socket, after, rooms, COUNTED_BYTES)
             missed += len(following.messages)
             after, complete = following.after, following.complete
             if missed > MAX_MISSED:
@@ -139,18 +167,3 @@ def is_after(position: str, end: str) -> bool:
     if epoch != end_epoch:
         raise KeyError(position)
     return number > last
-
-
-def _cut(messages: Sequence[EventFrames], after: str, *, complete: bool, max_bytes: int) -> Page:
-    """A page of the first `messages` that fit. It is not complete if some do not fit."""
-    size = 0
-    for count, message in enumerate(messages):
-        size += _size(message)
-        if size > max_bytes and count:
-            kept = messages[:count]
-            return Page(kept, kept[-1].entry.position or after, complete=False)
-    return Page(messages, after, complete)
-
-
-def _size(message: EventFrames) -> int:
-    return len(message.entry.data) + ENTRY_BYTES
