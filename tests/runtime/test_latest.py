@@ -1,5 +1,11 @@
 """The newest volatile event of a room, which clients on every node receive when they join."""
 
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from oyez.log.memory import MemoryLog
 from tests.runtime.club import Place, board, group, open_club
 
 DAILY = board("daily")
@@ -38,4 +44,32 @@ async def test_an_event_with_exclusions_or_a_deleted_one_is_not_sent() -> None:
         await club.publisher.emit(Place(text="over"), DAILY)
         await club.publisher.latest.forget(Place, DAILY)
         await client.call("board:join", "daily")
+        await client.expect_nothing("place")
+
+
+async def test_a_newer_event_that_is_delivered_during_the_look_up_is_the_clients_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, goes_on = asyncio.Event(), asyncio.Event()
+
+    class SlowLog(MemoryLog):
+        """The answer to the first look-up arrives only after `goes_on` is set."""
+
+        async def get_all(self, keys: Sequence[str]) -> dict[str, bytes]:
+            answer = await super().get_all(keys)
+            found.set()
+            await goes_on.wait()
+            return answer
+
+    monkeypatch.setattr("tests.runtime.club.MemoryLog", SlowLog)
+    async with open_club() as club, club.connect("ada") as client:
+        await club.publisher.emit(Place(text="old"), DAILY)
+        joining = asyncio.ensure_future(client.call("board:join", "daily"))
+        await found.wait()
+        await club.publisher.emit(Place(text="new"), DAILY)
+        assert (await client.expect_event("place")).args == [{"text": "new"}]
+        goes_on.set()
+        received = [(await client.expect_event("place")).args[0]["text"] for _ in range(2)]
+        assert received == ["old", "new"]
+        assert (await joining)["ok"]
         await client.expect_nothing("place")

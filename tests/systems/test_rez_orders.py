@@ -1,15 +1,24 @@
 """Orders of `rez`: what each step stores, says, and to whom; what is refused."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from oyez.contract import Money, Time
 from oyez.errors import RefusedError
+from oyez.log.log import Entry
+from oyez.service.app import Oyez
+from oyez.settings import Settings
+from oyez.systems.loader import load_system
 from oyez.systems.rez import orders
 from oyez.systems.rez.channels import forget, remember
+from oyez.systems.rez.contract import order as order_room
 from oyez.systems.rez.orders import Cancellation, Eta, OrderMove, OrderPlacing
 from oyez.systems.rez.states import ORDERS
+from tests.support.shops import serve
 from tests.systems.rez_shop import Said, Shop, open_shop
 
 PLACING = OrderPlacing(order_number="RZ-1", customer_id="ada")
@@ -150,3 +159,34 @@ async def test_what_is_not_there(shop: Shop) -> None:
         with pytest.raises(RefusedError, match="There is no order 'o9'") as refused:
             await shop.do(function, "o9", body)
         assert refused.value.refusal.code == "not_found"
+
+
+async def test_a_place_that_is_posted_at_the_moment_of_delivery_is_forgotten(tmp_path: Path) -> None:
+    oyez = Oyez([load_system("rez")], Settings(port=0, oyez_data=str(tmp_path / "data")))
+    latest, keeping, goes_on = oyez.systems["rez"].publisher.latest, asyncio.Event(), asyncio.Event()
+    keep = latest.keep
+
+    async def keep_late(entry: Entry) -> None:
+        keeping.set()
+        await goes_on.wait()
+        await keep(entry)
+
+    latest.keep = keep_late  # type: ignore[method-assign]
+    async with serve(oyez) as running:
+        headers = {"authorization": f"Bearer {oyez.signer.sign_service('rez', 60.0)}"}
+
+        async def send(method: str, path: str, body: Any) -> None:
+            response = await running.request(method, f"/rez/api/orders/o-1{path}", json=body, headers=headers)
+            assert response.is_success, response.text
+
+        await send("PUT", "", {"orderNumber": "R-1", "customerId": "ada"})
+        for status in ("confirmed", "preparing", "ready", "dispatched", "out_for_delivery"):
+            await send("POST", "/status", {"status": status})
+        place = {"latitude": 53.4, "longitude": -2.2, "address": "Deansgate"}
+        body = {"location": place, "driverName": "Van 7", "driverPhone": "+44 20 7946 0650"}
+        posting = asyncio.ensure_future(send("POST", "/location", body))
+        await keeping.wait()
+        await send("POST", "/status", {"status": "delivered"})
+        goes_on.set()
+        await posting
+        assert await latest.find(order_room("o-1"), order_room) == {}

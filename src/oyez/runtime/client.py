@@ -121,9 +121,16 @@ class Client:
     async def _send_latest(self, name: str) -> None:
         latest, namespace = self._context.latest, self._context.access.namespace
         resolved = namespace.rooms.resolve(name) if latest is not None else None
-        if latest is not None and resolved is not None and latest.concerns(resolved[0]):
-            for data in await latest.find(NamedRoom(namespace.name, name), resolved[0]):
-                self.socket.send(data, volatile=True)
+        if latest is None or resolved is None or not latest.concerns(resolved[0]):
+            return
+        sent: dict[str, bytes] = {}
+        # A newer event may have been delivered during the look-up, before the one that was found. Such an event was
+        # kept before its delivery, so a second look-up finds it, and the client receives it last.
+        while (found := await latest.find(NamedRoom(namespace.name, name), resolved[0])) != sent:
+            for event, data in found.items():
+                if data != sent.get(event):
+                    self.socket.send(data, volatile=True)
+            sent = found
 
     def awaits_latest(self, room: Room) -> bool:
         """True if the client receives kept events when it joins a room of this kind."""

@@ -40,16 +40,13 @@ class Latest:
             records = {_record(entry.namespace, room, entry.name): entry.data for room in entry.rooms}
             await self._log.put_all(records, seconds)
 
-    async def find(self, room: NamedRoom, kind: Room) -> list[bytes]:
-        """The kept events of a room, encoded; none while the log is down."""
-        names = self._names.get(kind)
-        if not names:
-            return []
-        with suppress(LogUnavailableError):
-            records = [_record(room.namespace, room.name, name) for name in names]
-            found = await self._log.get_all(records)
-            return [found[record] for record in records if record in found]
-        return []
+    async def find(self, room: NamedRoom, kind: Room) -> dict[str, bytes]:
+        """The kept events of a room, encoded, by the event's name; none while the log is down."""
+        records = {_record(room.namespace, room.name, name): name for name in self._names.get(kind, ())}
+        if records:
+            with suppress(LogUnavailableError):
+                return {records[record]: data for record, data in (await self._log.get_all([*records])).items()}
+        return {}
 
     async def forget(self, payload: type[Payload], room: NamedRoom) -> None:
         """Delete the kept event of a room, because it is no longer true. Raises LogUnavailableError."""

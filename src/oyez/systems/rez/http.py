@@ -55,6 +55,17 @@ async def locate(services: Services, order_id: str, whereabouts: orders.Whereabo
             driver_phone=whereabouts.driver_phone,
         )
     )
+    if not await services.database.read(orders.is_on_its_way, order_id):
+        # It was delivered or cancelled in the meantime: its last place may have been forgotten before this one was
+        # kept.
+        await forget_place(services, order_id)
+
+
+async def forget_place(services: Services, order_id: str) -> None:
+    """Forget the last place of an order that is no longer on its way."""
+    # If the log is down, the record expires by itself.
+    with suppress(LogUnavailableError):
+        await services.publisher.latest.forget(payloads.OrderLocationUpdate, order(order_id))
 
 
 async def type_in_store(services: Services, conversation_id: str) -> None:
@@ -127,15 +138,12 @@ def build_api(services: Services, typing: Typing) -> list[Route]:
     async def stop_typing(ticket_id: str, message_id: str, posting: support.MessagePosting) -> None:
         await end_typing(services, typing, ticket_id, posting.sender_id)
 
-    async def forget_place(order_id: str, change: orders.OrderMove | orders.Cancellation) -> None:
-        """Forget the last place of an order that is no longer on its way."""
+    async def end_way(order_id: str, change: orders.OrderMove | orders.Cancellation) -> None:
         if isinstance(change, orders.Cancellation) or change.status == "delivered":
-            # If the log is down, the record expires by itself.
-            with suppress(LogUnavailableError):
-                await services.publisher.latest.forget(payloads.OrderLocationUpdate, order(order_id))
+            await forget_place(services, order_id)
 
     before = {support.post_message: stop_typing}
-    after = {orders.move_order: forget_place, orders.cancel_order: forget_place}
+    after = {orders.move_order: end_way, orders.cancel_order: end_way}
     resources = [
         replace(row, before=before.get(row.function), after=after.get(row.function)) if isinstance(row, Write) else row
         for row in RESOURCES

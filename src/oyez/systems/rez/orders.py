@@ -18,6 +18,9 @@ from oyez.systems.rez.tables import orders, subscriptions
 MAX_FOLLOWED = 200
 """Open orders that `orders` means, the newest: far more than one person waits for, and fewer than a socket's rooms."""
 
+ON_ITS_WAY = ("dispatched", "out_for_delivery")
+"""The states in which an order's place is known."""
+
 SENTENCES: dict[str, str] = {
     "placed": "Your order has been placed.",
     "confirmed": "The store has confirmed your order.",
@@ -165,8 +168,13 @@ def expect_order(tx: Transaction, order_id: str, expected: Eta) -> Order:
 def check_on_its_way(connection: Connection, order_id: str) -> None:
     """Raises RefusedError (not_found, illegal_transition) where the order is not on its way."""
     row = get_row(connection, orders, order_id)
-    if row.status not in ("dispatched", "out_for_delivery"):
+    if row.status not in ON_ITS_WAY:
         raise RefusedError(ILLEGAL_TRANSITION, f"Order {order_id!r} is {row.status}, not on its way.")
+
+
+def is_on_its_way(connection: Connection, order_id: str) -> bool:
+    """True if the order is on its way. Raises RefusedError (not_found)."""
+    return get_row(connection, orders, order_id).status in ON_ITS_WAY
 
 
 def list_open_orders(connection: Connection, user_id: str) -> list[str]:
