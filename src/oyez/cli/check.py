@@ -1,7 +1,6 @@
 """`oyez check`: all that has to be right before a server starts, without starting one and without changing anything."""
 
 import asyncio
-import os
 import secrets
 import socket
 import tempfile
@@ -23,7 +22,7 @@ from oyez.service.app import Oyez, build_node, check_together
 from oyez.service.auth.keys import FETCH_TIMEOUT, load_key_file, parse_key_set, read_url
 from oyez.service.auth.secrets import Secret, load_secret
 from oyez.service.auth.tokens import build_verifier
-from oyez.service.data_folder import examine_folder
+from oyez.service.data_folder import check_reachable, examine_folder
 from oyez.service.database import tables
 from oyez.service.database.database import MIGRATIONS
 from oyez.service.database.examine import examine_tables, open_unchanged
@@ -161,8 +160,8 @@ def examine_certificate(settings: Settings) -> str:
 
 def examine_secret(settings: Settings) -> str:
     file = settings.data_folder / "jwt-secret"
-    is_readable = not file.parent.is_dir() or os.access(file.parent, os.X_OK)
-    if settings.jwt_secret is None and is_readable and not file.exists():
+    check_reachable(file.parent)
+    if settings.jwt_secret is None and not file.exists():
         return f"the first start makes one in {file}"
     load_secret(settings, make=False)
     return "JWT_SECRET can be used" if settings.jwt_secret is not None else f"{file} can be used"

@@ -29,6 +29,7 @@ DATA = ("domain.sqlite", "log-*.sqlite")
 """What a folder of format 0 holds, where it is not empty."""
 KEPT = (*DATA, "log-*.peers", "nodes")
 """What the server must be able to read and write if it is there, besides the secret."""
+_REMEDY = "Set OYEZ_DATA to another folder."
 
 
 def open_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> None:
@@ -40,6 +41,7 @@ def open_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> None:
     folder = settings.data_folder
     if None not in (settings.jwt_secret, settings.database_url, settings.redis_url) and not folder.exists():
         return
+    check_usable(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_kept(folder)
@@ -58,11 +60,9 @@ def open_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> None:
 def examine_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> str:
     """Describe the data folder, without a change. Raises SettingsError if the server could not use it."""
     folder = settings.data_folder.absolute()
+    check_usable(folder)
     if not folder.exists():
-        parent = next(parent for parent in folder.parents if parent.exists())
-        _check_rights(parent)
         return f"{folder} does not exist; the first start makes it"
-    _check_rights(folder)
     _check_kept(folder)
     about = folder.stat()
     if about.st_mode & 0o002:
@@ -86,17 +86,52 @@ def _check_kept(folder: Path) -> None:
         _check_rights(path)
 
 
+def check_usable(folder: Path) -> None:
+    """Raises SettingsError unless this user may read and write `folder`, or make it if it does not exist."""
+    check_reachable(folder)
+    path = folder.absolute()
+    _check_rights(next(found for found in (path, *path.parents) if found.exists()))
+
+
+def check_reachable(folder: Path) -> None:
+    """Raises SettingsError if this user may not enter `folder` or one of its parents, or if one of them is a file.
+
+    Without this check, a look for a file inside of it may raise PermissionError.
+    """
+    path = folder.absolute()
+    for found in (*reversed(path.parents), path):
+        if not found.exists():
+            return
+        if not found.is_dir():
+            raise SettingsError(f"{found} is not a folder. {_REMEDY}")
+        if not os.access(found, os.X_OK):
+            raise SettingsError(explain_rights(found))
+
+
+def explain_rights(path: Path) -> str:
+    """Why this user cannot use `path`, and what to do."""
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return (
+            f"{path} is in a file system that is mounted read-only. Mount it for writing,"
+            " or set OYEZ_DATA to another folder."
+        )
+    about = path.stat()
+    mode = about.st_mode & 0o777
+    remedy = f"Run `chmod u+rw{'x' if path.is_dir() else ''} {path}`"
+    if about.st_uid != os.geteuid():
+        remedy = "Change its owner, run Oyez as that user"
+    return (
+        f"{path} cannot be used by user {os.geteuid()}: it belongs to user {about.st_uid} and group {about.st_gid},"
+        f" with mode {mode:04o}. {remedy}, or set OYEZ_DATA to another folder."
+    )
+
+
 def _check_rights(path: Path) -> None:
     """Raises SettingsError unless this user may read and write `path`, and enter it if it is a folder."""
     if not path.is_dir() and path.suffix != ".sqlite":
-        raise SettingsError(f"{path} is not a folder. Set OYEZ_DATA to another folder.")
+        raise SettingsError(f"{path} is not a folder. {_REMEDY}")
     if not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)):
-        about = path.stat()
-        raise SettingsError(
-            f"{path} cannot be used by user {os.geteuid()}: it belongs to user {about.st_uid} and group {about.st_gid},"
-            f" with mode {about.st_mode & 0o777:04o}. Change its owner, run Oyez as that user, or set OYEZ_DATA to"
-            " another folder."
-        )
+        raise SettingsError(explain_rights(path))
 
 
 def _read_format(folder: Path, newest: int) -> int:

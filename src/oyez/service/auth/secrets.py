@@ -13,6 +13,7 @@ from joserfc import jwk
 
 from oyez.errors import SettingsError
 from oyez.service.auth.keys import HS256, Key
+from oyez.service.data_folder import check_reachable, explain_rights
 from oyez.settings import Settings, clean_text
 
 MIN_SECRET_BYTES = 32
@@ -37,6 +38,7 @@ def load_secret(settings: Settings, *, make: bool = True) -> Secret:
         secret = Secret(clean_text("jwt_secret", settings.jwt_secret))
     else:
         path = settings.data_folder / "jwt-secret"
+        check_reachable(path.parent)
         try:
             if not make and not path.exists():
                 raise SettingsError(
@@ -46,6 +48,8 @@ def load_secret(settings: Settings, *, make: bool = True) -> Secret:
                 )
             made = not path.exists() and _make_secret_file(path)
             secret = Secret(_read_secret_file(path), path, made)
+        except PermissionError:
+            raise SettingsError(explain_rights(path if path.exists() else path.parent)) from None
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(

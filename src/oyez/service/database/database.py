@@ -30,6 +30,7 @@ from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.logger import get_logger
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_user
+from oyez.service.data_folder import check_usable
 from oyez.service.database.fair_pool import FairPool
 from oyez.settings import Limits, Settings
 
@@ -339,6 +340,7 @@ def build_database(settings: Settings, *, make: bool = True) -> Database:
     if settings.database_url is not None:
         return Database(settings.database_url, settings.limits, settings.database_connections)
     folder = settings.data_folder
+    check_usable(folder)
     try:
         if not make and not (folder / "domain.sqlite").exists():
             raise SettingsError(

@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from oyez.errors import SettingsError
+from oyez.service.data_folder import check_usable
 from oyez.service.database.database import (
     MIGRATIONS,
     REMEDIES,
@@ -70,6 +71,7 @@ def examine_tables(connection: Connection, name: str, tables: MetaData | None, v
 def _find_url(settings: Settings) -> URL:
     if settings.database_url is not None:
         return parse_url(settings.database_url)
+    check_usable(settings.data_folder)
     return URL.create("sqlite", database=str(settings.data_folder / "domain.sqlite"))
 
 
