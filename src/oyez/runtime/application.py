@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from oyez.contract.limits import DEFAULT_LIMIT
 from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, RefusedError, is_temporary
@@ -81,7 +81,12 @@ class NamespaceApplication(Application):
 
     def _receive(self, client: Client, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         try:
-            acknowledgement = self._start(client, event)
+            handler = self._commands.get(event.name) or self._refuse_unknown(client, event)
+            now = self._clock()
+            if handler.volatile and not handler.take(client, now):
+                self._hold(client, event, handler, now)
+                return None
+            acknowledgement = handler.run(client, event, now)
         except Exception as error:
             self._fail(client, event, error)
             return None
@@ -89,7 +94,12 @@ class NamespaceApplication(Application):
             if event.ack is not None:
                 event.ack(acknowledgement)
             return None
-        return self._finish(client, event, acknowledgement) if acknowledgement is not None else None
+        return self._finish(client, event, acknowledgement)
+
+    def _refuse_unknown(self, client: Client, event: ReceivedEvent) -> NoReturn:
+        # All unknown names share one limit, because a client may send any number of them.
+        enforce_limit(client, "", DEFAULT_LIMIT, self._clock())
+        raise RefusedError(UNKNOWN_EVENT, f"There is no event {event.name!r} that clients may send.")
 
     # Volatile commands over their limit are held until the limit allows them.
 
@@ -178,19 +188,6 @@ class NamespaceApplication(Application):
 
     def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
         self._control.apply(entry, sockets)
-
-    def _start(self, client: Client, event: ReceivedEvent) -> Awaitable[bytes] | bytes | None:
-        """The acknowledgement, or an awaitable of it; None if the command is held."""
-        handler = self._commands.get(event.name)
-        if handler is None:
-            # All unknown names share one limit, because a client may send any number of them.
-            enforce_limit(client, "", DEFAULT_LIMIT, self._clock())
-            raise RefusedError(UNKNOWN_EVENT, f"There is no event {event.name!r} that clients may send.")
-        now = self._clock()
-        if handler.volatile and not handler.take(client, now):
-            self._hold(client, event, handler, now)
-            return None
-        return handler.run(client, event, now)
 
     async def _finish(self, client: Client, event: ReceivedEvent, acknowledgement: Awaitable[bytes]) -> None:
         # The task handles only the events of this client, so it may set context variables.

@@ -45,7 +45,9 @@ class CommandHandler:
     """A declared command with its handler."""
 
     def __init__(self, declared: DeclaredCommand, handler: Handler, idempotency: Idempotency | None) -> None:
-        self._declared = declared
+        self._name = declared.name
+        self._limit = declared.limit
+        self._who = declared.who
         self.volatile = declared.volatile
         """True if only the newest of the commands over the limit is handled, when the limit allows."""
         self._handler = handler
@@ -58,29 +60,28 @@ class CommandHandler:
 
     def take(self, client: Client, now: float, *, on_credit: bool = False) -> bool:
         """Count a volatile command; False if it is over the limit, which is not an error for a volatile command."""
-        return client.bucket(self._declared.name, self._declared.limit, now).take(now, credit=1.0 if on_credit else 0.0)
+        return client.bucket(self._name, self._limit, now).take(now, credit=1.0 if on_credit else 0.0)
 
     def wait(self, client: Client, now: float) -> float:
         """Seconds until the next volatile command may be handled."""
-        return client.bucket(self._declared.name, self._declared.limit, now).wait()
+        return client.bucket(self._name, self._limit, now).wait()
 
     def run(self, client: Client, event: ReceivedEvent, now: float) -> Awaitable[bytes] | bytes:
         """The acknowledgement of one event, or an awaitable of it.
 
         Raises RefusedError, InvalidDataError, and the errors of the handler.
         """
-        declared = self._declared
-        if declared.limit is DEFAULT_LIMIT:
+        if self._limit is DEFAULT_LIMIT:
             wait = self._reserve(client, now)
             if wait:
                 return self._run_later(wait, client, event)
         elif not self.volatile:
-            enforce_limit(client, declared.name, declared.limit, now)
+            enforce_limit(client, self._name, self._limit, now)
         return self.handle(client, event)
 
     def _reserve(self, client: Client, now: float) -> float:
         """Count a command with the default limit; the seconds until it may be handled. Raises LimitedError."""
-        name = self._declared.name
+        name = self._name
         bucket = client.bucket(name, DEFAULT_LIMIT, now)
         wait = bucket.reserve(now, client.socket.namespace.settings.limits.max_command_wait)
         if wait is None:
@@ -99,8 +100,8 @@ class CommandHandler:
 
     def handle(self, client: Client, event: ReceivedEvent) -> Awaitable[bytes] | bytes:
         """`run` for a command that has already been counted."""
-        if not self._declared.who.admits(client.identity):
-            raise RefusedError(FORBIDDEN_ROLE, f"{event.name} is only for a client that {self._declared.who.text}.")
+        if not self._who.admits(client.identity):
+            raise RefusedError(FORBIDDEN_ROLE, f"{event.name} is only for a client that {self._who.text}.")
         try:
             command, id = self._codec.decode_command(event.data, event.attachments), ""
         except InvalidDataError:
@@ -112,7 +113,7 @@ class CommandHandler:
         if self._claims:
             self._check_claims(command, client.identity)
         if id and self._idempotency is not None:
-            name = "\0".join((client.namespace, client.identity.subject, self._declared.name, id))
+            name = "\0".join((client.namespace, client.identity.subject, self._name, id))
             asked = b"".join((event.data, *event.attachments))
             return self._idempotency.run(name, asked, partial(self._handle, command, client))
         return self._handle(command, client)
@@ -139,19 +140,18 @@ class CommandHandler:
         for claim, name in self._claims:
             given = getattr(command, name)
             values[claim.placeholder] = given if isinstance(given, str) else claim.value(identity) or ""
-        if self._declared.who.decide(identity, values) is not Verdict.YES:
+        if self._who.decide(identity, values) is not Verdict.YES:
             fields = ", ".join(values)
-            raise RefusedError(FORBIDDEN, f"{self._declared.name}: {fields} must be your own.", fields=list(values))
+            raise RefusedError(FORBIDDEN, f"{self._name}: {fields} must be your own.", fields=list(values))
 
 
 def enforce_limit(client: Client, name: str, limit: Limit, now: float) -> None:
     """Count a command. Raises LimitedError if it is over the limit, and charges the connection's budget for it."""
     bucket = client.bucket(name, limit, now)
-    if bucket.take(now):
-        if client.refused:
-            client.refused.pop(name, None)
-        return
-    raise _limited(client, name, bucket)
+    if not bucket.take(now):
+        raise _limited(client, name, bucket)
+    if client.refused:
+        client.refused.pop(name, None)
 
 
 def _limited(client: Client, name: str, bucket: Bucket) -> LimitedError:

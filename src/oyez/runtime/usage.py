@@ -41,8 +41,14 @@ class Bucket(TokenBucket):
         """Tokens spent since the last announcement."""
 
     def take(self, now: float, credit: float = 0.0) -> bool:
-        if not TokenBucket.take(self, now, credit):
+        # TokenBucket.take, without a call: each command passes here.
+        rate = self._rate
+        left = self._left + (now - self._filled_at) * rate.count / rate.period
+        self._filled_at = now
+        if left < 1 - credit:
+            self._left = left
             return False
+        self._left = (left if left < rate.count else rate.count) - 1
         if not self.spent and self._used is not None:
             self._used[self._key] = self
         self.spent += 1
