@@ -95,6 +95,11 @@ def decode_packet(text: bytes, limits: Limits) -> Packet:
     if not text.isascii():
         check_text(text)
     kind = text[0] - 48
+    if kind == 2 and (start := text.find(b"[", 1, 17)) > 0 and (start == 1 or text[1:start].isdigit()):
+        # Most packets are events of the main namespace. The number of digits keeps the id under MAX_ACK_ID.
+        packet = Packet(_EVENT, "/", text[start:], int(text[1:start]) if start > 1 else None)
+        _check_event(packet, limits)
+        return packet
     if not 0 <= kind <= 6:
         raise MalformedError(f"Socket.IO packet type {text[:1]!r}: expected a digit from 0 to 6")
     start, attachments = _decode_attachment_count(text, limits) if kind >= 5 else (1, 0)
@@ -298,6 +303,7 @@ def _check_connect_error(packet: Packet, limits: Limits) -> None:
         raise MalformedError("CONNECT_ERROR: payload is neither a string nor an object") from None
 
 
+_EVENT = PacketType.EVENT
 _BINARY = frozenset({PacketType.BINARY_EVENT, PacketType.BINARY_ACK})
 _TYPES = tuple(PacketType)
 # By number, as an IntEnum's hash is computed in Python.

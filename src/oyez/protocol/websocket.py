@@ -97,6 +97,16 @@ def negotiate_deflate(extensions: str) -> str | None:
 # Frames.
 
 
+_SMALL_TEXT = tuple(bytes((_FIN | TEXT, length)) for length in range(126))
+"""The header of a text frame, by the length of its payload."""
+
+
+def encode_text(payload: bytes) -> bytes:
+    """`encode_frame` for text. It is faster for the small answers to commands."""
+    length = len(payload)
+    return _SMALL_TEXT[length] + payload if length < 126 else encode_frame(TEXT, payload)
+
+
 def encode_frame(opcode: int, payload: bytes, *, deflated: bool = False) -> bytes:
     """One unmasked, unfragmented WebSocket frame."""
     first = _FIN | (_RSV1 if deflated else 0) | opcode
