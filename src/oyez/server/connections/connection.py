@@ -183,7 +183,11 @@ class Connection:
     def on_text(self, text: bytes) -> None:
         """A text message was received."""
         self._heard = True
-        self._handle(self.session.receive_text(text))
+        result = self.session.receive_text(text)
+        if type(result) is socketio.Packet:
+            self._dispatch(result)
+        else:
+            self._handle(result)
 
     def on_binary(self, data: bytes) -> None:
         """A binary message was received."""

@@ -111,6 +111,11 @@ class SessionKeeper(Protocol):
     def detach(self, socket: "Socket") -> None:
         """The session has been resumed by another socket: stop writing it for this one."""
 
+    @property
+    def has_pending(self) -> bool:
+        """True if changes of any sessions wait to be written. If False, `defer_until_persisted` returns False."""
+        ...
+
     def defer_until_persisted(self, socket: "Socket", act: Callable[[], None]) -> bool:
         """True if a change that is visible to the client must be written first; `act` is called after that."""
 

@@ -16,7 +16,7 @@ from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
-from oyez.protocol.websocket import TEXT, encode_frame
+from oyez.protocol.websocket import encode_text
 from oyez.server.namespaces.acknowledgements import Acknowledgements
 from oyez.server.namespaces.event_frames import DEFLATED, POSITIONS
 from oyez.server.namespaces.event_queue import EventQueue, Reader
@@ -373,7 +373,14 @@ class Socket:
         if self.connection.draining:
             return
         ack = partial(self._acknowledge, packet.ack_id) if packet.ack_id is not None else None
-        self.handle_event(ReceivedEvent(packet.name, packet.data, packet.attachments, ack))
+        event = ReceivedEvent(packet.name, packet.data, packet.attachments, ack)
+        # The statements of `handle_event`: a call costs more than they do.
+        if self._queue is not None:
+            self._queue.add(event)
+            return
+        running = self._handle(event)
+        if running is not None:
+            self._queue_after(running)
 
     def handle_event(self, event: ReceivedEvent) -> None:
         """Have the application handle an event, after those that came before it."""
@@ -409,7 +416,10 @@ class Socket:
             self._acknowledgements.resolve(packet.ack_id or 0, data)
 
     def _acknowledge(self, ack_id: int, data: bytes, attachments: tuple[bytes, ...] = ()) -> None:
-        if self._sessions.defer_until_persisted(self, partial(self._acknowledge, ack_id, data, attachments)):
+        sessions = self._sessions
+        if sessions.has_pending and sessions.defer_until_persisted(
+            self, partial(self._acknowledge, ack_id, data, attachments)
+        ):
             return
         write, text = self.write, b"%b%d%b" % (self.namespace.ack_prefix, ack_id, data)
         if (
@@ -418,7 +428,7 @@ class Socket:
             and (not self.encoding & DEFLATED or len(text) < self.namespace.compression_threshold)
         ):
             # Every command is answered: the short way, as in Namespace.deliver.
-            write(encode_frame(TEXT, text))
+            write(encode_text(text))
             return
         kind = socketio.PacketType.BINARY_ACK if attachments else socketio.PacketType.ACK
         self._send(kind, data, ack_id, attachments)

@@ -79,13 +79,16 @@ class SessionStore:
         write = _PendingWrite(socket, encode_session(session), check_generation=True, generation=session.generation)
         self._queue(make_key(socket.namespace.name, pid), write)
 
+    @property
+    def has_pending(self) -> bool:
+        """True if changes of any sessions wait to be written; see SessionKeeper."""
+        return bool(self._pending or self._in_flight)
+
     def defer_until_persisted(self, socket: Socket, act: Callable[[], None]) -> bool:
         """True if `act` is called later, after a change that is visible to the client is written.
 
         Other changes do not defer it: without the log, commands that do not need it are acknowledged all the same.
         """
-        if not self._pending and not self._in_flight:
-            return False
         key = make_key(socket.namespace.name, socket.session.pid)
         writes = (self._pending.get(key), self._in_flight.get(key))
         if not any(write is not None and write.visible_to_client for write in writes):

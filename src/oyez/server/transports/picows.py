@@ -135,7 +135,7 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
 
     def buffer_updated(self, size: int) -> None:
         listener = self.listener
-        if listener is None or (size <= SMALL_READ and not listener.busy):
+        if listener is None or (size <= SMALL_READ and not listener.budget.busy and listener.close_reason is None):
             self.parse(size, size == self._free or size == READ_CHUNK)
         elif not listener.gate.run(partial(self.parse, size, size == self._free or size == READ_CHUNK)):
             # The bytes stay in the buffer: nothing may be read over them.

@@ -55,9 +55,7 @@ class WebSocket(WSListener, WebSocketTransport):
 
     # An idle client is mostly this object and what hangs on it: no dict.
     __slots__ = (
-        "_budget",
         "_buffer",
-        "_closing",
         "_context",
         "_fragment_bytes",
         "_fragment_deflated",
@@ -71,6 +69,8 @@ class WebSocket(WSListener, WebSocketTransport):
         "_paused",
         "_timer",
         "_unfinished",
+        "budget",
+        "close_reason",
         "deflate",
         "write",
     )
@@ -81,7 +81,7 @@ class WebSocket(WSListener, WebSocketTransport):
         self.deflate = deflate
         self._context = listener.context
         self._limits = self._context.limits
-        self._budget = listener.budget
+        self.budget = listener.budget
         self._network: asyncio.Transport | None = None
         self._fragments: list[bytes] | None = None
         self._fragment_opcode = 0
@@ -97,7 +97,8 @@ class WebSocket(WSListener, WebSocketTransport):
         """True if nothing is read because handlers do not keep up."""
         self._timer: asyncio.TimerHandle | None = None
         """Ends a connection that is being closed."""
-        self._closing: CloseReason | None = None
+        self.close_reason: CloseReason | None = None
+        """Why the WebSocket is being closed; None if it is not."""
         self._handshake_answer = b""
         """The answer to the handshake: written with the open packet."""
         self.write = None
@@ -124,10 +125,10 @@ class WebSocket(WSListener, WebSocketTransport):
         # An IntEnum at run time, which the library's stub does not tell.
         opcode: int = frame.msg_type  # type: ignore[assignment]
         self._unfinished = 0
-        budget = self._budget
+        budget = self.budget
         budget.packets += 1
         try:
-            if self._closing is not None:
+            if self.close_reason is not None:
                 # The client may still have been sending; only its answer to our CLOSE matters.
                 if opcode == CLOSE and self._network is not None:
                     self._network.close()
@@ -138,7 +139,12 @@ class WebSocket(WSListener, WebSocketTransport):
             elif opcode & _CONTROL:
                 self._receive_control(opcode, transport, frame)
             elif frame.fin and opcode and self._fragments is None:
-                self._receive_message(opcode, frame.get_payload_as_bytes(), bool(frame.rsv1))
+                payload = frame.get_payload_as_bytes()
+                if opcode == TEXT and payload.isascii() and not frame.rsv1:
+                    # Most messages: the common case of `_receive_message`.
+                    self._listener.on_text(payload)
+                else:
+                    self._receive_message(opcode, payload, bool(frame.rsv1))
             else:
                 self._receive_fragment(opcode, frame)
         except Exception:
@@ -156,7 +162,7 @@ class WebSocket(WSListener, WebSocketTransport):
             self._network.pause_reading()
             asyncio.get_running_loop().call_soon(self._read_on)
         self._unfinished += size
-        budget, listener = self._budget, self._listener
+        budget, listener = self.budget, self._listener
         budget.bytes += size
         if (
             budget.bytes < budget.unsettled_bytes
@@ -170,7 +176,7 @@ class WebSocket(WSListener, WebSocketTransport):
             if self._network is not None:
                 # The client's answer to the CLOSE would come after the rest of the frame.
                 self._network.close()
-        if self._closing is not None or self._network is None:
+        if self.close_reason is not None or self._network is None:
             return
         # A buffer of picows' has been half full: otherwise it would not have grown.
         unfinished = max(self._unfinished, kept // 2)
@@ -179,7 +185,7 @@ class WebSocket(WSListener, WebSocketTransport):
     @property
     def busy(self) -> bool:
         """True if what this client sends has to pass the gate, however small it is."""
-        return self._budget.busy or self._closing is not None
+        return self.budget.busy or self.close_reason is not None
 
     @property
     def gate(self) -> InputGate:
@@ -220,7 +226,7 @@ class WebSocket(WSListener, WebSocketTransport):
         if self._timer is not None:
             self._timer.cancel()
         self._listener.on_disconnected(self)
-        self._listener.on_closed(self, self._closing or _find_reason(transport))
+        self._listener.on_closed(self, self.close_reason or _find_reason(transport))
         # Break the reference cycle: the garbage collector would pause the loop.
         del self._listener
 
@@ -231,7 +237,7 @@ class WebSocket(WSListener, WebSocketTransport):
 
     def resume_writing(self) -> None:
         buffer, self._buffer = self._buffer, None
-        if self._network is None or self._closing is not None:
+        if self._network is None or self.close_reason is not None:
             return
         self.write = self._network.write
         for frames in buffer.take() if buffer is not None else ():
@@ -244,7 +250,7 @@ class WebSocket(WSListener, WebSocketTransport):
             self._listener.on_writable(self.write)
 
     async def drained(self) -> None:
-        while self._buffer is not None and self._closing is None:
+        while self._buffer is not None and self.close_reason is None:
             await self._buffer.drained()
 
     def _drop_buffer(self) -> None:
@@ -256,14 +262,14 @@ class WebSocket(WSListener, WebSocketTransport):
 
     @property
     def closing(self) -> bool:
-        return self._network is None or self._closing is not None
+        return self._network is None or self.close_reason is not None
 
     @property
     def max_buffer(self) -> int:
         return self._limits.max_send_buffer
 
     def send(self, packet: OutboundPacket) -> None:
-        if self._network is None or self._closing is not None:
+        if self._network is None or self.close_reason is not None:
             return
         if self._buffer is None:
             if self._handshake_answer:
@@ -275,7 +281,7 @@ class WebSocket(WSListener, WebSocketTransport):
             self._keep(self._encode(packet))
 
     def close(self, reason: CloseReason) -> None:
-        if self._network is None or self._closing is not None:
+        if self._network is None or self.close_reason is not None:
             return
         for frames in self._buffer.take() if self._buffer is not None else ():
             self._network.write(frames)
@@ -309,7 +315,7 @@ class WebSocket(WSListener, WebSocketTransport):
         self._read_on()
 
     def ping(self) -> bool:
-        if self._network is not None and self._closing is None and self._buffer is None:
+        if self._network is not None and self.close_reason is None and self._buffer is None:
             self._network.write(self._handshake_answer + _PING_FRAME)
             self._handshake_answer = b""
         return True
@@ -391,7 +397,7 @@ class WebSocket(WSListener, WebSocketTransport):
         if inflated > INFLATED_SMALL:
             grown = inflated / (size * self._limits.max_inflate_ratio)
             inflated = int(inflated * max(1.0, grown))
-        self._budget.bytes += inflated
+        self.budget.bytes += inflated
 
     # Sending and ending.
 
@@ -406,7 +412,7 @@ class WebSocket(WSListener, WebSocketTransport):
         if buffer.size > self._limits.max_send_buffer:
             # The client does not read, so it would not read a CLOSE either. `on_closed` follows when the network
             # connection has ended, not now: the sender may be iterating over the room that the socket leaves.
-            self._closing = engineio.SLOW_CONSUMER
+            self.close_reason = engineio.SLOW_CONSUMER
             buffer.clear()
             if self._network is not None:
                 # By a reset: otherwise the kernel would continue to offer the client what was written before.
@@ -416,7 +422,7 @@ class WebSocket(WSListener, WebSocketTransport):
     def _start_close(self, reason: CloseReason, frame: bytes) -> None:
         """Send the last frame, and close the network in time even if the client does not answer."""
         self.write = None
-        self._closing = reason
+        self.close_reason = reason
         self._fragments = None
         if self._buffer is not None:
             self._buffer.report()
