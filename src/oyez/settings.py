@@ -26,7 +26,7 @@ ORIGIN_PATTERN = re.compile(r"[A-Za-z][\w+.-]*://\*((\.[\w-]+){2,}|\.localhost)(
 """An origin with `*.` before a host name of two or more labels: a single one, such as `com`, belongs to no operator."""
 
 
-HIDDEN = ("jwt_secret", "database_url", "redis_url")
+HIDDEN = ("jwt_secret", "database_url", "log_url", "redis_url")
 """Settings that are secrets, or addresses with a password."""
 
 
@@ -259,6 +259,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     node_address: str | None = None
     """HOST:PORT on which a node accepts requests forwarded by other nodes, if the logs are in Redis. Unset: the address
     by which this machine reaches Redis, and any free port. Workers use the ports from this one on."""
+    log_url: str | None = None
+    """The storage of the logs: `redis://…`, `rediss://…`, `unix://…` (Redis by its UNIX socket), `sqlite:` (files in
+    `oyez_data`) or `memory:` (lost with the process). Unset: `redis_url`, or files in `oyez_data`."""
     log_retention: Seconds = 300.0
     """Seconds for which the log keeps events: a client that reconnects within them gets what it missed."""
     log_max_bytes: Positive = 1_000_000_000
@@ -289,6 +292,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         shown = {name: getattr(self, name) for name in self.__struct_fields__}
         shown |= {name: "***" for name in HIDDEN if shown[name] is not None}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    @property
+    def log_address(self) -> str:
+        """`log_url`, or the address that replaces it if it is unset."""
+        return self.log_url or self.redis_url or "sqlite:"
 
     @property
     def origins(self) -> frozenset[str]:

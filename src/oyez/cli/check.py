@@ -17,7 +17,7 @@ from oyez.cli.console import explain_os_error
 from oyez.cli.serve import check_certificate
 from oyez.cli.server_flags import DEFAULTS, ServerFlags
 from oyez.errors import OyezError, SettingsError
-from oyez.log.redis import RedisLog
+from oyez.log.backends import build_log
 from oyez.service.app import Oyez, build_node, check_together
 from oyez.service.auth.keys import FETCH_TIMEOUT, load_key_file, parse_key_set, read_url
 from oyez.service.auth.secrets import Secret, load_secret
@@ -185,13 +185,10 @@ def examine_keys(settings: Settings) -> str:
 
 
 def examine_log(settings: Settings, names: Sequence[str]) -> str:
-    if settings.redis_url is None:
-        return f"in files of {settings.data_folder}"
-
     async def look() -> str:
         text = ""
         for name in names or ("oyez",):
-            log = RedisLog(settings.redis_url or "", name, prefix=settings.redis_prefix)
+            log = build_log(settings, name)
             try:
                 text = await log.examine()
             finally:

@@ -1,9 +1,9 @@
-"""Work on the files of a folder that only one process at a time may do."""
+"""Files of one user that several processes share: one process at a time, and no other user."""
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -20,3 +20,10 @@ def lock_folder(folder: Path, *, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def make_private(file: Path) -> None:
+    """Make `file`, if it is missing, so that only its owner can open it; SQLite's other files get the same rights."""
+    # If it cannot be made, opening it reports why.
+    with suppress(OSError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))

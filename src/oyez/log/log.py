@@ -65,6 +65,9 @@ class Log(Protocol):
         Raises SettingsError where a setting is wrong, or a newer version wrote what is there.
         """
 
+    async def examine(self) -> str:
+        """Describe the storage for an operator, without changing anything. Raises as `open` does."""
+
     # Entries.
 
     async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:

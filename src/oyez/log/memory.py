@@ -6,12 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from typing import Self
 
 from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Checkpoint, Deliver, Entry, split_position
 from oyez.log.subscribers import Subscribers
+from oyez.settings import Settings
 
 FOREVER = float("inf")
 ENTRY_OVERHEAD = 400
@@ -39,8 +41,16 @@ class MemoryLog:
         self._subscribers = Subscribers()
         self._closed = False
 
+    @classmethod
+    def build(cls, settings: Settings, system: str) -> Self:
+        """The log of a system, by the settings."""
+        return cls(retention=settings.log_retention, max_bytes=settings.log_max_bytes)
+
     async def open(self) -> None:
         """There is nothing to reach."""
+
+    async def examine(self) -> str:
+        return "in memory: lost with the process"
 
     async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         self._check_open("nothing was stored. Publish to a running server.")

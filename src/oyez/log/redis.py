@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import hiredis
 import redis
@@ -30,6 +30,7 @@ from oyez.log.page_cache import PAGE, PageCache
 from oyez.log.redis_scripts import APPEND, DIGESTS, LOOK, TRIM
 from oyez.log.subscribers import Subscribers
 from oyez.logger import get_logger
+from oyez.settings import Settings
 
 logger = get_logger("oyez.log")
 
@@ -95,6 +96,11 @@ class RedisLog:
         self._trimming: asyncio.Task[None] | None = None
         self._closed = False
 
+    @classmethod
+    def build(cls, settings: Settings, system: str) -> Self:
+        """The log of a system, by the settings. Raises SettingsError."""
+        return cls(settings.log_address, system, prefix=settings.redis_prefix, retention=settings.log_retention)
+
     def _connect(self, timeout: float | None = None) -> Redis:
         try:
             pool = ConnectionPool.from_url(
@@ -129,7 +135,6 @@ class RedisLog:
         self._trimming = asyncio.create_task(self._run_trimming())
 
     async def examine(self) -> str:
-        """Describe the server, without changing anything. Raises what `open` raises."""
         async with self._reaching():
             about = await self._redis.info()
             check_version(about)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import Self
 
 from msgspec.structs import replace
 
@@ -23,6 +24,7 @@ from oyez.log.log import Checkpoint, Deliver, Entry, epoch_of, split_position
 from oyez.log.page_cache import PAGE, PageCache, Row
 from oyez.log.sqlite_file import LockedError, SqliteFile, Sync, find_last, read_boot
 from oyez.log.subscribers import Subscribers
+from oyez.settings import Settings
 
 WATCH_INTERVAL = 1.0
 """Seconds between two checks of the file: for wake-ups that were lost, for a file that was deleted."""
@@ -71,6 +73,16 @@ class SqliteLog:
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
 
+    @classmethod
+    def build(cls, settings: Settings, system: str) -> Self:
+        """The log of a system, in a file of the data folder."""
+        return cls(
+            settings.data_folder / f"log-{system}.sqlite",
+            retention=settings.log_retention,
+            max_bytes=settings.log_max_bytes,
+            sync=settings.log_sync,
+        )
+
     async def open(self) -> None:
         if self._watch is None and not self._closed:
             try:
@@ -79,6 +91,9 @@ class SqliteLog:
                 if isinstance(error.__cause__, SettingsError):
                     raise error.__cause__ from None
                 raise
+
+    async def examine(self) -> str:
+        return f"in files of {self._path.parent}"
 
     async def close(self) -> None:
         self._closed = True

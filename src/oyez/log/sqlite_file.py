@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from oyez.concurrency.file_lock import lock_folder
+from oyez.concurrency.file_lock import lock_folder, make_private
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.logger import get_logger
 
@@ -202,6 +202,7 @@ class SqliteFile:
             logger.error("the log's file was removed or replaced", file=str(self.path))
         created = not self.path.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self.path)
         # Opening, converting and setting aside are for one process at a time.
         with lock_folder(self.path.parent, wait=False):
             try:

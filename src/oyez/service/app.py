@@ -29,9 +29,8 @@ from oyez.concurrency.loop_budget import LoopBudget
 from oyez.concurrency.task_set import run_beside
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import INTERNAL, UNAVAILABLE, LogUnavailableError, SettingsError
+from oyez.log import backends
 from oyez.log.log import Log
-from oyez.log.redis import RedisLog
-from oyez.log.sqlite import SqliteLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
 from oyez.runtime.bind import bind
 from oyez.runtime.http import UNFINISHED, build_problem, refuse
@@ -52,7 +51,7 @@ from oyez.server.transports.budget import MemoryBudget
 from oyez.service.auth.secrets import Secret, load_secret
 from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verifier
 from oyez.service.data_folder import open_folder
-from oyez.service.database.database import MIGRATIONS, Database, build_database, make_private
+from oyez.service.database.database import MIGRATIONS, Database, build_database
 from oyez.service.database.probe import DatabaseProbe
 from oyez.service.home import REMEDY, HomeLog, HomeLoop, notice_signals
 from oyez.service.http import member_routes, presence_route
@@ -147,7 +146,7 @@ class Oyez:
         """True if the log has the line that clients come before Oyez runs."""
         self._paths: dict[str, Endpoint] = {}
         routes: list[BaseRoute] = []
-        build_log = build_log or partial(choose_log, settings)
+        build_log = build_log or partial(backends.build_log, settings)
         self.database: Database = build_database(settings)
         try:
             self.database.migrate("oyez", MIGRATIONS / "versions")
@@ -452,26 +451,12 @@ def _emitter_keys(settings: Settings, system: str, alone: bool) -> tuple[str, ..
     return (system, DEFAULT_KEY) if alone else (system,)
 
 
-def choose_log(settings: Settings, system: str) -> Log:
-    """In Redis, for many machines, where one is named; else a file in the data folder, for the processes of one."""
-    if settings.redis_url is not None:
-        return RedisLog(settings.redis_url, system, prefix=settings.redis_prefix, retention=settings.log_retention)
-    file = settings.data_folder / f"log-{system}.sqlite"
-    make_private(file)
-    return SqliteLog(
-        file,
-        retention=settings.log_retention,
-        max_bytes=settings.log_max_bytes,
-        sync=settings.log_sync,
-    )
-
-
 def build_node(settings: Settings, secret: Secret) -> Node:
-    """How peers reach this process: by TCP where the log is in Redis, else by the data folder that they share.
+    """How peers reach this process: by TCP if the log is for many machines, otherwise by the data folder they share.
 
     Raises SettingsError.
     """
-    if settings.redis_url is None:
+    if not settings.log_address.startswith("unix:") and not backends.find_backend(settings).many_machines:
         return Node(secret.value, folder=settings.data_folder / "nodes")
     if settings.node_address is not None:
         host, _, port = settings.node_address.rpartition(":")
@@ -480,11 +465,10 @@ def build_node(settings: Settings, secret: Secret) -> Node:
                 f"NODE_ADDRESS is {settings.node_address!r}. Set it to HOST:PORT, such as 10.0.0.5:5101."
             )
         return Node(secret.value, host=host.strip("[]"), port=int(port))
-    redis = urlsplit(settings.redis_url)
-    if redis.scheme == "unix":
+    if not backends.find_backend(settings).many_machines:
         # One machine; its processes still may have different folders, but not if they share their secret.
         return Node(secret.value, folder=settings.data_folder / "nodes")
-    return Node(secret.value, host=_own_address(redis.hostname or "127.0.0.1"))
+    return Node(secret.value, host=_own_address(urlsplit(settings.log_address).hostname or "127.0.0.1"))
 
 
 def _own_address(peer: str) -> str:

@@ -39,7 +39,8 @@ def open_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> None:
     it cannot be used.
     """
     folder = settings.data_folder
-    if None not in (settings.jwt_secret, settings.database_url, settings.redis_url) and not folder.exists():
+    elsewhere = settings.jwt_secret is not None and settings.database_url is not None
+    if elsewhere and not settings.log_address.startswith("sqlite:") and not folder.exists():
         return
     check_usable(folder)
     try:

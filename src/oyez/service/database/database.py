@@ -8,7 +8,6 @@ Knows SQLAlchemy Core and how SQLite and PostgreSQL want to be opened; knows no 
 
 import asyncio
 import copy
-import os
 import random
 import shlex
 import sqlite3
@@ -26,6 +25,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
 from oyez.concurrency.backoff import Backoff
+from oyez.concurrency.file_lock import make_private
 from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.logger import get_logger
 from oyez.runtime.awaiting import must_await
@@ -355,13 +355,6 @@ def build_database(settings: Settings, *, make: bool = True) -> Database:
     make_private(folder / "domain.sqlite")
     url = URL.create("sqlite", database=str(folder / "domain.sqlite")).render_as_string()
     return Database(url, settings.limits, settings.database_connections)
-
-
-def make_private(file: Path) -> None:
-    """Make `file`, if it is missing, so that only its owner can open it; SQLite's other files get the same rights."""
-    # If it cannot be made, opening the database reports why.
-    with suppress(OSError):
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
