@@ -166,7 +166,7 @@ def test_an_error_in_the_environment_names_the_setting(folder: Path, variable: s
             "Setting log_sync in oyez.toml: Expected one of normal, full. It is 'fast'; correct it there.",
         ),
         ("prot = 1", "Settings in oyez.toml: Object contains unknown field `prot`. Did you mean `port`?"),
-        ("colour = 1", "Settings in oyez.toml: Object contains unknown field `colour`. Leave it out."),
+        ("zebra = 1", "Settings in oyez.toml: Object contains unknown field `zebra`. Leave it out."),
         (
             "limits.max_paylod = 1",
             "Setting limits in oyez.toml: Object contains unknown field `max_paylod`. Did you mean `max_payload`?",

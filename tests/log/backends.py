@@ -80,9 +80,9 @@ def valkey(server: ValkeyServer) -> Backend:
     return backend
 
 
-NAMES = ("memory", "sqlite", "redis")
-
-
-def find_backend(name: str, server: Callable[[], ValkeyServer]) -> Backend:
-    """`server` is asked only where one is needed."""
-    return {"memory": memory, "sqlite": sqlite}.get(name) or valkey(server())
+BACKENDS: dict[str, Callable[[Callable[[], ValkeyServer]], Backend]] = {
+    "memory": lambda server: memory,
+    "sqlite": lambda server: sqlite,
+    "redis": lambda server: valkey(server()),
+}
+"""By name. The server of Redis is started only for a backend that needs it."""

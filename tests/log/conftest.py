@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from oyez.log.log import Log
-from tests.log.backends import NAMES, Backend, Clock, OpenLog, find_backend
+from tests.log.backends import BACKENDS, Backend, Clock, OpenLog
 
 
 @pytest.fixture
@@ -15,9 +15,9 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Backend:
-    return find_backend(request.param, lambda: request.getfixturevalue("valkey"))
+    return BACKENDS[request.param](lambda: request.getfixturevalue("valkey"))
 
 
 @pytest.fixture
