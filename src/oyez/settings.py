@@ -57,7 +57,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_bytes_per_second: Positive = 2_000_000
     """Bytes of one connection in the long run, counted after inflation. The server reads no faster, because checking
     and decoding one megabyte takes a few milliseconds."""
-    max_stranger_packets_per_second: Positive = 20
+    max_unauthenticated_packets_per_second: Positive = 20
     """The same as `max_packets_per_second` for a client that no namespace has accepted yet: such a client has only a
     CONNECT to send, and is closed if it sends more."""
     input_burst: Seconds = 5.0
@@ -176,7 +176,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Time for a closing connection to take what was written, before it is cut."""
 
     @property
-    def max_stranger_bytes(self) -> int:
+    def max_unauthenticated_bytes(self) -> int:
         """One message or polling body of somebody whom no namespace has let in yet: a CONNECT, or some small ones."""
         return min(self.max_payload, 2 * self.max_connect_bytes)
 

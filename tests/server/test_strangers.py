@@ -9,7 +9,7 @@ from tests.server.transports.test_compression import OFFER, deflate
 from tests.support.serving import Running, serve, turn_until
 from tests.support.wire import BINARY, CLOSE, CONTINUATION, TEXT, WEBSOCKET, PollingWire, SocketWire, encode_frame
 
-MOST = Limits().max_stranger_bytes
+MOST = Limits().max_unauthenticated_bytes
 PLACEHOLDER = '{"_placeholder":true,"num":0}'
 
 

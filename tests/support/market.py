@@ -269,7 +269,7 @@ class Wire:
         self.sent: asyncio.Queue[Any] = asyncio.Queue()
         self.closed_for = ""
         self.id = f"wire-{id(self)}"
-        self.budget = Budget(Rates(Limits(), stranger=False))
+        self.budget = Budget(Rates(Limits(), authenticated=True))
 
     def close(self, reason: CloseReason, detail: str = "") -> None:
         self.closed = True

@@ -128,8 +128,8 @@ class Server:
         # An eighth of the shorter time keeps deadlines within a few per cent, at a handful of turns a second at most.
         shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
         self.wheel = TimerWheel(min(0.5, shortest / 8), clock)
-        self.rates = Rates(self.limits, stranger=False)
-        self.stranger_rates = Rates(self.limits, stranger=True)
+        self.rates = Rates(self.limits, authenticated=True)
+        self.unauthenticated_rates = Rates(self.limits, authenticated=False)
         self.gate = InputGate()
         """Where the input of busy connections waits."""
         self.unfinished = unfinished or MemoryBudget(self.limits.max_unfinished_bytes)

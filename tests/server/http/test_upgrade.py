@@ -167,7 +167,7 @@ async def test_bytes_that_come_with_the_request_are_not_lost(crowd: Running) -> 
 
 
 async def test_more_bytes_with_the_request_than_the_first_buffer_holds() -> None:
-    limits = {"max_stranger_packets_per_second": 1_000}
+    limits = {"max_unauthenticated_packets_per_second": 1_000}
     async with serve(limits=limits) as running, Wire.open(running) as wire:
         wire.send_upgrade()
         filling = b"45" + b"1" * 5_000

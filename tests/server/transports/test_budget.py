@@ -247,7 +247,7 @@ def test_ipv6_addresses_count_by_their_first_64_bits(address: str, network: str)
 
 def test_a_budget_is_what_it_says() -> None:
     limits = Limits(max_packets_per_second=10, max_bytes_per_second=1_000, input_burst=2.0, overload_timeout=5.0)
-    clock, budget = Clock(), Budget(Rates(limits, stranger=False))
+    clock, budget = Clock(), Budget(Rates(limits, authenticated=True))
 
     def spend(packets: int, bytes: int = 0) -> float:
         budget.packets += packets

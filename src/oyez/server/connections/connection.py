@@ -68,13 +68,13 @@ class Connection:
         "_ended",
         "_expiry",
         "_full_queues",
-        "_heard",
+        "_grace_extended",
         "_leaving",
         "_linger_deadline",
         "_next_ping",
         "_pinged_at",
         "_pong_deadline",
-        "_pong_extended",
+        "_received_since_ping",
         "_refused",
         "_refused_deadline",
         "authenticated",
@@ -104,7 +104,7 @@ class Connection:
         """Listens to the WebSocket that probes, while there is one."""
         self.authenticated = False
         """True if a namespace has ever accepted the client. Until then nobody knows who it is."""
-        self.budget = Budget(server.stranger_rates)
+        self.budget = Budget(server.unauthenticated_rates)
         self.holds_memory = False
         """True if unfinished input of the client is counted in the memory budget of the process."""
         self._connecting: set[str] | None = None
@@ -114,13 +114,13 @@ class Connection:
         self._connects_end = now + MINUTE
         self._next_ping = now + server.settings.ping_interval
         self._pong_deadline = NEVER
-        self._pong_extended = False
+        self._grace_extended = False
         self._pinged_at = ""
         """Where delivery stood when the last ping was sent: whoever answers it has heard all of that."""
         self._connect_deadline = now + server.limits.connect_timeout
         self._expiry = NEVER
         self._linger_deadline = NEVER
-        self._heard = False
+        self._received_since_ping = False
         self._leaving = False
         """Whether the server is about to close it: its applications may still send."""
         self._full_queues = 0
@@ -155,7 +155,7 @@ class Connection:
     def max_message(self) -> int:
         """Bytes of one message or polling body."""
         limits = self.server.limits
-        return limits.max_payload if self.authenticated else limits.max_stranger_bytes
+        return limits.max_payload if self.authenticated else limits.max_unauthenticated_bytes
 
     @property
     def ignores_close(self) -> bool:
@@ -182,7 +182,7 @@ class Connection:
 
     def on_text(self, text: bytes) -> None:
         """A text message was received."""
-        self._heard = True
+        self._received_since_ping = True
         result = self.session.receive_text(text)
         if type(result) is socketio.Packet:
             self._dispatch(result)
@@ -191,7 +191,7 @@ class Connection:
 
     def on_binary(self, data: bytes) -> None:
         """A binary message was received."""
-        self._heard = True
+        self._received_since_ping = True
         result = self.session.receive_binary(data)
         if not self.sockets and not self._ended and result is not Signal.REFUSE_PARSER:
             self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
@@ -202,7 +202,7 @@ class Connection:
 
     async def on_payload(self, body: bytes) -> None:
         """A polling body was received. Returns when its packets have been handled."""
-        self._heard = True
+        self._received_since_ping = True
         has_room = True
         self.budget.packets += REQUEST_COST
         self.budget.bytes += len(body)
@@ -281,7 +281,7 @@ class Connection:
             return
         if self._full_queues:
             transport.pause_reading()
-        self._rest()
+        self._reset_heartbeat()
         self.on_writable(transport.write)
 
     # Input.
@@ -341,8 +341,8 @@ class Connection:
         if type(result) is socketio.Packet:
             self._dispatch(result)
         elif result is Signal.PONG:
-            self._confirm()
-            self._rest()
+            self._acknowledge_received()
+            self._reset_heartbeat()
         elif result is Signal.CLOSED:
             self._finish()
         elif result is Signal.REFUSE_PARSER:
@@ -643,7 +643,7 @@ class Connection:
         """The wheel's look: ping, and act on deadlines that have passed."""
         if self.closed:
             return self._linger(now)
-        if now >= self._pong_deadline and not self._extend_pong(now):
+        if now >= self._pong_deadline and not self._extend_grace_period(now):
             self.close(engineio.PING_TIMEOUT)
         elif now >= self._connect_deadline:
             self.close(engineio.CONNECT_TIMEOUT)
@@ -667,7 +667,7 @@ class Connection:
             if not self._send_ping():
                 self._next_ping = self.server.clock() + self.server.settings.ping_interval
                 return
-            self._heard = self._pong_extended = False
+            self._received_since_ping = self._grace_extended = False
             self._pong_deadline = self.server.clock() + self.server.settings.ping_timeout
             self._pinged_at = self.server.progress.position
             self.server.wheel.schedule(self, self._pong_deadline)
@@ -677,7 +677,7 @@ class Connection:
         self.transport.send(_PING)
         return True
 
-    def _confirm(self) -> None:
+    def _acknowledge_received(self) -> None:
         """The client has answered the last ping, and so heard everything that was sent before it."""
         if self._pinged_at:
             for socket in self.sockets.values():
@@ -694,21 +694,21 @@ class Connection:
                 socket.notify_expiring()
         self._expiry = self._first_expiry()
 
-    def _rest(self) -> None:
+    def _reset_heartbeat(self) -> None:
         """The client is alive: no ping for an interval."""
         self._pong_deadline = NEVER
         self._next_ping = self.server.clock() + self.server.settings.ping_interval
         self.server.wheel.schedule(self, self._next_ping)
 
-    def _extend_pong(self, now: float) -> bool:
+    def _extend_grace_period(self, now: float) -> bool:
         """A client that is sending but has not come to its pong yet gets one more time-out, as official servers do.
 
         One that is not being read gets any number: its pong may be on its way.
         """
         if not self._full_queues:
-            if not self._heard or self._pong_extended:
+            if not self._received_since_ping or self._grace_extended:
                 return False
-            self._pong_extended = True
+            self._grace_extended = True
         self._pong_deadline = now + self.server.settings.ping_timeout
         return True
 

@@ -102,7 +102,7 @@ class JsonConnection(Connection):
         self.resume_reading()
 
     def _receive_frame(self, encoded: bytes) -> None:
-        self._heard = True
+        self._received_since_ping = True
         try:
             namespace = next(iter(self.sockets), "/")
             packet = json_frames.decode_frame(encoded, namespace, self.server.limits, self._asked)

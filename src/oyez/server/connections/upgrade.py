@@ -34,7 +34,7 @@ class Upgrade:
         self.id = connection.id
         self.context = context
         self.budget: Budget = connection.budget
-        self.max_message = context.limits.max_stranger_bytes
+        self.max_message = context.limits.max_unauthenticated_bytes
         self._connection = connection
         self._session = session
         self._transport: WebSocketTransport

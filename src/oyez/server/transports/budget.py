@@ -27,7 +27,7 @@ REFUSED_COST = 10
 """Packets that a command over its limit counts as: so a client that does not slow down is closed in the end."""
 BUSY_SHARE = 0.05
 """The part of its burst from which on a connection is busy: what comes then passes the gate."""
-STRANGER_BUSY_SHARE = 0.5
+UNAUTHENTICATED_BUSY_SHARE = 0.5
 """The same for a client that no namespace has accepted yet: connecting takes a part like this of its small burst."""
 SMALL_READ = 512
 """Bytes of one read that pass without the gate, unless the connection is busy: some 70 packets at most."""
@@ -35,7 +35,7 @@ UNSETTLED_SHARE = 0.005
 """The part of its burst that a connection may have spent before it is charged, unless the connection is busy."""
 UNSETTLED_BYTES = 4_096
 """Bytes that may come before they are charged: also what a client holds in memory is looked at only then."""
-STRANGER_BURST = 5.0
+UNAUTHENTICATED_BURST = 5.0
 """Seconds of the rate of a client that no namespace has accepted yet: by default a hundred packets."""
 LONGEST_PAUSE = 5.0
 """Seconds for which nothing is read of a connection at a time."""
@@ -57,17 +57,28 @@ class Rates:
         "unsettled_packets",
     )
 
-    def __init__(self, limits: Limits, *, stranger: bool) -> None:
-        packets = limits.max_stranger_packets_per_second if stranger else limits.max_packets_per_second
+    def __init__(self, limits: Limits, *, authenticated: bool) -> None:
+        """`authenticated`: for clients that a namespace has accepted."""
+        if authenticated:
+            packets = limits.max_packets_per_second
+            self.burst = limits.input_burst
+            self.byte = 1 / limits.max_bytes_per_second
+            self.busy = self.burst * BUSY_SHARE
+            self.overload_timeout = limits.overload_timeout
+            # One read is short enough.
+            self.packets_at_once = 2**62
+            spared = self.burst * UNSETTLED_SHARE
+        else:
+            packets = limits.max_unauthenticated_packets_per_second
+            self.burst = UNAUTHENTICATED_BURST
+            # The whole burst is two messages of the longest kind.
+            self.byte = UNAUTHENTICATED_BURST / (2 * limits.max_unauthenticated_bytes)
+            self.busy = self.burst * UNAUTHENTICATED_BUSY_SHARE
+            self.overload_timeout = 0.0
+            # Within one read, the client is stopped at its burst.
+            self.packets_at_once = int(packets * UNAUTHENTICATED_BURST)
+            spared = 0.0
         self.packet = 1 / packets
-        self.burst = STRANGER_BURST if stranger else limits.input_burst
-        # A stranger's whole burst is two messages of the longest kind.
-        self.byte = STRANGER_BURST / (2 * limits.max_stranger_bytes) if stranger else 1 / limits.max_bytes_per_second
-        self.busy = self.burst * (STRANGER_BUSY_SHARE if stranger else BUSY_SHARE)
-        self.overload_timeout = 0.0 if stranger else limits.overload_timeout
-        # Within one read, a stranger is stopped at its burst; the read of others is short enough.
-        self.packets_at_once = int(packets * STRANGER_BURST) if stranger else 2**62
-        spared = 0.0 if stranger else self.burst * UNSETTLED_SHARE
         self.unsettled_packets = int(spared * packets)
         self.unsettled_bytes = min(int(spared / self.byte), UNSETTLED_BYTES)
 
@@ -115,7 +126,7 @@ class Budget:
         return now - since >= rates.overload_timeout or self._paid_until - now > rates.burst + rates.overload_timeout
 
     def enter(self, rates: Rates) -> None:
-        """The client is not a stranger any more."""
+        """A namespace has accepted the client."""
         self.rates = rates
         self.unsettled_bytes = rates.unsettled_bytes
         self._paid_until = 0.0

@@ -171,7 +171,7 @@ class WebSocket(WSListener, WebSocketTransport):
         ):
             # A small command of a client that sends few costs more to account for than to handle.
             return
-        if self._unfinished > self._limits.max_stranger_bytes and not listener.authenticated:
+        if self._unfinished > self._limits.max_unauthenticated_bytes and not listener.authenticated:
             self._protocol_error(engineio.TOO_LARGE, "an unfinished frame of a client that no namespace has accepted")
             if self._network is not None:
                 # The client's answer to the CLOSE would come after the rest of the frame.
