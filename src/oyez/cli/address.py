@@ -1,4 +1,4 @@
-"""Which server a command speaks to, and what to say where it cannot be reached."""
+"""The address of the server that a command uses, and the error if it cannot be reached."""
 
 import asyncio
 import ssl
@@ -22,10 +22,10 @@ EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 @Parameter(name="*", group=Group("Server", sort_key=1))
 @dataclass(frozen=True)
 class Target:
-    """Which server is spoken to, and with what."""
+    """The server, and the token for it."""
 
     url: str | None = None
-    """Where the server is. [default: where the settings have it]"""
+    """The server's address. [default: as the settings have it]"""
     token: str | None = None
     """Use this token instead of making one with this machine's secret."""
 

@@ -1,4 +1,4 @@
-"""What a command shows: plain lines that can be copied, colour where there is a terminal, errors in one line.
+"""The output of commands: plain lines that can be copied, colour on a terminal, errors in one line.
 
 Results go to standard output; notes and errors go to standard error, so that results can be piped.
 """
@@ -31,7 +31,7 @@ class CallError(OyezError):
 
 
 def fail(message: str, status: int = 1) -> int:
-    """Show an error in one line; the exit status to end with."""
+    """Show an error in one line; returns the exit status."""
     err.print(Text.assemble(("Error: ", "bold red"), printable(" ".join(message.split()))))
     return status
 
@@ -61,7 +61,7 @@ def show_command(purpose: str, line: str) -> None:
 
 
 def show_table(table: Table) -> None:
-    """A table that fits the terminal; where there is none, a wide one without spaces at the ends of lines."""
+    """A table that fits the terminal; in a file or pipe, a wide one without spaces at the ends of lines."""
     if out.is_terminal:
         out.print(table, soft_wrap=False)
         return

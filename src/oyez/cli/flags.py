@@ -1,4 +1,4 @@
-"""Flags that several commands share, and what they mean: whose settings count, and which user."""
+"""Flags that several commands share: the settings to use, and the user."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ Repeatable = Parameter(negative="")
 @Parameter(name="*", group=Group("Settings", sort_key=2))
 @dataclass(frozen=True)
 class SettingsFlags:
-    """Whose settings and secret count: those of the server."""
+    """The server's settings and secret, which a command uses."""
 
     oyez_data: str | None = None
     """The server's data folder, with its secret. [default: ./oyez-data]"""
@@ -41,12 +41,12 @@ OWN_SETTINGS = SettingsFlags()
 @Parameter(name="*", group=Group("User", sort_key=0))
 @dataclass(frozen=True)
 class User:
-    """Who a token is for."""
+    """The user that a token is for."""
 
     sub: str | None = None
     """The user's id."""
     role: str | None = None
-    """The user's role; left out, the system's default role counts."""
+    """The user's role. [default: the system's default role]"""
     claim: Annotated[tuple[str, ...], Repeatable] = ()
     """A claim for the token, as NAME=VALUE; repeatable."""
 

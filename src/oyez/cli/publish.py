@@ -51,7 +51,7 @@ def publish(
     data
         Its payload as JSON, @FILE to read it from a file, or @- from standard input.
     to
-        A room it goes to; repeatable. Left out, the rooms follow from the data, where the contract says how.
+        A room that it goes to; repeatable. [default: the rooms follow from the data, if the contract says how]
     idempotency_key
         1 to 128 visible characters: with the same key the same event is published once, however often this is called.
     """

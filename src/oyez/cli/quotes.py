@@ -21,9 +21,9 @@ app = App(name="quotes", help="Keep the quotes system's own records.")
 
 @app.command
 def add_supplier(user: str, supplier: str, /, *, flags: SettingsFlags = OWN_SETTINGS) -> int:
-    """Say which supplier a user is, in the server's database.
+    """Record in the server's database which supplier a user is.
 
-    From the user's next connection on it hears that supplier's quote requests.
+    From its next connection on, the user receives that supplier's quote requests.
 
     For example:
       oyez quotes add-supplier 7d1f supplier-12
@@ -47,9 +47,9 @@ def add_supplier(user: str, supplier: str, /, *, flags: SettingsFlags = OWN_SETT
 
 @app.command(name="remove-supplier")
 def take_supplier(user: str, /, *, flags: SettingsFlags = OWN_SETTINGS) -> int:
-    """Say that a user is no supplier any more, in the server's database.
+    """Record in the server's database that a user is no supplier any more.
 
-    A user who is connected hears that supplier's quote requests until it connects again.
+    A user who is connected receives that supplier's quote requests until it connects again.
 
     For example:
       oyez quotes remove-supplier 7d1f

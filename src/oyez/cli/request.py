@@ -1,4 +1,4 @@
-"""Requests to a server's HTTP APIs with a service key, as back ends send them; what goes wrong is said in one line."""
+"""Requests to a server's HTTP APIs with a service key, as back ends send them. Every error is one line."""
 
 import http.client
 import urllib.error
@@ -27,7 +27,7 @@ class RequestRefusedError(RequestError):
 def send_json(
     url: str, key: str, body: Any = None, method: str = "POST", headers: Mapping[str, str] | None = None
 ) -> Any:
-    """Send `body` as JSON (None: nothing) and return the answer's JSON, None where it is empty.
+    """Send `body` as JSON (None: nothing) and return the answer's JSON, None if it is empty.
 
     Raises RequestRefusedError, RequestError.
     """

@@ -1,4 +1,4 @@
-"""`oyez serve`: everything that has to be right before the server starts, and the server."""
+"""`oyez serve`: checks what the server needs, then runs it."""
 
 import asyncio
 import errno
@@ -83,7 +83,7 @@ def build_oyez(
     find_team: Callable[[], Team | None] = lambda: None,
     outages: Outages | None = None,
 ) -> Oyez:
-    """What is served, as the command line and the workers do it."""
+    """The application that the command line and the workers serve."""
     loaded = [load_system(name) for name in systems]
     return Oyez(loaded, settings, operate=lambda oyez: health_routes(oyez, find_team), outages=outages)
 
@@ -108,7 +108,7 @@ class AnnouncingServer(HttpServer):
 class SingleServer(AnnouncingServer):
     """The only process: on SIGHUP it stops and starts again.
 
-    `reload` reads the settings. If the process was started at a terminal, SIGHUP says that the terminal has gone, and
+    `reload` reads the settings. If it was started at a terminal, SIGHUP means that the terminal was closed, and
     the server only stops.
     """
 
@@ -144,14 +144,14 @@ class SingleServer(AnnouncingServer):
 
 
 def prepare_process() -> None:
-    """What makes a process one that serves many clients; behind loading all code."""
+    """Prepare this process for many clients. Call it after all code is loaded."""
     raise_file_limit()
     collect_less_garbage()
     start_giving_back()
 
 
 def collect_less_garbage() -> None:
-    """Look for garbage less often than Python does by itself: at every 700 new objects, where a client is a hundred.
+    """Collect garbage less often than Python does by default, at every 700 new objects: a client has a hundred.
 
     What is loaded stays loaded and is not looked at again. Measured: 8 % of the CPU of a client that connects. Nor is
     it much at once, since everybody waits for it: some milliseconds for 5,000 objects, ten times that for those of the
@@ -186,13 +186,13 @@ def listen_at(host: str, port: int) -> Iterator[list[socket.socket]]:
 
 
 def check_certificate(settings: Settings) -> None:
-    """Raises SettingsError where HTTPS is asked for and cannot be."""
+    """Raises SettingsError if HTTPS is set but cannot be used."""
     if settings.ssl_certfile is None and settings.ssl_keyfile is None:
         return
     if settings.ssl_certfile is None:
         raise SettingsError("SSL_KEYFILE is set without SSL_CERTFILE. Set both, or neither.")
     try:
-        # With a password, lest an encrypted key asks for one: nobody may be there to answer.
+        # Pass an empty password, so that an encrypted key fails instead of prompting.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
             settings.ssl_certfile, settings.ssl_keyfile, password=""
         )
@@ -205,8 +205,8 @@ def check_certificate(settings: Settings) -> None:
 
 
 def raise_file_limit() -> None:
-    """Every client is an open file: take as many as the system allows."""
+    """Allow as many open files as the system permits: every client is one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Some systems say that there is no limit, and then do not allow that.
+    # Some systems report no limit, and then refuse it.
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -51,7 +51,7 @@ class Supervisor:
             await asyncio.sleep(BEAT_INTERVAL)
 
     def read(self) -> bool:
-        """Read what it has sent; False if it has gone."""
+        """Read its lines. False if the supervisor has ended."""
         read = os.read(sys.stdin.fileno(), MAX_READ)
         *lines, self._begun = (self._begun + read).split(b"\n")
         for line in lines:
@@ -60,7 +60,7 @@ class Supervisor:
 
 
 class WorkerServer(AnnouncingServer):
-    """Reports that it works, also while it stops, and stops when its supervisor has gone."""
+    """Reports regularly, also while it stops, and stops if its supervisor has ended."""
 
     def __init__(self, oyez: Oyez, supervisor: Supervisor) -> None:
         super().__init__(oyez, self._begin_reports)
@@ -86,7 +86,7 @@ class WorkerServer(AnnouncingServer):
 
 
 def main() -> int:
-    # That one is for whoever looks after the workers.
+    # SIGHUP is for the supervisor, which replaces the workers.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     configure_logging(order.settings.log_level)

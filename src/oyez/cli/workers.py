@@ -1,8 +1,8 @@
-"""Several workers: processes that share a port and a data folder, and the one that looks after them.
+"""The supervisor of `oyez serve --workers`: it looks after the processes that share a port and a data folder.
 
-The supervisor serves no clients. It opens the port, starts the workers, starts another if one dies or does not answer
-any more, and stops them when it is stopped. On SIGHUP it replaces them, one after another, each only when its successor
-serves. Workers report each second that they work, and learn how many of them do.
+It serves no clients. It opens the port, starts the workers, starts another if one dies or stops reporting, and stops
+them when it is stopped. On SIGHUP it replaces them one by one, each only when its successor serves. Each worker reports
+every second from its event loop, and receives the number of workers that report.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ SUSPICIOUS_BEATS = 3
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What a worker is told on its standard input, which stays open as long as somebody looks after it."""
+    """The first line on a worker's standard input, which the supervisor keeps open as long as it lives."""
 
     systems: list[str]
     settings: Settings
@@ -53,7 +53,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a worker says of itself, as a line of JSON."""
+    """A worker's report about itself, as a line of JSON."""
 
     log: str | None
     """Why the log is unavailable to it; None if it is available."""
@@ -76,8 +76,8 @@ class Worker:
         self._channel = channel
         self._stopping = False
 
-    def tell(self, team: Team) -> None:
-        """Send it how many workers answer, as a line; a worker that is gone misses it."""
+    def send(self, team: Team) -> None:
+        """Send the worker how many workers report, as a line. A worker that has ended does not receive it."""
         stdin = self.process.stdin
         if stdin is not None and not stdin.is_closing():
             stdin.write(msgspec.json.encode(team) + b"\n")
@@ -122,7 +122,7 @@ class Worker:
             self._set_answers(missing < SUSPICIOUS_BEATS, changed)
 
     def take(self, line: bytes, changed: Callable[[], None] = lambda: None) -> None:
-        """Take note of a report."""
+        """Record a report."""
         # A worker writes half a line if this process was stopped for hours.
         with suppress(msgspec.DecodeError):
             report = msgspec.json.decode(line, type=Report)
@@ -176,7 +176,7 @@ class Workers:
         self._replacing: asyncio.Task[None] | None = None
 
     def run(self, announce: Callable[[str | None], None]) -> int:
-        """Start them, call `announce`, and look after them until a signal says to stop; the exit status.
+        """Start the workers, call `announce`, and supervise until a signal stops them; returns the exit status.
 
         `announce` is given why the log is away, or None if it is available.
         """
@@ -207,7 +207,7 @@ class Workers:
     # One place.
 
     async def _keep(self, place: int) -> None:
-        """Have a worker at `place`, and another whenever it dies."""
+        """Keep a worker in `place`: start another one when it dies."""
         failures = 0
         while not self._stopping.is_set():
             worker = self._workers[place]
@@ -225,11 +225,11 @@ class Workers:
             await self._unless_stopped(asyncio.sleep(pause))
             async with self._changing:
                 if self._workers[place] is worker and not self._stopping.is_set():
-                    # One that does not come up has died as well: the next turn sees so.
+                    # If the new worker did not start, the old one is still recorded, and the loop tries again.
                     self._workers[place] = await self._start(place) or worker
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, Any], timeout: float | None = None) -> Any:
-        """What `work` returns; None where everything stops meanwhile, or `timeout` seconds pass."""
+        """The result of `work`; None if everything stops first, or after `timeout` seconds."""
         task, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait((task, stopping), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -239,7 +239,7 @@ class Workers:
             stopping.cancel()
 
     async def _start(self, place: int) -> Worker | None:
-        """A worker that serves; None where it did not come up."""
+        """A worker that serves; None if it did not start."""
         generation, self._generations[place] = self._generations[place], self._generations[place] + 1
         ours, theirs = socket.socketpair()
         files = [each.fileno() for each in self._sockets]
@@ -282,7 +282,7 @@ class Workers:
         self._outages.record(worker, worker.report.log)
         answering = sum(worker.answers for worker in self._workers.values())
         for worker in self._workers.values():
-            worker.tell(Team(self._count, answering))
+            worker.send(Team(self._count, answering))
 
     def _stop(self) -> None:
         self._stopping.set()
@@ -303,7 +303,7 @@ class Workers:
             self._replacing = asyncio.get_running_loop().create_task(self._replace_all())
 
     async def _replace_all(self) -> None:
-        """A new worker in every place; the old ones stay where that does not work."""
+        """Replace the worker in every place. If a new one does not start, the old ones stay."""
         try:
             settings = self._reload()
             if settings.workers != self._count:
