@@ -15,8 +15,8 @@ from oyez.service.app import Oyez
 from oyez.service.outbox import outbox
 from oyez.service.system import System
 from oyez.settings import Settings
-from tests.service import desks
-from tests.service.desks import contract
+from tests.service import ticket_system
+from tests.service.ticket_system import contract
 from tests.support.shops import Market, serve
 
 NUMBERS = count(1)
@@ -137,12 +137,12 @@ async def test_a_member_comes_in_and_is_taken_out_at_once(market: Market) -> Non
             await ask(market, "PUT", f"ticket:1/members/{subject}")
         for client in (ada, bob):
             assert "error" not in await client.call("join_ticket", "1")
-        await desk.outbox.run(desks.say, 1)
+        await desk.outbox.run(ticket_system.say, 1)
         for client in (ada, bob):
             (said,) = (await client.expect_event("said")).args
             assert said["number"] == 1
         await ask(market, "DELETE", "ticket:1/members/user:ada")
-        await desk.outbox.run(desks.say, 2)
+        await desk.outbox.run(ticket_system.say, 2)
         (said,) = (await bob.expect_event("said")).args
         assert said["number"] == 2
         await ada.expect_nothing()

@@ -16,7 +16,7 @@ from tests.support.shops import Market
 FIVE = {"buyer": "ada", "amount": 5}
 
 
-class Till:
+class Harness:
     """The HTTP API of one node, called with a service key."""
 
     def __init__(self, market: Market) -> None:
@@ -39,9 +39,9 @@ def log() -> MemoryLog:
 
 
 @pytest.fixture
-async def till(tmp_path: Path, database_url: str, log: MemoryLog) -> AsyncIterator[Till]:
+async def harness(tmp_path: Path, database_url: str, log: MemoryLog) -> AsyncIterator[Harness]:
     async with opened(tmp_path, database_url, log) as market:
-        yield Till(market)
+        yield Harness(market)
 
 
 def total(response: httpx.Response) -> float:
@@ -49,76 +49,76 @@ def total(response: httpx.Response) -> float:
     return float(response.json()["total"])
 
 
-async def test_the_same_key_is_done_once(till: Till) -> None:
-    first, second = await till.pay(), await till.pay()
+async def test_the_same_key_is_done_once(harness: Harness) -> None:
+    first, second = await harness.pay(), await harness.pay()
     assert (total(first), total(second)) == (5, 5)
     assert "idempotent-replayed" not in first.headers
     assert second.headers["idempotent-replayed"] == "true"
     assert second.headers["content-type"] == first.headers["content-type"]
-    assert total(await till.pay(key="key-2")) == 10
-    assert total(await till.pay(key=None)) == 15, "without a key each request counts"
+    assert total(await harness.pay(key="key-2")) == 10
+    assert total(await harness.pay(key=None)) == 15, "without a key each request counts"
 
 
-async def test_another_request_with_the_same_key_is_refused(till: Till, log: MemoryLog) -> None:
+async def test_another_request_with_the_same_key_is_refused(harness: Harness, log: MemoryLog) -> None:
     """Also when only the database still knows the key."""
-    await till.pay()
+    await harness.pay()
     for forgotten in (False, True):
         if forgotten:
             assert await log.get_and_delete("command:http\0\0key-1") is not None
-        refused = await till.pay({**FIVE, "amount": 6})
+        refused = await harness.pay({**FIVE, "amount": 6})
         assert (refused.status_code, refused.json()["code"]) == (422, "id_reused")
-        assert (await till.send("/payments?again", FIVE, "key-1")).json()["code"] == "id_reused"
-        assert total(await till.pay()) == 5
+        assert (await harness.send("/payments?again", FIVE, "key-1")).json()["code"] == "id_reused"
+        assert total(await harness.pay()) == 5
 
 
-async def test_many_at_once_on_two_nodes(tmp_path: Path, database_url: str, log: MemoryLog, till: Till) -> None:
+async def test_many_at_once_on_two_nodes(tmp_path: Path, database_url: str, log: MemoryLog, harness: Harness) -> None:
     async with opened(tmp_path, database_url, log) as second:
-        answers = await asyncio.gather(*(one.pay() for one in [till, Till(second)] * 5))
+        answers = await asyncio.gather(*(one.pay() for one in [harness, Harness(second)] * 5))
     assert [total(answer) for answer in answers] == [5] * 10
 
 
-async def test_a_request_that_was_refused_may_be_corrected(till: Till) -> None:
-    assert (await till.pay({**FIVE, "amount": 0})).status_code == 403
-    assert (await till.pay({**FIVE, "amount": "much"})).status_code == 422
-    assert total(await till.pay()) == 5
+async def test_a_request_that_was_refused_may_be_corrected(harness: Harness) -> None:
+    assert (await harness.pay({**FIVE, "amount": 0})).status_code == 403
+    assert (await harness.pay({**FIVE, "amount": "much"})).status_code == 422
+    assert total(await harness.pay()) == 5
 
 
-async def test_every_route_takes_the_key(till: Till) -> None:
+async def test_every_route_takes_the_key(harness: Harness) -> None:
     """Also one that asks for no service key: there each caller has their own keys, by their credentials."""
-    rings = [(await till.send("/rings", {}, "key-1", cookie=cookie)).json()["rings"] for cookie in ("a=1", "a=1")]
+    rings = [(await harness.send("/rings", {}, "key-1", cookie=cookie)).json()["rings"] for cookie in ("a=1", "a=1")]
     assert rings == [1, 1], "a caller with a service key"
     for cookie, expected in (("a=1", 2), ("a=2", 3), ("a=1", 2)):
-        answer = await till.send("/rings", {}, "key-1", cookie=cookie, authorization="")
+        answer = await harness.send("/rings", {}, "key-1", cookie=cookie, authorization="")
         assert answer.json()["rings"] == expected
-    assert (await till.send("/rings", {}, "key-1", "GET")).json()["rings"] == 4, "a GET has no key"
+    assert (await harness.send("/rings", {}, "key-1", "GET")).json()["rings"] == 4, "a GET has no key"
 
 
-async def test_members_take_the_key(till: Till) -> None:
+async def test_members_take_the_key(harness: Harness) -> None:
     """The repeat of the request that made a member is answered as the request was."""
     path = "/till/rooms/shift:1/members/user:ada"
     headers = {
-        "authorization": f"Bearer {till.market.oyez.signer.sign_service('till', 60.0)}",
+        "authorization": f"Bearer {harness.market.oyez.signer.sign_service('till', 60.0)}",
         "idempotency-key": "key-1",
     }
-    answers = [await till.market.request("PUT", path, headers=headers) for _ in range(2)]
+    answers = [await harness.market.request("PUT", path, headers=headers) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [201, 201]
-    assert (await till.market.request("DELETE", path, headers=headers)).json()["code"] == "id_reused"
+    assert (await harness.market.request("DELETE", path, headers=headers)).json()["code"] == "id_reused"
 
 
 @pytest.mark.parametrize("keys", [["with space"], [""], ["x" * 129], ["one", "two"]])
-async def test_what_is_no_key_is_refused(till: Till, keys: list[str]) -> None:
-    key = till.market.oyez.signer.sign_service("till", 60.0)
+async def test_what_is_no_key_is_refused(harness: Harness, keys: list[str]) -> None:
+    key = harness.market.oyez.signer.sign_service("till", 60.0)
     headers = [("authorization", f"Bearer {key}"), *(("idempotency-key", key) for key in keys)]
-    async with httpx.AsyncClient(base_url=till.market.url, headers=headers) as http:
+    async with httpx.AsyncClient(base_url=harness.market.url, headers=headers) as http:
         refused = await http.post("/till/api/payments", json=FIVE)
     assert (refused.status_code, refused.json()["code"]) == (400, "malformed")
-    assert total(await till.pay()) == 5
+    assert total(await harness.pay()) == 5
 
 
-async def test_nobody_gets_an_answer_without_a_service_key(till: Till) -> None:
-    await till.pay()
-    assert (await till.pay(authorization="Bearer wrong")).status_code == 401
-    assert (await till.pay(authorization="")).status_code == 401
+async def test_nobody_gets_an_answer_without_a_service_key(harness: Harness) -> None:
+    await harness.pay()
+    assert (await harness.pay(authorization="Bearer wrong")).status_code == 401
+    assert (await harness.pay(authorization="")).status_code == 401
 
 
 async def test_a_server_that_is_killed_after_the_commit(tmp_path: Path) -> None:

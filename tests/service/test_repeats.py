@@ -13,7 +13,7 @@ from oyez.log.memory import MemoryLog
 from oyez.runtime import idempotency
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from tests.service.till import system
+from tests.service.payment_system import system
 from tests.support import served
 from tests.support.js_client import JsDriver
 from tests.support.shops import Market, serve

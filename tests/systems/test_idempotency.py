@@ -12,7 +12,7 @@ from oyez.service.app import Oyez
 from oyez.service.idempotency import WRITES
 from oyez.settings import Settings
 from oyez.systems.loader import list_systems, load_system
-from tests.systems.bookings_town import booking_body, partner_body
+from tests.systems.bookings.market import booking_body, partner_body
 
 
 class Backend:

@@ -18,8 +18,8 @@ from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.served import serve
 from tests.systems.matrix.cases import (
+    Fixture,
     Trial,
-    World,
     build_trial,
     build_tries,
     contract_of,
@@ -32,17 +32,17 @@ from tests.systems.matrix.cases import (
     spoil,
     spoil_arguments,
 )
-from tests.systems.matrix.stage import Stage
-from tests.systems.matrix.worlds import WORLDS
+from tests.systems.matrix.fixtures import FIXTURES
+from tests.systems.matrix.harness import Harness
 
-READY = [system for system in list_systems() if not find_gaps(contract_of(system), WORLDS.get(system))]
+READY = [system for system in list_systems() if not find_gaps(contract_of(system), FIXTURES.get(system))]
 """The systems that can be tried whole; the others fail by `test_every_event_and_command_can_be_tried`."""
 EVENTS = [(system, event) for system in READY for event in contract_of(system).events]
 ANSWERS = [
     (system, *found)
     for system in READY
     for found in find_answers(contract_of(system))
-    if found not in WORLDS[system].excused
+    if found not in FIXTURES[system].excused
 ]
 COMMANDS = [
     (system, namespace.name, command.name)
@@ -54,7 +54,7 @@ COMMANDS = [
 @pytest.fixture(scope="module")
 async def stages(
     make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[dict[str, Stage]]:
+) -> AsyncIterator[dict[str, Harness]]:
     """One server of all systems, and everybody connected."""
     async with AsyncExitStack() as stack:
         data = tmp_path_factory.mktemp("matrix") / "data"
@@ -63,20 +63,20 @@ async def stages(
         served = await stack.enter_async_context(serve(data, *READY, DATABASE_URL=make_database()))
         js = await stack.enter_async_context(JsDriver.start())
         http = await stack.enter_async_context(httpx.AsyncClient())
-        found = {system: Stage(system, WORLDS[system], served, js, http) for system in READY}
-        for stage in found.values():
-            await stage.set()
+        found = {system: Harness(system, FIXTURES[system], served, js, http) for system in READY}
+        for harness in found.values():
+            await harness.set()
         yield found
 
 
 @pytest.mark.parametrize("system", list_systems())
 def test_every_event_and_command_can_be_tried(system: str) -> None:
-    assert find_gaps(contract_of(system), WORLDS.get(system)) == []
+    assert find_gaps(contract_of(system), FIXTURES.get(system)) == []
 
 
 def test_what_cannot_be_tried_is_named() -> None:
     contract = contract_of("fixrx")
-    gaps = find_gaps(contract, World(people={}, places={}))
+    gaps = find_gaps(contract, Fixture(people={}, places={}))
     commands = {command.name for _, command in find_commands(contract)}
     for name in contract.events.keys() | commands:
         assert any(gap.startswith(f"{name}: ") for gap in gaps), name
@@ -88,27 +88,27 @@ def test_what_cannot_be_tried_is_named() -> None:
 
 @pytest.mark.parametrize(("system", "event"), EVENTS, ids=lambda part: str(part))
 async def test_an_event_reaches_those_it_is_for_and_nobody_else(
-    stages: dict[str, Stage], system: str, event: str
+    stages: dict[str, Harness], system: str, event: str
 ) -> None:
-    stage = stages[system]
+    harness = stages[system]
     declared = contract_of(system).events[event]
     for namespace, target in find_targets(declared):
-        trial = build_trial(declared, namespace, target, stage.world)
-        gone = stage.gone.get((namespace, trial.kind), [])
+        trial = build_trial(declared, namespace, target, harness.fixture)
+        gone = harness.gone.get((namespace, trial.kind), [])
         # Those who have left this room may have heard the same in another, where they are still.
-        await stage.barrier(gone)
+        await harness.barrier(gone)
         for client in gone:
             client.reports.clear()
         body = {"event": event, "data": trial.data} | ({"to": trial.to} if trial.to is not None else {})
-        response = await stage.post_events(body)
+        response = await harness.post_events(body)
         assert response.status_code == 200, response.text
         assert trial.audience, f"{event} reaches nobody in {kind_of(target)}"
         for name in trial.audience:
-            await hear(stage.clients[name], trial)
+            await hear(harness.clients[name], trial)
         # Behind those who had to hear it: by now everybody else has been passed over.
-        others = [client for name, client in stage.clients.items() if name not in trial.audience]
+        others = [client for name, client in harness.clients.items() if name not in trial.audience]
         others += gone
-        await stage.barrier(others)
+        await harness.barrier(others)
         for client in others:
             assert [heard for heard in client.events() if is_it(trial, *heard)] == [], f"{event} in {kind_of(target)}"
 
@@ -126,7 +126,7 @@ def is_it(trial: Trial, event: str, arguments: list[Any]) -> bool:
 
 
 @pytest.mark.parametrize(("system", "event"), EVENTS, ids=lambda part: str(part))
-async def test_a_wrong_field_is_refused_by_its_name(stages: dict[str, Stage], system: str, event: str) -> None:
+async def test_a_wrong_field_is_refused_by_its_name(stages: dict[str, Harness], system: str, event: str) -> None:
     declared = contract_of(system).events[event]
     spoiled = list(spoil(declared.payload, declared.example))
     response = await stages[system].post_events([{"event": event, "data": data} for _, data in spoiled])
@@ -137,14 +137,14 @@ async def test_a_wrong_field_is_refused_by_its_name(stages: dict[str, Stage], sy
 
 @pytest.mark.parametrize(("system", "namespace", "event"), ANSWERS, ids=lambda part: str(part))
 async def test_an_answer_reaches_the_one_who_asked(
-    stages: dict[str, Stage], system: str, namespace: str, event: str
+    stages: dict[str, Harness], system: str, namespace: str, event: str
 ) -> None:
-    stage = stages[system]
-    data = await stage.world.answers[namespace, event](stage)
+    harness = stages[system]
+    data = await harness.fixture.answers[namespace, event](harness)
     declared = contract_of(system).events[event]
     assert data.keys() <= set(declared.payload.__struct_encode_fields__)
-    await stage.barrier(list(stage.clients.values()))
-    for client in stage.clients.values():
+    await harness.barrier(list(harness.clients.values()))
+    for client in harness.clients.values():
         assert (event, data) not in [(name, arguments[0]) for name, arguments in client.events() if arguments]
 
 
@@ -160,56 +160,56 @@ def find_command(system: str, namespace: str, name: str) -> DeclaredCommand:
 
 
 @pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
-async def test_a_command_is_done(stages: dict[str, Stage], system: str, namespace: str, command: str) -> None:
-    stage = stages[system]
-    tries = build_tries(find_command(system, namespace, command), stage.world)
-    if (namespace, command) in stage.world.excused:
+async def test_a_command_is_done(stages: dict[str, Harness], system: str, namespace: str, command: str) -> None:
+    harness = stages[system]
+    tries = build_tries(find_command(system, namespace, command), harness.fixture)
+    if (namespace, command) in harness.fixture.excused:
         return
-    answer = await (tries.done(stage) if tries.done else stage.call(tries.person, command, *tries.arguments))
+    answer = await (tries.done(harness) if tries.done else harness.call(tries.person, command, *tries.arguments))
     assert answer["ok"] is True, answer
 
 
 @pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
 async def test_a_command_is_refused_to_the_wrong_person(
-    stages: dict[str, Stage], system: str, namespace: str, command: str
+    stages: dict[str, Harness], system: str, namespace: str, command: str
 ) -> None:
-    stage = stages[system]
+    harness = stages[system]
     declared = find_command(system, namespace, command)
-    tries = build_tries(declared, stage.world)
+    tries = build_tries(declared, harness.fixture)
     if declared.joins is not None and tries.wrong_person is not None:
-        place = stage.world.places[namespace, declared.joins.pattern]
-        wrong = [name for name in outsiders(place, namespace, stage.world) if name not in place.allowed]
-        answers = [await stage.call(name, command, *tries.arguments) for name in wrong]
+        place = harness.fixture.places[namespace, declared.joins.pattern]
+        wrong = [name for name in outsiders(place, namespace, harness.fixture) if name not in place.allowed]
+        answers = [await harness.call(name, command, *tries.arguments) for name in wrong]
         assert answers
         assert {answer["error"]["code"] for answer in answers} == {"forbidden"}
     elif tries.wrong_person is not None:
         who, code = tries.wrong_person
-        answer = await (stage.call(who, command, *tries.arguments) if isinstance(who, str) else who(stage))
+        answer = await (harness.call(who, command, *tries.arguments) if isinstance(who, str) else who(harness))
         assert (answer["ok"], answer["error"]["code"]) == (False, code)
 
 
 @pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
 async def test_a_command_is_refused_in_the_wrong_state(
-    stages: dict[str, Stage], system: str, namespace: str, command: str
+    stages: dict[str, Harness], system: str, namespace: str, command: str
 ) -> None:
-    stage = stages[system]
-    tries = build_tries(find_command(system, namespace, command), stage.world)
+    harness = stages[system]
+    tries = build_tries(find_command(system, namespace, command), harness.fixture)
     if tries.wrong_state is not None:
         attempt, code = tries.wrong_state
-        answer = await attempt(stage)
+        answer = await attempt(harness)
         assert (answer["ok"], answer["error"]["code"]) == (False, code)
 
 
 @pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
 async def test_a_command_that_does_not_fit_is_refused(
-    stages: dict[str, Stage], system: str, namespace: str, command: str
+    stages: dict[str, Harness], system: str, namespace: str, command: str
 ) -> None:
-    stage = stages[system]
+    harness = stages[system]
     declared = find_command(system, namespace, command)
-    tries = build_tries(declared, stage.world)
+    tries = build_tries(declared, harness.fixture)
     for arguments in spoil_arguments(declared, tries.arguments):
         # What does not fit counts too, so each user sends it once.
-        client = await stage.connect_twin(tries.person)
+        client = await harness.connect_twin(tries.person)
         answer = await client.call(command, *arguments)
         assert (answer["ok"], answer["error"]["code"]) == (False, "invalid_data"), arguments
         await client.disconnect()
@@ -217,12 +217,12 @@ async def test_a_command_that_does_not_fit_is_refused(
 
 @pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
 async def test_a_command_is_refused_over_its_rate(
-    stages: dict[str, Stage], system: str, namespace: str, command: str
+    stages: dict[str, Harness], system: str, namespace: str, command: str
 ) -> None:
-    stage = stages[system]
+    harness = stages[system]
     declared = find_command(system, namespace, command)
-    tries = build_tries(declared, stage.world)
-    client = await stage.connect_twin(tries.person)
+    tries = build_tries(declared, harness.fixture)
+    client = await harness.connect_twin(tries.person)
     # What does not fit counts too, and does nothing.
     wrong = [*tries.arguments, 7]
     answers = await exceed(client, declared, wrong)
@@ -265,15 +265,15 @@ RATED = [
 
 @pytest.mark.parametrize(("system", "namespace", "command", "hears"), RATED, ids=lambda part: str(part))
 async def test_what_fits_is_done_up_to_its_rate_and_not_beyond(
-    stages: dict[str, Stage], system: str, namespace: str, command: str, hears: tuple[str, str] | None
+    stages: dict[str, Harness], system: str, namespace: str, command: str, hears: tuple[str, str] | None
 ) -> None:
-    stage = stages[system]
+    harness = stages[system]
     declared = find_command(system, namespace, command)
-    tries = build_tries(declared, stage.world)
+    tries = build_tries(declared, harness.fixture)
     # What is left of a limit for a minute depends on the tests before; one for a second is whole again.
     twin = declared.limit.period > 1
-    client = await (stage.connect_twin(tries.person) if twin else stage.connect(tries.person))
-    hearer = await stage.connect(hears[0]) if hears else None
+    client = await (harness.connect_twin(tries.person) if twin else harness.connect(tries.person))
+    hearer = await harness.connect(hears[0]) if hears else None
     answers = await exceed(client, declared, [*tries.arguments])
     done = [answer["ok"] for answer in answers]
     assert all(done[: declared.limit.count]), "the rate itself is granted"
@@ -281,7 +281,7 @@ async def test_what_fits_is_done_up_to_its_rate_and_not_beyond(
     if hears and hearer:
         for _ in range(sum(done)):
             await hearer.expect_event(hears[1])
-        await stage.barrier([hearer])
+        await harness.barrier([hearer])
         assert hearer.events() == [], "what is refused is not done"
         await hearer.disconnect()
     await client.disconnect()

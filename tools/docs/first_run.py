@@ -18,8 +18,8 @@ from pathlib import Path
 from tests.support import py_client
 from tests.support.js_client import FOLDER, JsDriver
 from tests.support.served import Served, start
-from tests.systems.quotes_story import ROLES, STEPS, SUPPLIER_IDS, Listener, Step
-from tests.systems.test_quotes_delivery import PATH, WAYS, put_supplier
+from tests.systems.quotes.scenario import ROLES, STEPS, SUPPLIER_IDS, Listener, Step
+from tests.systems.quotes.test_delivery import PATH, WAYS, put_supplier
 
 from oyez import __version__
 

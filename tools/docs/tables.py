@@ -5,6 +5,7 @@ A table stands between `<!-- NAME: made by … -->` and `<!-- end -->`. Tables t
 """
 
 import ast
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
@@ -48,7 +49,6 @@ from oyez.systems.fixrx.contract import contract as fixrx
 from oyez.systems.loader import list_systems, load_system
 from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes.contract import contract as quotes
-from tools.docs import bookings_tables, qscrap_tables, rez_tables
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -56,7 +56,10 @@ LISTED = {"fixrx": fixrx, "quotes": quotes}
 """Whose rooms and events are listed in the plainest way."""
 TYPED = {"bookings": bookings, "qscrap": qscrap}
 """Whose types are written by machine."""
-PAGES = {"bookings": bookings_tables.TABLES, "qscrap": qscrap_tables.TABLES, "rez": rez_tables.TABLES}
+PAGES = {
+    path.stem.removesuffix("_tables"): importlib.import_module(f"tools.docs.{path.stem}").TABLES
+    for path in sorted(Path(__file__).parent.glob("*_tables.py"))
+}
 """What else there is of a system, as rows."""
 
 

@@ -11,7 +11,7 @@ from oyez.service.database import tables
 from oyez.service.outbox import jobs as jobs_module
 from oyez.service.outbox.jobs import BACKOFF, Job
 from oyez.service.outbox.transaction import Transaction
-from tests.service.desks import Desk, Ledger, open_desk, say, say_next
+from tests.service.ticket_system import Harness, Ledger, open_harness, say, say_next
 from tests.support.clock import WALL_TIME, Clock
 from tests.support.logged import capture_logs
 
@@ -26,19 +26,19 @@ def schedule(tx: Transaction, key: str, delay: float, number: int) -> None:
     tx.schedule("remind", key, tx.now + delay, {"number": number})
 
 
-async def pass_time(desk: Desk, seconds: float) -> None:
+async def pass_time(desk: Harness, seconds: float) -> None:
     """Let time pass, and have everything done that is due by then."""
     desk.clock.now += seconds
     await desk.jobs.done()
     await desk.outbox.drained()
 
 
-async def left(desk: Desk) -> Sequence[Any]:
+async def left(desk: Harness) -> Sequence[Any]:
     return await desk.database.read(lambda c: c.execute(select(tables.jobs).order_by(tables.jobs.c.key)).all())
 
 
 async def test_jobs_are_done_when_they_are_due(database_url: str) -> None:
-    async with open_desk(database_url, jobs={"remind": remind}) as desk:
+    async with open_harness(database_url, jobs={"remind": remind}) as desk:
         await desk.outbox.run(schedule, "later", 2 * HOUR, 2)
         await desk.outbox.run(schedule, "soon", HOUR, 1)
         await pass_time(desk, HOUR - 1)
@@ -52,7 +52,7 @@ async def test_jobs_are_done_when_they_are_due(database_url: str) -> None:
 
 async def test_nobody_waits_for_the_next_look(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_module, "LOOK_INTERVAL", HOUR)
-    async with open_desk(database_url, jobs={"remind": remind}) as desk:
+    async with open_harness(database_url, jobs={"remind": remind}) as desk:
         await desk.jobs.done()
         await desk.outbox.run(schedule, "now", 0.0, 1)
         await desk.expect_said(1)
@@ -63,14 +63,14 @@ async def test_a_job_is_scheduled_with_the_change_it_belongs_to(database_url: st
         schedule(tx, "never", 0.0, 1)
         raise LookupError
 
-    async with open_desk(database_url, jobs={"remind": remind}) as desk:
+    async with open_harness(database_url, jobs={"remind": remind}) as desk:
         with pytest.raises(LookupError):
             await desk.outbox.run(schedule_and_fail)
         assert await left(desk) == []
 
 
 async def test_a_job_can_be_replaced_and_cancelled(database_url: str) -> None:
-    async with open_desk(database_url, jobs={"remind": remind}) as desk:
+    async with open_harness(database_url, jobs={"remind": remind}) as desk:
         for number in (1, 2):
             await desk.outbox.run(schedule, "replaced", number * HOUR, number)
         await desk.outbox.run(schedule, "cancelled", HOUR, 3)
@@ -87,7 +87,7 @@ async def test_a_job_can_schedule_itself_anew(database_url: str) -> None:
         say_next(tx)
         tx.schedule("tick", key, tx.now + HOUR, data)
 
-    async with open_desk(database_url, jobs={"tick": tick}) as desk:
+    async with open_harness(database_url, jobs={"tick": tick}) as desk:
         await desk.outbox.run(lambda tx: tx.schedule("tick", "hourly", tx.now + HOUR, {}))
         for hours in range(1, 4):
             await pass_time(desk, HOUR)
@@ -102,7 +102,7 @@ async def test_a_job_that_fails_is_done_again_later_and_keeps_nothing_else_up(da
         if not mended:
             raise ZeroDivisionError("no price")
 
-    async with open_desk(database_url, jobs={"fail": fail, "remind": remind}) as desk:
+    async with open_harness(database_url, jobs={"fail": fail, "remind": remind}) as desk:
         await desk.outbox.run(lambda tx: tx.schedule("fail", "a", tx.now, {}))
         await desk.outbox.run(schedule, "b", 0.0, 100)
         await desk.jobs.done()
@@ -122,10 +122,10 @@ async def test_a_job_that_fails_is_done_again_later_and_keeps_nothing_else_up(da
 
 async def test_jobs_outlive_the_process(database_url: str) -> None:
     log, clock = Ledger(), Clock(WALL_TIME)
-    async with open_desk(database_url, log, clock=clock, jobs={"remind": remind}) as desk:
+    async with open_harness(database_url, log, clock=clock, jobs={"remind": remind}) as desk:
         await desk.outbox.run(schedule, "a", HOUR, 1)
     clock.now += HOUR
-    async with open_desk(database_url, log, clock=clock, jobs={"remind": remind}) as desk:
+    async with open_harness(database_url, log, clock=clock, jobs={"remind": remind}) as desk:
         await desk.expect_said(1)
 
 
@@ -134,7 +134,7 @@ async def test_a_job_of_a_kind_that_is_not_known_stays_and_is_told_once(
     database_url: str, known: dict[str, Job]
 ) -> None:
     with capture_logs() as logs:
-        async with open_desk(database_url, jobs=known) as desk:
+        async with open_harness(database_url, jobs=known) as desk:
             await desk.outbox.run(schedule, "a", HOUR, 1)
             await desk.jobs.done()
             assert told(logs) == [], "nobody has to know until it is due"
@@ -144,7 +144,7 @@ async def test_a_job_of_a_kind_that_is_not_known_stays_and_is_told_once(
     (line,) = told(logs)
     assert (line["log_level"], line["system"], line["kind"]) == ("error", "desk", "remind")
     assert "SystemServices.jobs" in line["remedy"]
-    async with open_desk(database_url, jobs={"remind": remind}) as desk:
+    async with open_harness(database_url, jobs={"remind": remind}) as desk:
         desk.clock.now += 5 * HOUR
         await desk.jobs.done()
         await desk.expect_said(1)
@@ -158,8 +158,8 @@ async def test_of_two_processes_one_does_a_job(database_url: str) -> None:
     log, clock = Ledger(), Clock(WALL_TIME)
     jobs = {"remind": remind}
     async with (
-        open_desk(database_url, log, clock=clock, jobs=jobs) as one,
-        open_desk(database_url, log, clock=clock, jobs=jobs) as two,
+        open_harness(database_url, log, clock=clock, jobs=jobs) as one,
+        open_harness(database_url, log, clock=clock, jobs=jobs) as two,
     ):
         for number in range(100):
             await one.outbox.run(schedule, str(number), HOUR, number)

@@ -9,7 +9,7 @@ from oyez.contract import Identity
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import InvalidDataError, OyezError, RefusedError
 from oyez.service.outbox.transaction import Transaction
-from tests.service.desks import Desk, back_case, case, open_desk, ticket, user
+from tests.service.ticket_system import Harness, back_case, case, open_harness, ticket, user
 
 ADA = Identity(subject="ada", role="customer", claims={"shop_id": "S-1"})
 
@@ -18,8 +18,8 @@ NUMBERS = count(1)
 
 
 @pytest.fixture(scope="module")
-async def desk(make_database: Callable[[], str]) -> AsyncIterator[Desk]:
-    async with open_desk(make_database()) as desk:
+async def desk(make_database: Callable[[], str]) -> AsyncIterator[Harness]:
+    async with open_harness(make_database()) as desk:
         yield desk
 
 
@@ -33,7 +33,7 @@ def room() -> NamedRoom:
 
 
 @pytest.mark.parametrize("subject", ["user:ada", "role:customer", "shop:S-1"])
-async def test_whoever_is_one_of_the_subjects_is_a_member(desk: Desk, room: NamedRoom, subject: str) -> None:
+async def test_whoever_is_one_of_the_subjects_is_a_member(desk: Harness, room: NamedRoom, subject: str) -> None:
     await desk.outbox.run(Transaction.add_member, room, subject)
     assert await desk.members.has(ADA, room)
     assert not await desk.members.has(ADA, ticket("none"))
@@ -42,18 +42,18 @@ async def test_whoever_is_one_of_the_subjects_is_a_member(desk: Desk, room: Name
 
 
 @pytest.mark.parametrize("subject", ["user:bob", "role:agent", "shop:S-2", "user:Ada", "user:customer"])
-async def test_others_are_not(desk: Desk, room: NamedRoom, subject: str) -> None:
+async def test_others_are_not(desk: Harness, room: NamedRoom, subject: str) -> None:
     await desk.outbox.run(Transaction.add_member, room, subject)
     assert not await desk.members.has(ADA, room)
 
 
-async def test_rooms_of_one_name_have_members_of_their_own(desk: Desk) -> None:
+async def test_rooms_of_one_name_have_members_of_their_own(desk: Harness) -> None:
     await desk.outbox.run(Transaction.add_member, back_case("1"), "user:ada")
     assert await desk.members.has(ADA, back_case("1"))
     assert not await desk.members.has(ADA, case("1"))
 
 
-async def test_a_membership_is_rolled_back_with_its_transaction(desk: Desk, room: NamedRoom) -> None:
+async def test_a_membership_is_rolled_back_with_its_transaction(desk: Harness, room: NamedRoom) -> None:
     def add_and_fail(tx: Transaction) -> None:
         tx.add_member(room, "user:ada")
         raise LookupError
@@ -79,7 +79,7 @@ async def test_a_membership_is_rolled_back_with_its_transaction(desk: Desk, room
 )
 @pytest.mark.parametrize("change", [Transaction.add_member, Transaction.remove_member])
 async def test_what_cannot_be_is_refused(
-    desk: Desk, change: Callable[..., bool], room: NamedRoom, subject: str, error: type[OyezError], message: str
+    desk: Harness, change: Callable[..., bool], room: NamedRoom, subject: str, error: type[OyezError], message: str
 ) -> None:
     with pytest.raises(error) as raised:
         await desk.outbox.run(change, room, subject)

@@ -15,18 +15,18 @@ from oyez.log.log import Checkpoint, Entry
 from oyez.service.database import tables
 from oyez.service.outbox import outbox as outbox_module
 from oyez.service.outbox.transaction import Transaction
-from tests.service.desks import Desk, Ledger, Said, Typing, open_desk, say, say_next, ticket
+from tests.service.ticket_system import Harness, Ledger, Said, Typing, open_harness, say, say_next, ticket
 from tests.support.clock import PATIENCE, WALL_TIME, Clock
 from tests.support.logged import capture_logs
 
 
 @pytest.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
-    async with open_desk(database_url) as desk:
+async def desk(database_url: str) -> AsyncIterator[Harness]:
+    async with open_harness(database_url) as desk:
         yield desk
 
 
-async def waiting(desk: Desk) -> int:
+async def waiting(desk: Harness) -> int:
     """How many entries have not been moved to the log."""
     return await desk.database.read(lambda c: c.execute(select(func.count()).select_from(tables.outbox)).scalar_one())
 
@@ -34,7 +34,7 @@ async def waiting(desk: Desk) -> int:
 # Committed, or not.
 
 
-async def test_what_is_committed_is_sent_in_order(desk: Desk) -> None:
+async def test_what_is_committed_is_sent_in_order(desk: Harness) -> None:
     await desk.outbox.run(say, 1, 2)
     await desk.outbox.run(say, 3)
     await desk.expect_said(1, 2, 3)
@@ -42,11 +42,11 @@ async def test_what_is_committed_is_sent_in_order(desk: Desk) -> None:
     assert await waiting(desk) == 0
 
 
-async def test_a_transaction_returns_what_its_function_does(desk: Desk) -> None:
+async def test_a_transaction_returns_what_its_function_does(desk: Harness) -> None:
     assert [await desk.outbox.run(say_next) for _ in range(3)] == [1, 2, 3]
 
 
-async def test_what_is_rolled_back_is_never_sent(desk: Desk) -> None:
+async def test_what_is_rolled_back_is_never_sent(desk: Harness) -> None:
     def say_and_fail(tx: Transaction) -> None:
         say_next(tx)
         raise LookupError("no such order")
@@ -58,7 +58,7 @@ async def test_what_is_rolled_back_is_never_sent(desk: Desk) -> None:
     await desk.expect_said(1)
 
 
-async def test_an_event_that_does_not_fit_rolls_back(desk: Desk) -> None:
+async def test_an_event_that_does_not_fit_rolls_back(desk: Harness) -> None:
     def say_wrongly(tx: Transaction, payload: Said, room: NamedRoom) -> None:
         say_next(tx)
         tx.emit(payload, room)
@@ -70,7 +70,7 @@ async def test_an_event_that_does_not_fit_rolls_back(desk: Desk) -> None:
     assert await desk.outbox.run(say_next) == 1
 
 
-async def test_whom_an_event_does_not_go_to_is_kept(desk: Desk) -> None:
+async def test_whom_an_event_does_not_go_to_is_kept(desk: Harness) -> None:
     def emit(tx: Transaction) -> None:
         tx.emit(Said(number=1), ticket("1"), ticket("2"), excluding=[ticket("3"), "a-socket"])
 
@@ -81,7 +81,7 @@ async def test_whom_an_event_does_not_go_to_is_kept(desk: Desk) -> None:
     assert entry.data == b'["said",{"timestamp":"2023-11-14T22:13:20.000Z","number":1}]'
 
 
-async def test_a_transaction_that_is_run_again_emits_once(desk: Desk) -> None:
+async def test_a_transaction_that_is_run_again_emits_once(desk: Harness) -> None:
     class SerializationFailure(Exception):
         sqlstate = "40001"
 
@@ -105,7 +105,7 @@ async def test_a_transaction_that_is_run_again_emits_once(desk: Desk) -> None:
 
 async def test_nobody_waits_for_the_next_look(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "LOOK_INTERVAL", 3600.0)
-    async with open_desk(database_url) as desk:
+    async with open_harness(database_url) as desk:
         for number in range(1, 20):
             await desk.outbox.run(say_next)
             await desk.expect_said(*range(1, number + 1))
@@ -122,7 +122,7 @@ async def test_a_caller_that_is_cancelled_does_not_keep_its_events_back(
         assert may_commit.wait(PATIENCE)
         say(tx, 1)
 
-    async with open_desk(database_url) as desk:
+    async with open_harness(database_url) as desk:
         running = asyncio.create_task(desk.outbox.run(say_slowly))
         await asyncio.to_thread(started.wait)
         running.cancel()
@@ -160,7 +160,7 @@ def type_and_say(tx: Transaction, number: int) -> None:
 
 async def test_a_volatile_event_follows_the_commit_and_is_not_stored(database_url: str) -> None:
     log = Overheard()
-    async with open_desk(database_url, log) as desk:
+    async with open_harness(database_url, log) as desk:
         with pytest.raises(LookupError):
             await desk.outbox.run(type_and_say, 0)
         await desk.outbox.run(type_and_say, 1)
@@ -193,7 +193,7 @@ class Frail(Ledger):
 async def test_without_the_log_changes_are_made_and_their_events_come_later(database_url: str, stores: bool) -> None:
     log = Frail()
     log.fails, log.stores = 3, stores
-    async with open_desk(database_url, log) as desk:
+    async with open_harness(database_url, log) as desk:
         assert [await desk.outbox.run(say_next) for _ in range(5)] == [1, 2, 3, 4, 5]
         await desk.outbox.drained()
         await desk.expect_said(1, 2, 3, 4, 5)
@@ -203,10 +203,10 @@ async def test_without_the_log_changes_are_made_and_their_events_come_later(data
 async def test_events_that_could_not_be_sent_are_sent_by_the_next_process(database_url: str) -> None:
     log = Frail()
     log.fails = 1_000
-    async with open_desk(database_url, log) as desk:
+    async with open_harness(database_url, log) as desk:
         await desk.outbox.run(say, 1, 2)
     log.fails = 0
-    async with open_desk(database_url, log) as desk:
+    async with open_harness(database_url, log) as desk:
         await desk.expect_said(1, 2)
 
 
@@ -222,14 +222,14 @@ async def test_what_was_appended_is_known_when_its_key_is_forgotten(
     log = Ledger(clock)
     with monkeypatch.context() as patched:
         patched.setattr(outbox_module, "_delete_up_to", die)
-        async with open_desk(database_url, log, clock=clock) as desk:
+        async with open_harness(database_url, log, clock=clock) as desk:
             await desk.outbox.run(say, 1, 2)
             await desk.expect_said(1, 2)
-    async with open_desk(database_url, log, clock=clock, relays=False) as desk:
+    async with open_harness(database_url, log, clock=clock, relays=False) as desk:
         await desk.outbox.run(say, 3)
         assert await waiting(desk) == 3
     clock.now += 3_600
-    async with open_desk(database_url, log, clock=clock) as desk:
+    async with open_harness(database_url, log, clock=clock) as desk:
         await desk.outbox.drained()
         await desk.expect_said(1, 2, 3)
         assert await waiting(desk) == 0
@@ -237,7 +237,7 @@ async def test_what_was_appended_is_known_when_its_key_is_forgotten(
 
 async def test_what_a_process_leaves_behind_another_sends(database_url: str) -> None:
     log = Ledger()
-    async with open_desk(database_url, log) as alive, open_desk(database_url, log, relays=False) as dead:
+    async with open_harness(database_url, log) as alive, open_harness(database_url, log, relays=False) as dead:
         await dead.outbox.run(say, 1, 2)
         await alive.expect_said(1, 2)
 
@@ -251,7 +251,7 @@ async def test_several_processes_keep_one_order(database_url: str) -> None:
             return await super().append(entries, checkpoint)
 
     log = Slow()
-    async with open_desk(database_url, log) as one, open_desk(database_url, log) as two:
+    async with open_harness(database_url, log) as one, open_harness(database_url, log) as two:
         await asyncio.gather(*(desk.outbox.run(say_next) for desk in [one, two] * 100))
         await asyncio.gather(one.outbox.drained(), two.outbox.drained())
         await one.expect_said(*range(1, 201))
@@ -262,7 +262,7 @@ async def test_numbers_that_begin_anew_are_no_old_ones(tmp_path_factory: pytest.
     log = Ledger()
     for number in (1, 2):
         url = f"sqlite:///{tmp_path_factory.mktemp('data') / 'domain.sqlite'}"
-        async with open_desk(url, log) as desk:
+        async with open_harness(url, log) as desk:
             desk.clock.now += number
             await desk.outbox.run(say, number)
             await desk.outbox.drained()
@@ -287,12 +287,12 @@ async def test_numbers_that_begin_anew_are_no_old_ones(tmp_path_factory: pytest.
 async def test_a_row_that_is_no_entry_is_set_aside_and_the_others_go_on(
     database_url: str, column: str, value: Any
 ) -> None:
-    async with open_desk(database_url, relays=False) as desk:
+    async with open_harness(database_url, relays=False) as desk:
         for number in (1, 2, 3):
             await desk.outbox.run(say, number)
         whole = await desk.database.run(spoil, column, value)
     with capture_logs() as logs:
-        async with open_desk(database_url) as desk:
+        async with open_harness(database_url) as desk:
             await desk.expect_said(1, 3)
             await desk.outbox.run(say, 4)
             await desk.outbox.drained()
@@ -317,12 +317,12 @@ def spoil(connection: Connection, column: str, value: Any) -> Any:
 
 
 async def test_two_relays_set_a_row_aside_once(database_url: str) -> None:
-    async with open_desk(database_url, relays=False) as desk:
+    async with open_harness(database_url, relays=False) as desk:
         await desk.outbox.run(say, 1, 2, 3)
         await desk.database.run(spoil, "data", b"not JSON")
     log = Ledger()
     with capture_logs() as logs:
-        async with open_desk(database_url, log) as one, open_desk(database_url, log) as two:
+        async with open_harness(database_url, log) as one, open_harness(database_url, log) as two:
             await asyncio.gather(one.outbox.drained(), two.outbox.drained())
             await one.expect_said(1, 3)
     assert len([line for line in logs if "was set aside" in line["event"]]) == 1
@@ -331,7 +331,7 @@ async def test_two_relays_set_a_row_aside_once(database_url: str) -> None:
 # Members.
 
 
-async def test_a_removal_is_told_before_what_is_said_later(desk: Desk) -> None:
+async def test_a_removal_is_told_before_what_is_said_later(desk: Harness) -> None:
     def let_go(tx: Transaction) -> list[bool]:
         say(tx, 1)
         removed = [tx.remove_member(ticket("1"), "user:ada") for _ in range(2)]
@@ -344,7 +344,7 @@ async def test_a_removal_is_told_before_what_is_said_later(desk: Desk) -> None:
     await desk.expect_said(1, "member_removed", 2)
 
 
-async def test_sockets_are_moved_in_order(desk: Desk) -> None:
+async def test_sockets_are_moved_in_order(desk: Harness) -> None:
     def move(tx: Transaction) -> None:
         tx.join(ticket("1"), ticket("2"))
         say(tx, 1)

@@ -27,15 +27,15 @@ from oyez.service.redis_emitter.decoder import EmitterDecoder, EmitterMessageErr
 from oyez.service.system import System
 from oyez.settings import Limits, Settings
 from oyez.systems.loader import load_system
-from tests.service import hall as hall_system
-from tests.service.hall import contract
+from tests.service import emitter_system
+from tests.service.emitter_system import contract
 from tests.support.js_client import JsClient, JsDriver, JsEmitter
 from tests.support.logged import capture_logs
 from tests.support.served import Served, serve
 from tests.support.valkey import ValkeyServer
 
 DRAIN = 5.0
-HALL = str(Path(hall_system.__file__).resolve())
+HALL = str(Path(emitter_system.__file__).resolve())
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ class Shared(MemoryLog):
         self.volatile.append(entry)
 
 
-class Hall:
+class Harness:
     """The nodes, their log, and an emitter that speaks to them alone."""
 
     def __init__(self, url: str, emitter: JsEmitter, key: str) -> None:
@@ -115,92 +115,92 @@ class Hall:
 
 
 @pytest.fixture
-async def hall(js: JsDriver, valkey: ValkeyServer) -> Hall:
+async def harness(js: JsDriver, valkey: ValkeyServer) -> Harness:
     key = f"hall-{uuid.uuid4().hex[:8]}"
-    return Hall(valkey.url, await js.emitter(valkey.url, key=key), key)
+    return Harness(valkey.url, await js.emitter(valkey.url, key=key), key)
 
 
-async def test_what_is_emitted_is_in_the_log_once_and_in_order_however_many_nodes_hear_it(hall: Hall) -> None:
-    async with hall.open() as first, hall.open() as second, hall.open() as third:
-        await hall.call(1, 2, 2, 3, 3, 3)
-        await hall.expect(1, 2, 2, 3, 3, 3)
+async def test_what_is_emitted_is_in_the_log_once_and_in_order_however_many_nodes_hear_it(harness: Harness) -> None:
+    async with harness.open() as first, harness.open() as second, harness.open() as third:
+        await harness.call(1, 2, 2, 3, 3, 3)
+        await harness.expect(1, 2, 2, 3, 3, 3)
         assert sorted(node.accepted for node in (first, second, third)) == [0, 0, 6]
 
 
-async def test_what_is_volatile_keeps_its_place_and_is_not_stored(hall: Hall) -> None:
-    async with hall.open(), hall.open():
-        await hall.call(1)
-        await hall.emitter.emit("waved", {"number": 2})
-        await hall.call(3)
-        await hall.expect(1, 3)
-    assert [entry.data for entry in hall.log.volatile] == [b'["waved",{"number":2}]']
+async def test_what_is_volatile_keeps_its_place_and_is_not_stored(harness: Harness) -> None:
+    async with harness.open(), harness.open():
+        await harness.call(1)
+        await harness.emitter.emit("waved", {"number": 2})
+        await harness.call(3)
+        await harness.expect(1, 3)
+    assert [entry.data for entry in harness.log.volatile] == [b'["waved",{"number":2}]']
 
 
-async def test_when_the_leader_goes_another_one_takes_over_at_once(hall: Hall) -> None:
-    async with hall.open() as second:
-        async with hall.open():
-            await hall.call(1, 2)
-            await hall.expect(1, 2)
-        await hall.call(3)
-        await hall.expect(1, 2, 3)
+async def test_when_the_leader_goes_another_one_takes_over_at_once(harness: Harness) -> None:
+    async with harness.open() as second:
+        async with harness.open():
+            await harness.call(1, 2)
+            await harness.expect(1, 2)
+        await harness.call(3)
+        await harness.expect(1, 2, 3)
         assert second.accepted == 3
 
 
-async def test_what_a_leader_had_appended_and_not_announced_is_not_appended_again(hall: Hall) -> None:
+async def test_what_a_leader_had_appended_and_not_announced_is_not_appended_again(harness: Harness) -> None:
     async with AsyncExitStack() as stack:
-        leader = await stack.enter_async_context(hall.open(drain=0.01))
-        await hall.call(1, 2)
-        await hall.expect(1, 2)
-        async with hall.open() as follower:
+        leader = await stack.enter_async_context(harness.open(drain=0.01))
+        await harness.call(1, 2)
+        await harness.expect(1, 2)
+        async with harness.open() as follower:
             # Nothing that both have heard is announced.
-            hall.log.hangs.clear()
-            await hall.call(3)
-            await hall.expect(1, 2, 3)
-            await hall.call(4)
+            harness.log.hangs.clear()
+            await harness.call(3)
+            await harness.expect(1, 2, 3)
+            await harness.call(4)
             await stack.aclose()
-            hall.log.hangs.set()
-            await hall.expect(1, 2, 3, 4)
+            harness.log.hangs.set()
+            await harness.expect(1, 2, 3, 4)
             # It has dealt with 3 as well, and the log knew it.
             await until(lambda: follower.accepted == 2)
             assert leader.accepted == 3
-            assert hall.log.appended == 5
+            assert harness.log.appended == 5
 
 
-async def test_a_leader_that_is_told_to_stop_appends_what_it_has_heard(hall: Hall) -> None:
-    async with hall.open():
-        hall.log.hangs.clear()
-        await hall.call(1)
-        await hall.expect(1)
-        await hall.call(2, 3)
-        asyncio.get_running_loop().call_later(0.05, hall.log.hangs.set)
-    await hall.expect(1, 2, 3)
+async def test_a_leader_that_is_told_to_stop_appends_what_it_has_heard(harness: Harness) -> None:
+    async with harness.open():
+        harness.log.hangs.clear()
+        await harness.call(1)
+        await harness.expect(1)
+        await harness.call(2, 3)
+        asyncio.get_running_loop().call_later(0.05, harness.log.hangs.set)
+    await harness.expect(1, 2, 3)
 
 
-async def test_without_the_log_what_is_emitted_waits_in_order(hall: Hall) -> None:
-    async with hall.open():
-        hall.log.fails = True
+async def test_without_the_log_what_is_emitted_waits_in_order(harness: Harness) -> None:
+    async with harness.open():
+        harness.log.fails = True
         with capture_logs() as logged:
-            await hall.call(1, 2)
-            await hall.emitter.emit("waved", {"number": 3})
+            await harness.call(1, 2)
+            await harness.emitter.emit("waved", {"number": 3})
             await until(lambda: bool(logged))
-        hall.log.fails = False
-        await hall.call(4)
-        await hall.expect(1, 2, 4)
+        harness.log.fails = False
+        await harness.call(4)
+        await harness.expect(1, 2, 4)
         assert [line["event"] for line in logged][:1] == ["what was emitted waits for the log"]
 
 
-async def test_what_is_refused_is_told_to_the_operator_and_counted_and_stops_nothing(hall: Hall) -> None:
-    async with hall.open() as node:
+async def test_what_is_refused_is_told_to_the_operator_and_counted_and_stops_nothing(harness: Harness) -> None:
+    async with harness.open() as node:
         with capture_logs() as logged:
-            await hall.emitter.emit("called", {"number": "one"})
-            await hall.emitter.emit("cried", {})
-            await hall.emitter.emit("called", {"number": 1}, to="nowhere")
-            await hall.emitter.emit("called", {"number": 1}, to="balcony:7")
-            await hall.emitter.emit("called", {"number": {"base64": "AAEC"}})
-            await hall.emitter.emit("called")
-            await hall.emitter.say(("serverSideEmit", "called", 1))
-            await hall.call(2)
-            await hall.expect(2)
+            await harness.emitter.emit("called", {"number": "one"})
+            await harness.emitter.emit("cried", {})
+            await harness.emitter.emit("called", {"number": 1}, to="nowhere")
+            await harness.emitter.emit("called", {"number": 1}, to="balcony:7")
+            await harness.emitter.emit("called", {"number": {"base64": "AAEC"}})
+            await harness.emitter.emit("called")
+            await harness.emitter.say(("serverSideEmit", "called", 1))
+            await harness.call(2)
+            await harness.expect(2)
         refused = [line for line in logged if line["event"] == "an emitter was refused"]
         assert [(line["what"], line["code"]) for line in refused] == [
             ("called", "invalid_data"),
@@ -216,43 +216,43 @@ async def test_what_is_refused_is_told_to_the_operator_and_counted_and_stops_not
         assert node.refused == {"invalid_data": 3, "unknown_event": 2, "unknown_room": 2}
 
 
-async def test_what_is_refused_all_the_time_does_not_flood_the_log(hall: Hall) -> None:
-    async with hall.open() as node:
+async def test_what_is_refused_all_the_time_does_not_flood_the_log(harness: Harness) -> None:
+    async with harness.open() as node:
         with capture_logs() as logged:
             for _ in range(50):
-                await hall.emitter.emit("cried", {})
-            await hall.call(1)
-            await hall.expect(1)
+                await harness.emitter.emit("cried", {})
+            await harness.call(1)
+            await harness.expect(1)
         assert node.refused == {"unknown_event": 50}
         assert 10 <= len(logged) < 20
 
 
-async def test_too_much_is_refused_and_not_kept(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_much_is_refused_and_not_kept(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer, "MAX_WAITING_BYTES", 1_000)
-    async with hall.open() as node:
-        hall.log.hangs.clear()
-        await hall.call(1)
-        await hall.expect(1)
-        await hall.call(*range(2, 20))
+    async with harness.open() as node:
+        harness.log.hangs.clear()
+        await harness.call(1)
+        await harness.expect(1)
+        await harness.call(*range(2, 20))
         await until(lambda: bool(node.refused))
-        hall.log.hangs.set()
+        harness.log.hangs.set()
         assert node.refused.keys() == {"unavailable"}
-    assert hall.numbers[:3] == [1, 2, 3]
+    assert harness.numbers[:3] == [1, 2, 3]
 
 
-async def test_what_nobody_announces_is_not_kept_for_ever(hall: Hall) -> None:
+async def test_what_nobody_announces_is_not_kept_for_ever(harness: Harness) -> None:
     now = 0.0
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(hall.open(drain=0.01))
-        async with hall.open(clock=lambda: now) as follower:
-            hall.log.hangs.clear()
-            await hall.call(1)
-            await hall.expect(1)
+        await stack.enter_async_context(harness.open(drain=0.01))
+        async with harness.open(clock=lambda: now) as follower:
+            harness.log.hangs.clear()
+            await harness.call(1)
+            await harness.expect(1)
             now = KEEP_SECONDS + 1
             await stack.aclose()
-            hall.log.hangs.set()
-            await hall.call(2)
-            await hall.expect(1, 2)
+            harness.log.hangs.set()
+            await harness.call(2)
+            await harness.expect(1, 2)
             assert follower.accepted == 1
 
 
@@ -268,23 +268,23 @@ def server(tmp_path: Path) -> Iterator[ValkeyServer]:
 
 
 async def test_when_redis_is_back_emitters_are_heard_again(js: JsDriver, server: ValkeyServer) -> None:
-    hall = Hall(server.url, await js.emitter(server.url, key="hall"), "hall")
-    async with hall.open(), hall.open():
-        await hall.call(1)
-        await hall.expect(1)
+    harness = Harness(server.url, await js.emitter(server.url, key="hall"), "hall")
+    async with harness.open(), harness.open():
+        await harness.call(1)
+        await harness.expect(1)
         with capture_logs() as logged:
             server.restart()
-            hall.emitter = await js.emitter(server.url, key="hall")
+            harness.emitter = await js.emitter(server.url, key="hall")
             # Who is not heard yet is not heard: until then it is said again.
             number = 1
             async with asyncio.timeout(20):
-                while len(hall.numbers) < 2:
+                while len(harness.numbers) < 2:
                     number += 1
-                    await hall.call(number)
+                    await harness.call(number)
                     await asyncio.sleep(0.05)
-        await hall.call(1000)
-        await until(lambda: hall.numbers[-1] == 1000)
-        assert hall.numbers == sorted(set(hall.numbers))
+        await harness.call(1000)
+        await until(lambda: harness.numbers[-1] == 1000)
+        assert harness.numbers == sorted(set(harness.numbers))
         assert "messages of emitters are not received at the moment" in [line["event"] for line in logged]
 
 
@@ -412,12 +412,12 @@ async def test_a_back_end_needs_no_more_rights_in_redis_than_the_page_says(
     with own_valkey.connect() as redis:
         redis.execute_command("ACL", "SETUSER", "backend", "reset", "on", ">word", *rights.split())
     url = own_valkey.url.replace("redis://", "redis://backend:word@")
-    quotes, hall = await js.emitter(url, key="quotes"), await js.emitter(url, key="hall")
+    quotes, harness = await js.emitter(url, key="quotes"), await js.emitter(url, key="hall")
     await quotes.say(("of", "/"), ("to", "chat:user:ada"), ("emit", "chat:delivered", {}))
     await quotes.say(("disconnectSockets",))
     for call in (("emit", "called", {"number": 1}), ("disconnectSockets",)):
         with pytest.raises(RuntimeError, match="NOPERM"):
-            await hall.say(call)
+            await harness.say(call)
 
 
 async def test_several_systems_are_told_apart_by_the_key(
@@ -543,19 +543,19 @@ def test_there_are_no_other_transitions() -> None:
     assert sum(map(len, TRANSITIONS.values())) == 5
 
 
-async def test_a_consumer_follows_leads_drains_and_closes(hall: Hall) -> None:
+async def test_a_consumer_follows_leads_drains_and_closes(harness: Harness) -> None:
     async with AsyncExitStack() as stack:
-        leader = await stack.enter_async_context(hall.open())
+        leader = await stack.enter_async_context(harness.open())
         await until(lambda: leader.state is State.LEADING)
-        async with hall.open() as follower:
+        async with harness.open() as follower:
             states = [follower.state]
         states.append(follower.state)
         assert states == [State.FOLLOWING, State.CLOSED]
-        hall.log.hangs.clear()
-        await hall.call(1)
-        await hall.expect(1)
+        harness.log.hangs.clear()
+        await harness.call(1)
+        await harness.expect(1)
         closing = asyncio.create_task(stack.aclose())
         await until(lambda: leader.state is State.DRAINING)
-        hall.log.hangs.set()
+        harness.log.hangs.set()
         await closing
     assert leader.state is State.CLOSED

@@ -1,8 +1,8 @@
 """What has to be tried in a system, computed from its contract; nothing in here knows any system.
 
 For every event: each kind of room it goes to, and each of its fields. For every command: that it is done, and every way
-in which it is refused. Where a case needs somebody or something to be there, a `World` provides it; `find_gaps` names
-what a world leaves out.
+in which it is refused. Where a case needs somebody or something to be there, a `Fixture` provides it; `find_gaps` names
+what a fixture leaves out.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, Room, T
 from oyez.contract.schema import options
 from oyez.systems.loader import load_system
 
-# What a world provides.
+# What a fixture provides.
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Place:
 
 
 Attempt = Callable[[Any], Awaitable[Any]]
-"""Given the stage, does something and returns the acknowledgement."""
+"""Given the harness, does something and returns the acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Tries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class Fixture:
     """Who and what has to be there so that everything in a system can be tried."""
 
     people: Mapping[str, Person]
@@ -130,14 +130,14 @@ def kind_of(target: Target) -> str:
     return target.pattern if isinstance(target, Room) else EVERYONE
 
 
-def build_trial(event: Event, namespace: str, target: Target, world: World) -> Trial:
+def build_trial(event: Event, namespace: str, target: Target, fixture: Fixture) -> Trial:
     """The event's example, so that it goes to the world's room of this kind."""
     data: Any = deepcopy(dict(event.example))
     kind = kind_of(target)
     if isinstance(target, Everyone):
         rooms, to = None, EVERYONE
     else:
-        place = world.places[namespace, kind]
+        place = fixture.places[namespace, kind]
         to, rooms = place.name, {place.name}
         if isinstance(target, DerivedRoom):
             values = target.room.match(place.name) or {}
@@ -149,9 +149,9 @@ def build_trial(event: Event, namespace: str, target: Target, world: World) -> T
     if rooms is None:
         # `*` names everyone in every namespace where the event goes to everyone.
         reached = {name for name, other in find_targets(event) if isinstance(other, Everyone)}
-        audience = {name for name, person in world.people.items() if person.namespace in reached}
+        audience = {name for name, person in fixture.people.items() if person.namespace in reached}
     else:
-        places = [place for (where, _), place in world.places.items() if where in reached and place.name in rooms]
+        places = [place for (where, _), place in fixture.places.items() if where in reached and place.name in rooms]
         audience = {name for place in places for name in place.inside}
     return Trial(event.name, namespace, kind, data, to, frozenset(audience))
 
@@ -202,20 +202,20 @@ def find_commands(contract: Contract) -> Iterator[tuple[Namespace, DeclaredComma
             yield namespace, command
 
 
-def build_tries(command: DeclaredCommand, world: World) -> Tries:
-    """How a command is tried: joining and leaving follow from the room, the rest from the world."""
+def build_tries(command: DeclaredCommand, fixture: Fixture) -> Tries:
+    """How a command is tried: joining and leaving follow from the room, the rest from the fixture."""
     room = command.joins or command.leaves
-    given = world.tries.get((command.namespace, command.name))
+    given = fixture.tries.get((command.namespace, command.name))
     if room is None or given is not None:
-        return world.tries[command.namespace, command.name]
-    place = world.places[command.namespace, room.pattern]
+        return fixture.tries[command.namespace, command.name]
+    place = fixture.places[command.namespace, room.pattern]
     arguments = list((room.match(place.name) or {}).values())
     person = min(place.inside)
     if command.leaves:
         # To leave a room where one is not is harmless.
         return Tries(person=person, arguments=arguments, wrong_person=None, wrong_state=None)
     # A room without an id, for everybody whom the namespace admits, has no strangers.
-    strangers = [name for name in outsiders(place, command.namespace, world) if name not in place.allowed]
+    strangers = [name for name in outsiders(place, command.namespace, fixture) if name not in place.allowed]
     wrong = (strangers[0], "forbidden") if strangers else None
     return Tries(person=person, arguments=arguments, wrong_person=wrong, wrong_state=None)
 
@@ -233,11 +233,11 @@ def spoil_arguments(command: DeclaredCommand, arguments: Sequence[Any]) -> Itera
     yield [*arguments, 7]
 
 
-def outsiders(place: Place, namespace: str, world: World) -> list[str]:
+def outsiders(place: Place, namespace: str, fixture: Fixture) -> list[str]:
     """Who is connected to the namespace, and not in the room."""
     return [
         name
-        for name, person in world.people.items()
+        for name, person in fixture.people.items()
         if person.namespace == namespace and name not in place.inside and name != place.leaver
     ]
 
@@ -245,40 +245,42 @@ def outsiders(place: Place, namespace: str, world: World) -> list[str]:
 # What is missing.
 
 
-def find_gaps(contract: Contract, world: World | None) -> list[str]:
+def find_gaps(contract: Contract, fixture: Fixture | None) -> list[str]:
     """The events and commands of which a case cannot be tried, each with what is missing."""
-    if world is None:
+    if fixture is None:
         return [f"{contract.name}: has no world"]
     gaps: dict[str, None] = {}
     for event in contract.events.values():
         for namespace, target in find_targets(event):
-            gaps |= dict.fromkeys(f"{event.name}: {gap}" for gap in _find_room_gaps(contract, namespace, target, world))
+            gaps |= dict.fromkeys(
+                f"{event.name}: {gap}" for gap in _find_room_gaps(contract, namespace, target, fixture)
+            )
     for namespace, name in find_answers(contract):
-        if (namespace, name) not in world.answers.keys() | world.excused.keys():
+        if (namespace, name) not in fixture.answers.keys() | fixture.excused.keys():
             gaps[f"{name}: nobody causes it in {namespace}"] = None
     for declared, command in find_commands(contract):
         room = command.joins or command.leaves
         if room is not None:
             gaps |= dict.fromkeys(
-                f"{command.name}: {gap}" for gap in _find_room_gaps(contract, declared.name, room, world)
+                f"{command.name}: {gap}" for gap in _find_room_gaps(contract, declared.name, room, fixture)
             )
-        elif (declared.name, command.name) not in world.tries:
+        elif (declared.name, command.name) not in fixture.tries:
             gaps[f"{command.name}: is not tried in {declared.name}"] = None
-        elif world.tries[declared.name, command.name].wrong_person is None and not isinstance(command.who, Anyone):
+        elif fixture.tries[declared.name, command.name].wrong_person is None and not isinstance(command.who, Anyone):
             gaps[f"{command.name}: no wrong person tries it in {declared.name}"] = None
     return list(gaps)
 
 
-def _find_room_gaps(contract: Contract, namespace: str, target: Target, world: World) -> Iterator[str]:
+def _find_room_gaps(contract: Contract, namespace: str, target: Target, fixture: Fixture) -> Iterator[str]:
     if isinstance(target, Everyone):
         return
-    place = world.places.get((namespace, kind_of(target)))
+    place = fixture.places.get((namespace, kind_of(target)))
     room = target.room if isinstance(target, DerivedRoom) else target
     if place is None or not place.inside or not isinstance(room, Room):
         yield f"there is no room {kind_of(target)} in {namespace} with somebody in it"
         return
-    inside = {world.people[name].role for name in place.inside}
-    others = [world.people[name].role for name in outsiders(place, namespace, world)]
+    inside = {fixture.people[name].role for name in place.inside}
+    others = [fixture.people[name].role for name in outsiders(place, namespace, fixture)]
     admitting = next(declared for declared in contract.namespaces if declared.name == namespace)
     roles = {role for role in contract.roles if admitting.who.admits(Identity(subject="somebody", role=role))}
     for_members = any(isinstance(part, Member) for part in room.rule.parts())

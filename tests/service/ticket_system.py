@@ -1,0 +1,133 @@
+"""A help desk whose tickets have members, and the parts of a process that serves it, without a server."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Column, Integer, MetaData, Table, select, update
+
+from oyez.contract import Contract, Payload, Stamped, member, own
+from oyez.log.log import Checkpoint, Entry
+from oyez.log.memory import MemoryLog
+from oyez.runtime import Publisher
+from oyez.service.database.database import MIGRATIONS, Database
+from oyez.service.outbox.jobs import Job, Jobs
+from oyez.service.outbox.members import Members
+from oyez.service.outbox.outbox import Outbox
+from oyez.service.outbox.transaction import Transaction
+from oyez.settings import Limits
+from tests.support.clock import PATIENCE, WALL_TIME, Clock
+
+DRAIN_TIMEOUT = 0.2
+"""At the end of a desk whose log stays away."""
+
+contract = Contract("desk", roles=("customer", "agent"), default_role="customer", subjects={"shop": "shop_id"})
+root = contract.namespace("/")
+back = contract.namespace("/back")
+user = root.room("user:{userId}", members=own("userId"), on_connect=True)
+ticket = root.room("ticket:{id}", members=member(), join="join_ticket", leave="leave_ticket")
+case = root.room("case:{id}", members=member())
+back_case = back.room("case:{id}", members=member())
+
+
+@root.event("said", to=[ticket], example={"number": 1, "timestamp": "2026-01-31T12:00:00Z"})
+class Said(Stamped):
+    """Somebody has said something; the number tells what."""
+
+    number: int
+
+
+@root.event("typing", to=[ticket], example={"number": 1}, volatile=True)
+class Typing(Payload):
+    """Somebody is typing."""
+
+    number: int
+
+
+contract.build()
+
+counters = Table("desk_counters", MetaData(), Column("id", Integer, primary_key=True), Column("value", Integer))
+
+
+class Ledger(MemoryLog):
+    """A log that shows what it has stored."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__(clock=clock or time.monotonic)
+        self.stored: dict[str, Entry] = {}
+        self.changed = asyncio.Event()
+
+    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
+        positions = await super().append(entries, checkpoint)
+        for position, entry in zip(positions, entries, strict=True):
+            self.stored.setdefault(position, entry)
+        self.changed.set()
+        return positions
+
+    def said(self) -> list[int | str]:
+        """Numbers of events, names of control entries."""
+        return [entry.control or msgspec.json.decode(entry.data)[1]["number"] for entry in self.stored.values()]
+
+
+@dataclass
+class Harness:
+    """What one process has of the system."""
+
+    database: Database
+    log: Ledger
+    outbox: Outbox
+    jobs: Jobs
+    members: Members
+    clock: Clock
+
+    async def expect_said(self, *expected: int | str) -> None:
+        """Wait until the log has so much, then see that it has just that."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.log.stored) < len(expected):
+                self.log.changed.clear()
+                await self.log.changed.wait()
+        assert self.log.said() == list(expected)
+
+
+@asynccontextmanager
+async def open_harness(
+    url: str,
+    log: Ledger | None = None,
+    *,
+    clock: Clock | None = None,
+    jobs: Mapping[str, Job] | None = None,
+    relays: bool = True,
+) -> AsyncIterator[Harness]:
+    """A process at work on the database at `url`, with `log` or one of its own."""
+    log, clock = log or Ledger(), clock or Clock(WALL_TIME)
+    database = Database(url)
+    database.migrate("oyez", MIGRATIONS / "versions")
+    database.create(counters.metadata)
+    publisher = Publisher(contract, log, Limits(), clock)
+    outbox = Outbox(database, publisher, log, clock=clock)
+    working = Jobs(database, outbox, jobs or {}, system="desk", clock=clock)
+    async with AsyncExitStack() as stack:
+        stack.callback(database.close)
+        if relays:
+            await stack.enter_async_context(outbox.relaying(lambda: DRAIN_TIMEOUT))
+            await stack.enter_async_context(working.running())
+        yield Harness(database, log, outbox, working, Members("desk", database, contract), clock)
+
+
+def say(tx: Transaction, *numbers: int) -> None:
+    for number in numbers:
+        tx.emit(Said(number=number), ticket("1"))
+
+
+def say_next(tx: Transaction) -> int:
+    """Say how often this has been done: in the order of the commits that is 1, 2, 3, …"""
+    value = tx.connection.execute(select(counters.c.value).where(counters.c.id == 1)).scalar_one_or_none()
+    if value is None:
+        tx.connection.execute(counters.insert().values(id=1, value=1))
+    else:
+        tx.connection.execute(update(counters).where(counters.c.id == 1).values(value=value + 1))
+    say(tx, (value or 0) + 1)
+    return (value or 0) + 1

@@ -1,0 +1,230 @@
+"""What is told no more than once a second in `bookings`, and the numbers in it. On every database there is."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import Connection, update
+
+from oyez.contract import Money, Time
+from oyez.service.days import begin_of_day, end_of_day
+from oyez.systems.bookings.news import INTERVAL
+from oyez.systems.bookings.tables import bookings, to_cents
+from tests.support.clock import PATIENCE
+from tests.systems.bookings.market import Person, Scenario, open_market
+
+DAY = 86_400_000
+STATS = "dashboard:stats_update"
+NOTHING = {
+    "bookingsToday": 0,
+    "pendingBookings": 0,
+    "activeBookings": 0,
+    "completedToday": 0,
+    "cancelledToday": 0,
+    "revenueToday": 0,
+    "registeredPartners": 0,
+    "pendingKyc": 0,
+}
+
+
+@pytest.fixture
+async def scenario(database_url: str, tmp_path: Path) -> AsyncIterator[Scenario]:
+    """The first scenario of a market of its own: statistics count everybody."""
+    async with open_market(database_url, tmp_path) as market, market.scenario() as scenario:
+        yield scenario
+
+
+async def statistics(scenario: Scenario) -> dict[str, Any]:
+    found: dict[str, Any] = await scenario.read("/statistics")
+    del found["timestamp"]
+    return found
+
+
+async def test_statistics_are_counted_from_what_is_there(scenario: Scenario) -> None:
+    assert await statistics(scenario) == NOTHING
+    ada, bob = await scenario.customer("ada"), await scenario.partner("bob")
+    waiting, rejected, coming, begun, done, off = [await scenario.book(ada, bob) for _ in range(6)]
+    await scenario.book(ada)
+    await bob.done("booking:reject", {"bookingId": rejected, "reason": "Full."})
+    for booking, statuses in {
+        coming: ["PARTNER_ACCEPTED"],
+        begun: ["PARTNER_ACCEPTED", "IN_PROGRESS"],
+        done: ["PARTNER_ACCEPTED", "IN_PROGRESS", "COMPLETED"],
+    }.items():
+        for status in statuses:
+            await bob.done("booking:status_update", {"bookingId": booking, "status": status})
+    await ada.done("booking:cancel", {"bookingId": off, "reason": "Never mind."})
+    for _ in range(2):
+        await scenario.post("/kyc-submissions", {"partnerId": bob.id, "documents": ["IDENTITY"]})
+    submission = (await scenario.read("/kyc-submissions"))["items"][0]["submissionId"]
+    await scenario.put(f"/kyc-submissions/{submission}/review", {"status": "APPROVED"})
+    assert waiting
+    assert await statistics(scenario) == {
+        "bookingsToday": 7,
+        "pendingBookings": 2,
+        "activeBookings": 3,
+        "completedToday": 1,
+        "cancelledToday": 1,
+        "revenueToday": 129.5,
+        "registeredPartners": 1,
+        "pendingKyc": 1,
+    }
+
+
+async def test_yesterday_counts_for_what_is_still_open_and_for_earnings(scenario: Scenario) -> None:
+    ada, bob = await scenario.customer("ada"), await scenario.partner("bob")
+    await scenario.book(ada, bob)
+    done = await scenario.book(ada, bob)
+    for status in ("PARTNER_ACCEPTED", "IN_PROGRESS", "COMPLETED"):
+        await bob.done("booking:status_update", {"bookingId": done, "status": status})
+
+    def age(connection: Connection) -> None:
+        day_before = {"created_at": bookings.c.created_at - DAY, "changed_at": bookings.c.changed_at - DAY}
+        connection.execute(update(bookings).values(day_before))
+
+    await scenario.market.oyez.database.run(age)
+    assert await statistics(scenario) == {**NOTHING, "activeBookings": 1, "registeredPartners": 1}
+    earnings = await scenario.read(f"/partners/{bob.id}/earnings")
+    assert (earnings["todayEarnings"], earnings["totalEarnings"], earnings["completedBookings"]) == (0, 129.5, 1)
+
+
+async def hear_until(monitor: Person, pending: int) -> list[tuple[float, int]]:
+    """When statistics were so and how many pending bookings they told of, up to the first that tell of that many."""
+    heard: list[tuple[float, int]] = []
+    while not heard or heard[-1][1] != pending:
+        _, [told] = await monitor.client.expect_event(STATS)
+        heard.append((Time(told["timestamp"]).seconds, told["pendingBookings"]))
+    return heard
+
+
+async def test_monitors_get_statistics_as_they_change_at_most_once_a_second(scenario: Scenario) -> None:
+    root, idle, ada = (
+        await scenario.admin(),
+        await scenario.admin("idle", monitoring=False),
+        await scenario.customer("ada"),
+    )
+    for _ in range(5):
+        await scenario.book(ada)
+    heard = await hear_until(root, 5)
+    # The first at once, the last when its second is over, and nothing in between.
+    assert len(heard) == 2
+    assert heard[1][0] - heard[0][0] >= INTERVAL - 0.001
+    await root.client.expect_nothing(STATS)
+    await idle.client.expect_nothing(STATS)
+
+
+async def test_processes_keep_one_pace(database_url: str, tmp_path: Path) -> None:
+    async with (
+        open_market(database_url, tmp_path) as here,
+        open_market(database_url, tmp_path) as there,
+        here.scenario() as scenario,
+        there.scenario() as other,
+    ):
+        root, ada, eve = await scenario.admin(), await scenario.customer("ada"), await other.customer("eve")
+        for _ in range(3):
+            await scenario.book(ada)
+            await other.book(eve)
+        heard = await hear_until(root, 6)
+    assert all(after - before >= INTERVAL - 0.001 for (before, _), (after, _) in pairwise(heard))
+
+
+async def test_a_partner_with_two_devices_is_told_of_at_one_pace(database_url: str, tmp_path: Path) -> None:
+    """Each device is connected to another process, and both say all the time where they are."""
+    async with (
+        open_market(database_url, tmp_path) as here,
+        open_market(database_url, tmp_path) as there,
+        here.scenario() as scenario,
+        there.scenario() as other,
+    ):
+        ada, phone = await scenario.customer("ada"), await scenario.partner("bob")
+        tablet = await other.enter("partner", phone.id)
+        booking = await scenario.book(ada, phone)
+        await phone.done("booking:accept", booking)
+        await ada.done("booking:track", booking)
+        loop = asyncio.get_running_loop()
+        newest, end = 0.0, loop.time() + 2.5 * INTERVAL
+        heard: list[tuple[float, float]] = []
+
+        async def listen() -> None:
+            async for event in ada.client.events():
+                if event.name == "partner:location_update":
+                    heard.append((loop.time(), event.args[0]["location"]["latitude"]))
+                    if heard[-1][1] == newest and loop.time() > end:
+                        return
+
+        listening = asyncio.create_task(listen())
+        while loop.time() < end:
+            for device in (phone, tablet):
+                newest += 0.01
+                await device.done("location:update", {"latitude": newest, "longitude": 0})
+            # As often as a device may.
+            await asyncio.sleep(0.1)
+        async with asyncio.timeout(PATIENCE):
+            await listening
+    gaps = [after - before for (before, _), (after, _) in pairwise(heard)]
+    assert min(gaps) > 0.7 * INTERVAL, "what differs is the way"
+    places = [latitude for _, latitude in heard]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("change", ["partner", "kyc", "command"])
+async def test_every_change_that_is_counted_is_told(scenario: Scenario, change: str) -> None:
+    ada, bob = await scenario.customer("ada"), await scenario.partner("bob")
+    booking = await scenario.book(ada, bob)
+    root = await scenario.admin()
+    if change == "partner":
+        await scenario.partner("new")
+    elif change == "kyc":
+        await scenario.post("/kyc-submissions", {"partnerId": bob.id, "documents": ["IDENTITY"]})
+    else:
+        await bob.done("booking:reject", {"bookingId": booking, "reason": "Full."})
+    wanted = {
+        "partner": {"registeredPartners": 2},
+        "kyc": {"pendingKyc": 1},
+        "command": {"pendingBookings": 1, "activeBookings": 0},
+    }[change]
+    while True:
+        _, [told] = await root.client.expect_event(STATS)
+        if wanted.items() <= told.items():
+            break
+
+
+# Today.
+
+
+async def test_today_ends_at_midnight_where_the_operator_is(tmp_path: Path) -> None:
+    """Monitors learn that nothing has happened on the new day yet, though nothing happens."""
+    zone = "Pacific/Auckland"
+    late = end_of_day(time.time(), ZoneInfo(zone)) - time.time() - 3.0
+    async with (
+        open_market(f"sqlite:///{tmp_path}/a.sqlite", tmp_path, lambda: time.time() + late, time_zone=zone) as market,
+        market.scenario() as scenario,
+    ):
+        root, ada = await scenario.admin(), await scenario.customer("ada")
+        await scenario.book(ada)
+        _, [told] = await root.client.expect_event(STATS)
+        assert (told["bookingsToday"], told["pendingBookings"]) == (1, 1)
+        _, [told] = await root.client.expect_event(STATS)
+        assert (told["bookingsToday"], told["pendingBookings"]) == (0, 1)
+        assert Time(told["timestamp"]).seconds >= begin_of_day(time.time() + late, ZoneInfo(zone))
+
+
+async def test_sums_may_be_larger_than_amounts(scenario: Scenario) -> None:
+    root, ada, bob = await scenario.admin(), await scenario.customer("ada"), await scenario.partner("bob")
+    done = [await scenario.book(ada, bob) for _ in range(3)]
+    most = to_cents(Money("9999999999999.99"))
+    await scenario.market.oyez.database.run(lambda connection: connection.execute(update(bookings).values(amount=most)))
+    for booking in done:
+        for status in ("PARTNER_ACCEPTED", "IN_PROGRESS", "COMPLETED"):
+            await bob.done("booking:status_update", {"bookingId": booking, "status": status})
+    for number in (1, 2, 3):
+        _, [earned] = await bob.client.expect_event("earnings:updated")
+        assert earned["todayEarnings"] == earned["totalEarnings"] == number * most / 100
+    assert (await scenario.read(f"/partners/{bob.id}/earnings"))["totalEarnings"] == 3 * most / 100
+    assert (await root.done("request:stats")) == {}
+    assert (await scenario.read("/statistics"))["revenueToday"] >= 3 * most / 100

@@ -1,0 +1,118 @@
+"""A system at work with its whole fixture connected, through official JavaScript clients."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from oyez.contract.policy import Member
+from oyez.contract.rooms import Room
+from tests.support.js_client import JsClient, JsDriver
+from tests.support.served import Served
+from tests.systems.matrix.cases import Fixture, Person, contract_of
+
+
+@dataclass
+class Harness:
+    system: str
+    fixture: Fixture
+    served: Served
+    js: JsDriver
+    http: httpx.AsyncClient
+    clients: dict[str, JsClient] = field(default_factory=dict)
+    """Everybody, by name; each in the rooms the fixture says."""
+    gone: dict[tuple[str, str], list[JsClient]] = field(default_factory=dict)
+    """For each kind of room some who were in one, and left it."""
+    closed: set[str] = field(default_factory=set)
+    """Those of them who left by disconnecting."""
+    twins: int = 0
+    """How many users have been connected with the role and the claims of another."""
+
+    async def request(self, method: str, path: str, body: Any = None) -> Any:
+        """What the system's back end asks for; it must be granted. The JSON of the answer, where there is any."""
+        headers = {"authorization": f"Bearer {self.served.service_key(self.system)}"}
+        response = await self.http.request(method, f"{self.served.url}/{self.system}{path}", json=body, headers=headers)
+        assert response.is_success, f"{method} {path}: {response.text}"
+        return response.json() if response.content else None
+
+    async def post_events(self, body: Any) -> httpx.Response:
+        headers = {"authorization": f"Bearer {self.served.service_key(self.system)}"}
+        return await self.http.post(f"{self.served.url}/{self.system}/events", json=body, headers=headers)
+
+    async def connect(self, name: str, person: Person | None = None, **token: Any) -> JsClient:
+        """One more client of somebody; `token` says what is special about their token."""
+        person = person or self.fixture.people[name]
+        return await self.js.connect(
+            f"{self.served.url}{person.namespace.rstrip('/')}",
+            path=f"/{self.system}/socket.io/",
+            auth={"token": self.served.token(name, person.role, **person.claims, **token)},
+            transports=["websocket"],
+        )
+
+    async def connect_twin(self, name: str) -> JsClient:
+        """A user who has sent nothing before, with the role and the claims of another: limits count for each user."""
+        self.twins += 1
+        return await self.connect(f"{name}-twin-{self.twins}", self.fixture.people[name])
+
+    async def call(self, name: str, command: str, *arguments: Any) -> Any:
+        """The acknowledgement of a command, sent by a client that has sent nothing before."""
+        client = await self.connect(name)
+        try:
+            return await client.call(command, *arguments)
+        finally:
+            await client.disconnect()
+
+    async def set(self) -> None:
+        """Make what has to be there, and let everybody connect, join, and, those who shall, leave."""
+        if self.fixture.prepare is not None:
+            await self.fixture.prepare(self)
+        for name in self.fixture.people:
+            self.clients[name] = await self.connect(name)
+        for namespace in contract_of(self.system).namespaces:
+            for room in namespace.rooms.kinds:
+                if (namespace.name, room.pattern) in self.fixture.places:
+                    await self._fill(room)
+
+    async def _fill(self, room: Room) -> None:
+        place = self.fixture.places[room.namespace, room.pattern]
+        arguments = list((room.match(place.name) or {}).values())
+        for name in place.inside:
+            await self._join(self.clients[name], room, arguments)
+        self.gone[room.namespace, room.pattern] = await self._leave(room, arguments)
+
+    async def _leave(self, room: Room, arguments: Sequence[str]) -> list[JsClient]:
+        """Some who come and go, by every way there is out of a room of this kind."""
+        place = self.fixture.places[room.namespace, room.pattern]
+        name = min(place.inside)
+        gone = [await self.connect(name)]
+        await self._join(gone[0], room, arguments)
+        leave = place.leave or ((room.leave, *arguments) if room.leave is not None else ())
+        if leave:
+            assert (await gone[0].call(*leave))["ok"]
+        else:
+            await gone[0].disconnect()
+            self.closed.add(gone[0].name)
+            if not room.on_connect:
+                # Who comes back is in no room before joining it again.
+                gone.append(await self.connect(name))
+        if any(isinstance(part, Member) for part in room.rule.parts()):
+            assert place.leaver is not None
+            role = self.fixture.people[name].role
+            removed = await self.connect(place.leaver, Person(role, {}, room.namespace))
+            await self._join(removed, room, arguments)
+            await self.request("DELETE", f"/rooms/{place.name}/members/user:{place.leaver}?namespace={room.namespace}")
+            gone.append(removed)
+        return gone
+
+    async def _join(self, client: JsClient, room: Room, arguments: Sequence[str]) -> None:
+        enter = self.fixture.places[room.namespace, room.pattern].enter
+        enter = enter or ((room.join, *arguments) if room.join is not None else ())
+        if enter:
+            answer = await client.call(*enter)
+            assert answer["ok"], f"{client.name} cannot join {room.pattern}: {answer}"
+
+    async def barrier(self, clients: Sequence[JsClient]) -> None:
+        """Whatever was sent to these clients before now has arrived."""
+        await asyncio.gather(*(client.call("oyez:barrier") for client in clients if client.name not in self.closed))

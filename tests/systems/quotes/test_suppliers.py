@@ -1,0 +1,244 @@
+"""Supplier records of `quotes`: who may write them, what is refused, and what a record means for those who connect."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from oyez.client import ConnectRefused, connect
+from tests.support.served import Served, serve
+from tests.systems.quotes.scenario import example
+from tests.systems.quotes.test_delivery import PATH, put_supplier
+
+CREATED = "quote:request:created"
+
+
+@pytest.fixture(scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Served]:
+    folder = tmp_path_factory.mktemp("suppliers")
+    async with serve(folder / "data", "quotes", DATABASE_URL=make_database()) as running:
+        yield running
+
+
+async def put(served: Served, path: str, content: bytes, **headers: str) -> httpx.Response:
+    """A PUT with anything in it; with a service key and as JSON, unless the headers say otherwise."""
+    usual = {"authorization": f"Bearer {served.service_key()}", "content-type": "application/json"}
+    async with httpx.AsyncClient() as client:
+        return await client.put(
+            f"{served.url}/quotes/api/suppliers/{path}", content=content, headers={**usual, **headers}
+        )
+
+
+async def refused(served: Served, path: str, content: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+    """The status and the problem of a PUT that is refused."""
+    response = await put(served, path, content, **headers)
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    return response.status_code, response.json()
+
+
+async def delete(served: Served, path: str, **headers: str) -> httpx.Response:
+    usual = {"authorization": f"Bearer {served.service_key()}"}
+    async with httpx.AsyncClient() as client:
+        return await client.delete(f"{served.url}/quotes/api/suppliers/{path}", headers={**usual, **headers})
+
+
+# Writing.
+
+
+async def test_a_record_is_new_then_known_then_changed(served: Served) -> None:
+    for supplier, status in [("sup-1", 201), ("sup-1", 200), ("sup-2", 201), ("sup-2", 200), ("sup-1", 201)]:
+        response = await put_supplier(served, "person-1", supplier)
+        assert response.status_code == status
+        assert response.headers["content-type"] == "application/json"
+        assert response.json() == {"userId": "person-1", "supplierId": supplier}
+
+
+async def test_a_supplier_belongs_to_one_user(served: Served) -> None:
+    assert (await put_supplier(served, "owner", "sup-owned")).status_code == 201
+    status, problem = await refused(served, "thief", b'{"supplierId": "sup-owned"}')
+    assert (status, problem["code"]) == (409, "supplier_taken")
+    assert problem["detail"] == "Supplier 'sup-owned' already belongs to another user."
+    assert (await put_supplier(served, "owner", "sup-other")).status_code == 201
+    assert (await put_supplier(served, "thief", "sup-owned")).status_code == 201
+
+
+async def test_a_record_is_deleted_once(served: Served) -> None:
+    await put_supplier(served, "leaver", "sup-left")
+    response = await delete(served, "leaver")
+    assert (response.status_code, response.json()) == (200, {"userId": "leaver", "supplierId": "sup-left"})
+    again = await delete(served, "leaver")
+    assert (again.status_code, again.json()["code"]) == (404, "no_supplier")
+    assert (await put_supplier(served, "heir", "sup-left")).status_code == 201
+
+
+async def test_without_a_service_key_nothing_is_deleted(served: Served) -> None:
+    await put_supplier(served, "stayer", "sup-stays")
+    assert (await delete(served, "stayer", authorization="Bearer nonsense")).status_code == 401
+    assert (await put_supplier(served, "stayer", "sup-stays")).status_code == 200
+
+
+@pytest.mark.parametrize("user", ["Łódź", "a b", "a@b.example", "a:b", "%", "?", "x" * 128])
+async def test_an_id_may_be_any_printable_text(served: Served, user: str) -> None:
+    response = await put(served, quote(user, safe=""), f'{{"supplierId": "of {user[:100]}"}}'.encode())
+    assert response.status_code == 201
+    assert response.json()["userId"] == user
+
+
+@pytest.mark.parametrize(
+    ("authorization", "code"),
+    [
+        ("", "token_missing"),
+        ("Basic dTpw", "token_missing"),
+        ("Bearer", "token_missing"),
+        ("Bearer nonsense", "token_invalid"),
+    ],
+)
+async def test_without_a_service_key_nothing_is_written(served: Served, authorization: str, code: str) -> None:
+    status, problem = await refused(served, "u1", b'{"supplierId": "s1"}', authorization=authorization)
+    assert (status, problem["code"]) == (401, code)
+
+
+async def test_a_key_for_something_else_is_none(served: Served) -> None:
+    for key in (served.token("u1", "admin"), served.token("service", "admin"), served.service_key("bookings")):
+        status, problem = await refused(served, "u1", b'{"supplierId": "s1"}', authorization=f"Bearer {key}")
+        assert (status, problem["code"]) == (401, "token_invalid")
+
+
+@pytest.mark.parametrize(
+    ("content", "field", "expected"),
+    [
+        (b"{}", "supplierId", "is required"),
+        (b'{"supplierId": 7.5}', "supplierId", "a string of 1 to 128 characters"),
+        (b'{"supplierId": null}', "supplierId", "a string of 1 to 128 characters"),
+        (b'{"supplierId": ""}', "supplierId", "a string of 1 to 128 characters"),
+        (b'{"supplierId": "%s"}' % (b"x" * 129), "supplierId", "a string of 1 to 128 characters"),
+        (b'{"supplierId": "a\\u0000"}', "supplierId", "without control characters"),
+        (b'{"supplierId": "s1", "userId": "u2"}', "userId", "is not a field"),
+        (b"[]", "", ""),
+    ],
+)
+async def test_a_body_that_does_not_fit(served: Served, content: bytes, field: str, expected: str) -> None:
+    status, problem = await refused(served, "u1", content)
+    assert (status, problem["code"]) == (422, "invalid_data")
+    (error,) = problem["errors"]
+    assert error["field"] == field
+    assert expected in error["expected"]
+
+
+@pytest.mark.parametrize("user", ["x" * 129, "a%09b", "%00", "%7F"])
+async def test_a_user_that_cannot_be_is_named(served: Served, user: str) -> None:
+    status, problem = await refused(served, user, b'{"supplierId": "s1"}')
+    assert (status, problem["code"]) == (422, "invalid_data")
+    assert problem["errors"][0]["field"] == "userId"
+
+
+@pytest.mark.parametrize("user", ["%ff", "a%C3", "%ED%A0%80", "%C0%80"])
+async def test_a_user_that_is_no_text(served: Served, user: str) -> None:
+    status, problem = await refused(served, user, b'{"supplierId": "s1"}')
+    assert (status, problem["code"]) == (400, "malformed")
+    assert problem["detail"].startswith("The address is not UTF-8")
+
+
+async def test_the_replacement_character_itself_is_text(served: Served) -> None:
+    assert (await put_supplier(served, "\ufffd", "sup-fffd")).status_code == 201
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"supplierId=s1"])
+async def test_a_body_that_is_not_json(served: Served, content: bytes) -> None:
+    status, problem = await refused(served, "u1", content)
+    assert (status, problem["code"]) == (400, "malformed")
+    assert problem["detail"].startswith("The body is not JSON")
+
+
+async def test_a_body_of_another_kind_or_size(served: Served) -> None:
+    status, problem = await refused(served, "u1", b"supplierId=s1", **{"content-type": "text/plain"})
+    assert (status, problem["code"]) == (415, "unsupported_type")
+    status, problem = await refused(served, "u1", b" " * 2_000_001)
+    assert (status, problem["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "u1"), ("POST", "u1")])
+async def test_records_are_put_and_deleted_and_nothing_else(served: Served, method: str, path: str) -> None:
+    async with httpx.AsyncClient() as client:
+        response = await client.request(method, f"{served.url}/quotes/api/suppliers/{path}")
+    assert response.status_code == 405
+    assert {*response.headers["allow"].split(", ")} == {"PUT", "DELETE"}
+
+
+# What a record means.
+
+
+async def hears(served: Served, user: str, supplier: str) -> bool:
+    """Whether `user`, connecting now, is in the room of `supplier`."""
+    token = served.token(user, "supplier")
+    async with connect(served.url, path=PATH, auth={"token": token}) as client:
+        await served.publish(CREATED, example(CREATED), f"quote-request:supplier:{supplier}")
+        # Events come in the order of the log: behind this one nothing is missing.
+        await served.publish("chat:delivered", example("chat:delivered"), f"chat:supplier:{user}")
+        await client.expect_event("chat:delivered")
+        return client.pending == [(CREATED, [example(CREATED)])]
+
+
+async def test_a_record_decides_about_the_room_at_the_next_connection(served: Served) -> None:
+    assert not await hears(served, "mover", "sup-a")
+    await put_supplier(served, "mover", "sup-a")
+    assert await hears(served, "mover", "sup-a")
+    await put_supplier(served, "mover", "sup-b")
+    assert not await hears(served, "mover", "sup-a")
+    assert await hears(served, "mover", "sup-b")
+
+
+async def test_a_supplier_that_changes_hands_is_heard_by_the_new_owner_only(served: Served) -> None:
+    await put_supplier(served, "first", "sup-c")
+    await put_supplier(served, "first", "sup-d")
+    await put_supplier(served, "second", "sup-c")
+    assert await hears(served, "second", "sup-c")
+    assert not await hears(served, "first", "sup-c")
+
+
+async def test_who_is_connected_stays_where_it_is(served: Served) -> None:
+    await put_supplier(served, "patient", "sup-e")
+    token = served.token("patient", "supplier")
+    async with connect(served.url, path=PATH, auth={"token": token}) as client:
+        await put_supplier(served, "patient", "sup-f")
+        await served.publish(CREATED, example(CREATED), "quote-request:supplier:sup-f")
+        await client.expect_nothing()
+        await served.publish(CREATED, example(CREATED), "quote-request:supplier:sup-e")
+        await client.expect_event(CREATED)
+
+
+async def test_who_is_no_supplier_any_more_stays_until_it_connects_again(served: Served) -> None:
+    await put_supplier(served, "retired", "sup-r")
+    auth = {"token": served.token("retired", "supplier")}
+    async with connect(served.url, path=PATH, auth=auth) as client:
+        assert (await delete(served, "retired")).status_code == 200
+        await served.publish(CREATED, example(CREATED), "quote-request:supplier:sup-r")
+        await client.expect_event(CREATED)
+    assert not await hears(served, "retired", "sup-r")
+
+
+async def test_the_gateway_can_be_asked_for_by_name_from_the_record_on(served: Served) -> None:
+    auth = {"token": served.token("asker", "supplier"), "gateways": ["quote-requests"]}
+    with pytest.raises(ConnectRefused, match="no supplier record of this user"):
+        async with connect(served.url, path=PATH, auth=auth):
+            pass
+    await put_supplier(served, "asker", "sup-g")
+    async with connect(served.url, path=PATH, auth=auth) as client:
+        await served.publish(CREATED, example(CREATED), "quote-request:supplier:sup-g")
+        await client.expect_event(CREATED)
+
+
+@pytest.mark.parametrize("role", ["user", "admin", None])
+async def test_a_record_of_somebody_with_another_role_counts_for_nothing(served: Served, role: str | None) -> None:
+    await put_supplier(served, f"other-{role}", f"sup-{role}")
+    async with connect(served.url, path=PATH, auth={"token": served.token(f"other-{role}", role)}) as client:
+        await served.publish(CREATED, example(CREATED), f"quote-request:supplier:sup-{role}")
+        await client.expect_nothing()
+
+
+async def test_a_name_with_a_colon_makes_no_other_room(served: Served) -> None:
+    await put_supplier(served, "colon", "sup-h:sup-i")
+    assert await hears(served, "colon", "sup-h:sup-i")
+    assert not await hears(served, "colon", "sup-h")

@@ -1,0 +1,219 @@
+"""`rez`, whole: official clients, each command, and each event at the right people and nobody else."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from oyez.contract.rooms import Caller, DerivedRoom, Everyone, Room
+from oyez.systems.rez.contract import contract, root
+from tests.support import py_client
+from tests.support.js_client import JsClient, JsDriver
+from tests.systems.rez.market import PATH, Market, open_market
+
+ME = "usr-7718"
+"""Whom the examples tell of."""
+ROOMS = {
+    "order:{orderId}": ["order:ord-90155", "order:ord-90160"],
+    "support_ticket:{ticketId}": ["support_ticket:tkt-2093"],
+    "group:{groupId}": ["group:grp-604", "group:grp-588"],
+    "store_conversation:{conversationId}": ["store_conversation:cnv-1266"],
+    "leaderboard:{period}": ["leaderboard:weekly"],
+    "offers": ["offers"],
+    "offers:{category}": ["offers:kitchen"],
+}
+"""The rooms the examples speak of, which are channels of the same name."""
+
+
+@pytest.fixture(scope="module")
+async def market(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Market]:
+    async with open_market(tmp_path_factory.mktemp("rez"), DATABASE_URL=make_database()) as market:
+        yield market
+
+
+@pytest.fixture(scope="module")
+async def js() -> AsyncIterator[JsDriver]:
+    async with JsDriver.start() as driver:
+        yield driver
+
+
+async def arrive(market: Market, js: JsDriver, subject: str, role: str | None = None) -> JsClient:
+    client = await js.connect(market.url, path=PATH, query={"token": market.token(subject, role)})
+    await client.expect_event("connected")
+    return client
+
+
+def publications() -> list[tuple[str, str | None]]:
+    """Every event a back end may publish, with each kind of room it goes to; None: the payload says."""
+    found: list[tuple[str, str | None]] = []
+    for event in root.events:
+        for target in event.targets:
+            if isinstance(target, Room):
+                rooms = [f"user:{ME}"] if target.pattern.startswith("user:") else ROOMS[target.pattern][:1]
+                found += [(event.name, name) for name in rooms]
+            elif isinstance(target, DerivedRoom | Everyone):
+                found.append((event.name, None))
+            else:
+                assert isinstance(target, Caller)
+    return list(dict.fromkeys(found))
+
+
+async def open_rooms(market: Market, user: str) -> None:
+    """Make `user` a member of all rooms that have some."""
+    for rooms in list(ROOMS.values())[:4]:
+        for room in rooms:
+            response = await market.ask("PUT", f"/../rooms/{room}/members/user:{user}")
+            assert response.status_code in (200, 201), response.text
+
+
+async def test_each_event_reaches_whom_it_is_for_and_nobody_else(market: Market, js: JsDriver) -> None:
+    await open_rooms(market, ME)
+    me = await arrive(market, js, ME)
+    stranger = await arrive(market, js, "stranger")
+    for rooms in ROOMS.values():
+        for channel in rooms:
+            assert (await me.call("subscribe", {"channel": channel}))["ok"]
+    for event, room in publications():
+        example = dict(contract.events[event].example)
+        await market.publish(event, example, room)
+        (heard,) = await me.expect_event(event)
+        assert heard == example
+        if root.everyone in contract.events[event].targets["/"]:
+            assert await stranger.expect_event(event) == [example]
+        await me.expect_nothing()
+    await stranger.expect_nothing()
+
+
+async def test_python_clients_hear_the_same(market: Market) -> None:
+    await open_rooms(market, ME)
+    token = market.token(ME)
+    async with py_client.connect(market.url, path=PATH, auth={"token": token}) as client:
+        assert (await client.expect_event("connected"))[0]["userId"] == ME
+        assert await client.call("subscribe", {"channel": "offers"}) == {
+            "ok": True,
+            "channel": "offers",
+            "rooms": ["offers"],
+        }
+        example = dict(contract.events["new_offer"].example)
+        await market.publish("new_offer", example)
+        assert await client.expect_event("new_offer") == [example]
+        await client.emit("heartbeat", {"timestamp": 5})
+        assert (await client.expect_event("heartbeat_ack"))[0]["timestamp"] == 5
+
+
+# Commands.
+
+
+async def test_coming_into_a_tickets_chat_and_going(market: Market, js: JsDriver) -> None:
+    await market.open_ticket("d1", "ada", "agt")
+    ada, agent = await arrive(market, js, "ada"), await arrive(market, js, "agt", "agent")
+    stranger = await arrive(market, js, "bob")
+    for client, user in ((ada, "ada"), (agent, "agt")):
+        joined = await client.call("join_ticket", {"ticketId": "d1", "userId": user})
+        assert joined == {"ok": True, "room": "support_ticket:d1"}
+    refused = await stranger.call("join_ticket", {"ticketId": "d1", "userId": "bob"})
+    assert refused["error"]["code"] == "forbidden"
+    posed = await stranger.call("join_ticket", {"ticketId": "d1", "userId": "ada"})
+    assert (posed["error"]["code"], posed["error"]["details"]) == ("forbidden", {"fields": ["userId"]})
+    await market.do("POST", "/agents/agt/status", {"status": "busy"})
+    for client in (ada, agent):
+        await client.expect_event("support_agent_status_changed")
+    assert (await ada.call("leave_ticket", {"ticketId": "d1", "userId": "ada"}))["ok"]
+    await market.do("POST", "/agents/agt/status", {"status": "online"})
+    await agent.expect_event("support_agent_status_changed")
+    for client in (ada, stranger):
+        await client.expect_nothing()
+
+
+async def test_typing_is_heard_by_the_other_side(market: Market, js: JsDriver) -> None:
+    await market.open_ticket("d2", "ada", "agt")
+    ada, phone, agent, stranger = [
+        await arrive(market, js, *who) for who in (("ada",), ("ada",), ("agt", "agent"), ("bob",))
+    ]
+    for client in (ada, phone, agent):
+        await client.call("join_ticket", {"ticketId": "d2"})
+    assert await ada.call("user_typing_start", {"ticketId": "d2", "userId": "ada"}) == {"ok": True}
+    assert await agent.expect_event("user_typing_start") == [{"ticketId": "d2", "userId": "ada"}]
+    await ada.emit("user_typing_stop", {"ticketId": "d2"})
+    assert await agent.expect_event("user_typing_stop") == [{"ticketId": "d2", "userId": "ada"}]
+    await agent.emit("user_typing_start", {"ticketId": "d2"})
+    await agent.emit("user_typing_stop", {"ticketId": "d2"})
+    for client in (ada, phone):
+        told = await client.expect_event("support_agent_typing_start")
+        assert told == [{"ticketId": "d2", "agentId": "agt", "agentName": "Delivery desk"}]
+        assert await client.expect_event("support_agent_typing_stop") == [{"ticketId": "d2", "agentId": "agt"}]
+    for command in ("user_typing_start", "user_typing_stop"):
+        refused = await stranger.call(command, {"ticketId": "d2"})
+        assert refused["error"]["code"] == "forbidden"
+    for client in (ada, phone, agent, stranger):
+        await client.expect_nothing()
+
+
+async def test_a_message_is_written_delivered_and_read(market: Market, js: JsDriver) -> None:
+    await market.open_ticket("d3", "ada", "agt")
+    ada, agent = await arrive(market, js, "ada"), await arrive(market, js, "agt", "agent")
+    stranger = await arrive(market, js, "bob")
+    await agent.call("join_ticket", {"ticketId": "d3"})
+    body = {"senderId": "agt", "type": "text", "content": "Hello"}
+    await market.do("PUT", "/tickets/d3/messages/m-d3", body)
+    # The customer has not opened the chat, and hears of it all the same.
+    for client in (ada, agent):
+        assert (await client.expect_event("support_message_received"))[0]["content"] == "Hello"
+    await ada.call("join_ticket", {"ticketId": "d3"})
+    reading = {"ticketId": "d3", "messageId": "m-d3", "userId": "ada"}
+    read = await ada.call("message_read", reading)
+    assert (read["ok"], read["messageId"], read["readBy"]) == (True, "m-d3", "ada")
+    assert await ada.call("message_read", reading) == read
+    for client in (ada, agent):
+        await client.expect_event("support_message_delivered")
+        assert (await client.expect_event("support_message_read"))[0]["readAt"] == read["readAt"]
+        await client.expect_nothing()
+    for client, data, code in (
+        (stranger, {"ticketId": "d3", "messageId": "m-d3"}, "forbidden"),
+        (agent, {"ticketId": "d3", "messageId": "m-d3"}, "forbidden"),
+        (ada, {"ticketId": "d3", "messageId": "m-none"}, "not_found"),
+        (ada, {"ticketId": "d3"}, "invalid_data"),
+        (ada, {**reading, "userId": "bob"}, "forbidden"),
+    ):
+        assert (await client.call("message_read", data))["error"]["code"] == code
+
+
+async def test_an_agent_who_was_replaced_is_out_at_once(market: Market, js: JsDriver) -> None:
+    await market.open_ticket("d4", "ada", "agt")
+    await market.do("PUT", "/agents/agt-9", {"name": "Other", "department": "Orders", "status": "online"})
+    agent = await arrive(market, js, "agt", "agent")
+    await agent.call("join_ticket", {"ticketId": "d4"})
+    await market.do("POST", "/tickets/d4/agent", {"agentId": "agt-9"})
+    await market.do("PUT", "/tickets/d4/messages/m-d4", {"senderId": "ada", "type": "text", "content": "Hi"})
+    await agent.expect_nothing()
+    for command in ("join_ticket", "user_typing_start"):
+        assert (await agent.call(command, {"ticketId": "d4"}))["error"]["code"] == "forbidden"
+
+
+async def test_the_way_of_an_order_and_its_driver(market: Market, js: JsDriver) -> None:
+    await market.place_order("d5", "ada")
+    ada, stranger = await arrive(market, js, "ada"), await arrive(market, js, "bob")
+    await ada.call("subscribe", {"channel": "orders"})
+    for status in ("confirmed", "preparing", "ready", "dispatched"):
+        await market.do("POST", "/orders/d5/status", {"status": status})
+        assert (await ada.expect_event("order_status_update"))[0]["status"] == status
+    place = {"latitude": 53.4, "longitude": -2.2, "address": "Deansgate"}
+    body = {"location": place, "driverName": "Van 7", "driverPhone": "+44 20 7946 0650"}
+    await market.do("POST", "/orders/d5/location", body)
+    assert (await ada.expect_event("order_location_update"))[0]["location"] == place
+    await market.do("POST", "/orders/d5/eta", {"eta": "2030-01-01T00:00:00Z"})
+    await ada.expect_event("order_eta_update")
+    for status in ("out_for_delivery", "delivered"):
+        await market.do("POST", "/orders/d5/status", {"status": status})
+        await ada.expect_event("order_status_update")
+    await ada.expect_event("order_delivered")
+    for client in (ada, stranger):
+        await client.expect_nothing()
+
+
+async def test_what_clients_may_not_send(market: Market, js: JsDriver) -> None:
+    ada = await arrive(market, js, "ada")
+    assert (await ada.call("support_message_read", {}))["error"]["code"] == "unknown_event"
+    await ada.emit("subscribe", {"channel": "nothing"})
+    (error,) = await ada.expect_event("error")
+    assert error["code"] == "unknown_channel"
+    assert error.keys() == {"code", "message", "details", "timestamp"}

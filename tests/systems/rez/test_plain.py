@@ -1,0 +1,111 @@
+"""`rez` over plain WebSocket, as its document's Postman lines have it: the `websockets` library and Node's own."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.clock import PATIENCE
+from tests.systems.rez.market import Market, open_market
+
+NODE = """
+const socket = new WebSocket(process.argv[1]);
+socket.onmessage = ({ data }) => {
+  console.log(data);
+  if (JSON.parse(data).event === "connected") {
+    socket.send(JSON.stringify({ event: "heartbeat", data: { timestamp: 5 }, id: 1 }));
+  } else if (JSON.parse(data).id === 1) socket.close();
+};
+socket.onclose = ({ code }) => console.log(JSON.stringify({ code }));
+"""
+
+
+@pytest.fixture(scope="module")
+async def market(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Market]:
+    async with open_market(tmp_path_factory.mktemp("plain"), JWT_LEEWAY="0", DATABASE_URL=make_database()) as market:
+        yield market
+
+
+def address(market: Market, path: str, token: str) -> str:
+    return f"{market.url.replace('http', 'ws')}{path}?token={token}"
+
+
+async def receive(websocket: ClientConnection) -> Any:
+    async with asyncio.timeout(PATIENCE):
+        return json.loads(await websocket.recv())
+
+
+@asynccontextmanager
+async def enter(market: Market, subject: str, path: str = "/rez/ws", **options: Any) -> AsyncIterator[ClientConnection]:
+    async with connect(address(market, path, market.token(subject, **options))) as websocket:
+        sid = (await receive(websocket))["data"]["sid"]
+        greeting = await receive(websocket)
+        assert (greeting["event"], greeting["data"]["socketId"]) == ("connected", sid)
+        yield websocket
+
+
+async def call(websocket: ClientConnection, event: str, data: Any) -> Any:
+    await websocket.send(json.dumps({"event": event, "data": data, "id": 1}))
+    answer = await receive(websocket)
+    assert answer["id"] == 1
+    return answer["data"]
+
+
+@pytest.mark.parametrize("path", ["/", "/rez/ws", "/rez/ws/"])
+async def test_commands_and_events(market: Market, path: str) -> None:
+    user = f"p{len(path)}"
+    async with enter(market, user, path) as websocket, market.connect(user) as other, enter(market, "x") as stranger:
+        assert await call(websocket, "subscribe", {"channel": "orders"}) == {
+            "ok": True,
+            "channel": "orders",
+            "rooms": [],
+        }
+        assert (await other.call("subscribe", {"channel": "orders"}))["ok"]
+        await market.place_order(f"o-{user}", user)
+        heard = await receive(websocket)
+        assert heard == {
+            "event": "order_status_update",
+            "data": (await other.expect_event("order_status_update")).args[0],
+        }
+        refused = await call(stranger, "subscribe", {"channel": f"order:o-{user}"})
+        assert refused["error"]["code"] == "forbidden"
+        await websocket.send(json.dumps({"event": "subscribe", "data": {"channel": "none"}}))
+        error = await receive(websocket)
+        assert (error["event"], error["data"]["code"]) == ("error", "unknown_channel")
+        # Behind this answer nothing is missing.
+        assert not (await call(stranger, "nothing", {}))["ok"]
+
+
+async def test_an_expired_session_is_told_before_it_ends(market: Market) -> None:
+    async with enter(market, "ada", lifetime=1.5, auth_time=0) as websocket:
+        assert (await receive(websocket))["event"] == "session_expired"
+        assert (await receive(websocket))["data"]["reason"] == "token_expired"
+        with pytest.raises(ConnectionClosed) as closed:
+            await receive(websocket)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+
+
+async def test_whoever_is_refused_is_told_when_to_come_again(market: Market) -> None:
+    async with connect(address(market, "/", "nonsense")) as websocket:
+        refused = await receive(websocket)
+        assert refused["event"] == "connect_error"
+        assert refused["data"]["data"]["code"] == refused["data"]["data"]["reason"] == "token_invalid"
+        assert refused["data"]["data"]["nextRetry"] >= 1000
+
+
+async def test_nodes_own_websocket(market: Market) -> None:
+    url = address(market, "/rez/ws", market.token("ada"))
+    node = await asyncio.create_subprocess_exec(
+        *("node", "--experimental-websocket", "--no-warnings", "-e", NODE, url), stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(PATIENCE):
+        said, _ = await node.communicate()
+    frames = [json.loads(line) for line in said.splitlines()]
+    assert [frame.get("event") for frame in frames] == ["connect", "connected", "heartbeat_ack", None, None]
+    assert frames[3] == {"id": 1, "data": {"ok": True}}

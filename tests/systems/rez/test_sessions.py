@@ -1,0 +1,217 @@
+"""Sessions of `rez`: greeted, renewed, expired, refused, slowed down and sent away, as clients hear it."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from oyez.client import ConnectRefused, connect
+from oyez.contract import Identity
+from oyez.errors import TOKEN_INVALID, RefusedError
+from oyez.runtime.client import Client as ServerClient
+from oyez.server.types import Handshake
+from oyez.service.auth.tokens import Signer
+from oyez.systems.rez import payloads
+from oyez.systems.rez.channels import Channels
+from oyez.systems.rez.sessions import LONGEST_RETRY, MAX_ADDRESSES, MAX_SESSION_AGE, Sessions
+from tests.support.js_client import JsConnectError, JsDriver
+from tests.systems.rez.market import PATH, Market, open_market
+
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture(scope="module")
+async def market(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Market]:
+    async with open_market(tmp_path_factory.mktemp("sessions"), JWT_LEEWAY="0", DATABASE_URL=make_database()) as market:
+        yield market
+
+
+@pytest.fixture(scope="module")
+async def js() -> AsyncIterator[JsDriver]:
+    async with JsDriver.start() as driver:
+        yield driver
+
+
+# Coming.
+
+
+async def test_an_official_client_is_greeted(market: Market, js: JsDriver) -> None:
+    client = await js.connect(market.url, path=PATH, query={"token": market.token("ada")})
+    (greeting,) = await client.expect_event("connected")
+    assert greeting == {"userId": "ada", "socketId": client.id, "timestamp": greeting["timestamp"]}
+
+
+async def test_the_claim_of_the_document_names_the_user_too(market: Market) -> None:
+    async with connect(market.url, path=PATH, auth={"token": market.token("ada", userId="ada")}) as client:
+        assert (await client.expect_event("connected")).args[0]["userId"] == "ada"
+
+
+async def test_the_token_of_the_address_comes_first(market: Market, js: JsDriver) -> None:
+    query, auth = {"token": market.token("ada")}, {"token": market.token("bob")}
+    client = await js.connect(market.url, path=PATH, query=query, auth=auth)
+    assert (await client.expect_event("connected"))[0]["userId"] == "ada"
+    with pytest.raises(JsConnectError):
+        await js.connect(market.url, path=PATH, query={"token": "nonsense"}, auth=auth)
+
+
+async def test_a_refusal_says_when_to_come_again(market: Market, js: JsDriver) -> None:
+    async with market.connect("ada"):
+        """From here on the count begins anew."""
+    for attempts in (1, 2, 3):
+        with pytest.raises(JsConnectError) as refused:
+            await js.connect(market.url, path=PATH, auth={"token": "nonsense"})
+        assert refused.value.data == {
+            "code": "token_invalid",
+            "reason": "token_invalid",
+            "attempts": attempts,
+            "nextRetry": 1000 * 2 ** (attempts - 1),
+        }
+    async with market.connect("ada"):
+        """It has succeeded."""
+    with pytest.raises(ConnectRefused) as refused_again:
+        async with connect(market.url, path=PATH, auth={}):
+            pass
+    assert (refused_again.value.data["code"], refused_again.value.data["attempts"]) == ("token_missing", 1)
+
+
+# Staying.
+
+
+async def test_a_heartbeat_is_answered(market: Market, js: JsDriver) -> None:
+    client = await js.connect(market.url, path=PATH, query={"token": market.token("ada")})
+    assert await client.call("heartbeat", {"timestamp": 1776358830000.5}) == {"ok": True}
+    (ack,) = await client.expect_event("heartbeat_ack")
+    assert ack["timestamp"] == 1776358830000.5
+    assert ack["serverTime"].endswith("Z")
+
+
+async def test_a_client_that_sends_too_much_is_told_so_once(market: Market) -> None:
+    # The limit is for each user, and other tests have used ada's.
+    async with market.connect("eve") as client:
+        for number in range(70):
+            await client.emit("heartbeat", {"timestamp": number})
+        for _ in range(60):
+            await client.expect_event("heartbeat_ack")
+        (problem,) = (await client.expect_event("connection_error")).args
+        assert (problem["reason"], problem["attempts"]) == ("rate_limited", 1)
+        assert 0 < problem["nextRetry"] <= 1000
+        (error,) = (await client.expect_event("error")).args
+        assert error["code"] == "rate_limited"
+        await client.expect_nothing()
+
+
+async def test_a_token_is_renewed_and_the_connection_lasts(market: Market, js: JsDriver) -> None:
+    # Of two tokens with the same end one is too old to be renewed: its end is the first's.
+    signed_at = time.time() - 57
+    old = market.token("old", lifetime=60, signed_at=signed_at, auth_time=time.time() - MAX_SESSION_AGE)
+    token = market.token("ada", "admin", lifetime=60, signed_at=signed_at, flavour="mint")
+    client = await js.connect(market.url, path=PATH, query={"token": token})
+    dying = await js.connect(market.url, path=PATH, query={"token": old})
+    (refresh,) = await client.expect_event("token_refresh")
+    assert refresh["expiresIn"] in (60, 61)
+    await dying.expect("disconnect")
+    assert (await client.call("heartbeat", {"timestamp": 1}))["ok"]
+    again = await js.connect(market.url, path=PATH, query={"token": refresh["newToken"]})
+    assert (await again.expect_event("connected"))[0]["userId"] == "ada"
+    # It is the same person's, with the same role.
+    assert (await again.call("subscribe", {"channel": "order:any"}))["ok"]
+
+
+# Going.
+
+
+async def test_an_expired_session_is_told_before_it_ends(market: Market, js: JsDriver) -> None:
+    token = market.token("ada", lifetime=2, auth_time=time.time() - MAX_SESSION_AGE)
+    client = await js.connect(market.url, path=PATH, query={"token": token})
+    await client.expect("disconnect")
+    assert [name for name, _ in client.events()] == ["connected", "session_expired", "disconnected"]
+    expired, disconnected = (args[0] for _, args in client.events()[1:])
+    assert expired["message"] == "Please sign in again."
+    assert expired["expiredAt"].endswith("Z")
+    assert disconnected["reason"] == "token_expired"
+
+
+async def test_a_server_that_stops_says_so(tmp_path: Path, js: JsDriver) -> None:
+    async with open_market(tmp_path) as market:
+        client = await js.connect(market.url, path=PATH, query={"token": market.token("ada")})
+        await client.expect_event("connected")
+        market.served.process.terminate()
+        assert (await client.expect_event("disconnected"))[0]["reason"] == "server_shutdown"
+        await client.expect("disconnect")
+
+
+async def test_whoever_leaves_hears_nothing(market: Market, js: JsDriver) -> None:
+    client = await js.connect(market.url, path=PATH, query={"token": market.token("ada")})
+    await client.expect_event("connected")
+    await client.disconnect()
+    await client.expect("disconnect", reason="io client disconnect")
+    assert client.events() == []
+
+
+# Renewing, to the second.
+
+
+class Renewed:
+    """A client as `refresh` sees it."""
+
+    def __init__(self, **claims: Any) -> None:
+        self.identity = Identity(subject="ada", role="user", claims=claims, expires_at=claims.get("exp"))
+        self.told: list[payloads.TokenRefresh] = []
+
+    def renew(self, identity: Identity) -> None:
+        self.identity = identity
+
+    def emit(self, payload: payloads.TokenRefresh) -> None:
+        self.told.append(payload)
+
+
+async def refresh(client: Renewed, now: float = NOW) -> None:
+    signer = Signer("s" * 32, clock=lambda: now)
+    sessions = Sessions(cast(Channels, None), signer, clock=lambda: now)
+    await sessions.refresh(cast(ServerClient, client))
+
+
+async def test_a_new_token_lives_as_long_as_the_old_one_did() -> None:
+    client = Renewed(iat=NOW - 840, exp=NOW + 60)
+    await refresh(client)
+    assert client.told[0].expires_in == 900
+    assert client.identity.expires_at == NOW + 900
+    assert client.identity.claims["auth_time"] == NOW - 840
+
+
+async def test_a_session_ends_a_day_after_signing_in() -> None:
+    begun = NOW - MAX_SESSION_AGE + 600
+    client = Renewed(iat=NOW - 3540, exp=NOW + 60, auth_time=begun)
+    await refresh(client)
+    assert client.told[0].expires_in == 600
+    await refresh(client, NOW + 540)
+    assert len(client.told) == 1
+
+
+@pytest.mark.parametrize("claims", [{}, {"exp": NOW + 60}, {"iat": NOW - 2 * MAX_SESSION_AGE, "exp": NOW + 60}])
+async def test_what_is_not_renewed(claims: dict[str, float]) -> None:
+    client = Renewed(**claims)
+    await refresh(client)
+    assert client.told == []
+
+
+def test_without_a_signer_nothing_is_renewed() -> None:
+    assert Sessions(cast(Channels, None), None).hooks().expiring is None
+
+
+def test_the_wait_grows_to_a_bound_and_so_does_what_is_known() -> None:
+    sessions = Sessions(cast(Channels, None), None)
+
+    def refuse(address: str) -> Any:
+        handshake = cast(Handshake, SimpleNamespace(address=address))
+        return sessions.refused(handshake, RefusedError(TOKEN_INVALID))
+
+    waits = [refuse("a")["nextRetry"] for _ in range(20)]
+    assert waits[:6] == [1000, 2000, 4000, 8000, 16000, LONGEST_RETRY * 1000]
+    assert set(waits[5:]) == {LONGEST_RETRY * 1000}
+    for number in range(MAX_ADDRESSES):
+        refuse(str(number))
+    assert refuse("a")["attempts"] == 1
