@@ -1,6 +1,6 @@
-"""The bootstrap: systems, settings and a log become one ASGI application and one route for WebSockets.
+"""Systems, settings and a log become one ASGI application and one route for WebSockets.
 
-Everything that is shared by the systems of a process is made here and handed on; nothing finds it by itself.
+Everything that the systems of a process share is built here and passed to their constructors.
 """
 
 import asyncio
@@ -94,7 +94,7 @@ class Served:
 class Oyez:
     """Several systems behind one port; an ASGI application.
 
-    Where it is not served by `oyez serve` but mounted in another application, that one's lifespan enters `running`:
+    If it is mounted in another application, the lifespan of that application enters `running`:
 
         app = FastAPI(lifespan=lambda app: oyez.running())
         app.mount("/live", oyez)
@@ -110,13 +110,13 @@ class Oyez:
         outages: Outages | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`build_log` makes the log of the system with that name, `operate` the routes for those who watch over it.
-        Where the first is not given, the settings choose.
+        """`build_log` makes the log of the system with that name, `operate` the routes for operators.
+        If `build_log` is None, the settings choose the log.
 
         `clock` gives seconds since 1970. `outages` is notified when the log is away; if None, this is logged.
 
         Logs go to standard logging, from `settings.log_level` on; see `oyez.logger`.
-        Raises SettingsError or ContractError where something cannot work; nothing has been started then.
+        Raises SettingsError or ContractError if something cannot work; nothing has been started then.
         """
         set_level(settings.log_level)
         add_last_resort(build_formatter(for_people=sys.stderr.isatty()))
@@ -161,7 +161,7 @@ class Oyez:
         except BaseException:
             self.database.close()
             raise
-        # A process that imports this and forks, as `gunicorn --preload`, leaves nothing open to its children.
+        # A process that imports this and forks (`gunicorn --preload`) must not share connections with its children.
         self.database.release()
         self._app = UpgradeGuard(
             Starlette(
@@ -193,7 +193,7 @@ class Oyez:
         await refuse(UNAVAILABLE, UNAVAILABLE.message)(scope, receive, send)
 
     def find_server(self, path: str) -> Endpoint:
-        """Which server answers WebSockets at `path`; elsewhere, what names the paths that there are."""
+        """The server that answers WebSockets at `path`, or an endpoint that refuses and names the known paths."""
         return self._paths.get(path) or self._unknown_path()
 
     def _unknown_path(self) -> UnknownPath:
@@ -203,7 +203,7 @@ class Oyez:
     async def running(self) -> AsyncIterator[None]:
         """Everything is at work inside, once.
 
-        At the end clients are told, handlers and jobs come to their ends, what they have committed goes to the logs,
+        At the end clients are disconnected, handlers and jobs finish, what they have committed goes to the logs,
         and then logs and database are closed.
         """
         if not self.node.peering.address:
@@ -238,7 +238,7 @@ class Oyez:
 
     @property
     def stopping(self) -> bool:
-        """Whether clients are being sent away for good."""
+        """True if clients are being sent away for good."""
         return any(served.server.stopping for served in self.systems.values())
 
     @property
@@ -396,7 +396,7 @@ class Oyez:
         return []
 
     def _serve_at(self, path: str, endpoint: Server | JsonEndpoint) -> list[BaseRoute]:
-        # With and without the slash: the official client adds one unless it is told not to.
+        # With and without the slash: the official client adds one by default.
         paths = (path.rstrip("/"), path.rstrip("/") + "/")
         self._paths.update(dict.fromkeys(paths, endpoint))
         routes: list[BaseRoute] = []
@@ -445,7 +445,7 @@ class LogFailures:
 
 
 def _emitter_keys(settings: Settings, system: str, alone: bool) -> tuple[str, ...]:
-    """What emitters call the system."""
+    """The keys that emitters may use for the system."""
     if settings.redis_emitter_key is not None:
         return (settings.redis_emitter_key,)
     return (system, DEFAULT_KEY) if alone else (system,)
@@ -472,7 +472,7 @@ def build_node(settings: Settings, secret: Secret) -> Node:
 
 
 def _own_address(peer: str) -> str:
-    """The address of this machine towards `peer`; nothing is sent. The loopback's where `peer` is not known yet."""
+    """The address of this machine towards `peer`, or the loopback address if that is unknown. Nothing is sent."""
     try:
         (family, kind, protocol, _, address), *_ = socket.getaddrinfo(peer, 1, type=socket.SOCK_DGRAM)
         with socket.socket(family, kind, protocol) as probe:

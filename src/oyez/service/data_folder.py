@@ -1,4 +1,4 @@
-"""The data folder and the version of its format: which Oyez wrote it, and what makes it one that this Oyez reads.
+"""The data folder and the version of its format, and the migrations from older versions.
 
 The number is in one file and stands for the folder as a whole: which files there are, and what they are called. What is
 inside of the logs and of the database has versions of its own, in there.
@@ -16,7 +16,7 @@ from oyez.settings import Settings
 logger = get_logger("oyez.service")
 
 Step = Callable[[Path], None]
-"""Brings a folder from one format to the next. It may be run again where it was interrupted."""
+"""Brings a folder from one format to the next. It may be run again after an interruption."""
 
 
 def keep_as_it_is(folder: Path) -> None:
@@ -26,16 +26,16 @@ def keep_as_it_is(folder: Path) -> None:
 STEPS: Sequence[Step] = (keep_as_it_is,)
 """From format 0 to 1, and so on: there are as many as the number of today's format."""
 DATA = ("domain.sqlite", "log-*.sqlite")
-"""What a folder of format 0 holds, where it is not empty."""
+"""Files of a folder of format 0 that is not empty."""
 KEPT = (*DATA, "log-*.peers", "nodes")
 """What the server must be able to read and write if it is there, besides the secret."""
 _REMEDY = "Set OYEZ_DATA to another folder."
 
 
 def open_folder(settings: Settings, steps: Sequence[Step] = STEPS) -> None:
-    """Have the data folder in today's format, where anything is kept in it.
+    """Bring the data folder into today's format, if anything is stored in it.
 
-    Blocks; of several processes that start together one migrates. Raises SettingsError where a newer Oyez wrote it, or
+    Blocks; of several processes that start together one migrates. Raises SettingsError if a newer Oyez wrote it, or
     it cannot be used.
     """
     folder = settings.data_folder
@@ -136,7 +136,7 @@ def _check_rights(path: Path) -> None:
 
 
 def _read_format(folder: Path, newest: int) -> int:
-    """Raises SettingsError where it is none that can be read."""
+    """Raises SettingsError if the format cannot be read."""
     found = find_format(folder, newest)
     if found is None:
         # A new one begins with today's.
@@ -162,7 +162,7 @@ def find_format(folder: Path, newest: int) -> int | None:
 
 
 def _write_format(folder: Path, number: int) -> None:
-    # In one piece: who is killed leaves the old number or the new one.
+    # By a rename: a process that is killed leaves the old number or the new one.
     draft = folder / "format.new"
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(f"{number}\n")

@@ -1,4 +1,4 @@
-"""Days of the operator's time zone: what "today" means is decided where the marketplace is."""
+"""Days of the operator's time zone, which decides what "today" means."""
 
 from datetime import datetime, timedelta, tzinfo
 

@@ -43,7 +43,7 @@ def member_routes(
 ) -> list[Route]:
     """`PUT` and `DELETE {prefix}/rooms/{room}/members/{subject}`, `GET {prefix}/rooms/{room}/members`.
 
-    Each takes `?namespace=` where several have that room. PUT answers 201 where the member is new, else 200, and
+    Each takes `?namespace=` if several have that room. PUT answers 201 if the member is new, otherwise 200, and
     DELETE 204, so either may be repeated. GET answers `{members, next}`, `next` being the `?after=` of the next page,
     or null; `?limit=` is at most MAX_PAGE.
     """
@@ -58,7 +58,7 @@ def member_routes(
 
     async def remove(request: Request) -> Response:
         if await outbox.run(Transaction.remove_member, room_of(request), request.path_params["subject"]):
-            # Whoever publishes when this is answered may rely on it.
+            # A back end that publishes after this answer relies on it.
             await outbox.flushed()
         return Response(status_code=204)
 
@@ -83,7 +83,7 @@ def presence_route(
     """`GET {prefix}/rooms/{room}/sockets`: who is connected and in that room, on all nodes.
 
     Answers `{sockets: [{id, user, address, node}], count, nodes, answered}`; `count` is of all of them, where
-    `sockets` had to stop. Where fewer nodes have `answered` in time than there are, somebody may be missing.
+    `sockets` had to stop. If fewer nodes have `answered` in time than there are, sockets may be missing.
     """
 
     async def show(request: Request) -> Response:

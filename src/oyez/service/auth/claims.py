@@ -1,6 +1,6 @@
-"""What the claims of a token are called: identity providers have names of their own for the user, the role and others.
+"""The names of the claims of a token: identity providers have their own names for the user, the role and others.
 
-Knows names and settings; whether a token is good is the business of `auth`.
+This file knows names and settings; `tokens.py` verifies tokens.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""The keys that tokens are verified with, and where they come from: at hand, in a file, or behind an address.
+"""The keys that verify tokens, and their sources: the secret, a file, or an address.
 
-Knows keys (RFC 7517) and algorithms (RFC 7518, RFC 8037); what a token claims is the business of `auth`.
+Knows keys (RFC 7517) and algorithms (RFC 7518, RFC 8037); `tokens.py` knows what a token claims.
 Every key carries the one algorithm it verifies, so a token's header can never choose another (RFC 8725, section 3.1).
 """
 
@@ -33,7 +33,7 @@ MIN_RSA_MODULUS = 342
 MAX_KEY_SET_BYTES = 262_144
 """A published key set: a handful of keys is a few kilobytes, certificate chains included."""
 FETCH_TIMEOUT = 5.0
-"""Seconds for one fetch of published keys; clients that connect meanwhile wait for it."""
+"""Seconds for one fetch of published keys; clients that connect at the same time wait for it."""
 FRESH_TIME = 600.0
 """Seconds after which published keys are fetched again: how long a withdrawn key may still count."""
 EARLY = 0.9
@@ -178,7 +178,7 @@ def _key_of_jwk(data: Mapping[str, Any]) -> Key:
         raise ValueError("'kid' must be a string")
     if kty == "RSA" and len(str(data.get("n"))) < MIN_RSA_MODULUS:
         raise ValueError("an RSA key must have at least 2048 bits")
-    # Only what makes up the key: uses and certificates have been looked at or are nobody's business.
+    # Only the members of the key itself: uses and certificates were checked before, or are not needed.
     return Key(jwk.import_key({name: data[name] for name in PUBLIC_MEMBERS if name in data}), algorithm, kid)
 
 

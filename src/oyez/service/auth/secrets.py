@@ -1,4 +1,4 @@
-"""Oyez's own secret, which signs service tokens and, where nothing else is set, users' tokens.
+"""Oyez's own secret, which signs service tokens and, if nothing else is set, users' tokens.
 
 Knows the setting and the file; what is signed with the secret is the business of `auth`.
 """
@@ -22,7 +22,7 @@ MIN_SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """The HS256 secret, and whether it was made just now (in `path`) so that the operator can be told."""
+    """The HS256 secret. `made` is True if it was made just now, in `path`."""
 
     value: str = field(repr=False)
     path: Path | None = None
@@ -30,9 +30,9 @@ class Secret:
 
 
 def load_secret(settings: Settings, *, make: bool = True) -> Secret:
-    """`jwt_secret` where it is set; else the one in the data folder's `jwt-secret`, made there on first use.
+    """`jwt_secret` if it is set; otherwise the secret in the data folder's file `jwt-secret`, made on first use.
 
-    Raises SettingsError where the secret is too short or the file cannot be made, read, or kept from others.
+    Raises SettingsError if the secret is too short or the file cannot be made, read, or kept from others.
     """
     if settings.jwt_secret is not None:
         secret = Secret(clean_text("jwt_secret", settings.jwt_secret))
@@ -61,7 +61,7 @@ def load_secret(settings: Settings, *, make: bool = True) -> Secret:
 
 
 def _make_secret_file(path: Path) -> bool:
-    """True where this call made it, False where another process was faster."""
+    """True if this call made it, False if another process was faster."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
@@ -69,7 +69,7 @@ def _make_secret_file(path: Path) -> bool:
             file.write(secrets.token_hex(MIN_SECRET_BYTES) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        # Unlike a rename, a link never replaces; unlike writing in place, nobody can read half a secret.
+        # Unlike a rename, a link never replaces; unlike writing in place, no process can read half a secret.
         path.hardlink_to(draft)
     except FileExistsError:
         return False
@@ -100,7 +100,7 @@ def _group_bits(path: Path, group: int) -> int:
 
 
 def secret_key(secret: str) -> Key:
-    """The HS256 key of a secret. Raises SettingsError where it is short, or is really a public key."""
+    """The HS256 key of a secret. Raises SettingsError if it is short, or is a public key."""
     if (size := len(secret.encode())) < MIN_SECRET_BYTES:
         raise SettingsError(
             f"The JWT secret has {size} bytes; HS256 needs at least {MIN_SECRET_BYTES}."

@@ -1,7 +1,7 @@
-"""Who is asking: tokens of users and of back ends, verified and signed (JWT, RFC 7519).
+"""Tokens of users and of back ends, verified and signed (JWT, RFC 7519).
 
-Knows claims; keys and algorithms are `keys`' business. A user's token says who connects, a service token lets a
-back end publish into one system. They are told apart by the audience: Oyez's own begin with `oyez:`.
+This file knows claims; keys and algorithms are in `keys.py`. A user's token says who connects, a service token lets a
+back end publish into one system. Their audiences differ: those of service tokens begin with `oyez:`.
 """
 
 import math
@@ -51,7 +51,7 @@ class Claims:
 
 
 class Verifier:
-    """Verifies users' tokens. Raises nothing but RefusedError, with a message fit for the one who sent the token."""
+    """Verifies users' tokens. Raises nothing but RefusedError, with a message that the client may read."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Verifier:
         names: ClaimNames = USUAL_NAMES,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`issuer` and `audience` are required of tokens where given; `leeway` is seconds two clocks may differ.
+        """`issuer` and `audience`, if given, are required of tokens; `leeway` is seconds two clocks may differ.
 
         A token's subject is the first of `names.subject` that it has; if it has several, they must agree.
         Raises SettingsError for an audience that is Oyez's own.
@@ -78,7 +78,7 @@ class Verifier:
         self._clock = clock
 
     async def verify(self, token: str) -> Claims:
-        """The claims of `token`; waits where keys must be fetched first.
+        """The claims of `token`; waits if keys must be fetched first.
 
         Raises RefusedError: TOKEN_INVALID, TOKEN_EXPIRED or KEYS_UNAVAILABLE.
         """
@@ -107,7 +107,7 @@ class Verifier:
         if any(audience.startswith(OWN_AUDIENCE) for audience in audiences):
             raise _invalid("This is a service token; it publishes and cannot connect. Use a user's token.")
         if self._audience is None and audiences:
-            # RFC 7519, section 4.1.3: whoever is not among the audience must refuse.
+            # RFC 7519, section 4.1.3: a server that is not in the audience must refuse.
             raise _invalid(f"The token's audience is {_show(claims['aud'])}, and no jwt_audience is set here.")
         if self._audience is not None and self._audience not in audiences:
             raise _invalid(f"The token's audience is {_show(claims.get('aud'))}, expected {self._audience!r}.")
@@ -127,11 +127,11 @@ class Signer:
         names: ClaimNames = USUAL_NAMES,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`signs_users`: whether users' tokens are verified by this secret. Raises SettingsError for a weak one."""
+        """`signs_users`: True if this secret verifies users' tokens. Raises SettingsError for a weak one."""
         self._key = secret_key(secret)
         self._keys = LocalKeys([self._key])
         self.signs_users = signs_users
-        """Whether `sign_user` can be asked."""
+        """True if `sign_user` can be used."""
         self._identity = {name: value for name, value in (("iss", issuer), ("aud", audience)) if value is not None}
         self._leeway = leeway
         self._names = names
@@ -144,7 +144,7 @@ class Signer:
 
         `claims` go by the names that contracts have for them.
 
-        Raises SettingsError where users' tokens come from an identity provider, and InvalidDataError for a subject,
+        Raises SettingsError if users' tokens come from an identity provider, and InvalidDataError for a subject,
         claim or lifetime that no token may have.
         """
         if not self.signs_users:
@@ -194,7 +194,7 @@ class Signer:
 def build_verifier(settings: Settings, secret: Secret, *, clock: Callable[[], float] = time.time) -> Verifier:
     """The Verifier of users' tokens that `settings` ask for: by published keys, a key file, or the secret.
 
-    Raises SettingsError where the settings contradict each other or a key cannot be used.
+    Raises SettingsError if the settings contradict each other or a key cannot be used.
     """
     if settings.jwks_url is not None and settings.jwt_key_file is not None:
         raise SettingsError("JWKS_URL and JWT_KEY_FILE are both set, and keys can come from one only. Unset one.")
@@ -269,7 +269,7 @@ def _read_header(header: Any) -> tuple[str, str | None]:
 
 
 def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> float | None:
-    """When the token stops to count, `leeway` included, or None. Raises RefusedError where it does not count `now`.
+    """When the token expires, `leeway` included, or None. Raises RefusedError if it is not valid at `now`.
 
     RFC 7519, sections 4.1.4 to 4.1.6; an `iat` in the future is no reason to refuse.
     """

@@ -50,9 +50,9 @@ BUSY_TIMEOUT = 5
 LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 """SQLite's codes for that; a full disk or a missing right is not over by waiting."""
 STEPS_A_LOOK = 20_000
-"""Instructions of SQLite's virtual machine, about a millisecond, between two looks whether a transaction is overdue."""
+"""Instructions of SQLite's virtual machine, about a millisecond, between two checks for an overdue transaction."""
 CONNECT_TIMEOUT = 3
-"""Seconds for PostgreSQL to accept a connection: it takes milliseconds, and a client waits meanwhile."""
+"""Seconds for PostgreSQL to accept a connection: it normally takes milliseconds, and a client is waiting."""
 TIMEOUTS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
 """PostgreSQL's settings for how long a transaction may wait for a lock, for a statement, and for its next statement.
 By the last, a process that hangs in a transaction does not keep its locks for ever."""
@@ -280,7 +280,7 @@ class Database:
     async def run_maintenance(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """As `run`, for one statement on rows that are nobody else's business, which does no harm if it is undone.
+        """As `run`, for one statement on rows that no other transaction uses, which may be lost.
 
         It may not outlive a power cut. On PostgreSQL it is READ COMMITTED, so that no transaction of `run` has to be
         begun again on account of it.
@@ -358,7 +358,7 @@ def build_database(settings: Settings, *, make: bool = True) -> Database:
 
 
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
-    # The thread owns the transaction from beginning to end; whoever awaits only waits for the result.
+    # The thread owns the transaction from beginning to end; the caller only waits for the result.
     attempt = 1
     while True:
         try:
@@ -370,14 +370,14 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
                     raise DatabaseUnavailableError(f"The database cannot be used: {error.orig}.") from error
                 raise
         except StopIteration as error:
-            # A future cannot carry it: whoever awaits would wait for ever (before Python 3.12).
+            # A future cannot carry it: the caller would wait for ever (before Python 3.12).
             raise RuntimeError("the function of a transaction raised StopIteration") from error
         time.sleep(COLLISION_BACKOFF.delay(attempt))
         attempt += 1
 
 
 def _is_unavailable(error: DBAPIError) -> bool:
-    """Whether the database is to blame: then the same may succeed later."""
+    """True if the error is the database's, so that the same may succeed later."""
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
         return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in UNAVAILABLE_CODES
@@ -415,7 +415,7 @@ def check_columns(name: str, metadata: MetaData, found: Mapping[str, frozenset[s
 
 
 def _wait_for_others(connection: Connection) -> None:
-    """Two nodes that start together would both find a table missing. SQLite has taken its lock already."""
+    """Take a lock: two nodes that start together would both find a table missing. SQLite has its lock already."""
     if connection.dialect.name == "postgresql":
         for name in TIMEOUTS:
             connection.exec_driver_sql(f"SET LOCAL {name} = 0")

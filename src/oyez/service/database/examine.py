@@ -1,4 +1,4 @@
-"""The database as it is, without a change: whether a server could use it, and what its start would do to the tables."""
+"""Looks at the database without a change: can a server use it, and what would its start change in the tables."""
 
 import os
 import sqlite3
@@ -49,7 +49,7 @@ def open_unchanged(settings: Settings) -> Iterator[Connection | None]:
 
 
 def examine_tables(connection: Connection, name: str, tables: MetaData | None, versions: Path | None) -> str:
-    """Describe the tables of `name`: whether the next start changes them.
+    """Describe the tables of `name`, and what the next start changes in them.
 
     Raises SettingsError if they do not fit the code and no migration would change that.
     """

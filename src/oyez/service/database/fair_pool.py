@@ -1,7 +1,7 @@
-"""A pool of threads that serves all who ask in turn, however much one of them asks for.
+"""A pool of threads that serves all callers in turn, however much work one of them submits.
 
 Work waits by group (a system) and, within a group, by caller (a user). Groups take turns, and so do the callers of a
-group. Every queue is bounded: when it is full, only the one who filled it is refused.
+group. Every queue is bounded: when it is full, only the caller that filled it is refused.
 """
 
 import time
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class _Item(NamedTuple):
-    """A piece of work, and who learns how it ends."""
+    """A piece of work, and the future that receives its result."""
 
     work: Callable[[], Any]
     future: "Future[Any]"
@@ -33,7 +33,7 @@ class _Item(NamedTuple):
 
 
 class _Group:
-    """What waits in one group, by caller."""
+    """The waiting work of one group, by caller."""
 
     def __init__(self) -> None:
         self.callers: OrderedDict[str, deque[_Item]] = OrderedDict()
@@ -116,7 +116,7 @@ class FairPool:
         group = self._groups.get(name) or _Group()
         most = self._max_waiting if caller == NOBODY else self._max_waiting_of_one
         if group.count >= self._max_waiting or group.waiting_of(caller) >= most:
-            # Those who wait no longer still take room.
+            # Cancelled work still takes room.
             group.remove_cancelled()
             if group.waiting_of(caller) >= most:
                 raise DatabaseUnavailableError(f"{most} transactions of one user are waiting already.")
@@ -126,7 +126,7 @@ class FairPool:
         self._groups[name] = group
 
     def _run(self) -> None:
-        """What each thread does."""
+        """The loop of each thread."""
         while (item := self._take()) is not None:
             if item.future.set_running_or_notify_cancel():
                 item.run()

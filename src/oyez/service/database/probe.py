@@ -1,4 +1,4 @@
-"""The database's probe: every few seconds a system finds out whether it can use its tables."""
+"""The database probe: every few seconds it tries to use the tables of a system."""
 
 import asyncio
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ RETRY_INTERVAL = 0.5
 
 
 class DatabaseProbe:
-    """Watches over the database of one system, in the way its own transactions go."""
+    """Checks the database of one system with the same threads and engines that its transactions use."""
 
     def __init__(self, database: Database, system: str, tables: Iterable[Table]) -> None:
         self.reason: str | None = None
@@ -33,7 +33,7 @@ class DatabaseProbe:
         self._look = union_all(*looks)
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Check repeatedly, until cancelled."""
         while True:
             self._note(await self._find_fault())
             await asyncio.sleep(INTERVAL if self.reason is None else RETRY_INTERVAL)

@@ -1,4 +1,4 @@
-"""What a command with an id has done already: so that each of its transactions is done once, also over a crash.
+"""What a command with an id has done already, so that each of its transactions is done once, also after a crash.
 
 The log's records have the answers of commands (`runtime/idempotency.py`), but a server may be killed between a commit
 and its answer. So each transaction of such a command leaves a row, in itself: when the command is repeated, its handler
@@ -24,9 +24,9 @@ from oyez.service.database.tables import commands
 logger = get_logger("oyez.service")
 
 KEPT_SECONDS = 86_400.0
-"""How long it is known that a step was done: a client that was off the net comes back within a day, or asks anew."""
+"""Seconds for which a step is remembered: a client that was offline repeats a command within a day, or not at all."""
 FORGET_INTERVAL = 600.0
-"""Seconds between two rounds of forgetting."""
+"""Seconds between two deletions of old steps."""
 
 
 class Step:
@@ -41,9 +41,9 @@ class Step:
         self._is_bound = False
 
     def find(self, connection: Connection) -> tuple[Any] | None:
-        """What the step returned when it was done before; None where it was not.
+        """What the step returned when it was done before; None if it was not done.
 
-        Raises RefusedError: already_done if that was nothing that can be kept, id_reused if the id is bound to another
+        Raises RefusedError: already_done if the result could not be stored, id_reused if the id is bound to another
         request.
         """
         if self._id:
@@ -59,7 +59,7 @@ class Step:
         return (msgspec.json.decode(results[0], type=_result_type(self._function), dec_hook=read_scalar),)
 
     def keep(self, connection: Connection, result: object, now: float) -> None:
-        """Have it known, when the transaction is committed, that the step is done, and what it returned.
+        """Store, in the same transaction, that the step is done, and what it returned.
 
         Raises RefusedError (in_progress) if another process has committed the same step in the meantime.
         """
@@ -88,7 +88,7 @@ class Step:
 
 
 def begin_step(system: str, function: Callable[..., Any]) -> Step | None:
-    """The step that running `function` is of the command that is being handled, where that has an id."""
+    """The step that `function` is of the current command; None if the command has no id."""
     command = current_command.get()
     if command is None:
         return None
@@ -96,7 +96,7 @@ def begin_step(system: str, function: Callable[..., Any]) -> Step | None:
 
 
 def forget_steps(connection: Connection, before: float) -> None:
-    """Forget what was done before that time."""
+    """Delete the steps that were done before that time."""
     connection.execute(delete(commands).where(commands.c.created < before))
 
 
@@ -109,7 +109,7 @@ def _bare(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _result_type(function: Callable[..., Any]) -> Any:
-    """What a function says that it returns. Raises TypeError or NameError where that cannot be told."""
+    """The annotated return type of a function. Raises TypeError or NameError if there is none."""
     hints = get_type_hints(_bare(function))
     if "return" not in hints:
         raise TypeError(f"{function!r} does not say what it returns")

@@ -1,4 +1,4 @@
-"""Jobs: what a system has to do at some time, such as expiring a request, whichever process is there by then.
+"""Jobs: what a system has to do at a given time, such as expiring a request, in whichever process runs then.
 
 A job is a row that a transaction has written (`Transaction.schedule`). When it is due it is done in the transaction
 that deletes it: so once, whole, with its events, and by one process, however many look for it.
@@ -49,7 +49,7 @@ class Jobs:
         system: str,
         clock: Callable[[], float],
     ) -> None:
-        """`handlers` by the kinds of job; jobs of other kinds stay in the table. `clock`: seconds since 1970.
+        """`handlers` are the functions by kind; jobs of other kinds stay in the table. `clock`: seconds since 1970.
 
         Raises ContractError if one of them cannot be called as a job.
         """
@@ -66,13 +66,13 @@ class Jobs:
         self._system = system
         self._clock = clock
         self._unknown: set[str] = set()
-        """Kinds of jobs that are due and that nobody here can do; the operator is told once of each."""
+        """Kinds of jobs that are due and have no function here; each is logged once."""
         self._rounds = PeriodicTask("jobs", self._do_due)
         outbox.scheduled = self._rounds.trigger
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Jobs are done when they are due while inside; what has begun by then is ended."""
+        """Do jobs when they are due, while inside; a job that has begun is finished."""
         async with self._rounds.running():
             yield
 
@@ -92,13 +92,13 @@ class Jobs:
                 kind=kind,
                 remedy=f"give SystemServices.jobs a function for {kind!r}, or delete its rows in oyez_jobs",
             )
-        # A kind that was done elsewhere, by a newer version, and comes again is told again.
+        # A kind that another process, of a newer version, has done, and that comes again, is logged again.
         self._unknown = unknown
         pause = LOOK_INTERVAL if due is None else min(due - self._clock(), LOOK_INTERVAL)
         return pause if pause > 0 else BUSY_INTERVAL
 
     async def _do_next(self) -> bool:
-        """Do the job that has been due for longest; whether there was one."""
+        """Do the job that has been due for the longest time. True if there was one."""
         taken: list[Row[Any]] = []
 
         def do(tx: Transaction) -> None:
@@ -128,7 +128,7 @@ class Jobs:
         return job
 
     def _postpone(self, tx: Transaction, job: Row[Any], delay: float, error: str) -> None:
-        # Not where it has been scheduled anew, or done by another process, since then.
+        # Not if it was scheduled again, or done by another process, since then.
         same = self._is(job) & (jobs.c.due == job.due) & (jobs.c.failures == job.failures)
         values = {"due": tx.now + delay, "failures": job.failures + 1, "error": error}
         tx.connection.execute(update(jobs).where(same).values(values))

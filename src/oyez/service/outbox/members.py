@@ -1,4 +1,4 @@
-"""Members: which subjects belong to which rooms, where a room's rule says `member()`.
+"""Members: which subjects belong to the rooms whose rule has `member()`.
 
 A subject is `user:ID`, `role:NAME`, or of another kind that the contract declares (`garage:G-117`). Systems write them
 in their own transactions (`Transaction.add_member`), other back ends over HTTP.
@@ -28,25 +28,25 @@ class Members:
         self._contract = contract
 
     async def has(self, identity: Identity, room: NamedRoom) -> bool:
-        """Whether the table has this identity in `room`: its user, its role, or another subject that it is."""
+        """True if the table has this identity in `room`: its user, its role, or another subject of it."""
         subjects = self._contract.subjects_of(identity)
         return await self._database.read(is_member, self._system, room, subjects)
 
 
 def is_member(connection: Connection, system: str, room: NamedRoom, subjects: Collection[str]) -> bool:
-    """Whether one of `subjects` is a member of `room`."""
+    """True if one of `subjects` is a member of `room`."""
     found = select(members.c.subject).where(_in_room(system, room), members.c.subject.in_(subjects)).limit(1)
     return connection.execute(found).first() is not None
 
 
 def list_members(connection: Connection, system: str, room: NamedRoom, *, after: str, limit: int) -> list[str]:
-    """Up to `limit` members of `room`, in order, those behind `after`."""
+    """Up to `limit` members of `room`, in order, after the member `after`."""
     listed = select(members.c.subject).where(_in_room(system, room), members.c.subject > after)
     return list(connection.execute(listed.order_by(members.c.subject).limit(limit)).scalars())
 
 
 def add_member(connection: Connection, system: str, room: NamedRoom, subject: str) -> bool:
-    """Whether that is new."""
+    """True if it was no member before."""
     if is_member(connection, system, room, [subject]):
         return False
     row = {"system": system, "namespace": room.namespace, "room": room.name, "subject": subject}
@@ -55,15 +55,15 @@ def add_member(connection: Connection, system: str, room: NamedRoom, subject: st
 
 
 def remove_member(connection: Connection, system: str, room: NamedRoom, subject: str) -> bool:
-    """Whether it was one."""
+    """True if it was a member."""
     removed = connection.execute(delete(members).where(_in_room(system, room), members.c.subject == subject))
     return removed.rowcount > 0
 
 
 def find_room(contract: Contract, name: str, namespace: str | None = None, *, has_members: bool = True) -> NamedRoom:
-    """The room of that name that has members (or not), in `namespace` or, where only one has it, in whichever.
+    """The room of that name that has members (or not), in `namespace` or in the only namespace that has it.
 
-    Raises RefusedError (unknown_room); InvalidDataError where it is not one room, or should have members and has none.
+    Raises RefusedError (unknown_room); InvalidDataError if it is not one room, or must have members and has none.
     """
     names = [known.name for known in contract.namespaces]
     if namespace is not None and namespace not in names:

@@ -1,4 +1,4 @@
-"""The outbox: a change and the events that tell of it are one SQL transaction.
+"""The outbox: a change and its events are one SQL transaction.
 
 `Outbox.run` runs a function as a transaction in which it may emit. What it emits is written to a table beside its
 changes; a relay moves it from there to the log, in the order in which the transactions were committed, once. Rolled
@@ -6,11 +6,11 @@ back means never sent; committed means sent, also over a crash in between.
 
 How the order comes about: ids grow in the order of commits, since transactions that emit are committed one after the
 other (SQLite has one writer; on PostgreSQL they take a lock for their last two statements). A relay always begins with
-the lowest id there is, and deletes what the log has. So whatever several relays do at the same time, each appends only
-what follows upon what was appended; and what is appended twice, the log knows by its key.
+the lowest id there is, and deletes what the log has. So although several relays work at the same time, each appends
+only what follows, and the log knows by its key an entry that is appended twice.
 
-A row that cannot become an entry of the log, whoever wrote it, is set aside, where it stays with the reason: the others
-do not wait for it. For a log that cannot be reached all wait.
+A row that cannot become an entry of the log is set aside in the table, with the reason, and the others do not wait for
+it. If the log cannot be reached, all rows wait.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ LOOK_INTERVAL = 1.0
 moved at once."""
 
 FLUSH_TIMEOUT = 2.0
-"""Seconds after which the log is certainly away: what was committed stays so, and follows."""
+"""Seconds after which the log is taken to be down: what was committed is appended later."""
 
 
 class _Arrivals:
@@ -145,11 +145,11 @@ class Outbox:
         """Run `function(tx, …)` as one transaction: committed when it returns, rolled back when it raises.
 
         As `Database.run`: a plain function, in a worker thread, run again where PostgreSQL asks for it. Returns when
-        it is committed. Its events follow at once, or, where the log cannot be reached, when it can.
+        it is committed. Its events follow at once, or as soon as the log can be reached.
 
-        Where a command with an id is being handled and this has been committed for it before, nothing is done, and
-        what `function` returned then is returned again. Raises RefusedError (already_done) where that is not known:
-        only what JSON and the function's annotation can tell is kept.
+        If the current command has an id and this was committed for it before, nothing is done, and what `function`
+        returned then is returned again. Raises RefusedError (already_done) if the result was not stored: it is stored
+        only if JSON and the function's annotation can express it.
         """
         self._check()
         loop = asyncio.get_running_loop()
@@ -168,7 +168,7 @@ class Outbox:
         future = self._database.submit(work)
         self._running += 1
         self._idle.clear()
-        # However it ends, and also where the caller is cancelled meanwhile and never learns of it.
+        # However it ends, also if the caller is cancelled before.
         future.add_done_callback(lambda future: loop.call_soon_threadsafe(self._finish, future))
         result, transaction, stored = await self._database.wait(future)
         if stored and (published := current_published.get()) is not None:
@@ -191,9 +191,9 @@ class Outbox:
         return await self._arrivals.wait(seconds)
 
     async def flushed(self) -> None:
-        """Wait until what a transaction that has returned emitted is in the log, or it is clear that this takes long.
+        """Wait until the events of all committed transactions are in the log, for at most FLUSH_TIMEOUT seconds.
 
-        For whoever is told that something is done, and goes on to publish what may not overtake it.
+        For callers whose next publication must not overtake these events.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_TIMEOUT):
@@ -288,7 +288,7 @@ class Outbox:
         if rows[0].created > self._clock() - STALE_SECONDS:
             return 0
         mark = await self._log.get(MARK)
-        # Whoever appended the marked row had appended all that stand before it.
+        # All rows before the marked row were appended too.
         return next((number for number, row in enumerate(rows, 1) if row.mark == mark), 0)
 
 
@@ -301,7 +301,7 @@ class _Row(NamedTuple):
 
     @property
     def mark(self) -> bytes:
-        """With the time, because a database that is made anew, or from a copy, begins with old numbers."""
+        """With the time, because a new database, or a restored one, begins with old numbers."""
         return f"{self.id}:{self.created}".encode()
 
 
@@ -356,7 +356,7 @@ def _read_row(system: str, row: SqlRow[Any]) -> _Row | _BadRow:
 
 
 def _set_aside(connection: Connection, row: _BadRow) -> bool:
-    """Whether no other relay has done so already."""
+    """True if no other relay has done so already."""
     waits = (outbox.c.id == row.id) & outbox.c.error.is_(None)
     return connection.execute(update(outbox).where(waits).values(error=row.error)).rowcount == 1
 

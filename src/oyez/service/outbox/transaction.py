@@ -16,9 +16,9 @@ from oyez.service.outbox.members import add_member, check_subject, find_room, re
 
 
 class Transaction:
-    """One SQL transaction of one system, and what it says to the world when it is committed.
+    """One SQL transaction of one system, and the events that it emits when it is committed.
 
-    Given to the functions that `Outbox.run` runs, anew for each attempt.
+    `Outbox.run` gives one to the function that it runs, and a new one for each attempt.
     """
 
     def __init__(self, connection: Connection, publisher: Publisher, now: float, zone: tzinfo = UTC) -> None:
@@ -34,21 +34,21 @@ class Transaction:
         self.volatile: list[Entry] = []
         """What is broadcast after the commit."""
         self.schedules = False
-        """Whether it has changed what is due."""
+        """True if it has changed which jobs are due."""
 
     def emit(self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()) -> None:
         """Publish an event when, and only if, this transaction is committed.
 
         Checked now; takes and raises what `Publisher.prepare` does. A volatile event is not stored with the change: it
-        may be lost where the process ends in between.
+        may be lost if the process ends in between.
         """
         for entry in self._publisher.prepare(payload, *rooms, excluding=excluding):
             (self.volatile if entry.volatile else self._stored).append(entry)
 
     def add_member(self, room: NamedRoom, subject: str) -> bool:
-        """Make `subject`, such as `user:u1`, a member of `room`; whether that is new.
+        """Make `subject`, such as `user:u1`, a member of `room`. True if it was no member before.
 
-        Raises RefusedError (unknown_room) and InvalidDataError where there is no such room or subject. `subject`
+        Raises RefusedError (unknown_room) and InvalidDataError if there is no such room or subject. `subject`
         may enter the room from now on, and does so by itself, or by `join`.
         """
         find_room(self._contract, room.name, room.namespace)
@@ -56,7 +56,7 @@ class Transaction:
         return add_member(self.connection, self._system, room, subject)
 
     def remove_member(self, room: NamedRoom, subject: str) -> bool:
-        """Undo `add_member`, whether or not it was done; whether it was.
+        """Undo `add_member`. True if `subject` was a member.
 
         Its sockets leave the room, on every node, before any event that is emitted later.
         """
@@ -68,22 +68,22 @@ class Transaction:
         return removed
 
     def join(self, sockets_in: NamedRoom, room: NamedRoom) -> None:
-        """Have the sockets in one room enter another, as far as its rule allows.
+        """Let the sockets in one room join another, if its rule allows them.
 
-        Where the rule asks for members, those who are in `sockets_in` have to be.
+        If the rule asks for members, the users in `sockets_in` must be members.
         """
         self._stored.append(control.join(sockets_in, [room]))
 
     def leave(self, sockets_in: NamedRoom, room: NamedRoom) -> None:
-        """Have the sockets in one room leave another."""
+        """Let the sockets in one room leave another."""
         self._stored.append(control.leave(sockets_in, [room]))
 
     def disconnect(self, sockets_in: NamedRoom, *, close: bool = False) -> None:
-        """Have the sockets in a room disconnected, wherever they are; with `close`, their whole connections."""
+        """Disconnect the sockets in a room, on all nodes; with `close`, close their connections."""
         self._stored.append(control.disconnect(sockets_in, close=close))
 
     def schedule(self, kind: str, key: str, due: float, data: Mapping[str, Any]) -> None:
-        """Have the system's job `kind` done at `due`, in seconds since 1970, with `data`, which is JSON.
+        """Schedule the system's job `kind` for `due`, in seconds since 1970, with `data`, which is JSON.
 
         There is one job of a kind for a key: scheduling it again replaces it.
         """
@@ -93,12 +93,12 @@ class Transaction:
         self.schedules = True
 
     def cancel(self, kind: str, key: str) -> None:
-        """Have a job not done; harmless where there is none."""
+        """Cancel a job. Does nothing if there is none."""
         job = (jobs.c.system == self._system) & (jobs.c.kind == kind) & (jobs.c.key == key)
         self.connection.execute(delete(jobs).where(job))
 
     def store(self) -> bool:
-        """Write what was emitted, as the last thing before the commit; whether there was any."""
+        """Write what was emitted, as the last statement before the commit. True if there was any."""
         if not self._stored:
             return False
         if self.connection.dialect.name == "postgresql":

@@ -1,4 +1,4 @@
-"""What back ends in Node say with `@socket.io/redis-emitter`, as entries for the log: checked like everything else.
+"""What back ends in Node publish with `@socket.io/redis-emitter`, as entries for the log, checked like all events.
 
 The emitter publishes in Redis what the classic Redis adapter would: an event as a msgpack array `[uid, packet,
 options]` in the channel `KEY#NAMESPACE#` (or `KEY#NAMESPACE#ROOM#`), and what is to become of sockets as JSON in
@@ -70,7 +70,7 @@ _NAMES: dict[int, str] = {
 
 
 class EmitterMessageError(OyezError):
-    """What an emitter has said cannot be done. `what` is the event's name, or what was to become of sockets."""
+    """A message of an emitter was refused. `what` is the event's name, or the request about sockets."""
 
     def __init__(self, what: str, refusal: Refusal, reason: str) -> None:
         super().__init__(reason)
@@ -123,17 +123,17 @@ _OLD_PYTHON = (
 
 
 class EmitterDecoder:
-    """Reads what is said to one system, by emitters with one of `keys`."""
+    """Decodes the messages for one system, from emitters with one of `keys`."""
 
     def __init__(self, publisher: Publisher, keys: Sequence[str], systems: Sequence[str] = ()) -> None:
-        """With `systems`, the names of all that are served, it also warns of emitters that name none of them."""
+        """`systems`, if given, are all that are served: then it warns of emitters that name none of them."""
         self._channels = frozenset(PYTHON_CHANNEL if key == DEFAULT_KEY else key for key in keys)
         patterns = [pattern for key in keys for pattern in (f"{key}#*", f"{key}-request#*")]
         self._systems = systems
         self._warned = False
         unclaimed = [PYTHON_CHANNEL, f"{DEFAULT_KEY}#*"] if systems else []
         self.patterns = (*patterns, *sorted(self._channels), *unclaimed)
-        """Where it is said, as Redis wants it for PSUBSCRIBE."""
+        """The channels to read, as patterns for PSUBSCRIBE."""
         self._publisher = publisher
         self._contract = publisher.contract
         self._limits = publisher.limits
@@ -141,7 +141,7 @@ class EmitterDecoder:
         self._namespaces = {namespace.name: namespace for namespace in self._contract.namespaces}
 
     def is_emitter_message(self, channel: str, body: bytes) -> bool:
-        """Whether it is for Oyez: not what the servers of a Node cluster say to each other."""
+        """True if it is for Oyez, and not a message between the servers of a Node cluster."""
         if self._systems and (channel == PYTHON_CHANNEL or channel.startswith(f"{DEFAULT_KEY}#")):
             if not self._warned and (channel == PYTHON_CHANNEL or body.startswith(_OWN_ARRAY)):
                 self._warn_of_unclaimed(channel)
@@ -155,7 +155,7 @@ class EmitterDecoder:
         return body.startswith(_OWN_ARRAY) or not body.startswith(_ARRAY)
 
     def read(self, channel: str, body: bytes) -> list[Entry]:
-        """The entries that do what a message asks for; none where it turns out not to be an emitter's.
+        """The entries that do what a message asks for; none if it is not from an emitter.
 
         Raises EmitterMessageError.
         """
@@ -221,14 +221,14 @@ class EmitterDecoder:
             raise InvalidDataError("", f"one argument, the payload, not {len(arguments)}")
         data = _to_json(arguments[0])
         entries = self._publisher.prepare_json(name, data, self._targets(name, namespace, options), options.excluded)
-        # Where rooms follow from the payload, also those of namespaces nobody has asked for do.
+        # If rooms follow from the payload, there may be rooms of other namespaces too.
         found = [entry for entry in entries if entry.namespace == namespace]
         if not found:
             raise RefusedError(FOREIGN_ROOM, f"{name} does not go to namespace {namespace} by itself: give it a room.")
         return found
 
     def _targets(self, name: str, namespace: str, options: _Options) -> list[NamedRoom | Everyone] | None:
-        """Where to, as far as the emitter says: without a room it means everybody, where the contract allows that."""
+        """The targets that the emitter names. Without a room it means everybody, if the contract allows that."""
         if options.rooms:
             return [NamedRoom(namespace, room) for room in options.rooms]
         everyone = Everyone(namespace)
@@ -241,7 +241,7 @@ class EmitterDecoder:
         if asked.uid != UID:
             return []
         if asked.type == _Request.SERVER_SIDE_EMIT:
-            raise RefusedError(UNKNOWN_EVENT, "It is for servers in Node: nobody hears it here.")
+            raise RefusedError(UNKNOWN_EVENT, "It is for servers in Node; there are none here.")
         if asked.opts is None:
             # Older ones name a socket in another way; without it everybody would be meant.
             raise RefusedError(MALFORMED, "It does not say which sockets it is for.")
@@ -269,7 +269,7 @@ class EmitterDecoder:
             raise RefusedError(UNKNOWN_NAMESPACE, f"There is no namespace {quote(name)}, only {known}.")
 
     def _check_rooms(self, namespace: str, names: Sequence[str], *, sockets: bool) -> None:
-        """`sockets`: whether a socket's id may stand for a room."""
+        """`sockets`: True if the id of a socket may stand for a room."""
         most = self._limits.max_rooms_per_event
         if len(names) > most:
             raise InvalidDataError("rooms", f"at most {most}, not {len(names)}")

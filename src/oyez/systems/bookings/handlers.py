@@ -152,7 +152,7 @@ async def stop_indicating(
 
 
 def find_rooms(connection: Connection, role: str, user_id: str, recipient_id: str) -> list[NamedRoom]:
-    """Where a recipient hears that somebody is typing; nowhere where the two have nothing to do with each other.
+    """The rooms in which a recipient receives typing events; none if the two share no booking.
 
     Customers and partners type to the other side of a booking. Admins oversee them all, and may type to anybody.
     """

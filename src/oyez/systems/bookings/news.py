@@ -1,4 +1,4 @@
-"""News: what is told no more than once a second, however often it changes: where partners are, and statistics."""
+"""Events that are sent at most once a second: the places of partners, and statistics."""
 
 import msgspec
 
@@ -19,7 +19,7 @@ SPARE = 0.01
 
 
 class News:
-    """What one process tells, at a pace that all processes keep together.
+    """Sends these events at a rate that all processes share.
 
     That of statistics is in the database. That of places, which come much more often and are nothing to keep, is a
     record of the log: a partner may have two devices, at two processes.
@@ -32,7 +32,7 @@ class News:
         self._closing = False
 
     async def move(self, partner_id: str, location: Location) -> None:
-        """A partner is at `location`: whoever tracks a booking they are on their way to, or at, gets to know."""
+        """Send the location of a partner to the trackers of each booking that the partner is on the way to, or at."""
         now = to_time(int(self._services.clock() * 1_000))
         for booking_id in await self._services.database.read(list_on_the_way, partner_id):
             update = PartnerLocationUpdate(booking_id=booking_id, location=location, timestamp=now)
@@ -56,7 +56,7 @@ class News:
         if not self._closing:
             told = await self._services.log.put_if_absent(f"pace:place:{booking_id}", moment, INTERVAL)
             if told is not None:
-                # What another process has told is as new, or this one waits for its turn.
+                # The place that another process has sent is as new, or this one waits.
                 return told >= moment
         # Before the event, so that a client that begins to track now misses nothing.
         await self._services.log.put(_place_record(booking_id), encode_json((partner_id, update)), LAST_PLACE_SECONDS)
@@ -72,10 +72,10 @@ class News:
         return place if await self._services.database.read(is_on_the_way, booking_id, partner_id) else None
 
     async def _tell_statistics(self, _key: str, _value: None) -> bool:
-        # Counted beside the transaction: what it read of every booking would collide with whoever changes one.
+        # Counted beside the transaction: its reads of all bookings would collide with transactions that change one.
         now = self._services.clock()
         counted = await self._services.database.read(count_statistics, find_day(now, self._services.settings.zone))
-        # The last change before the end is told without waiting: nobody else knows of it.
+        # The last change before the end is sent at once: no other process knows of it.
         interval = 0.0 if self._closing else INTERVAL
         return await self._services.outbox.run(tell_statistics, counted, int(now * 1_000), interval)
 

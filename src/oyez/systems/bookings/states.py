@@ -1,4 +1,4 @@
-"""The course of a booking as a table: which action leads from which status to which, and how a customer is told.
+"""The course of a booking as a table: which action leads from which status to which, and the sentence for the customer.
 
 Nobody changes a status but by `move`. What is not in the table cannot happen, and the refusal names both statuses.
 Reading the table downwards is reading what a booking can go through:
@@ -45,7 +45,7 @@ PARTNER_ACTIONS: Mapping[BookingStatus, Action] = {
 """What a partner who names a status wants done; the other statuses are not for partners to set."""
 
 PENDING: tuple[BookingStatus, ...] = ("PENDING", "PARTNER_REJECTED")
-"""Somebody has to be found who will come."""
+"""A partner has to be found."""
 ACTIVE: tuple[BookingStatus, ...] = ("PARTNER_ASSIGNED", "PARTNER_ACCEPTED", "IN_PROGRESS")
 """A partner has been asked, will come, or is there."""
 ON_THE_WAY: tuple[BookingStatus, ...] = ("PARTNER_ACCEPTED", "IN_PROGRESS")

@@ -1,4 +1,4 @@
-"""What `bookings` remembers: customers, partners, bookings, messages, KYC submissions and notifications.
+"""What `bookings` stores: customers, partners, bookings, messages, KYC submissions and notifications.
 
 Knows rows, not events. Times are milliseconds since 1970, in UTC, and amounts are cents: both are whole numbers, which
 every database compares and adds up exactly. What a partner has earned is in no table: it follows from the bookings.
@@ -154,7 +154,7 @@ notifications = Table(
 )
 
 told = Table("bookings_told", metadata, Column("what", String(32), primary_key=True), _time("told_at"))
-"""When something was last told of which only so much is told, by whichever process."""
+"""When events with a limited rate were last sent, by any process."""
 
 
 # Between rows and the wire.
@@ -229,13 +229,13 @@ def list_on_the_way(connection: Connection, partner_id: str) -> Sequence[str]:
 
 
 def is_on_the_way(connection: Connection, booking_id: str, partner_id: str) -> bool:
-    """Whether that partner is, or will be, at work on that booking."""
+    """True if that partner is on the way to that booking, or at work on it."""
     booking = find(connection, bookings, booking_id)
     return booking is not None and booking.partner_id == partner_id and booking.status in ON_THE_WAY
 
 
 def share_booking(connection: Connection, customer_id: str, partner_id: str, booking_id: str | None = None) -> bool:
-    """Whether a customer and a partner have a booking in common: that one, or any."""
+    """True if a customer and a partner share that booking, or any."""
     query = select(bookings.c.number).where(
         bookings.c.customer_id == customer_id,
         bookings.c.partner_id == partner_id,

@@ -1,6 +1,6 @@
-"""What happens in `bookings`: each function is one transaction, and its events are stored with the change they tell of.
+"""What happens in `bookings`: each function is one transaction, and its events are stored with the change.
 
-Clients' commands and the HTTP API end here alike. Whoever acts is given by their id, never by what a client says.
+Clients' commands and the HTTP API both call them. The id of the caller comes from its token, never from the data.
 """
 
 from typing import Any
@@ -136,7 +136,7 @@ def assign_partner(tx: Transaction, booking_id: str, new: Assignment) -> Row[Any
 
 
 def cancel_booking(tx: Transaction, customer_id: str, booking_id: str, reason: str) -> Row[Any]:
-    """Call off a customer's own booking: the partner who has it hears `booking:cancelled`."""
+    """Cancel a customer's own booking: its partner receives `booking:cancelled`."""
     booking = find(tx.connection, bookings, booking_id)
     if booking is None or booking.customer_id != customer_id:
         raise RefusedError(FORBIDDEN, f"You have no booking {quote(booking_id)}.")
@@ -339,7 +339,7 @@ def mark_read(tx: Transaction, role: str, user_id: str, message_id: str) -> Row[
 
 
 def notify(tx: Transaction, new: NewNotification) -> Row[Any]:
-    """Store a notification and tell the recipient."""
+    """Store a notification and send it to the recipient."""
     _expect(tx, customers if new.recipient_role == "customer" else partners, "recipientId", new.recipient_id)
     if new.booking_id:
         _expect(tx, bookings, "bookingId", new.booking_id)
@@ -413,7 +413,7 @@ def build_statistics(counted: dict[str, int], now: int) -> payloads.DashboardSta
 
 
 def tell_statistics(tx: Transaction, counted: dict[str, int], counted_at: int, interval: float) -> bool:
-    """Tell monitors, unless some process has told what was so within `interval` seconds of that; whether it is told."""
+    """Send statistics to monitors, unless a process did so within `interval` seconds. True if they are sent."""
     known = told.c.what == "statistics"
     before = tx.connection.execute(select(told.c.told_at).where(known)).scalar_one_or_none()
     if before is None:

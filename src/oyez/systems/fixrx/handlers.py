@@ -76,7 +76,7 @@ def send_message(tx: Transaction, sender: Identity, command: SendMessage, socket
 def read_message(tx: Transaction, reader: Identity, message_id: str, socket: str) -> None:
     """Store that a message was read, and notify its sender and the reader's other devices, the first time.
 
-    Raises RefusedError: unknown_message; forbidden where it was written to somebody else.
+    Raises RefusedError: unknown_message; forbidden if the reader is not its recipient.
     """
     stored = find_message(tx.connection, message_id)
     if stored is None:

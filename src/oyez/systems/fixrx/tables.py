@@ -66,7 +66,7 @@ def find_message(connection: Connection, message_id: str) -> StoredMessage | Non
 
 
 def mark_read(connection: Connection, message_id: str, read_at: Time) -> bool:
-    """Whether the message was unread until now."""
+    """True if the message was unread until now."""
     unread = messages.update().where(messages.c.id == message_id, messages.c.read_at.is_(None))
     return connection.execute(unread.values(read_at=read_at)).rowcount == 1
 

@@ -64,7 +64,7 @@ class Dispute(Payload):
 
 
 def put_dispute(tx: Transaction, dispute_id: str, body: DisputeBody) -> tuple[Dispute, bool]:
-    """Open a dispute, or correct an open one; whether it is new. Payouts for its order are held from now on."""
+    """Open a dispute, or correct an open one. True if it is new. Payouts for its order are held from now on."""
     user(body.customer_id)
     garage(body.garage_id)
     found = find(tx.connection, disputes.c.dispute_id, dispute_id)
@@ -98,9 +98,9 @@ def withdraw_dispute(tx: Transaction, dispute_id: str) -> Dispute:
 
 
 def resolve_dispute(tx: Transaction, dispute_id: str, body: Resolution) -> Dispute:
-    """The dispute is over: both sides hear it, and the order's payouts go on, less what is refunded.
+    """Resolve a dispute: both sides are notified, and the order's payouts continue, less the refund.
 
-    Raises RefusedError: unknown_record, illegal_transition, record_differs where it was resolved otherwise;
+    Raises RefusedError: unknown_record, illegal_transition, record_differs if it was resolved otherwise;
     InvalidDataError where more is refunded than was asked for.
     """
     before = get(tx.connection, disputes.c.dispute_id, dispute_id)

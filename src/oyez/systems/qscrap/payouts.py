@@ -41,11 +41,11 @@ SCHEDULING, DUE, HOLD, RELEASE = "payout_scheduling", "payout_due", "payout_hold
 
 PayoutStatus = Literal["waiting", "scheduled", "held", "completed", "cancelled"]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
-"""Why a payout is held: it is told twice in one event, as a field and in a sentence."""
+"""Why a payout is held: it is in the event twice, as a field and in a sentence."""
 
 
 class PayoutBody(Payload):
-    """`schedule_at`: when the garage is told, at once where it is left out. `scheduled_date`: when it is paid."""
+    """`schedule_at`: when the garage is notified; at once if it is left out. `scheduled_date`: when it is paid."""
 
     order_id: Id
     garage_id: Id
@@ -76,7 +76,7 @@ class Payout(Payload):
 
 
 def put_payout(tx: Transaction, payout_id: str, body: PayoutBody) -> tuple[Payout, bool]:
-    """Plan a payout, or correct one that is not done; whether it is new. What the garage was told, it is told anew."""
+    """Plan a payout, or correct one that is not done. True if it is new. The garage is notified again."""
     garage(body.garage_id)
     found = find(tx.connection, payouts.c.payout_id, payout_id)
     values: dict[str, Any] = asdict(body)
@@ -92,7 +92,7 @@ def put_payout(tx: Transaction, payout_id: str, body: PayoutBody) -> tuple[Payou
         states.check_open(states.PAYOUT, found.status)
         change(tx.connection, payouts.c.payout_id, payout_id, **values)
         if found.status != "held":
-            # From the beginning: the garage was told of another day or amount.
+            # From the beginning: the garage was notified of another day or amount.
             tx.cancel(DUE, payout_id)
             change(tx.connection, payouts.c.payout_id, payout_id, status="waiting")
             tx.schedule(SCHEDULING, payout_id, values["schedule_at"].seconds, {})
@@ -109,7 +109,7 @@ def hold_payout(tx: Transaction, payout_id: str, body: HoldBody) -> Payout:
 
 
 def release_payout(tx: Transaction, payout_id: str) -> Payout:
-    """Let a payout that was held go its way: it is paid on its day, or now where that has passed."""
+    """Release a held payout: it is paid on its day, or now if that has passed."""
     payout = _show(tx, payout_id)
     if _move(tx, payout, "release", hold_reason=None, release_at=None, held_by=None):
         tx.cancel(RELEASE, payout_id)
@@ -125,7 +125,7 @@ def release_payout(tx: Transaction, payout_id: str) -> Payout:
 
 
 def complete_payout(tx: Transaction, payout_id: str) -> Payout:
-    """A payout is paid."""
+    """Complete a payout: it is paid."""
     payout = _show(tx, payout_id)
     if _move(tx, payout, "complete"):
         tx.cancel(DUE, payout_id)
@@ -144,7 +144,7 @@ def complete_payout(tx: Transaction, payout_id: str) -> Payout:
 
 
 def cancel_payout(tx: Transaction, payout_id: str) -> Payout:
-    """Nothing is paid. No event tells of it: the garage hears why from whatever was the cause."""
+    """Cancel a payout. There is no event: the cause has its own."""
     if _move(tx, _show(tx, payout_id), "cancel", hold_reason=None, release_at=None, held_by=None):
         for kind in (SCHEDULING, DUE, HOLD, RELEASE):
             tx.cancel(kind, payout_id)
@@ -241,7 +241,7 @@ def release_held_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -
 
 
 def _hold(tx: Transaction, payout: Payout, reason: str) -> bool:
-    """Whether it was not held before."""
+    """True if it was not held before."""
     held = _move(tx, payout, "hold", hold_reason=reason)
     if held:
         tx.cancel(DUE, payout.payout_id)
@@ -254,7 +254,7 @@ def _hold(tx: Transaction, payout: Payout, reason: str) -> bool:
 
 
 def _move(tx: Transaction, payout: Payout, action: str, **values: Any) -> bool:
-    """Whether its state is another now. Raises RefusedError (illegal_transition)."""
+    """True if its state has changed. Raises RefusedError (illegal_transition)."""
     status = states.move(states.PAYOUT, payout.status, action)
     if status == payout.status:
         return False

@@ -1,4 +1,4 @@
-"""Part requests, as far as they run out: one that nobody has settled by its time expires, and its customer hears it."""
+"""Part requests that expire: a request that is open at its end expires, and its customer is notified."""
 
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ class Request(Payload):
 
 
 def put_request(tx: Transaction, request_id: str, body: RequestBody) -> tuple[Request, bool]:
-    """Watch over a request, or give it another end; whether it is new."""
+    """Store a request, or change its end. True if it is new."""
     user(body.customer_id)
     values = asdict(body)
     found = find(tx.connection, requests.c.request_id, request_id)
@@ -48,7 +48,7 @@ def put_request(tx: Transaction, request_id: str, body: RequestBody) -> tuple[Re
 
 
 def move_request(tx: Transaction, request_id: str, *, action: str) -> Request:
-    """A bid was taken, or the request called off: it does not expire any more. The back end tells of that itself."""
+    """A bid was taken, or the request cancelled: it does not expire. The back end publishes the event itself."""
     request = get(tx.connection, requests.c.request_id, request_id)
     change(
         tx.connection,

@@ -12,7 +12,7 @@ from oyez.systems.qscrap.tables import change, find, get, is_as, show, subscript
 WARNING = "subscription_warning"
 WARNING_DAYS = (7, 3, 1)
 """Days before the end: a week leaves time to budget and pay by transfer, three days to pay by card after a reminder,
-and the last day is for whoever has overlooked both."""
+and the last day is for garages that have overlooked both."""
 DAY = 86_400.0
 
 
@@ -28,7 +28,7 @@ class Subscription(Payload):
 
 
 def put_subscription(tx: Transaction, garage_id: str, body: SubscriptionBody) -> tuple[Subscription, bool]:
-    """Watch over a garage's subscription, or give it another end; whether it is new."""
+    """Store a garage's subscription, or change its end. True if it is new."""
     garage(garage_id)
     values = {"expires_at": body.expires_at}
     found = find(tx.connection, subscriptions.c.garage_id, garage_id)
@@ -41,14 +41,14 @@ def put_subscription(tx: Transaction, garage_id: str, body: SubscriptionBody) ->
     _cancel_warnings(tx, garage_id)
     for days in WARNING_DAYS:
         due = body.expires_at.seconds - days * DAY
-        # What lies behind when a short subscription is put will not be said late.
+        # A warning whose time has passed is not sent.
         if due >= tx.now:
             tx.schedule(WARNING, _key(garage_id, days), due, {"garage_id": garage_id, "days": days})
     return show(get(tx.connection, subscriptions.c.garage_id, garage_id), Subscription), found is None
 
 
 def end_subscription(tx: Transaction, garage_id: str) -> None:
-    """The garage has no subscription any more, and hears no warning; harmless where it had none."""
+    """Remove a garage's subscription, and its warnings. Does nothing if it had none."""
     tx.connection.execute(subscriptions.delete().where(subscriptions.c.garage_id == garage_id))
     _cancel_warnings(tx, garage_id)
 

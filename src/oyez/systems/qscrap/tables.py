@@ -122,7 +122,7 @@ payouts = Table(
     Column("release_at", _Moment),
     Column("held_by", _Id),
 )
-"""`held_by` is the dispute that holds a payout; null where somebody holds it by hand."""
+"""`held_by` is the dispute that holds a payout; null if it is held by hand."""
 
 subscriptions = Table(
     "qscrap_subscriptions",
@@ -156,12 +156,12 @@ def show(row: Row[Any], kind: type[P]) -> P:
 
 
 def is_as(row: Row[Any], values: Mapping[str, Any]) -> bool:
-    """Whether the row says so already."""
+    """True if the row has these values already."""
     return all(row._mapping[name] == value for name, value in values.items())
 
 
 def check_same(row: Row[Any], values: Mapping[str, Any], *names: str) -> None:
-    """What a record is about does not change. Raises RefusedError (record_differs)."""
+    """These fields of a record cannot change. Raises RefusedError (record_differs)."""
     for name in names:
         if row._mapping[name] != values[name]:
             raise RefusedError(RECORD_DIFFERS, f"{name} is {row._mapping[name]!r} and cannot become {values[name]!r}.")

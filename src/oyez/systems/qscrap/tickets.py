@@ -1,4 +1,4 @@
-"""Support tickets: what customers ask and what they are answered, each told to those whom it concerns.
+"""Support tickets: questions of customers, and answers.
 
 The functions run inside a transaction: what they emit is sent if, and only if, what they write is kept.
 """
@@ -44,7 +44,7 @@ class Ticket(Payload):
 
 
 class MessageBody(Payload):
-    """What somebody writes in a ticket."""
+    """A message in a ticket."""
 
     sender_id: Id
     sender_role: Literal["customer", "operations"]
@@ -61,7 +61,7 @@ class Message(Payload):
 
 
 def put_ticket(tx: Transaction, ticket_id: str, body: TicketBody) -> tuple[Ticket, bool]:
-    """Open a ticket, or correct one; whether it is new. Its customer, and no other, is a member of its room."""
+    """Open a ticket, or correct one. True if it is new. Its customer, and no other, is a member of its room."""
     room = ticket_room(ticket_id)
     user(body.customer_id)
     found = find(tx.connection, tickets.c.ticket_id, ticket_id)
@@ -81,7 +81,7 @@ def put_ticket(tx: Transaction, ticket_id: str, body: TicketBody) -> tuple[Ticke
 
 
 def put_message(tx: Transaction, ticket_id: str, message_id: str, body: MessageBody) -> tuple[Message, bool]:
-    """Write in a ticket; whether that is new. The room sees the message, the other side hears that there is one.
+    """Write in a ticket. True if that is new. The room sees the message, the other side is notified.
 
     Raises RefusedError: unknown_record, record_differs; illegal_transition where the ticket is closed, forbidden
     where the customer who writes is not the ticket's.

@@ -35,7 +35,7 @@ def remove_supplier(connection: Connection, user_id: str) -> str:
 
 
 def put_supplier(connection: Connection, user_id: str, supplier_id: str) -> bool:
-    """Make `user_id` the supplier `supplier_id`; whether that is new. Raises RefusedError (supplier_taken)."""
+    """Make `user_id` the supplier `supplier_id`. True if that is new. Raises RefusedError (supplier_taken)."""
     owner = connection.execute(
         select(suppliers.c.user_id).where(suppliers.c.supplier_id == supplier_id)
     ).scalar_one_or_none()

@@ -47,7 +47,7 @@ class Agents:
         if await self._is_here(agent_id):
             return
         await self._services.outbox.run(support.expect_agent, agent_id)
-        # A device that connected meanwhile may have reported it too early.
+        # A device may have connected in between, and its report may have come too early.
         if await self._is_here(agent_id):
             await self._services.outbox.run(support.bring_agent_back, agent_id)
 

@@ -67,8 +67,8 @@ class Release(CamelPayload):
     reason: Literal["expired", "cancelled", "purchased"]
 
 
-class Told(CamelPayload):
-    """How many users have the product in their carts, and were told."""
+class Notified(CamelPayload):
+    """How many users have the product in their carts, and were notified."""
 
     users: Count
 
@@ -103,14 +103,14 @@ def get_cart(connection: Connection, user_id: str) -> payloads.CartSync:
     return cart
 
 
-def change_price(tx: Transaction, product_id: str, change: PriceChange) -> Told:
-    """Tell everybody who has the product in their cart."""
-    return _tell_buyers(tx, product_id, payloads.PriceUpdate(product_id=product_id, **msgspec.structs.asdict(change)))
+def change_price(tx: Transaction, product_id: str, change: PriceChange) -> Notified:
+    """Notify all users who have the product in their cart."""
+    return _notify_buyers(tx, product_id, payloads.PriceUpdate(product_id=product_id, **msgspec.structs.asdict(change)))
 
 
-def change_stock(tx: Transaction, product_id: str, stock: Stock) -> Told:
-    """Tell everybody who has the product in their cart."""
-    return _tell_buyers(tx, product_id, payloads.StockUpdate(product_id=product_id, **msgspec.structs.asdict(stock)))
+def change_stock(tx: Transaction, product_id: str, stock: Stock) -> Notified:
+    """Notify all users who have the product in their cart."""
+    return _notify_buyers(tx, product_id, payloads.StockUpdate(product_id=product_id, **msgspec.structs.asdict(stock)))
 
 
 def reserve(tx: Transaction, user_id: str, product_id: str, reservation: Reservation) -> payloads.CartItemReserved:
@@ -136,7 +136,7 @@ def reserve(tx: Transaction, user_id: str, product_id: str, reservation: Reserva
 
 
 def release(tx: Transaction, user_id: str, product_id: str, release: Release) -> payloads.CartItemReleased:
-    """Keep a product no longer; nobody is told where it was not kept."""
+    """End the reservation of a product; sends nothing if there was none."""
     payload = payloads.CartItemReleased(product_id=product_id, reason=release.reason, timestamp=Time.at(tx.now))
     if _give_back(tx, user_id, product_id):
         tx.emit(payload, user(user_id))
@@ -158,9 +158,9 @@ def _give_back(tx: Transaction, user_id: str, product_id: str) -> bool:
     return number is not None
 
 
-def _tell_buyers(tx: Transaction, product_id: str, payload: Payload) -> Told:
+def _notify_buyers(tx: Transaction, product_id: str, payload: Payload) -> Notified:
     query = select(cart_products.c.user_id).where(cart_products.c.product_id == product_id)
     buyers = tx.connection.execute(query.order_by(cart_products.c.user_id)).scalars().all()
     for first in range(0, len(buyers), USERS_PER_EVENT):
         tx.emit(payload, *(user(buyer) for buyer in buyers[first : first + USERS_PER_EVENT]))
-    return Told(users=len(buyers))
+    return Notified(users=len(buyers))

@@ -91,7 +91,7 @@ def forget(connection: Connection, user_id: str, channels: Iterable[str]) -> Non
     connection.execute(delete(subscriptions).where(named))
 
 
-# What connections hear.
+# Rooms of connections.
 
 
 class Channels:
@@ -159,7 +159,7 @@ class Channels:
             try:
                 await client.join(room)
             except RefusedError as refused:
-                # A back end may have taken somebody out of an order of theirs.
+                # A back end may have removed a user from their own order.
                 if refused.refusal is not FORBIDDEN:
                     raise
         return [str(room) for room in rooms if client.is_in(room)]

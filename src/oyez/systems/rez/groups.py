@@ -1,4 +1,4 @@
-"""Group buying: whoever starts a group is its first member, and it is complete as soon as enough have joined.
+"""Group buying: the creator of a group is its first member, and it is complete as soon as enough have joined.
 
 A group's events go to its room, and to the rooms of those members who have not opened it.
 """
@@ -23,7 +23,7 @@ from oyez.systems.rez.tables import group_members, group_messages, groups
 
 
 class GroupStart(CamelPayload):
-    """A group as somebody starts it."""
+    """A new group."""
 
     group_code: Line
     size: Annotated[int, Meta(ge=2, le=50)]
@@ -46,7 +46,7 @@ class GroupPosting(CamelPayload):
 
 
 class GroupEnd(CamelPayload):
-    """Why whoever started a group ends it."""
+    """Why the creator of a group ends it."""
 
     user_id: Id
     reason: Text
@@ -65,7 +65,7 @@ class Group(CamelPayload):
 
 
 def start_group(tx: Transaction, group_id: str, start: GroupStart) -> tuple[Group, bool]:
-    """Open a group with its first member; whether it is new. Raises RefusedError (already_there)."""
+    """Open a group with its first member. True if it is new. Raises RefusedError (already_there)."""
     row = find_row(tx.connection, groups, group_id)
     if row is not None:
         if (row.code, row.creator_id) != (start.group_code, start.creator.user_id):
@@ -87,7 +87,7 @@ def start_group(tx: Transaction, group_id: str, start: GroupStart) -> tuple[Grou
 
 
 def join_group(tx: Transaction, group_id: str, user_id: str, membership: Membership) -> tuple[Group, bool]:
-    """Let somebody buy with a group; whether they did not yet. Raises RefusedError: not_found, illegal_transition."""
+    """Add a member to a group. True if they are new. Raises RefusedError: not_found, illegal_transition."""
     row = get_row(tx.connection, groups, group_id)
     if _is_member(tx.connection, group_id, user_id):
         return to_group(tx.connection, row), False
@@ -107,7 +107,7 @@ def join_group(tx: Transaction, group_id: str, user_id: str, membership: Members
 
 
 def leave_group(tx: Transaction, group_id: str, user_id: str) -> Group:
-    """Somebody no longer buys with a group. Raises RefusedError: not_found, illegal_transition."""
+    """Remove a member from a group. Raises RefusedError: not_found, illegal_transition."""
     row = get_row(tx.connection, groups, group_id)
     if not _is_member(tx.connection, group_id, user_id):
         raise RefusedError(NOT_FOUND, f"{user_id!r} is no member of group {group_id!r}.")
@@ -144,7 +144,7 @@ def cancel_group(tx: Transaction, group_id: str, end: GroupEnd) -> Group:
 def post_group_message(
     tx: Transaction, group_id: str, message_id: str, posting: GroupPosting
 ) -> tuple[payloads.GroupMessage, bool]:
-    """Store and send what a member writes; whether it is new.
+    """Store and send what a member writes. True if it is new.
 
     Raises RefusedError: not_found, forbidden, already_there.
     """

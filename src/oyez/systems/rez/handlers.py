@@ -93,7 +93,7 @@ async def end_typing(services: Services, typing: Typing, ticket_id: str, sender_
 
 
 async def _check_member(client: Client, ticket_id: str) -> None:
-    """Raises RefusedError (forbidden). Whoever is in the room is a member: who is not any more is taken out of it."""
+    """Raises RefusedError (forbidden). A user in the room is a member: users who are removed leave the room."""
     room = ticket(ticket_id)
     if not client.is_in(room) and not await client.allows(room):
         raise RefusedError(FORBIDDEN, f"You are no member of ticket {ticket_id!r}.")

@@ -1,4 +1,4 @@
-"""Orders: placed, moved on, delivered or cancelled, each told to those who follow the order."""
+"""Orders: placed, moved on, delivered or cancelled, each sent to those who follow the order."""
 
 import math
 from typing import Any, Literal
@@ -30,7 +30,7 @@ SENTENCES: dict[str, str] = {
     "out_for_delivery": "Your order is out for delivery.",
     "delivered": "Your order has been delivered.",
 }
-"""What customers are told where the back end says nothing of its own."""
+"""What customers read if the back end gives no message."""
 
 
 class OrderPlacing(CamelPayload):
@@ -49,7 +49,7 @@ class OrderMove(CamelPayload):
     message: Maybe[Text] = UNSET
     estimated_delivery: Maybe[Time] = UNSET
     signature: Maybe[Url] = UNSET
-    """Of whoever took it, where it is `delivered`."""
+    """Of the recipient, if it is `delivered`."""
 
 
 class Cancellation(CamelPayload):
@@ -88,7 +88,7 @@ class Order(CamelPayload):
 
 
 def place_order(tx: Transaction, order_id: str, placing: OrderPlacing) -> tuple[Order, bool]:
-    """Take an order in; whether it is new. Raises RefusedError (already_there)."""
+    """Place an order. True if it is new. Raises RefusedError (already_there)."""
     row = find_row(tx.connection, orders, order_id)
     if row is not None:
         if (row.order_number, row.customer_id) != (placing.order_number, placing.customer_id):
@@ -114,7 +114,7 @@ def place_order(tx: Transaction, order_id: str, placing: OrderPlacing) -> tuple[
 
 
 def move_order(tx: Transaction, order_id: str, move: OrderMove) -> Order:
-    """Let an order move on; harmless where it has already. Raises RefusedError: not_found, illegal_transition."""
+    """Move an order on; does nothing if it has already. Raises RefusedError: not_found, illegal_transition."""
     row = get_row(tx.connection, orders, order_id)
     if row.status == move.status:
         return to_order(row)
@@ -136,7 +136,7 @@ def move_order(tx: Transaction, order_id: str, move: OrderMove) -> Order:
 
 
 def cancel_order(tx: Transaction, order_id: str, cancellation: Cancellation) -> Order:
-    """Say that an order will not come. Raises RefusedError: not_found, illegal_transition."""
+    """Cancel an order. Raises RefusedError: not_found, illegal_transition."""
     row = get_row(tx.connection, orders, order_id)
     check_move(ORDERS, f"Order {order_id!r}", row.status, "cancelled")
     tx.connection.execute(
@@ -155,7 +155,7 @@ def cancel_order(tx: Transaction, order_id: str, cancellation: Cancellation) -> 
 
 
 def expect_order(tx: Transaction, order_id: str, expected: Eta) -> Order:
-    """Tell when an open order is expected. Raises RefusedError: not_found, illegal_transition."""
+    """Set when an open order is expected. Raises RefusedError: not_found, illegal_transition."""
     row = get_row(tx.connection, orders, order_id)
     if not row.is_open:
         raise RefusedError(ILLEGAL_TRANSITION, f"Order {order_id!r} is {row.status}: nobody waits for it.")
@@ -213,7 +213,7 @@ def _tell_status(tx: Transaction, row: Row[Any], message: Maybe[str]) -> None:
 
 
 def _let_go(tx: Transaction, row: Row[Any]) -> None:
-    """Whoever followed the order only as one of their open ones follows it no longer."""
+    """Users who followed the order only as one of their open orders follow it no longer."""
     by_name = select(subscriptions.c.number).where(
         subscriptions.c.user_id == row.customer_id, subscriptions.c.channel == str(order(row.id))
     )

@@ -1,4 +1,4 @@
-"""Sessions: what a client hears about its own connection, from `connected` to `session_expired`."""
+"""Sessions: the events about a client's own connection, from `connected` to `session_expired`."""
 
 import math
 import time
@@ -18,16 +18,16 @@ from oyez.systems.rez.channels import Channels
 REFRESH_BEFORE = 60.0
 """Seconds before a token ends at which its client gets the next one: time to store it, also on a slow network."""
 MAX_SESSION_AGE = 24 * 3600.0
-"""Seconds from signing in up to which tokens are renewed: nobody who was locked out meanwhile goes on for longer."""
+"""Seconds from signing in up to which tokens are renewed: a user who is locked out is disconnected after this time."""
 DEFAULT_LIFETIME = 3600.0
 """Seconds a new token lives where the old one does not say when it was given out."""
 SIGNED_IN_AT = "auth_time"
-"""The claim that says when somebody has signed in, through all tokens (OpenID Connect Core, section 2)."""
+"""The claim with the time of signing in, the same in all tokens (OpenID Connect Core, section 2)."""
 
 FIRST_RETRY = 1.0
 """Seconds a refused client is asked to wait, twice as many after each further refusal …"""
 LONGEST_RETRY = 30.0
-"""… and at most these: a user who has signed in anew should not wait for long."""
+"""… and at most these: a user who has signed in again should not wait for long."""
 MAX_ADDRESSES = 10_000
 """Network addresses whose refusals are counted, those of the latest."""
 
@@ -58,7 +58,7 @@ class Sessions:
         await self._channels.find(client)
 
     async def connected(self, client: Client) -> None:
-        """Let a client into the channels its user has subscribed to, and greet it: from then on it hears them."""
+        """Join a client to the channels of its user, and send `connected`."""
         self._refusals.pop(client.socket.handshake.address, None)
         # If this fails, the client is not greeted: its connection is cut, and it comes back.
         await self._channels.restore(client)
@@ -88,14 +88,14 @@ class Sessions:
         client.emit(payloads.TokenRefresh(new_token=token, expires_in=int(lifetime)))
 
     def ending(self, client: Client, reason: str) -> None:
-        """Tell a client why the server ends its connection."""
+        """Send a client the reason why the server ends its connection."""
         if reason == "token_expired":
             expired_at = client.identity.claims.get("exp", self._clock())
             client.emit(payloads.SessionExpired(message="Please sign in again.", expired_at=Time.at(expired_at)))
         client.emit(payloads.Disconnected(reason=reason))
 
     def refused(self, handshake: Handshake, refused: RefusedError) -> Mapping[str, Any]:
-        """What a CONNECT_ERROR says besides its code: before CONNECT, clients hear no events."""
+        """The data of a CONNECT_ERROR besides its code: before CONNECT, clients receive no events."""
         attempts = self._refusals.pop(handshake.address, 0) + 1
         self._refusals[handshake.address] = attempts
         if len(self._refusals) > MAX_ADDRESSES:
@@ -104,7 +104,7 @@ class Sessions:
         return {"reason": refused.refusal.code, "attempts": attempts, "nextRetry": round(wait * 1000)}
 
     def limited(self, client: Client, attempts: int, wait: float) -> None:
-        """Tell a client that sends too much how long it has to wait."""
+        """Send a client that exceeds a limit how long it has to wait."""
         client.emit(
             payloads.ConnectionProblem(
                 reason="rate_limited", attempts=attempts, next_retry=max(1, math.ceil(wait * 1000))

@@ -1,4 +1,4 @@
-"""Stores that write to users: conversations, their messages, and whether anybody at the store can answer."""
+"""Stores that write to users: conversations, their messages, and whether the store can answer."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -22,7 +22,7 @@ ROOMS_PER_EVENT = 500
 
 
 class Store(CamelPayload):
-    """A store, and whether anybody there can answer."""
+    """A store, and whether it can answer."""
 
     name: Line
     is_online: bool
@@ -43,7 +43,7 @@ class StorePosting(CamelPayload):
 
 
 def put_store(tx: Transaction, store_id: str, store: Store) -> tuple[Store, bool]:
-    """Take a store in, or change it; whether it is new. Those who talk to it hear that it came online or went."""
+    """Add a store, or change it. True if it is new. Its conversations are notified if it comes online or goes."""
     row = find_row(tx.connection, stores, store_id)
     if row is None:
         tx.connection.execute(stores.insert().values(id=store_id, name=store.name, is_online=store.is_online))
@@ -61,7 +61,7 @@ def put_store(tx: Transaction, store_id: str, store: Store) -> tuple[Store, bool
 
 
 def put_conversation(tx: Transaction, conversation_id: str, talk: Conversation) -> tuple[Conversation, bool]:
-    """Let a store talk to a user; whether that is new. Raises RefusedError: not_found, already_there."""
+    """Let a store talk to a user. True if that is new. Raises RefusedError: not_found, already_there."""
     get_row(tx.connection, stores, talk.store_id)
     row = find_row(tx.connection, conversations, conversation_id)
     if row is not None:
@@ -83,7 +83,7 @@ def put_conversation(tx: Transaction, conversation_id: str, talk: Conversation) 
 def post_store_message(
     tx: Transaction, conversation_id: str, message_id: str, posting: StorePosting
 ) -> tuple[payloads.StoreMessage, bool]:
-    """Store and send what a store writes; whether it is new. Raises RefusedError: not_found, already_there."""
+    """Store and send what a store writes. True if it is new. Raises RefusedError: not_found, already_there."""
     talk = get_row(tx.connection, conversations, conversation_id)
     stored = find_row(tx.connection, store_messages, message_id)
     if stored is not None:
@@ -107,7 +107,7 @@ def post_store_message(
 
 
 def describe_typing(connection: Connection, conversation_id: str) -> payloads.StoreTyping:
-    """What a user hears while the store writes. Raises RefusedError (not_found)."""
+    """The event for a user while the store writes. Raises RefusedError (not_found)."""
     talk = get_row(connection, conversations, conversation_id)
     store = get_row(connection, stores, talk.store_id)
     return payloads.StoreTyping(conversation_id=conversation_id, store_id=store.id, store_name=store.name)

@@ -37,7 +37,7 @@ ASSUMED_HANDLING = 600.0
 HANDLED_TICKETS = 50
 """Tickets the mean is taken of, the newest: what was a month ago says little about today's queue."""
 TOLD_PLACES = 100
-"""Places of the queue that hear of every move; who waits farther back hears when it comes this near."""
+"""Places of the queue that receive every move; tickets farther back receive none until they are this near."""
 
 
 class TicketOpening(CamelPayload):
@@ -67,7 +67,7 @@ class Ticket(CamelPayload):
 
 
 class AgentEntry(CamelPayload):
-    """Somebody who answers tickets, and whether they can at the moment."""
+    """An agent, and whether they can answer at the moment."""
 
     name: Line
     avatar: Maybe[Url] = UNSET
@@ -112,7 +112,7 @@ class MessagePosting(CamelPayload):
 
 
 def open_ticket(tx: Transaction, ticket_id: str, opening: TicketOpening) -> tuple[Ticket, bool]:
-    """Put a ticket into the queue; whether it is new. Raises RefusedError (already_there)."""
+    """Put a ticket into the queue. True if it is new. Raises RefusedError (already_there)."""
     row = find_row(tx.connection, tickets, ticket_id)
     if row is not None:
         if (row.customer_id, row.subject) != (opening.customer_id, opening.subject):
@@ -137,7 +137,7 @@ def open_ticket(tx: Transaction, ticket_id: str, opening: TicketOpening) -> tupl
 
 
 def assign(tx: Transaction, ticket_id: str, assignment: Assignment) -> Ticket:
-    """Give a ticket to an agent, whoever had it before. Raises RefusedError: not_found, illegal_transition."""
+    """Give a ticket to an agent, also if it had another one. Raises RefusedError: not_found, illegal_transition."""
     agent_id = assignment.agent_id
     row, agent = get_row(tx.connection, tickets, ticket_id), get_row(tx.connection, agents, agent_id)
     if row.status == "in_progress" and row.agent_id == agent_id:
@@ -164,7 +164,7 @@ def assign_next(tx: Transaction, agent_id: str) -> Ticket | None:
 
 
 def move_ticket(tx: Transaction, ticket_id: str, move: TicketMove) -> Ticket:
-    """Let a ticket move on; harmless where it has already. Raises RefusedError: not_found, illegal_transition."""
+    """Let a ticket move on; does nothing if it has already. Raises RefusedError: not_found, illegal_transition."""
     row = get_row(tx.connection, tickets, ticket_id)
     if row.status != move.status:
         row = _move(tx, row, move.status)
@@ -233,7 +233,7 @@ def _tell_status(tx: Transaction, row: Row[Any]) -> None:
 
 
 def _list_queue(connection: Connection) -> Sequence[Row[Any]]:
-    """Those that wait, as far back as they are told of it."""
+    """The waiting tickets that receive their places."""
     query = select(tickets).where(tickets.c.status == "open").order_by(tickets.c.number).limit(TOLD_PLACES)
     return connection.execute(query).all()
 
@@ -253,7 +253,7 @@ def _estimate_wait(position: int, handling: float, at_work: int) -> int:
 
 
 def _tell_queue(tx: Transaction) -> None:
-    """Tell every ticket that waits at another place than before."""
+    """Send its place to every waiting ticket whose place has changed."""
     moved = [
         (position, row) for position, row in enumerate(_list_queue(tx.connection), 1) if row.told_position != position
     ]
@@ -275,7 +275,7 @@ def _tell_queue(tx: Transaction) -> None:
 
 
 def put_agent(tx: Transaction, agent_id: str, entry: AgentEntry) -> tuple[StoredAgent, bool]:
-    """Take an agent in, or change what is known of one; whether they are new."""
+    """Take an agent in, or change what is known of one. True if they are new."""
     values = {"name": entry.name, "avatar": entry.avatar or None, "department": entry.department}
     if find_row(tx.connection, agents, agent_id) is None:
         tx.connection.execute(agents.insert().values(id=agent_id, status=entry.status, **values))
@@ -285,7 +285,7 @@ def put_agent(tx: Transaction, agent_id: str, entry: AgentEntry) -> tuple[Stored
 
 
 def set_agent_status(tx: Transaction, agent_id: str, state: AgentState) -> StoredAgent:
-    """Tell the customers an agent works for that the agent has come, gone, or has too much to do.
+    """Notify the customers of an agent that the agent has come, gone, or is busy.
 
     Raises RefusedError (not_found).
     """
@@ -368,7 +368,7 @@ def _to_agent(row: Row[Any]) -> payloads.Agent:
 def post_message(
     tx: Transaction, ticket_id: str, message_id: str, posting: MessagePosting
 ) -> tuple[payloads.SupportMessageReceived, bool]:
-    """Store and send what the customer or the agent writes; whether it is new.
+    """Store and send what the customer or the agent writes. True if it is new.
 
     A customer's message brings a ticket back that waited for them or was resolved. Raises RefusedError: not_found,
     forbidden, illegal_transition, already_there.
@@ -386,7 +386,7 @@ def post_message(
         raise RefusedError(ILLEGAL_TRANSITION, f"Ticket {ticket_id!r} is closed; open another.")
     message = _write_message(tx, row, message_id, posting)
     other = row.agent_id if from_customer else row.customer_id
-    # Also to all devices of the sender, whether or not they have opened the chat.
+    # Also to all devices of the sender, which may not have opened the chat.
     tx.emit(message, ticket(ticket_id), user(posting.sender_id), *([user(other)] if other is not None else []))
     if from_customer and row.status in ("pending", "resolved"):
         _move(tx, row, "open" if row.agent_id is None else "in_progress")
@@ -398,7 +398,7 @@ def to_message(row: Row[Any]) -> payloads.SupportMessageReceived:
 
 
 def deliver_message(tx: Transaction, ticket_id: str, message_id: str) -> payloads.SupportMessageDelivered:
-    """A message has reached the other side; stored and told once. Raises RefusedError (not_found)."""
+    """A message has reached the other side; stored and sent once. Raises RefusedError (not_found)."""
     row = _get_message(tx.connection, ticket_id, message_id)
     delivered_at = tx.now if row.delivered_at is None else row.delivered_at
     payload = payloads.SupportMessageDelivered(message_id=message_id, delivered_at=Time.at(delivered_at))
@@ -411,9 +411,9 @@ def deliver_message(tx: Transaction, ticket_id: str, message_id: str) -> payload
 
 
 def read_message(tx: Transaction, ticket_id: str, message_id: str, reader_id: str) -> payloads.SupportMessageRead:
-    """Somebody who may be in the ticket's room has read a message; stored and told once, and it has been delivered.
+    """A member of the ticket's room has read a message; stored and told once, and it has been delivered.
 
-    Raises RefusedError: not_found, forbidden where it is their own.
+    Raises RefusedError: not_found, forbidden if it is their own.
     """
     row = _get_message(tx.connection, ticket_id, message_id)
     if row.sender_id == reader_id:

@@ -73,7 +73,7 @@ cart_products = Table(
     Column("user_id", ID, primary_key=True),
     Index("rez_cart_products_of_user", "user_id"),
 )
-"""Who has a product in their cart, and so hears of its price and stock."""
+"""The users who have a product in their cart, and receive its price and stock."""
 
 reservations = Table(
     "rez_reservations",
@@ -118,7 +118,7 @@ tickets = Table(
     Index("rez_tickets_of_customer", "customer_id", "number"),
     Index("rez_tickets_resolved", "resolved_at"),
 )
-"""`told_position` is the place in the queue that was last told; null while the ticket does not wait."""
+"""`told_position` is the place in the queue that was last sent; null while the ticket does not wait."""
 
 ticket_messages = Table(
     "rez_ticket_messages",
