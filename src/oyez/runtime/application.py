@@ -108,10 +108,10 @@ class NamespaceApplication(Application):
         self._drop(client, event.name, handler.wait(client, now))
         loop = asyncio.get_running_loop()
         timer = loop.call_later(handler.wait(client, now), self._release, client, event.name)
-        client.held[event.name] = event, timer
+        client.hold(event, timer)
 
     def _drop(self, client: Client, name: str, wait: float) -> None:
-        event, timer = client.held.pop(name, (None, None))
+        event, timer = client.unhold(name)
         if timer is not None:
             timer.cancel()
         if event is not None and event.ack is not None:
@@ -119,15 +119,16 @@ class NamespaceApplication(Application):
 
     def _release(self, client: Client, name: str) -> None:
         """Handle a held command as if the client had sent it now."""
-        event, _ = client.held.pop(name)
-        client.socket.handle_event(event)
+        event, _ = client.unhold(name)
+        if event is not None:
+            client.socket.handle_event(event)
 
     def _receive_after_held(self, client: Client, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         """`_receive`, after the held commands that the client has sent before, as far as their limits give credit."""
-        for name in tuple(client.held):
+        for name, (held, timer) in tuple((client.held or {}).items()):
             handler = self._commands[name]
             if name != event.name and handler.take(client, self._clock(), on_credit=True):
-                held, timer = client.held.pop(name)
+                client.unhold(name)
                 timer.cancel()
                 running = self._handle_counted(client, held, handler)
                 if running is not None:

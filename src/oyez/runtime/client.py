@@ -38,7 +38,7 @@ class ClientContext:
 class Client:
     """The client that sent a command, as the command's handler receives it."""
 
-    __slots__ = ("_buckets", "_context", "_usage", "ending", "held", "identity", "refused", "socket", "state")
+    __slots__ = ("_buckets", "_context", "_state", "_usage", "ending", "held", "identity", "refused", "socket")
 
     def __init__(self, identity: Identity, socket: Socket, context: ClientContext, now: float) -> None:
         """`now` is by the clock of the limits, in seconds."""
@@ -47,14 +47,13 @@ class Client:
         self._context = context
         self.ending = False
         """True if the server is about to end the socket: events that are emitted now are the last."""
-        self.state: dict[str, Any] = {}
-        """Values that the system keeps for this connection, for its handlers and hooks. They end with the connection:
-        a client that reconnects, recovered or not, has an empty `state`."""
-        self._buckets: dict[str, Bucket] = {}
+        # An idle client needs no dicts: each of these is None until it is needed.
+        self._state: dict[str, Any] | None = None
+        self._buckets: dict[str, Bucket] | None = None
         """By command, the user's buckets that this client has used."""
-        self.refused: dict[str, int] = {}
+        self.refused: dict[str, int] | None = None
         """By command, how many in a row were over the limit."""
-        self.held: dict[str, tuple[ReceivedEvent, asyncio.TimerHandle]] = {}
+        self.held: dict[str, tuple[ReceivedEvent, asyncio.TimerHandle]] | None = None
         """By command, the newest volatile command over the limit, and the timer that handles it."""
         settings = socket.namespace.settings
         most = settings.limits.max_connections_per_user
@@ -69,6 +68,14 @@ class Client:
     def id(self) -> str:
         """The id of the socket, as the client knows it (`socket.id`). It is also the name of the socket's own room."""
         return self.socket.id
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Values that the system keeps for this connection, for its handlers and hooks. They end with the connection:
+        a client that reconnects, recovered or not, has an empty `state`."""
+        if self._state is None:
+            self._state = {}
+        return self._state
 
     @property
     def handshake(self) -> Handshake:
@@ -220,6 +227,8 @@ class Client:
 
     def bucket(self, name: str, limit: Limit, now: float) -> Bucket:
         """What is left of the limit on command `name`."""
+        if self._buckets is None:
+            self._buckets = {}
         bucket = self._buckets.get(name)
         if bucket is None:
             bucket = self._buckets[name] = self._context.users.bucket(
@@ -227,9 +236,19 @@ class Client:
             )
         return bucket
 
+    def hold(self, event: ReceivedEvent, timer: asyncio.TimerHandle) -> None:
+        """Hold a volatile command over the limit."""
+        if self.held is None:
+            self.held = {}
+        self.held[event.name] = event, timer
+
+    def unhold(self, name: str) -> tuple[ReceivedEvent | None, asyncio.TimerHandle | None]:
+        """Remove and return the held command `name` and its timer."""
+        return self.held.pop(name, (None, None)) if self.held is not None else (None, None)
+
     def forget(self, now: float) -> None:
         """Release what is counted for the client. Called after a disconnect, or if the CONNECT was refused."""
-        for _, timer in self.held.values():
+        for _, timer in (self.held or {}).values():
             timer.cancel()
-        self.held.clear()
+        self.held = None
         self._context.users.leave(self.identity.subject, self.socket.connection.id, now)

@@ -156,6 +156,8 @@ def enforce_limit(client: Client, name: str, limit: Limit, now: float) -> None:
 
 def _limited(client: Client, name: str, bucket: Bucket) -> LimitedError:
     client.socket.connection.budget.packets += REFUSED_COST
+    if client.refused is None:
+        client.refused = {}
     times = client.refused[name] = client.refused.get(name, 0) + 1
     return LimitedError(bucket.wait(), times, reported=times > 1)
 

@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 
 from oyez.concurrency.token_bucket import TokenBucket
@@ -73,15 +73,45 @@ class Bucket(TokenBucket):
 class Usage:
     """The buckets and the connections of one user."""
 
-    __slots__ = ("buckets", "connections", "gone_at")
+    # An idle user with one socket needs no dict.
+    __slots__ = ("_only", "_sockets", "buckets", "gone_at")
 
     def __init__(self) -> None:
-        self.buckets: dict[tuple[str, str], Bucket] = {}
-        """By namespace and command."""
-        self.connections: Counter[str] = Counter()
-        """By connection id, the number of its sockets."""
+        self.buckets: dict[tuple[str, str], Bucket] | None = None
+        """By namespace and command; None before the first command."""
+        self._only = ""
+        """The id of the connection, while the user has one socket."""
+        self._sockets: dict[str, int] | None = None
+        """By connection id, the number of its sockets; None until the user has a second socket."""
         self.gone_at = 0.0
         """When the last connection ended, or another node's announcement was last charged after that."""
+
+    @property
+    def connections(self) -> int:
+        """Number of connections with at least one socket."""
+        return len(self._sockets) if self._sockets is not None else bool(self._only)
+
+    def has(self, connection: str) -> bool:
+        """True if the connection has a socket."""
+        return connection in self._sockets if self._sockets is not None else connection == self._only
+
+    def add_socket(self, connection: str) -> None:
+        """Count a socket of the connection."""
+        if self._sockets is None and not self._only:
+            self._only = connection
+            return
+        if self._sockets is None:
+            self._sockets, self._only = {self._only: 1}, ""
+        self._sockets[connection] = self._sockets.get(connection, 0) + 1
+
+    def remove_socket(self, connection: str) -> None:
+        """Stop counting a socket of the connection."""
+        if self._sockets is None:
+            self._only = ""
+        elif self._sockets[connection] > 1:
+            self._sockets[connection] -= 1
+        else:
+            del self._sockets[connection]
 
 
 class Users:
@@ -108,28 +138,28 @@ class Users:
         usage = self._users.get(subject)
         if usage is None:
             usage = self._users[subject] = Usage()
-        if connection not in usage.connections:
-            if len(usage.connections) + self._count_elsewhere(subject, now) >= most:
+        if not usage.has(connection):
+            if usage.connections + self._count_elsewhere(subject, now) >= most:
                 self._leave_empty(subject, usage, now)
                 return None
-            if len(usage.connections) >= MANY_CONNECTIONS:
+            if usage.connections >= MANY_CONNECTIONS:
                 self._crowded[subject] = 0.0
-        usage.connections[connection] += 1
+        usage.add_socket(connection)
         return usage
 
     def leave(self, subject: str, connection: str, now: float) -> None:
         """Stop counting a socket that `enter` has counted."""
         usage = self._users[subject]
-        usage.connections[connection] -= 1
-        if not usage.connections[connection]:
-            del usage.connections[connection]
-            if subject in self._crowded:
-                self._crowded[subject] = 0.0
+        usage.remove_socket(connection)
+        if subject in self._crowded and not usage.has(connection):
+            self._crowded[subject] = 0.0
         self._leave_empty(subject, usage, now)
         self._forget(now)
 
     def bucket(self, usage: Usage, subject: str, namespace: str, name: str, limit: Limit, now: float) -> Bucket:
         """What a user has left of the limit on command `name`."""
+        if usage.buckets is None:
+            usage.buckets = {}
         bucket = usage.buckets.get((namespace, name))
         if bucket is None:
             key = (subject, namespace, name)
@@ -154,7 +184,7 @@ class Users:
         counted = []
         for subject in due:
             usage = self._users.get(subject)
-            count = len(usage.connections) if usage is not None else 0
+            count = usage.connections if usage is not None else 0
             if count > MANY_CONNECTIONS:
                 self._crowded[subject] = now
                 counted.append(Connected(subject, count))
