@@ -1,4 +1,4 @@
-"""The port: uvicorn with Oyez' HTTP protocol, TLS, and a shutdown that tells clients first."""
+"""The port: uvicorn with Oyez' HTTP protocol, TLS, and a shutdown that closes the clients first."""
 
 import asyncio
 import os
@@ -31,11 +31,11 @@ from oyez.settings import Settings
 logger = get_logger("oyez.server")
 
 TUNNELS_SECONDS = 0.5
-"""How long a stopping node waits for what it passes on, where its peers stop too. Others' clients come back."""
+"""How long a stopping node waits for its tunnels, whose nodes may stop too. Other clients connect again."""
 FILES_CHECK_TICKS = 10
-"""uvicorn's ticks, a tenth of a second each, after which it is looked whether there is a file left to open."""
+"""uvicorn's ticks, a tenth of a second each, between two checks that a file can still be opened."""
 FILES_WARNING_SECONDS = 60.0
-"""How often the operator is told that there is none."""
+"""Seconds between two warnings that no file can be opened."""
 
 _STOPPING_HEADERS = [
     (b"content-type", b"text/plain"),
@@ -48,8 +48,8 @@ _STOPPING_HEADERS = [
 class HttpServer(uvicorn.Server):
     """Serves `app` and, by `router`, WebSockets.
 
-    `drain` is awaited when a signal asks to stop, before anything ends. `node` is where peers bring what is its own.
-    `run` raises the OyezError for which `app` could not start.
+    `drain` is awaited when a signal asks to stop, before anything ends. Peers forward the requests of the sessions of
+    `node` to it. `run` raises the OyezError for which `app` could not start.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class HttpServer(uvicorn.Server):
         self._adopting = TaskSet()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # As uvicorn does it, but for the times of TLS, which it has no setting for: a client that says nothing would
-        # stay for a minute, and be counted by nobody. The node is there before it says so.
+        # As uvicorn does it, except for the time-outs of TLS, for which it has no setting: a silent client would stay
+        # for a minute, and nothing would count it. The node listens before it announces itself.
         await self._node.peering.listen(self._node.id, self._build_peer_protocol, self._adopt)
         await self.lifespan.startup()
         if self._start.failure is not None:
@@ -131,7 +131,7 @@ class HttpServer(uvicorn.Server):
     async def _take_over(self, connection: socket.socket, received: bytes) -> None:
         loop = asyncio.get_running_loop()
         with suppress(OSError):
-            # Raised where the client has gone meanwhile.
+            # Raised if the client has gone meanwhile.
             await loop.connect_accepted_socket(lambda: self._build_other(HandedOffProtocol, received), connection)
 
     def _build_other(self, kind: Callable[..., asyncio.Protocol], own: Any) -> asyncio.Protocol:
@@ -151,7 +151,7 @@ class HttpServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _check_files(self) -> None:
-        """Tell the operator when clients are turned away for want of files: the loop itself does so without a word."""
+        """Warn the operator if no file can be opened: the loop then refuses clients, and logs nothing."""
         now = asyncio.get_running_loop().time()
         if now < self._next_files_warning:
             return
@@ -162,23 +162,23 @@ class HttpServer(uvicorn.Server):
             logger.error("no file can be opened, so new clients are turned away: raise the limit", reason=str(error))
 
     async def _end_tunnels(self) -> None:
-        """What peers answer to clients of theirs who are told to go as well may still come through."""
+        """Wait until the answers of other nodes that stop too have gone through the tunnels."""
         with suppress(TimeoutError):
             async with asyncio.timeout(TUNNELS_SECONDS):
-                while self.forwarder.tunnels:  # noqa: ASYNC110 - a second at most, and nobody else waits for it
+                while self.forwarder.tunnels:  # noqa: ASYNC110 - a second at most, and nothing else waits for it
                     await asyncio.sleep(0.02)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._drain_time + self._shutdown_timeout
-        # Newcomers go to other workers and nodes; what peers bring is for clients who are still here.
+        # New clients connect to other workers and nodes; what peers forward is for clients that are still here.
         for server in self.servers:
             server.close()
         await self._drain()
         await self._end_tunnels()
         self._node.peering.close()
         # uvicorn waits for requests, in what is left of the time. (Its annotation says whole seconds; it needs none.)
-        # With no time at all it would complain of tasks it never looked for.
+        # With no time at all it would log tasks that it has not waited for.
         left = max(0.1, min(self._shutdown_timeout, end - loop.time()))
         self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]
         await super().shutdown(sockets)
@@ -187,10 +187,10 @@ class HttpServer(uvicorn.Server):
 
 
 class _Start:
-    """`app`, and why it could not start: uvicorn would log where in the code that was, and forget the error.
+    """`app`, and why it could not start: uvicorn would log a traceback, and drop the error.
 
-    A stop that is asked for twice cuts the end short, which is no error either; nor is a request that a stop does not
-    wait for any longer.
+    A second signal to stop ends the shutdown at once, which is no error either; nor is a request for which the shutdown
+    no longer waits.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -26,7 +26,7 @@ from oyez.server.http.origin import OriginPolicy
 from oyez.server.http.port_state import PortState
 from oyez.server.http.refusals import BAD_REQUEST, JSON, TIMEOUT, UNAVAILABLE, encode_refusal
 from oyez.server.http.states import TRANSITIONS, Input, State
-from oyez.server.http.upgrade import find_session, open_upgrade
+from oyez.server.http.upgrade import accept_handshake, find_session
 from oyez.server.transports.picows import hand_over
 from oyez.settings import Limits, Settings
 
@@ -437,19 +437,19 @@ class HttpProtocol(HttpToolsProtocol):
             self._hand_over(rest)
 
     def _hand_over(self, tail: bytes) -> None:
-        upgrade = open_upgrade(self._router, self._head, self._client_address)
-        if isinstance(upgrade, bytes):
-            self._end_with(upgrade)
+        accepted = accept_handshake(self._router, self._head, self._client_address)
+        if isinstance(accepted, bytes):
+            self._end_with(accepted)
             return
         # From here on uvicorn knows nothing of the transport, because its shutdown would wait for it.
         self.connections.discard(self)
         self._advance(Input.UPGRADED)
         hand_over(
             self.transport,
-            upgrade.websocket,
-            key=upgrade.key,
-            extension=upgrade.extension,
-            subprotocol=upgrade.subprotocol,
+            accepted.websocket,
+            key=accepted.key,
+            extension=accepted.extension,
+            subprotocol=accepted.subprotocol,
             max_frame=self._limits.max_payload,
             tail=tail,
         )

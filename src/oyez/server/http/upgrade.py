@@ -24,7 +24,7 @@ _STATUSES = {404: NOT_FOUND, 503: UNAVAILABLE}
 """The official server answers all of its own errors with 400 here."""
 
 
-class Upgrade(NamedTuple):
+class AcceptedHandshake(NamedTuple):
     """A WebSocket, and the answer to its handshake."""
 
     websocket: WebSocket
@@ -59,7 +59,7 @@ def find_session(router: Router, head: Head) -> tuple[Endpoint, str] | None:
     return endpoint, parse_query(url[1]).get("sid", "")
 
 
-def open_upgrade(router: Router, head: Head, client: ClientAddress) -> Upgrade | bytes:
+def accept_handshake(router: Router, head: Head, client: ClientAddress) -> AcceptedHandshake | bytes:
     """The WebSocket that a request asks for, attached to its listener; or the refusal, encoded."""
     headers = combine_headers(head.fields)
     url = parse_url(head.target)
@@ -87,4 +87,4 @@ def open_upgrade(router: Router, head: Head, client: ClientAddress) -> Upgrade |
     extension = negotiate_deflate(headers.get("sec-websocket-extensions", "")) if compresses else None
     websocket = WebSocket(listener, deflate=extension is not None)
     listener.attach(websocket)
-    return Upgrade(websocket, key, extension, choose_subprotocol(headers.get("sec-websocket-protocol", "")))
+    return AcceptedHandshake(websocket, key, extension, choose_subprotocol(headers.get("sec-websocket-protocol", "")))

@@ -34,13 +34,13 @@ _BUFFER_RESERVE = 256
 
 
 class SilentLogger:
-    """What picows would log, at several calls a client: what matters of it is logged here."""
+    """Drops what picows would log, at several calls for each client: Oyez logs what matters."""
 
     def isEnabledFor(self, level: int) -> bool:
         return False
 
     def info(self, message: str, *arguments: object) -> None:
-        """Of no interest, as everything else."""
+        """Log nothing."""
 
     log = debug = warning = error = exception = info
 
@@ -58,9 +58,9 @@ def hand_over(
     max_frame: int,
     tail: bytes,
 ) -> None:
-    """Answer an upgrade request and have `listener` hear the frames, of which `tail` came with the request.
+    """Answer an upgrade request, and pass the frames to `listener`; `tail` came with the request.
 
-    `key` is the request's Sec-WebSocket-Key; `extension` and `subprotocol` are what was agreed on.
+    `key` is the request's Sec-WebSocket-Key; client and server have agreed on `extension` and `subprotocol`.
     """
     agreed = {"Sec-WebSocket-Extensions": extension, "Sec-WebSocket-Protocol": subprotocol}
     extra = {name: value for name, value in agreed.items() if value is not None}
@@ -98,7 +98,7 @@ def _attach(
     protocol.max_frame = max_frame
     protocol.connection_made(QuietTransport(network))
     network.set_protocol(protocol)
-    # A head of our own: picows takes offence at Firefox' `Connection: keep-alive, Upgrade`.
+    # A head of our own: picows refuses the `Connection: keep-alive, Upgrade` of Firefox.
     head = (
         "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
@@ -112,7 +112,7 @@ _buffer_updated = WSProtocol.buffer_updated
 
 
 class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
-    """picows' protocol, reading no more than READ_CHUNK at a time, and telling the listener what it has read.
+    """picows' protocol, which reads no more than READ_CHUNK at a time and reports to the listener what it has read.
 
     It counts the size of picows' buffer, which picows does not show, and is replaced when a large one is empty.
     """
@@ -149,8 +149,8 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
     def parse(self, size: int, more: bool) -> None:
         """Have the listener handle the frames that end in the `size` bytes read last; `more` may be waiting."""
         if self.transport.is_close_frame_sent:
-            # picows has taken offence at a frame and hangs up in a moment; until then it would go on where it was, and
-            # hand over even the frame that is too long. What is read now is overwritten by what comes next.
+            # picows has refused a frame and closes the connection in a moment; until then it would continue, and pass
+            # even the frame that is too long. What is read now is overwritten by what is read next.
             return
         if self._free - size <= self._grows_at:
             self._set_buffer_size(self._buffer_size * 2)
@@ -173,23 +173,25 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
         return True
 
     def _close_after_error(self) -> None:
-        """picows has met a frame it does not accept, and its CLOSE has been held back until the frames before it have
-        been handled. If one of those was a CLOSE as well, it has been answered."""
+        """Write the CLOSE of picows, which waited until the frames before its cause were handled.
+
+        If one of these frames was a CLOSE too, it has been answered.
+        """
         if self.listener is not None and not self.listener.closing:
             sent: int = self.transport.close_handshake.sent.code
             self.transport.underlying_transport.network.write(encode_close(sent))
 
     def eof_received(self) -> bool:
-        """Whether the network connection is kept: the listener will close it."""
+        """True if the network connection is kept, because the listener closes it."""
         return self.listener is not None and self.listener.closes_later()
 
 
 class QuietTransport:
-    """What picows takes for the TCP transport: the same, with fewer system calls for a client that connects.
+    """The TCP transport as picows sees it, with fewer system calls for a client that connects.
 
-    picows sets what uvloop has set already and reads more only to log it, at two system calls an option. And its answer
-    to the handshake, the first thing it writes, is kept back to go out with the open packet. All else that it writes
-    itself is a CLOSE, before the frames are handled that came before its cause: see `ChunkedProtocol`.
+    picows sets options that uvloop has set already, and reads others only to log them, at two system calls an option.
+    Its answer to the handshake, the first thing it writes, waits for the open packet. Everything else that it writes
+    itself is a CLOSE, before the frames that came before its cause are handled: see `ChunkedProtocol`.
     """
 
     __slots__ = ("_answer", "network")
@@ -207,7 +209,7 @@ class QuietTransport:
         return 1
 
     def take_answer(self) -> bytes:
-        """The answer to the handshake, which whoever takes it writes."""
+        """Remove and return the answer to the handshake, which the caller writes."""
         answer, self._answer = self._answer or b"", b""
         return answer
 
@@ -222,10 +224,10 @@ class QuietTransport:
         return descriptor
 
     def setsockopt(self, *option: int) -> None:
-        """Not asked of the kernel again."""
+        """Not set in the kernel again."""
 
     def getsockopt(self, *option: int) -> int:
-        """Not asked of the kernel."""
+        """Not read from the kernel."""
         return 0
 
 

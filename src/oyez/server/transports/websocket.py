@@ -1,6 +1,6 @@
 """The WebSocket transport on picows: frames in, shared frames out, back-pressure by callback.
 
-picows parses frames in C and calls `on_ws_frame`. Left to this side are reassembly and the size of whole messages,
+picows parses frames in C and calls `on_ws_frame`. This module does the rest: reassembly and the size of whole messages,
 reserved bits, interleaved and tiny fragments, UTF-8, inflating, and the closing handshake.
 """
 
@@ -38,16 +38,16 @@ logger = get_logger("oyez.server")
 OFFENDER_SECONDS = 1.0
 """How long a client that was closed for sending too much has to receive the CLOSE, before its network is cut."""
 INFLATED_SMALL = 65_536
-"""Bytes to which a compressed message may be inflated at their plain price, however small it is."""
+"""Bytes of an inflated message that count once, however small the compressed message was."""
 WRITE_HIGH_WATER = 65_536
-"""Bytes in the network's own buffer from which on messages are kept here, where they are counted."""
+"""Bytes in the buffer of the network transport from which on messages are kept in a SendBuffer."""
 
 _CONTROL = 0x8
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: on, no time."""
 _PING_FRAME = encode_frame(PING, b"")
 _PICOWS_REASONS = {1002: engineio.PARSE_ERROR, 1007: engineio.INVALID_TEXT, 1009: engineio.TOO_LARGE}
-"""What it means that picows has sent a CLOSE of its own, by the code."""
+"""The reason for which picows has sent a CLOSE of its own, by the code."""
 
 
 class WebSocket(WSListener, WebSocketTransport):
@@ -158,7 +158,7 @@ class WebSocket(WSListener, WebSocketTransport):
         `kept` is the size of picows' buffer if it is a large one that cannot be given back yet, otherwise 0.
         """
         if more and self._network is not None:
-            # Else the loop would go on reading this one client, some half a megabyte at a time.
+            # Otherwise the loop would continue to read this one client, some half a megabyte at a time.
             self._network.pause_reading()
             asyncio.get_running_loop().call_soon(self._read_on)
         self._unfinished += size
@@ -333,7 +333,7 @@ class WebSocket(WSListener, WebSocketTransport):
         if opcode == CLOSE:
             self._answer_close(transport, bare=frame.payload_size == 0)
         elif opcode == PING and self.write is not None:
-            # Not to a client that does not read: what it has coming is bounded.
+            # Not to a client that does not read: what waits for it is bounded.
             self.write(encode_frame(PONG, frame.get_payload_as_bytes()))
         elif opcode == PONG:
             self._listener.on_pong()
@@ -393,7 +393,7 @@ class WebSocket(WSListener, WebSocketTransport):
         return inflated
 
     def _charge_inflated(self, size: int, inflated: int) -> None:
-        """Count the bytes of a compressed message; what was made to grow as no honest message does counts for more."""
+        """Count the bytes of a compressed message; one that grows more than `max_inflate_ratio` counts for more."""
         if inflated > INFLATED_SMALL:
             grown = inflated / (size * self._limits.max_inflate_ratio)
             inflated = int(inflated * max(1.0, grown))
