@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SYSTEMS ?=
 CLIENTS := 5.0 5.8 sync
-# The folders whose tests start no process and open no port.
+# The folders whose tests start no server.
 UNIT := tests/concurrency tests/protocol tests/contract
 
 .DEFAULT_GOAL := help
