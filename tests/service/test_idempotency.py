@@ -7,8 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection, select, update
 
 from oyez.log.memory import MemoryLog
+from oyez.service.database.tables import commands
 from tests.service.test_repeats import FILE, SharedLog, opened
 from tests.support import served
 from tests.support.shops import Market
@@ -121,13 +123,60 @@ async def test_nobody_gets_an_answer_without_a_service_key(harness: Harness) -> 
     assert (await harness.pay(authorization="")).status_code == 401
 
 
-async def test_a_server_that_is_killed_after_the_commit(tmp_path: Path) -> None:
-    environ = {"JWT_SECRET": "s" * 32}
+def flip(data: bytes, bit: int) -> bytes:
+    return bytes(byte ^ (1 << bit % 8) * (number == bit // 8) for number, byte in enumerate(data))
 
-    async def pay(server: served.Served, key: str) -> httpx.Response:
-        headers = {"authorization": f"Bearer {server.service_key('till')}", "idempotency-key": key}
-        async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=20) as http:
-            return await http.post("/till/api/payments", json=FIVE)
+
+async def test_an_answer_of_which_a_bit_has_changed_is_refused(harness: Harness, log: MemoryLog) -> None:
+    await harness.pay()
+    kept = await log.get("command:http\0\0key-1")
+    assert kept is not None
+    for bit in [*range(0, 8 * len(kept), 97), *range(96)]:
+        await log.put("command:http\0\0key-1", flip(kept, bit), 300.0)
+        refused = await harness.pay()
+        assert (refused.status_code, refused.json()["code"]) == (409, "already_done"), bit
+    await log.put("command:http\0\0key-1", kept, 300.0)
+    assert total(await harness.pay()) == 5
+
+
+async def test_a_result_in_the_database_of_which_a_bit_has_changed_is_refused(harness: Harness, log: MemoryLog) -> None:
+    await harness.pay()
+
+    def spoil(connection: Connection, bit: int) -> None:
+        for row in connection.execute(select(commands)).all():
+            changed = {"result": flip(row.result, bit)}
+            connection.execute(update(commands).where(commands.c.step == row.step).values(changed))
+
+    for bit in (0, 70, 100):
+        await harness.market.oyez.database.run(spoil, bit)
+        await log.get_and_delete("command:http\0\0key-1")
+        refused = await harness.pay()
+        assert (refused.status_code, refused.json()["code"]) == (409, "already_done")
+        await harness.market.oyez.database.run(spoil, bit)
+    await log.get_and_delete("command:http\0\0key-1")
+    assert total(await harness.pay()) == 5
+
+
+async def pay(server: served.Served, key: str) -> httpx.Response:
+    headers = {"authorization": f"Bearer {server.service_key('till')}", "idempotency-key": key}
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=20) as http:
+        return await http.post("/till/api/payments", json=FIVE)
+
+
+async def test_two_processes_get_the_same_key_at_once(tmp_path: Path, database_url: str) -> None:
+    """They share a data folder, and in it a log and a database, or use a database of PostgreSQL."""
+    environ = {"JWT_SECRET": "s" * 32, "DATABASE_URL": database_url}
+    async with (
+        served.serve(tmp_path / "data", str(FILE), **environ) as first,
+        served.serve(tmp_path / "data", str(FILE), **environ) as second,
+    ):
+        for number in range(1, 6):
+            answers = await asyncio.gather(*(pay(server, f"key-{number}") for server in (first, second) * 3))
+            assert [total(answer) for answer in answers] == [5 * number] * 6
+
+
+async def test_a_server_that_is_killed_after_the_commit(tmp_path: Path, database_url: str) -> None:
+    environ = {"JWT_SECRET": "s" * 32, "DATABASE_URL": database_url}
 
     async with served.serve(tmp_path / "data", str(FILE), **environ) as first:
         (tmp_path / "crash").touch()

@@ -1,7 +1,8 @@
 """Idempotency: a request that is repeated with the same id takes effect once, and has the first answer again.
 
-Answers are records of the log, so every node knows them for as long as events are kept. Each record begins with a
-digest of the request: the same id with another request is a mistake, and is refused.
+Answers are records of the log, so every node knows them for as long as events are kept. The value of each record begins
+with a digest of the request: the same id with another request is a mistake, and is refused. A record that cannot be
+read counts as absent if the log knows by itself what was published; otherwise its id is refused.
 """
 
 import asyncio
@@ -14,8 +15,9 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec.structs import replace
 
-from oyez.errors import ID_REUSED, IN_PROGRESS, LogUnavailableError, RefusedError
+from oyez.errors import ALREADY_DONE, ID_REUSED, IN_PROGRESS, LogUnavailableError, RefusedError
 from oyez.log.log import Entry, Log
+from oyez.log.record_codec import decode_record, encode_record
 from oyez.logger import get_logger
 
 logger = get_logger("oyez.runtime")
@@ -72,7 +74,7 @@ class Idempotency:
         """
         record, digest = f"publish:{key}", _digest(asked)
         # Longer than the entries' own keys, which are written later.
-        first = await self._log.put_if_absent(record, digest, 2 * self._retention)
+        first = await self._log.put_if_absent(record, encode_record(digest), 2 * self._retention)
         if first is not None and (answer := _read(first, digest)):
             return msgspec.json.decode(answer, type=Positions)
         name = f"{key}:{digest.hex()}"
@@ -83,7 +85,7 @@ class Idempotency:
         positions = await append(stored)
         if any(volatile) and await self._log.put_if_absent(f"volatile:{key}", digest, 2 * self._retention) is None:
             await append(volatile)
-        await self._log.put(record, digest + msgspec.json.encode(positions), self._retention)
+        await self._log.put(record, encode_record(digest + msgspec.json.encode(positions)), self._retention)
         return positions
 
     async def run(
@@ -94,19 +96,23 @@ class Idempotency:
         With `bound`, transactions of `work` store the id with the digest of the request: the id is refused for another
         request also after the log has forgotten the first answer.
 
-        Raises RefusedError: id_reused, or in_progress if another request with the id takes long; LogUnavailableError;
-        and the errors of `work`.
+        Raises RefusedError: id_reused, in_progress if another request with the id takes long, already_done if the first
+        answer cannot be read; LogUnavailableError; and the errors of `work`.
         """
         record, digest = f"command:{name}", _digest(asked)
         deadline = asyncio.get_running_loop().time() + WAIT
-        while (first := await self._log.put_if_absent(record, digest, LEASE)) is not None:
-            if answer := _read(first, digest):
+        lease = encode_record(digest)
+        while (first := await self._log.put_if_absent(record, lease, LEASE)) is not None:
+            answer = _read(first, digest)
+            if answer:
                 return answer
+            if answer is None and len(first) > len(lease):
+                raise RefusedError(ALREADY_DONE)
             if asyncio.get_running_loop().time() > deadline:
                 raise RefusedError(IN_PROGRESS)
             await asyncio.sleep(LOOK_INTERVAL)
         done = asyncio.Event()
-        renewing = asyncio.create_task(self._renew(record, digest, done))
+        renewing = asyncio.create_task(self._renew(record, lease, done))
         # With the digest, other arguments make another command, also if only the database still knows the id.
         token = current_command.set(IdempotentCommand(f"{name}\0{digest.hex()}", name if bound else "", digest))
         try:
@@ -123,19 +129,19 @@ class Idempotency:
             current_command.reset(token)
         await _end(renewing, done)
         try:
-            await self._log.put(record, digest + answer, self._retention)
+            await self._log.put(record, encode_record(digest + answer), self._retention)
         except LogUnavailableError:
             logger.warning("the answer to a command could not be kept for repeats")
         return answer
 
-    async def _renew(self, record: str, digest: bytes, done: asyncio.Event) -> None:
+    async def _renew(self, record: str, lease: bytes, done: asyncio.Event) -> None:
         while not done.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_INTERVAL):
                     await done.wait()
                     return
             with suppress(LogUnavailableError):
-                await self._log.put(record, digest, LEASE)
+                await self._log.put(record, lease, LEASE)
 
 
 async def _end(renewing: asyncio.Task[None], done: asyncio.Event) -> None:
@@ -147,8 +153,16 @@ def _digest(asked: bytes) -> bytes:
     return hashlib.sha256(asked).digest()[:DIGEST_BYTES]
 
 
-def _read(first: bytes, digest: bytes) -> bytes:
-    """The answer in a record; empty if there is none yet. Raises RefusedError if the digest is another one."""
-    if first[:DIGEST_BYTES] != digest:
+def _read(first: bytes, digest: bytes) -> bytes | None:
+    """The answer in a record; empty if there is none yet; None if a bit of the record has changed.
+
+    Raises RefusedError (id_reused) if the digest is that of another request.
+    """
+    try:
+        value = decode_record(first)
+    except ValueError as error:
+        logger.error("the record of an id cannot be read", bytes=len(first), reason=str(error))
+        return None
+    if value[:DIGEST_BYTES] != digest:
         raise RefusedError(ID_REUSED)
-    return first[DIGEST_BYTES:]
+    return value[DIGEST_BYTES:]

@@ -72,7 +72,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(SettingsError, match="JWT_SECRET"):
+    with pytest.raises(SettingsError, match="is not a folder"):
         load_from(str(tmp_path / "file"))
 
 

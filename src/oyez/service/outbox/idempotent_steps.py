@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from oyez.contract.codec import encode_json
 from oyez.contract.types import read_scalar
 from oyez.errors import ALREADY_DONE, ID_REUSED, IN_PROGRESS, RefusedError
+from oyez.log.record_codec import decode_record, encode_record
 from oyez.logger import get_logger
 from oyez.runtime.idempotency import IdempotentCommand, current_command
 from oyez.service.database.tables import commands
@@ -43,20 +44,24 @@ class Step:
     def find(self, connection: Connection) -> tuple[Any] | None:
         """What the step returned when it was done before; None if it was not done.
 
-        Raises RefusedError: already_done if the result could not be stored, id_reused if the id is bound to another
-        request.
+        Raises RefusedError: already_done if the result could not be stored, or if what was stored cannot be read;
+        id_reused if the id is bound to another request.
         """
-        if self._id:
-            digests = self._select(connection, self._id)
-            if digests and digests[0] != self._digest:
-                raise RefusedError(ID_REUSED)
-            self._is_bound = bool(digests)
-        results = self._select(connection, self._name)
-        if not results:
-            return None
-        if results[0] is None:
-            raise RefusedError(ALREADY_DONE)
-        return (msgspec.json.decode(results[0], type=_result_type(self._function), dec_hook=read_scalar),)
+        try:
+            if self._id:
+                digests = self._select(connection, self._id)
+                if digests and digests[0] != self._digest:
+                    raise RefusedError(ID_REUSED)
+                self._is_bound = bool(digests)
+            results = self._select(connection, self._name)
+            if not results:
+                return None
+            if results[0] is None:
+                raise RefusedError(ALREADY_DONE)
+            return (msgspec.json.decode(results[0], type=_result_type(self._function), dec_hook=read_scalar),)
+        except (msgspec.MsgspecError, ValueError) as error:
+            logger.error("the result of a command cannot be read", system=self._system, reason=str(error))
+            raise RefusedError(ALREADY_DONE) from None
 
     def keep(self, connection: Connection, result: object, now: float) -> None:
         """Store, in the same transaction, that the step is done, and what it returned.
@@ -66,15 +71,19 @@ class Step:
         kept = {self._name: self._encode(result)}
         if self._id and not self._is_bound:
             kept[self._id] = self._digest
-        rows = [{"system": self._system, "step": name, "result": data, "created": now} for name, data in kept.items()]
+        rows = [
+            {"system": self._system, "step": name, "result": data and encode_record(data), "created": now}
+            for name, data in kept.items()
+        ]
         try:
             connection.execute(insert(commands), rows)
         except IntegrityError:
             raise RefusedError(IN_PROGRESS) from None
 
     def _select(self, connection: Connection, name: str) -> list[bytes | None]:
+        """Raises ValueError if a bit of what was kept has changed."""
         kept = select(commands.c.result).where(commands.c.system == self._system, commands.c.step == name)
-        return list(connection.execute(kept).scalars())
+        return [data if data is None else decode_record(data) for data in connection.execute(kept).scalars()]
 
     def _encode(self, result: object) -> bytes | None:
         try:
