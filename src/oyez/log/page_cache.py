@@ -40,7 +40,7 @@ class PageCache:
         found: list[Entry] = []
         number = after
         while len(found) < limit and number < last:
-            page = await self._page(epoch, number, last)
+            page = self._find_page(epoch, number, last) or await self._page(epoch, number, last)
             if page.first > number + 1 or page.last <= number:
                 # It was forgotten meanwhile.
                 raise KeyError(f"{epoch}.{after}")
@@ -50,6 +50,15 @@ class PageCache:
             found += page.find(number, namespace, rooms, limit - len(found))
             number = page.last
         return found
+
+    def _find_page(self, epoch: str, number: int, last: int) -> "_Page | None":
+        """The page with the entry after `number`, if it has all its entries up to `last` already."""
+        place = epoch, number // PAGE
+        page = self._pages.get(place)
+        if page is None or page.last < min(last, (place[1] + 1) * PAGE):
+            return None
+        self._pages[place] = self._pages.pop(place)
+        return page
 
     async def _page(self, epoch: str, number: int, last: int) -> "_Page":
         """The page with the entry behind `number`, with all its entries up to `last` that are kept."""
@@ -110,7 +119,15 @@ class _Page:
             self.last = number
 
     def find(self, number: int, namespace: str, rooms: frozenset[str], limit: int) -> list[Entry]:
-        """What is behind `number` for who is in `rooms`, in order, up to `limit`."""
-        places = {place for room in ("", *rooms) for place in self._places.get((namespace, room), ())}
-        behind = sorted(place for place in places if place + self.first > number)
-        return [entry for place in behind if (entry := self._entries[place]).is_for(namespace, rooms)][:limit]
+        """The entries after `number` for a client in `rooms`, in order, up to `limit`."""
+        places: set[int] = set()
+        for room in ("", *rooms):
+            listed = self._places.get((namespace, room))
+            if listed is not None:
+                places.update(listed)
+        # Most clients that return need whole pages.
+        wanted = sorted(places) if number < self.first else sorted(one for one in places if one + self.first > number)
+        entries = [self._entries[place] for place in wanted]
+        return [
+            entry for entry in entries if not entry.control and (not entry.excluded or rooms.isdisjoint(entry.excluded))
+        ][:limit]

@@ -97,13 +97,10 @@ class Replay:
 
     def _cut(self, messages: list[EventFrames], after: str, *, complete: bool, max_bytes: int) -> Page:
         """A page of the first `messages` that fit. It is not complete if some do not fit."""
-        size = 0
-        for count, message in enumerate(messages):
-            if count and size + message.size > max_bytes:
-                messages, complete = messages[:count], False
-                after = messages[-1].entry.position or after
-                break
-            size += message.size
+        size = sum([message.size for message in messages])
+        if size > max_bytes and len(messages) > 1:
+            messages, size = _take_first(messages, max_bytes)
+            after, complete = messages[-1].entry.position or after, False
         self._loop_budget.charge(EVENT_SECONDS * len(messages) + BYTE_SECONDS * size)
         return Page(messages, after, complete, size)
 
@@ -124,6 +121,16 @@ class Replay:
 
     def _distance(self, after: str) -> int:
         return number_of(self._progress.position) - number_of(after)
+
+
+def _take_first(messages: list[EventFrames], max_bytes: int) -> tuple[list[EventFrames], int]:
+    """The first of the messages, at least one, that have no more than `max_bytes` together; and their bytes."""
+    size = 0
+    for count, message in enumerate(messages):
+        if count and size + message.size > max_bytes:
+            return messages[:count], size
+        size += message.size
+    return messages, size
 
 
 class ReplayBudget:

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import Sequence
 
-from oyez.protocol.websocket import BINARY, TEXT, deflate, encode_frame
+from oyez.protocol.websocket import BINARY, TEXT, deflate, encode_frame, encode_text
 
 
 class OutboundPacket:
@@ -34,7 +34,7 @@ class OutboundPacket:
     def frames(self) -> bytes:
         """The WebSocket frames, one after the other."""
         if self._frames is None:
-            self._frames = (encode_frame(TEXT, self.text) if self.text else b"") + self._following_frames()
+            self._frames = (encode_text(self.text) if self.text else b"") + self._following_frames()
         return self._frames
 
     @property
@@ -54,7 +54,9 @@ class OutboundPacket:
         return [*packets, self.follower] if self.follower else packets
 
     def _following_frames(self) -> bytes:
-        follower = encode_frame(TEXT, self.follower) if self.follower else b""
+        follower = encode_text(self.follower) if self.follower else b""
+        if not self.attachments:
+            return follower
         return b"".join(encode_frame(BINARY, data) for data in self.attachments) + follower
 
 
