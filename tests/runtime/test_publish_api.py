@@ -14,6 +14,7 @@ from oyez.concurrency import long_work
 from oyez.errors import FORBIDDEN, KEYS_UNAVAILABLE, TOKEN_INVALID, LogUnavailableError, RefusedError
 from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
+from oyez.runtime import publish_api
 from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
 from oyez.settings import Limits
@@ -178,6 +179,24 @@ async def test_data_that_is_not_json(client: httpx.AsyncClient, body: bytes) -> 
 async def test_too_much(client: httpx.AsyncClient) -> None:
     await expect_problem(await post(client, [GOOD] * 4), 413, "too_large")
     await expect_problem(await post(client, {"x": "y" * 2000}), 413, "too_large")
+
+
+@pytest.mark.parametrize("rest", [b"]", b"nonsense", b',"\xff"]'], ids=["whole", "malformed", "not-utf-8"])
+async def test_nothing_is_read_after_the_last_item_that_is_allowed(client: httpx.AsyncClient, rest: bytes) -> None:
+    """Reading a million items takes 160 ms, and looking for the one that is not JSON takes seconds."""
+    body = b"[" + b",".join([b"{}"] * 4) + rest
+    response = await client.post("/market/events", content=body, headers={"content-type": "application/json"})
+    await expect_problem(response, 413, "too_large")
+
+
+async def test_the_bad_item_of_a_list_with_very_many_elements_is_not_looked_for(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish_api, "SEARCHED_ELEMENTS", 10)
+    body = b"[[" + b",".join([b"[]"] * 20) + b"}]"
+    response = await client.post("/market/events", content=body, headers={"content-type": "application/json"})
+    await expect_problem(response, 400, "malformed")
+    assert "byte" in response.json()["detail"] and "errors" not in response.json()
 
 
 async def test_an_endless_body_is_not_read_to_its_end(client: httpx.AsyncClient) -> None:
