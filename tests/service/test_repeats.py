@@ -18,7 +18,7 @@ from tests.support import served
 from tests.support.js_client import JsDriver
 from tests.support.shops import Market, serve
 
-FILE = Path(__file__).with_name("till.py")
+FILE = Path(__file__).with_name("payment_system.py")
 
 
 @asynccontextmanager
