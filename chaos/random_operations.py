@@ -490,7 +490,7 @@ class Client:
             return
         query = "EIO=4&transport=websocket" if self.javascript else "transport=websocket&EIO=4"
         handshake = Handshake(headers={}, query_string=query, address=self.name, secure=False, time=time.time())
-        opened = node.server.open(handshake, State.WEBSOCKET)
+        opened = node.server.registry.open(handshake, State.WEBSOCKET)
         assert isinstance(opened, Connection), opened
         self.node, self.connection, self.wire = node, opened, Wire(opened, self.direct)
         opened.open()

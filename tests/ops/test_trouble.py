@@ -132,7 +132,7 @@ async def test_the_database_is_away_while_official_clients_come_back(
             red = await until_database(market, rez="unavailable", quotes="unavailable")
             assert "postgres" not in json.dumps(red) and str(own_postgresql.folder) not in json.dumps(red)
             for served in market.oyez.systems.values():
-                for connection in tuple(served.server.connections.values()):
+                for connection in tuple(served.server.registry.connections.values()):
                     connection.close(engineio.TRANSPORT_ERROR)
             # Events need no database.
             assert await ask(market, "rez", "POST", "/events", {"event": "new_offer", "data": OFFER}) == 200

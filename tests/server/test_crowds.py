@@ -27,7 +27,9 @@ async def test_a_crowd_is_let_in_a_few_at_a_time(own: Running) -> None:
         await asyncio.sleep(0)
         for wire in crowd:
             wire.send_upgrade()
-        opened = await most_in_a_turn(lambda: len(own.server.connections), lambda: len(own.server.connections) == 100)
+        opened = await most_in_a_turn(
+            lambda: len(own.server.registry.connections), lambda: len(own.server.registry.connections) == 100
+        )
         assert opened <= 2 * WORK_PER_ITERATION
         for wire in crowd:
             wire.send_text("40")
@@ -49,8 +51,8 @@ async def test_a_crowd_that_goes_is_let_go_a_few_at_a_time(own: Running) -> None
         assert gone <= 2 * WORK_PER_ITERATION
         for wire in crowd:
             assert await wire.reader.read() == b""
-    assert not own.server.connections
-    assert not own.server.websockets
+    assert not own.server.registry.connections
+    assert not own.server.registry.websockets
 
 
 async def test_polling_clients_come_in_behind_each_other_too(own: Running) -> None:
@@ -69,7 +71,7 @@ async def test_who_finds_too_many_waiting_is_sent_away(own: Running) -> None:
             if busy:
                 queue.submit(lambda: fill(queue), MAX_QUEUED_BYTES // 8 - OVERHEAD)
 
-        for queue in (own.server.connect_queue, own.http.port_state.connect_queue):  # type: ignore[attr-defined]
+        for queue in (own.server.context.connect_queue, own.http.port_state.connect_queue):  # type: ignore[attr-defined]
             for _ in range(8):
                 fill(queue)
         async with Wire.open(own) as wire:

@@ -72,7 +72,7 @@ async def test_javascript_with_too_deep_auth_is_told_and_does_not_come_back(own:
     client = await js.begin(own.url, auth=auth, transports=["polling", "websocket"], reconnection=True)
     refused = await client.expect("connect_error")
     assert refused["data"] == {"code": "malformed"}
-    await turn_until(lambda: not own.server.connections)
+    await turn_until(lambda: not own.server.registry.connections)
     assert [report["what"] for report in client.reports if report["what"] != "upgrade"] == []
 
 
@@ -164,5 +164,5 @@ async def test_javascript_with_the_msgpack_parser_is_told_once(
     refused = await client.expect("connect_error")
     assert refused["data"] == {"code": "unsupported_parser"}
     assert "without the option `parser`" in refused["message"]
-    await turn_until(lambda: not own.server.connections)
+    await turn_until(lambda: not own.server.registry.connections)
     assert [report["what"] for report in client.reports if report["what"] != "upgrade"] == []

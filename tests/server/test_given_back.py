@@ -121,7 +121,7 @@ async def test_nothing_of_a_client_is_left_when_it_has_gone(client: Client) -> N
                 await client(running, wire)
                 await bystander.expect_echo()
                 wire.abort()
-            await turn_until(lambda: set(running.server.connections) == {bystander.sid})
+            await turn_until(lambda: set(running.server.registry.connections) == {bystander.sid})
             # A polling client may still ask what has become of its session.
             clock.turn(running.server, LINGER_SECONDS + 1)
             await turn_until(lambda: not count_objects() - before)

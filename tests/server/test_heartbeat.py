@@ -50,7 +50,7 @@ async def test_a_pong_that_does_not_come_ends_the_connection(kind: str) -> None:
         clock.turn(running.server, INTERVAL + SLACK)
         await wire.expect_text("2")
         clock.turn(running.server, TIMEOUT - SLACK)
-        assert wire.sid in running.server.connections
+        assert wire.sid in running.server.registry.connections
         clock.turn(running.server, 2 * SLACK)
         await wire.expect_close(1001)
         assert await running.market.expect_gone(wire.id) == "ping timeout"
@@ -145,8 +145,8 @@ async def test_a_polling_client_that_polls_no_more_is_forgotten() -> None:
         assert await running.market.expect_gone(client.id) == "ping timeout"
         clock.turn(running.server, 31.0)
         assert (await client.request("GET")).error == (400, 1)
-        assert running.server.wheel._slots == {}
-        assert not running.server._addresses
+        assert running.server.context.wheel._slots == {}
+        assert not running.server.registry._addresses
 
 
 async def test_an_upgrade_begins_the_interval_anew(kind: str) -> None:
@@ -176,7 +176,7 @@ async def test_a_session_that_never_polls_does_not_stay() -> None:
         assert (await wire.request("GET", POLLING)).status == 200
         clock.turn(running.server, INTERVAL + SLACK)
         clock.turn(running.server, TIMEOUT + SLACK)
-        assert running.server.connections == {}
+        assert running.server.registry.connections == {}
 
 
 # In real time.

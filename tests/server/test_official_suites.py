@@ -81,12 +81,12 @@ class Server:
     async def start_get(self, sid: str) -> asyncio.Task[httpx.Response]:
         """A poll that waits at the server."""
         task = asyncio.create_task(self.get(sid))
-        connection = self._running.server.connections[sid]
+        connection = self._running.server.registry.connections[sid]
         await turn_until(lambda: (polling := find_polling(connection)) is not None and polling.idle_poll)
         return task
 
     async def until_closed(self, sid: str) -> None:
-        await turn_until(lambda: sid not in self._running.server.connections)
+        await turn_until(lambda: sid not in self._running.server.registry.connections)
 
     async def post(self, sid: str, content: str) -> httpx.Response:
         return await self.request("POST", content, EIO="4", transport="polling", sid=sid)

@@ -102,5 +102,5 @@ async def test_javascript_hears_of_the_refusal_and_of_nothing_else(
         refused = await client.expect("connect_error")
         assert refused["data"] == {"code": "closed_today", "opens": "tomorrow"}
         # It goes by itself, and does not come back.
-        await turn_until(lambda: not running.server.connections)
+        await turn_until(lambda: not running.server.registry.connections)
         assert [report["what"] for report in client.reports if report["what"] != "upgrade"] == []

@@ -27,7 +27,7 @@ async def idle(market: Market) -> AsyncIterator[Server]:
 
 
 async def test_session_ids_cannot_be_guessed_and_fit_a_url(idle: Server) -> None:
-    ids = {idle.new_id() for _ in range(10_000)}
+    ids = {idle.context.new_id() for _ in range(10_000)}
     assert len(ids) == 10_000
     assert {len(id) for id in ids} == {20}
     assert all(id.replace("-", "").replace("_", "").isalnum() for id in ids)
@@ -92,9 +92,14 @@ async def test_nothing_is_left_of_clients_that_have_gone(running: Running) -> No
         await refused.get()
         await refused.leave()
     await running.settle()
-    assert (server.connections, server._closed, server._addresses, server.websockets) == ({}, {}, {}, set())
+    assert (
+        server.registry.connections,
+        server.registry._closed,
+        server.registry._addresses,
+        server.registry.websockets,
+    ) == ({}, {}, {}, set())
     assert (running.namespace.sockets, running.namespace.rooms, len(running.namespace._tasks)) == ({}, {}, 0)
-    assert not any(server.wheel._slots.values())
+    assert not any(server.context.wheel._slots.values())
     assert running.market.sockets == []
 
 
@@ -106,7 +111,7 @@ async def test_clients_that_are_being_closed_count() -> None:
             # It has not answered the CLOSE: its memory is still taken.
             assert (await PollingWire(running).request("GET", POLLING)).error == (503, 6)
             await wire.expect_close(1002)
-        await turn_until(lambda: not running.server.websockets)
+        await turn_until(lambda: not running.server.registry.websockets)
         await PollingWire.connect(running)
 
 

@@ -142,7 +142,7 @@ async def test_a_websocket_that_does_not_probe_is_cut_at_once(patient: Running) 
             wire.send(frame)
             assert (await wire.read_frame()).opcode == CLOSE
             # It does not answer the CLOSE, and is gone all the same.
-            await turn_until(lambda: not patient.server.websockets)
+            await turn_until(lambda: not patient.server.registry.websockets)
     await client.expect_echo()
 
 
@@ -153,17 +153,17 @@ async def test_websockets_that_probe_count_for_their_address() -> None:
             # Sessions and WebSockets of an address are counted each by itself: an upgrade is not another client.
             async with SocketWire.open(running) as probing:
                 assert (await probing.upgrade(f"{WEBSOCKET}&sid={client.sid}")).status == 101
-                await turn_until(lambda: len(running.server.websockets) == 3)
+                await turn_until(lambda: len(running.server.registry.websockets) == 3)
                 probing.abort()
-                await turn_until(lambda: len(running.server.websockets) == 2)
+                await turn_until(lambda: len(running.server.registry.websockets) == 2)
             await client.leave()
             # One that is being closed and does not go still counts.
             running.market.socket(first.id).disconnect(close=True)
-            await turn_until(lambda: len(running.server.connections) == 1)
+            await turn_until(lambda: len(running.server.registry.connections) == 1)
             late = await PollingWire.connect(running)
             async with SocketWire.connect(running), SocketWire.open(running) as refused:
                 answer = await refused.upgrade(f"{WEBSOCKET}&sid={late.sid}")
                 assert answer.status == 503
             await second.expect_echo()
             await late.leave()
-    assert not running.server._websockets_from
+    assert not running.server.registry._websocket_addresses

@@ -20,4 +20,4 @@ class Clock:
     def turn(self, server: Server, seconds: float) -> None:
         """Let time pass, and do everything that is due by then."""
         self.now += seconds
-        server.wheel.advance()
+        server.context.wheel.advance()

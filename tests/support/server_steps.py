@@ -19,7 +19,7 @@ async def stop(running: Running, within: float) -> None:
 async def begin_stop(running: Running) -> None:
     """Ask the server to stop; returns when it has begun to."""
     running.stop()
-    await turn_until(lambda: running.server.stopping)
+    await turn_until(lambda: running.server.registry.stopping)
 
 
 async def open_requests(running: Running, *, polls: int = 0, posts: int = 0) -> None:

@@ -121,13 +121,15 @@ class Running:
     @property
     def polling(self) -> list[Polling]:
         """The transports of all open connections that poll."""
-        found = map(find_polling, self.server.connections.values())
+        found = map(find_polling, self.server.registry.connections.values())
         return [polling for polling in found if polling is not None]
 
     async def settle(self, but_for: str = "") -> None:
         """Returns when no other connection is left: what ends one reaches the server some turns of the loop later."""
         kept = {but_for} - {""}
-        await turn_until(lambda: set(self.server.connections) == kept and len(self.server.websockets) == len(kept))
+        await turn_until(
+            lambda: set(self.server.registry.connections) == kept and len(self.server.registry.websockets) == len(kept)
+        )
 
     def stop(self) -> "asyncio.Task[None]":
         """Ask it to stop, as a signal would."""

@@ -238,8 +238,8 @@ class Oyez:
 
     @property
     def stopping(self) -> bool:
-        """True if clients are being sent away for good."""
-        return any(served.server.stopping for served in self.systems.values())
+        """True if the server is stopping: clients are disconnected."""
+        return any(served.server.registry.stopping for served in self.systems.values())
 
     @property
     def log_reason(self) -> str | None:
@@ -267,9 +267,9 @@ class Oyez:
         while True:
             await asyncio.sleep(WAITING_INTERVAL)
             counts = {
-                "clients": sum(len(server.connections) for server in servers),
+                "clients": sum(len(server.registry.connections) for server in servers),
                 "handlers": sum(server.handlers for server in servers),
-                "websockets": sum(len(server.websockets) for server in servers),
+                "websockets": sum(len(server.registry.websockets) for server in servers),
                 "requests": self.count_requests(),
             }
             awaited = "clients, requests and handlers" if any(counts.values()) else "outboxes and jobs"

@@ -119,7 +119,7 @@ async def test_python_clients_behind_a_round_robin_balancer(two: Two) -> None:
 async def test_the_address_is_the_clients(two: Two) -> None:
     client = await Elsewhere.move(await PollingWire.connect(two.one), two.other)
     await client.expect_echo()
-    (connection,) = two.one.server.connections.values()
+    (connection,) = two.one.server.registry.connections.values()
     assert connection.handshake.address in ("127.0.0.1", "::1")
     await client.leave()
 
@@ -170,7 +170,7 @@ async def test_a_client_that_hangs_up_is_gone_at_its_node(two: Two) -> None:
     client = await PollingWire.connect(two.one)
     async with Wire.open(two.other) as wire:
         wire.send(f"GET {client.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        (connection,) = two.one.server.connections.values()
+        (connection,) = two.one.server.registry.connections.values()
         await turn_until(lambda: (polling := find_polling(connection)) is not None and polling.get_open)
     assert await two.one.market.expect_gone(client.id) == "transport close"
     await turn_until(lambda: not two.other.tunnels)
@@ -231,7 +231,7 @@ async def test_who_does_not_read_is_waited_for(make_node: MakeNode) -> None:
             wire.send_text("2probe")
             await wire.expect_text("3probe")
             wire.send_text("5")
-            connection = two.one.server.connections[client.sid]
+            connection = two.one.server.registry.connections[client.sid]
             await turn_until(lambda: find_polling(connection) is None)
             for number in range(count):
                 await two.one.publish("news", number, "z" * size, to="room")
@@ -263,7 +263,7 @@ async def test_what_peers_say_is_not_believed_of_others(two: Two) -> None:
     )
     client = PollingWire(two.one, {PEER_HEADER.decode(): said.decode()})
     await client.open_session()
-    (connection,) = two.one.server.connections.values()
+    (connection,) = two.one.server.registry.connections.values()
     assert (connection.handshake.address, connection.handshake.secure) != ("203.0.113.9", True)
 
 
@@ -398,8 +398,8 @@ async def test_clients_are_sent_away_over_a_time(monkeypatch: pytest.MonkeyPatch
         clients = [await PollingWire.connect(running) for _ in range(8)]
         begun = asyncio.get_running_loop().time()
         running.stop()
-        await turn_until(lambda: running.server.stopping)
-        assert 0 < len(running.server.connections) <= 6
+        await turn_until(lambda: running.server.registry.stopping)
+        assert 0 < len(running.server.registry.connections) <= 6
         answered = [asyncio.create_task(running.market.expect_gone(client.id)) for client in clients]
         assert set(await asyncio.gather(*answered)) == {"server shutting down"}
         assert 0.25 < asyncio.get_running_loop().time() - begun < 2

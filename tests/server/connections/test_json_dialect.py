@@ -327,7 +327,7 @@ async def test_a_stranger_does_not_make_the_server_keep_much() -> None:
 async def test_pings_are_answered_by_any_client() -> None:
     clock = Clock()
     async with serve("picows", clock=clock) as running, enter(running) as plain:
-        (connection,) = running.server.connections.values()
+        (connection,) = running.server.registry.connections.values()
         for _ in range(3):
             before = connection._next_ping
             clock.turn(running.server, 26)

@@ -34,7 +34,7 @@ async def test_a_full_server_takes_nobody_else_until_somebody_goes(kind: str, li
         await kept.expect_echo()
         await client.expect_echo()
         await client.leave()
-        await turn_until(lambda: len(running.server.connections) == 1)
+        await turn_until(lambda: len(running.server.registry.connections) == 1)
         async with SocketWire.connect(running) as wire:
             await wire.expect_echo()
         await running.settle(but_for=kept.sid)
@@ -52,7 +52,7 @@ async def test_an_upgrade_is_not_another_client(kind: str, limit: str, js: JsDri
             await js.connect(running.url, transports=["websocket"])
         await client.disconnect()
         await running.settle()
-        assert not running.server._addresses
+        assert not running.server.registry._addresses
 
 
 async def test_clients_that_were_refused_leave_nothing_behind(kind: str) -> None:
@@ -64,7 +64,7 @@ async def test_clients_that_were_refused_leave_nothing_behind(kind: str) -> None
                 assert b"closed_today" in (await wire.read_frame()).payload
                 await wire.expect_close(1000)
             await running.settle()
-        assert not running.server._addresses
+        assert not running.server.registry._addresses
 
 
 async def test_sessions_that_nobody_fetches_the_end_of_count_until_they_are_forgotten() -> None:

@@ -137,7 +137,7 @@ async def test_polling_survives_a_websocket_that_breaks_its_protocol(running: Ru
 
 async def switch(running: Running, client: PollingWire) -> None:
     """It can be tried again: the server has let go of the one before."""
-    connection = running.server.connections[client.sid]
+    connection = running.server.registry.connections[client.sid]
     await turn_until(lambda: connection.upgrade is None)
     async with candidate_of(running, client) as wire:
         wire.send_text("5")
@@ -266,7 +266,7 @@ async def test_a_client_that_does_not_upgrade_is_not_waited_for_longer(kind: str
             running.market.socket(client.id).connection.close(engineio.SERVER_SHUTDOWN)
             await wire.expect_close(1008)
         await running.settle()
-        assert running.server.find(client.sid) is None
+        assert running.server.registry.find(client.sid) is None
 
 
 async def test_javascript_clients_that_come_while_a_server_stops_all_notice(js: JsDriver) -> None:

@@ -25,8 +25,8 @@ async def test_websocket_clients_are_told(own: Running) -> None:
         await wire.expect_close(1012)
         await running
         assert await own.market.expect_gone(wire.id) == "server shutting down"
-    assert own.server.connections == {}
-    assert own.server.websockets == set()
+    assert own.server.registry.connections == {}
+    assert own.server.registry.websockets == set()
 
 
 async def test_what_was_published_before_the_stop_comes_first(own: Running) -> None:
@@ -100,7 +100,7 @@ async def test_a_running_handler_may_finish(own: Running) -> None:
         wire.send_text('42["hold",1]')
         await own.market.until(lambda: own.market.held == 1)
         stopping = own.stop()
-        await turn_until(lambda: own.server.stopping)
+        await turn_until(lambda: own.server.registry.stopping)
         assert not stopping.done()
         own.market.release()
         await own.market.expect("hold done", 1)
@@ -135,7 +135,7 @@ async def test_a_client_that_never_reads_is_cut(caplog: pytest.LogCaptureFixture
         await stuff(running, wire)
         await stop(running, within=2)
         assert await running.market.expect_gone(wire.id) == "server shutting down"
-        assert running.server.websockets == set()
+        assert running.server.registry.websockets == set()
     assert "stopping although clients or handlers have not finished" in caplog.text
 
 

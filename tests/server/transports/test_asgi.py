@@ -235,7 +235,7 @@ async def test_websocket_clients_are_told_that_the_server_stops(mounted: Running
         await wire.expect_close(1012)
         await stopping
     await client.expect("disconnect", reason="transport close")
-    assert mounted.server.connections == {}
+    assert mounted.server.registry.connections == {}
 
 
 async def test_a_lifespan_that_ends_tells_everybody(mounted: Running) -> None:
@@ -259,6 +259,6 @@ async def test_a_client_that_never_reads_does_not_hold_the_stop_up() -> None:
         await stuff(running, wire)
         async with asyncio.timeout(2):
             await running.server.stop()
-        assert running.server.connections == {}
+        assert running.server.registry.connections == {}
         await running.settle()
         await stop(running, within=7)

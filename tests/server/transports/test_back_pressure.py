@@ -185,7 +185,7 @@ async def test_a_client_that_waits_goes_on_waiting_over_another_transport(runnin
         wire.send_text("5")
         for _ in range(1_000):
             wire.send_text('42["flood","' + "x" * 1_000 + '"]')
-        connection = running.server.connections[client.sid]
+        connection = running.server.registry.connections[client.sid]
         await turn_until(lambda: find_polling(connection) is None)
         assert queue_of(running, client.id) < 200
         running.market.release()

@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 
 from oyez.protocol.http_framing import RequestFramer
+from oyez.server.connections.registry import network_of
 from oyez.server.http.protocol import LONG_READ
-from oyez.server.server import network_of
 from oyez.server.transports import budget
 from oyez.server.transports.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
 from oyez.settings import Limits
@@ -161,8 +161,8 @@ async def test_what_was_made_to_grow_is_paid_for_many_times() -> None:
     frame = encode_frame(TEXT, (compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv=4)
     async with serve(limits=limits) as running, SocketWire.connect(running, headers=headers) as wire:
         wire.send(frame)
-        await turn_until(lambda: running.server.connections[wire.sid]._full_queues > 0)
-        assert running.server.connections[wire.sid].budget.settle(time.monotonic()) > 2
+        await turn_until(lambda: running.server.registry.connections[wire.sid]._full_queues > 0)
+        assert running.server.registry.connections[wire.sid].budget.settle(time.monotonic()) > 2
 
 
 # All together.
@@ -174,15 +174,15 @@ async def test_unfinished_input_of_all_clients_is_bounded_and_the_largest_goes_f
             small.send(encode_frame(TEXT, b"4" * 900_000)[:50_000])
             for kind in range(4):
                 await _unfinished(running, stack, kind)
-            await turn_until(lambda: len(running.server.connections) <= 4)
-            assert small.sid in running.server.connections
-            assert running.server.unfinished.total <= 400_000
+            await turn_until(lambda: len(running.server.registry.connections) <= 4)
+            assert small.sid in running.server.registry.connections
+            assert running.server.context.unfinished.total <= 400_000
             await stack.aclose()
             await running.settle(but_for=small.sid)
             # What was unfinished is finished, and nothing was lost.
             small.send(encode_frame(TEXT, b"4" * 900_000)[50_000:60_000])
         await running.settle()
-        assert running.server.unfinished.total == 0
+        assert running.server.context.unfinished.total == 0
 
 
 async def _unfinished(running: Running, stack: AsyncExitStack, kind: int) -> Wire:

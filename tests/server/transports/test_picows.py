@@ -124,7 +124,7 @@ async def test_nothing_of_the_handshake_is_kept(own: Running) -> None:
     # Other servers' connections may still wait to be collected.
     others = {id(found): found for kind in (HttpProtocol, picows.WSUpgradeRequest) for found in alive(kind)}
     async with SocketWire.connect(own) as wire:
-        connection = own.server.connections[wire.sid]
+        connection = own.server.registry.connections[wire.sid]
         assert isinstance(connection.transport, WebSocket)
         protocols = [found for found in alive(HttpProtocol) if id(found) not in others]
         # uvloop may hold on to the protocol a connection began with.
@@ -177,7 +177,7 @@ async def enter(wire: Wire) -> bytes:
 
 def room_of(running: Running, wire: SocketWire) -> int:
     """Bytes of picows' read buffer that are free."""
-    transport = running.server.connections[wire.sid].transport
+    transport = running.server.registry.connections[wire.sid].transport
     assert isinstance(transport, WebSocket)
     assert transport._network is not None
     protocol = transport._network.get_protocol()
@@ -206,7 +206,7 @@ async def test_the_buffer_of_a_long_message_is_given_back_when_it_has_ended(own:
             wire.send(half[size // 2 :])
             await wire.expect_echo()
         assert room_of(own, wire) < handover.LARGE_BUFFER
-        assert own.server.unfinished.total == 0
+        assert own.server.context.unfinished.total == 0
     await own.settle()
 
 
@@ -217,6 +217,6 @@ async def test_a_long_buffer_that_one_byte_keeps_counts_as_unfinished_input() ->
                 wire = await stack.enter_async_context(SocketWire.connect(running))
                 wire.send_text('42["echo","' + "x" * 900_000 + '"]')
                 wire.send(encode_frame(TEXT, b"3")[:1])
-            await turn_until(lambda: len(running.server.connections) <= 3)
+            await turn_until(lambda: len(running.server.registry.connections) <= 3)
         await running.settle()
-        assert running.server.unfinished.total == 0
+        assert running.server.context.unfinished.total == 0

@@ -265,7 +265,7 @@ async def test_after_the_end_a_session_is_unknown(crowd: Running, reason: CloseR
         assert await client.get() == '42["last words"]'
     # A close packet would be final for python-socketio, which comes back after an error status, as all clients do.
     assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
-    assert crowd.server.find(client.sid) is None
+    assert crowd.server.registry.find(client.sid) is None
 
 
 @pytest.mark.parametrize("reason", [engineio.SERVER_SHUTDOWN, engineio.PING_TIMEOUT, engineio.TOKEN_EXPIRED])

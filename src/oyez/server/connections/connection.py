@@ -4,7 +4,6 @@ It joins the sans-I/O session to a transport, dispatches Socket.IO packets, and 
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,21 +16,21 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
+from oyez.server.connections.context import ConnectionContext
 from oyez.server.connections.upgrade import Upgrade
+from oyez.server.namespaces.namespace import Namespace
 from oyez.server.namespaces.socket import NEVER, Socket, encode_error
 from oyez.server.transports.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
 from oyez.server.transports.outgoing import OutboundPacket, join_frames
 from oyez.server.transports.transport import (
     PACKETS_PER_ITERATION,
     Transport,
-    TransportContext,
     WebSocketTransport,
 )
 from oyez.server.types import Handshake
 
 if TYPE_CHECKING:
-    from oyez.server.namespaces.namespace import Namespace
-    from oyez.server.server import Server
+    from oyez.server.connections.registry import ConnectionRegistry
 
 logger = get_logger("oyez.server")
 
@@ -40,24 +39,24 @@ _CLOSE = OutboundPacket(engineio.CLOSE)
 _EVENT, _BINARY_EVENT = socketio.PacketType.EVENT, socketio.PacketType.BINARY_EVENT
 _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
 MINUTE = 60.0
-LEFT = frozenset({engineio.TRANSPORT_CLOSE, engineio.PING_TIMEOUT})
-"""Reasons that are the client's own: it has gone, or is taken to have."""
+CLIENT_GONE = frozenset({engineio.TRANSPORT_CLOSE, engineio.PING_TIMEOUT})
+"""Reasons that mean that the client has left, or is assumed to have left."""
 FAULTS = frozenset({engineio.FORCED_CLOSE, engineio.TOO_LARGE, engineio.TOO_MANY_FRAGMENTS})
-"""Reasons that are something the client sent, of which it is notified."""
+"""Reasons that the client has caused by what it sent. It is notified of them."""
 MAX_DETAIL = 200
 """Characters of a fault's description: parts of it may come from the client."""
-ENDINGS = {
+CLOSE_NAMES = {
     engineio.TOKEN_EXPIRED: "token_expired",
     engineio.SERVER_SHUTDOWN: "server_shutdown",
     engineio.FORCED_SERVER_CLOSE: "disconnected",
 }
-"""What an application is told about the server's own reasons; the others are told by their names."""
+"""Reason → name for the application. Another reason has its own text as name."""
 LINGER_SECONDS = 30.0
-"""How long a polling client has to fetch what is left for it when its session is over; the official servers' time."""
+"""Seconds in which a polling client may fetch what is left after its session was closed, as in official servers."""
 
 
 class Connection:
-    """Created by `Server.open`, then given its transport by `attach`. It listens to that transport."""
+    """Created by the registry, then given its transport by `attach`. It listens to that transport."""
 
     __slots__ = (
         "__weakref__",
@@ -68,7 +67,7 @@ class Connection:
         "_ended",
         "_expiry",
         "_full_queues",
-        "_grace_extended",
+        "_in_grace_period",
         "_leaving",
         "_linger_deadline",
         "_next_ping",
@@ -77,26 +76,30 @@ class Connection:
         "_received_since_ping",
         "_refused",
         "_refused_deadline",
+        "_registry",
         "authenticated",
         "budget",
+        "context",
         "draining",
         "handshake",
         "holds_memory",
         "id",
         "scheduled_slot",
-        "server",
         "session",
         "sockets",
         "transport",
         "upgrade",
     )
 
-    def __init__(self, id: str, server: "Server", handshake: Handshake, state: State) -> None:
-        now = server.clock()
+    def __init__(
+        self, id: str, context: ConnectionContext, registry: "ConnectionRegistry", handshake: Handshake, state: State
+    ) -> None:
+        now = context.clock()
         self.id = id
-        self.server = server
+        self.context = context
+        self._registry = registry
         self.handshake = handshake
-        self.session = Session(server.limits, state)
+        self.session = Session(context.limits, state)
         self.sockets: dict[str, Socket] = {}
         self.transport: Transport
         """Set by `attach`."""
@@ -104,28 +107,28 @@ class Connection:
         """Listens to the WebSocket that probes, while there is one."""
         self.authenticated = False
         """True if a namespace has ever accepted the client. Until then nobody knows who it is."""
-        self.budget = Budget(server.unauthenticated_rates)
+        self.budget = Budget(context.unauthenticated_rates)
         self.holds_memory = False
         """True if unfinished input of the client is counted in the memory budget of the process."""
         self._connecting: set[str] | None = None
         self._ended: set[str] | None = None
-        """Namespaces the server has disconnected: what the client had sent to them by then is no offence."""
+        """Namespaces that the server has disconnected. Packets for them may still arrive and are ignored."""
         self._connects = 0
         self._connects_end = now + MINUTE
-        self._next_ping = now + server.settings.ping_interval
+        self._next_ping = now + context.settings.ping_interval
         self._pong_deadline = NEVER
-        self._grace_extended = False
+        self._in_grace_period = False
         self._pinged_at = ""
-        """Where delivery stood when the last ping was sent: whoever answers it has heard all of that."""
-        self._connect_deadline = now + server.limits.connect_timeout
+        """Position of delivery when the last ping was sent. Its pong confirms that everything up to it was received."""
+        self._connect_deadline = now + context.limits.connect_timeout
         self._expiry = NEVER
         self._linger_deadline = NEVER
         self._received_since_ping = False
         self._leaving = False
-        """Whether the server is about to close it: its applications may still send."""
+        """True if the server is about to close the connection: its applications may still send."""
         self._full_queues = 0
         self.draining = False
-        """True if the server stops: events that come now are not handled, answers to what it asks are taken."""
+        """True if the server is stopping: events that arrive now are not handled, acknowledgements are."""
         self.scheduled_slot = 0
         self._refused: dict[str, OutboundPacket] | None = None
         """For each namespace that has refused the client, the timer that disconnects it."""
@@ -141,20 +144,27 @@ class Connection:
 
     def open(self) -> None:
         """Send the open packet: the transport is ready for packets."""
-        self.transport.send(OutboundPacket(self.server.encode_open(self)))
-        self.server.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
+        self.transport.send(OutboundPacket(self._encode_open()))
+        self.context.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
+
+    def _encode_open(self) -> bytes:
+        settings = self.context.settings
+        return engineio.encode_open(
+            engineio.Handshake(
+                sid=self.id,
+                upgrades=[] if self.session.upgraded else ["websocket"],
+                ping_interval=round(settings.ping_interval * 1000),
+                ping_timeout=round(settings.ping_timeout * 1000),
+                max_payload=settings.limits.max_payload,
+            )
+        )
 
     # What the transport may read.
 
     @property
-    def context(self) -> TransportContext:
-        """What the transports of all connections share."""
-        return self.server
-
-    @property
     def max_message(self) -> int:
         """Bytes of one message or polling body."""
-        limits = self.server.limits
+        limits = self.context.limits
         return limits.max_payload if self.authenticated else limits.max_unauthenticated_bytes
 
     @property
@@ -239,11 +249,11 @@ class Connection:
 
     def on_disconnected(self, transport: WebSocketTransport) -> None:
         """The network connection of `transport` has ended."""
-        self.server.forget_websocket(transport, self)
+        self._registry.remove_websocket(transport, self.handshake.address)
 
     def add_websocket(self, transport: WebSocketTransport) -> None:
         """Count the network connection of `transport`, until `on_disconnected`."""
-        self.server.add_websocket(transport, self)
+        self._registry.add_websocket(transport, self.handshake.address)
 
     # The upgrade.
 
@@ -253,7 +263,7 @@ class Connection:
 
     def begin_upgrade(self) -> Upgrade:
         """Listen to a WebSocket that may take over from polling."""
-        self.upgrade = Upgrade(self, self.session, self.server)
+        self.upgrade = Upgrade(self, self.session, self.context)
         return self.upgrade
 
     def end_upgrade(self, upgrade: Upgrade) -> None:
@@ -261,7 +271,7 @@ class Connection:
         if self.upgrade is upgrade:
             self.upgrade = None
             self.session.lose_candidate()
-            self.bury_when_told()
+            self.evict_when_notified()
 
     def release_poll(self) -> None:
         """End a poll that waits: the client waits for that before it upgrades."""
@@ -277,7 +287,7 @@ class Connection:
         if self.closed:
             # The client was told `3probe` and has stopped polling since: it reads only this.
             transport.close(self.session.reason or engineio.TRANSPORT_CLOSE)
-            self.bury_when_told()
+            self.evict_when_notified()
             return
         if self._full_queues:
             transport.pause_reading()
@@ -287,11 +297,11 @@ class Connection:
     # Input.
 
     def settle(self) -> float:
-        """Charge what has come for its cost; the seconds for which nothing should be read.
+        """Charge the budget for the input. Returns the seconds for which nothing should be read.
 
         Closes the connection if it was overloaded for too long.
         """
-        now = self.server.clock()
+        now = self.context.clock()
         wait = self.budget.settle(now)
         if wait and self.budget.is_overloaded(now):
             self.close(engineio.RATE_LIMIT, "more packets or bytes than its rate for too long")
@@ -299,11 +309,11 @@ class Connection:
 
     @property
     def working(self) -> bool:
-        """True if a command of the client is being handled, or waits for one that is."""
+        """True if a command of the client is being handled or is waiting."""
         return not self.closed and any(socket.working for socket in self.sockets.values())
 
     def _slow_down(self, seconds: float) -> None:
-        """Read nothing of the client for so long."""
+        """Read nothing from the client for this time."""
         if not self.closed:
             self.pause_reading()
             asyncio.get_running_loop().call_later(seconds, self.resume_reading)
@@ -311,17 +321,17 @@ class Connection:
     def _hold_memory(self, size: int) -> None:
         """Count `size` bytes of messages that have not ended; the client is closed if there is no room for them."""
         self.holds_memory = size > MemoryBudget.SMALL
-        self.server.unfinished.hold(self, size, partial(self.close, engineio.SERVER_BUSY, "unfinished input"))
+        self.context.unfinished.hold(self, size, partial(self.close, engineio.SERVER_BUSY, "unfinished input"))
 
     async def _pass_gate(self) -> None:
         """Wait until more of what the client has sent may be handled."""
         wait = self.settle()
         if wait and not self.closed:
-            # Its pongs wait too, and the client must not count as disconnected.
+            # Its pongs are not read either: the client must not count as disconnected.
             self.pause_reading()
             await asyncio.sleep(wait)
             self.resume_reading()
-        await self.server.gate.enter(busy=self.budget.busy)
+        await self.context.gate.enter(busy=self.budget.busy)
 
     @property
     def full(self) -> bool:
@@ -348,7 +358,7 @@ class Connection:
         elif result is Signal.REFUSE_PARSER:
             self._refuse_parser(self.session.msgpack_namespace)
         elif not self.authenticated and self.session.incomplete:
-            # Attachments wait in memory: not for somebody who is not known yet.
+            # Attachments would wait in memory for a client that nobody has authenticated.
             self.close(engineio.FORCED_CLOSE, "a binary packet before a namespace was entered")
 
     def _dispatch(self, packet: socketio.Packet) -> None:
@@ -374,63 +384,63 @@ class Connection:
         if name in connecting:
             self.close(engineio.FORCED_CLOSE, "a second CONNECT before the first was answered")
             return
-        namespace = self.server.namespaces.get(name)
+        namespace = self.context.namespaces.get(name)
         if namespace is None:
             self._send_connect_error(name, UNKNOWN_NAMESPACE.code, UNKNOWN_NAMESPACE.message)
         elif not self._may_connect():
             # On a new connection, the count would begin again: so the client stays on this one and gets a time to wait.
-            wait = round(self._connects_end - self.server.clock(), 3)
+            wait = round(self._connects_end - self.context.clock(), 3)
             self._send_connect_error(name, RATE_LIMITED.code, "You connect too often; wait a minute.", retry_after=wait)
-        elif len(packet.data) > (most := self.server.limits.max_connect_bytes):
+        elif len(packet.data) > (most := self.context.limits.max_connect_bytes):
             self._send_connect_error(name, TOO_LARGE.code, f"`auth` is {len(packet.data)} bytes; {most} are allowed.")
-        elif len(connecting) + len(self.sockets) >= self.server.limits.max_namespaces_per_connection:
+        elif len(connecting) + len(self.sockets) >= self.context.limits.max_namespaces_per_connection:
             self._send_connect_error(name, RATE_LIMITED.code, "You are in too many namespaces; leave one first.")
         else:
             if self._ended:
                 self._ended.discard(name)
             self._connecting = connecting | {name}
-            queue, decide = self.server.connect_queue, partial(self._decide, namespace, packet.data)
+            queue, decide = self.context.connect_queue, partial(self._decide, namespace, packet.data)
             if queue.try_acquire():
                 decide()
             elif not queue.submit(decide, len(packet.data)):
                 # A CONNECT_ERROR would be taken for a final answer; after this, clients come back by themselves.
                 self.close(engineio.SERVER_BUSY)
 
-    def _decide(self, namespace: "Namespace", auth: bytes) -> None:
-        """Have the application look at a CONNECT; `accept` or `refuse` follows."""
+    def _decide(self, namespace: Namespace, auth: bytes) -> None:
+        """Let the application decide about a CONNECT; `accept` or `refuse` follows."""
         if not self.closed:
-            namespace.connect(self, self.server.new_id(), msgspec.json.decode(auth) if auth else {})
+            namespace.connect(self, self.context.new_id(), msgspec.json.decode(auth) if auth else {})
 
     def _refuse_parser(self, namespace: str) -> None:
-        """Refuse a client with the msgpack parser in its own words: cut off, it would come back for ever."""
+        """Refuse a client with the msgpack parser in its own encoding. Otherwise it would reconnect for ever."""
         if self._may_connect():
             error = {"message": UNSUPPORTED_PARSER.message, "data": {"code": UNSUPPORTED_PARSER.code}}
             refusal = socketio.encode_msgpack(socketio.PacketType.CONNECT_ERROR, namespace, error)
             self.send(OutboundPacket(b"", (refusal,)))
             farewell = socketio.encode_msgpack(socketio.PacketType.DISCONNECT, namespace)
-            self._await_leaving(namespace, OutboundPacket(b"", (farewell,)))
+            self._close_after_refusal(namespace, OutboundPacket(b"", (farewell,)))
         else:
             self.close(engineio.FORCED_CLOSE, "too many CONNECTs with the msgpack parser")
 
     def _may_connect(self) -> bool:
-        """Count a CONNECT; False where there were too many within a minute."""
-        now = self.server.clock()
+        """Count a CONNECT. False if there were too many within a minute."""
+        now = self.context.clock()
         if now >= self._connects_end:
             self._connects, self._connects_end = 0, now + MINUTE
         self._connects += 1
-        return self._connects <= self.server.limits.max_connects_per_minute
+        return self._connects <= self.context.limits.max_connects_per_minute
 
     def accept(self, socket: Socket, answer: socketio.Packet) -> None:
-        """The namespace lets `socket` in: tell the client."""
-        self._decided(socket)
+        """The namespace accepts `socket`: notify the client."""
+        self._connect_finished(socket)
         if self._refused:
             self._refused.pop(socket.namespace.name, None)
         self.sockets[socket.namespace.name] = socket
         if not self.authenticated:
             self.authenticated = True
-            self.budget.enter(self.server.rates)
+            self.budget.enter(self.context.rates)
         self._connect_deadline = self._refused_deadline = NEVER
-        # What it was sent while it was let in is not behind a ping of before.
+        # A ping that was sent earlier does not confirm what was sent while the client was accepted.
         self._pinged_at = ""
         self._send_packet(answer)
         socket.set_write(self.transport.write, self.transport.deflate)
@@ -438,42 +448,34 @@ class Connection:
             self.keep_expiry(socket)
 
     def keep_expiry(self, socket: Socket) -> None:
-        """Take note of when a socket's token ends, and of when before that its application hears so."""
-        socket.expiry = socket.notice = NEVER
-        if socket.expires_at is not None:
-            # The token's time is the wall clock's, the wheel's is not.
-            left = socket.expires_at - time.time()
-            before = socket.namespace.application.expiring_before
-            socket.expiry = self.server.clock() + left
-            if before:
-                # Of a short life, half: a renewal with such a token would else be followed by the next at once.
-                socket.notice = socket.expiry - min(before, left / 2)
+        """Set the deadlines of a socket's token: its end, and the earlier notice to the application."""
+        socket.set_deadlines(self.context.clock())
         self._expiry = self._first_expiry()
         if self._expiry < NEVER:
-            self.server.wheel.schedule(self, self._expiry)
+            self.context.wheel.schedule(self, self._expiry)
 
     def _first_expiry(self) -> float:
-        """When there is something to do about the first token of a socket that is still here."""
+        """The first deadline of a token."""
         return min((min(socket.notice, socket.expiry) for socket in self.sockets.values()), default=NEVER)
 
     def refuse(self, socket: Socket, answer: socketio.Packet) -> None:
-        """The namespace refuses `socket`: notify the client, which should disconnect if it is in no other."""
-        self._decided(socket)
+        """The namespace refuses `socket`: notify the client, which should disconnect if it is in no other namespace."""
+        self._connect_finished(socket)
         if not self.closed:
             self._send_packet(answer)
-            self._await_leaving(socket.namespace.name)
+            self._close_after_refusal(socket.namespace.name)
 
-    def _await_leaving(self, namespace: str, farewell: OutboundPacket | None = None) -> None:
-        """The client was refused. Most clients go now; one that is sent away before it does comes back for ever."""
+    def _close_after_refusal(self, namespace: str, farewell: OutboundPacket | None = None) -> None:
+        """The client was refused. Most clients close now; one that is closed before would reconnect for ever."""
         packet = socketio.Packet(socketio.PacketType.DISCONNECT, namespace)
         farewell = farewell or OutboundPacket(b"4" + socketio.encode_packet(packet))
         self._refused = {**(self._refused or {}), namespace: farewell}
         if not self.sockets:
-            self._refused_deadline = self.server.clock() + self.server.limits.refused_timeout
-            self.server.wheel.schedule(self, self._refused_deadline)
+            self._refused_deadline = self.context.clock() + self.context.limits.refused_timeout
+            self.context.wheel.schedule(self, self._refused_deadline)
 
-    def _dismiss(self) -> None:
-        """End the connection of a refused client in the words after which no client comes back by itself.
+    def _disconnect_refused(self) -> None:
+        """Close the connection of a refused client with the packets after which no client reconnects by itself.
 
         JavaScript's client before 4.3 understands a DISCONNECT so, and python-socketio a close packet.
         """
@@ -485,19 +487,19 @@ class Connection:
                 self.send(_CLOSE)
             self.close(engineio.FORCED_SERVER_CLOSE, "refused")
 
-    def _decided(self, socket: Socket) -> None:
+    def _connect_finished(self, socket: Socket) -> None:
         self._connecting = (self._connecting or set()) - {socket.namespace.name} or None
 
     def _send_connect_error(self, namespace: str, code: str, message: str, **details: float) -> None:
         data = msgspec.json.encode({"message": message, "data": {"code": code, **details}})
         self._send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, data))
-        self._await_leaving(namespace)
+        self._close_after_refusal(namespace)
 
     def _await_connect(self) -> None:
-        """With no namespace left, the client has as long as at first to enter another."""
+        """The client is in no namespace: it has `connect_timeout` to enter one."""
         if not self.sockets and not self.closed:
-            self._connect_deadline = self.server.clock() + self.server.limits.connect_timeout
-            self.server.wheel.schedule(self, self._connect_deadline)
+            self._connect_deadline = self.context.clock() + self.context.limits.connect_timeout
+            self.context.wheel.schedule(self, self._connect_deadline)
 
     def remove_socket(self, namespace: str) -> None:
         """The socket of this namespace has ended."""
@@ -515,29 +517,29 @@ class Connection:
             self.transport.send(outgoing)
 
     def send_all(self, messages: Sequence[OutboundPacket]) -> None:
-        """Send several, with one system call where that can be."""
+        """Send several packets, with one system call if possible."""
         write = self.transport.write
         if write is not None:
-            write(join_frames(messages, self.server.compression_threshold if self.transport.deflate else None))
+            write(join_frames(messages, self.context.compression_threshold if self.transport.deflate else None))
         else:
             for message in messages:
                 self.send(message)
 
     def go_live(self, socket: Socket) -> None:
-        """A client has been sent what it missed: live events go to it directly."""
-        # What came before is not confirmed by a ping that was sent meanwhile.
+        """The client has received what it missed: live events are written directly from now on."""
+        # A ping that was sent during the replay does not confirm it.
         self._pinged_at = ""
         socket.set_write(self.transport.write, self.transport.deflate)
 
     async def drained(self) -> None:
-        """Returns when the client has taken what it was sent, or the connection is closed."""
+        """Wait until the client has received what was sent, or the connection is closed."""
         transport = None
         while transport is not self.transport and not self.closed:
             transport = self.transport
             await transport.drained()
 
     def pause_reading(self) -> None:
-        """The queue of one of the sockets is full: the client waits."""
+        """The queue of one of the sockets is full: stop reading."""
         self._full_queues += 1
         if self._full_queues == 1:
             self.transport.pause_reading()
@@ -551,20 +553,24 @@ class Connection:
     def _send_packet(self, packet: socketio.Packet) -> None:
         self.send(OutboundPacket(b"4" + socketio.encode_packet(packet)))
 
+    def drain(self) -> None:
+        """Handle no more events of the client: the server is stopping."""
+        self.draining = True
+
     # The end.
 
     def close(self, reason: CloseReason, detail: str = "") -> None:
-        """End the connection for `reason`; what was sent before still goes out."""
+        """Close the connection for `reason`. Packets that were sent before are still delivered."""
         if not self.closed:
             self.session.close(reason, detail)
             self._finish()
 
     def _finish(self) -> None:
-        """Do once what the end of the session asks for. The server knows whether it was done."""
-        if not self.server.forget(self):
+        """Do once what the end of the session requires. The registry knows whether it was done."""
+        if not self._registry.unregister(self):
             return
-        self.server.wheel.cancel(self)
-        self.server.unfinished.release(self)
+        self.context.wheel.cancel(self)
+        self.context.unfinished.release(self)
         reason = self.session.reason or engineio.TRANSPORT_CLOSE
         logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
         if reason in FAULTS and self.session.detail:
@@ -576,10 +582,10 @@ class Connection:
             upgrade, self.upgrade = self.upgrade, None
             upgrade.close(reason)
         self.transport.close(reason)
-        self.bury_when_told()
-        if self.server.find(self.id) is not None:
-            self._linger_deadline = self.server.clock() + LINGER_SECONDS
-            self.server.wheel.schedule(self, self._linger_deadline)
+        self.evict_when_notified()
+        if self._registry.find(self.id) is not None:
+            self._linger_deadline = self.context.clock() + LINGER_SECONDS
+            self.context.wheel.schedule(self, self._linger_deadline)
 
     def _may_switch(self, reason: CloseReason) -> bool:
         """True if the client may have stopped polling, so that only the probing WebSocket can notify it of the end.
@@ -588,20 +594,20 @@ class Connection:
         """
         return self.session.probed and not self.transport.idle_poll and reason is not engineio.TRANSPORT_CLOSE
 
-    def bury_when_told(self) -> None:
-        """Have the server forget the closed connection, if nothing is left to be fetched or sent."""
+    def evict_when_notified(self) -> None:
+        """Remove the closed connection from the registry, if nothing is left to be fetched or sent."""
         if self.closed and self.upgrade is None and not self.transport.fetchable:
-            self.server.bury(self)
+            self._registry.evict(self)
 
     def _explain_end(self, reason: CloseReason, detail: str) -> None:
-        """Notify the client, and the log, of what it sent that ends the connection: a limit that it cannot guess."""
+        """Send the client, and log, which limit it has exceeded."""
         detail = detail[:MAX_DETAIL]
         self._log_fault("a connection is closed because of what the client sent", reason, detail)
         code = MALFORMED.code if reason is engineio.FORCED_CLOSE else TOO_LARGE.code
         self._leaving = not self.transport.closing
         self._send_error(code, f"The connection was closed: {detail}.")
         if self.session.connect is not None and self.session.connect not in self.sockets:
-            # Cut off without a word, the client would come back with the same for ever.
+            # Without an answer, the client would reconnect with the same CONNECT for ever.
             self._send_connect_error(self.session.connect, code, f"The CONNECT cannot be read: {detail}.")
         self._leaving = False
 
@@ -612,7 +618,7 @@ class Connection:
         self._send_error(TOO_LARGE.code, f"The request was refused: {detail}.")
 
     def _log_fault(self, message: str, reason: CloseReason, detail: str) -> None:
-        self.server.faults.warning(
+        self.context.faults.warning(
             message,
             kind=f"{reason.text}: {find_kind(detail)}",
             connection=self.id,
@@ -628,27 +634,27 @@ class Connection:
             socket.send(event)
 
     def _notify_closing(self, reason: CloseReason) -> None:
-        """Let the applications send their last, where it is not the client that has gone."""
-        if reason in LEFT or self.transport.closing:
+        """Let the applications send a last event, unless the client has left."""
+        if reason in CLIENT_GONE or self.transport.closing:
             return
         self._leaving = True
         for socket in tuple(self.sockets.values()):
             if socket.connected:
-                socket.notify_closing(ENDINGS.get(reason) or reason.text.replace(" ", "_"))
+                socket.notify_closing(CLOSE_NAMES.get(reason) or reason.text.replace(" ", "_"))
         self._leaving = False
 
     # Time.
 
     def check(self, now: float) -> float | None:
-        """The wheel's look: ping, and act on deadlines that have passed."""
+        """Called by the timer wheel: send pings and act on deadlines that have passed."""
         if self.closed:
             return self._linger(now)
-        if now >= self._pong_deadline and not self._extend_grace_period(now):
+        if now >= self._pong_deadline and not self._grant_grace_period(now):
             self.close(engineio.PING_TIMEOUT)
         elif now >= self._connect_deadline:
             self.close(engineio.CONNECT_TIMEOUT)
         elif now >= self._refused_deadline:
-            self._dismiss()
+            self._disconnect_refused()
         elif now >= self._expiry:
             self._expire(now)
         elif self._pong_deadline == NEVER and now >= self._next_ping:
@@ -659,60 +665,59 @@ class Connection:
         return min(next_beat, self._connect_deadline, self._refused_deadline, self._expiry)
 
     def ping(self) -> None:
-        """Ask whether the client is there, and so what it has heard."""
+        """Send a ping. Its pong confirms that everything before it was received."""
         if self._pong_deadline < NEVER:
-            # The answer to the ping of before says nothing about what was sent since.
+            # The pong of the earlier ping confirms nothing that was sent after that ping.
             self._pinged_at = ""
         elif not self.closed:
             if not self._send_ping():
-                self._next_ping = self.server.clock() + self.server.settings.ping_interval
+                self._next_ping = self.context.clock() + self.context.settings.ping_interval
                 return
-            self._received_since_ping = self._grace_extended = False
-            self._pong_deadline = self.server.clock() + self.server.settings.ping_timeout
-            self._pinged_at = self.server.progress.position
-            self.server.wheel.schedule(self, self._pong_deadline)
+            self._received_since_ping = self._in_grace_period = False
+            self._pong_deadline = self.context.clock() + self.context.settings.ping_timeout
+            self._pinged_at = self.context.position()
+            self.context.wheel.schedule(self, self._pong_deadline)
 
     def _send_ping(self) -> bool:
-        """Whether an answer can be expected."""
+        """True if a pong can be expected."""
         self.transport.send(_PING)
         return True
 
     def _acknowledge_received(self) -> None:
-        """The client has answered the last ping, and so heard everything that was sent before it."""
+        """The client has answered the last ping, so it has received everything before that ping."""
         if self._pinged_at:
             for socket in self.sockets.values():
                 socket.session.acknowledge(self._pinged_at)
 
     def _expire(self, now: float) -> None:
         for socket in tuple(self.sockets.values()):
-            # The socket whose token it was may have gone, or come back with another.
+            # The socket may have ended, or its token may have been renewed.
             if now >= socket.expiry:
                 self.close(engineio.TOKEN_EXPIRED)
                 return
             if now >= socket.notice:
-                socket.notice = NEVER
                 socket.notify_expiring()
         self._expiry = self._first_expiry()
 
     def _reset_heartbeat(self) -> None:
-        """The client is alive: no ping for an interval."""
+        """The client is alive: the next ping is due after an interval."""
         self._pong_deadline = NEVER
-        self._next_ping = self.server.clock() + self.server.settings.ping_interval
-        self.server.wheel.schedule(self, self._next_ping)
+        self._next_ping = self.context.clock() + self.context.settings.ping_interval
+        self.context.wheel.schedule(self, self._next_ping)
 
-    def _extend_grace_period(self, now: float) -> bool:
-        """A client that is sending but has not come to its pong yet gets one more time-out, as official servers do.
+    def _grant_grace_period(self, now: float) -> bool:
+        """Give a client that is sending, but has not sent its pong yet, one more time-out, as official servers do.
 
-        One that is not being read gets any number: its pong may be on its way.
+        A client that is not being read gets any number of them: its pong may be on its way.
         """
         if not self._full_queues:
-            if not self._received_since_ping or self._grace_extended:
+            if not self._received_since_ping or self._in_grace_period:
                 return False
-            self._grace_extended = True
-        self._pong_deadline = now + self.server.settings.ping_timeout
+            self._in_grace_period = True
+        self._pong_deadline = now + self.context.settings.ping_timeout
         return True
 
     def _linger(self, now: float) -> float | None:
         if now >= self._linger_deadline:
-            self.server.bury(self)
+            self._registry.evict(self)
         return self._linger_deadline if now < self._linger_deadline < NEVER else None

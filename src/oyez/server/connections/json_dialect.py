@@ -43,12 +43,12 @@ class JsonConnection(Connection):
     def open(self) -> None:
         """Begin to let the client in: what it would say in a CONNECT is in the address."""
         self._pending, self._asked = [], TextIds()
-        self._faults, self._faults_end = 0, self.server.clock() + MINUTE
+        self._faults, self._faults_end = 0, self.context.clock() + MINUTE
         query = self.handshake.query
         cast(WebSocketTransport, self.transport).ping()
-        self.server.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
+        self.context.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
         self.pause_reading()
-        namespace = query.get("namespace") or next(iter(self.server.namespaces))
+        namespace = query.get("namespace") or next(iter(self.context.namespaces))
         self._connect(socketio.Packet(PacketType.CONNECT, namespace, msgspec.json.encode(query)))
 
     def on_text(self, text: bytes) -> None:
@@ -67,9 +67,9 @@ class JsonConnection(Connection):
 
     def accept(self, socket: Socket, answer: socketio.Packet) -> None:
         super().accept(socket, answer)
-        # What is written to sockets directly is Engine.IO's.
-        socket.write = None
-        # Not before the application has begun with the client.
+        # Frames that are written to sockets directly are Engine.IO's.
+        socket.set_write(None, deflate=False)
+        # The application must have begun with the client before its frames are handled.
         asyncio.get_running_loop().call_soon(self._receive_pending)
 
     def on_writable(self, write: Callable[[bytes], None] | None) -> None:
@@ -77,7 +77,7 @@ class JsonConnection(Connection):
 
     def go_live(self, socket: Socket) -> None:
         super().go_live(socket)
-        socket.write = None
+        socket.set_write(None, deflate=False)
 
     def send(self, outgoing: OutboundPacket) -> None:
         if outgoing.plain is None:
@@ -105,7 +105,7 @@ class JsonConnection(Connection):
         self._received_since_ping = True
         try:
             namespace = next(iter(self.sockets), "/")
-            packet = json_frames.decode_frame(encoded, namespace, self.server.limits, self._asked)
+            packet = json_frames.decode_frame(encoded, namespace, self.context.limits, self._asked)
         except MalformedError as error:
             self._answer_fault(str(error))
         else:
@@ -117,17 +117,17 @@ class JsonConnection(Connection):
 
     def _answer_fault(self, fault: str) -> None:
         """Notify the client that a frame was not understood; one that sends many such frames is closed."""
-        now = self.server.clock()
+        now = self.context.clock()
         if now >= self._faults_end:
             self._faults, self._faults_end = 0, now + MINUTE
         self._faults += 1
-        if self._faults > self.server.limits.max_malformed_frames:
+        if self._faults > self.context.limits.max_malformed_frames:
             self.close(engineio.FORCED_CLOSE, f"too many frames that are not understood: {fault[:MAX_FAULT]}")
         else:
             error = encode_error(MALFORMED.code, f"The frame is not understood: {fault[:MAX_FAULT]}. {EXPECTED}")
             self.send(OutboundPacket(b"42" + error))
 
-    def _await_leaving(self, namespace: str, farewell: OutboundPacket | None = None) -> None:
+    def _close_after_refusal(self, namespace: str, farewell: OutboundPacket | None = None) -> None:
         """The client can ask for nothing else over this connection."""
         self.close(engineio.REFUSED)
 

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from oyez.protocol.engineio import HandshakeError
-from oyez.protocol.session import State
 from oyez.server.cluster.membership import Membership
-from oyez.server.connections.connection import Connection
+from oyez.server.connections.context import ConnectionContext
+from oyez.server.connections.registry import ConnectionRegistry
 from oyez.server.http.origin import OriginPolicy
-from oyez.server.transports.budget import MemoryBudget
 from oyez.server.transports.transport import TransportListener
 from oyez.server.types import Handshake
 from oyez.settings import Limits, Settings
@@ -27,8 +26,10 @@ class ConnectionServer(Protocol):
     def origins(self) -> OriginPolicy: ...
 
     @property
-    def unfinished(self) -> MemoryBudget:
-        """The memory that the unfinished input of all clients may hold."""
+    def context(self) -> ConnectionContext: ...
+
+    @property
+    def registry(self) -> ConnectionRegistry: ...
 
     def admits_page(self, headers: Mapping[str, str], *, secure: bool) -> bool:
         """True if the page that sends a request may use the server."""
@@ -40,14 +41,6 @@ class ConnectionServer(Protocol):
         self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
     ) -> Handshake:
         """What is kept of the request that opens a connection."""
-
-    def open(
-        self, handshake: Handshake, state: State, kind: type[Connection] = Connection
-    ) -> Connection | HandshakeError:
-        """A new connection, or why there is none."""
-
-    def find(self, sid: str) -> Connection | None:
-        """An open connection, or a closed one whose client can still fetch something."""
 
 
 class Endpoint(Protocol):

@@ -81,4 +81,4 @@ class JsonEndpoint:
         """The connection of a WebSocket upgrade, which is never a candidate for another."""
         if not self._server.admits_page(headers, secure=secure):
             return engineio.FORBIDDEN
-        return self._server.open(read_handshake(), State.WEBSOCKET, JsonConnection)
+        return self._server.registry.open(read_handshake(), State.WEBSOCKET, JsonConnection)

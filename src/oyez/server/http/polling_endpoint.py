@@ -36,7 +36,7 @@ class PollingEndpoint:
         if request.method == "OPTIONS":
             return self._preflight(request)
         query = request.query_params
-        connection = self._server.find(query.get("sid", ""))
+        connection = self._server.registry.find(query.get("sid", ""))
         if connection is not None and connection.closed and request.method != "GET":
             # The client of a closed session can only fetch the packets that are left.
             connection = None
@@ -66,7 +66,7 @@ class PollingEndpoint:
         handshake = self._server.read_handshake(
             request.headers, request.scope["query_string"], request.client, secure=_is_secure(request)
         )
-        opened = self._server.open(handshake, State.POLLING)
+        opened = self._server.registry.open(handshake, State.POLLING)
         if isinstance(opened, HandshakeError):
             return _error(opened)
         polling = Polling(opened)
@@ -90,7 +90,7 @@ class PollingEndpoint:
             polling.end_get(aborted=aborted)
         if aborted:
             return Response(status_code=400)
-        connection.bury_when_told()
+        connection.evict_when_notified()
         return self._answer(request, fetching.result())
 
     async def _post(self, request: Request, connection: Connection, polling: Polling) -> Response:
@@ -99,7 +99,7 @@ class PollingEndpoint:
         try:
             # The Content-Type does not matter: python-engineio up to 4.2 sends its text as `application/octet-stream`.
             async with asyncio.timeout(self._server.limits.body_timeout):
-                body = await _read_body(request, connection, self._server.unfinished)
+                body = await _read_body(request, connection, self._server.context.unfinished)
             if body is None:
                 if not connection.closed:
                     connection.refuse_body()

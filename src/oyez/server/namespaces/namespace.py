@@ -46,7 +46,7 @@ class Namespace:
         # Without compression no message is too long for the plain frame.
         self.compression_threshold = settings.compression_threshold or 2**63
         """Bytes below which a message is never compressed: one encoding of it serves every client."""
-        self.status: bytes | None = None
+        self._status: bytes | None = None
         """The event that newcomers are told, too, while the log is unavailable."""
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
         self._event_prefix = b"42" + socketio.encode_namespace(name)
@@ -118,8 +118,8 @@ class Namespace:
     def _send_result(self, socket: Socket, result: RecoveryResult | None) -> None:
         if result is not None:
             socket.send(result.encode())
-        if self.status is not None:
-            socket.send(self.status, volatile=True)
+        if self._status is not None:
+            socket.send(self._status, volatile=True)
 
     def cut(self, socket: Socket, error: BaseException) -> None:
         """End the connection of a client that cannot connect fully because of `error`; it comes back by itself.
@@ -228,8 +228,9 @@ class Namespace:
                 asyncio.get_running_loop().call_soon(close)
         return len(members)
 
-    def tell(self, status: bytes) -> None:
-        """Send an event of the server's own to everybody who is here."""
+    def report_status(self, status: bytes, *, available: bool) -> None:
+        """Send the event `status` to all clients, and, while the log is not `available`, to each new client."""
+        self._status = None if available else status
         self.deliver([self.message(Entry(namespace=self.name, rooms=(), data=status, volatile=True))])
 
     def _encode(self, run: Sequence[EventFrames], encoding: int) -> bytes:

@@ -5,6 +5,7 @@ into are known, then READY, and ENDED after its client was refused, was disconne
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum, auto
 from functools import partial
@@ -160,9 +161,9 @@ class Socket:
         self.expires_at: float | None = None
         """When the right to be connected ends, in seconds since 1970; None if it does not end."""
         self.expiry = NEVER
-        """The same by the server's clock; set by the connection."""
+        """The same by the server's clock."""
         self.notice = NEVER
-        """When the application is to hear that it is about to end, by the server's clock; set by the connection."""
+        """When the application is notified of the end of the token, by the server's clock."""
         self.write: Callable[[bytes], None] | None = None
         """Writes frames straight to the network; None if they must go through `connection.send`."""
         self.encoding = 0
@@ -298,8 +299,22 @@ class Socket:
         self.session.pid = ""
         self.connection.close(engineio.TRANSPORT_ERROR, "the client has resumed on another connection")
 
+    def set_deadlines(self, now: float) -> None:
+        """Set when the token ends and when the application is notified of that; `now` is by the server's clock."""
+        self.expiry = self.notice = NEVER
+        if self.expires_at is None:
+            return
+        # The time of a token is by the wall clock, the server's is not.
+        left = self.expires_at - time.time()
+        self.expiry = now + left
+        before = self.namespace.application.expiring_before
+        if before:
+            # Half of a short life: otherwise a renewal with such a token would be followed by the next one at once.
+            self.notice = self.expiry - min(before, left / 2)
+
     def notify_expiring(self) -> None:
-        """Notify the application that the token is about to end."""
+        """Notify the application once that the token is about to end."""
+        self.notice = NEVER
         running = self.namespace.application.expiring(self)
         if running is not None:
             self.namespace.spawn(running)

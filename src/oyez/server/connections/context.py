@@ -1,0 +1,50 @@
+"""What all connections of one server share: settings, time, queues and budgets."""
+
+from collections.abc import Callable, Mapping
+
+from oyez.concurrency.cooperative_queue import CooperativeQueue
+from oyez.concurrency.sparse_log import SparseLog
+from oyez.concurrency.timer_wheel import TimerWheel
+from oyez.logger import get_logger
+from oyez.server.namespaces.namespace import Namespace
+from oyez.server.transports.budget import InputGate, MemoryBudget, Rates
+from oyez.settings import Settings
+
+
+class ConnectionContext:
+    """Given to each connection by the server that it belongs to."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        namespaces: Mapping[str, Namespace],
+        clock: Callable[[], float],
+        unfinished: MemoryBudget,
+        *,
+        position: Callable[[], str],
+        new_id: Callable[[], str],
+    ) -> None:
+        """`clock` is monotonic. `position` is how far events have been delivered; `new_id` makes the id of a socket."""
+        self.settings = settings
+        self.limits = settings.limits
+        self.namespaces = namespaces
+        self.clock = clock
+        self.unfinished = unfinished
+        """The memory that the unfinished input of all clients may hold."""
+        self.position = position
+        self.new_id = new_id
+        # Without compression no message is too long for the plain frame.
+        self.compression_threshold = settings.compression_threshold or 2**63
+        # An eighth of the shortest time keeps deadlines within a few per cent, with a few checks a second at most.
+        shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
+        self.wheel = TimerWheel(min(0.5, shortest / 8), clock)
+        self.rates = Rates(self.limits, authenticated=True)
+        self.unauthenticated_rates = Rates(self.limits, authenticated=False)
+        self.gate = InputGate()
+        """Where the input of busy connections waits."""
+        self.connect_queue = CooperativeQueue()
+        """CONNECT packets waiting, processed a few per loop iteration."""
+        self.disconnect_queue = CooperativeQueue()
+        """WebSockets whose network has ended, closed a few per loop iteration."""
+        self.faults = SparseLog(get_logger("oyez.server"), clock)
+        """Mistakes of clients, which any number of them can make at any rate."""

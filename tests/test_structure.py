@@ -1,0 +1,45 @@
+"""The structure of the source: an object's attributes are assigned in its own file, and files stay readable."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+SOURCE = Path(__file__).parent.parent / "src/oyez"
+OWNED = {"socket", "connection", "namespace", "recovery", "recoverer", "server", "transport", "sessions", "registry"}
+"""Names of variables and attributes that hold one of the server's objects."""
+ALLOWED = {
+    # The slot that belongs to the application, whichever it is.
+    "socket.data",
+    # Counted for each packet and each read: a call would cost as much as the rest of the accounting.
+    "connection.budget.packets",
+    "client.socket.connection.budget.packets",
+}
+MAX_LINES = 700
+
+
+def find_assignments(path: Path) -> Iterator[str]:
+    """Assignments to attributes of another object, as `object.attribute`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AugAssign | ast.AnnAssign):
+            targets = [node.target]
+        for target in targets:
+            for part in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(part, ast.Attribute) and ast.unparse(part.value) not in ("self", "cls"):
+                    yield ast.unparse(part)
+
+
+def test_no_attribute_of_the_servers_objects_is_assigned_from_another_file() -> None:
+    found = [
+        f"{path.relative_to(SOURCE)}: {assigned}"
+        for path in (*SOURCE.glob("server/**/*.py"), *SOURCE.glob("runtime/**/*.py"))
+        for assigned in find_assignments(path)
+        if assigned.split(".")[-2] in OWNED and assigned not in ALLOWED
+    ]
+    assert found == []
+
+
+def test_no_file_is_longer_than_one_can_read() -> None:
+    long = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if path.read_text().count("\n") > MAX_LINES]
+    # The contract of rez is one document with some sixty events.
+    assert [path for path in long if not path.startswith("systems/rez/")] == []
