@@ -24,6 +24,16 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def query(self) -> dict[str, str]:
         return dict(parse_qsl(self.query_string, keep_blank_values=True))
 
+    @property
+    def ignores_close(self) -> bool:
+        """True for socket.io-client-java, which notices the end of the TCP connection, but no CLOSE frame.
+
+        Its OkHttp stops reading at a CLOSE and waits for an answer by a method that this client does not have: the
+        client would be deaf until its ping time-out. The User-Agent decides nothing but how such a connection is
+        closed.
+        """
+        return self.headers.get("user-agent", "").startswith("okhttp/") and "EIO=" in self.query_string
+
 
 class Acknowledge(Protocol):
     """Acknowledges an event. `data` is a JSON array with a placeholder for each attachment."""

@@ -144,20 +144,8 @@ class Connection:
 
     def open(self) -> None:
         """Send the open packet: the transport is ready for packets."""
-        self.transport.send(OutboundPacket(self._encode_open()))
+        self.transport.send(OutboundPacket(self.context.encode_open(self.id, upgraded=self.session.upgraded)))
         self.context.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
-
-    def _encode_open(self) -> bytes:
-        settings = self.context.settings
-        return engineio.encode_open(
-            engineio.Handshake(
-                sid=self.id,
-                upgrades=[] if self.session.upgraded else ["websocket"],
-                ping_interval=round(settings.ping_interval * 1000),
-                ping_timeout=round(settings.ping_timeout * 1000),
-                max_payload=settings.limits.max_payload,
-            )
-        )
 
     # What the transport may read.
 
@@ -169,14 +157,8 @@ class Connection:
 
     @property
     def ignores_close(self) -> bool:
-        """True for socket.io-client-java, which does not notice a CLOSE frame, but only the end of the TCP connection.
-
-        Its OkHttp stops reading at a CLOSE and waits for an answer by a method that this client does not have: the
-        client would be deaf until its ping time-out. The User-Agent decides nothing but how such a connection is
-        closed.
-        """
-        is_okhttp = self.handshake.headers.get("user-agent", "").startswith("okhttp/")
-        return is_okhttp and "EIO=" in self.handshake.query_string
+        """True if the client does not notice a CLOSE frame."""
+        return self.handshake.ignores_close
 
     @property
     def probing(self) -> bool:

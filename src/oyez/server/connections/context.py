@@ -6,6 +6,7 @@ from oyez.concurrency.cooperative_queue import CooperativeQueue
 from oyez.concurrency.sparse_log import SparseLog
 from oyez.concurrency.timer_wheel import TimerWheel
 from oyez.logger import get_logger
+from oyez.protocol import engineio
 from oyez.server.namespaces.namespace import Namespace
 from oyez.server.transports.budget import InputGate, MemoryBudget, Rates
 from oyez.settings import Settings
@@ -48,3 +49,15 @@ class ConnectionContext:
         """WebSockets whose network has ended, closed a few per loop iteration."""
         self.faults = SparseLog(get_logger("oyez.server"), clock)
         """Mistakes of clients, which any number of them can make at any rate."""
+
+    def encode_open(self, sid: str, *, upgraded: bool) -> bytes:
+        """The open packet of a connection, which offers an upgrade if the connection is not `upgraded`."""
+        return engineio.encode_open(
+            engineio.Handshake(
+                sid=sid,
+                upgrades=[] if upgraded else ["websocket"],
+                ping_interval=round(self.settings.ping_interval * 1000),
+                ping_timeout=round(self.settings.ping_timeout * 1000),
+                max_payload=self.limits.max_payload,
+            )
+        )
