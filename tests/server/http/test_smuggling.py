@@ -2,11 +2,13 @@
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -23,7 +25,7 @@ from tests.support.application import Market
 from tests.support.clock import PATIENCE
 from tests.support.pooled_proxy import Belief, pool
 from tests.support.round_robin import NGINX, balance_by_nginx
-from tests.support.serving import PATH, InLoop, OwnPort, make_settings
+from tests.support.serving import PATH, Certificates, InLoop, OwnPort, make_settings
 from tests.support.wire import POLLING
 
 SECRET = "s" * 64
@@ -56,9 +58,9 @@ def serve_seen(seen: Seen, server: Server, settings: Settings) -> InLoop:
 
 
 @asynccontextmanager
-async def serve(node: Node | None = None) -> AsyncIterator[Seen]:
+async def serve(node: Node | None = None, **given: Any) -> AsyncIterator[Seen]:
     # Some tricks are polls, which end with a ping.
-    settings = make_settings({}, {"ping_interval": 0.1})
+    settings = make_settings({}, {"ping_interval": 0.1, **given})
     seen = Seen()
     http = serve_seen(seen, Server({"/": Market()}, MemoryLog(), settings, node=node), settings)
     async with run(http):
@@ -89,6 +91,8 @@ class Way:
     """True if a proxy of the tests' own is on the way: it waits for a body that the client has not sent."""
     proxied: bool = False
     """True if a proxy is on the way. What it takes for a second request is one, and is answered as one."""
+    trust: ssl.SSLContext | None = None
+    """Whom a client of TLS trusts; None without TLS."""
 
 
 async def ask_for_a_page() -> str:
@@ -110,9 +114,12 @@ def encode_get(target: str, connection: str = "close") -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n".encode()
 
 
-async def exchange(port: int, segments: list[bytes], *, half_close: bool = False) -> bytes:
+async def exchange(
+    port: int, segments: list[bytes], *, half_close: bool = False, trust: ssl.SSLContext | None = None
+) -> bytes:
     """What is answered to `segments` until the connection ends. With `half_close` no more comes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    name = "localhost" if trust is not None else None
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname=name)
     answers = b""
     try:
         async with asyncio.timeout(PATIENCE):
@@ -138,12 +145,16 @@ async def two_nodes(make_node: Callable[[], Node]) -> AsyncIterator[Way]:
 
 
 @asynccontextmanager
-async def open_way(name: str, folder: Path) -> AsyncIterator[Way]:
+async def open_way(name: str, folder: Path, certificates: Certificates) -> AsyncIterator[Way]:
     async with AsyncExitStack() as stack:
         if name == "handed over":
             yield await stack.enter_async_context(two_nodes(lambda: Node(SECRET, folder=folder / "nodes")))
         elif name == "tunnelled":
             yield await stack.enter_async_context(two_nodes(lambda: Node(SECRET, host="127.0.0.1")))
+        elif name == "over TLS":
+            given: dict[str, Any] = {"ssl_certfile": certificates.chain, "ssl_keyfile": certificates.key}
+            seen = await stack.enter_async_context(serve(**given))
+            yield Way(seen.port, [seen], ask_for_a_page, trust=certificates.trust)
         else:
             seen = await stack.enter_async_context(serve())
             port = seen.port
@@ -156,15 +167,17 @@ async def open_way(name: str, folder: Path) -> AsyncIterator[Way]:
 
 
 BELIEFS: dict[str, Belief] = {"pooled, by length": "length", "pooled, by chunks": "chunks"}
-WAYS = ["directly", "handed over", "tunnelled", *BELIEFS]
+WAYS = ["directly", "over TLS", "handed over", "tunnelled", *BELIEFS]
 
 
 @pytest.fixture(
     scope="module",
     params=[*WAYS, pytest.param("nginx", marks=pytest.mark.skipif(NGINX is None, reason="there is no nginx"))],
 )
-async def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Way]:
-    async with open_way(request.param, tmp_path_factory.mktemp("way")) as opened:
+async def way(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
+) -> AsyncIterator[Way]:
+    async with open_way(request.param, tmp_path_factory.mktemp("way"), certificates) as opened:
         yield opened
 
 
@@ -173,7 +186,7 @@ async def test_a_trick_gets_one_answer_or_none(way: Way, trick: str) -> None:
     for seen in way.seen:
         seen.paths.clear()
     segments = read_trick(trick, await way.target())
-    answers = await exchange(way.port, [*segments, encode_get("/after")], half_close=way.pooled)
+    answers = await exchange(way.port, [*segments, encode_get("/after")], half_close=way.pooled, trust=way.trust)
     served = sum(seen.paths.count("/smuggled") for seen in way.seen)
     if way.proxied:
         assert served == answers.count(b"this is /smuggled")
@@ -183,7 +196,7 @@ async def test_a_trick_gets_one_answer_or_none(way: Way, trick: str) -> None:
         assert len(statuses) <= 1 + answers.count(b"this is /after"), answers
     # The next client whose request takes a connection that the proxy has kept gets its own answer.
     victim = f"/victim/{next(_victims)}"
-    assert (await exchange(way.port, [encode_get(victim)])).endswith(f"this is {victim}".encode())
+    assert (await exchange(way.port, [encode_get(victim)], trust=way.trust)).endswith(f"this is {victim}".encode())
 
 
 @pytest.mark.parametrize("trick", TAILS.values(), ids=list(TAILS))
