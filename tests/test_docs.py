@@ -69,8 +69,10 @@ OWN = (
     "quotes",
     "rez",
     "scaling",
+    "settings",
     "systems",
     "testing",
+    "troubleshooting",
 )
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]

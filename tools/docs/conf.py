@@ -10,7 +10,8 @@ from pygments.lexers.data import JsonLexer
 from sphinx.application import Sphinx
 
 CONTENTS = {
-    "Guides": ["contracts", "publishing", "delivery", "members", "outbox", "testing", "operating", "scaling"],
+    "Guides": ["contracts", "publishing", "delivery", "members", "outbox", "testing"],
+    "Operating": ["operating", "troubleshooting", "scaling", "settings"],
     "Reference": ["protocol", "glossary", "api"],
     "The shipped systems": ["systems", "quotes", "bookings", "fixrx", "qscrap", "rez"],
     "Measurements": ["benchmarks", "performance", "reliability", "robustness", "first-run"],

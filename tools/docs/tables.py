@@ -242,8 +242,8 @@ def build_reasons() -> str:
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "reasons": ("delivery", build_reasons),
-    "settings": ("operating", build_settings),
-    "limits": ("operating", build_limits),
+    "settings": ("settings", build_settings),
+    "limits": ("settings", build_limits),
     "refusals": ("architecture", build_refusals),
     "handshake errors": ("protocol", build_handshake_errors),
     "systems": ("systems", build_systems),
