@@ -15,13 +15,13 @@ def list_rooms() -> Rows:
         (
             f"`{namespace.name}`",
             f"`{room.pattern}`",
-            f"who {room.rule.text}",
+            f"a client that {room.rule.text}",
             "connecting" if room.on_connect else f"`{room.join}`" + (f", until `{room.leave}`" if room.leave else ""),
         )
         for namespace in contract.namespaces
         for room in namespace.rooms.kinds
     ]
-    return [("namespace", "room", "who may be in it", "entered by"), *rows]
+    return [("namespace", "room", "who may join", "joined by"), *rows]
 
 
 def list_commands() -> Rows:
@@ -39,7 +39,7 @@ def list_commands() -> Rows:
         )
         for name, commands in declared.items()
     ]
-    return [("command", "in", "what it does", "at most", "answer"), *rows]
+    return [("command", "namespace", "what it does", "limit", "reply"), *rows]
 
 
 def list_states() -> Rows:
@@ -47,11 +47,11 @@ def list_states() -> Rows:
         (
             f"`{status}`",
             SENTENCES[status],
-            ", ".join(f"{action} → `{target}`" for action, target in actions.items()) or "nothing",
+            ", ".join(f"{action} → `{target}`" for action, target in actions.items()) or "none",
         )
         for status, actions in TRANSITIONS.items()
     ]
-    return [("status", "what the customer reads", "what can happen next"), *rows]
+    return [("status", "sentence for the customer", "actions and the next status"), *rows]
 
 
 def list_events() -> Rows:

@@ -12,11 +12,11 @@ Rows = list[tuple[str, ...]]
 
 def list_rooms() -> Rows:
     rows = [
-        (f"`{room.pattern}`", f"`{room.join}({', '.join(room.placeholders)})`", f"who {room.rule.text}")
+        (f"`{room.pattern}`", f"`{room.join}({', '.join(room.placeholders)})`", f"a client that {room.rule.text}")
         for namespace in contract.namespaces
         for room in namespace.rooms.kinds
     ]
-    return [("room", "joined by", "allowed for"), *rows]
+    return [("room", "joined by", "who may join"), *rows]
 
 
 def list_events() -> Rows:
@@ -38,7 +38,7 @@ LISTINGS = [resource for resource in RESOURCES if isinstance(resource, Listing)]
 
 
 def find_actions(listing: Listing) -> dict[str, Write]:
-    """What can be done with a record of that list, by the last part of the path."""
+    """The actions on a record of that list, by the last part of the path."""
     one = f"{listing.path}/{{{listing.cursor.name}}}/"
     return {
         resource.path.removeprefix(one): resource
@@ -52,7 +52,7 @@ def list_records() -> Rows:
         return ", ".join(f"`{name}`" for name in names)
 
     rows = [(f"`{listing.path[1:]}`", code(listing.filters), code(find_actions(listing))) for listing in LISTINGS]
-    return [("records", "narrowed by", "actions"), *rows]
+    return [("records", "filters", "actions"), *rows]
 
 
 def list_states() -> Rows:
@@ -63,7 +63,7 @@ def list_states() -> Rows:
         for kind, moves in tables.items()
         for state, possible in moves.items()
     ]
-    return [("of a", "state", "what can be done"), *rows]
+    return [("record", "state", "actions and the next state"), *rows]
 
 
 TABLES: dict[str, Rows] = {

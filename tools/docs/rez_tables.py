@@ -15,8 +15,8 @@ Rows = list[tuple[str, ...]]
 
 
 def list_channels() -> Rows:
-    rows = [(f"`{name}`", f"`{room.pattern}`", f"who {room.rule.text}") for name, room in CHANNELS.items()]
-    return [("channel", "room", "for"), *rows]
+    rows = [(f"`{name}`", f"`{room.pattern}`", f"a client that {room.rule.text}") for name, room in CHANNELS.items()]
+    return [("channel", "room", "who may subscribe"), *rows]
 
 
 def list_commands() -> Rows:
@@ -25,7 +25,7 @@ def list_commands() -> Rows:
         for namespace in contract.namespaces
         for command in namespace.commands
     ]
-    return [("command", "takes", "what it does", "at most"), *rows]
+    return [("command", "data", "what it does", "limit"), *rows]
 
 
 def list_events() -> Rows:
@@ -38,15 +38,15 @@ def list_events() -> Rows:
 
 def list_states(states: States) -> Rows:
     rows = [
-        (f"`{state}`", ", ".join(f"{action}: `{then}`" for action, then in actions.items()) or "the end")
+        (f"`{state}`", ", ".join(f"{action}: `{then}`" for action, then in actions.items()) or "none")
         for state, actions in states.items()
     ]
-    return [("from", "to"), *rows]
+    return [("status", "actions and the next status"), *rows]
 
 
 def list_requests() -> Rows:
     rows = [_describe_request(resource) for resource in RESOURCES]
-    return [("request", "takes", "what it does"), *rows]
+    return [("request", "body or parameters", "what it does"), *rows]
 
 
 def _describe_request(resource: Resource) -> tuple[str, str, str]:

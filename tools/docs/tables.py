@@ -53,14 +53,14 @@ from oyez.systems.quotes.contract import contract as quotes
 DOCS = Path(__file__).parents[2] / "docs"
 
 LISTED = {"fixrx": fixrx, "quotes": quotes}
-"""Whose rooms and events are listed in the plainest way."""
+"""Systems whose page has only the tables of rooms and events from here."""
 TYPED = {"bookings": bookings, "qscrap": qscrap}
-"""Whose types are written by machine."""
+"""Systems whose page has generated TypeScript types."""
 PAGES = {
     path.stem.removesuffix("_tables"): importlib.import_module(f"tools.docs.{path.stem}").TABLES
     for path in sorted(Path(__file__).parent.glob("*_tables.py"))
 }
-"""What else there is of a system, as rows."""
+"""The further tables of a system, as rows."""
 
 
 def build_table(*rows: tuple[str, ...]) -> str:
@@ -114,11 +114,11 @@ def build_handshake_errors() -> str:
 
 
 def build_rooms(contract: Contract) -> str:
-    """The rooms one is put into; with their gateways, where there are any."""
+    """The rooms that clients join on connecting; with their gateways, if there are any."""
     rooms = [room for namespace in contract.namespaces for room in namespace.rooms.kinds]
     gateways = [room.gateway for room in rooms if room.gateway]
-    rows = [("gateway", "room", "joined on connecting by")]
-    rows += [(room.gateway or "", f"`{room.pattern}`", f"who {room.rule.text}") for room in rooms]
+    rows = [("gateway", "room", "clients that join it on connecting")]
+    rows += [(room.gateway or "", f"`{room.pattern}`", f"a client that {room.rule.text}") for room in rooms]
     return build_table(*(row if gateways else row[1:] for row in rows))
 
 
@@ -131,7 +131,7 @@ def build_events(contract: Contract) -> str:
 
 
 def build_types(contract: Contract) -> str:
-    """The TypeScript types of all that the events of a contract carry."""
+    """The TypeScript types of all payloads of the events of a contract."""
     payloads: dict[str, type[Payload]] = {}
     for event in contract.events.values():
         payloads |= find_payloads(event.payload)
@@ -162,7 +162,7 @@ def build_matrix(system: str) -> str:
 
 
 def find_case(cases: Sequence[tuple[str, ...]], *case: str) -> str:
-    """The name of a case that is tried; empty where it is not."""
+    """The name of the case in the test matrix; empty if there is none."""
     return f"`{'-'.join(case)}`" if case in cases else ""
 
 
@@ -171,7 +171,7 @@ def goes_to(targets: Iterable[Target]) -> str:
 
 
 def name_roles(contract: Contract, where: str, targets: Iterable[Target]) -> str:
-    """The roles of those who can hear what goes to `targets`."""
+    """The roles whose clients can receive an event that goes to `targets`."""
     namespace = next(namespace for namespace in contract.namespaces if namespace.name == where)
     kinds = [target.room if isinstance(target, DerivedRoom) else target for target in targets]
     rules = [kind.rule if isinstance(kind, Room) else namespace.who for kind in kinds]
@@ -189,13 +189,13 @@ def build_prompt() -> str:
 
 
 def find_payloads(payload: type[Payload]) -> dict[str, type[Payload]]:
-    """A payload and those inside it, by their names."""
+    """A payload and the payloads inside it, by name."""
     inside = [kind.cls for kind in iter_types(type_info(payload)) if isinstance(kind, StructType)]
     return {kind.__name__: kind for kind in inside if issubclass(kind, Payload)}
 
 
 def to_fields(payload: type[Payload]) -> str:
-    """The members of a payload's TypeScript type, a line each."""
+    """The fields of a payload's TypeScript type, one line each."""
     lines = []
     for declared in msgspec.structs.fields(payload):
         optional = "" if declared.required else "?"
@@ -226,7 +226,7 @@ def to_typescript(found: Type) -> str:
 
 
 def build_reasons() -> str:
-    """The constants of why nothing was recovered, with the docstring below each."""
+    """The constants with the reasons why a session was not recovered, and the docstring below each."""
     tree = ast.parse(inspect.getsource(recovery)).body
     rows = [
         (f"`{declared.value.value}`", " ".join(str(below.value.value).split()))
@@ -257,7 +257,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
         for name, rows in page.items()
     },
 }
-"""The page each is on, and what makes it."""
+"""For each table its page and the function that builds it."""
 
 
 def read(page: str) -> str:
@@ -266,7 +266,7 @@ def read(page: str) -> str:
 
 
 def replace_table(text: str, name: str, table: str) -> str:
-    """`text` with `table` in the place of that name."""
+    """Replace the table of that name in `text`."""
     begin = f"<!-- {name}: made by `python -m tools.docs.tables` -->"
     before, found, rest = text.partition(begin)
     assert found, f"{begin} is missing"

@@ -1,8 +1,7 @@
-"""The contract of `bookings`: who may connect, send and hear what, namespace by namespace in its document's order.
+"""The contract of `bookings`: its roles, namespaces, rooms, commands and events.
 
-Customers, partners and admins have a namespace each, and what one side does is heard in another's. What the events
-carry is in payloads.py. The examples tell of one booking, BK-204817, from the request to the earnings, and of what
-happens around it.
+Customers, partners and admins have a namespace each; a command in one namespace causes events in others. payloads.py
+has the payloads. The examples follow one booking, BK-204817, from the request to the earnings.
 """
 
 from oyez.contract import UNSET, CamelCommand, Contract, Id, Latitude, Longitude, Maybe, member, own, role
@@ -23,7 +22,7 @@ customer = contract.namespace("/customer", who=role("customer"))
 partner = contract.namespace("/partner", who=role("partner"))
 admin = contract.namespace("/admin", who=role("admin"))
 
-# Rooms: everybody is in their own. Whoever tracks a booking or monitors them all comes and goes by a command.
+# Rooms: each client joins its own room on connecting. Clients join the rooms of bookings and of monitors by a command.
 
 customer_user = customer.room("user:{userId}", members=own("userId"), on_connect=True)
 partner_user = partner.room("user:{userId}", members=own("userId"), on_connect=True)
@@ -33,13 +32,13 @@ trackers = customer.room("booking:{bookingId}", members=member(), join="booking:
 monitors = admin.room("monitors", members=role("admin"), join="monitor:bookings")
 
 
-# Customers: what they send. The two commands about tracking stand with the room.
+# Customers: commands. The two commands for tracking are declared with the room.
 
 
 @customer.command("message:send", reply=payloads.MessageStored, limit="60/m")
 @partner.command("message:send", reply=payloads.MessageStored, limit="60/m")
 class SendMessage(CamelCommand):
-    """Write to the other side of a booking; only those who share one may."""
+    """Send a message to the other side of a shared booking."""
 
     recipient_id: Id
     message: payloads.MessageText
@@ -48,13 +47,13 @@ class SendMessage(CamelCommand):
 
 @customer.command("booking:cancel", reply=payloads.BookingState, limit="20/m")
 class CancelBooking(CamelCommand):
-    """Call one's own booking off."""
+    """Cancel a booking of the caller."""
 
     booking_id: Id
     reason: payloads.Reason
 
 
-# Customers: what they hear.
+# Customers: events.
 
 customer.event(
     "booking:status_updated",
@@ -125,19 +124,19 @@ customer.event(
 )(payloads.NotificationNew)
 
 
-# Partners: what they send. A message to a customer is the same command as a customer's.
+# Partners: commands. `message:send` is the same command as the customer's.
 
 
 @partner.command("booking:accept", arguments="positional", reply=payloads.BookingState, limit="30/m")
 class AcceptBooking(CamelCommand):
-    """Take a booking that was assigned to the caller."""
+    """Accept a booking that was assigned to the caller."""
 
     booking_id: Id
 
 
 @partner.command("booking:reject", reply=payloads.BookingState, limit="30/m")
 class RejectBooking(CamelCommand):
-    """Turn down a booking that was assigned to the caller."""
+    """Reject a booking that was assigned to the caller."""
 
     booking_id: Id
     reason: payloads.Reason
@@ -145,7 +144,7 @@ class RejectBooking(CamelCommand):
 
 @partner.command("booking:status_update", reply=payloads.BookingState, limit="30/m")
 class UpdateBookingStatus(CamelCommand):
-    """Move a booking of the caller's on."""
+    """Change the status of a booking of the caller."""
 
     booking_id: Id
     status: payloads.BookingStatus
@@ -153,13 +152,13 @@ class UpdateBookingStatus(CamelCommand):
 
 @partner.command("location:update", limit="60/m", volatile=True)
 class UpdateLocation(CamelCommand):
-    """Say where the caller is, for whoever tracks one of their active bookings."""
+    """Send the caller's location to the clients that track one of their active bookings."""
 
     latitude: Latitude
     longitude: Longitude
 
 
-# Partners: what they hear.
+# Partners: events.
 
 partner.event(
     "booking:new_request",
@@ -207,15 +206,15 @@ partner.event(
 partner.event("notification:new", to=[partner_user])(payloads.NotificationNew)
 
 
-# Admins: what they send. The command that starts monitoring stands with the room.
+# Admins: commands. `monitor:bookings` is declared with the room.
 
 
 @admin.command("request:stats", arguments="positional", limit="30/m")
 class RequestStats(CamelCommand):
-    """Ask for the statistics as they are now."""
+    """Request the current statistics. Only the caller receives them."""
 
 
-# Admins: what they hear.
+# Admins: events.
 
 admin.event(
     "dashboard:stats_update",
@@ -309,14 +308,14 @@ admin.event(
 )(payloads.KycSubmitted)
 
 
-# All three: typing. A recipient hears of it in whichever namespace they are.
+# All namespaces: typing. The recipient receives the event in any namespace.
 
 
 @customer.command("typing:start", arguments="positional", limit="10/s")
 @partner.command("typing:start", arguments="positional", limit="10/s")
 @admin.command("typing:start", arguments="positional", limit="10/s")
 class StartTyping(CamelCommand):
-    """The caller has begun to write to somebody."""
+    """The caller started typing a message to the recipient."""
 
     recipient_id: Id
 
@@ -325,7 +324,7 @@ class StartTyping(CamelCommand):
 @partner.command("typing:stop", arguments="positional", limit="10/s")
 @admin.command("typing:stop", arguments="positional", limit="10/s")
 class StopTyping(CamelCommand):
-    """The caller has stopped writing to somebody."""
+    """The caller stopped typing a message to the recipient."""
 
     recipient_id: Id
 
@@ -340,14 +339,14 @@ partner.event("typing:indicator", to=[partner_user], volatile=True)(payloads.Typ
 admin.event("typing:indicator", to=[admin_user], volatile=True)(payloads.TypingIndicator)
 
 
-# All three: messages.
+# All namespaces: messages.
 
 
 @customer.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m")
 @partner.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m")
 @admin.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m")
 class MarkMessageRead(CamelCommand):
-    """A message to the caller has been read; saying so again changes nothing."""
+    """Mark a message to the caller as read. Marking it again changes nothing."""
 
     message_id: Id
 

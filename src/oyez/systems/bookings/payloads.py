@@ -1,7 +1,7 @@
-"""What the events of `bookings` carry and what its commands answer; where each goes is said in contract.py.
+"""The payloads of the events and the replies of the commands of `bookings`. contract.py has the rooms of each event.
 
-Amounts are in the marketplace's currency, and a "today" is a day in the operator's time zone. Events for which the
-document names no time have the server's `timestamp`.
+Amounts are in the marketplace's currency. "Today" is a day in the operator's time zone. Events without a time field of
+their own have the server's `timestamp`.
 """
 
 from typing import Annotated, Literal
@@ -23,19 +23,19 @@ from oyez.contract import (
 )
 
 Line = Annotated[str, Meta(min_length=1, max_length=200)]
-"""A name, a number or a title, as people read it."""
+"""A name, a number or a title, for display."""
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
-"""Some sentences, short enough to fit into an event in any script."""
+"""Some sentences. The limit makes them fit into one event in any script."""
 MessageText = Annotated[str, Meta(min_length=1, max_length=4_000)]
-"""What a customer and a partner write to each other."""
+"""The text of a message between a customer and a partner."""
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
-"""Why a booking was cancelled or rejected, in the words of whoever did it."""
+"""Why a booking was cancelled or rejected, in the words of the customer or partner."""
 Address = Annotated[str, Meta(min_length=1, max_length=500)]
-"""Where the service takes place, as a partner needs it to find the door."""
+"""The postal address at which the service takes place."""
 Phone = Annotated[str, Meta(min_length=3, max_length=32)]
 Url = Annotated[str, Meta(min_length=1, max_length=500)]
 Services = Annotated[list[Line], Meta(min_length=1, max_length=30)]
-"""The services a partner offers."""
+"""The services that a partner offers."""
 Rating = Annotated[float, Meta(ge=0, le=5)]
 """Stars, 5 is best."""
 Count = Annotated[int, Meta(ge=0)]
@@ -54,21 +54,21 @@ KycStatus = Literal["SUBMITTED", "APPROVED", "REJECTED"]
 KycDocument = Literal["IDENTITY", "ADDRESS", "BANK_ACCOUNT", "BUSINESS_REGISTRATION", "QUALIFICATION"]
 Documents = Annotated[list[KycDocument], Meta(min_length=1, max_length=20)]
 Side = Literal["customer", "partner"]
-"""Who can be written to."""
+"""The roles that can receive messages and notifications."""
 
 
-# The course of a booking, as its customer follows it.
+# Events about a booking, for its customer.
 
 
 class BookingState(CamelPayload):
-    """How a booking stands after a command has changed it."""
+    """The status of a booking after a command changed it."""
 
     booking_id: Id
     status: BookingStatus
 
 
 class BookingStatusUpdated(CamelStamped):
-    """The booking has moved on; `message` says it in a sentence for the customer."""
+    """The status of a booking changed. `message` is a sentence for the customer."""
 
     booking_id: Id
     status: BookingStatus
@@ -76,7 +76,7 @@ class BookingStatusUpdated(CamelStamped):
 
 
 class AssignedPartner(CamelPayload):
-    """A partner, as the customer who waits at the door may know them."""
+    """A partner, with the fields that the customer may see."""
 
     id: Id
     name: Line
@@ -87,32 +87,32 @@ class AssignedPartner(CamelPayload):
 
 
 class PartnerAssigned(CamelStamped):
-    """A partner has accepted the booking and will come."""
+    """A partner accepted the booking."""
 
     booking_id: Id
     partner: AssignedPartner
 
 
 class Location(CamelPayload):
-    """A place on earth, in degrees."""
+    """A position on the earth, in degrees."""
 
     latitude: Latitude
     longitude: Longitude
 
 
 class PartnerLocationUpdate(CamelPayload):
-    """Where the partner of a tracked booking is now. Never stored: only the newest place is of use."""
+    """The partner of a tracked booking moved. Volatile, because only the newest location is useful."""
 
     booking_id: Id
     location: Location
     timestamp: Time | UnsetType = UNSET
 
 
-# Work for a partner.
+# Events about bookings, for a partner.
 
 
 class BookingNewRequest(CamelStamped):
-    """A booking has been assigned to the partner, who may accept or reject it."""
+    """A booking was assigned to the partner, who can accept or reject it."""
 
     booking_id: Id
     booking_number: Line
@@ -123,7 +123,7 @@ class BookingNewRequest(CamelStamped):
 
 
 class BookingCancelled(CamelStamped):
-    """The customer does not want the booking any more: the partner need not come."""
+    """The customer cancelled the booking. Its partner receives this event."""
 
     booking_id: Id
     booking_number: Line
@@ -133,40 +133,40 @@ class BookingCancelled(CamelStamped):
 
 
 class EarningsUpdated(CamelStamped):
-    """A completed booking has been added to the partner's earnings."""
+    """A booking was completed and added to the partner's earnings."""
 
     booking_id: Id
     booking_number: Line
     amount: Money
-    """What this booking brought in."""
+    """The amount of this booking."""
     today_earnings: Total
     total_earnings: Total
     completed_bookings: Count
 
 
-# What admins watch.
+# Events for admins.
 
 
 class DashboardStatsUpdate(CamelStamped):
-    """The marketplace in numbers, as of `timestamp`."""
+    """The statistics of the marketplace, counted at `timestamp`."""
 
     bookings_today: Count
-    """Created today, whatever has become of them."""
+    """Created today, with any status."""
     pending_bookings: Count
     """Without a partner: `PENDING` or `PARTNER_REJECTED`."""
     active_bookings: Count
-    """With one: `PARTNER_ASSIGNED`, `PARTNER_ACCEPTED` or `IN_PROGRESS`."""
+    """With a partner: `PARTNER_ASSIGNED`, `PARTNER_ACCEPTED` or `IN_PROGRESS`."""
     completed_today: Count
     cancelled_today: Count
     revenue_today: Total
-    """The amounts of the bookings completed today."""
+    """The sum of the amounts of the bookings completed today."""
     registered_partners: Count
     pending_kyc: Count
-    """Submissions that nobody has decided about."""
+    """Submissions that are not reviewed yet."""
 
 
 class Party(CamelPayload):
-    """One side of a booking, as admins see it."""
+    """The customer or the partner of a booking, with the fields that admins may see."""
 
     id: Id
     name: Line
@@ -174,7 +174,7 @@ class Party(CamelPayload):
 
 
 class Booking(CamelStamped):
-    """A booking as a row of the admins' list."""
+    """A booking, with the fields that admins may see."""
 
     booking_id: Id
     booking_number: Line
@@ -185,24 +185,24 @@ class Booking(CamelStamped):
     amount: Money
     customer: Party
     partner: Party | None
-    """Null until one is assigned."""
+    """Null until a partner is assigned."""
     created_at: Time
 
 
 class BookingCreated(Booking):
-    """A customer has booked a service."""
+    """A booking was made."""
 
 
 class BookingUpdated(Booking):
-    """A booking has moved from one status to another; the whole of it, as it is now."""
+    """The status of a booking changed. The event has the complete booking."""
 
     previous_status: BookingStatus
     reason: Maybe[Reason] = UNSET
-    """Why it was cancelled or rejected."""
+    """Why the booking was cancelled or rejected."""
 
 
 class PartnerRegistered(CamelStamped):
-    """A partner has signed up."""
+    """A partner was registered."""
 
     partner_id: Id
     name: Line
@@ -213,7 +213,7 @@ class PartnerRegistered(CamelStamped):
 
 
 class KycSubmitted(CamelStamped):
-    """A partner has handed in documents to be verified. The documents themselves stay where they are kept."""
+    """A partner submitted documents for verification. The event names the kinds of documents, not their content."""
 
     submission_id: Id
     partner_id: Id
@@ -225,7 +225,7 @@ class KycSubmitted(CamelStamped):
 
 
 class MessageReceived(CamelPayload):
-    """The other side of a booking has written."""
+    """The other side of a booking sent a message to the recipient."""
 
     id: Id
     sender_id: Id
@@ -238,14 +238,14 @@ class MessageReceived(CamelPayload):
 
 
 class MessageStored(CamelPayload):
-    """The caller's message has been stored and is on its way."""
+    """The caller's message was stored and is being delivered."""
 
     id: Id
     created_at: Time
 
 
 class MessageSent(MessageStored):
-    """A message of the user's has been stored and is on its way; all of their devices get to know."""
+    """A message of the user was stored and is being delivered. All of the user's devices receive it."""
 
     recipient_id: Maybe[Id] = UNSET
     message: Maybe[MessageText] = UNSET
@@ -253,26 +253,26 @@ class MessageSent(MessageStored):
 
 
 class MessageRead(CamelPayload):
-    """Since when a message counts as read: the first time stays, however often it is marked."""
+    """A message was read. All of the reader's devices receive it. `readAt` is the first time it was marked."""
 
     message_id: Id
     read_at: Time
 
 
 class NotificationNew(CamelStamped):
-    """Something a user should know, wherever in the app they are."""
+    """A notification for one user, to be shown in any part of the app."""
 
     id: Id
     type: NotificationType
     title: Line
     message: Text
     booking_id: Maybe[Id] = UNSET
-    """What it is about, where it is about one booking."""
+    """The booking that the notification is about, if any."""
 
 
 class TypingIndicator(CamelPayload):
-    """Somebody has begun or stopped writing to the recipient."""
+    """A user started or stopped typing a message to the recipient."""
 
     user_id: Id
-    """Who is typing."""
+    """The user who types."""
     typing: bool

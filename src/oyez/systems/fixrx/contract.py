@@ -1,7 +1,7 @@
 """The contract of `fixrx`: services, bookings and payments between users and vendors, with live chat.
 
-All in the namespace `/`. An event about a service, a booking or a payment goes to its user and its vendor, and carries
-the whole of it with whoever caused the event. The examples tell of one leaking tap.
+There is one namespace, `/`. An event about a service, a booking or a payment goes to its user and its vendor. It has
+the complete record and the actor who caused the event. The examples follow the repair of one leaking tap.
 """
 
 from typing import Annotated, Literal
@@ -34,7 +34,7 @@ UNKNOWN_MESSAGE = contract.refusal("unknown_message", "There is no such message.
 
 root = contract.namespace("/")
 
-# Rooms: everybody is in one of their own from the start, vendors in a vendor's, all others in a user's.
+# Rooms: each client joins its own room on connecting, `vendor:…` for vendors, `user:…` for all other roles.
 
 user = root.room("user:{userId}", members=own("userId") & not_role("vendor"), on_connect=True)
 vendor = root.room("vendor:{vendorId}", members=own("vendorId", claim="sub") & role("vendor"), on_connect=True)
@@ -42,7 +42,7 @@ vendor = root.room("vendor:{vendorId}", members=own("vendorId", claim="sub") & r
 
 @root.command("join", reply=Joined)
 class Join(CamelCommand):
-    """Enter a room by naming whose it is; it has to be one's own."""
+    """Join the caller's own room, named by role and id. Any other room is refused."""
 
     type: Literal["user", "vendor"]
     id: Id
@@ -50,19 +50,19 @@ class Join(CamelCommand):
 
 @root.command("ping", arguments="positional")
 class Ping(CamelCommand):
-    """Ask whether anybody is there; the acknowledgement is the answer."""
+    """Check that the server answers. The acknowledgement is the answer."""
 
 
-# What the events share.
+# Types that several events use.
 
 Line = Annotated[str, Meta(min_length=1, max_length=200)]
-"""A title or a name, as people read it."""
+"""A title or a name, for display."""
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
-"""What somebody wrote, short enough to fit into an event in any script."""
+"""Text that a person wrote. The limit makes it fit into one event in any script."""
 
 
 class Actor(CamelPayload):
-    """Who caused an event."""
+    """The user, vendor or admin who caused an event."""
 
     id: Id
     role: Literal["user", "vendor", "admin"]
@@ -74,7 +74,7 @@ ServiceStatus = Literal["open", "assigned", "in_progress", "completed", "cancell
 
 
 class Service(CamelPayload):
-    """Work that a user wants done, and the vendor who does it once there is one."""
+    """Work that a user asks for. `vendorId` is null until a vendor takes it."""
 
     id: Id
     user_id: Id
@@ -89,7 +89,7 @@ class Service(CamelPayload):
 
 
 class ServiceEvent(CamelStamped):
-    """What events about a service carry."""
+    """The fields of every event about a service."""
 
     service: Service
     actor: Actor
@@ -118,7 +118,7 @@ service_parties = [user.of("service.userId"), vendor.of("service.vendorId")]
     },
 )
 class ServiceCreated(ServiceEvent):
-    """A service has been asked for."""
+    """A user asked for a service."""
 
 
 @root.event(
@@ -142,7 +142,7 @@ class ServiceCreated(ServiceEvent):
     },
 )
 class ServiceUpdated(ServiceEvent):
-    """Something about a service is different: its description, its price."""
+    """A service changed, for example its description or its price."""
 
 
 @root.event(
@@ -166,7 +166,7 @@ class ServiceUpdated(ServiceEvent):
     },
 )
 class ServiceStatusChanged(ServiceEvent):
-    """A service has moved on: somebody took it, began it, finished it or called it off."""
+    """The status of a service changed: assigned, in progress, completed or cancelled."""
 
     previous_status: ServiceStatus
 
@@ -177,7 +177,7 @@ BookingStatus = Literal["pending", "confirmed", "in_progress", "completed", "can
 
 
 class Booking(CamelPayload):
-    """A time at which a vendor comes to a user for a service."""
+    """An appointment of a vendor with a user for a service."""
 
     id: Id
     service_id: Id
@@ -195,7 +195,7 @@ class Booking(CamelPayload):
 
 
 class BookingEvent(CamelStamped):
-    """What events about a booking carry."""
+    """The fields of every event about a booking."""
 
     booking: Booking
     actor: Actor
@@ -227,7 +227,7 @@ booking_parties = [user.of("booking.userId"), vendor.of("booking.vendorId")]
     },
 )
 class BookingCreated(BookingEvent):
-    """A visit has been booked."""
+    """A booking was made."""
 
 
 @root.event(
@@ -254,7 +254,7 @@ class BookingCreated(BookingEvent):
     },
 )
 class BookingStatusChanged(BookingEvent):
-    """A booking has moved on."""
+    """The status of a booking changed."""
 
     previous_status: BookingStatus
 
@@ -280,14 +280,14 @@ class BookingStatusChanged(BookingEvent):
     },
 )
 class BookingCancelled(BookingEvent):
-    """A booking has been called off."""
+    """A booking was cancelled."""
 
 
 # Payments.
 
 
 class Payment(CamelPayload):
-    """What a user pays a vendor for a booking, once it is known how it ended."""
+    """A user's payment to a vendor for a booking, after it succeeded or failed."""
 
     id: Id
     booking_id: Id
@@ -302,7 +302,7 @@ class Payment(CamelPayload):
 
 
 class PaymentEvent(CamelStamped):
-    """What events about a payment carry."""
+    """The fields of every event about a payment."""
 
     payment: Payment
     actor: Actor
@@ -331,7 +331,7 @@ payment_parties = [user.of("payment.userId"), vendor.of("payment.vendorId")]
     },
 )
 class PaymentCompleted(PaymentEvent):
-    """A payment went through."""
+    """A payment succeeded."""
 
 
 @root.event(
@@ -355,15 +355,15 @@ class PaymentCompleted(PaymentEvent):
     },
 )
 class PaymentFailed(PaymentEvent):
-    """A payment did not go through; no money has moved."""
+    """A payment failed. No money was transferred."""
 
 
-# Chat: between users and vendors. A message goes to its recipient, and word that it was read goes back to its sender;
-# both also go to the other devices of the user who has sent or read it.
+# Chat between users and vendors. A message goes to its recipient, `chat:read` to its sender; both also go to the
+# other devices of the user who sent or read it.
 
 
 class Sent(CamelPayload):
-    """How the server stored a message: the sender's own copy is complete with it."""
+    """The id and time of the stored message, for the sender's own copy."""
 
     message_id: Id
     timestamp: Time
@@ -371,7 +371,7 @@ class Sent(CamelPayload):
 
 @root.command("chat:send", who=role("user", "vendor"), limit="5/s", reply=Sent)
 class SendMessage(CamelCommand):
-    """Write to a vendor, as a user, or to a user, as a vendor."""
+    """Send a message: a user writes to a vendor, a vendor to a user."""
 
     recipient_id: Id
     message: Text
@@ -379,7 +379,7 @@ class SendMessage(CamelCommand):
 
 @root.command("chat:read", who=role("user", "vendor"))
 class ReadMessage(CamelCommand):
-    """Say that a message was read; saying it again does no harm."""
+    """Mark a received message as read. Marking it again changes nothing."""
 
     message_id: Id
 
@@ -397,7 +397,7 @@ class ReadMessage(CamelCommand):
     },
 )
 class ChatMessage(CamelStamped):
-    """Somebody has written to the recipient."""
+    """A message was sent. The recipient and the sender's other devices receive it."""
 
     message_id: Id
     sender_id: Id
@@ -417,7 +417,7 @@ class ChatMessage(CamelStamped):
     },
 )
 class ChatRead(CamelStamped):
-    """The recipient has read a message; sent to its sender and to the reader's devices."""
+    """The recipient read a message. Its sender and the reader's other devices receive this event."""
 
     message_id: Id
     sender_id: Id

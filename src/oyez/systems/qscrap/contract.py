@@ -1,7 +1,7 @@
-"""The contract of `qscrap`: who may connect, join and hear what, in the order of its document.
+"""The contract of `qscrap`: its roles, rooms and events.
 
-All in the namespace `/`. The back end publishes every event; clients join rooms and listen. What the events carry is in
-payloads.py. The examples tell of one order, O-88214, from the request to the payout, and of some that went otherwise.
+There is one namespace, `/`. The back end publishes every event; clients join rooms and listen. payloads.py has the
+payloads. The examples follow one order, O-88214, from the request to the payout, and some others that fail.
 """
 
 from oyez.contract import Contract, member, own, role

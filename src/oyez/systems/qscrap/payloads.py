@@ -1,6 +1,6 @@
-"""What the events of `qscrap` carry, section by section; where each goes is said in contract.py.
+"""The payloads of the events of `qscrap`. contract.py has the rooms of each event.
 
-Every event has the server's `timestamp`; the other times in payloads are still to come.
+Every event has the server's `timestamp`; the other times in payloads are in the future.
 """
 
 from typing import Annotated, Literal
@@ -10,11 +10,11 @@ from msgspec import Meta
 from oyez.contract import UNSET, Id, Maybe, Money, Payload, Stamped, Time
 
 Line = Annotated[str, Meta(min_length=1, max_length=200)]
-"""A name, a number or a title, as people read it."""
+"""A name, a number or a title, for display."""
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
-"""What somebody wrote, short enough to fit into an event in any script."""
+"""Text that a person wrote. The limit makes it fit into one event in any script."""
 Images = Annotated[list[Annotated[str, Meta(min_length=1, max_length=500)]], Meta(max_length=10)]
-"""Addresses of pictures."""
+"""URLs of pictures."""
 
 PartCondition = Literal["new", "used_excellent", "used_good", "used_fair", "refurbished"]
 OrderStatus = Literal[
@@ -46,7 +46,7 @@ TicketStatus = Literal["open", "in_progress", "resolved", "closed"]
 
 
 class Notification(Payload):
-    """What a front end shows its user about an event: a heading, a sentence, and how loud to say it."""
+    """The text that a front end shows for an event: a title, a sentence and a severity."""
 
     title: Line
     message: Text
@@ -57,7 +57,7 @@ class Notification(Payload):
 
 
 class NewRequest(Stamped):
-    """A customer is looking for a part. Everybody hears it, so nothing in it says who the customer is."""
+    """A customer asks for a part. All clients receive it, so it does not name the customer."""
 
     request_id: Id
     car_make: Line
@@ -73,14 +73,14 @@ class NewRequest(Stamped):
 
 
 class RequestExpired(Stamped):
-    """The customer's request has run out without a bid being taken."""
+    """A request expired and the customer had accepted no bid."""
 
     request_id: Id
     notification: Notification
 
 
 class RequestCancelled(Stamped):
-    """The customer has called a request off; told to the garages that bid on it, or to all when none did."""
+    """A customer cancelled a request. The garages that made bids receive it, or all clients if there was no bid."""
 
     request_id: Id
     notification: Notification
@@ -90,7 +90,7 @@ class RequestCancelled(Stamped):
 
 
 class BidSummary(Payload):
-    """A bid as a list of bids shows it."""
+    """A bid, with the fields for a list of bids."""
 
     bid_id: Id
     garage_id: Id
@@ -104,7 +104,7 @@ class BidSummary(Payload):
 
 
 class CounterOffer(Stamped):
-    """Another price for a bid, proposed by one side to the other."""
+    """Another price for a bid that one side proposes to the other."""
 
     counter_offer_id: Id
     bid_id: Id
@@ -118,7 +118,7 @@ class CounterOffer(Stamped):
 
 
 class NewBid(Stamped):
-    """A garage has made a bid on the customer's request."""
+    """A garage made a bid on the customer's request."""
 
     request_id: Id
     bid_summary: BidSummary
@@ -126,21 +126,21 @@ class NewBid(Stamped):
 
 
 class BidRejected(Stamped):
-    """The customer does not take the garage's bid."""
+    """The customer rejected the garage's bid."""
 
     bid_id: Id
     notification: Notification
 
 
 class BidUpdated(Stamped):
-    """A garage has changed a bid that the customer has not decided about."""
+    """A garage changed a bid that the customer has neither accepted nor rejected."""
 
     bid_id: Id
     notification: Notification
 
 
 class BidWithdrawn(Stamped):
-    """A garage has taken its bid back."""
+    """A garage withdrew its bid."""
 
     bid_id: Id
     request_id: Id
@@ -148,13 +148,13 @@ class BidWithdrawn(Stamped):
 
 
 class CounterOfferReceived(CounterOffer):
-    """One side has answered a price with another; told to the side that now has to decide."""
+    """One side proposed another price. The side that has to decide receives it."""
 
     offered_by: Literal["customer", "garage"]
 
 
 class CounterOfferAccepted(Stamped):
-    """The price that the recipient proposed is agreed."""
+    """The price that the recipient proposed was accepted."""
 
     bid_id: Id
     final_amount: Money
@@ -162,21 +162,21 @@ class CounterOfferAccepted(Stamped):
 
 
 class CounterOfferRejected(Stamped):
-    """The price that the recipient proposed is turned down; the bid stands as it was."""
+    """The price that the recipient proposed was rejected. The bid is unchanged."""
 
     bid_id: Id
     notification: Notification
 
 
 class GarageCounterOffer(CounterOffer):
-    """The garage proposes another price to the customer."""
+    """A garage proposed another price to the customer."""
 
 
 # Orders.
 
 
 class OrderStatusUpdated(Stamped):
-    """An order has moved on."""
+    """The status of an order changed."""
 
     order_id: Id
     order_number: Line
@@ -186,7 +186,7 @@ class OrderStatusUpdated(Stamped):
 
 
 class OrderCancelled(Stamped):
-    """One side has called an order off; told to the other."""
+    """One side cancelled an order. The other side receives it."""
 
     order_id: Id
     order_number: Line
@@ -198,7 +198,7 @@ class OrderCancelled(Stamped):
 
 
 class QcPassed(Stamped):
-    """The part has been inspected and is what was ordered."""
+    """The part passed its inspection: it is as ordered."""
 
     order_id: Id
     order_number: Line
@@ -206,7 +206,7 @@ class QcPassed(Stamped):
 
 
 class QcFailed(Stamped):
-    """The part has not passed its inspection."""
+    """The part failed its inspection."""
 
     order_id: Id
     order_number: Line
@@ -215,7 +215,7 @@ class QcFailed(Stamped):
 
 
 class QcFailedAlert(Stamped):
-    """A part of some garage has failed its inspection: a call to whoever watches over quality."""
+    """A part failed its inspection. All clients receive it; it is meant for quality control."""
 
     order_id: Id
     garage_name: Line
@@ -223,7 +223,7 @@ class QcFailedAlert(Stamped):
 
 
 class ReturnAssignmentCreated(Stamped):
-    """Somebody has been given the task of bringing a part that failed its inspection back to the garage."""
+    """The return of a part that failed its inspection to the garage was assigned."""
 
     order_id: Id
     notification: Notification
@@ -233,7 +233,7 @@ class ReturnAssignmentCreated(Stamped):
 
 
 class DisputeCreated(Stamped):
-    """A customer complains about an order of the garage and asks for money back."""
+    """A customer opened a dispute about an order of the garage and asks for a refund."""
 
     dispute_id: Id
     order_id: Id
@@ -243,7 +243,7 @@ class DisputeCreated(Stamped):
 
 
 class DisputeAccepted(Stamped):
-    """The garage agrees with the customer's complaint."""
+    """The garage accepted the customer's dispute."""
 
     dispute_id: Id
     order_number: Line
@@ -252,7 +252,7 @@ class DisputeAccepted(Stamped):
 
 
 class DisputeContested(Stamped):
-    """The garage disagrees with the customer's complaint; operations will decide."""
+    """The garage contested the customer's dispute. Operations will decide."""
 
     dispute_id: Id
     garage_response: Text
@@ -260,7 +260,7 @@ class DisputeContested(Stamped):
 
 
 class DisputeResolved(Stamped):
-    """A dispute is over: the garage agreed, operations decided, or the garage let the time pass."""
+    """A dispute was resolved: the garage agreed, operations decided, or the garage did not answer in time."""
 
     dispute_id: Id
     resolution: DisputeResolution
@@ -272,7 +272,7 @@ class DisputeResolved(Stamped):
 
 
 class PayoutScheduled(Stamped):
-    """What the garage has earned with an order will be paid on a day that is now fixed."""
+    """The date of a payout for an order is set."""
 
     payout_id: Id
     order_id: Id
@@ -282,7 +282,7 @@ class PayoutScheduled(Stamped):
 
 
 class PayoutHeld(Stamped):
-    """A payout waits until something is settled."""
+    """A payout is held for the given reason."""
 
     payout_id: Id
     order_id: Id
@@ -291,7 +291,7 @@ class PayoutHeld(Stamped):
 
 
 class PayoutCompleted(Stamped):
-    """A payout is done; `reference` is the bank's."""
+    """A payout was paid. `reference` is the bank's reference."""
 
     payout_id: Id
     order_id: Id
@@ -301,28 +301,28 @@ class PayoutCompleted(Stamped):
 
 
 class PayoutReleased(Stamped):
-    """A payout that was held goes its way again."""
+    """A held payout was released."""
 
     payout_id: Id
     notification: Notification
 
 
 class PaymentSent(Stamped):
-    """The money of a payout is on its way; the garage is asked to confirm that it came."""
+    """The money of a payout was sent. The garage is asked to confirm that it arrived."""
 
     payout_id: Id
     notification: Notification
 
 
 class PaymentConfirmed(Stamped):
-    """A garage has confirmed that the money of a payout came."""
+    """A garage confirmed that the money of a payout arrived."""
 
     payout_id: Id
     notification: Notification
 
 
 class PaymentDisputed(Stamped):
-    """A garage says that the money of a payout did not come, or not all of it."""
+    """A garage reports that the money of a payout did not arrive, or not all of it."""
 
     payout_id: Id
     notification: Notification
@@ -332,7 +332,7 @@ class PaymentDisputed(Stamped):
 
 
 class SubscriptionWarning(Stamped):
-    """The garage's subscription ends soon."""
+    """The garage's subscription ends soon, at `expires_at`."""
 
     message: Text
     expires_at: Time
@@ -342,7 +342,7 @@ class SubscriptionWarning(Stamped):
 
 
 class NewTicket(Stamped):
-    """A customer asks for help."""
+    """A customer opened a support ticket."""
 
     ticket_id: Id
     subject: Line
@@ -350,7 +350,7 @@ class NewTicket(Stamped):
 
 
 class NewMessage(Stamped):
-    """Somebody has written in a ticket."""
+    """A customer or operations wrote in a ticket. Clients in the ticket's room receive it."""
 
     message_id: Id
     ticket_id: Id
@@ -360,13 +360,13 @@ class NewMessage(Stamped):
 
 
 class SupportReply(Stamped):
-    """There is an answer in a ticket, for somebody who may not be looking at it; `message` is its text."""
+    """A message was written in a ticket. The other side receives it, also if it has not joined the ticket's room."""
 
     ticket_id: Id
     message: Text
 
 
 class TicketUpdated(Stamped):
-    """A ticket has another status."""
+    """The status of a ticket changed."""
 
     status: TicketStatus

@@ -1,6 +1,6 @@
 """The contract of `quotes`: chat, quote requests and quote offers between users and suppliers.
 
-All in the namespace `/`. The back end publishes every event; clients only connect and listen.
+There is one namespace, `/`. The back end publishes every event; clients only connect and listen.
 """
 
 from typing import Literal
@@ -35,7 +35,7 @@ contract.user_attribute("supplier_id", "supplier record of this user", who=role(
 
 root = contract.namespace("/")
 
-# Gateways: a socket gets every one its role permits, unless it names those it wants.
+# Gateways: a client gets all gateways that its role permits, unless it names some of them.
 
 chat = root.gateway("chat")
 quote_requests = root.gateway("quote-requests", who=role("supplier"))
@@ -63,11 +63,11 @@ offers_user = quote_offers.room(
 )
 
 
-# Chat: a message goes to its recipient only, who is in one of the two rooms, according to role.
+# Chat: a message goes to its recipient only. The recipient's role decides which of the two rooms it is in.
 
 
 class Sender(CamelPayload):
-    """Who wrote a message, as the recipient may see it."""
+    """The sender of a message, with the fields that the recipient may see."""
 
     id: Id
     email: str
@@ -81,7 +81,7 @@ class Sender(CamelPayload):
 
 
 class Message(CamelPayload):
-    """A message as it is stored."""
+    """A stored message."""
 
     id: Id
     sender_id: Id
@@ -125,7 +125,7 @@ class Message(CamelPayload):
     },
 )
 class ChatMessage(CamelPayload):
-    """Somebody has written to the recipient."""
+    """A user or supplier wrote to the recipient. Only the recipient receives it."""
 
     message_id: Id
     chat_id: Id
@@ -147,14 +147,14 @@ class ChatMessage(CamelPayload):
     },
 )
 class ChatDelivered(CamelPayload):
-    """A message has reached its recipient; told to the one who sent it."""
+    """A message reached its recipient. Its sender receives this event."""
 
     message_id: Id
     recipient_id: Id
     delivered_at: Time
 
 
-# Quote requests: the feed of the suppliers they were sent to.
+# Quote requests: for the suppliers that the publisher names.
 
 
 @root.event(
@@ -169,7 +169,7 @@ class ChatDelivered(CamelPayload):
     },
 )
 class QuoteRequestCreated(CamelPayload):
-    """A user is asking for quotes in categories that the supplier serves."""
+    """A user asked for quotes. The suppliers that the publisher names receive it."""
 
     request_id: Id
     user_id: Id
@@ -188,7 +188,7 @@ class QuoteRequestCreated(CamelPayload):
     },
 )
 class QuoteRequestUpdated(CamelPayload):
-    """A quote request has changed; carries what is new."""
+    """A quote request changed. The event has the changed fields only."""
 
     request_id: Id
     status: Maybe[str] = UNSET
@@ -197,7 +197,7 @@ class QuoteRequestUpdated(CamelPayload):
     updated_at: Time
 
 
-# Quote offers: the feed of the user who asked.
+# Quote offers: for the user who asked.
 
 
 @root.event(
@@ -214,7 +214,7 @@ class QuoteRequestUpdated(CamelPayload):
     },
 )
 class QuoteOfferReceived(CamelPayload):
-    """A supplier has offered a price."""
+    """A supplier offered a price. The user who asked receives it."""
 
     offer_id: Id
     quote_request_id: Id
@@ -236,7 +236,7 @@ class QuoteOfferReceived(CamelPayload):
     },
 )
 class QuoteOfferUpdated(CamelPayload):
-    """An offer has changed; carries what is new."""
+    """An offer changed. The event has the changed fields only."""
 
     offer_id: Id
     user_id: Id

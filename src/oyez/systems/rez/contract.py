@@ -1,7 +1,7 @@
-"""The contract of `rez`: who may connect, subscribe, send and hear what, section by section in its document's order.
+"""The contract of `rez`: its roles, rooms, channels, commands and events.
 
-All in the namespace `/`. What the events carry is in payloads.py. The examples tell of one user, usr-7718, who orders a
-kettle, writes to support, buys with a group and climbs the leaderboard.
+There is one namespace, `/`. payloads.py has the payloads. The examples follow one user, usr-7718, who orders a kettle,
+writes to support, buys with a group and rises on the leaderboard.
 """
 
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ ALREADY_THERE = contract.refusal("already_there", "That id belongs to something 
 ILLEGAL_TRANSITION = contract.refusal("illegal_transition", "It cannot become that from what it is.", status=409)
 
 LATEST_SECONDS = 300.0
-"""How long the last place of an order is kept for clients that begin to follow it: an older one is of no use."""
+"""Seconds that the last location of an order is kept for clients that subscribe later; an older one is outdated."""
 
 root = contract.namespace("/")
 
-# Rooms. But for the user's own, nobody is in one before they subscribe or join. Members of a ticket are its customer
-# and its agent. No event goes to `orders:{userId}`: whoever is in it is put into the room of every order of that user.
+# Rooms. Clients join their own room on connecting, other rooms by `subscribe` or `join_ticket`. Members of a ticket are
+# its customer and its agent. No event goes to `orders:{userId}`: its sockets join the room of every new order.
 
 user = root.room("user:{userId}", members=own("userId"), on_connect=True)
 own_orders = root.room("orders:{userId}", members=own("userId"))
@@ -55,8 +55,8 @@ CHANNELS: Mapping[str, Room] = {
     "group:{groupId}": group,
     "store_conversation:{conversationId}": conversation,
 }
-"""What a client may subscribe to, with the kind of room it means. `orders` means those of all open orders the user has,
-`cart` the user's own."""
+"""The channels that a client can subscribe to, and the kind of room of each. `orders` stands for the rooms of all open
+orders of the user, `cart` for the user's own room."""
 
 
 # Connection management.
@@ -64,21 +64,21 @@ CHANNELS: Mapping[str, Room] = {
 
 @root.command("subscribe", reply=payloads.Subscription, limit="120/m")
 class Subscribe(CamelCommand):
-    """Hear what happens in a channel, on this connection and on later ones."""
+    """Receive the events of a channel, on this connection and on later ones."""
 
     channel: payloads.Channel
 
 
 @root.command("unsubscribe", reply=payloads.Subscription, limit="120/m")
 class Unsubscribe(CamelCommand):
-    """Hear no more of a channel."""
+    """Stop receiving the events of a channel."""
 
     channel: payloads.Channel
 
 
 @root.command("heartbeat", limit="60/m")
 class Heartbeat(CamelCommand):
-    """Ask whether the server is there; every 30 seconds is enough."""
+    """Check that the server answers. Every 30 seconds is enough."""
 
     timestamp: payloads.ClientTime
 
@@ -104,8 +104,8 @@ root.event(
 )(payloads.HeartbeatAck)
 
 
-# Offers and deals. An offer goes to its category and to those who hear all of them. What does not say its category goes
-# where the publisher says.
+# Offers and deals. An offer goes to the room of its category and to the room of all offers. For events without a
+# category, the publisher names the rooms.
 
 root.event(
     "new_offer",
@@ -159,7 +159,7 @@ root.event(
 )(payloads.DealNotification)
 
 
-# Orders and tracking. To whoever follows the order; also to the customer's own room where the publisher says so.
+# Orders and tracking: to the room of the order, and to the customer's own room if the publisher names it.
 
 root.event(
     "order_status_update",
@@ -223,7 +223,7 @@ root.event(
 )(payloads.OrderCancelled)
 
 
-# Cart and shopping: on all devices of the user. Prices and stock go to those who have the product in their carts.
+# Cart and shopping: to all devices of the user. Prices and stock go to users who have the product in their cart.
 
 root.event(
     "cart_sync",
@@ -304,12 +304,12 @@ root.event(
 )(payloads.CartItemReleased)
 
 
-# Support chat: what clients send. Whoever says who they are must be that.
+# Support chat: commands. A `userId`, if given, must be the caller's own.
 
 
 @root.command("join_ticket", who=own("userId"), joins=ticket, limit="60/m")
 class JoinTicket(CamelCommand):
-    """Come into a ticket's chat."""
+    """Join the room of a ticket, on this connection only."""
 
     ticket_id: Id
     user_id: Maybe[Id] = UNSET
@@ -317,7 +317,7 @@ class JoinTicket(CamelCommand):
 
 @root.command("leave_ticket", who=own("userId"), leaves=ticket, limit="60/m")
 class LeaveTicket(CamelCommand):
-    """Go out of a ticket's chat."""
+    """Leave the room of a ticket."""
 
     ticket_id: Id
     user_id: Maybe[Id] = UNSET
@@ -325,7 +325,7 @@ class LeaveTicket(CamelCommand):
 
 @root.command("user_typing_start", who=own("userId"), limit="10/s")
 class StartTyping(CamelCommand):
-    """The caller has begun to write in a ticket they are a member of. Of an agent the others hear as such."""
+    """The caller, a member of the ticket, started typing. The others receive the event of an agent if it is one."""
 
     ticket_id: Id
     user_id: Maybe[Id] = UNSET
@@ -333,7 +333,7 @@ class StartTyping(CamelCommand):
 
 @root.command("user_typing_stop", who=own("userId"), limit="10/s")
 class StopTyping(CamelCommand):
-    """The caller has stopped writing in a ticket."""
+    """The caller stopped typing in a ticket."""
 
     ticket_id: Id
     user_id: Maybe[Id] = UNSET
@@ -341,15 +341,15 @@ class StopTyping(CamelCommand):
 
 @root.command("message_read", who=own("userId"), reply=payloads.SupportMessageRead, limit="300/m")
 class ReadMessage(CamelCommand):
-    """The caller has read a message of a ticket; saying so again changes nothing."""
+    """Mark a message of a ticket as read by the caller. Marking it again changes nothing."""
 
     ticket_id: Id
     message_id: Id
     user_id: Maybe[Id] = UNSET
 
 
-# Support chat: what they hear, in the ticket's room. What matters to a customer who has not opened the chat may also go
-# to their own room.
+# Support chat: events, to the room of the ticket. Events that matter to a customer who has not opened the chat may also
+# go to the customer's own room.
 
 root.event(
     "user_typing_start",
@@ -443,7 +443,7 @@ root.event(
 )(payloads.SupportQueuePositionUpdated)
 
 
-# Group buying: in the group's room, and in the rooms of members who have not opened it.
+# Group buying: to the room of the group, and to the own rooms of members who have not opened it.
 
 root.event(
     "group_member_joined",
@@ -520,7 +520,7 @@ root.event(
 )(payloads.GroupCancelled)
 
 
-# Store messaging: in the conversation's room, and in the rooms of users who have not opened it.
+# Store messaging: to the room of the conversation, and to the own rooms of users who have not opened it.
 
 root.event(
     "store_message",
@@ -556,7 +556,7 @@ root.event(
 )(payloads.StoreOffline)
 
 
-# Social features: a post to those who follow its author, the rest to the user it is about.
+# Social features: a post goes to the followers of its author, the other events to the user concerned.
 
 root.event(
     "feed_new_post",
@@ -707,7 +707,7 @@ root.event(
 )(payloads.TokenRefresh)
 
 
-# Error events. `error` is the server's own, the same in every system.
+# Error events. `error` is an event of the server, the same in every system.
 
 root.event(
     "connection_error",

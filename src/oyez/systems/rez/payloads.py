@@ -1,7 +1,7 @@
-"""What the events of `rez` carry and what its commands answer, section by section; where each goes is in contract.py.
+"""The payloads of the events and the replies of the commands of `rez`. contract.py has the rooms of each event.
 
-Amounts are in the marketplace's currency. Events for which the document names no time have the server's `timestamp`;
-where it names one as `timestamp`, the publisher may leave that to the server too.
+Amounts are in the marketplace's currency. Events without a time field of their own have the server's `timestamp`; the
+publisher may leave any `timestamp` to the server.
 """
 
 from typing import Annotated, Literal
@@ -11,17 +11,17 @@ from msgspec import Meta
 from oyez.contract import UNSET, CamelPayload, CamelStamped, Id, Latitude, Longitude, Maybe, Money, Time, UnsetType
 
 Line = Annotated[str, Meta(min_length=1, max_length=200)]
-"""A name, a title or a number, as people read it."""
+"""A name, a title or a number, for display."""
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
-"""What somebody wrote, short enough to fit into an event in any script."""
+"""Text that a person wrote. The limit makes it fit into one event in any script."""
 Url = Annotated[str, Meta(min_length=1, max_length=500)]
 Phone = Annotated[str, Meta(min_length=3, max_length=32)]
 Channel = Annotated[str, Meta(min_length=1, max_length=160)]
-"""What clients subscribe to: a word, or a word and an id. `CHANNELS` in contract.py has all forms."""
+"""The name of a channel: a word, or a word and an id. `CHANNELS` in contract.py has all forms."""
 
 Count = Annotated[int, Meta(ge=0)]
 Rank = Annotated[int, Meta(ge=1)]
-"""A place, 1 is the best."""
+"""A rank; 1 is the best."""
 Percent = Annotated[float, Meta(ge=0, le=100, description="percent")]
 Minutes = Annotated[int, Meta(ge=0, description="minutes")]
 Seconds = Annotated[int, Meta(ge=0, description="seconds")]
@@ -29,19 +29,19 @@ Milliseconds = Annotated[int, Meta(ge=0, description="milliseconds")]
 ByteCount = Annotated[int, Meta(ge=0, description="bytes")]
 _LATEST = 2**53
 ClientTime = Annotated[int, Meta(ge=0, le=_LATEST)] | Annotated[float, Meta(ge=0, le=_LATEST)]
-"""A client's own clock, as its language counts: JavaScript's `Date.now()` is milliseconds since 1970."""
+"""The client's own clock in any unit; JavaScript's `Date.now()` is milliseconds since 1970."""
 
 OrderStatus = Literal["placed", "confirmed", "preparing", "ready", "dispatched", "out_for_delivery", "delivered"]
 TicketStatus = Literal["open", "pending", "in_progress", "resolved", "closed"]
 AgentStatus = Literal["online", "busy", "away", "offline"]
 Period = Literal["daily", "weekly", "monthly", "all_time"]
-"""Of a leaderboard."""
+"""The periods of leaderboards."""
 RankedPeriod = Literal["daily", "weekly", "monthly"]
-"""Those in which changes of a single rank are told."""
+"""The periods that have `leaderboard_rank_change`."""
 
 
 class Person(CamelPayload):
-    """A user, as other users see them."""
+    """A user, with the fields that other users may see."""
 
     user_id: Id
     name: Line
@@ -52,28 +52,28 @@ class Person(CamelPayload):
 
 
 class Connected(CamelStamped):
-    """The caller is signed in and in the room of their own."""
+    """The client is connected and in the user's own room; its subscriptions are restored."""
 
     user_id: Id
     socket_id: Id
 
 
 class Disconnected(CamelStamped):
-    """The server is about to end the connection, and why."""
+    """The server is about to close the connection, for the given reason."""
 
     reason: Line
 
 
 class HeartbeatAck(CamelPayload):
-    """The server is there."""
+    """The answer to `heartbeat`."""
 
     timestamp: ClientTime
-    """The client's own, as it came."""
+    """The client's own value, unchanged."""
     server_time: Time | UnsetType = UNSET
 
 
 class Subscription(CamelPayload):
-    """A channel, and the rooms it means to the caller at the moment."""
+    """A channel and its rooms for the caller at the moment."""
 
     channel: Channel
     rooms: list[str]
@@ -83,7 +83,7 @@ class Subscription(CamelPayload):
 
 
 class Offer(CamelStamped):
-    """An offer as the app shows it."""
+    """An offer."""
 
     id: Id
     title: Line
@@ -95,21 +95,21 @@ class Offer(CamelStamped):
 
 
 class NewOffer(Offer):
-    """There is a new offer."""
+    """An offer was created."""
 
 
 class OfferUpdated(Offer):
-    """An offer has changed; the whole of it, as it is now."""
+    """An offer changed. The event has the complete offer."""
 
 
 class OfferExpired(CamelStamped):
-    """An offer no longer holds."""
+    """An offer expired."""
 
     offer_id: Id
 
 
 class DealNotification(CamelStamped):
-    """Something is cheap for a short time, or while it lasts."""
+    """A product is on sale for a limited time or while stock lasts."""
 
     id: Id
     title: Line
@@ -124,7 +124,7 @@ class DealNotification(CamelStamped):
 
 
 class OrderStatusUpdate(CamelStamped):
-    """An order has moved on; `message` says it in a sentence."""
+    """The status of an order changed. `message` is a sentence for the customer."""
 
     order_id: Id
     order_number: Line
@@ -134,7 +134,7 @@ class OrderStatusUpdate(CamelStamped):
 
 
 class DeliveryLocation(CamelPayload):
-    """Where a delivery is: in degrees, and in words."""
+    """The location of a delivery: in degrees, and as an address."""
 
     latitude: Latitude
     longitude: Longitude
@@ -142,7 +142,7 @@ class DeliveryLocation(CamelPayload):
 
 
 class OrderLocationUpdate(CamelStamped):
-    """An order on its way has got to another place. Never stored: only the newest place is of use."""
+    """An order on its way moved. Volatile, because only the newest location is useful."""
 
     order_id: Id
     location: DeliveryLocation
@@ -151,25 +151,25 @@ class OrderLocationUpdate(CamelStamped):
 
 
 class OrderEtaUpdate(CamelStamped):
-    """An order is expected at another time than before."""
+    """The expected time of an order changed."""
 
     order_id: Id
     eta: Time
     minutes: Minutes
-    """From now."""
+    """Counted from now."""
 
 
 class OrderDelivered(CamelPayload):
-    """An order has arrived."""
+    """An order was delivered."""
 
     order_id: Id
     delivered_at: Time
     signature: Maybe[Url] = UNSET
-    """A picture of it, where somebody signed."""
+    """The URL of a picture of the recipient's signature, if there is one."""
 
 
 class OrderCancelled(CamelStamped):
-    """An order will not come; what was paid goes back."""
+    """An order was cancelled. The customer gets `refundAmount` back."""
 
     order_id: Id
     reason: Text
@@ -188,30 +188,30 @@ class CartItem(CamelPayload):
     name: Line
     image: Maybe[Url] = UNSET
     variant: Maybe[Line] = UNSET
-    """Size, colour or the like, where the product has several."""
+    """The variant of the product, such as its size or colour, if there are several."""
     store_id: Id
     store_name: Line
     quantity: Annotated[int, Meta(ge=1)]
     price: Money
-    """Of one."""
+    """Price of one piece."""
     original_price: Maybe[Money] = UNSET
-    """Of one, before a discount."""
+    """Price of one piece before the discount."""
     total: Money
     is_available: bool
 
 
 class CartSync(CamelStamped):
-    """The user's whole cart, as it is on every device from now on."""
+    """The complete cart of the user. All devices of the user receive it."""
 
     id: Id
     user_id: Id
     items: Annotated[list[CartItem], Meta(max_length=30)]
-    """No more than fit into an event."""
+    """At most as many as fit into one event."""
     item_count: Count
-    """Pieces, not lines."""
+    """The number of pieces, not of lines."""
     subtotal: Money
     discount: Money
-    """An amount; what `subtotal` does not contain yet."""
+    """An amount that is not yet subtracted from `subtotal`."""
     delivery_fee: Money
     tax: Money
     total: Money
@@ -220,7 +220,7 @@ class CartSync(CamelStamped):
 
 
 class PriceUpdate(CamelStamped):
-    """A product in the user's cart costs more or less than before."""
+    """The price of a product in the user's cart changed."""
 
     product_id: Id
     old_price: Money
@@ -229,7 +229,7 @@ class PriceUpdate(CamelStamped):
 
 
 class StockUpdate(CamelStamped):
-    """There is more or less of a product in the user's cart than before."""
+    """The stock of a product in the user's cart changed."""
 
     product_id: Id
     stock: Count
@@ -237,7 +237,7 @@ class StockUpdate(CamelStamped):
 
 
 class CartItemReserved(CamelStamped):
-    """A product is kept for the user while they check out."""
+    """A product is reserved for the user until `expiresAt`."""
 
     product_id: Id
     quantity: Annotated[int, Meta(ge=1)]
@@ -245,7 +245,7 @@ class CartItemReserved(CamelStamped):
 
 
 class CartItemReleased(CamelStamped):
-    """A product is no longer kept for the user."""
+    """A reservation of a product for the user ended."""
 
     product_id: Id
     reason: Literal["expired", "cancelled", "purchased"]
@@ -255,22 +255,22 @@ class CartItemReleased(CamelStamped):
 
 
 class UserTyping(CamelPayload):
-    """Whose typing, in which ticket."""
+    """The user who types, and the ticket."""
 
     ticket_id: Id
     user_id: Id
 
 
 class UserTypingStart(UserTyping):
-    """A member of the ticket has begun to write."""
+    """A member of the ticket started typing."""
 
 
 class UserTypingStop(UserTyping):
-    """A member of the ticket has stopped writing."""
+    """A member of the ticket stopped typing."""
 
 
 class Attachment(CamelPayload):
-    """A file that came with a message."""
+    """A file that belongs to a message."""
 
     url: Url
     type: Line
@@ -279,7 +279,7 @@ class Attachment(CamelPayload):
 
 
 class SupportMessageReceived(CamelPayload):
-    """There is a new message in a ticket."""
+    """A message was written in a ticket."""
 
     id: Id
     ticket_id: Id
@@ -293,14 +293,14 @@ class SupportMessageReceived(CamelPayload):
 
 
 class SupportMessageDelivered(CamelPayload):
-    """A message has reached the other side."""
+    """A message reached the other side."""
 
     message_id: Id
     delivered_at: Time
 
 
 class SupportMessageRead(CamelPayload):
-    """Somebody has read a message, and since when it counts as read."""
+    """A member of the ticket read a message. `readAt` is the first time."""
 
     message_id: Id
     read_by: Id
@@ -308,7 +308,7 @@ class SupportMessageRead(CamelPayload):
 
 
 class Agent(CamelPayload):
-    """Somebody who answers tickets."""
+    """An agent, who answers tickets."""
 
     id: Id
     name: Line
@@ -317,7 +317,7 @@ class Agent(CamelPayload):
 
 
 class SupportAgentAssigned(CamelPayload):
-    """A ticket has an agent now."""
+    """An agent was assigned to a ticket."""
 
     ticket_id: Id
     agent: Agent
@@ -325,7 +325,7 @@ class SupportAgentAssigned(CamelPayload):
 
 
 class SupportAgentTypingStart(CamelPayload):
-    """The ticket's agent has begun to write."""
+    """The agent of the ticket started typing."""
 
     ticket_id: Id
     agent_id: Id
@@ -333,28 +333,28 @@ class SupportAgentTypingStart(CamelPayload):
 
 
 class SupportAgentTypingStop(CamelPayload):
-    """The ticket's agent has stopped writing."""
+    """The agent of the ticket stopped typing."""
 
     ticket_id: Id
     agent_id: Id
 
 
 class SupportAgentStatusChanged(CamelStamped):
-    """An agent has come, gone, or has too much to do."""
+    """The status of an agent changed. The customers of the agent's tickets receive it."""
 
     agent_id: Id
     status: AgentStatus
 
 
 class SupportTicketStatusChanged(CamelStamped):
-    """A ticket has moved on."""
+    """The status of a ticket changed."""
 
     ticket_id: Id
     status: TicketStatus
 
 
 class SupportQueuePositionUpdated(CamelStamped):
-    """A ticket that waits for an agent has moved in the queue."""
+    """The position of a waiting ticket in the queue changed."""
 
     ticket_id: Id
     position: Rank
@@ -365,7 +365,7 @@ class SupportQueuePositionUpdated(CamelStamped):
 
 
 class GroupMemberJoined(CamelPayload):
-    """Somebody buys with the group."""
+    """A user joined the group."""
 
     group_id: Id
     group_code: Line
@@ -376,7 +376,7 @@ class GroupMemberJoined(CamelPayload):
 
 
 class GroupMemberLeft(CamelStamped):
-    """Somebody no longer buys with the group."""
+    """A user left the group."""
 
     group_id: Id
     user_id: Id
@@ -385,7 +385,7 @@ class GroupMemberLeft(CamelStamped):
 
 
 class GroupComplete(CamelPayload):
-    """As many have joined as the group needs."""
+    """The group has as many members as it needs."""
 
     group_id: Id
     group_code: Line
@@ -395,7 +395,7 @@ class GroupComplete(CamelPayload):
 
 
 class GroupMessage(CamelPayload):
-    """A member has written to the group."""
+    """A member wrote to the group."""
 
     id: Id
     group_id: Id
@@ -407,7 +407,7 @@ class GroupMessage(CamelPayload):
 
 
 class GroupCancelled(CamelPayload):
-    """Whoever started the group has ended it before it was complete."""
+    """The creator cancelled the group before it was complete."""
 
     group_id: Id
     reason: Text
@@ -418,7 +418,7 @@ class GroupCancelled(CamelPayload):
 
 
 class StoreMessage(CamelPayload):
-    """A store has written to the user."""
+    """A store wrote to the user."""
 
     id: Id
     conversation_id: Id
@@ -430,7 +430,7 @@ class StoreMessage(CamelPayload):
 
 
 class StoreTyping(CamelPayload):
-    """A store is writing."""
+    """A store is typing a message."""
 
     conversation_id: Id
     store_id: Id
@@ -438,13 +438,13 @@ class StoreTyping(CamelPayload):
 
 
 class StoreOnline(CamelStamped):
-    """Somebody at the store can answer now."""
+    """A store came online: it can answer."""
 
     store_id: Id
 
 
 class StoreOffline(CamelStamped):
-    """Nobody at the store can answer at the moment."""
+    """A store went offline: it cannot answer at the moment."""
 
     store_id: Id
 
@@ -453,7 +453,7 @@ class StoreOffline(CamelStamped):
 
 
 class PostProduct(CamelPayload):
-    """The product a post is about."""
+    """The product that a post is about."""
 
     id: Id
     name: Line
@@ -461,7 +461,7 @@ class PostProduct(CamelPayload):
 
 
 class FeedNewPost(CamelPayload):
-    """Somebody whom the user follows has posted something."""
+    """A user whom the recipient follows published a post."""
 
     id: Id
     user_id: Id
@@ -476,7 +476,7 @@ class FeedNewPost(CamelPayload):
 
 
 class Liker(CamelPayload):
-    """Who likes a post."""
+    """The user who likes a post."""
 
     user_id: Id
     user_name: Line
@@ -484,7 +484,7 @@ class Liker(CamelPayload):
 
 
 class FeedPostLiked(CamelPayload):
-    """Somebody likes a post of the user's."""
+    """A user liked a post of the recipient."""
 
     post_id: Id
     liked_by: Liker
@@ -493,19 +493,19 @@ class FeedPostLiked(CamelPayload):
 
 
 class FeedPostCommented(CamelPayload):
-    """Somebody has commented on a post of the user's."""
+    """A user commented on a post of the recipient."""
 
     id: Id
     post_id: Id
     user_id: Id
-    """Who commented."""
+    """The user who commented."""
     user_name: Line
     comment: Text
     created_at: Time
 
 
 class FeedUserFollowed(CamelPayload):
-    """Somebody follows the user now."""
+    """A user started to follow the recipient."""
 
     follower_id: Id
     follower_name: Line
@@ -525,32 +525,32 @@ class Ranking(CamelPayload):
     avatar: Maybe[Url] = UNSET
     points: Count
     change: int
-    """Places won, negative where lost."""
+    """Number of places gained; negative if lost."""
 
 
 class LeaderboardUpdate(CamelPayload):
-    """A leaderboard has been counted anew."""
+    """A leaderboard was updated."""
 
     period: Period
     rankings: Annotated[list[Ranking], Meta(max_length=50)]
-    """The best first."""
+    """Sorted by rank, the best first."""
     updated_at: Time
 
 
 class LeaderboardRankChange(CamelStamped):
-    """The user has moved on a leaderboard."""
+    """The rank of the user on a leaderboard changed."""
 
     user_id: Id
     old_rank: Rank
     new_rank: Rank
     points: Count
     change: int
-    """Places won, negative where lost."""
+    """Number of places gained; negative if lost."""
     period: RankedPeriod
 
 
 class LeaderboardAchievement(CamelPayload):
-    """The user has earned something to be proud of."""
+    """The user earned an achievement."""
 
     id: Id
     title: Line
@@ -564,7 +564,7 @@ class LeaderboardAchievement(CamelPayload):
 
 
 class SystemMaintenance(CamelStamped):
-    """Some services will be away for a while."""
+    """Maintenance is planned: some services will be unavailable."""
 
     scheduled_at: Time
     duration: Minutes
@@ -573,7 +573,7 @@ class SystemMaintenance(CamelStamped):
 
 
 class ForceUpdate(CamelStamped):
-    """There is a newer app; where `is_forced`, the old one stops working."""
+    """A new version of the app is available. If `isForced` is true, older versions stop working."""
 
     version: Line
     update_url: Url
@@ -582,27 +582,27 @@ class ForceUpdate(CamelStamped):
 
 
 class SessionExpired(CamelPayload):
-    """The caller's token has run out; the connection ends."""
+    """The client's token expired. The server closes the connection."""
 
     message: Text
     expired_at: Time
 
 
 class TokenRefresh(CamelPayload):
-    """A token to go on with, shortly before the caller's own runs out."""
+    """A new token for the client, sent shortly before the current one expires."""
 
     new_token: Annotated[str, Meta(min_length=1, max_length=8_192)]
     expires_in: Seconds
 
 
-# Error events. `error` itself is the server's, the same in every system.
+# Error events. `error` is an event of the server, the same in every system.
 
 
 class ConnectionProblem(CamelPayload):
-    """The connection is refused or throttled; when to try again."""
+    """The client exceeded a limit. `nextRetry` is the time to wait before the next try."""
 
     reason: Line
     attempts: Count
-    """How often the client has tried in vain."""
+    """Number of failed attempts."""
     next_retry: Milliseconds
-    """From now."""
+    """Counted from now."""
