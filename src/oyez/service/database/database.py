@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
@@ -32,6 +32,7 @@ from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_user
 from oyez.service.data_folder import check_usable
 from oyez.service.database.fair_pool import FairPool
+from oyez.service.database.revisions import find_newest
 from oyez.settings import Limits, Settings
 
 logger = get_logger("oyez.service")
@@ -220,7 +221,9 @@ class Database:
         Whoever has migrations has a line of revisions of its own, and a table `{name}_migrations` that says how far it
         is. Raises SettingsError where the database was made by a newer program than this.
         """
-        # Only here: it takes longer to import than most commands to do what they are for.
+        if self._is_migrated(name, versions):
+            return
+        # Imported here, because the import takes a third of a second, and mostly there is nothing to migrate.
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
@@ -239,6 +242,20 @@ class Database:
                     f"The tables of {name} in the database cannot be migrated: {error}. They were made by a newer"
                     " program: install that one, or name another database by DATABASE_URL."
                 ) from None
+
+    def _is_migrated(self, name: str, versions: Path) -> bool:
+        """True if the tables of `name` are certainly at the newest revision in the folder `versions`."""
+        newest = find_newest(versions)
+        try:
+            with self.connect() as connection:
+                versions_table = f"{name}_migrations"
+                if newest is None or not inspect(connection).has_table(versions_table):
+                    return False
+                found = connection.scalars(text(f'SELECT version_num FROM "{versions_table}"')).all()
+        except SQLAlchemyError:
+            # The migration reports the same failure.
+            return False
+        return found == [newest]
 
     @must_await
     async def run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
