@@ -59,12 +59,15 @@ OWN = (
     "bookings",
     "contracts",
     "delivery",
+    "embedding",
+    "emitters",
     "fixrx",
     "members",
     "operating",
     "outbox",
     "protocol",
     "publishing",
+    "publishing-api",
     "qscrap",
     "quotes",
     "rez",
@@ -404,7 +407,7 @@ def test_the_log_line_is_one() -> None:
 
 
 def test_the_line_about_a_refused_emitter_is_one() -> None:
-    (block,) = [block for block in find_blocks(read("publishing")) if block.language == "jsonl"]
+    (block,) = [block for block in find_blocks(read("emitters")) if block.language == "jsonl"]
     line = json.loads(block.text)
     packet = {"type": 2, "data": [line["what"], {}], "nsp": "/"}
     body = msgspec.msgpack.encode(["emitter", packet, {"rooms": ["chat:user:ada"], "except": []}])
@@ -461,7 +464,7 @@ REFUSALS = {refusal.code for module in SPEAKING for refusal in find_constants(mo
 
 @pytest.mark.parametrize(
     ("page", "heading", "column"),
-    [("publishing", "status", 1), *((name, "code", 0) for name in (*CONTRACTS, "qscrap"))],
+    [("publishing-api", "status", 1), *((name, "code", 0) for name in (*CONTRACTS, "qscrap"))],
 )
 def test_refusals_that_are_spoken_of_exist(page: str, heading: str, column: int) -> None:
     assert {bare(row[column]) for row in find_rows(read(page), heading)} <= REFUSALS
@@ -540,7 +543,7 @@ async def test_every_refusal_of_a_publish_request_is_as_shown(tmp_path: Path) ->
         for fault in (LogUnavailableError("on purpose"), ZeroDivisionError("on purpose")):
             log.fault = fault
             await post(json.dumps(good), key)
-    assert got == {(int(status), bare(code)) for status, code, _ in find_rows(read("publishing"), "status")}
+    assert got == {(int(status), bare(code)) for status, code, _ in find_rows(read("publishing-api"), "status")}
 
 
 class FailingLog(MemoryLog):

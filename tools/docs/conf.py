@@ -10,9 +10,9 @@ from pygments.lexers.data import JsonLexer
 from sphinx.application import Sphinx
 
 CONTENTS = {
-    "Guides": ["contracts", "publishing", "delivery", "members", "outbox", "testing"],
+    "Guides": ["contracts", "publishing", "emitters", "embedding", "delivery", "members", "outbox", "testing"],
     "Operating": ["operating", "troubleshooting", "scaling", "settings"],
-    "Reference": ["protocol", "glossary", "api"],
+    "Reference": ["publishing-api", "protocol", "glossary", "api"],
     "The shipped systems": ["systems", "quotes", "bookings", "fixrx", "qscrap", "rez"],
     "Measurements": ["benchmarks", "performance", "reliability", "robustness", "first-run"],
     "For contributors": ["architecture", "../CONTRIBUTING", "../CHANGELOG"],

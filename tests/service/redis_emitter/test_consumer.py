@@ -407,7 +407,7 @@ async def test_a_node_that_is_killed_takes_nothing_with_it(
 async def test_a_back_end_needs_no_more_rights_in_redis_than_the_page_says(
     js: JsDriver, own_valkey: ValkeyServer
 ) -> None:
-    page = Path(__file__).parents[3] / "docs" / "publishing.md"
+    page = Path(__file__).parents[3] / "docs" / "emitters.md"
     (rights,) = re.findall(r"`(-@all [^`]*)`", page.read_text())
     with own_valkey.connect() as redis:
         redis.execute_command("ACL", "SETUSER", "backend", "reset", "on", ">word", *rights.split())

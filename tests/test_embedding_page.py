@@ -1,4 +1,4 @@
-"""The FastAPI example of docs/publishing.md works word for word, with nothing installed but Oyez and what it names."""
+"""The FastAPI example of docs/embedding.md works word for word, with nothing installed but Oyez and what it names."""
 
 import re
 import shlex
@@ -50,7 +50,7 @@ def install(folder: Path, names: list[str]) -> None:
 @pytest.fixture
 def packages(tmp_path: Path) -> Path:
     """What `pip install oyez`, and the page's own line, install."""
-    line = re.search(r"`pip install ([^`]*fastapi[^`]*)`", read("publishing"))
+    line = re.search(r"`pip install ([^`]*fastapi[^`]*)`", read("embedding"))
     assert line is not None
     folder = tmp_path / "packages"
     folder.mkdir()
@@ -59,7 +59,7 @@ def packages(tmp_path: Path) -> Path:
 
 
 async def test_the_fastapi_example_works_with_what_the_page_installs(tmp_path: Path, packages: Path) -> None:
-    blocks = find_blocks(read("publishing"))
+    blocks = find_blocks(read("embedding"))
     (source,) = [block.text for block in blocks if block.text.startswith("# shop.py")]
     (tmp_path / "shop.py").write_text(source)
     (command,) = [block.text for block in blocks if block.text.startswith("uvicorn shop:app")]
