@@ -1,7 +1,7 @@
 """Every error Oyez raises, and every refusal it can answer a client with.
 
     OyezError
-    ├── SettingsError        a setting is missing or cannot be what it says
+    ├── SettingsError        a setting is missing or not valid
     ├── ContractError        a contract contradicts itself; found at start-up
     ├── UnavailableError     something that Oyez needs is away; the same may succeed later
     │   ├── NotRunningError           Oyez was not started, or has ended: nothing was done
@@ -9,7 +9,7 @@
     │   └── DatabaseUnavailableError  the database cannot be used: nothing is known to be changed
     ├── WrongLoopError       called in another thread or event loop than Oyez runs in; nothing was done
     ├── InvalidDataError     data does not fit the contract: which field, what was expected
-    └── RefusedError         somebody asked for what they may not have or do; carries a Refusal
+    └── RefusedError         the caller may not have or do this; carries a Refusal
 
 A `Refusal` is a constant: its code is the same in acknowledgements, CONNECT_ERRORs, problem+json answers,
 logs, metrics and documents.
