@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from oyez.protocol import engineio
 from oyez.server.transports.asgi import AsgiWebSocket
 from oyez.server.transports.polling import Polling
 from tests.support.js_client import JsConnectError, JsDriver
@@ -226,6 +227,30 @@ async def test_only_one_websocket_probes_and_none_after_the_upgrade(mounted: Run
 
 
 # Stopping.
+
+
+async def test_a_client_whose_websocket_is_closed_while_it_upgrades_gets_an_error_from_its_poll() -> None:
+    """It would not poll again: after any other answer, it would be deaf until its ping time-out."""
+    async with serve("asgi") as running:
+        client = await PollingWire.connect(running)
+        async with SocketWire.open(running) as wire, Wire.open(running) as poll:
+            await wire.upgrade(f"{WEBSOCKET}&sid={client.sid}")
+            wire.send_text("2probe")
+            await wire.expect_text("3probe")
+            poll.send_request("GET", client.target)
+            await turn_until(lambda: any(each.get_open for each in running.polling))
+            # As uvicorn does when it stops, before it ends the lifespan.
+            for connection in tuple(running.http.server_state.connections):
+                if hasattr(connection, "handshake_complete") or hasattr(connection, "handshake_completed_event"):
+                    connection.shutdown()
+            await wire.expect_close(1012)
+            assert (await poll.read_answer()).error == (400, 1)
+
+
+async def test_a_client_that_does_not_notice_a_close_frame_notices_the_end_of_the_network(mounted: Running) -> None:
+    async with SocketWire.connect(mounted, {"rooms": ["a"]}, headers={"User-Agent": "okhttp/3.12.12"}) as wire:
+        mounted.market.socket(wire.id).connection.close(engineio.SERVER_SHUTDOWN)
+        assert await wire.read_rest() == b""
 
 
 async def test_websocket_clients_are_told_that_the_server_stops(mounted: Running, js: JsDriver) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.protocol.session import Session, Signal
+from oyez.protocol.session import Session, Signal, State
 from oyez.server.transports.budget import Budget
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.transports.transport import Transport, TransportContext, WebSocketTransport
@@ -82,7 +82,13 @@ class Upgrade:
         """The connection does not write to it yet."""
 
     def on_closed(self, transport: Transport, reason: CloseReason, detail: str = "") -> None:
+        may_wait = self._session.state is State.PROBED and reason is engineio.SERVER_SHUTDOWN
         self.fail(reason)
+        if may_wait:
+            # After `3probe`, official clients wait for the end of their poll, and do not poll again if the WebSocket is
+            # lost meanwhile: they would receive nothing until their ping time-out. An error status ends their session.
+            self._connection.transport.abort()
+            self._connection.close(reason)
 
     def on_disconnected(self, transport: WebSocketTransport) -> None:
         self._connection.on_disconnected(transport)

@@ -147,7 +147,8 @@ class AsgiWebSocket(WebSocketTransport):
             if packet.follower:
                 await self._put({"type": "websocket.send", "text": packet.follower.decode()})
             self._buffer.sent(packet.size)
-        if self._closing is not None:
+        # Without this message, the ASGI server ends the network connection at once.
+        if self._closing is not None and not self._listener.ignores_close:
             await self._put({"type": "websocket.close", "code": self._closing.code, "reason": self._closing.text})
 
     async def _put(self, message: Message) -> None:
@@ -169,6 +170,9 @@ class AsgiWebSocket(WebSocketTransport):
             await self._readable.wait()
             message = await receive()
             if message["type"] == "websocket.disconnect":
+                if message.get("code") == engineio.SERVER_SHUTDOWN.code and self._closing is None:
+                    # The ASGI server stops, and closes WebSockets before it reports that to applications.
+                    self._closing = engineio.SERVER_SHUTDOWN
                 return
             if self._closing is None:
                 self._receive(message.get("text"), message.get("bytes"))
