@@ -147,8 +147,8 @@ class Client:
         """Send the events that the client has missed in a room, then join it."""
         with self._context.access.revocations.observe() as removed:
             if await self.allows(name):
-                await self.socket.replay_room(name, since)
-                # A member may have been removed during the replay.
+                # A member may be removed during the replay.
+                await self.socket.replay_room(name, since, lambda: name not in removed)
                 self.enter(name, name not in removed)
             else:
                 self.enter(name, allowed=False)

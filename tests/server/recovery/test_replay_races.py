@@ -110,6 +110,29 @@ async def test_events_of_a_room_that_is_joined_during_the_replay_come_once(at: i
         assert [event["n"] for event in events] == list(range(31))
 
 
+async def test_the_replay_of_a_room_stops_when_the_right_to_it_ends() -> None:
+    """A member is removed while it joins the room again: it receives nothing of the room after that."""
+    log = InterruptedLog()
+    async with serve(log=log, limits=SMALL) as running:
+        offset = await miss(running, 300, in_buffer=False)
+        allowed = [True]
+
+        async def remove() -> None:
+            allowed.clear()
+
+        async with SocketWire.connect(running, {"user": "anna"}) as wire:
+            log.at, log.act = 2, remove
+            await running.namespace.sockets[wire.id].replay_room("secret", offset, lambda: bool(allowed))
+            wire.send_text('427["echo","after"]')
+            texts = [(await wire.read_frame()).payload.decode()]
+            while not texts[-1].startswith("437"):
+                texts.append((await wire.read_frame()).payload.decode())
+        numbers = [json.loads(text[2:])[1]["n"] for text in texts if text.startswith('42["news"')]
+        # The first page, of 18 events.
+        assert numbers == list(range(1, 2 * len(numbers), 2)) and 0 < len(numbers) < 20
+        assert not any("oyez:recovery" in text for text in texts)
+
+
 async def test_a_client_that_gave_only_its_position_continues_a_replay_that_broke_off() -> None:
     """Its new session must not count what the lost connection did not bring as received."""
     auth = {**ANNA, "recovery": True}

@@ -137,8 +137,11 @@ class Recoverer(Protocol):
         events are no longer stored, LogUnavailableError.
         """
 
-    async def replay_room(self, socket: "Socket", room: str, since: str) -> None:
-        """Send a client the events after `since` of a room that it joins now. Raises LogUnavailableError."""
+    async def replay_room(self, socket: "Socket", room: str, since: str, may_send: Callable[[], bool]) -> None:
+        """Send a client the events after `since` of a room that it joins now. Raises LogUnavailableError.
+
+        Stops as soon as `may_send` is false.
+        """
 
     async def wait_until_delivered(self, position: str, seconds: float) -> None:
         """Wait until everything up to `position` has been delivered to the clients here, at most `seconds`."""

@@ -235,14 +235,17 @@ class Socket:
             raise RefusedError(RATE_LIMITED, "You are in too many rooms; leave one first.")
         self.namespace.join(self, room)
 
-    async def replay_room(self, room: str, since: str | None = None) -> None:
+    async def replay_room(
+        self, room: str, since: str | None = None, may_send: Callable[[], bool] = lambda: True
+    ) -> None:
         """Send what the client missed of `room`, which it joins directly after this. Raises LogUnavailableError.
 
-        These are the events after `since`; if it is None, only a client that recovers has missed something.
+        These are the events after `since`; if it is None, only a client that recovers has missed something. Stops as
+        soon as `may_send` is false: the client has lost its right to be in the room.
         """
         since = since or self.session.replay_from
         if since is not None and room not in self.rooms:
-            await self._recoverer.replay_room(self, room, since)
+            await self._recoverer.replay_room(self, room, since, may_send)
 
     async def wait_until_delivered(self, position: str, seconds: float) -> None:
         """Wait until everything up to a position has been delivered here, at most `seconds`."""

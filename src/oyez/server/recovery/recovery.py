@@ -215,8 +215,11 @@ class Recovery:
             after = None if page.complete else page.after
         return result
 
-    async def replay_room(self, socket: Socket, room: str, since: str) -> None:
-        """Send a client the events after `since` of a room that it joins now. Nothing is awaited after the last one."""
+    async def replay_room(self, socket: Socket, room: str, since: str, may_send: Callable[[], bool]) -> None:
+        """Send a client the events after `since` of a room that it joins now. Nothing is awaited after the last one.
+
+        Stops as soon as `may_send` is false.
+        """
         session = socket.session
         if session.replaying is not None:
             # Events of the room after that point would be sent by both replays.
@@ -226,21 +229,23 @@ class Recovery:
             if await self._replay.is_too_much(socket, Page((), since, complete=False, size=0), {room}):
                 reason = TOO_MUCH
             else:
-                replayed = await self._send_room(socket, room, since)
+                replayed = await self._send_room(socket, room, since, may_send)
         except KeyError as error:
             reason = self._explain(since, error)
-        if session.replay_from is not None or reason is not None:
+        if may_send() and (session.replay_from is not None or reason is not None):
             result = RecoveryResult(reason is None, replayed, since, self._progress.position, reason, room)
             socket.send(result.encode())
         if replayed:
             # The pong confirms that everything sent before the ping was received.
             socket.connection.ping()
 
-    async def _send_room(self, socket: Socket, room: str, since: str) -> int:
+    async def _send_room(self, socket: Socket, room: str, since: str, may_send: Callable[[], bool]) -> int:
         """Send the events after `since` that went to `room` and to none of the client's rooms. Returns their number."""
         replayed, after, complete = 0, since, False
         while not complete and not socket.ended:
             page = await self._replay.read(socket, after, {room}, page_bytes(socket, self._limits))
+            if not may_send():
+                break
             # The client has received events that went to another of its rooms too. A position would move it back.
             own = _own_rooms(socket)
             outgoing = [message.packet(NO_POSITION) for message in page.messages if _is_only_for_others(message, own)]
