@@ -117,10 +117,10 @@ class HttpServer(uvicorn.Server):
         self.started = True
 
     def _build_protocol(self) -> asyncio.BaseProtocol:
-        protocol: HttpProtocol = self.config.http_protocol_class(  # type: ignore[assignment, call-arg]
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
-        return PieceReader(protocol, protocol.is_dropping)
+        return PieceReader(protocol)
 
     def _build_peer_protocol(self) -> asyncio.Protocol:
         return self._build_other(PeerProtocol, self._node)

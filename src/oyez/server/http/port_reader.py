@@ -5,34 +5,28 @@ connections that each send that much, and wait for nothing, would fill the memor
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 READ_SIZE = 16_384
 """Bytes that are read of one connection at a time: as much as a request's head may have."""
 
-DROPPED_SIZE = 131_072
-"""The same for the rest of a body whose request has been answered, because each read costs more than its bytes."""
-
-_large_piece = memoryview(bytearray(DROPPED_SIZE))
-_piece = _large_piece[:READ_SIZE]
+_piece = memoryview(bytearray(READ_SIZE))
 """For all connections: what is read is copied out before the next read, in the same call of the loop."""
 
 
 class PieceReader(asyncio.BufferedProtocol):
-    """Hands what is read to `protocol` in pieces of READ_SIZE, or of DROPPED_SIZE while `is_dropping`."""
+    """Hands what is read to `protocol` in pieces of READ_SIZE."""
 
-    __slots__ = ("_is_dropping", "_protocol")
+    __slots__ = ("_protocol",)
 
-    def __init__(self, protocol: asyncio.Protocol, is_dropping: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, protocol: asyncio.Protocol) -> None:
         self._protocol = protocol
-        self._is_dropping = is_dropping
 
     def get_buffer(self, sizehint: int) -> Any:
-        return _large_piece if self._is_dropping() else _piece
+        return _piece
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._protocol.data_received(bytes(_large_piece[:nbytes]))
+        self._protocol.data_received(bytes(_piece[:nbytes]))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._protocol.connection_made(transport)

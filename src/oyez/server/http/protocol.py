@@ -239,12 +239,8 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self._feed_body(data)
 
-    def is_dropping(self) -> bool:
-        """True if the client still sends the body of a request that has been answered."""
-        return self.cycle is not None and self.cycle.response_complete and self._framer.in_message
-
     def _feed_body(self, data: bytes) -> None:
-        if self.is_dropping():
+        if self.cycle is not None and self.cycle.response_complete:
             # Answered early: the rest is read only so that the client can finish and read the answer.
             self._dropped += len(data)
             if self._dropped > self._limits.max_publish_bytes:
