@@ -292,10 +292,25 @@ async def test_the_gate_lets_those_in_first_who_are_not_busy_and_all_in_the_end(
     await asyncio.sleep(0)
     assert done == ["first", "busy0", "light0", "light1"]
     await gate.enter(busy=True)
-    assert done[4:7] == ["busy1", "light2", "busy2"]
+    assert done[4:7] == ["light2", "busy1", "busy2"]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert gate.run(work("again", 0.0))
+
+
+async def test_those_who_are_not_busy_do_not_wait_for_all_polling_bodies_that_are() -> None:
+    """A whole turn is counted for each part of a body: nothing was left of it for the others."""
+    gate, done = InputGate(lambda: 0.0), list[str]()
+
+    async def read_body(number: int) -> None:
+        await gate.enter(busy=True)
+        done.append(f"body{number}")
+
+    bodies = [asyncio.create_task(read_body(number)) for number in range(10)]
+    await asyncio.sleep(0)
+    gate.wait(lambda: done.append("light"), busy=False)
+    await asyncio.gather(*bodies)
+    assert done.index("light") < 4
 
 
 async def test_after_long_work_others_have_as_many_turns_as_it_took() -> None:

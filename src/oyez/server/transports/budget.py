@@ -143,6 +143,7 @@ class InputGate:
         self._clock = clock
         self._left = TURN_SECONDS
         self._turning = False
+        self._busy_first = True
         self._light: deque[Callable[[], None]] = deque()
         self._busy: deque[Callable[[], None]] = deque()
 
@@ -195,9 +196,11 @@ class InputGate:
         if self._left <= 0:
             self._turn_later()
             return
-        # One busy connection gets on in each turn, however many others there are.
-        if self._busy:
+        # One busy connection gets on in every second turn, however many others there are; not in each, because a whole
+        # turn may be counted for it.
+        if self._busy_first and self._busy:
             self._run(self._busy.popleft())
+        self._busy_first = not self._busy_first
         while self._left > 0 and (waiting := self._light or self._busy):
             self._run(waiting.popleft())
         if self._light or self._busy or self._left <= 0:
