@@ -62,6 +62,7 @@ OWN = (
     "embedding",
     "emitters",
     "fixrx",
+    "handlers",
     "members",
     "operating",
     "outbox",
@@ -76,6 +77,7 @@ OWN = (
     "systems",
     "testing",
     "troubleshooting",
+    "tutorial",
 )
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
@@ -578,7 +580,7 @@ def find_messages() -> Iterator[str]:
 
 def test_messages_at_start_up_are_the_codes() -> None:
     known = list(find_messages())
-    for _, messages in find_rows(read("contracts"), "of"):
+    for _, messages in find_rows(read("contracts"), "part"):
         for message in re.findall(r"`(.+?)`(?:;|$)", messages):
             parts = message.split("…")
             assert any(all(part in text for part in parts) for text in known), message

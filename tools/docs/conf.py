@@ -10,7 +10,18 @@ from pygments.lexers.data import JsonLexer
 from sphinx.application import Sphinx
 
 CONTENTS = {
-    "Guides": ["contracts", "publishing", "emitters", "embedding", "delivery", "members", "outbox", "testing"],
+    "Start": ["tutorial"],
+    "Guides": [
+        "contracts",
+        "handlers",
+        "publishing",
+        "emitters",
+        "embedding",
+        "delivery",
+        "members",
+        "outbox",
+        "testing",
+    ],
     "Operating": ["operating", "troubleshooting", "scaling", "settings"],
     "Reference": ["publishing-api", "protocol", "glossary", "api"],
     "The shipped systems": ["systems", "quotes", "bookings", "fixrx", "qscrap", "rez"],
