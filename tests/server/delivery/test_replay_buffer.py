@@ -1,9 +1,13 @@
 """The buffer: what is in it is what the log would say, room by room and in order."""
 
+from unittest.mock import patch
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oyez.log.log import Entry
+from oyez.server.delivery import replay_buffer
 from oyez.server.delivery.replay_buffer import ENTRY_OVERHEAD, ReplayBuffer
 from oyez.server.namespaces.event_frames import EventFrames
 
@@ -44,6 +48,30 @@ def test_it_finds_what_followed_for_somebody_in_rooms(
     if after <= len(made):
         found = [message.entry for message in buffer.find_after(f"e.{after}", "/", own)]
         assert found == [entry for entry in made[after:] if entry.is_for("/", own)]
+
+
+@pytest.mark.parametrize("merged", [0, 8], ids=["merged", "room by room"])
+@given(entries, st.frozensets(st.sampled_from(ROOMS)), st.integers(0, 40), st.integers(0, 2_000))
+def test_a_page_has_the_first_events_and_more_bytes_than_asked_for_if_there_are_more(
+    merged: int,
+    published: list[tuple[str, tuple[str, ...], tuple[str, ...], bool]],
+    own: frozenset[str],
+    after: int,
+    max_bytes: int,
+) -> None:
+    buffer = ReplayBuffer()
+    made = fill(buffer, published)
+    after = min(after, len(made))
+    with patch.object(replay_buffer, "MERGED_ROOMS", merged):
+        found = buffer.find_after(f"e.{after}", "/", own, max_bytes)
+    expected = [entry for entry in made[after:] if entry.is_for("/", own)]
+    size = 0
+    for number, (message, entry) in enumerate(zip(found, expected, strict=False)):
+        assert message.entry is entry, number
+        size += message.size
+        if size > max_bytes:
+            return
+    assert len(found) == len(expected)
 
 
 @given(entries, st.integers(1, 10))

@@ -7,6 +7,7 @@ encoded once, so the log is read only for clients that were away longer. The buf
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
+from heapq import merge
 from itertools import islice
 from operator import attrgetter
 
@@ -19,6 +20,8 @@ MAX_BYTES = 16_000_000
 ENTRY_OVERHEAD = 600
 """Bytes that an event costs besides its data, with its places in the lists of the rooms."""
 
+MERGED_ROOMS = 8
+"""Rooms from which on their events are merged one by one: taking a page of each would take longer."""
 
 _number = attrgetter("number")
 
@@ -92,11 +95,14 @@ class ReplayBuffer:
         page costs the same for a client that missed much more. The buffer must cover `position`.
         """
         _, after = split_position(position)
+        lists = [self._rooms.get((namespace, room)) for room in ("", *rooms)]
+        following = [_iterate_after(listed, after) for listed in lists if listed and listed[-1].number > after]
         found: dict[int, EventFrames] = {}
-        for room in ("", *rooms):
-            listed = self._rooms.get((namespace, room))
-            if listed is not None and listed[-1].number > after:
-                _collect(found, _iterate_after(listed, after), rooms, max_bytes)
+        if len(following) > MERGED_ROOMS:
+            _collect(found, merge(*following, key=_number), rooms, max_bytes)
+            return list(found.values())
+        for messages in following:
+            _collect(found, messages, rooms, max_bytes)
         return [message for _, message in sorted(found.items())]
 
     def _evict_first(self) -> None:
@@ -122,10 +128,12 @@ def _iterate_after(listed: deque[EventFrames], after: int) -> Iterator[EventFram
 def _collect(
     found: dict[int, EventFrames], messages: Iterable[EventFrames], rooms: Collection[str], max_bytes: int
 ) -> None:
-    """Add events of a room that do not exclude `rooms`, until they have more than `max_bytes`."""
+    """Add events that do not exclude `rooms`, until those that are new have more than `max_bytes`."""
     left = max_bytes
     for message in messages:
         entry = message.entry
+        if message.number in found:
+            continue
         if entry.excluded and any(room in rooms for room in entry.excluded):
             continue
         found[message.number] = message
