@@ -179,7 +179,7 @@ class Findings:
     fan_out: Mapping[tuple[Case, int], Costs]
     """By log and recipients."""
     together: Mapping[Case, Costs]
-    """Of several processes, with nobody to hear it."""
+    """Of several processes, without recipients."""
     connection: float
     """Bytes of a client that does nothing."""
     entry: float
@@ -225,12 +225,12 @@ CAPACITY = ("CPU µs an event", "events/s a core", "deliveries/s a core")
 
 
 def write_together(findings: Findings) -> list[str]:
-    headings = ("", "events", "the process that publishes, µs", "one that only reads, µs", "Valkey, µs")
+    headings = ("", "events", "process that publishes, µs", "process that only reads, µs", "Valkey, µs")
     alone = {case: findings.fan_out[case, 0] for case in (SQLITE, VALKEY)}
     rows = []
     for case in (SQLITE, WORKERS, VALKEY, TWO_NODES):
         costs = (alone | dict(findings.together))[case]
-        for way, cost in (("one a request", costs.single), (f"in lists of {LIST}", costs.lists)):
+        for way, cost in (("one in a request", costs.single), (f"in lists of {LIST}", costs.lists)):
             first, *others = (write_number(value) for value in cost.processes)
             valkey = write_number(cost.valkey) if case.valkey else "–"
             rows.append([case.title, way, first, *(others or ["–"]), valkey])
@@ -245,25 +245,25 @@ def write_arithmetic(findings: Findings) -> list[str]:
     clients, top, kept = GIGABYTE / findings.connection, 1e6 / reading, GIGABYTE / findings.entry
     number = write_number
     facts = (
-        f"A client that does nothing takes {findings.connection / KB:.1f} KB of the process: {clients:,.0f} a GB.",
-        f"A process takes {number(reading)} µs to read an entry of a list, {number(single)} µs for one alone.",
-        f"That is, of its core: {shares} entries/s. All of it at {top:,.0f}.",
+        f"An idle client takes {findings.connection / KB:.1f} KB of the process: {clients:,.0f} clients per GB.",
+        f"A process takes {number(reading)} µs to read an entry of a list, {number(single)} µs to read a single entry.",
+        f"This is a share of its core: {shares} entries/s. The core is full at {top:,.0f} entries/s.",
         write_growth("an entry of a list", one.lists.valkey, two.lists.valkey),
-        write_growth("an entry that is appended alone", one.single.valkey, two.single.valkey),
-        f"Its memory takes {findings.entry:.0f} bytes an entry, as long as it is kept: {kept:,.0f} a GB.",
-        f"With the usual {RETENTION} s of retention a GB is enough for {kept / RETENTION:,.0f} entries/s.",
+        write_growth("a single entry", one.single.valkey, two.single.valkey),
+        f"Valkey keeps {findings.entry:.0f} bytes of each stored entry: {kept:,.0f} entries per GB.",
+        f"With the default retention of {RETENTION} s, a GB is enough for {kept / RETENTION:,.0f} entries/s.",
     )
     return [line for fact in facts for line in textwrap.wrap(f"- {fact}", 120, subsequent_indent="  ")]
 
 
 def write_growth(entry: str, one: float, two: float) -> str:
-    """How many entries a second Valkey's core is enough for, from what one takes with one node and with two, in µs."""
+    """How many entries a second one core of Valkey can take, from the µs of an entry with one node and with two."""
     takes = f"Valkey takes {write_number(one)} µs for {entry} with one node"
     another = two - one
     if another <= 0:
-        return f"{takes}: {1e6 / one:,.0f} a second. What another node adds was too little to be measured."
+        return f"{takes}: {1e6 / one:,.0f} entries/s. What another node adds is too little to be measured."
     most = ", ".join(f"{1e6 / (one + (nodes - 1) * another):,.0f} for {nodes}" for nodes in NODES)
-    return f"{takes}, {write_number(another)} µs more with each other. So its core is enough, by nodes, for: {most}."
+    return f"{takes}, and {write_number(another)} µs more for each other node. Entries/s by number of nodes: {most}."
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -57,7 +57,7 @@ class Outcome:
         return "met" if self.p99 <= self.case.limit else "missed"
 
 
-HEADINGS = ("", "p50 ms", "p99 ms", "longest ms", "p99 wanted ms", "verdict")
+HEADINGS = ("", "p50 ms", "p99 ms", "max ms", "p99 target ms", "verdict")
 
 
 def cells(outcome: Outcome) -> list[str]:
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
     rows = write_rows(HEADINGS, [cells(outcome) for outcome in found])
     print("\n".join(rows))
     if options.page:
-        about = f"{RATE:,} events a second for {options.seconds} s, one a request, each to {CLIENTS} clients."
+        about = f"{RATE:,} events a second for {options.seconds} s, one in a request, each to {CLIENTS} clients."
         command = shlex.join(["python", "-m", "bench.latency", *arguments])
         write_section(SCALING, "latency", [about, "", *rows], command=command)
     return 0 if all(outcome.verdict == "met" for outcome in found) else 1

@@ -178,7 +178,7 @@ def build_tables(subjects: Mapping[str, Subject]) -> list[str]:
     return [
         *write_rows(("events/s (CPU µs each)", *(way.text for way in WAYS)), rows),
         "",
-        *write_rows(("target", "wanted", "measured", "spread", "verdict"), targets),
+        *write_rows(("subject", "target", "measured", "spread", "verdict"), targets),
     ]
 
 
