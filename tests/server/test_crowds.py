@@ -30,7 +30,8 @@ async def test_a_crowd_is_let_in_a_few_at_a_time(own: Running) -> None:
         opened = await most_in_a_turn(
             lambda: len(own.server.registry.connections), lambda: len(own.server.registry.connections) == 100
         )
-        assert opened <= 2 * WORK_PER_ITERATION
+        # Requests that wait for the gate of all input are handled together, as many as take TURN_SECONDS.
+        assert opened <= 25
         for wire in crowd:
             wire.send_text("40")
         entered = await most_in_a_turn(lambda: len(own.market.sockets), lambda: len(own.market.sockets) == 100)

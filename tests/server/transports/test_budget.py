@@ -9,9 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from oyez.protocol.http_framing import RequestFramer
 from oyez.server.connections.registry import network_of
-from oyez.server.http.protocol import LONG_READ
 from oyez.server.transports import budget
 from oyez.server.transports.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
 from oyez.settings import Limits
@@ -336,23 +334,23 @@ async def test_after_long_work_others_have_as_many_turns_as_it_took() -> None:
 async def test_a_short_request_does_not_wait_for_the_long_bodies_of_others(
     own: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pieces = 0
-    receive = RequestFramer.receive
+    """The gate handles what is not busy first, so a short request must never wait there as busy."""
+    waits: dict[int, set[bool]] = {}
+    wait = InputGate.wait
 
-    def count(framer: RequestFramer, data: bytes) -> None:
-        nonlocal pieces
-        pieces += len(data) >= LONG_READ
-        receive(framer, data)
+    def record(gate: InputGate, work: Callable[[], None], *, busy: bool) -> None:
+        waits.setdefault(work.__self__.client[1], set()).add(busy)  # type: ignore[attr-defined]
+        wait(gate, work, busy=busy)
 
-    monkeypatch.setattr(RequestFramer, "receive", count)
+    monkeypatch.setattr(InputGate, "wait", record)
     # One piece in a turn.
     monkeypatch.setattr(budget, "TURN_SECONDS", 1e-5)
     async with AsyncExitStack() as stack, Wire.open(own) as bystander:
-        await bystander.request("GET", "/nowhere")
+        port = bystander.writer.get_extra_info("sockname")[1]
         for _ in range(100):
             wire = await stack.enter_async_context(Wire.open(own))
             wire.send_request("POST", f"{POLLING}&sid=ended", b"4" * 1_000_000)
-        await turn_until(lambda: pieces >= 100)
-        before = pieces
-        await bystander.request("GET", "/nowhere")
-        assert pieces - before < 50
+        await turn_until(lambda: sum(True in busy for busy in waits.values()) > 20)
+        while port not in waits:
+            await bystander.request("GET", "/nowhere")
+    assert waits[port] == {False}
