@@ -71,6 +71,7 @@ OWN = (
     "publishing-api",
     "qscrap",
     "quotes",
+    "recovery",
     "rez",
     "scaling",
     "settings",

@@ -44,7 +44,7 @@ class Case:
 
     @property
     def asks(self) -> bool:
-        """True if this client asks for positions and recovery, as docs/delivery.md shows it."""
+        """True if this client asks for positions and recovery, as docs/recovery.md shows it."""
         return self.style.endswith("asking")
 
     @property

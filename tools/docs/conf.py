@@ -18,6 +18,7 @@ CONTENTS = {
         "emitters",
         "embedding",
         "delivery",
+        "recovery",
         "members",
         "outbox",
         "testing",

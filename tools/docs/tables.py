@@ -241,7 +241,7 @@ def build_reasons() -> str:
 
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
-    "reasons": ("delivery", build_reasons),
+    "reasons": ("recovery", build_reasons),
     "settings": ("settings", build_settings),
     "limits": ("settings", build_limits),
     "refusals": ("architecture", build_refusals),
