@@ -151,3 +151,14 @@ TIMED_OUT = Refusal("timed_out", "No answer came in time.", True, status=504)
 IN_PROGRESS = Refusal("in_progress", "The first request with this id is still being worked at.", True, status=409)
 UNAVAILABLE = Refusal("unavailable", "The server cannot store anything at the moment.", True, status=503)
 INTERNAL = Refusal("internal", "Something went wrong on the server.", True, status=500)
+
+
+def find_code(error: BaseException) -> str:
+    """The code of the refusal with which a command or an HTTP request that fails with `error` is answered."""
+    if isinstance(error, OyezError) and error.internal:
+        return INTERNAL.code
+    if isinstance(error, RefusedError):
+        return error.refusal.code
+    if isinstance(error, InvalidDataError):
+        return INVALID_DATA.code
+    return UNAVAILABLE.code if isinstance(error, UnavailableError) else INTERNAL.code

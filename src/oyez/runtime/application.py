@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, NoReturn
 
 from oyez.contract.limits import DEFAULT_LIMIT
-from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, RefusedError, is_temporary
+from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, RefusedError, find_code, is_temporary
 from oyez.log.log import Entry
+from oyez.observer import COMMAND, CommandReport, Observers, RefusalReport
 from oyez.runtime.admission import Admission
 from oyez.runtime.client import Client, ClientContext
 from oyez.runtime.commands import CommandHandler, LimitedError, enforce_limit
@@ -29,6 +30,7 @@ class NamespaceApplication(Application):
         context: ClientContext,
         hooks: Hooks,
         clock: Callable[[], float],
+        observers: Observers | None = None,
     ) -> None:
         self._admission = admission
         self._commands = commands
@@ -37,6 +39,7 @@ class NamespaceApplication(Application):
         self._control = Control(context.access)
         self._hooks = hooks
         self._clock = clock
+        self._observers = observers
         self.usages = context.users
         self.expiring_before = hooks.expiring_before if hooks.expiring else 0.0
 
@@ -80,21 +83,23 @@ class NamespaceApplication(Application):
         return self._receive(client, event)
 
     def _receive(self, client: Client, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
+        now = self._clock()
         try:
             handler = self._commands.get(event.name) or self._refuse_unknown(client, event)
-            now = self._clock()
             if handler.volatile and not handler.take(client, now):
                 self._hold(client, event, handler, now)
                 return None
             acknowledgement = handler.run(client, event, now)
         except Exception as error:
-            self._fail(client, event, error)
+            self._fail(client, event, error, now)
             return None
         if isinstance(acknowledgement, bytes):
             if event.ack is not None:
                 event.ack(acknowledgement)
+            if self._observers is not None:
+                self._report(self._observers, client, event, "", now)
             return None
-        return self._finish(client, event, acknowledgement)
+        return self._finish(client, event, acknowledgement, now)
 
     def _refuse_unknown(self, client: Client, event: ReceivedEvent) -> NoReturn:
         # All unknown names share one limit, because a client may send any number of them.
@@ -115,7 +120,7 @@ class NamespaceApplication(Application):
         if timer is not None:
             timer.cancel()
         if event is not None and event.ack is not None:
-            self._fail(client, event, LimitedError(wait, 1, reported=True))
+            self._fail(client, event, LimitedError(wait, 1, reported=True), self._clock())
 
     def _release(self, client: Client, name: str) -> None:
         """Handle a held command as if the client had sent it now."""
@@ -144,18 +149,19 @@ class NamespaceApplication(Application):
     def _handle_counted(
         self, client: Client, event: ReceivedEvent, handler: CommandHandler
     ) -> Coroutine[Any, Any, None] | None:
+        began = self._clock()
         try:
             acknowledgement = handler.handle(client, event)
         except Exception as error:
-            self._fail(client, event, error)
+            self._fail(client, event, error, began)
             return None
         if isinstance(acknowledgement, bytes):
-            self._acknowledge(event, acknowledgement)
+            self._acknowledge(client, event, acknowledgement, began)
             return None
-        return self._finish(client, event, acknowledgement)
+        return self._finish(client, event, acknowledgement, began)
 
     def refuse(self, socket: Socket, event: ReceivedEvent) -> None:
-        self._fail(socket.data, event, RefusedError(UNAVAILABLE))
+        self._fail(socket.data, event, RefusedError(UNAVAILABLE), self._clock())
 
     async def may_join(self, socket: Socket, room: str) -> bool:
         """True if a client that reconnects may still be in `room`."""
@@ -190,7 +196,9 @@ class NamespaceApplication(Application):
     def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
         self._control.apply(entry, sockets)
 
-    async def _finish(self, client: Client, event: ReceivedEvent, acknowledgement: Awaitable[bytes]) -> None:
+    async def _finish(
+        self, client: Client, event: ReceivedEvent, acknowledgement: Awaitable[bytes], began: float
+    ) -> None:
         # The task handles only the events of this client, so it may set context variables.
         current_user.set(client.identity.subject)
         published = Published()
@@ -204,15 +212,33 @@ class NamespaceApplication(Application):
             # The client receives the events of its command before the acknowledgement.
             await published.wait_until_delivered(client.socket.wait_until_delivered)
         if failure is None:
-            self._acknowledge(event, answer)
+            self._acknowledge(client, event, answer, began)
         else:
-            self._fail(client, event, failure)
+            self._fail(client, event, failure, began)
 
-    def _acknowledge(self, event: ReceivedEvent, acknowledgement: bytes) -> None:
+    def _acknowledge(self, client: Client, event: ReceivedEvent, acknowledgement: bytes, began: float) -> None:
         if event.ack is not None:
             event.ack(acknowledgement)
+        if self._observers is not None:
+            self._report(self._observers, client, event, "", began)
 
-    def _fail(self, client: Client, event: ReceivedEvent, error: Exception) -> None:
+    def _fail(self, client: Client, event: ReceivedEvent, error: Exception, began: float) -> None:
+        """Answer a command that has failed. `began` is the time at which its handling began."""
+        self._answer_failure(client, event, error)
+        if self._observers is not None:
+            self._report(self._observers, client, event, find_code(error), began)
+
+    def _report(self, observers: Observers, client: Client, event: ReceivedEvent, code: str, began: float) -> None:
+        # A client may invent any number of names.
+        name = event.name if event.name in self._commands else ""
+        system, namespace, user = observers.system, client.namespace, client.identity.subject
+        seconds = self._clock() - began
+        observers.report(CommandReport(system, namespace, name, user, client.socket.id, code, seconds))
+        if code:
+            address = client.socket.handshake.address
+            observers.report(RefusalReport(system, COMMAND, code, namespace, name, user, address))
+
+    def _answer_failure(self, client: Client, event: ReceivedEvent, error: Exception) -> None:
         if event.ack is not None:
             event.ack(encode_failure(explain_failure(error, command=event.name, namespace=client.namespace)))
             return

@@ -13,6 +13,7 @@ from oyez.contract.policy import Identity, Member
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.types import Command
 from oyez.errors import ContractError
+from oyez.observer import Observers
 from oyez.runtime.admission import Admission, Authenticate, Resolvers
 from oyez.runtime.application import NamespaceApplication
 from oyez.runtime.client import ClientContext
@@ -42,6 +43,7 @@ def bind(
     idempotency: Idempotency | None = None,
     latest: Latest | None = None,
     clock: Callable[[], float] = time.monotonic,
+    observers: Observers | None = None,
 ) -> dict[str, NamespaceApplication]:
     """The application of each namespace, by the namespace's name.
 
@@ -69,7 +71,7 @@ def bind(
             contract, access, authenticate=authenticate, resolvers=resolvers, cookie_name=settings.cookie_name
         )
         commands = {command.name: _build(command, handlers, idempotency, hooks) for command in namespace.commands}
-        applications[namespace.name] = NamespaceApplication(admission, commands, context, hooks, clock)
+        applications[namespace.name] = NamespaceApplication(admission, commands, context, hooks, clock, observers)
     return applications
 
 

@@ -70,18 +70,25 @@ def service_route(
     authorize: Authorize,
     methods: Sequence[str] = ("POST",),
     middleware: Sequence[Middleware] = (),
+    on_failure: Callable[[Exception], None] = lambda error: None,
 ) -> Route:
     """A route that requires a service key (`Authorization: Bearer <key>`).
 
-    A RefusedError, InvalidDataError or UnavailableError of `answer` becomes a problem.
+    A RefusedError, InvalidDataError or UnavailableError of `answer` becomes a problem. `on_failure` receives each
+    error, unless the caller has left.
     """
 
     async def answer_service(request: Request) -> Response:
-        authorize(bearer_token(request))
-        _check_address(request)
-        before = forgotten.get()
-        response = await answer(request)
-        check_awaited(before)
+        try:
+            authorize(bearer_token(request))
+            _check_address(request)
+            before = forgotten.get()
+            response = await answer(request)
+            check_awaited(before)
+        except Exception as error:
+            if not isinstance(error, ClientDisconnect):
+                on_failure(error)
+            raise
         return response
 
     async def handle(request: Request) -> Response:

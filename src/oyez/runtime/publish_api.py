@@ -23,7 +23,9 @@ from oyez.errors import (
     InvalidDataError,
     Refusal,
     RefusedError,
+    find_code,
 )
+from oyez.observer import HTTP, PUBLISH, Observers, RefusalReport
 from oyez.runtime.http import (
     Authorize,
     answer_json,
@@ -43,7 +45,7 @@ _FIELDS = {UNKNOWN_EVENT.code: "event", TOO_LARGE.code: "data", MALFORMED.code: 
 """The field of a publication that a refusal concerns; all other refusals concern `to`."""
 
 
-def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Route:
+def publish_route(path: str, publisher: Publisher, authorize: Authorize, observers: Observers | None = None) -> Route:
     """The route at which services publish.
 
     The body is one publication, `{event, to?, except?, data}`, answered with `{position}`, or a list of publications,
@@ -57,12 +59,18 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize) -> Rout
         several = body.lstrip().startswith(b"[")
         try:
             items = _split(body, publisher.limits.max_events_per_publish) if several else [msgspec.Raw(body)]
-            positions = await publisher.publish(await _decode_all(items), read_idempotency_key(request))
+            publications, key = await _decode_all(items), read_idempotency_key(request)
+            positions = await publisher.publish(publications, key, origin=HTTP)
         except RejectedError as rejected:
+            report(_refusal(rejected.errors[0][1]).code)
             return await _build_rejection(rejected, several)
         return answer_json({"positions": positions} if several else {"position": positions[0]})
 
-    return service_route(path, answer, authorize)
+    def report(code: str) -> None:
+        if observers is not None:
+            observers.report(RefusalReport(observers.system, PUBLISH, code))
+
+    return service_route(path, answer, authorize, on_failure=lambda error: report(find_code(error)))
 
 
 def _split(body: bytes, most: int) -> list[msgspec.Raw]:

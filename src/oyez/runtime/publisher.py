@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -20,6 +21,7 @@ from oyez.contract.types import Payload
 from oyez.errors import TOO_LARGE, UNKNOWN_EVENT, InvalidDataError, LogUnavailableError, OyezError, RefusedError
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
+from oyez.observer import PYTHON, Observers, PublishReport
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_published
 from oyez.runtime.idempotency import Idempotency
@@ -66,6 +68,7 @@ class Publisher:
         *,
         retention: float = 300.0,
         check: Callable[[], None] = lambda: None,
+        observers: Observers | None = None,
     ) -> None:
         """`retention` is the number of seconds for which the log keeps events and idempotency keys.
 
@@ -79,6 +82,7 @@ class Publisher:
         self.limits = limits
         self._clock = clock
         self._check = check
+        self._observers = observers
         self._paths = {
             name: _EventPath(event, EventCodec(name, event.payload), EventRouter(event, contract))
             for name, event in contract.events.items()
@@ -112,13 +116,15 @@ class Publisher:
             raise
 
     @must_await
-    async def publish(self, publications: Sequence[Publication | ItemError], key: str = "") -> list[str | None]:
+    async def publish(
+        self, publications: Sequence[Publication | ItemError], key: str = "", *, origin: str = PYTHON
+    ) -> list[str | None]:
         """Publish events by name: all of them, or none. Returns their positions, None for volatile ones.
 
         An item that could not be read is given as its error, which is reported with the errors of the others. A call
         with a `key` may be repeated: its events are published once, and every call returns the first positions. Raises
         RejectedError with all errors; RefusedError: too_large if there are too many events, id_reused if the key was
-        used for other events; LogUnavailableError, NotRunningError, WrongLoopError.
+        used for other events; LogUnavailableError, NotRunningError, WrongLoopError. Observers receive `origin`.
         """
         self._check()
         if len(publications) > self.limits.max_events_per_publish:
@@ -144,8 +150,9 @@ class Publisher:
         if errors:
             raise RejectedError(errors)
         if key:
-            return await self._idempotency.publish(key, msgspec.json.encode(publications), prepared, self.append)
-        return await self.append(prepared)
+            append = partial(self.append, origin=origin)
+            return await self._idempotency.publish(key, msgspec.json.encode(publications), prepared, append)
+        return await self.append(prepared, origin=origin)
 
     def prepare_publication(self, publication: Publication) -> list[Entry]:
         """The entries that `publish` would append for one event. Raises InvalidDataError and RefusedError."""
@@ -169,20 +176,25 @@ class Publisher:
         payload = path.event.stamp(path.codec.decode_payload(data), self._clock())
         return self._entries(path, payload, encode_json(payload), to, tuple(str(room) for room in excluding))
 
-    async def append(self, prepared: Sequence[list[Entry]]) -> list[str | None]:
+    async def append(self, prepared: Sequence[list[Entry]], *, origin: str = PYTHON) -> list[str | None]:
         """Append prepared events to the log. Returns the position of each, None for volatile ones.
 
         The stored ones are appended together. An event in several namespaces has the position of its last entry.
         """
         self._check()
         stored = [entry for entries in prepared for entry in entries if not entry.volatile]
-        places = iter(await self._log.append(stored) if stored else [])
+        observers = self._observers
+        began = observers.clock() if observers is not None else 0.0
+        appended = await self._log.append(stored) if stored else []
+        if observers is not None:
+            report_published(observers, stored, appended, origin, began)
+        places = iter(appended)
         positions = []
         for entries in prepared:
             position = None
             for entry in entries:
                 if entry.volatile:
-                    await self._broadcast(entry, must=not stored)
+                    await self._broadcast(entry, origin, must=not stored)
                 else:
                     position = next(places)
             positions.append(position)
@@ -191,7 +203,9 @@ class Publisher:
             published.record(next((one for one in reversed(positions) if one is not None), None))
         return positions
 
-    async def _broadcast(self, entry: Entry, *, must: bool) -> None:
+    async def _broadcast(self, entry: Entry, origin: str, *, must: bool) -> None:
+        observers = self._observers
+        began = observers.clock() if observers is not None else 0.0
         try:
             # Before the event, so that a client that joins now misses nothing.
             await self.latest.keep(entry)
@@ -201,6 +215,9 @@ class Publisher:
                 raise
             # Stored events were published with it, so an error would be wrong; a volatile event may be lost.
             logger.warning("volatile event lost", namespace=entry.namespace, rooms=entry.rooms)
+            return
+        if observers is not None:
+            report_published(observers, [entry], [None], origin, began)
 
     def _entries(
         self,
@@ -243,6 +260,17 @@ class Publisher:
         most = self.limits.max_rooms_per_event
         if count > most:
             raise InvalidDataError("to", f"at most {most} rooms, not {count}; publish {event.name} several times")
+
+
+def report_published(
+    observers: Observers, entries: Sequence[Entry], positions: Sequence[str | None], origin: str, began: float
+) -> None:
+    """Report the events among `entries`, which the log has accepted. `began` is the time of the call to the log."""
+    seconds = observers.clock() - began
+    for entry, position in zip(entries, positions, strict=True):
+        if not entry.control:
+            system, namespace, rooms = observers.system, entry.namespace, entry.rooms
+            observers.report(PublishReport(system, namespace, entry.name, rooms, position, origin, seconds))
 
 
 @dataclass(frozen=True, slots=True)

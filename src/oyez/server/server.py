@@ -21,6 +21,7 @@ from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import DAMAGED
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
+from oyez.observer import Observers
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
@@ -82,6 +83,7 @@ class Server:
         clock: Callable[[], float] = time.monotonic,
         unfinished: MemoryBudget | None = None,
         replays: LoopBudget | None = None,
+        observers: Observers | None = None,
     ) -> None:
         """`node` is this process among its peers; left out, peers do not reach it.
 
@@ -104,9 +106,10 @@ class Server:
             new_id=_new_id,
             loop_budget=replays or LoopBudget(REPLAY_SECONDS),
             replace_stale=self._replace_stale,
+            observers=observers,
         )
         self.namespaces = {
-            name: Namespace(name, application, settings, self.sessions, recovery)
+            name: Namespace(name, application, settings, self.sessions, recovery, observers)
             for name, application in applications.items()
         }
         self.context = ConnectionContext(
@@ -116,6 +119,7 @@ class Server:
             unfinished or MemoryBudget(self.limits.max_unfinished_bytes),
             position=lambda: self.progress.position,
             new_id=_new_id,
+            observers=observers,
         )
         self.registry = ConnectionRegistry(self.context, lambda: self.node.new_session_id())
         check_origins(settings.origins)
@@ -125,7 +129,9 @@ class Server:
         self.membership = Membership(log, self.node, NamespaceSockets(self.namespaces), clock)
         counted = {id(one.usages): one.usages for one in applications.values() if one.usages is not None}
         self._usage = UsageExchange(self.membership, list(counted.values()), clock)
-        self.consumer = LogConsumer(log, self.namespaces, self.replay_buffer, self.progress, self._handle_node_message)
+        self.consumer = LogConsumer(
+            log, self.namespaces, self.replay_buffer, self.progress, self._handle_node_message, observers
+        )
         self._refused_origins: set[str | None] = set()
         self._polling = PollingEndpoint(self)
         self._tasks: list[asyncio.Task[None]] = []

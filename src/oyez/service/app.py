@@ -31,7 +31,9 @@ from oyez.contract.rooms import NamedRoom
 from oyez.errors import INTERNAL, UNAVAILABLE, LogUnavailableError, SettingsError
 from oyez.log import backends
 from oyez.log.log import Log
+from oyez.log.observed import ObservedLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
+from oyez.observer import Observer, build_observers
 from oyez.runtime.bind import bind
 from oyez.runtime.http import UNFINISHED, build_problem, refuse
 from oyez.runtime.idempotency import Idempotency
@@ -109,11 +111,14 @@ class Oyez:
         operate: Callable[["Oyez"], Sequence[BaseRoute]] = lambda oyez: (),
         outages: Outages | None = None,
         clock: Callable[[], float] = time.time,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """`build_log` makes the log of the system with that name, `operate` the routes for operators.
         If `build_log` is None, the settings choose the log.
 
         `clock` gives seconds since 1970. `outages` is notified when the log is away; if None, this is logged.
+
+        `observers` are called when something happens in any of the systems; see `oyez.observer`.
 
         Logs go to standard logging, from `settings.log_level` on; see `oyez.logger`.
         Raises SettingsError or ContractError if something cannot work; nothing has been started then.
@@ -129,6 +134,7 @@ class Oyez:
         self._verifier: Verifier = build_verifier(settings, self.secret)
         self.node: Node = build_node(settings, self.secret)
         self._clock = clock
+        self._observers = observers
         self._unfinished = MemoryBudget(settings.limits.max_unfinished_bytes)
         self._replays = LoopBudget(REPLAY_SECONDS)
         self._written_by: float | None = None
@@ -300,6 +306,10 @@ class Oyez:
 
     def _build(self, system: System, log: Log, routes: list[BaseRoute], names: Sequence[str]) -> Served:
         alone = len(names) == 1
+        observers = build_observers(system.name, self._observers)
+        if observers is not None:
+            # Everything but `append` is the backend's own.
+            log = cast(Log, ObservedLog(log, observers))
         # One of several systems warns of emitters that name none of them.
         unclaimed = names if not alone and system.name == names[0] else ()
 
@@ -320,8 +330,19 @@ class Oyez:
         retention = self.settings.log_retention
         idempotency = Idempotency(log, retention)
         check = self._home.check
-        publisher = Publisher(system.contract, log, self.settings.limits, self._clock, retention=retention, check=check)
-        outbox = Outbox(database, publisher, log, clock=self._clock, zone=self.settings.zone, check=check)
+        limits = self.settings.limits
+        publisher = Publisher(
+            system.contract, log, limits, self._clock, retention=retention, check=check, observers=observers
+        )
+        outbox = Outbox(
+            database,
+            publisher,
+            log,
+            clock=self._clock,
+            zone=self.settings.zone,
+            check=check,
+            observers=observers,
+        )
         members = Members(system.name, database, system.contract)
         own = build_services(
             system,
@@ -350,6 +371,7 @@ class Oyez:
             settings=self.settings,
             idempotency=idempotency,
             latest=publisher.latest,
+            observers=observers,
         )
         server = Server(
             applications,
@@ -359,9 +381,10 @@ class Oyez:
             outages=self._outages,
             unfinished=self._unfinished,
             replays=self._replays,
+            observers=observers,
         )
         prefix = f"/{system.name}"
-        routes.append(publish_route(f"{prefix}/events", publisher, authorize))
+        routes.append(publish_route(f"{prefix}/events", publisher, authorize, observers))
         # One for all writes of a system, so that none of them ignores the key.
         middleware = Middleware(
             IdempotencyMiddleware, idempotency=idempotency, authorize=authorize, limits=self.settings.limits

@@ -19,6 +19,7 @@ import socketio
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
+from oyez.observer import EMITTER, Observer, Observers, PublishReport
 from oyez.runtime import Publisher
 from oyez.service.app import Oyez
 from oyez.service.redis_emitter import consumer
@@ -93,9 +94,9 @@ class Harness:
 
     @asynccontextmanager
     async def open(
-        self, drain: float = DRAIN, clock: Callable[[], float] = time.monotonic
+        self, drain: float = DRAIN, clock: Callable[[], float] = time.monotonic, observers: Observers | None = None
     ) -> AsyncIterator[EmitterConsumer]:
-        publisher = Publisher(contract, self.log, Limits())
+        publisher = Publisher(contract, self.log, Limits(), observers=observers)
         node = EmitterConsumer(self._url, publisher, [self._key], prefix=self._key, clock=clock)
         async with node.running(drain):
             yield node
@@ -134,6 +135,18 @@ async def test_what_is_volatile_keeps_its_place_and_is_not_stored(harness: Harne
         await harness.call(3)
         await harness.expect(1, 3)
     assert [entry.data for entry in harness.log.volatile] == [b'["waved",{"number":2}]']
+
+
+async def test_observers_receive_that_an_emitter_has_published(harness: Harness) -> None:
+    class Seen(Observer):
+        def published(self, report: PublishReport) -> None:
+            seen.append((report.name, report.origin))
+
+    seen: list[tuple[str, str]] = []
+    async with harness.open(observers=Observers("hall", [Seen()])):
+        await harness.call(1)
+        await until(lambda: bool(seen))
+    assert seen == [("called", EMITTER)]
 
 
 async def test_when_the_leader_goes_another_one_takes_over_at_once(harness: Harness) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from oyez.concurrency.sparse_log import find_kind
 from oyez.errors import MALFORMED, RATE_LIMITED, TOO_LARGE, UNKNOWN_NAMESPACE, UNSUPPORTED_PARSER
 from oyez.logger import get_logger
+from oyez.observer import CONNECT, RefusalReport, SlowClientReport
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
@@ -399,6 +400,7 @@ class Connection:
             error = {"message": UNSUPPORTED_PARSER.message, "data": {"code": UNSUPPORTED_PARSER.code}}
             refusal = socketio.encode_msgpack(socketio.PacketType.CONNECT_ERROR, namespace, error)
             self.send(OutboundPacket(b"", (refusal,)))
+            self._report_refusal(namespace, UNSUPPORTED_PARSER.code)
             farewell = socketio.encode_msgpack(socketio.PacketType.DISCONNECT, namespace)
             self._close_after_refusal(namespace, OutboundPacket(b"", (farewell,)))
         else:
@@ -475,6 +477,7 @@ class Connection:
     def _send_connect_error(self, namespace: str, code: str, message: str, **details: float) -> None:
         data = msgspec.json.encode({"message": message, "data": {"code": code, **details}})
         self._send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, data))
+        self._report_refusal(namespace, code)
         self._close_after_refusal(namespace)
 
     def _await_connect(self) -> None:
@@ -557,6 +560,8 @@ class Connection:
         logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
         if reason in FAULTS and self.session.detail:
             self._explain_end(reason, self.session.detail)
+        if reason is engineio.SLOW_CONSUMER:
+            self._report_slow()
         self._notify_closing(reason)
         for socket in tuple(self.sockets.values()):
             socket.end(reason)
@@ -604,10 +609,27 @@ class Connection:
             message,
             kind=f"{reason.text}: {find_kind(detail)}",
             connection=self.id,
-            user=next((socket.user_id for socket in self.sockets.values()), ""),
+            user=self._user_id,
             reason=reason.text,
             detail=detail,
         )
+
+    def _report_refusal(self, namespace: str, code: str) -> None:
+        observers = self.context.observers
+        if observers is not None:
+            known = namespace if namespace in self.context.namespaces else ""
+            address = self.handshake.address
+            observers.report(RefusalReport(observers.system, CONNECT, code, known, address=address))
+
+    def _report_slow(self) -> None:
+        observers = self.context.observers
+        if observers is not None:
+            observers.report(SlowClientReport(observers.system, self.id, self._user_id, self.handshake.address))
+
+    @property
+    def _user_id(self) -> str:
+        """The user of the first namespace; empty if the client is in none."""
+        return next((socket.user_id for socket in self.sockets.values()), "")
 
     def _send_error(self, code: str, message: str) -> None:
         """Send the event `error` in each of the client's namespaces."""

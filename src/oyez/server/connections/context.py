@@ -6,6 +6,7 @@ from oyez.concurrency.cooperative_queue import CooperativeQueue
 from oyez.concurrency.sparse_log import SparseLog
 from oyez.concurrency.timer_wheel import TimerWheel
 from oyez.logger import get_logger
+from oyez.observer import Observers
 from oyez.protocol import engineio
 from oyez.server.namespaces.namespace import Namespace
 from oyez.server.transports.budget import InputGate, MemoryBudget, Rates
@@ -24,6 +25,7 @@ class ConnectionContext:
         *,
         position: Callable[[], str],
         new_id: Callable[[], str],
+        observers: Observers | None = None,
     ) -> None:
         """`clock` is monotonic. `position` is how far events have been delivered; `new_id` makes the id of a socket."""
         self.settings = settings
@@ -34,6 +36,7 @@ class ConnectionContext:
         """The memory that the unfinished input of all clients may hold."""
         self.position = position
         self.new_id = new_id
+        self.observers = observers
         # Without compression no message is too long for the plain frame.
         self.compression_threshold = settings.compression_threshold or 2**63
         # An eighth of the shortest time keeps deadlines within a few per cent, with a few checks a second at most.

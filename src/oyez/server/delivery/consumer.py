@@ -8,6 +8,7 @@ from itertools import groupby
 
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
+from oyez.observer import DeliveryReport, Observers
 from oyez.server.delivery.progress import Input, Progress, State
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.namespaces.event_frames import EventFrames
@@ -29,6 +30,7 @@ class LogConsumer:
         replay_buffer: ReplayBuffer,
         progress: Progress,
         on_node_message: Callable[[Entry], None] = lambda entry: None,
+        observers: Observers | None = None,
     ) -> None:
         """`on_node_message` receives what nodes send to each other: control entries without a namespace."""
         self._log = log
@@ -36,6 +38,7 @@ class LogConsumer:
         self._replay_buffer = replay_buffer
         self._progress = progress
         self._on_node_message = on_node_message
+        self._observers = observers
         self.delivered = 0
         """Number of recipients that events were written to since the start."""
 
@@ -89,7 +92,17 @@ class LogConsumer:
         for message in run:
             if message.entry.position is not None:
                 self._replay_buffer.add(message)
-        self.delivered += len(run) * namespace.deliver(run)
+        recipients = namespace.deliver(run)
+        self.delivered += len(run) * recipients
+        if self._observers is not None:
+            _report(self._observers, [message.entry for message in run], recipients)
+
+
+def _report(observers: Observers, run: Sequence[Entry], recipients: int) -> None:
+    first, last = run[0], run[-1]
+    names, size = tuple(entry.name for entry in run), sum(len(entry.data) for entry in run)
+    position = last.position
+    observers.report(DeliveryReport(observers.system, first.namespace, names, first.rooms, position, recipients, size))
 
 
 def _target(entry: Entry) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:

@@ -12,6 +12,7 @@ from oyez.concurrency.task_set import TaskSet
 from oyez.errors import INTERNAL, RefusedError, is_temporary
 from oyez.log.log import Entry
 from oyez.logger import get_logger
+from oyez.observer import CONNECT, ConnectReport, DisconnectReport, Observers, RecoveryReport, RefusalReport
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.namespaces.application import Application, SocketInfo
@@ -35,11 +36,13 @@ class Namespace:
         settings: Settings,
         sessions: SessionKeeper,
         recoverer: Recoverer,
+        observers: Observers | None = None,
     ) -> None:
         self.name = name
         self.application = application
         self._sessions = sessions
         self._recoverer = recoverer
+        self._observers = observers
         self.sockets: dict[str, Socket] = {}
         self.rooms = Rooms(self.sockets)
         self.settings = settings
@@ -87,6 +90,8 @@ class Namespace:
         socket.accept(replaying=resumed.after is not None)
         answer = msgspec.json.encode({"sid": socket.id, "pid": socket.session.pid})
         socket.connection.accept(socket, socketio.Packet(socketio.PacketType.CONNECT, self.name, answer))
+        if self._observers is not None:
+            self._report_connect(self._observers, socket)
         # Missed events follow the CONNECT answer: official clients would keep earlier ones until they are connected,
         # also over a lost connection, and some would drop them.
         if resumed.replayed:
@@ -118,6 +123,8 @@ class Namespace:
     def _send_result(self, socket: Socket, result: RecoveryResult | None) -> None:
         if result is not None:
             socket.send(result.encode())
+            if self._observers is not None:
+                self._report_recovery(self._observers, socket, result)
         if self._status is not None:
             socket.send(self._status, volatile=True)
 
@@ -140,6 +147,11 @@ class Namespace:
         error = {"message": refused.message, "data": {"code": refused.refusal.code, **refused.details}}
         packet = socketio.Packet(socketio.PacketType.CONNECT_ERROR, self.name, msgspec.json.encode(error))
         socket.connection.refuse(socket, packet)
+        if self._observers is not None:
+            code, address = refused.refusal.code, socket.handshake.address
+            self._observers.report(
+                RefusalReport(self._observers.system, CONNECT, code, self.name, "", socket.user_id, address)
+            )
 
     def remove(self, socket: Socket, reason: CloseReason, *, was_connected: bool) -> None:
         """Remove a socket that has ended from its rooms, and notify the application."""
@@ -151,6 +163,8 @@ class Namespace:
                 self.application.disconnect(socket, reason.text)
             except Exception:
                 logger.exception("disconnect handler failed", namespace=self.name, socket=socket.id)
+            if self._observers is not None:
+                self._report_disconnect(self._observers, socket, reason)
         self.application.forget(socket)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -172,6 +186,26 @@ class Namespace:
     def cancel(self) -> None:
         """End running handlers."""
         self._tasks.cancel()
+
+    # Reports.
+
+    def _report_connect(self, observers: Observers, socket: Socket) -> None:
+        connection, address = socket.connection, socket.handshake.address
+        observers.report(ConnectReport(observers.system, self.name, socket.id, connection.id, socket.user_id, address))
+
+    def _report_disconnect(self, observers: Observers, socket: Socket, reason: CloseReason) -> None:
+        connection, address = socket.connection, socket.handshake.address
+        observers.report(
+            DisconnectReport(
+                observers.system, self.name, socket.id, connection.id, socket.user_id, address, reason.text
+            )
+        )
+
+    def _report_recovery(self, observers: Observers, socket: Socket, result: RecoveryResult) -> None:
+        recovered, replayed, reason = result.recovered, result.replayed, result.reason or ""
+        observers.report(
+            RecoveryReport(observers.system, self.name, socket.id, socket.user_id, recovered, replayed, reason)
+        )
 
     # Rooms.
 

@@ -20,6 +20,7 @@ from oyez.concurrency.loop_budget import LoopBudget
 from oyez.errors import LogUnavailableError
 from oyez.log.damage import DamagedError
 from oyez.log.log import Log
+from oyez.observer import Observers, RecoveryReport
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.namespaces.event_frames import NO_POSITION, EventFrames
@@ -69,6 +70,7 @@ class Recovery:
         new_id: Callable[[], str],
         loop_budget: LoopBudget,
         replace_stale: Callable[[str, Session], None] = lambda namespace, session: None,
+        observers: Observers | None = None,
     ) -> None:
         """`new_id` makes a `pid`. All replays of a process share one `loop_budget`.
 
@@ -79,6 +81,7 @@ class Recovery:
         self._limits = limits
         self._new_id = new_id
         self._replace_stale = replace_stale
+        self._observers = observers
         self._replay = Replay(log, replay_buffer, progress, loop_budget)
         self._budget = ReplayBudget(limits.max_replayed_bytes)
 
@@ -235,9 +238,18 @@ class Recovery:
         if may_send() and (session.replay_from is not None or reason is not None):
             result = RecoveryResult(reason is None, replayed, since, self._progress.position, reason, room)
             socket.send(result.encode())
+            if self._observers is not None:
+                self._report_room(self._observers, socket, room, result)
         if replayed:
             # The pong confirms that everything sent before the ping was received.
             socket.connection.ping()
+
+    def _report_room(self, observers: Observers, socket: Socket, room: str, result: RecoveryResult) -> None:
+        namespace, reason = socket.namespace.name, result.reason or ""
+        recovered, replayed = result.recovered, result.replayed
+        observers.report(
+            RecoveryReport(observers.system, namespace, socket.id, socket.user_id, recovered, replayed, reason, room)
+        )
 
     async def _send_room(self, socket: Socket, room: str, since: str, may_send: Callable[[], bool]) -> int:
         """Send the events after `since` that went to `room` and to none of the client's rooms. Returns their number."""

@@ -29,9 +29,10 @@ from oyez.concurrency.periodic import PeriodicTask
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
+from oyez.observer import OUTBOX, Observers
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_published
-from oyez.runtime.publisher import Publisher
+from oyez.runtime.publisher import Publisher, report_published
 from oyez.service.database.database import Database
 from oyez.service.database.tables import outbox
 from oyez.service.outbox.idempotent_steps import FORGET_INTERVAL, KEPT_SECONDS, begin_step, forget_steps
@@ -122,10 +123,12 @@ class Outbox:
         clock: Callable[[], float] = time.time,
         zone: tzinfo = UTC,
         check: Callable[[], None] = lambda: None,
+        observers: Observers | None = None,
     ) -> None:
         """`clock` gives seconds since 1970, `zone` is the operator's time zone; `check` is the publisher's."""
         self._zone = zone
         self._check = check
+        self._observers = observers
         self._database = database
         self._publisher = publisher
         self._log = log
@@ -229,11 +232,16 @@ class Outbox:
             self.scheduled()
 
     async def _broadcast(self, entry: Entry) -> None:
+        observers = self._observers
+        began = observers.clock() if observers is not None else 0.0
         try:
             await self._log.broadcast(entry)
         except LogUnavailableError:
             # The change is committed: failing now would say that it is not.
             logger.warning("volatile event lost", namespace=entry.namespace, rooms=entry.rooms)
+            return
+        if observers is not None:
+            report_published(observers, [entry], [None], OUTBOX, began)
 
     async def _relay_round(self) -> float:
         """Move all there is; the seconds until the next look."""
@@ -271,7 +279,13 @@ class Outbox:
         done = await self._count_appended(rows) if rows else 0
         if done == len(rows):
             return None
-        return (await self._log.append([row.entry for row in rows[done:]], (MARK, rows[-1].mark)))[-1]
+        observers = self._observers
+        began = observers.clock() if observers is not None else 0.0
+        entries = [row.entry for row in rows[done:]]
+        positions = await self._log.append(entries, (MARK, rows[-1].mark))
+        if observers is not None:
+            report_published(observers, entries, positions, OUTBOX, began)
+        return positions[-1]
 
     async def _set_aside(self, row: "_BadRow") -> None:
         if await self._database.run(_set_aside, row):

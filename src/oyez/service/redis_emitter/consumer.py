@@ -36,6 +36,7 @@ from oyez.contract.limits import Limit
 from oyez.errors import INTERNAL, TOO_LARGE, UNAVAILABLE, LogUnavailableError
 from oyez.log.log import Entry
 from oyez.logger import get_logger
+from oyez.observer import EMITTER
 from oyez.runtime.publisher import Publisher
 from oyez.runtime.usage import Bucket
 from oyez.service.redis_emitter.decoder import EmitterDecoder, EmitterMessageError
@@ -383,7 +384,7 @@ class EmitterConsumer:
         waited = False
         while True:
             try:
-                await self._publisher.append(prepared)
+                await self._publisher.append(prepared, origin=EMITTER)
                 return
             except LogUnavailableError as error:
                 if volatile:

@@ -1,0 +1,227 @@
+"""Observers: what metrics, tracing, audit and the admin page learn from a running server.
+
+An observer is called at a fixed set of points, each with one report of plain values. Reports never contain payloads,
+tokens or the secrets of sessions. Names that a client invented are left out, so every field may be a metric's label
+except ids and addresses.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from oyez.concurrency.sparse_log import SparseLog
+from oyez.logger import get_logger
+
+logger = get_logger("oyez.observer")
+
+# How an event was published: `PublishReport.origin`.
+PYTHON = "python"
+HTTP = "http"
+OUTBOX = "outbox"
+EMITTER = "emitter"
+
+# What was refused: `RefusalReport.kind`.
+CONNECT = "connect"
+COMMAND = "command"
+PUBLISH = "publish"
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """What an observer receives."""
+
+    point: ClassVar[str]
+    """The method of Observer that receives it."""
+    system: str
+
+
+class PublishReport(Report, frozen=True, gc=False):
+    """An event was published to one namespace."""
+
+    point = "published"
+    namespace: str
+    name: str
+    rooms: tuple[str, ...]
+    """Empty: all clients in the namespace."""
+    position: str | None
+    """None for a volatile event. An event in several namespaces has a report and a position for each."""
+    origin: str
+    """PYTHON, HTTP, OUTBOX or EMITTER."""
+    seconds: float
+    """How long the log took to accept the events of the call."""
+
+
+class AppendReport(Report, frozen=True, gc=False):
+    """The log has stored entries: events and control entries."""
+
+    point = "appended"
+    entries: int
+    size: int
+    """Bytes of their data."""
+    seconds: float
+
+
+class DeliveryReport(Report, frozen=True, gc=False):
+    """Neighbouring events of the log, for the same rooms, were written to the clients of this process."""
+
+    point = "delivered"
+    namespace: str
+    names: tuple[str, ...]
+    """The name of each event."""
+    rooms: tuple[str, ...]
+    """Empty: all clients in the namespace."""
+    position: str | None
+    """The position of the last event; None if it is volatile."""
+    recipients: int
+    """Number of clients. Each of them receives all these events."""
+    size: int
+    """Bytes of the events' data, for one client."""
+
+
+class CommandReport(Report, frozen=True, gc=False):
+    """A command was handled or refused. Its acknowledgement, if the client wants one, has been sent."""
+
+    point = "command"
+    namespace: str
+    name: str
+    """Empty if the contract has no such command."""
+    user_id: str
+    socket_id: str
+    code: str
+    """The code of the refusal; empty if the command succeeded."""
+    seconds: float
+    """From its arrival to its acknowledgement; 0 if it was refused because the client could not connect fully."""
+
+
+class RefusalReport(Report, frozen=True, gc=False):
+    """A CONNECT, a command or a publication over HTTP was refused."""
+
+    point = "refused"
+    kind: str
+    """CONNECT, COMMAND or PUBLISH."""
+    code: str
+    namespace: str = ""
+    """Empty for a publication, and if there is no such namespace."""
+    name: str = ""
+    """The command or event; empty for a CONNECT, and if the contract has no such command or event."""
+    user_id: str = ""
+    """Empty for a publication, and if the user is not known."""
+    address: str = ""
+    """Empty for a publication."""
+
+
+class ConnectReport(Report, frozen=True, gc=False):
+    """A namespace has accepted a client."""
+
+    point = "connected"
+    namespace: str
+    socket_id: str
+    connection_id: str
+    """The Engine.IO session. Whoever knows it can take over a client that polls: do not show it."""
+    user_id: str
+    address: str
+
+
+class DisconnectReport(Report, frozen=True, gc=False):
+    """A client that a namespace had accepted has left it."""
+
+    point = "disconnected"
+    namespace: str
+    socket_id: str
+    connection_id: str
+    """As in ConnectReport."""
+    user_id: str
+    address: str
+    reason: str
+    """As Socket.IO names it, such as `transport close`."""
+
+
+class RecoveryReport(Report, frozen=True, gc=False):
+    """A client that asked for recovery has received the result. This follows its ConnectReport."""
+
+    point = "recovered"
+    namespace: str
+    socket_id: str
+    user_id: str
+    recovered: bool
+    replayed: int
+    """Number of events that were sent again."""
+    reason: str
+    """Why the client is not recovered; empty if it is."""
+    room: str = ""
+    """Set if the result is about one room that the client joined after it connected."""
+
+
+class SlowClientReport(Report, frozen=True, gc=False):
+    """A client is disconnected because it does not read what it is sent. Its DisconnectReports follow."""
+
+    point = "slow"
+    connection_id: str
+    """As in ConnectReport."""
+    user_id: str
+    address: str
+
+
+class Observer:
+    """Receives reports. Inherit from it and override the methods that you need; the others do nothing.
+
+    The calls come from the event loop, between the steps of the hot path: return at once, and do not block. An
+    exception is logged, and changes nothing else.
+    """
+
+    def published(self, report: PublishReport) -> None:
+        """Called after the log has accepted an event, once for each namespace of the event."""
+
+    def appended(self, report: AppendReport) -> None:
+        """Called after the log has stored entries."""
+
+    def delivered(self, report: DeliveryReport) -> None:
+        """Called once for neighbouring events to the same rooms, on each process, also if nobody is in the rooms."""
+
+    def command(self, report: CommandReport) -> None:
+        """Called once for each command. If it was refused, `refused` follows."""
+
+    def refused(self, report: RefusalReport) -> None:
+        """Called once for each refusal."""
+
+    def connected(self, report: ConnectReport) -> None:
+        """Called once for each namespace that a client enters."""
+
+    def disconnected(self, report: DisconnectReport) -> None:
+        """Called once for each namespace that a client leaves."""
+
+    def recovered(self, report: RecoveryReport) -> None:
+        """Called once for each result that a client receives."""
+
+    def slow(self, report: SlowClientReport) -> None:
+        """Called once for each connection that is closed because its client is too slow."""
+
+
+class Observers:
+    """All observers of one system. `clock` is monotonic, in seconds."""
+
+    def __init__(
+        self, system: str, observers: Sequence[Observer], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.system = system
+        self.clock = clock
+        self._observers = tuple(observers)
+        self._failures = SparseLog(logger)
+
+    def report(self, report: Report) -> None:
+        """Call all observers, in the order in which they were given."""
+        for observer in self._observers:
+            try:
+                getattr(observer, report.point)(report)
+            except Exception as error:
+                name = type(observer).__qualname__
+                kind = f"{name}.{report.point}"
+                self._failures.warning(
+                    "an observer failed", kind=kind, observer=name, point=report.point, exc_info=error
+                )
+
+
+def build_observers(system: str, observers: Sequence[Observer]) -> Observers | None:
+    """The observers of a system; None if there are none, so that the hot path has one check."""
+    return Observers(system, observers) if observers else None
