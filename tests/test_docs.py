@@ -57,6 +57,7 @@ ROOT = Path(__file__).parent.parent
 OWN = (
     "architecture",
     "bookings",
+    "clients",
     "contracts",
     "delivery",
     "embedding",
@@ -66,6 +67,7 @@ OWN = (
     "members",
     "operating",
     "outbox",
+    "plain-websocket",
     "protocol",
     "publishing",
     "publishing-api",
@@ -427,7 +429,7 @@ def test_every_close_reason_is_explained() -> None:
 
 
 def test_the_clients_are_those_of_the_tests() -> None:
-    page = read("protocol")
+    page = read("clients")
     packages = json.loads((ROOT / "tests/js/package-lock.json").read_text())["packages"]
     clients = re.compile(r"node_modules/(socket\.io-client(-[\d.]+)?|wscat)")
     versions = [package["version"] for path, package in packages.items() if clients.fullmatch(path)]

@@ -1,4 +1,4 @@
-"""The clients of the matrix, and how each is opened. docs/protocol.md prints this table."""
+"""The clients of the matrix, and how each is opened. docs/clients.md prints this table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
