@@ -199,7 +199,7 @@ SERVERS = (
     Server(
         key=OYEZ,
         title="Oyez",
-        about="`oyez serve`: contract and tokens; events come over HTTP, one request each, or a burst in one",
+        about="`oyez serve` with contract and tokens; events come over HTTP, one in a request, or a burst in a request",
         command=lambda ports: [Path(sys.executable).with_name("oyez"), "serve", CONTRACT],
         missing=oyez_missing(CONTRACT),
         path=OYEZ_PATH,
@@ -210,7 +210,7 @@ SERVERS = (
     Server(
         key=OYEZ_IN_PROCESS,
         title="Oyez, emitting in process",
-        about="the same server, but events are emitted by Python code inside it, as the peers' are",
+        about="the same server, but events are emitted by Python code in the process, as in the other servers",
         command=python("bench.serve_oyez"),
         missing=oyez_missing(CONTRACT, IN_PROCESS),
         path=OYEZ_PATH,
@@ -220,7 +220,7 @@ SERVERS = (
     Server(
         key=OYEZ_BARE,
         title="Oyez' server layer alone",
-        about="no contract, no tokens, log in memory: what the peers do, and what the rest of Oyez costs by comparison",
+        about="no contract, no tokens, log in memory, as in the other servers; the rest of Oyez costs the difference",
         command=python("bench.serve_bare"),
         missing=oyez_missing(),
         path=OYEZ_PATH,

@@ -85,22 +85,26 @@ def write_markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], 
 INTRODUCTION = """\
 # Benchmarks
 
-Written by `make bench`; do not edit. Every figure of a scenario was taken in the same run, the servers in turn, and
-what counts is the ratio: absolute figures change from machine to machine and, on a shared one, from hour to hour.
+Speed of Oyez beside other Socket.IO servers. `make bench` writes this page; do not edit it.
 
-- **CPU** is the server process's time by the operating system's accounting (`/proc/<pid>/stat`), for each recipient,
-  command or connection; *user* is the process itself, *kernel* the rest. The value is that of the round in the middle,
-  *spread* the lowest and the highest round.
-- **One at a time** is one event a turn of the server's loop, or one HTTP request with Oyez; **bursts** are several
-  events in one turn, or in one request. The payload is 200 bytes, to which Oyez adds a time.
-- **Memory** is the growth of the server's proportional set size, without the kernel's socket buffers.
-- **Latency** is from the making of the event to its arrival at a client on the same machine, for every recipient.
-  Fan-out goes through a room one socket after the other, so in a room of 1,000 the last client waits for 999 others.
-- **Floor** is a C program that does one `send` (in bursts: one `writev`) to each socket and nothing else.
-- The load generator is a C program on a core of its own; *load CPU* is its share of that core. Near 100 % it limits
-  the events a second, not the CPU figures.
-- All clients use WebSocket. The peers neither check tokens nor store events. *Stored on disk* is said of a server
-  whose data folder was found to have grown with the events; the targets for fan-out are about such a server.
+Compare ratios, not absolute figures: those change from machine to machine and, on a shared machine, from hour to hour.
+All figures of a scenario were taken in the same run, one server after the other.
+
+- **CPU**: time of the server process by the operating system's accounting (`/proc/<pid>/stat`), for each recipient,
+  command or connection; *user* is the process itself, *kernel* the rest.
+- **Value, spread**: the round in the middle; the lowest and the highest round.
+- **One at a time**: one event in an iteration of the server's loop, or one HTTP request with Oyez.
+- **Bursts**: several events in one iteration, or in one request.
+- **Memory**: growth of the server's proportional set size, without the kernel's socket buffers.
+- **Latency**: time from the creation of an event to its arrival at a client on the same machine, for every recipient. A
+  room is served one socket after the other, so in a room of 1,000 the last client waits for 999 others.
+- **Floor**: a C program that does one `send` (in bursts: one `writev`) to each socket and nothing else.
+- **Load CPU**: share of its core that the load generator uses, a C program on a core of its own. Near 100 % it limits
+  the events a second, but not the CPU figures.
+- **Stored on disk**: the server's data folder grew with the events. The targets for fan-out are about such a server.
+
+The payload is 200 bytes, to which Oyez adds a time. All clients use WebSocket. The other servers neither check tokens
+nor store events.
 """
 
 
@@ -115,11 +119,14 @@ def write_benchmarks(
     lines += ["", "## Servers", ""]
     measured = {figure.server for figure in figures.all}
     lines += [f"- **{server.title}**: {server.about}." for server in SERVERS if server.key in measured]
-    lines += [f"- *Not measured: {TITLES[key]}, since {reason}.*" for key, reason in figures.skipped.items()]
+    lines += [f"- *Not measured: {TITLES[key]}, because {reason}.*" for key, reason in figures.skipped.items()]
     lines += ["", "## Targets", ""]
     targets = [write_target_cells(verdict) for verdict in judge(figures)]
     lines += write_markdown_table(("target", "server", "limit", "measured", "verdict"), targets, left=3)
-    lines += ["", "No event lost, doubled or out of order under jitter is the test suite's business, not this page's."]
+    lines += [
+        "",
+        "That no event is lost, duplicated or out of order is tested elsewhere: see [reliability](reliability.md).",
+    ]
     for scenario in figures.scenarios():
         lines += ["", f"## {scenario.title}", "", f"In {scenario.unit}; less is better.", ""]
         lines += write_markdown_table(COLUMNS, [write_cells(figure, figures) for figure in figures.of(scenario.key)])

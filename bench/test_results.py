@@ -88,7 +88,7 @@ def test_the_page_says_met_missed_and_failed(tmp_path: Path) -> None:
     assert "| ≤ 0.6 × Node, ws | 0.50 | met |" in text
     assert "| missed |" in text
     assert "| not measured |" in text
-    assert "Not measured: Node, ws, since there is no `node`." in text
+    assert "Not measured: Node, ws, because there is no `node`." in text
     # A server's words must not break the table.
     assert "it \\| fell over" in text
 

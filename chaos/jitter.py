@@ -1,10 +1,10 @@
-"""Bad networks: does everybody hear everything, once and in order, although they are cut off again and again?
+"""Bad networks: does each client receive each event, once and in order, although it is cut off again and again?
 
     .venv/bin/python -m chaos.jitter
     .venv/bin/python -m chaos.jitter --quick
 
-Each client hears two durable events a second, one that all hear and one of its own, and is cut off every 15 seconds for
-two. Oyez with its log in SQLite beside Node's Socket.IO, with and without connection state recovery, and
+Each client receives two durable events a second, one for all clients and one for itself, and is cut off every 15
+seconds for two. Oyez with its log in SQLite beside Node's Socket.IO, with and without connection state recovery, and
 python-socketio; the same clients with the same code. See `crowd.py`.
 """
 
@@ -159,11 +159,11 @@ async def listen(subject: Subject, options: argparse.Namespace, around: Surround
 HEADINGS = (
     "server",
     "delivered %",
-    "never heard, not told",
-    "never heard, told so",
-    "twice",
+    "lost, client not informed",
+    "lost, client informed",
+    "duplicates",
     "out of order",
-    "comebacks",
+    "reconnections",
     "of these not recovered",
     "replay p50 ms",
     "p99 ms",
@@ -187,8 +187,8 @@ def cells(title: str, outcome: Outcome) -> list[str]:
 
 def describe(outcome: Outcome) -> str:
     return (
-        f"{outcome.javascript:,} official JavaScript clients and {outcome.own:,} of our own, for"
-        f" {outcome.seconds:.0f} s; {outcome.accepted:,} events, which made {outcome.due:,} to be heard"
+        f"{outcome.javascript:,} official JavaScript clients and {outcome.own:,} of the benchmark, for"
+        f" {outcome.seconds:.0f} s; {outcome.accepted:,} events, {outcome.due:,} deliveries expected"
     )
 
 
@@ -223,7 +223,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of publishing, for each server")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS:.0f} s and a tenth of the clients")
     parser.add_argument("--javascript", type=int, default=JAVASCRIPT, help="official clients")
-    parser.add_argument("--own", type=int, default=OWN, help="clients of our own")
+    parser.add_argument("--own", type=int, default=OWN, help="clients of the benchmark")
     parser.add_argument("--page", action="store_true", help="renew the section of docs/reliability.md")
 
 

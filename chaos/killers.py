@@ -1,12 +1,13 @@
-"""Killed servers under bad networks: is what a publisher was told was accepted delivered, all of it, once, in order?
+"""Killed servers and bad networks: is each accepted event delivered, once and in order?
 
     .venv/bin/python -m chaos.killers
     .venv/bin/python -m chaos.killers --quick
 
 The crowd of `chaos.jitter` on `oyez serve`, which is killed with SIGKILL every ten seconds and started again: one
 server with its log in SQLite, one of several workers where there are any, and two nodes on one Valkey (append-only),
-where clients come back to either and Valkey itself is killed and started again once. The publisher notes what was
-accepted; what it got no answer to may be heard or not. A client that is told that it was not recovered is counted.
+where clients reconnect to either and Valkey itself is killed and started again once. The publisher records what was
+accepted; an event without an answer may be delivered or not. Clients that are informed that they were not recovered are
+counted.
 """
 
 import argparse

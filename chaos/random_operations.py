@@ -816,10 +816,10 @@ HEADINGS = (
     "operations",
     "seeds",
     "events",
-    "heard",
-    "cuts",
+    "deliveries",
+    "disconnections",
     "recovered",
-    "told that they were not",
+    "not recovered, informed",
     "memberships lost",
     "servers killed or stopped",
     "violations",
@@ -861,9 +861,9 @@ def run_many(kind: str, options: argparse.Namespace, folder: Path, server: Valke
     seconds = time.monotonic() - began
     print(
         f"{kind}: {done:,} operations in {seconds:.0f} s, seeds {seeds[0]} to {seeds[-1]}: {counts['published']:,}"
-        f" events heard {counts['heard']:,} times; {counts['connects']:,} connects, {counts['recovered']:,} recovered,"
-        f" {counts['explicit']:,} told that they were not; {counts['restarts']:,} restarts; nothing lost, twice,"
-        " out of order, or for somebody without the right",
+        f" events, {counts['heard']:,} deliveries; {counts['connects']:,} connects, {counts['recovered']:,} recovered,"
+        f" {counts['explicit']:,} informed that they were not; {counts['restarts']:,} restarts; nothing lost,"
+        " duplicated or out of order, and nothing delivered to a client without the right",
         flush=True,
     )
     return Found(done, seeds, counts)

@@ -1,12 +1,13 @@
-"""Everybody comes back at once: how long until the last one has what it missed?
+"""All clients reconnect at once: how long until the last one has what it missed?
 
     .venv/bin/python -m chaos.replay
     .venv/bin/python -m chaos.replay --quick
 
-A thousand clients hear an event, and all lose their connections. While they are away, each misses a hundred events:
-half of them go to all, half to it alone. Then they come back at the same moment, with the `pid` of their session and
-the position of the last event: to the server they were at, and to one that was killed with SIGKILL meanwhile and is
-started again, with its log in SQLite. Measured from the first packet of the first client to the last event of the last.
+A thousand clients receive an event, and all lose their connections. While they are away, each misses a hundred events:
+half of them go to all, half to it alone. Then they reconnect at the same moment, with the `pid` of their session and
+the position of the last event: to the same server, and, in a second run, to one that was killed with SIGKILL meanwhile
+and started again, with its log in SQLite. Measured from the first packet of the first client to the last event of the
+last one.
 """
 
 import argparse
@@ -115,14 +116,14 @@ async def until(happened: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-HEADINGS = ("", "all connected after s", "all had everything after s", "server CPU s", "clients not served right")
+HEADINGS = ("", "all connected after s", "all had received everything after s", "server CPU s", "clients with an error")
 
 
 def cells(title: str, outcome: Outcome) -> list[str]:
     return [title, f"{outcome.connected:.2f}", f"{outcome.seconds:.2f}", f"{outcome.cpu:.2f}", f"{outcome.wrong}"]
 
 
-TITLES = {False: "server still there", True: "server killed and started again"}
+TITLES = {False: "server kept running", True: "server killed and started again"}
 
 
 def run(options: argparse.Namespace) -> dict[bool, Outcome]:

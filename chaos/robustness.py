@@ -210,13 +210,13 @@ def flood(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
             except OSError:
                 client.close()
                 del clients[client]
-        yield f"{FLOODING} at a time, {come:,} in all, who sent {sent / MEGABYTE:,.1f} MB of commands"
+        yield f"{FLOODING} at a time, {come:,} in all; they sent {sent / MEGABYTE:,.1f} MB of commands"
     for client in clients:
         client.close()
 
 
 def hold_unfinished(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
-    """A megabyte each of a message that never ends, by clients nobody knows."""
+    """A megabyte each of a message that never ends, by clients that no namespace has accepted."""
     clients = []
     for _ in range(STRANGERS):
         clients.append(stage.open_websocket(enter=False))
@@ -224,7 +224,7 @@ def hold_unfinished(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]
             clients[-1].sendall(struct.pack("!BBQ", 0x81, 0x80 | 127, MEGABYTE) + bytes(4) + b"x" * (MEGABYTE - 1))
     while going_on():
         time.sleep(0.25)
-        yield f"{STRANGERS} clients that never CONNECT, with a frame of 1 MB that lacks its last byte"
+        yield f"{STRANGERS} clients that never send CONNECT; each sends a frame of 1 MB without its last byte"
     for client in clients:
         client.close()
 
@@ -282,12 +282,12 @@ def run() -> list[Phase]:
         stage.play("warming up", 5, quiet)
         return [
             stage.play("nothing else", SECONDS, quiet),
-            stage.play("clients killed in mid-frame", SECONDS, lambda on: kill_in_mid_frame(stage, on)),
+            stage.play("clients killed in the middle of a frame", SECONDS, lambda on: kill_in_mid_frame(stage, on)),
             stage.play(f"{CROWD:,} clients at once into another room", SECONDS, lambda on: come_in_a_crowd(stage, on)),
-            stage.play("clients that send all they can", SECONDS, lambda on: flood(stage, on)),
-            stage.play("strangers that fill the memory", SECONDS, lambda on: hold_unfinished(stage, on)),
+            stage.play("clients that send as fast as they can", SECONDS, lambda on: flood(stage, on)),
+            stage.play("clients without a token that fill the memory", SECONDS, lambda on: hold_unfinished(stage, on)),
             stage.play("clients that stop reading", STALLED_SECONDS, lambda on: stop_reading(stage, on), STALLED_BURST),
-            stage.play("nothing else, afterwards", SECONDS, quiet),
+            stage.play("nothing else, after all others", SECONDS, quiet),
         ]
 
 

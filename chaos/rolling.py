@@ -1,11 +1,11 @@
-"""Deploys: thousands of clients while the servers are replaced one after another, as a new version is brought out.
+"""Deploys: thousands of clients while the servers are replaced one after another, as for a new version.
 
     .venv/bin/python -m chaos.rolling
     .venv/bin/python -m chaos.rolling --quick
 
-`oyez serve --workers 2` gets SIGHUP, upon which it replaces its workers; of two nodes on one Valkey first the one gets
-SIGTERM and is started again, then the other. Nobody cuts the clients: they are sent away by the servers, and come back
-when official clients do, a second or so later, to either node. Meanwhile events are published to all, and to each.
+`oyez serve --workers 2` receives SIGHUP and replaces its workers. Of two nodes on one Valkey, one receives SIGTERM and
+is started again, then the other. The servers disconnect the clients, which reconnect when official clients do, about a
+second later, to either node. Meanwhile events are published to all clients, and to each client.
 """
 
 import argparse
@@ -125,17 +125,17 @@ async def deploy(kind: str, options: argparse.Namespace, around: Surroundings) -
 HEADINGS = (
     "server",
     "clients",
-    "not back",
+    "not reconnected",
     "delivered %",
-    "never heard, not told",
-    "never heard, told so",
-    "twice",
+    "lost, client not informed",
+    "lost, client informed",
+    "duplicates",
     "out of order",
-    "comebacks",
+    "reconnections",
     "of these not recovered",
-    "signal to last client back s",
+    "signal to last client reconnected s",
     "away p50 s",
-    "longest s",
+    "away max s",
     "signal to new server s",
 )
 
@@ -162,8 +162,8 @@ def cells(title: str, outcome: Outcome, deployed: Deploy) -> list[str]:
 
 def describe(outcome: Outcome) -> str:
     return (
-        f"{outcome.javascript:,} official JavaScript clients and {outcome.own:,} of our own;"
-        f" {outcome.accepted:,} events in {outcome.seconds:.0f} s, which made {outcome.due:,} to be heard;"
+        f"{outcome.javascript:,} official JavaScript clients and {outcome.own:,} of the benchmark;"
+        f" {outcome.accepted:,} events in {outcome.seconds:.0f} s, {outcome.due:,} deliveries expected;"
         f" {outcome.unknown:,} events whose publisher got no answer"
     )
 
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.rolling", description=__doc__)
     parser.add_argument("--server", action="append", choices=list(TITLES))
     parser.add_argument("--javascript", type=int, default=JAVASCRIPT, help="official clients")
-    parser.add_argument("--own", type=int, default=OWN, help="clients of our own")
+    parser.add_argument("--own", type=int, default=OWN, help="clients of the benchmark")
     parser.add_argument("--quick", action="store_true", help="a tenth of the clients")
     parser.add_argument("--page", action="store_true", help="renew the section of docs/reliability.md")
     options = parser.parse_args(arguments)
