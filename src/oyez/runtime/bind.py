@@ -50,7 +50,8 @@ def bind(
     `handlers` has a function for each command that does more than join or leave a room, `resolvers` one for each user
     attribute. `is_member` asks the membership table; leave it out if no rule says `member()`. Without `idempotency`,
     ids of commands mean nothing. `latest` has the newest events of rooms. `clock` is the clock of the limits, in
-    seconds. Raises ContractError if a function is missing, does not fit, or is not declared in the contract.
+    seconds. `observers` receive how commands end. Raises ContractError if a function is missing, does not fit, or is
+    not declared in the contract.
     """
     contract.build()
     resolvers = resolvers or {}

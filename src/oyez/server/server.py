@@ -88,7 +88,7 @@ class Server:
         """`node` is this process among its peers; left out, peers do not reach it.
 
         Servers whose logs fail together share their `outages`, so that these are logged once. `unfinished` and
-        `replays` are the process's budgets.
+        `replays` are the process's budgets. `observers` receive what happens here.
         """
         self.settings = settings
         self.node = node or Node()
