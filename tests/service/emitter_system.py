@@ -1,4 +1,4 @@
-"""A harness in which numbers are called: a system whose events all come from emitters. Also served by its path."""
+"""A hall in which numbers are called: a system whose events all come from emitters. Also served by its path."""
 
 from oyez.contract import Contract, Payload, Stamped, anyone, member, own
 

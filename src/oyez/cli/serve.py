@@ -17,7 +17,7 @@ from oyez.cli.address import base_url
 from oyez.cli.banner import Banner
 from oyez.cli.console import explain_os_error
 from oyez.cli.server_flags import DEFAULTS, ServerFlags
-from oyez.cli.workers import Workers
+from oyez.cli.supervisor import Supervisor
 from oyez.errors import OyezError, SettingsError
 from oyez.logger import get_logger
 from oyez.ops.health import Team, health_routes
@@ -74,7 +74,7 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
             return 0
         # All that can be wrong has been found, and what the workers share has been made.
         oyez.database.close()
-        return Workers(names, settings, flags.load, sockets).run(banner.show)
+        return Supervisor(names, settings, flags.load, sockets).run(banner.show)
 
 
 def build_oyez(

@@ -1,4 +1,4 @@
-"""One of several workers of `oyez serve`: `python -m oyez.cli.worker`, which only `workers.py` calls."""
+"""One of several workers of `oyez serve`: `python -m oyez.cli.worker`, which only `supervisor.py` starts."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ import msgspec
 
 from oyez.cli.console import fail
 from oyez.cli.serve import AnnouncingServer, build_oyez, prepare_process
-from oyez.cli.workers import BEAT_INTERVAL, Order, Report
+from oyez.cli.supervisor import BEAT_INTERVAL, Order, Report
 from oyez.errors import OyezError
 from oyez.ops.health import Team
 from oyez.ops.logs import configure_logging

@@ -1,4 +1,7 @@
-"""Limits: how often one user may send a command, as a contract declares it (`limit="10/s"`)."""
+"""Limits: how often one user may send a command, as a contract declares it (`limit="10/s"`).
+
+`runtime/usage.py` counts what users have sent.
+"""
 
 import re
 from dataclasses import dataclass

@@ -1,8 +1,9 @@
 """The promise of a log: what is appended is ordered, kept, and reaches every node.
 
 One log a system. Producers append; delivery, recovery, other nodes and the admin view are readers.
-A position is the opaque string `epoch.number`: numbers of one epoch only grow, and a new epoch means that
-history was lost. Where the log cannot keep its promise it raises `LogUnavailableError` and stores nothing.
+A position is the opaque string `epoch.number`, which the backend (`sqlite.py`, `redis_scripts.py`, `memory.py`) gives
+to an entry when it stores it. Numbers of one epoch only grow, and a new epoch means that history was lost. If the log
+cannot keep its promise, it raises `LogUnavailableError` and stores nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence

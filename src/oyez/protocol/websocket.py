@@ -1,5 +1,7 @@
 """WebSocket (RFC 6455) without I/O: the opening handshake, frames that the server sends, and compression.
 
+A server never masks its frames. Those of clients are read and unmasked by picows (`server/transports/websocket.py`).
+
 Compression (permessage-deflate, RFC 7692) is without context takeover on either side, so that a deflated frame is the
 same for every client.
 """

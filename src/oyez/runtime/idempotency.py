@@ -3,6 +3,9 @@
 Answers are records of the log, so every node knows them for as long as events are kept. The value of each record begins
 with a digest of the request: the same id with another request is a mistake, and is refused. A record that cannot be
 read counts as absent if the log knows by itself what was published; otherwise its id is refused.
+
+Commands (`commands.py`), publications (`publish_api.py`) and, with the header `Idempotency-Key`, the systems' own HTTP
+APIs (`service/idempotency.py`) use it.
 """
 
 import asyncio

@@ -55,14 +55,15 @@ from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verif
 from oyez.service.data_folder import open_folder
 from oyez.service.database.database import MIGRATIONS, Database, build_database
 from oyez.service.database.probe import DatabaseProbe
-from oyez.service.home import REMEDY, HomeLog, HomeLoop, notice_signals
-from oyez.service.http import member_routes, presence_route
 from oyez.service.idempotency import IdempotencyMiddleware
+from oyez.service.members_api import member_routes, presence_route
 from oyez.service.outbox.jobs import Jobs
 from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
+from oyez.service.own_loop import REMEDY, LoopBoundLog, OwnLoop
 from oyez.service.redis_emitter.consumer import EmitterConsumer
 from oyez.service.redis_emitter.decoder import DEFAULT_KEY
+from oyez.service.signals import notice_signals
 from oyez.service.system import Services, System, SystemServices, build_services
 from oyez.settings import Settings
 
@@ -139,7 +140,7 @@ class Oyez:
         self._replays = LoopBudget(REPLAY_SECONDS)
         self._written_by: float | None = None
         """By when, in the loop's time, a process that stops gives up what it has not written."""
-        self._home = HomeLoop()
+        self._own_loop = OwnLoop()
         self._outages = outages or Outages()
         self._drains = False
         """True if the server sends clients away itself before it ends the lifespan."""
@@ -181,14 +182,14 @@ class Oyez:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             self._drains = DRAINS in scope.get("extensions", {})
-        elif not self._home.entered:
+        elif not self._own_loop.entered:
             await self._refuse(scope, receive, send)
             return
         await self._app({**scope, UNFINISHED: self._unfinished}, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer that the same may succeed later: Oyez does not run yet, or no longer."""
-        if not (self._refused or self._home.was_entered):
+        if not (self._refused or self._own_loop.was_entered):
             self._refused = True
             logger.error("Oyez does not run, so requests and clients are refused", remedy=REMEDY)
         if scope["type"] == "websocket":
@@ -219,8 +220,8 @@ class Oyez:
         async with AsyncExitStack() as stack:
             # In a thread: a database that hangs must not keep clients from being sent away.
             stack.push_async_callback(self._close_database)
-            self._home.enter()
-            stack.callback(self._home.leave)
+            self._own_loop.enter()
+            stack.callback(self._own_loop.leave)
             stack.callback(self._end_waiting)
             await stack.enter_async_context(run_beside(self._verifier.keys.run()))
             for served in self.systems.values():
@@ -317,7 +318,7 @@ class Oyez:
             self.signer.verify_service(key, system.name)
 
         async def presence(room: NamedRoom) -> Presence:
-            self._home.check()
+            self._own_loop.check()
             return await server.membership.fetch(room.namespace, [room.name])
 
         if system.migrations is not None:
@@ -329,7 +330,7 @@ class Oyez:
         database = self.database.part(system.name)
         retention = self.settings.log_retention
         idempotency = Idempotency(log, retention)
-        check = self._home.check
+        check = self._own_loop.check
         limits = self.settings.limits
         publisher = Publisher(
             system.contract, log, limits, self._clock, retention=retention, check=check, observers=observers
@@ -352,7 +353,7 @@ class Oyez:
                 publisher=publisher,
                 authorize=authorize,
                 # All that a log offers is a coroutine function.
-                log=cast(Log, HomeLog(log, self._home)),
+                log=cast(Log, LoopBoundLog(log, self._own_loop)),
                 outbox=outbox,
                 members=members,
                 presence=presence,

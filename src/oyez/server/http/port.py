@@ -1,4 +1,4 @@
-"""The port: uvicorn with Oyez' HTTP protocol, TLS, and a shutdown that closes the clients first."""
+"""The port: uvicorn with Oyez' HTTP protocol, TLS, and a shutdown (on SIGTERM) that closes the clients first."""
 
 import asyncio
 import os

@@ -1,6 +1,7 @@
 """The rooms of a namespace: an index from names to sockets.
 
-A socket knows its rooms too, so joining, leaving and disconnecting cost as much as the socket's own rooms.
+Handlers join rooms by `runtime/client.py`, which checks the rule of the room. A socket knows its rooms too, so joining,
+leaving and disconnecting cost as much as the socket's own rooms.
 """
 
 from collections.abc import Collection, Iterable, Mapping

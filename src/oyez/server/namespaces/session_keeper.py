@@ -1,4 +1,7 @@
-"""What a namespace and its sockets need of the part that keeps sessions, and the values that pass between them."""
+"""What a namespace and its sockets need of the part that keeps sessions, and the values that pass between them.
+
+One of these values, `RecoveryResult`, is the event `oyez:recovery`.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence

@@ -2,7 +2,7 @@
 
 An official JavaScript client sends the `pid` of its session and the position of the last event that it received. Other
 clients send `auth.offset`, and `auth.recovery` if they want positions. A client that asks for recovery receives the
-event `oyez:recovery`.
+event `oyez:recovery` (`RecoveryResult` in `namespaces/session_keeper.py`).
 
 A session records the position up to which its client has certainly received everything: that of the last answered ping.
 So it does not matter how old the last event is, or whether there was one. The application decides again which rooms the

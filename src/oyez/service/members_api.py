@@ -1,4 +1,4 @@
-"""Members of rooms, and the sockets that are connected, over HTTP: for every system."""
+"""The HTTP API of every system for the members of rooms, and for the sockets that are connected."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated

@@ -1,8 +1,8 @@
 """The supervisor of `oyez serve --workers`: it looks after the processes that share a port and a data folder.
 
-It serves no clients. It opens the port, starts the workers, starts another if one dies or stops reporting, and stops
-them when it is stopped. On SIGHUP it replaces them one by one, each only when its successor serves. Each worker reports
-every second from its event loop, and receives the number of workers that report.
+It serves no clients. It starts the workers, starts another if one dies or stops reporting, and stops them on SIGTERM
+and SIGINT. On SIGHUP it replaces them one by one, each only when its successor serves. Each worker reports every second
+from its event loop, and receives the number of workers that report.
 """
 
 import asyncio
@@ -152,8 +152,8 @@ class Worker:
             await self.process.wait()
 
 
-class Workers:
-    """`settings.workers` processes that serve `systems` at `sockets`; `reload` reads the settings again."""
+class Supervisor:
+    """Runs `settings.workers` processes that serve `systems` at `sockets`; `reload` reads the settings again."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from oyez.settings import Settings
 from tests.support.shops import shop
 
 
-async def test_the_log_of_a_system_is_for_the_home_loop(tmp_path: Path) -> None:
+async def test_the_log_of_a_system_is_for_its_own_loop(tmp_path: Path) -> None:
     offered: list[Services] = []
 
     def build(services: Services) -> SystemServices:
