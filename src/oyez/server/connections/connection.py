@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from oyez.concurrency.sparse_log import find_kind
-from oyez.errors import MALFORMED, RATE_LIMITED, TOO_LARGE, UNKNOWN_NAMESPACE, UNSUPPORTED_PARSER
+from oyez.errors import MALFORMED, TOO_LARGE, UNSUPPORTED_PARSER, Refusal, RefusedError
 from oyez.logger import get_logger
 from oyez.observer import CONNECT, RefusalReport, SlowClientReport
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import Session, Signal, State
+from oyez.server.connections.admission import Admission
 from oyez.server.connections.context import ConnectionContext
 from oyez.server.connections.upgrade import Upgrade
 from oyez.server.namespaces.namespace import Namespace
-from oyez.server.namespaces.socket import NEVER, Socket, encode_error
+from oyez.server.namespaces.socket import NEVER, Socket, encode_connect_error, encode_error
 from oyez.server.transports.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
 from oyez.server.transports.outgoing import OutboundPacket, join_frames
 from oyez.server.transports.transport import (
@@ -39,7 +40,6 @@ _PING = OutboundPacket(engineio.PING)
 _CLOSE = OutboundPacket(engineio.CLOSE)
 _EVENT, _BINARY_EVENT = socketio.PacketType.EVENT, socketio.PacketType.BINARY_EVENT
 _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
-MINUTE = 60.0
 CLIENT_GONE = frozenset({engineio.TRANSPORT_CLOSE, engineio.PING_TIMEOUT})
 """Reasons that mean that the client has left, or is assumed to have left."""
 FAULTS = frozenset({engineio.FORCED_CLOSE, engineio.TOO_LARGE, engineio.TOO_MANY_FRAGMENTS})
@@ -61,11 +61,8 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_admission",
         "_connect_deadline",
-        "_connecting",
-        "_connects",
-        "_connects_end",
-        "_ended",
         "_expiry",
         "_full_queues",
         "_in_grace_period",
@@ -75,7 +72,6 @@ class Connection:
         "_pinged_at",
         "_pong_deadline",
         "_received_since_ping",
-        "_refused",
         "_refused_deadline",
         "_registry",
         "authenticated",
@@ -111,11 +107,7 @@ class Connection:
         self.budget = Budget(context.unauthenticated_rates)
         self.holds_memory = False
         """True if unfinished input of the client is counted in the memory budget of the process."""
-        self._connecting: set[str] | None = None
-        self._ended: set[str] | None = None
-        """Namespaces that the server has disconnected. Packets for them may still arrive and are ignored."""
-        self._connects = 0
-        self._connects_end = now + MINUTE
+        self._admission = Admission(context.limits, now)
         self._next_ping = now + context.settings.ping_interval
         self._pong_deadline = NEVER
         self._in_grace_period = False
@@ -131,8 +123,6 @@ class Connection:
         self.draining = False
         """True if the server is stopping: events that arrive now are not handled, acknowledgements are."""
         self.scheduled_slot = 0
-        self._refused: dict[str, OutboundPacket] | None = None
-        """For each namespace that has refused the client, the timer that disconnects it."""
         self._refused_deadline = NEVER
 
     @property
@@ -186,7 +176,7 @@ class Connection:
         """A binary message was received."""
         self._received_since_ping = True
         result = self.session.receive_binary(data)
-        if not self.sockets and not self._ended and result is not Signal.REFUSE_PARSER:
+        if not self.sockets and not self._admission.disconnected and result is not Signal.REFUSE_PARSER:
             self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
         self._handle(result)
 
@@ -355,39 +345,28 @@ class Connection:
             self._await_connect()
         elif socket is None and packet.type is socketio.PacketType.CONNECT:
             self._connect(packet)
-        elif socket is not None or self._ended is None or packet.namespace not in self._ended:
+        elif socket is not None or not self._admission.was_disconnected(packet.namespace):
             self.close(engineio.FORCED_CLOSE, f"{packet.type.name} out of turn")
 
     # Namespaces.
 
     def _connect(self, packet: socketio.Packet) -> None:
         self.budget.packets += CONNECT_COST
-        name = packet.namespace
-        connecting = self._connecting or set()
-        if name in connecting:
+        name, context = packet.namespace, self.context
+        if self._admission.is_entering(name):
             self.close(engineio.FORCED_CLOSE, "a second CONNECT before the first was answered")
             return
-        namespace = self.context.namespaces.get(name)
-        if namespace is None:
-            self._send_connect_error(name, UNKNOWN_NAMESPACE.code, UNKNOWN_NAMESPACE.message)
-        elif not self._may_connect():
-            # On a new connection, the count would begin again: so the client stays on this one and gets a time to wait.
-            wait = round(self._connects_end - self.context.clock(), 3)
-            self._send_connect_error(name, RATE_LIMITED.code, "You connect too often; wait a minute.", retry_after=wait)
-        elif len(packet.data) > (most := self.context.limits.max_connect_bytes):
-            self._send_connect_error(name, TOO_LARGE.code, f"`auth` is {len(packet.data)} bytes; {most} are allowed.")
-        elif len(connecting) + len(self.sockets) >= self.context.limits.max_namespaces_per_connection:
-            self._send_connect_error(name, RATE_LIMITED.code, "You are in too many namespaces; leave one first.")
-        else:
-            if self._ended:
-                self._ended.discard(name)
-            self._connecting = connecting | {name}
-            queue, decide = self.context.connect_queue, partial(self._decide, namespace, packet.data)
-            if queue.try_acquire():
-                decide()
-            elif not queue.submit(decide, len(packet.data)):
-                # A CONNECT_ERROR would be taken for a final answer; after this, clients come back by themselves.
-                self.close(engineio.SERVER_BUSY)
+        refused = self._admission.check(packet, context.namespaces, len(self.sockets), context.clock())
+        if refused is not None:
+            self._send_connect_error(name, refused)
+            return
+        self._admission.begin(name)
+        queue, decide = context.connect_queue, partial(self._decide, context.namespaces[name], packet.data)
+        if queue.try_acquire():
+            decide()
+        elif not queue.submit(decide, len(packet.data)):
+            # A CONNECT_ERROR would be taken for a final answer; after this, clients come back by themselves.
+            self.close(engineio.SERVER_BUSY)
 
     def _decide(self, namespace: Namespace, auth: bytes) -> None:
         """Let the application decide about a CONNECT; `accept` or `refuse` follows."""
@@ -396,29 +375,20 @@ class Connection:
 
     def _refuse_parser(self, namespace: str) -> None:
         """Refuse a client with the msgpack parser in its own encoding. Otherwise it would reconnect for ever."""
-        if self._may_connect():
+        if self._admission.count_connect(self.context.clock()):
             error = {"message": UNSUPPORTED_PARSER.message, "data": {"code": UNSUPPORTED_PARSER.code}}
-            refusal = socketio.encode_msgpack(socketio.PacketType.CONNECT_ERROR, namespace, error)
-            self.send(OutboundPacket(b"", (refusal,)))
+            answer = socketio.encode_msgpack(socketio.PacketType.CONNECT_ERROR, namespace, error)
+            self.send(OutboundPacket(b"", (answer,)))
             self._report_refusal(namespace, UNSUPPORTED_PARSER.code)
             farewell = socketio.encode_msgpack(socketio.PacketType.DISCONNECT, namespace)
             self._close_after_refusal(namespace, OutboundPacket(b"", (farewell,)))
         else:
             self.close(engineio.FORCED_CLOSE, "too many CONNECTs with the msgpack parser")
 
-    def _may_connect(self) -> bool:
-        """Count a CONNECT. False if there were too many within a minute."""
-        now = self.context.clock()
-        if now >= self._connects_end:
-            self._connects, self._connects_end = 0, now + MINUTE
-        self._connects += 1
-        return self._connects <= self.context.limits.max_connects_per_minute
-
     def accept(self, socket: Socket, answer: socketio.Packet) -> None:
         """The namespace accepts `socket`: notify the client."""
-        self._connect_finished(socket)
-        if self._refused:
-            self._refused.pop(socket.namespace.name, None)
+        self._admission.finish(socket.namespace.name)
+        self._admission.accept(socket.namespace.name)
         self.sockets[socket.namespace.name] = socket
         if not self.authenticated:
             self.authenticated = True
@@ -444,7 +414,7 @@ class Connection:
 
     def refuse(self, socket: Socket, answer: socketio.Packet) -> None:
         """The namespace refuses `socket`: notify the client, which should disconnect if it is in no other namespace."""
-        self._connect_finished(socket)
+        self._admission.finish(socket.namespace.name)
         if not self.closed:
             self._send_packet(answer)
             self._close_after_refusal(socket.namespace.name)
@@ -453,7 +423,7 @@ class Connection:
         """The client was refused. Most clients close now; one that is closed before would reconnect for ever."""
         packet = socketio.Packet(socketio.PacketType.DISCONNECT, namespace)
         farewell = farewell or OutboundPacket(b"4" + socketio.encode_packet(packet))
-        self._refused = {**(self._refused or {}), namespace: farewell}
+        self._admission.refuse(namespace, farewell)
         if not self.sockets:
             self._refused_deadline = self.context.clock() + self.context.limits.refused_timeout
             self.context.wheel.schedule(self, self._refused_deadline)
@@ -464,20 +434,16 @@ class Connection:
         JavaScript's client before 4.3 understands a DISCONNECT so, and python-socketio a close packet.
         """
         self._refused_deadline = NEVER
-        if not self._connecting:
-            for farewell in (self._refused or {}).values():
+        if not self._admission.entering:
+            for farewell in self._admission.farewells():
                 self.send(farewell)
             if self.session.upgraded:
                 self.send(_CLOSE)
             self.close(engineio.FORCED_SERVER_CLOSE, "refused")
 
-    def _connect_finished(self, socket: Socket) -> None:
-        self._connecting = (self._connecting or set()) - {socket.namespace.name} or None
-
-    def _send_connect_error(self, namespace: str, code: str, message: str, **details: float) -> None:
-        data = msgspec.json.encode({"message": message, "data": {"code": code, **details}})
-        self._send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, data))
-        self._report_refusal(namespace, code)
+    def _send_connect_error(self, namespace: str, refused: RefusedError) -> None:
+        self._send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, encode_connect_error(refused)))
+        self._report_refusal(namespace, refused.refusal.code)
         self._close_after_refusal(namespace)
 
     def _await_connect(self) -> None:
@@ -492,7 +458,7 @@ class Connection:
 
     def forget_namespace(self, name: str) -> None:
         """The server has disconnected the client from namespace `name`."""
-        self._ended = (self._ended or set()) | {name}
+        self._admission.disconnect(name)
         self._await_connect()
 
     # Output.
@@ -590,19 +556,20 @@ class Connection:
         """Send the client, and log, which limit it has exceeded."""
         detail = detail[:MAX_DETAIL]
         self._log_fault("a connection is closed because of what the client sent", reason, detail)
-        code = MALFORMED.code if reason is engineio.FORCED_CLOSE else TOO_LARGE.code
+        refusal = MALFORMED if reason is engineio.FORCED_CLOSE else TOO_LARGE
         self._leaving = not self.transport.closing
-        self._send_error(code, f"The connection was closed: {detail}.")
+        self._send_error(refusal, f"The connection was closed: {detail}.")
         if self.session.connect is not None and self.session.connect not in self.sockets:
             # Without an answer, the client would reconnect with the same CONNECT for ever.
-            self._send_connect_error(self.session.connect, code, f"The CONNECT cannot be read: {detail}.")
+            refused = RefusedError(refusal, f"The CONNECT cannot be read: {detail}.")
+            self._send_connect_error(self.session.connect, refused)
         self._leaving = False
 
     def refuse_body(self) -> None:
         """Notify the client, and the log, that a polling body is over the limit. The session continues."""
         detail = f"a body over {self.max_message} bytes"
         self._log_fault("a request is refused because of what the client sent", engineio.TOO_LARGE, detail)
-        self._send_error(TOO_LARGE.code, f"The request was refused: {detail}.")
+        self._send_error(TOO_LARGE, f"The request was refused: {detail}.")
 
     def _log_fault(self, message: str, reason: CloseReason, detail: str) -> None:
         self.context.faults.warning(
@@ -631,9 +598,9 @@ class Connection:
         """The user of the first namespace; empty if the client is in none."""
         return next((socket.user_id for socket in self.sockets.values()), "")
 
-    def _send_error(self, code: str, message: str) -> None:
+    def _send_error(self, refusal: Refusal, message: str) -> None:
         """Send the event `error` in each of the client's namespaces."""
-        event = encode_error(code, message)
+        event = encode_error(refusal.code, message)
         for socket in tuple(self.sockets.values()):
             socket.send(event)
 

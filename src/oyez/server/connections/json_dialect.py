@@ -1,31 +1,29 @@
 """Connections of plain WebSocket clients, which send JSON frames (`protocol/json_frames.py`).
 
-A frame that is not understood is answered with the event `error`, which says what is expected. Everything else is the
-same as for other connections, with the same rights and limits. Its pings are WebSocket's own.
+A frame that is not understood is answered with the event `error`, which describes what is expected. Everything besides
+that is the same as for other connections, with the same rights and limits. The server sends WebSocket pings.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import msgspec
 
-from oyez.errors import MALFORMED
+from oyez.errors import MALFORMED, RefusedError
 from oyez.protocol import engineio, json_frames, socketio
 from oyez.protocol.engineio import MalformedError
 from oyez.protocol.json_frames import EXPECTED, TextIds
 from oyez.protocol.session import Signal
 from oyez.protocol.socketio import PacketType
-from oyez.server.connections.connection import MINUTE, Connection
+from oyez.server.connections.admission import MINUTE
+from oyez.server.connections.connection import Connection
 from oyez.server.namespaces.socket import Socket, encode_error
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.transports.transport import WebSocketTransport
 
-if TYPE_CHECKING:
-    pass
-
 MAX_PENDING_FRAMES = 16
-"""Frames that may come while it is decided whether the client is let in: more than a program sends at once."""
+"""Frames that wait until the application has accepted the client: more than a program sends at once."""
 MAX_FAULT = 200
 """Characters of the explanation for a malformed frame."""
 
@@ -41,7 +39,7 @@ class JsonConnection(Connection):
     _faults_end: float
 
     def open(self) -> None:
-        """Begin to let the client in: what it would say in a CONNECT is in the address."""
+        """Ask the application about the client. The query of the address takes the place of a CONNECT's `auth`."""
         self._pending, self._asked = [], TextIds()
         self._faults, self._faults_end = 0, self.context.clock() + MINUTE
         query = self.handshake.query
@@ -73,7 +71,7 @@ class JsonConnection(Connection):
         asyncio.get_running_loop().call_soon(self._receive_pending)
 
     def on_writable(self, write: Callable[[bytes], None] | None) -> None:
-        """Nothing is written past `send`."""
+        """Do nothing: every packet has to be translated by `send`."""
 
     def go_live(self, socket: Socket) -> None:
         super().go_live(socket)
@@ -81,7 +79,7 @@ class JsonConnection(Connection):
 
     def send(self, outgoing: OutboundPacket) -> None:
         if outgoing.plain is None:
-            # Only an answer, which no other client gets, depends on what this one has asked.
+            # Only an acknowledgement depends on what this client has asked, and no other client receives that.
             outgoing.plain = translate(outgoing, self._asked)
         if outgoing.plain.text:
             super().send(outgoing.plain)
@@ -91,7 +89,7 @@ class JsonConnection(Connection):
             self.send(message)
 
     def forget_namespace(self, name: str) -> None:
-        """There is no other namespace to go on in."""
+        """Close the connection: its client is in one namespace only."""
         self.close(engineio.SERVER_DISCONNECT)
 
     def _receive_pending(self) -> None:
@@ -111,9 +109,9 @@ class JsonConnection(Connection):
         else:
             self._handle(packet)
 
-    def _send_connect_error(self, namespace: str, code: str, message: str, **details: float) -> None:
+    def _send_connect_error(self, namespace: str, refused: RefusedError) -> None:
         # The name came in the address and may be anything: it must not become part of a packet.
-        super()._send_connect_error("/", code, message, **details)
+        super()._send_connect_error("/", refused)
 
     def _answer_fault(self, fault: str) -> None:
         """Notify the client that a frame was not understood; one that sends many such frames is closed."""
@@ -128,11 +126,11 @@ class JsonConnection(Connection):
             self.send(OutboundPacket(b"42" + error))
 
     def _close_after_refusal(self, namespace: str, farewell: OutboundPacket | None = None) -> None:
-        """The client can ask for nothing else over this connection."""
+        """Close now: the client can enter no other namespace over this connection."""
         self.close(engineio.REFUSED)
 
     def _send_ping(self) -> bool:
-        # An ASGI server has pings of its own.
+        # An ASGI server sends WebSocket pings by itself.
         return cast(WebSocketTransport, self.transport).ping()
 
 

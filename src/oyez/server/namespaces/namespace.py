@@ -19,7 +19,7 @@ from oyez.server.namespaces.application import Application, SocketInfo
 from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, POSITIONS, EventFrames
 from oyez.server.namespaces.rooms import Rooms
 from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, Resumed, SessionKeeper
-from oyez.server.namespaces.socket import Carrier, Socket
+from oyez.server.namespaces.socket import Carrier, Socket, encode_connect_error
 from oyez.server.transports.outgoing import join_frames
 from oyez.settings import Settings
 
@@ -144,8 +144,7 @@ class Namespace:
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
         socket.end(engineio.FORCED_SERVER_CLOSE)
         logger.debug("connect refused", namespace=self.name, code=refused.refusal.code, message=refused.message)
-        error = {"message": refused.message, "data": {"code": refused.refusal.code, **refused.details}}
-        packet = socketio.Packet(socketio.PacketType.CONNECT_ERROR, self.name, msgspec.json.encode(error))
+        packet = socketio.Packet(socketio.PacketType.CONNECT_ERROR, self.name, encode_connect_error(refused))
         socket.connection.refuse(socket, packet)
         if self._observers is not None:
             code, address = refused.refusal.code, socket.handshake.address

@@ -469,6 +469,12 @@ def encode_error(code: str, message: str) -> bytes:
     return msgspec.json.encode(["error", {"code": code, "message": message, "details": {}}])
 
 
+def encode_connect_error(refused: RefusedError) -> bytes:
+    """The payload of the CONNECT_ERROR for `refused`."""
+    error = {"message": refused.message, "data": {"code": refused.refusal.code, **refused.details}}
+    return msgspec.json.encode(error)
+
+
 def _event_type(attachments: tuple[bytes, ...]) -> socketio.PacketType:
     return socketio.PacketType.BINARY_EVENT if attachments else socketio.PacketType.EVENT
 
