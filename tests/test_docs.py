@@ -411,6 +411,18 @@ def test_the_log_line_is_one() -> None:
     assert line["reason"] in {reason.text for reason in find_constants(engineio, CloseReason)}
 
 
+def test_log_lines_with_an_action_exist() -> None:
+    nodes = (
+        node for path in Path(errors.__file__).parent.rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))
+    )
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    for lines, _ in find_rows(read("troubleshooting"), "line"):
+        for line in re.findall(r"`([^`]+)`", lines):
+            beginning = line.removesuffix("…").strip()
+            found = texts if line == beginning else {text[: len(beginning)] for text in texts}
+            assert beginning in found, line
+
+
 def test_the_line_about_a_refused_emitter_is_one() -> None:
     (block,) = [block for block in find_blocks(read("emitters")) if block.language == "jsonl"]
     line = json.loads(block.text)
