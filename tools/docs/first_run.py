@@ -1,8 +1,8 @@
-"""Records a first run of `quotes`: `make serve`, every kind of client, each event, who heard it and who did not.
+"""Record a first run of `quotes`: `make serve`, each kind of client, each event, and which clients received it.
 
     .venv/bin/python -m tools.docs.first_run
 
-plays the story of the tests against the server that the README's command starts, and writes docs/first-run.md.
+plays the scenario of the tests against the server that the README's command starts, and writes docs/first-run.md.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ TITLES = {"polling": "polling only", "websocket": "WebSocket only", "upgrade": "
 
 
 class Record:
-    """The page as it grows; what is written to it is shown at once."""
+    """The lines of the page. Each line is also printed at once."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -69,20 +69,20 @@ CLIENTS = {"the official JavaScript client": connect_javascript, "python-socketi
 
 
 async def play(served: Served, people: Mapping[str, Listener], record: Record) -> None:
-    """Publish every step; a row for each."""
+    """Publish every step and write one row for each."""
     record.write(
-        "", "| event | sent to | position | heard by | made sure not heard by |", "| --- | --- | --- | --- | --- |"
+        "", "| event | sent to | position | received by | not received by |", "| --- | --- | --- | --- | --- |"
     )
     for step in STEPS:
         position = await served.publish(step.event, step.data, step.to)
         for person in step.heard_by:
-            heard = list(await people[person].expect_event(step.event))
-            assert heard == [step.data], f"{person} heard {heard}"
+            received = list(await people[person].expect_event(step.event))
+            assert received == [step.data], f"{person} received {received}"
         others = [person for person in people if person not in step.heard_by]
         for person in others:
             await people[person].expect_nothing()
-        heard_by, not_heard_by = ", ".join(step.heard_by), ", ".join(others)
-        record.write(f"| `{step.event}` | {show_target(step)} | `{position}` | {heard_by} | {not_heard_by} |")
+        received_by, not_received_by = ", ".join(step.heard_by), ", ".join(others)
+        record.write(f"| `{step.event}` | {show_target(step)} | `{position}` | {received_by} | {not_received_by} |")
 
 
 def show_target(step: Step) -> str:
@@ -93,7 +93,7 @@ def show_target(step: Step) -> str:
 
 
 def describe_people(record: Record) -> None:
-    record.write("", "| who | role in the token | supplier record |", "| --- | --- | --- |")
+    record.write("", "| client | role in the token | supplier record |", "| --- | --- | --- |")
     for person, role in ROLES.items():
         record.write(f"| {person} | {role or '(none: user)'} | {SUPPLIER_IDS.get(person, '')} |")
 
@@ -112,10 +112,13 @@ async def record_run(record: Record) -> None:
     record.write(
         "# A first run",
         "",
-        "`make serve`, then six people connect to `quotes` with each kind of client, and a back end publishes each of",
-        "the six events over HTTP. Every line was checked as it was written: the people named heard the event with",
-        "exactly the data that was published, and all others were made sure to have heard nothing.",
-        "Written by `python -m tools.docs.first_run`.",
+        "This page is the record of a real run. `make serve` starts a server, then six clients connect to `quotes`",
+        "with each client library and transport, and a back end publishes each of the six events over HTTP.",
+        "",
+        "Each row was checked before it was written: the clients in *received by* received the event with exactly",
+        "the published data; the clients in *not received by* received nothing.",
+        "",
+        "`python -m tools.docs.first_run` writes this page.",
         "",
     )
     describe_software(record)
