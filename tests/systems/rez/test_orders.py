@@ -14,7 +14,7 @@ from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.systems.loader import load_system
 from oyez.systems.rez import orders
-from oyez.systems.rez.channels import forget, remember
+from oyez.systems.rez.channels import delete_subscriptions, store_subscription
 from oyez.systems.rez.contract import order as order_room
 from oyez.systems.rez.orders import Cancellation, Eta, OrderMove, OrderPlacing
 from oyez.systems.rez.states import ORDERS
@@ -119,27 +119,27 @@ async def test_a_cancelled_order_is_told_to_its_followers_and_its_customer(shop:
 
 async def test_who_follows_an_order_by_its_name_stays_at_its_end(shop: Shop) -> None:
     await place(shop)
-    await shop.database.run(remember, "ada", "order:o1")
+    await shop.database.run(store_subscription, "ada", "order:o1")
     await shop.do(orders.cancel_order, "o1", CANCELLATION)
     assert shop.hear_names() == ["order_cancelled"]
     await place(shop, "o2")
-    await shop.database.run(remember, "ada", "order:o2")
-    await shop.database.run(forget, "ada", ["order:o2"])
+    await shop.database.run(store_subscription, "ada", "order:o2")
+    await shop.database.run(delete_subscriptions, "ada", ["order:o2"])
     await shop.do(orders.cancel_order, "o2", CANCELLATION)
     assert shop.hear_names() == ["order_cancelled", "leave"]
 
 
 async def test_when_an_order_is_expected(shop: Shop) -> None:
     await place(shop)
-    order = await shop.do(orders.expect_order, "o1", Eta(eta=Time("2023-11-14T22:40:00Z")))
+    order = await shop.do(orders.set_order_eta, "o1", Eta(eta=Time("2023-11-14T22:40:00Z")))
     assert order.estimated_delivery == "2023-11-14T22:40:00Z"
     (told,) = shop.hear()
     assert (told.data["minutes"], told.data["eta"]) == (27, "2023-11-14T22:40:00Z")
-    await shop.do(orders.expect_order, "o1", Eta(eta=Time("2023-11-14T22:00:00Z")))
+    await shop.do(orders.set_order_eta, "o1", Eta(eta=Time("2023-11-14T22:00:00Z")))
     assert shop.hear()[0].data["minutes"] == 0
     await shop.do(orders.cancel_order, "o1", CANCELLATION)
     with pytest.raises(RefusedError, match="nobody waits for it"):
-        await shop.do(orders.expect_order, "o1", Eta(eta=Time("2023-11-14T22:40:00Z")))
+        await shop.do(orders.set_order_eta, "o1", Eta(eta=Time("2023-11-14T22:40:00Z")))
 
 
 async def test_only_what_is_on_its_way_is_somewhere(shop: Shop) -> None:
@@ -154,7 +154,7 @@ async def test_what_is_not_there(shop: Shop) -> None:
     for function, body in (
         (orders.move_order, OrderMove(status="ready")),
         (orders.cancel_order, CANCELLATION),
-        (orders.expect_order, Eta(eta=Time("2026-01-01T00:00:00Z"))),
+        (orders.set_order_eta, Eta(eta=Time("2026-01-01T00:00:00Z"))),
     ):
         with pytest.raises(RefusedError, match="There is no order 'o9'") as refused:
             await shop.do(function, "o9", body)

@@ -1,6 +1,6 @@
-"""What clients' commands do: each is one transaction, or nothing but a word to somebody.
+"""The handlers of the clients' commands: each runs one transaction or only sends an event.
 
-Who the caller is comes from the token. Tracking and monitoring need no handler: they are joining a room.
+The token identifies the caller. Tracking and monitoring need no handler: the server joins the client to the room.
 """
 
 from functools import partial
@@ -15,6 +15,7 @@ from oyez.runtime import Client, Handlers, Hooks
 from oyez.service.system import Services
 from oyez.service.typing import Typing
 from oyez.systems.bookings import transactions
+from oyez.systems.bookings.conflated import ConflatedEvents
 from oyez.systems.bookings.contract import (
     AcceptBooking,
     CancelBooking,
@@ -31,7 +32,6 @@ from oyez.systems.bookings.contract import (
     partner_user,
     trackers,
 )
-from oyez.systems.bookings.news import News
 from oyez.systems.bookings.payloads import (
     BookingState,
     Location,
@@ -43,11 +43,11 @@ from oyez.systems.bookings.records import NewMessage
 from oyez.systems.bookings.tables import count_statistics, find_day, share_booking, to_time
 
 
-def build_handlers(services: Services, news: News, typing: Typing) -> Handlers:
+def build_handlers(services: Services, conflated: ConflatedEvents, typing: Typing) -> Handlers:
     run = services.outbox.run
 
     def state(booking: Row[Any]) -> BookingState:
-        news.count()
+        conflated.statistics_changed()
         return BookingState(booking_id=booking.id, status=booking.status)
 
     async def cancel(command: CancelBooking, client: Client) -> BookingState:
@@ -67,7 +67,7 @@ def build_handlers(services: Services, news: News, typing: Typing) -> Handlers:
 
     async def update_location(command: UpdateLocation, client: Client) -> None:
         location = Location(latitude=command.latitude, longitude=command.longitude)
-        await news.move(client.identity.subject, location)
+        await conflated.send_location(client.identity.subject, location)
 
     async def send_message(command: SendMessage, client: Client) -> MessageStored:
         new = NewMessage(
@@ -125,12 +125,12 @@ def build_handlers(services: Services, news: News, typing: Typing) -> Handlers:
     }
 
 
-def build_hooks(news: News, typing: Typing) -> Hooks:
+def build_hooks(conflated: ConflatedEvents, typing: Typing) -> Hooks:
     async def joined(client: Client, room: str) -> None:
-        """A client that begins to track a booking receives the last known place of its partner."""
+        """Send the last location of the partner to a client that starts to track a booking."""
         matched = trackers.match(room) if client.namespace == trackers.namespace else None
-        if matched is not None and (place := await news.find_place(matched["bookingId"])) is not None:
-            client.emit(place)
+        if matched is not None and (location := await conflated.find_location(matched["bookingId"])) is not None:
+            client.emit(location)
 
     def disconnected(client: Client, reason: str) -> None:
         typing.leave(client)
@@ -145,7 +145,7 @@ def typing_key(role: str, user_id: str, recipient_id: str) -> str:
 async def stop_indicating(
     services: Services, typing: Typing, role: str, user_id: str, recipient_id: str, client: Client | None = None
 ) -> None:
-    """A customer or partner sends what they typed; `client`: their socket, if it is known."""
+    """End the typing of a customer or partner who sends a message. `client` is the sender, if known."""
     if await typing.stop(typing_key(role, user_id, recipient_id), client):
         room = partner_user(recipient_id) if role == "customer" else customer_user(recipient_id)
         await services.publisher.emit(TypingIndicator(user_id=user_id, typing=False), room)
@@ -154,7 +154,7 @@ async def stop_indicating(
 def find_rooms(connection: Connection, role: str, user_id: str, recipient_id: str) -> list[NamedRoom]:
     """The rooms in which a recipient receives typing events; none if the two share no booking.
 
-    Customers and partners type to the other side of a booking. Admins oversee them all, and may type to anybody.
+    Customers and partners type to the other side of a booking. Admins may type to any user.
     """
     if role == "customer":
         return [partner_user(recipient_id)] if share_booking(connection, user_id, recipient_id) else []

@@ -1,6 +1,6 @@
 """The HTTP API of `bookings`, as a table, for back ends with a service key.
 
-transactions.py has what a request changes, records.py what bodies and answers look like.
+transactions.py has the changes, records.py the bodies and answers.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,8 +15,8 @@ from oyez.service.resources import Listing, Read, Resource, Write, build_routes
 from oyez.service.system import Services
 from oyez.service.typing import Typing
 from oyez.systems.bookings import records, transactions
+from oyez.systems.bookings.conflated import ConflatedEvents
 from oyez.systems.bookings.handlers import stop_indicating
-from oyez.systems.bookings.news import News
 from oyez.systems.bookings.payloads import BookingStatus, DashboardStatsUpdate, KycStatus, Side
 from oyez.systems.bookings.tables import (
     ROWS,
@@ -41,7 +41,7 @@ class Page(CamelPayload):
 
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
     before: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
-    """The `next` of the page before."""
+    """The `next` of the previous page."""
 
 
 class BookingsPage(Page):
@@ -66,14 +66,14 @@ class NotificationsPage(Page):
     recipient_role: Side | None = None
 
 
-def build_api(services: Services, news: News, typing: Typing) -> list[Route]:
+def build_api(services: Services, conflated: ConflatedEvents, typing: Typing) -> list[Route]:
     """Everything below `/bookings/api`. POST answers 201; PUT of a new record 201, otherwise 200."""
 
     async def end_typing(new: records.NewMessage) -> None:
         await stop_indicating(services, typing, new.sender_role, new.sender_id, new.recipient_id)
 
     async def count(*arguments: object) -> None:
-        news.count()
+        conflated.statistics_changed()
 
     def find_today() -> int:
         return find_day(services.clock(), services.settings.zone)

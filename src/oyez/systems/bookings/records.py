@@ -1,6 +1,6 @@
-"""The objects of the HTTP API of `bookings`: what back ends hand in, and what they read.
+"""The request bodies and answers of the HTTP API of `bookings`.
 
-Ids of customers and partners are those of their tokens (`sub`); all other ids are made here.
+The ids of customers and partners are the `sub` of their tokens; Oyez makes all other ids.
 """
 
 from typing import Any, Literal
@@ -30,7 +30,7 @@ from oyez.systems.bookings.tables import to_money, to_time
 
 
 class NewCustomer(CamelPayload):
-    """Whom a customer's token stands for."""
+    """The data of a customer, whose id is in the path."""
 
     name: Line
     phone: Phone
@@ -42,7 +42,7 @@ class Customer(NewCustomer):
 
 
 class NewPartner(CamelPayload):
-    """Whom a partner's token stands for."""
+    """The data of a partner, whose id is in the path."""
 
     name: Line
     email: Line
@@ -60,7 +60,7 @@ class Partner(NewPartner):
 
 
 class Earnings(CamelPayload):
-    """What a partner has earned with bookings that are completed."""
+    """The earnings of a partner from completed bookings."""
 
     partner_id: Id
     today_earnings: Total
@@ -69,7 +69,7 @@ class Earnings(CamelPayload):
 
 
 class NewBooking(CamelPayload):
-    """What a customer has booked; with `partnerId`, somebody is asked at once."""
+    """A new booking; with `partnerId`, it is assigned at once."""
 
     customer_id: Id
     partner_id: Maybe[Id] = UNSET
@@ -80,7 +80,7 @@ class NewBooking(CamelPayload):
 
 
 class Booking(CamelPayload):
-    """A booking as it stands."""
+    """A stored booking."""
 
     booking_id: Id
     booking_number: Line
@@ -95,17 +95,17 @@ class Booking(CamelPayload):
     """Why it was cancelled or rejected."""
     created_at: Time
     changed_at: Time
-    """Since when it has this status."""
+    """The time at which the booking got this status."""
 
 
 class Assignment(CamelPayload):
-    """Who is asked to come."""
+    """The partner to assign."""
 
     partner_id: Id
 
 
 class NewMessage(CamelPayload):
-    """What one side writes to the other side of a booking."""
+    """A message from one side of a booking to the other."""
 
     sender_id: Id
     sender_role: Side
@@ -115,7 +115,7 @@ class NewMessage(CamelPayload):
 
 
 class Message(CamelPayload):
-    """A message as it is stored."""
+    """A stored message."""
 
     id: Id
     sender_id: Id
@@ -128,21 +128,21 @@ class Message(CamelPayload):
 
 
 class NewSubmission(CamelPayload):
-    """Which documents a partner has handed in."""
+    """The documents that a partner submits."""
 
     partner_id: Id
     documents: Documents
 
 
 class Review(CamelPayload):
-    """What was decided about a submission; the partner reads the note."""
+    """The decision about a submission; the note is for the partner."""
 
     status: Literal["APPROVED", "REJECTED"]
     note: Maybe[Reason] = UNSET
 
 
 class Submission(CamelPayload):
-    """A KYC submission as it stands."""
+    """A stored KYC submission."""
 
     submission_id: Id
     partner_id: Id
@@ -155,7 +155,7 @@ class Submission(CamelPayload):
 
 
 class NewNotification(CamelPayload):
-    """Something one user should know."""
+    """A notification for one user."""
 
     recipient_id: Id
     recipient_role: Side
@@ -166,7 +166,7 @@ class NewNotification(CamelPayload):
 
 
 class Notification(CamelPayload):
-    """A notification as it is stored."""
+    """A stored notification."""
 
     id: Id
     recipient_id: Id
@@ -218,7 +218,7 @@ def booking_of(row: Row[Any]) -> Booking:
 
 
 def booking_number(row: Row[Any]) -> str:
-    """What people call a booking."""
+    """The number of a booking, for display."""
     return f"BK-{100_000 + row.number}"
 
 
@@ -228,7 +228,7 @@ def customer_party(row: Row[Any]) -> Party:
 
 
 def partner_party(row: Row[Any]) -> Party | None:
-    """The partner of a booking, where one was asked."""
+    """The partner of a booking; None if none is assigned."""
     if row.partner_id is None:
         return None
     return Party(id=row.partner_id, name=row.partner_name, phone=row.partner_phone)

@@ -1,13 +1,12 @@
-"""The course of a booking as a table: which action leads from which status to which, and the sentence for the customer.
+"""The statuses of a booking as a table: the actions, the next statuses, and the sentences for the customer.
 
-Nobody changes a status but by `move`. What is not in the table cannot happen, and the refusal names both statuses.
-Reading the table downwards is reading what a booking can go through:
+A status changes only by `move`. An action that is not in the table is refused; the refusal names both statuses.
 
     PENDING ──assign──► PARTNER_ASSIGNED ──accept──► PARTNER_ACCEPTED ──start──► IN_PROGRESS ──complete──► COMPLETED
                           │  ▲
                        reject│assign
                           ▼  │
-                        PARTNER_REJECTED               until work has begun: ──cancel──► CANCELLED
+                        PARTNER_REJECTED               before IN_PROGRESS: ──cancel──► CANCELLED
 """
 
 from collections.abc import Mapping
@@ -37,21 +36,21 @@ TRANSITIONS: Mapping[BookingStatus, Mapping[Action, BookingStatus]] = {
 TARGETS: Mapping[Action, BookingStatus] = {
     action: target for actions in TRANSITIONS.values() for action, target in actions.items()
 }
-"""Where each action leads: the same status from wherever it may be taken."""
+"""The status after each action; it does not depend on the status before."""
 
 PARTNER_ACTIONS: Mapping[BookingStatus, Action] = {
     TARGETS[action]: action for action in ("accept", "reject", "start", "complete")
 }
-"""What a partner who names a status wants done; the other statuses are not for partners to set."""
+"""The action for each status that partners may set."""
 
 PENDING: tuple[BookingStatus, ...] = ("PENDING", "PARTNER_REJECTED")
-"""A partner has to be found."""
+"""The booking needs a partner."""
 ACTIVE: tuple[BookingStatus, ...] = ("PARTNER_ASSIGNED", "PARTNER_ACCEPTED", "IN_PROGRESS")
-"""A partner has been asked, will come, or is there."""
+"""The booking has a partner and is not over."""
 ON_THE_WAY: tuple[BookingStatus, ...] = ("PARTNER_ACCEPTED", "IN_PROGRESS")
-"""The customer may see where the partner is."""
+"""The customer may see the partner's location."""
 SHARED: tuple[BookingStatus, ...] = (*ACTIVE, "COMPLETED", "CANCELLED")
-"""Customer and partner may write to each other: there is, or was, something between them to speak about."""
+"""The customer and the partner may write to each other."""
 
 SENTENCES: Mapping[BookingStatus, str] = {
     "PENDING": "We are looking for somebody who will come.",
@@ -62,14 +61,14 @@ SENTENCES: Mapping[BookingStatus, str] = {
     "COMPLETED": "{partner} has finished.",
     "CANCELLED": "Your booking has been cancelled.",
 }
-"""What a customer reads when the booking has come to a status."""
+"""The sentence for the customer at each status."""
 
 REVIEWS: Mapping[KycStatus, tuple[KycStatus, ...]] = {
     "SUBMITTED": ("APPROVED", "REJECTED"),
     "APPROVED": (),
     "REJECTED": (),
 }
-"""What can be decided about documents that were handed in: once."""
+"""The possible reviews of submitted documents; each submission is reviewed once."""
 
 
 def move(status: BookingStatus, action: Action) -> BookingStatus:
@@ -81,7 +80,7 @@ def move(status: BookingStatus, action: Action) -> BookingStatus:
 
 
 def partner_action(status: BookingStatus, target: BookingStatus) -> Action:
-    """What a partner has to do to bring a booking from `status` to `target`. Raises RefusedError as `move` does."""
+    """The partner's action that leads from `status` to `target`. Raises RefusedError (illegal_transition)."""
     action = PARTNER_ACTIONS.get(target)
     if action is None or action not in TRANSITIONS[status]:
         raise illegal("booking", status, target)
@@ -89,13 +88,13 @@ def partner_action(status: BookingStatus, target: BookingStatus) -> Action:
 
 
 def review(status: KycStatus, decision: KycStatus) -> KycStatus:
-    """The status of a submission after it was decided about. Raises RefusedError (illegal_transition)."""
+    """The status of a submission after the review. Raises RefusedError (illegal_transition)."""
     if decision not in REVIEWS[status]:
         raise illegal("submission", status, decision)
     return decision
 
 
 def illegal(what: str, status: str, target: str) -> RefusedError:
-    """The refusal that names both statuses, for people and, in its details, for programs."""
+    """The refusal that names both statuses in its message and in its details."""
     message = f"The {what} is {status} and cannot become {target}."
     return RefusedError(ILLEGAL_TRANSITION, message, **{"from": status, "to": target})

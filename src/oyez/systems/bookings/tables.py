@@ -1,9 +1,9 @@
 """What `bookings` stores: customers, partners, bookings, messages, KYC submissions and notifications.
 
-Knows rows, not events. Times are milliseconds since 1970, in UTC, and amounts are cents: both are whole numbers, which
-every database compares and adds up exactly. What a partner has earned is in no table: it follows from the bookings.
+This module knows rows, not events. Times are milliseconds since 1970, in UTC, and amounts are cents: both are whole
+numbers, which every database compares and adds up exactly. Earnings are not stored: they are summed from the bookings.
 
-Every table counts its rows in `number`; lists go by it, newest first.
+Every table numbers its rows in `number`; lists are sorted by it, newest first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -103,8 +103,8 @@ bookings = Table(
     Index("bookings_bookings_by_status", "status", "changed_at"),
     Index("bookings_bookings_by_day", "created_at"),
 )
-"""`partner_id` stays after a rejection, until somebody else is asked. `changed_at` is when the booking came to its
-status, `reason` why it was cancelled or rejected."""
+"""`partner_id` stays after a rejection, until another partner is assigned. `changed_at` is the time of the last status
+change, `reason` the reason of a cancellation or rejection."""
 
 messages = Table(
     "bookings_messages",
@@ -121,7 +121,7 @@ messages = Table(
     Index("bookings_messages_by_parties", "customer_id", "partner_id"),
     Index("bookings_messages_by_booking", "booking_id"),
 )
-"""Every message is between a customer and a partner; `sender_role` says who of them wrote."""
+"""Every message is between a customer and a partner; `sender_role` is the role of the sender."""
 
 kyc_submissions = Table(
     "bookings_kyc_submissions",
@@ -161,7 +161,7 @@ told = Table("bookings_told", metadata, Column("what", String(32), primary_key=T
 
 
 def to_milliseconds(time: Time) -> int:
-    """A moment on the wire as it is stored; what is finer than a millisecond is cut off."""
+    """A time from the wire in milliseconds; smaller fractions are dropped."""
     moment = datetime.fromisoformat(time)
     return int(moment.replace(microsecond=0).timestamp()) * 1_000 + moment.microsecond // 1_000
 
@@ -176,7 +176,7 @@ def to_cents(amount: Money) -> int:
 
 
 def find_day(seconds: float, zone: tzinfo) -> int:
-    """When the day of a moment began, as it is stored."""
+    """The start of the day that contains a time, in milliseconds."""
     return int(begin_of_day(seconds, zone) * 1_000)
 
 
@@ -187,7 +187,7 @@ def to_money(cents: int) -> Money:
 # Reading.
 
 PART = 1_000_000_000
-"""What amounts are divided by, so that both parts of any number of them can be added up."""
+"""Divisor that splits amounts in two parts, so that their sums do not overflow."""
 
 ROWS: Mapping[Table, Select[Any]] = {
     bookings: select(
@@ -210,7 +210,7 @@ ROWS: Mapping[Table, Select[Any]] = {
         partners, partners.c.id == kyc_submissions.c.partner_id
     ),
 }
-"""What is read of a table beside its own columns: a booking comes with its parties' names and phones."""
+"""Queries that add columns of other tables: a booking has the names and phones of its parties."""
 
 
 def find(connection: Connection, table: Table, id: str) -> Row[Any] | None:
@@ -223,7 +223,7 @@ def _select(table: Table) -> Select[Any]:
 
 
 def list_on_the_way(connection: Connection, partner_id: str) -> Sequence[str]:
-    """The bookings whose customers may see where the partner is."""
+    """The bookings whose customers may see the partner's location."""
     query = select(bookings.c.id).where(bookings.c.partner_id == partner_id, bookings.c.status.in_(ON_THE_WAY))
     return connection.execute(query).scalars().all()
 
@@ -247,7 +247,7 @@ def share_booking(connection: Connection, customer_id: str, partner_id: str, boo
 
 
 class Earned(NamedTuple):
-    """What a partner has earned, in cents, and with how many completed bookings."""
+    """The earnings of a partner in cents, and the number of completed bookings."""
 
     today: int
     total: int
@@ -255,7 +255,7 @@ class Earned(NamedTuple):
 
 
 def sum_earnings(connection: Connection, partner_id: str, day: int) -> Earned:
-    """What a partner has earned. `day` is when today began."""
+    """The earnings of a partner. `day` is the start of today."""
     completed = (bookings.c.partner_id == partner_id, bookings.c.status == "COMPLETED")
     today = bookings.c.changed_at >= day
     return Earned(
@@ -268,7 +268,7 @@ def sum_earnings(connection: Connection, partner_id: str, day: int) -> Earned:
 def count_statistics(connection: Connection, day: int) -> dict[str, int]:
     """The marketplace in numbers, by the fields of `DashboardStatsUpdate`; amounts in cents.
 
-    `day` is when today began.
+    `day` is the start of today.
     """
     today = bookings.c.changed_at >= day
     completed = and_(bookings.c.status == "COMPLETED", today)
@@ -294,7 +294,7 @@ def _count(connection: Connection, query: Select[Any]) -> int:
 
 
 def _add_up(connection: Connection, *which: ColumnElement[bool]) -> int:
-    """The amounts of some bookings together, in cents."""
+    """The sum of the amounts of some bookings, in cents."""
     # In two parts, so that no sum is too large for SQLite's integers.
     parts = (func.coalesce(func.sum(part), 0) for part in (bookings.c.amount // PART, bookings.c.amount % PART))
     high, low = connection.execute(select(*parts).where(*which)).one()

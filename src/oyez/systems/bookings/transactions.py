@@ -1,6 +1,6 @@
-"""What happens in `bookings`: each function is one transaction, and its events are stored with the change.
+"""The changes in `bookings`: each function is one transaction, and its events are stored with the change.
 
-Clients' commands and the HTTP API both call them. The id of the caller comes from its token, never from the data.
+The handlers of commands and the HTTP API call them. The id of the caller comes from its token, never from the data.
 """
 
 from typing import Any
@@ -89,7 +89,7 @@ def put_partner(tx: Transaction, partner_id: str, new: NewPartner) -> tuple[Row[
 
 
 def create_booking(tx: Transaction, new: NewBooking) -> Row[Any]:
-    """The new booking: `booking:created`, and `booking:new_request` to the partner where one is named."""
+    """Create a booking. Sends `booking:created`, and `booking:new_request` to the partner if one is named."""
     _expect(tx, customers, "customerId", new.customer_id)
     partner_id = new.partner_id or None
     if partner_id is not None:
@@ -113,7 +113,7 @@ def create_booking(tx: Transaction, new: NewBooking) -> Row[Any]:
 
 
 def assign_partner(tx: Transaction, booking_id: str, new: Assignment) -> Row[Any]:
-    """Ask a partner to come, in place of any other; asking the one who has it already changes nothing."""
+    """Assign a partner in place of any other. Assigning the partner who has the booking changes nothing."""
     booking, partner_id = get(tx.connection, bookings, booking_id), new.partner_id
     _expect(tx, partners, "partnerId", partner_id)
     if booking.partner_id == partner_id and booking.status in ACTIVE:
@@ -140,7 +140,7 @@ def cancel_booking(tx: Transaction, customer_id: str, booking_id: str, reason: s
     booking = find(tx.connection, bookings, booking_id)
     if booking is None or booking.customer_id != customer_id:
         raise RefusedError(FORBIDDEN, f"You have no booking {quote(booking_id)}.")
-    # Who has rejected it has nothing more to do with it.
+    # A partner who rejected the booking is not notified.
     partner_id = booking.partner_id if booking.status in ACTIVE else None
     changed = _change(tx, booking, "cancel", reason=reason, partner_id=partner_id)
     if partner_id is not None:
@@ -158,28 +158,28 @@ def cancel_booking(tx: Transaction, customer_id: str, booking_id: str, reason: s
 
 
 def accept_booking(tx: Transaction, partner_id: str, booking_id: str) -> Row[Any]:
-    """The assigned partner will come: `partner:assigned` to the customer."""
+    """Accept as the assigned partner. Sends `partner:assigned` to the customer."""
     return _act(tx, _assigned(tx, partner_id, booking_id), "accept")
 
 
 def reject_booking(tx: Transaction, partner_id: str, booking_id: str, reason: str) -> Row[Any]:
-    """The assigned partner will not come."""
+    """Reject as the assigned partner."""
     return _act(tx, _assigned(tx, partner_id, booking_id), "reject", reason)
 
 
 def move_booking(tx: Transaction, partner_id: str, booking_id: str, status: payloads.BookingStatus) -> Row[Any]:
-    """The assigned partner has brought the booking to `status`."""
+    """Change the status as the assigned partner."""
     booking = _assigned(tx, partner_id, booking_id)
     return _act(tx, booking, partner_action(booking.status, status))
 
 
 def _act(tx: Transaction, booking: Row[Any], action: Action, reason: str | None = None) -> Row[Any]:
-    """What a partner does, with what else it causes."""
+    """Perform a partner's action and send the events that it causes."""
     changed = _change(tx, booking, action, reason=reason)
     if action == "accept":
         _introduce(tx, changed)
     if action == "complete":
-        _tell_earnings(tx, changed)
+        _notify_earnings(tx, changed)
     return changed
 
 
@@ -193,8 +193,8 @@ def _change(
     changed = get(tx.connection, bookings, booking.id)
     sentence = SENTENCES[changed.status].format(partner=changed.partner_name)
     tx.emit(payloads.BookingStatusUpdated(booking_id=changed.id, status=changed.status, message=sentence))
-    told = {"previous_status": booking.status} | ({} if reason is None else {"reason": reason})
-    tx.emit(payloads.BookingUpdated(**_as_admins_see(changed), **told))
+    extra = {"previous_status": booking.status} | ({} if reason is None else {"reason": reason})
+    tx.emit(payloads.BookingUpdated(**_as_admins_see(changed), **extra))
     return changed
 
 
@@ -229,7 +229,7 @@ def _introduce(tx: Transaction, booking: Row[Any]) -> None:
     )
 
 
-def _tell_earnings(tx: Transaction, booking: Row[Any]) -> None:
+def _notify_earnings(tx: Transaction, booking: Row[Any]) -> None:
     earned = sum_earnings(tx.connection, booking.partner_id, find_day(tx.now, tx.zone))
     tx.emit(
         payloads.EarningsUpdated(
@@ -271,7 +271,7 @@ def _assigned(tx: Transaction, partner_id: str, booking_id: str) -> Row[Any]:
 
 
 def send_message(tx: Transaction, new: NewMessage) -> Row[Any]:
-    """Store a message, send it to the recipient, in their namespace, and let the sender's devices know."""
+    """Store a message and send it to the recipient, in the recipient's namespace, and to the sender's devices."""
     booking_id = new.booking_id or None
     customer_id, partner_id = new.sender_id, new.recipient_id
     if new.sender_role == "partner":
@@ -304,7 +304,7 @@ def send_message(tx: Transaction, new: NewMessage) -> Row[Any]:
     except RefusedError as refused:
         if refused.refusal is not TOO_LARGE:
             raise
-        # Characters are counted by the contract, bytes only here: four thousand of some scripts are too many.
+        # The contract limits characters, the log bytes: in some scripts 4,000 characters take too many bytes.
         size = len(new.message.encode())
         raise RefusedError(
             TOO_LARGE,
@@ -324,7 +324,7 @@ def send_message(tx: Transaction, new: NewMessage) -> Row[Any]:
 
 
 def mark_read(tx: Transaction, role: str, user_id: str, message_id: str) -> Row[Any]:
-    """The message, which was read now or before. Only its recipient may do this; their devices are notified, once."""
+    """Mark a message as read, by its recipient only. The recipient's devices are notified the first time."""
     message = find(tx.connection, messages, message_id)
     recipients = {} if message is None else {"customer": message.customer_id, "partner": message.partner_id}
     if message is None or recipients.get(role) != user_id or message.sender_role == role:
@@ -356,10 +356,10 @@ def _notify(tx: Transaction, new: NewNotification) -> Row[Any]:
         "booking_id": new.booking_id or None,
     }
     notification = _insert(tx, notifications, values)
-    told = payloads.NotificationNew(
+    payload = payloads.NotificationNew(
         id=notification.id, type=new.type, title=new.title, message=new.message, booking_id=new.booking_id
     )
-    tx.emit(told, (customer_user if new.recipient_role == "customer" else partner_user)(new.recipient_id))
+    tx.emit(payload, (customer_user if new.recipient_role == "customer" else partner_user)(new.recipient_id))
     return notification
 
 
@@ -367,7 +367,7 @@ def _notify(tx: Transaction, new: NewNotification) -> Row[Any]:
 
 
 def submit_kyc(tx: Transaction, new: NewSubmission) -> Row[Any]:
-    """Documents to be verified: `kyc:submitted`."""
+    """Store submitted documents. Sends `kyc:submitted`."""
     _expect(tx, partners, "partnerId", new.partner_id)
     values = {"partner_id": new.partner_id, "documents": new.documents, "status": "SUBMITTED"}
     submission = _insert(tx, kyc_submissions, values)
@@ -383,7 +383,7 @@ def submit_kyc(tx: Transaction, new: NewSubmission) -> Row[Any]:
 
 
 def review_kyc(tx: Transaction, submission_id: str, decided: Review) -> Row[Any]:
-    """Decide about documents, once; the partner is notified. Saying the same again changes nothing."""
+    """Approve or reject documents, once, and notify the partner. Repeating the same review changes nothing."""
     submission = get(tx.connection, kyc_submissions, submission_id)
     note = decided.note or None
     if (submission.status, submission.note) == (decided.status, note):
@@ -407,12 +407,12 @@ def review_kyc(tx: Transaction, submission_id: str, decided: Review) -> Row[Any]
 
 
 def build_statistics(counted: dict[str, int], now: int) -> payloads.DashboardStatsUpdate:
-    """What `count_statistics` has counted, as the event."""
+    """The event with the numbers from `count_statistics`."""
     counts: dict[str, Any] = {**counted, "revenue_today": Total.of_cents(counted["revenue_today"])}
     return payloads.DashboardStatsUpdate(**counts, timestamp=to_time(now))
 
 
-def tell_statistics(tx: Transaction, counted: dict[str, int], counted_at: int, interval: float) -> bool:
+def send_statistics(tx: Transaction, counted: dict[str, int], counted_at: int, interval: float) -> bool:
     """Send statistics to monitors, unless a process did so within `interval` seconds. True if they are sent."""
     known = told.c.what == "statistics"
     before = tx.connection.execute(select(told.c.told_at).where(known)).scalar_one_or_none()
@@ -429,9 +429,9 @@ def tell_statistics(tx: Transaction, counted: dict[str, int], counted_at: int, i
 
 
 def begin_day(tx: Transaction, _key: str, _data: dict[str, Any]) -> None:
-    """At midnight: all counts of today begin at zero, and monitors are notified, although nothing has happened."""
+    """The job at midnight: send the statistics of the new day, whose counts of today are zero."""
     now = _now(tx)
-    tell_statistics(tx, count_statistics(tx.connection, find_day(tx.now, tx.zone)), now, interval=0.0)
+    send_statistics(tx, count_statistics(tx.connection, find_day(tx.now, tx.zone)), now, interval=0.0)
     _schedule_midnight(tx)
 
 
@@ -468,6 +468,6 @@ def get(connection: Connection, table: Table, id: str) -> Row[Any]:
 
 
 def _expect(tx: Transaction, table: Table, field: str, id: str) -> None:
-    """Raises InvalidDataError unless the table has what a body's `field` names."""
+    """Raise InvalidDataError if the table has no row with the id in a body's `field`."""
     if find(tx.connection, table, id) is None:
         raise InvalidDataError(field, f"the id of one of the {table.name.removeprefix('bookings_')}; got {quote(id)}")

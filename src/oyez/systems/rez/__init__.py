@@ -13,7 +13,7 @@ from oyez.systems.rez.contract import contract
 from oyez.systems.rez.handlers import build_handlers
 from oyez.systems.rez.http import build_api
 from oyez.systems.rez.sessions import Sessions
-from oyez.systems.rez.support import AGENT_IS_GONE, note_that_agent_is_gone
+from oyez.systems.rez.support import AGENT_IS_GONE, set_agent_offline
 from oyez.systems.rez.tables import metadata
 
 
@@ -22,17 +22,17 @@ def build(services: Services) -> SystemServices:
     sessions = Sessions(channels, services.signer if services.signer.signs_users else None, services.clock)
 
     async def connected(client: Client) -> None:
-        await agents.arrived(client)
+        await agents.connected(client)
         await sessions.connected(client)
 
     def disconnected(client: Client, reason: str) -> None:
         typing.leave(client)
-        agents.left(client)
+        agents.disconnected(client)
 
     return SystemServices(
         handlers=build_handlers(services, channels, typing),
         hooks=replace(sessions.hooks(), connected=connected, disconnected=disconnected),
-        jobs={RESERVATION_ENDS: end_reservation, AGENT_IS_GONE: note_that_agent_is_gone},
+        jobs={RESERVATION_ENDS: end_reservation, AGENT_IS_GONE: set_agent_offline},
         routes=build_api(services, typing),
     )
 

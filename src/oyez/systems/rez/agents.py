@@ -16,19 +16,19 @@ class Agents:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def arrived(self, client: Client) -> None:
+    async def connected(self, client: Client) -> None:
         """A client has connected; if its user is an agent, they are there from now on."""
         if client.identity.role == "agent":
-            await self._services.outbox.run(support.bring_agent_back, client.identity.subject)
+            await self._services.outbox.run(support.restore_agent, client.identity.subject)
             self._renew_later(client)
 
-    def left(self, client: Client) -> None:
+    def disconnected(self, client: Client) -> None:
         """A client has gone; if its user is an agent, they may have been cut off."""
         if client.identity.role == "agent":
             timer: asyncio.TimerHandle | None = client.state.pop(_TIMER, None)
             if timer is not None:
                 timer.cancel()
-            client.spawn(self._expect(client.identity.subject))
+            client.spawn(self._schedule_offline(client.identity.subject))
 
     def _renew_later(self, client: Client) -> None:
         if not client.socket.ended:
@@ -38,18 +38,18 @@ class Agents:
     async def _renew(self, client: Client) -> None:
         try:
             if not client.socket.ended:
-                await self._services.outbox.run(support.bring_agent_back, client.identity.subject)
+                await self._services.outbox.run(support.restore_agent, client.identity.subject)
         finally:
             self._renew_later(client)
 
-    async def _expect(self, agent_id: str) -> None:
+    async def _schedule_offline(self, agent_id: str) -> None:
         """Have the agent count as offline soon, unless another device is connected, at whichever node."""
-        if await self._is_here(agent_id):
+        if await self._is_connected(agent_id):
             return
-        await self._services.outbox.run(support.expect_agent, agent_id)
+        await self._services.outbox.run(support.schedule_agent_offline, agent_id)
         # A device may have connected in between, and its report may have come too early.
-        if await self._is_here(agent_id):
-            await self._services.outbox.run(support.bring_agent_back, agent_id)
+        if await self._is_connected(agent_id):
+            await self._services.outbox.run(support.restore_agent, agent_id)
 
-    async def _is_here(self, agent_id: str) -> bool:
+    async def _is_connected(self, agent_id: str) -> bool:
         return (await self._services.presence(user(agent_id))).count > 0

@@ -77,15 +77,15 @@ def list_subscriptions(connection: Connection, user_id: str) -> list[str]:
     return list(connection.execute(query.order_by(subscriptions.c.number)).scalars())
 
 
-def remember(connection: Connection, user_id: str, channel: str) -> None:
+def store_subscription(connection: Connection, user_id: str, channel: str) -> None:
     """Store a subscription; harmless where it is. Above MAX_SUBSCRIPTIONS the oldest go."""
     known = list_subscriptions(connection, user_id)
     if channel not in known:
         connection.execute(subscriptions.insert().values(user_id=user_id, channel=channel))
-        forget(connection, user_id, known[: max(0, len(known) + 1 - MAX_SUBSCRIPTIONS)])
+        delete_subscriptions(connection, user_id, known[: max(0, len(known) + 1 - MAX_SUBSCRIPTIONS)])
 
 
-def forget(connection: Connection, user_id: str, channels: Iterable[str]) -> None:
+def delete_subscriptions(connection: Connection, user_id: str, channels: Iterable[str]) -> None:
     """Store subscriptions no longer; harmless where they are not."""
     named = (subscriptions.c.user_id == user_id) & subscriptions.c.channel.in_(list(channels))
     connection.execute(delete(subscriptions).where(named))
@@ -105,7 +105,7 @@ class Channels:
         user_id = client.identity.subject
         channel = find_channel(name, user_id)
         rooms = await self._enter(channel, client)
-        await self._database.run(remember, user_id, channel.name)
+        await self._database.run(store_subscription, user_id, channel.name)
         await self._show(channel, client)
         return rooms
 
@@ -113,7 +113,7 @@ class Channels:
         """The rooms that were left: those which no other subscription means. Raises RefusedError (unknown_channel)."""
         user_id = client.identity.subject
         channel = find_channel(name, user_id)
-        await self._database.run(forget, user_id, [channel.name])
+        await self._database.run(delete_subscriptions, user_id, [channel.name])
         kept = await self._database.read(list_subscriptions, user_id)
         needed = {str(contract.user(user_id)), *kept}
         going = {str(channel.room)}
@@ -147,7 +147,7 @@ class Channels:
                     break
                 lost.append(name)
         if lost:
-            await self._database.run(forget, user_id, lost)
+            await self._database.run(delete_subscriptions, user_id, lost)
 
     async def _enter(self, channel: Channel, client: Client) -> list[str]:
         # First: so whatever order is placed from now on is entered by its own transaction.

@@ -58,10 +58,10 @@ async def locate(services: Services, order_id: str, whereabouts: orders.Whereabo
     if not await services.database.read(orders.is_on_its_way, order_id):
         # It was delivered or cancelled in the meantime: its last place may have been forgotten before this one was
         # kept.
-        await forget_place(services, order_id)
+        await delete_location(services, order_id)
 
 
-async def forget_place(services: Services, order_id: str) -> None:
+async def delete_location(services: Services, order_id: str) -> None:
     """Forget the last place of an order that is no longer on its way."""
     # If the log is down, the record expires by itself.
     with suppress(LogUnavailableError):
@@ -90,7 +90,7 @@ def _messages(path: str, within: Column[str], show: Any) -> Listing:
 RESOURCES: tuple[Resource, ...] = (
     Write("PUT", "/orders/{orderId}", orders.place_order, orders.OrderPlacing),
     Write("POST", "/orders/{orderId}/status", orders.move_order, orders.OrderMove),
-    Write("POST", "/orders/{orderId}/eta", orders.expect_order, orders.Eta),
+    Write("POST", "/orders/{orderId}/eta", orders.set_order_eta, orders.Eta),
     Write("POST", "/orders/{orderId}/cancel", orders.cancel_order, orders.Cancellation),
     Write("PUT", "/carts/{userId:path}/reservations/{productId}", carts.reserve, carts.Reservation),
     Write("POST", "/carts/{userId:path}/reservations/{productId}/release", carts.release, carts.Release),
@@ -140,7 +140,7 @@ def build_api(services: Services, typing: Typing) -> list[Route]:
 
     async def end_way(order_id: str, change: orders.OrderMove | orders.Cancellation) -> None:
         if isinstance(change, orders.Cancellation) or change.status == "delivered":
-            await forget_place(services, order_id)
+            await delete_location(services, order_id)
 
     before = {support.post_message: stop_typing}
     after = {orders.move_order: end_way, orders.cancel_order: end_way}

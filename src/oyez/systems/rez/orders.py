@@ -109,7 +109,7 @@ def place_order(tx: Transaction, order_id: str, placing: OrderPlacing) -> tuple[
     tx.add_member(order(order_id), f"user:{placing.customer_id}")
     tx.join(own_orders(placing.customer_id), order(order_id))
     row = get_row(tx.connection, orders, order_id)
-    _tell_status(tx, row, placing.message)
+    _notify_status(tx, row, placing.message)
     return to_order(row), True
 
 
@@ -125,13 +125,13 @@ def move_order(tx: Transaction, order_id: str, move: OrderMove) -> Order:
         values["estimated_delivery"] = move.estimated_delivery
     tx.connection.execute(update(orders).where(orders.c.id == order_id).values(values))
     row = get_row(tx.connection, orders, order_id)
-    _tell_status(tx, row, move.message)
+    _notify_status(tx, row, move.message)
     if delivered:
         payload = payloads.OrderDelivered(
             order_id=order_id, delivered_at=Time.at(tx.now), signature=move.signature or UNSET
         )
         tx.emit(payload, order(order_id), user(row.customer_id))
-        _let_go(tx, row)
+        _stop_following(tx, row)
     return to_order(row)
 
 
@@ -150,11 +150,11 @@ def cancel_order(tx: Transaction, order_id: str, cancellation: Cancellation) -> 
         refund_status=cancellation.refund_status,
     )
     tx.emit(payload, order(order_id), user(row.customer_id))
-    _let_go(tx, row)
+    _stop_following(tx, row)
     return to_order(get_row(tx.connection, orders, order_id))
 
 
-def expect_order(tx: Transaction, order_id: str, expected: Eta) -> Order:
+def set_order_eta(tx: Transaction, order_id: str, expected: Eta) -> Order:
     """Set when an open order is expected. Raises RefusedError: not_found, illegal_transition."""
     row = get_row(tx.connection, orders, order_id)
     if not row.is_open:
@@ -200,7 +200,7 @@ def to_order(row: Row[Any]) -> Order:
     )
 
 
-def _tell_status(tx: Transaction, row: Row[Any], message: Maybe[str]) -> None:
+def _notify_status(tx: Transaction, row: Row[Any], message: Maybe[str]) -> None:
     payload = payloads.OrderStatusUpdate(
         order_id=row.id,
         order_number=row.order_number,
@@ -212,7 +212,7 @@ def _tell_status(tx: Transaction, row: Row[Any], message: Maybe[str]) -> None:
     tx.emit(payload, order(row.id))
 
 
-def _let_go(tx: Transaction, row: Row[Any]) -> None:
+def _stop_following(tx: Transaction, row: Row[Any]) -> None:
     """Users who followed the order only as one of their open orders follow it no longer."""
     by_name = select(subscriptions.c.number).where(
         subscriptions.c.user_id == row.customer_id, subscriptions.c.channel == str(order(row.id))

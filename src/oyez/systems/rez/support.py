@@ -36,7 +36,7 @@ ASSUMED_HANDLING = 600.0
 """Seconds a ticket takes, as long as none was ever resolved."""
 HANDLED_TICKETS = 50
 """Tickets the mean is taken of, the newest: what was a month ago says little about today's queue."""
-TOLD_PLACES = 100
+NOTIFIED_POSITIONS = 100
 """Places of the queue that receive every move; tickets farther back receive none until they are this near."""
 
 
@@ -131,8 +131,8 @@ def open_ticket(tx: Transaction, ticket_id: str, opening: TicketOpening) -> tupl
     )
     tx.add_member(ticket(ticket_id), f"user:{opening.customer_id}")
     row = get_row(tx.connection, tickets, ticket_id)
-    _tell_status(tx, row)
-    _tell_queue(tx)
+    _notify_status(tx, row)
+    _notify_queue(tx)
     return to_ticket(tx.connection, row), True
 
 
@@ -151,8 +151,8 @@ def assign(tx: Transaction, ticket_id: str, assignment: Assignment) -> Ticket:
     payload = payloads.SupportAgentAssigned(ticket_id=ticket_id, agent=_to_agent(agent), assigned_at=Time.at(tx.now))
     tx.emit(payload, ticket(ticket_id), user(row.customer_id), user(agent_id))
     if before != "in_progress":
-        _tell_status(tx, row)
-    _tell_queue(tx)
+        _notify_status(tx, row)
+    _notify_queue(tx)
     return to_ticket(tx.connection, row)
 
 
@@ -212,8 +212,8 @@ def _move(tx: Transaction, row: Row[Any], status: str) -> Row[Any]:
     else:
         values["resolved_at"] = None
     row = _change(tx, row, **values)
-    _tell_status(tx, row)
-    _tell_queue(tx)
+    _notify_status(tx, row)
+    _notify_queue(tx)
     return row
 
 
@@ -224,7 +224,7 @@ def _change(tx: Transaction, row: Row[Any], **values: Any) -> Row[Any]:
     return get_row(tx.connection, tickets, row.id)
 
 
-def _tell_status(tx: Transaction, row: Row[Any]) -> None:
+def _notify_status(tx: Transaction, row: Row[Any]) -> None:
     payload = payloads.SupportTicketStatusChanged(ticket_id=row.id, status=row.status, timestamp=Time.at(tx.now))
     tx.emit(payload, ticket(row.id), user(row.customer_id))
 
@@ -234,7 +234,7 @@ def _tell_status(tx: Transaction, row: Row[Any]) -> None:
 
 def _list_queue(connection: Connection) -> Sequence[Row[Any]]:
     """The waiting tickets that receive their places."""
-    query = select(tickets).where(tickets.c.status == "open").order_by(tickets.c.number).limit(TOLD_PLACES)
+    query = select(tickets).where(tickets.c.status == "open").order_by(tickets.c.number).limit(NOTIFIED_POSITIONS)
     return connection.execute(query).all()
 
 
@@ -252,7 +252,7 @@ def _estimate_wait(position: int, handling: float, at_work: int) -> int:
     return math.ceil((position - 1) * handling / max(1, at_work) / 60)
 
 
-def _tell_queue(tx: Transaction) -> None:
+def _notify_queue(tx: Transaction) -> None:
     """Send its place to every waiting ticket whose place has changed."""
     moved = [
         (position, row) for position, row in enumerate(_list_queue(tx.connection), 1) if row.told_position != position
@@ -294,12 +294,12 @@ def set_agent_status(tx: Transaction, agent_id: str, state: AgentState) -> Store
     return _set_agent_status(tx, agent_id, state)
 
 
-def expect_agent(tx: Transaction, agent_id: str) -> None:
+def schedule_agent_offline(tx: Transaction, agent_id: str) -> None:
     """The agent's last device has been cut off: they count as offline unless one is back soon."""
     tx.schedule(AGENT_IS_GONE, agent_id, tx.now + AGENT_GRACE, {})
 
 
-def note_that_agent_is_gone(tx: Transaction, agent_id: str, data: dict[str, Any]) -> None:
+def set_agent_offline(tx: Transaction, agent_id: str, data: dict[str, Any]) -> None:
     """The job AGENT_IS_GONE."""
     row = find_row(tx.connection, agents, agent_id)
     if row is None or row.status == "offline":
@@ -308,7 +308,7 @@ def note_that_agent_is_gone(tx: Transaction, agent_id: str, data: dict[str, Any]
     tx.connection.execute(update(agents).where(agents.c.id == agent_id).values(returns_as=row.status))
 
 
-def bring_agent_back(tx: Transaction, agent_id: str) -> None:
+def restore_agent(tx: Transaction, agent_id: str) -> None:
     """A device of the agent is connected: if they were cut off, they are again what they were before.
 
     Renewed every AGENT_RENEWAL seconds while it is connected: the agent of a node that was killed becomes offline.

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, update
 
 from oyez.contract import Money, Time
 from oyez.service.days import begin_of_day, end_of_day
-from oyez.systems.bookings.news import INTERVAL
+from oyez.systems.bookings.conflated import INTERVAL
 from oyez.systems.bookings.tables import bookings, to_cents
 from tests.support.clock import PATIENCE
 from tests.systems.bookings.market import Person, Scenario, open_market
