@@ -1,6 +1,7 @@
 """The tables of docs/rez.md, from the contract, the states and the API: each as rows, the headings first."""
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -69,7 +70,8 @@ def _describe_fields(struct: type[msgspec.Struct] | None) -> str:
 
 def _first_sentences(function: Callable[..., Any]) -> str:
     text = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]
-    return " ".join(text.partition("Raises")[0].split())
+    # The page says once for all requests what the status of a new record is.
+    return re.sub(r" True if [^.]*\.", "", " ".join(text.partition("Raises")[0].split()))
 
 
 TABLES: dict[str, Rows] = {

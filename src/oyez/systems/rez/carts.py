@@ -1,4 +1,4 @@
-"""Carts as the back end last synchronized them, what happens to the products in them, and what is kept for whom."""
+"""Carts as the back end last synchronized them, changes of their products, and reservations."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -21,11 +21,11 @@ USERS_PER_EVENT = 500
 """Rooms that one entry of the log names: a product may be in very many carts."""
 
 RESERVATION_ENDS = "reservation_ends"
-"""The job that gives back what was kept and not bought."""
+"""The job that ends a reservation."""
 
 
 class Cart(CamelPayload):
-    """A user's whole cart, as the back end has it."""
+    """The complete cart of a user."""
 
     id: Id
     items: Annotated[list[payloads.CartItem], Meta(max_length=30)]
@@ -40,7 +40,7 @@ class Cart(CamelPayload):
 
 
 class PriceChange(CamelPayload):
-    """What a product cost and costs."""
+    """The old and the new price of a product."""
 
     old_price: Money
     new_price: Money
@@ -48,33 +48,33 @@ class PriceChange(CamelPayload):
 
 
 class Stock(CamelPayload):
-    """How much of a product there is."""
+    """The stock of a product."""
 
     stock: Count
     is_available: bool
 
 
 class Reservation(CamelPayload):
-    """A product that is kept for a user."""
+    """A reservation of a product for a user."""
 
     quantity: Annotated[int, Meta(ge=1, le=1_000_000)]
     expires_at: Time
 
 
 class Release(CamelPayload):
-    """Why a product is no longer kept."""
+    """Why a reservation ends."""
 
     reason: Literal["expired", "cancelled", "purchased"]
 
 
 class Notified(CamelPayload):
-    """How many users have the product in their carts, and were notified."""
+    """The number of notified users, who have the product in their cart."""
 
     users: Count
 
 
 def save_cart(tx: Transaction, user_id: str, cart: Cart) -> payloads.CartSync:
-    """Store a cart and show it on all of the user's devices."""
+    """Store a cart and send it to all devices of the user."""
     synced = payloads.CartSync(user_id=user_id, timestamp=Time.at(tx.now), **msgspec.structs.asdict(cart))
     tx.connection.execute(delete(carts).where(carts.c.user_id == user_id))
     tx.connection.execute(carts.insert().values(user_id=user_id, cart=encode_json(synced)))
@@ -88,7 +88,7 @@ def save_cart(tx: Transaction, user_id: str, cart: Cart) -> payloads.CartSync:
 
 
 def find_cart(connection: Connection, user_id: str) -> payloads.CartSync | None:
-    """A user's cart, or None where none was ever synchronized."""
+    """The cart of a user; None if it was never synchronized."""
     found = connection.execute(select(carts.c.cart).where(carts.c.user_id == user_id)).scalar_one_or_none()
     if found is None:
         return None
@@ -114,7 +114,7 @@ def change_stock(tx: Transaction, product_id: str, stock: Stock) -> Notified:
 
 
 def reserve(tx: Transaction, user_id: str, product_id: str, reservation: Reservation) -> payloads.CartItemReserved:
-    """Keep a product for a user until a moment; keeping it again replaces that. Raises InvalidDataError."""
+    """Reserve a product for a user until `expiresAt`, in place of an earlier reservation. Raises InvalidDataError."""
     expires_at = reservation.expires_at.seconds
     if expires_at <= tx.now:
         raise InvalidDataError("expiresAt", "a time in the future")
@@ -144,7 +144,7 @@ def release(tx: Transaction, user_id: str, product_id: str, release: Release) ->
 
 
 def end_reservation(tx: Transaction, key: str, data: Mapping[str, Any]) -> None:
-    """The job: the time for which a product was kept is over."""
+    """The job at the end of a reservation."""
     release(tx, data["userId"], data["productId"], Release(reason="expired"))
 
 

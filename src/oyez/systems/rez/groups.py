@@ -27,19 +27,19 @@ class GroupStart(CamelPayload):
 
     group_code: Line
     size: Annotated[int, Meta(ge=2, le=50)]
-    """How many have to join; as many as fit into `group_complete`."""
+    """The number of members that it needs; at most as many as fit into `group_complete`."""
     creator: Person
 
 
 class Membership(CamelPayload):
-    """Who joins, as the others see them."""
+    """The data of a new member."""
 
     name: Line
     avatar: Maybe[Url] = UNSET
 
 
 class GroupPosting(CamelPayload):
-    """What a member writes to the others."""
+    """A message of a member."""
 
     user_id: Id
     message: Text
@@ -53,7 +53,7 @@ class GroupEnd(CamelPayload):
 
 
 class Group(CamelPayload):
-    """A group as it is stored."""
+    """A stored group."""
 
     group_id: Id
     group_code: Line
@@ -87,7 +87,7 @@ def start_group(tx: Transaction, group_id: str, start: GroupStart) -> tuple[Grou
 
 
 def join_group(tx: Transaction, group_id: str, user_id: str, membership: Membership) -> tuple[Group, bool]:
-    """Add a member to a group. True if they are new. Raises RefusedError: not_found, illegal_transition."""
+    """Add a member to a group. True if the member is new. Raises RefusedError: not_found, illegal_transition."""
     row = get_row(tx.connection, groups, group_id)
     if _is_member(tx.connection, group_id, user_id):
         return to_group(tx.connection, row), False
@@ -128,7 +128,7 @@ def leave_group(tx: Transaction, group_id: str, user_id: str) -> Group:
 
 
 def cancel_group(tx: Transaction, group_id: str, end: GroupEnd) -> Group:
-    """End a group that is not complete.
+    """Cancel a group that is not complete.
 
     Raises RefusedError: not_found, forbidden for anybody but its creator, illegal_transition.
     """
@@ -144,7 +144,7 @@ def cancel_group(tx: Transaction, group_id: str, end: GroupEnd) -> Group:
 def post_group_message(
     tx: Transaction, group_id: str, message_id: str, posting: GroupPosting
 ) -> tuple[payloads.GroupMessage, bool]:
-    """Store and send what a member writes. True if it is new.
+    """Store and send a message of a member. True if it is new.
 
     Raises RefusedError: not_found, forbidden, already_there.
     """

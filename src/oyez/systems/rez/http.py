@@ -31,7 +31,7 @@ class Page(CamelPayload):
 
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
     after: Annotated[int, Meta(ge=0, le=2**53)] = 0
-    """The `next` of the page before."""
+    """The `next` of the previous page."""
 
 
 class OrdersPage(Page):
@@ -45,7 +45,7 @@ class TicketsPage(Page):
 
 
 async def locate(services: Services, order_id: str, whereabouts: orders.Whereabouts) -> None:
-    """Send where an order on its way is; never stored."""
+    """Send the location of an order on its way; volatile."""
     await services.database.read(orders.check_on_its_way, order_id)
     await services.publisher.emit(
         payloads.OrderLocationUpdate(
@@ -56,20 +56,19 @@ async def locate(services: Services, order_id: str, whereabouts: orders.Whereabo
         )
     )
     if not await services.database.read(orders.is_on_its_way, order_id):
-        # It was delivered or cancelled in the meantime: its last place may have been forgotten before this one was
-        # kept.
+        # The order was delivered or cancelled in the meantime: this location may have been kept after the deletion.
         await delete_location(services, order_id)
 
 
 async def delete_location(services: Services, order_id: str) -> None:
-    """Forget the last place of an order that is no longer on its way."""
+    """Delete the last location of an order that is no longer on its way."""
     # If the log is down, the record expires by itself.
     with suppress(LogUnavailableError):
         await services.publisher.latest.forget(payloads.OrderLocationUpdate, order(order_id))
 
 
 async def type_in_store(services: Services, conversation_id: str) -> None:
-    """Send that the store is writing; never stored."""
+    """Send that the store is typing; volatile."""
     await services.publisher.emit(await services.database.read(stores.describe_typing, conversation_id))
 
 

@@ -1,4 +1,4 @@
-"""Orders: placed, moved on, delivered or cancelled, each sent to those who follow the order."""
+"""Orders and their status changes, which are sent to the users who follow the order."""
 
 import math
 from typing import Any, Literal
@@ -16,10 +16,10 @@ from oyez.systems.rez.states import ORDERS, check_move
 from oyez.systems.rez.tables import orders, subscriptions
 
 MAX_FOLLOWED = 200
-"""Open orders that `orders` means, the newest: far more than one person waits for, and fewer than a socket's rooms."""
+"""Number of the newest open orders that `orders` covers: more than a person waits for, fewer than a socket's rooms."""
 
 ON_ITS_WAY = ("dispatched", "out_for_delivery")
-"""The states in which an order's place is known."""
+"""The statuses in which an order's location is known."""
 
 SENTENCES: dict[str, str] = {
     "placed": "Your order has been placed.",
@@ -30,11 +30,11 @@ SENTENCES: dict[str, str] = {
     "out_for_delivery": "Your order is out for delivery.",
     "delivered": "Your order has been delivered.",
 }
-"""What customers read if the back end gives no message."""
+"""The sentences for the customer if the back end gives no message."""
 
 
 class OrderPlacing(CamelPayload):
-    """An order as it is placed."""
+    """A new order."""
 
     order_number: Line
     customer_id: Id
@@ -43,7 +43,7 @@ class OrderPlacing(CamelPayload):
 
 
 class OrderMove(CamelPayload):
-    """What becomes of an order."""
+    """The new status of an order."""
 
     status: OrderStatus
     message: Maybe[Text] = UNSET
@@ -53,7 +53,7 @@ class OrderMove(CamelPayload):
 
 
 class Cancellation(CamelPayload):
-    """Why an order will not come."""
+    """The cancellation of an order."""
 
     reason: Text
     cancelled_by: Literal["user", "store", "admin"]
@@ -62,13 +62,13 @@ class Cancellation(CamelPayload):
 
 
 class Eta(CamelPayload):
-    """When an order is expected."""
+    """The expected time of delivery."""
 
     eta: Time
 
 
 class Whereabouts(CamelPayload):
-    """Where an order on its way is, and who brings it."""
+    """The location of an order on its way, and its driver."""
 
     location: payloads.DeliveryLocation
     driver_name: Line
@@ -76,7 +76,7 @@ class Whereabouts(CamelPayload):
 
 
 class Order(CamelPayload):
-    """An order as it is stored."""
+    """A stored order."""
 
     order_id: Id
     order_number: Line
@@ -114,7 +114,10 @@ def place_order(tx: Transaction, order_id: str, placing: OrderPlacing) -> tuple[
 
 
 def move_order(tx: Transaction, order_id: str, move: OrderMove) -> Order:
-    """Move an order on; does nothing if it has already. Raises RefusedError: not_found, illegal_transition."""
+    """Change the status of an order; does nothing if it has that status.
+
+    Raises RefusedError: not_found, illegal_transition.
+    """
     row = get_row(tx.connection, orders, order_id)
     if row.status == move.status:
         return to_order(row)
@@ -155,7 +158,7 @@ def cancel_order(tx: Transaction, order_id: str, cancellation: Cancellation) -> 
 
 
 def set_order_eta(tx: Transaction, order_id: str, expected: Eta) -> Order:
-    """Set when an open order is expected. Raises RefusedError: not_found, illegal_transition."""
+    """Set the expected time of an open order. Raises RefusedError: not_found, illegal_transition."""
     row = get_row(tx.connection, orders, order_id)
     if not row.is_open:
         raise RefusedError(ILLEGAL_TRANSITION, f"Order {order_id!r} is {row.status}: nobody waits for it.")
@@ -166,7 +169,7 @@ def set_order_eta(tx: Transaction, order_id: str, expected: Eta) -> Order:
 
 
 def check_on_its_way(connection: Connection, order_id: str) -> None:
-    """Raises RefusedError (not_found, illegal_transition) where the order is not on its way."""
+    """Raises RefusedError (not_found, illegal_transition) if the order is not on its way."""
     row = get_row(connection, orders, order_id)
     if row.status not in ON_ITS_WAY:
         raise RefusedError(ILLEGAL_TRANSITION, f"Order {order_id!r} is {row.status}, not on its way.")

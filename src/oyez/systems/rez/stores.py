@@ -29,21 +29,21 @@ class Store(CamelPayload):
 
 
 class Conversation(CamelPayload):
-    """Who talks to which store."""
+    """The store and the user of a conversation."""
 
     store_id: Id
     user_id: Id
 
 
 class StorePosting(CamelPayload):
-    """What a store writes."""
+    """A message of a store."""
 
     content: Text
     type: Literal["text", "image", "order_update"]
 
 
 def put_store(tx: Transaction, store_id: str, store: Store) -> tuple[Store, bool]:
-    """Add a store, or change it. True if it is new. Its conversations are notified if it comes online or goes."""
+    """Add a store, or change it. True if it is new. Its conversations are notified if it goes online or offline."""
     row = find_row(tx.connection, stores, store_id)
     if row is None:
         tx.connection.execute(stores.insert().values(id=store_id, name=store.name, is_online=store.is_online))
@@ -61,7 +61,10 @@ def put_store(tx: Transaction, store_id: str, store: Store) -> tuple[Store, bool
 
 
 def put_conversation(tx: Transaction, conversation_id: str, talk: Conversation) -> tuple[Conversation, bool]:
-    """Let a store talk to a user. True if that is new. Raises RefusedError: not_found, already_there."""
+    """Create a conversation between a store and a user. True if it is new.
+
+    Raises RefusedError: not_found, already_there.
+    """
     get_row(tx.connection, stores, talk.store_id)
     row = find_row(tx.connection, conversations, conversation_id)
     if row is not None:
@@ -83,7 +86,7 @@ def put_conversation(tx: Transaction, conversation_id: str, talk: Conversation) 
 def post_store_message(
     tx: Transaction, conversation_id: str, message_id: str, posting: StorePosting
 ) -> tuple[payloads.StoreMessage, bool]:
-    """Store and send what a store writes. True if it is new. Raises RefusedError: not_found, already_there."""
+    """Store and send a message of a store. True if it is new. Raises RefusedError: not_found, already_there."""
     talk = get_row(tx.connection, conversations, conversation_id)
     stored = find_row(tx.connection, store_messages, message_id)
     if stored is not None:

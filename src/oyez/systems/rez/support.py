@@ -1,7 +1,7 @@
-"""Support: tickets in a queue, agents who take them, and what both sides write and have read.
+"""Support: tickets in a queue, agents, and the messages of both sides.
 
-Members of a ticket's room are its customer and its agent. What a customer who has not opened the chat should know goes
-to their own room too.
+Members of a ticket's room are its customer and its agent. Events that matter to a customer who has not opened the chat
+also go to the customer's own room.
 """
 
 import math
@@ -25,23 +25,23 @@ from oyez.systems.rez.states import TICKETS, check_move
 from oyez.systems.rez.tables import agents, reads, ticket_messages, tickets
 
 AGENT_IS_GONE = "agent_is_gone"
-"""The job that makes an agent offline whose last device was cut off."""
+"""The job that sets an agent offline after the last device has disconnected."""
 AGENT_GRACE = 15.0
-"""Seconds an agent has to come back: official clients try again within ten, also on a slow network."""
+"""Seconds that an agent has to reconnect: official clients try again within ten, also on a slow network."""
 AGENT_LEASE = 180.0
 """Seconds after which an agent becomes offline if no node renews that they are connected …"""
 AGENT_RENEWAL = 60.0
 """… and between two renewals: one transaction a minute for each agent, and two of them may be late."""
 ASSUMED_HANDLING = 600.0
-"""Seconds a ticket takes, as long as none was ever resolved."""
+"""Seconds that a ticket is assumed to take while no ticket was resolved."""
 HANDLED_TICKETS = 50
-"""Tickets the mean is taken of, the newest: what was a month ago says little about today's queue."""
+"""Number of the newest resolved tickets in the average: older ones say little about today's queue."""
 NOTIFIED_POSITIONS = 100
-"""Places of the queue that receive every move; tickets farther back receive none until they are this near."""
+"""Number of tickets at the head of the queue that receive their position."""
 
 
 class TicketOpening(CamelPayload):
-    """What a customer needs help with."""
+    """A new ticket."""
 
     customer_id: Id
     customer_name: Line
@@ -50,7 +50,7 @@ class TicketOpening(CamelPayload):
 
 
 class Ticket(CamelPayload):
-    """A ticket as it is stored. Place and wait are null where it does not wait for an agent."""
+    """A stored ticket. Position and waiting time are null if it does not wait for an agent."""
 
     ticket_id: Id
     customer_id: Id
@@ -67,7 +67,7 @@ class Ticket(CamelPayload):
 
 
 class AgentEntry(CamelPayload):
-    """An agent, and whether they can answer at the moment."""
+    """The data of an agent."""
 
     name: Line
     avatar: Maybe[Url] = UNSET
@@ -76,31 +76,31 @@ class AgentEntry(CamelPayload):
 
 
 class StoredAgent(AgentEntry):
-    """An agent as they are stored."""
+    """A stored agent."""
 
     agent_id: Id
 
 
 class AgentState(CamelPayload):
-    """Whether an agent can answer at the moment."""
+    """The status of an agent."""
 
     status: AgentStatus
 
 
 class Assignment(CamelPayload):
-    """Who takes a ticket."""
+    """The agent of a ticket."""
 
     agent_id: Id
 
 
 class TicketMove(CamelPayload):
-    """What becomes of a ticket; `open` puts it back into the queue."""
+    """The new status of a ticket; `open` puts it back into the queue."""
 
     status: TicketStatus
 
 
 class MessagePosting(CamelPayload):
-    """What the customer or the agent writes."""
+    """A message of the customer or the agent."""
 
     sender_id: Id
     type: Literal["text", "image", "file"]
@@ -137,7 +137,7 @@ def open_ticket(tx: Transaction, ticket_id: str, opening: TicketOpening) -> tupl
 
 
 def assign(tx: Transaction, ticket_id: str, assignment: Assignment) -> Ticket:
-    """Give a ticket to an agent, also if it had another one. Raises RefusedError: not_found, illegal_transition."""
+    """Assign a ticket to an agent, in place of any other. Raises RefusedError: not_found, illegal_transition."""
     agent_id = assignment.agent_id
     row, agent = get_row(tx.connection, tickets, ticket_id), get_row(tx.connection, agents, agent_id)
     if row.status == "in_progress" and row.agent_id == agent_id:
@@ -157,14 +157,17 @@ def assign(tx: Transaction, ticket_id: str, assignment: Assignment) -> Ticket:
 
 
 def assign_next(tx: Transaction, agent_id: str) -> Ticket | None:
-    """Give an agent the ticket that has waited longest; None where none waits. Raises RefusedError (not_found)."""
+    """Assign the ticket that has waited longest to an agent; null if none waits. Raises RefusedError (not_found)."""
     get_row(tx.connection, agents, agent_id)
     waiting = _list_queue(tx.connection)
     return assign(tx, waiting[0].id, Assignment(agent_id=agent_id)) if waiting else None
 
 
 def move_ticket(tx: Transaction, ticket_id: str, move: TicketMove) -> Ticket:
-    """Let a ticket move on; does nothing if it has already. Raises RefusedError: not_found, illegal_transition."""
+    """Change the status of a ticket; does nothing if it has that status.
+
+    Raises RefusedError: not_found, illegal_transition.
+    """
     row = get_row(tx.connection, tickets, ticket_id)
     if row.status != move.status:
         row = _move(tx, row, move.status)
@@ -229,17 +232,17 @@ def _notify_status(tx: Transaction, row: Row[Any]) -> None:
     tx.emit(payload, ticket(row.id), user(row.customer_id))
 
 
-# The queue: open tickets, in the order they came.
+# The queue: open tickets in the order of their creation.
 
 
 def _list_queue(connection: Connection) -> Sequence[Row[Any]]:
-    """The waiting tickets that receive their places."""
+    """The waiting tickets that receive their position."""
     query = select(tickets).where(tickets.c.status == "open").order_by(tickets.c.number).limit(NOTIFIED_POSITIONS)
     return connection.execute(query).all()
 
 
 def _measure_pace(connection: Connection) -> tuple[float, int]:
-    """How many seconds a ticket takes, and how many agents are at work."""
+    """The average seconds that a ticket takes, and the number of agents at work."""
     took = (tickets.c.resolved_at - tickets.c.assigned_at).label("took")
     newest = select(took).where(took.is_not(None)).order_by(tickets.c.resolved_at.desc()).limit(HANDLED_TICKETS)
     mean = connection.execute(select(func.avg(newest.subquery().c.took))).scalar_one()
@@ -253,7 +256,7 @@ def _estimate_wait(position: int, handling: float, at_work: int) -> int:
 
 
 def _notify_queue(tx: Transaction) -> None:
-    """Send its place to every waiting ticket whose place has changed."""
+    """Send the position to every waiting ticket whose position has changed."""
     moved = [
         (position, row) for position, row in enumerate(_list_queue(tx.connection), 1) if row.told_position != position
     ]
@@ -275,7 +278,7 @@ def _notify_queue(tx: Transaction) -> None:
 
 
 def put_agent(tx: Transaction, agent_id: str, entry: AgentEntry) -> tuple[StoredAgent, bool]:
-    """Take an agent in, or change what is known of one. True if they are new."""
+    """Add an agent, or change one. True if the agent is new."""
     values = {"name": entry.name, "avatar": entry.avatar or None, "department": entry.department}
     if find_row(tx.connection, agents, agent_id) is None:
         tx.connection.execute(agents.insert().values(id=agent_id, status=entry.status, **values))
@@ -285,7 +288,7 @@ def put_agent(tx: Transaction, agent_id: str, entry: AgentEntry) -> tuple[Stored
 
 
 def set_agent_status(tx: Transaction, agent_id: str, state: AgentState) -> StoredAgent:
-    """Notify the customers of an agent that the agent has come, gone, or is busy.
+    """Set the status of an agent and notify the customers of the agent's tickets.
 
     Raises RefusedError (not_found).
     """
@@ -295,7 +298,7 @@ def set_agent_status(tx: Transaction, agent_id: str, state: AgentState) -> Store
 
 
 def schedule_agent_offline(tx: Transaction, agent_id: str) -> None:
-    """The agent's last device has been cut off: they count as offline unless one is back soon."""
+    """Schedule the job that sets an agent offline, after the agent's last device has disconnected."""
     tx.schedule(AGENT_IS_GONE, agent_id, tx.now + AGENT_GRACE, {})
 
 
@@ -309,9 +312,9 @@ def set_agent_offline(tx: Transaction, agent_id: str, data: dict[str, Any]) -> N
 
 
 def restore_agent(tx: Transaction, agent_id: str) -> None:
-    """A device of the agent is connected: if they were cut off, they are again what they were before.
+    """A device of the agent is connected: restore the previous status if the job had set the agent offline.
 
-    Renewed every AGENT_RENEWAL seconds while it is connected: the agent of a node that was killed becomes offline.
+    Repeated every AGENT_RENEWAL seconds while a device is connected, so that agents of a killed node become offline.
     """
     row = find_row(tx.connection, agents, agent_id)
     if row is None:
@@ -353,7 +356,7 @@ def describe_typing_end(
 
 
 def find_agent_name(connection: Connection, agent_id: str) -> str | None:
-    """What customers know an agent by; None where there is no such agent."""
+    """The name of an agent for customers; None if there is no such agent."""
     row = find_row(connection, agents, agent_id)
     return None if row is None else row.name
 
@@ -368,9 +371,9 @@ def _to_agent(row: Row[Any]) -> payloads.Agent:
 def post_message(
     tx: Transaction, ticket_id: str, message_id: str, posting: MessagePosting
 ) -> tuple[payloads.SupportMessageReceived, bool]:
-    """Store and send what the customer or the agent writes. True if it is new.
+    """Store and send a message of the customer or the agent. True if it is new.
 
-    A customer's message brings a ticket back that waited for them or was resolved. Raises RefusedError: not_found,
+    A customer's message reopens a ticket that was pending or resolved. Raises RefusedError: not_found,
     forbidden, illegal_transition, already_there.
     """
     row = get_row(tx.connection, tickets, ticket_id)
@@ -398,7 +401,7 @@ def to_message(row: Row[Any]) -> payloads.SupportMessageReceived:
 
 
 def deliver_message(tx: Transaction, ticket_id: str, message_id: str) -> payloads.SupportMessageDelivered:
-    """A message has reached the other side; stored and sent once. Raises RefusedError (not_found)."""
+    """Mark a message as delivered to the other side; stored and sent once. Raises RefusedError (not_found)."""
     row = _get_message(tx.connection, ticket_id, message_id)
     delivered_at = tx.now if row.delivered_at is None else row.delivered_at
     payload = payloads.SupportMessageDelivered(message_id=message_id, delivered_at=Time.at(delivered_at))
@@ -411,7 +414,7 @@ def deliver_message(tx: Transaction, ticket_id: str, message_id: str) -> payload
 
 
 def read_message(tx: Transaction, ticket_id: str, message_id: str, reader_id: str) -> payloads.SupportMessageRead:
-    """A member of the ticket's room has read a message; stored and told once, and it has been delivered.
+    """Mark a message as read by a member of the ticket's room, and as delivered; stored and sent once.
 
     Raises RefusedError: not_found, forbidden if it is their own.
     """
