@@ -1,6 +1,6 @@
-"""One function for each event about services, bookings and payments: what a controller calls when it has changed one.
+"""One function for each event about services, bookings and payments, for controllers to call after a change.
 
-`oyez` is whatever emits. A Publisher sends at once and is waited for; a Transaction sends if and when it is committed:
+`oyez` is a Publisher, which sends at once and is awaited, or a Transaction, which sends when it is committed:
 
     await emit_service_created(publisher, service=service, actor=actor)
 
@@ -10,9 +10,9 @@
 
     await outbox.run(create, service, actor)
 
-Services, bookings, payments and actors are given as the contract's types, or as mappings with the fields they have on
-the wire. They are checked first; what does not fit raises InvalidDataError with the field, and nothing is emitted. The
-event's rooms follow from it: that of the user and, where there is one, that of the vendor.
+Services, bookings, payments and actors are the contract's types, or mappings with the fields on the wire. They are
+checked first: a wrong field raises InvalidDataError with its name, and nothing is emitted. The event goes to the room
+of the user and, if there is a vendor, to the room of the vendor.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ Fields = Mapping[str, Any]
 
 
 class Emits(Protocol[R_co]):
-    """What events are handed to: a Publisher, whose `emit` is awaited, or a Transaction, whose `emit` is not."""
+    """A Publisher, whose `emit` is awaited, or a Transaction, whose `emit` is not."""
 
     def emit(self, payload: Payload, /) -> R_co: ...
 

@@ -1,4 +1,4 @@
-"""What the commands of `fixrx` do: rooms, chat, and the answer to a ping."""
+"""The handlers of the commands of `fixrx`: rooms, chat and ping."""
 
 from uuid import uuid4
 
@@ -23,7 +23,7 @@ from oyez.systems.fixrx.tables import Party, StoredMessage, add_message, find_me
 
 
 def build_handlers(outbox: Outbox) -> Handlers:
-    """The handlers; what is stored and said goes through `outbox`."""
+    """The handlers. Changes and their events go through `outbox`."""
 
     async def send(command: SendMessage, client: Client) -> Sent:
         return await outbox.run(send_message, client.identity, command, client.id)
@@ -35,7 +35,7 @@ def build_handlers(outbox: Outbox) -> Handlers:
 
 
 async def join(command: Join, client: Client) -> Joined:
-    """The room's own rule decides: nobody gets into anybody else's."""
+    """Join a room if its rule allows it: only the caller's own room."""
     room = _room_of(command.type, command.id)
     await client.join(room)
     return Joined(room=room.name)
@@ -48,7 +48,7 @@ def answer_ping(command: Ping, client: Client) -> None:
 def send_message(tx: Transaction, sender: Identity, command: SendMessage, socket: str) -> Sent:
     """Store a message and send it to its recipient, who is always of the other role, and to the sender's other devices.
 
-    `socket` is the id of the one that sends, which has the acknowledgement.
+    `socket` is the id of the sending socket, which receives the acknowledgement instead.
     """
     from_user = sender.role == "user"
     stored = StoredMessage(

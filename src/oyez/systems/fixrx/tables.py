@@ -1,4 +1,4 @@
-"""Chat messages: what users and vendors wrote to each other, and when it was read."""
+"""Chat messages between users and vendors, with the time at which each was read."""
 
 from typing import Any, Literal
 
@@ -24,11 +24,11 @@ messages = Table(
 )
 
 Party = Literal["user", "vendor"]
-"""Who chats: always one of each."""
+"""The two parties of a chat: one user and one vendor."""
 
 
 class StoredMessage(CamelPayload):
-    """A message with what became of it."""
+    """A stored message."""
 
     message_id: Id
     user_id: Id

@@ -1,5 +1,5 @@
-"""Disputes about orders, as far as time and payouts depend on them: a garage that does not answer has agreed, and what
-it earned with the order is not paid while the dispute goes on.
+"""Disputes about orders, with their deadlines and their effects on payouts: a garage that does not answer in time has
+agreed, and the payouts of the order are held during the dispute.
 """
 
 from typing import Any, Literal
@@ -25,14 +25,14 @@ from oyez.systems.qscrap.tables import (
 
 TIMEOUT = "dispute_timeout"
 RESPONSE_TIME = 48 * 3600.0
-"""Seconds a garage has for its answer where the back end names no end: a weekend, in which garages are closed."""
+"""Seconds that a garage has to answer if the back end sets no deadline: garages are closed at weekends."""
 
 
 DisputeStatus = Literal["open", "contested", "resolved", "withdrawn"]
 
 
 class DisputeBody(Payload):
-    """What the customer complains about and asks for. `respond_by`: until when the garage may contest it."""
+    """A new dispute. `respond_by` is the time until which the garage may contest it."""
 
     order_id: Id
     customer_id: Id
@@ -43,14 +43,14 @@ class DisputeBody(Payload):
 
 
 class Resolution(Payload):
-    """How it ends; `refund_amount` is what the customer gets."""
+    """The resolution of a dispute; `refund_amount` is what the customer gets."""
 
     resolution: DisputeResolution
     refund_amount: Money
 
 
 class Dispute(Payload):
-    """`refund_amount` is what is asked for and, from the resolution on, what is given."""
+    """`refund_amount` is the requested refund; after the resolution, the granted refund."""
 
     dispute_id: Id
     order_id: Id
@@ -86,12 +86,12 @@ def put_dispute(tx: Transaction, dispute_id: str, body: DisputeBody) -> tuple[Di
 
 
 def contest_dispute(tx: Transaction, dispute_id: str) -> Dispute:
-    """The garage disagrees in time: operations will decide, whenever that is."""
+    """The garage contests in time: operations will decide, without a deadline."""
     return _move(tx, dispute_id, "contest")
 
 
 def withdraw_dispute(tx: Transaction, dispute_id: str) -> Dispute:
-    """The customer does not complain any more."""
+    """The customer withdraws the dispute."""
     dispute = _move(tx, dispute_id, "withdraw")
     payouts.release_from_dispute(tx, dispute_id, dispute.order_id)
     return dispute
@@ -101,7 +101,7 @@ def resolve_dispute(tx: Transaction, dispute_id: str, body: Resolution) -> Dispu
     """Resolve a dispute: both sides are notified, and the order's payouts continue, less the refund.
 
     Raises RefusedError: unknown_record, illegal_transition, record_differs if it was resolved otherwise;
-    InvalidDataError where more is refunded than was asked for.
+    InvalidDataError if the refund is larger than requested.
     """
     before = get(tx.connection, disputes.c.dispute_id, dispute_id)
     if before.status == "resolved":
@@ -126,7 +126,7 @@ def resolve_dispute(tx: Transaction, dispute_id: str, body: Resolution) -> Dispu
 
 
 def time_out_dispute(tx: Transaction, dispute_id: str, data: dict[str, Any]) -> None:
-    """The job at the end of the garage's time: it has not answered, so the customer is right."""
+    """The job at the deadline: the garage has not answered, so the full refund is granted."""
     asked = get(tx.connection, disputes.c.dispute_id, dispute_id).refund_amount
     resolve_dispute(tx, dispute_id, Resolution(resolution="auto_approved", refund_amount=asked))
 

@@ -1,11 +1,11 @@
-"""Payouts: what a garage has earned with an order is announced, paid on its day, and held while something is open.
+"""Payouts: announced, paid on their date, and held while there is a dispute or another reason.
 
     waiting ──► scheduled ──► completed
                   │    ▲
                   ▼    │
                   held ┘
 
-The bank's reference is known beforehand: it is that of the transfer the back end has ordered for the day.
+The bank's reference is known in advance: the back end has ordered the transfer for that date.
 """
 
 from typing import Annotated, Any, Literal
@@ -41,7 +41,7 @@ SCHEDULING, DUE, HOLD, RELEASE = "payout_scheduling", "payout_due", "payout_hold
 
 PayoutStatus = Literal["waiting", "scheduled", "held", "completed", "cancelled"]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
-"""Why a payout is held: it is in the event twice, as a field and in a sentence."""
+"""Why a payout is held; the event has it twice, as a field and in a sentence."""
 
 
 class PayoutBody(Payload):
@@ -56,7 +56,7 @@ class PayoutBody(Payload):
 
 
 class HoldBody(Payload):
-    """Why a payout has to wait, and until when, where that is known."""
+    """Why a payout is held, and until when, if that is known."""
 
     reason: Reason
     release_at: Maybe[Time] = UNSET
@@ -100,7 +100,7 @@ def put_payout(tx: Transaction, payout_id: str, body: PayoutBody) -> tuple[Payou
 
 
 def hold_payout(tx: Transaction, payout_id: str, body: HoldBody) -> Payout:
-    """Keep a payout back for a reason; it is released at `release_at`, or by hand."""
+    """Hold a payout for a reason; it is released at `release_at`, or by the back end."""
     payout = _show(tx, payout_id)
     if payout.status != "held" and _hold(tx, payout, body.reason) and isinstance(body.release_at, Time):
         change(tx.connection, payouts.c.payout_id, payout_id, release_at=body.release_at)
@@ -109,7 +109,7 @@ def hold_payout(tx: Transaction, payout_id: str, body: HoldBody) -> Payout:
 
 
 def release_payout(tx: Transaction, payout_id: str) -> Payout:
-    """Release a held payout: it is paid on its day, or now if that has passed."""
+    """Release a held payout: it is paid on its date, or now if the date has passed."""
     payout = _show(tx, payout_id)
     if _move(tx, payout, "release", hold_reason=None, release_at=None, held_by=None):
         tx.cancel(RELEASE, payout_id)
@@ -151,24 +151,24 @@ def cancel_payout(tx: Transaction, payout_id: str) -> Payout:
     return _show(tx, payout_id)
 
 
-# What a dispute does to the payouts of its order.
+# The effects of a dispute on the payouts of its order.
 
 
 def hold_for_dispute(tx: Transaction, dispute_id: str, order_id: str) -> None:
-    """Have the order's payouts held."""
+    """Schedule the jobs that hold the order's payouts."""
     for payout in _of_order(tx, order_id, "scheduled"):
         tx.schedule(HOLD, payout.payout_id, tx.now, {"dispute_id": dispute_id})
 
 
 def release_from_dispute(tx: Transaction, dispute_id: str, order_id: str) -> None:
-    """Have those released that this dispute holds."""
+    """Schedule the jobs that release the payouts held by this dispute."""
     for payout in _of_order(tx, order_id, "held"):
         if payout.held_by == dispute_id:
             tx.schedule(RELEASE, payout.payout_id, tx.now, {"dispute_id": dispute_id})
 
 
 def reduce_by_refund(tx: Transaction, order_id: str, refund: Money) -> None:
-    """What a customer gets back is not paid to the garage; a payout of which nothing is left is cancelled."""
+    """Subtract a refund from the order's payouts; a payout with nothing left is cancelled."""
     for payout in _of_order(tx, order_id, "waiting", "scheduled", "held"):
         taken = min(refund, payout.amount)
         refund = Money(refund - taken)
@@ -181,7 +181,7 @@ def reduce_by_refund(tx: Transaction, order_id: str, refund: Money) -> None:
 
 
 def announce_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> None:
-    """The job that fixes the day of a payout. Where the order is disputed by then, the payout is held as well."""
+    """The job that announces a payout. If the order is disputed by then, the payout is held as well."""
     payout = _show(tx, payout_id)
     _move(tx, payout, "schedule")
     notification = Notification(
@@ -205,12 +205,12 @@ def announce_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> No
 
 
 def pay_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> None:
-    """The job on the day of a payout."""
+    """The job on the date of a payout."""
     complete_payout(tx, payout_id)
 
 
 def hold_disputed_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> None:
-    """The job that a dispute causes. It does nothing where the dispute is over before its turn comes."""
+    """The job that a dispute causes. Does nothing if the dispute is over by then."""
     payout = _show(tx, payout_id)
     dispute_id = _find_dispute(tx, payout.order_id)
     if dispute_id is None:
@@ -221,7 +221,7 @@ def hold_disputed_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) 
 
 
 def release_held_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> None:
-    """The job when what held a payout is over. Where the order is disputed all the same, the payout stays held."""
+    """The job that releases a payout. If the order is still disputed, the payout stays held."""
     payout = _show(tx, payout_id)
     if payout.status != "held":
         return
@@ -272,7 +272,7 @@ def _of_order(tx: Transaction, order_id: str, *statuses: str) -> list[Any]:
 
 
 def _find_dispute(tx: Transaction, order_id: str) -> str | None:
-    """One that is not over, if there is any."""
+    """A dispute about the order that is not over, if there is one."""
     going_on = [status for status, possible in states.DISPUTE.items() if possible]
     wanted = (disputes.c.order_id == order_id) & disputes.c.status.in_(going_on)
     found = tx.connection.execute(disputes.select().where(wanted).order_by(disputes.c.dispute_id).limit(1)).first()

@@ -1,4 +1,4 @@
-"""The life cycles of `qscrap`, as tables: for each state, what may be done with a record and what it becomes."""
+"""The life cycles of `qscrap`, as tables: for each state, the actions and the next state."""
 
 from collections.abc import Mapping
 
@@ -39,7 +39,7 @@ PAYOUT: Moves = {
 
 
 def move(moves: Moves, state: str, action: str) -> str:
-    """The state that `action` leads to; `state` itself where it has led there before, so that repeating is harmless.
+    """The state after `action`; `state` itself if the action has led there already, so that requests can be repeated.
 
     Raises RefusedError (illegal_transition).
     """
@@ -53,6 +53,6 @@ def move(moves: Moves, state: str, action: str) -> str:
 
 
 def check_open(moves: Moves, state: str) -> None:
-    """What is over is not changed any more. Raises RefusedError (illegal_transition)."""
+    """Raise RefusedError (illegal_transition) if the state is final."""
     if not moves[state]:
         raise RefusedError(ILLEGAL_TRANSITION, f"It is {state!r} and cannot be changed any more.")

@@ -1,6 +1,6 @@
-"""What `qscrap` keeps: tickets with their messages, and what its scheduled jobs watch over.
+"""The tables of `qscrap`: tickets with their messages, and the records of its scheduled jobs.
 
-Everything else of the marketplace is the outside back end's. Who may be in a ticket's room is in the membership table.
+The back end stores everything else. The members of a ticket's room are in the membership table.
 """
 
 from collections.abc import Mapping
@@ -138,7 +138,7 @@ def find(connection: Connection, column: Column[str], value: str) -> Row[Any] | 
 
 
 def get(connection: Connection, column: Column[str], value: str) -> Row[Any]:
-    """`find`, for what must be there. Raises RefusedError (unknown_record)."""
+    """The row whose `column` is `value`. Raises RefusedError (unknown_record)."""
     row = find(connection, column, value)
     if row is None:
         raise RefusedError(UNKNOWN_RECORD, f"There is no record whose {column.name} is {value!r}.")
@@ -168,5 +168,5 @@ def check_same(row: Row[Any], values: Mapping[str, Any], *names: str) -> None:
 
 
 def write_amount(amount: Money) -> str:
-    """An amount as a sentence says it: 317, or 162.50."""
+    """An amount for a sentence: 317, or 162.50."""
     return f"{amount:.0f}" if amount == int(amount) else f"{amount:.2f}"

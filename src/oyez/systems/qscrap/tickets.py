@@ -1,6 +1,6 @@
 """Support tickets: questions of customers, and answers.
 
-The functions run inside a transaction: what they emit is sent if, and only if, what they write is kept.
+The functions run in a transaction: their events are sent if and only if it is committed.
 """
 
 from typing import Literal
@@ -27,7 +27,7 @@ from oyez.systems.qscrap.tables import change, check_same, find, get, is_as, sho
 
 
 class TicketBody(Payload):
-    """What the back end says about a ticket."""
+    """The data of a ticket from the back end."""
 
     customer_id: Id
     subject: Line
@@ -83,8 +83,8 @@ def put_ticket(tx: Transaction, ticket_id: str, body: TicketBody) -> tuple[Ticke
 def put_message(tx: Transaction, ticket_id: str, message_id: str, body: MessageBody) -> tuple[Message, bool]:
     """Write in a ticket. True if that is new. The room sees the message, the other side is notified.
 
-    Raises RefusedError: unknown_record, record_differs; illegal_transition where the ticket is closed, forbidden
-    where the customer who writes is not the ticket's.
+    Raises RefusedError: unknown_record, record_differs; illegal_transition if the ticket is closed, forbidden
+    if the sender is a customer but not the ticket's.
     """
     ticket = get(tx.connection, tickets.c.ticket_id, ticket_id)
     values = {"ticket_id": ticket_id, **asdict(body)}

@@ -1,4 +1,4 @@
-"""The HTTP API of `quotes`: supplier records, written by the back end that knows the suppliers."""
+"""The HTTP API of `quotes`: supplier records, written by the back end."""
 
 from oyez.contract import CamelPayload, Id
 from oyez.service.outbox.transaction import Transaction

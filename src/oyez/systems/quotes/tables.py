@@ -1,4 +1,4 @@
-"""Suppliers: which supplier a user is. Tokens do not say it, this table does."""
+"""Supplier records: which supplier a user is. Tokens do not contain it."""
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, select
 
@@ -18,7 +18,7 @@ SUPPLIER_TAKEN = Refusal("supplier_taken", "That supplier already belongs to ano
 
 
 def find_supplier(connection: Connection, user_id: str) -> str | None:
-    """The supplier id of a user, or None where the user has no supplier record."""
+    """The supplier id of a user, or None if the user has no supplier record."""
     found: str | None = connection.execute(
         select(suppliers.c.supplier_id).where(suppliers.c.user_id == user_id)
     ).scalar_one_or_none()
@@ -26,7 +26,7 @@ def find_supplier(connection: Connection, user_id: str) -> str | None:
 
 
 def remove_supplier(connection: Connection, user_id: str) -> str:
-    """Make `user_id` no supplier any more; which one it was. Raises RefusedError (no_supplier)."""
+    """Remove the supplier record of a user and return the supplier id. Raises RefusedError (no_supplier)."""
     supplier_id = find_supplier(connection, user_id)
     if supplier_id is None:
         raise RefusedError(NO_SUPPLIER, f"User {user_id!r} has no supplier record.")

@@ -1,4 +1,4 @@
-"""Agents whose connections are cut off: they become offline, and are what they were before when they come back."""
+"""Agents who lose their last connection become offline, and get their previous status when they come back."""
 
 import asyncio
 
@@ -11,19 +11,19 @@ _TIMER = "rez.agent"
 
 
 class Agents:
-    """The devices of agents, as far as they are connected to this process."""
+    """The agents' devices that are connected to this process."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def connected(self, client: Client) -> None:
-        """A client has connected; if its user is an agent, they are there from now on."""
+        """A client has connected: restore the agent's status, and renew it while the client is connected."""
         if client.identity.role == "agent":
             await self._services.outbox.run(support.restore_agent, client.identity.subject)
             self._renew_later(client)
 
     def disconnected(self, client: Client) -> None:
-        """A client has gone; if its user is an agent, they may have been cut off."""
+        """A client has disconnected: set the agent offline soon if it was the last device."""
         if client.identity.role == "agent":
             timer: asyncio.TimerHandle | None = client.state.pop(_TIMER, None)
             if timer is not None:
@@ -43,11 +43,11 @@ class Agents:
             self._renew_later(client)
 
     async def _schedule_offline(self, agent_id: str) -> None:
-        """Have the agent count as offline soon, unless another device is connected, at whichever node."""
+        """Set the agent offline soon, unless another device is connected to any node."""
         if await self._is_connected(agent_id):
             return
         await self._services.outbox.run(support.schedule_agent_offline, agent_id)
-        # A device may have connected in between, and its report may have come too early.
+        # A device may have connected in between and restored the status before the job was scheduled.
         if await self._is_connected(agent_id):
             await self._services.outbox.run(support.restore_agent, agent_id)
 

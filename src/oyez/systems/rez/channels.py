@@ -1,7 +1,7 @@
-"""Channels: what users subscribe to, stored for each user, and the rooms that means to each of their connections.
+"""Channels: the stored subscriptions of each user, and the rooms that a connection joins because of them.
 
-A subscription is stored once for the user and counts for the connection that made it and for those that come later;
-other devices that are connected already stay as they are. So one that closes a screen takes nothing from another.
+A subscription is stored for the user. It applies to the connection that made it and to later ones, not to other devices
+that are connected already: a device that closes a screen does not change what another receives.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from oyez.systems.rez.orders import list_open_orders
 from oyez.systems.rez.tables import subscriptions
 
 MAX_SUBSCRIPTIONS = 200
-"""Channels that are kept for a user, the newest: more than an app shows at a time, and fewer than a socket's rooms."""
+"""Number of the newest subscriptions kept for a user: more than an app shows, fewer than a socket's rooms."""
 
 
 SUBSCRIBED = "subscribed"
@@ -31,7 +31,7 @@ SUBSCRIBED = "subscribed"
 
 
 class Channel(NamedTuple):
-    """One channel of one user: the name it is stored by, and its room. `orders` means more rooms than that one."""
+    """One channel of one user: its stored name and its room. `orders` covers more rooms than that one."""
 
     name: str
     room: NamedRoom
@@ -48,7 +48,7 @@ _PATTERNS = _read_patterns()
 
 
 def find_channel(name: str, user_id: str) -> Channel:
-    """What `name` means to a user. Raises RefusedError (unknown_channel)."""
+    """The channel of that name for a user. Raises RefusedError (unknown_channel)."""
     resolved = _PATTERNS.resolve(name)
     if resolved is not None:
         kind, values = resolved
@@ -78,7 +78,7 @@ def list_subscriptions(connection: Connection, user_id: str) -> list[str]:
 
 
 def store_subscription(connection: Connection, user_id: str, channel: str) -> None:
-    """Store a subscription; harmless where it is. Above MAX_SUBSCRIPTIONS the oldest go."""
+    """Store a subscription, if it is not stored yet. Above MAX_SUBSCRIPTIONS the oldest are deleted."""
     known = list_subscriptions(connection, user_id)
     if channel not in known:
         connection.execute(subscriptions.insert().values(user_id=user_id, channel=channel))
@@ -86,7 +86,7 @@ def store_subscription(connection: Connection, user_id: str, channel: str) -> No
 
 
 def delete_subscriptions(connection: Connection, user_id: str, channels: Iterable[str]) -> None:
-    """Store subscriptions no longer; harmless where they are not."""
+    """Delete subscriptions. Does nothing for those that are not stored."""
     named = (subscriptions.c.user_id == user_id) & subscriptions.c.channel.in_(list(channels))
     connection.execute(delete(subscriptions).where(named))
 
@@ -95,13 +95,13 @@ def delete_subscriptions(connection: Connection, user_id: str, channels: Iterabl
 
 
 class Channels:
-    """Lets clients into the rooms of their channels, and out."""
+    """Joins clients to the rooms of their channels and removes them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def subscribe(self, name: str, client: Client) -> list[str]:
-        """The rooms that the channel means. Raises RefusedError: unknown_channel, forbidden, rate_limited."""
+        """Join and return the rooms of a channel. Raises RefusedError: unknown_channel, forbidden, rate_limited."""
         user_id = client.identity.subject
         channel = find_channel(name, user_id)
         rooms = await self._enter(channel, client)
@@ -110,7 +110,7 @@ class Channels:
         return rooms
 
     async def unsubscribe(self, name: str, client: Client) -> list[str]:
-        """The rooms that were left: those which no other subscription means. Raises RefusedError (unknown_channel)."""
+        """Leave the rooms that no other subscription covers and return them. Raises RefusedError (unknown_channel)."""
         user_id = client.identity.subject
         channel = find_channel(name, user_id)
         await self._database.run(delete_subscriptions, user_id, [channel.name])
@@ -131,7 +131,7 @@ class Channels:
         client.state[SUBSCRIBED] = await self._database.read(list_subscriptions, client.identity.subject)
 
     async def restore(self, client: Client) -> None:
-        """Let a client that has come into its user's channels; those it has no right to any more are forgotten."""
+        """Join a new connection to its user's channels. Subscriptions without a right are deleted."""
         user_id = client.identity.subject
         lost = []
         for name in client.state.pop(SUBSCRIBED):
@@ -150,7 +150,7 @@ class Channels:
             await self._database.run(delete_subscriptions, user_id, lost)
 
     async def _enter(self, channel: Channel, client: Client) -> list[str]:
-        # First: so whatever order is placed from now on is entered by its own transaction.
+        # First: the transaction of each order that is placed from now on joins the client to the order's room.
         await client.join(channel.room)
         if channel.name != "orders":
             return [str(channel.room)]

@@ -20,23 +20,23 @@ REFRESH_BEFORE = 60.0
 MAX_SESSION_AGE = 24 * 3600.0
 """Seconds from signing in up to which tokens are renewed: a user who is locked out is disconnected after this time."""
 DEFAULT_LIFETIME = 3600.0
-"""Seconds a new token lives where the old one does not say when it was given out."""
+"""Lifetime of a new token in seconds if the old one has no `iat`."""
 SIGNED_IN_AT = "auth_time"
 """The claim with the time of signing in, the same in all tokens (OpenID Connect Core, section 2)."""
 
 FIRST_RETRY = 1.0
-"""Seconds a refused client is asked to wait, twice as many after each further refusal …"""
+"""Seconds that a refused client is asked to wait, doubled after each further refusal …"""
 LONGEST_RETRY = 30.0
 """… and at most these: a user who has signed in again should not wait for long."""
 MAX_ADDRESSES = 10_000
-"""Network addresses whose refusals are counted, those of the latest."""
+"""Number of network addresses whose refusals are counted, the latest ones."""
 
 
 class Sessions:
-    """What `rez` says to clients about themselves. `clock` gives seconds since 1970."""
+    """Sends clients the events about their connection. `clock` gives seconds since 1970."""
 
     def __init__(self, channels: Channels, signer: Signer | None, clock: Callable[[], float] = time.time) -> None:
-        """`signer` is None where tokens are not Oyez's to give out."""
+        """`signer` is None if Oyez does not sign users' tokens."""
         self._channels = channels
         self._signer = signer
         self._clock = clock
@@ -60,12 +60,12 @@ class Sessions:
     async def connected(self, client: Client) -> None:
         """Join a client to the channels of its user, and send `connected`."""
         self._refusals.pop(client.socket.handshake.address, None)
-        # If this fails, the client is not greeted: its connection is cut, and it comes back.
+        # If this fails, `connected` is not sent and the connection is closed: the client reconnects.
         await self._channels.restore(client)
         client.emit(payloads.Connected(user_id=client.identity.subject, socket_id=client.socket.id))
 
     async def refresh(self, client: Client) -> None:
-        """Give a client the token to go on with, and have it count here already."""
+        """Send a client a new token and use its expiry time for this connection."""
         identity, now = client.identity, self._clock()
         issued_at, ends_at = identity.claims.get("iat"), identity.claims.get("exp")
         signed_in_at = identity.claims.get(SIGNED_IN_AT, issued_at)
@@ -73,12 +73,12 @@ class Sessions:
             return
         lifetime = ends_at - issued_at if issued_at is not None and ends_at is not None else DEFAULT_LIFETIME
         lifetime = min(lifetime, signed_in_at + MAX_SESSION_AGE - now)
-        # What would end no later than the old one is no use.
+        # A token that ends no later than the old one is useless.
         if lifetime <= 0 or now + lifetime <= (identity.expires_at or math.inf):
             return
         claims = {name: value for name, value in identity.claims.items() if name not in SIGNED_CLAIMS}
         claims[SIGNED_IN_AT] = signed_in_at
-        # Tokens count whole seconds, and the signer rounds up: what is renewed often must not grow by that.
+        # Tokens have whole seconds and the signer rounds up: without this, each renewal would lengthen the lifetime.
         token = self._signer.sign_user(
             identity.subject, identity.roles or identity.role, claims, max(0.5, lifetime - 0.5)
         )
