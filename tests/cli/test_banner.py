@@ -43,6 +43,7 @@ def test_nothing_more_is_shown_than_a_newcomer_needs(show: Callable[..., str]) -
     assert f"listen {ORDERS} --sub ada\n" in shown
     assert "--url" not in shown
     assert "--oyez-data" not in shown
+    assert not re.search(r" $", shown, re.MULTILINE)
 
 
 def test_all_systems_and_three_commands_are_on_one_screen(show: Callable[..., str]) -> None:

@@ -35,6 +35,7 @@ class Banner:
         console.out.print(Text.assemble("\n", ("Systems", "bold"), f" at {self._suggestions.url}/SYSTEM/socket.io/:"))
         for name, contract in contracts.items():
             line = Text.assemble("  ", (f"{name:<10}", "bold"), contract.description.partition("\n")[0])
+            line.rstrip()
             line.truncate(SCREEN_WIDTH, overflow="ellipsis")
             console.out.print(line)
         self._show_commands(contracts)
