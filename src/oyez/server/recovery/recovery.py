@@ -41,11 +41,11 @@ BUDGET_INTERVAL = 1.0
 
 # Why nothing, or not everything, was recovered.
 NEW = "new"
-"""The client has not been here before: `to` is where it begins."""
+"""The client sent neither a session nor a position. It begins at the position `to`."""
 UNKNOWN_SESSION = "unknown_session"
 """The client's session has expired, was resumed already, or is another user's."""
 UNKNOWN_POSITION = "unknown_position"
-"""The position is not one of this log: history was lost, or the client made it up."""
+"""The position is not one of this log: history was lost, or the client invented it."""
 TOO_OLD = "too_old"
 """The events after the position are no longer stored."""
 TOO_MUCH = "too_much"
