@@ -3,12 +3,12 @@
     OyezError
     ├── SettingsError        a setting is missing or not valid
     ├── ContractError        a contract contradicts itself; found at start-up
-    ├── UnavailableError     something that Oyez needs is away; the same may succeed later
-    │   ├── NotRunningError           Oyez was not started, or has ended: nothing was done
+    ├── UnavailableError     Oyez cannot reach something that it needs; the same call may succeed later
+    │   ├── NotRunningError           Oyez was not started, or has stopped: nothing was done
     │   ├── LogUnavailableError       the log cannot store: nothing was published
-    │   └── DatabaseUnavailableError  the database cannot be used: nothing is known to be changed
+    │   └── DatabaseUnavailableError  the database cannot be used: changes may or may not have been made
     ├── WrongLoopError       called in another thread or event loop than Oyez runs in; nothing was done
-    ├── InvalidDataError     data does not fit the contract: which field, what was expected
+    ├── InvalidDataError     data does not fit the contract: names the field and what was expected
     └── RefusedError         the caller may not have or do this; carries a Refusal
 
 A `Refusal` is a constant: its code is the same in acknowledgements, CONNECT_ERRORs, problem+json answers,
@@ -21,29 +21,29 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A named reason for saying no.
+    """A named reason for a refusal.
 
-    `code` is for programs, `message` is one sentence for people, `temporary` says whether the same request
-    may succeed later without being changed.
+    `code` is for programs, and `message` is one sentence for people. `temporary` is True if the same request may
+    succeed later without a change.
     """
 
     code: str
     message: str
     temporary: bool = False
     status: int = field(default=403, compare=False)
-    """The HTTP status of the refusal where it answers an HTTP request."""
+    """The HTTP status if the refusal answers an HTTP request."""
 
 
 class OyezError(Exception):
-    """The root of Oyez' errors."""
+    """The base class of Oyez' errors."""
 
     internal = False
-    """True if the mistake is the program's and not the caller's. The caller is answered with `internal`, and the error
-    is logged with its traceback."""
+    """True if the mistake is the program's and not the caller's. The caller receives the refusal `internal`, and the
+    error is logged with its traceback."""
 
 
 class SettingsError(OyezError):
-    """A setting is missing or is not what it should be. The message names the setting and the remedy."""
+    """A setting is missing or not valid. The message names the setting and the remedy."""
 
 
 class ContractError(OyezError):
@@ -51,15 +51,15 @@ class ContractError(OyezError):
 
 
 class UnavailableError(OyezError):
-    """Something that Oyez needs is away. The same may succeed later without being changed."""
+    """Oyez cannot reach something that it needs. The same call may succeed later without a change."""
 
 
 class NotRunningError(UnavailableError):
-    """Oyez was not started, or has ended. Nothing was done."""
+    """Oyez was not started, or has stopped. Nothing was done."""
 
 
 class WrongLoopError(OyezError):
-    """Something was called in another thread or event loop than the one that Oyez runs in. Nothing was done."""
+    """A function was called in another thread or event loop than the one that Oyez runs in. Nothing was done."""
 
     internal = True
 
@@ -69,14 +69,14 @@ class LogUnavailableError(UnavailableError):
 
 
 class DatabaseUnavailableError(UnavailableError):
-    """The domain database cannot be used at the moment. Where it went away during a commit, that may have happened."""
+    """The domain database cannot be used now. If it failed during a commit, the transaction may be committed."""
 
 
 class InvalidDataError(OyezError):
     """Data does not fit the contract.
 
-    `field` is the path of the offending field as it is on the wire (`message.sender.role`, empty for the whole),
-    `expected` says what would have been accepted.
+    `field` is the path of the wrong field as it is on the wire (`message.sender.role`; empty for the whole data).
+    `expected` is a text about what is accepted.
     """
 
     def __init__(self, field: str, expected: str) -> None:
@@ -86,7 +86,7 @@ class InvalidDataError(OyezError):
 
 
 class RefusedError(OyezError):
-    """Raised to say no. Handlers raise it too; `details` is shown to the one who asked."""
+    """A request is refused. Handlers raise it too. `details` is sent to the client."""
 
     def __init__(self, refusal: Refusal, message: str | None = None, **details: Any) -> None:
         super().__init__(message or refusal.message)
@@ -96,15 +96,15 @@ class RefusedError(OyezError):
 
 
 def is_temporary(error: BaseException) -> bool:
-    """True if the cause of `error` may pass by itself: a refusal that says so, or something that is away.
+    """True if the cause of `error` may pass by itself: a temporary refusal, or a server that cannot be reached.
 
-    A system's own resolvers may ask other servers. The libraries that do so raise errors of their own, but have OSError
-    (of which ConnectionError and TimeoutError are kinds) among the causes when the other server is away.
+    A system's own resolvers may call other servers. The client libraries raise errors of their own. If the other server
+    cannot be reached, OSError (the base class of ConnectionError and TimeoutError) is among the causes of these errors.
     """
     cause: BaseException | None = error
     for _ in range(MAX_CAUSES):
         if isinstance(cause, RefusedError):
-            # The client itself is over a limit: to come back at once would only make that worse.
+            # The client itself is over a limit: if it came back at once, it would exceed the limit further.
             return cause.refusal.temporary and cause.refusal is not RATE_LIMITED
         if cause is None or isinstance(cause, UnavailableError | OSError):
             return cause is not None
@@ -113,23 +113,23 @@ def is_temporary(error: BaseException) -> bool:
 
 
 MAX_CAUSES = 20
-"""Causes of one error that `is_temporary` looks at: more than libraries put into each other."""
+"""Causes of one error that `is_temporary` examines: more than libraries nest, and an end if they form a cycle."""
 
-# Who you are.
+# Identity.
 TOKEN_MISSING = Refusal("token_missing", "No token was given.", status=401)
 TOKEN_INVALID = Refusal("token_invalid", "The token could not be verified.", status=401)
 TOKEN_EXPIRED = Refusal("token_expired", "The token has expired.", status=401)
 KEYS_UNAVAILABLE = Refusal("keys_unavailable", "The keys that verify tokens cannot be reached.", True, status=503)
 
-# What you may do.
+# Permission.
 FORBIDDEN = Refusal("forbidden", "You have no right to that.")
 FORBIDDEN_ROLE = Refusal("forbidden_role", "Your role has no access here.")
 UNKNOWN_GATEWAY = Refusal("unknown_gateway", "There is no such gateway.", status=400)
 NO_ROOM_IN_GATEWAY = Refusal("no_room_in_gateway", "The gateway has no room for you.")
-"""Somebody whose role fits asked for a gateway by name, but something about them is missing on the server."""
+"""The client named a gateway that its role may use, but the server lacks an attribute of the user for its rooms."""
 UNKNOWN_NAMESPACE = Refusal("unknown_namespace", "Invalid namespace", status=404)
 
-# What you sent.
+# The data that was sent.
 UNKNOWN_EVENT = Refusal("unknown_event", "There is no such event.", status=404)
 UNKNOWN_ROOM = Refusal("unknown_room", "There is no such room.", status=422)
 FOREIGN_ROOM = Refusal("foreign_room", "The event does not go to that kind of room.", status=422)
@@ -145,7 +145,7 @@ ID_REUSED = Refusal("id_reused", "The same id was used for something else.", sta
 ALREADY_DONE = Refusal("already_done", "It was done before; what was answered is no longer known.", status=409)
 TOO_LARGE = Refusal("too_large", "The data is larger than allowed.", status=413)
 
-# Not now.
+# Temporary.
 RATE_LIMITED = Refusal("rate_limited", "Too many requests; slow down.", True, status=429)
 TIMED_OUT = Refusal("timed_out", "No answer came in time.", True, status=504)
 IN_PROGRESS = Refusal("in_progress", "The first request with this id is still being worked at.", True, status=409)

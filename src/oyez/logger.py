@@ -1,8 +1,8 @@
-"""Loggers: Oyez' own lines go through standard logging, below the logger `oyez`, so that the host application decides.
+"""Loggers: Oyez logs through standard logging, below the logger `oyez`, so that the host application can configure it.
 
-A record's message is complete in itself: the event, its fields, and for an error the traceback, which never shows local
-variables. Tokens and passwords are replaced in all of it, because messages of foreign errors may hold them. The parts
-are in the record's attribute `oyez` as well, for a formatter that writes JSON.
+A record's message is complete: the event, its fields, and for an error the traceback, which never shows local
+variables. Tokens and passwords are replaced in the whole message, because errors of other libraries may contain them.
+The record's attribute `oyez` holds the parts, for a formatter that writes JSON.
 """
 
 import logging
@@ -18,24 +18,24 @@ from structlog.typing import EventDict, Processor
 from oyez.errors import SettingsError
 
 ROOT = "oyez"
-"""The logger above all of Oyez' own."""
+"""The parent of all of Oyez' loggers."""
 LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
 MAX_FIELD = 500
-"""Characters of one field: enough for any reason, too few for a client to fill the disk with."""
+"""Characters of one field: enough for any reason, and so few that a client cannot fill the disk."""
 STACK_LEVEL = 4
-"""Frames of structlog, and one more, between standard logging and the line of code that logs."""
+"""Stack frames between standard logging and the line of code that logs: those of structlog, and one more."""
 SECRETS = (
     # A JSON object in base64url begins like this, and so does every JWT (RFC 7519) and JWE (RFC 7516).
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){1,4}"), "[token]"),
     (re.compile(r"(?i)\b(bearer\s+)[\w.~+/-]+=*"), r"\1[token]"),
     (re.compile(r"(?i)([?&;\s](?:access_|id_|auth_)?(?:token|secret|password|key)=)[^&;\s\"'\\]+"), r"\1[secret]"),
-    # Over polling, a request that has the session's id acts as the client.
+    # Over polling, anyone who has the session's id can act as the client.
     (re.compile(r"([?&]sid=)[^&\s\"'\\]+"), r"\1[secret]"),
     (re.compile(r"(://[^\s/:@]*:)[^\s/@]+@"), r"\1[password]@"),
     # PostgreSQL repeats the row that it refuses.
     (re.compile(r"(DETAIL: +)(?:[^\n\\]|\\(?!n))+"), r"\1[row]"),
 )
-"""What is never logged, and what stands in its place: texts of other libraries' errors may hold it."""
+"""Patterns of secrets and their replacements: messages of other libraries' errors may contain secrets."""
 
 ACCESS_LOGGERS = ("uvicorn.access", "uvicorn.error", "gunicorn.access", "hypercorn.access")
 """Loggers to which ASGI servers write the addresses of requests."""
@@ -44,7 +44,7 @@ ACCESS_LOGGERS = ("uvicorn.access", "uvicorn.error", "gunicorn.access", "hyperco
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """The logger `name`, such as `oyez.server`: `logger.info("the event", field=value)`.
 
-    It ignores how the host application has configured structlog.
+    The logger ignores the host application's configuration of structlog.
     """
     logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
         logging.getLogger(name),
@@ -64,7 +64,7 @@ def redact(text: str) -> str:
 
 
 def format_traceback(error: Any) -> str:
-    """The traceback of an error, or of what `exc_info` holds, without local variables; empty if there is none."""
+    """The traceback of an error or of an `exc_info`, without local variables; empty if there is none."""
     if error is True:
         error = sys.exc_info()[1]
     elif isinstance(error, tuple):
@@ -75,7 +75,7 @@ def format_traceback(error: Any) -> str:
 
 
 def set_level(level: str) -> None:
-    """Have Oyez log from `level` on, unless the host application has set a level for the logger `oyez`.
+    """Log lines of `level` and above, unless the host application has set a level for the logger `oyez`.
 
     Raises SettingsError for an unknown level.
     """
@@ -94,7 +94,7 @@ def read_level(level: str) -> int:
 
 
 def add_last_resort(formatter: logging.Formatter) -> None:
-    """Write to standard error what Oyez logs as long as no handler of the host application does."""
+    """Write Oyez' lines to standard error as long as the host application has no handler for them."""
     logger = logging.getLogger(ROOT)
     if not any(isinstance(handler, LastResort) for handler in logger.handlers):
         handler = LastResort()
@@ -103,7 +103,7 @@ def add_last_resort(formatter: logging.Formatter) -> None:
 
 
 def redact_access_logs() -> None:
-    """Have ASGI servers log addresses without the tokens in them: a client may send its token in the query."""
+    """Remove tokens from the addresses that ASGI servers log: a client may send its token in the query."""
     for name in ACCESS_LOGGERS:
         logger = logging.getLogger(name)
         if _redact_record not in logger.filters:
@@ -134,7 +134,7 @@ class LastResort(logging.StreamHandler[TextIO]):
 
 
 def build_formatter(*, for_people: bool) -> logging.Formatter:
-    """One line for each event: in colour for people, as a JSON object for machines."""
+    """A formatter that writes one line for each event: in colour for people, as a JSON object for machines."""
     rendering: list[Processor] = (
         [structlog.dev.ConsoleRenderer()] if for_people else [structlog.processors.JSONRenderer(default=str)]
     )
@@ -149,22 +149,22 @@ def build_formatter(*, for_people: bool) -> logging.Formatter:
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
-    """A filter that lets everything pass, without tokens, and with addresses that are not too long."""
+    """A filter that drops nothing, but removes tokens and shortens long addresses."""
     record.msg = redact(str(record.msg))
     if isinstance(record.args, tuple):
         record.args = tuple(_show(each) if isinstance(each, str) else each for each in record.args)
     if record.exc_info and type(record.exc_info[1]).__module__.startswith("websockets."):
-        # A handshake that is none is the client's mistake: its message is enough.
+        # A malformed handshake is the client's mistake: the message is enough, without a traceback.
         record.msg, record.exc_info = f"{record.msg}: {record.exc_info[1]}", None
     return True
 
 
 _given: dict[str, int] = {}
-"""The level that Oyez has set itself."""
+"""The levels that Oyez has set itself, by the logger's name."""
 
 
 def _to_record(logger: Any, method: str, fields: EventDict) -> tuple[tuple[str], dict[str, Any]]:
-    """What standard logging is called with. No `exc_info`: handlers of the host might show local variables with it."""
+    """The arguments for standard logging. No `exc_info`, because the host's handlers might show local variables."""
     event = redact(str(fields.pop("event", "")))
     exception = format_traceback(fields.pop("exc_info", None))
     shown = {name: _show(value) for name, value in fields.items()}
@@ -178,7 +178,7 @@ def _to_record(logger: Any, method: str, fields: EventDict) -> tuple[tuple[str],
 
 
 def _show(value: Any) -> Any:
-    """A field's value without secrets, and not longer than MAX_FIELD: much of it comes from clients."""
+    """A field's value without secrets and at most MAX_FIELD long, because many values come from clients."""
     if isinstance(value, (bool, int, float, type(None))):
         return value
     text = value if isinstance(value, str) else repr(value)
@@ -188,7 +188,7 @@ def _show(value: Any) -> Any:
 
 
 def _restore(logger: Any, method: str, fields: EventDict) -> EventDict:
-    """The parts of a record of Oyez' own, and the traceback of any other library's."""
+    """Restore the parts of a record that Oyez has logged, and the traceback of another library's record."""
     record: logging.LogRecord = fields["_record"]
     parts: MutableMapping[str, Any] | None = getattr(record, ROOT, None)
     exception = format_traceback(fields.pop("exc_info", None))
@@ -205,4 +205,4 @@ def _redact_line(logger: Any, method: str, line: Any) -> str:
 
 
 PROCESSORS: list[Processor] = [structlog.stdlib.filter_by_level, structlog.contextvars.merge_contextvars, _to_record]
-"""What all of Oyez' loggers do with an event."""
+"""The structlog processors of all of Oyez' loggers."""

@@ -1,6 +1,6 @@
 """Every setting and every limit, each with its default and the reason for it.
 
-Nothing here reads the environment by itself: `load_settings` does, once, for whoever starts a server.
+Only `load_settings` reads the environment, once, when a command starts.
 """
 
 import os
@@ -21,7 +21,7 @@ from oyez.errors import SettingsError
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=10_000_000)]
 ORIGIN = re.compile(r"\*|null|[A-Za-z][\w+.-]*://[^/?#\s]+")
-"""What a browser says of the page it shows (RFC 6454, section 6.1), and `*` for any."""
+"""An origin as browsers send it (RFC 6454, section 6.1), or `*` for any origin."""
 ORIGIN_PATTERN = re.compile(r"[A-Za-z][\w+.-]*://\*((\.[\w-]+){2,}|\.localhost)(:\d+)?")
 """An origin with `*.` before a host name of two or more labels: a single one, such as `com`, belongs to no operator."""
 
@@ -30,126 +30,128 @@ HIDDEN = ("jwt_secret", "database_url", "log_url", "redis_url")
 """Settings that are secrets, or addresses with a password."""
 
 
-UNSEEN = "\ufeff\r\n"
+INVISIBLE = "\ufeff\r\n"
 """Line ends, and the byte order mark that editors for Windows write at the start of a file."""
-UNSEEN_WITHIN = re.compile(r"[\x00-\x1f\x7f\ufeff]")
+INVISIBLE_WITHIN = re.compile(r"[\x00-\x1f\x7f\ufeff]")
 KINDS = {"`int`": "a whole number", "`float`": "a number", "`bool`": "true or false", "`str`": "text"}
-"""What msgspec calls the kinds of values, in words for people who do not write Python."""
+"""msgspec's names of types, in words for people who do not write Python."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
-"""The names that `oyez.logger` has; it cannot be imported here, because the protocol layer knows no logger."""
+"""The names of levels in `oyez.logger`, which cannot be imported here: the protocol layer must not import a logger."""
 LISTS = ("client_origin", "jwt_claims")
-"""Settings that may go over several lines of a file."""
+"""Settings whose value may contain line breaks."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What one client, one packet or one event may cost. Sizes are bytes, times are seconds."""
+    """The limits of one client, one packet or one event. Sizes are bytes, times are seconds."""
 
     max_payload: Positive = 1_000_000
-    """One WebSocket message or polling body. The protocol's own default; clients are told it in the handshake."""
+    """One WebSocket message or polling body. The default is the protocol's own; clients receive it in the handshake."""
     max_packets_per_payload: Positive = 10_000
-    """Packets in one polling body: a client that was offline sends all it has queued at once, at 2 µs a packet."""
+    """Packets in one polling body: a client that was offline sends its whole queue at once, and a packet costs 2 µs."""
     max_connect_bytes: Positive = 16_384
-    """The payload of a CONNECT: room for a token and some more, from somebody who is not known yet. Until one has been
-    accepted, a whole message or polling body may have twice as much: such clients cost an attacker nothing."""
+    """The payload of a CONNECT: enough for a token and a few fields. Until a namespace has accepted the client, one
+    message or polling body may have twice as many bytes, because an attacker opens such connections at no cost."""
     max_packets_per_second: Positive = 2_000
-    """Packets of one connection in the long run, of any kind: events, acknowledgements, pongs, pings, fragments.
+    """Packets of one connection per second on average, of any kind: events, acknowledgements, pongs, pings, fragments.
     A polling request and a command over its limit count as ten, a CONNECT as five. The server reads no faster."""
     max_bytes_per_second: Positive = 2_000_000
-    """Bytes of one connection in the long run, counted after inflation. The server reads no faster, because checking
-    and decoding one megabyte takes a few milliseconds."""
+    """Bytes of one connection per second on average, counted after inflation. The server reads no faster, because
+    checking and decoding one megabyte takes a few milliseconds."""
     max_unauthenticated_packets_per_second: Positive = 20
-    """The same as `max_packets_per_second` for a client that no namespace has accepted yet: such a client has only a
-    CONNECT to send, and is closed if it sends more."""
+    """`max_packets_per_second` for a client that no namespace has accepted yet. Such a client only needs to send a
+    CONNECT; if it sends more packets than this limit, its connection is closed."""
     input_burst: Seconds = 5.0
-    """Seconds of these rates that may come at once: by default 10,000 packets or 10 MB, which is what a client may have
-    queued while it was offline."""
+    """Seconds of these rates that a client may send at once: by default 10,000 packets or 10 MB, enough for the queue
+    of a client that was offline."""
     overload_timeout: Seconds = 60.0
     """Time for which a connection may continue to send more than its rates before it is closed."""
     max_inflate_ratio: Positive = 100
-    """Ratio of a message's inflated size to its compressed size. Over 64 KB and over this ratio, the bytes of the
-    message count in proportion: at twice the ratio they count twice. JSON of honest clients shrinks to a twentieth;
+    """Ratio of a message's inflated size to its compressed size. If a message has over 64 KB and exceeds this ratio,
+    its bytes count in proportion: at twice the ratio they count twice. JSON of honest clients shrinks to a twentieth;
     only a message that was made for an attack shrinks to less than a hundredth."""
     max_unfinished_bytes: Positive = 64_000_000
     """Unfinished input of all clients of one process: frames, messages in fragments, attachments and bodies of all HTTP
-    requests whose end has not arrived. Over it the client with most is closed; a back end gets 503. Less than 16 KB of
-    a client do not count."""
+    requests whose end has not arrived. Above this limit the server closes the client with the most unfinished bytes;
+    a back end receives 503. Less than 16 KB of a client do not count."""
     max_attachments: Annotated[int, Meta(ge=0)] = 10
     """Binary attachments of one packet: the official parser's limit (CVE-2026-33151)."""
     max_attachment_bytes: Positive = 2_000_000
-    """All attachments of one packet together: they wait in memory until the last has come."""
+    """All attachments of one packet together: the server keeps them in memory until the last one has arrived."""
     max_fragments: Positive = 256
     """Frames of one WebSocket message: tiny fragments cost far more than their bytes (CVE-2026-48779)."""
     max_malformed_frames: Positive = 20
-    """Malformed frames of a plain WebSocket client in a minute: each is answered with an `error` that says what is
-    expected, and one more ends the connection."""
+    """Malformed frames of a plain WebSocket client in a minute. The server answers each with an `error` that describes
+    the expected frame; one frame more than this limit ends the connection."""
     max_namespaces_per_connection: Positive = 10
     """Namespaces one connection may be in at a time: far more than a front end needs."""
     max_connects_per_minute: Positive = 100
-    """CONNECTs of one connection in a minute: each verifies a token and resolves user attributes."""
+    """CONNECTs of one connection in a minute: for each the server verifies a token and resolves user attributes."""
     max_rooms_per_socket: Positive = 500
-    """Rooms of one socket: a disconnect must not become a long scan."""
+    """Rooms of one socket: a disconnect removes the socket from every room, which must not take long."""
     max_namespace_length: Positive = 128
-    """Bytes of a namespace's name, before it is looked up or shown in a log."""
+    """Bytes of a namespace's name, checked before the name is looked up or logged."""
     max_event_name: Positive = 128
-    """Characters of an event's name, before it is looked up or shown in a log."""
+    """Characters of an event's name, checked before the name is looked up or logged."""
     max_json_depth: Positive = 32
-    """Nesting of a client's JSON: far above any contract, far below any stack."""
+    """Nesting of a client's JSON: deeper than any contract needs, and too shallow to overflow a stack."""
     max_json_elements: Positive = 20_000
-    """Elements of all arrays and objects in one packet's JSON together: far more than any contract has. It is counted
-    before the JSON is decoded, because each element costs more than its bytes."""
+    """Elements of all arrays and objects in one packet's JSON together: far more than any contract needs. They are
+    counted before the JSON is decoded, because a decoded element uses more memory than its bytes."""
     max_arguments: Positive = 16
     """Arguments of one event or acknowledgement."""
     max_pending_acks: Positive = 1_000
-    """Acknowledgements the server waits for from one socket."""
+    """Acknowledgements that the server waits for from one socket."""
     max_command_wait: Seconds = 10.0
-    """Time for which a command without a limit of its own waits for its turn if more come than the default limit
-    allows: commands that a client has queued while it was offline are handled late, and not refused."""
+    """Time for which a command without a limit of its own waits if the client exceeds the default limit: commands that
+    a client has queued while it was offline are handled late, and not refused."""
     max_connections_per_user: Positive = 100
     """Connections of one user, to all processes: far more than devices and tabs, even together with broken connections
     that the server has not noticed yet."""
     max_event_bytes: Positive = 10_240
-    """One published event's data, encoded: a notice and not a document, sent to a thousand at once."""
+    """One published event's data, encoded. An event is sent to thousands of clients at once, so it must be small."""
     max_events_per_publish: Positive = 1_000
-    """Events in one publish request: a list is accepted or refused whole, so it must stay small enough to check."""
+    """Events in one publish request. All events of a list are checked before any is published, so the list must be
+    short."""
     max_rooms_per_event: Positive = 1_000
-    """Rooms that one published event names: every one is looked up for every event, on every node."""
+    """Rooms that one published event names: every node looks up each of them for each event."""
     max_publish_bytes: Positive = 2_000_000
-    """The body of one publish request; and what is read and dropped of a body whose request was answered early."""
+    """The body of one publish request. If a request is answered before its body has arrived, the server reads and drops
+    at most as many bytes."""
     max_connections: Positive = 100_000
-    """Clients of one server process; at 9 KB each this is about 0.9 GB. With several workers, of each."""
+    """Clients of one server process; at 9 KB each this is about 0.9 GB. With several workers, the limit is for each."""
     max_connections_per_address: Positive = 10_000
-    """Clients from one network address: a mobile carrier gives one to thousands of phones. Of an IPv6
+    """Clients from one network address: thousands of phones share an address of their mobile carrier. Of an IPv6
     address the first 64 bits count, because one household or machine has all addresses that begin with them."""
     max_handshakes_per_second: Positive = 2_000
-    """Clients that one process begins to let in within a second: more than a core can, fewer than would choke it. The
-    others are answered 503 with Retry-After, and official clients come back by themselves, later and at random."""
+    """Handshakes that one process starts within a second: more than a core can complete, but few enough that the
+    process stays responsive. Further clients receive 503 with Retry-After; official clients retry later, at random."""
     max_tunnels: Positive = 20_000
-    """Requests and WebSockets of other nodes' clients that one process passes on; each is two open files."""
+    """Requests and WebSockets that one process forwards to other nodes; each uses two open files."""
     max_idle_connections: Positive = 10_000
-    """HTTP connections of one process that are kept open without a request. Over it the one that has waited longest is
-    closed, so that idle connections do not use up the open files that clients need."""
+    """HTTP connections of one process that are kept open without a request. Above this limit the server closes the
+    connection that has been idle longest, so that idle connections do not use up the open files that clients need."""
     max_header_bytes: Positive = 16_384
     """The head of an HTTP request, cookies and query tokens included."""
     max_headers: Positive = 150
-    """Headers of an HTTP request, and parameters of its address, each: every one costs more than its bytes. A browser
-    and a chain of proxies send some 50."""
+    """Headers of an HTTP request; also the parameters of its address. Each costs more memory than its bytes. A browser
+    and a chain of proxies send about 50 headers."""
     max_send_buffer: Positive = 1_000_000
-    """Bytes waiting for one socket that does not read; over it the connection is closed."""
+    """Bytes that wait for a client that does not read; above this limit the connection is closed."""
     max_replay_page: Positive = 262_144
     """Bytes of missed events that are sent to a returning client at a time. The next page follows when the client has
     received this one, so a client that does not read uses no more memory than one page."""
     max_replayed_bytes: Positive = 64_000_000
-    """Bytes of missed events that one process sends one user in a minute, over all connections. More comes more slowly,
-    because a few small packets must not fetch gigabytes."""
+    """Bytes of missed events that one process sends to one user in a minute, over all connections. Further events are
+    delayed, because a few small packets must not fetch gigabytes."""
     max_polling_buffer: Positive = 1_000_000
-    """Bytes waiting for a polling client between two requests; if more come then, the session is closed. One message
+    """Bytes that wait for a polling client between two requests; above this limit the session is closed. One message
     may be longer, and eight times as much may wait for a client that has polled within `close_timeout`. At half of the
-    limit, answers to the client's commands wait until it polls."""
+    limit, replies to the client's commands wait until the client polls."""
     max_database_queue: Positive = 5_000
-    """Transactions of one system that wait for a thread in one process; reads have a queue of the same size. More would
-    not begin within `database_queue_timeout` anyway. Further ones are answered with `unavailable`."""
+    """Transactions of one system that wait for a thread in one process; reads have a queue of the same size. A longer
+    queue would not begin within `database_queue_timeout`. Further transactions are refused with `unavailable`."""
     max_database_queue_per_user: Positive = 100
-    """The same for one user: far more than a front end sends at a time."""
+    """Transactions of one user in that queue: far more than a front end sends at a time."""
     database_queue_timeout: Seconds = 5.0
     """Time for a transaction to begin. After it, the transaction is cancelled and answered with `unavailable`."""
     database_lock_timeout: Seconds = 2.0
@@ -162,30 +164,31 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Time after which a running transaction is answered with `unavailable`, because the database does not answer. The
     transaction may still be committed later."""
     header_timeout: Seconds = 10.0
-    """Time for a request's head to arrive: the answer to slow-loris handshakes."""
+    """Time for a request's head to arrive: a slow-loris attack cannot keep connections open for longer."""
     body_timeout: Seconds = 20.0
     """Time for a request's body to arrive."""
     connect_timeout: Seconds = 45.0
-    """Time between the Engine.IO handshake and the first namespace; the official servers' default."""
+    """Time between the Engine.IO handshake and the first namespace. This is the official servers' default."""
     refused_timeout: Seconds = 2.0
     """Time for a refused client to disconnect by itself. Some official clients reconnect for ever if the server
     disconnects them at once, and python-socketio before 5.11 waits for a second."""
     upgrade_timeout: Seconds = 10.0
     """Time for a WebSocket that probes to complete the upgrade."""
     close_timeout: Seconds = 5.0
-    """Time for a closing connection to take what was written, before it is cut."""
+    """Time for the client of a closing connection to receive what the server has written, before the connection is
+    aborted."""
 
     @property
     def max_unauthenticated_bytes(self) -> int:
-        """One message or polling body of somebody whom no namespace has let in yet: a CONNECT, or some small ones."""
+        """Bytes of one message or polling body of a client that no namespace has accepted yet."""
         return min(self.max_payload, 2 * self.max_connect_bytes)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How one Oyez process runs. Names are those of `oyez.toml`; the environment has them in upper case.
 
-    The first sentence of each setting is also the help of its flag. If the default is no value, a sentence that begins
-    with "Unset:" says what happens then.
+    The first sentence of each setting is also the help of its flag. If the default is None, a sentence that begins with
+    "Unset:" describes what happens then.
     """
 
     host: str = "127.0.0.1"
@@ -205,14 +208,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     jwt_audience: str | None = None
     """The `aud` that every token must have."""
     jwt_subject: str = "sub, userId"
-    """The claim that holds the user's id; of several, separated by commas, the first one that a token has."""
+    """The claim that holds the user's id; if several are given, separated by commas, the first one that a token has."""
     jwt_role: str = "role"
-    """The claim that holds the user's role, or a list of roles. A dot leads into an object: `realm_access.roles`."""
+    """The claim that holds the user's role, or a list of roles. A dot selects a member: `realm_access.roles`."""
     jwt_claims: str = ""
-    """Claims whose names in the tokens differ from the contract's: `NAME=CLAIM`, separated by commas. An example:
+    """Claims whose names in the tokens differ from the contract's: `NAME=CLAIM`, separated by commas. Example:
     `garage_id=https://id.example/garage`."""
     jwt_leeway: Annotated[float, Meta(ge=0)] = 10.0
-    """Seconds that two clocks may differ."""
+    """Seconds by which the clock that made a token may differ from the server's clock."""
     client_origin: str = ""
     """Origins whose pages may connect, separated by commas. Unset: same origin only. `https://*.pr.example` names all
     hosts below pr.example. `*` allows all, without cookies."""
@@ -228,7 +231,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Connections to PostgreSQL that one process keeps for each system. A third is for reads, the others for
     transactions that write. PostgreSQL itself accepts 100 from all processes together by default."""
     time_zone: str = "UTC"
-    """The operator's time zone, by its IANA name such as `Europe/Berlin`: "today" begins there at midnight."""
+    """The operator's time zone, by its IANA name such as `Europe/Berlin`: "today" begins at midnight in this zone."""
     oyez_data: str = "./oyez-data"
     """Folder of the secret, the SQLite database and the logs."""
     log_level: str = "info"
@@ -238,24 +241,24 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ssl_keyfile: str | None = None
     """The certificate's key (PEM, without a password)."""
     keep_alive: Seconds = 75.0
-    """Seconds that an HTTP connection is kept open without a request. It must be longer than the time for which a
-    balancer keeps its connections (nginx and ALB: 60 s): a request that is sent while the server closes gets a 502."""
+    """Seconds for which an HTTP connection is kept open without a request. The time must be longer than a balancer
+    keeps its connections (nginx and ALB: 60 s); otherwise a request that meets a closing connection fails with 502."""
     ping_interval: Seconds = 25.0
     """Seconds between a client's last pong and the next ping."""
     ping_timeout: Seconds = 20.0
-    """Seconds that a client has to answer a ping."""
+    """Seconds within which a client must answer a ping."""
     ack_timeout: Seconds = 10.0
-    """Seconds that a client has to acknowledge an event."""
+    """Seconds within which a client must acknowledge an event."""
     drain_time: Annotated[float, Meta(ge=0, le=10_000_000)] = 5.0
     """Seconds over which a stopping server disconnects its clients, so that they do not all reconnect at once. A few
-    hundred clients take less. 0: all at once."""
+    hundred clients take less time. 0: all at once."""
     shutdown_timeout: Seconds = 10.0
-    """Seconds that a stopping server then waits for clients to disconnect and for handlers to finish."""
+    """Seconds for which a stopping server then waits for clients to disconnect and for handlers to finish."""
     workers: Annotated[int, Meta(ge=1, le=1_000)] = 1
     """Processes of `oyez serve` that share the port and the data folder: one for each core that clients may use."""
     worker_timeout: Seconds = 10.0
     """Seconds without a report after which one of several workers is killed and replaced. No code may block the event
-    loop for as long."""
+    loop for this time."""
     node_address: str | None = None
     """HOST:PORT on which a node accepts requests forwarded by other nodes, if the logs are in Redis. Unset: the address
     by which this machine reaches Redis, and any free port. Workers use the ports from this one on."""
@@ -263,7 +266,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The storage of the logs: `redis://…`, `rediss://…`, `unix://…` (Redis by its UNIX socket), `sqlite:` (files in
     `oyez_data`) or `memory:` (lost with the process). Unset: `redis_url`, or files in `oyez_data`."""
     log_retention: Seconds = 300.0
-    """Seconds for which the log keeps events: a client that reconnects within them gets what it missed."""
+    """Seconds for which the log keeps events: a client that reconnects within this time receives what it missed."""
     log_max_bytes: Positive = 1_000_000_000
     """Maximum bytes of a system's log in SQLite. Above it the oldest events are deleted early."""
     log_sync: Literal["normal", "full"] = "normal"
@@ -273,7 +276,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     redis_prefix: str = "oyez"
     """The first part of all names in Redis. Installations that share one Redis need different prefixes."""
     redis_emitter: bool = True
-    """Publish what `@socket.io/redis-emitter` sends through that Redis. It asks for no service key."""
+    """Publish the events that `@socket.io/redis-emitter` sends through that Redis, without a service key."""
     redis_emitter_key: Annotated[str, Meta(pattern=r"^[\w.:-]+$")] | None = None
     """The `key` of such emitters, if only one system is served. Unset: the system's name, and `socket.io`. The latter
     is the emitter's own default; other servers that share the Redis may also listen to it."""
@@ -288,7 +291,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 msgspec.structs.force_setattr(self, name, cleaned)
 
     def __repr__(self) -> str:
-        """Without the secret and without the addresses that may hold passwords: a representation gets into logs."""
+        """Without the secret, and without addresses that may hold passwords, because logs may show it."""
         shown = {name: getattr(self, name) for name in self.__struct_fields__}
         shown |= {name: "***" for name in HIDDEN if shown[name] is not None}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
@@ -305,7 +308,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def zone(self) -> tzinfo:
-        """`time_zone` as Python knows it. Raises SettingsError."""
+        """`time_zone` as a Python object. Raises SettingsError."""
         if self.time_zone == "UTC":
             return UTC
         try:
@@ -322,11 +325,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = None, **overrides: Any) -> Settings:
-    """Settings from `oyez.toml`, then the environment, then `overrides` (a command's flags); the last one wins.
+    """Read settings from `oyez.toml`, then the environment, then `overrides` (a command's flags); the last one wins.
 
-    Each may be called `OYEZ_{NAME}` in the environment as well, which wins over `{NAME}`, a name that other programs
-    may use.
-    Raises SettingsError with a line for each setting that cannot be read: its name, and what it should be.
+    In the environment, `OYEZ_{NAME}` wins over `{NAME}`, because other programs may use the short name.
+    Raises SettingsError with a line for each setting that cannot be read: its name and the expected value.
     """
     path = file or Path("oyez.toml")
     in_file: dict[str, Any] = {}
@@ -365,18 +367,18 @@ def _read_environment(environ: Mapping[str, str], names: Iterable[str]) -> dict[
     for name in names:
         for key in (f"OYEZ_{name.upper()}", name.upper()):
             if (text := environ.get(key)) and not _is_kubernetes(key, text):
-                found[name] = text.strip(UNSEEN)
+                found[name] = text.strip(INVISIBLE)
                 break
     return found
 
 
 def _is_kubernetes(key: str, text: str) -> bool:
-    """True for the address that Kubernetes gives to all containers if a service is called `oyez`, as OYEZ_PORT."""
+    """True if `text` is the address that Kubernetes sets as OYEZ_PORT in all containers for a service named `oyez`."""
     return key == "OYEZ_PORT" and "://" in text
 
 
 def _find_fault(name: str, value: Any, sources: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """What is wrong with one setting, without regard to all others; None if it can be read."""
+    """The error of one setting, regardless of all others; None if the setting can be read."""
     try:
         settings = msgspec.convert({name: value}, Settings, strict=False)
         check_origins(settings.origins)
@@ -390,14 +392,14 @@ def _find_fault(name: str, value: Any, sources: Mapping[str, Mapping[str, Any]])
 
 
 def clean_text(name: str, text: str) -> str:
-    """The setting `name` without the line ends and byte order marks around it, which editors and shells leave there.
+    """The setting `name` without the line ends and byte order marks that editors and shells add around it.
 
-    Raises SettingsError if one is within it, or another character that cannot be seen. The value may be a secret, so
-    the message does not have it.
+    Raises SettingsError if `text` contains another invisible character. The value may be a secret, so the message does
+    not contain it.
     """
-    cleaned = text.strip(UNSEEN)
-    # A key that was taken for a secret has lines, and is refused with a better remedy where the secret is read.
-    found = None if name in LISTS or "-----BEGIN" in cleaned else UNSEEN_WITHIN.search(cleaned)
+    cleaned = text.strip(INVISIBLE)
+    # A key in place of a secret has several lines. The code that reads the secret refuses it with a better message.
+    found = None if name in LISTS or "-----BEGIN" in cleaned else INVISIBLE_WITHIN.search(cleaned)
     if found is not None:
         raise SettingsError(
             f"Setting {name} has the invisible character U+{ord(found[0]):04X} at position {found.start() + 1}."
@@ -407,7 +409,7 @@ def clean_text(name: str, text: str) -> str:
 
 
 def check_origins(origins: Iterable[str]) -> None:
-    """Raises SettingsError with the first of `origins` that no page can have, and with what may be written."""
+    """Raises SettingsError with the first of `origins` that is not valid, and with an example of a valid one."""
     for origin in origins:
         if "*" in origin and origin != "*" and ORIGIN_PATTERN.fullmatch(origin) is None:
             raise SettingsError(
@@ -422,13 +424,13 @@ def check_origins(origins: Iterable[str]) -> None:
 
 
 def check_level(level: str) -> None:
-    """Raises SettingsError if `level` is not the name of one."""
+    """Raises SettingsError if `level` is not the name of a log level."""
     if level.lower() not in LOG_LEVELS:
         raise SettingsError(f"LOG_LEVEL is {level!r}. Set it to one of {', '.join(LOG_LEVELS)}.")
 
 
 def _explain(message: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
-    """Which setting msgspec complains about, where it was set, what it is, and what it should be."""
+    """The message for an error of msgspec: the setting, its source, its value, and the expected value."""
     fault, _, place = message.partition(" - at `$.")
     name = place.rstrip("`")
     first = (name or fault.split("`")[1]).partition(".")[0]
@@ -443,6 +445,6 @@ def _explain(message: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
             fault = f"Expected one of {', '.join(get_args(Settings.__annotations__[name]))}"
         for kind, words in KINDS.items():
             fault = fault.replace(kind, words)
-        # Text where text is wrong: no setting of those kinds holds a secret.
+        # Show a text only if another type is expected: no setting of another type holds a secret.
         remedy = f"It is {value!r}; correct it there." if isinstance(value, str) else "Correct it there."
     return f"{setting} in {source}: {fault}. {remedy}"

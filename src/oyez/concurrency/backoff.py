@@ -1,18 +1,18 @@
-"""How long to wait before something that failed is tried again."""
+"""Delays before a failed operation is repeated."""
 
 import random
 from dataclasses import dataclass
 
 MAX_DOUBLINGS = 30
-"""Failures after which the delay is not computed anew, so that it stays a finite number."""
+"""Failures after which the delay no longer doubles, so that it stays a finite number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """Delays that double with each failure, from `first` up to `longest` seconds.
 
-    The part `jitter` of each delay is random, from 0 (none of it) to 1 (all of it), so that processes which failed
-    together do not try again together.
+    `jitter` is the random share of each delay, from 0 to 1. With it, processes that failed at the same time retry at
+    different times.
     """
 
     first: float
@@ -26,5 +26,5 @@ class Backoff:
 
 
 def is_worth_logging(failures: int) -> bool:
-    """True for the first, second, fourth, eighth, … failure in a row: a fault that stays does not fill the log."""
+    """True for failures 1, 2, 4, 8, … in a row, so that a permanent fault does not fill the log."""
     return failures.bit_count() == 1

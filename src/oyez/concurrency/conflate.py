@@ -1,6 +1,6 @@
-"""Values of which only the newest counts, sent no more often than once in an interval.
+"""Send only the newest value of each key, at most once in an interval.
 
-For locations and statistics: values in between are dropped, the last one never.
+This is for locations and statistics: intermediate values are dropped, but the last one is always sent.
 """
 
 import asyncio
@@ -16,38 +16,38 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 Send = Callable[[K, V], Awaitable[bool]]
-"""Sends a value. False: not yet, because another process has just sent one; the value waits again."""
+"""Sends a value. Returns False if another process has just sent one: the value then waits for another interval."""
 
 
 class Conflater(Generic[K, V]):
-    """Gives `send` the newest value of each key, and waits `interval` seconds after each.
+    """Calls `send` with the newest value of each key, and waits `interval` seconds after each call.
 
-    A value is sent at once if its key had none for `interval` seconds, otherwise at the end of the wait. A key costs
-    memory from its first value until the end of its last wait.
+    A value is sent at once if its key had no value for `interval` seconds; otherwise it is sent after the wait. A key
+    uses memory from its first value until the end of its last wait.
     """
 
     def __init__(
         self, send: Send[K, V], interval: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """What `send` raises is logged, and that one value is lost. While `close` waits, `send` must return True."""
+        """An error of `send` is logged, and that one value is lost. During `close`, `send` must return True."""
         self._send = send
         self._interval = interval
         self._sleep = sleep
         self._newest: dict[K, list[V]] = {}
-        """For each key in use the value that waits, or nothing."""
+        """For each key in use a list of the value that waits, or an empty list."""
         self._tasks = TaskSet()
         self._sleeping: set[asyncio.Task[None]] = set()
         self._closing = False
 
     def submit(self, key: K, value: V) -> None:
-        """Send `value` as soon as it is due, unless a newer one of its key has been submitted by then."""
+        """Send `value` when it is due, unless a newer value of its key is submitted before."""
         idle = key not in self._newest
         self._newest[key] = [value]
         if idle:
             self._tasks.spawn(self._run(key))
 
     async def close(self) -> None:
-        """Send at once what waits."""
+        """Send all waiting values at once."""
         self._closing = True
         for task in self._sleeping:
             task.cancel()
@@ -59,7 +59,7 @@ class Conflater(Generic[K, V]):
                 self._newest[key] = []
                 try:
                     done = await self._send(key, waiting[0])
-                except Exception as error:  # Whatever fails, the next value is another chance.
+                except Exception as error:  # One failure must not prevent the next value from being sent.
                     logger.warning("a value was not sent", error=repr(error))
                     done = True
                 if not done and not self._newest[key]:

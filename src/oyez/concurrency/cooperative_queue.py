@@ -1,8 +1,8 @@
-"""A queue for work that arrives in bursts: a few pieces in each iteration of the event loop.
+"""A queue for work that arrives in bursts: a few pieces are done in each iteration of the event loop.
 
-A thousand clients that connect at once, for example after a restart, are a thousand handshakes of some hundred
-microseconds each; a thousand that disconnect cost nearly as much. In a single iteration they would stop the loop for
-all other clients.
+If a thousand clients connect at once, for example after a restart, their handshakes take a few hundred microseconds
+each; a thousand disconnects take nearly as long. In a single iteration, this work would block the loop for all other
+clients.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ from oyez.logger import get_logger
 logger = get_logger("oyez.concurrency")
 
 WORK_PER_ITERATION = 2
-"""Pieces of work in one iteration: together less than a millisecond, and more than the iteration itself costs."""
+"""Pieces of work in one iteration: they take less than a millisecond, and longer than the iteration itself."""
 MAX_QUEUED_BYTES = 16_000_000
-"""Bytes that queued work may hold: some ten thousand handshakes, which take about a second."""
+"""Bytes that queued work may hold: about ten thousand handshakes, which take about a second."""
 OVERHEAD = 1_000
-"""Bytes that queued work costs in addition to its own size."""
+"""Bytes that a queued piece of work uses in addition to its own size."""
 
 
 class CooperativeQueue:

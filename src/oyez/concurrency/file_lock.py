@@ -1,4 +1,4 @@
-"""Files of one user that several processes share: one process at a time, and no other user."""
+"""Files that several processes of one user share: locks between the processes, and no access for other users."""
 
 import fcntl
 import os
@@ -23,7 +23,7 @@ def lock_folder(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def make_private(file: Path) -> None:
-    """Make `file`, if it is missing, so that only its owner can open it; SQLite's other files get the same rights."""
-    # If it cannot be made, opening it reports why.
+    """Create `file` if it is missing, for its owner only. SQLite's other files get the same rights."""
+    # If the file cannot be created, the code that opens it reports the reason.
     with suppress(OSError):
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))

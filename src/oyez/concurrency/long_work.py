@@ -1,14 +1,14 @@
-"""Long work on the event loop, in parts: others get on in between."""
+"""Long work on the event loop in short parts, so that the loop stays responsive."""
 
 import asyncio
 from time import perf_counter
 
 PART_SECONDS = 0.002
-"""Time for which work may go on before others have a turn."""
+"""Seconds after which long work must pause: short compared to the latency of an event."""
 
 
 class LongWork:
-    """Measures work that has begun. `if work.is_long(): await work.pause()` between its steps costs nearly nothing."""
+    """Measures the time of work since its start. Use `if work.is_long(): await work.pause()` between the steps."""
 
     __slots__ = ("_end",)
 
@@ -16,10 +16,10 @@ class LongWork:
         self._end = perf_counter() + PART_SECONDS
 
     def is_long(self) -> bool:
-        """True if it has gone on for PART_SECONDS since its begin or the last pause."""
+        """True if the work has run for PART_SECONDS since its start or its last pause."""
         return perf_counter() >= self._end
 
     async def pause(self) -> None:
-        """Let the loop turn."""
+        """Let the event loop run one iteration."""
         await asyncio.sleep(0)
         self._end = perf_counter() + PART_SECONDS

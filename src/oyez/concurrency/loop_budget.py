@@ -1,7 +1,7 @@
 """A budget of time in each iteration of the event loop, for work that many tasks do at once.
 
-A single task has its work done at once. Of a thousand tasks, each does its part after the parts before it, and whatever
-else the loop has to do goes on in between.
+A single task works at once. If a thousand tasks want to work, they work one after the other over many iterations, and
+the loop runs its other callbacks between them.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ class LoopBudget:
         self._seconds = seconds
         self._left = seconds
         self._expected = seconds
-        """Seconds that the last piece of work took: the next one probably takes as long."""
+        """Seconds that the last piece of work took: the estimate for the next one."""
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._scheduled = False
 
     async def enter(self) -> None:
-        """Return when there is room for one piece of work. After it, and before awaiting anything, call `charge`."""
+        """Wait until the budget has room for one piece of work. Call `charge` after the work and before any `await`."""
         if self._left > 0 and not self._waiting:
             return
         entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -29,7 +29,7 @@ class LoopBudget:
         await entered
 
     def charge(self, seconds: float) -> None:
-        """Count a piece of work. If it took longer than the budget, iterations without any follow."""
+        """Count a piece of work. If it took longer than the budget, no work is done in the following iterations."""
         self._left -= seconds
         self._expected = seconds
         self._schedule()

@@ -1,4 +1,4 @@
-"""Work that one task repeats: when it is triggered, and after the pause that the work itself names."""
+"""Work that one task repeats: when it is triggered, and after the pause that the work itself returns."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,14 +11,14 @@ from oyez.logger import get_logger
 logger = get_logger("oyez.concurrency")
 
 BACKOFF = Backoff(0.1, 2.0, jitter=0.5)
-"""At most 2 s, because all parts must work again within five seconds after their storage has come back."""
+"""At most 2 s, because every part of Oyez must work again within 5 s after its storage has come back."""
 
 
 class PeriodicTask:
     """Repeats `work`, which does one round and returns the seconds until the next one, unless it is triggered."""
 
     def __init__(self, name: str, work: Callable[[], Awaitable[float]]) -> None:
-        """`name` is for the logs."""
+        """`name` is shown in log lines."""
         self._name = name
         self._work = work
         self._triggered = asyncio.Event()
@@ -31,14 +31,14 @@ class PeriodicTask:
         self._triggered.set()
 
     async def done(self) -> None:
-        """Wait until a whole round has been done that began after this call."""
+        """Wait until a round that begins after this call has ended."""
         wanted = self._begun + 1
         self.trigger()
         async with self._round_ended:
             await self._round_ended.wait_for(lambda: self._ended >= wanted)
 
     def running(self) -> AbstractAsyncContextManager[None]:
-        """Do rounds while inside. What a round raises is logged, and the round is repeated after a pause."""
+        """Do rounds while inside. If a round raises an error, it is logged, and the round is repeated after a pause."""
         return run_beside(self._run())
 
     async def _run(self) -> None:
@@ -48,11 +48,11 @@ class PeriodicTask:
             self._begun = number = self._begun + 1
             try:
                 pause = await self._work()
-            except Exception as error:  # Whatever failed, the work is still there and is tried again.
+            except Exception as error:  # The work is repeated after any failure.
                 failures += 1
                 if is_worth_logging(failures):
                     logger.warning("round failed", of=self._name, error=repr(error), failures=failures)
-                # Ignore triggers during backoff: what failed just now would fail again.
+                # Ignore triggers during backoff: the work would probably fail again.
                 await asyncio.sleep(BACKOFF.delay(failures))
                 continue
             failures = 0

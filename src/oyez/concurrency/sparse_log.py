@@ -1,4 +1,4 @@
-"""Log lines that a client or an outage can cause at any rate: each kind is logged once in a while, with a count."""
+"""Log lines that a client or an outage can cause at any rate: each kind is logged once in an interval, with a count."""
 
 import re
 import time
@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 INTERVAL = 60.0
-"""Seconds between two lines of one kind: an operator sees that it continues, and a flood costs nothing."""
+"""Seconds between two lines of one kind: an operator sees that the problem continues, and the log stays short."""
 MAX_KINDS = 1_000
-"""Kinds that are distinguished; all further ones count as one kind."""
+"""Kinds that are distinguished, so that a client cannot use up memory; all further kinds count as one."""
 
 
 NUMBER = re.compile(r"\d+")
 
 
 def find_kind(detail: str) -> str:
-    """The kind of an explanation: its words, without numbers and without what a client may have chosen."""
+    """The kind of an explanation: its words without numbers, up to the first quote, which may begin a client's text."""
     return NUMBER.sub("#", detail.partition("'")[0])
 
 
@@ -27,7 +27,7 @@ class SparseLog:
         self._clock = clock
         self._interval = interval
         self._kinds: dict[str, tuple[float, int]] = {}
-        """For each kind, when the next line is due, and how many were omitted since the last."""
+        """For each kind, when the next line may be logged, and the number of lines omitted since the last."""
 
     def warning(self, message: str, *, kind: str | None = None, **fields: Any) -> None:
         """Log `message`, unless one of the same `kind`, by default the message itself, was logged recently.

@@ -1,4 +1,4 @@
-"""Tasks with an owner: asyncio itself keeps only weak references, so a task that nobody holds may vanish."""
+"""Sets that hold tasks: asyncio itself has only weak references, so Python could delete a running task."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -10,7 +10,7 @@ class TaskSet:
     """Tasks that run until they end or are cancelled."""
 
     def __init__(self, on_error: Callable[[Exception], None] | None = None) -> None:
-        """`on_error` is called with what a task raises. Without it, what a task raises is asyncio's to report."""
+        """`on_error` is called with the error that a task raises. Without it, asyncio reports the error."""
         self._on_error = on_error
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -23,7 +23,7 @@ class TaskSet:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if self._on_error is not None:
-            # A guard that is cancelled before its first step has not begun the work, and nothing else closes it.
+            # If the guard is cancelled before its first step, the coroutine has not started and must be closed here.
             task.add_done_callback(lambda _: work.close())
         return task
 
@@ -40,13 +40,13 @@ class TaskSet:
             task.cancel()
 
     async def drain(self) -> None:
-        """Wait until all tasks have ended, and those that they spawn."""
+        """Wait until all tasks have ended, including the tasks that they spawn."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
 
 async def cancel_tasks(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancel `tasks` and wait for their end. What they raise is ignored."""
+    """Cancel `tasks` and wait for their end. Errors that they raise are ignored."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

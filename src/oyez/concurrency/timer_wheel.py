@@ -1,6 +1,6 @@
 """One timer wheel for the deadlines of all connections.
 
-A timer for each of many thousand idle clients would cost memory, and a heap operation for every ping. Here a client is
+A timer for each of many thousand idle clients would use memory, and a heap operation for every ping. Here a client is
 one member of one set, and each advance of the wheel checks the sets that are due.
 """
 
@@ -20,11 +20,11 @@ class Timed(Protocol):
     """Written by the wheel only: the slot in which the wheel checks the object; 0 if it is not scheduled."""
 
     def check(self, now: float) -> float | None:
-        """Handle what is due at `now`. Returns the time of the next check; None: none is scheduled."""
+        """Handle the deadlines that are due at `now`. Returns the time of the next check, or None for no check."""
 
 
 class TimerWheel:
-    """Checks each member at most two `resolution`s (seconds) after it is due, and never before."""
+    """Checks each member at most two times `resolution` (seconds) after its deadline, and never before it."""
 
     def __init__(self, resolution: float, clock: Callable[[], float]) -> None:
         self.resolution = resolution

@@ -1,7 +1,7 @@
-"""Token buckets: how often something may happen.
+"""Token buckets: limits on how often an action may happen.
 
-A bucket bounds what happens at once and what happens in the long run, at the cost of two numbers. Within one period it
-permits what it held and what flowed in meanwhile, so `10/s` does not promise at most ten in every single second.
+A bucket limits bursts and the average rate, and stores only two numbers. Within one period it permits the tokens that
+it held and the tokens that were refilled, so with `10/s` a single second may have more than ten.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Rate:
 
 
 class TokenBucket:
-    """The tokens that are left of a rate. `now` is any clock in seconds that never goes back."""
+    """The tokens that are left of a rate. `now` is the time of a monotonic clock in seconds."""
 
     __slots__ = ("_filled_at", "_left", "_rate")
 
@@ -26,19 +26,19 @@ class TokenBucket:
         self._filled_at = now
 
     def take(self, now: float, credit: float = 0.0) -> bool:
-        """Use up one token; False if none is left, and more than `credit` tokens would be owed."""
+        """Take one token, of which up to `credit` may be owed. Returns False, and takes none, if that is not enough."""
         rate = self._rate
         left = self._left + (now - self._filled_at) * rate.count / rate.period
         self._filled_at = now
         if left < 1 - credit:
             self._left = left
             return False
-        # Not `min`: a call costs more than the rest of this.
+        # Not `min`: its call would take longer than the rest of this method.
         self._left = (left if left < rate.count else rate.count) - 1
         return True
 
     def charge(self, count: float, now: float) -> None:
-        """Use up `count` tokens, which have been spent already; what is not there is owed."""
+        """Remove `count` tokens, which have been used already. If fewer are left, the rest is owed."""
         self._left = self._refilled(now) - count
         self._filled_at = now
 
@@ -51,7 +51,7 @@ class TokenBucket:
         return max(0.0, -self._refilled(now) * self._rate.period / self._rate.count)
 
     def is_full(self, now: float) -> bool:
-        """True if every token has flowed in again, so that a new bucket would be the same."""
+        """True if all tokens have been refilled, so that a new bucket would be the same."""
         return self._refilled(now) >= self._rate.count
 
     def _refilled(self, now: float) -> float:

@@ -1,6 +1,7 @@
-"""A folder of UNIX sockets by which the processes of one machine reach each other.
+"""A folder of UNIX sockets through which the processes of one machine reach each other.
 
-Each process binds sockets with names of its own. A killed process leaves its names behind; who meets one removes it.
+Each process binds sockets with names of its own. The names of a killed process stay, until another process finds and
+removes them.
 """
 
 import os
@@ -10,26 +11,26 @@ from pathlib import Path
 
 
 class UnixFolder:
-    """The open folder at `path`. Raises OSError if it cannot be opened or made."""
+    """The open folder at `path`. Raises OSError if the folder cannot be opened or created."""
 
     def __init__(self, path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        # A socket's path has a limit of about 100 bytes; a folder's descriptor has a short name on Linux.
+        # A socket's path has at most about 100 bytes. On Linux, /proc has a short path for an open folder.
         short = f"/proc/self/fd/{self._descriptor}"
         self._prefix = short if Path(short).is_dir() else str(path)
 
     def names(self) -> list[str]:
-        """All names in the folder, dead ones included."""
+        """All names in the folder, including those of processes that have ended."""
         with os.scandir(self._descriptor) as found:
             return [entry.name for entry in found]
 
     def path(self, name: str) -> str:
-        """The path under which to connect or send to `name`."""
+        """The path to use for a connection or a datagram to `name`."""
         return f"{self._prefix}/{name}"
 
     def bind(self, name: str, kind: socket.SocketKind) -> socket.socket:
-        """A non-blocking socket with `name`, for this user only. Raises OSError."""
+        """Bind a non-blocking socket to `name`, for this user only. Raises OSError."""
         opened = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             opened.bind(self.path(name))
@@ -40,7 +41,7 @@ class UnixFolder:
         return opened
 
     def unlink(self, name: str) -> None:
-        """Remove `name`, if it is there."""
+        """Remove `name`. Does nothing if there is none."""
         with suppress(OSError):
             os.unlink(name, dir_fd=self._descriptor)
 
@@ -51,7 +52,7 @@ class UnixFolder:
                 self.unlink(name)
 
     def _is_dead(self, name: str) -> bool:
-        # Only a live socket can be of another kind, so one kind of probe finds all dead ones.
+        # A dead socket of any kind refuses a datagram probe; a live socket of another kind causes another error.
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as probe:
             try:
                 probe.connect(self.path(name))

@@ -1,4 +1,4 @@
-"""Health: whether the process lives, and whether it can do its work, for whoever starts processes and spreads load."""
+"""Health routes for process supervisors and load balancers: is the process alive, and can it do its work?"""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -12,21 +12,21 @@ from oyez.service.app import Oyez
 
 
 class Team(msgspec.Struct, frozen=True):
-    """How many workers of `oyez serve` there should be, and how many of them answer."""
+    """The number of configured workers of `oyez serve`, and the number of workers that answer."""
 
     configured: int
     answering: int
 
 
 def health_routes(oyez: Oyez, find_team: Callable[[], Team | None] = lambda: None) -> list[Route]:
-    """`GET /healthz`: 200 while the process answers. `GET /readyz`: 200 while it can do its work, else 503.
+    """`GET /healthz`: 200 while the process answers. `GET /readyz`: 200 while it can do its work, otherwise 503.
 
-    It can while it receives what is appended to every log, can use every system's tables, knows a key that verifies
-    users' tokens, and is not stopping. The answer is `{ready, keys, systems: {name: {log, database}}}` with `ok` or
-    `unavailable` for each; the reasons are in the log of the process alone, because both routes are open. They
-    start no check of their own: the results are at most five seconds old. A process that is one of several workers,
-    which `find_team` returns, also answers `workers: {configured, answering}`; it stays ready while other workers do
-    not answer, because it serves.
+    The process is ready while it receives the entries of every log, can use every system's tables, has a key that
+    verifies users' tokens, and is not stopping. The answer is `{ready, keys, systems: {name: {log, database}}}` with
+    `ok` or `unavailable` for each. The reasons are only in the process's own log, because everyone can call both
+    routes. The routes start no checks: the results are at most five seconds old. If `find_team` returns a team, the
+    answer also has `workers: {configured, answering}`. A worker stays ready while other workers do not answer, because
+    it still serves its clients.
     """
 
     async def live(request: Request) -> JSONResponse:

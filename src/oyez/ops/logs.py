@@ -9,7 +9,7 @@ from oyez.logger import ROOT, build_formatter, read_level
 def configure_logging(level: str) -> None:
     """Send Oyez' and the libraries' logs to standard error. Raises SettingsError for an unknown level.
 
-    Libraries are heard from warnings on: what they do when all is well is their own affair.
+    Libraries log warnings and errors only.
     """
     number = read_level(level)
     handler = logging.StreamHandler(sys.stderr)

@@ -1,7 +1,7 @@
-"""Gives freed memory back to the operating system.
+"""Returns freed memory to the operating system.
 
-glibc keeps what was freed below memory that is still used: after an attack or a crowd, up to some hundred megabytes for
-as long as the process lives. Other C libraries and systems are left as they are.
+glibc keeps freed memory that lies below memory in use. After an attack or many clients at once, a process would keep a
+few hundred megabytes until it ends. With other C libraries this module does nothing.
 """
 
 import ctypes
@@ -11,8 +11,9 @@ from pathlib import Path
 from threading import Thread
 
 CHECK_SECONDS = 30.0
+"""Seconds between two checks of the memory: freed memory is not urgent."""
 GROWTH = 32_000_000
-"""Bytes of freed memory from which on it is given back: a megabyte takes half a millisecond."""
+"""Bytes of freed memory above which it is returned: returning a megabyte takes half a millisecond."""
 _SIZES = Path("/proc/self/statm")
 
 
@@ -46,17 +47,17 @@ class Allocator:
         self._read_usage.restype = _Usage
 
     def trim(self) -> None:
-        """Give back all whole pages that hold nothing."""
+        """Return all empty pages to the operating system."""
         self._trim(0)
 
     def read_unused(self) -> int:
-        """Bytes that are in memory and that `malloc` has not handed out: what it keeps, and what others have."""
+        """Bytes in memory that are not allocated by `malloc`: what it keeps, and memory of other origin."""
         usage = self._read_usage()
         return read_resident() - int(usage.uordblks) - int(usage.hblkhd)
 
 
 def start_giving_back() -> None:
-    """From now on, give freed memory back when there is more than GROWTH of it. Does nothing without glibc."""
+    """From now on, return freed memory if there is more than GROWTH of it. Does nothing without glibc."""
     try:
         allocator = Allocator()
     except AttributeError:
