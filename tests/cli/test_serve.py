@@ -324,5 +324,5 @@ def test_a_folder_of_another_user_is_one_line(words: str) -> None:
         ended = subprocess.run(line, cwd=folder, env=plain_environment(), capture_output=True, text=True, timeout=30)
     (error,) = ended.stderr.splitlines()
     assert ended.returncode == 1
-    assert "oyez-data" in error and "Permission denied" in error
+    assert "oyez-data" in error and "cannot be used by user" in error
     assert "OYEZ_DATA" in error
