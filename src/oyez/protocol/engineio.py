@@ -1,8 +1,8 @@
 """Engine.IO v4: packets, polling payloads, the handshake, and the tables of errors and close reasons.
 
 Source: Engine.IO protocol, revision 4. A packet is one type digit and its data. On WebSocket a frame carries one packet
-(a binary frame is always a message, without the digit); on polling a body carries several, joined by 0x1e, and binary
-ones are `b` and base64.
+(a binary frame is always a message, without the digit). On polling a body carries several packets, joined by 0x1e; a
+binary packet is `b` and base64.
 """
 
 import binascii
@@ -48,7 +48,7 @@ PROBE_PONG = b"3probe"
 
 
 class HandshakeError(NamedTuple):
-    """Why an HTTP request to the endpoint is refused: the JSON body is `{code, message}`."""
+    """The reason why an HTTP request is refused. The JSON body of the answer is `{code, message}`."""
 
     code: int
     message: str
@@ -62,18 +62,18 @@ BAD_REQUEST = HandshakeError(3, "Bad request", 400)
 FORBIDDEN = HandshakeError(4, "Forbidden", 403)
 UNSUPPORTED_VERSION = HandshakeError(5, "Unsupported protocol version", 400)
 OVERLOADED = HandshakeError(6, "Too many connections", 503)
-"""Ours: the official codes end at 5, and official clients show the message of any."""
+"""Not an official code: those end at 5. Official clients show the message of any code."""
 ALREADY_UPGRADED = HandshakeError(3, "The session has a WebSocket already.", 101)
-"""The session's second WebSocket is accepted and then closed, as by official servers: some clients crash at a 400."""
+"""A second WebSocket of a session is accepted and then closed, as official servers do: some clients crash at a 400."""
 RETRY_AFTER = 1
-"""Seconds, for the header that comes with 503. Official clients wait by themselves, at random and longer each time."""
+"""Seconds, for the header of a 503. Official clients ignore it: they wait at random, and longer each time."""
 
 
 class CloseReason(NamedTuple):
-    """Why a connection ended. `text` is the official servers' name where they have one.
+    """The reason why a connection ended. `text` is the official servers' name, if they have one.
 
-    `recoverable` is True if the client's session may be continued: always, unless the client or the server ended it
-    on purpose. A client that comes back is verified again anyway. `code` is the WebSocket close code sent.
+    `recoverable` is True if the client's session may be resumed: always, unless the client or the server ended it on
+    purpose. The server verifies a returning client again. `code` is the WebSocket close code that is sent.
     """
 
     text: str
@@ -89,7 +89,7 @@ SERVER_SHUTDOWN = CloseReason("server shutting down", True, 1012)
 SLOW_CONSUMER = CloseReason("slow consumer", True, 1013)
 SERVER_BUSY = CloseReason("server busy", True, 1013)
 SERVER_UNAVAILABLE = CloseReason("server unavailable", True, 1013)
-"""Something that the server needs is temporarily away, such as its database: the client comes back by itself."""
+"""The server cannot reach something that it needs, such as its database. The client reconnects by itself."""
 RATE_LIMIT = CloseReason("rate limited", True, 1008)
 FORCED_SERVER_CLOSE = CloseReason("forced server close", True, 1000)
 PARSE_ERROR = CloseReason("parse error", True, 1002)
@@ -104,7 +104,7 @@ SERVER_DISCONNECT = CloseReason("server namespace disconnect", False, 1000)
 
 
 class Handshake(msgspec.Struct, rename="camel", frozen=True):
-    """The data of the open packet. Times are milliseconds on the wire, and only here."""
+    """The data of the open packet. Its times are milliseconds; all other times in the code are seconds."""
 
     sid: str
     upgrades: list[str]
@@ -114,14 +114,14 @@ class Handshake(msgspec.Struct, rename="camel", frozen=True):
 
 
 class MalformedError(ValueError):
-    """Input that breaks the protocol. Stays inside this package: `Session` turns it into a close reason."""
+    """Input that is against the protocol. `Session` turns this error into a close reason."""
 
     connect: str | None = None
     """The namespace that the client wants to enter, if the input is a CONNECT."""
 
 
 class TooManyPacketsError(MalformedError):
-    """A polling body with more packets than allowed: well-formed, but over a limit."""
+    """A polling body with more packets than allowed; its packets may be well-formed."""
 
 
 def encode_open(handshake: Handshake) -> bytes:
@@ -138,14 +138,14 @@ def decode_open(data: bytes) -> Handshake:
 
 
 def encode_packet(packet: Packet) -> bytes:
-    """One packet as it is in a polling payload or, unless binary, in a WebSocket text frame."""
+    """Encode one packet for a polling payload or, unless it is binary, for a WebSocket text frame."""
     if packet.binary:
         return b"b" + b64encode(packet.data)
     return b"%d%b" % (packet.type, packet.data)
 
 
 def decode_packet(encoded: bytes) -> Packet:
-    """One packet of a polling payload or WebSocket text frame. Raises MalformedError."""
+    """Decode one packet of a polling payload or a WebSocket text frame. Raises MalformedError."""
     first = encoded[:1]
     if first == b"4":
         return Packet(PacketType.MESSAGE, encoded[1:])
@@ -157,7 +157,7 @@ def decode_packet(encoded: bytes) -> Packet:
 
 
 def _decode_base64(encoded: bytes) -> bytes:
-    """Base64 as clients write it, some with line breaks (Java's), without padding, or with the alphabet of URLs."""
+    """Decode base64. Some clients write it with line breaks (Java), without padding, or with the alphabet of URLs."""
     try:
         return b64decode(encoded, validate=True)
     except binascii.Error:
@@ -169,14 +169,15 @@ def _decode_base64(encoded: bytes) -> bytes:
 
 
 def encode_payload(packets: Iterable[bytes]) -> bytes:
-    """A polling body of encoded packets."""
+    """Join encoded packets to a polling body."""
     return SEPARATOR.join(packets)
 
 
 def decode_payload(body: bytes, max_packets: int) -> list[Packet]:
     """The packets of a polling body. Raises MalformedError; TooManyPacketsError if there are more than `max_packets`.
 
-    An official server decodes up to the first bad packet; here a bad packet spoils the body it is in.
+    An official server decodes the packets before the first malformed one; here one malformed packet makes the whole
+    body malformed.
     """
     if body.count(SEPARATOR) >= max_packets:
         raise TooManyPacketsError(f"payload: more than {max_packets} packets")
@@ -186,7 +187,7 @@ def decode_payload(body: bytes, max_packets: int) -> list[Packet]:
 
 
 def check_text(body: bytes) -> None:
-    """Raises MalformedError where `body` is not UTF-8."""
+    """Raises MalformedError if `body` is not UTF-8."""
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -194,17 +195,17 @@ def check_text(body: bytes) -> None:
 
 
 def check_request(method: str, query: Mapping[str, str], *, known: bool, upgrade: bool) -> HandshakeError | None:
-    """The official checks of a request, in their order; None when it may go on.
+    """Check a request as official servers do, in the same order. Returns None if the request is accepted.
 
-    `known` tells whether the session id of the query is open, `upgrade` whether this is a WebSocket upgrade.
+    `known` is True if the session of the query's session id is open, `upgrade` if this is a WebSocket upgrade.
     """
     transport = query.get("transport")
     if transport not in ("polling", "websocket"):
         return UNKNOWN_TRANSPORT
-    # JSONP (`j`) is not served: its callers execute what they get.
+    # JSONP (`j`) is not supported, because its callers execute the answer as code.
     if "j" in query or (upgrade and transport != "websocket"):
         return BAD_REQUEST
-    # An empty one counts as none, as with official servers.
+    # An empty session id counts as none, as with official servers.
     if query.get("sid"):
         return _check_session_request(query, known, upgrade)
     if method != "GET":

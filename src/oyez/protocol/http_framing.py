@@ -1,8 +1,8 @@
 """HTTP/1.1 request framing: which bytes of a connection belong to which request (RFC 9112).
 
-Two programs that read the same bytes differently are how requests are smuggled: a proxy sees one request, the server
-two. So nothing is guessed here. What the grammar does not allow, or allows to be read in two ways, is refused, and the
-connection is closed. Bytes come in by `receive`; `next_event` gives a Head, the bytes of its body, END, and so on.
+If a proxy and the server read the same bytes differently, an attacker can smuggle requests: the proxy sees one request,
+the server two. Therefore this module refuses all input that is malformed or ambiguous, and the connection is closed.
+`receive` takes bytes; `next_event` returns a Head, the bytes of its body, END, and so on.
 """
 
 import re
@@ -13,7 +13,7 @@ Field = tuple[bytes, bytes]
 """The name of a header, lower-case, and its value without the white space around it."""
 
 MAX_CHUNK_LINE = 256
-"""Bytes of the line before a chunk: its size, and extensions, which no known client sends."""
+"""Bytes of the line before a chunk: the chunk's size, and extensions, which no known client sends."""
 MAX_CHUNK_DIGITS = 12
 MAX_LENGTH_DIGITS = 15
 
@@ -21,21 +21,21 @@ _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _TEXT = rb"[\t -~\x80-\xff]"
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) ([!-~]++) HTTP/(1\.[01])\r\n")
 _FIELD = re.compile(rb"(?:(?<=\n)|\A)(%b++):[ \t]*+(%b*+)\r\n" % (_TOKEN, _TEXT))
-"""A whole line. No half of a line end is within one, so a head is made of such lines if it has as many as line ends."""
+"""A whole header line, without a bare CR or LF in it. A head is valid if it has as many such lines as line ends."""
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,%d})(?:[ \t]*+;%b*+)?\r\n" % (MAX_CHUNK_DIGITS, _TEXT))
 _LENGTH = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
 _HOST = re.compile(rb"[\w.~:\[\]%!$&'()*+,;=-]*+")
 _BEGUN = re.compile(rb"[A-Z]{1,20}(?: |\Z)")
-"""How every request begins."""
+"""The beginning of every request."""
 _BROKEN_LINE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00")
-"""A line end that is only half of one, and what is in no head."""
+"""A bare CR or LF, or a NUL: no head may contain them."""
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _HEAD_END = b"\r\n\r\n"
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade"})
 
 
 class FramingError(Exception):
-    """The input is not HTTP, or could be read in two ways. The message says what was expected."""
+    """The input is not HTTP, or is ambiguous. The message names what was expected."""
 
     def __init__(self, message: str, status: str = "400 Bad Request") -> None:
         super().__init__(message)
@@ -58,19 +58,19 @@ class Head(NamedTuple):
     """`1.0` or `1.1`."""
     fields: list[Field]
     length: int | None
-    """Bytes of the body; None: it comes in chunks."""
+    """Bytes of the body; None if the body is chunked."""
     upgrade: bool
-    """True if the request asks for a WebSocket. Any other Upgrade is ignored, and is not in `fields`."""
+    """True if the request asks for a WebSocket. Any other Upgrade is ignored and removed from `fields`."""
 
     def encode(self, body: Iterable[bytes] = ()) -> bytes:
-        """The head in the one form that all servers read in the same way, and the body so far."""
+        """The head in a form that all servers read in the same way, followed by `body`."""
         lines = [b"%b %b HTTP/%b" % (self.method, self.target, self.version)]
         lines += [name + b": " + value for name, value in self.fields]
         return b"\r\n".join([*lines, b"", b"".join(body)])
 
 
 def encode_chunk(data: bytes) -> bytes:
-    """A chunk of a body; empty `data` ends it."""
+    """Encode a chunk of a body; empty `data` ends the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
@@ -78,27 +78,27 @@ Event = Head | bytes | End
 
 
 class RequestFramer:
-    """Cuts what comes over one connection into requests. Nothing is read after a WebSocket's head."""
+    """Splits the bytes of one connection into requests. It reads nothing after the head of a WebSocket request."""
 
     def __init__(self, max_head: int) -> None:
         self._max_head = max_head
         self._buffer = b""
         self._at = 0
         self._checked = 0
-        """Bytes of an unfinished head in which no broken line was found."""
+        """Bytes of an unfinished head that have been checked for broken lines."""
         self._left = 0
-        """Bytes of the body, or of its chunk, that have not come yet; in trailers, bytes that have."""
+        """Bytes of the body or of its chunk that have not arrived yet; in trailers, bytes that have arrived."""
         self._read: Callable[[RequestFramer], Event | None] = RequestFramer._read_head
-        """The method that reads what comes next. Not bound: a reference cycle would keep the buffer of a connection
-        that has ended until the garbage collector runs."""
+        """The method that reads the next event. It is not bound, because a reference cycle would keep the buffer of a
+        closed connection until the garbage collector runs."""
 
     def receive(self, data: bytes) -> None:
-        """Add bytes that came over the connection."""
+        """Add bytes that were received over the connection."""
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
 
     def next_event(self) -> Event | None:
-        """What comes next; None if more bytes are needed. Raises FramingError; nothing can be read then any more."""
+        """The next event; None if more bytes are needed. Raises FramingError; no event can be read after it."""
         return self._read(self)
 
     @property
@@ -107,23 +107,23 @@ class RequestFramer:
         return self._buffer[self._at :]
 
     def take_rest(self) -> bytes:
-        """Remove and return `rest`, which is read by another protocol."""
+        """Remove and return `rest`, for another protocol."""
         rest, self._buffer, self._at = self.rest, b"", 0
         return rest
 
     @property
     def waiting(self) -> int:
-        """Bytes that no event has brought yet."""
+        """Number of bytes in `rest`."""
         return len(self._buffer) - self._at
 
     @property
     def in_message(self) -> bool:
-        """True if a request has begun whose END has not come."""
+        """True if the head of a request has been read, but not its END."""
         return self._read is not RequestFramer._read_head
 
     @property
     def head_begun(self) -> bool:
-        """True if a part of a head has come."""
+        """True if a part of a head has been received."""
         return not self.in_message and self.waiting > 0
 
     # The head.
@@ -150,7 +150,7 @@ class RequestFramer:
         self._at = skipped.end() if skipped is not None else self._at
 
     def _check_unfinished(self) -> None:
-        """Refuse at once what cannot become a head, such as a TLS handshake."""
+        """Refuse input that cannot become a head, such as a TLS handshake, before its end arrives."""
         if self.waiting == 0 or self._buffer[self._at :] == b"\r":
             return
         if _BEGUN.match(self._buffer, self._at) is None:
@@ -212,7 +212,7 @@ class RequestFramer:
         return self._read(self)
 
     def _read_trailer(self) -> End | None:
-        """Trailers are read and dropped, because nothing here uses them."""
+        """Read trailers and drop them, because no handler uses them."""
         while (line := self._take_line(self._max_head)) is not None:
             if line == b"\r\n":
                 return self._read_end()
@@ -224,7 +224,7 @@ class RequestFramer:
         return None
 
     def _take_line(self, most: int) -> bytes | None:
-        """A line with its end; None if it has not ended."""
+        """The next line with its end; None if its end has not arrived."""
         end = self._buffer.find(b"\n", self._at, self._at + most)
         if end < 0:
             if self.waiting >= most:
@@ -270,7 +270,7 @@ def _check_host(hosts: list[bytes], version: bytes) -> None:
 
 
 def _read_body_length(lengths: list[bytes], codings: list[bytes], version: bytes) -> int | None:
-    """RFC 9112 section 6.3, without its leniencies."""
+    """The length of the body by RFC 9112 section 6.3, without the exceptions that it permits."""
     if codings:
         if lengths:
             raise FramingError("Both Content-Length and Transfer-Encoding came. Send only one of them.")
@@ -285,7 +285,7 @@ def _read_body_length(lengths: list[bytes], codings: list[bytes], version: bytes
 
 
 def _read_upgrade(head: Head, upgrades: list[bytes], connections: list[bytes]) -> Head:
-    # RFC 9110 section 7.8: not in HTTP/1.0, and only if Connection names it.
+    # RFC 9110 section 7.8: an Upgrade is valid only in HTTP/1.1, and only if Connection names it.
     named = head.version == b"1.1" and b"upgrade" in split_list(connections)
     if not named or b"websocket" not in split_list(upgrades):
         return head._replace(fields=[field for field in head.fields if field[0] != b"upgrade"])
@@ -295,5 +295,5 @@ def _read_upgrade(head: Head, upgrades: list[bytes], connections: list[bytes]) -
 
 
 def split_list(values: Iterable[bytes]) -> list[bytes]:
-    """The elements, lower-case, of a header that is a list and may come several times (RFC 9110 section 5.6.1)."""
+    """The lower-case elements of a list header, which may occur several times (RFC 9110 section 5.6.1)."""
     return [element.strip(b" \t").lower() for value in values for element in value.split(b",")]

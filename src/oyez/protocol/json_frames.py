@@ -1,10 +1,10 @@
 """The dialect of plain WebSocket clients: JSON text frames, without Engine.IO and Socket.IO.
 
-    {"event": "subscribe", "data": {"channel": "orders"}, "id": 7}      from the client; `id` asks for an answer
+    {"event": "subscribe", "data": {"channel": "orders"}, "id": 7}      from the client; `id` requests an answer
     {"id": 7, "data": {"ok": true, …}}                                  the answer
     {"event": "order_status_update", "data": {…}}                       from the server
 
-A frame is decoded to a Socket.IO packet, and a packet encoded to a frame.
+A frame is decoded to a Socket.IO packet, and a packet is encoded as a frame.
 """
 
 from typing import Annotated
@@ -18,7 +18,7 @@ from oyez.protocol.socketio import Packet, PacketType
 from oyez.settings import Limits
 
 MAX_TEXT_IDS = 1_000
-"""Texts as ids that wait for their acknowledgements at a time: each is represented by a number."""
+"""Text ids of one client that wait for acknowledgements at a time: far more than a client uses, and a small table."""
 FIRST_TEXT_ID = socketio.MAX_ACK_ID - MAX_TEXT_IDS + 1
 EXPECTED = 'Send text frames, each a JSON object: {"event": "name", "data": …, "id": 1}; data and id may be left out.'
 
@@ -33,9 +33,9 @@ class Frame(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TextIds:
-    """The texts that one client has given as ids. Socket.IO has only numbers, so a number represents each text.
+    """The text ids of one client. Socket.IO has only numbers as ids, so a number represents each text.
 
-    These numbers are above those that a client may use itself, and there are MAX_TEXT_IDS of them.
+    These MAX_TEXT_IDS numbers are above the numbers that a client may use itself.
     """
 
     __slots__ = ("_last", "_texts")
@@ -45,7 +45,7 @@ class TextIds:
         self._last = 0
 
     def add(self, text: str) -> int:
-        """A free number, which represents `text` from now on. Raises MalformedError if there is none."""
+        """Represent `text` by a free number, which is returned. Raises MalformedError if no number is free."""
         if len(self._texts) >= MAX_TEXT_IDS:
             raise MalformedError(f"{MAX_TEXT_IDS} earlier frames with a text as `id` still wait for their answers")
         while True:
@@ -56,7 +56,7 @@ class TextIds:
                 return number
 
     def pop(self, number: int) -> bytes:
-        """The text that `number` represented until now, as JSON; `number` itself if it represented none."""
+        """Free `number`. Returns the text that it represented, as JSON, or `number` itself if there is none."""
         return self._texts.pop(number, None) or b"%d" % number
 
 
@@ -65,9 +65,9 @@ _decode_array = msgspec.json.Decoder(list[Raw]).decode
 
 
 def decode_frame(encoded: bytes, namespace: str, limits: Limits, ids: TextIds) -> Packet:
-    """A client's frame as a packet of `namespace`. Raises MalformedError.
+    """Decode a client's frame to a packet of `namespace`. Raises MalformedError.
 
-    A text as id is kept in `ids`.
+    `ids` stores a text id.
     """
     if not encoded.isascii():
         check_text(encoded)
@@ -100,16 +100,16 @@ def _decode_json(encoded: bytes, limits: Limits) -> Frame:
 
 
 def encode_packet(packet: Packet, ids: TextIds) -> bytes:
-    """The frame for a packet, with attachments as base64; empty if the client is sent nothing.
+    """Encode a packet as a frame, with attachments as base64. Empty if the packet is not sent in this dialect.
 
-    The id of an acknowledgement is the text that the client gave, if it is in `ids`.
+    If `ids` has a text for the id of an acknowledgement, the frame has that text.
     """
     if packet.type is PacketType.CONNECT:
         return b'{"event":"connect","data":%b}' % packet.data
     if packet.type is PacketType.CONNECT_ERROR:
         return b'{"event":"connect_error","data":%b}' % packet.data
     if packet.type is PacketType.DISCONNECT:
-        # The CLOSE that follows says so.
+        # The WebSocket's CLOSE frame follows and has the same meaning.
         return b""
     array = _decode_array(_fill_in(packet))
     if packet.type in (PacketType.ACK, PacketType.BINARY_ACK):

@@ -1,9 +1,9 @@
 """One Engine.IO session as a state machine without I/O: packets in, signals and Socket.IO packets out.
 
-A session starts on the transport that opened it. On polling a second transport, the *candidate*, may probe (`2probe`),
-be answered (`3probe`) and take over (`5`); until then all packets go over polling. Some clients take over without a
-probe, which official servers accept. Every input that a state does not list in TRANSITIONS is against the protocol: the
-session is then closed, its `reason` says why, and nothing is raised.
+A session starts on the transport that opened it. On polling a second transport, the *candidate*, may send a probe
+(`2probe`), receive its answer (`3probe`) and complete the upgrade (`5`); until then all packets use polling. Some
+clients upgrade without a probe, which official servers accept. Every input that a state does not list in TRANSITIONS is
+against the protocol: the session is then closed, `reason` has the cause, and no error is raised.
 """
 
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ from oyez.settings import Limits
 
 
 class State(Enum):
-    """Where a session stands."""
+    """The state of a session."""
 
     POLLING = auto()
     PROBED = auto()
-    """On polling, and a WebSocket has probed."""
+    """The session uses polling, and a WebSocket has sent a probe."""
     WEBSOCKET = auto()
     CLOSED = auto()
 
 
 class Input(Enum):
-    """What a client can send or do, as far as the state of its session decides what comes of it."""
+    """The inputs of a client whose effect depends on the state of its session."""
 
     MESSAGE = auto()
     PONG = auto()
@@ -70,20 +70,20 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
 
 
 class Signal(Enum):
-    """What the owner of the transports has to do about an input, where it was no Socket.IO packet."""
+    """What the owner of the transports must do after an input that was not a Socket.IO packet."""
 
     PONG = auto()
-    """The client is alive."""
+    """The client has answered a ping."""
     CLOSED = auto()
-    """The session is over; `Session.reason` says why."""
+    """The session has ended; `Session.reason` has the cause."""
     ANSWER_PROBE = auto()
     """Send PROBE_PONG over the candidate, and a NOOP to a waiting poll so that it ends."""
     SWITCH = auto()
-    """The candidate is the transport now."""
+    """The candidate is now the session's transport."""
     REFUSE_CANDIDATE = auto()
-    """Close the candidate; the session goes on."""
+    """Close the candidate; the session continues."""
     REFUSE_PARSER = auto()
-    """The client wants to enter `Session.msgpack_namespace` in msgpack: refuse it in msgpack; the session continues."""
+    """The client sent a msgpack CONNECT to `Session.msgpack_namespace`: refuse it in msgpack. The session continues."""
 
 
 _INPUTS = {
@@ -96,11 +96,11 @@ _INPUTS = {
 
 
 _CLOSED = State.CLOSED
-"""Looked up once: every packet asks for it."""
+"""A global name is found faster than a member of an Enum, and every packet needs it."""
 
 
 class Session:
-    """`state`, and the binary packet that is being put together."""
+    """The state of one session, and its binary packet whose attachments have not all arrived."""
 
     __slots__ = ("_limits", "_partial", "connect", "detail", "msgpack_namespace", "probed", "reason", "state")
 
@@ -110,10 +110,10 @@ class Session:
         self.probed = False
         """True if the session was closed between `3probe` and `5`: the client may have stopped polling by then."""
         self.detail = ""
-        """What exactly was wrong with the input that closed the session."""
+        """The exact fault of the input that closed the session."""
         self.msgpack_namespace = ""
         self.connect: str | None = None
-        """The namespace that the client wanted to enter with the packet that closed the session."""
+        """The namespace of the CONNECT that closed the session; None if another packet closed it."""
         self._limits = limits
         self._partial: socketio.Packet | None = None
 
@@ -123,17 +123,17 @@ class Session:
 
     @property
     def incomplete(self) -> bool:
-        """Whether attachments of a packet are still to come."""
+        """True if attachments of a packet have not arrived yet."""
         return self._partial is not None
 
     @property
     def incomplete_bytes(self) -> int:
-        """Bytes of the attachments that have come of such a packet, and of the packet."""
+        """Bytes of an incomplete packet and of its attachments that have arrived."""
         packet = self._partial
         return len(packet.data) + sum(map(len, packet.attachments)) if packet is not None else 0
 
     def receive_text(self, encoded: bytes) -> socketio.Packet | Signal | None:
-        """One WebSocket text frame's content."""
+        """Handle the content of one WebSocket text frame."""
         if encoded[:1] == b"4" and self.state is not _CLOSED:
             return self._receive_message(encoded[1:])
         try:
@@ -142,21 +142,22 @@ class Session:
             return self.close(engineio.PARSE_ERROR, str(error))
 
     def receive_packet(self, packet: engineio.Packet) -> socketio.Packet | Signal | None:
-        """One decoded packet of the session's own transport."""
+        """Handle one decoded packet of the session's own transport."""
         if packet.type is engineio.PacketType.MESSAGE:
             if self.state is State.CLOSED:
                 return Signal.CLOSED
             return self.receive_binary(packet.data) if packet.binary else self._receive_message(packet.data)
         kind = _INPUTS.get(packet.type)
         if kind is None:
-            # Since revision 4 only servers ping.
+            # Since revision 4 only servers send pings.
             return self.close(engineio.PARSE_ERROR, "a ping from the client")
         return self._step(kind)
 
     def receive_payload(self, body: bytes) -> Iterator[socketio.Packet | Signal]:
-        """One polling body: what it says, one after the other, up to what closes the session.
+        """Handle one polling body: yield the result of each packet, up to the packet that closes the session.
 
-        A packet is looked at when the one before it has been dealt with, which may have closed the session.
+        Each packet is handled when the caller asks for the next result, because the result before it may have closed
+        the session.
         """
         try:
             packets = engineio.decode_payload(body, self._limits.max_packets_per_payload)
@@ -172,7 +173,7 @@ class Session:
                 return
 
     def receive_binary(self, data: bytes) -> socketio.Packet | Signal | None:
-        """One binary message: an attachment of the packet before it."""
+        """Handle one binary message, which is an attachment of the packet before it."""
         packet = self._partial
         if packet is None or self.state is State.CLOSED:
             namespace = socketio.read_msgpack_connect(data, self._limits)
@@ -196,7 +197,7 @@ class Session:
         return packet
 
     def receive_candidate(self, encoded: bytes) -> Signal:
-        """One text frame of the WebSocket that wants to take over from polling."""
+        """Handle one text frame of the candidate."""
         kind = {engineio.PROBE_PING: Input.PROBE, engineio.UPGRADE: Input.UPGRADE}.get(encoded)
         if kind is None or kind not in TRANSITIONS[self.state]:
             self.lose_candidate()
@@ -205,11 +206,11 @@ class Session:
         return Signal.SWITCH if kind is Input.UPGRADE else Signal.ANSWER_PROBE
 
     def lose_candidate(self) -> None:
-        """The probing WebSocket is gone, or took too long."""
+        """The candidate has been closed, or has not completed the upgrade in time."""
         self.state = TRANSITIONS[self.state].get(Input.CANDIDATE_LOST, self.state)
 
     def close(self, reason: CloseReason, detail: str = "") -> Signal:
-        """End the session. The first reason stays."""
+        """End the session. A later call does not change the reason."""
         if self.state is not State.CLOSED:
             self.probed = self.state is State.PROBED
             self.state = State.CLOSED
@@ -233,7 +234,7 @@ class Session:
         try:
             packet = socketio.decode_packet(text, self._limits)
         except MalformedError as error:
-            # An official server ends these with "forced close", which a client may recover from.
+            # Official servers close with "forced close" too, after which a client may resume its session.
             self.connect = error.connect
             return self.close(engineio.FORCED_CLOSE, str(error))
         if packet.missing_attachments:

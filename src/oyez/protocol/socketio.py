@@ -1,8 +1,8 @@
 """Socket.IO v5: packets, namespaces, acknowledgement ids, attachments.
 
 Source: Socket.IO protocol, revision 5. A packet is `<type>[<attachments>-][<namespace>,][<ack id>][<JSON>]`.
-JSON is kept as the bytes it came as: whoever knows the event's type decodes it once. What is checked here is that
-it is well-formed, within the limits, and of the shape its packet type asks for.
+The JSON stays encoded: the contract's codec, which knows the event's type, decodes it once. This module checks that the
+JSON is well-formed, within the limits, and of the shape that its packet type requires.
 """
 
 import re
@@ -35,21 +35,21 @@ class PacketType(IntEnum):
 RESERVED_EVENTS = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
-"""Names that belong to the client and server libraries themselves: nobody may emit them."""
+"""Names that the client and server libraries use themselves: an event must not have one of them."""
 
 MAX_ACK_ID = 2**53 - 1
-"""The largest whole number JavaScript counts to; an official client's ids start at 0."""
+"""The largest integer that JavaScript represents exactly; an official client's ids start at 0."""
 
 
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""In the name of a namespace or an event it could only mislead a reader of an answer or a log line."""
+"""Control characters are refused in names of namespaces and events, because they could forge a line of a log."""
 
 
 class Packet(msgspec.Struct, gc=False):
     """One Socket.IO packet.
 
     `data` is JSON: an object for CONNECT and CONNECT_ERROR, an array for events and acknowledgements (its first
-    element is the event's name, also given as `name`), empty where there is none. In it every attachment is
+    element is the event's name, also given as `name`), empty if the packet has none. In `data` every attachment is
     `{"_placeholder":true,"num":<index into attachments>}`.
     """
 
@@ -60,11 +60,11 @@ class Packet(msgspec.Struct, gc=False):
     name: str = ""
     attachments: tuple[bytes, ...] = ()
     missing_attachments: int = 0
-    """How many binary packets have to follow before this packet is complete."""
+    """Number of binary packets that must follow before this packet is complete."""
 
 
 def encode_packet(packet: Packet) -> bytes:
-    """The packet's text; its attachments follow as binary packets of their own."""
+    """Encode the packet's text. Its attachments follow as binary packets."""
     return b"".join(
         (
             b"%d" % packet.type,
@@ -77,26 +77,26 @@ def encode_packet(packet: Packet) -> bytes:
 
 
 def encode_namespace(namespace: str) -> bytes:
-    """A namespace as it stands in front of an id or of data: nothing for the main one."""
+    """Encode a namespace for its place in a packet: nothing for the main namespace."""
     return b"" if namespace == "/" else namespace.encode() + b","
 
 
 def encode_event(namespace: str, data: bytes, ack_id: int | None = None) -> bytes:
-    """An EVENT's text. `data` is the JSON array that starts with the name."""
+    """Encode the text of an EVENT. `data` is the JSON array that starts with the name."""
     if namespace == "/" and ack_id is None:
         return b"2" + data
     return encode_packet(Packet(PacketType.EVENT, namespace, data, ack_id))
 
 
 def decode_packet(text: bytes, limits: Limits) -> Packet:
-    """One packet from the UTF-8 text of an Engine.IO message. Raises MalformedError."""
+    """Decode one packet from the UTF-8 text of an Engine.IO message. Raises MalformedError."""
     if not text:
         raise MalformedError("Socket.IO packet: empty")
     if not text.isascii():
         check_text(text)
     kind = text[0] - 48
     if kind == 2 and (start := text.find(b"[", 1, 17)) > 0 and (start == 1 or text[1:start].isdigit()):
-        # Most packets are events of the main namespace. The number of digits keeps the id under MAX_ACK_ID.
+        # A fast path, because most packets are events of the main namespace. So few digits stay under MAX_ACK_ID.
         packet = Packet(_EVENT, "/", text[start:], int(text[1:start]) if start > 1 else None)
         _check_event(packet, limits)
         return packet
@@ -170,15 +170,15 @@ _HALF = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
-"""An escape in JSON that is half a character: one of a pair of surrogates without the other."""
+"""A JSON escape of a lone surrogate: half of a character."""
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[{]},"'))
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 
 
 def _elements(packet: Packet, limits: Limits, names: int) -> list[msgspec.Raw]:
-    """The elements of a packet's array, of which so many are names and not arguments."""
-    # First, because the decoder makes an object of each element of the array.
+    """The elements of a packet's array. The first `names` elements are names; the others are arguments."""
+    # Check first, because the decoder creates an object for each element of the array.
     check_shape(packet.data, limits)
     try:
         elements = _decode_array(packet.data)
@@ -190,7 +190,7 @@ def _elements(packet: Packet, limits: Limits, names: int) -> list[msgspec.Raw]:
 
 
 def _decode_mended(packet: Packet, decode: Callable[[bytes], T], limits: Limits, fault: str) -> T:
-    """What `decode` makes of a packet's data when halves of characters are replaced in it, which they then are."""
+    """Replace lone surrogates in a packet's data, and return the result of `decode`. Raises MalformedError."""
     if not may_be_mended(packet.data, limits):
         raise MalformedError(fault) from None
     packet.data = mend_halves(packet.data)
@@ -201,16 +201,16 @@ def _decode_mended(packet: Packet, decode: Callable[[bytes], T], limits: Limits,
 
 
 def may_be_mended(data: bytes, limits: Limits) -> bool:
-    """True if JSON that cannot be decoded may have halves of characters, few enough to be looked at one by one."""
+    """True if `data` may contain lone surrogates, and few enough of them to examine each."""
     return 0 < data.count(rb"\ud") + data.count(rb"\uD") <= limits.max_json_elements
 
 
 def mend_halves(data: bytes) -> bytes:
-    """JSON with halves of characters replaced as every browser does when it encodes them: by U+FFFD.
+    """JSON with each lone surrogate replaced by U+FFFD, as every browser does when it encodes text.
 
-    JavaScript's JSON.stringify writes them as escapes, for instance where a preview was cut inside an emoji.
+    JavaScript's JSON.stringify writes lone surrogates as escapes, for example if a preview was cut inside an emoji.
     """
-    # An escaped backslash begins no escape. It is put aside as bytes that UTF-8 never has.
+    # An escaped backslash begins no other escape. Meanwhile it is replaced by bytes that do not occur in UTF-8.
     mended = _HALF.sub(rb"\\ufffd", data.replace(rb"\\", b"\xff\xff"))
     return mended.replace(b"\xff\xff", rb"\\")
 
@@ -218,10 +218,10 @@ def mend_halves(data: bytes) -> bytes:
 def check_shape(data: bytes, limits: Limits) -> None:
     """Raise MalformedError if JSON is nested too deep or has too many elements.
 
-    Only C code reads the whole of `data`; what Python counts is bounded by `max_json_elements`. Invalid
-    JSON may pass, but then the decoder stops before it has made more than that.
+    Only C code reads all of `data`; Python code reads at most as many elements as `max_json_elements`. Invalid JSON may
+    pass, but then the decoder stops before it has created more elements than that.
     """
-    # Counting is cheap, and enough for nearly all packets: what strings contain only ever counts too many.
+    # This count is cheap, and never too low, because brackets within strings count too. Nearly all packets end here.
     brackets = data.count(b"[") + data.count(b"{")
     most = limits.max_json_elements
     if brackets <= limits.max_json_depth and (len(data) <= most or data.count(b",") <= most):
@@ -229,7 +229,7 @@ def check_shape(data: bytes, limits: Limits) -> None:
     structure = _find_structure(data, limits)
     if len(structure.translate(None, b"]}")) > most:
         raise _too_many_elements(limits)
-    # The brackets as steps of 1 and, being signed bytes, -1.
+    # Each opening bracket is 1 and each closing bracket is -1 as a signed byte, so that the sum is the depth.
     steps = array("b", structure.translate(_STEPS, _NO_BRACKETS))
     if max(accumulate(steps), default=0) > limits.max_json_depth:
         raise MalformedError(f"payload: nested deeper than {limits.max_json_depth}")
@@ -244,7 +244,7 @@ def _find_structure(data: bytes, limits: Limits) -> bytes:
     quotes = structure.count(b'"')
     if not quotes:
         return structure
-    # Each element has a string and a key at most, and each of them two quotes.
+    # Each element has at most a string and a key, and each of them has two quotes.
     if quotes > 4 * limits.max_json_elements + 4:
         raise _too_many_elements(limits)
     return b"".join(structure.split(b'"')[::2])
@@ -264,7 +264,7 @@ def _check_event(packet: Packet, limits: Limits) -> None:
         raise MalformedError(f"event: {name!r} is reserved")
     if len(name) > limits.max_event_name:
         raise MalformedError(f"event: name longer than {limits.max_event_name} characters")
-    # All control characters are unprintable, and `isprintable` is several times faster than the expression.
+    # All control characters are unprintable, and `isprintable` is several times faster than the regular expression.
     if not name.isprintable() and CONTROL_CHARACTER.search(name):
         raise MalformedError("event: a control character in its name")
     packet.name = name
@@ -306,7 +306,7 @@ def _check_connect_error(packet: Packet, limits: Limits) -> None:
 _EVENT = PacketType.EVENT
 _BINARY = frozenset({PacketType.BINARY_EVENT, PacketType.BINARY_ACK})
 _TYPES = tuple(PacketType)
-# By number, as an IntEnum's hash is computed in Python.
+# A tuple and not a dict, because an IntEnum's hash is computed in Python.
 _CHECKS = (
     _check_connect,
     _check_disconnect,
@@ -319,7 +319,7 @@ _CHECKS = (
 
 
 class _MsgpackConnect(msgspec.Struct):
-    """What the msgpack parser of official clients makes of a CONNECT; `data` is passed over."""
+    """A CONNECT as the msgpack parser of official clients encodes it; `data` is ignored."""
 
     type: Literal[0]
     nsp: str
@@ -329,7 +329,10 @@ _decode_msgpack_connect = msgspec.msgpack.Decoder(_MsgpackConnect).decode
 
 
 def read_msgpack_connect(data: bytes, limits: Limits) -> str | None:
-    """The namespace, if a binary message is the CONNECT of a client with the msgpack parser, which is not spoken."""
+    """The namespace of a CONNECT that a client with the msgpack parser sends; None for any other binary message.
+
+    The server refuses such clients: it supports JSON only.
+    """
     try:
         namespace = _decode_msgpack_connect(data).nsp
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -338,16 +341,16 @@ def read_msgpack_connect(data: bytes, limits: Limits) -> str | None:
 
 
 def encode_msgpack(kind: PacketType, namespace: str, data: Any = None) -> bytes:
-    """A packet without acknowledgement for such a client, as a binary message."""
+    """Encode a packet without acknowledgement id as a binary message for a client with the msgpack parser."""
     fields = {"type": int(kind), "nsp": namespace}
     return msgspec.msgpack.encode(fields if data is None else {**fields, "data": data})
 
 
 def find_placeholders(value: Any, attachments: Sequence[bytes]) -> Any:
-    """`value`, decoded from a binary packet's JSON, with its placeholders replaced by the attachments they name.
+    """Replace the placeholders in `value`, decoded from a binary packet's JSON, by the attachments that they name.
 
-    Raises MalformedError where a placeholder's number is not that of an attachment (CVE-2022-2421), or where two have
-    the same number: a large attachment named often would become as many large values.
+    Raises MalformedError if a placeholder's number is not that of an attachment (CVE-2022-2421), or if two placeholders
+    have the same number: many placeholders of one large attachment would become many large values.
     """
     return _fill(value, dict(enumerate(attachments)))
 

@@ -2,7 +2,7 @@
 
 A server never masks its frames. Those of clients are read and unmasked by picows (`server/transports/websocket.py`).
 
-Compression (permessage-deflate, RFC 7692) is without context takeover on either side, so that a deflated frame is the
+Compression (permessage-deflate, RFC 7692) has no context takeover in either direction, so that a deflated frame is the
 same for every client.
 """
 
@@ -16,7 +16,7 @@ from hashlib import sha1
 from oyez.protocol.engineio import MalformedError
 
 VERSION = "13"
-"""The only version (RFC 6455 section 4.1); the answer to any other names it."""
+"""The only version (RFC 6455 section 4.1); the answer to a request with another version names it."""
 
 TEXT = 0x1
 BINARY = 0x2
@@ -44,11 +44,11 @@ _ANSWERED = "permessage-deflate; server_no_context_takeover; client_no_context_t
 
 
 def combine_headers(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by their lower-case names; several of one name are one list (RFC 9110 section 5.3)."""
+    """Headers by their lower-case names. Several headers of one name become one list (RFC 9110 section 5.3)."""
     combined: dict[str, str] = {}
     for name, value in fields:
         key, text = name.decode("latin-1"), value.decode("latin-1").strip(" \t")
-        # Only cookies are joined otherwise (RFC 9113 section 8.2.3).
+        # Only cookies have another separator (RFC 9113 section 8.2.3).
         joint = "; " if key == "cookie" else ", "
         combined[key] = f"{combined[key]}{joint}{text}" if key in combined else text
     return combined
@@ -60,7 +60,7 @@ def is_handshake(headers: Mapping[str, str]) -> bool:
 
 
 def accept_key(key: str) -> str:
-    """The answer to a Sec-WebSocket-Key (RFC 6455 section 4.2.2)."""
+    """The Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 section 4.2.2)."""
     return b64encode(sha1(key.encode() + _GUID).digest()).decode()
 
 
@@ -74,23 +74,23 @@ def _is_key(key: str) -> bool:
 def choose_subprotocol(protocols: str) -> str | None:
     """The first subprotocol that a Sec-WebSocket-Protocol header offers; None if it offers none.
 
-    The server does not use subprotocols, but browsers close a WebSocket whose answer names none of those offered.
+    The server does not use subprotocols, but browsers close a WebSocket if the answer names none of the offered ones.
     """
     first = protocols.partition(",")[0].strip(" \t")
     return first if _TOKEN.fullmatch(first) else None
 
 
 def negotiate_deflate(extensions: str) -> str | None:
-    """The answer to the first offer of permessage-deflate whose terms the server can keep; None if there is none.
+    """The answer to the first offer of permessage-deflate that the server can accept; None if there is none.
 
-    An offer that asks for a smaller window than the server's, or for anything unknown, is declined.
+    The server declines an offer with a smaller window than its own, or with an unknown parameter.
     """
     for offer in extensions.split(","):
         name, *parameters = (part.strip() for part in offer.split(";"))
         asked = [parameter.replace(" ", "").replace('"', "") for parameter in parameters]
         names = {parameter.partition("=")[0] for parameter in asked}
         if name == "permessage-deflate" and len(names) == len(asked) and _PARAMETERS.issuperset(asked):
-            # Section 7.1.2.1: a window that was asked for is part of the answer.
+            # RFC 7692 section 7.1.2.1: the answer must name a window that the offer names.
             window = "; server_max_window_bits=15" if "server_max_window_bits" in names else ""
             return _ANSWERED + window
     return None
@@ -104,7 +104,7 @@ _SMALL_TEXT = tuple(bytes((_FIN | TEXT, length)) for length in range(126))
 
 
 def encode_text(payload: bytes) -> bytes:
-    """`encode_frame` for text. It is faster for the small answers to commands."""
+    """`encode_frame` for text; faster for the small replies to commands."""
     length = len(payload)
     return _SMALL_TEXT[length] + payload if length < 126 else encode_frame(TEXT, payload)
 
@@ -121,7 +121,7 @@ def encode_frame(opcode: int, payload: bytes, *, deflated: bool = False) -> byte
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
-    """A close frame (RFC 6455, section 5.5.1), which holds 125 bytes at most: a longer reason is cut."""
+    """A close frame (RFC 6455 section 5.5.1). A frame has at most 125 bytes, so a longer reason is cut."""
     return encode_frame(CLOSE, code.to_bytes(2, "big") + reason.encode()[:123])
 
 
@@ -143,5 +143,5 @@ def inflate(payload: bytes, max_bytes: int) -> bytes:
 
 
 def may_be_received(code: int) -> bool:
-    """True if a peer may send close code `code` (RFC 6455 section 7.4, and the registry that it founded)."""
+    """True if a peer may send close code `code` (RFC 6455 section 7.4, and the IANA registry of close codes)."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
