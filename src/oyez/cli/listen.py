@@ -60,7 +60,7 @@ def listen(
     transport
         With both, polling first, it connects over polling and then upgrades. [default: websocket]
     emit
-        An event to send when connected, and its JSON; repeatable. If it is refused, the command ends with status 1.
+        A command to send when connected, and its JSON; repeatable. If it is refused, the command ends with status 1.
     expect
         End with status 0 when this event has been received; repeatable, for several events in any order.
     timeout

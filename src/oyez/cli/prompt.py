@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "ping": ("ping", "Measure how long the server takes to answer."),
     "join": ("join TYPE [ID]", "Join a room: `join user 5f0c`."),
     "leave": ("leave TYPE [ID]", "Leave a room."),
-    "emit": ("emit EVENT [JSON …]", "Send an event to the server and show the acknowledgement."),
+    "emit": ("emit EVENT [JSON …]", "Send a command to the server and show the acknowledgement."),
     "events": ("events [EVENT]", "List the events that can be sent and received, or show one in full."),
     "help": ("help", "Show these commands."),
     "exit": ("exit", "Disconnect and end."),
