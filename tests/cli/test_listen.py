@@ -96,6 +96,7 @@ async def test_it_comes_back_after_the_server_was_started_again(folder: Path) ->
         await served.process.wait()
         async with serve(data, str(ORDERS), PORT=port) as again:
             await listening.expect_note("^connected to")
+            await listening.expect_note("^recovered; missed events received: 0$")
             await pack(again)
             await listening.expect_out(EVENT)
             assert (await listening.stop(signal.SIGINT)).status == 0

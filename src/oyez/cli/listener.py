@@ -95,7 +95,7 @@ class Listener:
 
 def _explain_recovery(answer: dict[str, Any]) -> str:
     if answer["recovered"]:
-        return f"recovered; {answer['replayed']} missed events were sent again"
+        return f"recovered; missed events received: {answer['replayed']}"
     return f"not recovered ({answer['reason']}): events may be missing"
 
 
