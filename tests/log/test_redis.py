@@ -216,7 +216,7 @@ class Failing:
 
     async def _fails(self) -> None:
         async with asyncio.timeout(5):
-            with pytest.raises(LogUnavailableError, match="begun anew"):
+            with pytest.raises(LogUnavailableError, match="a new epoch has begun"):
                 await self._task
 
     async def __aexit__(self, *raised: object) -> None:
@@ -312,7 +312,7 @@ async def test_two_systems_and_two_prefixes_are_apart(server: ValkeyServer) -> N
 async def test_a_newer_format_is_refused(node: RedisLog, open_node: Open, server: ValkeyServer) -> None:
     with server.connect() as client:
         client.hset("oyez:{market}:about", "format", redis.FORMAT + 1)
-    with pytest.raises(SettingsError, match=f"its format is {redis.FORMAT + 1}, this one knows {redis.FORMAT}"):
+    with pytest.raises(SettingsError, match=f"its format is {redis.FORMAT + 1}, this Oyez reads {redis.FORMAT}"):
         await open_node()
 
 
@@ -334,7 +334,7 @@ async def test_a_redis_with_a_password_is_a_settings_error(tmp_path: Path) -> No
     with server.connect() as client:
         client.config_set("requirepass", "secret")
     log = RedisLog(server.url, "market")
-    with pytest.raises(SettingsError, match="Redis refuses us"):
+    with pytest.raises(SettingsError, match="Redis refuses access"):
         await log.open()
     await log.close()
     log = RedisLog(server.url.replace("redis://", "redis://:secret@"), "market")

@@ -245,13 +245,13 @@ async def test_another_cause_during_an_outage_is_logged_once(tmp_path: Path, mon
             file.rmdir()
             put_a_stranger(file)
             async with asyncio.timeout(SOON):
-                while not (reported := [line for line in logs if "no log of Oyez" in str(line)]):  # noqa: ASYNC110
+                while not (reported := [line for line in logs if "not a log of Oyez" in str(line)]):  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
             assert await seconds_until_ready(market, 503) < SOON
             file.unlink()
             assert await seconds_until_ready(market, 200) < SOON
             assert await publish(market, "one")
-            assert [line for line in logs if "no log of Oyez" in str(line)] == reported
+            assert [line for line in logs if "not a log of Oyez" in str(line)] == reported
 
 
 async def test_a_wrong_setting_ends_the_start(tmp_path: Path) -> None:
@@ -259,6 +259,6 @@ async def test_a_wrong_setting_ends_the_start(tmp_path: Path) -> None:
     data.mkdir()
     put_a_stranger(data / "log-books.sqlite")
     oyez = build(tmp_path)
-    with pytest.raises(SettingsError, match="no log of Oyez"):
+    with pytest.raises(SettingsError, match="not a log of Oyez"):
         async with oyez.running():
             raise AssertionError("it has started")

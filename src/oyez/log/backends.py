@@ -1,4 +1,7 @@
-"""The backends of the log, and which of them the settings choose. A backend is one file, and one line in BACKENDS."""
+"""The backends of the log, and the choice between them by the settings.
+
+To add a backend, write one file, and one line in BACKENDS.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -12,10 +15,10 @@ from oyez.settings import Settings
 
 
 class Backend(NamedTuple):
-    """One way to keep the log."""
+    """One way to store the log."""
 
     build: Callable[[Settings, str], Log]
-    """Builds the log of the system with that name, without reaching its storage. Raises SettingsError."""
+    """Builds the log of the system with that name, without a connection to its storage. Raises SettingsError."""
     many_machines: bool
     """True if nodes on several machines can share the log."""
 
@@ -31,7 +34,7 @@ BACKENDS: Mapping[str, Backend] = {
 
 
 def find_backend(settings: Settings) -> Backend:
-    """The backend that the settings choose. Raises SettingsError if there is none for the scheme of the address."""
+    """The backend that the settings choose. Raises SettingsError if no backend has the scheme of the address."""
     scheme = settings.log_address.partition(":")[0]
     backend = BACKENDS.get(scheme)
     if backend is None:

@@ -1,7 +1,7 @@
 """Entries that cannot be read: one flipped bit in the storage must not stop publishing, connecting or delivery.
 
-An entry is stored with a checksum. One that does not fit its checksum is set aside: in its place in the order comes a
-control entry DAMAGED, by which readers know that something is missing there. It is counted, and logged once.
+An entry is stored with a checksum. If an entry does not fit its checksum, readers receive a control entry DAMAGED in
+its place, so that they know that an entry is missing there. The damaged entry is counted, and logged once.
 """
 
 import msgspec
@@ -13,26 +13,26 @@ from oyez.logger import get_logger
 logger = get_logger("oyez.log")
 
 DAMAGED = "damaged"
-"""The name of the control entry in place of one that cannot be read. It is in no namespace."""
+"""The name of the control entry in place of a damaged entry. It is in no namespace."""
 MAX_REMEMBERED = 10_000
-"""Damaged entries whose report is remembered; after that many, one may be reported again."""
+"""Damaged entries that are remembered as reported, to limit memory. After that many, one may be reported again."""
 
 
 class DamagedError(KeyError):
-    """An entry that cannot be read is among those asked for, so what followed a position is not known."""
+    """One of the requested entries is damaged, so the entries after a position are not known."""
 
 
 class Damage:
-    """The damaged entries of one log, as this process has met them. `log` names it for the operator."""
+    """The damaged entries of one log that this process has read. `log` is the log's name in log lines."""
 
     def __init__(self, log: str) -> None:
         self.count = 0
-        """Different entries that could not be read since the start."""
+        """Number of different damaged entries since the start."""
         self._log = log
         self._reported: set[str] = set()
 
     def decode(self, encoded: bytes, position: str) -> Entry:
-        """A stored entry, or the control entry DAMAGED if it cannot be read."""
+        """Decode a stored entry. Returns the control entry DAMAGED if the entry cannot be read."""
         try:
             return decode_entry(encoded, position)
         except (msgspec.MsgspecError, ValueError) as error:
@@ -40,7 +40,7 @@ class Damage:
             return Entry(namespace="", rooms=(), data=b"", control=DAMAGED, position=position)
 
     def decode_volatile(self, messages: list[bytes]) -> list[Entry]:
-        """Entries that were never stored; those that cannot be read are left out, as volatile entries may be."""
+        """Decode volatile entries, without those that cannot be read: volatile entries may be lost."""
         entries = []
         for message in messages:
             try:

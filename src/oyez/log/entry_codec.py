@@ -1,9 +1,10 @@
 """The form in which entries are stored and sent to other nodes: MessagePack, with a checksum.
 
 An entry is an array of nine elements. The first eight are the fields that the first version of Oyez had, in an order
-that never changes. The ninth, the trailer, is an array: what later versions have added, then the checksum of all bytes
-before it. Versions from before the trailer read the same bytes, because they ignore the ninth element except its last
-five bytes, which have always been the checksum. So during a rolling upgrade each version reads what the other writes.
+that never changes. The ninth, the trailer, is an array: the fields that later versions have added, then the checksum of
+all bytes before it. Versions from before the trailer read the same bytes, because they ignore the ninth element except
+its last five bytes, which have always been the checksum. So during a rolling upgrade each version can read the entries
+of the other.
 """
 
 from typing import Any
@@ -20,7 +21,7 @@ _CHECKED_ARRAY = b"\x99"
 _TRAILER = b"\x92"
 """The first byte of a trailer: an array of the event's name and the checksum."""
 _CHECKSUM = b"\xce"
-"""The byte before the four bytes of the checksum: MessagePack's mark for such a number."""
+"""The byte before the four bytes of the checksum: MessagePack's mark for an unsigned integer of 32 bits."""
 
 
 class _StoredEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -35,7 +36,7 @@ class _StoredEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     control: str
     position: None
     trailer: Any = None
-    """Name and checksum; from versions without names the checksum alone; from the first version nothing."""
+    """Name and checksum. Versions without names wrote only the checksum, and the first version wrote nothing."""
 
 
 class _Trailers(dict[str, bytes]):
@@ -53,7 +54,7 @@ _trailers = _Trailers()
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """An entry without its position."""
+    """Encode an entry without its position."""
     trailer = _trailers[entry.name]
     # The name is the last of the nine fields, and the trailer is one byte longer.
     checked = _encode(entry)[1 : 1 - len(trailer)] + trailer
@@ -61,7 +62,7 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
-    """The entry that `encode_entry` of this or an earlier version encoded, at `position`.
+    """Decode an entry that this or an earlier version of `encode_entry` encoded, and set its `position`.
 
     Raises msgspec.MsgspecError or ValueError if a bit of it has changed.
     """

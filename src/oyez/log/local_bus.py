@@ -1,7 +1,8 @@
-"""The processes of one machine that share a log: each can tell all others something at once.
+"""Messages between the processes of one machine that share a log: each process can send to all others at once.
 
-Every process has a UNIX datagram socket with a name of its own in one folder. A name whose owner is gone refuses, and
-whoever notices removes it. What is said here may get lost: nothing that matters may depend on it alone.
+Every process has a UNIX datagram socket with a name of its own in one folder. If a process has ended, its socket
+refuses datagrams; a process that sends to it removes its name. Messages may get lost, so durable events must not depend
+on them.
 """
 
 import asyncio
@@ -16,22 +17,22 @@ from oyez.concurrency.unix_folder import UnixFolder
 from oyez.errors import LogUnavailableError, SettingsError
 
 MAX_MESSAGE_BYTES = 100_000
-"""One message: half of what Linux takes in a datagram by default, ten times the largest event."""
+"""Bytes of one message: half of what Linux accepts in a datagram by default, and ten times the largest event."""
 MAX_WAITING_BYTES = 1_000_000
-"""Messages waiting for one peer that does not read; more are dropped."""
+"""Bytes of messages that wait for one peer that does not read, to limit memory. Further messages are dropped."""
 RETRY_SECONDS = 0.005
-"""How long to wait for a peer whose socket is full: Linux takes only ten datagrams at a time."""
+"""Seconds until a datagram is sent again to a peer whose socket is full: by default Linux queues only ten datagrams."""
 _HELLO = b""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
 class LocalBus:
-    """This process among its peers. `heard` is called with the messages of each datagram; with none for a wake-up."""
+    """This process's socket. `on_messages` is called with the messages of each datagram; with none for a wake-up."""
 
-    def __init__(self, folder: Path, heard: Callable[[Sequence[bytes]], None]) -> None:
+    def __init__(self, folder: Path, on_messages: Callable[[Sequence[bytes]], None]) -> None:
         self._folder = folder
-        self._heard = heard
+        self._on_messages = on_messages
         self._name = ""
         self._sockets: UnixFolder | None = None
         self._socket: socket.socket | None = None
@@ -40,8 +41,8 @@ class LocalBus:
         self._flushing: asyncio.Handle | None = None
 
     def open(self) -> None:
-        """Join the others. Raises OSError where the folder cannot be used, SettingsError where its name is too long."""
-        # Not before: processes that are forks of one must not have the same name.
+        """Bind the socket and find peers. Raises OSError for a bad folder, SettingsError for a long path."""
+        # Not in `__init__`: forks of one process must not have the same name.
         self._name = secrets.token_hex(8)
         self._sockets = sockets = UnixFolder(self._folder)
         try:
@@ -71,20 +72,20 @@ class LocalBus:
         self._socket, self._sockets, self._loop, self._flushing, self._peers = None, None, None, None, {}
 
     def refresh(self) -> None:
-        """See who is there. Newcomers say hello, so it is for those whose hello was lost."""
+        """Read the peers' names again. New peers announce themselves, but an announcement may get lost."""
         assert self._sockets is not None
         names = [name for name in self._sockets.names() if name != self._name]
         self._peers = {name: self._peers.get(name) or _Waiting() for name in names}
 
     def wake(self) -> None:
-        """Let all peers hear that there is something new."""
+        """Notify all peers that the log has new entries."""
         if self._peers:
             for waiting in self._peers.values():
                 waiting.wake = True
             self._flush_soon()
 
     def send(self, message: bytes) -> None:
-        """Let all peers hear `message`. One that does not read misses it."""
+        """Send `message` to all peers. A peer that does not read loses it."""
         if len(message) > MAX_MESSAGE_BYTES:
             raise LogUnavailableError(
                 f"A volatile entry of {len(message)} bytes does not fit between processes: at most {MAX_MESSAGE_BYTES}."
@@ -105,7 +106,7 @@ class LocalBus:
             while waiting.wake or waiting.messages:
                 taken = waiting.count_of(MAX_MESSAGE_BYTES)
                 if not self._send(name, _encode(waiting.messages[:taken])):
-                    # It is about to read, and will find what it is to be woken for.
+                    # The peer's socket has datagrams, so the peer will read the log anyway: no wake-up is needed.
                     waiting.wake = False
                     full = full or bool(waiting.messages)
                     break
@@ -114,7 +115,7 @@ class LocalBus:
             self._flushing = self._loop.call_later(RETRY_SECONDS, self._flush)
 
     def _send(self, name: str, datagram: bytes) -> bool:
-        """Whether there was room."""
+        """True unless the peer's socket is full."""
         assert self._socket is not None and self._sockets is not None
         try:
             self._socket.sendto(datagram, self._sockets.path(name))
@@ -124,7 +125,7 @@ class LocalBus:
             self._peers.pop(name, None)
             self._sockets.unlink(name)
         except OSError:
-            # Not a socket, or not ours to use: none of our business.
+            # The name is not a socket, or belongs to another user: ignore it.
             self._peers.pop(name, None)
         return True
 
@@ -137,11 +138,11 @@ class LocalBus:
             if datagram == _HELLO:
                 self.refresh()
             else:
-                self._heard(_decode(datagram))
+                self._on_messages(_decode(datagram))
 
 
 class _Waiting:
-    """What one peer has not been told yet."""
+    """The messages that have not been sent to one peer yet."""
 
     __slots__ = ("messages", "size", "wake")
 
@@ -156,7 +157,7 @@ class _Waiting:
             self.size += len(message)
 
     def count_of(self, most: int) -> int:
-        """How many of the messages have at most `most` bytes together."""
+        """The number of messages, from the first on, that together have at most `most` bytes."""
         size = 0
         for count, message in enumerate(self.messages):
             size += len(message)

@@ -1,4 +1,4 @@
-"""The log in memory: lost with the process, so for tests and for trying things out."""
+"""The log in memory, for tests and first trials: its entries are lost when the process ends."""
 
 import heapq
 import secrets
@@ -17,11 +17,11 @@ from oyez.settings import Settings
 
 FOREVER = float("inf")
 ENTRY_OVERHEAD = 400
-"""Bytes that an entry costs besides its data."""
+"""Bytes that an entry uses in addition to its data."""
 
 
 class MemoryLog:
-    """Keeps entries for `retention` seconds, and never more of them than about `max_bytes`."""
+    """Keeps entries for `retention` seconds, and at most about `max_bytes` of them."""
 
     def __init__(
         self, *, retention: float = 300.0, max_bytes: int = 64_000_000, clock: Callable[[], float] = time.monotonic
@@ -33,11 +33,11 @@ class MemoryLog:
         self._clock = clock
         self._entries: deque[tuple[float, Entry]] = deque()
         self._positions: dict[str, str] = {}
-        """Of the kept entries that have a key."""
+        """Positions of the kept entries that have a key, by key."""
         self._last = 0
         self._records: dict[str, tuple[float, bytes]] = {}
         self._ends: list[tuple[float, str]] = []
-        """A heap of when records end; those that were replaced or taken are still in it."""
+        """A heap of the times when records expire; it still has the times of replaced and deleted records."""
         self._subscribers = Subscribers()
         self._closed = False
 
@@ -47,7 +47,7 @@ class MemoryLog:
         return cls(retention=settings.log_retention, max_bytes=settings.log_max_bytes)
 
     async def open(self) -> None:
-        """There is nothing to reach."""
+        """Does nothing: there is no storage to connect to."""
 
     async def examine(self) -> str:
         return "in memory: lost with the process"
@@ -55,7 +55,7 @@ class MemoryLog:
     async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         self._check_open("nothing was stored. Publish to a running server.")
         now = self._clock()
-        self._forget(now)
+        self._evict(now)
         positions: list[str] = []
         placed: dict[str, Entry] = {}
         keyed: dict[str, str] = {}
@@ -71,7 +71,7 @@ class MemoryLog:
         self._positions |= keyed
         self._entries.extend((now, entry) for entry in placed.values())
         self._bytes += sum(map(_size, placed.values()))
-        self._forget(now)
+        self._evict(now)
         self._subscribers.publish(list(placed.values()))
         if checkpoint is not None and placed:
             await self.put(*checkpoint, FOREVER)
@@ -91,7 +91,7 @@ class MemoryLog:
         return f"{self.epoch}.{self._last}"
 
     async def position_before(self, most: int) -> str:
-        self._forget(self._clock())
+        self._evict(self._clock())
         return f"{self.epoch}.{self._last - min(most, len(self._entries))}"
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
@@ -138,7 +138,7 @@ class MemoryLog:
         if self._closed:
             raise LogUnavailableError(f"The log is closed; {consequence}")
 
-    def _forget(self, now: float) -> None:
+    def _evict(self, now: float) -> None:
         entries = self._entries
         while entries and (self._bytes > self._max_bytes or entries[0][0] <= now - self._retention):
             _, entry = entries.popleft()
@@ -146,7 +146,7 @@ class MemoryLog:
             self._positions.pop(entry.key, None)
 
     def _following(self, after: str) -> list[Entry]:
-        self._forget(self._clock())
+        self._evict(self._clock())
         epoch, number = split_position(after)
         skipped = number - (self._last - len(self._entries))
         if epoch != self.epoch or number > self._last or skipped < 0:

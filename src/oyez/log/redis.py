@@ -1,8 +1,8 @@
 """The log in Redis (7 or later) or Valkey: shared by the processes of many machines.
 
-Each system has one stream. Its ids are `0-1`, `0-2`, …: Redis counts, so they have no gaps, and a gap is a loss. The
-epoch is kept beside the stream. A new epoch begins if the stream has gone, or if a node has seen a higher number than
-the stream's: then Redis came back with less than it had, after a restart or on a replica that was behind.
+Each system has one stream. Its ids are `0-1`, `0-2`, …: Redis counts, so they have no gaps, and a gap means a loss. A
+second key holds the epoch. A new epoch begins if the stream is missing, or if a node has seen a higher number than the
+stream's: then Redis has lost entries, by a restart or by a failover to a replica that did not have them yet.
 """
 
 import asyncio
@@ -35,25 +35,25 @@ from oyez.settings import Settings
 logger = get_logger("oyez.log")
 
 FORMAT = 1
-"""Of what is kept in Redis: names, scripts (`redis_scripts.py`) and entries (`entry_codec.py`)."""
+"""Version of the data in Redis: names, scripts (`redis_scripts.py`) and entries (`entry_codec.py`)."""
 TIMEOUT = 2.0
-"""Seconds for one call, a second attempt included: long for Redis, short for a producer that waits."""
+"""Seconds for one attempt of a call: long for Redis, short for a producer that waits."""
 MAX_TOGETHER = 1_000
-"""Entries of several publishers that are stored with one call: Redis does nothing else during it."""
+"""Entries of several publishers that are stored with one call: Redis handles no other call meanwhile."""
 MAX_CONNECTIONS = 32
-"""Concurrent calls; more wait for one of them to end."""
+"""Concurrent calls, to limit the load on Redis; further calls wait."""
 BLOCK_SECONDS = 1.0
-"""How long a tail waits for entries before it checks that the log is still the same."""
+"""Seconds that a tail waits for entries before it checks whether the log has been replaced."""
 RETRY_SECONDS = 0.5
-"""Seconds between two attempts of a tail whose Redis has gone."""
+"""Seconds between two attempts of a tail during an outage of Redis: it must notice the end of the outage soon."""
 REPEAT_SECONDS = 30.0
-"""How long Redis remembers that a call has been done: much longer than its second attempt takes."""
+"""Seconds for which Redis remembers a call, so that its second attempt stores nothing: much longer than that takes."""
 TRIM_INTERVAL = 1.0
-"""Seconds between two trims."""
+"""Seconds between two trims, so that each deletes only a few entries."""
 OLD_PAGE = 100
-"""Entries read with one call if only the first that is young enough is wanted."""
+"""Entries read with one call when only the first one that is not too old is needed."""
 MAX_NUMBER = 2**53
-"""No stream has so many; Lua knows no greater integers."""
+"""A number that no stream reaches: Lua cannot represent greater integers exactly."""
 _FAILURES = (RedisError, OSError, TimeoutError)
 
 
@@ -81,14 +81,14 @@ class RedisLog:
         self._idle: list[AbstractConnection] = []
         """Connections for scripts that are not in use."""
         self._waiting: list[tuple[list[Entry], Checkpoint | None, asyncio.Future[list[str]]]] = []
-        """Entries for the next call, and the callers that wait for it."""
+        """Entries for the next call, and the futures of the callers that wait for it."""
         self._appending: asyncio.Task[None] | None = None
         self._node, self._calls = "", 0
-        """Together they name a call among those of all nodes."""
+        """Together they identify a call among the calls of all nodes."""
         self._epoch, self._next_epoch = "", ""
         """The current epoch, and the next one if this node has to begin it."""
         self._seen = 0
-        """The highest number of the epoch that this node knows of."""
+        """The highest number of the epoch that this node has seen."""
         self.damage = Damage(self._stream)
         self._pages = PageCache(self._bodies, self.damage)
         self._subscribers: set[Subscribers] = set()
@@ -114,14 +114,14 @@ class RedisLog:
         except ValueError as error:
             raise SettingsError(f"REDIS_URL: {error}. Give an address such as redis://HOST:6379/0.") from None
         client = Redis(connection_pool=pool)
-        # The raw answer: a dictionary for each entry would cost more than the rest.
+        # Use the raw answer, because a dictionary for each entry would cost more than everything else.
         client.set_response_callback("XRANGE", lambda response, **options: response)
         return client
 
     async def open(self) -> None:
         if self._trimming is not None or self._closed:
             return
-        # Not earlier: processes that are forks of one must not have the same names.
+        # Not in `__init__`: forks of one process must not have the same names.
         self._node = self._node or secrets.token_hex(8)
         self._next_epoch = self._next_epoch or secrets.token_hex(4)
         async with self._reaching():
@@ -149,7 +149,7 @@ class RedisLog:
             async with asyncio.timeout(TIMEOUT):
                 yield
         except AuthenticationError as error:
-            raise SettingsError(f"REDIS_URL: Redis refuses us: {error}. Put user and password into it.") from None
+            raise SettingsError(f"REDIS_URL: Redis refuses access: {error}. Add user and password.") from None
         except _FAILURES as error:
             raise LogUnavailableError(
                 f"REDIS_URL: Redis cannot be reached: {_reason(error)}. Start it, or give another address."
@@ -159,8 +159,8 @@ class RedisLog:
         written = int(found or 0)
         if written > FORMAT:
             raise SettingsError(
-                f"{self._about} in Redis was written by a newer Oyez: its format is {written}, this one knows {FORMAT}."
-                " Start the newer Oyez again, or give this one another REDIS_PREFIX."
+                f"{self._about} in Redis was written by a newer Oyez: its format is {written},"
+                f" this Oyez reads {FORMAT}. Start the newer Oyez again, or set another REDIS_PREFIX."
             )
 
     async def close(self) -> None:
@@ -181,9 +181,9 @@ class RedisLog:
     async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         if not entries and checkpoint is None:
             return []
-        # During a call all others wait, and then share the next one: the order stays, for the cost of one call.
+        # During a call all other publishers wait, and then share the next call. This keeps the order at low cost.
         appended: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        # Copied now: an error of the producer's iterator is raised to this producer only.
+        # Copy the entries here, so that only this producer receives an error of its iterator.
         self._waiting.append((list(entries), checkpoint, appended))
         if self._appending is None:
             self._appending = asyncio.create_task(self._append_waiting())
@@ -206,7 +206,7 @@ class RedisLog:
         self._appending = None
 
     def _take_waiting(self) -> "tuple[list[Entry], list[tuple[int, asyncio.Future[list[str]]]], Checkpoint | None]":
-        """The entries of the next call, and how many positions each caller gets. A checkpoint has a call of its own."""
+        """The entries of the next call, and the number of positions for each caller. A checkpoint has its own call."""
         first, checkpoint, appended = self._waiting.pop(0)
         entries, sharing = first, [(len(first), appended)]
         while checkpoint is None and self._waiting:
@@ -344,7 +344,7 @@ class RedisLog:
         epoch, number = split_position(position)
         if epoch != self._epoch:
             if self._epoch:
-                logger.error("the log in Redis has begun anew: what was in it is lost", epoch=epoch)
+                logger.error("the log in Redis has lost entries: a new epoch has begun", epoch=epoch)
             self._epoch, self._seen = epoch, 0
             self._next_epoch = secrets.token_hex(4)
         self._seen = max(self._seen, number)
@@ -376,24 +376,24 @@ class RedisLog:
     # Listening.
 
     async def _read_on(self, subscribers: Subscribers, reader: AbstractConnection, epoch: str, number: int) -> None:
-        """Publish to `subscribers` the entries after `number`, as long as none is missing."""
+        """Publish the entries after `number` to `subscribers`, until one is missing."""
         newest: Row | None = None
         failing = False
         try:
             while not subscribers.closed:
                 try:
-                    # After an outage the log may be another one: check it first.
+                    # An outage may have replaced the log: check this first.
                     rows = [] if failing else await self._following(reader, number)
                     if not rows:
                         await self._check_same(epoch, newest)
                     if failing:
-                        logger.info("Redis is back, and nothing is lost", log=self._base)
+                        logger.info("Redis can be reached again, and no entry was lost", log=self._base)
                     failing = False
                 except _LostError:
                     raise
                 except (*_FAILURES, LogUnavailableError) as error:
                     if not failing:
-                        logger.error("Redis cannot be reached; its log is waited for", log=self._base, error=str(error))
+                        logger.error("Redis cannot be reached; trying again", log=self._base, error=str(error))
                     failing = True
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
@@ -410,7 +410,7 @@ class RedisLog:
 
     async def _following(self, reader: AbstractConnection, number: int) -> "list[Row]":
         block = _milliseconds(BLOCK_SECONDS)
-        # Without the library's client, which would double the cost: each process reads what all processes append.
+        # Each process reads the entries of all processes, and the library's client would double the cost of this.
         async with asyncio.timeout(BLOCK_SECONDS + TIMEOUT):
             await _send(reader, "XREAD", "COUNT", PAGE, "BLOCK", block, "STREAMS", self._stream, f"0-{number}")
             found = await reader.read_response(disable_decoding=True)
@@ -422,11 +422,11 @@ class RedisLog:
         if newest is not None and epoch_of(position) == epoch:
             there = await self._rows(newest[0], newest[0])
             if there and there[0] != newest:
-                # It came back with less, and others have appended since: the same number now means something else.
+                # Redis has lost entries, and other nodes have appended since: the number now names another entry.
                 self._seen = MAX_NUMBER
                 position = await self._look()
         if epoch_of(position) != epoch:
-            raise _LostError("The log in Redis has begun anew: what was in it is lost.")
+            raise _LostError("The log in Redis has lost entries: a new epoch has begun.")
 
     async def _receive_volatile(self, subscribers: Subscribers, listener: Redis) -> None:
         """Publish the volatile entries to `subscribers`. Those that were sent during an outage are lost."""
@@ -454,7 +454,7 @@ class RedisLog:
     # Calls.
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """Run a script without the library's client: publishers wait for it."""
+        """Run a script without the library's client, which would be slower, because publishers wait for it."""
         connection = self._idle.pop() if self._idle else self._make_connection()
         try:
             await _send(connection, "EVALSHA", DIGESTS[script], len(keys), *keys, *arguments)
@@ -472,7 +472,7 @@ class RedisLog:
         return connection
 
     async def _do(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Make a call that may be repeated, because the connection may have been cut since its last use."""
+        """Make a call, and repeat it if the connection was lost: it may have been closed since its last use."""
         try:
             return await self._once(call)
         except LogUnavailableError as error:
@@ -492,7 +492,7 @@ class RedisLog:
             raise _unavailable(error) from error
 
     async def _reconnect(self) -> None:
-        """Open new connections with the next call: after a failover the old ones still reach the old server."""
+        """Close all connections, because after a failover they still lead to the old server."""
         for connection in self._idle:
             await connection.disconnect(nowait=True)
         await self._redis.connection_pool.disconnect(inuse_connections=False)
@@ -503,12 +503,12 @@ Row = tuple[int, int, bytes]
 
 
 class _LostError(LogUnavailableError):
-    """Entries were missed for good."""
+    """Entries are lost and cannot be delivered."""
 
 
 def _read_row(row: Sequence[Any]) -> Row:
     identity, fields = row
-    # An entry whose time cannot be read is never too old.
+    # An entry whose time cannot be read counts as new.
     time_ms = int(fields[1]) if fields[1].isdigit() else MAX_NUMBER
     return int(identity[2:]), time_ms, fields[3]
 

@@ -1,4 +1,4 @@
-"""The scripts of the log in Redis: what changes several things at once happens completely or not at all."""
+"""The Lua scripts of the log in Redis. Redis runs each script atomically."""
 
 from hashlib import sha1
 
@@ -14,7 +14,7 @@ if not epoch then
   redis.call('HSET', KEYS[2], 'epoch', epoch)
 end
 """
-"""If there is no log, a new one begins that has already counted to 1: so an empty stream differs from a lost one."""
+"""If there is no log, a new one starts with number 1 already used: so an empty stream differs from a lost one."""
 
 LOOK = (
     _BEGIN
@@ -65,9 +65,9 @@ redis.call('SET', KEYS[3], done, 'PX', ARGV[6])
 return done
 """
 )
-"""KEYS: stream, about, this call's, the checkpoint's, then those of the entries. ARGV: a new epoch, epoch and number
-that are known, now, retention, how long this call is known, the checkpoint or nothing, and of each entry its bytes and
-which of KEYS is its. Times are ms."""
+"""KEYS: stream, about, this call's key, the checkpoint's key, then the keys of entries. ARGV: a new epoch, the known
+epoch and number, the time, the retention, the time for which this call is remembered, the checkpoint's value or
+nothing, then for each entry its bytes and the index of its key in KEYS. Times are ms."""
 
 TRIM = """
 local function time_of(number)
@@ -85,7 +85,7 @@ while low < high do
 end
 return redis.call('XTRIM', KEYS[1], 'MINID', string.format('0-%.0f', low))
 """
-"""KEYS: stream. ARGV: the ms up to which entries are deleted. Times only grow, so their place is found by halving."""
+"""KEYS: stream. ARGV: the time in ms up to which entries are deleted. Times only grow, so a binary search finds it."""
 
 DIGESTS = {script: sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (LOOK, APPEND, TRIM)}
-"""The names under which Redis knows the scripts."""
+"""The SHA-1 digests by which Redis identifies the scripts."""

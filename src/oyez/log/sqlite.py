@@ -1,7 +1,7 @@
 """The log in a SQLite file: durable, and shared by all processes of one machine (`sqlite_file.py`).
 
-Entries that this process stores go to its own subscribers without being read again; other processes are woken over the
-local bus. A wake-up may get lost, so the file is also checked once in WATCH_INTERVAL seconds.
+Entries that this process stores go to its own subscribers directly; other processes are notified over the local bus and
+read the file. A notification may get lost, so the file is also checked once in WATCH_INTERVAL seconds.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ from oyez.log.subscribers import Subscribers
 from oyez.settings import Settings
 
 WATCH_INTERVAL = 1.0
-"""Seconds between two checks of the file: for wake-ups that were lost, for a file that was deleted."""
+"""Seconds between two checks of the file, for lost notifications and for a deleted file."""
 TRIM_EVERY = 64
-"""Entries between two trims, each of which deletes at most four times as many: never a long stop."""
+"""Entries between two trims. Each trim deletes at most four times as many, so that it never takes long."""
 FOREVER = 2.0**62
-"""A time that does not come, and a number that no entry has."""
+"""A time that is never reached, and a number that no entry has."""
 FIND_ENTRIES = "SELECT number, coalesce(CAST(entry AS BLOB), x'') FROM entries"
-"""As bytes, of any type: one flipped bit can make SQLite take them for text, or for nothing."""
+"""The cast returns bytes for a column of any type, because one flipped bit can change the type to text or NULL."""
 FIND_RECORD = "SELECT value, ends FROM records WHERE key = ?"
 PUT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?)"
 DELETE_RECORD = "DELETE FROM records WHERE key = ? RETURNING value, ends"
-NEW_EPOCH = "The log has begun anew: what was in it is lost."
+NEW_EPOCH = "The log has lost entries: a new epoch has begun."
 
 Encoded = Sequence[tuple[Entry, bytes]]
-"""Entries and how they are stored."""
+"""Entries with their stored form."""
 
 
 class SqliteLog:
@@ -66,7 +66,7 @@ class SqliteLog:
         self._pages = PageCache(self._rows, self.damage)
         self._subscribers = Subscribers()
         self._published = 0
-        """The number of the last entry that the subscribers were given."""
+        """The number of the last entry that was published to the subscribers."""
         self._untrimmed = 0
         """Entries stored since the last trim."""
         self._bus: LocalBus | None = None
@@ -105,7 +105,7 @@ class SqliteLog:
         self._file.close()
 
     def _on_open(self, created: bool, last: int) -> None:
-        """The file has been opened: join the bus, and end the subscriptions if history was lost."""
+        """Called when the file has been opened: open the bus, and end the subscriptions if entries were lost."""
         if self._bus is not None and created:
             # The folder of its sockets may have been removed with the file.
             self._bus.close()
@@ -200,7 +200,7 @@ class SqliteLog:
         return await self._file.use(lambda db: self._value(db.execute(FIND_RECORD, (key,))))
 
     async def get_all(self, keys: Sequence[str]) -> dict[str, bytes]:
-        # One statement for all keys would cost more, because there are only a few.
+        # One statement for all keys would be slower, because there are only a few keys.
         found = await self._file.use(lambda db: [self._value(db.execute(FIND_RECORD, (key,))) for key in keys])
         return {key: value for key, value in zip(keys, found, strict=True) if value is not None}
 
@@ -259,7 +259,7 @@ class SqliteLog:
         return int(row[0])
 
     def _trim(self, db: sqlite3.Connection, most: int) -> bool:
-        """Delete up to `most` entries that are too old or too many, but never the last one: it holds the count.
+        """Delete up to `most` entries that are too old or too many, but never the last one, which holds the number.
 
         True if there may be more to delete.
         """
@@ -306,7 +306,7 @@ class SqliteLog:
     # Publishing.
 
     def _publish(self, stored: Sequence[tuple[int, Entry]]) -> None:
-        """Give entries that this process has just stored to its subscribers, and wake the other processes."""
+        """Publish entries that this process has just stored to its subscribers, and notify the other processes."""
         assert self._bus is not None
         self._bus.wake()
         if self._subscribers:
@@ -318,7 +318,7 @@ class SqliteLog:
                 self._publish_new()
 
     def _publish_new(self) -> None:
-        """Give the subscribers the entries that they have not been given yet."""
+        """Publish the entries of the file that have not been published to the subscribers yet."""
         if not self._subscribers:
             return
         try:
@@ -327,7 +327,7 @@ class SqliteLog:
             self._subscribers.fail(error)
             return
         except (LockedError, LogUnavailableError):
-            # The watch tries again.
+            # `_run_watch` tries again.
             return
         self._published += len(batch)
         self._subscribers.publish(batch)
@@ -335,7 +335,7 @@ class SqliteLog:
             asyncio.get_running_loop().call_soon(self._publish_new)
 
     def _receive(self, messages: Sequence[bytes]) -> None:
-        """Another process has stored entries, or has sent volatile ones."""
+        """Called when another process has stored entries or has sent volatile ones."""
         self._publish_new()
         self._subscribers.publish(self.damage.decode_volatile(list(messages)))
 
@@ -354,4 +354,4 @@ class SqliteLog:
 
 
 class _LostError(LogUnavailableError):
-    """Entries were missed for good."""
+    """Entries are lost and cannot be delivered."""

@@ -1,11 +1,12 @@
-"""The SQLite file of a log: opened, shared by the processes of one machine, and replaced if it is broken.
+"""The SQLite file of a log, which the processes of one machine share. A broken file is replaced.
 
-Work is done at once, in the loop and not in a thread: a commit takes about 20 µs, less than a change of thread. The
-file is in WAL mode and holds nothing else, so only another process' append ever locks it. `synchronous=NORMAL` survives
-a killed process; only power loss can take the newest entries, and then a new epoch begins. `full` survives that too.
+All statements run in the event loop and not in a thread: a commit takes about 20 µs, less than a change of thread. The
+file is in WAL mode and holds only the log, so only appends of other processes lock it. With `synchronous=NORMAL`,
+entries survive a killed process; only power loss can remove the newest entries, and then a new epoch begins. With
+`full` they survive power loss too.
 
-Every fault, such as a deleted or broken file or a full disk, ends at once in LogUnavailableError; the next use opens
-the file again.
+Every fault, such as a deleted or broken file or a full disk, raises LogUnavailableError at once. The next use opens the
+file again.
 """
 
 import asyncio
@@ -33,24 +34,24 @@ FORMATS = (
     CREATE INDEX ends ON records (ends);
     """,
 )
-"""What makes each format of the file from the one before it; the first from an empty file."""
+"""The statements that make each format of the file from the format before it; the first one from an empty file."""
 APPLICATION_ID = 0x4F59455A
 """Marks the file as a log of Oyez, in SQLite's header."""
 PAGE_BYTES = 1_024
-"""A small page: each commit writes whole pages, and an entry has a few hundred bytes."""
+"""Bytes of a page: small, because each commit writes whole pages and an entry has a few hundred bytes."""
 CHECKPOINT_CHANGES = 5_000
-"""Rows written before the WAL goes into the file itself, in a thread: some MB, so that the disk is not always busy."""
+"""Rows written until a thread copies the WAL into the file: a few MB, so that the disk is not always busy."""
 MAX_WAL_PAGES = 100_000
-"""Pages in the WAL before that happens in the loop, which stops meanwhile: only if the thread cannot keep up."""
+"""Pages in the WAL above which it is copied in the event loop, which blocks it: only if the thread is too slow."""
 MIN_WAL_PAGES = 250
-"""Pages below which the loop is not stopped for that, however small the log: 250 KB."""
+"""Pages in the WAL (250 KB) below which it is never copied in the event loop, even if the log is small."""
 CHECKPOINT_TIMEOUT = 1.0
-"""Seconds that the thread waits for a moment without an append."""
+"""Seconds that the thread waits for a moment without an append; it tries again after the next check."""
 LOCK_TIMEOUT = 2.0
-"""Seconds to wait for the appends of other processes, which take microseconds: a longer lock is that of a process that
-hangs."""
+"""Seconds to wait for the appends of other processes. An append takes microseconds, so a process that locks the file
+for longer hangs."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-"""Another content means that the machine was started again. Without such a file, only `full` can tell."""
+"""A file whose content changes when the machine starts again. On systems without it, use `full` against power loss."""
 
 Sync = Literal["normal", "full"]
 
@@ -80,7 +81,7 @@ class SqliteFile:
         self._identity: tuple[int, int] | None = None
         """Device and inode of the open file."""
         self._checkpointed = 0
-        """Rows written over the connection when its WAL was last brought into the file."""
+        """`total_changes` of the connection when the WAL was last copied into the file."""
         self._failing = False
         self._closed = False
 
@@ -116,7 +117,8 @@ class SqliteFile:
                 deadline = deadline or loop.time() + LOCK_TIMEOUT
                 if loop.time() > deadline:
                     raise LogUnavailableError(
-                        f"{self.path} has been locked for {LOCK_TIMEOUT} s; nothing was stored. See who holds it."
+                        f"{self.path} has been locked for {LOCK_TIMEOUT} s; nothing was stored."
+                        " Find the process that locks it."
                     ) from None
                 await asyncio.sleep(0.001)
 
@@ -144,7 +146,7 @@ class SqliteFile:
         return (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * PAGE_BYTES
 
     async def checkpoint(self) -> None:
-        """Bring the WAL into the file if it has grown."""
+        """Copy the WAL into the file if it has grown."""
         if self._db is None:
             return
         large = _wal_size(self.path) > self._max_bytes
@@ -181,8 +183,8 @@ class SqliteFile:
     def _set_aside(self, error: Exception) -> None:
         """Keep a broken file under another name, so that an operator can examine it, and begin a new one.
 
-        The log is a buffer of some minutes: it is better to continue, and to notify clients that they have to fetch
-        their state again, than to stop until an operator comes.
+        The log holds only the events of a few minutes. It is better to continue, and to notify clients that they must
+        fetch their state again, than to stop until an operator repairs the file.
         """
         aside = self.path.with_name(f"{self.path.name}.broken-{time.time_ns()}")
         for suffix in ("", "-wal", "-shm"):
@@ -236,13 +238,13 @@ class SqliteFile:
         return db, last
 
     def _prepare(self, db: sqlite3.Connection, unclean: bool) -> None:
-        """Bring the file into today's format, and begin a new epoch if entries may have been lost."""
+        """Convert the file to the current format, and begin a new epoch if entries may have been lost."""
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         written = _pragma(db, "user_version")
         self._check_format(db, written)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {self._sync}")
-        # A small log does not have a WAL of many times its size.
+        # Limit the WAL, so that a small log does not have a WAL of many times its size.
         pages = min(MAX_WAL_PAGES, max(MIN_WAL_PAGES, self._max_bytes // _pragma(db, "page_size")))
         db.execute(f"PRAGMA wal_autocheckpoint = {pages}")
         for number, script in enumerate(FORMATS[written:], written + 1):
@@ -251,13 +253,13 @@ class SqliteFile:
         self._note_boot(db, unclean)
 
     def _check_format(self, db: sqlite3.Connection, written: int) -> None:
-        """Raises SettingsError if the file is no log, or of a newer version."""
+        """Raises SettingsError if the file is not a log, or was written by a newer version."""
         tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if tables and _pragma(db, "application_id") != APPLICATION_ID:
-            raise SettingsError(f"{self.path} is no log of Oyez. Move it away, or set OYEZ_DATA to another folder.")
+            raise SettingsError(f"{self.path} is not a log of Oyez. Move it away, or set OYEZ_DATA to another folder.")
         if written > len(FORMATS):
             raise SettingsError(
-                f"{self.path} was written by a newer Oyez: its format is {written}, this one knows {len(FORMATS)}."
+                f"{self.path} was written by a newer Oyez: its format is {written}, this Oyez reads {len(FORMATS)}."
                 " Start the newer Oyez again, or move the file away: events that clients have not received yet are"
                 " lost then."
             )
@@ -270,7 +272,7 @@ class SqliteFile:
         elif rows[0] != (boot, self._sync):
             db.execute("UPDATE about SET boot = ?, sync = ?", (boot, self._sync))
             if rows[0][0] != boot and unclean and rows[0][1] != "full":
-                # The machine was started again, and no process had closed the file before.
+                # The machine has started again, and no process had closed the file before.
                 db.execute("UPDATE about SET epoch = ?", (secrets.token_hex(4),))
                 logger.warning("the log was not closed before the machine stopped: its newest entries may be lost")
 
@@ -315,7 +317,7 @@ def _checkpoint(path: Path, *, truncate: bool = False) -> None:
 
 
 def _code(error: Exception) -> int:
-    """SQLite's primary code for an error; 0 for others."""
+    """SQLite's primary code for an error; 0 for errors of other origin."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 

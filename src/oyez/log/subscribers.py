@@ -1,4 +1,4 @@
-"""The subscribers of one node: each hands on what it has been given, once a turn of the loop."""
+"""The subscribers of one node: each delivers its entries once in an iteration of the event loop."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from oyez.log.log import Deliver, Entry
 
 
 class Subscribers:
-    """Those who hear what a log takes from now on: each gets all of it, in order, from a queue of its own."""
+    """The subscribers of a log: each receives all entries from now on, in order, from a queue of its own."""
 
     def __init__(self) -> None:
         self._subscribers: set[_Subscriber] = set()
@@ -17,9 +17,9 @@ class Subscribers:
         return len(self._subscribers)
 
     async def run(self, deliver: Deliver, waiting: Iterable[Entry] = ()) -> None:
-        """Hand `waiting`, and what comes from now on, to `deliver`, until `close` or `fail`.
+        """Call `deliver` with `waiting` and with all entries that are published from now on, until `close` or `fail`.
 
-        It listens before it gives up control for the first time.
+        The subscription starts before the first `await`.
         """
         subscriber = _Subscriber(waiting)
         self._subscribers.add(subscriber)
@@ -27,7 +27,7 @@ class Subscribers:
             while not self.closed:
                 await subscriber.woken.wait()
                 subscriber.woken.clear()
-                # What arrived in one turn of the loop goes out in one: sockets then share a system call.
+                # Deliver the entries of one iteration together, so that each socket needs one system call.
                 batch, subscriber.waiting = subscriber.waiting, []
                 if batch:
                     deliver(batch)
@@ -37,27 +37,27 @@ class Subscribers:
             self._subscribers.discard(subscriber)
 
     def publish(self, entries: Sequence[Entry]) -> None:
-        """Give `entries` to all subscribers; each delivers them in the next turn of the loop."""
+        """Queue `entries` for all subscribers; each delivers them in the next iteration of the loop."""
         for subscriber in self._subscribers:
-            # What comes behind a failure is not what follows upon the entries before it.
+            # After a failure, entries between the queued ones and `entries` may be missing.
             if subscriber.failure is None:
                 subscriber.waiting.extend(entries)
                 subscriber.woken.set()
 
     def fail(self, failure: Exception) -> None:
-        """All subscribers raise `failure`, behind what they have been given before."""
+        """All subscribers deliver their queued entries and then raise `failure`."""
         for subscriber in self._subscribers:
             subscriber.failure = failure
             subscriber.woken.set()
 
     def close(self) -> None:
-        """All subscribers end, behind what they have been given."""
+        """All subscribers deliver their queued entries and then end."""
         self.closed = True
         self.publish(())
 
 
 class _Subscriber:
-    """One reader: what it has not been handed yet."""
+    """One subscriber, with the entries that have not been delivered to it yet."""
 
     __slots__ = ("failure", "waiting", "woken")
 
