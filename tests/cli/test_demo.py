@@ -94,8 +94,8 @@ async def test_an_event_that_the_day_does_not_play(market: Served) -> None:
         """It is Sunday."""
 
     assert await live(market, nothing) == [
-        "order:packed was not sent: the day does not play it.",
-        "order:seen was not sent: the day does not play it.",
+        "order:packed was not sent: the scenario does not cause it.",
+        "order:seen was not sent: the scenario does not cause it.",
     ]
 
 
@@ -106,7 +106,7 @@ async def test_an_event_that_is_not_heard(market: Served) -> None:
 
     assert (await live(market, wrong))[:2] == [
         "order:packed was not received by Bob within 0.3 s, at 07:00.",
-        "order:packed was received by nobody.",
+        "order:packed was sent, but no client received it.",
     ]
 
 

@@ -64,5 +64,5 @@ async def test_an_answer_that_breaks_off_is_a_lost_transport(answer: bytes) -> N
 
 @pytest.mark.parametrize("url", ["localhost:5001", "ftp://localhost", "", "http://"])
 def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(ConnectFailed, match="is no address"):
+    with pytest.raises(ConnectFailed, match="is not an address"):
         endpoint(url)

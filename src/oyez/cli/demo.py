@@ -32,9 +32,9 @@ def demo(
 ) -> int:
     """Play a day at the market against a running server: customers, garages, partners and shops, all simulated.
 
-    At the end a table shows that the right people, and nobody else, received each event. If that is not so, the
-    command reports what went wrong and ends with status 1. The day leaves its records in the server's database.
-    Other clients may use the server at the same time: their events do not count.
+    At the end a table shows whether the right people, and only they, received each event. If not, the command reports
+    each fault and ends with status 1. The server's database keeps the records of the day. Other clients may use the
+    server at the same time: their events do not count.
 
     For example:
       oyez demo --start
@@ -49,7 +49,7 @@ def demo(
     speed
         How many times faster than a real day: at 3600 an hour takes a second. [default: as fast as possible]
     url
-        Where the server is. [default: where the settings have it]
+        The server's address. [default: the address in the settings]
     """
     known = list_systems(having="demo.py")
     for name in systems:
@@ -62,7 +62,7 @@ def demo(
     try:
         tallies = asyncio.run(play(systems or known, start=start, speed=speed, url=url, flags=flags))
     except KeyboardInterrupt:
-        return console.fail("The day was ended before it was over.")
+        return console.fail("The demo was interrupted before the end of the day.")
     return show(tallies)
 
 

@@ -13,7 +13,7 @@ from oyez.errors import OyezError
 from oyez.settings import Settings
 
 START_TIMEOUT = 30.0
-"""Seconds: a slow flags may load all modules for the first time."""
+"""Seconds: a slow machine may load all modules for the first time."""
 
 
 class ServerError(OyezError):
@@ -22,7 +22,7 @@ class ServerError(OyezError):
 
 @asynccontextmanager
 async def start_server(systems: Sequence[str]) -> AsyncIterator[tuple[str, Settings]]:
-    """The address and the settings of a server that does not use this flags's settings. Raises ServerError."""
+    """The address and the settings of a server that ignores this machine's settings. Raises ServerError."""
     with TemporaryDirectory(prefix="oyez-demo-") as folder:
         data = str(Path(folder) / "data")
         named = {name.upper() for name in Settings.__struct_fields__}
@@ -43,7 +43,7 @@ async def start_server(systems: Sequence[str]) -> AsyncIterator[tuple[str, Setti
 
 
 async def _read_address(process: asyncio.subprocess.Process) -> str:
-    """The address in the first line of what `oyez serve` prints."""
+    """The address in the first line that `oyez serve` prints."""
     assert process.stdout is not None
     with suppress(TimeoutError):
         async with asyncio.timeout(START_TIMEOUT):

@@ -1,4 +1,4 @@
-"""A Socket.IO client: what `oyez listen` and the tests see a server with. It does not reconnect by itself.
+"""A Socket.IO client for `oyez listen`, the test kit and the tests. It does not reconnect by itself.
 
 `client` is one client in one namespace, `connection` one Engine.IO connection, `transports` polling and WebSocket.
 """

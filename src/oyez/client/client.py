@@ -1,7 +1,7 @@
-"""A Socket.IO client for tests and for the command line: what a user of the server sees, without reconnecting.
+"""A Socket.IO client for tests and for the command line. It does not reconnect.
 
-The verbs of tests (`expect_event`, `expect_nothing`) wait for what the server does; none of them sleeps. Below a
-`Client` is its `connection`, and below that the `transport`, for tests that have to say something improper.
+The methods for tests (`expect_event`, `expect_nothing`) wait for actions of the server; none of them sleeps. A `Client`
+has a `connection`, which has a `transport`: with them a test can send malformed data.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ SERVER_DISCONNECT = "io server disconnect"
 POSITION_EVENT = "oyez:position"
 """The server's own event, with the position of the event before it."""
 POSITION = re.compile(r"[0-9a-f]{8}\.[0-9]{1,18}", re.ASCII)
-"""What durable events carry as their last argument for a client that asks with `auth.recovery`."""
-_STRANGER = "/.barrier"
+"""The position that durable events have as their last argument if the client asks with `auth.recovery`."""
+_BARRIER = "/.barrier"
 
 
 class ConnectRefused(OyezError):
@@ -48,7 +48,7 @@ class ConnectRefused(OyezError):
 
 
 class Event(NamedTuple):
-    """An event as it was heard: its name, and its arguments behind that."""
+    """A received event: its name, and the arguments after the name."""
 
     name: str
     args: list[Any]
@@ -74,7 +74,8 @@ async def connect(
 ) -> AsyncIterator["Client"]:
     """A client in `namespace`, disconnected when the block ends. Raises ConnectFailed, ConnectRefused.
 
-    With both transports it connects over polling and has upgraded when the block begins, unless the server would not.
+    With both transports the client connects over polling, and has upgraded when the block begins, unless the server
+    refuses the upgrade.
     `path` is appended to the path of `url`.
 
         async with connect("http://localhost:5001", auth={"token": token}) as client:
@@ -112,7 +113,7 @@ async def join(connection: Connection, namespace: str = "/", auth: Mapping[str, 
 
 
 class Client:
-    """A socket in one namespace. `welcome` is what the server answered the CONNECT with."""
+    """A socket in one namespace. `welcome` is the data of the server's answer to the CONNECT."""
 
     def __init__(self, connection: Connection, namespace: str) -> None:
         self.connection = connection
@@ -127,27 +128,27 @@ class Client:
         self._ack_ids = count()
         self._barriers = count()
         self._acks: dict[int, list[Any] | None] = {}
-        """Acknowledgements that are waited for: None until they are there."""
+        """Acknowledgements that `call` waits for, by id; None until they arrive."""
         self._answers: dict[str, Callable[..., Any]] = {}
 
     @property
     def sid(self) -> str:
-        """The id of the socket, by which rooms know it."""
+        """The id of the socket, which is also the name of its own room."""
         return str((self.welcome or {})["sid"])
 
     @property
     def engine_sid(self) -> str:
-        """The id of the connection, which is never shown to others."""
+        """The id of the connection, which no other client receives."""
         return self.connection.handshake.sid
 
     @property
     def transport(self) -> str:
-        """`polling` or `websocket`, as of now."""
+        """The current transport: `polling` or `websocket`."""
         return self.connection.transport.name
 
     @property
     def recovery(self) -> dict[str, str]:
-        """What the `auth` of the next connection needs to continue this one; empty where that is not offered."""
+        """The `auth` with which the next connection resumes this session; empty if the server does not offer it."""
         pid = (self.welcome or {}).get("pid")
         if pid is None:
             return {}
@@ -155,7 +156,7 @@ class Client:
 
     @property
     def pending(self) -> list[Event]:
-        """Events that have arrived and were not expected yet."""
+        """Events that have arrived and that no `expect_` method has returned yet."""
         return [received.event for received in self._received]
 
     # Sending.
@@ -185,7 +186,7 @@ class Client:
         self._answers[name] = handler
 
     async def disconnect(self) -> None:
-        """Leave the namespace. Harmless when repeated."""
+        """Leave the namespace. Does nothing if the client has left it already."""
         if self._ended is None:
             self.end(CLIENT_DISCONNECT)
             with suppress(Disconnected):
@@ -194,21 +195,21 @@ class Client:
     # Expecting.
 
     async def expect_event(self, name: str, timeout: float = PATIENCE) -> Event:
-        """The next event of that name; others keep their places. Raises AssertionError, Disconnected."""
+        """The next event of that name; other events stay pending. Raises AssertionError, Disconnected."""
         return (await self._take(lambda received: received.event.name == name, name, timeout)).event
 
     async def expect_call(
         self, name: str, timeout: float = PATIENCE
     ) -> tuple[list[Any], Callable[..., Awaitable[None]]]:
-        """The arguments of the next event of that name that wants an acknowledgement, and what sends one."""
+        """The arguments of the next such event that requests an acknowledgement, and a function that sends it."""
         wanted = await self._take(lambda one: one.event.name == name and one.ack_id is not None, name, timeout)
         return wanted.event.args, partial(self._acknowledge, wanted.ack_id)
 
     async def expect_nothing(self, name: str | None = None, timeout: float = PATIENCE) -> None:
-        """Make sure that the server has sent this client nothing more (of that name) up to now.
+        """Assert that the server has sent this client no further event (of that name) up to now.
 
-        Certain for all that the server wrote before it heard of this call. A handler that still waits for something,
-        or an entry that another node has yet to read, is the future. Raises AssertionError, Disconnected.
+        This covers all events that the server wrote before it received this call's packet. It does not cover a handler
+        that is still waiting, or an entry that another node has not read yet. Raises AssertionError, Disconnected.
         """
         async with asyncio.timeout(timeout):
             await self.catch_up()
@@ -217,16 +218,16 @@ class Client:
             raise AssertionError(f"expected no {name or 'event'}, got {found}")
 
     async def catch_up(self) -> None:
-        """Returns when everything that the server had sent before has arrived. Raises Disconnected.
+        """Return when all packets that the server had sent before have arrived. Raises Disconnected.
 
-        A CONNECT to a namespace that does not exist is answered at once, and behind all that was sent before.
+        The server answers a CONNECT to an unknown namespace at once, after all packets that it sent before.
         """
         with suppress(ConnectRefused):
-            stranger = await join(self.connection, f"{_STRANGER}{self.namespace}{next(self._barriers)}")
-            await stranger.disconnect()
+            barrier = await join(self.connection, f"{_BARRIER}{self.namespace}{next(self._barriers)}")
+            await barrier.disconnect()
 
     async def expect_disconnect(self, timeout: float = PATIENCE) -> str:
-        """The reason, as official clients name it. Raises AssertionError where the client stays connected."""
+        """The reason, as official clients name it. Raises AssertionError if the client stays connected."""
         try:
             async with asyncio.timeout(timeout):
                 while self._ended is None:
@@ -236,7 +237,7 @@ class Client:
         return self._ended
 
     async def events(self) -> AsyncIterator[Event]:
-        """Every event, those that have arrived already first; ends when the client is disconnected."""
+        """Iterate over all events, pending ones first, until the client is disconnected."""
         while self._received or self._ended is None:
             if self._received:
                 yield self._received.popleft().event
@@ -270,16 +271,16 @@ class Client:
             self._refused = _read_refusal(_decode_data(packet))
         else:
             self.end(SERVER_DISCONNECT)
-        self._tell()
+        self._notify()
 
     def end(self, reason: str) -> None:
-        """Called by the transport when it has ended: whoever waits is told why."""
+        """Called by the connection when it has ended. All waiting calls raise an error with `reason`."""
         if self._ended is None:
             self._ended = reason
-            self._tell()
+            self._notify()
 
     async def wait_connected(self) -> None:
-        """Returns when the server has let this client in. Raises ConnectRefused, Disconnected."""
+        """Return when the server has accepted this client. Raises ConnectRefused, Disconnected."""
         while self.welcome is None:
             await self._wait_for_news()
 
@@ -314,8 +315,8 @@ class Client:
             raise Disconnected(self._ended)
         await self._news.wait()
 
-    def _tell(self) -> None:
-        """Wake all who wait for news; the next news have an event of their own."""
+    def _notify(self) -> None:
+        """Wake all waiting calls; later ones wait for a new asyncio.Event."""
         self._news.set()
         self._news = asyncio.Event()
 

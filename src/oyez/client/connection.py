@@ -1,6 +1,6 @@
-"""One Engine.IO connection of the client: the transport of the moment, the heartbeat, packets for namespaces.
+"""One Engine.IO connection of the client: its current transport, the heartbeat, packets for namespaces.
 
-What goes on in a namespace is the business of `client.py`; here it is a `Receiver`.
+Each namespace is a `Receiver` here; `client.py` implements it.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from oyez.protocol.engineio import MalformedError
 from oyez.settings import Limits
 
 PATIENCE = 5.0
-"""Seconds that the client waits for the server where nobody says otherwise."""
+"""Seconds that the client waits for the server by default: far longer than a working server needs."""
 
 LIMITS = Limits(
     max_attachments=10_000,
@@ -33,13 +33,13 @@ LIMITS = Limits(
     max_json_depth=500,
     max_arguments=10_000,
 )
-"""A client trusts its server with more than a server trusts its clients with."""
+"""Higher limits than a server has, because a client trusts its server."""
 
 CLIENT_DISCONNECT = "io client disconnect"
 
 
 class Disconnected(OyezError):
-    """The client is not connected, or no longer. `reason` is the official clients' name for it."""
+    """The client is not connected. `reason` is the official clients' name for the reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"disconnected: {reason}")
@@ -47,10 +47,10 @@ class Disconnected(OyezError):
 
 
 class Receiver(Protocol):
-    """What a connection hands a namespace's packets to."""
+    """Receives the packets of one namespace."""
 
     async def receive(self, packet: socketio.Packet) -> None:
-        """Take a packet whose attachments are complete. Raises MalformedError."""
+        """Handle a packet whose attachments are complete. Raises MalformedError."""
 
     def end(self, reason: str) -> None:
         """The connection has ended."""
@@ -58,7 +58,7 @@ class Receiver(Protocol):
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncIterator[None]:
-    """Raises ConnectFailed where the block takes longer."""
+    """Raises ConnectFailed if the block takes longer than `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -114,7 +114,7 @@ async def _open_polling(endpoint: Endpoint) -> tuple[Transport, list[engineio.Pa
 
 
 class Connection:
-    """Open until `reason` says why it is not. `answers_pings` may be turned off to play dead."""
+    """Open while `reason` is None. If a test sets `answers_pings` to False, the client behaves as if it had failed."""
 
     def __init__(self, endpoint: Endpoint, transport: Transport, packets: Sequence[engineio.Packet]) -> None:
         self.handshake = _read_handshake(packets[0])
@@ -124,7 +124,7 @@ class Connection:
         self.reason: str | None = None
         self.answers_pings = True
         self.receivers: dict[str, Receiver] = {}
-        """By namespace; packets of others are ignored."""
+        """By namespace; packets of other namespaces are ignored."""
         self._endpoint = endpoint
         self._partial: socketio.Packet | None = None
         self._reading = asyncio.Lock()
@@ -133,19 +133,19 @@ class Connection:
 
     @property
     def websocket(self) -> WebSocketTransport:
-        """The transport, for tests that speak WebSocket themselves. Raises TypeError while it is polling."""
+        """The transport, for tests that send WebSocket frames themselves. Raises TypeError while it is polling."""
         if not isinstance(self.transport, WebSocketTransport):
             raise TypeError(f"the transport is {self.transport.name}, not websocket")
         return self.transport
 
     async def upgrade(self) -> None:
-        """Change from polling to WebSocket as official clients do. Raises ConnectFailed and stays where it was."""
+        """Change from polling to WebSocket as official clients do. Raises ConnectFailed; then polling continues."""
         candidate = await WebSocketTransport.open(self._endpoint, self.handshake.sid)
         try:
             await candidate.send_raw(engineio.PROBE_PING.decode())
             if await candidate.receive() != [engineio.decode_packet(engineio.PROBE_PONG)]:
                 raise ConnectFailed("The server did not answer the probe.")
-            # With both locks held no request is open: the server ends the poll that waits.
+            # With both locks held no request is open, because the server ends the waiting poll.
             async with self._writing, self._reading:
                 await candidate.send_raw(engineio.UPGRADE.decode())
                 self.transport = candidate
@@ -156,14 +156,14 @@ class Connection:
                 candidate.abort()
 
     async def send_packet(self, packet: socketio.Packet) -> None:
-        """A Socket.IO packet and its attachments. Raises Disconnected."""
+        """Send a Socket.IO packet and its attachments. Raises Disconnected."""
         await self.send(
             engineio.Packet(engineio.PacketType.MESSAGE, socketio.encode_packet(packet)),
             *(engineio.Packet(engineio.PacketType.MESSAGE, data, binary=True) for data in packet.attachments),
         )
 
     async def send(self, *packets: engineio.Packet) -> None:
-        """Engine.IO packets, together. Raises Disconnected."""
+        """Send Engine.IO packets together. Raises Disconnected."""
         async with self._writing:
             if self.reason is not None:
                 raise Disconnected(self.reason)
@@ -174,7 +174,7 @@ class Connection:
                 raise Disconnected(lost.reason) from lost
 
     async def close(self) -> None:
-        """Take leave. Harmless when repeated, or when the server was faster."""
+        """Close the connection with a packet. Does nothing if the connection is closed."""
         if self.reason is None:
             self._end(CLIENT_DISCONNECT)
             await self.transport.close()
@@ -184,12 +184,12 @@ class Connection:
             await self._task
 
     def drop(self) -> None:
-        """Cut the network off without a word, as a tunnel does."""
+        """Abort the connection without a packet, as a lost network does."""
         self._end("transport error")
         self.transport.abort()
 
     async def _run(self, packets: Sequence[engineio.Packet]) -> None:
-        # A server that says nothing for as long as this has gone.
+        # If the server sends nothing for this time, the connection is lost.
         silence = (self.handshake.ping_interval + self.handshake.ping_timeout) / 1000
         try:
             while True:

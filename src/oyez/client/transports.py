@@ -1,4 +1,4 @@
-"""How the client reaches a server: Engine.IO packets over long-polling or WebSocket. Nothing here knows Socket.IO."""
+"""The client's transports: Engine.IO packets over long-polling or WebSocket, independent of Socket.IO."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from oyez.protocol.engineio import MalformedError, Packet, PacketType
 
 MAX_PACKETS = 100_000
 CLOSE_SECONDS = 2.0
-"""How long a server has to answer a WebSocket's CLOSE."""
+"""Seconds within which a server must answer a WebSocket's CLOSE, before the client aborts the connection."""
 
 
 class ConnectFailed(OyezError):
-    """There is no connection: nobody listens, or the HTTP answer (`status`, `body`) was a refusal."""
+    """There is no connection: no server listens, or the server refused it with an HTTP answer (`status`, `body`)."""
 
     def __init__(self, message: str, status: int | None = None, body: bytes = b"") -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class ConnectFailed(OyezError):
 
 
 class TransportLost(OyezError):
-    """The transport has ended. `reason` is the official clients' name for it."""
+    """The transport has ended. `reason` is the official clients' name for the reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -39,7 +39,7 @@ class TransportLost(OyezError):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a server's Engine.IO is, and what goes with every request to it."""
+    """The address of a server's Engine.IO, and the query and headers of every request to it."""
 
     secure: bool
     host: str
@@ -63,7 +63,9 @@ class Endpoint:
         parts = urlsplit(url)
         secure = parts.scheme in ("https", "wss")
         if parts.hostname is None or not (secure or parts.scheme in ("http", "ws")):
-            raise ConnectFailed(f"{url!r} is no address. Give one such as http://localhost:5001 or wss://example.com.")
+            raise ConnectFailed(
+                f"{url!r} is not an address. Give one such as http://localhost:5001 or wss://example.com."
+            )
         return cls(
             secure=secure,
             host=parts.hostname,
@@ -76,30 +78,30 @@ class Endpoint:
         )
 
     def target(self, transport: str, sid: str | None) -> str:
-        """The request target. What the caller put into `query` wins, so that tests can ask for nonsense."""
+        """The request target. The caller's `query` wins, so that tests can send invalid parameters."""
         query = {"EIO": engineio.PROTOCOL, "transport": transport} | ({"sid": sid} if sid else {})
         return f"{self.path}?{urlencode({**query, **self.query})}"
 
 
 class Transport(Protocol):
-    """What carries packets. `receive` and `send` raise TransportLost, and `receive` MalformedError."""
+    """Sends and receives packets. `receive` and `send` raise TransportLost, and `receive` also MalformedError."""
 
     name: str
     close_code: int | None
-    """The server's, once it has said one; a polling server cannot."""
+    """The close code that the server sent; None before that, and always None over polling."""
 
     async def send(self, packets: Sequence[Packet]) -> None: ...
 
     async def send_raw(self, data: bytes | str) -> None:
-        """Exactly this: a polling body, or a WebSocket frame (text for `str`, binary for `bytes`)."""
+        """Send `data` unchanged: as a polling body, or as a WebSocket frame (text for `str`, binary for `bytes`)."""
 
     async def receive(self) -> list[Packet]: ...
 
     async def close(self) -> None:
-        """Take leave as the protocol asks for."""
+        """Close as the protocol requires."""
 
     def abort(self) -> None:
-        """Cut the network off without a word."""
+        """Abort the network connection without a packet."""
 
 
 # Long-polling.
@@ -136,7 +138,7 @@ class _Answer:
 
 
 class PollingTransport:
-    """GETs that wait for packets, POSTs that bring some: each over a TCP connection of its own, simple and slow."""
+    """GETs that wait for packets, and POSTs that send packets. Each uses a new TCP connection: simple, but slow."""
 
     name = "polling"
     close_code: int | None = None
@@ -169,7 +171,7 @@ class PollingTransport:
             writer.transport.abort()
 
     async def request(self, method: str, body: bytes | None = None) -> Response:
-        """One request of this session, whatever comes back. Raises TransportLost where nothing does."""
+        """Send one request of this session, and return its response. Raises TransportLost if there is none."""
         endpoint = self._endpoint
         try:
             reader, writer = await asyncio.open_connection(
@@ -226,7 +228,7 @@ class WebSocketTransport(WSListener):
 
     name = "websocket"
     wire: WSTransport
-    """picows' transport, for tests that need frames of their own making."""
+    """picows' transport, for tests that send their own frames."""
 
     close_code: int | None = None
 
@@ -256,14 +258,14 @@ class WebSocketTransport(WSListener):
         except (OSError, TimeoutError) as error:
             raise ConnectFailed(f"No WebSocket to {endpoint.authority}: {error}") from error
         if not isinstance(listener, cls):
-            raise ConnectFailed("The server hung up without an answer.")
+            raise ConnectFailed("The server closed the connection without an answer.")
         return listener
 
     async def receive(self) -> list[Packet]:
         packet = None if self._gone.is_set() and self._packets.empty() else await self._packets.get()
         if packet is None:
             with suppress(WSError):
-                # Raises what was wrong with the server's frames.
+                # Raises an error if the server's frames were malformed.
                 await self.wire.wait_disconnected()
             raise TransportLost("transport close")
         if isinstance(packet, MalformedError):

@@ -1,1 +1,1 @@
-"""What systems are tested with: simulated users of a running server."""
+"""Tools that test a system: simulated users of a running server."""

@@ -1,7 +1,8 @@
 """A scenario: simulated people use one system of a running server, and each event must reach the right people.
 
-Each act says which events it causes and who receives them. The scenario waits for exactly these, and reports at its end
-what else arrived. It uses the public interfaces only: HTTP with a service key, and Socket.IO with users' tokens.
+Each act names the events that it causes and their recipients. The scenario waits for exactly these events, and reports
+at its end all other events that arrived. It uses the public interfaces only: HTTP with a service key, and Socket.IO
+with users' tokens.
 """
 
 import asyncio
@@ -51,7 +52,7 @@ class TargetServer:
     send: Callable[[str, str, Any, str], Any]
     """Sends a request: address, service key, body and method. Returns the JSON of the answer; raises OyezError."""
     explain: Callable[[str, BaseException], str]
-    """Says why there is no connection to an address."""
+    """Returns a sentence with the reason why there is no connection to an address."""
 
     def signer(self, age: float = 0.0) -> Signer:
         """Signs tokens with the time of `age` seconds ago."""
@@ -60,11 +61,11 @@ class TargetServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """What `oyez demo` plays of one system; a system has it as `DEMO` in its `demo.py`."""
+    """The scenario of one system for `oyez demo`; a system's `demo.py` has it as `DEMO`."""
 
     play: Callable[["Scenario"], Awaitable[None]]
     conflated: frozenset[str] = frozenset()
-    """Events of which only the newest value is sent: how many are sent depends on the speed."""
+    """Events of which only the newest value is sent, so that their number depends on the speed."""
 
 
 class Person:
@@ -108,7 +109,7 @@ class Person:
 
 
 class Scenario:
-    """One run: acts, one after the other. All ids in it are its own, so that other runs do not disturb it."""
+    """One run: acts, one after the other. Its ids are different from those of other runs."""
 
     def __init__(
         self,
@@ -122,9 +123,9 @@ class Scenario:
         conflated: frozenset[str] = frozenset(),
         timeout: float = TIMEOUT,
     ) -> None:
-        """`stack` closes the connections. `report` is called with the time of day and a sentence for each act,
-        `advance` with the number of events that were received at least once. At `speed` 1 an hour takes an hour; if
-        None, it takes no time.
+        """`stack` closes the connections. `report` is called with the time of day and a sentence for each act, and
+        `advance` with the number of events that were received at least once. At `speed` 1 an hour takes an hour; at
+        None it takes no time.
         """
         self.contract = contract
         self.tally = Tally(contract)
@@ -147,7 +148,7 @@ class Scenario:
     # Acts.
 
     def id(self, name: str) -> str:
-        """An id that no other run has; for the name of a person, the id of that person."""
+        """The id for a name in this run, such as the id of the person with this name; other runs have other ids."""
         return f"{name.lower().replace(' ', '-')}-{self._mark}"
 
     def example(self, event: str, **changes: Any) -> dict[str, Any]:
@@ -273,11 +274,11 @@ class Scenario:
         return self.tally
 
     def end_early(self, error: ScenarioError) -> None:
-        """Note why the day ended early; the events of later acts are then not missed."""
+        """Record why the day ended early; the events of later acts are then not reported as missing."""
         self.tally.cut_short = True
         self.tally.faults.append(f"The day ended at {self._time}. {error}")
 
-    # What acts are made of.
+    # Parts of acts.
 
     async def _send(self, method: str, path: str, body: Any) -> Any:
         url = f"{self._server.url}/{self.contract.name}{path}"
@@ -290,7 +291,7 @@ class Scenario:
         try:
             return dict(await person.client.call(command, *args, timeout=self._timeout))
         except (TimeoutError, Disconnected) as error:
-            raise ScenarioError(f"{person.name} sent {command}, and had no answer: {error or 'time is over'}") from None
+            raise ScenarioError(f"{person.name} sent {command}, and received no answer: {error or 'timeout'}") from None
 
     async def _expect_all(self, way: str, causes: Causes, fits: Fits | None = None) -> None:
         """Wait until all recipients have received their events."""
@@ -313,7 +314,7 @@ class Scenario:
             self._advance(self.tally.events_received)
 
     def _fits(self, event: str) -> Fits:
-        """In rooms that are shared with other runs, only events of this run fit."""
+        """The predicate for an event's payload. In rooms that other runs share, only events of this run fit."""
         targets = [target for listed in self.contract.events[event].targets.values() for target in listed]
         if event in self._conflated or not any(map(_is_public, targets)):
             return lambda data: True
@@ -335,7 +336,7 @@ class Scenario:
 
 
 def _is_public(target: Any) -> bool:
-    """True if people of other runs may receive it too."""
+    """True if people of other runs may receive events for `target` too."""
     if isinstance(target, Everyone | Caller):
         return isinstance(target, Everyone)
     room = target.room if isinstance(target, DerivedRoom) else target

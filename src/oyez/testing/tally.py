@@ -1,4 +1,4 @@
-"""The tally of a scenario: for each event, how often it was sent, who had to receive it, and who did."""
+"""The tally of a scenario: for each event, how often it was sent, its due deliveries, and its actual recipients."""
 
 from dataclasses import dataclass, field
 
@@ -7,19 +7,19 @@ from oyez.contract import Contract
 
 @dataclass(slots=True)
 class Line:
-    """One event."""
+    """The counts of one event."""
 
     ways: dict[str, None] = field(default_factory=dict)
-    """What caused it: a publish, a request, a command or a job."""
+    """The causes of the event: a publish, a request, a command or a job."""
     sent: int = 0
     due: int = 0
-    """Number of deliveries that this makes: one for each recipient, each time."""
+    """Number of expected deliveries: one for each recipient, each time."""
     received: int = 0
     recipients: dict[str, None] = field(default_factory=dict)
 
 
 class Tally:
-    """The tally of one system. `faults` are sentences about what went wrong."""
+    """The tally of one system. `faults` has a sentence for each error."""
 
     def __init__(self, contract: Contract) -> None:
         self.system = contract.name
@@ -45,12 +45,12 @@ class Tally:
         line.recipients[recipient] = None
 
     def close(self) -> None:
-        """Find the events that were not sent, and those that nobody has received."""
+        """Report the events that were not sent, and those that no client has received."""
         for name, line in self.lines.items():
             if not line.sent and not self.cut_short:
-                self.faults.append(f"{name} was not sent: the day does not play it.")
+                self.faults.append(f"{name} was not sent: the scenario does not cause it.")
             if line.sent and not line.received:
-                self.faults.append(f"{name} was received by nobody.")
+                self.faults.append(f"{name} was sent, but no client received it.")
 
     def summary(self) -> str:
         sent, due, received = (
