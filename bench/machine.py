@@ -49,7 +49,7 @@ def describe_versions() -> dict[str, str]:
 
 
 def find_line(path: Path, name: str) -> str:
-    """The value behind `name:` in a file of such lines; empty where there is none."""
+    """The value after `name:` in a file of such lines; empty if there is none."""
     for line in path.read_text().splitlines():
         label, _, value = line.partition(":")
         if label.strip() == name:

@@ -28,7 +28,7 @@ _ECHO_PREFIX = len(b'["echo",')
 
 
 class BareApplication(Application):
-    """Everybody is let in and joins `room`; every command is taken for `echo` and answered with its own bytes."""
+    """Accepts every client into `room`, and answers every command with its own bytes, as `echo` does."""
 
     async def connect(self, socket: Socket, auth: Any) -> None:
         socket.join("room")

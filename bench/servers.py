@@ -152,7 +152,7 @@ class Running:
 
 
 def build_environ(secret: str, data: Path, port: int) -> dict[str, str]:
-    """This process's environment, without what would make Oyez talk to somebody's database."""
+    """This process's environment, without variables that would connect Oyez to another database."""
     kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL", "WS_PATH")}
     return kept | {
         "PYTHONPATH": os.pathsep.join((str(FOLDER.parent), str(FOLDER.parent / "src"))),

@@ -1,4 +1,4 @@
-"""The system that crowds are served: a room that everybody is in, one of each user's own, one event into both."""
+"""The contract for crowds of clients: one room for all users, one room for each user, and one event for both."""
 
 from oyez.contract import Contract, Stamped, anyone, auth, own
 

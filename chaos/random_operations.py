@@ -60,7 +60,7 @@ CLIENTS = 12
 NODES = 2
 TICKETS = 5
 ROUND = 400
-"""Operations between two moments at which everybody comes back, reads everything, and is compared with the model."""
+"""Operations between two checks. At a check all clients reconnect, read all events, and are compared with the model."""
 OPERATIONS = {"memory": 600_000, "sqlite": 400_000, "redis": 40_000}
 A_RUN = 20_000
 """Operations of one seed."""
@@ -391,7 +391,7 @@ class World:
                 await node.server.sessions.flush()
 
     async def come_together(self) -> None:
-        """Everybody is connected and has read everything."""
+        """All clients are connected and have read all events."""
         await self.reach()
         for turn in range(TURNS):
             for client in self.clients:
