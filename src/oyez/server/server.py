@@ -1,7 +1,7 @@
 """The Server: all connections of one Socket.IO endpoint, and what they share.
 
-It is an ASGI application of its own (polling, and WebSocket by way of the ASGI server). Where Oyez serves itself,
-WebSocket upgrades bypass ASGI; see `upgrade.py`.
+It is an ASGI application of its own (polling, and WebSocket by way of the ASGI server). If Oyez serves itself,
+WebSocket upgrades bypass ASGI; see `http/upgrade.py`.
 """
 
 import asyncio
@@ -55,15 +55,15 @@ from oyez.settings import Settings, check_origins
 logger = get_logger("oyez.server")
 
 MAX_REFUSED_ORIGINS = 100
-"""Origins whose refusal is logged: anybody can make up more."""
+"""Number of origins whose refusal is logged: clients can invent any number of them."""
 DRAIN_INTERVAL = 0.1
-"""Seconds between two batches of clients that are sent away."""
+"""Seconds between two batches of clients that are disconnected."""
 BUSY_INTERVAL = 0.02
-"""Seconds between two looks at the clients whose commands are still being handled."""
+"""Seconds between two checks of the clients whose commands are still being handled."""
 DRAIN_BATCH = 100
-"""Clients of a batch at least: what other nodes let in without noticing."""
+"""Smallest number of clients in a batch: other nodes accept as many without a delay."""
 RETRY_SECONDS = 0.5
-"""How long to wait before a log that failed is listened to again."""
+"""Seconds until a log that failed is read again."""
 
 
 class Server:
@@ -85,7 +85,7 @@ class Server:
         replays: LoopBudget | None = None,
         observers: Observers | None = None,
     ) -> None:
-        """`node` is this process among its peers; left out, peers do not reach it.
+        """`node` is this process among its peers; without it, peers cannot reach this process.
 
         Servers whose logs fail together share their `outages`, so that these are logged once. `unfinished` and
         `replays` are the process's budgets. `observers` receive what happens here.
@@ -145,12 +145,12 @@ class Server:
         elif scope["type"] == "http":
             await self._polling(scope, receive, send)
 
-    # Life.
+    # Start and stop.
 
     async def start(self) -> None:
-        """Clients can come when this returns; where the log is unavailable, they are let in when it is not.
+        """Start delivery. Clients can connect when this returns, or, if the log is unavailable, when it is available.
 
-        Raises SettingsError where the log cannot be used as it is.
+        Raises SettingsError if the log cannot be used as it is configured.
         """
         self.registry.start()
         try:
@@ -173,7 +173,7 @@ class Server:
         self._tasks.append(asyncio.create_task(self.membership.run()))
 
     async def stop(self) -> None:
-        """Send every client away, and wait `shutdown_timeout` seconds at most until they have gone."""
+        """Disconnect every client, and wait at most `shutdown_timeout` seconds until all have gone."""
         await self.drain()
         await self.membership.leave()
         with suppress(LogUnavailableError):
@@ -182,7 +182,7 @@ class Server:
         self._tasks = []
 
     async def drain(self) -> None:
-        """Refuse new clients, disconnect the others so that they come back, and let running handlers finish.
+        """Refuse new clients, disconnect the others so that they reconnect, and let running handlers finish.
 
         Many clients are disconnected over `drain_time` seconds, because other nodes have to accept them all. A client
         whose commands are being handled is disconnected when they have been acknowledged; what it sends meanwhile is
@@ -195,14 +195,14 @@ class Server:
         size = max(DRAIN_BATCH, math.ceil(len(waiting) / batches)) if batches else len(waiting)
         while waiting:
             batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
-            busy += await self._send_away(batch)
+            busy += await self._close_idle(batch)
             if waiting:
                 await asyncio.sleep(DRAIN_INTERVAL)
         try:
             async with asyncio.timeout(self.settings.shutdown_timeout):
                 while busy:
                     await asyncio.sleep(BUSY_INTERVAL)
-                    busy = await self._send_away(busy)
+                    busy = await self._close_idle(busy)
                 for namespace in self.namespaces.values():
                     await namespace.drain()
                 await self.registry.wait_until_all_closed()
@@ -217,8 +217,8 @@ class Server:
             for websocket in tuple(self.registry.websockets):
                 websocket.abort()
 
-    async def _send_away(self, connections: Iterable[Connection]) -> list[Connection]:
-        """Close those whose commands have been acknowledged, and return the others."""
+    async def _close_idle(self, connections: Iterable[Connection]) -> list[Connection]:
+        """Handle no more events of `connections`. Close those that have no running command, and return the others."""
         done: list[Connection] = []
         busy: list[Connection] = []
         for connection in connections:
@@ -237,12 +237,12 @@ class Server:
                 await self.consumer.run()
                 return
             except KeyError:
-                # What was appended meanwhile is unknown here: clients come back and are told that they missed it.
+                # What was appended meanwhile is unknown here: clients reconnect and are notified that they missed it.
                 logger.error("the log has lost what was not delivered yet; clients are sent away to ask for it")
                 for connection in tuple(self.registry.connections.values()):
                     connection.close(engineio.TRANSPORT_ERROR)
             except (LogUnavailableError, SettingsError) as error:
-                # Clients stay: nothing can be appended now that they would not get when it is back.
+                # Clients stay connected: all that is appended meanwhile is delivered when the log can be read again.
                 self._log_failure(error)
             except Exception:
                 if self._is_worth_logging():
@@ -254,7 +254,7 @@ class Server:
             if self._is_worth_logging():
                 logger.warning("the log cannot be listened to", reason=str(error), failures=self._failures)
         elif isinstance(error, SettingsError):
-            # The outage has been logged, but this cause does not pass by itself: the operator has to know it.
+            # The outage has been logged, but this cause does not pass by itself: report it to the operator too.
             self._outages.record(self, str(error))
 
     def _is_worth_logging(self) -> bool:
@@ -268,8 +268,8 @@ class Server:
     def _handle_node_message(self, entry: Entry) -> None:
         """Handle a control entry without a namespace: a message of a node, a probe, or a damaged entry."""
         if entry.control == DAMAGED:
-            # It may have been an event or a change of rights for any client. Clients that come back are verified again,
-            # and receive that they are not recovered.
+            # The entry may have been an event or a change of rights for any client. Clients that reconnect are
+            # verified again, and are notified that they are not recovered.
             for connection in tuple(self.registry.connections.values()):
                 connection.close(engineio.TRANSPORT_ERROR, "an entry of the log cannot be read")
             return
@@ -317,7 +317,7 @@ class Server:
             )
         return False
 
-    def note_refusal(self, error: HandshakeError) -> None:
+    def log_refusal(self, error: HandshakeError) -> None:
         """Log the refusal of a client that can never connect, and cannot show why."""
         if error is engineio.UNSUPPORTED_VERSION:
             self.context.faults.warning(
@@ -352,13 +352,13 @@ class Server:
         *,
         secure: bool,
     ) -> TransportListener | HandshakeError:
-        """Who listens to the WebSocket of an upgrade request: a new connection, or the upgrade of one that polls."""
+        """The listener of the WebSocket of an upgrade request: a new connection, or the upgrade of one that polls."""
         if not self.admits_page(headers, secure=secure):
             return engineio.FORBIDDEN
         connection = self.registry.connections.get(query.get("sid", ""))
         error = engineio.check_request("GET", query, known=connection is not None, upgrade=True)
         if error is not None:
-            self.note_refusal(error)
+            self.log_refusal(error)
             return error
         if connection is None:
             return self.registry.open(read_handshake(), State.WEBSOCKET)
@@ -371,11 +371,11 @@ class Server:
     # For operators and handlers.
 
     def fetch_sockets(self, namespace: str, rooms: Iterable[str] = ()) -> list[SocketInfo]:
-        """Who is connected to `namespace` here, in any of `rooms` where some are given."""
+        """The sockets that are connected to `namespace` here, in any of `rooms` if some are given."""
         return self.namespaces[namespace].fetch_sockets(rooms)
 
     def disconnect_sockets(self, namespace: str, rooms: Iterable[str] = (), *, close: bool = False) -> int:
-        """Disconnect those sockets of this node, with `close` their whole connections; how many they were."""
+        """Disconnect these sockets of this node, with `close` also their connections. Returns their number."""
         return self.namespaces[namespace].disconnect_sockets(rooms, close)
 
 

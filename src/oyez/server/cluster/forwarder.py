@@ -77,7 +77,7 @@ class ForwardedRequest:
             self._tunnel.resume_reading()
 
     def close(self) -> None:
-        """The client has gone, or this node stops."""
+        """The client has disconnected, or this node stops."""
         if self._tunnel is not None:
             self._tunnel.close()
 

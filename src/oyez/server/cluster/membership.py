@@ -1,8 +1,8 @@
 """The Membership of a node: the other nodes of its system, what it asks them, and what they ask.
 
 Nodes send each other volatile control entries of no namespace through the log. Each node announces its address every
-few seconds. All nodes answer the question who is connected. If a client has resumed at one node, the node that still
-has its stale socket closes it.
+few seconds. Each node answers which of its sockets are connected. If a client has resumed at one node, the node
+that still has its stale socket closes it.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ HEARTBEAT_INTERVAL = 2.0
 FIRST_INTERVAL = 0.1
 """Seconds between two heartbeats of a node that has not received its own yet."""
 NODE_SECONDS = 3 * HEARTBEAT_INTERVAL
-"""How long a node counts as alive after its last heartbeat: some may get lost."""
+"""Seconds for which a node counts as alive after its last heartbeat: single heartbeats may get lost."""
 FETCH_TIMEOUT = 0.5
-"""Seconds in which nodes answer who is connected."""
+"""Seconds to wait for the answers of the other nodes."""
 PART = 200
-"""Sockets in one message: some 40 KB, below what one message between processes may have."""
+"""Sockets in one message: some 40 KB, below the size limit of a message between processes."""
 MAX_SOCKETS = 1_000
-"""Sockets that one node names by default; it counts all of them."""
+"""Sockets that one node lists by default; it counts all of them."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Departure(msgspec.Struct, frozen=True):
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """Who is in one of `rooms`, or in the namespace if there are none?"""
+    """Asks for the sockets in any of `rooms`, or in the whole namespace if there are none."""
 
     request: str
     namespace: str
@@ -64,13 +64,13 @@ class Present(msgspec.Struct, frozen=True):
 
     id: str
     user: str
-    """Whose it is: the subject of the token."""
+    """The user: the subject of the token."""
     address: str
     node: str
 
 
 class Fetched(msgspec.Struct, frozen=True):
-    """A part of the answer; the last one says how many sockets there are."""
+    """A part of the answer. Only the last part has `count`, the number of all sockets of the node."""
 
     request: str
     node: str
@@ -89,7 +89,7 @@ class Replacement(msgspec.Struct, frozen=True):
 
 
 class Presence(msgspec.Struct, frozen=True):
-    """Who is connected, according to the nodes that have answered."""
+    """The connected sockets, according to the nodes that have answered."""
 
     sockets: list[Present]
     count: int
@@ -120,7 +120,7 @@ class LocalSockets(Protocol):
         """The connected sockets of `namespace`, in any of `rooms` if there are some."""
 
     def replace(self, namespace: str, socket: str, generation: int) -> None:
-        """Close a socket whose client has resumed elsewhere, unless its session is newer than `generation`."""
+        """Close a socket whose client has resumed at another node, unless its session is newer than `generation`."""
 
 
 class _Inquiry:
@@ -207,7 +207,7 @@ class Membership:
         return set(self._known)
 
     async def locate(self, id: str) -> str | None:
-        """The address of a node; None if there is no such node, or no way to it. Raises LogUnavailableError."""
+        """The address of a node; None if the node is unknown or has no address. Raises LogUnavailableError."""
         local = self.node.peering.local_address
         if local is not None:
             return local
@@ -219,7 +219,7 @@ class Membership:
     # Questions.
 
     async def fetch(self, namespace: str, rooms: Iterable[str] = (), limit: int = MAX_SOCKETS) -> Presence:
-        """Who is connected to `namespace`, in any of `rooms` if some are given, on all nodes.
+        """The sockets that are connected to `namespace` on all nodes, in any of `rooms` if some are given.
 
         Takes FETCH_TIMEOUT seconds at most. A client whose network has failed counts as connected until it misses a
         ping, a node until NODE_SECONDS after its last heartbeat. Raises LogUnavailableError.
@@ -248,7 +248,7 @@ class Membership:
             self._tasks.spawn(self.broadcast("superseded", stale))
 
     async def broadcast(self, action: str, parameters: msgspec.Struct) -> None:
-        """Send something to all nodes, this one included; it may get lost. Raises LogUnavailableError."""
+        """Send `parameters` to all nodes, this one included; they may get lost. Raises LogUnavailableError."""
         data = msgspec.json.encode(parameters)
         await self._log.broadcast(Entry(namespace="", rooms=(), data=data, volatile=True, control=action))
 

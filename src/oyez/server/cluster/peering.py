@@ -23,7 +23,7 @@ class Peering:
 
     def __init__(self, folder: Path | None = None, host: str = "", port: int = 0) -> None:
         self.address = ""
-        """Where peers reach this node; empty while they cannot."""
+        """The address at which peers reach this node; empty while they cannot."""
         self._folder = folder
         self._host, self._port = host, port
         self._name = ""

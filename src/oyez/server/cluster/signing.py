@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 PEER_HEADER = b"x-oyez-peer"
 """The header of a forwarded request: the time, the client, and the signature."""
 PEER_SECONDS = 30.0
-"""How old a signature may be: the clocks of machines may differ by as much."""
+"""Seconds for which a signature is valid: the clocks of machines may differ by as much."""
 
 
 class ClientAddress(NamedTuple):
-    """Where a forwarded request comes from."""
+    """The scheme and the address with which the client of a forwarded request has connected."""
 
     scheme: Literal["http", "https"]
     address: tuple[str, int] | None

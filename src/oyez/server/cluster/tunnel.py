@@ -14,14 +14,14 @@ from oyez.server.cluster.peering import Peering
 from oyez.server.cluster.signing import PEER_HEADER, ClientAddress
 
 CONNECT_TIMEOUT = 2.0
-"""Seconds to reach a peer, which is near."""
+"""Seconds to connect to a peer: the nodes of a system share a network."""
 _DROPPED = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"http2-settings", PEER_HEADER}
 )
 """Headers of one connection only (RFC 9110, section 7.6.1), and the header that only peers may send."""
 
 Locate = Callable[[str], Awaitable[str | None]]
-"""Finds the address of a node by its id; None where there is no such node."""
+"""Finds the address of a node by its id; None if there is no such node."""
 
 
 class Tunnel(asyncio.Protocol):

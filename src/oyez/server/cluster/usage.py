@@ -17,11 +17,11 @@ from oyez.errors import LogUnavailableError
 from oyez.server.cluster.membership import Membership
 
 ANNOUNCE_SECONDS = 1.0
-"""Between two announcements: a user gets away with what two or three nodes let through in that time."""
+"""Seconds between two announcements. For about this time, each node lets a user spend a whole limit."""
 MOST_USERS = 200
-"""Users in one announcement, of each kind: some 20 KB a second, below what one message between processes may have."""
+"""Users in one announcement, of each kind: some 20 KB a second, below the size limit of a message between nodes."""
 MAX_BYTES = 60_000
-"""Of one announcement: names of users may be long. What does not fit is left out; the busiest users come first."""
+"""Bytes of one announcement: ids of users may be long. Users that do not fit are left out, the least busy first."""
 
 
 class Spent(msgspec.Struct, frozen=True, array_like=True):
@@ -34,7 +34,7 @@ class Spent(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Connected(msgspec.Struct, frozen=True, array_like=True):
-    """How many connections a user has to a node; 0: few again, which are not counted."""
+    """Number of connections that a user has to a node; 0 if they are few again, because few are not counted."""
 
     user: str
     count: int
@@ -61,11 +61,11 @@ class Usages(Protocol):
         """Count what another node has announced."""
 
     def keep_nodes(self, alive: set[str], now: float) -> None:
-        """Forget the connections to nodes that have gone, and announcements that were not repeated."""
+        """Remove the connections to nodes that have gone, and announcements that were not repeated."""
 
 
 class UsageExchange:
-    """Announces what users have spent here, and has charged what others announce. `clock` is that of the limits."""
+    """Announces what users have spent here, and charges what other nodes announce. `clock` is that of the limits."""
 
     def __init__(
         self, membership: Membership, usages: Sequence[Usages], clock: Callable[[], float] = time.monotonic
@@ -101,7 +101,7 @@ class UsageExchange:
 
 
 def _shorten(used: Used) -> Used:
-    """As much of an announcement as one message may have."""
+    """The announcement, cut to MAX_BYTES."""
     while len(msgspec.json.encode(used)) > MAX_BYTES:
         half = msgspec.structs.replace(
             used, spent=used.spent[: len(used.spent) // 2], connected=used.connected[: len(used.connected) // 2]

@@ -62,11 +62,11 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_admission",
+        "_announcing",
         "_connect_deadline",
         "_expiry",
         "_full_queues",
         "_in_grace_period",
-        "_leaving",
         "_linger_deadline",
         "_next_ping",
         "_pinged_at",
@@ -103,7 +103,7 @@ class Connection:
         self.upgrade: Upgrade | None = None
         """Listens to the WebSocket that probes, while there is one."""
         self.authenticated = False
-        """True if a namespace has ever accepted the client. Until then nobody knows who it is."""
+        """True if a namespace has ever accepted the client. Before that, its user is unknown."""
         self.budget = Budget(context.unauthenticated_rates)
         self.holds_memory = False
         """True if unfinished input of the client is counted in the memory budget of the process."""
@@ -117,8 +117,8 @@ class Connection:
         self._expiry = NEVER
         self._linger_deadline = NEVER
         self._received_since_ping = False
-        self._leaving = False
-        """True if the server is about to close the connection: its applications may still send."""
+        self._announcing = False
+        """True while applications and the server send the last events of a connection that is closed after that."""
         self._full_queues = 0
         self.draining = False
         """True if the server is stopping: events that arrive now are not handled, acknowledgements are."""
@@ -258,7 +258,7 @@ class Connection:
         for packet in unfetched:
             transport.send(packet)
         if self.closed:
-            # The client was told `3probe` and has stopped polling since: it reads only this.
+            # The client has received `3probe` and does not poll any more: it reads only the WebSocket.
             transport.close(self.session.reason or engineio.TRANSPORT_CLOSE)
             self.evict_when_notified()
             return
@@ -331,7 +331,7 @@ class Connection:
         elif result is Signal.REFUSE_PARSER:
             self._refuse_parser(self.session.msgpack_namespace)
         elif not self.authenticated and self.session.incomplete:
-            # Attachments would wait in memory for a client that nobody has authenticated.
+            # Attachments would wait in memory for a client that no namespace has accepted.
             self.close(engineio.FORCED_CLOSE, "a binary packet before a namespace was entered")
 
     def _dispatch(self, packet: socketio.Packet) -> None:
@@ -420,7 +420,7 @@ class Connection:
             self._close_after_refusal(socket.namespace.name)
 
     def _close_after_refusal(self, namespace: str, farewell: OutboundPacket | None = None) -> None:
-        """The client was refused. Most clients close now; one that is closed before would reconnect for ever."""
+        """Wait until the refused client disconnects: one that is closed before that would reconnect for ever."""
         packet = socketio.Packet(socketio.PacketType.DISCONNECT, namespace)
         farewell = farewell or OutboundPacket(b"4" + socketio.encode_packet(packet))
         self._admission.refuse(namespace, farewell)
@@ -431,7 +431,7 @@ class Connection:
     def _disconnect_refused(self) -> None:
         """Close the connection of a refused client with the packets after which no client reconnects by itself.
 
-        JavaScript's client before 4.3 understands a DISCONNECT so, and python-socketio a close packet.
+        For JavaScript's client before 4.3 that is a DISCONNECT, for python-socketio a close packet.
         """
         self._refused_deadline = NEVER
         if not self._admission.entering:
@@ -464,7 +464,7 @@ class Connection:
     # Output.
 
     def send(self, outgoing: OutboundPacket) -> None:
-        if not self.closed or self._leaving:
+        if not self.closed or self._announcing:
             self.transport.send(outgoing)
 
     def send_all(self, messages: Sequence[OutboundPacket]) -> None:
@@ -517,7 +517,7 @@ class Connection:
             self._finish()
 
     def _finish(self) -> None:
-        """Do once what the end of the session requires. The registry knows whether it was done."""
+        """End, once, all that depends on the session. The registry knows whether this was done."""
         if not self._registry.unregister(self):
             return
         self.context.wheel.cancel(self)
@@ -531,7 +531,7 @@ class Connection:
         self._notify_closing(reason)
         for socket in tuple(self.sockets.values()):
             socket.end(reason)
-        if self.upgrade is not None and not self._may_switch(reason):
+        if self.upgrade is not None and not self._may_be_upgrading(reason):
             upgrade, self.upgrade = self.upgrade, None
             upgrade.close(reason)
         self.transport.close(reason)
@@ -540,7 +540,7 @@ class Connection:
             self._linger_deadline = self.context.clock() + LINGER_SECONDS
             self.context.wheel.schedule(self, self._linger_deadline)
 
-    def _may_switch(self, reason: CloseReason) -> bool:
+    def _may_be_upgrading(self, reason: CloseReason) -> bool:
         """True if the client may have stopped polling, so that only the probing WebSocket can notify it of the end.
 
         The upgrade's own time-out bounds how long this waits.
@@ -557,13 +557,13 @@ class Connection:
         detail = detail[:MAX_DETAIL]
         self._log_fault("a connection is closed because of what the client sent", reason, detail)
         refusal = MALFORMED if reason is engineio.FORCED_CLOSE else TOO_LARGE
-        self._leaving = not self.transport.closing
+        self._announcing = not self.transport.closing
         self._send_error(refusal, f"The connection was closed: {detail}.")
         if self.session.connect is not None and self.session.connect not in self.sockets:
             # Without an answer, the client would reconnect with the same CONNECT for ever.
             refused = RefusedError(refusal, f"The CONNECT cannot be read: {detail}.")
             self._send_connect_error(self.session.connect, refused)
-        self._leaving = False
+        self._announcing = False
 
     def refuse_body(self) -> None:
         """Notify the client, and the log, that a polling body is over the limit. The session continues."""
@@ -608,11 +608,11 @@ class Connection:
         """Let the applications send a last event, unless the client has left."""
         if reason in CLIENT_GONE or self.transport.closing:
             return
-        self._leaving = True
+        self._announcing = True
         for socket in tuple(self.sockets.values()):
             if socket.connected:
                 socket.notify_closing(CLOSE_NAMES.get(reason) or reason.text.replace(" ", "_"))
-        self._leaving = False
+        self._announcing = False
 
     # Time.
 
@@ -650,7 +650,7 @@ class Connection:
             self.context.wheel.schedule(self, self._pong_deadline)
 
     def _send_ping(self) -> bool:
-        """True if a pong can be expected."""
+        """Send a ping. True if its pong is reported."""
         self.transport.send(_PING)
         return True
 

@@ -45,13 +45,13 @@ class ConnectionContext:
         self.rates = Rates(self.limits, authenticated=True)
         self.unauthenticated_rates = Rates(self.limits, authenticated=False)
         self.gate = InputGate()
-        """Where the input of busy connections waits."""
+        """Bounds the input of all busy connections in one iteration of the loop."""
         self.connect_queue = CooperativeQueue()
         """CONNECT packets waiting, processed a few per loop iteration."""
         self.disconnect_queue = CooperativeQueue()
         """WebSockets whose network has ended, closed a few per loop iteration."""
         self.faults = SparseLog(get_logger("oyez.server"), clock)
-        """Mistakes of clients, which any number of them can make at any rate."""
+        """Logs the faults of clients, but only a part of them: clients can cause any number."""
 
     def encode_open(self, sid: str, *, upgraded: bool) -> bytes:
         """The open packet of a connection, which offers an upgrade if the connection is not `upgraded`."""

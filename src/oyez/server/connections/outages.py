@@ -1,4 +1,4 @@
-"""One log line for one outage: each system and each worker notices by itself that the log they share is away."""
+"""One log line for one outage: each system and each worker notices by itself that the log they share is unavailable."""
 
 from collections.abc import Callable, Hashable
 

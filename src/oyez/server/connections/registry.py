@@ -108,7 +108,7 @@ class ConnectionRegistry:
 
 
 def network_of(address: str) -> str:
-    """What counts as one client's address: an IPv4 address, or the first 64 bits of an IPv6 address."""
+    """The network that counts as one address in limits: an IPv4 address, or the first 64 bits of an IPv6 address."""
     if ":" not in address:
         return address
     try:

@@ -25,7 +25,7 @@ class Upgrade:
     """Listens to the WebSocket that probes for `connection`, and fails after `upgrade_timeout`."""
 
     authenticated = False
-    """Only a probe is expected of the WebSocket, whoever the client is."""
+    """False: the WebSocket only probes, so it may send only little, also if the client is authenticated."""
     holds_memory = True
     """Every read of a WebSocket that probes is charged at once."""
     probing = False

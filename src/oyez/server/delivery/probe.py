@@ -73,7 +73,7 @@ class LogProbe:
             return str(error)
         except TimeoutError:
             return f"An entry that was appended to the log was not delivered within {PROBE_TIMEOUT} s."
-        except Exception as error:  # A log that raises anything else is not usable either.
+        except Exception as error:  # A log that raises any other exception is not usable either.
             if self.reason != repr(error):
                 logger.exception("the log failed in an unexpected way")
             return repr(error)

@@ -1,4 +1,4 @@
-"""How far the log has been delivered to the sockets of this process, and who waits for that."""
+"""How far the log has been delivered to the sockets of this process, and which tasks wait for that."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -9,8 +9,8 @@ from oyez.log.log import split_position
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 
 LIVE_TIMEOUT = 5.0
-"""Seconds that a client waits for live delivery. A server that only has a long backlog gets there; official clients
-that are sent away reconnect by themselves."""
+"""Seconds that a client waits for live delivery: enough to deliver a long backlog. Official clients that are
+disconnected after it reconnect by themselves."""
 
 
 class State(Enum):

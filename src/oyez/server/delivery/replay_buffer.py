@@ -19,9 +19,8 @@ MAX_BYTES = 16_000_000
 """Bytes that the buffer of one system may hold: the last 20,000 events of 500 bytes."""
 ENTRY_OVERHEAD = 600
 """Bytes that an event costs besides its data, with its places in the lists of the rooms."""
-
 MERGED_ROOMS = 8
-"""Rooms from which on their events are merged one by one: taking a page of each would take longer."""
+"""Events of more rooms than this are merged one by one: taking a page of each room would take longer."""
 
 _number = attrgetter("number")
 

@@ -1,7 +1,7 @@
 """The official client for browsers at `/socket.io/socket.io.js`, as official servers serve it.
 
 The files in `socket_io_client/` are those of the npm package socket.io-client, unchanged. The bundle with the msgpack
-parser is left out, because that parser is not spoken here.
+parser is left out, because the server does not decode msgpack.
 """
 
 import gzip
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent / "socket_io_client"
 BUNDLES = ("socket.io.js", "socket.io.min.js", "socket.io.esm.min.js")
 CLIENT_FILES = (*BUNDLES, *(f"{name}.map" for name in BUNDLES))
 ETAG = f'"{VERSION}"'
-"""The version, as with official servers: so a browser that has the file asks only whether it is another."""
+"""The version, as with official servers: a browser that has the file only asks whether the version has changed."""
 GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 """In an Accept-Encoding header that does not rule it out."""
 
@@ -55,6 +55,6 @@ class ClientFile:
 
 @lru_cache(maxsize=2 * len(CLIENT_FILES))
 def _read(name: str, compressed: bool) -> bytes:
-    """A file, read and compressed when it is asked for first."""
+    """The content of a file. It is read and compressed at the first request."""
     content = (FOLDER / name).read_bytes()
     return gzip.compress(content) if compressed else content

@@ -1,4 +1,4 @@
-"""What answers WebSockets at a path, and what endpoints need of the server that they open connections at."""
+"""The Endpoint of a path, which accepts WebSockets, and what an endpoint needs of its server."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -34,7 +34,7 @@ class ConnectionServer(Protocol):
     def admits_page(self, headers: Mapping[str, str], *, secure: bool) -> bool:
         """True if the page that sends a request may use the server."""
 
-    def note_refusal(self, error: HandshakeError) -> None:
+    def log_refusal(self, error: HandshakeError) -> None:
         """Log the refusal of a client that can never connect, and cannot show why."""
 
     def read_handshake(
@@ -66,7 +66,7 @@ class Endpoint(Protocol):
         *,
         secure: bool,
     ) -> TransportListener | HandshakeError:
-        """Who listens to the WebSocket of an upgrade request, to be attached next; or why it is refused."""
+        """The listener of the WebSocket of an upgrade request, which the caller attaches next; or the refusal."""
 
 
 Router = Callable[[str], Endpoint | None]

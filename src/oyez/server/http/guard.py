@@ -1,4 +1,4 @@
-"""What every HTTP answer has in common, and the end of connections on which other servers' parsers lose their place.
+"""What every HTTP answer has in common, and the end of connections whose parser may misread the next request.
 
 On Oyez' own port no such request gets here (`protocol/http_framing.py`). Mounted in another application under uvicorn
 one does. With httptools, the parser stops after the head of an `Upgrade` or CONNECT and takes the body for another
@@ -9,14 +9,14 @@ port it is closed after an answer to `Expect: 100-continue` that came before the
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
-"""A browser must not take an answer for anything else than what its content type says."""
+"""A browser must not treat an answer as another content type than the one in its header."""
 CLOSE = (b"connection", b"close")
 _BOTH_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 _STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
 
 
 class UpgradeGuard:
-    """ASGI middleware: all answers of `app` forbid sniffing, and end the connection if its parser is lost."""
+    """ASGI middleware: answers of `app` forbid sniffing, and close a connection whose parser may misread what follows."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -25,7 +25,7 @@ class UpgradeGuard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        closes = scope["type"] == "http" and _loses_its_place(scope)
+        closes = scope["type"] == "http" and _may_misread_next(scope)
         awaited = scope["type"] == "http" and any(name == b"expect" for name, _ in scope["headers"])
 
         async def receive_guarded() -> Message:
@@ -45,6 +45,6 @@ class UpgradeGuard:
         await self._app(scope, receive_guarded, send_guarded)
 
 
-def _loses_its_place(scope: Scope) -> bool:
+def _may_misread_next(scope: Scope) -> bool:
     names = {name for name, _ in scope["headers"]}
     return scope["method"] == "CONNECT" or b"upgrade" in names or names >= _BOTH_LENGTHS

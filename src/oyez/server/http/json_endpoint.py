@@ -78,7 +78,7 @@ class JsonEndpoint:
         *,
         secure: bool,
     ) -> TransportListener | HandshakeError:
-        """The connection of a WebSocket upgrade, which is never a candidate for another."""
+        """The connection of a WebSocket upgrade, which is never the upgrade of a connection that polls."""
         if not self._server.admits_page(headers, secure=secure):
             return engineio.FORBIDDEN
         return self._server.registry.open(read_handshake(), State.WEBSOCKET, JsonConnection)

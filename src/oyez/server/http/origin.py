@@ -8,7 +8,7 @@ with path and query: only scheme and authority count, and `wss` is `https`. Thei
 import re
 
 _HEADER_NAMES = re.compile(r"[\w-]+(?:[ \t]*,[ \t]*[\w-]+)*", re.ASCII)
-"""What a browser asks for in a preflight; nothing else is repeated in the answer."""
+"""The names of headers in a preflight request. The answer repeats the value only if it matches."""
 ANY = "*"
 WILDCARD = "://*."
 """Before a host name in `CLIENT_ORIGIN`: one or more whole labels."""
@@ -22,7 +22,7 @@ class OriginPolicy:
     """From which pages requests may come: the origins in `CLIENT_ORIGIN`, and always the server's own."""
 
     def __init__(self, origins: frozenset[str]) -> None:
-        # An operator may write them differently from browsers, who use lower case and leave a usual port out.
+        # An operator may write them differently from browsers, which use lower case and leave a usual port out.
         named = {normalize(origin) for origin in origins - {ANY}}
         self._patterns = [_compile(origin) for origin in named if WILDCARD in origin]
         self._origins = {origin for origin in named if WILDCARD not in origin}
@@ -62,7 +62,7 @@ class OriginPolicy:
         return [("access-control-allow-origin", ANY)] if self._any else []
 
     def preflight_headers(self, origin: str | None, requested: str | None) -> list[tuple[str, str]]:
-        """The answer to an OPTIONS request; empty where the origin gets none."""
+        """The answer to an OPTIONS request; empty if the origin is not allowed."""
         headers = self.headers(origin)
         if headers:
             headers.append(("access-control-allow-methods", "GET,POST"))
@@ -73,7 +73,7 @@ class OriginPolicy:
 
 
 def normalize(origin: str) -> str:
-    """Scheme and authority in lower case, as a browser would write them; what is no address stays as it is."""
+    """Scheme and authority in lower case, as a browser would write them; any other text only in lower case."""
     lowered = origin.lower()
     parsed = _ORIGIN.match(lowered)
     if parsed is None:

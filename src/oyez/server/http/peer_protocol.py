@@ -52,6 +52,6 @@ class PeerProtocol(HttpProtocol):
         self.scheme, self.client = client
         return True
 
-    def _belongs_elsewhere(self) -> bool:
+    def _belongs_to_peer(self) -> bool:
         """False: another node has forwarded the request, so the session is here, or there is none."""
         return False

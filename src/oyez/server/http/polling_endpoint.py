@@ -19,7 +19,7 @@ from oyez.server.transports.polling import Polling
 
 
 class PollingEndpoint:
-    """The ASGI application behind `GET` and `POST /socket.io/?transport=polling`."""
+    """The ASGI application for `GET` and `POST /socket.io/?transport=polling`."""
 
     def __init__(self, server: ConnectionServer) -> None:
         self._server = server
@@ -42,7 +42,7 @@ class PollingEndpoint:
             connection = None
         error = engineio.check_request(request.method, query, known=connection is not None, upgrade=False)
         if error is not None:
-            self._server.note_refusal(error)
+            self._server.log_refusal(error)
             return _error(error)
         if connection is None:
             return await self._open(request)

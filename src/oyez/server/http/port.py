@@ -31,7 +31,7 @@ from oyez.settings import Settings
 logger = get_logger("oyez.server")
 
 TUNNELS_SECONDS = 0.5
-"""How long a stopping node waits for its tunnels, whose nodes may stop too. Other clients connect again."""
+"""Seconds that a stopping node waits for its tunnels: the nodes at their other ends may be stopping too."""
 FILES_CHECK_TICKS = 10
 """uvicorn's ticks, a tenth of a second each, between two checks that a file can still be opened."""
 FILES_WARNING_SECONDS = 60.0
@@ -83,7 +83,7 @@ class HttpServer(uvicorn.Server):
                 backlog=4096,
             )
         )
-        # Its annotation says whole seconds; it needs none.
+        # uvicorn annotates it as whole seconds, but accepts fractions.
         self.config.timeout_keep_alive = settings.keep_alive  # type: ignore[assignment]
         self._drain = drain
         self._router = router
@@ -177,7 +177,7 @@ class HttpServer(uvicorn.Server):
         await self._drain()
         await self._end_tunnels()
         self._node.peering.close()
-        # uvicorn waits for requests, in what is left of the time. (Its annotation says whole seconds; it needs none.)
+        # uvicorn waits for requests, in the time that is left; like `keep_alive`, that may be a fraction of a second.
         # With no time at all it would log tasks that it has not waited for.
         left = max(0.1, min(self._shutdown_timeout, end - loop.time()))
         self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]

@@ -1,6 +1,6 @@
-"""Reads HTTP connections in small pieces: what a client sends ahead stays in the kernel until it is wanted.
+"""Reads HTTP connections in small pieces: what a client sends ahead stays in the kernel until it is needed.
 
-An event loop reads as much as there is, up to 256 KB, before the protocol can say that it wants no more. Thousands of
+An event loop reads as much as there is, up to 256 KB, before the protocol can pause reading. Thousands of
 connections that each send that much, and wait for nothing, would fill the memory.
 """
 

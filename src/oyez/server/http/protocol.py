@@ -36,7 +36,7 @@ may come in chunks of one byte each."""
 LONG_READ = 8_192
 """Bytes from which on the input of a connection waits after shorter requests of others."""
 LAST_REQUEST_SECONDS = 0.25
-"""How long an idle connection of a stopping server stays open for a request that the client has just sent."""
+"""Seconds that an idle connection of a stopping server stays open for a request that the client has just sent."""
 HTTP_REQUESTS = 1_000
 """Requests at a time besides those of polling clients, of which each has two."""
 
@@ -69,7 +69,7 @@ class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits on what a client may keep waiting, and WebSocket upgrades by picows."""
 
     _state = State.UPGRADED
-    """What is left when the hand-over to picows has emptied the object."""
+    """The state after the hand-over to picows, which empties the object."""
 
     def __init__(self, router: Router, limits: Limits, port: PortState, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
@@ -80,7 +80,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._framer = RequestFramer(limits.max_header_bytes)
         self._head: Head = None  # type: ignore[assignment]  # as uvicorn's own, there is none before the first request
         self._head_begun = False
-        self._in_row = False
+        self._next_is_queued = False
         """True if a request that came before the last one was answered waits to be read."""
         self._gated = False
         """True if received bytes wait at the gate."""
@@ -145,7 +145,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._read_on()
 
     def _read_next(self) -> None:
-        self._in_row = False
+        self._next_is_queued = False
         self._read_on()
 
     def _read_on(self) -> None:
@@ -186,7 +186,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _may_read(self) -> bool:
         if self.transport.is_closing():
             return False
-        return self._framer.in_message or (self._state is State.HEAD and not self._in_row)
+        return self._framer.in_message or (self._state is State.HEAD and not self._next_is_queued)
 
     def _bound_input(self) -> None:
         if self._may_read() and not self._framer.in_message:
@@ -204,7 +204,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._begin(event)
             if self._is_crowded():
                 self._refuse(UNAVAILABLE, engineio.OVERLOADED.message)
-            elif self._admits() and not self._belongs_elsewhere():
+            elif self._admits() and not self._belongs_to_peer():
                 self._advance(Input.LOCAL_REQUEST)
                 self.parser.feed_data(event.encode())
                 if self._stopping and self.cycle is not None:
@@ -259,9 +259,9 @@ class HttpProtocol(HttpToolsProtocol):
     def _await_input(self) -> None:
         if self._input_timer is not None:
             self._input_timer.cancel()
-        self._input_timer = self.loop.call_later(self._limits.header_timeout, self._miss_input)
+        self._input_timer = self.loop.call_later(self._limits.header_timeout, self._on_input_timeout)
 
-    def _miss_input(self) -> None:
+    def _on_input_timeout(self) -> None:
         if self._head_begun:
             self._refuse(TIMEOUT, "The request's head took too long.")
         else:
@@ -280,8 +280,8 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._framer.waiting and not self.transport.is_closing():
             # A few per loop iteration, over all connections: the others are served meanwhile.
             self._unset_keepalive_if_required()
-            self._in_row = self._port.request_queue.submit(self._read_next, 0)
-            if not self._in_row:
+            self._next_is_queued = self._port.request_queue.submit(self._read_next, 0)
+            if not self._next_is_queued:
                 self.transport.close()
         elif self.timeout_keep_alive_task is not None:
             self._port.begin_idle(self)
@@ -312,7 +312,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._forwarded is not None:
             self._forwarded.pause_reading()
         else:
-            # The next answer waits for the client, and nothing else would notice that it reads none.
+            # The next answer waits until the client reads; only this timer notices a client that never does.
             self._watch_output()
 
     def resume_writing(self) -> None:
@@ -338,9 +338,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: str, message: str, kind: str = "text/html", **headers: str) -> None:
         """Answer without an ASGI application, and close the connection."""
-        self._end_with(encode_refusal(status, message, kind, **headers))
+        self._answer_and_close(encode_refusal(status, message, kind, **headers))
 
-    def _end_with(self, answer: bytes) -> None:
+    def _answer_and_close(self, answer: bytes) -> None:
         self._end_timers()
         if not self.transport.is_closing():
             self.transport.write(answer)
@@ -353,7 +353,7 @@ class HttpProtocol(HttpToolsProtocol):
         """True if the request may be served; otherwise it has been refused."""
         return True
 
-    def _belongs_elsewhere(self) -> bool:
+    def _belongs_to_peer(self) -> bool:
         """True if another node has the session of the request. `_forward` follows after the bytes that are here."""
         found = find_session(self._router, self._head)
         membership = found[0].membership if found is not None else None
@@ -430,7 +430,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.hold(self._port.gate, False)
         if not self._admits():
             return
-        if self._belongs_elsewhere() and self._forwarded is not None:
+        if self._belongs_to_peer() and self._forwarded is not None:
             self._forwarded.send(rest)
             self._forward()
         else:
@@ -439,7 +439,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _hand_over(self, tail: bytes) -> None:
         accepted = accept_handshake(self._router, self._head, self._client_address)
         if isinstance(accepted, bytes):
-            self._end_with(accepted)
+            self._answer_and_close(accepted)
             return
         # From here on uvicorn knows nothing of the transport, because its shutdown would wait for it.
         self.connections.discard(self)

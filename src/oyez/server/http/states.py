@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 
 class State(Enum):
-    """Where an HTTP connection stands."""
+    """The state of an HTTP connection."""
 
     QUEUED = auto()
     """It waits for its turn among new connections."""

@@ -32,7 +32,7 @@ class EventFrames:
         """`prefix` is the beginning of every event of the entry's namespace."""
         self.entry = entry
         self.number = 0
-        """The number of the entry's position; set by the window."""
+        """The number of the entry's position; set by the replay buffer."""
         self._prefix = prefix
         self._packets: list[OutboundPacket | None] = [None] * (1 + POSITION_ARGUMENT)
 

@@ -18,9 +18,9 @@ class NamespaceSockets:
         return found.fetch_sockets(rooms) if found is not None else ()
 
     def replace(self, namespace: str, socket: str, generation: int) -> None:
-        """Close a socket whose client has resumed elsewhere, unless its session is newer than `generation`."""
+        """Close a socket whose client has resumed at another node, unless its session is newer than `generation`."""
         found = self._namespaces.get(namespace)
         stale = found.sockets.get(socket) if found is not None else None
-        # The client may have resumed here once more meanwhile.
+        # The client may have resumed here again in the meantime.
         if stale is not None and stale.session.generation <= generation:
             stale.replace()

@@ -50,17 +50,17 @@ class Namespace:
         self.compression_threshold = settings.compression_threshold or 2**63
         """Bytes below which a message is never compressed: one encoding of it serves every client."""
         self._status: bytes | None = None
-        """The event that newcomers are told, too, while the log is unavailable."""
+        """The status event for clients that connect while the log is unavailable; None while it is available."""
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
         self._event_prefix = b"42" + socketio.encode_namespace(name)
         self._tasks = TaskSet(self._log_failure)
         self._cuts = SparseLog(logger, interval=10.0)
-        """Each client that is cut off comes back about once a second."""
+        """Limits the lines about clients that cannot connect: each of them reconnects about once a second."""
 
-    # Coming and going.
+    # Clients that connect and disconnect.
 
     def connect(self, connection: Carrier, socket_id: str, auth: Any) -> Socket:
-        """Start to let a client in. The client receives the result when the application has decided."""
+        """Ask the application about a client. The client receives the answer when the application has decided."""
         socket = Socket(socket_id, self, connection, self._sessions, self._recoverer)
         self.spawn(self._connect(socket, auth))
         return socket
@@ -129,9 +129,9 @@ class Namespace:
             socket.send(self._status, volatile=True)
 
     def cut(self, socket: Socket, error: BaseException) -> None:
-        """End the connection of a client that cannot connect fully because of `error`; it comes back by itself.
+        """Close the connection of a client that cannot connect fully because of `error`; the client reconnects.
 
-        Official clients would not try again after a CONNECT_ERROR.
+        After a CONNECT_ERROR, official clients would not try again.
         """
         self._cuts.warning(
             "clients cannot connect at the moment; their connections are closed, so that they come back",
@@ -175,11 +175,11 @@ class Namespace:
 
     @property
     def handlers(self) -> int:
-        """How many handlers are running."""
+        """Number of running handlers."""
         return len(self._tasks)
 
     async def drain(self) -> None:
-        """Wait for running handlers, and for what they begin."""
+        """Wait for running handlers, and for the tasks that they start."""
         await self._tasks.drain()
 
     def cancel(self) -> None:
@@ -227,14 +227,14 @@ class Namespace:
     # Sending.
 
     def message(self, entry: Entry) -> EventFrames:
-        """An entry of this namespace, to be sent."""
+        """The frames of an entry of this namespace."""
         return EventFrames(self._event_prefix, entry)
 
     def deliver(self, run: Sequence[EventFrames]) -> int:
-        """Write events that all go to the same rooms to every socket in them; how many sockets that were.
+        """Write events, all for the same rooms, to every socket in these rooms. Returns the number of sockets.
 
-        The same bytes serve all who want the same encoding. A recipient costs one look, one call and one system call,
-        for one event as for many.
+        Sockets with the same encoding get the same bytes. A recipient costs one attribute check, one call and one
+        system call, for one event as for many.
         """
         members = self.rooms.find(run[0].entry.rooms, run[0].entry.excluded)
         if not members:
@@ -255,7 +255,8 @@ class Namespace:
                             continue
                         socket.connection.send(message.packet(socket.positions))
             except Exception:
-                # The others get it all the same; this one has to come back for it. Not now: it leaves the room then.
+                # Continue with other sockets. This client must reconnect to get the events. It is closed later, because
+                # its socket then leaves the room that this loop iterates over.
                 logger.exception("a client cannot be written to", namespace=self.name, socket=socket.id)
                 close = partial(socket.connection.close, engineio.TRANSPORT_ERROR, "it cannot be written to")
                 asyncio.get_running_loop().call_soon(close)
@@ -277,7 +278,7 @@ class Namespace:
     # For operators and handlers.
 
     def fetch_sockets(self, rooms: Iterable[str] = ()) -> list[SocketInfo]:
-        """Who is connected, in any of `rooms` where some are given."""
+        """The connected sockets, in any of `rooms` if some are given."""
         return [
             SocketInfo(socket.id, socket.user_id, tuple(sorted(socket.rooms)), socket.handshake.address, socket.data)
             for socket in self.rooms.find(rooms)
@@ -285,7 +286,7 @@ class Namespace:
         ]
 
     def disconnect_sockets(self, rooms: Iterable[str] = (), close: bool = False) -> int:
-        """Disconnect the sockets in any of `rooms` (all, where there are none); how many they were."""
+        """Disconnect the sockets in any of `rooms`, or all if none is given. Returns their number."""
         members = [socket for socket in self.rooms.find(rooms) if socket.connected]
         for socket in members:
             socket.disconnect(close)

@@ -127,7 +127,7 @@ class Recoverer(Protocol):
     """Resumes sessions and replays what their clients missed."""
 
     async def resume(self, socket: "Socket", auth: Mapping[str, Any]) -> Resumed:
-        """Continue the session of a client that was let in, and read what it missed.
+        """Continue the session of a client that was accepted, and read what it missed.
 
         After the last step nothing is awaited: the caller must send the result and start live delivery before it
         awaits anything. Raises LogUnavailableError.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from oyez.server.namespaces.namespace import Namespace
 
 NEVER = float("inf")
-"""A time that does not come."""
+"""A deadline that is not set: later than any time."""
 
 
 class State(Enum):
@@ -178,7 +178,7 @@ class Socket:
         """How this client gets the positions of durable events: NO_POSITION, POSITION_EVENT or POSITION_ARGUMENT."""
         return self.encoding & POSITIONS
 
-    def receive_positions(self, positions: int) -> None:
+    def set_positions(self, positions: int) -> None:
         """Send positions to this client in this way from now on."""
         self.encoding = self.encoding & DEFLATED | positions
 
@@ -206,7 +206,7 @@ class Socket:
         self.id = id
 
     def accept(self, *, replaying: bool) -> None:
-        """The client is let in. Live events wait until `end_replay` if missed events are still being replayed."""
+        """The client is accepted. Live events wait until `end_replay` if missed events are still being replayed."""
         self.state = TRANSITIONS[self.state][Input.ACCEPTED]
         if replaying:
             self.session.replaying = asyncio.Event()
@@ -282,13 +282,13 @@ class Socket:
             self.connection.keep_expiry(self)
 
     def disconnect(self, close: bool = False) -> None:
-        """Take the client out of the namespace; with `close`, end its whole connection.
+        """Disconnect the client from the namespace; with `close`, also close its connection.
 
-        An official client does not come back by itself after this.
+        An official client does not reconnect by itself after this.
         """
         if self.connected:
             self.notify_closing("disconnected")
-        # The application may have ended it in the meantime.
+        # `notify_closing` calls the application, which may have ended the socket.
         if self.connected:
             self._send(socketio.PacketType.DISCONNECT)
             self.end(engineio.SERVER_DISCONNECT)
@@ -307,12 +307,12 @@ class Socket:
         self.expiry = self.notice = NEVER
         if self.expires_at is None:
             return
-        # The time of a token is by the wall clock, the server's is not.
+        # The end of a token is by the wall clock, deadlines are by the server's monotonic clock.
         left = self.expires_at - time.time()
         self.expiry = now + left
         before = self.namespace.application.expiring_before
         if before:
-            # Half of a short life: otherwise a renewal with such a token would be followed by the next one at once.
+            # At half of a short life at the earliest: otherwise each renewal would be followed by the next one at once.
             self.notice = self.expiry - min(before, left / 2)
 
     def notify_expiring(self) -> None:
@@ -353,9 +353,9 @@ class Socket:
             return
         running = self.namespace.application.connected(self)
         if running is not None:
-            self._queue_after(self._settle_after(running))
+            self._queue_after(self._finish_joining_after(running))
         else:
-            self._settle()
+            self._finish_joining()
 
     async def _start_after(self, replay: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await replay()
@@ -363,11 +363,11 @@ class Socket:
             return
         running = self.namespace.application.connected(self)
         if running is not None:
-            await self._settle_after(running)
+            await self._finish_joining_after(running)
         else:
-            self._settle()
+            self._finish_joining()
 
-    async def _settle_after(self, running: Coroutine[Any, Any, None]) -> None:
+    async def _finish_joining_after(self, running: Coroutine[Any, Any, None]) -> None:
         try:
             await running
         except Exception as error:
@@ -375,12 +375,12 @@ class Socket:
                 self.namespace.application.refuse(self, event)
             self.namespace.cut(self, error)
         else:
-            self._settle()
+            self._finish_joining()
 
-    def _settle(self) -> None:
+    def _finish_joining(self) -> None:
         """All rooms that the client is put into are known."""
         if self.session.generation:
-            # So are those that it had joined.
+            # The rooms that it had joined before it lost its connection are known too.
             self.session.end_rejoining()
         if self.connected:
             self.state = TRANSITIONS[self.state][Input.JOINED]

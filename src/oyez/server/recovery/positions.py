@@ -24,7 +24,7 @@ def names_version_first(query: str) -> bool:
     """True if the address has `EIO` before `transport`, as that of every official JavaScript client and of its ports.
 
     Clients with this order are sent the event that carries a position: those that recover by themselves need it before
-    they first come back, and nothing else distinguishes them before that. Another client with this order ignores the
+    they first reconnect, and no other sign distinguishes them before that. Another client with this order ignores the
     event, except in a handler for all events. Other parameters may stand between: the port in Go sorts them by name.
     """
     return TRANSPORT_PARAMETER in query.partition(VERSION_PARAMETER)[2]

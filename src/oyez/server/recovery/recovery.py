@@ -88,12 +88,12 @@ class Recovery:
     # Resuming a session.
 
     async def resume(self, socket: Socket, auth: Mapping[str, Any]) -> Resumed:
-        """Continue the session of a client that was let in, and read what it missed; see Recoverer."""
+        """Continue the session of a client that was accepted, and read what it missed; see Recoverer."""
         await self._progress.wait_until_live()
         pid, offset = read_string(auth, "pid"), read_string(auth, "offset")
         socket.session.pid = self._new_id()
         socket.session.acknowledged_position = self._progress.position
-        socket.receive_positions(choose_positions(socket.handshake, auth))
+        socket.set_positions(choose_positions(socket.handshake, auth))
         if pid is None and offset is None and not asks_for_recovery(auth):
             return Resumed(None)
         if pid is None:
@@ -102,13 +102,13 @@ class Recovery:
         if session is None:
             # The client has a new `pid` now. This is how official clients notice that they are not recovered.
             lost_history = offset is not None and self._is_of_another_history(offset)
-            return self._lost(offset, UNKNOWN_POSITION if lost_history else UNKNOWN_SESSION)
+            return self._not_recovered(offset, UNKNOWN_POSITION if lost_history else UNKNOWN_SESSION)
         return await self._resume_session(socket, pid, session, offset)
 
     async def _resume_without_session(self, socket: Socket, offset: str | None) -> Resumed:
-        """For a client that states its position and nothing else: it joins its rooms again by itself."""
+        """For a client that has no `pid`, and perhaps an offset: it joins its rooms again by itself."""
         if offset is None:
-            return self._lost(None, NEW)
+            return self._not_recovered(None, NEW)
         resumed = await self._find_missed(socket, offset)
         if resumed.recovers:
             # Rooms that the client joins again are replayed.
@@ -119,16 +119,16 @@ class Recovery:
         return resumed
 
     async def _resume_session(self, socket: Socket, pid: str, session: Session, offset: str | None) -> Resumed:
-        id, rooms = socket.id, frozenset(socket.rooms)
+        own_id, rooms = socket.id, frozenset(socket.rooms)
         start = later_position(offset, session.acknowledged_position, self._progress.position)
         try:
             await self._restore(socket, session)
             if session.replay_unconfirmed:
-                resumed = self._lost(start, INTERRUPTED)
+                resumed = self._not_recovered(start, INTERRUPTED)
             else:
                 resumed = await self._find_missed(socket, start)
         except Exception:
-            # The client is not let in after all: its session stays as it was.
+            # The client is not accepted after all: its session stays as it was.
             socket.session.pid = ""
             self._sessions.restore(socket, pid, session)
             raise
@@ -139,7 +139,7 @@ class Recovery:
             socket.session.replay_from = start
         else:
             # The client starts like one that has not connected before.
-            socket.rename(id)
+            socket.rename(own_id)
             socket.session.acknowledged_position = self._progress.position
             for room in socket.rooms - rooms:
                 socket.leave(room)
@@ -151,7 +151,7 @@ class Recovery:
         except KeyError:
             return True
 
-    def _lost(self, start: str | None, reason: str) -> Resumed:
+    def _not_recovered(self, start: str | None, reason: str) -> Resumed:
         return Resumed(RecoveryResult(False, 0, start, self._progress.position, reason))
 
     async def _take(self, socket: Socket, pid: str) -> Session | None:
@@ -187,9 +187,9 @@ class Recovery:
                 rooms = _own_rooms(socket)
                 page = await self._replay.read(socket, start, rooms, page_bytes(socket, self._limits))
                 if await self._replay.is_too_much(socket, page, rooms):
-                    return self._lost(start, TOO_MUCH)
+                    return self._not_recovered(start, TOO_MUCH)
         except KeyError as error:
-            return self._lost(start, self._explain(start, error))
+            return self._not_recovered(start, self._find_reason(start, error))
         if self._budget.delay(_payer(socket)):
             # Not even the first page is sent yet.
             page = Page((), start, complete=False, size=0)
@@ -234,7 +234,7 @@ class Recovery:
             else:
                 replayed = await self._send_room(socket, room, since, may_send)
         except KeyError as error:
-            reason = self._explain(since, error)
+            reason = self._find_reason(since, error)
         if may_send() and (session.replay_from is not None or reason is not None):
             result = RecoveryResult(reason is None, replayed, since, self._progress.position, reason, room)
             socket.send(result.encode())
@@ -291,8 +291,8 @@ class Recovery:
                 async with asyncio.timeout(seconds):
                     await self._progress.wait_for_position(position)
 
-    def _explain(self, position: str, error: KeyError) -> str:
-        """Why the events after a position are not known."""
+    def _find_reason(self, position: str, error: KeyError) -> str:
+        """The reason why the events after a position are not known."""
         if isinstance(error, DamagedError):
             return DAMAGED
         return UNKNOWN_POSITION if self._is_of_another_history(position) else TOO_OLD

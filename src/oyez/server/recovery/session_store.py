@@ -4,7 +4,7 @@ A session is a record in the log's storage, so it survives its server and every 
 acknowledged before the rooms that it joined are in the record: otherwise a server that is killed after the
 acknowledgement would lose them.
 
-A node that has not noticed that its client reconnected elsewhere must not overwrite the newer record. A session
+A node that has not noticed that its client reconnected to another must not overwrite the newer record. A session
 therefore has a generation, and a node whose session may be stale reads the stored generation before it writes.
 """
 
@@ -27,7 +27,7 @@ WRITE_BATCH = 100
 RETRY_DELAY = 1.0
 """Seconds until sessions that could not be written are written again."""
 MAX_PENDING = 10_000
-"""Sessions of disconnected clients, and acknowledgements, that wait while the log is away: about 50 MB."""
+"""Sessions of disconnected clients, and acknowledgements, that wait while the log is unavailable: about 50 MB."""
 
 
 class SessionStore:
@@ -171,8 +171,8 @@ class SessionStore:
     def _requeue(
         self, failed: "Mapping[str, _PendingWrite]", deferred: list[tuple[Socket, Callable[[], None]]]
     ) -> None:
-        """Make failed writes pending again, up to MAX_PENDING; the log may be away for hours."""
-        # By the time they can be written, the client may have reconnected elsewhere.
+        """Make failed writes pending again, up to MAX_PENDING; the log may be down for hours."""
+        # By the time they can be written, the client may have reconnected to another node.
         older = {key: write._replace(check_generation=True) for key, write in failed.items()}
         newer = {key: write.replacing(older.get(key)) for key, write in self._pending.items()}
         self._pending = {**older, **newer}
@@ -228,7 +228,7 @@ class _PendingWrite(NamedTuple):
     record: bytes | None = None
     """None: encode the socket at write time. Empty: delete the record."""
     check_generation: bool = False
-    """True if the client may have reconnected elsewhere: read the stored generation before writing."""
+    """True if the client may have reconnected to another node: read the stored generation before writing."""
     visible_to_client: bool = False
     """True if the client may be notified of the change after it is written, but not before."""
     generation: int | None = None

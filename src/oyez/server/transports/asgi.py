@@ -101,7 +101,7 @@ class AsgiWebSocket(WebSocketTransport):
         high_water = min(VOLATILE_HIGH_WATER, self._limits.max_send_buffer)
         return self._buffer.size > 0 and self._buffer.size + size > high_water
 
-    # Its life.
+    # From the handshake to the end.
 
     async def run(self, receive: Receive) -> None:
         """Accept the WebSocket and carry messages until the client has gone, or the connection is closed."""

@@ -1,9 +1,9 @@
 """What a connection may cost: a budget of packets and bytes for each, and one gate for the input of all.
 
 A `Budget` is kept in seconds: a packet costs 1/max_packets_per_second, a byte 1/max_bytes_per_second. A connection may
-be `input_burst` seconds ahead of the clock, which keeps honest bursts, such as what a client has queued while it was
-offline. If it is further ahead, the server reads nothing from it until it is not; if that lasts for `overload_timeout`
-seconds, the connection is closed. A client that no namespace has accepted has a small budget, and is closed at once.
+be `input_burst` seconds ahead of the clock, enough for the packets that a client has queued while it was offline.
+While it is further ahead, the server reads nothing from it; if that lasts for `overload_timeout` seconds, the
+connection is closed. A client that no namespace has accepted has a small budget, and is closed at once.
 
 The `InputGate` bounds what all busy connections together may do in one turn of the loop, so that the others are served
 in between.
@@ -20,13 +20,13 @@ from oyez.settings import Limits
 logger = get_logger("oyez.server")
 
 CONNECT_COST = 5
-"""Packets that a CONNECT counts as: it is answered, and looked up."""
+"""Packets that a CONNECT counts as: the application has to decide about the client."""
 REQUEST_COST = 10
 """Packets that a polling request counts as: HTTP costs more than a frame."""
 REFUSED_COST = 10
-"""Packets that a command over its limit counts as: so a client that does not slow down is closed in the end."""
+"""Packets that a command over its limit counts as: a client that does not slow down is closed after some time."""
 BUSY_SHARE = 0.05
-"""The part of its burst from which on a connection is busy: what comes then passes the gate."""
+"""The part of its burst from which on a connection is busy: its input then has to pass the gate."""
 UNAUTHENTICATED_BUSY_SHARE = 0.5
 """The same for a client that no namespace has accepted yet: connecting takes a part like this of its small burst."""
 SMALL_READ = 512
@@ -34,13 +34,13 @@ SMALL_READ = 512
 UNSETTLED_SHARE = 0.005
 """The part of its burst that a connection may have spent before it is charged, unless the connection is busy."""
 UNSETTLED_BYTES = 4_096
-"""Bytes that may come before they are charged: also what a client holds in memory is looked at only then."""
+"""Bytes that may come before they are charged. The memory that a client holds is checked only then too."""
 UNAUTHENTICATED_BURST = 5.0
 """Seconds of the rate of a client that no namespace has accepted yet: by default a hundred packets."""
 LONGEST_PAUSE = 5.0
-"""Seconds for which nothing is read of a connection at a time."""
+"""Most seconds of one pause in which nothing is read from a connection."""
 TURN_SECONDS = 0.002
-"""What passes the gate in one turn of the loop: others wait no longer than this, and a turn itself costs far less."""
+"""Seconds of work that pass the gate in one turn of the loop: other input waits no longer than this."""
 
 
 class Rates:
@@ -100,7 +100,7 @@ class Budget:
         self._overloaded_since: float | None = None
 
     def settle(self, now: float) -> float:
-        """Charge what was counted; the seconds for which nothing should be read then, mostly 0."""
+        """Charge what was counted. Returns the seconds for which nothing should be read, mostly 0."""
         rates = self.rates
         cost = self.packets * rates.packet + self.bytes * rates.byte
         self.packets = self.bytes = 0
@@ -161,7 +161,7 @@ class InputGate:
         self._turn_later()
 
     async def enter(self, *, busy: bool) -> None:
-        """Return when there is room, for work that is not one call: a turn's time is counted for it."""
+        """Return when there is room. The work that follows is not measured: a whole turn is counted for it."""
         if self._left > 0 and not self._light and not self._busy:
             self._left -= TURN_SECONDS
             self._turn_later()
@@ -210,7 +210,7 @@ class InputGate:
 class MemoryBudget:
     """The bytes of all clients' unfinished input: fragments, frames, attachments and bodies that have not ended.
 
-    If there are too many, the client that holds most is closed, even if another one asked for more: small ones stay.
+    If there are too many, the client that holds most is closed, even if another one asked for more.
     """
 
     SMALL = 16_384
@@ -222,7 +222,7 @@ class MemoryBudget:
         self.total = 0
 
     def hold(self, holder: object, size: int, end: Callable[[], None]) -> None:
-        """`holder` has `size` bytes by now, and `end` frees them. May call `end` of this or of another holder."""
+        """`holder` now has `size` bytes, which `end` frees. May call the `end` of this or of another holder."""
         if size <= self.SMALL:
             if holder in self._held:
                 self.release(holder)

@@ -21,7 +21,7 @@ class OutboundPacket:
         self.follower = follower
         """A second packet, sent after this one in the same write; mostly empty."""
         self.plain: OutboundPacket | None = None
-        """The same event for clients that speak plain WebSocket, after one of them has received it; see plain.py."""
+        """The same event for plain WebSocket clients, once one of them has received it; see json_dialect.py."""
         self._frames: bytes | None = None
         self._deflated: bytes | None = None
 

@@ -1,4 +1,4 @@
-"""The hand-over of a TCP transport from uvicorn to picows: an internal of picows' is behind this one function.
+"""The hand-over of a TCP transport from uvicorn to picows. Only this module uses internals of picows.
 
 `WSProtocol` is not exported, so picows is pinned, and `tests/server/transports/test_picows.py` tests what this module
 uses of it. The bytes that are fed to it here were read by uvicorn.
@@ -89,7 +89,7 @@ def _attach(
         auto_ping_idle_timeout=0,
         auto_ping_reply_timeout=0,
         auto_ping_strategy=WSAutoPingStrategy.PING_WHEN_IDLE,
-        # Not to a client that does not read.
+        # The listener answers pings, but only if the client reads.
         enable_auto_pong=False,
         max_frame_size=max_frame,
         extra_headers=None,

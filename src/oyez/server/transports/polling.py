@@ -20,9 +20,9 @@ BURST = 8
 """How many times the limit may wait for a client that polls: events that are published at once arrive faster than any
 client polls."""
 PROBED_POLL_SECONDS = 0.1
-"""How long a poll may stay open while a WebSocket probes: the client upgrades only when no poll is open."""
+"""Seconds that a poll may stay open while a WebSocket probes: the client upgrades only when no poll is open."""
 NOTICE_SECONDS = 1.0
-"""How long a refusal by status waits until the client has received the event that explains it."""
+"""Most seconds that a refusal by status waits until the client has received the event that explains it."""
 
 _NOOP = OutboundPacket(engineio.NOOP)
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 logger = get_logger("oyez.server")
 
 OFFENDER_SECONDS = 1.0
-"""How long a client that was closed for sending too much has to receive the CLOSE, before its network is cut."""
+"""Seconds after which the network of a client that was closed for sending too much is cut: it may read the CLOSE."""
 INFLATED_SMALL = 65_536
 """Bytes of an inflated message that count once, however small the compressed message was."""
 WRITE_HIGH_WATER = 65_536
@@ -53,7 +53,7 @@ _PICOWS_REASONS = {1002: engineio.PARSE_ERROR, 1007: engineio.INVALID_TEXT, 1009
 class WebSocket(WSListener, WebSocketTransport):
     """The WebSocket of one client."""
 
-    # An idle client is mostly this object and what hangs on it: no dict.
+    # No dict: most of an idle client's memory is this object and its attributes.
     __slots__ = (
         "_buffer",
         "_context",
@@ -106,7 +106,7 @@ class WebSocket(WSListener, WebSocketTransport):
     # picows' callbacks.
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        # picows would keep the handshake for as long as the client is there.
+        # picows would keep the handshake until the client disconnects.
         del transport.request.headers, transport.response.headers
         if self._network is not None:
             # A new protocol of picows' for the same network: the one before had a large buffer.
@@ -122,7 +122,7 @@ class WebSocket(WSListener, WebSocketTransport):
             self._handshake_answer = b""
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        # An IntEnum at run time, which the library's stub does not tell.
+        # An IntEnum at run time; the library's stub does not declare that.
         opcode: int = frame.msg_type  # type: ignore[assignment]
         self._unfinished = 0
         budget = self.budget
@@ -208,7 +208,7 @@ class WebSocket(WSListener, WebSocketTransport):
             self._network.resume_reading()
 
     def closes_later(self) -> bool:
-        """The client has closed its network connection. True if others did too, and ours is closed after theirs."""
+        """The client has ended its network connection. True if the disconnect queue closes this side of it later."""
         if self._network is None or self._network.get_extra_info("sslcontext") is not None:
             # TLS ends by itself.
             return False
