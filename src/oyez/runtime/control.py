@@ -157,7 +157,7 @@ class Control:
         for room in entry.rooms:
             if client.is_in(room) and client.decide(room) is not Verdict.YES:
                 client.leave(room)
-                client.spawn(_or_cut(client, self._rejoin(client, room, entry.position)))
+                client.spawn(_or_reconnect(client, self._rejoin(client, room, entry.position)))
 
     async def _rejoin(self, client: Client, room: str, since: str | None) -> None:
         """Join again without a gap if the client is a member by another subject too, such as its role."""
@@ -172,7 +172,7 @@ class Control:
             verdict = client.decide(room)
             if verdict is Verdict.IF_MEMBER and move.asking:
                 self._joining[client.id, room] = join = object()
-                client.spawn(_or_cut(client, self._join_member(client, room, join)))
+                client.spawn(_or_reconnect(client, self._join_member(client, room, join)))
             elif verdict is not Verdict.NO:
                 client.enter(room, True)
 
@@ -196,8 +196,8 @@ class Control:
         client.disconnect(disconnection.close)
 
 
-async def _or_cut(client: Client, work: Coroutine[Any, Any, None]) -> None:
-    """Run a decision about a room, or cut the client's connection if no decision is possible now.
+async def _or_reconnect(client: Client, work: Coroutine[Any, Any, None]) -> None:
+    """Run a decision about a room, or close the client's connection if no decision is possible now.
 
     The client joins its rooms again when it reconnects; otherwise it would never receive the room's events again.
     """
@@ -206,4 +206,4 @@ async def _or_cut(client: Client, work: Coroutine[Any, Any, None]) -> None:
     except Exception as error:
         if not is_temporary(error):
             raise
-        client.socket.namespace.cut(client.socket, error)
+        client.socket.namespace.make_reconnect(client.socket, error)

@@ -27,7 +27,7 @@ from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
 from oyez.server.cluster.membership import Membership
 from oyez.server.cluster.node import Node
-from oyez.server.cluster.usage import UsageExchange
+from oyez.server.cluster.usage import UsageExchange, Usages
 from oyez.server.connections.connection import Connection
 from oyez.server.connections.context import ConnectionContext
 from oyez.server.connections.outages import Outages
@@ -97,38 +97,19 @@ class Server:
         self.replay_buffer = ReplayBuffer()
         self.progress = Progress(self.replay_buffer)
         self.sessions = SessionStore(log, settings.log_retention, lambda: self.node.id)
-        recovery = Recovery(
-            log,
-            self.sessions,
-            self.replay_buffer,
-            self.progress,
-            self.limits,
-            new_id=_new_id,
-            loop_budget=replays or LoopBudget(REPLAY_SECONDS),
-            replace_stale=self._replace_stale,
-            observers=observers,
-        )
+        recovery = self._build_recovery(log, replays or LoopBudget(REPLAY_SECONDS), observers)
         self.namespaces = {
             name: Namespace(name, application, settings, self.sessions, recovery, observers)
             for name, application in applications.items()
         }
-        self.context = ConnectionContext(
-            settings,
-            self.namespaces,
-            clock,
-            unfinished or MemoryBudget(self.limits.max_unfinished_bytes),
-            position=lambda: self.progress.position,
-            new_id=_new_id,
-            observers=observers,
-        )
+        self.context = self._build_context(unfinished or MemoryBudget(self.limits.max_unfinished_bytes), observers)
         self.registry = ConnectionRegistry(self.context, lambda: self.node.new_session_id())
         check_origins(settings.origins)
         self.origins = OriginPolicy(settings.origins)
         self._outages = outages or Outages()
         self.log_probe = LogProbe(log, self._report_status)
         self.membership = Membership(log, self.node, NamespaceSockets(self.namespaces), clock)
-        counted = {id(one.usages): one.usages for one in applications.values() if one.usages is not None}
-        self._usage = UsageExchange(self.membership, list(counted.values()), clock)
+        self._usage = UsageExchange(self.membership, _find_usages(applications.values()), clock)
         self.consumer = LogConsumer(
             log, self.namespaces, self.replay_buffer, self.progress, self._handle_node_message, observers
         )
@@ -137,6 +118,30 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self._failures = 0
         """Number of failures of the log consumer since the log was last available."""
+
+    def _build_recovery(self, log: Log, loop_budget: LoopBudget, observers: Observers | None) -> Recovery:
+        return Recovery(
+            log,
+            self.sessions,
+            self.replay_buffer,
+            self.progress,
+            self.limits,
+            new_id=_new_id,
+            loop_budget=loop_budget,
+            replace_stale=self._replace_stale,
+            observers=observers,
+        )
+
+    def _build_context(self, unfinished: MemoryBudget, observers: Observers | None) -> ConnectionContext:
+        return ConnectionContext(
+            self.settings,
+            self.namespaces,
+            self.clock,
+            unfinished,
+            position=lambda: self.progress.position,
+            new_id=_new_id,
+            observers=observers,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
@@ -207,15 +212,19 @@ class Server:
                     await namespace.drain()
                 await self.registry.wait_until_all_closed()
         except TimeoutError:
-            for connection in busy:
-                connection.close(engineio.SERVER_SHUTDOWN)
-            logger.warning(
-                "stopping although clients or handlers have not finished", websockets=len(self.registry.websockets)
-            )
-            for namespace in self.namespaces.values():
-                namespace.cancel()
-            for websocket in tuple(self.registry.websockets):
-                websocket.abort()
+            self._end_all(busy)
+
+    def _end_all(self, busy: Iterable[Connection]) -> None:
+        """End clients and handlers that have not finished within `shutdown_timeout`."""
+        for connection in busy:
+            connection.close(engineio.SERVER_SHUTDOWN)
+        logger.warning(
+            "stopping although clients or handlers have not finished", websockets=len(self.registry.websockets)
+        )
+        for namespace in self.namespaces.values():
+            namespace.cancel()
+        for websocket in tuple(self.registry.websockets):
+            websocket.abort()
 
     async def _close_idle(self, connections: Iterable[Connection]) -> list[Connection]:
         """Handle no more events of `connections`. Close those that have no running command, and return the others."""
@@ -294,7 +303,7 @@ class Server:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Server"]:
-        """For the lifespan of an application this server is mounted in."""
+        """Run the server during the lifespan of an application that it is mounted in."""
         await self.start()
         try:
             yield self
@@ -377,6 +386,12 @@ class Server:
     def disconnect_sockets(self, namespace: str, rooms: Iterable[str] = (), *, close: bool = False) -> int:
         """Disconnect these sockets of this node, with `close` also their connections. Returns their number."""
         return self.namespaces[namespace].disconnect_sockets(rooms, close)
+
+
+def _find_usages(applications: Iterable[Application]) -> list[Usages]:
+    """What the applications count for each user; several applications may share one count."""
+    found = {id(one.usages): one.usages for one in applications if one.usages is not None}
+    return list(found.values())
 
 
 def _new_id() -> str:

@@ -72,7 +72,7 @@ class Tunnel(asyncio.Protocol):
                     raise ConnectionRefusedError(f"there is no node {owner}")
                 await self._peering.connect(owner, address, lambda: self)
         except (OSError, TimeoutError, LogUnavailableError):
-            self._forget()
+            self._report_closed()
             if not self._near.is_closing():
                 self._hold(False)
                 self._on_failed()
@@ -98,13 +98,13 @@ class Tunnel(asyncio.Protocol):
 
     def close(self) -> None:
         """The client has gone, or this node stops."""
-        self._forget()
+        self._report_closed()
         if self._far is not None:
             self._far.abort()
         elif self._task is not None:
             self._task.cancel()
 
-    def _forget(self) -> None:
+    def _report_closed(self) -> None:
         self._closed = True
         self._on_closed(self)
 
@@ -134,7 +134,7 @@ class Tunnel(asyncio.Protocol):
             self._hold(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget()
+        self._report_closed()
         if self._timer is not None:
             self._timer.cancel()
         self._on_ended()

@@ -365,7 +365,7 @@ class Connection:
         if queue.try_acquire():
             decide()
         elif not queue.submit(decide, len(packet.data)):
-            # A CONNECT_ERROR would be taken for a final answer; after this, clients come back by themselves.
+            # A CONNECT_ERROR would be taken for a final answer; after this, clients reconnect by themselves.
             self.close(engineio.SERVER_BUSY)
 
     def _decide(self, namespace: Namespace, auth: bytes) -> None:

@@ -66,6 +66,7 @@ class Upgrade:
             self.fail(engineio.FORCED_SERVER_CLOSE)
 
     def on_binary(self, data: bytes) -> None:
+        # No probe, like an empty text: the upgrade fails.
         self.on_text(b"")
 
     async def on_payload(self, body: bytes) -> None:

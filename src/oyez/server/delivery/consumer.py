@@ -59,7 +59,7 @@ class LogConsumer:
             if self._progress.state is State.STARTING:
                 await self.start()
             elif self._progress.state is State.LOST:
-                # Deliver what was appended meanwhile before any client is let in.
+                # Deliver what was appended meanwhile before any client may connect.
                 self._progress.open(await self._log.position())
             await self._log.tail(self.deliver, self._progress.position)
         except KeyError:

@@ -16,7 +16,7 @@ _STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
 
 
 class UpgradeGuard:
-    """ASGI middleware: answers of `app` forbid sniffing, and close a connection whose parser may misread what follows."""
+    """ASGI middleware: answers forbid sniffing, and close connections whose parser may misread what follows."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -155,7 +155,7 @@ async def _read_body(request: Request, connection: Connection, unfinished: Memor
 
     try:
         async for chunk in request.stream():
-            # A body that is too long is read to its end all the same: then its sender receives the answer.
+            # A body that is too long is still read to its end, so that its sender receives the answer.
             if body is not None:
                 body += chunk
                 body = body if len(body) <= connection.max_message else None

@@ -275,7 +275,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._advance(Input.ANSWERED)
         self._watch_output()
         if self.cycle.response_complete and self.cycle.more_body:
-            # Answered before the end of the body. The rest of it has to come in time all the same.
+            # Answered before the end of the body. The rest of it still has to come in time.
             self._await_input()
         elif self._framer.waiting and not self.transport.is_closing():
             # A few per loop iteration, over all connections: the others are served meanwhile.

@@ -54,7 +54,7 @@ class Namespace:
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
         self._event_prefix = b"42" + socketio.encode_namespace(name)
         self._tasks = TaskSet(self._log_failure)
-        self._cuts = SparseLog(logger, interval=10.0)
+        self._sparse_log = SparseLog(logger, interval=10.0)
         """Limits the lines about clients that cannot connect: each of them reconnects about once a second."""
 
     # Clients that connect and disconnect.
@@ -72,7 +72,7 @@ class Namespace:
         except Exception as error:
             if is_temporary(error):
                 socket.end(engineio.SERVER_UNAVAILABLE)
-                self.cut(socket, error)
+                self.make_reconnect(socket, error)
             elif isinstance(error, RefusedError) and not error.internal:
                 self._refuse(socket, error)
             else:
@@ -112,7 +112,7 @@ class Namespace:
             # The client reconnects with its last position and receives the reason why it cannot continue from there.
             socket.connection.close(engineio.TRANSPORT_ERROR, "what the client missed is no longer kept")
         except Exception as error:
-            self.cut(socket, error)
+            self.make_reconnect(socket, error)
         else:
             self._send_result(socket, result)
         finally:
@@ -128,12 +128,12 @@ class Namespace:
         if self._status is not None:
             socket.send(self._status, volatile=True)
 
-    def cut(self, socket: Socket, error: BaseException) -> None:
+    def make_reconnect(self, socket: Socket, error: BaseException) -> None:
         """Close the connection of a client that cannot connect fully because of `error`; the client reconnects.
 
         After a CONNECT_ERROR, official clients would not try again.
         """
-        self._cuts.warning(
+        self._sparse_log.warning(
             "clients cannot connect at the moment; their connections are closed, so that they come back",
             namespace=self.name,
             reason=f"{type(error).__name__}: {error}",

@@ -46,9 +46,9 @@ class Rooms(dict[str, "set[Socket]"]):
             found = self._find_one(names[0])
         else:
             found = set().union(*map(self._find_one, names))
-        away = tuple(excluded)
-        if away:
-            return set(found).difference(*map(self._find_one, away))
+        excluded_names = tuple(excluded)
+        if excluded_names:
+            return set(found).difference(*map(self._find_one, excluded_names))
         return found
 
     def _find_one(self, name: str) -> "Collection[Socket]":

@@ -373,7 +373,7 @@ class Socket:
         except Exception as error:
             for event in self._queue.clear() if self._queue is not None else ():
                 self.namespace.application.refuse(self, event)
-            self.namespace.cut(self, error)
+            self.namespace.make_reconnect(self, error)
         else:
             self._finish_joining()
 

@@ -87,7 +87,7 @@ class SessionStore:
     def defer_until_persisted(self, socket: Socket, act: Callable[[], None]) -> bool:
         """True if `act` is called later, after a change that is visible to the client is written.
 
-        Other changes do not defer it: without the log, commands that do not need it are acknowledged all the same.
+        Other changes do not defer it: without the log, commands that do not need it are still acknowledged.
         """
         key = make_key(socket.namespace.name, socket.session.pid)
         writes = (self._pending.get(key), self._in_flight.get(key))

@@ -196,7 +196,7 @@ class InputGate:
         if self._left <= 0:
             self._turn_later()
             return
-        # One busy connection gets on in every second turn, however many others there are; not in each, because a whole
+        # One busy connection is served in every second turn, however many there are; not in each, because a whole
         # turn may be counted for it.
         if self._busy_first and self._busy:
             self._run(self._busy.popleft())
