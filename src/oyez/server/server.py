@@ -38,6 +38,7 @@ from oyez.server.delivery.probe import LogProbe, encode_status
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.http.asgi_endpoint import serve_websocket
+from oyez.server.http.endpoint import OpeningRequest
 from oyez.server.http.origin import OriginPolicy, normalize
 from oyez.server.http.polling_endpoint import PollingEndpoint
 from oyez.server.namespaces.application import Application, SocketInfo
@@ -333,44 +334,31 @@ class Server:
                 "a client of another protocol was refused: use a client of Socket.IO 3 or 4, not 2.x"
             )
 
-    def read_handshake(
-        self,
-        headers: Mapping[str, str],
-        query_string: bytes,
-        client: tuple[str, int] | None,
-        *,
-        secure: bool,
-    ) -> Handshake:
-        """What is kept of the request that opens a connection. Names of `headers` are lower-case."""
+    def read_handshake(self, request: OpeningRequest) -> Handshake:
+        """What is kept of the request that opens a connection."""
+        headers = request.headers
         kept = {name: headers[name] for name in KEPT_HEADERS if name in headers}
-        if not self.origins.allows_cookies(headers.get("origin"), headers.get("host"), secure=secure):
+        if not self.origins.allows_cookies(headers.get("origin"), headers.get("host"), secure=request.secure):
             kept.pop("cookie", None)
         return Handshake(
             headers=kept,
-            query_string=query_string.decode("latin-1"),
-            address=client[0] if client else "",
-            secure=secure,
+            query_string=request.query_string.decode("latin-1"),
+            address=request.client[0] if request.client else "",
+            secure=request.secure,
             time=time.time(),
         )
 
-    def open_websocket(
-        self,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        read_handshake: Callable[[], Handshake],
-        *,
-        secure: bool,
-    ) -> TransportListener | HandshakeError:
+    def open_websocket(self, request: OpeningRequest) -> TransportListener | HandshakeError:
         """The listener of the WebSocket of an upgrade request: a new connection, or the upgrade of one that polls."""
-        if not self.admits_page(headers, secure=secure):
+        if not self.admits_page(request.headers, secure=request.secure):
             return engineio.FORBIDDEN
-        connection = self.registry.connections.get(query.get("sid", ""))
-        error = engineio.check_request("GET", query, known=connection is not None, upgrade=True)
+        connection = self.registry.connections.get(request.query.get("sid", ""))
+        error = engineio.check_request("GET", request.query, known=connection is not None, upgrade=True)
         if error is not None:
             self.log_refusal(error)
             return error
         if connection is None:
-            return self.registry.open(read_handshake(), State.WEBSOCKET)
+            return self.registry.open(self.read_handshake(request), State.WEBSOCKET)
         if not connection.may_upgrade():
             return engineio.ALREADY_UPGRADED
         if not self.registry.may_add_websocket(connection.handshake.address):

@@ -6,7 +6,7 @@ from starlette.types import Receive, Scope, Send
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.websocket import choose_subprotocol, combine_headers
-from oyez.server.http.endpoint import Endpoint
+from oyez.server.http.endpoint import Endpoint, OpeningRequest
 from oyez.server.transports.asgi import AsgiWebSocket
 from oyez.server.transports.transport import TransportListener
 
@@ -28,12 +28,7 @@ def _open(endpoint: Endpoint, scope: Scope) -> TransportListener | HandshakeErro
     headers = combine_headers(scope["headers"])
     query = QueryParams(scope["query_string"])
     secure = scope["scheme"] == "wss"
-    return endpoint.open_websocket(
-        query,
-        headers,
-        lambda: endpoint.read_handshake(headers, scope["query_string"], scope.get("client"), secure=secure),
-        secure=secure,
-    )
+    return endpoint.open_websocket(OpeningRequest(headers, scope["query_string"], query, scope.get("client"), secure))
 
 
 async def _deny(error: HandshakeError, scope: Scope, send: Send) -> None:

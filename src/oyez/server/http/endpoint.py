@@ -1,7 +1,7 @@
 """The Endpoint of a path, which accepts WebSockets, and what an endpoint needs of its server."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from oyez.protocol.engineio import HandshakeError
 from oyez.server.cluster.membership import Membership
@@ -11,6 +11,20 @@ from oyez.server.http.origin import OriginPolicy
 from oyez.server.transports.transport import TransportListener
 from oyez.server.types import Handshake
 from oyez.settings import Limits, Settings
+
+
+class OpeningRequest(NamedTuple):
+    """A request that asks for a connection, or for the upgrade of one that polls."""
+
+    headers: Mapping[str, str]
+    """Lower-case names."""
+    query_string: bytes
+    query: Mapping[str, str]
+    """The parameters in `query_string`."""
+    client: tuple[str, int] | None
+    """The address of the client; None if it has disconnected."""
+    secure: bool
+    """True if the client has connected over TLS."""
 
 
 class ConnectionServer(Protocol):
@@ -37,9 +51,7 @@ class ConnectionServer(Protocol):
     def log_refusal(self, error: HandshakeError) -> None:
         """Log the refusal of a client that can never connect, and cannot show why."""
 
-    def read_handshake(
-        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
-    ) -> Handshake:
+    def read_handshake(self, request: OpeningRequest) -> Handshake:
         """What is kept of the request that opens a connection."""
 
 
@@ -53,19 +65,7 @@ class Endpoint(Protocol):
     def membership(self) -> Membership | None:
         """The other nodes, which have sessions of their own; None if no request names a session."""
 
-    def read_handshake(
-        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
-    ) -> Handshake:
-        """What is kept of the request that opens a connection."""
-
-    def open_websocket(
-        self,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        read_handshake: Callable[[], Handshake],
-        *,
-        secure: bool,
-    ) -> TransportListener | HandshakeError:
+    def open_websocket(self, request: OpeningRequest) -> TransportListener | HandshakeError:
         """The listener of the WebSocket of an upgrade request, which the caller attaches next; or the refusal."""
 
 

@@ -1,6 +1,6 @@
 """The endpoints of plain WebSockets, and of paths at which there is no WebSocket."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -10,9 +10,8 @@ from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
 from oyez.server.connections.json_dialect import JsonConnection
 from oyez.server.http.asgi_endpoint import serve_websocket
-from oyez.server.http.endpoint import ConnectionServer
+from oyez.server.http.endpoint import ConnectionServer, OpeningRequest
 from oyez.server.transports.transport import TransportListener
-from oyez.server.types import Handshake
 from oyez.settings import Settings
 
 
@@ -32,19 +31,7 @@ class UnknownPath:
         mounted = [f"{scope.get('root_path', '')}{path}" for path in self._paths]
         await serve_websocket(UnknownPath(self.settings, mounted), scope, receive, send)
 
-    def read_handshake(
-        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
-    ) -> Handshake:
-        raise NotImplementedError("nothing is opened here")
-
-    def open_websocket(
-        self,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        read_handshake: Callable[[], Handshake],
-        *,
-        secure: bool,
-    ) -> HandshakeError:
+    def open_websocket(self, request: OpeningRequest) -> HandshakeError:
         """The refusal."""
         return self._refusal
 
@@ -65,20 +52,9 @@ class JsonEndpoint:
             answer = Response("This is a WebSocket.", 426, headers, "text/plain")
             await answer(scope, receive, send)
 
-    def read_handshake(
-        self, headers: Mapping[str, str], query_string: bytes, client: tuple[str, int] | None, *, secure: bool
-    ) -> Handshake:
-        return self._server.read_handshake(headers, query_string, client, secure=secure)
-
-    def open_websocket(
-        self,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        read_handshake: Callable[[], Handshake],
-        *,
-        secure: bool,
-    ) -> TransportListener | HandshakeError:
+    def open_websocket(self, request: OpeningRequest) -> TransportListener | HandshakeError:
         """The connection of a WebSocket upgrade, which is never the upgrade of a connection that polls."""
-        if not self._server.admits_page(headers, secure=secure):
+        if not self._server.admits_page(request.headers, secure=request.secure):
             return engineio.FORBIDDEN
-        return self._server.registry.open(read_handshake(), State.WEBSOCKET, JsonConnection)
+        handshake = self._server.read_handshake(request)
+        return self._server.registry.open(handshake, State.WEBSOCKET, JsonConnection)

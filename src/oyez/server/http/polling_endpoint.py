@@ -13,7 +13,7 @@ from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
 from oyez.server.connections.connection import Connection
 from oyez.server.http.client_files import GZIP
-from oyez.server.http.endpoint import ConnectionServer
+from oyez.server.http.endpoint import ConnectionServer, OpeningRequest
 from oyez.server.transports.budget import REQUEST_COST, MemoryBudget
 from oyez.server.transports.polling import Polling
 
@@ -63,10 +63,10 @@ class PollingEndpoint:
         return Response(status_code=204, headers=dict(headers)) if headers else _error(engineio.BAD_METHOD)
 
     async def _open(self, request: Request) -> Response:
-        handshake = self._server.read_handshake(
-            request.headers, request.scope["query_string"], request.client, secure=_is_secure(request)
+        opening = OpeningRequest(
+            request.headers, request.scope["query_string"], request.query_params, request.client, _is_secure(request)
         )
-        opened = self._server.registry.open(handshake, State.POLLING)
+        opened = self._server.registry.open(self._server.read_handshake(opening), State.POLLING)
         if isinstance(opened, HandshakeError):
             return _error(opened)
         polling = Polling(opened)

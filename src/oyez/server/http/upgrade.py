@@ -10,7 +10,7 @@ from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.http_framing import Head
 from oyez.protocol.websocket import VERSION, choose_subprotocol, combine_headers, is_handshake, negotiate_deflate
 from oyez.server.cluster.signing import ClientAddress
-from oyez.server.http.endpoint import Endpoint, Router
+from oyez.server.http.endpoint import Endpoint, OpeningRequest, Router
 from oyez.server.http.refusals import (
     BAD_REQUEST,
     NOT_FOUND,
@@ -71,13 +71,8 @@ def accept_handshake(router: Router, head: Head, client: ClientAddress) -> Accep
     endpoint = router(path)
     if endpoint is None:
         return encode_refusal(NOT_FOUND, "There is no WebSocket at this path.")
-    secure = client.scheme == "https"
-    listener = endpoint.open_websocket(
-        parse_query(query),
-        headers,
-        lambda: endpoint.read_handshake(headers, query, client.address, secure=secure),
-        secure=secure,
-    )
+    request = OpeningRequest(headers, query, parse_query(query), client.address, client.scheme == "https")
+    listener = endpoint.open_websocket(request)
     key = headers["sec-websocket-key"]
     if listener is engineio.ALREADY_UPGRADED:
         return encode_closed_websocket(key)
