@@ -120,7 +120,7 @@ class Forwarder:
     def _hand_off(self, request: ForwardedRequest, rest: bytes) -> bool:
         network = request.network
         if request.client.scheme != "http" or request.head.length is None or network.get_write_buffer_size():
-            # The state of TLS, or half of a chunk, is in this process; so is the end of an earlier answer.
+            # The state of TLS, half of a chunk, or the end of an earlier answer is in this process.
             return False
         file = network.get_extra_info("socket").fileno()
         if not self.node.peering.hand_off(request.owner, file, request.encode(rest)):

@@ -38,7 +38,7 @@ class HandoffSocket:
         try:
             self._socket.sendmsg([received], rights, 0, self._folder.path(owner + SUFFIX))
         except OSError:
-            # The node has gone, or has not yet received what was handed off before.
+            # The node has stopped, or has not yet received what was handed off before.
             return False
         return True
 

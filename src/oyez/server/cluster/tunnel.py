@@ -97,7 +97,7 @@ class Tunnel(asyncio.Protocol):
             self._far.resume_reading()
 
     def close(self) -> None:
-        """The client has gone, or this node stops."""
+        """The client has disconnected, or this node stops."""
         self._report_closed()
         if self._far is not None:
             self._far.abort()
@@ -142,7 +142,7 @@ class Tunnel(asyncio.Protocol):
     def _watch(self) -> None:
         left = self._active + self._idle_timeout - self._loop.time()
         if left <= 0 and self._far is not None:
-            # The machine at one of the ends has gone: a live session sends something more often.
+            # The machine at one of the ends has failed: a live session sends something more often.
             self._far.abort()
         else:
             self._timer = self._loop.call_later(left, self._watch)

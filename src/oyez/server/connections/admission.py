@@ -1,4 +1,4 @@
-"""An Admission: the namespaces that one client is entering, that have refused it, or that the server took it out of.
+"""An Admission: the namespaces that one client is entering, was refused by, or was disconnected from by the server.
 
 It decides which CONNECT packets reach the application. The connection sends the answers.
 """
@@ -11,7 +11,6 @@ from oyez.server.transports.outgoing import OutboundPacket
 from oyez.settings import Limits
 
 MINUTE = 60.0
-"""Seconds."""
 
 
 class Admission:

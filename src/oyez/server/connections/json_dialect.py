@@ -1,7 +1,7 @@
 """Connections of plain WebSocket clients, which send JSON frames (`protocol/json_frames.py`).
 
-A frame that is not understood is answered with the event `error`, which describes what is expected. Everything besides
-that is the same as for other connections, with the same rights and limits. The server sends WebSocket pings.
+A frame that is not understood is answered with the event `error`, which describes what is expected. Rights and
+limits are those of other connections. The server sends WebSocket pings.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The log consumer: reads the log and delivers each entry to the sockets of this process that may receive it.
 
-Every event goes this way from the log to a socket, also an event that this process published itself.
+Sockets receive every event this way, also those that this process published itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """The log probe: every few seconds a node checks that an entry that it appends to the log is delivered here.
 
-Appending may work while reading does not, and the other way round. Only an entry that has gone the whole way shows
+Appending may work while reading does not, and the other way round. Only an entry that was appended and delivered shows
 that both work. The probe also notices that the log is available again.
 """
 

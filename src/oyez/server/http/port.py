@@ -131,7 +131,7 @@ class HttpServer(uvicorn.Server):
     async def _take_over(self, connection: socket.socket, received: bytes) -> None:
         loop = asyncio.get_running_loop()
         with suppress(OSError):
-            # Raised if the client has gone meanwhile.
+            # Raised if the client has disconnected in the meantime.
             await loop.connect_accepted_socket(lambda: self._build_other(HandedOffProtocol, received), connection)
 
     def _build_other(self, kind: Callable[..., asyncio.Protocol], own: Any) -> asyncio.Protocol:

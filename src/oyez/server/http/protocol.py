@@ -104,7 +104,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport = transport
         self.flow: InputFlow = InputFlow(transport)
         self.server = transport.get_extra_info("sockname")[:2]
-        # The socket of a client that has gone has no peer name.
+        # The socket of a client that has disconnected has no peer name.
         self.client = (transport.get_extra_info("peername") or ())[:2] or None
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._await_input()
@@ -406,7 +406,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._watch_output()
 
     def shutdown(self) -> None:
-        """uvicorn stops: what is still forwarded ends."""
+        """uvicorn stops: end a request that is being forwarded; one that is served here is still answered."""
         if self._forwarded is not None:
             self._forwarded.close()
             self.transport.close()

@@ -17,7 +17,7 @@ class State(Enum):
     LOCAL = auto()
     """A request is being answered here."""
     FORWARDING = auto()
-    """The request belongs to another node: what is received of it is collected."""
+    """The request belongs to another node: its bytes are collected until there is a tunnel."""
     TUNNELLED = auto()
     """A tunnel carries the request, and the WebSocket if it is one."""
     UPGRADED = auto()

@@ -101,7 +101,7 @@ class Polling(Transport):
     def close(self, reason: CloseReason) -> None:
         """End the session. What is kept is still fetched, unless the client has gone or cannot be understood.
 
-        Then a GET gets the status of an unknown session, as with official servers: any client comes back after it. A
+        Then a GET gets the status of an unknown session, as with official servers: any client reconnects after it. A
         close packet is final for some clients, so only ends that are final have one. It has a payload of its own:
         official clients close as soon as they read it, and process the events beside it only then. They keep these
         events until they are connected again, so the position that they reconnect with is an older one, and they would
