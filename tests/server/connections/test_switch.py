@@ -10,6 +10,7 @@ import pytest
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.websocket import encode_close
+from oyez.server.transports.polling import Polling
 from tests.support.js_client import JsConnectError, JsDriver
 from tests.support.serving import Running, serve, turn_until
 from tests.support.wire import BINARY, CLOSE, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
@@ -246,6 +247,29 @@ async def test_a_client_that_has_stopped_polling_is_closed_over_the_websocket(
         await wire.expect_close(code)
     await running.settle()
     assert (await client.request("GET")).error == (400, 1)
+
+
+async def test_a_close_while_the_last_poll_is_being_answered_is_sent_over_the_websocket(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer has its payload already. The client stops polling after it, and receives only the WebSocket."""
+    client = await PollingWire.connect(running)
+    socket = running.market.socket(client.id)
+    end_get = Polling.end_get
+
+    def close_first(polling: Polling, *, aborted: bool) -> None:
+        socket.connection.close(engineio.SERVER_SHUTDOWN)
+        end_get(polling, aborted=aborted)
+
+    polling = asyncio.create_task(client.get())
+    async with candidate_of(running, client) as wire:
+        monkeypatch.setattr(Polling, "end_get", close_first)
+        assert await polling == "6"
+        connection = running.server.registry.find(client.sid)
+        assert connection is not None and connection.closed and connection.upgrade is not None
+        wire.send_text("5")
+        await wire.expect_close(1012)
+    await running.settle()
 
 
 async def test_a_server_that_stops_waits_for_websockets_that_have_probed(kind: str) -> None:

@@ -52,6 +52,8 @@ class Polling(Transport):
         self._closing = False
         self.get_open = False
         """True if a GET is open; changed by `begin_get` and `end_get`."""
+        self._answered = False
+        """True if the open GET has its payload, so that nothing more can be sent with it."""
         self.post_open = False
         """True if a POST is open; changed by `begin_post` and `end_post`."""
 
@@ -67,7 +69,7 @@ class Polling(Transport):
 
     @property
     def idle_poll(self) -> bool:
-        return self.get_open and not self._buffer
+        return self.get_open and not self._answered and not self._buffer
 
     @property
     def fetchable(self) -> bool:
@@ -161,7 +163,7 @@ class Polling(Transport):
             self._end(engineio.CLOSE)
             self._listener.on_closed(self, engineio.TRANSPORT_ERROR, "two polls at once")
             return False
-        self.get_open = True
+        self.get_open, self._answered = True, False
         return True
 
     def end_get(self, *, aborted: bool) -> None:
@@ -214,9 +216,11 @@ class Polling(Transport):
                 async with asyncio.timeout(timeout):
                     await self._poll
             except TimeoutError:
+                self._answered = True
                 return engineio.NOOP
             finally:
                 self._poll = None
+        self._answered = True
         if not self._buffer:
             last, self._last_packet = self._last_packet, None
             return last
