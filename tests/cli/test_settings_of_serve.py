@@ -28,7 +28,7 @@ def test_every_setting_is_a_flag(oyez: Calls) -> None:
     ("flag", "shown"),
     [
         ("port", "Port to listen on; 0 for any free port. [default: 5001]"),
-        ("keep_alive", "Seconds that an HTTP connection is kept open without a request. [default: 75]"),
+        ("keep_alive", "Seconds for which an HTTP connection is kept open without a request. [default: 75]"),
         ("redis_url", "The Redis (7 or later) or Valkey that holds the logs, for several machines."),
         ("redis_url", "[default: SQLite in oyez_data]"),
         ("serve_client", "[default: yes]"),
@@ -70,7 +70,7 @@ def test_flags_win_over_the_environment(folder: Path, monkeypatch: pytest.Monkey
         ("--ssl-certfile missing.pem", "The certificate in missing.pem cannot be used: No such file or directory."),
         (
             "--oyez-data /dev/null/x",
-            "oyez_data /dev/null/x cannot be used: Not a directory. Set OYEZ_DATA to another folder.",
+            "/dev/null is not a folder. Set OYEZ_DATA to another folder.",
         ),
         ("--host nowhere.invalid", "Give an address of this machine as --host, or 0.0.0.0 for all."),
         ("--host a..b", "Give an address of this machine as --host"),
