@@ -225,7 +225,7 @@ def flood_of_one_system(stage: "Stage", going_on: Callable[[], bool]) -> Iterato
 
 
 def locked_postgresql(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
-    """One table of `rez` is locked, as by a migration, while its user goes on writing and bystanders connect."""
+    """One table of `rez` is locked, as by a migration, while its user continues to write and bystanders connect."""
     with psycopg.connect(stage.database) as connection:
         connection.execute("LOCK TABLE rez_subscriptions IN ACCESS EXCLUSIVE MODE")
         yield from attack_and_connect(stage, going_on)
@@ -239,7 +239,7 @@ def attack_and_connect(stage: "Stage", going_on: Callable[[], bool]) -> Iterator
 
 
 def locked_table(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
-    """The database of `rez` is locked, as by a migration, while its user goes on writing and bystanders connect."""
+    """The database of `rez` is locked, as by a migration, while its user continues to write and bystanders connect."""
     file = next(stage.running.data.glob("domain.sqlite"))
     connection = sqlite3.connect(file, timeout=5, isolation_level=None)
     try:

@@ -224,7 +224,7 @@ async def test_the_keys_are_away_while_official_clients_connect(tmp_path: Path, 
 
 @contextmanager
 def lock_table(url: str) -> Iterator[None]:
-    """Somebody holds a table of `rez`: with SQLite, which has one lock, all writing."""
+    """Lock a table of `rez`. SQLite has one lock, so there all writing waits."""
     if url.startswith("postgresql"):
         with psycopg.connect(url) as other:
             other.execute("LOCK TABLE rez_subscriptions IN ACCESS EXCLUSIVE MODE")

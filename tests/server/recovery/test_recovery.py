@@ -228,7 +228,7 @@ async def test_a_python_client_gets_positions_where_it_asks(own: Running) -> Non
 
 
 async def test_a_python_client_gets_what_was_published_whatever_it_calls_itself(own: Running) -> None:
-    """Its handler for all events hears nothing of positions either."""
+    """The client's handler for all events does not receive positions either."""
     async with py_client.connect(own.url, auth=ANNA, headers={"User-Agent": "shop/1.0"}) as client:
         await own.publish("news", 1, to="room")
         await own.publish("news", 2, to="room")

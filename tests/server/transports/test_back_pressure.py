@@ -1,4 +1,4 @@
-"""Clients that do not read, and clients that send faster than their handlers work: it is nobody else's matter."""
+"""Clients that do not read, and clients that send faster than their handlers work: other clients are not affected."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -334,7 +334,7 @@ async def test_after_long_work_others_have_as_many_turns_as_it_took() -> None:
 async def test_a_short_request_does_not_wait_for_the_long_bodies_of_others(
     own: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gate handles what is not busy first, so a short request must never wait there as busy."""
+    """The gate handles input that is not busy first, so a short request must never wait there as busy."""
     waits: dict[int, set[bool]] = {}
     wait = InputGate.wait
 

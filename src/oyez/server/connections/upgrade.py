@@ -70,7 +70,7 @@ class Upgrade:
         self.on_text(b"")
 
     async def on_payload(self, body: bytes) -> None:
-        raise NotImplementedError("a WebSocket receives no payloads")
+        """Only polling has payloads; this transport is a WebSocket."""
 
     def on_pong(self) -> None:
         """No ping was sent."""

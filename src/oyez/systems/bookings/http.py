@@ -33,7 +33,7 @@ from oyez.systems.bookings.tables import (
 from oyez.systems.bookings.transactions import get
 
 MAX_PAGE = 200
-"""Records of one page: a page stays below a megabyte, whatever they contain."""
+"""Records of one page. A page of the largest records is smaller than a megabyte."""
 
 
 class Page(CamelPayload):

@@ -25,9 +25,9 @@ SIGNED_IN_AT = "auth_time"
 """The claim with the time of signing in, the same in all tokens (OpenID Connect Core, section 2)."""
 
 FIRST_RETRY = 1.0
-"""Seconds that a refused client is asked to wait, doubled after each further refusal …"""
+"""Seconds that a client is asked to wait after its first refusal. Each further refusal doubles them."""
 LONGEST_RETRY = 30.0
-"""… and at most these: a user who has signed in again should not wait for long."""
+"""Most seconds that a client is asked to wait, so that a user who has signed in again does not wait for long."""
 MAX_ADDRESSES = 10_000
 """Number of network addresses whose refusals are counted, the latest ones."""
 
