@@ -7,9 +7,11 @@ a `text` or `json` block shows must come. Tables between `<!-- NAME: … -->` an
 
 import ast
 import asyncio
+import importlib
 import inspect
 import json
 import os
+import pkgutil
 import re
 import signal
 import subprocess
@@ -585,7 +587,10 @@ async def never_ending() -> AsyncIterator[bytes]:
 
 def find_messages() -> Iterator[str]:
     """Every text in the modules that look for faults, with … for what is filled in."""
-    for module in (bind, check, codec, declare, limits, rooms):
+    checks = (
+        importlib.import_module(found.name) for found in pkgutil.iter_modules(check.__path__, "oyez.contract.check.")
+    )
+    for module in (bind, codec, declare, limits, rooms, *checks):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.JoinedStr):
                 yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)

@@ -1,0 +1,35 @@
+"""Looks for contradictions in a contract: each `check_…` reads one part of the declarations and yields sentences.
+
+All errors are found at once, so that the author of a contract can correct them together.
+"""
+
+from collections.abc import Iterator
+
+from oyez.contract.check.commands import check_command, check_command_names
+from oyez.contract.check.events import check_event, check_event_names
+from oyez.contract.check.head import check_head
+from oyez.contract.check.names import ERROR_EVENT, OWN_PREFIX
+from oyez.contract.check.rooms import check_namespace, check_rooms
+from oyez.contract.check.rules import check_rules
+from oyez.contract.declare import Declarations
+
+__all__ = ["ERROR_EVENT", "OWN_PREFIX", "find_errors"]
+
+
+def find_errors(declared: Declarations) -> list[str]:
+    """Every contradiction, one sentence each; empty for a correct contract."""
+    return list(dict.fromkeys(_errors(declared)))
+
+
+def _errors(declared: Declarations) -> Iterator[str]:
+    yield from check_head(declared)
+    for namespace in declared.namespaces:
+        yield from check_namespace(namespace)
+        yield from check_rooms(namespace)
+        for event in namespace.events:
+            yield from (f"event {event.name}: {error}" for error in check_event(event))
+        for command in namespace.commands:
+            yield from (f"command {command.name}: {error}" for error in check_command(command))
+    yield from check_event_names([event for namespace in declared.namespaces for event in namespace.events])
+    yield from check_command_names([command for namespace in declared.namespaces for command in namespace.commands])
+    yield from check_rules(declared)
