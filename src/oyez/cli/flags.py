@@ -55,7 +55,8 @@ class User:
         assert self.sub is not None
         self._check_role(system)
         claims = self._claims()
-        return load_signer(settings).sign_user(self.sub, self.role, claims, lifetime)
+        signer = load_signer(settings).of_contract(system.contract.claims)
+        return signer.sign_user(self.sub, self.role, claims, lifetime)
 
     def _check_role(self, system: System) -> None:
         known = ", ".join(system.contract.roles)

@@ -2,6 +2,7 @@
 
 from msgspec import UNSET, UnsetType
 
+from oyez.contract.claims import Claims
 from oyez.contract.contract import Contract, Event
 from oyez.contract.policy import Identity, anyone, member, not_role, own, resolved, role
 from oyez.contract.rooms import NamedRoom
@@ -28,6 +29,7 @@ __all__ = [
     "CamelCommand",
     "CamelPayload",
     "CamelStamped",
+    "Claims",
     "Command",
     "Contract",
     "Event",

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import UNSET
 
 from oyez.contract.check import find_errors
+from oyez.contract.claims import Claims
 from oyez.contract.declare import Declarations, DeclaredEvent, Namespace, Rules, UserAttribute, description_of
 from oyez.contract.policy import ROLE, USER, Identity, anyone, one_of
 from oyez.contract.rooms import Caller, Target
@@ -90,12 +91,14 @@ class Contract(Declarations):
         tokens: Sequence[TokenSource] = DEFAULT_SOURCES,
         subjects: Mapping[str, str] | None = None,
         description: str = "",
+        claims: Claims | None = None,
     ) -> None:
         """Begin a contract.
 
         `roles` are the values of the token's claim `role`; a token without the claim has the `default_role`. `tokens`
         are the places of a token, in the order in which they are searched. `subjects` are the kinds of member besides
         `user` and `role`, each with the claim that holds a client's own id: `{"garage": "garage_id"}`.
+        `claims` are the names of claims in this system's tokens, instead of those in the settings.
         """
         super().__init__(
             name=name,
@@ -104,6 +107,7 @@ class Contract(Declarations):
             default_role=default_role,
             tokens=tuple(tokens),
             subjects=dict(subjects or {}),
+            claims=claims,
         )
         self.events: Mapping[str, Event] = {}
         """Every event, by its name. `build` fills it."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import new_class
 from typing import Any, Literal, TypeVar
 
+from oyez.contract.claims import Claims
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.policy import Nobody, Rule, anyone, one_of
 from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Target
@@ -275,3 +276,4 @@ class Declarations:
     namespaces: list[Namespace] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     attributes: list[UserAttribute] = field(default_factory=list)
+    claims: Claims | None = None

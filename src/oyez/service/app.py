@@ -357,7 +357,7 @@ class Oyez:
                 outbox=outbox,
                 members=members,
                 presence=presence,
-                signer=self.signer,
+                signer=self.signer.of_contract(system.contract.claims),
                 clock=self._clock,
             ),
         )
@@ -365,7 +365,7 @@ class Oyez:
         applications = bind(
             system.contract,
             handlers=own.handlers,
-            authenticate=self._verifier.verify,
+            authenticate=self._verifier.of_contract(system.contract.claims).verify,
             resolvers=own.resolvers,
             is_member=members.has,
             hooks=own.hooks,

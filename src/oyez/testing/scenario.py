@@ -196,7 +196,8 @@ class Scenario:
         The token is `age` seconds old. It is valid for `lifetime` seconds, or for the whole day.
         """
         id = self.id(name)
-        token = self._server.signer(age).sign_user(id, role, claims, lifetime or self._lifetime)
+        signer = self._server.signer(age).of_contract(self.contract.claims)
+        token = signer.sign_user(id, role, claims, lifetime or self._lifetime)
         path = f"/{self.contract.name}/socket.io/"
         opening = connect(self._server.url, namespace, path=path, auth={"token": token}, transports=["websocket"])
         try:

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwk, jwt
 
+from oyez.contract.claims import Claims as ContractClaims
 from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, InvalidDataError, Refusal, RefusedError, SettingsError
+from oyez.service.auth.claims import ClaimNames
 from oyez.service.auth.keys import HS256, Key, LocalKeys, parse_key_set
 from oyez.service.auth.secrets import Secret, load_secret, secret_key
 from oyez.service.auth.tokens import MAX_TOKEN_BYTES, Claims, Signer, Verifier, build_signer, build_verifier
@@ -485,3 +487,44 @@ def test_contradicting_settings_are_refused() -> None:
     for settings, reason in [(both, "both set"), (Settings(jwt_audience="oyez:publish:quotes"), "jwt_audience")]:
         with pytest.raises(SettingsError, match=reason):
             build_verifier(settings, Secret(SECRET))
+
+
+# Names of claims that a contract states.
+
+STATED = ContractClaims(subject="user.id", role="type", names={"shop_id": "https://id.example/shop"})
+
+
+def test_a_contract_names_the_claims_of_its_tokens() -> None:
+    settings = ClaimNames(("sub",), "role", {"shop_id": "shop", "garage_id": "garage"})
+    verifier = make_verifier(names=settings).of_contract(STATED)
+    token = sign(
+        {
+            "user": {"id": 42},
+            "type": "courier",
+            "https://id.example/shop": 7,
+            "garage": "g",
+            "sub": "x",
+            "role": "admin",
+        }
+    )
+    accepted = accept(token, verifier)
+    named = {name: accepted.claims.get(name) for name in ("role", "shop_id", "garage_id")}
+    assert (accepted.subject, named) == ("42", {"role": "courier", "shop_id": 7, "garage_id": "g"})
+
+
+def test_what_a_contract_does_not_name_is_as_in_the_settings() -> None:
+    verifier = make_verifier(names=ClaimNames(("uid",), "kind")).of_contract(ContractClaims(role="type"))
+    accepted = accept(sign({"uid": "ada", "type": "courier", "kind": "admin"}), verifier)
+    assert (accepted.subject, accepted.claims["role"]) == ("ada", "courier")
+
+
+def test_a_token_is_signed_with_the_names_of_the_contract() -> None:
+    token = make_signer().of_contract(STATED).sign_user("42", "courier", {"shop_id": "s"}, 60)
+    accepted = accept(token, make_verifier().of_contract(STATED))
+    assert (accepted.subject, accepted.claims["role"], accepted.claims["shop_id"]) == ("42", "courier", "s")
+    expect_refused(token, "does not say who its user is")
+
+
+def test_keys_are_shared_by_the_verifiers_of_all_systems() -> None:
+    verifier = make_verifier()
+    assert verifier.of_contract(STATED).keys is verifier.keys

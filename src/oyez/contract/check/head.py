@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from oyez import errors
 from oyez.contract.check.names import find_duplicates
+from oyez.contract.claims import find_claim_errors
 from oyez.contract.declare import Declarations
 from oyez.contract.policy import ROLE, USER
 from oyez.errors import Refusal
@@ -24,6 +25,8 @@ def check_head(declared: Declarations) -> Iterator[str]:
             yield f"subject {kind!r}: every contract has that kind already"
         elif not re.fullmatch(r"[a-z][a-z0-9_-]*", kind) or not claim:
             yield f"subject {kind!r}: expected lower-case letters, digits, - and _, and the name of a claim"
+    if declared.claims is not None:
+        yield from find_claim_errors(declared.claims)
     if not declared.namespaces:
         yield "no namespaces: declare one, such as /"
     known = [value.code for value in vars(errors).values() if isinstance(value, Refusal)]

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from oyez.contract.claims import RESERVED, Claims
 from oyez.errors import SettingsError
 from oyez.settings import Settings
 
-RESERVED = ("sub", "userId", "role", "iss", "aud", "iat", "nbf", "exp")
-"""Claims that `jwt_claims` cannot rename: they have settings of their own, or are defined by RFC 7519."""
 MISSING = object()
 
 
@@ -26,6 +25,12 @@ class ClaimNames:
     subject: tuple[str, ...] = ("sub", "userId")
     role: str = "role"
     others: Mapping[str, str] = field(default_factory=dict)
+
+    def of_contract(self, claims: Claims | None) -> "ClaimNames":
+        """These names, with those that a contract states in their place."""
+        if claims is None:
+            return self
+        return ClaimNames(claims.subjects or self.subject, claims.role or self.role, {**self.others, **claims.names})
 
     def read(self, claims: Mapping[str, Any]) -> dict[str, Any]:
         """`claims` by the names that contracts have for them.

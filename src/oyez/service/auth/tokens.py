@@ -7,6 +7,7 @@ back end publish into one system. Their audiences differ: those of service token
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
+from oyez.contract.claims import Claims as ContractClaims
 from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, InvalidDataError, RefusedError, SettingsError
 from oyez.service.auth.claims import MISSING, USUAL_NAMES, ClaimNames, find_claim, read_claim_names
 from oyez.service.auth.keys import HS256, KeySource, LocalKeys, PublishedKeys, load_key_file
@@ -77,6 +79,17 @@ class Verifier:
         self._names = names
         self._clock = clock
 
+    def of_contract(self, claims: ContractClaims | None) -> "Verifier":
+        """A verifier with the same keys, for the claims' names that a contract states."""
+        return Verifier(
+            self.keys,
+            issuer=self._issuer,
+            audience=self._audience,
+            leeway=self._leeway,
+            names=self._names.of_contract(claims),
+            clock=self._clock,
+        )
+
     async def verify(self, token: str) -> Claims:
         """The claims of `token`; waits if keys must be fetched first.
 
@@ -136,6 +149,12 @@ class Signer:
         self._leeway = leeway
         self._names = names
         self._clock = clock
+
+    def of_contract(self, claims: ContractClaims | None) -> "Signer":
+        """A signer with the same secret, for the claims' names that a contract states."""
+        made = copy(self)
+        made._names = self._names.of_contract(claims)
+        return made
 
     def sign_user(
         self, subject: str, role: str | Sequence[str] | None, claims: Mapping[str, Any], lifetime: float
