@@ -197,7 +197,7 @@ async def test_what_recovery_needs_is_remembered() -> None:
         await server.send('42["b",{}]')
         await server.wait_closed()
 
-    async with serve_script(script) as url, connect(url, transports=["websocket"]) as client:
+    async with serve_script(script) as url, connect(url, auth={"recovery": True}, transports=["websocket"]) as client:
         await client.expect_event("b")
         assert client.recovery == {"pid": "u", "offset": "0dd1e5a2.7"}
         assert client.pending == [("a", [{}])]

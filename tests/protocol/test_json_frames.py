@@ -60,7 +60,7 @@ def test_a_text_as_id_comes_back_with_the_acknowledgement() -> None:
 def test_attachments_are_base64() -> None:
     data = b'["e",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]'
     packet = Packet(PacketType.BINARY_EVENT, "/", data, attachments=(b"a", b"b"))
-    assert encode_packet(packet, TextIds()) == b'{"event":"e","data":"Yg==","offset":"YQ=="}'
+    assert encode_packet(packet, TextIds()) == b'{"event":"e","data":["Yg==","YQ=="]}'
 
 
 @given(st.binary() | st.text().map(str.encode) | st.from_regex(r'\{"event":.*\}', fullmatch=True).map(str.encode))
@@ -70,3 +70,18 @@ def test_any_input_is_decoded_or_refused(data: bytes) -> None:
     except MalformedError:
         return
     assert packet.type in (PacketType.EVENT, PacketType.ACK)
+
+
+@pytest.mark.parametrize(
+    ("data", "has_position", "frame"),
+    [
+        (b'["e"]', False, b'{"event":"e"}'),
+        (b'["e","p"]', True, b'{"event":"e","offset":"p"}'),
+        (b'["e",{"a":1},"p"]', True, b'{"event":"e","data":{"a":1},"offset":"p"}'),
+        (b'["e","a","b"]', False, b'{"event":"e","data":["a","b"]}'),
+        (b'["e",[1]]', False, b'{"event":"e","data":[[1]]}'),
+    ],
+)
+def test_an_event_has_its_argument_or_an_array_of_its_arguments(data: bytes, has_position: bool, frame: bytes) -> None:
+    packet = Packet(PacketType.EVENT, "/", data)
+    assert encode_packet(packet, TextIds(), has_position=has_position) == frame

@@ -21,7 +21,8 @@ CLOSED_TODAY = Refusal("closed_today", "The market is closed today.")
 class Market(Application):
     """Keeps what it hears, in order, and lets tests wait for it.
 
-    `auth` may hold: `user`, `rooms` to join, `refuse`, `crash`, `hold` (wait for `release`), `lifetime` in seconds.
+    `auth` may hold: `user`, `rooms` to join, `refuse`, `crash`, `hold` (wait for `release`), `lifetime` in seconds,
+    `text` to receive at once.
     Events: `join` enters a room, `echo` answers with its arguments, `echo later` does so in a handler that waits,
     `hold` does so after `release`, `crash` and `crash later` raise, `ask` calls the client back with `question` and
     answers with its answer; all others are only noted.
@@ -46,6 +47,8 @@ class Market(Application):
         socket.identify(auth.get("user", ""), None)
         for room in auth.get("rooms", ()):
             socket.join(room)
+        if "text" in auth:
+            socket.send(msgspec.json.encode(["text", auth["text"]]))
         if auth.get("hold"):
             await self._hold()
         if auth.get("crash"):

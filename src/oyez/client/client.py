@@ -100,7 +100,7 @@ async def connect(
 
 async def join(connection: Connection, namespace: str = "/", auth: Mapping[str, Any] | None = None) -> "Client":
     """Enter one more namespace over `connection`. Raises ConnectRefused, Disconnected."""
-    client = Client(connection, namespace)
+    client = Client(connection, namespace, takes_positions=(auth or {}).get("recovery") in (True, "true"))
     connection.receivers[namespace] = client
     try:
         data = msgspec.json.encode(auth) if auth is not None else b""
@@ -115,8 +115,10 @@ async def join(connection: Connection, namespace: str = "/", auth: Mapping[str, 
 class Client:
     """A socket in one namespace. `welcome` is the data of the server's answer to the CONNECT."""
 
-    def __init__(self, connection: Connection, namespace: str) -> None:
+    def __init__(self, connection: Connection, namespace: str, *, takes_positions: bool = False) -> None:
+        """`takes_positions`: True if the client asked for positions as the last argument of events."""
         self.connection = connection
+        self._takes_positions = takes_positions
         self.namespace = namespace
         self.welcome: dict[str, Any] | None = None
         self.offset: str | None = None
@@ -286,10 +288,11 @@ class Client:
 
     async def _receive_event(self, packet: socketio.Packet) -> None:
         name, *args = _decode_data(packet)
-        if args and isinstance(args[-1], str) and POSITION.fullmatch(args[-1]):
-            self.offset = args.pop()
         if name == POSITION_EVENT:
+            self.offset = args[-1]
             return
+        if self._takes_positions and args and isinstance(args[-1], str) and POSITION.fullmatch(args[-1]):
+            self.offset = args.pop()
         self._received.append(_Received(Event(name, args), packet.ack_id))
         handler = self._answers.get(name)
         if handler is not None and packet.ack_id is not None:

@@ -99,10 +99,11 @@ def _decode_json(encoded: bytes, limits: Limits) -> Frame:
         raise MalformedError(str(error)) from None
 
 
-def encode_packet(packet: Packet, ids: TextIds) -> bytes:
+def encode_packet(packet: Packet, ids: TextIds, *, has_position: bool = False) -> bytes:
     """Encode a packet as a frame, with attachments as base64. Empty if the packet is not sent in this dialect.
 
-    If `ids` has a text for the id of an acknowledgement, the frame has that text.
+    If `ids` has a text for the id of an acknowledgement, the frame has that text. `has_position` is True if the last
+    argument is a position in the log.
     """
     if packet.type is PacketType.CONNECT:
         return b'{"event":"connect","data":%b}' % packet.data
@@ -114,17 +115,24 @@ def encode_packet(packet: Packet, ids: TextIds) -> bytes:
     array = _decode_array(_fill_in(packet))
     if packet.type in (PacketType.ACK, PacketType.BINARY_ACK):
         assert packet.ack_id is not None
-        members = [b'"id":' + ids.pop(packet.ack_id), *_members(array, b'"data":')]
+        members = [b'"id":' + ids.pop(packet.ack_id), *_data(array)]
     else:
-        # A third element is the position in the log, for clients that ask for it.
-        members = _members(array, b'"event":', b'"data":', b'"offset":')
+        # The position is for clients that ask for it.
+        offset = [b'"offset":' + bytes(array.pop())] if has_position else []
+        name, *arguments = array
+        members = [b'"event":' + bytes(name), *_data(arguments), *offset]
         if packet.ack_id is not None:
             members.append(b'"id":%d' % packet.ack_id)
     return b"{" + b",".join(members) + b"}"
 
 
-def _members(array: list[Raw], *names: bytes) -> list[bytes]:
-    return [name + bytes(value) for name, value in zip(names, array, strict=False)]
+def _data(arguments: list[Raw]) -> list[bytes]:
+    """The member `data`: the argument, or an array of the arguments, as in the frames of clients. None: no member."""
+    if not arguments:
+        return []
+    if len(arguments) == 1 and not bytes(arguments[0]).startswith(b"["):
+        return [b'"data":' + bytes(arguments[0])]
+    return [b'"data":[%b]' % b",".join(map(bytes, arguments))]
 
 
 def _fill_in(packet: Packet) -> bytes:

@@ -139,7 +139,8 @@ def translate(outgoing: OutboundPacket, asked: TextIds) -> OutboundPacket:
 
     `asked` has the ids of the client's frames, if the packet is an acknowledgement.
     """
-    return OutboundPacket(json_frames.encode_packet(_parse(outgoing), asked), volatile=outgoing.volatile)
+    frame = json_frames.encode_packet(_parse(outgoing), asked, has_position=outgoing.has_position)
+    return OutboundPacket(frame, volatile=outgoing.volatile)
 
 
 def _parse(outgoing: OutboundPacket) -> socketio.Packet:

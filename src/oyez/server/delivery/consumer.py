@@ -92,6 +92,8 @@ class LogConsumer:
         for message in run:
             if message.entry.position is not None:
                 self._replay_buffer.add(message)
+            else:
+                message.follow(self._replay_buffer.position)
         recipients = namespace.deliver(run)
         self.delivered += len(run) * recipients
         if self._observers is not None:

@@ -21,18 +21,23 @@ ENTRY_BYTES = 80
 POSITION = "oyez:position"
 """The event that carries a position. Official JavaScript clients (4.6 and later) remember the last argument of any
 event if it is a string, and send it as `offset` when they reconnect: no handler of the application receives it."""
+TEXT_END = b'"]'
+"""The last bytes of an event whose last argument is a string, or which has no argument: then its name is the last. Such
+clients would take that string for a position, so they are sent their own position again after each such event."""
 
 
 class EventFrames:
     """An entry of the log for clients: without its position, followed by it, or with it. Each is encoded once."""
 
-    __slots__ = ("_packets", "_prefix", "entry", "number")
+    __slots__ = ("_packets", "_prefix", "entry", "number", "position")
 
     def __init__(self, prefix: bytes, entry: Entry) -> None:
         """`prefix` is the beginning of every event of the entry's namespace."""
         self.entry = entry
         self.number = 0
         """The number of the entry's position; set by the replay buffer."""
+        self.position = entry.position
+        """The position that clients receive with it; None if they receive none."""
         self._prefix = prefix
         self._packets: list[OutboundPacket | None] = [None] * (1 + POSITION_ARGUMENT)
 
@@ -41,21 +46,42 @@ class EventFrames:
         """Bytes on the wire, roughly."""
         return len(self.entry.data) + ENTRY_BYTES
 
+    def follow(self, position: str) -> None:
+        """The event is volatile and is delivered after everything up to `position`."""
+        if self.entry.data.endswith(TEXT_END):
+            self.position = position
+
     def packet(self, positions: int) -> OutboundPacket:
-        """The event for a client that receives positions in this way; a volatile event has no position."""
-        if self.entry.position is None:
+        """The event for a client that receives positions in this way, and has received everything before the event."""
+        if self.position is None:
             positions = NO_POSITION
         packet = self._packets[positions]
         if packet is None:
-            packet = self._packets[positions] = self._encode(positions)
+            packet = self._packets[positions] = self._encode(positions, self.position or "")
         return packet
 
-    def _encode(self, positions: int) -> OutboundPacket:
+    def packet_for(self, positions: int, position: str) -> OutboundPacket:
+        """The event, out of its order, for a client that has received everything up to `position` and no more."""
+        if positions == NO_POSITION or not self.entry.data.endswith(TEXT_END):
+            return self.packet(NO_POSITION)
+        return self._encode(positions, position)
+
+    def _encode(self, positions: int, position: str) -> OutboundPacket:
         entry = self.entry
-        position = (entry.position or "").encode()
-        if positions == POSITION_ARGUMENT:
-            return OutboundPacket(b'%b%b,"%b"]' % (self._prefix, entry.data[:-1], position))
-        follower = b""
-        if positions == POSITION_EVENT:
-            follower = b'%b["%b","%b"]' % (self._prefix, POSITION.encode(), position)
-        return OutboundPacket(self._prefix + entry.data, volatile=entry.volatile, follower=follower)
+        return encode_event(self._prefix, entry.data, positions, position, volatile=entry.volatile)
+
+
+def encode_event(
+    prefix: bytes, data: bytes, positions: int, position: str, *, volatile: bool, attachments: tuple[bytes, ...] = ()
+) -> OutboundPacket:
+    """An event for a client that receives positions in this way, with `position`."""
+    if positions == POSITION_ARGUMENT:
+        text = b'%b%b,"%b"]' % (prefix, data[:-1], position.encode())
+        return OutboundPacket(text, attachments, volatile=volatile, has_position=True)
+    follower = encode_position(prefix, position) if positions == POSITION_EVENT else b""
+    return OutboundPacket(prefix + data, attachments, volatile=volatile, follower=follower)
+
+
+def encode_position(prefix: bytes, position: str) -> bytes:
+    """The event that carries a position."""
+    return b'%b["%b","%b"]' % (prefix, POSITION.encode(), position.encode())

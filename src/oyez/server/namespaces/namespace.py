@@ -52,7 +52,7 @@ class Namespace:
         self._status: bytes | None = None
         """The status event for clients that connect while the log is unavailable; None while it is available."""
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
-        self._event_prefix = b"42" + socketio.encode_namespace(name)
+        self.event_prefix = b"42" + socketio.encode_namespace(name)
         self._tasks = TaskSet(self._log_failure)
         self._sparse_log = SparseLog(logger, interval=10.0)
         """Limits the lines about clients that cannot connect: each of them reconnects about once a second."""
@@ -87,7 +87,7 @@ class Namespace:
             socket.end(engineio.TRANSPORT_CLOSE)
             return
         self.sockets[socket.id] = socket
-        socket.accept(replaying=resumed.after is not None)
+        socket.accept(replay_after=resumed.after)
         answer = msgspec.json.encode({"sid": socket.id, "pid": socket.session.pid})
         socket.connection.accept(socket, socketio.Packet(socketio.PacketType.CONNECT, self.name, answer))
         if self._observers is not None:
@@ -96,6 +96,7 @@ class Namespace:
         # also over a lost connection, and some would drop them.
         if resumed.replayed:
             socket.connection.send_all(resumed.replayed)
+        socket.restore_position()
         if resumed.after is not None:
             # A server that is killed during the replay must not lose the session.
             self._sessions.mark_dirty(socket)
@@ -228,7 +229,7 @@ class Namespace:
 
     def message(self, entry: Entry) -> EventFrames:
         """The frames of an entry of this namespace."""
-        return EventFrames(self._event_prefix, entry)
+        return EventFrames(self.event_prefix, entry)
 
     def deliver(self, run: Sequence[EventFrames]) -> int:
         """Write events, all for the same rooms, to every socket in these rooms. Returns the number of sockets.
@@ -250,10 +251,12 @@ class Namespace:
                     write(frames)
                 elif socket.connected:
                     for message in run:
-                        if socket.session.replaying is not None and message.entry.position is not None:
-                            # The replay reads it from the log after the events before it.
-                            continue
-                        socket.connection.send(message.packet(socket.positions))
+                        if socket.session.replaying is None:
+                            socket.connection.send(message.packet(socket.positions))
+                        elif message.entry.position is None:
+                            # The replay reads other events from the log, after the events before them.
+                            replayed = socket.session.replayed_position
+                            socket.connection.send(message.packet_for(socket.positions, replayed))
             except Exception:
                 # Continue with other sockets. This client must reconnect to get the events. It is closed later, because
                 # its socket then leaves the room that this loop iterates over.

@@ -27,7 +27,9 @@ class SocketSession:
         "pid",
         "replay_from",
         "replay_unconfirmed",
+        "replayed_position",
         "replaying",
+        "sent_text",
     )
 
     def __init__(self) -> None:
@@ -45,11 +47,27 @@ class SocketSession:
         """True if the session may be in the log's storage."""
         self.replaying: asyncio.Event | None = None
         """Set at the end of a replay in pages; None if there is none. Live events stay in the log until then."""
+        self.replayed_position = ""
+        """During a replay: the client has been sent everything up to this position."""
+        self.sent_text = False
+        """True if an event with a string as its last argument was sent before the client was accepted."""
 
     def acknowledge(self, position: str) -> None:
         """The client has answered a ping that was sent when delivery had reached `position`."""
         if self.replaying is None:
             self.acknowledged_position, self.replay_unconfirmed = position, False
+
+    def note_text(self) -> None:
+        """An event with a string as its last argument was sent before the client was accepted."""
+        self.sent_text = True
+
+    def begin_replay(self, position: str) -> None:
+        """Pages of missed events follow, from `position` on."""
+        self.replaying, self.replayed_position = asyncio.Event(), position
+
+    def advance_replay(self, position: str) -> None:
+        """A page that ends at `position` has been sent."""
+        self.replayed_position = position
 
     def end_replay(self) -> None:
         """Live events follow."""
@@ -125,6 +143,10 @@ class SessionKeeper(Protocol):
 
 class Recoverer(Protocol):
     """Resumes sessions and replays what their clients missed."""
+
+    @property
+    def position(self) -> str:
+        """Everything up to this position has been delivered to the clients here."""
 
     async def resume(self, socket: "Socket", auth: Mapping[str, Any]) -> Resumed:
         """Continue the session of a client that was accepted, and read what it missed.

@@ -4,7 +4,6 @@ Its life is a table of states: it is CONNECTING until its client is accepted, JO
 into are known, then READY, and ENDED after its client was refused, was disconnected or has left.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum, auto
@@ -19,7 +18,14 @@ from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.websocket import encode_text
 from oyez.server.namespaces.acknowledgements import Acknowledgements
-from oyez.server.namespaces.event_frames import DEFLATED, POSITIONS
+from oyez.server.namespaces.event_frames import (
+    DEFLATED,
+    NO_POSITION,
+    POSITIONS,
+    TEXT_END,
+    encode_event,
+    encode_position,
+)
 from oyez.server.namespaces.event_queue import EventQueue, Reader
 from oyez.server.namespaces.session_keeper import Recoverer, SessionKeeper, SocketSession
 from oyez.server.transports.budget import Budget
@@ -205,11 +211,22 @@ class Socket:
         """The socket continues the session of a socket with this id. Only before it is accepted."""
         self.id = id
 
-    def accept(self, *, replaying: bool) -> None:
-        """The client is accepted. Live events wait until `end_replay` if missed events are still being replayed."""
+    def accept(self, *, replay_after: str | None = None) -> None:
+        """The client is accepted. With `replay_after`, live events wait until the missed ones have been replayed."""
         self.state = TRANSITIONS[self.state][Input.ACCEPTED]
-        if replaying:
-            self.session.replaying = asyncio.Event()
+        if replay_after is not None:
+            self.session.begin_replay(replay_after)
+
+    @property
+    def position(self) -> str:
+        """The client has been sent everything up to this position."""
+        return self._recoverer.position if self.session.replaying is None else self.session.replayed_position
+
+    def restore_position(self) -> None:
+        """Send the client its position again if it may have taken another string for it, before it was accepted."""
+        if self.session.sent_text and self.positions != NO_POSITION:
+            packet = encode_position(self.namespace.event_prefix, self.position)
+            self.connection.send(OutboundPacket(packet))
 
     @property
     def working(self) -> bool:
@@ -256,6 +273,12 @@ class Socket:
 
     def send(self, data: bytes, volatile: bool = False, attachments: tuple[bytes, ...] = ()) -> None:
         """Send one event (its JSON array) to this client alone: an answer, not something published."""
+        if data.endswith(TEXT_END) and not attachments and not self.ended:
+            if self.state is State.CONNECTING:
+                self.session.note_text()
+            prefix, position = self.namespace.event_prefix, self.position
+            self.connection.send(encode_event(prefix, data, self.positions, position, volatile=volatile))
+            return
         self._send(_event_type(attachments), data, None, attachments, volatile)
 
     async def call(self, data: bytes, timeout: float | None = None, attachments: tuple[bytes, ...] = ()) -> bytes:

@@ -23,7 +23,7 @@ from oyez.log.log import Log
 from oyez.observer import Observers, RecoveryReport
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
-from oyez.server.namespaces.event_frames import NO_POSITION, EventFrames
+from oyez.server.namespaces.event_frames import EventFrames
 from oyez.server.namespaces.session_keeper import RecoveryResult, Resumed
 from oyez.server.namespaces.socket import Socket
 from oyez.server.recovery.positions import asks_for_recovery, choose_positions, read_string
@@ -84,6 +84,11 @@ class Recovery:
         self._observers = observers
         self._replay = Replay(log, replay_buffer, progress, loop_budget)
         self._budget = ReplayBudget(limits.max_replayed_bytes)
+
+    @property
+    def position(self) -> str:
+        """Everything up to this position has been delivered to the clients here."""
+        return self._progress.position
 
     # Resuming a session.
 
@@ -214,6 +219,7 @@ class Recovery:
                 # A room was joined or left during the read: the page has too few events, or some without a right.
                 continue
             self._send(socket, [message.packet(socket.positions) for message in page.messages])
+            socket.session.advance_replay(page.after)
             result = msgspec.structs.replace(result, replayed=result.replayed + len(page.messages), to=page.after)
             after = None if page.complete else page.after
         return result
@@ -258,9 +264,9 @@ class Recovery:
             page = await self._replay.read(socket, after, {room}, page_bytes(socket, self._limits))
             if not may_send():
                 break
-            # The client has received events that went to another of its rooms too. A position would move it back.
-            own = _own_rooms(socket)
-            outgoing = [message.packet(NO_POSITION) for message in page.messages if _is_only_for_others(message, own)]
+            # The client has received events that went to another of its rooms too. Their positions would move it back.
+            own, way, position = _own_rooms(socket), socket.positions, self._progress.position
+            outgoing = [one.packet_for(way, position) for one in page.messages if _is_only_for_others(one, own)]
             self._send(socket, outgoing)
             replayed += len(outgoing)
             if outgoing:

@@ -9,10 +9,15 @@ from oyez.protocol.websocket import BINARY, TEXT, deflate, encode_frame, encode_
 class OutboundPacket:
     """One Engine.IO packet with its attachments, and each of its encodings once a client has needed it."""
 
-    __slots__ = ("_deflated", "_frames", "attachments", "follower", "plain", "text", "volatile")
+    __slots__ = ("_deflated", "_frames", "attachments", "follower", "has_position", "plain", "text", "volatile")
 
     def __init__(
-        self, text: bytes, attachments: tuple[bytes, ...] = (), volatile: bool = False, follower: bytes = b""
+        self,
+        text: bytes,
+        attachments: tuple[bytes, ...] = (),
+        volatile: bool = False,
+        follower: bytes = b"",
+        has_position: bool = False,
     ) -> None:
         self.text = text
         """The packet with its type digit, as in a WebSocket text frame; empty for a binary message alone."""
@@ -20,6 +25,8 @@ class OutboundPacket:
         self.volatile = volatile
         self.follower = follower
         """A second packet, sent after this one in the same write; mostly empty."""
+        self.has_position = has_position
+        """True if the last argument of the event is a position in the log."""
         self.plain: OutboundPacket | None = None
         """The same event for plain WebSocket clients, once one of them has received it; see json_dialect.py."""
         self._frames: bytes | None = None
