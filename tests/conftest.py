@@ -2,12 +2,13 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 
 import pytest
 from hypothesis import settings
 
+from tests.support.js_client import JsDriver
 from tests.support.postgres import PostgreSQL, serve_postgresql
 from tests.support.valkey import ValkeyServer
 
@@ -36,6 +37,13 @@ def restore_logging() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture(scope="module")
+async def js() -> AsyncIterator[JsDriver]:
+    """A process for the JavaScript clients of a module's tests."""
+    async with JsDriver.start() as driver:
+        yield driver
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.served import Served, serve
 
@@ -31,12 +29,6 @@ async def expect_offers(client: JsClient, numbers: range) -> None:
     heard = [await client.expect_event(EVENT) for _ in numbers]
     assert [len(arguments) for arguments in heard] == [1] * len(numbers)
     assert [arguments[0]["offerId"] for arguments in heard] == [f"o-{number}" for number in numbers]
-
-
-@pytest.fixture
-async def js() -> Any:
-    async with JsDriver.start() as driver:
-        yield driver
 
 
 async def test_every_stored_event_is_heard_once_and_without_an_unexpected_argument(

@@ -56,12 +56,6 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[Market]:
 
 
 @pytest.fixture(scope="module")
-async def js() -> AsyncIterator[JsDriver]:
-    async with JsDriver.start() as driver:
-        yield driver
-
-
-@pytest.fixture(scope="module")
 def own_postgresql() -> Iterator[PostgreSQL]:
     """One that a test may stop."""
     with serve_postgresql() as server:

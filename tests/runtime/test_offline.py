@@ -25,13 +25,6 @@ from tests.support.serving import Running, serve
 from tests.support.valkey import ValkeyServer
 from tests.support.wire import SocketWire
 
-
-@pytest.fixture(scope="module")
-async def js() -> AsyncIterator[JsDriver]:
-    async with JsDriver.start() as driver:
-        yield driver
-
-
 contract = Contract("drivers", roles=("driver",), tokens=(auth("token"),))
 root = contract.namespace("/")
 other = contract.namespace("/other")

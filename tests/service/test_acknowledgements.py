@@ -59,12 +59,6 @@ async def serve_bells(folder: Path, **settings: Any) -> AsyncIterator[Market]:
         yield market
 
 
-@pytest.fixture(scope="module")
-async def js() -> AsyncIterator[JsDriver]:
-    async with JsDriver.start() as driver:
-        yield driver
-
-
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
     """One that may be killed."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,6 @@ WAYS = [["polling"], ["websocket"], ["polling", "websocket"]]
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(port=0, oyez_data=str(tmp_path / "data"), shutdown_timeout=5.0)
-
-
-@pytest.fixture(scope="module")
-async def js() -> AsyncIterator[JsDriver]:
-    async with JsDriver.start() as driver:
-        yield driver
 
 
 async def test_the_log_keeps_events_as_long_as_the_settings_say(settings: Settings) -> None:

@@ -50,11 +50,18 @@ class Served:
         clock = time.time if signed_at is None else lambda: signed_at
         return build_signer(self.settings, load_secret(self.settings), clock=clock)
 
+    async def request(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None, **options: Any
+    ) -> httpx.Response:
+        """A request of a back end, with a service key of the system that `path` begins with; an empty `key`: none."""
+        bearer = self.service_key(path.split("/")[1]) if key is None else key
+        headers = ({"authorization": f"Bearer {bearer}"} if bearer else {}) | options.pop("headers", {})
+        async with httpx.AsyncClient(verify=False) as client:
+            return await client.request(method, f"{self.url}{path}", json=body, headers=headers, **options)
+
     async def post(self, body: Any, key: str | None = None, system: str = "quotes") -> httpx.Response:
         """Publish as a back end does."""
-        headers = {"authorization": f"Bearer {key or self.service_key(system)}"}
-        async with httpx.AsyncClient(verify=False) as client:
-            return await client.post(f"{self.url}/{system}/events", json=body, headers=headers)
+        return await self.request("POST", f"/{system}/events", body, key=key)
 
     async def publish(
         self, event: str, data: Mapping[str, Any], to: str | Sequence[str] | None = None, system: str = "quotes"

@@ -6,10 +6,8 @@ event or a command that is added to a contract, and of which some case is missin
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from typing import Any
 
-import httpx
 import pytest
 
 from oyez.contract.declare import DeclaredCommand
@@ -20,6 +18,7 @@ from tests.support.served import serve
 from tests.systems.matrix.cases import (
     Fixture,
     Trial,
+    build_publication,
     build_trial,
     build_tries,
     contract_of,
@@ -27,13 +26,15 @@ from tests.systems.matrix.cases import (
     find_commands,
     find_gaps,
     find_targets,
+    find_trials,
+    is_it,
     kind_of,
     outsiders,
     spoil,
     spoil_arguments,
 )
 from tests.systems.matrix.fixtures import FIXTURES
-from tests.systems.matrix.harness import Harness
+from tests.systems.matrix.harness import LIBRARIES, WAYS, Harness, receive
 
 READY = [system for system in list_systems() if not find_gaps(contract_of(system), FIXTURES.get(system))]
 """The systems that can be tried whole; the others fail by `test_every_event_and_command_can_be_tried`."""
@@ -53,17 +54,14 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 async def stages(
-    make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+    make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory, js: JsDriver
 ) -> AsyncIterator[dict[str, Harness]]:
     """One server of all systems, and everybody connected."""
-    async with AsyncExitStack() as stack:
-        data = tmp_path_factory.mktemp("matrix") / "data"
-        # Commands over the default limit wait for their turn otherwise (20 a second: 0.05 s), and are not refused.
-        (data.parent / "oyez.toml").write_text("[limits]\nmax_command_wait = 0.01")
-        served = await stack.enter_async_context(serve(data, *READY, DATABASE_URL=make_database()))
-        js = await stack.enter_async_context(JsDriver.start())
-        http = await stack.enter_async_context(httpx.AsyncClient())
-        found = {system: Harness(system, FIXTURES[system], served, js, http) for system in READY}
+    data = tmp_path_factory.mktemp("matrix") / "data"
+    # Commands over the default limit wait for their turn otherwise (20 a second: 0.05 s), and are not refused.
+    (data.parent / "oyez.toml").write_text("[limits]\nmax_command_wait = 0.01")
+    async with serve(data, *READY, DATABASE_URL=make_database()) as served:
+        found = {system: Harness(system, FIXTURES[system], served, js) for system in READY}
         for harness in found.values():
             await harness.set()
         yield found
@@ -99,12 +97,11 @@ async def test_an_event_reaches_those_it_is_for_and_nobody_else(
         await harness.barrier(gone)
         for client in gone:
             client.reports.clear()
-        body = {"event": event, "data": trial.data} | ({"to": trial.to} if trial.to is not None else {})
-        response = await harness.post_events(body)
+        response = await harness.post_events(build_publication(trial))
         assert response.status_code == 200, response.text
         assert trial.audience, f"{event} reaches nobody in {kind_of(target)}"
         for name in trial.audience:
-            await hear(harness.clients[name], trial)
+            await expect(harness.clients[name], trial)
         # Behind those who had to hear it: by now everybody else has been passed over.
         others = [client for name, client in harness.clients.items() if name not in trial.audience]
         others += gone
@@ -113,16 +110,37 @@ async def test_an_event_reaches_those_it_is_for_and_nobody_else(
             assert [heard for heard in client.events() if is_it(trial, *heard)] == [], f"{event} in {kind_of(target)}"
 
 
-async def hear(client: JsClient, trial: Trial) -> None:
-    """Wait until the trial's event has come; others of that name are forgotten."""
+async def expect(client: JsClient, trial: Trial) -> None:
+    """Wait until the client receives the trial's event; other events of that name are discarded."""
     async with asyncio.timeout(PATIENCE):
         while not is_it(trial, trial.event, await client.expect_event(trial.event)):
             pass
 
 
-def is_it(trial: Trial, event: str, arguments: list[Any]) -> bool:
-    # A position may follow the data.
-    return event == trial.event and bool(arguments) and arguments[0] == trial.data
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("system", READY)
+async def test_official_clients_receive_the_events_they_are_for_over_every_transport(
+    stages: dict[str, Harness], system: str, library: str, way: str
+) -> None:
+    harness = stages[system]
+    trials = list(find_trials(contract_of(system), harness.fixture))
+    received: dict[str, list[tuple[str, list[Any]]]] = {name: [] for name in harness.fixture.people}
+    async with harness.everybody(library, way) as people:
+        for trial in trials:
+            response = await harness.post_events(build_publication(trial))
+            assert response.status_code == 200, response.text
+            for name in trial.audience:
+                received[name] += await receive(people[name], trial)
+        for name, client in people.items():
+            await client.call("oyez:barrier")
+            received[name] += client.take_events()
+    for name, events in received.items():
+        found = [(event, args[0]) for event, args in events if any(is_it(trial, event, args) for trial in trials)]
+        assert found == [(trial.event, trial.data) for trial in trials if name in trial.audience], name
+    await harness.barrier(list(harness.clients.values()))
+    for client in harness.clients.values():
+        client.reports.clear()
 
 
 @pytest.mark.parametrize(("system", "event"), EVENTS, ids=lambda part: str(part))

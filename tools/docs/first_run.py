@@ -2,29 +2,29 @@
 
     .venv/bin/python -m tools.docs.first_run
 
-plays the scenario of the tests against the server that the README's command starts, and writes docs/first-run.md.
+plays the test matrix of the system against the server that the README's command starts, and writes docs/first-run.md.
 """
 
 import asyncio
 import platform
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.support import py_client
 from tests.support.js_client import FOLDER, JsDriver
-from tests.support.served import Served, start
-from tests.systems.quotes.scenario import ROLES, STEPS, SUPPLIER_IDS, Listener, Step
-from tests.systems.quotes.test_delivery import PATH, WAYS, put_supplier
+from tests.support.served import start
+from tests.systems.matrix.cases import contract_of, find_trials
+from tests.systems.matrix.fixtures import FIXTURES, prepare_quotes
+from tests.systems.matrix.harness import LIBRARIES, Harness, receive
 
 from oyez import __version__
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "first-run.md"
+SYSTEM = "quotes"
+CLIENTS = {"javascript": "The official JavaScript client", "python": "Python-socketio's client"}
 TITLES = {"polling": "polling only", "websocket": "WebSocket only", "upgrade": "polling, then upgraded to WebSocket"}
 
 
@@ -39,63 +39,30 @@ class Record:
         print(*lines, sep="\n", flush=True)
 
 
-@asynccontextmanager
-async def connect_javascript(served: Served, way: str) -> AsyncIterator[Mapping[str, Listener]]:
-    async with JsDriver.start() as driver:
-        people = {}
-        for person, role in ROLES.items():
-            client = await driver.connect(
-                served.url, path=PATH, auth={"token": served.token(person, role)}, transports=WAYS[way]
-            )
-            transport = await client.transport()
-            assert transport == WAYS[way][-1], f"{person} is connected over {transport}"
-            people[person] = client
-        yield people
-
-
-@asynccontextmanager
-async def connect_python(served: Served, way: str) -> AsyncIterator[Mapping[str, Listener]]:
-    async with AsyncExitStack() as stack:
-        people = {}
-        for person, role in ROLES.items():
-            client = py_client.connect(
-                served.url, path=PATH, auth={"token": served.token(person, role)}, transports=WAYS[way]
-            )
-            people[person] = await stack.enter_async_context(client)
-        yield people
-
-
-CLIENTS = {"the official JavaScript client": connect_javascript, "python-socketio's client": connect_python}
-
-
-async def play(served: Served, people: Mapping[str, Listener], record: Record) -> None:
-    """Publish every step and write one row for each."""
+async def play(harness: Harness, library: str, way: str, record: Record) -> None:
+    """Publish each event to each kind of room that it goes to, and write one row for each."""
     record.write(
         "", "| event | sent to | position | received by | not received by |", "| --- | --- | --- | --- | --- |"
     )
-    for step in STEPS:
-        position = await served.publish(step.event, step.data, step.to)
-        for person in step.heard_by:
-            received = list(await people[person].expect_event(step.event))
-            assert received == [step.data], f"{person} received {received}"
-        others = [person for person in people if person not in step.heard_by]
-        for person in others:
-            await people[person].expect_nothing()
-        received_by, not_received_by = ", ".join(step.heard_by), ", ".join(others)
-        record.write(f"| `{step.event}` | {show_target(step)} | `{position}` | {received_by} | {not_received_by} |")
-
-
-def show_target(step: Step) -> str:
-    if step.to is None:
-        return "(derived from the payload)"
-    rooms = [step.to] if isinstance(step.to, str) else step.to
-    return ", ".join(f"`{room}`" for room in rooms)
+    async with harness.everybody(library, way) as people:
+        for trial in find_trials(contract_of(SYSTEM), harness.fixture):
+            position = await harness.served.publish(trial.event, trial.data, trial.to)
+            for person in trial.audience:
+                events = await receive(people[person], trial)
+                assert len(events) == 1, f"{person} received {events}"
+            others = [person for person in people if person not in trial.audience]
+            for person in others:
+                await people[person].call("oyez:barrier")
+                assert people[person].take_events() == [], person
+            target = "(derived from the payload)" if trial.to is None else f"`{trial.to}`"
+            received_by, not_received_by = ", ".join(sorted(trial.audience)), ", ".join(others)
+            record.write(f"| `{trial.event}` | {target} | `{position}` | {received_by} | {not_received_by} |")
 
 
 def describe_people(record: Record) -> None:
-    record.write("", "| client | role in the token | supplier record |", "| --- | --- | --- |")
-    for person, role in ROLES.items():
-        record.write(f"| {person} | {role or '(none: user)'} | {SUPPLIER_IDS.get(person, '')} |")
+    record.write("", "| client | role in the token |", "| --- | --- |")
+    for name, person in FIXTURES[SYSTEM].people.items():
+        record.write(f"| {name} | {person.role} |")
 
 
 def describe_software(record: Record) -> None:
@@ -112,7 +79,7 @@ async def record_run(record: Record) -> None:
     record.write(
         "# A first run",
         "",
-        "This page is the record of a real run. `make serve` starts a server, then six clients connect to `quotes`",
+        "This page is the record of a real run. `make serve` starts a server, then five clients connect to `quotes`",
         "with each client library and transport, and a back end publishes each of the six events over HTTP.",
         "",
         "Each row was checked before it was written: the clients in *received by* received the event with exactly",
@@ -124,16 +91,15 @@ async def record_run(record: Record) -> None:
     describe_software(record)
     describe_people(record)
     with tempfile.TemporaryDirectory() as folder:
-        async with start(["make", "--silent", "serve", "SYSTEMS=quotes"], Path(folder) / "data", ROOT) as served:
-            record.write("", "```", "$ make serve SYSTEMS=quotes", *served.lines, "```")
-            for user, supplier in SUPPLIER_IDS.items():
-                answer = await put_supplier(served, user, supplier)
-                record.write("", f"`PUT /quotes/api/suppliers/{user}` → {answer.status_code} `{answer.text}`")
-            for client, connect in CLIENTS.items():
+        serving = start(["make", "--silent", "serve", f"SYSTEMS={SYSTEM}"], Path(folder) / "data", ROOT)
+        async with serving as served, JsDriver.start() as driver:
+            record.write("", "```", f"$ make serve SYSTEMS={SYSTEM}", *served.lines, "```")
+            harness = Harness(SYSTEM, FIXTURES[SYSTEM], served, driver)
+            await prepare_quotes(harness)
+            for library in LIBRARIES:
                 for way, title in TITLES.items():
-                    record.write("", f"## {client[0].upper()}{client[1:]}, {title}")
-                    async with connect(served, way) as people:
-                        await play(served, people, record)
+                    record.write("", f"## {CLIENTS[library]}, {title}")
+                    await play(harness, library, way, record)
 
 
 def main() -> None:

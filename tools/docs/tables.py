@@ -22,6 +22,7 @@ from msgspec.inspect import (
     IntType,
     ListType,
     LiteralType,
+    Metadata,
     NoneType,
     StrType,
     StructType,
@@ -49,12 +50,13 @@ from oyez.systems.fixrx.contract import contract as fixrx
 from oyez.systems.loader import list_systems, load_system
 from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes.contract import contract as quotes
+from oyez.systems.rez.contract import contract as rez
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 LISTED = {"fixrx": fixrx, "quotes": quotes}
 """Systems whose page has only the tables of rooms and events from here."""
-TYPED = {"bookings": bookings, "qscrap": qscrap}
+TYPED = {"bookings": bookings, "qscrap": qscrap, "rez": rez}
 """Systems whose page has generated TypeScript types."""
 PAGES = {
     path.stem.removesuffix("_tables"): importlib.import_module(f"tools.docs.{path.stem}").TABLES
@@ -205,8 +207,11 @@ def to_fields(payload: type[Payload]) -> str:
 
 def to_typescript(found: Type) -> str:
     match found:
+        case Metadata(type=described):
+            return to_typescript(described)
         case UnionType(types=types):
-            return " | ".join(map(to_typescript, sorted(types, key=lambda option: isinstance(option, NoneType))))
+            ordered = sorted(types, key=lambda option: isinstance(option, NoneType))
+            return " | ".join(dict.fromkeys(map(to_typescript, ordered)))
         case LiteralType(values=values):
             return " | ".join(f'"{value}"' for value in sorted(map(str, values)))
         case ListType(item_type=item):

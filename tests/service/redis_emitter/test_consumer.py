@@ -39,12 +39,6 @@ DRAIN = 5.0
 HALL = str(Path(emitter_system.__file__).resolve())
 
 
-@pytest.fixture(scope="module")
-async def js() -> AsyncIterator[JsDriver]:
-    async with JsDriver.start() as driver:
-        yield driver
-
-
 async def until(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not happened():  # noqa: ASYNC110 - nothing says when

@@ -336,35 +336,6 @@ async def test_work_that_has_begun_is_not_cancelled(cast: Cast) -> None:
     assert refused == ("illegal_transition", "The booking is IN_PROGRESS and cannot become CANCELLED.")
 
 
-# Wrong payloads.
-
-
-@pytest.mark.parametrize(
-    ("who", "command", "args", "field"),
-    [
-        ("ada", "booking:track", [""], "bookingId"),
-        ("ada", "booking:untrack", [7.5], "bookingId"),
-        ("ada", "booking:cancel", [{"bookingId": "b"}], "reason"),
-        ("ada", "message:send", [{"recipientId": "p", "message": ""}], "message"),
-        ("ada", "message:send", [{"recipientId": "p", "message": "x" * 4001}], "message"),
-        ("ada", "typing:start", [], ""),
-        ("ada", "typing:stop", [None], "recipientId"),
-        ("ada", "message:mark_read", [{}], "messageId"),
-        ("bob", "booking:accept", [{"bookingId": "b"}], "bookingId"),
-        ("bob", "booking:reject", [{"bookingId": "b", "reason": "x" * 501}], "reason"),
-        ("bob", "booking:status_update", [{"bookingId": "b", "status": "DONE"}], "status"),
-        ("bob", "location:update", [{"latitude": 90.001, "longitude": 0}], "latitude"),
-        ("bob", "location:update", [{"latitude": 0, "longitude": -180.001}], "longitude"),
-        ("root", "request:stats", [1], ""),
-        ("root", "monitor:bookings", [1], ""),
-    ],
-)
-async def test_commands_that_do_not_fit(cast: Cast, who: str, command: str, args: list[Any], field: str) -> None:
-    person: Person = getattr(cast, who)
-    answer = await person.call(command, *args)
-    assert (answer["error"]["code"], answer["error"]["details"]["field"]) == ("invalid_data", field)
-
-
 # Places.
 
 

@@ -1,35 +1,19 @@
-"""`fixrx`, whole: a real server, every kind of official client, and each event at the right people and nobody else."""
+"""`fixrx` with official clients: joining, chat, its history over HTTP, and the settings of its environment."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from oyez.systems.fixrx.contract import contract
 from tests.support import py_client
 from tests.support.js_client import JsClient, JsConnectError, JsDriver
 from tests.support.served import Served, serve
-from tests.systems.fixrx.scenario import ADMIN, RIVAL, ROLES, STEPS, STRANGER, USER, VENDOR
-from tests.systems.quotes.scenario import Listener
 
 PATH = "/fixrx/socket.io/"
-WAYS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}
-
-
-@pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Served]:
-    folder = tmp_path_factory.mktemp("fixrx")
-    async with serve(folder / "data", "fixrx", DATABASE_URL=make_database()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def js() -> AsyncIterator[JsDriver]:
-    async with JsDriver.start() as driver:
-        yield driver
+USER, STRANGER, ADMIN = "usr-3051", "usr-9", "adm-1"
+VENDOR, RIVAL = "vnd-208", "vnd-173"
+ROLES = {USER: "user", STRANGER: "user", ADMIN: "admin", VENDOR: "vendor", RIVAL: "vendor"}
 
 
 async def connect(served: Served, js: JsDriver, person: str, **options: Any) -> JsClient:
@@ -38,45 +22,7 @@ async def connect(served: Served, js: JsDriver, person: str, **options: Any) -> 
 
 
 async def history(served: Served, **query: Any) -> httpx.Response:
-    headers = {"authorization": f"Bearer {served.service_key('fixrx')}"}
-    async with httpx.AsyncClient(headers=headers) as client:
-        return await client.get(f"{served.url}/fixrx/api/messages", params=query)
-
-
-# Events.
-
-
-async def play(served: Served, people: dict[str, Listener]) -> None:
-    """Publish every step, and check who hears it and who does not."""
-    for step in STEPS:
-        await served.publish(step.event, step.data, system="fixrx")
-        for person in step.heard_by:
-            assert await people[person].expect_event(step.event) == [step.data]
-        for person in people.keys() - set(step.heard_by):
-            await people[person].expect_nothing()
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_each_event_reaches_the_right_javascript_clients_and_no_others(
-    served: Served, js: JsDriver, way: str
-) -> None:
-    people: dict[str, Listener] = {person: await connect(served, js, person, transports=WAYS[way]) for person in ROLES}
-    await play(served, people)
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_each_event_reaches_the_right_python_clients_and_no_others(served: Served, way: str) -> None:
-    async with AsyncExitStack() as stack:
-        people: dict[str, Listener] = {}
-        for person, role in ROLES.items():
-            auth = {"token": served.token(person, role)}
-            opened = py_client.connect(served.url, path=PATH, auth=auth, transports=WAYS[way])
-            people[person] = await stack.enter_async_context(opened)
-        await play(served, people)
-
-
-def test_every_event_of_the_contract_is_in_the_story() -> None:
-    assert [step.event for step in STEPS] == list(contract.events)
+    return await served.request("GET", "/fixrx/api/messages", params=query)
 
 
 # Rooms, and the answer to a ping.
@@ -123,12 +69,6 @@ async def test_a_refusal_nobody_waits_for_is_the_event_error(served: Served, js:
     [error] = await client.expect_event("error")
     assert error["code"] == "forbidden"
     assert error.keys() == {"code", "message", "details", "timestamp"}
-
-
-@pytest.mark.parametrize("data", [{"type": "admin", "id": "a"}, {"type": "user"}, {"type": "user", "id": ""}, None])
-async def test_a_join_that_names_no_room(served: Served, js: JsDriver, data: Any) -> None:
-    client = await connect(served, js, USER)
-    assert (await client.call("join", data))["error"]["code"] == "invalid_data"
 
 
 async def test_a_ping_is_answered(served: Served, js: JsDriver) -> None:
@@ -218,38 +158,6 @@ async def test_only_its_recipient_says_that_a_message_was_read(served: Served, j
     assert refused["error"]["code"] == "unknown_message"
 
 
-@pytest.mark.parametrize("name", ["chat:send", "chat:read"])
-async def test_admins_do_not_chat(served: Served, js: JsDriver, name: str) -> None:
-    data = {"chat:send": {"recipientId": USER, "message": "Hello"}, "chat:read": {"messageId": "m"}}[name]
-    client = await connect(served, js, ADMIN)
-    assert (await client.call(name, data))["error"]["code"] == "forbidden_role"
-
-
-@pytest.mark.parametrize(
-    ("data", "field"),
-    [
-        ({"recipientId": VENDOR, "message": ""}, "message"),
-        ({"recipientId": VENDOR, "message": "x" * 2_001}, "message"),
-        ({"recipientId": "", "message": "x"}, "recipientId"),
-        ({"recipientId": VENDOR, "message": "x", "senderId": STRANGER}, "senderId"),
-    ],
-)
-async def test_a_message_that_does_not_fit(served: Served, js: JsDriver, data: Any, field: str) -> None:
-    client = await connect(served, js, USER)
-    refused = await client.call("chat:send", data)
-    assert (refused["error"]["code"], refused["error"]["details"]["field"]) == ("invalid_data", field)
-
-
-async def test_who_writes_too_fast_is_told_so(served: Served, js: JsDriver) -> None:
-    client = await js.connect(served.url, path=PATH, auth={"token": served.token("hasty", "user")})
-    answers = [await client.call("chat:send", {"recipientId": VENDOR, "message": "!"}) for _ in range(5)]
-    answers += [await client.call("chat:send", {"recipientId": VENDOR, "message": "!"}) for _ in range(5)]
-    codes = [answer["error"]["code"] for answer in answers if not answer["ok"]]
-    assert codes and set(codes) == {"rate_limited"}
-    stored = (await history(served, userId="hasty", vendorId=VENDOR)).json()
-    assert len(stored["messages"]) == len(answers) - len(codes)
-
-
 # History over HTTP.
 
 
@@ -289,15 +197,11 @@ async def test_a_query_that_does_not_fit(served: Served, query: dict[str, str], 
 
 
 async def test_history_is_for_those_with_the_systems_key(served: Served) -> None:
-    query = "userId=a&vendorId=b"
-    async with httpx.AsyncClient() as client:
-        for key in (None, served.service_key("quotes"), served.token("a", "user")):
-            headers = {"authorization": f"Bearer {key}"} if key else {}
-            response = await client.get(f"{served.url}/fixrx/api/messages?{query}", headers=headers)
-            assert response.status_code == 401
-        headers = {"authorization": f"Bearer {served.service_key('fixrx')}"}
-        response = await client.get(f"{served.url}/fixrx/api/messages?userId=%ff&vendorId=b", headers=headers)
-        assert (response.status_code, response.json()["code"]) == (400, "malformed")
+    for key in ("", served.service_key("quotes"), served.token("a", "user")):
+        response = await served.request("GET", "/fixrx/api/messages?userId=a&vendorId=b", key=key)
+        assert response.status_code == 401
+    response = await served.request("GET", "/fixrx/api/messages?userId=%ff&vendorId=b")
+    assert (response.status_code, response.json()["code"]) == (400, "malformed")
 
 
 # The names of the document's environment.

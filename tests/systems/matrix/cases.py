@@ -156,6 +156,23 @@ def build_trial(event: Event, namespace: str, target: Target, fixture: Fixture) 
     return Trial(event.name, namespace, kind, data, to, frozenset(audience))
 
 
+def find_trials(contract: Contract, fixture: Fixture) -> Iterator[Trial]:
+    """Each event at each kind of room that it goes to."""
+    for event in contract.events.values():
+        for namespace, target in find_targets(event):
+            yield build_trial(event, namespace, target, fixture)
+
+
+def build_publication(trial: Trial) -> dict[str, Any]:
+    """The body of the request that publishes it."""
+    return {"event": trial.event, "data": trial.data} | ({"to": trial.to} if trial.to is not None else {})
+
+
+def is_it(trial: Trial, event: str, arguments: Sequence[Any]) -> bool:
+    """True if a client received the event of the trial. A position may follow the data."""
+    return event == trial.event and bool(arguments) and arguments[0] == trial.data
+
+
 def derive(target: Target, data: Any) -> str | None:
     """The room that follows from `data`."""
     if not isinstance(target, DerivedRoom):

@@ -1,17 +1,43 @@
-"""A system at work with its whole fixture connected, through official JavaScript clients."""
+"""A system at work with its whole fixture connected, through official clients."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
 from oyez.contract.policy import Member
 from oyez.contract.rooms import Room
+from tests.support import py_client
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.served import Served
-from tests.systems.matrix.cases import Fixture, Person, contract_of
+from tests.systems.matrix.cases import Fixture, Person, Place, Trial, contract_of, is_it
+
+LIBRARIES = ("javascript", "python")
+WAYS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}
+"""The transports with which a client is configured."""
+
+
+class Listener(Protocol):
+    """A client of any library."""
+
+    async def call(self, event: str, *args: Any) -> Any: ...
+
+    async def next_event(self) -> tuple[str, list[Any]]: ...
+
+    def take_events(self) -> list[tuple[str, list[Any]]]: ...
+
+
+async def receive(client: Listener, trial: Trial) -> list[tuple[str, list[Any]]]:
+    """The events that the client receives next, up to the trial's."""
+    events: list[tuple[str, list[Any]]] = []
+    async with asyncio.timeout(PATIENCE):
+        while not events or not is_it(trial, *events[-1]):
+            events.append(await client.next_event())
+    return events
 
 
 @dataclass
@@ -20,7 +46,6 @@ class Harness:
     fixture: Fixture
     served: Served
     js: JsDriver
-    http: httpx.AsyncClient
     clients: dict[str, JsClient] = field(default_factory=dict)
     """Everybody, by name; each in the rooms the fixture says."""
     gone: dict[tuple[str, str], list[JsClient]] = field(default_factory=dict)
@@ -30,26 +55,56 @@ class Harness:
     twins: int = 0
     """How many users have been connected with the role and the claims of another."""
 
+    @property
+    def path(self) -> str:
+        return f"/{self.system}/socket.io/"
+
     async def request(self, method: str, path: str, body: Any = None) -> Any:
         """What the system's back end asks for; it must be granted. The JSON of the answer, where there is any."""
-        headers = {"authorization": f"Bearer {self.served.service_key(self.system)}"}
-        response = await self.http.request(method, f"{self.served.url}/{self.system}{path}", json=body, headers=headers)
+        response = await self.served.request(method, f"/{self.system}{path}", body)
         assert response.is_success, f"{method} {path}: {response.text}"
         return response.json() if response.content else None
 
     async def post_events(self, body: Any) -> httpx.Response:
-        headers = {"authorization": f"Bearer {self.served.service_key(self.system)}"}
-        return await self.http.post(f"{self.served.url}/{self.system}/events", json=body, headers=headers)
+        return await self.served.post(body, system=self.system)
 
-    async def connect(self, name: str, person: Person | None = None, **token: Any) -> JsClient:
+    async def connect(
+        self, name: str, person: Person | None = None, *, transports: Sequence[str] = ("websocket",), **token: Any
+    ) -> JsClient:
         """One more client of somebody; `token` says what is special about their token."""
         person = person or self.fixture.people[name]
-        return await self.js.connect(
-            f"{self.served.url}{person.namespace.rstrip('/')}",
-            path=f"/{self.system}/socket.io/",
-            auth={"token": self.served.token(name, person.role, **person.claims, **token)},
-            transports=["websocket"],
-        )
+        url = f"{self.served.url}{person.namespace.rstrip('/')}"
+        auth = {"token": self.served.token(name, person.role, **person.claims, **token)}
+        return await self.js.connect(url, path=self.path, auth=auth, transports=transports)
+
+    @asynccontextmanager
+    async def everybody(self, library: str, way: str) -> AsyncIterator[Mapping[str, Listener]]:
+        """Everybody, connected with clients of `library` over the transports `way`, and in their rooms."""
+        people: dict[str, Listener] = {}
+        async with AsyncExitStack() as stack:
+            for name, person in self.fixture.people.items():
+                if library == "javascript":
+                    client = await self.connect(name, transports=WAYS[way])
+                    stack.push_async_callback(client.disconnect)
+                    assert await client.transport() == WAYS[way][-1]
+                    people[name] = client
+                    continue
+                opened = py_client.connect(
+                    self.served.url,
+                    path=self.path,
+                    namespace=person.namespace,
+                    auth={"token": self.served.token(name, person.role, **person.claims)},
+                    transports=WAYS[way],
+                )
+                people[name] = await stack.enter_async_context(opened)
+            for room, place, arguments in self._rooms():
+                for name in place.inside:
+                    await self._join(people[name], room, arguments)
+            for listener in people.values():
+                # What a system sends to each new client is not the subject.
+                await listener.call("oyez:barrier")
+                listener.take_events()
+            yield people
 
     async def connect_twin(self, name: str) -> JsClient:
         """A user who has sent nothing before, with the role and the claims of another: limits count for each user."""
@@ -70,17 +125,17 @@ class Harness:
             await self.fixture.prepare(self)
         for name in self.fixture.people:
             self.clients[name] = await self.connect(name)
+        for room, place, arguments in self._rooms():
+            for name in place.inside:
+                await self._join(self.clients[name], room, arguments)
+            self.gone[room.namespace, room.pattern] = await self._leave(room, arguments)
+
+    def _rooms(self) -> Iterator[tuple[Room, Place, list[str]]]:
+        """Each kind of room of the system, the room of that kind, and the arguments of its name."""
         for namespace in contract_of(self.system).namespaces:
             for room in namespace.rooms.kinds:
-                if (namespace.name, room.pattern) in self.fixture.places:
-                    await self._fill(room)
-
-    async def _fill(self, room: Room) -> None:
-        place = self.fixture.places[room.namespace, room.pattern]
-        arguments = list((room.match(place.name) or {}).values())
-        for name in place.inside:
-            await self._join(self.clients[name], room, arguments)
-        self.gone[room.namespace, room.pattern] = await self._leave(room, arguments)
+                if place := self.fixture.places.get((namespace.name, room.pattern)):
+                    yield room, place, list((room.match(place.name) or {}).values())
 
     async def _leave(self, room: Room, arguments: Sequence[str]) -> list[JsClient]:
         """Some who come and go, by every way there is out of a room of this kind."""
@@ -106,12 +161,12 @@ class Harness:
             gone.append(removed)
         return gone
 
-    async def _join(self, client: JsClient, room: Room, arguments: Sequence[str]) -> None:
+    async def _join(self, client: Listener, room: Room, arguments: Sequence[str]) -> None:
         enter = self.fixture.places[room.namespace, room.pattern].enter
         enter = enter or ((room.join, *arguments) if room.join is not None else ())
         if enter:
             answer = await client.call(*enter)
-            assert answer["ok"], f"{client.name} cannot join {room.pattern}: {answer}"
+            assert answer["ok"], f"cannot join {room.pattern}: {answer}"
 
     async def barrier(self, clients: Sequence[JsClient]) -> None:
         """Whatever was sent to these clients before now has arrived."""

@@ -1,23 +1,17 @@
-"""`qscrap`, whole: a real server, official clients, each event at the right people, and rooms joined by right."""
+"""`qscrap` with official clients: who may join a room, and who receives what tickets and deadlines cause."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
-import httpx
 import pytest
 
 from oyez.contract.types import Time
-from oyez.systems.qscrap.contract import contract
-from tests.support import py_client
 from tests.support.js_client import JsClient, JsDriver
-from tests.support.served import Served, serve
-from tests.systems.qscrap.test_contract import ALL, GARAGE, OPERATIONS, TARGETS, TICKET, USER, example
+from tests.support.served import Served
+from tests.systems import contracts
 
 PATH = "/qscrap/socket.io/"
-WAYS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}
-
 PEOPLE: dict[str, tuple[str, dict[str, Any]]] = {
     "U-1": ("customer", {}),
     "U-2": ("customer", {}),
@@ -26,109 +20,29 @@ PEOPLE: dict[str, tuple[str, dict[str, Any]]] = {
     "operator": ("operations", {}),
     "visitor": ("customer", {}),
 }
-"""Everybody with role and claims. The visitor is connected and joins nothing."""
-JOINS: dict[str, list[tuple[str, ...]]] = {
-    "U-1": [("join_user_room", "U-1"), ("join_ticket", "T-5120")],
-    "U-2": [("join_user_room", "U-2"), ("join_ticket", "T-2")],
-    "staff": [("join_garage_room", "G-1")],
-    "rivals": [("join_garage_room", "G-2")],
-    "operator": [("join_operations_room",), ("join_ticket", "T-5120"), ("join_garage_room", "G-3")],
-    "visitor": [],
-}
-ROOMS: dict[str, tuple[str, set[str]]] = {
-    USER: ("user_U-1", {"U-1"}),
-    GARAGE: ("garage_G-1", {"staff"}),
-    OPERATIONS: ("user_operations", {"operator"}),
-    TICKET: ("ticket_T-5120", {"U-1", "operator"}),
-    ALL: ("*", set(PEOPLE)),
-}
-"""One room of each kind, and who hears what goes there."""
+"""Each client's role and claims. The visitor is connected and joins nothing."""
+example = partial(contracts.example, "qscrap")
 
 
-class Listener(Protocol):
-    async def call(self, event: str, *args: Any) -> Any: ...
-
-    async def expect_event(self, event: str) -> Sequence[Any]: ...
-
-    async def expect_nothing(self) -> None: ...
+@pytest.fixture(scope="module", autouse=True)
+async def tickets(served: Served) -> None:
+    for ticket, customer in (("T-5120", "U-1"), ("T-2", "U-2")):
+        await put(served, f"/tickets/{ticket}", customer_id=customer, subject="Where is my refund?")
 
 
-@pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Served]:
-    async with serve(tmp_path_factory.mktemp("qscrap") / "data", "qscrap", DATABASE_URL=make_database()) as running:
-        for ticket, customer in (("T-5120", "U-1"), ("T-2", "U-2")):
-            await put(running, f"/tickets/{ticket}", customer_id=customer, subject="Where is my refund?")
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def js() -> AsyncIterator[JsDriver]:
-    async with JsDriver.start() as driver:
-        yield driver
-
-
-async def put(served: Served, path: str, **body: Any) -> httpx.Response:
-    headers = {"authorization": f"Bearer {served.service_key('qscrap')}"}
-    async with httpx.AsyncClient() as client:
-        response = await client.put(f"{served.url}/qscrap/api{path}", json=body, headers=headers)
+async def put(served: Served, path: str, **body: Any) -> None:
+    response = await served.request("PUT", f"/qscrap/api{path}", body)
     assert response.status_code in (200, 201), response.text
-    return response
 
 
 async def publish(served: Served, event: str, to: str) -> None:
-    response = await served.post({"event": event, "data": example(event), "to": to}, system="qscrap")
-    assert response.status_code == 200, response.text
+    await served.publish(event, example(event), to, system="qscrap")
 
 
-def token(served: Served, person: str) -> str:
+async def connect(served: Served, js: JsDriver, person: str) -> JsClient:
     role, claims = PEOPLE[person]
-    return served.token(person, role, **claims)
-
-
-async def connect(served: Served, js: JsDriver, person: str, way: str = "websocket") -> JsClient:
-    return await js.connect(served.url, path=PATH, auth={"token": token(served, person)}, transports=WAYS[way])
-
-
-async def play(served: Served, people: Mapping[str, Listener]) -> None:
-    """Publish every event to each of its targets, and check who hears it and who does not."""
-    for person, joins in JOINS.items():
-        for command in joins:
-            assert (await people[person].call(*command))["ok"] is True
-    expected: dict[str, list[str]] = {person: [] for person in people}
-    for event, kinds in TARGETS.items():
-        for kind in sorted(kinds):
-            room, audience = ROOMS[kind]
-            await publish(served, event, room)
-            for person in audience:
-                expected[person].append(event)
-    for person, events in expected.items():
-        for event in events:
-            assert (await people[person].expect_event(event))[0] == example(event)
-        await people[person].expect_nothing()
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_each_event_reaches_the_right_javascript_clients_and_no_others(
-    served: Served, js: JsDriver, way: str
-) -> None:
-    people = {person: await connect(served, js, person, way) for person in PEOPLE}
-    await play(served, people)
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_each_event_reaches_the_right_python_clients_and_no_others(served: Served, way: str) -> None:
-    async with AsyncExitStack() as stack:
-        people = {
-            person: await stack.enter_async_context(
-                py_client.connect(served.url, path=PATH, auth={"token": token(served, person)}, transports=WAYS[way])
-            )
-            for person in PEOPLE
-        }
-        await play(served, people)
-
-
-def test_every_event_of_the_contract_is_played() -> None:
-    assert set(TARGETS) == set(contract.events)
+    auth = {"token": served.token(person, role, **claims)}
+    return await js.connect(served.url, path=PATH, auth=auth, transports=["websocket"])
 
 
 # Joining.
@@ -217,16 +131,10 @@ async def test_a_customer_who_is_replaced_hears_nothing_more(served: Served, js:
     await first.expect_nothing()
     assert (await first.call("join_ticket", "T-8"))["error"]["code"] == "forbidden"
     assert (await second.call("join_ticket", "T-8"))["ok"]
-    await post(served, "/tickets/T-8/close")
+    assert (await served.request("POST", "/qscrap/api/tickets/T-8/close")).status_code == 200
     (update,) = await second.expect_event("ticket_updated")
     assert update["status"] == "closed"
     await first.expect_nothing()
-
-
-async def post(served: Served, path: str) -> None:
-    headers = {"authorization": f"Bearer {served.service_key('qscrap')}"}
-    async with httpx.AsyncClient() as client:
-        assert (await client.post(f"{served.url}/qscrap/api{path}", headers=headers)).status_code == 200
 
 
 # Jobs.

@@ -1,7 +1,7 @@
 """`quotes`, whole: everything it must refuse, as the one who asked sees it, and that nobody heard of it."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,23 +9,13 @@ import pytest
 from oyez.contract.types import Time
 from oyez.settings import Settings
 from tests.support.js_client import JsClient, JsConnectError, JsDriver
-from tests.support.served import Served, serve
-from tests.systems.quotes.scenario import SUPPLIER, USER, example
-from tests.systems.quotes.test_delivery import PATH, put_supplier
+from tests.support.served import Served
+from tests.systems import contracts
 
+PATH = "/quotes/socket.io/"
+USER = "user-1"
+example = partial(contracts.example, "quotes")
 OFFER = "quote:offer:received"
-
-
-@pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Served]:
-    async with serve(tmp_path_factory.mktemp("refusals") / "data", "quotes", DATABASE_URL=make_database()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def js() -> AsyncIterator[JsDriver]:
-    async with JsDriver.start() as driver:
-        yield driver
 
 
 @pytest.fixture
@@ -126,7 +116,8 @@ async def test_a_gateway_that_needs_a_supplier_record(served: Served, js: JsDriv
 
 
 async def test_a_supplier_id_in_the_token_is_not_believed(served: Served, js: JsDriver) -> None:
-    assert (await put_supplier(served, SUPPLIER, "sup-1")).status_code in (200, 201)
+    put = await served.request("PUT", "/quotes/api/suppliers/person-s1", {"supplierId": "sup-1"})
+    assert put.status_code in (200, 201)
     thief = await js.connect(
         served.url,
         path=PATH,

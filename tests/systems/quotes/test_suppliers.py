@@ -1,6 +1,6 @@
 """Supplier records of `quotes`: who may write them, what is refused, and what a record means for those who connect."""
 
-from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -8,27 +8,22 @@ import httpx
 import pytest
 
 from oyez.client import ConnectRefused, connect
-from tests.support.served import Served, serve
-from tests.systems.quotes.scenario import example
-from tests.systems.quotes.test_delivery import PATH, put_supplier
+from tests.support.served import Served
+from tests.systems import contracts
 
+PATH = "/quotes/socket.io/"
+example = partial(contracts.example, "quotes")
 CREATED = "quote:request:created"
 
 
-@pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Served]:
-    folder = tmp_path_factory.mktemp("suppliers")
-    async with serve(folder / "data", "quotes", DATABASE_URL=make_database()) as running:
-        yield running
+async def put_supplier(served: Served, user: str, supplier: str) -> httpx.Response:
+    return await served.request("PUT", f"/quotes/api/suppliers/{user}", {"supplierId": supplier})
 
 
 async def put(served: Served, path: str, content: bytes, **headers: str) -> httpx.Response:
     """A PUT with anything in it; with a service key and as JSON, unless the headers say otherwise."""
-    usual = {"authorization": f"Bearer {served.service_key()}", "content-type": "application/json"}
-    async with httpx.AsyncClient() as client:
-        return await client.put(
-            f"{served.url}/quotes/api/suppliers/{path}", content=content, headers={**usual, **headers}
-        )
+    headers = {"content-type": "application/json", **headers}
+    return await served.request("PUT", f"/quotes/api/suppliers/{path}", content=content, headers=headers)
 
 
 async def refused(served: Served, path: str, content: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
@@ -39,9 +34,7 @@ async def refused(served: Served, path: str, content: bytes, **headers: str) -> 
 
 
 async def delete(served: Served, path: str, **headers: str) -> httpx.Response:
-    usual = {"authorization": f"Bearer {served.service_key()}"}
-    async with httpx.AsyncClient() as client:
-        return await client.delete(f"{served.url}/quotes/api/suppliers/{path}", headers={**usual, **headers})
+    return await served.request("DELETE", f"/quotes/api/suppliers/{path}", headers=headers)
 
 
 # Writing.

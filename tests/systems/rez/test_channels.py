@@ -273,14 +273,6 @@ async def test_what_is_no_channel(market: Market, channel: str) -> None:
         assert await refusal(client, channel) == "unknown_channel"
 
 
-@pytest.mark.parametrize("data", [{}, {"channel": 7}, {"channel": ""}, {"channel": "orders", "x": 1}])
-async def test_what_does_not_fit(market: Market, data: Any) -> None:
-    async with market.connect("un2") as client:
-        for command in ("subscribe", "unsubscribe"):
-            reply = await client.call(command, data)
-            assert reply["error"]["code"] == "invalid_data"
-
-
 # What is stored.
 
 

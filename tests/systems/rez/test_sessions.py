@@ -29,12 +29,6 @@ async def market(tmp_path_factory: pytest.TempPathFactory, make_database: Callab
         yield market
 
 
-@pytest.fixture(scope="module")
-async def js() -> AsyncIterator[JsDriver]:
-    async with JsDriver.start() as driver:
-        yield driver
-
-
 # Coming.
 
 
