@@ -45,7 +45,7 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.session import State
 from oyez.runtime import control
-from oyez.runtime.admission import Verified
+from oyez.runtime.authentication import Verified
 from oyez.runtime.bind import bind
 from oyez.server.connections.connection import Connection
 from oyez.server.delivery.replay_buffer import ReplayBuffer
@@ -230,7 +230,7 @@ class World:
         applications = bind(
             contract,
             handlers={},
-            authenticate=authenticate,
+            verify=authenticate,
             settings=Settings(),
             is_member=self._is_member,
             # Limits are not what is looked at: between two commands there is always time enough.

@@ -167,6 +167,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Time for a request's head to arrive: a slow-loris attack cannot keep connections open for longer."""
     body_timeout: Seconds = 20.0
     """Time for a request's body to arrive."""
+    authenticate_timeout: Seconds = 10.0
+    """Time for a system's own `authenticate` to answer; after it, the client reconnects and asks again. An identity
+    provider that needs longer does not answer at all."""
     connect_timeout: Seconds = 45.0
     """Time between the Engine.IO handshake and the first namespace. This is the official servers' default."""
     refused_timeout: Seconds = 2.0

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from oyez.contract import auth, bearer, cookie, query
-from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource, find_token
-from oyez.errors import TOKEN_INVALID, RefusedError
+from oyez.contract import Contract, anyone, auth, bearer, cookie, header, query
+from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource, find_token, named_headers
+from oyez.errors import TOKEN_INVALID, ContractError, RefusedError
 from oyez.server.types import Handshake
 
 
@@ -90,3 +90,27 @@ def test_a_token_with_the_prefix_of_the_header_is_refused(word: str) -> None:
             find(auth("token"), query("token"), bearer(), cookie(), **given)
         assert caught.value.refusal is TOKEN_INVALID
         assert "abc" not in caught.value.message
+
+
+def test_a_header_of_its_own() -> None:
+    assert find(header("X-API-Key"), **{"x-api-key": " abc "}) == "abc"
+    assert find(header("X-API-Key"), **{"x-api-key": " "}) is None
+    assert find(header("x-api-key")) is None
+    assert named_headers((header("X-API-Key"), cookie(), bearer())) == ("x-api-key",)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("Authorization", "header('authorization'): use bearer() for it"),
+        ("cookie", "header('cookie'): use cookie() for it"),
+        ("x api key", "header('x api key'): expected the name of one header, such as x-api-key"),
+        ("", "header(''): expected the name of one header"),
+    ],
+)
+def test_headers_that_a_contract_cannot_name(name: str, error: str) -> None:
+    contract = Contract("c", roles=("user",), tokens=(header(name),))
+    contract.namespace("/").room("all", members=anyone())
+    with pytest.raises(ContractError) as raised:
+        contract.build()
+    assert error in str(raised.value)

@@ -108,7 +108,7 @@ class Club:
         return bind(
             contract,
             handlers=self._handlers(),
-            authenticate=self._authenticate,
+            verify=self._authenticate,
             settings=Settings(),
             is_member=self._is_member,
             hooks=self._hooks,

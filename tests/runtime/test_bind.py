@@ -19,7 +19,7 @@ async def authenticate(token: str) -> Any:
 def expect_error(error: str, **options: Any) -> None:
     given = {"handlers": HANDLERS, "resolvers": {"shop_id": authenticate}, "is_member": authenticate, **options}
     with pytest.raises(ContractError, match=re.escape(error)):
-        bind(contract, authenticate=authenticate, settings=Settings(), **given)
+        bind(contract, verify=authenticate, settings=Settings(), **given)
 
 
 def test_missing_and_superfluous_functions_are_reported_at_start_up() -> None:
@@ -39,4 +39,4 @@ def test_a_contract_without_commands_needs_no_handlers() -> None:
     small = Contract("small", roles=("user",))
     small.namespace("/")
     small.namespace("/other")
-    assert set(bind(small, handlers={}, authenticate=authenticate, settings=Settings())) == {"/", "/other"}
+    assert set(bind(small, handlers={}, verify=authenticate, settings=Settings())) == {"/", "/other"}

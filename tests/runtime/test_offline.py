@@ -120,7 +120,7 @@ async def open_depot(log: Log | None = None, **limits: int) -> AsyncIterator[Dep
     applications = bind(
         contract,
         handlers={Location: locate, Status: report, Rate: rate, Shout: shout},
-        authenticate=authenticate,
+        verify=authenticate,
         settings=Settings(),
     )
     async with serve(namespaces=dict(applications), log=log, limits=limits) as running:

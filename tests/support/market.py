@@ -347,7 +347,7 @@ class Market:
         applications = bind(
             contract,
             handlers=HANDLERS,
-            authenticate=self._authenticate,
+            verify=self._authenticate,
             settings=Settings(),
             resolvers={"shop_id": self._find_shop},
             is_member=self._is_member,

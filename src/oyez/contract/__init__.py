@@ -6,7 +6,7 @@ from oyez.contract.claims import Claims
 from oyez.contract.contract import Contract, Event
 from oyez.contract.policy import Identity, anyone, member, not_role, own, resolved, role
 from oyez.contract.rooms import NamedRoom
-from oyez.contract.tokens import auth, bearer, cookie, query
+from oyez.contract.tokens import auth, bearer, cookie, header, query
 from oyez.contract.types import (
     CamelCommand,
     CamelPayload,
@@ -50,6 +50,7 @@ __all__ = [
     "auth",
     "bearer",
     "cookie",
+    "header",
     "member",
     "not_role",
     "own",

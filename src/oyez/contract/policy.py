@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 SUBJECT_CLAIMS = ("sub", "userId")
 """Claims that name the user. Each of them means the verified subject of the token, whatever the token carries."""
 
+MAX_SUBJECT_LENGTH = 128
+"""Characters of a user's id: it becomes part of room names and logs."""
 USER, ROLE = "user", "role"
 """The kinds of subject that every membership table has: `user:u1`, `role:admin`."""
 

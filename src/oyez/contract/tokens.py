@@ -17,6 +17,10 @@ class Request(Protocol):
     @property
     def query(self) -> Mapping[str, str]: ...
 
+    @property
+    def address(self) -> str:
+        """The network address of the client."""
+
 
 class TokenSource(Protocol):
     """A place to look for a token."""
@@ -61,6 +65,21 @@ class Bearer:
 
 
 @dataclass(frozen=True, slots=True)
+class Header:
+    """A token in a header of its own, such as `X-API-Key`. Browsers cannot send it with a WebSocket."""
+
+    name: str
+    """In lower case."""
+
+    @property
+    def text(self) -> str:
+        return f"header `{self.name}`"
+
+    def find(self, request: Request, auth: Mapping[str, Any], cookie_name: str) -> str | None:
+        return request.headers.get(self.name, "").strip() or None
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """A token in the URL of the first request. Access logs of proxies record it."""
 
@@ -101,6 +120,11 @@ def bearer() -> TokenSource:
     return Bearer()
 
 
+def header(name: str) -> TokenSource:
+    """The header `name`, in any case: `header("X-API-Key")`."""
+    return Header(name.lower())
+
+
 def query(name: str) -> TokenSource:
     """The query parameter `name` of the address."""
     return Query(name)
@@ -115,6 +139,11 @@ SCHEME = "bearer "
 """The prefix of a token in the header `Authorization`. It is an error in other places."""
 DEFAULT_SOURCES = (auth("token"), bearer(), query("token"))
 """The places in a contract that does not name any."""
+
+
+def named_headers(sources: Iterable[TokenSource]) -> tuple[str, ...]:
+    """The headers in which a contract looks for tokens, besides those of `bearer()` and `cookie()`."""
+    return tuple(source.name for source in sources if isinstance(source, Header))
 
 
 def find_token(

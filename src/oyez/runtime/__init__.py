@@ -1,6 +1,7 @@
 """What a contract does at run time. A system's handlers, hooks and HTTP API import their vocabulary from here."""
 
 from oyez.runtime import control
+from oyez.runtime.authentication import Credentials, User
 from oyez.runtime.bind import Handlers
 from oyez.runtime.client import Client
 from oyez.runtime.hooks import Hooks
@@ -9,10 +10,12 @@ from oyez.runtime.publisher import Publisher
 
 __all__ = [
     "Client",
+    "Credentials",
     "Handlers",
     "Hooks",
     "Publisher",
     "Responder",
+    "User",
     "answer_json",
     "control",
     "read_json",

@@ -5,44 +5,25 @@ In this order: token, authentication, role, namespace, user attributes, gateways
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from oyez.contract.contract import Contract
 from oyez.contract.declare import Gateway
 from oyez.contract.policy import Identity, Resolved
 from oyez.contract.rooms import Room
 from oyez.contract.schema import quote
-from oyez.contract.tokens import Request, find_token
+from oyez.contract.tokens import Request
 from oyez.errors import (
     FORBIDDEN_ROLE,
     INVALID_DATA,
     NO_ROOM_IN_GATEWAY,
-    TOKEN_MISSING,
     UNKNOWN_GATEWAY,
     RefusedError,
 )
+from oyez.runtime.authentication import Authentication, User
 from oyez.runtime.current import current_user
 from oyez.runtime.room_access import RoomAccess
 
-
-class Verified(Protocol):
-    """A token that authentication has accepted."""
-
-    @property
-    def subject(self) -> str:
-        """The user's id."""
-
-    @property
-    def claims(self) -> Mapping[str, Any]:
-        """All claims."""
-
-    @property
-    def expires_at(self) -> float | None:
-        """Seconds since 1970."""
-
-
-Authenticate = Callable[[str], Awaitable[Verified]]
-"""Verifies a token. Raises RefusedError: token_invalid, token_expired, keys_unavailable."""
 Resolver = Callable[[Identity], Awaitable[str | None]]
 """Finds one attribute of a user; None if the user has none."""
 Resolvers = Mapping[str, Resolver]
@@ -57,16 +38,14 @@ class Admission:
         contract: Contract,
         access: RoomAccess,
         *,
-        authenticate: Authenticate,
+        authentication: Authentication,
         resolvers: Resolvers,
-        cookie_name: str,
     ) -> None:
         self._contract = contract
         self._access = access
         self._namespace = access.namespace
-        self._authenticate = authenticate
+        self._authentication = authentication
         self._resolvers = resolvers
-        self._cookie_name = cookie_name
         self._gateways = {gateway.name: gateway for gateway in self._namespace.gateways}
         rules = [room.rule for room in self._namespace.rooms.kinds]
         rules += [command.who for command in self._namespace.commands]
@@ -106,31 +85,37 @@ class Admission:
         return identity, rooms
 
     async def _identify(self, request: Request, auth: Mapping[str, Any]) -> Identity:
-        token = find_token(self._contract.tokens, request, auth, self._cookie_name)
-        if token is None:
-            places = "; ".join(source.text for source in self._contract.tokens)
-            raise RefusedError(TOKEN_MISSING, f"No token was given. Looked for in: {places}.")
-        verified = await self._authenticate(token)
-        roles = self._read_roles(verified.claims.get("role"))
+        user = await self._authentication.find_user(request, auth)
+        if user is None:
+            raise self._authentication.refuse_missing()
+        return self._name(user)
+
+    def _name(self, user: User) -> Identity:
+        """The identity of a user in this namespace. Raises RefusedError if it has no role of the contract."""
+        subject, roles = str(user.subject), self._read_roles(user.role)
         admits = self._namespace.who.admits
-        role = next((role for role in roles if admits(Identity(subject=verified.subject, role=role))), roles[0])
+        role = next((role for role in roles if admits(Identity(subject=subject, role=role))), roles[0])
         return Identity(
-            subject=verified.subject,
+            subject=subject,
             role=role,
             roles=roles if len(roles) > 1 else (),
-            claims=verified.claims,
-            expires_at=verified.expires_at,
+            claims=user.claims,
+            expires_at=user.expires_at,
         )
 
     def _read_roles(self, claim: object) -> tuple[str, ...]:
         """The contract's roles in a token's role or list of roles. Raises RefusedError if there are none."""
         known = self._contract.roles
-        if isinstance(claim, list):
+        if isinstance(claim, list | tuple):
             # Identity providers put the roles of all their applications into one list.
             roles = tuple(role for role in known if role in claim)
         else:
             roles = (claim,) if isinstance(claim, str) and claim in known else ()
-        if not roles and (claim is None or claim == "" or isinstance(claim, list)) and self._contract.default_role:
+        if (
+            not roles
+            and (claim is None or claim == "" or isinstance(claim, list | tuple))
+            and self._contract.default_role
+        ):
             roles = (self._contract.default_role,)
         if not roles:
             raise RefusedError(FORBIDDEN_ROLE, f"The token's role is none of {', '.join(known)}.")

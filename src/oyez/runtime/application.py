@@ -31,7 +31,9 @@ class NamespaceApplication(Application):
         hooks: Hooks,
         clock: Callable[[], float],
         observers: Observers | None = None,
+        headers: Collection[str] = (),
     ) -> None:
+        self.headers = headers
         self._admission = admission
         self._commands = commands
         self._context = context

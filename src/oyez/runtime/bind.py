@@ -11,11 +11,13 @@ from oyez.contract.declare import DeclaredCommand
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.policy import Identity, Member
 from oyez.contract.rooms import NamedRoom
+from oyez.contract.tokens import named_headers
 from oyez.contract.types import Command
 from oyez.errors import ContractError
 from oyez.observer import Observers
-from oyez.runtime.admission import Admission, Authenticate, Resolvers
+from oyez.runtime.admission import Admission, Resolvers
 from oyez.runtime.application import NamespaceApplication
+from oyez.runtime.authentication import Authenticate, Authentication, VerifyToken
 from oyez.runtime.client import ClientContext
 from oyez.runtime.commands import CommandHandler, Handler, joining, leaving
 from oyez.runtime.functions import find_signature_error
@@ -35,7 +37,7 @@ def bind(
     contract: Contract,
     *,
     handlers: Handlers,
-    authenticate: Authenticate,
+    verify: VerifyToken,
     settings: Settings,
     resolvers: Resolvers | None = None,
     is_member: IsMember | None = None,
@@ -44,12 +46,14 @@ def bind(
     latest: Latest | None = None,
     clock: Callable[[], float] = time.monotonic,
     observers: Observers | None = None,
+    authenticate: Authenticate | None = None,
 ) -> dict[str, NamespaceApplication]:
     """The application of each namespace, by the namespace's name.
 
     `handlers` has a function for each command that does more than join or leave a room, `resolvers` one for each user
     attribute. `is_member` asks the membership table; leave it out if no rule says `member()`. Without `idempotency`,
-    ids of commands mean nothing. `latest` has the newest events of rooms. `clock` is the clock of the limits, in
+    ids of commands mean nothing. `verify` verifies tokens; `authenticate` is asked instead of it if the system has one.
+    `latest` has the newest events of rooms. `clock` is the clock of the limits, in
     seconds. `observers` receive how commands end. Raises ContractError if a function is missing, does not fit, or is
     not declared in the contract.
     """
@@ -59,20 +63,22 @@ def bind(
         *_find_handler_errors(contract, handlers),
         *_find_resolver_errors(contract, resolvers),
         *find_hook_errors(hooks),
+        *_find_authenticate_errors(authenticate),
         *(_find_member_rules(contract) if is_member is None else ()),
     ]
     if errors:
         raise ContractError("\n".join(f"contract {contract.name}: {error}" for error in errors))
+    authentication = Authentication(contract, verify, authenticate, settings)
     users = Users(_limits(contract))
     applications = {}
     for namespace in contract.namespaces:
         access = RoomAccess(namespace, is_member or _has_no_members, contract.subjects_of)
         context = ClientContext(access, CallerEvents(contract, namespace.name), users, latest)
-        admission = Admission(
-            contract, access, authenticate=authenticate, resolvers=resolvers, cookie_name=settings.cookie_name
-        )
+        admission = Admission(contract, access, authentication=authentication, resolvers=resolvers)
         commands = {command.name: _build(command, handlers, idempotency, hooks) for command in namespace.commands}
-        applications[namespace.name] = NamespaceApplication(admission, commands, context, hooks, clock, observers)
+        applications[namespace.name] = NamespaceApplication(
+            admission, commands, context, hooks, clock, observers, headers=named_headers(contract.tokens)
+        )
     return applications
 
 
@@ -137,6 +143,11 @@ def _find_resolver_errors(contract: Contract, resolvers: Resolvers) -> Iterator[
             yield f"a resolver is given for {name!r}, which is not a declared user attribute"
         elif error := find_signature_error(resolver, ("identity",), waits=True):
             yield f"the resolver of {name}: {error}"
+
+
+def _find_authenticate_errors(authenticate: Authenticate | None) -> Iterator[str]:
+    if authenticate is not None and (error := find_signature_error(authenticate, ("credentials",), waits=True)):
+        yield f"authenticate: {error}"
 
 
 def _find_member_rules(contract: Contract) -> Iterator[str]:

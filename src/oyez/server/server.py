@@ -92,6 +92,8 @@ class Server:
         `replays` are the process's budgets. `observers` receive what happens here.
         """
         self.settings = settings
+        named = (name for application in applications.values() for name in application.headers)
+        self._kept_headers = tuple(dict.fromkeys([*KEPT_HEADERS, *named]))
         self.node = node or Node()
         self.limits = settings.limits
         self.clock = clock
@@ -337,7 +339,7 @@ class Server:
     def read_handshake(self, request: OpeningRequest) -> Handshake:
         """What is kept of the request that opens a connection."""
         headers = request.headers
-        kept = {name: headers[name] for name in KEPT_HEADERS if name in headers}
+        kept = {name: headers[name] for name in self._kept_headers if name in headers}
         if not self.origins.allows_cookies(headers.get("origin"), headers.get("host"), secure=request.secure):
             kept.pop("cookie", None)
         return Handshake(

@@ -13,12 +13,16 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The HTTP request that opened the connection."""
 
     headers: dict[str, str]
-    """Lower-case names; only KEPT_HEADERS."""
+    """Lower-case names; only KEPT_HEADERS, and those that an application names."""
     query_string: str
     address: str
     secure: bool
     time: float
     """When the request was received, in seconds since 1970."""
+
+    def __repr__(self) -> str:
+        # Without the values of headers and query, which hold credentials, because a log may show it.
+        return f"<Handshake from {self.address or 'unknown'} with {', '.join(self.headers) or 'no headers'}>"
 
     @property
     def query(self) -> dict[str, str]:

@@ -365,7 +365,7 @@ class Oyez:
         applications = bind(
             system.contract,
             handlers=own.handlers,
-            authenticate=self._verifier.of_contract(system.contract.claims).verify,
+            verify=self._verifier.of_contract(system.contract.claims).verify,
             resolvers=own.resolvers,
             is_member=members.has,
             hooks=own.hooks,
@@ -373,6 +373,7 @@ class Oyez:
             idempotency=idempotency,
             latest=publisher.latest,
             observers=observers,
+            authenticate=own.authenticate,
         )
         server = Server(
             applications,

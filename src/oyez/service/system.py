@@ -14,6 +14,7 @@ from oyez.errors import OyezError, SettingsError
 from oyez.log.log import Log
 from oyez.logger import redact
 from oyez.runtime.admission import Resolvers
+from oyez.runtime.authentication import Authenticate
 from oyez.runtime.bind import Handlers
 from oyez.runtime.hooks import Hooks
 from oyez.runtime.publisher import Publisher
@@ -59,6 +60,9 @@ class SystemServices:
     """Its own HTTP API, below `/{system}/api`."""
     jobs: Mapping[str, Job] = field(default_factory=dict)
     """What `Transaction.schedule` can ask for, by kind."""
+    authenticate: Authenticate | None = None
+    """Finds the user of a client that connects, instead of the verification of a token: for API keys, session cookies,
+    signatures of your own. See `Credentials`."""
     close: Callable[[], Awaitable[None]] | None = None
     """Ends what runs beside clients and jobs; called when no client is left."""
 

@@ -8,6 +8,7 @@ from oyez.contract.check.names import find_duplicates
 from oyez.contract.claims import find_claim_errors
 from oyez.contract.declare import Declarations
 from oyez.contract.policy import ROLE, USER
+from oyez.contract.tokens import named_headers
 from oyez.errors import Refusal
 
 
@@ -20,6 +21,11 @@ def check_head(declared: Declarations) -> Iterator[str]:
         yield f"default role {declared.default_role!r} is not one of the roles"
     if not declared.tokens:
         yield "no token sources: no client could connect"
+    for name in named_headers(declared.tokens):
+        if name in ("authorization", "cookie"):
+            yield f"header({name!r}): use {'bearer' if name == 'authorization' else 'cookie'}() for it"
+        elif not re.fullmatch(r"[a-z0-9!#$%&'*+.^_`|~-]+", name):
+            yield f"header({name!r}): expected the name of one header, such as x-api-key"
     for kind, claim in declared.subjects.items():
         if kind in (USER, ROLE):
             yield f"subject {kind!r}: every contract has that kind already"

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import State
+from oyez.protocol.websocket import combine_headers
 from oyez.server.connections.connection import Connection
 from oyez.server.http.client_files import GZIP
 from oyez.server.http.endpoint import ConnectionServer, OpeningRequest
@@ -64,7 +65,11 @@ class PollingEndpoint:
 
     async def _open(self, request: Request) -> Response:
         opening = OpeningRequest(
-            request.headers, request.scope["query_string"], request.query_params, request.client, _is_secure(request)
+            combine_headers(request.scope["headers"]),
+            request.scope["query_string"],
+            request.query_params,
+            request.client,
+            _is_secure(request),
         )
         opened = self._server.registry.open(self._server.read_handshake(opening), State.POLLING)
         if isinstance(opened, HandshakeError):

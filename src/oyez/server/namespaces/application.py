@@ -23,6 +23,9 @@ class Application(ABC):
     usages: Usages | None = None
     """What is counted for each user, if anything; nodes exchange it."""
 
+    headers: Collection[str] = ()
+    """Headers of the opening request, in lower case, that are kept besides KEPT_HEADERS."""
+
     @abstractmethod
     async def connect(self, socket: Socket, auth: Any) -> None:
         """Decide about a CONNECT. May join rooms; raises RefusedError to answer with a CONNECT_ERROR.

@@ -18,6 +18,7 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
 from oyez.contract.claims import Claims as ContractClaims
+from oyez.contract.policy import MAX_SUBJECT_LENGTH
 from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, InvalidDataError, RefusedError, SettingsError
 from oyez.service.auth.claims import MISSING, USUAL_NAMES, ClaimNames, find_claim, read_claim_names
 from oyez.service.auth.keys import HS256, KeySource, LocalKeys, PublishedKeys, load_key_file
@@ -26,8 +27,6 @@ from oyez.settings import Settings
 
 MAX_TOKEN_BYTES = 8_192
 """A token, encoded; refused above before anything is parsed. Half of what a request's head may hold."""
-MAX_SUBJECT_LENGTH = 128
-"""Characters of a user's id: it becomes part of room names and logs."""
 MAX_DATE = 1e12
 """Seconds since 1970 in a token: far beyond the year 9999, and below today's date in milliseconds."""
 OWN_AUDIENCE = "oyez:"
