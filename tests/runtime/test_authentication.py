@@ -28,10 +28,16 @@ async def verify(token: str) -> Token:
     return Token(token, {"role": "admin", "shop": 7}, 2e9)
 
 
-def ask(authenticate: Any, auth: Mapping[str, Any] | None = None, *, timeout: float = 10.0, **headers: str) -> Any:
+def ask(
+    authenticate: Any,
+    auth: Mapping[str, Any] | None = None,
+    *,
+    timeout: float = 10.0,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
     settings = Settings(limits=Limits(authenticate_timeout=timeout))
     authentication = Authentication(contract, verify, authenticate, settings)
-    request = Handshake(headers=headers, query_string="", address="10.0.0.1", secure=True, time=0.0)
+    request = Handshake(headers=dict(headers or {}), query_string="", address="10.0.0.1", secure=True, time=0.0)
     return authentication.find_user(request, auth or {})
 
 
@@ -55,7 +61,7 @@ async def test_the_function_gets_what_the_client_brings() -> None:
         given.append((credentials.token, credentials.request.address, dict(credentials.auth)))
         return User(42, "user", {"shop": "s"})
 
-    assert await ask(authenticate, {"team": 1}, **{"x-api-key": KEY}) == User(42, "user", {"shop": "s"})
+    assert await ask(authenticate, {"team": 1}, headers={"x-api-key": KEY}) == User(42, "user", {"shop": "s"})
     assert given == [(KEY, "10.0.0.1", {"team": 1})]
 
 
@@ -64,8 +70,8 @@ async def test_the_first_place_with_a_token_counts() -> None:
         return User(credentials.token or "")
 
     headers = {"x-api-key": "key", "authorization": "Bearer jwt"}
-    assert (await ask(authenticate, {"token": "auth"}, **headers)).subject == "auth"
-    assert (await ask(authenticate, **headers)).subject == "key"
+    assert (await ask(authenticate, {"token": "auth"}, headers=headers)).subject == "auth"
+    assert (await ask(authenticate, headers=headers)).subject == "key"
 
 
 async def test_the_function_may_verify_a_token_as_oyez_does() -> None:
@@ -136,7 +142,7 @@ async def test_errors_of_the_function_do_not_repeat_the_credentials(
         return {"other": User("ada")}[credentials.token or ""]
 
     with pytest.raises((OyezError, RuntimeError)) as raised:
-        await ask(authenticate, **{"x-api-key": KEY})
+        await ask(authenticate, headers={"x-api-key": KEY})
     error = raised.value
     assert is_temporary(error) is temporary
     name = "ConnectionError" if temporary else "KeyError"
