@@ -7,8 +7,6 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +17,13 @@ from oyez.server.cluster.membership import NODE_SECONDS
 from tests.support import py_client
 from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsConnectError, JsDriver
+from tests.support.pairs import SECRET, Pair, open_pair
 from tests.support.served import Served, serve
 from tests.support.valkey import ValkeyServer
 
 FILE = str(Path(__file__).parent / "support" / "helpdesk.py")
 PATH = "/helpdesk/socket.io/"
-SECRET = "p" * 64
 MAX_CONNECTIONS = 8
-_prefixes = count(1)
-
-
-@dataclass
-class Pair:
-    """Two processes that serve the same."""
-
-    here: Served
-    there: Served
-    js: JsDriver
-
-    async def connect(self, server: Served, user: str, **options: Any) -> JsClient:
-        return await self.js.connect(server.url, path=PATH, auth={"token": server.token(user)}, **options)
 
 
 async def ask(server: Served, method: str, path: str, **params: str) -> Any:
@@ -58,27 +43,17 @@ async def expect_said(client: JsClient | py_client.PyClient, number: int) -> Non
 
 
 @asynccontextmanager
-async def open_pair(place: str, folder: Path, valkey: ValkeyServer) -> AsyncIterator[Pair]:
-    environ = {"JWT_SECRET": SECRET}
-    names = ("shared", "shared")
+async def open_helpdesk(place: str, folder: Path, valkey: ValkeyServer) -> AsyncIterator[Pair]:
     (folder / "oyez.toml").write_text(f"[limits]\nmax_connections_per_user = {MAX_CONNECTIONS}\n")
-    if place == "redis":
-        names = ("one", "two")
-        environ |= {
-            "REDIS_URL": valkey.url,
-            "REDIS_PREFIX": f"processes{next(_prefixes)}",
-            "DATABASE_URL": f"sqlite:///{folder}/shared.sqlite",
-        }
-    async with AsyncExitStack() as stack:
-        here, there = [await stack.enter_async_context(serve(folder / name, FILE, **environ)) for name in names]
-        yield Pair(here, there, await stack.enter_async_context(JsDriver.start()))
+    async with open_pair("helpdesk", place, folder, valkey) as pair:
+        yield pair
 
 
 @pytest.fixture(scope="module", params=["folder", "redis"])
 async def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, valkey: ValkeyServer
 ) -> AsyncIterator[Pair]:
-    async with open_pair(request.param, tmp_path_factory.mktemp("pair"), valkey) as pair:
+    async with open_helpdesk(request.param, tmp_path_factory.mktemp("pair"), valkey) as pair:
         yield pair
 
 
@@ -170,7 +145,7 @@ async def test_the_limits_of_a_user_hold_over_both_processes(pair: Pair) -> None
 
 @pytest.mark.parametrize("place", ["folder", "redis"])
 async def test_who_was_at_a_process_that_is_killed_is_gone(place: str, tmp_path: Path, valkey: ValkeyServer) -> None:
-    async with open_pair(place, tmp_path, valkey) as pair:
+    async with open_helpdesk(place, tmp_path, valkey) as pair:
         for server in (pair.here, pair.there, pair.there):
             await pair.connect(server, "ada", reconnection=False)
         before = await ask(pair.here, "GET", "/rooms/user:ada/sockets")
@@ -198,7 +173,7 @@ async def test_jobs_whose_process_is_killed_are_done_once_each(
     tickets = [f"t-{number}" for number in range(40)]
     environ = {"JWT_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{tmp_path}/shared.sqlite"}
     if place == "redis":
-        environ |= {"REDIS_URL": valkey.url, "REDIS_PREFIX": f"processes{next(_prefixes)}"}
+        environ |= {"REDIS_URL": valkey.url, "REDIS_PREFIX": "processes"}
     async with JsDriver.start() as js:
         async with serve(tmp_path / "data", FILE, **environ) as first:
             client = await js.connect(

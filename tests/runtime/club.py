@@ -112,7 +112,7 @@ class Club:
             settings=Settings(),
             is_member=self._is_member,
             hooks=self._hooks,
-            latest=self.publisher.latest,
+            publisher=self.publisher,
         )
 
     def _handlers(self) -> Handlers:

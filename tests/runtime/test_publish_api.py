@@ -64,7 +64,7 @@ async def expect_problem(response: httpx.Response, status: int, code: str) -> An
 
 async def test_one_event(client: httpx.AsyncClient, log: MemoryLog) -> None:
     response = await post(client, GOOD)
-    assert (response.status_code, response.json()) == (200, {"position": await log.position()})
+    assert (response.status_code, response.json()) == (200, {"position": await log.position(), "rooms": ["user_u1"]})
 
 
 async def test_several_rooms(client: httpx.AsyncClient, log: MemoryLog) -> None:
@@ -83,10 +83,13 @@ async def test_rooms_may_be_omitted_if_they_follow_from_the_data(client: httpx.A
 async def test_a_list(client: httpx.AsyncClient, log: MemoryLog) -> None:
     typing = {"event": "typing", "to": "user_u2", "data": {"userId": "u1", "typing": True}}
     response = await post(client, [GOOD, typing, GOOD])
-    assert response.json() == {"positions": [f"{log.epoch}.1", None, f"{log.epoch}.2"]}
-    assert (await post(client, [])).json() == {"positions": []}
-    assert (await post(client, [typing])).json() == {"positions": [None]}
-    assert (await post(client, typing)).json() == {"position": None}
+    assert response.json() == {
+        "positions": [f"{log.epoch}.1", None, f"{log.epoch}.2"],
+        "rooms": [["user_u1"], ["user_u2"], ["user_u1"]],
+    }
+    assert (await post(client, [])).json() == {"positions": [], "rooms": []}
+    assert (await post(client, [typing])).json() == {"positions": [None], "rooms": [["user_u2"]]}
+    assert (await post(client, typing)).json() == {"position": None, "rooms": ["user_u2"]}
 
 
 @pytest.mark.parametrize(
@@ -322,22 +325,22 @@ async def nodes(listener: Listener) -> AsyncIterator[list[httpx.AsyncClient]]:
 async def test_the_same_key_is_published_once(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
     body = [GOOD, TYPING, GOOD]
     answers = [await post_with(client, "key-1", body) for client in nodes * 2]
-    assert [answer.json() for answer in answers] == [
-        {"positions": [f"{listener.epoch}.1", None, f"{listener.epoch}.2"]}
+    assert [answer.json()["positions"] for answer in answers] == [
+        [f"{listener.epoch}.1", None, f"{listener.epoch}.2"]
     ] * 4
     assert (await listener.position(), listener.broadcasts) == (f"{listener.epoch}.2", NAMESPACES)
-    assert (await post_with(nodes[0], "key-2", GOOD)).json() == {"position": f"{listener.epoch}.3"}
+    assert (await post_with(nodes[0], "key-2", GOOD)).json()["position"] == f"{listener.epoch}.3"
 
 
 async def test_the_same_key_at_the_same_time(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
     answers = await asyncio.gather(*(post_with(client, "key", [GOOD, TYPING]) for client in nodes * 10))
-    assert [answer.json() for answer in answers] == [{"positions": [f"{listener.epoch}.1", None]}] * 20
+    assert [answer.json()["positions"] for answer in answers] == [[f"{listener.epoch}.1", None]] * 20
     assert (await listener.position(), listener.broadcasts) == (f"{listener.epoch}.1", NAMESPACES)
 
 
 async def test_keys_do_not_block_each_other(nodes: list[httpx.AsyncClient], listener: Listener) -> None:
     for key in ("key", "key:volatile", "volatile:key", "key:volatile:volatile"):
-        assert (await post_with(nodes[0], key, TYPING)).json() == {"position": None}
+        assert (await post_with(nodes[0], key, TYPING)).json()["position"] is None
     assert listener.broadcasts == 4 * NAMESPACES
 
 
@@ -347,7 +350,7 @@ async def test_a_key_whose_answer_was_never_given(nodes: list[httpx.AsyncClient]
     await expect_problem(await post_with(nodes[0], "key", [GOOD, GOOD]), 503, "unavailable")
     listener.cut = False
     answer = await post_with(nodes[1], "key", [GOOD, GOOD])
-    assert answer.json() == {"positions": [f"{listener.epoch}.1", f"{listener.epoch}.2"]}
+    assert answer.json()["positions"] == [f"{listener.epoch}.1", f"{listener.epoch}.2"]
     assert await listener.position() == f"{listener.epoch}.2"
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from oyez.contract.claims import Claims
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.policy import Nobody, Rule, anyone, one_of
-from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Target
+from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Sockets, Target
 from oyez.contract.tokens import TokenSource
 from oyez.contract.types import Command, Id, Joined, Payload, Stamped
 from oyez.errors import ContractError, Refusal
@@ -110,6 +110,8 @@ class Namespace:
         self.name = name
         self.who = who
         self.rooms = Rooms(name)
+        self.sockets = Sockets(self.rooms)
+        """Single clients, by the ids of their sockets: targets of events, and rooms for `emit`."""
         self.gateways: list[Gateway] = []
         self.events: list[DeclaredEvent] = []
         self.commands: list[DeclaredCommand] = []
@@ -185,6 +187,9 @@ class Namespace:
         the payload. `example` is a payload in JSON. A `volatile` event is never stored. `timestamp` is the wire name of
         a field that the server fills in if the publisher omits it. `latest`, for volatile events only: for so many
         seconds, a client that joins one of the event's rooms receives the newest one at once.
+
+        If the publisher names no room, the event goes to all rooms that follow from the payload, and to all fixed ones,
+        which are rooms without placeholders, and everyone.
 
         The same payload may be declared in several namespaces, under the same name.
         """

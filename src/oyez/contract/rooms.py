@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from oyez.contract.policy import Rule, Values
+from oyez.contract.policy import Rule, Values, anyone
 from oyez.contract.schema import quote
 from oyez.contract.types import MAX_ID_LENGTH
 from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
+from oyez.protocol.socket_ids import SOCKET_ID, own_room, socket_of
 
 EVERYONE = "*"
 """The name by which publishers address every client of a namespace."""
@@ -63,7 +64,7 @@ class DerivedRoom:
 
     @property
     def text(self) -> str:
-        return f"`{_PLACEHOLDER.sub(lambda found: '{' + self.paths[found[1]] + '}', self.room.pattern)}`"
+        return self.room.describe(self.paths)
 
 
 class Room:
@@ -121,6 +122,10 @@ class Room:
         """
         return DerivedRoom(self, self._by_placeholder(paths, named))
 
+    def describe(self, paths: Mapping[str, str]) -> str:
+        """The rooms that follow from the fields at `paths`, as documents show them."""
+        return f"`{_PLACEHOLDER.sub(lambda found: '{' + paths[found[1]] + '}', self.pattern)}`"
+
     def name(self, values: Values) -> str:
         """The name of the room with these values. Raises RefusedError as `__call__` does."""
         filled = tuple([values[placeholder] for placeholder in self.placeholders])
@@ -167,6 +172,31 @@ class Room:
             wanted = ", ".join(self.placeholders) or "nothing"
             raise ContractError(f"room {self.pattern}: got {[*ordered, *named]}, expected {wanted}")
         return values
+
+
+class Sockets(Room):
+    """Single clients of a namespace, by the ids of their sockets: `sockets(client.id)` is one of them.
+
+    These rooms are not in `Rooms.kinds`: no client can join them.
+    """
+
+    text = "one client"
+
+    def __init__(self, rooms: "Rooms") -> None:
+        super().__init__(own_room("{socketId}"), rooms, rule=anyone())
+
+    def describe(self, paths: Mapping[str, str]) -> str:
+        return f"the client with the socket id `{paths['socketId']}`"
+
+    def name(self, values: Values) -> str:
+        id = values["socketId"]
+        if not SOCKET_ID.fullmatch(id):
+            raise RefusedError(UNKNOWN_ROOM, f"{quote(id)} is not the id of a socket.")
+        return own_room(id)
+
+    def match(self, name: str) -> dict[str, str] | None:
+        id = socket_of(name)
+        return {"socketId": id} if SOCKET_ID.fullmatch(id) else None
 
 
 Target = Room | DerivedRoom | Everyone | Caller

@@ -23,7 +23,7 @@ from oyez.runtime.commands import CommandHandler, Handler, joining, leaving
 from oyez.runtime.functions import find_signature_error
 from oyez.runtime.hooks import Hooks, find_hook_errors
 from oyez.runtime.idempotency import Idempotency
-from oyez.runtime.latest import Latest
+from oyez.runtime.publisher import Publisher
 from oyez.runtime.replies import CallerEvents
 from oyez.runtime.room_access import IsMember, RoomAccess
 from oyez.runtime.usage import Users
@@ -43,7 +43,7 @@ def bind(
     is_member: IsMember | None = None,
     hooks: Hooks = Hooks(),  # noqa: B008 - a frozen value
     idempotency: Idempotency | None = None,
-    latest: Latest | None = None,
+    publisher: Publisher | None = None,
     clock: Callable[[], float] = time.monotonic,
     observers: Observers | None = None,
     authenticate: Authenticate | None = None,
@@ -53,9 +53,8 @@ def bind(
     `handlers` has a function for each command that does more than join or leave a room, `resolvers` one for each user
     attribute. `is_member` asks the membership table; leave it out if no rule says `member()`. Without `idempotency`,
     ids of commands mean nothing. `verify` verifies tokens; `authenticate` is asked instead of it if the system has one.
-    `latest` has the newest events of rooms. `clock` is the clock of the limits, in
-    seconds. `observers` receive how commands end. Raises ContractError if a function is missing, does not fit, or is
-    not declared in the contract.
+    `publisher` is for `client.publish`. `clock` is the clock of the limits, in seconds. `observers` receive how
+    commands end. Raises ContractError if a function is missing, does not fit, or is not declared in the contract.
     """
     contract.build()
     resolvers = resolvers or {}
@@ -73,7 +72,7 @@ def bind(
     applications = {}
     for namespace in contract.namespaces:
         access = RoomAccess(namespace, is_member or _has_no_members, contract.subjects_of)
-        context = ClientContext(access, CallerEvents(contract, namespace.name), users, latest)
+        context = ClientContext(access, CallerEvents(contract, namespace.name), users, publisher)
         admission = Admission(contract, access, authentication=authentication, resolvers=resolvers)
         commands = {command.name: _build(command, handlers, idempotency, hooks) for command in namespace.commands}
         applications[namespace.name] = NamespaceApplication(

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 from oyez.contract.codec import decode_answer
 from oyez.contract.limits import Limit
 from oyez.contract.policy import Identity, Verdict
-from oyez.contract.rooms import NamedRoom, Room
+from oyez.contract.rooms import Everyone, NamedRoom, Room
 from oyez.contract.types import Payload
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, ContractError, RefusedError
+from oyez.protocol.socket_ids import own_room
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.latest import Latest
+from oyez.runtime.publisher import Publisher
 from oyez.runtime.replies import CallerEvents
 from oyez.runtime.room_access import RoomAccess
 from oyez.runtime.usage import Bucket, Users
@@ -32,7 +34,13 @@ class ClientContext:
     access: RoomAccess
     caller_events: CallerEvents
     users: Users
-    latest: Latest | None = None
+    publisher: Publisher | None = None
+    """None if the system publishes nothing."""
+
+    @property
+    def latest(self) -> Latest | None:
+        """The newest events of rooms."""
+        return self.publisher.latest if self.publisher is not None else None
 
 
 class Client:
@@ -66,8 +74,13 @@ class Client:
 
     @property
     def id(self) -> str:
-        """The id of the socket, as the client knows it (`socket.id`). It is also the name of the socket's own room."""
+        """The id of the socket, as the client knows it (`socket.id`). Events go to `root.sockets(client.id)`."""
         return self.socket.id
+
+    @property
+    def own_room(self) -> NamedRoom:
+        """The room that only this socket is in: a target, and what to exclude if others are meant."""
+        return NamedRoom(self.namespace, own_room(self.id))
 
     @property
     def state(self) -> dict[str, Any]:
@@ -169,6 +182,17 @@ class Client:
         """
         data, volatile = self._context.caller_events.encode(payload)
         self.socket.send(data, volatile)
+
+    @must_await
+    async def publish(self, payload: Payload, *rooms: NamedRoom | Everyone) -> str | None:
+        """Publish an event to everyone in `rooms` but this client, or in the rooms that follow from the payload.
+
+        As `Publisher.emit`, with this socket excluded: other connections of the same user receive the event. In a
+        transaction, use `Transaction.publish`.
+        """
+        if self._context.publisher is None:
+            raise ContractError(f"{type(payload).__name__} cannot be published: `bind` was given no publisher")
+        return await self._context.publisher.emit(payload, *rooms, excluding=[self.own_room])
 
     @must_await
     async def call(self, payload: Payload, reply: type[T], timeout: float | None = None) -> T:

@@ -10,6 +10,7 @@ from oyez.contract.rooms import DerivedRoom, NamedRoom, Room
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
+from oyez.protocol.socket_ids import is_own_room
 
 
 class Latest:
@@ -33,11 +34,13 @@ class Latest:
 
     async def keep(self, entry: Entry) -> None:
         """Keep a volatile event that is about to be published, in place of the previous one."""
-        if not self._seconds or entry.excluded:
+        # An event without the socket that sent it is for all clients that join later.
+        if not self._seconds or not all(map(is_own_room, entry.excluded)):
             return
         seconds = self._seconds.get(entry.name)
         if seconds:
-            records = {_record(entry.namespace, room, entry.name): entry.data for room in entry.rooms}
+            rooms = [room for room in entry.rooms if not is_own_room(room)]
+            records = {_record(entry.namespace, room, entry.name): entry.data for room in rooms}
             await self._log.put_all(records, seconds)
 
     async def find(self, room: NamedRoom, kind: Room) -> dict[str, bytes]:

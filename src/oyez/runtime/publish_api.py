@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.concurrency.long_work import LongWork
+from oyez.contract.rooms import EVERYONE
 from oyez.errors import (
     INVALID_DATA,
     MALFORMED,
@@ -25,7 +26,9 @@ from oyez.errors import (
     RefusedError,
     find_code,
 )
+from oyez.log.log import Entry
 from oyez.observer import HTTP, PUBLISH, Observers, RefusalReport
+from oyez.protocol.socket_ids import socket_of
 from oyez.runtime.http import (
     Authorize,
     answer_json,
@@ -48,10 +51,11 @@ _FIELDS = {UNKNOWN_EVENT.code: "event", TOO_LARGE.code: "data", MALFORMED.code: 
 def publish_route(path: str, publisher: Publisher, authorize: Authorize, observers: Observers | None = None) -> Route:
     """The route at which services publish.
 
-    The body is one publication, `{event, to?, except?, data}`, answered with `{position}`, or a list of publications,
-    answered with `{positions}`: all of a list are published, or none. A request with an `Idempotency-Key` may be
-    repeated, and has the first answer again. The position of a volatile event is null. A bad publication is answered
-    with a problem whose `errors` are `{index?, field, expected, code}`: `index` only for a list, `field` in wire names.
+    The body is one publication, `{event, to?, except?, data}`, answered with `{position, rooms}`, or a list of
+    publications, answered with `{positions, rooms}`: all of a list are published, or none. `rooms` names the rooms to
+    which an event goes, as `to` does. A request with an `Idempotency-Key` may be repeated, and has the first positions
+    again. The position of a volatile event is null. A bad publication is answered with a problem whose `errors` are
+    `{index?, field, expected, code}`: `index` only for a list, `field` in wire names.
     """
 
     async def answer(request: Request) -> Response:
@@ -60,17 +64,26 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize, observe
         try:
             items = _split(body, publisher.limits.max_events_per_publish) if several else [msgspec.Raw(body)]
             publications, key = await _decode_all(items), read_idempotency_key(request)
-            positions = await publisher.publish(publications, key, origin=HTTP)
+            prepared = await publisher.prepare_all(publications)
+            positions = await publisher.append_all(prepared, publications, key, origin=HTTP)
         except RejectedError as rejected:
             report(_refusal(rejected.errors[0][1]).code)
             return await _build_rejection(rejected, several)
-        return answer_json({"positions": positions} if several else {"position": positions[0]})
+        rooms = [_name_rooms(entries) for entries in prepared]
+        if several:
+            return answer_json({"positions": positions, "rooms": rooms})
+        return answer_json({"position": positions[0], "rooms": rooms[0]})
 
     def report(code: str) -> None:
         if observers is not None:
             observers.report(RefusalReport(observers.system, PUBLISH, code))
 
     return service_route(path, answer, authorize, on_failure=lambda error: report(find_code(error)))
+
+
+def _name_rooms(entries: Sequence[Entry]) -> list[str]:
+    names = [socket_of(room) for entry in entries for room in entry.rooms or (EVERYONE,)]
+    return list(dict.fromkeys(names))
 
 
 def _split(body: bytes, most: int) -> list[msgspec.Raw]:

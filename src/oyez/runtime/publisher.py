@@ -4,7 +4,6 @@ Every event of a system passes through here: it is validated, its rooms are foun
 readers of the log deliver it.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from oyez.errors import TOO_LARGE, UNKNOWN_EVENT, InvalidDataError, LogUnavailab
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
 from oyez.observer import PYTHON, Observers, PublishReport
+from oyez.protocol.socket_ids import SOCKET_ID
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_published
 from oyez.runtime.idempotency import Idempotency
@@ -31,8 +31,6 @@ from oyez.settings import Limits
 
 logger = get_logger("oyez.runtime")
 
-SOCKET_ID = re.compile(r"[\w-]{20}", re.ASCII)
-"""The form of a socket's id, which is also the name of the socket's own room."""
 ItemError = InvalidDataError | RefusedError
 """Why one publication of a list is refused."""
 
@@ -126,6 +124,10 @@ class Publisher:
         RejectedError with all errors; RefusedError: too_large if there are too many events, id_reused if the key was
         used for other events; LogUnavailableError, NotRunningError, WrongLoopError. Observers receive `origin`.
         """
+        return await self.append_all(await self.prepare_all(publications), publications, key, origin=origin)
+
+    async def prepare_all(self, publications: Sequence[Publication | ItemError]) -> list[list[Entry]]:
+        """The entries that `publish` would append for each event. Raises the errors of `publish`."""
         self._check()
         if len(publications) > self.limits.max_events_per_publish:
             most = self.limits.max_events_per_publish
@@ -149,6 +151,17 @@ class Publisher:
                 errors.append((index, error))
         if errors:
             raise RejectedError(errors)
+        return prepared
+
+    async def append_all(
+        self,
+        prepared: list[list[Entry]],
+        publications: Sequence[Publication | ItemError],
+        key: str,
+        *,
+        origin: str = PYTHON,
+    ) -> list[str | None]:
+        """Append what `prepare_all` has returned for these publications, once for a `key`. Returns the positions."""
         if key:
             append = partial(self.append, origin=origin)
             return await self._idempotency.publish(key, msgspec.json.encode(publications), prepared, append)

@@ -2,16 +2,17 @@
 from its payload. Does not know which clients are in a room.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 from oyez.contract.contract import Contract, Event
 from oyez.contract.declare import Namespace
-from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, NamedRoom, Room
+from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, NamedRoom, Room, Sockets, Target
 from oyez.contract.schema import find_field, quote
 from oyez.contract.types import Payload
 from oyez.errors import FOREIGN_ROOM, ROOM_REQUIRED, UNKNOWN_ROOM, InvalidDataError, RefusedError
+from oyez.protocol.socket_ids import SOCKET_ID, own_room, socket_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,10 @@ class EventRouter:
         self._reaches = [_Reach(event, namespaces[name]) for name in event.targets]
 
     def route(self, payload: Payload, to: Iterable[NamedRoom | Everyone | str] | None) -> list[Destination]:
-        """The destinations of `payload`. `to` names rooms (`*` for everyone); None: those that follow from the payload.
+        """The destinations of `payload`. `to` names rooms, sockets by their ids, or everyone (`*`).
 
-        A name without a namespace means the room of that name in every namespace of the event.
+        None: the rooms that follow from the payload, and those that need no name. A name without a namespace means the
+        room of that name in every namespace of the event.
 
         Raises RefusedError: room_required, unknown_room, foreign_room; InvalidDataError if a value of the payload
         cannot be part of a room's name.
@@ -42,8 +44,8 @@ class EventRouter:
         derived = {reach.namespace: reach.derive(payload) for reach in self._reaches}
         found: dict[str, dict[str, None]] = {}
         for room in to or ():
-            for namespace in self._find(room, derived):
-                found.setdefault(namespace, {})[str(room)] = None
+            for namespace, name in self._find(room, derived):
+                found.setdefault(namespace, {})[name] = None
         if to is None:
             for reach in self._reaches:
                 rooms = dict.fromkeys([*reach.implied, *derived[reach.namespace]])
@@ -53,17 +55,19 @@ class EventRouter:
             raise RefusedError(ROOM_REQUIRED, f"{self._event.name} needs a room to go to: {self._patterns()}.")
         return [Destination(namespace, () if EVERYONE in rooms else tuple(rooms)) for namespace, rooms in found.items()]
 
-    def _find(self, room: NamedRoom | Everyone | str, derived: Mapping[str, list[str]]) -> list[str]:
-        """The namespaces in which the event may go to `room`. Raises RefusedError."""
+    def _find(self, room: NamedRoom | Everyone | str, derived: Mapping[str, list[str]]) -> list[tuple[str, str]]:
+        """The namespaces in which the event may go to `room`, and its name there. Raises RefusedError."""
         name = str(room)
         only = None if isinstance(room, str) else room.namespace
         reaches = [reach for reach in self._reaches if only in (None, reach.namespace)]
-        found = [reach.namespace for reach in reaches if reach.allows(name) or name in derived[reach.namespace]]
+        named = [(reach.namespace, reach.find(name, derived[reach.namespace])) for reach in reaches]
+        found = [(namespace, name) for namespace, name in named if name is not None]
         if not found:
             raise self._refused(name, only, [name for reach in reaches for name in derived[reach.namespace]])
         return found
 
     def _refused(self, name: str, only: str | None, expected: list[str]) -> RefusedError:
+        name = socket_of(name)
         quoted = quote(name)
         if any(reach.derives(name) for reach in self._reaches):
             wanted = " or ".join(expected) or "none"
@@ -93,17 +97,28 @@ class _Reach:
         self._named = {target for target in targets if isinstance(target, Room)}
         self._derivations = [_Derivation(event, target) for target in targets if isinstance(target, DerivedRoom)]
         self._everyone = any(isinstance(target, Everyone) for target in targets)
-        # A single target without placeholders need not be named.
-        plain = [str(target) for target in targets if isinstance(target, Everyone)]
-        plain += [room.pattern for room in self._named if not room.placeholders]
-        self.implied = plain if len(targets) == 1 else []
+        self._sockets = any(isinstance(target, Sockets) for target in targets)
+        self.implied = self._find_implied(targets)
+        """Names of rooms to which the event goes if the publisher names none."""
 
-    def allows(self, name: str) -> bool:
-        """True if a publisher may choose the room `name`."""
+    def _find_implied(self, targets: Sequence[Target]) -> list[str]:
+        fixed = [str(target) for target in targets if isinstance(target, Everyone)]
+        fixed += [room.pattern for room in self._named if not room.placeholders]
+        # If the publisher has to name a room, it has to name all of them.
+        must_name = any(room.placeholders for room in self._named) and not self._derivations
+        return [] if must_name else fixed
+
+    def find(self, name: str, derived: Collection[str]) -> str | None:
+        """The room, or the socket's own room, that a publisher means by `name`; None if the event may not go there.
+
+        `derived` are the rooms that follow from the payload.
+        """
         if name == EVERYONE:
-            return self._everyone
-        resolved = self._rooms.resolve(name)
-        return resolved is not None and resolved[0] in self._named
+            return name if self._everyone else None
+        if name in derived or ((resolved := self._rooms.resolve(name)) is not None and resolved[0] in self._named):
+            return name
+        own = own_room(socket_of(name))
+        return own if own in derived or (self._sockets and SOCKET_ID.fullmatch(socket_of(name))) else None
 
     def derives(self, name: str) -> bool:
         """True if only a payload may choose rooms of the kind of `name`."""

@@ -371,7 +371,7 @@ class Oyez:
             hooks=own.hooks,
             settings=self.settings,
             idempotency=idempotency,
-            latest=publisher.latest,
+            publisher=publisher,
             observers=observers,
             authenticate=own.authenticate,
         )

@@ -8,10 +8,13 @@ from msgspec import inspect
 from oyez.contract.check.names import check_docstring, check_name
 from oyez.contract.codec import EventCodec, check_types
 from oyez.contract.declare import DeclaredEvent
-from oyez.contract.rooms import Caller, DerivedRoom, Room, Target
+from oyez.contract.rooms import Caller, DerivedRoom, Room, Sockets, Target
 from oyez.contract.schema import fields_of, find_field, is_text, is_time
 from oyez.contract.types import Payload
 from oyez.errors import ContractError, InvalidDataError
+
+_ANY_SOCKET = "aaaaaaaaaaaaaaaaaaaa"
+"""A text of the form of a socket's id. Ids are random, so none has the text with which a room's name begins."""
 
 
 def check_event(event: DeclaredEvent) -> Iterator[str]:
@@ -29,6 +32,7 @@ def check_event(event: DeclaredEvent) -> Iterator[str]:
         yield "has no target; list at least one kind of room in to=[…]"
     for target in event.targets:
         yield from _check_target(event, target)
+    yield from _check_sockets(event)
     yield from _check_time(event)
     yield from _check_latest(event)
     if event.example is not None:
@@ -47,6 +51,14 @@ def _check_target(event: DeclaredEvent, target: Target) -> Iterator[str]:
                 yield f"goes to {target.text}, but {path} is not a string"
 
 
+def _check_sockets(event: DeclaredEvent) -> Iterator[str]:
+    """A name that a publisher gives must mean either a room or a socket."""
+    if any(isinstance(target, Sockets) for target in event.targets):
+        for target in event.targets:
+            if isinstance(target, Room) and not isinstance(target, Sockets) and target.match(_ANY_SOCKET) is not None:
+                yield f"goes to {target.text} and to sockets, and a name could be either; begin the room with a text"
+
+
 def _check_time(event: DeclaredEvent) -> Iterator[str]:
     fields = fields_of(inspect.type_info(event.payload))
     if event.timestamp is not None:
@@ -62,8 +74,14 @@ def _check_time(event: DeclaredEvent) -> Iterator[str]:
 def _check_latest(event: DeclaredEvent) -> Iterator[str]:
     if event.latest and not event.volatile:
         yield "latest is for volatile events: stored ones are sent again by themselves"
-    elif event.latest and not any(isinstance(target, Room | DerivedRoom) for target in event.targets):
+    elif event.latest and not any(_is_joined(target) for target in event.targets):
         yield "latest is for clients that join a room: list a room in to=[…]"
+
+
+def _is_joined(target: Target) -> bool:
+    """True if clients can join the target."""
+    room = target.room if isinstance(target, DerivedRoom) else target
+    return isinstance(room, Room) and not isinstance(room, Sockets)
 
 
 def _check_example(event: DeclaredEvent, example: object) -> Iterator[str]:

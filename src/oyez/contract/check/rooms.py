@@ -34,6 +34,8 @@ def check_rooms(namespace: Namespace) -> Iterator[str]:
 def _check_room(room: Room) -> Iterator[str]:
     if room.pattern in ("", EVERYONE):
         yield "a room needs a name of its own"
+    if not room.pattern.isprintable():
+        yield "a room's name cannot hold control characters, because names that begin with one are the server's own"
     for placeholder, values in room.values.items():
         if placeholder not in room.placeholders:
             yield f"values are given for {{{placeholder}}}, which is not a placeholder of the room"

@@ -635,25 +635,17 @@ class Connection:
         next_beat = self._next_ping if self._pong_deadline == NEVER else self._pong_deadline
         return min(next_beat, self._connect_deadline, self._refused_deadline, self._expiry)
 
-    def check_now(self) -> None:
-        """Act on deadlines that have passed: a request has arrived, and the timer wheel may be late."""
-        self.check(self.context.clock())
-
     def ping(self) -> None:
         """Send a ping. Its pong confirms that everything before it was received."""
         if self._pong_deadline < NEVER:
             # The pong of the earlier ping confirms nothing that was sent after that ping.
             self._pinged_at = ""
         elif not self.closed:
-            now, timeout = self.context.clock(), self.context.settings.ping_timeout
             if not self._send_ping():
-                self._next_ping = now + self.context.settings.ping_interval
+                self._next_ping = self.context.clock() + self.context.settings.ping_interval
                 return
             self._received_since_ping = self._in_grace_period = False
-            # A client that has no poll open could fetch a ping from the time at which it was due. A ping that is much
-            # too late is one that the process could not send: then the client has the whole time-out from now on.
-            since = max(self._next_ping, self.transport.unpolled_since)
-            self._pong_deadline = (since if 0 <= now - since <= timeout / 8 else now) + timeout
+            self._pong_deadline = self.context.clock() + self.context.settings.ping_timeout
             self._pinged_at = self.context.position()
             self.context.wheel.schedule(self, self._pong_deadline)
 

@@ -7,6 +7,8 @@ leaving and disconnecting cost as much as the socket's own rooms.
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from oyez.protocol.socket_ids import socket_of
+
 if TYPE_CHECKING:
     from oyez.server.namespaces.socket import Socket
 
@@ -15,7 +17,7 @@ class Rooms(dict[str, "set[Socket]"]):
     """Name → sockets. A room exists while a socket is in it."""
 
     def __init__(self, sockets: "Mapping[str, Socket]") -> None:
-        """`sockets` are all connected sockets by id; the id of a socket counts as a room of its own."""
+        """`sockets` are all connected sockets by id. The id of a socket, and its own room, mean this socket."""
         super().__init__()
         self._sockets = sockets
 
@@ -55,5 +57,5 @@ class Rooms(dict[str, "set[Socket]"]):
         members = self.get(name)
         if members is not None:
             return members
-        socket = self._sockets.get(name)
+        socket = self._sockets.get(socket_of(name))
         return (socket,) if socket is not None else ()

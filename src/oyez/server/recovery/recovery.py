@@ -21,6 +21,7 @@ from oyez.errors import LogUnavailableError
 from oyez.log.damage import DamagedError
 from oyez.log.log import Log
 from oyez.observer import Observers, RecoveryReport
+from oyez.protocol.socket_ids import own_room
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.namespaces.event_frames import EventFrames
@@ -306,7 +307,7 @@ class Recovery:
 
 def _own_rooms(socket: Socket) -> set[str]:
     """The rooms whose events a socket receives now."""
-    return {*socket.rooms, socket.id}
+    return {*socket.rooms, socket.id, own_room(socket.id)}
 
 
 def _is_only_for_others(message: EventFrames, own: set[str]) -> bool:

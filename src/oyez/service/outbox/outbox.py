@@ -235,6 +235,7 @@ class Outbox:
         observers = self._observers
         began = observers.clock() if observers is not None else 0.0
         try:
+            await self._publisher.latest.keep(entry)
             await self._log.broadcast(entry)
         except LogUnavailableError:
             # The change is committed: failing now would say that it is not.

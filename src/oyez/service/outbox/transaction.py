@@ -10,6 +10,7 @@ from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.types import Payload
 from oyez.log.log import Entry
 from oyez.runtime import control
+from oyez.runtime.client import Client
 from oyez.runtime.publisher import Publisher
 from oyez.service.database.tables import jobs, outbox
 from oyez.service.outbox.members import add_member, check_subject, find_room, remove_member
@@ -44,6 +45,10 @@ class Transaction:
         """
         for entry in self._publisher.prepare(payload, *rooms, excluding=excluding):
             (self.volatile if entry.volatile else self._stored).append(entry)
+
+    def publish(self, client: Client, payload: Payload, *rooms: NamedRoom | Everyone) -> None:
+        """`emit` to everyone but this client, as `client.publish` does outside of transactions."""
+        self.emit(payload, *rooms, excluding=[client.own_room])
 
     def add_member(self, room: NamedRoom, subject: str) -> bool:
         """Make `subject`, such as `user:u1`, a member of `room`. True if it was no member before.

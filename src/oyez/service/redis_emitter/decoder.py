@@ -34,9 +34,10 @@ from oyez.errors import (
 )
 from oyez.log.log import Entry
 from oyez.logger import get_logger
+from oyez.protocol.socket_ids import SOCKET_ID
 from oyez.protocol.socketio import mend_halves
 from oyez.runtime import control
-from oyez.runtime.publisher import SOCKET_ID, Publisher
+from oyez.runtime.publisher import Publisher
 
 logger = get_logger("oyez.service")
 

@@ -1,0 +1,115 @@
+"""Boards on which several users draw, as a user writes a system: who hears what another client has sent."""
+
+from oyez.contract import Command, Contract, Id, Payload, Stamped, anyone, own, role
+from oyez.runtime import Client
+from oyez.service.outbox.transaction import Transaction
+from oyez.service.system import Services, System, SystemServices
+
+contract = Contract("boards", roles=("user", "staff"), default_role="user")
+root = contract.namespace("/")
+back = contract.namespace("/back")
+user = root.room("user:{userId}", members=own("userId"), on_connect=True)
+board = root.room("board:{boardId}", members=anyone(), join="board:join", leave="board:leave")
+staff = root.room("staff", members=role("staff"), on_connect=True)
+back_staff = back.room("staff", members=role("staff"), on_connect=True)
+
+
+@root.event("note", to=[board.of("boardId")], example={"boardId": "b", "text": "hi"})
+class Note(Stamped, rename="camel"):
+    """A user has written a note."""
+
+    board_id: Id
+    text: str
+
+
+@root.event("pointer", to=[board], volatile=True, latest=60.0, example={"x": 1})
+class Pointer(Payload):
+    """Where a user points."""
+
+    x: int
+
+
+@root.event("sold", to=[user.of("userId"), staff], example={"userId": "ada", "number": 1})
+@back.event("sold", to=[back_staff])
+class Sold(Stamped, rename="camel"):
+    """A user has bought a board."""
+
+    user_id: Id
+    number: int
+
+
+@root.event("renamed", to=[board.of("boardId"), user], example={"boardId": "b"})
+class Renamed(Stamped, rename="camel"):
+    """A board has another name. The publisher names its owner."""
+
+    board_id: Id
+
+
+@root.event("outage", to=[staff, root.everyone], example={})
+class Outage(Stamped):
+    """The boards are closed."""
+
+
+@root.event("hint", to=[root.sockets, staff], example={"text": "hi"})
+class Hint(Stamped):
+    """Something for one client."""
+
+    text: str
+
+
+@root.event("signal", to=[root.sockets.of("socketId")], volatile=True, example={"socketId": "a" * 20, "text": "hi"})
+@back.event("signal", to=[back.sockets.of("socketId")], volatile=True)
+class Signal(Payload, rename="camel"):
+    """One client signals another."""
+
+    socket_id: Id
+    text: str
+
+
+@root.command("note:write", arguments="positional")
+class WriteNote(Command, rename="camel"):
+    """Write a note, in a transaction if it is about money."""
+
+    board_id: Id
+    text: str
+
+
+@root.command("point", arguments="positional")
+class Point(Command, rename="camel"):
+    """Point at a place of a board."""
+
+    board_id: Id
+    x: int
+
+
+@root.command("hint:send", arguments="positional")
+class SendHint(Command, rename="camel"):
+    """Send a hint to one client, and to the caller."""
+
+    socket_id: Id
+    text: str
+
+
+def store_note(tx: Transaction, client: Client, command: WriteNote) -> None:
+    tx.publish(client, Note(board_id=command.board_id, text=command.text))
+    tx.publish(client, Pointer(x=-1), board(command.board_id))
+
+
+def build(services: Services) -> SystemServices:
+    async def write_note(command: WriteNote, client: Client) -> None:
+        if command.text.startswith("$"):
+            await services.outbox.run(store_note, client, command)
+        else:
+            await client.publish(Note(board_id=command.board_id, text=command.text))
+
+    async def point(command: Point, client: Client) -> None:
+        await client.publish(Pointer(x=command.x), board(command.board_id))
+
+    async def send_hint(command: SendHint, client: Client) -> None:
+        await services.publisher.emit(Hint(text=command.text), root.sockets(command.socket_id))
+        await services.publisher.emit(Hint(text="sent"), root.sockets(client.id))
+
+    return SystemServices(handlers={WriteNote: write_note, Point: point, SendHint: send_hint})
+
+
+system = System(contract=contract, build=build)
