@@ -4,7 +4,6 @@ import argparse
 import shlex
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -14,12 +13,11 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bench import machine, table
-from bench.children import FOLDER, BenchError, compile_programs, pinned
+from bench.children import FOLDER, BenchError
 from bench.measure import QUICK, Bench, Budget
 from bench.results import Figure, Figures, judge
 from bench.scenarios import FAMILIES
-from bench.servers import FLOOR, SERVERS, TITLES, Server, Surroundings
-from bench.tokens import make_secret, write_tokens
+from bench.servers import FLOOR, SERVERS, TITLES, Server, prepare
 
 PAGE = FOLDER.parent / "docs" / "benchmarks.md"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -73,22 +71,17 @@ def check_machine(budget: Budget, console: Console) -> None:
 def run(options: argparse.Namespace, console: Console) -> Figures:
     budget = QUICK if options.quick else Budget()
     check_machine(budget, console)
-    compile_programs()
-    figures, secret = Figures(), make_secret()
+    figures = Figures()
     servers = pick_servers(options.servers, figures.skipped, console)
-    server_core, load_core = machine.pick_cores()
     with (
-        pinned(load_core),
-        tempfile.TemporaryDirectory(prefix="oyez-bench-") as folder,
+        prepare("oyez-bench-") as around,
         Progress(
             SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
         ) as progress,
     ):
         task = progress.add_task("starting")
-        tokens = Path(folder) / "tokens"
-        write_tokens(tokens, secret)
         bench = Bench(
-            around=Surroundings(Path(folder), secret, tokens, server_core, load_core),
+            around=around,
             servers=servers,
             floor=options.servers is None or FLOOR in options.servers,
             budget=budget,

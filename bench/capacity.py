@@ -20,16 +20,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from tests.support.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer, serve_valkey
 
-from bench import machine
-from bench.children import BenchError, compile_programs, pinned
+from bench.children import BenchError
 from bench.cpu import list_family, read_cpu
 from bench.measure import Bench, Budget, whole_steps
 from bench.scenarios import KB, measure_idle_server
-from bench.servers import OYEZ, SERVERS, Running, Server, Surroundings, python
+from bench.servers import OYEZ, SERVERS, Running, Server, prepare, python
 from bench.table import SCALING, write_number, write_rows, write_section
-from bench.tokens import make_secret, write_tokens
 from oyez.settings import Settings
 
 SECONDS, ROUNDS = 0.6, 3
@@ -123,9 +121,8 @@ def running(case: Case, bench: Bench) -> Iterator[Site]:
     with ExitStack() as stack:
         settings, valkey = {}, None
         if case.valkey:
-            valkey = ValkeyServer(Path(tempfile.mkdtemp(dir=bench.around.folder)) / "valkey", "--appendonly", "yes")
-            valkey.start()
-            stack.callback(valkey.kill)
+            folder = Path(tempfile.mkdtemp(dir=bench.around.folder)) / "valkey"
+            valkey = stack.enter_context(serve_valkey(folder, "--appendonly", "yes"))
             settings["REDIS_URL"] = valkey.url
         nodes = [stack.enter_context(Running(case.server, bench.around, settings)) for _ in range(case.nodes)]
         # Workers come up behind a port that is open already.
@@ -187,14 +184,7 @@ class Findings:
 
 
 def run(seconds: float) -> Findings:
-    machine.raise_file_limit()
-    compile_programs()
-    server_core, load_core = machine.pick_cores()
-    with pinned(load_core), tempfile.TemporaryDirectory(prefix="oyez-capacity-") as name:
-        folder, secret = Path(name), make_secret()
-        tokens = folder / "tokens"
-        write_tokens(tokens, secret)
-        around = Surroundings(folder, secret, tokens, server_core, load_core)
+    with prepare("oyez-capacity-") as around:
         bench = Bench(around=around, servers=[], floor=False, budget=Budget(), say=lambda text: None)
         fan_out, together = {}, {}
         for case in (MEMORY, SQLITE, VALKEY):

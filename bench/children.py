@@ -14,6 +14,7 @@ from typing import IO
 
 FOLDER = Path(__file__).parent
 BUILD = FOLDER / "build"
+PEERS = FOLDER / "peers"
 PROGRAMS = ("load", "publish", "floor")
 NICENESS = 10
 """Of who must not take the core from what is measured."""

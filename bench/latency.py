@@ -7,21 +7,17 @@ two nodes that share a Valkey, with the clients at the other. A Valkey of its ow
 import argparse
 import shlex
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
-from tests.support.valkey import ValkeyServer
+from tests.support.valkey import serve_valkey
 
-from bench import machine
-from bench.children import BenchError, compile_programs, pinned
+from bench.children import BenchError
 from bench.generators import Latency
 from bench.measure import Bench, Budget
-from bench.servers import OYEZ, SERVERS, Running, Surroundings
+from bench.servers import OYEZ, SERVERS, Running, prepare
 from bench.table import SCALING, write_rows, write_section
-from bench.tokens import make_secret, write_tokens
 
 RATE = 1_000
 """Events a second."""
@@ -80,29 +76,15 @@ def measure(case: Case, bench: Bench, seconds: int, settings: Mapping[str, str])
 
 
 def run(seconds: int) -> list[Outcome]:
-    compile_programs()
-    server_core, load_core = machine.pick_cores()
     found = []
-    with pinned(load_core), tempfile.TemporaryDirectory(prefix="oyez-latency-") as name:
-        folder, secret = Path(name), make_secret()
-        tokens = folder / "tokens"
-        write_tokens(tokens, secret)
-        bench = Bench(
-            around=Surroundings(folder, secret, tokens, server_core, load_core),
-            servers=[server for server in SERVERS if server.key == OYEZ],
-            floor=False,
-            budget=Budget(),
-            say=lambda text: None,
-        )
-        valkey = ValkeyServer(folder / "valkey", "--appendonly", "yes")
-        valkey.start()
-        try:
+    with prepare("oyez-latency-") as around:
+        servers = [server for server in SERVERS if server.key == OYEZ]
+        bench = Bench(around=around, servers=servers, floor=False, budget=Budget(), say=lambda text: None)
+        with serve_valkey(around.folder / "valkey", "--appendonly", "yes") as valkey:
             for case in CASES:
                 settings = {} if case.nodes == 1 else {"REDIS_URL": valkey.url}
                 latency = measure(case, bench, seconds, settings)
                 found.append(Outcome(case, latency.p50 / 1000, latency.p99 / 1000, latency.max / 1000))
-        finally:
-            valkey.kill()
     return found
 
 

@@ -17,7 +17,7 @@ from statistics import median
 
 import redis.asyncio
 import uvloop
-from tests.support.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer, serve_valkey
 
 from bench.table import SCALING, write_number, write_rows, write_section
 from oyez.log.entry_codec import encode_entry
@@ -192,12 +192,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        server = ValkeyServer(folder / "valkey", "--appendonly", "yes")
-        server.start()
-        try:
+        with serve_valkey(folder / "valkey", "--appendonly", "yes") as server:
             subjects = uvloop.run(run(folder, server, options.seconds))
-        finally:
-            server.kill()
     lines = build_tables(subjects)
     print("\n".join(lines))
     if options.page:

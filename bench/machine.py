@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.servers import PEERS
+from bench.children import PEERS
 
 PYTHON_PACKAGES = ("oyez", "picows", "uvicorn", "uvloop", "msgspec", "python-socketio", "python-engineio", "websockets")
 NODE_PACKAGES = ("socket.io", "engine.io", "ws", "bufferutil", "@trufflesuite/uws-js-unofficial")

@@ -82,6 +82,21 @@ class Subject(Protocol):
     def do(self, count: int) -> Sample: ...
 
 
+def take_sample(running: Running, load: Load, count: int, begin: Callable[[], object]) -> Sample:
+    """What the server takes until the load generator has seen `count` operations, which `begin` causes."""
+    before = running.read_cpu()
+    started_ns = time.monotonic_ns()
+    load.ask(count)
+    begin()
+    answer = load.receive()
+    return Sample(
+        operations=answer.done,
+        cpu=running.read_cpu().since(before),
+        seconds=(answer.last_ns - started_ns) / 1e9,
+        load_cpu=answer.cpu_user + answer.cpu_system,
+    )
+
+
 @dataclass(frozen=True)
 class FanOutSubject:
     """A server with a room of connected clients. One count is one event to all of them."""
@@ -100,17 +115,7 @@ class FanOutSubject:
         return self.running.stores_events()
 
     def do(self, count: int) -> Sample:
-        before = self.running.read_cpu()
-        self.load.ask(count * self.room)
-        started_ns = time.monotonic_ns()
-        self.running.emit(count, self.burst)
-        answer = self.load.receive()
-        return Sample(
-            operations=answer.done,
-            cpu=self.running.read_cpu().since(before),
-            seconds=(answer.last_ns - started_ns) / 1e9,
-            load_cpu=answer.cpu_user + answer.cpu_system,
-        )
+        return take_sample(self.running, self.load, count * self.room, lambda: self.running.emit(count, self.burst))
 
 
 @dataclass(frozen=True)
@@ -126,16 +131,7 @@ class LoadSubject:
         return self.running.server.key
 
     def do(self, count: int) -> Sample:
-        before = self.running.read_cpu()
-        started_ns = time.monotonic_ns()
-        self.load.ask(count)
-        answer = self.load.receive()
-        return Sample(
-            operations=answer.done,
-            cpu=self.running.read_cpu().since(before),
-            seconds=(answer.last_ns - started_ns) / 1e9,
-            load_cpu=answer.cpu_user + answer.cpu_system,
-        )
+        return take_sample(self.running, self.load, count, lambda: None)
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,20 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench.children import FOLDER, BenchError, Child, find_port
+from bench import machine
+from bench.children import FOLDER, PEERS, BenchError, Child, compile_programs, find_port, pinned
 from bench.cpu import CpuTime, read_cpu, read_memory
 from bench.generators import publish
-from bench.tokens import make_service_token
+from bench.tokens import USERS, make_secret, make_service_token, write_tokens
 
-PEERS = FOLDER / "peers"
 CONTRACT = FOLDER / "contract.py"
 IN_PROCESS = FOLDER / "serve_oyez.py"
 OYEZ_PATH = "/bench/socket.io/"
@@ -40,6 +41,18 @@ class Surroundings:
     tokens: Path
     server_core: int | None
     load_core: int | None
+
+
+@contextmanager
+def prepare(prefix: str, clients: int = USERS) -> Iterator[Surroundings]:
+    """The compiled programs, a folder, a secret and tokens; this process runs on the core of the load."""
+    machine.raise_file_limit()
+    compile_programs()
+    server_core, load_core = machine.pick_cores()
+    with pinned(load_core), tempfile.TemporaryDirectory(prefix=prefix) as name:
+        folder, secret = Path(name), make_secret()
+        write_tokens(folder / "tokens", secret, clients)
+        yield Surroundings(folder, secret, folder / "tokens", server_core, load_core)
 
 
 LIMITS = """\
@@ -191,8 +204,8 @@ def python(module: str) -> Callable[[Ports], Sequence[str | Path]]:
     return lambda ports: [sys.executable, "-m", module, *map(str, ports)]
 
 
-def node(transport: str) -> Callable[[Ports], Sequence[str | Path]]:
-    return lambda ports: ["node", PEERS / "peer.mjs", transport, *map(str, ports)]
+def node(transport: str, *options: str) -> Callable[[Ports], Sequence[str | Path]]:
+    return lambda ports: ["node", PEERS / "peer.mjs", transport, *map(str, ports), *options]
 
 
 SERVERS = (

@@ -1,13 +1,12 @@
-"""Attacks on a server, ten times as large as those that once made others wait: each a named scenario of `robustness`.
+"""Attacks on a server, ten times as large as those that once delayed other clients: named scenarios of `robustness`.
 
-An attack is called with the stage and with a function that says whether it goes on; it yields now and then what it has
-done so far. All attackers are sockets of one process, which never waits for one of them.
+An attack is called with the stage and with a function that returns True until the attack must end. It yields regularly
+what it has done so far. All attackers are sockets of one process, which never waits for one of them.
 """
 
 import base64
 import socket
 import sqlite3
-import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import psycopg
 from bench.servers import OYEZ_PATH
 from bench.tokens import write_tokens
+from tests.support.wire import BINARY, TEXT, encode_frame
 
 if TYPE_CHECKING:
     from chaos.robustness import Stage
@@ -25,29 +25,24 @@ Attack: TypeAlias = Callable[["Stage", Callable[[], bool]], Iterator[str]]
 
 STRANGERS = 100
 RETURN_SECONDS = 0.2
-"""How long an attacker who was closed waits before it comes again."""
+"""Seconds after which an attacker whose connection was closed connects again."""
+COMPRESSED = 4
+"""The first reserved bit of a frame: permessage-deflate."""
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
 
-def encode(payload: bytes, first: int = 0x81) -> bytes:
-    """A masked frame; the mask is zero, which changes nothing. 0x81 is a text, 0x82 binary, 0xC1 a deflated text."""
-    size = len(payload)
-    if size < 126:
-        head = struct.pack("!BB", first, 0x80 | size)
-    elif size < 65_536:
-        head = struct.pack("!BBH", first, 0xFE, size)
-    else:
-        head = struct.pack("!BBQ", first, 0xFF, size)
-    return head + bytes(4) + payload
+def encode(payload: bytes, opcode: int = TEXT, rsv: int = 0) -> bytes:
+    """A client's frame, masked with zeros, so that the payload stays readable."""
+    return encode_frame(opcode, payload, rsv=rsv, mask=bytes(4))
 
 
 def deflate(text: bytes) -> bytes:
     compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    return encode((compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4], 0xC1)
+    return encode((compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv=COMPRESSED)
 
 
 class Attacker:
-    """One socket that sends `data` again and again, `rate` times a second, and comes back when it is closed."""
+    """One socket that sends `data` `rate` times a second, and connects again when it is closed."""
 
     def __init__(self, connect: Callable[[], socket.socket], data: bytes, rate: float, *, reads: bool = True) -> None:
         self._connect, self._data, self._interval, self._reads = connect, data, 1 / rate, reads
@@ -57,7 +52,7 @@ class Attacker:
         self.sent = self.opened = self.closed = 0
 
     def step(self) -> None:
-        """Send and read what can be now."""
+        """Send and read what is possible without waiting."""
         now = time.monotonic()
         try:
             if self._socket is None:
@@ -88,7 +83,7 @@ class Attacker:
 
 
 def attack(attackers: list[Attacker], going_on: Callable[[], bool]) -> Iterator[str]:
-    """Have all of them go on until the end."""
+    """Run all attackers until the end."""
     try:
         while going_on():
             begun = time.monotonic()
@@ -104,7 +99,7 @@ def attack(attackers: list[Attacker], going_on: Callable[[], bool]) -> Iterator[
 
 
 def wait_until_entered(client: socket.socket) -> None:
-    """Before it is let in, a client that sends anything else is a stranger. Raises OSError if it is not let in."""
+    """Return when the namespace has accepted the client. Raises OSError if it is refused."""
     received = b""
     while b"40{" not in received:
         more = client.recv(4_096)
@@ -115,7 +110,7 @@ def wait_until_entered(client: socket.socket) -> None:
 
 
 def flood(data: bytes, *, clients: int, rate: float, enter: bool, headers: str = "", one_user: bool = False) -> Attack:
-    """`clients` that each send `data` `rate` times a second; strangers, unless they `enter` a namespace."""
+    """`clients` that each send `data` `rate` times a second; with `enter`, after a namespace has accepted them."""
 
     def run(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
         tokens = stage.guests.read_text().split()
@@ -160,7 +155,7 @@ def unread(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
 
 
 def unread_replays(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
-    """Come back with the oldest position and never read; 5,000 events of some 200 bytes are to be sent again."""
+    """Reconnect with the oldest position and never read; 5,000 events of about 200 bytes are replayed."""
     position = find_position(stage)
 
     def connect() -> socket.socket:
@@ -170,7 +165,7 @@ def unread_replays(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str
 
 
 def find_position(stage: "Stage") -> str:
-    """A position from which on a thousand and more events follow."""
+    """A position that is followed by more than a thousand events."""
     client = stage.open_websocket(auth=',"recovery":true')
     client.settimeout(5)
     received = b""
@@ -183,16 +178,16 @@ def find_position(stage: "Stage") -> str:
 
 
 def reconnecting(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
-    """CONNECT with an old position and leave again, ten times at once, on each of ten connections."""
+    """Send CONNECT with an old position and DISCONNECT, ten times at once, on each of ten connections."""
     auth = f'{{"token":"{stage.token}","offset":"{find_position(stage)}"}}'.encode()
     data = (encode(b"41") + encode(b"40" + auth)) * 10
     return attack([Attacker(stage.open_websocket, data, 5) for _ in range(10)], going_on)
 
 
 def unfinished(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
-    """Nearly a megabyte each of an attachment that does not end."""
+    """Nearly a megabyte of an attachment that never ends from each client."""
     head = encode(b'451-["x",{"_placeholder":true,"num":0}]')
-    data = head + encode(bytes(990_000), 0x82)[:-1]
+    data = head + encode(bytes(990_000), BINARY)[:-1]
     tokens = stage.guests.read_text().split()
 
     def connect(number: int) -> Callable[[], socket.socket]:
@@ -207,7 +202,7 @@ CHANNELS = [encode(b'42["%s",{"channel":"offers"}]' % name) for name in (b"subsc
 
 
 def write_from_one_user(stage: "Stage", count: int) -> list[Attacker]:
-    """So many sockets of one user of another system than the bystanders', which send commands that write."""
+    """`count` sockets of one user of another system than the bystanders', which send commands that write."""
     tokens = stage.around.folder / "one-user"
     write_tokens(tokens, stage.around.secret, users=1, role="user")
     token = tokens.read_text().strip()
@@ -250,7 +245,7 @@ def locked_table(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
 
 
 def time_connect(stage: "Stage") -> float:
-    """Seconds in which a client of the bystanders' system is let in and has a command answered."""
+    """Seconds until a client of the bystanders' system is accepted and its command is acknowledged."""
     begun = time.monotonic()
     client = stage.open_websocket(token=stage.guests.read_text().split()[-1])
     wait_until_entered(client)
@@ -275,7 +270,7 @@ def ended_sessions(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str
 
 
 def storm(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
-    """Clients that lose their network five times a second, and come back with their session and the oldest position."""
+    """Clients that lose their network five times a second and reconnect with the oldest position."""
     tokens = stage.around.tokens.read_text().split()
     position = find_position(stage)
 
@@ -289,7 +284,7 @@ def storm(stage: "Stage", going_on: Callable[[], bool]) -> Iterator[str]:
 SYSTEMS: Mapping[str, tuple[str, ...]] = dict.fromkeys(
     ("flood-of-one-system", "locked-table", "locked-postgresql"), ("rez",)
 )
-"""What the server serves besides the bystanders' system."""
+"""The systems that the server serves besides the bystanders'."""
 ON_POSTGRESQL = frozenset({"locked-postgresql"})
 """Attacks on a server whose database is PostgreSQL."""
 ESCAPES = encode(b'42["echo",{"text":"' + rb"\u00e9" * 150_000 + b'","n":1}]')

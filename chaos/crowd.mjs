@@ -1,12 +1,12 @@
-// Official Socket.IO clients on bad networks, with no code of their own for it but to count what they hear.
+// Official Socket.IO clients on bad networks; the only code added to them counts what they receive.
 //
 // usage: node crowd.mjs PATH CUT_EVERY_MS AWAY_MS PORT[,PORT...]
 //
-// With 0 for AWAY_MS they come back when they do unasked.
+// With 0 for AWAY_MS they reconnect when official clients do by default.
 //
-// A line of JSON comes in: first [{user, token}, ...], who connect; then "calm", after which nobody is cut any more;
-// then the number of an event that all hear. Out come "ready" when all are connected, "back" when they are again, and
-// the report when they have heard that event; the latter two also when PATIENCE_MS have passed.
+// Input, one JSON value a line: [{user, token}, ...] to connect; "calm" to stop cutting connections; the number of an
+// event that all clients receive. Output: "ready" when all are connected; "back" when all are connected again, or after
+// PATIENCE_MS; the report when all have received that event, or after PATIENCE_MS.
 
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -23,31 +23,31 @@ const say = (value) => process.stdout.write(JSON.stringify(value) + "\n");
 const anyUrl = () => `http://127.0.0.1:${ports[Math.floor(Math.random() * ports.length)]}`;
 
 function start({ user, token }) {
-  const client = { user, heard: [], duplicates: 0, disordered: 0, comebacks: 0, told: [], replays: [], absences: [] };
+  const client = { user, received: [], duplicates: 0, disordered: 0, reconnections: 0, not_recovered: [], replays: [], absences: [] };
   const seen = new Set();
   let newest = -1;
   let missedUntil = 0;
-  let cameBack = 0;
+  let reconnectBegan = 0;
   let replayed = 0;
   let left = 0;
   const socket = io(anyUrl(), {
     path, auth: { token, user }, transports: ["websocket"], forceNew: true, ...delays,
   });
   const finishReplay = () => {
-    if (replayed) client.replays.push((replayed - cameBack) / 1e6);
+    if (replayed) client.replays.push((replayed - reconnectBegan) / 1e6);
     replayed = 0;
   };
   socket.io.on("reconnect_attempt", () => {
     // To any node, as a load balancer would.
     socket.io.uri = anyUrl();
     finishReplay();
-    cameBack = missedUntil = now();
+    reconnectBegan = missedUntil = now();
   });
   socket.on("connect", () => {
     if (client.entered) {
-      client.comebacks += 1;
+      client.reconnections += 1;
       client.absences.push([left, now()]);
-      if (!socket.recovered) client.told.push(newest);
+      if (!socket.recovered) client.not_recovered.push(newest);
     }
     client.entered = true;
     setTimeout(cut, cutEvery * (0.5 + Math.random()));
@@ -57,7 +57,7 @@ function start({ user, token }) {
     if (seen.has(n)) client.duplicates += 1;
     else if (n < newest) client.disordered += 1;
     seen.add(n);
-    client.heard.push(n);
+    client.received.push(n);
     newest = Math.max(newest, n);
     if (sent < missedUntil) replayed = now();
   });
@@ -90,10 +90,10 @@ for await (const line of createInterface({ input: process.stdin })) {
     await until(() => clients.every(({ socket }) => socket.connected), PATIENCE_MS);
     say("back");
   } else {
-    await until(() => clients.every(({ heard }) => heard.includes(order, -100)), PATIENCE_MS);
+    await until(() => clients.every(({ received }) => received.includes(order, -100)), PATIENCE_MS);
     for (const { finish } of clients) finish();
     const report = clients.map(({ socket, finish, entered, ...counted }) => ({ ...counted, connected: socket.connected }));
-    // Not before it has been written, and it is long.
+    // The report is long: exit after it has been written.
     process.stdout.write(JSON.stringify(report) + "\n", () => process.exit(0));
   }
 }

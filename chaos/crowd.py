@@ -1,9 +1,9 @@
-"""Clients on bad networks, what is published to them, and what they should have heard.
+"""Clients on bad networks, what is published to them, and what they should have received.
 
-A part of them are official JavaScript clients in a Node process, the others a small client of our own that speaks the
-official protocol and comes back the official way: with the `pid` of its session and the position of the last event.
-Every one is cut every so often and comes back after a while. The official ones lose their TCP connection; of our own,
-every other time the server hears nothing of it, as when a phone loses its network.
+Some are official JavaScript clients in a Node process. The others are a small client of our own that speaks the
+official protocol and reconnects in the official way: with the `pid` of its session and the position of the last event.
+Each client is cut off at intervals and reconnects after a while. The official clients lose their TCP connection; of
+our own clients the server is not notified every other time, as when a phone loses its network.
 """
 
 import asyncio
@@ -25,41 +25,41 @@ TEXT = "x" * 168
 TICK = 0.1
 """Seconds between two publications of private events; each user has one a second."""
 STALE_SECONDS = 4.0
-"""How long the network keeps up a connection that the client has given up."""
+"""Seconds for which a connection that the client has abandoned stays open."""
 IP_BIND_ADDRESS_NO_PORT = 24
-"""From linux/in.h; Python has no name for it before 3.12."""
-AN_ADDRESS = 5_000
-"""Our own clients that come from one address of this machine: a server lets only so many in from each."""
+"""From linux/in.h; Python has no constant for it before 3.12."""
+CLIENTS_PER_ADDRESS = 5_000
+"""Number of our own clients with one source address: a server limits the connections of each address."""
 FIRST_DELAY, LONGEST_DELAY, SCATTER = 1.0, 5.0, 0.5
-"""After how many seconds official clients come back, where they are not told otherwise: twice as many each time, up to
-the longest, each time more or less by half."""
-BEHIND = 30.0
-"""Seconds that a server has to deliver what it was given, when nothing more comes."""
+"""Seconds after which official clients reconnect by default: doubled at each attempt up to the longest, and varied by
+half."""
+CATCH_UP_TIMEOUT = 30.0
+"""Seconds that a server has to deliver the rest after the last publication."""
 PATIENCE = 60.0
-"""Seconds after which something that was to happen counts as not happening."""
+"""Seconds after which an expected event counts as missing."""
 
 
-class Heard(msgspec.Struct):
-    """What one client heard, as it says itself."""
+class Report(msgspec.Struct):
+    """What one client received, as it counted itself."""
 
     user: str
-    heard: list[int]
+    received: list[int]
     duplicates: int = 0
     disordered: int = 0
-    comebacks: int = 0
-    told: list[int] = []
-    """The newest event it had whenever it was told that it was not recovered."""
+    reconnections: int = 0
+    not_recovered: list[int] = []
+    """The newest event that it had, each time that the server informed it that it was not recovered."""
     replays: list[float] = []
-    """Milliseconds from its beginning to come back to the last event it had missed."""
+    """Milliseconds from its first attempt to reconnect to the last event that it had missed."""
     absences: list[tuple[int, int]] = []
-    """From when till when it was not connected, by the monotonic clock in nanoseconds."""
+    """When each disconnection began and ended, by the monotonic clock in nanoseconds."""
     connected: bool = False
-    """At the end."""
+    """True if it was connected at the end."""
 
 
 @dataclass
 class Sent:
-    """What was accepted, by whom it is to be heard; and what may have been, for nobody answered."""
+    """The events that the server accepted, by recipient, and those whose publisher got no answer."""
 
     shared: list[int] = field(default_factory=list)
     private: dict[str, list[int]] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Sent:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """Of a whole run."""
+    """The result of a whole run."""
 
     javascript: int
     own: int
@@ -78,27 +78,27 @@ class Outcome:
     accepted: int = 0
     unknown: int = 0
     due: int = 0
-    """Events times clients that should hear them."""
+    """Number of deliveries that were expected: events times recipients."""
     missing: int = 0
-    """Of those, what they never heard and were not told of."""
-    told_missing: int = 0
-    """What they never heard, but were told that something is missing."""
+    """Deliveries that did not happen, to clients that were not informed of it."""
+    missing_informed: int = 0
+    """Deliveries that did not happen, to clients that were informed that they were not recovered."""
     duplicates: int = 0
     disordered: int = 0
     foreign: int = 0
-    """Private events of others."""
-    comebacks: int = 0
-    told: int = 0
-    """Comebacks that the client knows not to be recovered."""
+    """Private events that another client received."""
+    reconnections: int = 0
+    not_recovered: int = 0
+    """Reconnections of which the client knows that it was not recovered."""
     replays: list[float] = field(default_factory=list)
     absences: list[tuple[int, int]] = field(default_factory=list)
     absent: int = 0
-    """Clients that were not back at the end."""
+    """Clients that were not connected at the end."""
 
     @property
     def delivered(self) -> float:
-        """In per cent."""
-        return 100 * (1 - (self.missing + self.told_missing) / self.due) if self.due else 0.0
+        """Share of the expected deliveries that happened, in per cent."""
+        return 100 * (1 - (self.missing + self.missing_informed) / self.due) if self.due else 0.0
 
     @property
     def good(self) -> bool:
@@ -110,47 +110,51 @@ class Outcome:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
-def compare(sent: Sent, reports: Iterable[Heard], outcome: Outcome) -> None:
-    """Hold what clients heard against what was sent."""
+def compare(sent: Sent, reports: Iterable[Report], outcome: Outcome) -> None:
+    """Compare what clients received with what was sent."""
     shared, everything = set(sent.shared), set(sent.shared)
     for numbers in sent.private.values():
         everything.update(numbers)
     outcome.accepted, outcome.unknown = len(everything), len(sent.unknown)
     for report in reports:
-        heard = set(report.heard)
+        received = set(report.received)
         due = shared | set(sent.private.get(report.user, ()))
-        missing = due - heard
-        told = {number for number in missing if any(_is_gap(number, mark, report.heard) for mark in report.told)}
+        missing = due - received
+        informed = {
+            number
+            for number in missing
+            if any(_is_gap(number, newest, report.received) for newest in report.not_recovered)
+        }
         outcome.due += len(due)
-        outcome.missing += len(missing - told)
-        outcome.told_missing += len(told)
-        outcome.foreign += len((heard & everything) - due)
+        outcome.missing += len(missing - informed)
+        outcome.missing_informed += len(informed)
+        outcome.foreign += len((received & everything) - due)
         outcome.duplicates += report.duplicates
         outcome.disordered += report.disordered
-        outcome.comebacks += report.comebacks
-        outcome.told += len(report.told)
+        outcome.reconnections += report.reconnections
+        outcome.not_recovered += len(report.not_recovered)
         outcome.replays += report.replays
         outcome.absences += report.absences
         outcome.absent += not report.connected
 
 
-def _is_gap(number: int, mark: int, heard: Sequence[int]) -> bool:
-    """Whether `number` is between what was heard last before the client was told, and what it heard next."""
-    following = [one for one in heard if one > mark]
-    return number > mark and (not following or number < following[0])
+def _is_gap(number: int, newest: int, received: Sequence[int]) -> bool:
+    """True if `number` is between `newest` and the event that the client received next."""
+    following = [one for one in received if one > newest]
+    return number > newest and (not following or number < following[0])
 
 
 # Our own client.
 
 
 class Client:
-    """Counts what it hears; over one connection after the other."""
+    """Counts what it receives, over one connection after the other."""
 
     def __init__(self, user: str, token: str, crowd: "Crowd", address: str) -> None:
         self.crowd = crowd
         self._address = address
         self.auth = {"token": token, "user": user}
-        self.report = Heard(user, [], told=[], replays=[], absences=[])
+        self.report = Report(user, [], not_recovered=[], replays=[], absences=[])
         self.connection: Connection | None = None
         self.connected = False
         self.entered = False
@@ -158,35 +162,35 @@ class Client:
         self._newest = -1
         self._pid: str | None = None
         self._offset: str | None = None
-        self._came_back = self._replayed = self._left = 0
+        self._reconnect_began = self._replayed = self._disconnected_at = 0
         self._attempts = 0
         self._silently = False
 
     async def run(self) -> None:
-        """Be connected, again and again."""
+        """Connect again after each disconnection."""
         while True:
             if self.entered:
                 self.finish_replay()
-                self._came_back = time.monotonic_ns()
-            gone = asyncio.get_running_loop().create_future()
+                self._reconnect_began = time.monotonic_ns()
+            closed = asyncio.get_running_loop().create_future()
             with suppress(OSError):
-                await self._connect(gone)
-                await gone
+                await self._connect(closed)
+                await closed
             if self.connected:
-                self._left = time.monotonic_ns()
+                self._disconnected_at = time.monotonic_ns()
             self.connected, self.connection = False, None
             await asyncio.sleep(self._delay())
             await self.crowd.gate.wait()
 
-    async def _connect(self, gone: "asyncio.Future[None]") -> None:
+    async def _connect(self, closed: "asyncio.Future[None]") -> None:
         loop, channel = asyncio.get_running_loop(), socket.socket()
         try:
             channel.setblocking(False)
-            # Its port is chosen when it connects: to look for one before takes the longer the more there are.
+            # The kernel chooses the port at connect: choosing it at bind takes longer with each connection.
             channel.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             channel.bind((self._address, 0))
             await loop.sock_connect(channel, ("127.0.0.1", random.choice(self.crowd.ports)))
-            await loop.create_connection(lambda: Connection(self, gone), sock=channel)
+            await loop.create_connection(lambda: Connection(self, closed), sock=channel)
         except BaseException:
             channel.close()
             raise
@@ -205,20 +209,20 @@ class Client:
     def enter(self, answer: dict[str, str]) -> None:
         pid = answer.get("pid")
         if self.entered:
-            self.report.comebacks += 1
-            self.report.absences.append((self._left, time.monotonic_ns()))
+            self.report.reconnections += 1
+            self.report.absences.append((self._disconnected_at, time.monotonic_ns()))
             if pid is None or pid != self._pid:
-                self.report.told.append(self._newest)
+                self.report.not_recovered.append(self._newest)
         self._pid = pid
         self._attempts = 0
         self.entered = self.connected = True
         delay = self.crowd.cut_every * random.uniform(0.5, 1.5)
         asyncio.get_running_loop().call_later(delay, self._cut, self.connection)
 
-    def hear(self, text: bytes) -> None:
+    def receive(self, text: bytes) -> None:
         name, *arguments = msgspec.json.decode(text)
         if isinstance(arguments[-1], str):
-            # As the official client does it.
+            # The official client does the same.
             self._offset = arguments[-1]
         if name != "news":
             return
@@ -229,14 +233,14 @@ class Client:
         elif number < self._newest:
             self.report.disordered += 1
         self._seen.add(number)
-        self.report.heard.append(number)
+        self.report.received.append(number)
         self._newest = max(self._newest, number)
-        if payload["sent"] < self._came_back:
+        if payload["sent"] < self._reconnect_began:
             self._replayed = time.monotonic_ns()
 
     def finish_replay(self) -> None:
         if self._replayed:
-            self.report.replays.append((self._replayed - self._came_back) / 1e6)
+            self.report.replays.append((self._replayed - self._reconnect_began) / 1e6)
         self._replayed = 0
 
     def _cut(self, connection: "Connection | None") -> None:
@@ -246,11 +250,11 @@ class Client:
 
 
 class Connection(asyncio.Protocol):
-    """A WebSocket, as much of one as servers that do not fragment need."""
+    """A WebSocket client for servers that do not fragment messages."""
 
-    def __init__(self, client: Client, gone: "asyncio.Future[None]") -> None:
+    def __init__(self, client: Client, closed: "asyncio.Future[None]") -> None:
         self._client = client
-        self._gone = gone
+        self._closed = closed
         self._received = b""
         self._upgraded = False
         self._transport: asyncio.Transport
@@ -265,23 +269,23 @@ class Connection(asyncio.Protocol):
         )
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._go()
+        self._close()
 
     def cut(self, *, silently: bool) -> None:
-        """Lose the network: at once for both sides, or so that the server goes on to send into nothing."""
+        """Cut the connection. `silently`: the server is not notified and continues to write for STALE_SECONDS."""
         if silently:
             self._transport.pause_reading()
             asyncio.get_running_loop().call_later(STALE_SECONDS, self._transport.abort)
         else:
             self._transport.abort()
-        self._go()
+        self._close()
 
-    def _go(self) -> None:
-        if not self._gone.done():
-            self._gone.set_result(None)
+    def _close(self) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        if self._gone.done():
+        if self._closed.done():
             return
         self._received += data
         if not self._upgraded:
@@ -307,7 +311,7 @@ class Connection(asyncio.Protocol):
         elif text == b"2":
             self._send(b"3")
         elif text.startswith(b"42"):
-            self._client.hear(text[2:])
+            self._client.receive(text[2:])
         elif text.startswith(b"40"):
             self._client.enter(msgspec.json.decode(text[2:]))
         elif text.startswith(b"44"):
@@ -321,7 +325,7 @@ class Connection(asyncio.Protocol):
 
 
 def _read_frame(data: bytes, start: int) -> tuple[int, bytes, int] | None:
-    """Opcode, payload, and where the next frame begins; None where it is not all there."""
+    """Opcode, payload, and where the next frame begins; None if the frame is incomplete."""
     if len(data) < start + 2:
         return None
     length, begin = data[start + 1], start + 2
@@ -333,13 +337,13 @@ def _read_frame(data: bytes, start: int) -> tuple[int, bytes, int] | None:
     return (data[start] & 0x0F, data[begin:end], end) if len(data) >= end and end >= begin else None
 
 
-# All of them.
+# The crowd.
 
 
 class Crowd:
     """`javascript` official clients and `own` of ours, at `ports`, cut every `cut_every` seconds for `away`.
 
-    Without `away` they come back when official clients do. `arriving`: how many of ours connect within a second.
+    Without `away` they reconnect when official clients do. `arriving`: how many of ours connect within a second.
     """
 
     def __init__(
@@ -361,7 +365,7 @@ class Crowd:
         self._arriving = arriving
         self.calm = False
         self.gate = asyncio.Event()
-        """While it is closed, none of our own clients comes back."""
+        """While it is closed, none of our own clients reconnects."""
         self.gate.set()
         self.users = [f"user-{number}" for number in range(javascript + own)]
         self.clients: list[Client] = []
@@ -380,7 +384,7 @@ class Crowd:
             await self._node.wait()
 
     async def connect(self, tokens: Sequence[str]) -> None:
-        """Returns when all have been connected."""
+        """Return when all clients have connected."""
         official = [
             {"user": user, "token": token} for user, token in zip(self.users[: self.javascript], tokens, strict=False)
         ]
@@ -397,9 +401,9 @@ class Crowd:
                 stdout=asyncio.subprocess.PIPE,
                 limit=2**26,
             )
-            self._tell(official)
+            self._order(official)
         for number, user in enumerate(self.users[self.javascript :], self.javascript):
-            client = Client(user, tokens[number], self, f"127.0.0.{2 + number // AN_ADDRESS}")
+            client = Client(user, tokens[number], self, f"127.0.0.{2 + number // CLIENTS_PER_ADDRESS}")
             self.clients.append(client)
             self._tasks.append(asyncio.create_task(client.run()))
             if number % 20 == 19:
@@ -407,38 +411,38 @@ class Crowd:
         async with asyncio.timeout(PATIENCE):
             await self._until(lambda: all(client.entered for client in self.clients))
             if official:
-                assert await self._answer() == "ready"
+                assert await self._read_answer() == "ready"
 
     async def calm_down(self) -> None:
-        """Cut nobody any more; returns when all are back, or have had long enough for it."""
+        """Stop cutting connections; return when all clients are connected, or after PATIENCE."""
         self.calm = True
         if self._node is not None:
-            self._tell("calm")
-            assert await self._answer() == "back"
+            self._order("calm")
+            assert await self._read_answer() == "back"
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 await self._until(lambda: all(client.connected for client in self.clients))
 
-    async def report(self, last: int) -> list[Heard]:
-        """What they heard, once they have heard `last` or had long enough for it: who is busy has not lost anything."""
+    async def report(self, last: int) -> list[Report]:
+        """What the clients received, once they have `last`, or after CATCH_UP_TIMEOUT."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(BEHIND):
-                await self._until(lambda: all(last in client.report.heard[-100:] for client in self.clients))
+            async with asyncio.timeout(CATCH_UP_TIMEOUT):
+                await self._until(lambda: all(last in client.report.received[-100:] for client in self.clients))
         reports = []
         for client in self.clients:
             client.finish_replay()
             client.report.connected = client.connected
             reports.append(client.report)
         if self._node is not None:
-            self._tell(last)
-            reports += msgspec.convert(await self._answer(), list[Heard])
+            self._order(last)
+            reports += msgspec.convert(await self._read_answer(), list[Report])
         return reports
 
-    def _tell(self, order: Any) -> None:
+    def _order(self, order: Any) -> None:
         assert self._node is not None and self._node.stdin is not None
         self._node.stdin.write(json.dumps(order).encode() + b"\n")
 
-    async def _answer(self) -> Any:
+    async def _read_answer(self) -> Any:
         assert self._node is not None and self._node.stdout is not None
         line = await self._node.stdout.readline()
         if not line:
@@ -446,22 +450,22 @@ class Crowd:
         return json.loads(line)
 
     async def _until(self, happened: Callable[[], bool]) -> None:
-        while not happened():  # noqa: ASYNC110 - nothing says when
+        while not happened():  # noqa: ASYNC110 - nothing reports it
             await asyncio.sleep(0.02)
 
 
 Publish = Callable[[list[tuple[str, dict[str, Any]]]], Awaitable[bool | None]]
-"""Publishes events, each to a room. Whether they were accepted; None where nobody knows."""
+"""Publishes events, each to a room. True if they were accepted; None if that is unknown."""
 
 
 @dataclass(frozen=True)
 class Timetable:
-    """How often something is published, in seconds."""
+    """Seconds between two publications."""
 
     shared: float = 1.0
-    """To the room of all."""
+    """To the room of all clients."""
     private: float = 1.0
-    """To each user."""
+    """To the room of each user."""
 
 
 async def publish_for(
@@ -472,7 +476,7 @@ async def publish_for(
     timetable: Timetable = Timetable(),
     enough: asyncio.Event | None = None,
 ) -> None:
-    """Publish by a timetable, or until it is `enough`."""
+    """Publish by a timetable for `seconds`, or until `enough` is set."""
     began = time.monotonic()
     shared_ticks, private_ticks = round(timetable.shared / TICK), round(timetable.private / TICK)
     a_tick = -(-len(users) // private_ticks)
@@ -499,7 +503,7 @@ async def publish_for(
 
 
 async def publish_last(publish: Publish, sent: Sent) -> int:
-    """Publish an event that all hear, behind all others; whoever has heard it hears nothing more. Its number."""
+    """Publish an event to all clients, after all others: a client that has it has everything. Its number."""
     before = len(sent.shared)
     async with asyncio.timeout(PATIENCE):
         while len(sent.shared) == before:

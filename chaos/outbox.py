@@ -1,11 +1,12 @@
-"""Transactions under fire: is what was committed delivered, once and in order, and what was rolled back never?
+"""Killed processes and transactions: is each committed event delivered, once and in order, and no other?
 
     .venv/bin/python -m chaos.outbox
     .venv/bin/python -m chaos.outbox --database postgresql --transactions 20000
 
-Processes run transactions on one database, each of which writes a row and emits an event that says so, and a share of
-which are rolled back at their end. At random moments one of the processes is killed and another begins in its place.
-At the end the rows and the log in a SQLite file are compared: the same numbers, each once, in each writer's order.
+Processes run transactions on one database. Each transaction writes a row and emits an event about it; a share of the
+transactions is rolled back at the end. At random moments one of the processes is killed and another one starts in its
+place. At the end the rows and the log in a SQLite file are compared: the same numbers, each once, in each writer's
+order.
 """
 
 import argparse
@@ -37,10 +38,10 @@ from oyez.settings import Limits
 
 TRANSACTIONS = 100_000
 ROLLED_BACK = 0.2
-"""Of all transactions."""
+"""Share of all transactions."""
 PROCESSES = 2
 WRITERS = 16
-"""Tasks of a process, each of which runs one transaction after the other."""
+"""Number of tasks of a process; each runs one transaction after the other."""
 LIVES = (0.5, 4.0)
 """Seconds between two kills."""
 LOOK_INTERVAL = 0.2
@@ -48,16 +49,16 @@ RETENTION = 7 * 86_400.0
 MAX_LOG_BYTES = 10_000_000_000
 DRAIN_TIMEOUT = 60.0
 AT_WORK = "at work"
-"""What a process prints when it can be told to stop."""
+"""What a process prints when it can handle SIGTERM."""
 
-contract = Contract("fire", roles=("user",), default_role="user")
+contract = Contract("killed", roles=("user",), default_role="user")
 root = contract.namespace("/")
 user = root.room("user:{user}", members=own("user", claim="sub"))
 
 
 @root.event("written", to=[user], example={"writer": "1-1", "number": 1, "timestamp": "2026-01-31T12:00:00Z"})
 class Written(Stamped):
-    """A row has been written. The number is negative where it was not."""
+    """A row was written. The number is negative if the transaction was rolled back."""
 
     writer: Id
     number: int
@@ -77,7 +78,7 @@ rows = Table(
 
 
 class RolledBack(Exception):
-    """Ends a transaction that is not to be."""
+    """Rolls a transaction back."""
 
 
 def write(tx: Transaction, writer: str, number: int, fails: bool) -> None:
@@ -104,7 +105,7 @@ def open_log(path: Path) -> SqliteLog:
 
 
 async def work(url: str, log_path: Path, name: str) -> None:
-    """Run transactions until told to stop."""
+    """Run transactions until SIGTERM."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     print(AT_WORK, flush=True)
@@ -128,7 +129,7 @@ async def work(url: str, log_path: Path, name: str) -> None:
         await asyncio.gather(*(run_writer(f"{name}-{index}") for index in range(WRITERS)))
 
 
-# The one that kills them.
+# The process that kills the others.
 
 
 @dataclass
@@ -138,7 +139,7 @@ class Outcome:
     missing: int
     repeated: int
     disordered: int
-    """Events that came before an earlier one of the same writer; on SQLite, before any earlier one."""
+    """Events that came before an earlier event of the same writer; on SQLite, before any earlier event."""
     never: int
     """Events of transactions that were rolled back."""
     kills: int
@@ -150,7 +151,7 @@ class Outcome:
 
 
 def attack(url: str, log_path: Path, wanted: int, seed: int) -> tuple[int, float]:
-    """Have `wanted` transactions committed; how often a process was killed, and how long it took in seconds."""
+    """Run until `wanted` transactions are committed; the number of killed processes, and the time in seconds."""
     chance = random.Random(seed)
     names = (str(number) for number in range(1, sys.maxsize))
     kills = 0
@@ -219,7 +220,7 @@ async def read_log(path: Path) -> list[tuple[str, int]]:
 def compare(
     written: Sequence[tuple[str, int]], heard: Sequence[tuple[str, int]], one_order: bool
 ) -> tuple[int, int, int, int]:
-    """Missing, repeated, disordered events, and those that should never have been."""
+    """The numbers of missing, repeated and disordered events, and of events of rolled back transactions."""
     times = Counter(heard)
     known = set(written)
     places = {row: place for place, row in enumerate(written)}
@@ -256,9 +257,9 @@ def databases(kind: str, folder: Path, stack: ExitStack) -> Iterator[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.outbox", description=__doc__)
-    parser.add_argument("--transactions", type=int, default=TRANSACTIONS, help="that are committed")
+    parser.add_argument("--transactions", type=int, default=TRANSACTIONS, help="number of committed transactions")
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="sqlite")
-    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of kills and roll-backs")
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="seed of kills and roll-backs")
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:

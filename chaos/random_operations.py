@@ -1,17 +1,17 @@
-"""Random operations against real servers: does every client get what is its own, once, in order, and nothing else?
+"""Random operations against real servers: does each client receive its own events, once, in order, and no others?
 
     .venv/bin/python -m chaos.random_operations
     .venv/bin/python -m chaos.random_operations --log sqlite --seed 17 --operations 5000
 
-Clients that behave like the official JavaScript one (`pid`, `offset`, buffering) and some that only send `auth.offset`
-join and leave rooms, lose and get memberships, are cut off (noticed by the server or not, with frames on the way),
-come back to the same node or to another, while events are published, nodes are killed and started again, and the log
-goes away for a moment. Networks are in memory and everything is in one process, so that a seed is one sequence of
-operations; the servers, the contract, the sessions and the logs are the real ones.
+Some clients behave like the official JavaScript client (`pid`, `offset`, buffering), some only send `auth.offset`. They
+join and leave rooms, gain and lose memberships, are cut off (noticed by the server or not, with frames in flight), and
+reconnect to the same node or to another. Meanwhile events are published, nodes are killed and started again, and the
+log is unavailable for moments. Networks are in memory and everything runs in one process, so that a seed gives one
+sequence of operations; the servers, the contract, the sessions and the logs are the real ones.
 
-What must be: a client that is in a room from the acknowledgement on gets all its events until it leaves or loses its
-right, each once and by position, or is told that it was not recovered. Nobody gets an event of a room to which no
-right of theirs reaches from the event on, nor one they are excluded from.
+The promise: a client that has joined a room receives, from the acknowledgement on, all events of the room until it
+leaves or loses its right, each once and in the order of positions, or is informed that it was not recovered. No client
+receives an event of a room to which it has no right, or an event that excludes it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -33,7 +33,7 @@ from typing import Any
 
 import msgspec
 from bench.table import RELIABILITY, write_rows, write_section
-from tests.support.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer, serve_valkey
 
 from oyez.contract import Contract, Identity, NamedRoom, anyone, auth, member, own
 from oyez.errors import LogUnavailableError
@@ -62,15 +62,15 @@ TICKETS = 5
 ROUND = 400
 """Operations between two checks. At a check all clients reconnect, read all events, and are compared with the model."""
 OPERATIONS = {"memory": 600_000, "sqlite": 400_000, "redis": 40_000}
-A_RUN = 20_000
+RUN_OPERATIONS = 20_000
 """Operations of one seed."""
 WINDOW_BYTES = 40_000
-"""So small that clients come back from behind it, and pages are read from the log."""
+"""Bytes of the replay buffer: so few that clients reconnect from before it, and pages are read from the log."""
 RETENTION = 300.0
 TURNS = 20_000
-"""Turns of the loop after which what was to happen counts as not happening."""
+"""Iterations of the loop after which an expected event counts as missing."""
 PATIENCE = 60.0
-"""Seconds for one operation, or for a comparison: the longest there are take a few of them."""
+"""Seconds for one operation or comparison; the longest take a few seconds."""
 
 contract = Contract("random", roles=("user",), default_role="user", tokens=(auth("token"),))
 root = contract.namespace("/")
@@ -81,12 +81,12 @@ contract.build()
 
 
 class Violation(Exception):
-    """The promise was broken; says how."""
+    """The promise was broken; the message says how."""
 
 
 @dataclass
 class Published:
-    """An event, as the publisher knows it. `position` is its number in the log; a volatile one's that of the last."""
+    """A published event. `position` is its number in the log; for a volatile event, that of the last stored event."""
 
     number: int
     rooms: tuple[str, ...]
@@ -96,7 +96,7 @@ class Published:
 
 
 class Faulty:
-    """A log that can be away: `down` calls from now on fail. What it tells its tails goes on."""
+    """A log that can be unavailable: the next `down` calls fail. Deliveries to subscribers continue."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
@@ -110,19 +110,19 @@ class Faulty:
         async def call(*args: Any) -> Any:
             if self.down:
                 self.down -= 1
-                raise LogUnavailableError("away, as asked")
+                raise LogUnavailableError("unavailable on purpose")
             return await method(*args)
 
         return call
 
 
 class Wire(Transport):
-    """A network connection in memory: what the server has written, and the client has not read yet."""
+    """A network connection in memory: what the server has written and the client has not read yet."""
 
     def __init__(self, connection: Connection, direct: bool) -> None:
         self.write = self._write if direct else None
         self.arriving: deque[bytes | None] = deque()
-        """None is the end."""
+        """None is the end of the connection."""
         self._closing = False
         self.cut = False
         connection.attach(self)
@@ -161,22 +161,22 @@ class Wire(Transport):
             self._arrive(None)
 
     async def drained(self) -> None:
-        """The client takes everything, but others have their turn before it."""
+        """The client accepts everything; other tasks run first."""
         await asyncio.sleep(0)
 
     def abort(self) -> None:
         self.close(engineio.TRANSPORT_CLOSE)
 
     def pause_reading(self) -> None:
-        """Commands are few enough."""
+        """Clients send few commands."""
 
     def resume_reading(self) -> None:
-        """As above."""
+        """See pause_reading."""
 
 
 @dataclass
 class Node:
-    """A server, and what it runs on."""
+    """A server, its log and its tasks."""
 
     server: Server
     log: Faulty
@@ -205,12 +205,12 @@ class World:
         """The number of the newest entry."""
         self.members: set[tuple[str, str]] = set()
         self.rights: dict[tuple[str, str], list[list[float]]] = {}
-        """From which position to which a user may be in a room."""
+        """For each user and room, the intervals of positions in which the user may be in the room."""
         self.clients: list[Client] = []
         self.counts: Counter[str] = Counter()
         self.trace: deque[str] = deque(maxlen=60)
         self.steps = 0
-        """How many operations were begun, the comparisons among them."""
+        """Number of operations and comparisons that began."""
         self._publisher: Log
 
     async def start(self) -> None:
@@ -233,10 +233,10 @@ class World:
             verify=authenticate,
             settings=Settings(),
             is_member=self._is_member,
-            # Limits are not what is looked at: between two commands there is always time enough.
+            # Limits are not the subject: this clock leaves enough time between two commands.
             clock=count(0.0, 1_000.0).__next__,
         )
-        # Pages of a few events: a replay is interrupted by everything else.
+        # Pages of a few events, so that everything else interrupts a replay.
         limits = Limits(max_connections_per_address=1_000_000, max_replay_page=500, max_replayed_bytes=10_000_000_000)
         server = Server(applications, log, Settings(log_retention=RETENTION, shutdown_timeout=1.0, limits=limits))
         server.replay_buffer = ReplayBuffer(WINDOW_BYTES)
@@ -256,7 +256,7 @@ class World:
                 await node.log.close()
         await self._publisher.close()
 
-    # What happens.
+    # Operations.
 
     async def publish(self) -> None:
         entries: list[Entry] = []
@@ -300,7 +300,7 @@ class World:
             if client.name == name:
                 client.lose_right(room)
         entry = control.member_removed(NamedRoom("/", room), f"user:{name}")
-        # Whoever asks the table before the entry is in the log is refused already.
+        # The membership table already refuses before the entry is in the log.
         for _ in range(self.chance.randrange(3)):
             await asyncio.sleep(0)
         (position,) = await self._publisher.append([entry])
@@ -308,7 +308,7 @@ class World:
         self.rights[name, room][-1][1] = self.last
 
     def kill(self, node: Node) -> None:
-        """As SIGKILL does: nothing is written any more, and every connection is gone."""
+        """Kill a node as SIGKILL does: it writes nothing more, and all connections end."""
         for task in node.tasks:
             task.cancel()
         for namespace in node.server.namespaces.values():
@@ -366,12 +366,12 @@ class World:
             await self.restart(kill=what == "kill")
         elif what == "outage":
             chance.choice(self.nodes).log.down = chance.choice((1, 1, 2, 5))
-        elif what == "long away":
+        elif what == "long absence":
             await self.wait_long()
         self.counts[what] += 1
 
     async def wait_long(self) -> None:
-        """So long that nothing is kept: whoever is connected misses nothing by it."""
+        """Let the retention pass: clients that stay connected must not miss anything."""
         await self.come_together()
         for client in self.clients:
             if self.chance.random() < 0.3:
@@ -380,10 +380,10 @@ class World:
         self.now += 3 * RETENTION
         await self.publish()
 
-    # What must be.
+    # Checks.
 
     async def reach(self) -> None:
-        """All nodes have delivered what is in the log, and written what they remember."""
+        """Return when all nodes have delivered the whole log and written their sessions."""
         for node in self.nodes:
             node.log.down = 0
             await node.server.progress.wait_for_position(await self._publisher.position())
@@ -391,7 +391,7 @@ class World:
                 await node.server.sessions.flush()
 
     async def come_together(self) -> None:
-        """All clients are connected and have read all events."""
+        """Return when all clients are connected and have read all events."""
         await self.reach()
         for turn in range(TURNS):
             for client in self.clients:
@@ -402,7 +402,7 @@ class World:
                 break
             await asyncio.sleep(0 if turn < 1_000 else 0.001)
         else:
-            raise Violation(f"somebody does not get on: {[c.name for c in self.clients if not c.quiet]}")
+            raise Violation(f"clients make no progress: {[c.name for c in self.clients if not c.quiet]}")
         await self.reach()
         for _ in range(5):
             await asyncio.sleep(0)
@@ -414,8 +414,8 @@ class World:
         for client in self.clients:
             client.check()
 
-    def may_hear(self, name: str, event: Published) -> bool:
-        """Whether a right of the user to one of the rooms reaches beyond the event, and nobody said `not him`."""
+    def may_receive(self, name: str, event: Published) -> bool:
+        """True if the user has a right to one of the rooms until after the event, and is not excluded."""
         if f"user:{name}" in event.excluded:
             return False
         intervals = (one for room in event.rooms or ("all",) for one in self.rights.get((name, room), ()))
@@ -440,12 +440,12 @@ WEIGHTS = {
     "kill": 0.25,
     "stop": 0.1,
     "outage": 0.3,
-    "long away": 0.02,
+    "long absence": 0.02,
 }
 
 
 class Client:
-    """A client, and what it knows. `javascript`: as the official one does it; else by `auth.offset` alone."""
+    """A client. `javascript`: it recovers as the official client does; otherwise by `auth.offset` alone."""
 
     def __init__(self, world: World, name: str, *, javascript: bool, direct: bool) -> None:
         self.world = world
@@ -457,24 +457,24 @@ class Client:
         self.wire: Wire | None = None
         self.connected = False
         self.settled = False
-        """Whether it is back in its rooms: before that, one that sends only an offset has nothing to come back to."""
+        """True if it has joined its rooms again; before that, a client with only an offset has nothing to recover."""
         self.pid: str | None = None
         self.offset: str | None = None
         self.wanted: set[str] = set()
-        """Rooms whose joining was acknowledged, and that it has not left."""
+        """Rooms whose join was acknowledged and that it has not left."""
         self.since: dict[str, int] = {}
-        """Rooms of which it must get everything behind that position."""
+        """For each room, the position after which it must receive everything."""
         self.rejoining: dict[str, int] = {}
-        """The same of those that it joins again."""
+        """The same for the rooms that it is joining again."""
         self.caught_up: set[str] = set()
         self.acks: dict[int, tuple[str, str]] = {}
         self.got: set[int] = set()
         self.newest = 0
         self.newest_late = 0
         self.unpositioned: int | None = None
-        """The event whose position has to come next, where that is an event of its own."""
+        """The event whose position must come next, if positions are sent as events of their own."""
         self.buffer: list[list[Any]] = []
-        """What came before the answer to CONNECT; it is kept as the official client keeps it."""
+        """Events that came before the answer to CONNECT, kept as the official client keeps them."""
         self._ids = count()
 
     @property
@@ -483,7 +483,7 @@ class Client:
             return False
         return self.connected and self.settled and not self.acks and not (self.wire and self.wire.arriving)
 
-    # What it does.
+    # Actions.
 
     def connect(self, node: Node) -> None:
         if self.connection is not None:
@@ -513,7 +513,7 @@ class Client:
         self.world.counts["connects"] += 1
 
     def cut(self, *, noticed: bool) -> None:
-        """The network is gone, with what was on its way; the server hears so, or does not yet."""
+        """Lose the network and all data in flight; the server notices if `noticed`."""
         connection = self.connection
         self.hang_up()
         if noticed and connection is not None:
@@ -524,7 +524,7 @@ class Client:
             self.wire.cut = True
             self.wire.arriving.clear()
         self.node, self.connection, self.wire, self.connected = None, None, None, False
-        # Nobody knows what became of the commands.
+        # The outcome of the commands is unknown.
         for verb, room in self.acks.values():
             if verb == "join":
                 self.wanted.discard(room)
@@ -547,7 +547,7 @@ class Client:
             self.command("leave", room)
 
     def lose_right(self, room: str) -> None:
-        """Of what it has not got by now, nothing has to come."""
+        """From now on it need not receive anything of the room."""
         self.wanted.discard(room)
         self.since.pop(room, None)
         self.rejoining.pop(room, None)
@@ -556,13 +556,13 @@ class Client:
                 self.acks[number] = "late join", room
 
     def give_up(self) -> None:
-        """It was told, or knows, that it has to fetch its state again."""
+        """The client knows that it must fetch its state again."""
         if self.since:
             self.world.counts["explicit"] += 1
         self.since.clear()
         self.rejoining.clear()
 
-    # What it hears.
+    # Received packets.
 
     def read(self, most: int) -> None:
         while most and self.wire is not None and self.wire.arriving:
@@ -573,7 +573,7 @@ class Client:
                 return
             self._receive(text)
             if self.unpositioned is not None and self.wire is not None and self.wire.arriving:
-                # The position comes in the same write as its event.
+                # The position is in the same write as its event.
                 most += 1
 
     def _receive(self, text: bytes) -> None:
@@ -586,7 +586,7 @@ class Client:
         elif text.startswith(b"42"):
             event = msgspec.json.decode(text[2:])
             if self.connected:
-                self._hear(event)
+                self._receive_event(event)
             else:
                 self.buffer.append(event)
         elif text.startswith(b"43"):
@@ -603,14 +603,14 @@ class Client:
             self.world.counts["recovered" if recovered else "begun"] += 1
             buffered, self.buffer = self.buffer, []
             for event in buffered:
-                self._hear(event)
+                self._receive_event(event)
             if recovered:
                 self.settled = True
             else:
                 self.give_up()
-                self._begin_anew()
+                self._start_over()
 
-    def _begin_anew(self) -> None:
+    def _start_over(self) -> None:
         for room in ("all", f"user:{self.name}"):
             self.since[room] = self.world.last
         self._rejoin()
@@ -622,10 +622,10 @@ class Client:
                 self.settled = False
                 self.command("join", room)
 
-    def _hear(self, event: list[Any]) -> None:
+    def _receive_event(self, event: list[Any]) -> None:
         name, *args = event
         if name == "oyez:recovery":
-            self._hear_answer(args[0])
+            self._receive_answer(args[0])
             return
         if self.javascript and isinstance(args[-1], str):
             self.offset = args[-1]
@@ -639,14 +639,14 @@ class Client:
         if name == "oyez:status":
             return
         if name != "news":
-            raise Violation(f"{self.name} hears {event}")
+            raise Violation(f"{self.name} receives an unknown event {event}")
         one = self.world.events[args[0]["n"]]
         if one.number in self.got:
             raise Violation(f"{self.name} gets {one} twice")
         self.got.add(one.number)
-        if not self.world.may_hear(self.name, one):
+        if not self.world.may_receive(self.name, one):
             raise Violation(f"{self.name} gets {one}, to which it has no right")
-        self.world.counts["heard"] += 1
+        self.world.counts["received"] += 1
         if one.volatile:
             return
         if self.javascript and len(args) > 1:
@@ -664,11 +664,11 @@ class Client:
         elif self.settled:
             raise Violation(f"{self.name} gets {one} without its position")
         elif one.position <= self.newest_late:
-            raise Violation(f"{self.name} gets {one} late, behind {self.newest_late}")
+            raise Violation(f"{self.name} gets {one} late, after {self.newest_late}")
         else:
             self.newest_late = one.position
 
-    def _hear_answer(self, answer: dict[str, Any]) -> None:
+    def _receive_answer(self, answer: dict[str, Any]) -> None:
         if "room" in answer:
             self.newest_late = 0
             if answer["recovered"]:
@@ -687,7 +687,7 @@ class Client:
             self.world.counts["begun"] += 1
             self.give_up()
             self.offset = answer["to"]
-            self._begin_anew()
+            self._start_over()
 
     def _acknowledged(self, number: int, answer: dict[str, Any]) -> None:
         verb, room = self.acks.pop(number)
@@ -702,14 +702,14 @@ class Client:
             self.settled = True
 
     def check(self) -> None:
-        """It has got what it must, and from now on must get what comes."""
+        """Raise Violation if an event is missing; from here on the client must receive what comes."""
         for room, since in self.since.items():
-            for one in self._behind(room, since) + (self._behind("", since) if room == "all" else []):
+            for one in self._after(room, since) + (self._after("", since) if room == "all" else []):
                 if one.number not in self.got and f"user:{self.name}" not in one.excluded:
                     raise Violation(f"{self.name} never got {one}, in {room} since {since}")
             self.since[room] = self.world.last
 
-    def _behind(self, room: str, since: int) -> list[Published]:
+    def _after(self, room: str, since: int) -> list[Published]:
         found = []
         for one in reversed(self.world.by_room.get(room, ())):
             if one.position <= since:
@@ -719,7 +719,7 @@ class Client:
 
 
 async def run(seed: int, operations: int, make_log: Callable[[Callable[[], float]], Log], shared: bool) -> Counter[str]:
-    """Raises Violation, with what was done last."""
+    """Run one seed. Raises Violation with the last operations."""
     world = World(seed, make_log, shared)
     running = asyncio.create_task(_operate(world, operations))
     try:
@@ -729,9 +729,9 @@ async def run(seed: int, operations: int, make_log: Callable[[Callable[[], float
             if not running.done() and world.steps == before:
                 found = _describe_tasks()
                 running.cancel()
-                # What it waits for as it ends may not come either: then the loop's end cancels it once more.
+                # Its clean-up may hang too: then the end of the loop cancels it again.
                 await asyncio.wait({running}, timeout=PATIENCE)
-                raise Violation(f"nothing goes on for {PATIENCE:g} s\n{found}")
+                raise Violation(f"no progress for {PATIENCE:g} s\n{found}")
         await running
     except Violation as violation:
         done = ", ".join(world.trace)
@@ -750,14 +750,14 @@ async def _operate(world: World, operations: int) -> None:
                 await world.check()
         await world.check()
     except LogUnavailableError as error:
-        # Whoever waits for a log that is not away has waited in vain.
+        # The log was available, so nothing should have failed because of it.
         raise Violation(f"{error}\n{_describe_tasks()}") from error
     finally:
         await world.stop()
 
 
 def _describe_tasks() -> str:
-    """Where each task of the loop waits."""
+    """The stack of each task of the loop."""
     written = io.StringIO()
     for task in asyncio.all_tasks():
         task.print_stack(file=written)
@@ -778,32 +778,25 @@ async def run_on(kind: str, seed: int, operations: int, folder: Path, server: Va
     return await run(seed, operations, make_log, kind == "memory")
 
 
-def quieten() -> None:
-    """Nodes that die have much to say."""
+def silence_logs() -> None:
+    """Silence the logs: killed nodes log many errors."""
     logging.getLogger("oyez").setLevel(logging.CRITICAL)
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.random_operations", description=__doc__)
     parser.add_argument("--log", choices=LOGS, help="[default: each]")
-    parser.add_argument("--seed", type=int, help="one run with this seed [default: as many as it takes]")
-    parser.add_argument("--operations", type=int, help=f"of each log [default: {OPERATIONS}]")
+    parser.add_argument("--seed", type=int, help="one run with this seed [default: as many seeds as needed]")
+    parser.add_argument("--operations", type=int, help=f"number of operations on each log [default: {OPERATIONS}]")
     parser.add_argument("--page", action="store_true", help="renew the section of docs/reliability.md")
     options = parser.parse_args(arguments)
-    quieten()
+    silence_logs()
     found: dict[str, Found | None] = {}
     with tempfile.TemporaryDirectory(prefix="oyez-random-") as name:
         folder = Path(name)
         for kind in (options.log,) if options.log else LOGS:
-            server = None
-            if kind == "redis":
-                server = ValkeyServer(folder / "valkey")
-                server.start()
-            try:
+            with serve_valkey(folder / "valkey") if kind == "redis" else nullcontext() as server:
                 found[kind] = run_many(kind, options, folder, server)
-            finally:
-                if server is not None:
-                    server.kill()
     if options.page:
         rows = write_rows(HEADINGS, [one.cells(kind) for kind, one in found.items() if one is not None])
         command = shlex.join(["python", "-m", "chaos.random_operations", *arguments])
@@ -828,26 +821,26 @@ HEADINGS = (
 
 @dataclass(frozen=True)
 class Found:
-    """What was done in the runs on one log, none of which broke the promise."""
+    """The operations of the runs on one log, none of which broke the promise."""
 
     operations: int
     seeds: Sequence[int]
     counts: Counter[str]
 
     def cells(self, kind: str) -> list[str]:
-        names = ("published", "heard", "cut", "recovered", "explicit", "remove member", "restarts")
+        names = ("published", "received", "cut", "recovered", "explicit", "remove member", "restarts")
         counted = [f"{self.counts[name]:,}" for name in names]
         return [kind, f"{self.operations:,}", f"{self.seeds[0]}–{self.seeds[-1]}", *counted, "0"]
 
 
 def run_many(kind: str, options: argparse.Namespace, folder: Path, server: ValkeyServer | None) -> Found | None:
-    """None where the promise was broken; it is printed how."""
+    """None if the promise was broken; the violation is printed."""
     wanted = options.operations or OPERATIONS[kind]
-    seeds = [options.seed] if options.seed is not None else [*range(-(-wanted // A_RUN))]
+    seeds = [options.seed] if options.seed is not None else [*range(-(-wanted // RUN_OPERATIONS))]
     counts: Counter[str] = Counter()
     began, done = time.monotonic(), 0
     for seed in seeds:
-        operations = wanted if options.seed is not None else min(A_RUN, wanted - done)
+        operations = wanted if options.seed is not None else min(RUN_OPERATIONS, wanted - done)
         try:
             counts += asyncio.run(run_on(kind, seed, operations, folder, server))
         except Violation as violation:
@@ -861,9 +854,10 @@ def run_many(kind: str, options: argparse.Namespace, folder: Path, server: Valke
     seconds = time.monotonic() - began
     print(
         f"{kind}: {done:,} operations in {seconds:.0f} s, seeds {seeds[0]} to {seeds[-1]}: {counts['published']:,}"
-        f" events, {counts['heard']:,} deliveries; {counts['connects']:,} connects, {counts['recovered']:,} recovered,"
-        f" {counts['explicit']:,} informed that they were not; {counts['restarts']:,} restarts; nothing lost,"
-        " duplicated or out of order, and nothing delivered to a client without the right",
+        f" events, {counts['received']:,} deliveries; {counts['connects']:,} connects,"
+        f" {counts['recovered']:,} recovered, {counts['explicit']:,} informed that they were not;"
+        f" {counts['restarts']:,} restarts; nothing lost, duplicated or out of order,"
+        " and nothing delivered to a client without the right",
         flush=True,
     )
     return Found(done, seeds, counts)

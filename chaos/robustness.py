@@ -1,12 +1,12 @@
-"""Misbehaving clients beside well-behaved ones: does the server's memory stay bounded, do the others notice?
+"""Misbehaving clients beside well-behaved ones: does memory stay bounded, and does latency stay low?
 
     .venv/bin/python -m chaos.robustness [--quick] [--only NAME …] [--page]
 
-A room of listeners hears events, some in one go every 20 ms, while others are killed in the middle of a frame, connect
-to another room a thousand at once, send all they can, fill the memory, or stop reading for a minute. Latency is the
-listeners'. With `--only`, these attacks of `chaos/attacks.py` (or `all` of them), each on a server of its own with the
-default limits: about 15 seconds each, less with `--quick`. `--page` renews the section of docs/robustness.md; of the
-attacks, only the rows that were measured.
+A room of listeners receives a burst of events every 20 ms. Meanwhile other clients are killed in the middle of a frame,
+connect to another room a thousand at once, send as fast as they can, fill the memory, or stop reading for a minute.
+Latency is measured at the listeners. With `--only`, these attacks of `chaos/attacks.py` (or `all` of them), each on a
+server of its own with the default limits: about 15 seconds each, less with `--quick`. `--page` renews the section of
+docs/robustness.md; of the attacks, only the rows that were measured.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import os
 import socket
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,15 +21,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import machine
-from bench.children import FOLDER, NICENESS, BenchError, compile_programs, give_way, pinned
+from bench.children import FOLDER, NICENESS, BenchError, give_way
 from bench.generators import Load, Round
-from bench.servers import LIMITS, OYEZ, OYEZ_PATH, SERVERS, Running, Server, Surroundings
+from bench.servers import LIMITS, OYEZ, OYEZ_PATH, SERVERS, Running, Server, Surroundings, prepare
 from bench.table import write_rows, write_section
-from bench.tokens import make_secret, write_tokens
+from bench.tokens import write_tokens
 from tests.support.postgres import serve_postgresql
 
-from chaos.attacks import ATTACKS, ON_POSTGRESQL, SYSTEMS, Attack
+from chaos.attacks import ATTACKS, ON_POSTGRESQL, SYSTEMS, Attack, encode
 from oyez.settings import Limits
 
 PAGE = FOLDER.parent / "docs" / "robustness.md"
@@ -54,7 +52,7 @@ PHASE_HEADINGS = (
 )
 ATTACK_HEADINGS = ("attack", "p50 ms", "p99 ms", "25 ms", "memory before → peak → after, MB", "notes")
 STALLED_BURST = 20
-"""A client that stops reading has to be sent more in its minute than the kernel keeps for it."""
+"""Events in a burst: a client that stops reading must be sent more than the kernel buffers for it."""
 STALLED_SECONDS = 60
 CROWD = 1_000
 STALLED = 20
@@ -65,7 +63,7 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One row: what went on, how the listeners fared, and the server's memory in bytes."""
+    """One row: what happened, what the listeners measured, and the server's memory in bytes."""
 
     title: str
     round: Round
@@ -84,7 +82,7 @@ class Stage:
         """The address of the server's PostgreSQL, if it has one."""
         self.around = around
         self.guests = around.folder / "guests"
-        """Tokens of clients who are in another room than the listeners."""
+        """Tokens of clients that are in another room than the listeners."""
         write_tokens(self.guests, around.secret, role="guest")
         self.token = around.tokens.read_text().split("\n", 1)[0]
         self._publisher = stack.enter_context(ThreadPoolExecutor(1))
@@ -107,14 +105,14 @@ class Stage:
     def play(
         self, title: str, seconds: int, misbehave: Callable[[Callable[[], bool]], Iterator[str]], burst: int = BURST
     ) -> Phase:
-        """Publish for `seconds` while `misbehave` runs; it yields now and then, and at last says how it went."""
+        """Publish for `seconds` while `misbehave` runs; it yields regularly, and its last note goes into the row."""
         print(f"{title} ({seconds} s) ...", flush=True)
         events = seconds * 1_000_000 // INTERVAL_US * burst
         before = peak = self.running.read_memory()
         self._listeners.ask(events * LISTENERS)
         publishing: Future[object] = self._publisher.submit(self.running.emit, events, burst, INTERVAL_US)
         note = ""
-        for note in misbehave(lambda: not publishing.done()):  # noqa: B007 - the last note is the one that counts
+        for note in misbehave(lambda: not publishing.done()):  # noqa: B007 - the last note goes into the row
             peak = max(peak, self.running.read_memory())
         publishing.result()
         heard = self._listeners.receive()
@@ -130,7 +128,7 @@ class Stage:
         token: str = "",
         path: str = OYEZ_PATH,
     ) -> socket.socket:
-        """A WebSocket that has upgraded and, to `enter`, sent its CONNECT; from here on it may do as it likes."""
+        """A WebSocket that has sent its upgrade request and, with `enter`, its CONNECT."""
         client = socket.socket()
         if receive_buffer is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -142,16 +140,8 @@ class Stage:
             f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n".encode()
         )
         if enter:
-            client.sendall(encode_text(f'40{{"token":"{token or self.token}"{auth}}}'))
+            client.sendall(encode(f'40{{"token":"{token or self.token}"{auth}}}'.encode()))
         return client
-
-
-def encode_text(text: str) -> bytes:
-    """A masked text frame; the mask is zero, which changes nothing."""
-    payload = text.encode()
-    short = len(payload) < 126
-    head = struct.pack("!BB", 0x81, 0x80 | len(payload)) if short else struct.pack("!BBH", 0x81, 0xFE, len(payload))
-    return head + bytes(4) + payload
 
 
 def idle(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
@@ -164,7 +154,7 @@ def kill_in_mid_frame(stage: Stage, going_on: Callable[[], bool]) -> Iterator[st
     killed = 0
     while going_on():
         client = stage.open_websocket()
-        # A frame that says 500 bytes and has 3, then a reset instead of a farewell.
+        # A frame of 500 bytes of which 3 are sent, then a TCP reset.
         client.sendall(struct.pack("!BBH", 0x81, 0x80 | 126, 500) + bytes(4) + b"42[")
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
@@ -183,13 +173,13 @@ def come_in_a_crowd(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]
             slowest = max(slowest, time.monotonic() - begun)
             come += CROWD
             yield f"{come:,} clients, {CROWD:,} at a time; all {CROWD:,} connected after {slowest:.2f} s at most"
-        # Of more in a second than may begin, some would be refused.
+        # A server accepts a limited number of handshakes a second.
         time.sleep(max(0.0, begun + CROWD / Limits().max_handshakes_per_second - time.monotonic()))
 
 
 def flood(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
-    """Commands as fast as the network takes them, over their limit or with none; who is closed comes back."""
-    floods = [encode_text(f'42["{name}",{{"text":"flood","n":1}}]') * 1_000 for name in ("echo", "nothing")]
+    """Commands as fast as the network accepts them, over their limit or unknown; closed clients reconnect."""
+    floods = [encode(f'42["{name}",{{"text":"flood","n":1}}]'.encode()) * 1_000 for name in ("echo", "nothing")]
     clients: dict[socket.socket, tuple[bytes, int]] = {}
     sent = come = 0
     while going_on():
@@ -216,7 +206,7 @@ def flood(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
 
 
 def hold_unfinished(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
-    """A megabyte each of a message that never ends, by clients that no namespace has accepted."""
+    """A megabyte of a message that never ends from each client; no namespace has accepted these clients."""
     clients = []
     for _ in range(STRANGERS):
         clients.append(stage.open_websocket(enter=False))
@@ -245,7 +235,7 @@ def stop_reading(stage: Stage, going_on: Callable[[], bool]) -> Iterator[str]:
 
 
 def is_closed(client: socket.socket) -> bool:
-    """Whether the kernel knows that the other side has gone; nothing is read for it."""
+    """True if the kernel knows that the server closed the connection; nothing is read."""
     state = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
     established = 1
     return state != established
@@ -253,25 +243,18 @@ def is_closed(client: socket.socket) -> bool:
 
 @contextmanager
 def open_stage(limits: str = LIMITS, systems: Sequence[str] = (), *, postgresql: bool = False) -> Iterator[Stage]:
-    """A server with listeners and a publisher, on cores of their own where there are several; `systems` beside it."""
+    """A server with listeners and a publisher, on separate cores if possible; it serves `systems` too."""
     server: Server = next(server for server in SERVERS if server.key == OYEZ)
     if systems:
         alone = server.command
         server = replace(server, command=lambda ports: [*alone(ports), *systems])
-    compile_programs()
-    machine.raise_file_limit()
-    server_core, load_core = machine.pick_cores()
     with ExitStack() as stack:
         database = stack.enter_context(serve_postgresql()).make_database() if postgresql else ""
-        stack.enter_context(pinned(load_core))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="oyez-robustness-")))
-        secret, tokens = make_secret(), folder / "tokens"
-        write_tokens(tokens, secret)
-        around = Surroundings(folder, secret, tokens, server_core, load_core)
+        around = stack.enter_context(prepare("oyez-robustness-"))
         settings = {"DATABASE_URL": database} if database else {}
         running = stack.enter_context(Running(server, around, settings, limits=limits))
         stage = Stage(running, around, stack, database)
-        # The listeners are what is measured: who misbehaves must not take the core from them.
+        # Latency is measured at the listeners: the misbehaving clients must not take their core.
         os.nice(NICENESS)
         yield stage
 

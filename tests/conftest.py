@@ -4,13 +4,14 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.support.js_client import JsDriver
 from tests.support.postgres import PostgreSQL, serve_postgresql
-from tests.support.valkey import ValkeyServer
+from tests.support.valkey import ValkeyServer, serve_valkey
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("oyez", deadline=None)
@@ -48,11 +49,16 @@ async def js() -> AsyncIterator[JsDriver]:
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    """One server for all tests that break nothing; each uses names of its own in it."""
-    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    server.start()
-    yield server
-    server.kill()
+    """One server for all tests that do not break it; each uses names of its own in it."""
+    with serve_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A server that a test may break; it loses nothing when it is killed."""
+    with serve_valkey(tmp_path / "valkey", "--appendonly", "yes", "--appendfsync", "always") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

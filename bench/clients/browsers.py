@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from tests.clients.cases import EVENTS, PATH, POLLING, TRANSPORTS, UPGRADE
 from tests.clients.drivers import Remote
 from tests.clients.test_matrix import FILE
 from tests.support.driver import Driver
+from tests.support.proxy import Proxy
 from tests.support.served import Served, serve
 
-from bench.clients.proxy import Proxy
+from bench.clients.checks import run_checks
 
 FOLDER = Path(__file__).parent
 BUNDLE = FOLDER.parents[1] / "tests" / "js" / "node_modules" / "socket.io-client" / "dist"
@@ -271,13 +273,5 @@ CHECKS: dict[str, Check] = {
 
 async def run(kind: str, program: str, folder: Path) -> dict[str, str]:
     """By check what came of it: empty if all was as it should be."""
-    results = {}
     async with open_browser(kind, program, folder) as browser:
-        for name, check in CHECKS.items():
-            try:
-                await check(browser)
-                results[name] = ""
-            except Exception as error:
-                results[name] = repr(error)
-            print(f"  {name}: {results[name] or 'as it should be'}", flush=True)
-    return results
+        return await run_checks({name: partial(check, browser) for name, check in CHECKS.items()})

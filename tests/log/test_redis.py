@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,15 @@ from oyez.log.redis import RedisLog
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import entry, numbers, read_all, tailing, volatile
 from tests.support.logged import capture_logs
-from tests.support.valkey import ValkeyServer
+from tests.support.proxy import Proxy
+from tests.support.valkey import ValkeyServer, serve_valkey
 
 Open = Callable[[], Awaitable[RedisLog]]
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ValkeyServer]:
-    """One that may be broken, and that loses nothing when it is killed."""
-    server = ValkeyServer(tmp_path / "valkey", "--appendonly", "yes", "--appendfsync", "always")
-    server.start()
-    yield server
-    server.kill()
+def server(own_valkey: ValkeyServer) -> ValkeyServer:
+    return own_valkey
 
 
 @pytest.fixture
@@ -229,12 +226,9 @@ class Failing:
 
 async def test_a_failover_behind_the_same_address(server: ValkeyServer, tmp_path: Path) -> None:
     """Whoever is connected stays with the one that is a replica now; only a new connection leads to the other."""
-    heir = ValkeyServer(tmp_path / "heir")
-    heir.start()
-    ports = [server.port]
-    async with leading_to(ports) as port, AsyncExitStack() as stack:
-        stack.callback(heir.kill)
-        log = RedisLog(f"redis://127.0.0.1:{port}/0", "market")
+    async with Proxy.run(server.port) as proxy, AsyncExitStack() as stack:
+        heir = stack.enter_context(serve_valkey(tmp_path / "heir"))
+        log = RedisLog(f"redis://127.0.0.1:{proxy.port}/0", "market")
         stack.push_async_callback(log.close)
         await log.open()
         start = await log.position()
@@ -245,33 +239,12 @@ async def test_a_failover_behind_the_same_address(server: ValkeyServer, tmp_path
                 await asyncio.sleep(0.01)
             new.replicaof("NO", "ONE")
             old.replicaof("127.0.0.1", str(heir.port))
-        ports[0] = heir.port
+        proxy.target = heir.port
         with pytest.raises(LogUnavailableError, match="read only"):
             await log.append([entry(2)])
         await log.append([entry(3)])
         await log.put("record", b"kept", 60.0)
         assert await read_all(log, start) == [1, 3]
-
-
-@asynccontextmanager
-async def leading_to(ports: Sequence[int]) -> AsyncIterator[int]:
-    """The port at which a connection leads to the first of `ports`, whatever that is at the time."""
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-        writer.close()
-
-    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", ports[0])
-        await asyncio.gather(pump(reader, back), pump(there, writer))
-
-    leading = await asyncio.start_server(lead, "127.0.0.1", 0)
-    try:
-        yield leading.sockets[0].getsockname()[1]
-    finally:
-        leading.close()
 
 
 async def test_what_is_forgotten_leaves_redis(
@@ -328,9 +301,7 @@ async def test_no_redis_at_the_start_is_told() -> None:
     await log.close()
 
 
-async def test_a_redis_with_a_password_is_a_settings_error(tmp_path: Path) -> None:
-    server = ValkeyServer(tmp_path / "valkey")
-    server.start()
+async def test_a_redis_with_a_password_is_a_settings_error(server: ValkeyServer) -> None:
     with server.connect() as client:
         client.config_set("requirepass", "secret")
     log = RedisLog(server.url, "market")
@@ -340,7 +311,6 @@ async def test_a_redis_with_a_password_is_a_settings_error(tmp_path: Path) -> No
     log = RedisLog(server.url.replace("redis://", "redis://:secret@"), "market")
     await log.open()
     await log.close()
-    server.kill()
 
 
 async def test_a_redis_that_may_lose_the_log_is_warned_of(valkey: ValkeyServer) -> None:

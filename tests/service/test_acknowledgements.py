@@ -1,7 +1,7 @@
 """A command's acknowledgement comes after the events that its transaction has emitted, unless the log is away."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -57,15 +57,6 @@ async def serve_bells(folder: Path, **settings: Any) -> AsyncIterator[Market]:
     given = Settings(port=0, oyez_data=str(folder), jwt_secret="s" * 32, **settings)
     async with serve(Oyez([System(contract=contract, build=build)], given)) as market:
         yield market
-
-
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
-    """One that may be killed."""
-    server = ValkeyServer(tmp_path / "valkey")
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
 
+from tests.support.proxy import copy
+
 
 @asynccontextmanager
 async def balance(ports: Sequence[int]) -> AsyncIterator[str]:
@@ -129,7 +131,7 @@ async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
     if b"upgrade: websocket" not in head.lower():
         lines = [line for line in lines if not line.lower().startswith(b"connection:")] + [b"Connection: close"]
     back.write(b"\r\n".join([first, *lines, b"", b""]))
-    ways = [asyncio.create_task(_pipe(reader, back)), asyncio.create_task(_pipe(there, writer))]
+    ways = [asyncio.create_task(copy(reader, back)), asyncio.create_task(copy(there, writer))]
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -143,10 +145,3 @@ async def _reach(ports: Sequence[int]) -> tuple[asyncio.StreamReader, asyncio.St
         with suppress(OSError):
             return await asyncio.open_connection("127.0.0.1", port)
     raise ConnectionRefusedError
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()

@@ -3,7 +3,8 @@
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import redis
@@ -59,6 +60,17 @@ class ValkeyServer:
     def restart(self) -> None:
         self.kill()
         self.start()
+
+
+@contextmanager
+def serve_valkey(folder: Path, *options: str) -> Iterator[ValkeyServer]:
+    """A server that runs until the block ends."""
+    server = ValkeyServer(folder, *options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 def _free_port() -> int:

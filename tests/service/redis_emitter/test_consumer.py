@@ -7,7 +7,7 @@ import re
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -266,22 +266,14 @@ async def test_what_nobody_announces_is_not_kept_for_ever(harness: Harness) -> N
 # Redis dies and comes back.
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ValkeyServer]:
-    server = ValkeyServer(tmp_path / "valkey", "--appendonly", "yes")
-    server.start()
-    yield server
-    server.kill()
-
-
-async def test_when_redis_is_back_emitters_are_heard_again(js: JsDriver, server: ValkeyServer) -> None:
-    harness = Harness(server.url, await js.emitter(server.url, key="hall"), "hall")
+async def test_when_redis_is_back_emitters_are_heard_again(js: JsDriver, own_valkey: ValkeyServer) -> None:
+    harness = Harness(own_valkey.url, await js.emitter(own_valkey.url, key="hall"), "hall")
     async with harness.open(), harness.open():
         await harness.call(1)
         await harness.expect(1)
         with capture_logs() as logged:
-            server.restart()
-            harness.emitter = await js.emitter(server.url, key="hall")
+            own_valkey.restart()
+            harness.emitter = await js.emitter(own_valkey.url, key="hall")
             # Who is not heard yet is not heard: until then it is said again.
             number = 1
             async with asyncio.timeout(20):
@@ -296,15 +288,6 @@ async def test_when_redis_is_back_emitters_are_heard_again(js: JsDriver, server:
 
 
 # Served.
-
-
-@pytest.fixture(scope="module")
-def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    """One in which nobody else uses the emitter's default key."""
-    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    server.start()
-    yield server
-    server.kill()
 
 
 @asynccontextmanager

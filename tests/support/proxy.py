@@ -1,4 +1,4 @@
-"""A network that can go away: a TCP proxy whose connections are cut, and which refuses new ones until it is back."""
+"""A TCP proxy that can fail: its connections can be cut, and it refuses new ones until it is restored."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,18 +7,18 @@ from typing import Self
 
 
 class Proxy:
-    """Listens on a port of its own and passes bytes on to `port`."""
+    """Listens on a port of its own and passes the bytes of each connection on to `target`, as it is at that time."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, target: int) -> None:
+        self.target = target
         self._writers: set[asyncio.StreamWriter] = set()
         self._listening: asyncio.Server | None = None
         self.port = 0
 
     @classmethod
     @asynccontextmanager
-    async def run(cls, port: int) -> AsyncIterator[Self]:
-        proxy = cls(port)
+    async def run(cls, target: int) -> AsyncIterator[Self]:
+        proxy = cls(target)
         await proxy.restore()
         try:
             yield proxy
@@ -38,12 +38,13 @@ class Proxy:
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._port)
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.target)
             self._writers |= {writer, inner_writer}
-            await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+            await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Write what is read until either side ends; then close the writer."""
     with suppress(OSError):
         while data := await reader.read(65_536):
             writer.write(data)
