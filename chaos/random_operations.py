@@ -43,7 +43,7 @@ from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.protocol.session import State
+from oyez.protocol.session import Session, State
 from oyez.runtime import control
 from oyez.runtime.authentication import Verified
 from oyez.runtime.bind import bind
@@ -490,7 +490,7 @@ class Client:
             return
         query = "EIO=4&transport=websocket" if self.javascript else "transport=websocket&EIO=4"
         handshake = Handshake(headers={}, query_string=query, address=self.name, secure=False, time=time.time())
-        opened = node.server.registry.open(handshake, State.WEBSOCKET)
+        opened = node.server.registry.open(handshake, Session(node.server.limits, State.WEBSOCKET))
         assert isinstance(opened, Connection), opened
         self.node, self.connection, self.wire = node, opened, Wire(opened, self.direct)
         opened.open()

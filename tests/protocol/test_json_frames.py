@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from oyez.protocol import socketio
 from oyez.protocol.engineio import MalformedError
-from oyez.protocol.json_frames import MAX_TEXT_IDS, TextIds, decode_frame, encode_packet
+from oyez.protocol.json_frames import MAX_TEXT_IDS, TextIds, decode_frame, encode_event, encode_packet
 from oyez.protocol.socketio import Packet, PacketType
 from oyez.settings import Limits
 
@@ -27,6 +27,23 @@ MALFORMED = {
     '{"event":"e","id":-1}': "id",
     '{"event":"e","data":' + "[" * 40 + "]" * 40 + "}": "nested deeper",
 }
+
+
+ENCODED = [
+    (Packet(PacketType.CONNECT, "/", b'{"sid":"s"}'), b'{"event":"connect","data":{"sid":"s"}}'),
+    (Packet(PacketType.CONNECT_ERROR, "/b", b'{"message":"no"}'), b'{"event":"connect_error","data":{"message":"no"}}'),
+    (Packet(PacketType.DISCONNECT), b""),
+    (Packet(PacketType.EVENT, "/", b'["e"]'), b'{"event":"e"}'),
+    (Packet(PacketType.EVENT, "/b", b'["e",{"a":[1]}]'), b'{"event":"e","data":{"a":[1]}}'),
+    (Packet(PacketType.EVENT, "/", b'["e",{}]', 17), b'{"event":"e","data":{},"id":17}'),
+    (Packet(PacketType.ACK, "/b", b'[{"ok":true}]', 5), b'{"id":5,"data":{"ok":true}}'),
+    (Packet(PacketType.ACK, "/", b"[]", 0), b'{"id":0}'),
+]
+
+
+@pytest.mark.parametrize(("packet", "frame"), ENCODED)
+def test_a_packet_is_the_same_as_a_frame(packet: Packet, frame: bytes) -> None:
+    assert encode_packet(packet, TextIds()) == frame
 
 
 @pytest.mark.parametrize(("frame", "text"), DECODED.items())
@@ -73,15 +90,16 @@ def test_any_input_is_decoded_or_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "has_position", "frame"),
+    ("data", "position", "frame"),
     [
-        (b'["e"]', False, b'{"event":"e"}'),
-        (b'["e","p"]', True, b'{"event":"e","offset":"p"}'),
-        (b'["e",{"a":1},"p"]', True, b'{"event":"e","data":{"a":1},"offset":"p"}'),
-        (b'["e","a","b"]', False, b'{"event":"e","data":["a","b"]}'),
-        (b'["e",[1]]', False, b'{"event":"e","data":[[1]]}'),
+        (b'["e"]', None, b'{"event":"e"}'),
+        (b'["e"]', "ep.7", b'{"event":"e","offset":"ep.7"}'),
+        (b'["e",{"a":1}]', "ep.7", b'{"event":"e","data":{"a":1},"offset":"ep.7"}'),
+        (b'["e","a","b"]', None, b'{"event":"e","data":["a","b"]}'),
+        (b'["e",[1]]', None, b'{"event":"e","data":[[1]]}'),
     ],
 )
-def test_an_event_has_its_argument_or_an_array_of_its_arguments(data: bytes, has_position: bool, frame: bytes) -> None:
-    packet = Packet(PacketType.EVENT, "/", data)
-    assert encode_packet(packet, TextIds(), has_position=has_position) == frame
+def test_an_event_has_its_argument_or_an_array_of_its_arguments(
+    data: bytes, position: str | None, frame: bytes
+) -> None:
+    assert encode_event(data, position) == frame

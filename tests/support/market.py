@@ -35,12 +35,12 @@ from oyez.contract import (
 from oyez.contract.contract import Event
 from oyez.errors import FORBIDDEN, TOKEN_INVALID, LogUnavailableError, RefusedError
 from oyez.protocol.engineio import CloseReason
+from oyez.protocol.socketio import Packet
 from oyez.runtime.bind import Handlers, bind
 from oyez.runtime.client import Client
 from oyez.server.connections.connection import Connection
 from oyez.server.namespaces.socket import Socket
 from oyez.server.transports.budget import Budget, Rates
-from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.types import Handshake, ReceivedEvent
 from oyez.settings import Limits, Settings
 from tests.support.clock import Clock
@@ -263,7 +263,7 @@ class Wire:
 
     def __init__(self, handshake: Handshake, clock: Clock) -> None:
         self.handshake = handshake
-        self.closed = self.draining = False
+        self.closed = self.draining = self.json = False
         self.answer: Any = None
         self.decided = asyncio.Event()
         self.sent: asyncio.Queue[Any] = asyncio.Queue()
@@ -285,9 +285,8 @@ class Wire:
     def remove_socket(self, namespace: str) -> None:
         """A connection here has one socket only."""
 
-    def send(self, outgoing: OutboundPacket) -> None:
-        text = outgoing.text.decode()
-        self.sent.put_nowait(msgspec.json.decode(text[text.index("[") :]))
+    def send_packet(self, packet: Packet, volatile: bool = False) -> None:
+        self.sent.put_nowait(msgspec.json.decode(packet.data))
 
 
 @dataclass

@@ -99,11 +99,10 @@ def _decode_json(encoded: bytes, limits: Limits) -> Frame:
         raise MalformedError(str(error)) from None
 
 
-def encode_packet(packet: Packet, ids: TextIds, *, has_position: bool = False) -> bytes:
+def encode_packet(packet: Packet, ids: TextIds) -> bytes:
     """Encode a packet as a frame, with attachments as base64. Empty if the packet is not sent in this dialect.
 
-    If `ids` has a text for the id of an acknowledgement, the frame has that text. `has_position` is True if the last
-    argument is a position in the log.
+    If `ids` has a text for the id of an acknowledgement, the frame has that text.
     """
     if packet.type is PacketType.CONNECT:
         return b'{"event":"connect","data":%b}' % packet.data
@@ -112,18 +111,22 @@ def encode_packet(packet: Packet, ids: TextIds, *, has_position: bool = False) -
     if packet.type is PacketType.DISCONNECT:
         # The WebSocket's CLOSE frame follows and has the same meaning.
         return b""
-    array = _decode_array(_fill_in(packet))
+    array = _fill_in(packet)
     if packet.type in (PacketType.ACK, PacketType.BINARY_ACK):
         assert packet.ack_id is not None
-        members = [b'"id":' + ids.pop(packet.ack_id), *_data(array)]
-    else:
-        # The position is for clients that ask for it.
-        offset = [b'"offset":' + bytes(array.pop())] if has_position else []
-        name, *arguments = array
-        members = [b'"event":' + bytes(name), *_data(arguments), *offset]
-        if packet.ack_id is not None:
-            members.append(b'"id":%d' % packet.ack_id)
-    return b"{" + b",".join(members) + b"}"
+        return _encode_frame([b'"id":' + ids.pop(packet.ack_id), *_data(_decode_array(array))])
+    return encode_event(array, ack_id=packet.ack_id)
+
+
+def encode_event(array: bytes, position: str | None = None, ack_id: int | None = None) -> bytes:
+    """Encode an event as a frame. `array` is JSON: the name and the arguments.
+
+    With `position`, the frame has this position in the log; with `ack_id`, it asks for an acknowledgement.
+    """
+    name, *arguments = _decode_array(array)
+    offset = [] if position is None else [b'"offset":"%b"' % position.encode()]
+    id = [] if ack_id is None else [b'"id":%d' % ack_id]
+    return _encode_frame([b'"event":' + bytes(name), *_data(arguments), *offset, *id])
 
 
 def _data(arguments: list[Raw]) -> list[bytes]:
@@ -133,6 +136,10 @@ def _data(arguments: list[Raw]) -> list[bytes]:
     if len(arguments) == 1 and not bytes(arguments[0]).startswith(b"["):
         return [b'"data":' + bytes(arguments[0])]
     return [b'"data":[%b]' % b",".join(map(bytes, arguments))]
+
+
+def _encode_frame(members: list[bytes]) -> bytes:
+    return b"{" + b",".join(members) + b"}"
 
 
 def _fill_in(packet: Packet) -> bytes:

@@ -8,6 +8,7 @@ against the protocol: the session is then closed, `reason` has the cause, and no
 
 from collections.abc import Iterator
 from enum import Enum, auto
+from typing import ClassVar
 
 import msgspec
 
@@ -84,6 +85,8 @@ class Signal(Enum):
     """Close the candidate; the session continues."""
     REFUSE_PARSER = auto()
     """The client sent a msgpack CONNECT to `Session.msgpack_namespace`: refuse it in msgpack. The session continues."""
+    EXPLAIN_FAULT = auto()
+    """Send the client `Session.detail`, which says what was wrong with its frame. The session continues."""
 
 
 _INPUTS = {
@@ -104,13 +107,16 @@ class Session:
 
     __slots__ = ("_limits", "_partial", "connect", "detail", "msgpack_namespace", "probed", "reason", "state")
 
+    json: ClassVar[bool] = False
+    """True if the client sends and receives JSON frames, in one namespace and with WebSocket's pings (JsonSession)."""
+
     def __init__(self, limits: Limits, state: State) -> None:
         self.state = state
         self.reason: CloseReason | None = None
         self.probed = False
         """True if the session was closed between `3probe` and `5`: the client may have stopped polling by then."""
         self.detail = ""
-        """The exact fault of the input that closed the session."""
+        """The exact fault of the input that closed the session, or of the last frame that was not understood."""
         self.msgpack_namespace = ""
         self.connect: str | None = None
         """The namespace of the CONNECT that closed the session; None if another packet closed it."""
@@ -195,6 +201,14 @@ class Session:
         except (MalformedError, msgspec.MsgspecError) as error:
             return self.close(engineio.FORCED_CLOSE, str(error))
         return packet
+
+    def enter(self, namespace: str) -> Iterator[socketio.Packet | Signal | None]:
+        """The client was accepted in `namespace`: yield the result of each input that has waited for that."""
+        return iter(())
+
+    def encode(self, packet: socketio.Packet) -> tuple[bytes, tuple[bytes, ...]]:
+        """The text and the attachments of a packet to the client. An empty text is not sent."""
+        return b"4" + socketio.encode_packet(packet), packet.attachments
 
     def receive_candidate(self, encoded: bytes) -> Signal:
         """Handle one text frame of the candidate."""

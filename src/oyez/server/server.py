@@ -24,7 +24,7 @@ from oyez.logger import get_logger
 from oyez.observer import Observers
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
-from oyez.protocol.session import State
+from oyez.protocol.session import Session, State
 from oyez.server.cluster.membership import Membership
 from oyez.server.cluster.node import Node
 from oyez.server.cluster.usage import UsageExchange, Usages
@@ -46,7 +46,7 @@ from oyez.server.namespaces.local_sockets import NamespaceSockets
 from oyez.server.namespaces.namespace import Namespace
 from oyez.server.recovery.recovery import Recovery
 from oyez.server.recovery.replay import REPLAY_SECONDS
-from oyez.server.recovery.session import Session
+from oyez.server.recovery.session import StoredSession
 from oyez.server.recovery.session_store import SessionStore
 from oyez.server.transports.budget import MemoryBudget
 from oyez.server.transports.transport import TransportListener
@@ -274,7 +274,7 @@ class Server:
         self._failures += 1
         return is_worth_logging(self._failures)
 
-    def _replace_stale(self, namespace: str, session: Session) -> None:
+    def _replace_stale(self, namespace: str, session: StoredSession) -> None:
         self.membership.replace(namespace, session.sid, session.node, session.generation)
 
     def _handle_node_message(self, entry: Entry) -> None:
@@ -360,7 +360,7 @@ class Server:
             self.log_refusal(error)
             return error
         if connection is None:
-            return self.registry.open(self.read_handshake(request), State.WEBSOCKET)
+            return self.registry.open(self.read_handshake(request), Session(self.limits, State.WEBSOCKET))
         if not connection.may_upgrade():
             return engineio.ALREADY_UPGRADED
         if not self.registry.may_add_websocket(connection.handshake.address):

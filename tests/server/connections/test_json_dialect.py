@@ -13,9 +13,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close
 
-from oyez.protocol.json_frames import MAX_TEXT_IDS, TextIds
-from oyez.server.connections.json_dialect import MAX_PENDING_FRAMES, translate
-from oyez.server.transports.outgoing import OutboundPacket
+from oyez.protocol.json_frames import MAX_TEXT_IDS
+from oyez.protocol.json_session import MAX_PENDING_FRAMES
 from tests.support.application import Market
 from tests.support.clock import PATIENCE, Clock
 from tests.support.serving import PLAIN_PATH, Running, serve
@@ -139,6 +138,17 @@ async def test_socket_io_clients_in_the_same_room_hear_the_same(running: Running
             await running.publish("new", {"n": number}, to="a")
             assert await plain.expect() == {"event": "new", "data": {"n": number}}
             await wire.expect_text(f'42["new",{{"n":{number}}}]')
+
+
+async def test_a_client_that_does_not_read_gets_the_events_in_order() -> None:
+    limits = {"max_send_buffer": 50_000_000}
+    async with serve("picows", limits=limits) as running, enter(running, rooms="a") as plain:
+        plain.websocket.transport.pause_reading()
+        # More than the buffers of both networks hold, so the last ones wait in the server.
+        for number in range(400):
+            await running.publish("new", {"n": number, "text": "x" * 50_000}, to="a")
+        plain.websocket.transport.resume_reading()
+        assert [(await plain.expect())["data"]["n"] for _ in range(400)] == list(range(400))
 
 
 async def test_a_long_message_is_compressed_where_that_was_agreed(running: Running) -> None:
@@ -274,9 +284,9 @@ async def test_binary_frames_are_answered_with_what_is_expected(running: Running
         await plain.expect_echo()
 
 
-async def test_a_client_that_is_never_understood_is_closed(running: Running) -> None:
-    most = running.server.limits.max_malformed_frames
-    async with enter(running) as plain:
+async def test_a_client_that_is_never_understood_is_closed(kind: str) -> None:
+    async with serve(kind, clock=Clock()) as running, enter(running) as plain:
+        most = running.server.limits.max_malformed_frames
         for _ in range(most + 1):
             await plain.websocket.send("hello")
         assert [(await plain.expect())["event"] for _ in range(most)] == ["error"] * most
@@ -353,34 +363,3 @@ async def test_behind_asgi_nobody_is_pinged_from_here() -> None:
         for _ in range(5):
             clock.turn(running.server, 26)
         await plain.expect_echo()
-
-
-# Words.
-
-
-@pytest.mark.parametrize(
-    ("text", "plain"),
-    [
-        (b'40{"sid":"s"}', b'{"event":"connect","data":{"sid":"s"}}'),
-        (b'44/back,{"message":"no"}', b'{"event":"connect_error","data":{"message":"no"}}'),
-        (b"41", b""),
-        (b'42["e"]', b'{"event":"e"}'),
-        (b'42/back,["e",{"a":[1]}]', b'{"event":"e","data":{"a":[1]}}'),
-        (b'4217["e",{}]', b'{"event":"e","data":{},"id":17}'),
-        (b'42["e",{},"ep.7"]', b'{"event":"e","data":{},"offset":"ep.7"}'),
-        (b'43/back,5[{"ok":true}]', b'{"id":5,"data":{"ok":true}}'),
-        (b"430[]", b'{"id":0}'),
-    ],
-)
-def test_what_the_server_says_in_other_words(text: bytes, plain: bytes) -> None:
-    assert translate(OutboundPacket(text), TextIds()).text == plain
-
-
-def test_attachments_are_base64() -> None:
-    text = b'452-/back,["e",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]'
-    outgoing = OutboundPacket(text, (b"a", b"b"))
-    assert translate(outgoing, TextIds()).text == b'{"event":"e","data":"Yg==","offset":"YQ=="}'
-
-
-def test_what_is_volatile_stays_so() -> None:
-    assert translate(OutboundPacket(b'42["e"]', volatile=True), TextIds()).volatile

@@ -17,7 +17,7 @@ from oyez.protocol.engineio import CloseReason
 from oyez.protocol.websocket import TEXT, encode_frame
 from oyez.server.delivery import progress
 from oyez.server.delivery.consumer import LogConsumer
-from oyez.server.namespaces.event_frames import DEFLATED, NO_POSITION
+from oyez.server.namespaces.event_frames import DEFLATED, FORMS, JSON, POSITION_ARGUMENT, POSITION_EVENT
 from oyez.server.namespaces.namespace import Namespace
 from oyez.server.namespaces.session_keeper import SocketSession
 from oyez.server.transports.outgoing import OutboundPacket
@@ -47,14 +47,14 @@ class Connection:
 class Socket:
     """As much of one as a namespace writes to: `written` has one item for every call."""
 
-    def __init__(self, namespace: Namespace, id: str, *rooms: str, slow: bool = False, deflate: bool = False) -> None:
+    def __init__(self, namespace: Namespace, id: str, *rooms: str, slow: bool = False, encoding: int = 0) -> None:
         self.id = id
         self.namespace = namespace
         self.rooms = set[str]()
         self.session = SocketSession()
-        self.positions = NO_POSITION
         self.connected = self.ready = True
-        self.encoding = DEFLATED * deflate
+        self.encoding = encoding
+        self.form = encoding & FORMS
         self.ended = False
         self.connection = Connection()
         self.written: list[bytes] = []
@@ -190,7 +190,7 @@ def test_a_long_message_is_deflated_once_for_all_clients_that_agreed(
     consumer: LogConsumer, namespace: Namespace
 ) -> None:
     plain = [Socket(namespace, id, "a") for id in "12"]
-    agreed = [Socket(namespace, id, "a", deflate=True) for id in "34"]
+    agreed = [Socket(namespace, id, "a", encoding=DEFLATED) for id in "34"]
     consumer.deliver([entry("short", "a"), entry("x" * 1_024, "a")])
     long = OutboundPacket(b'42["%b"]' % (b"x" * 1_024))
     for sockets, expected in ((plain, long.frames), (agreed, long.deflated_frames)):
@@ -198,11 +198,41 @@ def test_a_long_message_is_deflated_once_for_all_clients_that_agreed(
         assert sockets[0].written[0] is sockets[1].written[0], "made once"
 
 
-def test_without_compression_long_messages_are_written() -> None:
-    namespace = make_namespace("/", Settings(compression_threshold=0))
-    socket = Socket(namespace, "1", "a")
-    make_consumer({"/": namespace}).deliver([entry("x" * 100_000, "a")])
-    assert socket.written == [frames("x" * 100_000)]
+def test_plain_clients_get_json_frames_made_once(consumer: LogConsumer, namespace: Namespace) -> None:
+    plain = [Socket(namespace, id, "a", encoding=JSON) for id in "12"]
+    slow = Socket(namespace, "3", "a", encoding=JSON, slow=True)
+    agreed = Socket(namespace, "4", "a", encoding=JSON | DEFLATED)
+    socket_io = Socket(namespace, "5", "a")
+    consumer.deliver([entry("one", "a"), entry("x" * 1_024, "a")])
+    one, long = (b'{"event":"%b"}' % name for name in (b"one", b"x" * 1_024))
+    assert plain[0].written == [encode_frame(TEXT, one) + encode_frame(TEXT, long)]
+    assert plain[0].written[0] is plain[1].written[0], "made once"
+    assert slow.connection.sent == [one, long]
+    assert agreed.written == [encode_frame(TEXT, one) + OutboundPacket(long).deflated_frames]
+    assert socket_io.written == [frames("one", "x" * 1_024)]
+
+
+def test_each_form_has_the_position_in_its_way(consumer: LogConsumer, namespace: Namespace) -> None:
+    forms = [0, POSITION_EVENT, POSITION_ARGUMENT, JSON, JSON | POSITION_EVENT, JSON | POSITION_ARGUMENT]
+    sockets = [Socket(namespace, str(form), "a", encoding=form) for form in forms]
+    stored = msgspec.structs.replace(entry("e", "a"), data=b'["e",1]', position="ep.1")
+    consumer.deliver([stored])
+    consumer.deliver([msgspec.structs.replace(stored, position=None, volatile=True)])
+    event, frame = b'42["e",1]', b'{"event":"e","data":1}'
+    expected = [
+        [event],
+        [event, b'42["oyez:position","ep.1"]'],
+        [b'42["e",1,"ep.1"]'],
+        [frame],
+        [frame],
+        [b'{"event":"e","data":1,"offset":"ep.1"}'],
+    ]
+    assert [socket.written[0] for socket in sockets] == [
+        b"".join(encode_frame(TEXT, text) for text in texts) for texts in expected
+    ]
+    assert [socket.written[1] for socket in sockets] == 3 * [encode_frame(TEXT, event)] + 3 * [
+        encode_frame(TEXT, frame)
+    ]
 
 
 def test_a_namespace_of_its_own_is_named_in_the_packet(consumer: LogConsumer) -> None:

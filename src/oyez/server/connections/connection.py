@@ -39,6 +39,8 @@ logger = get_logger("oyez.server")
 _PING = OutboundPacket(engineio.PING)
 _CLOSE = OutboundPacket(engineio.CLOSE)
 _EVENT, _BINARY_EVENT = socketio.PacketType.EVENT, socketio.PacketType.BINARY_EVENT
+_ANSWERS = frozenset({Signal.REFUSE_PARSER, Signal.EXPLAIN_FAULT})
+"""Signals after which the session continues, also before the client has entered a namespace."""
 _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
 CLIENT_GONE = frozenset({engineio.TRANSPORT_CLOSE, engineio.PING_TIMEOUT})
 """Reasons that mean that the client has left, or is assumed to have left."""
@@ -89,14 +91,20 @@ class Connection:
     )
 
     def __init__(
-        self, id: str, context: ConnectionContext, registry: "ConnectionRegistry", handshake: Handshake, state: State
+        self,
+        id: str,
+        context: ConnectionContext,
+        registry: "ConnectionRegistry",
+        handshake: Handshake,
+        session: Session,
     ) -> None:
         now = context.clock()
         self.id = id
         self.context = context
         self._registry = registry
         self.handshake = handshake
-        self.session = Session(context.limits, state)
+        self.session = session
+        """What the packets of the client mean, and how packets to it are encoded."""
         self.sockets: dict[str, Socket] = {}
         self.transport: Transport
         """Set by `attach`."""
@@ -134,9 +142,17 @@ class Connection:
         self.transport = transport
 
     def open(self) -> None:
-        """Send the open packet: the transport is ready for packets."""
-        self.transport.send(OutboundPacket(self.context.encode_open(self.id, upgraded=self.session.upgraded)))
+        """The transport is ready for packets: send the open packet, which plain clients do not have."""
         self.context.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
+        if self.json:
+            self._connect_plain()
+        else:
+            self.transport.send(OutboundPacket(self.context.encode_open(self.id, upgraded=self.session.upgraded)))
+
+    @property
+    def json(self) -> bool:
+        """True if the client is a plain one, of JSON frames."""
+        return self.session.json
 
     # What the transport may read.
 
@@ -176,12 +192,14 @@ class Connection:
         """A binary message was received."""
         self._received_since_ping = True
         result = self.session.receive_binary(data)
-        if not self.sockets and not self._admission.disconnected and result is not Signal.REFUSE_PARSER:
+        if not self.sockets and not self._admission.disconnected and result not in _ANSWERS:
             self.close(engineio.FORCED_CLOSE, "binary data before a namespace was entered")
         self._handle(result)
 
     def on_pong(self) -> None:
-        """A pong of WebSocket's own, which has no meaning in Engine.IO."""
+        """A pong of WebSocket's own was received, which has no meaning in Engine.IO."""
+        if self.json:
+            self._handle(Signal.PONG)
 
     async def on_payload(self, body: bytes) -> None:
         """A polling body was received. Returns when its packets have been handled."""
@@ -330,6 +348,9 @@ class Connection:
             self._finish()
         elif result is Signal.REFUSE_PARSER:
             self._refuse_parser(self.session.msgpack_namespace)
+        elif result is Signal.EXPLAIN_FAULT:
+            error = encode_error(MALFORMED.code, self.session.detail)
+            self.send_packet(socketio.Packet(_EVENT, next(iter(self.sockets), "/"), error))
         elif not self.authenticated and self.session.incomplete:
             # Attachments would wait in memory for a client that no namespace has accepted.
             self.close(engineio.FORCED_CLOSE, "a binary packet before a namespace was entered")
@@ -368,6 +389,19 @@ class Connection:
             # A CONNECT_ERROR would be taken for a final answer; after this, clients reconnect by themselves.
             self.close(engineio.SERVER_BUSY)
 
+    def _connect_plain(self) -> None:
+        """Let a plain client enter the namespace in its address. The query takes the place of a CONNECT's `auth`."""
+        query = self.handshake.query
+        namespace = query.get("namespace") or next(iter(self.context.namespaces))
+        # Frames wait until the client is accepted.
+        self.pause_reading()
+        self._connect(socketio.Packet(socketio.PacketType.CONNECT, namespace, msgspec.json.encode(query)))
+
+    def _receive_pending(self, namespace: str) -> None:
+        for result in self.session.enter(namespace):
+            self._handle(result)
+        self.resume_reading()
+
     def _decide(self, namespace: Namespace, auth: bytes) -> None:
         """Let the application decide about a CONNECT; `accept` or `refuse` follows."""
         if not self.closed:
@@ -396,10 +430,13 @@ class Connection:
         self._connect_deadline = self._refused_deadline = NEVER
         # A ping that was sent earlier does not confirm what was sent while the client was accepted.
         self._pinged_at = ""
-        self._send_packet(answer)
+        self.send_packet(answer)
         socket.set_write(self.transport.write, self.transport.deflate)
         if socket.expires_at is not None:
             self.keep_expiry(socket)
+        if self.json:
+            # The application must have begun with the client before its frames are handled.
+            asyncio.get_running_loop().call_soon(self._receive_pending, socket.namespace.name)
 
     def keep_expiry(self, socket: Socket) -> None:
         """Set the deadlines of a socket's token: its end, and the earlier notice to the application."""
@@ -416,11 +453,17 @@ class Connection:
         """The namespace refuses `socket`: notify the client, which should disconnect if it is in no other namespace."""
         self._admission.finish(socket.namespace.name)
         if not self.closed:
-            self._send_packet(answer)
+            self.send_packet(answer)
             self._close_after_refusal(socket.namespace.name)
 
     def _close_after_refusal(self, namespace: str, farewell: OutboundPacket | None = None) -> None:
-        """Wait until the refused client disconnects: one that is closed before that would reconnect for ever."""
+        """Wait until the refused client disconnects: one that is closed before that would reconnect for ever.
+
+        A plain client is closed: it can enter no other namespace.
+        """
+        if self.json:
+            self.close(engineio.REFUSED)
+            return
         packet = socketio.Packet(socketio.PacketType.DISCONNECT, namespace)
         farewell = farewell or OutboundPacket(b"4" + socketio.encode_packet(packet))
         self._admission.refuse(namespace, farewell)
@@ -442,7 +485,7 @@ class Connection:
             self.close(engineio.FORCED_SERVER_CLOSE, "refused")
 
     def _send_connect_error(self, namespace: str, refused: RefusedError) -> None:
-        self._send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, encode_connect_error(refused)))
+        self.send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, encode_connect_error(refused)))
         self._report_refusal(namespace, refused.refusal.code)
         self._close_after_refusal(namespace)
 
@@ -457,7 +500,9 @@ class Connection:
         self.sockets.pop(namespace, None)
 
     def forget_namespace(self, name: str) -> None:
-        """The server has disconnected the client from namespace `name`."""
+        """The server has disconnected the client from namespace `name`, which is the only one of a plain client."""
+        if self.json:
+            self.close(engineio.SERVER_DISCONNECT)
         self._admission.disconnect(name)
         self._await_connect()
 
@@ -501,8 +546,10 @@ class Connection:
         if not self._full_queues and not self.closed:
             self.transport.resume_reading()
 
-    def _send_packet(self, packet: socketio.Packet) -> None:
-        self.send(OutboundPacket(b"4" + socketio.encode_packet(packet)))
+    def send_packet(self, packet: socketio.Packet, volatile: bool = False) -> None:
+        text, attachments = self.session.encode(packet)
+        if text:
+            self.send(OutboundPacket(text, attachments, volatile))
 
     def drain(self) -> None:
         """Handle no more events of the client: the server is stopping."""
@@ -651,6 +698,8 @@ class Connection:
 
     def _send_ping(self) -> bool:
         """Send a ping. True if its pong is reported."""
+        if self.json:
+            return self.transport.ping()
         self.transport.send(_PING)
         return True
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from oyez.concurrency.token_bucket import Rate, TokenBucket
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
-from oyez.protocol.session import State
+from oyez.protocol.session import Session
 from oyez.server.connections.connection import Connection
 from oyez.server.connections.context import ConnectionContext
 from oyez.server.transports.transport import Transport
@@ -38,9 +38,7 @@ class ConnectionRegistry:
         self.stopping = False
         """True if no new connection is accepted because the server stops."""
 
-    def open(
-        self, handshake: Handshake, state: State, kind: type[Connection] = Connection
-    ) -> Connection | HandshakeError:
+    def open(self, handshake: Handshake, session: Session) -> Connection | HandshakeError:
         """Open a connection, or return why it is refused."""
         limits, network = self._context.limits, network_of(handshake.address)
         # A client that is being closed still uses resources.
@@ -51,7 +49,7 @@ class ConnectionRegistry:
             return engineio.OVERLOADED
         if not self._handshakes.take(self._context.clock()):
             return engineio.OVERLOADED
-        connection = kind(self._new_session_id(), self._context, self, handshake, state)
+        connection = Connection(self._new_session_id(), self._context, self, handshake, session)
         self.connections[connection.id] = connection
         self._addresses[network] += 1
         return connection

@@ -7,8 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
-from oyez.protocol.session import State
-from oyez.server.connections.json_dialect import JsonConnection
+from oyez.protocol.json_session import JsonSession
 from oyez.server.http.asgi_endpoint import serve_websocket
 from oyez.server.http.endpoint import ConnectionServer, OpeningRequest
 from oyez.server.transports.transport import TransportListener
@@ -56,5 +55,5 @@ class JsonEndpoint:
         """The connection of a WebSocket upgrade, which is never the upgrade of a connection that polls."""
         if not self._server.admits_page(request.headers, secure=request.secure):
             return engineio.FORBIDDEN
-        handshake = self._server.read_handshake(request)
-        return self._server.registry.open(handshake, State.WEBSOCKET, JsonConnection)
+        session = JsonSession(self._server.limits, self._server.context.clock)
+        return self._server.registry.open(self._server.read_handshake(request), session)

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
-from oyez.protocol.session import State
+from oyez.protocol.session import Session, State
 from oyez.protocol.websocket import combine_headers
 from oyez.server.connections.connection import Connection
 from oyez.server.http.client_files import GZIP
@@ -71,7 +71,8 @@ class PollingEndpoint:
             request.client,
             _is_secure(request),
         )
-        opened = self._server.registry.open(self._server.read_handshake(opening), State.POLLING)
+        session = Session(self._server.limits, State.POLLING)
+        opened = self._server.registry.open(self._server.read_handshake(opening), session)
         if isinstance(opened, HandshakeError):
             return _error(opened)
         polling = Polling(opened)

@@ -1,9 +1,10 @@
-"""The frames of one entry of the log: an event is encoded once for each way in which clients receive its position."""
+"""The frames of one entry of the log: an event is encoded once for each form in which clients receive it."""
 
 from oyez.log.log import Entry
+from oyez.protocol import json_frames
 from oyez.server.transports.outgoing import OutboundPacket
 
-# The encodings of a durable event: one of the first three, with DEFLATED or without.
+# The encoding of an event: one of the first three, with JSON or without, with DEFLATED or without.
 NO_POSITION = 0
 """The event as it was published."""
 POSITION_EVENT = 1
@@ -12,9 +13,13 @@ POSITION_ARGUMENT = 2
 """The event with its position as one more argument, after all others."""
 POSITIONS = 0b011
 """The bits that distinguish these three."""
-DEFLATED = 0b100
+JSON = 0b100
+"""The event is a JSON frame for a plain WebSocket client, which receives its position only with POSITION_ARGUMENT."""
+FORMS = POSITIONS | JSON
+"""The bits that distinguish the forms of an event; only the compression is not part of them."""
+DEFLATED = 0b1000
 """The event is deflated if it is long enough."""
-ENCODINGS = 1 + POSITION_ARGUMENT + DEFLATED
+ENCODINGS = 1 + POSITION_ARGUMENT + JSON + DEFLATED
 """Number of different encodings, some of them unused."""
 ENTRY_BYTES = 80
 """Bytes of an event on the wire besides its data: frames and its position."""
@@ -27,7 +32,7 @@ clients would take that string for a position, so they are sent their own positi
 
 
 class EventFrames:
-    """An entry of the log for clients: without its position, followed by it, or with it. Each is encoded once."""
+    """An entry of the log for clients. Each form of it is encoded once, when a client needs it."""
 
     __slots__ = ("_packets", "_prefix", "entry", "number", "position")
 
@@ -39,7 +44,7 @@ class EventFrames:
         self.position = entry.position
         """The position that clients receive with it; None if they receive none."""
         self._prefix = prefix
-        self._packets: list[OutboundPacket | None] = [None] * (1 + POSITION_ARGUMENT)
+        self._packets: list[OutboundPacket | None] = [None] * (1 + POSITION_ARGUMENT + JSON)
 
     @property
     def size(self) -> int:
@@ -51,35 +56,35 @@ class EventFrames:
         if self.entry.data.endswith(TEXT_END):
             self.position = position
 
-    def packet(self, positions: int) -> OutboundPacket:
-        """The event for a client that receives positions in this way, and has received everything before the event."""
+    def packet(self, form: int) -> OutboundPacket:
+        """The event for a client that receives this form, and has received everything before the event."""
         if self.position is None:
-            positions = NO_POSITION
-        packet = self._packets[positions]
+            form &= JSON
+        packet = self._packets[form]
         if packet is None:
-            packet = self._packets[positions] = self._encode(positions, self.position or "")
+            packet = self._packets[form] = self._encode(form, self.position or "")
         return packet
 
-    def packet_for(self, positions: int, position: str) -> OutboundPacket:
+    def packet_for(self, form: int, position: str) -> OutboundPacket:
         """The event, out of its order, for a client that has received everything up to `position` and no more."""
-        if positions == NO_POSITION or not self.entry.data.endswith(TEXT_END):
-            return self.packet(NO_POSITION)
-        return self._encode(positions, position)
+        if not form & POSITIONS or not self.entry.data.endswith(TEXT_END):
+            return self.packet(form & JSON)
+        return self._encode(form, position)
 
-    def _encode(self, positions: int, position: str) -> OutboundPacket:
+    def _encode(self, form: int, position: str) -> OutboundPacket:
         entry = self.entry
-        return encode_event(self._prefix, entry.data, positions, position, volatile=entry.volatile)
+        return encode_event(self._prefix, entry.data, form, position, volatile=entry.volatile)
 
 
-def encode_event(
-    prefix: bytes, data: bytes, positions: int, position: str, *, volatile: bool, attachments: tuple[bytes, ...] = ()
-) -> OutboundPacket:
-    """An event for a client that receives positions in this way, with `position`."""
-    if positions == POSITION_ARGUMENT:
-        text = b'%b%b,"%b"]' % (prefix, data[:-1], position.encode())
-        return OutboundPacket(text, attachments, volatile=volatile, has_position=True)
-    follower = encode_position(prefix, position) if positions == POSITION_EVENT else b""
-    return OutboundPacket(prefix + data, attachments, volatile=volatile, follower=follower)
+def encode_event(prefix: bytes, data: bytes, form: int, position: str, *, volatile: bool) -> OutboundPacket:
+    """An event for a client that receives this form, with `position` if the form has one."""
+    if form & JSON:
+        frame = json_frames.encode_event(data, position if form & POSITION_ARGUMENT else None)
+        return OutboundPacket(frame, volatile=volatile)
+    if form == POSITION_ARGUMENT:
+        return OutboundPacket(b'%b%b,"%b"]' % (prefix, data[:-1], position.encode()), volatile=volatile)
+    follower = encode_position(prefix, position) if form == POSITION_EVENT else b""
+    return OutboundPacket(prefix + data, volatile=volatile, follower=follower)
 
 
 def encode_position(prefix: bytes, position: str) -> bytes:

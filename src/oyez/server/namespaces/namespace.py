@@ -16,7 +16,7 @@ from oyez.observer import CONNECT, ConnectReport, DisconnectReport, Observers, R
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.namespaces.application import Application, SocketInfo
-from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, POSITIONS, EventFrames
+from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, FORMS, EventFrames
 from oyez.server.namespaces.rooms import Rooms
 from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, Resumed, SessionKeeper
 from oyez.server.namespaces.socket import Carrier, Socket, encode_connect_error
@@ -252,11 +252,11 @@ class Namespace:
                 elif socket.connected:
                     for message in run:
                         if socket.session.replaying is None:
-                            socket.connection.send(message.packet(socket.positions))
+                            socket.connection.send(message.packet(socket.form))
                         elif message.entry.position is None:
                             # The replay reads other events from the log, after the events before them.
                             replayed = socket.session.replayed_position
-                            socket.connection.send(message.packet_for(socket.positions, replayed))
+                            socket.connection.send(message.packet_for(socket.form, replayed))
             except Exception:
                 # Continue with other sockets. This client must reconnect to get the events. It is closed later, because
                 # its socket then leaves the room that this loop iterates over.
@@ -271,7 +271,7 @@ class Namespace:
         self.deliver([self.message(Entry(namespace=self.name, rooms=(), data=status, volatile=True))])
 
     def _encode(self, run: Sequence[EventFrames], encoding: int) -> bytes:
-        outgoing = [message.packet(encoding & POSITIONS) for message in run]
+        outgoing = [message.packet(encoding & FORMS) for message in run]
         return join_frames(outgoing, self.compression_threshold if encoding & DEFLATED else None)
 
     def apply_control(self, entry: Entry) -> None:

@@ -20,7 +20,10 @@ from oyez.protocol.websocket import encode_text
 from oyez.server.namespaces.acknowledgements import Acknowledgements
 from oyez.server.namespaces.event_frames import (
     DEFLATED,
-    NO_POSITION,
+    FORMS,
+    JSON,
+    POSITION_ARGUMENT,
+    POSITION_EVENT,
     POSITIONS,
     TEXT_END,
     encode_event,
@@ -90,6 +93,10 @@ class Carrier(Reader, Protocol):
     def max_buffer(self) -> int:
         """Bytes that may wait until the client receives them."""
 
+    @property
+    def json(self) -> bool:
+        """True if the client receives JSON frames, and not Socket.IO packets."""
+
     def accept(self, socket: "Socket", answer: socketio.Packet) -> None:
         """Send the answer to a CONNECT, and make the socket one of the connection."""
 
@@ -108,8 +115,11 @@ class Carrier(Reader, Protocol):
     def go_live(self, socket: "Socket") -> None:
         """The socket receives live events from now on."""
 
+    def send_packet(self, packet: socketio.Packet, volatile: bool = False) -> None:
+        """Encode one packet for this client alone, and send it."""
+
     def send(self, packet: OutboundPacket, /) -> None:
-        """Send one packet."""
+        """Send one packet that is encoded for many clients."""
 
     def send_all(self, packets: Sequence[OutboundPacket], /) -> None:
         """Send several packets, in one write if possible."""
@@ -172,21 +182,21 @@ class Socket:
         """When the application is notified of the end of the token, by the server's clock."""
         self.write: Callable[[bytes], None] | None = None
         """Writes frames straight to the network; None if they must go through `connection.send`."""
-        self.encoding = 0
-        """The frames that `write` takes: how positions are sent, and DEFLATED or not; see event_frames.py."""
+        self.encoding = JSON if connection.json else 0
+        """The frames that `write` takes: the form of events, and DEFLATED or not; see event_frames.py."""
         self.user_id = ""
         """The user of the client. Only this user may resume the session."""
         self._acknowledgements: Acknowledgements | None = None
         self._queue: EventQueue | None = None
 
     @property
-    def positions(self) -> int:
-        """How this client gets the positions of durable events: NO_POSITION, POSITION_EVENT or POSITION_ARGUMENT."""
-        return self.encoding & POSITIONS
+    def form(self) -> int:
+        """The form in which this client receives events: a way to send positions, and JSON or not."""
+        return self.encoding & FORMS
 
     def set_positions(self, positions: int) -> None:
-        """Send positions to this client in this way from now on."""
-        self.encoding = self.encoding & DEFLATED | positions
+        """Send positions of durable events in this way: NO_POSITION, POSITION_EVENT or POSITION_ARGUMENT."""
+        self.encoding = self.encoding & ~POSITIONS | positions
 
     @property
     def connected(self) -> bool:
@@ -224,7 +234,7 @@ class Socket:
 
     def restore_position(self) -> None:
         """Send the client its position again if it may have taken another string for it, before it was accepted."""
-        if self.session.sent_text and self.positions != NO_POSITION:
+        if self.session.sent_text and self.form in (POSITION_EVENT, POSITION_ARGUMENT):
             packet = encode_position(self.namespace.event_prefix, self.position)
             self.connection.send(OutboundPacket(packet))
 
@@ -236,7 +246,7 @@ class Socket:
     def set_write(self, write: Callable[[bytes], None] | None, deflate: bool) -> None:
         """Set how frames are written to the transport, None if they cannot be, and whether they may be deflated."""
         self.write = write if self.session.replaying is None else None
-        self.encoding = self.encoding & POSITIONS | deflate * DEFLATED
+        self.encoding = self.encoding & FORMS | deflate * DEFLATED
 
     @property
     def handshake(self) -> Handshake:
@@ -277,7 +287,7 @@ class Socket:
             if self.state is State.CONNECTING:
                 self.session.note_text()
             prefix, position = self.namespace.event_prefix, self.position
-            self.connection.send(encode_event(prefix, data, self.positions, position, volatile=volatile))
+            self.connection.send(encode_event(prefix, data, self.form, position, volatile=volatile))
             return
         self._send(_event_type(attachments), data, None, attachments, volatile)
 
@@ -462,11 +472,12 @@ class Socket:
             self, partial(self._acknowledge, ack_id, data, attachments)
         ):
             return
-        write, text = self.write, b"%b%d%b" % (self.namespace.ack_prefix, ack_id, data)
+        write, encoding = self.write, self.encoding
+        text = b"%b%d%b" % (self.namespace.ack_prefix, ack_id, data)
         if (
             write is not None
             and not attachments
-            and (not self.encoding & DEFLATED or len(text) < self.namespace.compression_threshold)
+            and (encoding < JSON or (not encoding & JSON and len(text) < self.namespace.compression_threshold))
         ):
             # Every command is answered: the short way, as in Namespace.deliver.
             write(encode_text(text))
@@ -484,7 +495,7 @@ class Socket:
     ) -> None:
         if not self.ended:
             packet = socketio.Packet(kind, self.namespace.name, data, ack_id, attachments=attachments)
-            self.connection.send(OutboundPacket(b"4" + socketio.encode_packet(packet), attachments, volatile))
+            self.connection.send_packet(packet, volatile)
 
 
 def encode_error(code: str, message: str) -> bytes:

@@ -29,7 +29,7 @@ from oyez.server.namespaces.session_keeper import RecoveryResult, Resumed
 from oyez.server.namespaces.socket import Socket
 from oyez.server.recovery.positions import asks_for_recovery, choose_positions, read_string
 from oyez.server.recovery.replay import Page, Replay, ReplayBudget, is_after, page_bytes
-from oyez.server.recovery.session import Session, decode_session, later_position
+from oyez.server.recovery.session import StoredSession, decode_session, later_position
 from oyez.server.recovery.session_store import SessionStore
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.settings import Limits
@@ -70,7 +70,7 @@ class Recovery:
         *,
         new_id: Callable[[], str],
         loop_budget: LoopBudget,
-        replace_stale: Callable[[str, Session], None] = lambda namespace, session: None,
+        replace_stale: Callable[[str, StoredSession], None] = lambda namespace, session: None,
         observers: Observers | None = None,
     ) -> None:
         """`new_id` makes a `pid`. All replays of a process share one `loop_budget`.
@@ -124,7 +124,7 @@ class Recovery:
             asyncio.get_running_loop().call_later(REJOIN_SECONDS, socket.session.end_rejoining)
         return resumed
 
-    async def _resume_session(self, socket: Socket, pid: str, session: Session, offset: str | None) -> Resumed:
+    async def _resume_session(self, socket: Socket, pid: str, session: StoredSession, offset: str | None) -> Resumed:
         own_id, rooms = socket.id, frozenset(socket.rooms)
         start = later_position(offset, session.acknowledged_position, self._progress.position)
         try:
@@ -160,7 +160,7 @@ class Recovery:
     def _not_recovered(self, start: str | None, reason: str) -> Resumed:
         return Resumed(RecoveryResult(False, 0, start, self._progress.position, reason))
 
-    async def _take(self, socket: Socket, pid: str) -> Session | None:
+    async def _take(self, socket: Socket, pid: str) -> StoredSession | None:
         namespace = socket.namespace
         data = await self._sessions.take(namespace.name, pid)
         session = decode_session(data)
@@ -177,7 +177,7 @@ class Recovery:
             self._replace_stale(namespace.name, session)
         return session
 
-    async def _restore(self, socket: Socket, session: Session) -> None:
+    async def _restore(self, socket: Socket, session: StoredSession) -> None:
         """Put the socket into the rooms of its session that it still has a right to."""
         for room in session.rooms:
             if room not in socket.rooms and await socket.namespace.application.may_join(socket, room):
@@ -200,7 +200,7 @@ class Recovery:
             # Not even the first page is sent yet.
             page = Page((), start, complete=False, size=0)
         self._budget.take(_payer(socket), page.size)
-        outgoing = [message.packet(socket.positions) for message in page.messages]
+        outgoing = [message.packet(socket.form) for message in page.messages]
         result = RecoveryResult(True, len(outgoing), start, self._progress.position)
         return Resumed(result, outgoing, None if page.complete else page.after)
 
@@ -219,7 +219,7 @@ class Recovery:
             if rooms != _own_rooms(socket):
                 # A room was joined or left during the read: the page has too few events, or some without a right.
                 continue
-            self._send(socket, [message.packet(socket.positions) for message in page.messages])
+            self._send(socket, [message.packet(socket.form) for message in page.messages])
             socket.session.advance_replay(page.after)
             result = msgspec.structs.replace(result, replayed=result.replayed + len(page.messages), to=page.after)
             after = None if page.complete else page.after
@@ -266,8 +266,8 @@ class Recovery:
             if not may_send():
                 break
             # The client has received events that went to another of its rooms too. Their positions would move it back.
-            own, way, position = _own_rooms(socket), socket.positions, self._progress.position
-            outgoing = [one.packet_for(way, position) for one in page.messages if _is_only_for_others(one, own)]
+            own, form, position = _own_rooms(socket), socket.form, self._progress.position
+            outgoing = [one.packet_for(form, position) for one in page.messages if _is_only_for_others(one, own)]
             self._send(socket, outgoing)
             replayed += len(outgoing)
             if outgoing:

@@ -18,7 +18,7 @@ _STORED_NAMES = {
 """Field → name in the record, which versions before this one read and write too."""
 
 
-class Session(msgspec.Struct, frozen=True, rename=_STORED_NAMES):
+class StoredSession(msgspec.Struct, frozen=True, rename=_STORED_NAMES):
     """What is stored about a socket."""
 
     sid: str
@@ -36,7 +36,7 @@ class Session(msgspec.Struct, frozen=True, rename=_STORED_NAMES):
     """Of the record with 0 in this place; 0 in a record of a version that wrote none."""
 
 
-_decode = msgspec.msgpack.Decoder(Session).decode
+_decode = msgspec.msgpack.Decoder(StoredSession).decode
 
 
 def make_key(namespace: str, pid: str) -> str:
@@ -44,13 +44,13 @@ def make_key(namespace: str, pid: str) -> str:
     return f"session:{namespace}:{pid}"
 
 
-def encode_session(session: Session) -> bytes:
+def encode_session(session: StoredSession) -> bytes:
     """The record of a session, with its checksum."""
     checksum = crc32(msgspec.msgpack.encode(session))
     return msgspec.msgpack.encode(msgspec.structs.replace(session, checksum=checksum))
 
 
-def decode_session(data: bytes | None) -> Session | None:
+def decode_session(data: bytes | None) -> StoredSession | None:
     """The session in a record; None if there is none, or if a bit of it has changed."""
     if not data:
         return None

@@ -16,7 +16,7 @@ from oyez.errors import LogUnavailableError
 from oyez.log.log import Log
 from oyez.logger import get_logger
 from oyez.server.namespaces.socket import Socket
-from oyez.server.recovery.session import Session, encode_session, generation_of, make_key
+from oyez.server.recovery.session import StoredSession, encode_session, generation_of, make_key
 
 logger = get_logger("oyez.server")
 
@@ -74,7 +74,7 @@ class SessionStore:
         if key in self._pending and self._pending[key].socket is socket:
             del self._pending[key]
 
-    def restore(self, socket: Socket, pid: str, session: Session) -> None:
+    def restore(self, socket: Socket, pid: str, session: StoredSession) -> None:
         """Put back a session that was taken for a client that is not accepted after all."""
         write = _PendingWrite(socket, encode_session(session), check_generation=True, generation=session.generation)
         self._queue(make_key(socket.namespace.name, pid), write)
@@ -209,7 +209,7 @@ class SessionStore:
     def _encode(self, socket: Socket) -> bytes:
         session = socket.session
         return encode_session(
-            Session(
+            StoredSession(
                 socket.id,
                 socket.user_id,
                 tuple(socket.rooms),

@@ -91,9 +91,6 @@ class AsgiWebSocket(WebSocketTransport):
     def resume_reading(self) -> None:
         self._readable.set()
 
-    def ping(self) -> bool:
-        return False
-
     def take_over(self, listener: TransportListener) -> None:
         self._listener = listener
 

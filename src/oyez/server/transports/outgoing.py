@@ -1,4 +1,4 @@
-"""Packets that the server sends, encoded once for all recipients: Engine.IO text, WebSocket frames, deflated frames."""
+"""Packets that the server sends, encoded once for all recipients: text, WebSocket frames, deflated frames."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -7,17 +7,12 @@ from oyez.protocol.websocket import BINARY, TEXT, deflate, encode_frame, encode_
 
 
 class OutboundPacket:
-    """One Engine.IO packet with its attachments, and each of its encodings once a client has needed it."""
+    """One Engine.IO packet with its attachments, or one JSON frame; and each of its encodings that was needed."""
 
-    __slots__ = ("_deflated", "_frames", "attachments", "follower", "has_position", "plain", "text", "volatile")
+    __slots__ = ("_deflated", "_frames", "attachments", "follower", "text", "volatile")
 
     def __init__(
-        self,
-        text: bytes,
-        attachments: tuple[bytes, ...] = (),
-        volatile: bool = False,
-        follower: bytes = b"",
-        has_position: bool = False,
+        self, text: bytes, attachments: tuple[bytes, ...] = (), volatile: bool = False, follower: bytes = b""
     ) -> None:
         self.text = text
         """The packet with its type digit, as in a WebSocket text frame; empty for a binary message alone."""
@@ -25,10 +20,6 @@ class OutboundPacket:
         self.volatile = volatile
         self.follower = follower
         """A second packet, sent after this one in the same write; mostly empty."""
-        self.has_position = has_position
-        """True if the last argument of the event is a position in the log."""
-        self.plain: OutboundPacket | None = None
-        """The same event for plain WebSocket clients, once one of them has received it; see json_dialect.py."""
         self._frames: bytes | None = None
         self._deflated: bytes | None = None
 

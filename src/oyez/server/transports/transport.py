@@ -162,6 +162,10 @@ class Transport(Protocol):
     def abort(self) -> None:
         """End at once."""
 
+    def ping(self) -> bool:
+        """Send a WebSocket ping; False if no pong is reported, because the ASGI server does that by itself."""
+        return False
+
     def pause_reading(self) -> None:
         """Receive nothing: the handlers of the client do not keep up."""
 
@@ -181,10 +185,6 @@ class WebSocketTransport(Transport, Protocol):
     """A WebSocket, which can also take over a connection from polling."""
 
     __slots__ = ()
-
-    def ping(self) -> bool:
-        """Send a WebSocket ping; False if the ASGI server does that by itself, so that no pong is reported."""
-        ...
 
     def refuse(self, reason: CloseReason) -> None:
         """Close without waiting for the client's answer."""
