@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from oyez.server.connections.connection import LINGER_SECONDS
+from oyez.server.connections.ending import LINGER_SECONDS
 from tests.support.clock import Clock
 from tests.support.serving import Running, serve, turn_until
 from tests.support.wire import BINARY, CONTINUATION, POLLING, TEXT, PollingWire, SocketWire, Wire, encode_frame

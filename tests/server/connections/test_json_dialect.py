@@ -339,12 +339,12 @@ async def test_pings_are_answered_by_any_client() -> None:
     async with serve("picows", clock=clock) as running, enter(running) as plain:
         (connection,) = running.server.registry.connections.values()
         for _ in range(3):
-            before = connection._next_ping
+            before = connection._heartbeat.deadline
             clock.turn(running.server, 26)
             # What comes behind this answer comes behind the pong.
             await plain.expect_echo()
             await plain.expect_echo()
-            assert connection._next_ping > before
+            assert connection._heartbeat.deadline > before
 
 
 async def test_a_client_that_answers_no_ping_is_gone() -> None:

@@ -10,18 +10,32 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from oyez.concurrency.sparse_log import find_kind
-from oyez.errors import MALFORMED, TOO_LARGE, UNSUPPORTED_PARSER, Refusal, RefusedError
+from oyez.errors import MALFORMED, TOO_LARGE, UNSUPPORTED_PARSER, RefusedError
 from oyez.logger import get_logger
-from oyez.observer import CONNECT, RefusalReport, SlowClientReport
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
-from oyez.protocol.session import Session, Signal, State
+from oyez.protocol.heartbeat import NEVER, Heartbeat
+from oyez.protocol.session import Session, Signal
+from oyez.protocol.session import State as SessionState
 from oyez.server.connections.admission import Admission
+from oyez.server.connections.client_sockets import ClientSockets
 from oyez.server.connections.context import ConnectionContext
+from oyez.server.connections.ending import (
+    CLIENT_GONE,
+    EVICTABLE,
+    FAULTS,
+    LINGER_SECONDS,
+    MAX_DETAIL,
+    SENDING,
+    TRANSITIONS,
+    Input,
+    State,
+    name_reason,
+)
+from oyez.server.connections.reports import log_fault, report_refusal, report_slow
 from oyez.server.connections.upgrade import Upgrade
 from oyez.server.namespaces.namespace import Namespace
-from oyez.server.namespaces.socket import NEVER, Socket, encode_connect_error, encode_error
+from oyez.server.namespaces.socket import Socket, encode_connect_error, encode_error
 from oyez.server.transports.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
 from oyez.server.transports.outgoing import OutboundPacket, join_frames
 from oyez.server.transports.transport import (
@@ -42,20 +56,6 @@ _EVENT, _BINARY_EVENT = socketio.PacketType.EVENT, socketio.PacketType.BINARY_EV
 _ANSWERS = frozenset({Signal.REFUSE_PARSER, Signal.EXPLAIN_FAULT})
 """Signals after which the session continues, also before the client has entered a namespace."""
 _ACKS = frozenset({socketio.PacketType.ACK, socketio.PacketType.BINARY_ACK})
-CLIENT_GONE = frozenset({engineio.TRANSPORT_CLOSE, engineio.PING_TIMEOUT})
-"""Reasons that mean that the client has left, or is assumed to have left."""
-FAULTS = frozenset({engineio.FORCED_CLOSE, engineio.TOO_LARGE, engineio.TOO_MANY_FRAGMENTS})
-"""Reasons that the client has caused by what it sent. It is notified of them."""
-MAX_DETAIL = 200
-"""Characters of a fault's description: parts of it may come from the client."""
-CLOSE_NAMES = {
-    engineio.TOKEN_EXPIRED: "token_expired",
-    engineio.SERVER_SHUTDOWN: "server_shutdown",
-    engineio.FORCED_SERVER_CLOSE: "disconnected",
-}
-"""Reason → name for the application. Another reason has its own text as name."""
-LINGER_SECONDS = 30.0
-"""Seconds in which a polling client may fetch what is left after its session was closed, as in official servers."""
 
 
 class Connection:
@@ -64,18 +64,16 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_admission",
-        "_announcing",
         "_connect_deadline",
         "_expiry",
         "_full_queues",
-        "_in_grace_period",
+        "_heartbeat",
         "_linger_deadline",
-        "_next_ping",
         "_pinged_at",
-        "_pong_deadline",
         "_received_since_ping",
         "_refused_deadline",
         "_registry",
+        "_state",
         "authenticated",
         "budget",
         "context",
@@ -105,7 +103,7 @@ class Connection:
         self.handshake = handshake
         self.session = session
         """What the packets of the client mean, and how packets to it are encoded."""
-        self.sockets: dict[str, Socket] = {}
+        self.sockets = ClientSockets()
         self.transport: Transport
         """Set by `attach`."""
         self.upgrade: Upgrade | None = None
@@ -116,17 +114,14 @@ class Connection:
         self.holds_memory = False
         """True if unfinished input of the client is counted in the memory budget of the process."""
         self._admission = Admission(context.limits, now)
-        self._next_ping = now + context.settings.ping_interval
-        self._pong_deadline = NEVER
-        self._in_grace_period = False
+        self._heartbeat = Heartbeat(context.settings.ping_interval, context.settings.ping_timeout, now)
         self._pinged_at = ""
         """Position of delivery when the last ping was sent. Its pong confirms that everything up to it was received."""
         self._connect_deadline = now + context.limits.connect_timeout
         self._expiry = NEVER
         self._linger_deadline = NEVER
         self._received_since_ping = False
-        self._announcing = False
-        """True while applications and the server send the last events of a connection that is closed after that."""
+        self._state = State.OPEN
         self._full_queues = 0
         self.draining = False
         """True if the server is stopping: events that arrive now are not handled, acknowledgements are."""
@@ -135,7 +130,7 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        return self.session.state is State.CLOSED
+        return self.session.state is SessionState.CLOSED
 
     def attach(self, transport: Transport) -> None:
         """Use `transport`, which has just been created; `open` follows."""
@@ -143,7 +138,7 @@ class Connection:
 
     def open(self) -> None:
         """The transport is ready for packets: send the open packet, which plain clients do not have."""
-        self.context.wheel.schedule(self, min(self._next_ping, self._connect_deadline))
+        self.context.wheel.schedule(self, min(self._heartbeat.deadline, self._connect_deadline))
         if self.json:
             self._connect_plain()
         else:
@@ -170,7 +165,7 @@ class Connection:
     @property
     def probing(self) -> bool:
         """True while a WebSocket probes."""
-        return self.session.state is State.PROBED
+        return self.session.state is SessionState.PROBED
 
     # What the transport reports.
 
@@ -230,8 +225,7 @@ class Connection:
 
     def on_writable(self, write: Callable[[bytes], None] | None) -> None:
         """The transport can now be written to directly, or no longer can."""
-        for socket in self.sockets.values():
-            socket.set_write(write, self.transport.deflate)
+        self.sockets.set_write(write, self.transport.deflate)
 
     def on_closed(self, transport: Transport, reason: CloseReason, detail: str = "") -> None:
         """The client has gone, or has broken the protocol."""
@@ -301,7 +295,7 @@ class Connection:
     @property
     def working(self) -> bool:
         """True if a command of the client is being handled or is waiting."""
-        return not self.closed and any(socket.working for socket in self.sockets.values())
+        return not self.closed and self.sockets.working
 
     def _slow_down(self, seconds: float) -> None:
         """Read nothing from the client for this time."""
@@ -342,7 +336,8 @@ class Connection:
         if type(result) is socketio.Packet:
             self._dispatch(result)
         elif result is Signal.PONG:
-            self._acknowledge_received()
+            if self._pinged_at:
+                self.sockets.acknowledge(self._pinged_at)
             self._reset_heartbeat()
         elif result is Signal.CLOSED:
             self._finish()
@@ -413,7 +408,7 @@ class Connection:
             error = {"message": UNSUPPORTED_PARSER.message, "data": {"code": UNSUPPORTED_PARSER.code}}
             answer = socketio.encode_msgpack(socketio.PacketType.CONNECT_ERROR, namespace, error)
             self.send(OutboundPacket(b"", (answer,)))
-            self._report_refusal(namespace, UNSUPPORTED_PARSER.code)
+            report_refusal(self, namespace, UNSUPPORTED_PARSER.code)
             farewell = socketio.encode_msgpack(socketio.PacketType.DISCONNECT, namespace)
             self._close_after_refusal(namespace, OutboundPacket(b"", (farewell,)))
         else:
@@ -441,13 +436,9 @@ class Connection:
     def keep_expiry(self, socket: Socket) -> None:
         """Set the deadlines of a socket's token: its end, and the earlier notice to the application."""
         socket.set_deadlines(self.context.clock())
-        self._expiry = self._first_expiry()
+        self._expiry = self.sockets.token_deadline
         if self._expiry < NEVER:
             self.context.wheel.schedule(self, self._expiry)
-
-    def _first_expiry(self) -> float:
-        """The first deadline of a token."""
-        return min((min(socket.notice, socket.expiry) for socket in self.sockets.values()), default=NEVER)
 
     def refuse(self, socket: Socket, answer: socketio.Packet) -> None:
         """The namespace refuses `socket`: notify the client, which should disconnect if it is in no other namespace."""
@@ -486,7 +477,7 @@ class Connection:
 
     def _send_connect_error(self, namespace: str, refused: RefusedError) -> None:
         self.send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, encode_connect_error(refused)))
-        self._report_refusal(namespace, refused.refusal.code)
+        report_refusal(self, namespace, refused.refusal.code)
         self._close_after_refusal(namespace)
 
     def _await_connect(self) -> None:
@@ -509,7 +500,7 @@ class Connection:
     # Output.
 
     def send(self, outgoing: OutboundPacket) -> None:
-        if not self.closed or self._announcing:
+        if self._state in SENDING:
             self.transport.send(outgoing)
 
     def send_all(self, messages: Sequence[OutboundPacket]) -> None:
@@ -564,28 +555,30 @@ class Connection:
             self._finish()
 
     def _finish(self) -> None:
-        """End, once, all that depends on the session. The registry knows whether this was done."""
-        if not self._registry.unregister(self):
+        """End, once, all that depends on the session."""
+        if self._state is not State.OPEN:
             return
+        self._advance(Input.ENDED)
+        self._registry.unregister(self)
         self.context.wheel.cancel(self)
         self.context.unfinished.release(self)
         reason = self.session.reason or engineio.TRANSPORT_CLOSE
         logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
-        if reason in FAULTS and self.session.detail:
-            self._explain_end(reason, self.session.detail)
-        if reason is engineio.SLOW_CONSUMER:
-            self._report_slow()
-        self._notify_closing(reason)
-        for socket in tuple(self.sockets.values()):
-            socket.end(reason)
+        self._announce_end(reason)
+        self._advance(Input.ANNOUNCED)
+        self.sockets.end(reason)
         if self.upgrade is not None and not self._may_be_upgrading(reason):
             upgrade, self.upgrade = self.upgrade, None
             upgrade.close(reason)
         self.transport.close(reason)
         self.evict_when_notified()
-        if self._registry.find(self.id) is not None:
+        if self._state in EVICTABLE:
+            self._advance(Input.UNFETCHED)
             self._linger_deadline = self.context.clock() + LINGER_SECONDS
             self.context.wheel.schedule(self, self._linger_deadline)
+
+    def _advance(self, change: Input) -> None:
+        self._state = TRANSITIONS[self._state][change]
 
     def _may_be_upgrading(self, reason: CloseReason) -> bool:
         """True if the client may have stopped polling, so that only the probing WebSocket can notify it of the end.
@@ -596,70 +589,37 @@ class Connection:
 
     def evict_when_notified(self) -> None:
         """Remove the closed connection from the registry, if nothing is left to be fetched or sent."""
-        if self.closed and self.upgrade is None and not self.transport.fetchable:
-            self._registry.evict(self)
+        if self._state in EVICTABLE and self.upgrade is None and not self.transport.fetchable:
+            self._evict()
+
+    def _evict(self) -> None:
+        self._advance(Input.NOTIFIED)
+        self._registry.evict(self)
+
+    def _announce_end(self, reason: CloseReason) -> None:
+        """Explain the end to the client if it is at fault, and let the applications send last events."""
+        if reason in FAULTS and self.session.detail:
+            self._explain_end(reason, self.session.detail[:MAX_DETAIL])
+        if reason is engineio.SLOW_CONSUMER:
+            report_slow(self)
+        if reason not in CLIENT_GONE and not self.transport.closing:
+            self.sockets.notify_closing(name_reason(reason))
 
     def _explain_end(self, reason: CloseReason, detail: str) -> None:
         """Send the client, and log, which limit it has exceeded."""
-        detail = detail[:MAX_DETAIL]
-        self._log_fault("a connection is closed because of what the client sent", reason, detail)
+        log_fault(self, "a connection is closed because of what the client sent", reason, detail)
         refusal = MALFORMED if reason is engineio.FORCED_CLOSE else TOO_LARGE
-        self._announcing = not self.transport.closing
-        self._send_error(refusal, f"The connection was closed: {detail}.")
+        self.sockets.send_error(refusal, f"The connection was closed: {detail}.")
         if self.session.connect is not None and self.session.connect not in self.sockets:
             # Without an answer, the client would reconnect with the same CONNECT for ever.
             refused = RefusedError(refusal, f"The CONNECT cannot be read: {detail}.")
             self._send_connect_error(self.session.connect, refused)
-        self._announcing = False
 
     def refuse_body(self) -> None:
         """Notify the client, and the log, that a polling body is over the limit. The session continues."""
         detail = f"a body over {self.max_message} bytes"
-        self._log_fault("a request is refused because of what the client sent", engineio.TOO_LARGE, detail)
-        self._send_error(TOO_LARGE, f"The request was refused: {detail}.")
-
-    def _log_fault(self, message: str, reason: CloseReason, detail: str) -> None:
-        self.context.faults.warning(
-            message,
-            kind=f"{reason.text}: {find_kind(detail)}",
-            connection=self.id,
-            user=self._user_id,
-            reason=reason.text,
-            detail=detail,
-        )
-
-    def _report_refusal(self, namespace: str, code: str) -> None:
-        observers = self.context.observers
-        if observers is not None:
-            known = namespace if namespace in self.context.namespaces else ""
-            address = self.handshake.address
-            observers.report(RefusalReport(observers.system, CONNECT, code, known, address=address))
-
-    def _report_slow(self) -> None:
-        observers = self.context.observers
-        if observers is not None:
-            observers.report(SlowClientReport(observers.system, self.id, self._user_id, self.handshake.address))
-
-    @property
-    def _user_id(self) -> str:
-        """The user of the first namespace; empty if the client is in none."""
-        return next((socket.user_id for socket in self.sockets.values()), "")
-
-    def _send_error(self, refusal: Refusal, message: str) -> None:
-        """Send the event `error` in each of the client's namespaces."""
-        event = encode_error(refusal.code, message)
-        for socket in tuple(self.sockets.values()):
-            socket.send(event)
-
-    def _notify_closing(self, reason: CloseReason) -> None:
-        """Let the applications send a last event, unless the client has left."""
-        if reason in CLIENT_GONE or self.transport.closing:
-            return
-        self._announcing = True
-        for socket in tuple(self.sockets.values()):
-            if socket.connected:
-                socket.notify_closing(CLOSE_NAMES.get(reason) or reason.text.replace(" ", "_"))
-        self._announcing = False
+        log_fault(self, "a request is refused because of what the client sent", engineio.TOO_LARGE, detail)
+        self.sockets.send_error(TOO_LARGE, f"The request was refused: {detail}.")
 
     # Time.
 
@@ -667,7 +627,8 @@ class Connection:
         """Called by the timer wheel: send pings and act on deadlines that have passed."""
         if self.closed:
             return self._linger(now)
-        if now >= self._pong_deadline and not self._grant_grace_period(now):
+        heartbeat = self._heartbeat
+        if heartbeat.is_lost(now, received=self._received_since_ping, paused=self._full_queues > 0):
             self.close(engineio.PING_TIMEOUT)
         elif now >= self._connect_deadline:
             self.close(engineio.CONNECT_TIMEOUT)
@@ -675,26 +636,24 @@ class Connection:
             self._disconnect_refused()
         elif now >= self._expiry:
             self._expire(now)
-        elif self._pong_deadline == NEVER and now >= self._next_ping:
+        elif heartbeat.is_ping_due(now):
             self.ping()
         if self.closed:
             return self._linger(now)
-        next_beat = self._next_ping if self._pong_deadline == NEVER else self._pong_deadline
-        return min(next_beat, self._connect_deadline, self._refused_deadline, self._expiry)
+        return min(heartbeat.deadline, self._connect_deadline, self._refused_deadline, self._expiry)
 
     def ping(self) -> None:
         """Send a ping. Its pong confirms that everything before it was received."""
-        if self._pong_deadline < NEVER:
+        if self._heartbeat.awaits_pong:
             # The pong of the earlier ping confirms nothing that was sent after that ping.
             self._pinged_at = ""
-        elif not self.closed:
-            if not self._send_ping():
-                self._next_ping = self.context.clock() + self.context.settings.ping_interval
-                return
-            self._received_since_ping = self._in_grace_period = False
-            self._pong_deadline = self.context.clock() + self.context.settings.ping_timeout
+        elif not self.closed and self._send_ping():
+            self._received_since_ping = False
+            self._heartbeat.ping(self.context.clock())
             self._pinged_at = self.context.position()
-            self.context.wheel.schedule(self, self._pong_deadline)
+            self.context.wheel.schedule(self, self._heartbeat.deadline)
+        elif not self.closed:
+            self._heartbeat.reset(self.context.clock())
 
     def _send_ping(self) -> bool:
         """Send a ping. True if its pong is reported."""
@@ -703,41 +662,21 @@ class Connection:
         self.transport.send(_PING)
         return True
 
-    def _acknowledge_received(self) -> None:
-        """The client has answered the last ping, so it has received everything before that ping."""
-        if self._pinged_at:
-            for socket in self.sockets.values():
-                socket.session.acknowledge(self._pinged_at)
-
     def _expire(self, now: float) -> None:
-        for socket in tuple(self.sockets.values()):
-            # The socket may have ended, or its token may have been renewed.
-            if now >= socket.expiry:
-                self.close(engineio.TOKEN_EXPIRED)
-                return
-            if now >= socket.notice:
-                socket.notify_expiring()
-        self._expiry = self._first_expiry()
+        if self.sockets.has_expired(now):
+            self.close(engineio.TOKEN_EXPIRED)
+        else:
+            self._expiry = self.sockets.token_deadline
 
     def _reset_heartbeat(self) -> None:
         """The client is alive: the next ping is due after an interval."""
-        self._pong_deadline = NEVER
-        self._next_ping = self.context.clock() + self.context.settings.ping_interval
-        self.context.wheel.schedule(self, self._next_ping)
-
-    def _grant_grace_period(self, now: float) -> bool:
-        """Give a client that is sending, but has not sent its pong yet, one more time-out, as official servers do.
-
-        A client that is not being read gets any number of them: its pong may be on its way.
-        """
-        if not self._full_queues:
-            if not self._received_since_ping or self._in_grace_period:
-                return False
-            self._in_grace_period = True
-        self._pong_deadline = now + self.context.settings.ping_timeout
-        return True
+        self._heartbeat.reset(self.context.clock())
+        self.context.wheel.schedule(self, self._heartbeat.deadline)
 
     def _linger(self, now: float) -> float | None:
+        if self._state is not State.LINGERING:
+            return None
         if now >= self._linger_deadline:
-            self._registry.evict(self)
-        return self._linger_deadline if now < self._linger_deadline < NEVER else None
+            self._evict()
+            return None
+        return self._linger_deadline

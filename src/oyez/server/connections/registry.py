@@ -64,18 +64,15 @@ class ConnectionRegistry:
         """An open connection, or a closed one whose polling client has not been notified yet."""
         return self.connections.get(sid) or self._closed.get(sid)
 
-    def unregister(self, connection: Connection) -> bool:
-        """The connection is closed, and stays known until `evict`. False if it was closed before."""
-        if self.connections.pop(connection.id, None) is None:
-            return False
-        self._closed[connection.id] = connection
-        return True
+    def unregister(self, connection: Connection) -> None:
+        """The connection is closed, and stays known until `evict`."""
+        self._closed[connection.id] = self.connections.pop(connection.id)
 
     def evict(self, connection: Connection) -> None:
         """The client of a closed connection has been notified, or will not ask again."""
-        if self._closed.pop(connection.id, None) is not None:
-            self._context.wheel.cancel(connection)
-            _decrement(self._addresses, network_of(connection.handshake.address))
+        del self._closed[connection.id]
+        self._context.wheel.cancel(connection)
+        _decrement(self._addresses, network_of(connection.handshake.address))
 
     def add_websocket(self, websocket: Transport, address: str) -> None:
         """A WebSocket of a client at `address` has a network connection."""

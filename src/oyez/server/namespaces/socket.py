@@ -16,6 +16,7 @@ from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
+from oyez.protocol.heartbeat import NEVER
 from oyez.protocol.websocket import encode_text
 from oyez.server.namespaces.acknowledgements import Acknowledgements
 from oyez.server.namespaces.event_frames import (
@@ -39,9 +40,6 @@ logger = get_logger("oyez.server")
 
 if TYPE_CHECKING:
     from oyez.server.namespaces.namespace import Namespace
-
-NEVER = float("inf")
-"""A deadline that is not set: later than any time."""
 
 
 class State(Enum):
