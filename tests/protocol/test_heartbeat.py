@@ -44,3 +44,11 @@ def test_a_client_that_is_not_read_is_not_lost() -> None:
     heartbeat = make_heartbeat()
     assert not any(is_lost(heartbeat, now, paused=True) for now in (45.0, 65.0, 85.0))
     assert [is_lost(heartbeat, now, received=True) for now in (105.0, 125.0)] == [False, True]
+
+
+def test_a_client_without_an_open_request_could_fetch_the_ping_from_when_it_was_due() -> None:
+    heartbeat = make_heartbeat()
+    for unpolled_since, sent_at, deadline in ((60.0, 66.0, 85.0), (65.5, 66.0, 85.5), (60.0, 70.0, 90.0)):
+        heartbeat.reset(40.0)
+        heartbeat.ping(sent_at, unpolled_since)
+        assert heartbeat.deadline == deadline

@@ -13,6 +13,8 @@ from tests.support.wire import BINARY, PING, POLLING, WEBSOCKET, PollingWire, So
 INTERVAL, TIMEOUT = 25.0, 20.0
 SLACK = 1.1
 """The wheel's resolution, twice."""
+LATE = 1.0
+"""The most by which the wheel is late."""
 
 
 async def test_pings_come_an_interval_after_the_last_pong(kind: str) -> None:
@@ -134,6 +136,90 @@ async def test_polling_clients_are_pinged_too(kind: str) -> None:
         clock.turn(running.server, TIMEOUT + SLACK)
         assert await running.market.expect_gone(client.id) == "ping timeout"
         assert (await client.request("GET")).error == (400, 1)
+
+
+async def test_a_ping_that_is_due_is_fetched_although_the_wheel_is_late(kind: str) -> None:
+    clock = Clock()
+    async with serve(kind, clock=clock) as running:
+        client = await PollingWire.connect(running)
+        for _ in range(2):
+            clock.now += INTERVAL
+            assert await client.get() == "2"
+            await client.post("3")
+
+
+async def test_a_polling_session_ends_at_its_deadline_although_the_wheel_is_late(kind: str) -> None:
+    clock = Clock()
+    async with serve(kind, clock=clock) as running:
+        client = await PollingWire.connect(running)
+        clock.turn(running.server, INTERVAL + LATE)
+        clock.now += TIMEOUT - LATE
+        assert (await client.request("GET")).error == (400, 1)
+        assert await running.market.expect_gone(client.id) == "ping timeout"
+
+
+async def test_a_pong_after_the_deadline_is_refused_although_the_wheel_is_late() -> None:
+    clock = Clock()
+    async with serve(clock=clock) as running:
+        client = await PollingWire.connect(running)
+        clock.now += INTERVAL
+        assert await client.get() == "2"
+        clock.now += TIMEOUT
+        assert (await client.request("POST", body=b"3")).error == (400, 1)
+        assert await running.market.expect_gone(client.id) == "ping timeout"
+
+
+async def test_a_polling_session_does_not_end_before_its_deadline() -> None:
+    clock = Clock()
+    async with serve(clock=clock) as running:
+        client = await PollingWire.connect(running)
+        clock.turn(running.server, INTERVAL + LATE)
+        clock.now += TIMEOUT - LATE - 0.01
+        assert await client.get() == "2"
+        await client.post("3")
+        await client.expect_echo()
+
+
+async def test_a_client_that_waits_in_a_poll_has_the_whole_time_from_the_ping_on() -> None:
+    clock = Clock()
+    async with serve(clock=clock) as running:
+        client = await PollingWire.connect(running)
+        async with Wire.open(running) as wire:
+            wire.send_request("GET", client.target)
+            await open_requests(running, polls=1)
+            clock.turn(running.server, INTERVAL + LATE)
+            assert (await wire.read_answer()).body == b"2"
+        clock.now += TIMEOUT - 0.01
+        await client.post("3")
+        await client.expect_echo()
+
+
+async def test_a_client_that_fetched_a_packet_when_a_ping_was_due_has_the_whole_time_from_then_on() -> None:
+    clock = Clock()
+    async with serve(clock=clock) as running:
+        client = await PollingWire.connect(running)
+        async with Wire.open(running) as wire:
+            wire.send_request("GET", client.target)
+            await open_requests(running, polls=1)
+            clock.now += INTERVAL + LATE / 2
+            await running.publish("news", to=client.id)
+            assert b"news" in (await wire.read_answer()).body
+        clock.turn(running.server, LATE / 2)
+        clock.now += TIMEOUT - LATE / 2 - 0.01
+        assert await client.get() == "2"
+        await client.post("3")
+        await client.expect_echo()
+
+
+async def test_a_server_that_was_suspended_gives_polling_clients_the_whole_time() -> None:
+    clock = Clock()
+    async with serve(clock=clock) as running:
+        client = await PollingWire.connect(running)
+        clock.turn(running.server, INTERVAL + TIMEOUT + SLACK)
+        clock.now += TIMEOUT - 0.01
+        assert await client.get() == "2"
+        await client.post("3")
+        await client.expect_echo()
 
 
 async def test_a_polling_client_that_polls_no_more_is_forgotten() -> None:

@@ -17,7 +17,8 @@ class Heartbeat:
         self._interval = interval
         self._timeout = timeout
         self._in_grace_period = False
-        self.reset(now)
+        self._pong_deadline = NEVER
+        self._next_ping = now + interval
 
     @property
     def deadline(self) -> float:
@@ -33,10 +34,15 @@ class Heartbeat:
         """True if the client should be pinged."""
         return not self.awaits_pong and now >= self._next_ping
 
-    def ping(self, now: float) -> None:
-        """A ping was sent."""
+    def ping(self, now: float, unpolled_since: float = NEVER) -> None:
+        """A ping was sent. `unpolled_since`: since then, the client has had no request open that could fetch it.
+
+        Such a client could fetch a ping from the time at which it was due. A ping that is much too late is one that the
+        process could not send: then the client has the whole time-out from now on.
+        """
+        since = max(self._next_ping, unpolled_since)
         self._in_grace_period = False
-        self._pong_deadline = now + self._timeout
+        self._pong_deadline = (since if 0 <= now - since <= self._timeout / 8 else now) + self._timeout
 
     def reset(self, now: float) -> None:
         """The client is alive: the next ping is due after an interval."""

@@ -642,6 +642,10 @@ class Connection:
             return self._linger(now)
         return min(heartbeat.deadline, self._connect_deadline, self._refused_deadline, self._expiry)
 
+    def check_now(self) -> None:
+        """Act on deadlines that have passed: a request has arrived, and the timer wheel may be late."""
+        self.check(self.context.clock())
+
     def ping(self) -> None:
         """Send a ping. Its pong confirms that everything before it was received."""
         if self._heartbeat.awaits_pong:
@@ -649,7 +653,7 @@ class Connection:
             self._pinged_at = ""
         elif not self.closed and self._send_ping():
             self._received_since_ping = False
-            self._heartbeat.ping(self.context.clock())
+            self._heartbeat.ping(self.context.clock(), self.transport.unpolled_since)
             self._pinged_at = self.context.position()
             self.context.wheel.schedule(self, self._heartbeat.deadline)
         elif not self.closed:

@@ -39,9 +39,9 @@ class ConnectionContext:
         self.observers = observers
         # Without compression no message is too long for the plain frame.
         self.compression_threshold = settings.compression_threshold or 2**63
-        # An eighth of the shortest time keeps deadlines within a few per cent, with a few checks a second at most.
+        # Checks are late by a sixteenth of the shortest time at most. Long times need two checks a second only.
         shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
-        self.wheel = TimerWheel(min(0.5, shortest / 8), clock)
+        self.wheel = TimerWheel(min(0.5, shortest / 32), clock)
         self.rates = Rates(self.limits, authenticated=True)
         self.unauthenticated_rates = Rates(self.limits, authenticated=False)
         self.gate = InputGate()

@@ -37,7 +37,7 @@ class PollingEndpoint:
         if request.method == "OPTIONS":
             return self._preflight(request)
         query = request.query_params
-        connection = self._server.registry.find(query.get("sid", ""))
+        connection = self._find(query.get("sid", ""))
         if connection is not None and connection.closed and request.method != "GET":
             # The client of a closed session can only fetch the packets that are left.
             connection = None
@@ -56,6 +56,13 @@ class PollingEndpoint:
         if request.method == "POST":
             return await self._post(request, connection, polling)
         return _error(engineio.BAD_METHOD)
+
+    def _find(self, sid: str) -> Connection | None:
+        """The connection with this id, after its deadlines that have passed: the timer wheel may be late."""
+        connection = self._server.registry.find(sid)
+        if connection is not None:
+            connection.check_now()
+        return self._server.registry.find(sid)
 
     def _preflight(self, request: Request) -> Response:
         headers = self._server.origins.preflight_headers(

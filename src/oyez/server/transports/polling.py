@@ -5,6 +5,7 @@ that of the official server (Engine.IO protocol v4, "HTTP long-polling"); the HT
 """
 
 import asyncio
+import math
 from contextlib import suppress
 from weakref import proxy
 
@@ -70,6 +71,10 @@ class Polling(Transport):
     @property
     def idle_poll(self) -> bool:
         return self.get_open and not self._answered and not self._buffer
+
+    @property
+    def unpolled_since(self) -> float:
+        return math.inf if self.get_open else self._last_fetch
 
     @property
     def fetchable(self) -> bool:

@@ -4,6 +4,7 @@ A transport carries the packets of one client over WebSocket or HTTP. It does no
 `TransportListener`, which is the connection, or the upgrade of a connection for a WebSocket that still probes.
 """
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -135,6 +136,11 @@ class Transport(Protocol):
     def idle_poll(self) -> bool:
         """True if a request of the client waits for packets."""
         return False
+
+    @property
+    def unpolled_since(self) -> float:
+        """Time since which the client has had no request open for packets; infinite if it needs none, or has one."""
+        return math.inf
 
     @property
     def fetchable(self) -> bool:
