@@ -93,6 +93,8 @@ class RefusedError(OyezError):
         self.refusal = refusal
         self.message = message or refusal.message
         self.details = details
+        self.fields: dict[str, Any] = {}
+        """Further members of CONNECT_ERROR's `data`, in any form that the contract gives to it."""
 
 
 def is_temporary(error: BaseException) -> bool:

@@ -88,6 +88,10 @@ const commands = {
   async call({ name, event, args, timeout }) {
     return pack(await sockets.get(name).timeout(timeout).emitWithAck(event, ...unpack(args)));
   },
+  // All arguments of the acknowledgement, as a callback receives them.
+  callback({ name, event, args }) {
+    return new Promise((done) => sockets.get(name).emit(event, ...unpack(args), (...answer) => done(pack(answer))));
+  },
   // The same call `count` times at once, so that the server reads them at once; the answers in their order.
   async volley({ name, event, args, count, timeout }) {
     const call = () => sockets.get(name).timeout(timeout).emitWithAck(event, ...unpack(args));

@@ -52,7 +52,7 @@ async def test_without_an_acknowledgement_a_refusal_is_the_event_error() -> None
     peer = await Market().connect("g", role="garage")
     peer.emit("booking:accept", "late")
     error = await peer.expect_event("error")
-    assert (error["code"], error["details"]) == ("closed", CLOSED_DETAILS)
+    assert (error["code"], error["details"]) == ("closed", CLOSED_DETAILS | {"event": "booking:accept"})
     peer.expect_nothing()
 
 

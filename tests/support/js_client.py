@@ -41,6 +41,12 @@ class JsClient(Reporter):
         """Emit with an acknowledgement and return it."""
         return await self.command("call", event=event, args=args, timeout=timeout * 1000)
 
+    async def callback(self, event: str, *args: Any) -> list[Any]:
+        """All arguments of the acknowledgement."""
+        async with asyncio.timeout(PATIENCE):
+            arguments: list[Any] = await self.command("callback", event=event, args=args)
+        return arguments
+
     async def volley(self, event: str, *args: Any, count: int, timeout: float = 0.9 * PATIENCE) -> list[Any]:
         """Call that many times at once, so that the server reads the calls at once; their acknowledgements in order."""
         answers: list[Any] = await self._driver.command(

@@ -36,13 +36,15 @@ from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
 from oyez import errors
 from oyez.cli.prompt import COMMANDS as PROMPT_COMMANDS
 from oyez.cli.server_flags import find_field_docs
-from oyez.contract import Contract, Identity
+from oyez.contract import Acknowledgements, Contract, Errors, Identity
+from oyez.contract.replies import SOURCES
 from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.schema import iter_types
 from oyez.contract.types import Payload
 from oyez.errors import Refusal
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
+from oyez.runtime.replies import Failure, FailureEncoder, ReplyCodec
 from oyez.server.recovery import recovery
 from oyez.settings import Limits, Settings
 from oyez.systems.bookings.contract import contract as bookings
@@ -108,6 +110,51 @@ def build_refusals() -> str:
         for refusal in find_constants(errors, Refusal)
     ]
     return build_table(("code", "HTTP status", "temporary", "message"), *rows)
+
+
+ACKNOWLEDGEMENTS = {
+    "the default": Acknowledgements(),
+    '`flag="success", error_as="message"`': Acknowledgements(flag="success", error_as="message"),
+    '`data="data"`': Acknowledgements(data="data"),
+    '`flag="status", values=("ok", "error"), error="message", error_as="message"`': Acknowledgements(
+        flag="status", values=("ok", "error"), error="message", error_as="message"
+    ),
+    "`error=None`": Acknowledgements(error=None),
+    "`flag=None`": Acknowledgements(flag=None),
+    "`node_style=True`": Acknowledgements(node_style=True),
+    '`node_style=True, error_as="message"`': Acknowledgements(node_style=True, error_as="message"),
+}
+"""Forms of acknowledgements as a contract states them."""
+
+
+class _Reply(Payload):
+    price: int
+
+
+def build_acknowledgements() -> str:
+    """The arguments of acknowledgements in each form: of success with a reply and without, and of failure."""
+    form_of_errors = Errors(shape={"code": "code", "message": "message"})
+    failed = Failure(errors.FORBIDDEN, "No.", {})
+
+    def show_arguments(encoded: bytes) -> str:
+        arguments = [msgspec.json.encode(argument).decode() for argument in msgspec.json.decode(encoded)]
+        return "`" + ", ".join(argument.replace(",", ", ").replace(":", ": ") for argument in arguments) + "`"
+
+    rows = [
+        (
+            name,
+            show_arguments(ReplyCodec("", _Reply, form).encode(_Reply(price=20))),
+            show_arguments(ReplyCodec("", None, form).encode(None)),
+            show_arguments(FailureEncoder(form_of_errors, form).encode_acknowledgement(failed, "bid", b"[]")),
+        )
+        for name, form in ACKNOWLEDGEMENTS.items()
+    ]
+    return build_table(("`Acknowledgements(…)`", "success", "success without a reply", "failure"), *rows)
+
+
+def build_error_values() -> str:
+    rows = [(f"`{name}`", meaning) for name, meaning in SOURCES.items()]
+    return build_table(("value", "meaning"), *rows)
 
 
 def build_handshake_errors() -> str:
@@ -250,6 +297,8 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("settings", build_settings),
     "limits": ("settings", build_limits),
     "refusals": ("architecture", build_refusals),
+    "acknowledgements": ("contracts", build_acknowledgements),
+    "error values": ("contracts", build_error_values),
     "handshake errors": ("protocol", build_handshake_errors),
     "systems": ("systems", build_systems),
     "prompt": ("testing", build_prompt),

@@ -14,7 +14,6 @@ from oyez.cli.listener import Listener, read_claims
 from oyez.cli.prompt import LineError, Prompt, parse_values
 from oyez.cli.session import Emissions, run_session
 from oyez.contract import Contract, Identity, anyone
-from oyez.contract.check import ERROR_EVENT
 from oyez.contract.declare import Namespace
 from oyez.systems.loader import load_system
 
@@ -87,7 +86,7 @@ def listen(
     )
     declared = {one.name: one for one in loaded.contract.namespaces}
     entered = declared.get(listener.namespace, Namespace(listener.namespace, anyone()))
-    check_expected(expect, entered)
+    check_expected(expect, entered, loaded.contract)
     prompt = Prompt(loaded.contract, entered, user.sub, lambda: listener.client)
     emissions = parse_emissions(emit)
     timeout = DEFAULT_TIMEOUT if timeout is None else timeout
@@ -127,9 +126,9 @@ def parse_emissions(emit: Sequence[tuple[str, str]]) -> Emissions:
         raise CallError(f"--emit: {error}") from None
 
 
-def check_expected(expect: Sequence[str], namespace: Namespace) -> None:
+def check_expected(expect: Sequence[str], namespace: Namespace, contract: Contract) -> None:
     """Raises CallError for an event that the namespace never sends."""
-    known = [*(event.name for event in namespace.events), ERROR_EVENT]
+    known = [*(event.name for event in namespace.events), *contract.error_events(namespace)]
     for name in expect:
         if name not in known:
             raise CallError(f"{namespace.name} has no event {name!r}. Its events are {', '.join(known)}.")

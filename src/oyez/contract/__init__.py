@@ -5,6 +5,7 @@ from msgspec import UNSET, UnsetType
 from oyez.contract.claims import Claims
 from oyez.contract.contract import Contract, Event
 from oyez.contract.policy import Identity, anyone, member, not_role, own, resolved, role
+from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.tokens import auth, bearer, cookie, header, query
 from oyez.contract.types import (
@@ -26,12 +27,14 @@ from oyez.contract.types import (
 
 __all__ = [
     "UNSET",
+    "Acknowledgements",
     "CamelCommand",
     "CamelPayload",
     "CamelStamped",
     "Claims",
     "Command",
     "Contract",
+    "Errors",
     "Event",
     "Id",
     "Identity",

@@ -64,8 +64,11 @@ encode_json = msgspec.json.Encoder(enc_hook=write_scalar, decimal_format="number
 """JSON of values of a contract's types. Raises TypeError for other types, ValueError for half a surrogate pair."""
 
 
-def check_types(struct: type[msgspec.Struct], *, binary: bool = False) -> None:
-    """Raise ContractError if `struct` cannot be encoded and decoded. `binary` is True if it may hold `bytes`."""
+def check_types(struct: Any, *, binary: bool = False) -> None:
+    """Raise ContractError if a struct or another type cannot be encoded and decoded.
+
+    `binary` is True if it may hold `bytes`.
+    """
     try:
         msgspec.json.Decoder(struct, dec_hook=read_scalar)
         kinds = list(iter_types(inspect.type_info(struct)))
@@ -251,7 +254,8 @@ class CommandCodec:
         except (ValueError, RecursionError):
             raise self._explain(error, data) from None
 
-    def split_id(self, data: bytes) -> tuple[bytes, str]:
+    @staticmethod
+    def split_id(data: bytes) -> tuple[bytes, str]:
         """The event array without the idempotency key, and the key; empty if there is none.
 
         The key follows the command's own arguments, as an object `{"idempotencyKey": "…"}`. A bare string is not a key:

@@ -24,6 +24,7 @@ from oyez.contract.check import find_errors
 from oyez.contract.claims import Claims
 from oyez.contract.declare import Declarations, DeclaredEvent, Namespace, Rules, UserAttribute, description_of
 from oyez.contract.policy import ROLE, USER, Identity, anyone, one_of
+from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import Caller, Target
 from oyez.contract.schema import wire_names
 from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource
@@ -92,6 +93,8 @@ class Contract(Declarations):
         subjects: Mapping[str, str] | None = None,
         description: str = "",
         claims: Claims | None = None,
+        acknowledgements: Acknowledgements = Acknowledgements(),  # noqa: B008 - a frozen value
+        errors: Errors = Errors(),  # noqa: B008 - a frozen value
     ) -> None:
         """Begin a contract.
 
@@ -99,6 +102,7 @@ class Contract(Declarations):
         are the places of a token, in the order in which they are searched. `subjects` are the kinds of member besides
         `user` and `role`, each with the claim that holds a client's own id: `{"garage": "garage_id"}`.
         `claims` are the names of claims in this system's tokens, instead of those in the settings.
+        `acknowledgements` and `errors` are the forms of the answers that clients receive.
         """
         super().__init__(
             name=name,
@@ -108,6 +112,8 @@ class Contract(Declarations):
             tokens=tuple(tokens),
             subjects=dict(subjects or {}),
             claims=claims,
+            acknowledgements=acknowledgements,
+            errors=errors,
         )
         self.events: Mapping[str, Event] = {}
         """Every event, by its name. `build` fills it."""
@@ -118,7 +124,7 @@ class Contract(Declarations):
         """Declare a namespace such as `/` or `/customer`. `who` says which roles it admits."""
         if self._built:
             raise ContractError(f"contract {self.name}: namespace {name} is declared after the contract was built")
-        namespace = Namespace(name, one_of(who))
+        namespace = Namespace(name, one_of(who), self.acknowledgements)
         self.namespaces.append(namespace)
         return namespace
 

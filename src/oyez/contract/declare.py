@@ -13,9 +13,10 @@ from typing import Any, Literal, TypeVar
 from oyez.contract.claims import Claims
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.policy import Nobody, Rule, anyone, one_of
+from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Sockets, Target
 from oyez.contract.tokens import TokenSource
-from oyez.contract.types import Command, Id, Joined, Payload, Stamped
+from oyez.contract.types import Command, Id, Payload, Stamped
 from oyez.errors import ContractError, Refusal
 
 P = TypeVar("P", bound=Payload)
@@ -56,12 +57,16 @@ class DeclaredCommand:
     """Who may send it. `own(field)` in it names a field of the command."""
     limit: Limit
     arguments: Arguments
-    reply: type[Payload] | None
-    """The fields of an acknowledgement besides `ok`."""
+    reply: Any
+    """The type of what its acknowledgement carries on success, usually a payload; None for nothing."""
     joins: Room | None = None
     leaves: Room | None = None
     volatile: bool = False
     """True if only the newest of the commands over the limit is handled, and the others are dropped."""
+    error: Errors | None = None
+    """How its errors differ from the contract's."""
+    acknowledgements: Acknowledgements | None = None
+    """The form of its acknowledgements, if it differs from the contract's."""
 
     @property
     def description(self) -> str:
@@ -106,9 +111,10 @@ class Gateway:
 class Namespace:
     """A Socket.IO namespace: its rooms, its events and its commands."""
 
-    def __init__(self, name: str, who: Rule) -> None:
+    def __init__(self, name: str, who: Rule, acknowledgements: Acknowledgements = Acknowledgements()) -> None:  # noqa: B008
         self.name = name
         self.who = who
+        self._acknowledgements = acknowledgements
         self.rooms = Rooms(name)
         self.sockets = Sockets(self.rooms)
         """Single clients, by the ids of their sockets: targets of events, and rooms for `emit`."""
@@ -220,19 +226,27 @@ class Namespace:
         who: Rules = anyone(),  # noqa: B008 - a rule is a value
         limit: str | None = None,
         arguments: Arguments = "object",
-        reply: type[Payload] | None = None,
+        reply: Any = None,
         joins: Room | None = None,
         leaves: Room | None = None,
         volatile: bool = False,
+        error: str | Errors | None = None,
+        acknowledgements: Acknowledgements | None = None,
     ) -> Callable[[type[C]], type[C]]:
         """Declare a command, which clients may send; decorates its fields.
 
         The `arguments` are one object with these fields or, if positional, the fields in order. `who` says who may send
         it; `own("userId")` means that the field must be the caller's own id. `limit` holds for each user, such as
         `10/s`. Of `volatile` commands over the limit, such as locations, the newest is handled as soon as the limit
-        allows, and the others are dropped. `reply` has the fields of the acknowledgement besides `ok`. A command that
-        only `joins` or `leaves` a room has fields for the room's placeholders, and needs no handler.
+        allows, and the others are dropped. `reply` is a payload with the fields of the acknowledgement besides `ok`,
+        or another type. A command that only `joins` or `leaves` a room has fields for the room's placeholders, and
+        needs no handler. `error` is the name of the event that reports its errors, or what else differs from the
+        contract's errors. `acknowledgements` take the place of the contract's.
         """
+        errors = Errors(event=error) if isinstance(error, str) else error
+        form = acknowledgements or self._acknowledgements
+        # A form of another type is reported by `build`.
+        joined = form.joined if isinstance(form, Acknowledgements) else None
 
         def declare(command: type[C]) -> type[C]:
             self._check_open(name)
@@ -244,10 +258,12 @@ class Namespace:
                     who=one_of(who),
                     limit=Limit.parse(limit) if limit else DEFAULT_LIMIT,
                     arguments=arguments,
-                    reply=Joined if joins or leaves else reply,
+                    reply=joined if joins or leaves else reply,
                     joins=joins,
                     leaves=leaves,
                     volatile=volatile,
+                    error=errors,
+                    acknowledgements=acknowledgements,
                 )
             )
             return command
@@ -282,3 +298,18 @@ class Declarations:
     refusals: list[Refusal] = field(default_factory=list)
     attributes: list[UserAttribute] = field(default_factory=list)
     claims: Claims | None = None
+    acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
+    errors: Errors = field(default_factory=Errors)
+
+    def answers_of(self, command: DeclaredCommand | None) -> tuple[Acknowledgements, Errors]:
+        """The forms of the answers to a command; without one, of those that are not about a declared command."""
+        if command is None:
+            return self.acknowledgements, self.errors
+        errors = self.errors if command.error is None else command.error.over(self.errors)
+        return command.acknowledgements or self.acknowledgements, errors
+
+    def error_events(self, namespace: Namespace) -> list[str]:
+        """The names of the events that report errors to clients of `namespace`."""
+        general = self.errors if isinstance(self.errors, Errors) else Errors()
+        own = [command.error.over(general) for command in namespace.commands if isinstance(command.error, Errors)]
+        return list(dict.fromkeys(errors.name for errors in (general, *own)))

@@ -195,15 +195,6 @@ class CamelStamped(Stamped, rename="camel"):
     """`Stamped`, with camelCase fields on the wire."""
 
 
-class Problem(Payload):
-    """A refusal or error, as clients receive it: the event `error`, or the `error` of an acknowledgement."""
-
-    code: str
-    message: str
-    details: dict[str, Any]
-    timestamp: Time
-
-
 class Joined(Payload):
     """The acknowledgement of joining or leaving a room."""
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, NoReturn
 
 from oyez.contract.limits import DEFAULT_LIMIT
-from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, RefusedError, find_code, is_temporary
+from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, Refusal, RefusedError, find_code, is_temporary
 from oyez.log.log import Entry
 from oyez.observer import COMMAND, CommandReport, Observers, RefusalReport
 from oyez.runtime.admission import Admission
@@ -14,7 +14,7 @@ from oyez.runtime.commands import CommandHandler, LimitedError, enforce_limit
 from oyez.runtime.control import Control
 from oyez.runtime.current import Published, current_published, current_user
 from oyez.runtime.hooks import Hooks
-from oyez.runtime.replies import encode_error_event, encode_failure, explain_failure
+from oyez.runtime.replies import Failure, FailureEncoder, explain_failure
 from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
@@ -32,6 +32,7 @@ class NamespaceApplication(Application):
         clock: Callable[[], float],
         observers: Observers | None = None,
         headers: Collection[str] = (),
+        failures: FailureEncoder = FailureEncoder(),  # noqa: B008 - it does not change
     ) -> None:
         self.headers = headers
         self._admission = admission
@@ -42,6 +43,7 @@ class NamespaceApplication(Application):
         self._hooks = hooks
         self._clock = clock
         self._observers = observers
+        self._failures = failures
         self.usages = context.users
         self.expiring_before = hooks.expiring_before if hooks.expiring else 0.0
 
@@ -51,7 +53,7 @@ class NamespaceApplication(Application):
             await self._connect(socket, auth if isinstance(auth, dict) else {})
         except RefusedError as refused:
             if self._hooks.refused and not is_temporary(refused):
-                refused.details |= self._hooks.refused(socket.handshake, refused)
+                refused.fields |= self._hooks.refused(socket.handshake, refused)
             raise
 
     async def _connect(self, socket: Socket, auth: Mapping[str, Any]) -> None:
@@ -74,7 +76,7 @@ class NamespaceApplication(Application):
         except RefusedError as refused:
             if is_temporary(refused) or refused.internal:
                 raise
-            client.socket.send(encode_error_event(explain_failure(refused)))
+            client.socket.send(self._failures.encode_event(explain_failure(refused)))
             client.socket.disconnect()
 
     def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
@@ -165,6 +167,12 @@ class NamespaceApplication(Application):
     def refuse(self, socket: Socket, event: ReceivedEvent) -> None:
         self._fail(socket.data, event, RefusedError(UNAVAILABLE), self._clock())
 
+    def encode_error(self, refusal: Refusal, message: str) -> bytes:
+        return self._failures.encode_event(Failure(refusal, message, {}))
+
+    def explain_refusal(self, refused: RefusedError) -> dict[str, Any]:
+        return self._failures.explain_connect(refused)
+
     async def may_join(self, socket: Socket, room: str) -> bool:
         """True if a client that reconnects may still be in `room`."""
         client: Client = socket.data
@@ -241,12 +249,15 @@ class NamespaceApplication(Application):
             observers.report(RefusalReport(system, COMMAND, code, namespace, name, user, address))
 
     def _answer_failure(self, client: Client, event: ReceivedEvent, error: Exception) -> None:
-        if event.ack is not None:
-            event.ack(encode_failure(explain_failure(error, command=event.name, namespace=client.namespace)))
-            return
-        if isinstance(error, LimitedError):
+        handler = self._commands.get(event.name)
+        failures = handler.failures if handler is not None else self._failures
+        if event.ack is None and isinstance(error, LimitedError):
             if error.reported:
                 return
             if self._hooks.limited:
                 self._hooks.limited(client, error.times, error.wait)
-        client.socket.send(encode_error_event(explain_failure(error, command=event.name, namespace=client.namespace)))
+        failure = explain_failure(error, command=event.name, namespace=client.namespace)
+        if event.ack is not None:
+            event.ack(failures.encode_acknowledgement(failure, event.name, event.data))
+        else:
+            client.socket.send(failures.encode_event(failure, event.name, event.data))

@@ -24,7 +24,7 @@ from oyez.runtime.functions import find_signature_error
 from oyez.runtime.hooks import Hooks, find_hook_errors
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.publisher import Publisher
-from oyez.runtime.replies import CallerEvents
+from oyez.runtime.replies import CallerEvents, FailureEncoder
 from oyez.runtime.room_access import IsMember, RoomAccess
 from oyez.runtime.usage import Users
 from oyez.settings import Settings
@@ -69,26 +69,29 @@ def bind(
         raise ContractError("\n".join(f"contract {contract.name}: {error}" for error in errors))
     authentication = Authentication(contract, verify, authenticate, settings)
     users = Users(_limits(contract))
+    failures = FailureEncoder(contract.errors, contract.acknowledgements)
     applications = {}
     for namespace in contract.namespaces:
         access = RoomAccess(namespace, is_member or _has_no_members, contract.subjects_of)
         context = ClientContext(access, CallerEvents(contract, namespace.name), users, publisher)
         admission = Admission(contract, access, authentication=authentication, resolvers=resolvers)
-        commands = {command.name: _build(command, handlers, idempotency, hooks) for command in namespace.commands}
+        commands = {
+            command.name: _build(contract, command, handlers, idempotency, hooks) for command in namespace.commands
+        }
         applications[namespace.name] = NamespaceApplication(
-            admission, commands, context, hooks, clock, observers, headers=named_headers(contract.tokens)
+            admission, commands, context, hooks, clock, observers, named_headers(contract.tokens), failures
         )
     return applications
 
 
 def _build(
-    declared: DeclaredCommand, handlers: Handlers, idempotency: Idempotency | None, hooks: Hooks
+    contract: Contract, declared: DeclaredCommand, handlers: Handlers, idempotency: Idempotency | None, hooks: Hooks
 ) -> CommandHandler:
     if declared.joins is not None:
-        return CommandHandler(declared, joining(declared, declared.joins, hooks.joined), None)
+        return CommandHandler(declared, joining(declared, declared.joins, hooks.joined), None, contract)
     if declared.leaves is not None:
-        return CommandHandler(declared, leaving(declared, declared.leaves), None)
-    return CommandHandler(declared, handlers[declared.command], idempotency)
+        return CommandHandler(declared, leaving(declared, declared.leaves), None, contract)
+    return CommandHandler(declared, handlers[declared.command], idempotency, contract)
 
 
 def _limits(contract: Contract) -> dict[tuple[str, str], Limit]:

@@ -9,17 +9,18 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from oyez.contract.codec import CommandCodec
+from oyez.contract.contract import Contract
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.policy import Identity, Own, Resolved, Verdict
 from oyez.contract.rooms import Room
 from oyez.contract.schema import wire_names
-from oyez.contract.types import Command, Joined, Payload
+from oyez.contract.types import Command, Payload
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, InvalidDataError, RefusedError
 from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
 from oyez.runtime.client import Client
 from oyez.runtime.idempotency import Idempotency
-from oyez.runtime.replies import Reply, ReplyCodec
+from oyez.runtime.replies import FailureEncoder, Reply, ReplyCodec
 from oyez.runtime.usage import Bucket
 from oyez.server.transports.budget import REFUSED_COST
 from oyez.server.types import ReceivedEvent
@@ -44,7 +45,9 @@ class LimitedError(RefusedError):
 class CommandHandler:
     """A declared command with its handler."""
 
-    def __init__(self, declared: DeclaredCommand, handler: Handler, idempotency: Idempotency | None) -> None:
+    def __init__(
+        self, declared: DeclaredCommand, handler: Handler, idempotency: Idempotency | None, contract: Contract
+    ) -> None:
         self._name = declared.name
         self._limit = declared.limit
         self._who = declared.who
@@ -53,7 +56,9 @@ class CommandHandler:
         self._handler = handler
         self._idempotency = idempotency
         self._codec = CommandCodec(declared)
-        self._replies = ReplyCodec(declared.name, declared.reply)
+        acknowledgements, errors = contract.answers_of(declared)
+        self._replies = ReplyCodec(declared.name, declared.reply, acknowledgements)
+        self.failures = FailureEncoder(errors, acknowledgements)
         names = wire_names(declared.command)
         claims = [part for part in declared.who.parts() if isinstance(part, Own | Resolved)]
         self._claims = [(claim, names[claim.placeholder]) for claim in claims]
@@ -166,32 +171,38 @@ def joining(
     declared: DeclaredCommand, room: Room, joined: Callable[[Client, str], Coroutine[Any, Any, None]] | None
 ) -> Handler:
     """The handler of a command that joins `room`. It calls the hook `joined` after the join."""
-    names = wire_names(declared.command)
+    names, reply = wire_names(declared.command), _reply_with_room(declared)
 
-    async def join_when_known(client: Client, name: str) -> Joined:
+    async def join_when_known(client: Client, name: str) -> Payload | None:
         await client.join(name)
         if joined is not None:
             await joined(client, name)
-        return Joined(room=name)
+        return reply(name)
 
-    def join(command: Command, client: Client) -> Coroutine[Any, Any, Joined] | Joined:
+    def join(command: Command, client: Client) -> Coroutine[Any, Any, Payload | None] | Payload | None:
         name = room.name({placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders})
         verdict = client.decide(name)
         if verdict is Verdict.IF_MEMBER or client.recovers or joined is not None or client.awaits_latest(room):
             return join_when_known(client, name)
         client.enter(name, verdict is Verdict.YES)
-        return Joined(room=name)
+        return reply(name)
 
     return join
 
 
 def leaving(declared: DeclaredCommand, room: Room) -> Handler:
     """The handler of a command that leaves `room`."""
-    names = wire_names(declared.command)
+    names, reply = wire_names(declared.command), _reply_with_room(declared)
 
-    def leave(command: Command, client: Client) -> Joined:
+    def leave(command: Command, client: Client) -> Payload | None:
         name = room.name({placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders})
         client.leave(name)
-        return Joined(room=name)
+        return reply(name)
 
     return leave
+
+
+def _reply_with_room(declared: DeclaredCommand) -> Callable[[str], Payload | None]:
+    """Makes the reply to a command that joins or leaves a room, from the room's name."""
+    kind: type[Payload] | None = declared.reply
+    return lambda room: kind(room=room) if kind is not None else None

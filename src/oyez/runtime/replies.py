@@ -1,21 +1,23 @@
 """Replies: what one client receives as the answer to its own command or connection.
 
-A success is acknowledged with `{ok: true, …}`. A failure has the same error object in every system: in the
-acknowledgement (`{ok: false, error: {…}}`) if the client asked for one, otherwise in the event `error`. So a client
+A success is acknowledged with `{ok: true, …}`, a failure with `{ok: false, error: {…}}`, or in the form that the
+contract states. A client that asked for no acknowledgement receives the error in the event `error`. So a client
 receives each failure once.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from oyez.concurrency.sparse_log import SparseLog
-from oyez.contract.codec import EventCodec, encode_json
+from oyez.contract.codec import CommandCodec, EventCodec, encode_json
 from oyez.contract.contract import Contract
+from oyez.contract.replies import Acknowledgements, Errors, build_payload, fill_shape, has_source
 from oyez.contract.rooms import Caller
-from oyez.contract.types import Payload, Problem, Time, read_scalar
+from oyez.contract.types import Payload, Time, read_scalar
 from oyez.errors import (
     INTERNAL,
     INVALID_DATA,
@@ -23,6 +25,7 @@ from oyez.errors import (
     ContractError,
     InvalidDataError,
     OyezError,
+    Refusal,
     RefusedError,
     UnavailableError,
 )
@@ -34,33 +37,163 @@ logger = get_logger("oyez.runtime")
 _sparse = SparseLog(logger, interval=10.0)
 """While the log or the database is down, every command fails."""
 
-Reply = Payload | Mapping[str, Any] | None
-"""What a handler returns: the reply that its command declares, as a payload or as fields by their wire names."""
-
-_OK = b'[{"ok":true}]'
+Reply = Any
+"""What a handler returns: the reply that its command declares, as a payload, as fields by their wire names, or as a
+value of another type; None if it declares none."""
 
 
 class ReplyCodec:
-    """Encodes the acknowledgements of one command."""
+    """Encodes the acknowledgements with which one command succeeds."""
 
-    def __init__(self, command: str, reply: type[Payload] | None) -> None:
+    def __init__(self, command: str, reply: Any, form: Acknowledgements = Acknowledgements()) -> None:  # noqa: B008
         self._command = command
-        self._reply = reply
-        self._codec = EventCodec(f"the reply to {command}", reply) if reply is not None else None
+        self._is_payload = isinstance(reply, type) and issubclass(reply, Payload)
+        # Another type is encoded as the only field of a payload, which is cut off.
+        self._type: Any = reply if self._is_payload else build_payload("Reply", "reply", reply)
+        self._codec = EventCodec[Any](f"the reply to {command}", self._type) if reply is not None else None
+        # The statements of `_Frame.wrap` are in `encode`: a call costs more than they do.
+        frame = _Frame(form, form.values[0], form.data, b"null,")
+        self._head, self._tail, self._beside = frame.head, frame.tail, frame.beside
+        self._nothing = b"[null]" if form.node_style else frame.nothing
 
     def encode(self, reply: Reply) -> bytes:
         """The acknowledgement as a JSON array. Raises TypeError or ValueError if the reply is not the declared one."""
-        if self._codec is None or self._reply is None:
+        if self._codec is None:
             if reply is not None:
                 raise TypeError(f"{self._command} declares no reply, but its handler returned a {type(reply).__name__}")
-            return _OK
-        if not isinstance(reply, Payload):
-            reply = msgspec.convert(reply, self._reply, dec_hook=read_scalar)
+            return self._nothing
+        data = self._encode_reply(self._codec, reply)
+        if self._beside:
+            return self._nothing if data == b"{}" else self._head + data[1:] + self._tail
+        return self._head + data + self._tail
+
+    def _encode_reply(self, codec: EventCodec[Any], reply: Reply) -> bytes:
         try:
-            data = self._codec.encode_payload(reply)
+            if not self._is_payload:
+                return codec.encode_payload(self._type(reply=reply))[_WRAPPING:-1]
+            if not isinstance(reply, Payload):
+                reply = msgspec.convert(reply, self._type, dec_hook=read_scalar)
+            return codec.encode_payload(reply)
         except InvalidDataError as error:
             raise ValueError(f"the reply to {self._command} does not fit: {error}") from None
-        return _OK if data == b"{}" else b'[{"ok":true,' + data[1:] + b"]"
+
+
+_WRAPPING = len(b'{"reply":')
+
+
+class _Frame:
+    """What an acknowledgement has around a reply or an error."""
+
+    def __init__(self, form: Acknowledgements, flag: Any, member: str | None, before: bytes) -> None:
+        """`flag` is the flag's value, `member` holds the reply or the error. `before` is before it in node style."""
+        flagged = encode_json({form.flag: flag})[1:-1] if form.flag is not None else b""
+        self.nothing = b"[{" + flagged + b"}]"
+        self.beside = False
+        """True if the members of what is inside are beside the flag."""
+        self.head, self.tail = b"[" + before, b"]"
+        if not form.node_style and member is not None:
+            comma = b"," if flagged else b""
+            self.head, self.tail = b"[{" + flagged + comma + encode_json(member) + b":", b"}]"
+        elif not form.node_style and flagged:
+            self.head, self.beside = b"[{" + flagged + b",", True
+        elif not form.node_style:
+            self.head = b"["
+
+    def wrap(self, data: bytes) -> bytes:
+        """The acknowledgement with `data`, which is JSON, as a JSON array."""
+        if not self.beside:
+            return self.head + data + self.tail
+        return self.nothing if data == b"{}" else self.head + data[1:] + self.tail
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command or a connection failed, in Oyez' own codes and words."""
+
+    refusal: Refusal
+    message: str
+    details: Mapping[str, Any]
+
+
+class FailureEncoder:
+    """Encodes failures in the form that a contract, or one of its commands, gives to errors."""
+
+    def __init__(
+        self,
+        errors: Errors = Errors(),  # noqa: B008 - a frozen value
+        form: Acknowledgements = Acknowledgements(),  # noqa: B008 - a frozen value
+    ) -> None:
+        self._errors = errors
+        self._shape = errors.form
+        self._shows_id = has_source(self._shape, "id")
+        self._error_as = form.error_as
+        self._frame = _Frame(form, form.values[1], form.error, b"")
+        self._head = encode_json([errors.name])[:-1] + b","
+
+    def encode_acknowledgement(self, failure: Failure, event: str, data: bytes) -> bytes:
+        """The acknowledgement of a failure of the command `event`, as a JSON array; `data` is the array it came in."""
+        if self._error_as == "message":
+            error: Any = self._errors.message(failure.refusal.code, failure.message)
+        elif self._error_as == "code":
+            error = self._errors.code(failure.refusal.code)
+        elif self._errors.shape is None:
+            error = self._fill_default(failure, failure.details)
+        else:
+            error = fill_shape(self._shape, self._list_values(failure, event, data if self._shows_id else b""))
+        return self._frame.wrap(encode_json(error))
+
+    def encode_event(self, failure: Failure, event: str = "", data: bytes = b"") -> bytes:
+        """The event that reports a failure, as a JSON array; without `event`, of something else than a command."""
+        if self._errors.shape is None:
+            details = failure.details
+            if event:
+                # Without an acknowledgement, only this says to the client which of its commands has failed.
+                id = find_id(data)
+                details = {**details, "event": event, **({"id": id} if id else {})}
+            return self._head + encode_json(self._fill_default(failure, details)) + b"]"
+        return self._head + encode_json(fill_shape(self._shape, self._list_values(failure, event, data))) + b"]"
+
+    def _fill_default(self, failure: Failure, details: Mapping[str, Any]) -> dict[str, Any]:
+        """DEFAULT_SHAPE with its values: most contracts have it, and a client may be refused often."""
+        code = failure.refusal.code
+        message = self._errors.message(code, failure.message)
+        return {"code": self._errors.code(code), "message": message, "details": details, "timestamp": Time.now()}
+
+    def explain_connect(self, refused: RefusedError) -> dict[str, Any]:
+        """The payload of the CONNECT_ERROR for `refused`, in plain JSON types."""
+        code, shape = refused.refusal.code, self._errors.connect_shape
+        details = _make_encodable({**refused.details, **refused.fields})
+        data: Any = {"code": code, **details}
+        if shape is not None:
+            data = fill_shape(shape, self._list_values(Failure(refused.refusal, refused.message, details)))
+            if isinstance(data, dict):
+                data |= {name: details[name] for name in refused.fields}
+        answer = {"message": self._errors.connect_message(code, refused.message), "data": data}
+        plain: dict[str, Any] = msgspec.json.decode(encode_json(answer))
+        return plain
+
+    def _list_values(self, failure: Failure, event: str = "", data: bytes = b"") -> dict[str, Any]:
+        """The value of each source of an error."""
+        code, now = failure.refusal.code, time.time()
+        values = {
+            "code": self._errors.code(code),
+            "message": self._errors.message(code, failure.message),
+            "details": failure.details,
+            "status": failure.refusal.status,
+            "timestamp": Time.at(now),
+            "timestamp_ms": int(now * 1000),
+        }
+        if event:
+            values["event"] = event
+        if id := find_id(data):
+            values["id"] = id
+        return values
+
+
+def find_id(data: bytes) -> str:
+    """The idempotency key of the command in this event array; empty if there is none."""
+    # The first check is cheap, and almost always the only one.
+    return CommandCodec.split_id(data)[1] if b"idempotencyKey" in data else ""
 
 
 class CallerEvents:
@@ -94,38 +227,32 @@ class CallerEvents:
             raise
 
 
-def explain_failure(error: Exception, **context: str) -> Problem:
-    """The error object for `error`. An error that is not a refusal is logged with `context`, and not sent."""
+def explain_failure(error: Exception, **context: str) -> Failure:
+    """The failure that clients receive for `error`.
+
+    An error that is not a refusal is logged with `context`, and not sent.
+    """
     if isinstance(error, NotAwaitedError):
         # The forgotten call is already in the log, with its place.
-        return _problem(INTERNAL.code, INTERNAL.message, {})
+        return Failure(INTERNAL, INTERNAL.message, {})
     if isinstance(error, OyezError) and error.internal:
         logger.error("handler failed", exc_info=error, **context)
-        return _problem(INTERNAL.code, INTERNAL.message, {})
+        return Failure(INTERNAL, INTERNAL.message, {})
     if isinstance(error, RefusedError):
-        return _problem(error.refusal.code, error.message, error.details)
+        return Failure(error.refusal, error.message, _make_encodable(error.details))
     if isinstance(error, InvalidDataError):
-        return _problem(INVALID_DATA.code, str(error), {"field": error.field, "expected": error.expected})
+        return Failure(INVALID_DATA, str(error), {"field": error.field, "expected": error.expected})
     if isinstance(error, UnavailableError):
         _sparse.warning("commands are answered `unavailable`", reason=str(error), **context)
-        return _problem(UNAVAILABLE.code, UNAVAILABLE.message, {})
+        return Failure(UNAVAILABLE, UNAVAILABLE.message, {})
     logger.error("handler failed", exc_info=error, **context)
-    return _problem(INTERNAL.code, INTERNAL.message, {})
+    return Failure(INTERNAL, INTERNAL.message, {})
 
 
-def encode_failure(problem: Problem) -> bytes:
-    """The acknowledgement of a failure, as a JSON array."""
-    return b'[{"ok":false,"error":' + encode_json(problem) + b"}]"
-
-
-def encode_error_event(problem: Problem) -> bytes:
-    """The event `error`, as a JSON array."""
-    return b'["error",' + encode_json(problem) + b"]"
-
-
-def _problem(code: str, message: str, details: Mapping[str, Any]) -> Problem:
+def _make_encodable(details: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The details, as text if JSON cannot hold them."""
     try:
         encode_json(details)
     except (TypeError, ValueError):
-        details = {name: str(value) for name, value in details.items()}
-    return Problem(code=code, message=message, details=dict(details), timestamp=Time.now())
+        return {name: str(value) for name, value in details.items()}
+    return details

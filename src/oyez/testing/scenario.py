@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from oyez.client import Client, ConnectFailed, ConnectRefused, Disconnected, Event, connect
-from oyez.contract import Contract, Time
+from oyez.contract import Acknowledgements, Contract, Errors, Time
 from oyez.contract.rooms import Caller, DerivedRoom, Everyone
 from oyez.errors import OyezError
 from oyez.service.auth.secrets import Secret
@@ -235,7 +235,8 @@ class Scenario:
         """Send a command that must succeed. Returns the acknowledgement."""
         self._announce(text)
         answer = await self._call(person, command, *args)
-        if answer.get("ok") is not True:
+        form, _ = self._forms(person, command)
+        if not form.succeeded(answer):
             raise ScenarioError(f"{person.name} sent {command}, and was answered {_show(answer)}")
         await self._expect_all(command, causes or {})
         return answer
@@ -244,7 +245,8 @@ class Scenario:
         """Send a command that must be refused with `code`."""
         self._announce(text)
         answer = await self._call(person, command, *args)
-        if answer.get("ok") is not False or answer["error"]["code"] != code:
+        form, errors = self._forms(person, command)
+        if form.succeeded(answer) or (form.shows_code(errors) and not _contains(answer, errors.code(code))):
             self.tally.faults.append(f"{person.name} sent {command}, and was not refused by {code}: {_show(answer)}")
 
     async def flood(
@@ -258,7 +260,12 @@ class Scenario:
         except Disconnected as gone:
             raise ScenarioError(f"{person.name} sent {command} {times} times, and was {gone}.") from None
         await self._expect_all(f"{command}, {times} times at once", causes)
-        if await person.receive("error", lambda error: error["code"] == code, self._timeout) is None:
+        _, errors = self._forms(person, command)
+
+        def fits(error: Any) -> bool:
+            return not errors.shows_code or _contains(error, errors.code(code))
+
+        if await person.receive(errors.name, fits, self._timeout) is None:
             self.tally.faults.append(f"{person.name} sent {command} {times} times, and was not refused by {code}.")
 
     async def wait_for(self, text: str, way: str, causes: Causes) -> None:
@@ -288,11 +295,16 @@ class Scenario:
         except OyezError as error:
             raise ScenarioError(f"{method} /{self.contract.name}{path}: {error}") from None
 
-    async def _call(self, person: Person, command: str, *args: Any) -> dict[str, Any]:
+    async def _call(self, person: Person, command: str, *args: Any) -> Any:
         try:
-            return dict(await person.client.call(command, *args, timeout=self._timeout))
+            return await person.client.call(command, *args, timeout=self._timeout)
         except (TimeoutError, Disconnected) as error:
             raise ScenarioError(f"{person.name} sent {command}, and received no answer: {error or 'timeout'}") from None
+
+    def _forms(self, person: Person, command: str) -> tuple[Acknowledgements, Errors]:
+        """The forms of the answers to a command that `person` sends."""
+        [entered] = [space for space in self.contract.namespaces if space.name == person.client.namespace]
+        return self.contract.answers_of(next((one for one in entered.commands if one.name == command), None))
 
     async def _expect_all(self, way: str, causes: Causes, fits: Fits | None = None) -> None:
         """Wait until all recipients have received their events."""
@@ -342,6 +354,15 @@ def _is_public(target: Any) -> bool:
         return isinstance(target, Everyone)
     room = target.room if isinstance(target, DerivedRoom) else target
     return not room.placeholders
+
+
+def _contains(answer: Any, code: str | int) -> bool:
+    """True if `code` is a value somewhere in an answer."""
+    if isinstance(answer, dict):
+        return any(_contains(value, code) for value in answer.values())
+    if isinstance(answer, list):
+        return any(_contains(value, code) for value in answer)
+    return bool(answer == code)
 
 
 def _holds(data: Data, received: Data) -> bool:

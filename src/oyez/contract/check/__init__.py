@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from oyez.contract.check.commands import check_command, check_command_names
 from oyez.contract.check.events import check_event, check_event_names
 from oyez.contract.check.head import check_head
-from oyez.contract.check.names import ERROR_EVENT, OWN_PREFIX
+from oyez.contract.check.names import OWN_PREFIX
+from oyez.contract.check.replies import check_answers
 from oyez.contract.check.rooms import check_namespace, check_rooms
 from oyez.contract.check.rules import check_rules
 from oyez.contract.declare import Declarations
 
-__all__ = ["ERROR_EVENT", "OWN_PREFIX", "find_errors"]
+__all__ = ["OWN_PREFIX", "find_errors"]
 
 
 def find_errors(declared: Declarations) -> list[str]:
@@ -23,6 +24,7 @@ def find_errors(declared: Declarations) -> list[str]:
 
 def _errors(declared: Declarations) -> Iterator[str]:
     yield from check_head(declared)
+    yield from check_answers(declared)
     for namespace in declared.namespaces:
         yield from check_namespace(namespace)
         yield from check_rooms(namespace)

@@ -10,7 +10,7 @@ from oyez.contract.declare import DeclaredCommand
 from oyez.contract.policy import Member, Own, Resolved
 from oyez.contract.rooms import Room
 from oyez.contract.schema import fields_of, is_text
-from oyez.contract.types import Command, Payload
+from oyez.contract.types import Command
 from oyez.errors import ContractError
 
 
@@ -27,8 +27,6 @@ def check_command(command: DeclaredCommand) -> Iterator[str]:
         return
     if command.arguments == "positional" and not all(field.required for field in _fields(command)):
         yield "has an optional field, which positional arguments cannot leave out; use an object"
-    if command.reply is not None:
-        yield from _check_reply(command.reply)
     yield from _check_claims(command)
     for room in (command.joins, command.leaves):
         if room is not None:
@@ -37,15 +35,6 @@ def check_command(command: DeclaredCommand) -> Iterator[str]:
 
 def _fields(command: DeclaredCommand) -> tuple[inspect.Field, ...]:
     return fields_of(inspect.type_info(command.command))
-
-
-def _check_reply(reply: type[Payload]) -> Iterator[str]:
-    if "ok" in reply.__struct_encode_fields__:
-        yield "its reply has a field `ok`, which every acknowledgement has already"
-    try:
-        check_types(reply)
-    except ContractError as error:
-        yield f"its reply: {error}"
 
 
 def _check_claims(command: DeclaredCommand) -> Iterator[str]:

@@ -7,8 +7,6 @@ from oyez.contract.declare import description_of
 from oyez.protocol.socketio import RESERVED_EVENTS
 from oyez.settings import Limits
 
-ERROR_EVENT = "error"
-"""The event that reports a refusal to a client, in every system."""
 OWN_PREFIX = "oyez:"
 """The prefix of the server's own events, such as `oyez:recovery`."""
 LIMITS = Limits()
@@ -22,7 +20,7 @@ def find_duplicates(what: str, names: Iterable[str]) -> Iterator[str]:
 def check_name(name: str) -> Iterator[str]:
     if name in RESERVED_EVENTS:
         yield "the name is reserved by Socket.IO: it cannot be emitted"
-    if name == ERROR_EVENT or name.startswith(OWN_PREFIX):
+    if name.startswith(OWN_PREFIX):
         yield "the name is the server's own; every contract has that event already"
     if not name or not name.isprintable() or len(name) > LIMITS.max_event_name:
         yield f"a name has 1 to {LIMITS.max_event_name} printable characters"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from oyez.errors import Refusal
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.heartbeat import NEVER
-from oyez.server.namespaces.socket import Socket, encode_error
+from oyez.server.namespaces.socket import Socket
 
 
 class ClientSockets(dict[str, Socket]):
@@ -49,10 +49,9 @@ class ClientSockets(dict[str, Socket]):
             socket.session.acknowledge(position)
 
     def send_error(self, refusal: Refusal, message: str) -> None:
-        """Send the event `error` in each of the client's namespaces."""
-        event = encode_error(refusal.code, message)
+        """Send the event that reports an error in each of the client's namespaces."""
         for socket in tuple(self.values()):
-            socket.send(event)
+            socket.send(socket.namespace.application.encode_error(refusal, message))
 
     def notify_closing(self, reason: str) -> None:
         """Let the applications send a last event."""

@@ -34,8 +34,9 @@ from oyez.server.connections.ending import (
 )
 from oyez.server.connections.reports import log_fault, report_refusal, report_slow
 from oyez.server.connections.upgrade import Upgrade
+from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.namespace import Namespace
-from oyez.server.namespaces.socket import Socket, encode_connect_error, encode_error
+from oyez.server.namespaces.socket import Socket
 from oyez.server.transports.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
 from oyez.server.transports.outgoing import OutboundPacket, join_frames
 from oyez.server.transports.transport import (
@@ -344,8 +345,9 @@ class Connection:
         elif result is Signal.REFUSE_PARSER:
             self._refuse_parser(self.session.msgpack_namespace)
         elif result is Signal.EXPLAIN_FAULT:
-            error = encode_error(MALFORMED.code, self.session.detail)
-            self.send_packet(socketio.Packet(_EVENT, next(iter(self.sockets), "/"), error))
+            namespace = next(iter(self.sockets), "/")
+            error = self._find_application(namespace).encode_error(MALFORMED, self.session.detail)
+            self.send_packet(socketio.Packet(_EVENT, namespace, error))
         elif not self.authenticated and self.session.incomplete:
             # Attachments would wait in memory for a client that no namespace has accepted.
             self.close(engineio.FORCED_CLOSE, "a binary packet before a namespace was entered")
@@ -405,7 +407,7 @@ class Connection:
     def _refuse_parser(self, namespace: str) -> None:
         """Refuse a client with the msgpack parser in its own encoding. Otherwise it would reconnect for ever."""
         if self._admission.count_connect(self.context.clock()):
-            error = {"message": UNSUPPORTED_PARSER.message, "data": {"code": UNSUPPORTED_PARSER.code}}
+            error = self._find_application(namespace).explain_refusal(RefusedError(UNSUPPORTED_PARSER))
             answer = socketio.encode_msgpack(socketio.PacketType.CONNECT_ERROR, namespace, error)
             self.send(OutboundPacket(b"", (answer,)))
             report_refusal(self, namespace, UNSUPPORTED_PARSER.code)
@@ -476,9 +478,15 @@ class Connection:
             self.close(engineio.FORCED_SERVER_CLOSE, "refused")
 
     def _send_connect_error(self, namespace: str, refused: RefusedError) -> None:
-        self.send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, encode_connect_error(refused)))
+        answer = msgspec.json.encode(self._find_application(namespace).explain_refusal(refused))
+        self.send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, answer))
         report_refusal(self, namespace, refused.refusal.code)
         self._close_after_refusal(namespace)
+
+    def _find_application(self, namespace: str) -> Application:
+        """The application that says how errors look in `namespace`: of an unknown one, any application."""
+        namespaces = self.context.namespaces
+        return (namespaces.get(namespace) or next(iter(namespaces.values()))).application
 
     def _await_connect(self) -> None:
         """The client is in no namespace: it has `connect_timeout` to enter one."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from oyez.errors import Refusal, RefusedError
 from oyez.log.log import Entry
 from oyez.server.cluster.usage import Usages
 from oyez.server.namespaces.socket import Socket
@@ -47,6 +48,14 @@ class Application(ABC):
 
     def refuse(self, socket: Socket, event: ReceivedEvent) -> None:  # noqa: B027 - an event without acknowledgement
         """Answer an event that cannot be handled, because the client is not fully connected."""
+
+    def encode_error(self, refusal: Refusal, message: str) -> bytes:
+        """The event that notifies a client of an error that is not about one of its commands."""
+        return msgspec.json.encode(["error", {"code": refusal.code, "message": message, "details": {}}])
+
+    def explain_refusal(self, refused: RefusedError) -> dict[str, Any]:
+        """The payload of the CONNECT_ERROR for a client that is refused, by the application or by the server."""
+        return {"message": refused.message, "data": {"code": refused.refusal.code, **refused.details}}
 
     def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         """The socket's token ends in `expiring_before` seconds. Called once for each token."""

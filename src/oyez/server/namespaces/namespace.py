@@ -19,7 +19,7 @@ from oyez.server.namespaces.application import Application, SocketInfo
 from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, FORMS, EventFrames
 from oyez.server.namespaces.rooms import Rooms
 from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, Resumed, SessionKeeper
-from oyez.server.namespaces.socket import Carrier, Socket, encode_connect_error
+from oyez.server.namespaces.socket import Carrier, Socket
 from oyez.server.transports.outgoing import join_frames
 from oyez.settings import Settings
 
@@ -145,7 +145,8 @@ class Namespace:
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
         socket.end(engineio.FORCED_SERVER_CLOSE)
         logger.debug("connect refused", namespace=self.name, code=refused.refusal.code, message=refused.message)
-        packet = socketio.Packet(socketio.PacketType.CONNECT_ERROR, self.name, encode_connect_error(refused))
+        answer = msgspec.json.encode(self.application.explain_refusal(refused))
+        packet = socketio.Packet(socketio.PacketType.CONNECT_ERROR, self.name, answer)
         socket.connection.refuse(socket, packet)
         if self._observers is not None:
             code, address = refused.refusal.code, socket.handshake.address

@@ -496,17 +496,6 @@ class Socket:
             self.connection.send_packet(packet, volatile)
 
 
-def encode_error(code: str, message: str) -> bytes:
-    """The event `error`, in the shape that it has for commands that fail."""
-    return msgspec.json.encode(["error", {"code": code, "message": message, "details": {}}])
-
-
-def encode_connect_error(refused: RefusedError) -> bytes:
-    """The payload of the CONNECT_ERROR for `refused`."""
-    error = {"message": refused.message, "data": {"code": refused.refusal.code, **refused.details}}
-    return msgspec.json.encode(error)
-
-
 def _event_type(attachments: tuple[bytes, ...]) -> socketio.PacketType:
     return socketio.PacketType.BINARY_EVENT if attachments else socketio.PacketType.EVENT
 

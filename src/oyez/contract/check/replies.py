@@ -1,0 +1,125 @@
+"""Acknowledgements and errors: the forms of the answers that clients receive."""
+
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
+from msgspec import inspect
+
+from oyez.contract.check.names import check_name, find_duplicates
+from oyez.contract.codec import check_types
+from oyez.contract.declare import Declarations, DeclaredCommand
+from oyez.contract.replies import OTHERS, OYEZ_CODES, Acknowledgements, Errors, find_shape_errors
+from oyez.contract.schema import options
+from oyez.errors import ContractError
+
+
+def check_answers(declared: Declarations) -> Iterator[str]:
+    """The contract's acknowledgements and errors, and those of its commands."""
+    known = OYEZ_CODES | {refusal.code for refusal in declared.refusals}
+    yield from (f"acknowledgements: {error}" for error in check_acknowledgements(declared.acknowledgements))
+    yield from (f"errors: {error}" for error in _check_errors(declared.errors, known))
+    for namespace in declared.namespaces:
+        for command in namespace.commands:
+            where = f"command {command.name}"
+            if command.error is not None:
+                yield from (f"{where}: error: {error}" for error in _check_command_errors(command.error, known))
+            if command.acknowledgements is not None:
+                found = check_acknowledgements(command.acknowledgements)
+                yield from (f"{where}: acknowledgements: {error}" for error in found)
+            yield from (f"{where}: {error}" for error in _check_reply(command, declared.acknowledgements))
+            if _mixes(command, declared):
+                yield f"{where}: an error that is one value needs a member: give error a name in Acknowledgements"
+        reporting = declared.error_events(namespace)
+        for kind, listed in (("event", namespace.events), ("command", namespace.commands)):
+            for name in dict.fromkeys(item.name for item in listed):
+                if name in reporting:
+                    yield f"{kind} {name}: the name is the server's own: the event that reports errors has it already"
+
+
+def _mixes(command: DeclaredCommand, declared: Declarations) -> bool:
+    """True if the members of errors should be beside the flag, but errors have no members."""
+    form, errors = command.acknowledgements or declared.acknowledgements, declared.errors
+    if not isinstance(form, Acknowledgements) or not isinstance(errors, Errors):
+        return False
+    if isinstance(command.error, Errors):
+        errors = command.error.over(errors)
+    return form.error is None and not form.node_style and isinstance(errors.shape, str)
+
+
+def check_acknowledgements(form: Acknowledgements) -> Iterator[str]:
+    if not isinstance(form, Acknowledgements):
+        yield f"expected Acknowledgements(…), not {form!r:.40}"
+        return
+    if form.error_as not in ("object", "message", "code"):
+        yield f"error_as is {form.error_as!r}; it can be object, message or code"
+    if form.node_style:
+        changed = [name for name in ("flag", "data", "error") if getattr(form, name) != getattr(_DEFAULT, name)]
+        yield from (f"with node_style there are no members: leave out {name}" for name in changed)
+        return
+    names = [name for name in (form.flag, form.data, form.error) if name is not None]
+    yield from (f"{name!r} is not the name of a member" for name in names if not isinstance(name, str) or not name)
+    yield from find_duplicates("member", map(str, names))
+    if not isinstance(form.values, tuple) or len(form.values) != 2 or form.values[0] == form.values[1]:
+        yield f"values are {form.values!r}: give two different values of the flag, of success and of failure"
+    if form.error is None:
+        if form.flag is None:
+            yield "without flag and error, no client can see whether a command has succeeded"
+        if form.error_as != "object":
+            yield f"an error that is only its {form.error_as} needs a member: give error a name"
+
+
+_DEFAULT = Acknowledgements()
+
+
+def _check_reply(command: DeclaredCommand, general: Acknowledgements) -> Iterator[str]:
+    form = command.acknowledgements or general
+    if command.reply is None or not isinstance(form, Acknowledgements):
+        return
+    try:
+        check_types(command.reply)
+    except ContractError as error:
+        yield f"its reply: {error}"
+        return
+    kinds = list(options(inspect.type_info(command.reply)))
+    objects = [kind for kind in kinds if isinstance(kind, inspect.StructType)]
+    if len(objects) < len(kinds) and form.names_fields:
+        yield (
+            "its reply has no fields, which would be beside the flag; declare a payload, or give the contract "
+            'acknowledgements=Acknowledgements(data="data")'
+        )
+    names = {field.encode_name for kind in objects for field in kind.fields} | {kind.tag_field for kind in objects}
+    if form.reserved is not None and form.reserved in names:
+        yield f"its reply has a field `{form.reserved}`, which every acknowledgement has already"
+
+
+def _check_command_errors(form: Any, known: Container[str]) -> Iterator[str]:
+    yield from _check_errors(form, known)
+    if isinstance(form, Errors) and (form.connect or form.connect_shape is not None):
+        yield "connect is about connections: give it to the contract"
+
+
+def _check_errors(form: Any, known: Container[str]) -> Iterator[str]:
+    if not isinstance(form, Errors):
+        yield f"expected Errors(…), not {form!r:.40}"
+        return
+    if isinstance(form.name, str):
+        yield from (f"event {form.name}: {error}" for error in check_name(form.name))
+    else:
+        yield f"event is {form.name!r:.40}: a name is text"
+    if form.shape is not None:
+        yield from find_shape_errors(form.shape)
+    if form.connect_shape is not None:
+        yield from (f"connect_{error}" for error in find_shape_errors(form.connect_shape))
+    for name in ("codes", "messages", "connect"):
+        mapping: Any = getattr(form, name)
+        if not isinstance(mapping, Mapping):
+            yield f"{name} is {mapping!r:.40}: write a dict, from a code to what clients receive"
+            return
+        for code, text in mapping.items():
+            if code not in known and code != OTHERS:
+                yield f"{name}: {code!r} is not a code of Oyez or a refusal of this contract"
+            if not (isinstance(text, str) and text) and not (name == "codes" and type(text) is int):
+                yield f"{name}: {code!r} becomes {text!r}: expected text" + " or a number" * (name == "codes")
+    for code, text in form.codes.items():
+        if isinstance(text, str) and text in known and text != code and form.code(text) == text:
+            yield f"codes: {code!r} becomes {text!r}, which is the code of another refusal"

@@ -1,0 +1,208 @@
+"""The answers of a contract as data: the form of acknowledgements, and the name, form and codes of errors.
+
+A contract states both once, for all its commands, and a command may differ. `runtime/replies.py` encodes the answers.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import new_class
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin
+
+from msgspec import UNSET
+
+from oyez import errors
+from oyez.contract.types import Joined, Payload
+from oyez.errors import Refusal
+
+ERROR_EVENT = "error"
+"""The event that reports a refusal to a client, unless the contract gives it another name."""
+OTHERS = "*"
+"""As a code: all codes of Oyez that are not listed."""
+OYEZ_CODES = frozenset(value.code for value in vars(errors).values() if isinstance(value, Refusal))
+"""The codes of the refusals that every contract has."""
+
+SOURCES: Mapping[str, str] = {
+    "code": "the code, as text or number",
+    "message": "the sentence for people",
+    "details": "an object with what else is known, such as the field that does not fit",
+    "details.…": "one member of the details, such as `details.retry_after`; omitted if there is none",
+    "status": "the number of the HTTP status that fits",
+    "timestamp": "the time in ISO 8601",
+    "timestamp_ms": "the time in milliseconds since 1970",
+    "event": "the name of the command that failed; omitted if it is another error",
+    "id": "the idempotency key of the command; omitted if it has none",
+}
+"""What a member of an error can hold."""
+DETAIL = "details."
+MAYBE_ABSENT = ("event", "id")
+"""Sources that some errors do not have."""
+
+Shape: TypeAlias = str | Mapping[str, Any]
+"""The form of an error: a source, or an object whose members are sources, objects, or constants as `Literal[…]`."""
+
+DEFAULT_SHAPE: Shape = {"code": "code", "message": "message", "details": "details", "timestamp": "timestamp"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgements:
+    """The form in which commands are acknowledged, for success and failure."""
+
+    flag: str | None = "ok"
+    """The member that says whether the command succeeded; None for none."""
+    values: tuple[Any, Any] = (True, False)
+    """The values of the flag: of success, and of failure."""
+    data: str | None = None
+    """The member that holds the reply; None: the reply's fields are beside the flag."""
+    error: str | None = "error"
+    """The member that holds the error; None: the error's members are beside the flag."""
+    error_as: Literal["object", "message", "code"] = "object"
+    """What the error is: an object, or only its message or its code."""
+    room: str | None = "room"
+    """The field of a reply to a command that only joins or leaves a room, with the room's name; None for none."""
+    node_style: bool = False
+    """True for two arguments, the error and the reply: `(null, reply)` or `(error)`. There are no members then."""
+
+    @property
+    def joined(self) -> type[Payload] | None:
+        """The reply to a command that only joins or leaves a room; its field is `room` in Python."""
+        if self.room is None or self.room == "room":
+            return Joined if self.room else None
+        return build_payload("Joined", "room", str, on_wire=self.room)
+
+    @property
+    def names_fields(self) -> bool:
+        """True if a reply has to be an object, because its fields are beside the flag."""
+        return not self.node_style and self.data is None and self.flag is not None
+
+    @property
+    def reserved(self) -> str | None:
+        """The name that no field of a reply may have."""
+        if self.node_style or self.data is not None:
+            return None
+        return self.flag or self.error
+
+    def succeeded(self, answer: Any) -> bool:
+        """True if a command has succeeded that was acknowledged with `answer`: one argument, or a list of several."""
+        if self.node_style:
+            return answer is None or (isinstance(answer, list) and answer[:1] == [None])
+        if self.flag is not None:
+            return isinstance(answer, dict) and answer.get(self.flag) == self.values[0]
+        return not isinstance(answer, dict) or self.error not in answer
+
+    def shows_code(self, errors: "Errors") -> bool:
+        """True if the acknowledgement of a failure has the code of its error."""
+        return self.error_as == "code" or (self.error_as == "object" and errors.shows_code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errors:
+    """The errors that clients receive: the event, its form, and the codes and messages in it.
+
+    Of a contract, it holds for all errors; of a command, it is laid over the contract's.
+    """
+
+    event: str | None = None
+    """The name of the event that reports an error to a client that asked for no acknowledgement; None: `error`."""
+    shape: Shape | None = None
+    """The form of the event's data and of the error in an acknowledgement; None: DEFAULT_SHAPE."""
+    codes: Mapping[str, str | int] = field(default_factory=dict)
+    """For codes of Oyez or of the contract, the codes that clients receive instead. `*`: all others of Oyez."""
+    messages: Mapping[str, str] = field(default_factory=dict)
+    """For codes of Oyez or of the contract, the messages that clients receive. `*`: all others of Oyez."""
+    connect: Mapping[str, str] = field(default_factory=dict)
+    """For codes of Oyez or of the contract, the message of `connect_error`. `*`: all others of Oyez."""
+    connect_shape: Shape | None = None
+    """The form of `connect_error`'s `data`; None: Oyez' own code, and the details beside it."""
+
+    @property
+    def name(self) -> str:
+        """The name of the event."""
+        return self.event or ERROR_EVENT
+
+    @property
+    def form(self) -> Shape:
+        """The form of the event's data."""
+        return DEFAULT_SHAPE if self.shape is None else self.shape
+
+    @property
+    def shows_code(self) -> bool:
+        """True if the form has the code."""
+        return has_source(self.form, "code")
+
+    def over(self, general: "Errors") -> "Errors":
+        """The errors of a command, in a contract with these `general` errors."""
+        return replace(
+            self,
+            event=self.event or general.event,
+            shape=general.shape if self.shape is None else self.shape,
+            codes={**general.codes, **self.codes},
+            messages={**general.messages, **self.messages},
+        )
+
+    def code(self, code: str) -> str | int:
+        """The code that clients receive in place of Oyez' own one."""
+        return _find(self.codes, code, code)
+
+    def message(self, code: str, message: str) -> str:
+        """The message that clients receive in place of `message`."""
+        return _find(self.messages, code, message)
+
+    def connect_message(self, code: str, message: str) -> str:
+        """`connect_error`'s message in place of `message`."""
+        return _find(self.connect, code, self.message(code, message))
+
+
+T = TypeVar("T")
+
+
+def _find(mapping: Mapping[str, T], code: str, default: T) -> T:
+    """The value of `code` in a mapping that may have a value for all others of Oyez."""
+    return mapping.get(code, mapping.get(OTHERS, default) if code in OYEZ_CODES else default)
+
+
+def build_payload(name: str, field: str, kind: Any, on_wire: str | None = None) -> type[Payload]:
+    """A payload with one field, whose name on the wire may differ."""
+    body = {"__annotations__": {field: kind}, "__doc__": Payload.__doc__}
+    rename = {"rename": {field: on_wire}} if on_wire else {}
+    return new_class(name, (Payload,), rename, lambda members: members.update(body))
+
+
+def fill_shape(shape: Any, values: Mapping[str, Any]) -> Any:
+    """`shape` with the value of each source. Members without a value are omitted."""
+    if isinstance(shape, str):
+        if shape.startswith(DETAIL):
+            return values["details"].get(shape.removeprefix(DETAIL), UNSET)
+        return values.get(shape, UNSET)
+    if not isinstance(shape, Mapping):
+        return get_args(shape)[0]
+    filled = {name: fill_shape(member, values) for name, member in shape.items()}
+    return {name: value for name, value in filled.items() if value is not UNSET}
+
+
+def has_source(shape: Any, source: str) -> bool:
+    """True if a member of `shape` holds `source`."""
+    return shape == source or (isinstance(shape, Mapping) and any(has_source(each, source) for each in shape.values()))
+
+
+def find_shape_errors(shape: Any) -> Iterator[str]:
+    """The contradictions in a shape, one sentence each."""
+    if isinstance(shape, str) and (shape in MAYBE_ABSENT or shape.startswith(DETAIL)):
+        yield f"shape {shape!r}: some errors have no such value; a shape that is one value can be code, message, …"
+    elif shape == {}:
+        yield "shape is empty: list its members, as {'code': 'code', 'message': 'message'}"
+    else:
+        yield from _find_member_errors("shape", shape)
+
+
+def _find_member_errors(path: str, shape: Any) -> Iterator[str]:
+    if isinstance(shape, Mapping):
+        for name, member in shape.items():
+            if not isinstance(name, str):
+                yield f"{path} has the member {name!r}: a name is text"
+            yield from _find_member_errors(f"{path}.{name}", member)
+    elif isinstance(shape, str):
+        if shape not in SOURCES and not (shape.startswith(DETAIL) and len(shape) > len(DETAIL)):
+            known = ", ".join(SOURCES)
+            yield f"{path}: there is no value {shape!r}; there are {known}; a constant is Literal[{shape!r}]"
+    elif get_origin(shape) is not Literal or len(get_args(shape)) != 1:
+        yield f"{path} is {shape!r:.40}: write a value's name such as 'code', an object, or a constant Literal[…]"
