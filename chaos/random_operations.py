@@ -135,6 +135,10 @@ class Wire(Transport):
     def max_buffer(self) -> int:
         return 10_000_000
 
+    @property
+    def unsent(self) -> int:
+        return 0
+
     def _write(self, frames: bytes) -> None:
         while frames:
             length, start = frames[1], 2

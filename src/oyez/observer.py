@@ -7,7 +7,7 @@ except ids and addresses.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -206,16 +206,18 @@ class Observers:
     ) -> None:
         self.system = system
         self.clock = clock
-        self._observers = tuple(observers)
+        self._methods: dict[type[Report], tuple[Callable[[Any], None], ...]] = {
+            kind: tuple(getattr(observer, kind.point) for observer in observers) for kind in Report.__subclasses__()
+        }
         self._failures = SparseLog(logger)
 
     def report(self, report: Report) -> None:
         """Call all observers, in the order in which they were given."""
-        for observer in self._observers:
+        for method in self._methods[type(report)]:
             try:
-                getattr(observer, report.point)(report)
+                method(report)
             except Exception as error:
-                name = type(observer).__qualname__
+                name = getattr(method, "__qualname__", repr(method)).rpartition(".")[0]
                 kind = f"{name}.{report.point}"
                 self._failures.warning(
                     "an observer failed", kind=kind, observer=name, point=report.point, exc_info=error

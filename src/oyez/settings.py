@@ -26,7 +26,7 @@ ORIGIN_PATTERN = re.compile(r"[A-Za-z][\w+.-]*://\*((\.[\w-]+){2,}|\.localhost)(
 """An origin with `*.` before a host name of two or more labels: a single one, such as `com`, belongs to no operator."""
 
 
-HIDDEN = ("jwt_secret", "database_url", "log_url", "redis_url")
+HIDDEN = ("jwt_secret", "metrics_token", "database_url", "log_url", "redis_url")
 """Settings that are secrets, or addresses with a password."""
 
 
@@ -239,6 +239,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Folder of the secret, the SQLite database and the logs."""
     log_level: str = "info"
     """The least important log lines that are written: `debug`, `info`, `warning` or `error`."""
+    metrics_token: Annotated[str, Meta(min_length=16)] | None = None
+    """The token that Prometheus sends to read `/metrics` (`Authorization: Bearer …`), 16 characters or more. Unset:
+    there is no `/metrics`."""
     ssl_certfile: str | None = None
     """The certificate (PEM), for HTTPS."""
     ssl_keyfile: str | None = None

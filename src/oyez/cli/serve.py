@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from types import FrameType
 
+from starlette.routing import Route
+
 from oyez.cli.address import base_url
 from oyez.cli.banner import Banner
 from oyez.cli.console import explain_os_error
@@ -23,6 +25,7 @@ from oyez.logger import get_logger
 from oyez.ops.health import Team, health_routes
 from oyez.ops.logs import configure_logging
 from oyez.ops.memory import start_giving_back
+from oyez.ops.metrics import Metrics, metrics_routes
 from oyez.server.connections.outages import Outages
 from oyez.server.http.port import HttpServer
 from oyez.service.app import Oyez
@@ -85,7 +88,12 @@ def build_oyez(
 ) -> Oyez:
     """The application that the command line and the workers serve."""
     loaded = [load_system(name) for name in systems]
-    return Oyez(loaded, settings, operate=lambda oyez: health_routes(oyez, find_team), outages=outages)
+    metrics = [Metrics()] if settings.metrics_token is not None else []
+
+    def operate(oyez: Oyez) -> list[Route]:
+        return [*health_routes(oyez, find_team), *(route for one in metrics for route in metrics_routes(oyez, one))]
+
+    return Oyez(loaded, settings, operate=operate, outages=outages, observers=metrics)
 
 
 class AnnouncingServer(HttpServer):

@@ -130,6 +130,9 @@ class Log(Protocol):
     async def put_if_absent(self, key: str, value: bytes, ttl: float) -> bytes | None:
         """Store `value` and return None, unless `key` has a value: then return that value and change nothing."""
 
+    async def size(self) -> int:
+        """Bytes that the stored entries take, as far as the storage knows."""
+
     async def close(self) -> None:
         """Close the storage, and end all tails."""
 

@@ -94,6 +94,9 @@ class MemoryLog:
         self._evict(self._clock())
         return f"{self.epoch}.{self._last - min(most, len(self._entries))}"
 
+    async def size(self) -> int:
+        return self._bytes
+
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         self._check_open("records end with it.")
         now = self._clock()

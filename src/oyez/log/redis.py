@@ -290,6 +290,9 @@ class RedisLog:
             number = rows[-1][0] if rows else last
         return f"{epoch}.{number}"
 
+    async def size(self) -> int:
+        return int(await self._do(lambda: self._redis.memory_usage(self._stream)) or 0)
+
     # Records.
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:

@@ -179,6 +179,9 @@ class SqliteLog:
         number = await self._file.use(work)
         return f"{self._epoch}.{number}"
 
+    async def size(self) -> int:
+        return await self._file.use(self._file.count_bytes)
+
     # Records.
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:

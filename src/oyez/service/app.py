@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -151,6 +151,7 @@ class Oyez:
         """HTTP requests that are being answered, if the server that Oyez runs in counts them."""
         self._refused = False
         """True if the log has the line that clients come before Oyez runs."""
+        self._beside: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self._paths: dict[str, Endpoint] = {}
         routes: list[BaseRoute] = []
         build_log = build_log or partial(backends.build_log, settings)
@@ -239,9 +240,15 @@ class Oyez:
                 await served.server.start()
                 if served.emitter_consumer is not None:
                     await stack.enter_async_context(served.emitter_consumer.running(self.settings.shutdown_timeout))
+            for enter in self._beside:
+                await stack.enter_async_context(enter())
             if not self._drains:
                 stack.enter_context(notice_signals(self._begin_drain))
             yield
+
+    def run_beside(self, enter: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        """Enter a context whenever Oyez runs: `running` enters it last, and leaves it before the clients are gone."""
+        self._beside.append(enter)
 
     @property
     def stopping(self) -> bool:

@@ -333,6 +333,11 @@ class Connection:
         """Bytes that may wait for the client before it counts as too slow."""
         return self.transport.max_buffer
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the client."""
+        return self.transport.unsent
+
     def _handle(self, result: socketio.Packet | Signal | None) -> None:
         if type(result) is socketio.Packet:
             self._dispatch(result)

@@ -54,6 +54,10 @@ class AsgiWebSocket(WebSocketTransport):
     def max_buffer(self) -> int:
         return self._limits.max_send_buffer
 
+    @property
+    def unsent(self) -> int:
+        return self._buffer.size
+
     def send(self, packet: OutboundPacket) -> None:
         buffer, size = self._buffer, packet.size
         if self._closing is not None or (packet.volatile and self._is_slow(size)):

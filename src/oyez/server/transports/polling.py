@@ -69,6 +69,10 @@ class Polling(Transport):
         return self._max_buffer
 
     @property
+    def unsent(self) -> int:
+        return self._buffer.size
+
+    @property
     def idle_poll(self) -> bool:
         return self.get_open and not self._answered and not self._buffer
 

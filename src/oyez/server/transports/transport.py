@@ -133,6 +133,11 @@ class Transport(Protocol):
         ...
 
     @property
+    def unsent(self) -> int:
+        """Bytes that wait for the client."""
+        ...
+
+    @property
     def idle_poll(self) -> bool:
         """True if a request of the client waits for packets."""
         return False

@@ -268,6 +268,10 @@ class WebSocket(WSListener, WebSocketTransport):
     def max_buffer(self) -> int:
         return self._limits.max_send_buffer
 
+    @property
+    def unsent(self) -> int:
+        return self._buffer.size if self._buffer is not None else 0
+
     def send(self, packet: OutboundPacket) -> None:
         if self._network is None or self.close_reason is not None:
             return

@@ -35,6 +35,7 @@ from oyez.runtime.current import current_published
 from oyez.runtime.publisher import Publisher, report_published
 from oyez.service.database.database import Database
 from oyez.service.database.tables import outbox
+from oyez.service.outbox.backlog import Backlog, read_backlog
 from oyez.service.outbox.idempotent_steps import FORGET_INTERVAL, KEPT_SECONDS, begin_step, forget_steps
 from oyez.service.outbox.transaction import Transaction
 
@@ -179,6 +180,10 @@ class Outbox:
         for entry in transaction.volatile:
             await self._broadcast(entry)
         return result
+
+    async def read_backlog(self) -> Backlog:
+        """What the outbox and the jobs of the system have left to do, in all processes."""
+        return await self._database.read(read_backlog, self._system, self._clock())
 
     async def drained(self) -> None:
         """Wait until all that was committed so far is in the log. Only ends while inside `relaying`."""
