@@ -150,6 +150,7 @@ VARYING = {
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
     r"^\d\d:\d\d:\d\d\.\d{3}": "CLOCK",
     r"\b[0-9a-f]{8}\.\d+\b": "POSITION",
+    r'worker="\d+"': 'worker="PID"',
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b": "UUID",
 }
 """What differs from run to run."""
@@ -290,7 +291,7 @@ class Stage:
 
 FILES = ("python", "js", "toml", "nginx")
 """Languages whose blocks make up files, named by their first line."""
-LOOKED_AT = ("ts", "jsonl", "nginx", "html")
+LOOKED_AT = ("ts", "jsonl", "nginx", "html", "yaml")
 """Languages of blocks that are not run; tests below look at them."""
 
 

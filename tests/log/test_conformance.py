@@ -14,6 +14,13 @@ from tests.log.verbs import MANY, control, count_of, entry, numbers, read_all, t
 # Appending.
 
 
+async def test_the_size_grows_with_what_is_stored(log: Log) -> None:
+    await log.append([entry(1)])
+    before = await log.size()
+    await log.append([replace(entry(number), data=b"[" + b"1" * 1000 + b"]") for number in range(200)])
+    assert await log.size() >= before + 100_000
+
+
 async def test_entries_come_back_as_they_were_with_their_positions(log: Log) -> None:
     start = await log.position()
     sent = [

@@ -24,7 +24,7 @@ CONTENTS = {
         "outbox",
         "testing",
     ],
-    "Operating": ["operating", "troubleshooting", "scaling", "settings"],
+    "Operating": ["operating", "metrics", "troubleshooting", "scaling", "settings"],
     "Reference": ["publishing-api", "protocol", "clients", "glossary", "api"],
     "The shipped systems": ["systems", "quotes", "bookings", "fixrx", "qscrap", "rez"],
     "Measurements": ["benchmarks", "performance", "reliability", "robustness", "first-run"],

@@ -42,6 +42,7 @@ from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.schema import iter_types
 from oyez.contract.types import Payload
 from oyez.errors import Refusal
+from oyez.ops.families import FAMILIES, WORKER
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.runtime.replies import Failure, FailureEncoder, ReplyCodec
@@ -292,6 +293,14 @@ def build_reasons() -> str:
     return build_table(("reason", "what it means"), *rows)
 
 
+def build_metrics() -> str:
+    rows = [
+        (f"`{one.name}`", one.kind, ", ".join((*one.labels, *(() if one.shared else (WORKER,)))), one.help)
+        for one in FAMILIES
+    ]
+    return build_table(("metric", "kind", "labels", "meaning"), *rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "reasons": ("recovery", build_reasons),
     "settings": ("settings", build_settings),
@@ -300,6 +309,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "acknowledgements": ("contracts", build_acknowledgements),
     "error values": ("contracts", build_error_values),
     "handshake errors": ("protocol", build_handshake_errors),
+    "metrics": ("metrics", build_metrics),
     "systems": ("systems", build_systems),
     "prompt": ("testing", build_prompt),
     **{f"{system} rooms": (system, partial(build_rooms, contract)) for system, contract in LISTED.items()},
