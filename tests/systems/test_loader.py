@@ -20,6 +20,7 @@ from oyez.service.auth.tokens import build_signer
 from oyez.service.database.database import build_database
 from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
+from oyez.service.outbox.stays import DatabaseStays
 from oyez.service.system import Services, System, SystemServices, build_nothing
 from oyez.settings import Settings
 from oyez.systems.loader import list_systems, load_demo, load_system
@@ -84,6 +85,7 @@ def services(folder: Path) -> Services:
         presence=nobody,
         signer=build_signer(settings, load_secret(settings)),
         clock=time.time,
+        present=DatabaseStays(quotes.contract, database, Outbox(database, publisher, log)).find_present,
     )
 
 

@@ -5,6 +5,7 @@ from msgspec import UNSET, UnsetType
 from oyez.contract.claims import Claims
 from oyez.contract.contract import Contract, Event
 from oyez.contract.policy import Identity, anyone, member, not_role, own, resolved, role
+from oyez.contract.presence import Presence
 from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.tokens import auth, bearer, cookie, header, query
@@ -45,6 +46,7 @@ __all__ = [
     "Money",
     "NamedRoom",
     "Payload",
+    "Presence",
     "Stamped",
     "Time",
     "Total",

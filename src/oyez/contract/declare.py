@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from oyez.contract.claims import Claims
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.policy import Nobody, Rule, anyone, one_of
+from oyez.contract.presence import Presence
 from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Sockets, Target
 from oyez.contract.tokens import TokenSource
@@ -100,11 +101,19 @@ class Gateway:
         leave: str | None = None,
         on_connect: bool = False,
         values: RoomValues | None = None,
+        presence: Presence | None = None,
     ) -> Room:
         """A kind of room of this gateway. Its members need the gateway's right too. See `Namespace.room`."""
         rule = one_of(members) if self.who == anyone() else self.who & one_of(members)
         return self.namespace.room(
-            pattern, members=rule, join=join, leave=leave, on_connect=on_connect, values=values, gateway=self
+            pattern,
+            members=rule,
+            join=join,
+            leave=leave,
+            on_connect=on_connect,
+            values=values,
+            gateway=self,
+            presence=presence,
         )
 
 
@@ -151,13 +160,15 @@ class Namespace:
         on_connect: bool = False,
         values: RoomValues | None = None,
         gateway: Gateway | None = None,
+        presence: Presence | None = None,
     ) -> Room:
         """Declare a kind of room.
 
         `members` says who may be in it. `join` and `leave` name commands by which clients join and leave it; the
         commands' arguments fill the placeholders, in order. With `on_connect`, each client joins its own rooms of this
         kind when it connects. `values` lists the only values of a placeholder; by default, it may hold any.
-        `gateway` is the gateway that declares the room.
+        `gateway` is the gateway that declares the room. With `presence`, users in the room receive events about users
+        who come and go.
         """
         self._check_open(pattern)
         room = Room(
@@ -169,6 +180,7 @@ class Namespace:
             on_connect=on_connect,
             gateway=gateway.name if gateway else None,
             values=values or {},
+            presence=presence,
         )
         self.rooms.add(room)
         if join is not None:

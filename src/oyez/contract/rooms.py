@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from oyez.contract.policy import Rule, Values, anyone
+from oyez.contract.presence import Presence
 from oyez.contract.schema import quote
 from oyez.contract.types import MAX_ID_LENGTH
 from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
@@ -26,6 +27,8 @@ class NamedRoom:
 
     namespace: str
     name: str
+    values: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """The values of the placeholders, if they are known."""
 
     def __str__(self) -> str:
         return self.name
@@ -81,6 +84,7 @@ class Room:
         on_connect: bool = False,
         gateway: str | None = None,
         values: Mapping[str, Sequence[str]] | None = None,
+        presence: Presence | None = None,
     ) -> None:
         self.pattern = pattern
         self.placeholders = tuple(_PLACEHOLDER.findall(pattern))
@@ -92,6 +96,8 @@ class Room:
         self.gateway = gateway
         self.values = {placeholder: tuple(listed) for placeholder, listed in (values or {}).items()}
         """The only values that a placeholder may hold. A placeholder that is not listed may hold any value."""
+        self.presence = presence
+        """The events about users who come and go, if there are any."""
         self._rooms = rooms
         shapes, self._shape = _compile(pattern)
         self._fits = tuple(re.compile(shape).fullmatch for shape in shapes)
@@ -113,7 +119,8 @@ class Room:
 
         Raises RefusedError (unknown_room) if a value cannot be part of a room's name, because values come from clients.
         """
-        return NamedRoom(self.namespace, self.name(self._by_placeholder(values, named)))
+        filled = self._by_placeholder(values, named)
+        return NamedRoom(self.namespace, self.name(filled), filled)
 
     def of(self, *paths: str, **named: str) -> DerivedRoom:
         """The rooms that follow from the payload: the field at each path fills one placeholder.

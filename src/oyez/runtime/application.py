@@ -16,6 +16,7 @@ from oyez.runtime.current import Published, current_published, current_user
 from oyez.runtime.hooks import Hooks
 from oyez.runtime.replies import Failure, FailureEncoder, explain_failure
 from oyez.server.namespaces.application import Application
+from oyez.server.namespaces.room_observer import RoomObserver
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
 
@@ -33,6 +34,7 @@ class NamespaceApplication(Application):
         observers: Observers | None = None,
         headers: Collection[str] = (),
         failures: FailureEncoder = FailureEncoder(),  # noqa: B008 - it does not change
+        room_observer: RoomObserver | None = None,
     ) -> None:
         self.headers = headers
         self._admission = admission
@@ -45,6 +47,7 @@ class NamespaceApplication(Application):
         self._observers = observers
         self._failures = failures
         self.usages = context.users
+        self.room_observer = room_observer
         self.expiring_before = hooks.expiring_before if hooks.expiring else 0.0
 
     async def connect(self, socket: Socket, auth: Any) -> None:
@@ -61,18 +64,24 @@ class NamespaceApplication(Application):
         socket.data = Client(identity, socket, self._context, self._clock())
         socket.identify(identity.subject, identity.expires_at)
         for room in rooms:
-            socket.join(room)
+            if socket.data.awaits_welcome(room):
+                # Joined after recovery: a client that was in the room before gets no welcome.
+                socket.data.postpone(room)
+            else:
+                socket.join(room)
         if self._hooks.connecting:
             await self._hooks.connecting(socket.data)
 
     def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
-        hook = self._hooks.connected
-        return self._run_connected(hook, socket.data) if hook else None
+        hook, client = self._hooks.connected, socket.data
+        return self._run_connected(hook, client) if hook or client.postponed else None
 
-    async def _run_connected(self, hook: Callable[[Client], Coroutine[Any, Any, None]], client: Client) -> None:
+    async def _run_connected(self, hook: Callable[[Client], Coroutine[Any, Any, None]] | None, client: Client) -> None:
         current_user.set(client.identity.subject)
         try:
-            await hook(client)
+            await client.join_postponed()
+            if hook is not None:
+                await hook(client)
         except RefusedError as refused:
             if is_temporary(refused) or refused.internal:
                 raise

@@ -23,10 +23,13 @@ from oyez.runtime.commands import CommandHandler, Handler, joining, leaving
 from oyez.runtime.functions import find_signature_error
 from oyez.runtime.hooks import Hooks, find_hook_errors
 from oyez.runtime.idempotency import Idempotency
+from oyez.runtime.presence import FindPresent
 from oyez.runtime.publisher import Publisher
 from oyez.runtime.replies import CallerEvents, FailureEncoder
 from oyez.runtime.room_access import IsMember, RoomAccess
 from oyez.runtime.usage import Users
+from oyez.runtime.welcome import Welcomes
+from oyez.server.namespaces.room_observer import RoomObserver
 from oyez.settings import Settings
 
 Handlers = Mapping[type[Command], Handler]
@@ -47,6 +50,9 @@ def bind(
     clock: Callable[[], float] = time.monotonic,
     observers: Observers | None = None,
     authenticate: Authenticate | None = None,
+    room_observer: RoomObserver | None = None,
+    welcomes: Welcomes | None = None,
+    find_present: FindPresent | None = None,
 ) -> dict[str, NamespaceApplication]:
     """The application of each namespace, by the namespace's name.
 
@@ -54,7 +60,9 @@ def bind(
     attribute. `is_member` asks the membership table; leave it out if no rule says `member()`. Without `idempotency`,
     ids of commands mean nothing. `verify` verifies tokens; `authenticate` is asked instead of it if the system has one.
     `publisher` is for `client.publish`. `clock` is the clock of the limits, in seconds. `observers` receive how
-    commands end. Raises ContractError if a function is missing, does not fit, or is not declared in the contract.
+    commands end. `room_observer` learns which clients are in which rooms, `welcomes` has the state of rooms for clients that
+    join, `find_present` finds the users in a room. Raises ContractError if a function is missing, does not fit, or is
+    not declared in the contract.
     """
     contract.build()
     resolvers = resolvers or {}
@@ -73,13 +81,22 @@ def bind(
     applications = {}
     for namespace in contract.namespaces:
         access = RoomAccess(namespace, is_member or _has_no_members, contract.subjects_of)
-        context = ClientContext(access, CallerEvents(contract, namespace.name), users, publisher)
+        caller_events = CallerEvents(contract, namespace.name)
+        context = ClientContext(access, caller_events, users, publisher, welcomes, find_present)
         admission = Admission(contract, access, authentication=authentication, resolvers=resolvers)
         commands = {
             command.name: _build(contract, command, handlers, idempotency, hooks) for command in namespace.commands
         }
         applications[namespace.name] = NamespaceApplication(
-            admission, commands, context, hooks, clock, observers, named_headers(contract.tokens), failures
+            admission,
+            commands,
+            context,
+            hooks,
+            clock,
+            observers,
+            headers=named_headers(contract.tokens),
+            failures=failures,
+            room_observer=room_observer,
         )
     return applications
 

@@ -6,7 +6,7 @@ A room can be joined only if its rule allows it.
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from oyez.contract.codec import decode_answer
 from oyez.contract.limits import Limit
@@ -17,12 +17,16 @@ from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, ContractError, 
 from oyez.protocol.socket_ids import own_room
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.latest import Latest
+from oyez.runtime.presence import FindPresent, RoomPresence
 from oyez.runtime.publisher import Publisher
 from oyez.runtime.replies import CallerEvents
 from oyez.runtime.room_access import RoomAccess
 from oyez.runtime.usage import Bucket, Users
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import Handshake, ReceivedEvent
+
+if TYPE_CHECKING:
+    from oyez.runtime.welcome import Welcomes
 
 T = TypeVar("T")
 
@@ -36,6 +40,8 @@ class ClientContext:
     users: Users
     publisher: Publisher | None = None
     """None if the system publishes nothing."""
+    welcomes: "Welcomes | None" = None
+    find_present: FindPresent | None = None
 
     @property
     def latest(self) -> Latest | None:
@@ -46,7 +52,18 @@ class ClientContext:
 class Client:
     """The client that sent a command, as the command's handler receives it."""
 
-    __slots__ = ("_buckets", "_context", "_state", "_usage", "ending", "held", "identity", "refused", "socket")
+    __slots__ = (
+        "_buckets",
+        "_context",
+        "_state",
+        "_usage",
+        "ending",
+        "held",
+        "identity",
+        "postponed",
+        "refused",
+        "socket",
+    )
 
     def __init__(self, identity: Identity, socket: Socket, context: ClientContext, now: float) -> None:
         """`now` is by the clock of the limits, in seconds."""
@@ -63,6 +80,8 @@ class Client:
         """By command, how many in a row were over the limit."""
         self.held: dict[str, tuple[ReceivedEvent, asyncio.TimerHandle]] | None = None
         """By command, the newest volatile command over the limit, and the timer that handles it."""
+        self.postponed: tuple[str, ...] = ()
+        """Rooms that the client joins after it has connected, because it receives their state first."""
         settings = socket.namespace.settings
         most = settings.limits.max_connections_per_user
         usage = context.users.enter(identity.subject, socket.connection.id, most, now)
@@ -130,9 +149,12 @@ class Client:
         """Join a room. Raises RefusedError: forbidden, unknown_room, or rate_limited if the client has too many rooms.
 
         With `since`, a position in the log, the client first receives the room's events after that position. Last, it
-        receives the room's newest events that are declared with `latest`.
+        receives the room's newest events that are declared with `latest`. Without `since`, it receives the room's
+        `welcome` before that, unless it recovers.
         """
-        if since is None and self.socket.session.replay_from is None:
+        if since is None and self._is_new_in(self._name(room)) and self.awaits_welcome(self._name(room)):
+            await self._join_welcomed(self._name(room))
+        elif since is None and self.socket.session.replay_from is None:
             self.enter(room, await self.allows(room))
         else:
             await self._join_again(self._name(room), since)
@@ -155,6 +177,54 @@ class Client:
     def awaits_latest(self, room: Room) -> bool:
         """True if the client receives kept events when it joins a room of this kind."""
         return self._context.latest is not None and self._context.latest.concerns(room)
+
+    def awaits_welcome(self, room: str) -> bool:
+        """True if the client receives the state of the room when it joins it."""
+        welcomes = self._context.welcomes
+        return welcomes is not None and welcomes.concerns(self.namespace, room)
+
+    def postpone(self, room: str) -> None:
+        """Have `join_postponed` join a room."""
+        self.postponed += (room,)
+
+    async def join_postponed(self) -> None:
+        """Join the rooms that were postponed, unless the client has recovered them. Raises as `join` does."""
+        postponed, self.postponed = self.postponed, ()
+        for room in postponed:
+            try:
+                if room not in self.socket.rooms:
+                    await self.join(room)
+            except RefusedError as refused:
+                if refused.refusal is not FORBIDDEN:
+                    raise
+
+    def _is_new_in(self, name: str) -> bool:
+        """True if the client may know nothing of the room."""
+        session = self.socket.session
+        # A client without a session that recovers from a position joins again the rooms that it was in.
+        return name not in self.socket.rooms and (session.replay_from is None or session.generation > 0)
+
+    async def _join_welcomed(self, name: str) -> None:
+        """Send the state of a room, and then the events after it; join the room."""
+        welcomes = self._context.welcomes
+        assert welcomes is not None
+        with self._context.access.revocations.observe() as removed:
+            if not await self.allows(name):
+                self.enter(name, allowed=False)
+            state = await welcomes.prepare(self, name, self._context.caller_events)
+            if name not in removed and name not in self.socket.rooms:
+                for data, volatile in state.events:
+                    self.socket.send(data, volatile)
+                await self.socket.replay_room(name, state.position, lambda: name not in removed)
+            self.enter(name, name not in removed)
+
+    @must_await
+    async def present(self, room: NamedRoom) -> RoomPresence:
+        """The users in a room with presence, on all processes. Raises ContractError if the room has none."""
+        find_present = self._context.find_present
+        if find_present is None:
+            raise ContractError(f"room {room}: nothing keeps who is present")
+        return await find_present(room)
 
     async def _join_again(self, name: str, since: str | None) -> None:
         """Send the events that the client has missed in a room, then join it."""

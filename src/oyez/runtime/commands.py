@@ -182,7 +182,13 @@ def joining(
     def join(command: Command, client: Client) -> Coroutine[Any, Any, Payload | None] | Payload | None:
         name = room.name({placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders})
         verdict = client.decide(name)
-        if verdict is Verdict.IF_MEMBER or client.recovers or joined is not None or client.awaits_latest(room):
+        if (
+            verdict is Verdict.IF_MEMBER
+            or client.recovers
+            or joined is not None
+            or client.awaits_latest(room)
+            or client.awaits_welcome(name)
+        ):
             return join_when_known(client, name)
         client.enter(name, verdict is Verdict.YES)
         return reply(name)

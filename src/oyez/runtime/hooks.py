@@ -1,10 +1,13 @@
 """Hooks: functions of a system that are called when its clients connect, disconnect, or reach a limit."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from oyez.errors import RefusedError
+from oyez.contract.contract import Contract
+from oyez.contract.rooms import NamedRoom, Room
+from oyez.contract.types import Payload
+from oyez.errors import ContractError, RefusedError
 from oyez.runtime.client import Client
 from oyez.runtime.functions import find_signature_error
 from oyez.server.types import Handshake
@@ -46,6 +49,71 @@ class Hooks:
     limited: Callable[[Client, int, float], None] | None = None
     """The client has exceeded a limit: how often in a row, and the seconds until it may send again. Called when the
     client receives the event `error`, which is not sent for every refused command."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departed:
+    """A stay in a room that has ended. The client may be gone, and may have been connected to another process."""
+
+    user: str
+    """The user's id."""
+    socket_id: str
+    room: NamedRoom
+    """The room, with the values of its placeholders in `values`."""
+    reason: str
+    """Socket.IO's reason of a disconnect; `leave` if the client has left the room; `process lost` if its process was
+    killed or could not be reached."""
+    since: float
+    """When the stay began, in seconds since 1970."""
+    at: float
+    """When the client was connected last, in seconds since 1970, by the clock of its process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomHooks:
+    """The functions for one kind of room. Each is optional."""
+
+    entered: Callable[[Client, NamedRoom], Coroutine[Any, Any, None]] | None = None
+    """A socket has entered the room. Called after the stay is recorded, so that `left` follows in every case."""
+    left: Callable[[Departed, NamedRoom], Coroutine[Any, Any, None]] | None = None
+    """The stay of a socket has ended: the client has left the room, is disconnected and has not come back in time, or
+    its process was killed. Called in one process, after `entered` has finished."""
+    welcome: Callable[[Client, NamedRoom], Coroutine[Any, Any, Payload | Sequence[Payload] | None]] | None = None
+    """Returns the events that describe the room's state to a client that joins. The client receives them before any
+    later event of the room. The events must list `caller` as a target."""
+
+
+_ROOM_CALLS: Mapping[str, tuple[str, ...]] = {
+    "entered": ("client", "room"),
+    "left": ("departed", "room"),
+    "welcome": ("client", "room"),
+}
+
+
+def check_room_hooks(contract: Contract, rooms: object) -> None:
+    """Raises ContractError if functions for rooms do not fit, or are for rooms that the contract does not declare."""
+    kinds = [kind for namespace in contract.namespaces for kind in namespace.rooms.kinds]
+    if errors := _find_room_hook_errors(rooms, kinds):
+        raise ContractError("\n".join(f"contract {contract.name}: {error}" for error in errors))
+
+
+def _find_room_hook_errors(rooms: object, kinds: Collection[Room]) -> list[str]:
+    if not isinstance(rooms, Mapping):
+        return [f"rooms is a {type(rooms).__name__}: write a dict of rooms, as {{auction: RoomHooks(entered=…)}}"]
+    errors = []
+    for room, hooks in rooms.items():
+        if not isinstance(room, Room) or room not in kinds:
+            errors.append(f"rooms has functions for {room!r:.60}, which is not a room of the contract")
+        elif not isinstance(hooks, RoomHooks):
+            errors.append(
+                f"room {room.pattern}: its functions are a {type(hooks).__name__}: write RoomHooks(entered=…)"
+            )
+        else:
+            for name, arguments in _ROOM_CALLS.items():
+                function = getattr(hooks, name)
+                if function is not None and (error := find_signature_error(function, arguments, waits=True)):
+                    errors.append(f"room {room.pattern}: {name}: {error}")
+    return errors
 
 
 _CALLS: Mapping[str, tuple[tuple[str, ...], bool]] = {

@@ -35,10 +35,13 @@ from oyez.log.observed import ObservedLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
 from oyez.observer import Observer, build_observers
 from oyez.runtime.bind import bind
+from oyez.runtime.hooks import check_room_hooks
 from oyez.runtime.http import UNFINISHED, build_problem, refuse
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
+from oyez.runtime.stays import Stays, find_watched_kinds
+from oyez.runtime.welcome import Welcomes
 from oyez.server.cluster.membership import Presence
 from oyez.server.cluster.node import Node
 from oyez.server.connections.outages import Outages
@@ -56,10 +59,11 @@ from oyez.service.data_folder import open_folder
 from oyez.service.database.database import MIGRATIONS, Database, build_database
 from oyez.service.database.probe import DatabaseProbe
 from oyez.service.idempotency import IdempotencyMiddleware
-from oyez.service.members_api import member_routes, presence_route
+from oyez.service.members_api import member_routes, presence_route, present_route
 from oyez.service.outbox.jobs import Jobs
 from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
+from oyez.service.outbox.stays import DatabaseStays
 from oyez.service.own_loop import REMEDY, LoopBoundLog, OwnLoop
 from oyez.service.redis_emitter.consumer import EmitterConsumer
 from oyez.service.redis_emitter.decoder import DEFAULT_KEY
@@ -92,6 +96,8 @@ class Served:
     own: SystemServices
     emitter_consumer: EmitterConsumer | None
     database: DatabaseProbe
+    stays: Stays | None
+    """None if nothing in the system depends on who is in a room."""
 
 
 class Oyez:
@@ -235,6 +241,8 @@ class Oyez:
                 await stack.enter_async_context(served.jobs.running())
                 if served.own.close is not None:
                     stack.push_async_callback(served.own.close)
+                if served.stays is not None:
+                    await stack.enter_async_context(served.stays.running(self._find_time_left))
             stack.push_async_callback(self._stop)
             for served in self.systems.values():
                 await served.server.start()
@@ -352,6 +360,7 @@ class Oyez:
             observers=observers,
         )
         members = Members(system.name, database, system.contract)
+        stored_stays = DatabaseStays(system.contract, database, outbox, self._clock)
         own = build_services(
             system,
             Services(
@@ -366,8 +375,20 @@ class Oyez:
                 presence=presence,
                 signer=self.signer.of_contract(system.contract.claims),
                 clock=self._clock,
+                present=stored_stays.find_present,
             ),
         )
+        check_room_hooks(system.contract, own.rooms)
+        stays = None
+        if find_watched_kinds(system.contract, own.rooms):
+            stays = Stays(
+                system.contract,
+                own.rooms,
+                stored_stays,
+                node_id=lambda: self.node.id,
+                alive=lambda: server.membership.alive(),
+                now=self._clock,
+            )
         jobs = Jobs(database, outbox, own.jobs, system=system.name, clock=self._clock)
         applications = bind(
             system.contract,
@@ -381,6 +402,9 @@ class Oyez:
             publisher=publisher,
             observers=observers,
             authenticate=own.authenticate,
+            room_observer=stays,
+            welcomes=Welcomes(system.contract, own.rooms, log, outbox.appended),
+            find_present=stored_stays.find_present,
         )
         server = Server(
             applications,
@@ -400,6 +424,7 @@ class Oyez:
         )
         routes += member_routes(prefix, system.contract, database, outbox, authorize, [middleware])
         routes.append(presence_route(prefix, system.contract, presence, authorize))
+        routes.append(present_route(prefix, system.contract, stored_stays.find_present, authorize))
         routes.append(Mount(f"{prefix}/api", routes=list(own.routes), middleware=[middleware]))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", JsonEndpoint(server))
@@ -415,7 +440,7 @@ class Oyez:
                 is_away=lambda: server.log_probe.reason is not None,
             )
         probe = DatabaseProbe(database, system.name, system.tables.tables.values() if system.tables is not None else ())
-        return Served(system, server, publisher, log, outbox, jobs, own, emitter_consumer, probe)
+        return Served(system, server, publisher, log, outbox, jobs, own, emitter_consumer, probe, stays)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
         """One system has a short path too."""

@@ -13,7 +13,10 @@ from starlette.routing import Route
 from oyez.contract import Payload
 from oyez.contract.contract import Contract
 from oyez.contract.rooms import NamedRoom
+from oyez.contract.types import Time
+from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
 from oyez.runtime.http import Authorize, answer_json, service_route
+from oyez.runtime.presence import FindPresent
 from oyez.server.cluster.membership import Presence
 from oyez.service.database.database import Database
 from oyez.service.outbox.members import find_room, list_members
@@ -92,3 +95,24 @@ def presence_route(
         return answer_json(msgspec.to_builtins(await presence(room)))
 
     return service_route(f"{prefix}/rooms/{{room:path}}/sockets", show, authorize, ["GET"])
+
+
+def present_route(prefix: str, contract: Contract, find_present: FindPresent, authorize: Authorize) -> Route:
+    """`GET {prefix}/rooms/{room}/presence`: which users are in that room, which declares `presence=`, on all nodes.
+
+    Answers `{count, users: [{id, since, lastSeen}]}`; `count` is of all of them, where `users` had to stop.
+    """
+
+    async def show(request: Request) -> Response:
+        namespace = request.query_params.get("namespace")
+        room = find_room(contract, request.path_params["room"], namespace, has_members=False)
+        try:
+            present = await find_present(room)
+        except ContractError as error:
+            raise RefusedError(UNKNOWN_ROOM, f"{error}.") from None
+        users = [
+            {"id": user.id, "since": Time.at(user.since), "lastSeen": Time.at(user.last_seen)} for user in present.users
+        ]
+        return answer_json({"count": present.count, "users": users})
+
+    return service_route(f"{prefix}/rooms/{{room:path}}/presence", show, authorize, ["GET"])

@@ -9,14 +9,15 @@ from sqlalchemy import MetaData
 from starlette.routing import BaseRoute
 
 from oyez.contract.contract import Contract
-from oyez.contract.rooms import NamedRoom
+from oyez.contract.rooms import NamedRoom, Room
 from oyez.errors import OyezError, SettingsError
 from oyez.log.log import Log
 from oyez.logger import redact
 from oyez.runtime.admission import Resolvers
 from oyez.runtime.authentication import Authenticate
 from oyez.runtime.bind import Handlers
-from oyez.runtime.hooks import Hooks
+from oyez.runtime.hooks import Hooks, RoomHooks
+from oyez.runtime.presence import FindPresent
 from oyez.runtime.publisher import Publisher
 from oyez.server.cluster.membership import Presence
 from oyez.service.auth.tokens import Signer
@@ -42,11 +43,13 @@ class Services:
     """Runs transactions that emit: all of a system's own changes."""
     members: Members
     presence: Callable[[NamedRoom], Awaitable[Presence]]
-    """Who is in a room, on all nodes; takes half a second at most."""
+    """Which sockets are in a room, on all nodes; takes half a second at most."""
     signer: Signer
     """Signs tokens for users, such as one that takes the place of one about to end."""
     clock: Callable[[], float]
     """Seconds since 1970."""
+    present: FindPresent
+    """Which users are in a room that is declared with `presence=`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,8 @@ class SystemServices:
     authenticate: Authenticate | None = None
     """Finds the user of a client that connects, instead of the verification of a token: for API keys, session cookies,
     signatures of your own. See `Credentials`."""
+    rooms: Mapping[Room, RoomHooks] = field(default_factory=dict)
+    """What is called when clients enter and leave rooms, by the kind of room."""
     close: Callable[[], Awaitable[None]] | None = None
     """Ends what runs beside clients and jobs; called when no client is left."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from oyez.contract.check.names import LIMITS, find_duplicates
 from oyez.contract.declare import Namespace
 from oyez.contract.policy import Nobody, Own, Resolved
+from oyez.contract.presence import check_presence
 from oyez.contract.rooms import EVERYONE, Room
 
 
@@ -26,6 +27,7 @@ def check_rooms(namespace: Namespace) -> Iterator[str]:
     kinds = namespace.rooms.kinds
     for number, room in enumerate(kinds):
         yield from (f"room {room.pattern}: {error}" for error in _check_room(room))
+        yield from (f"room {room.pattern}: {error}" for error in check_presence(namespace, room))
         for other in kinds[:number]:
             if room.overlaps(other):
                 yield f"room {room.pattern}: a name could also belong to {other.pattern}; begin them differently"

@@ -9,6 +9,7 @@ import msgspec
 from oyez.errors import Refusal, RefusedError
 from oyez.log.log import Entry
 from oyez.server.cluster.usage import Usages
+from oyez.server.namespaces.room_observer import RoomObserver
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
 
@@ -23,6 +24,8 @@ class Application(ABC):
     """Seconds before the end of a token at which `expiring` is called; 0: never."""
     usages: Usages | None = None
     """What is counted for each user, if anything; nodes exchange it."""
+    room_observer: RoomObserver | None = None
+    """Learns which sockets are in which rooms; None: nothing is reported."""
 
     headers: Collection[str] = ()
     """Headers of the opening request, in lower case, that are kept besides KEPT_HEADERS."""

@@ -43,6 +43,7 @@ class Namespace:
         self._sessions = sessions
         self._recoverer = recoverer
         self._observers = observers
+        self._room_observer = application.room_observer
         self.sockets: dict[str, Socket] = {}
         self.rooms = Rooms(self.sockets)
         self.settings = settings
@@ -88,6 +89,8 @@ class Namespace:
             return
         self.sockets[socket.id] = socket
         socket.accept(replay_after=resumed.after)
+        if self._room_observer is not None:
+            self._room_observer.accept(socket)
         answer = msgspec.json.encode({"sid": socket.id, "pid": socket.session.pid})
         socket.connection.accept(socket, socketio.Packet(socketio.PacketType.CONNECT, self.name, answer))
         if self._observers is not None:
@@ -156,6 +159,8 @@ class Namespace:
 
     def remove(self, socket: Socket, reason: CloseReason, *, was_connected: bool) -> None:
         """Remove a socket that has ended from its rooms, and notify the application."""
+        if was_connected and self._room_observer is not None:
+            self._room_observer.end(socket, reason)
         self._leave_all(socket)
         if was_connected:
             if self.sockets.get(socket.id) is socket:
@@ -212,12 +217,16 @@ class Namespace:
 
     def join(self, socket: Socket, room: str) -> None:
         """Put `socket` into `room`. The caller has checked that it may be there."""
+        if self._room_observer is not None and socket.connected and room not in socket.rooms:
+            self._room_observer.join(socket, room)
         self.rooms.add(socket, room)
         if socket.ready:
             self._sessions.mark_dirty(socket, visible_to_client=True)
 
     def leave(self, socket: Socket, room: str) -> None:
         """Take `socket` out of `room`, if it is in it."""
+        if self._room_observer is not None and socket.connected and room in socket.rooms:
+            self._room_observer.leave(socket, room)
         self.rooms.remove(socket, room)
         if socket.ready:
             self._sessions.mark_dirty(socket, visible_to_client=True)

@@ -1,5 +1,5 @@
-"""The service layer's own tables: members of rooms, events on their way to the log, jobs that are due some day, and
-what commands with an id have done.
+"""The service layer's own tables: members of rooms, events on their way to the log, jobs that are due some day, what
+commands with an id have done, and who is in the rooms whose entering and leaving is reported.
 
 All systems share them; each row says whose it is.
 """
@@ -56,4 +56,35 @@ commands = Table(
     Column("result", LargeBinary, nullable=True),
     Column("created", Float(53), nullable=False),
     Index("oyez_commands_created", "created"),
+)
+
+stays = Table(
+    "oyez_stays",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("system", String(64), nullable=False),
+    Column("namespace", String(128), nullable=False),
+    Column("room", Text, nullable=False),
+    Column("socket", String(64), nullable=False),
+    Column("subject", Text, nullable=False),
+    # The process that ends the stay: it has the socket, or has claimed the stay of a process that was killed.
+    Column("node", String(24), nullable=False),
+    Column("since", Float(53), nullable=False),
+    # When and why the stay has ended, until the hook `left` has been called.
+    Column("ended", Float(53), nullable=True),
+    Column("reason", Text, nullable=True),
+    Index("oyez_stays_room", "system", "namespace", "room"),
+    Index("oyez_stays_socket", "system", "namespace", "socket"),
+    Index("oyez_stays_node", "system", "node"),
+)
+
+nodes = Table(
+    "oyez_nodes",
+    metadata,
+    Column("system", String(64), primary_key=True),
+    Column("node", String(24), primary_key=True),
+    # Grows while the process lives; -1 after another process has found it dead.
+    Column("beat", BigInteger, nullable=False),
+    # The time of the last beat, by the clock of the process.
+    Column("seen", Float(53), nullable=False),
 )

@@ -1,0 +1,156 @@
+"""The state of a room for a client that joins: a function of the system returns it, and the client receives it first.
+
+The state must fit the events that follow it. So before and after the function runs, everything that transactions have
+committed is moved to the log; if an event of the room was appended in between, the state may or may not include it, and
+the function runs again. A client then misses nothing and receives nothing twice.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from oyez.concurrency.backoff import Backoff
+from oyez.concurrency.sparse_log import SparseLog
+from oyez.contract.contract import Contract
+from oyez.contract.rooms import NamedRoom, Room
+from oyez.contract.types import Payload
+from oyez.errors import TIMED_OUT, LogUnavailableError, RefusedError
+from oyez.log.log import Log, split_position
+from oyez.logger import get_logger
+from oyez.runtime.client import Client
+from oyez.runtime.hooks import RoomHooks
+from oyez.runtime.replies import CallerEvents
+
+logger = get_logger("oyez.runtime")
+
+WELCOME_SECONDS = 5.0
+"""Seconds that one call of `welcome` may take: the client's later commands wait for it."""
+SETTLE_SECONDS = 2.0
+"""Seconds to wait until everything that was committed is in the log."""
+MAX_ATTEMPTS = 8
+"""Calls of `welcome` for one client. With 50 events a second and a call of 5 ms, one in four finds no event."""
+PAUSES = Backoff(0.005, 0.2, jitter=0.5)
+READ = 200
+"""Entries that are looked through at a time."""
+
+_busy = SparseLog(logger, interval=60.0)
+
+
+class State(NamedTuple):
+    """The state of a room at a position of the log."""
+
+    events: list[tuple[bytes, bool]]
+    """Encoded events, and whether each is volatile."""
+    position: str
+    """The events of the room after this position are not in the state."""
+
+
+class Welcomes:
+    """The functions `welcome` of one system."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        hooks: Mapping[Room, RoomHooks],
+        log: Log,
+        settle: Callable[[float], Awaitable[str | None]],
+    ) -> None:
+        """`settle` waits until everything that was committed is in the log, for so many seconds at most.
+
+        It returns a position after that, None if it took longer or if the log cannot be reached.
+        """
+        self._system = contract.name
+        self._namespaces = {namespace.name: namespace for namespace in contract.namespaces}
+        self._functions = {kind: one.welcome for kind, one in hooks.items() if one.welcome is not None}
+        self._log = log
+        self._settle = settle
+
+    def concerns(self, namespace: str, room: str) -> bool:
+        """True if there is a function for the room."""
+        if not self._functions:
+            return False
+        resolved = self._namespaces[namespace].rooms.resolve(room)
+        return resolved is not None and resolved[0] in self._functions
+
+    async def prepare(self, client: Client, room: str, caller_events: CallerEvents) -> State:
+        """The state of a room that the client is about to join.
+
+        Raises what the function raises; RefusedError (timed_out) if it takes too long; LogUnavailableError.
+        """
+        resolved = self._namespaces[client.namespace].rooms.resolve(room)
+        assert resolved is not None
+        named, function = NamedRoom(client.namespace, room, resolved[1]), self._functions[resolved[0]]
+        after = await self._find_position()
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            begun = after
+            payloads = await self._call(function(client, named), client, named)
+            after = await self._find_position()
+            if not await self._has_events(named, begun, after):
+                return State(_encode(payloads, caller_events), after)
+            await asyncio.sleep(PAUSES.delay(attempt))
+            if attempt < MAX_ATTEMPTS:
+                after = await self._find_position()
+        _busy.warning(
+            "a room has events all the time: its welcome and the events after it may overlap",
+            system=self._system,
+            room=room,
+        )
+        return State(_encode(payloads, caller_events), begun)
+
+    async def _call(
+        self, call: Awaitable[Payload | Sequence[Payload] | None], client: Client, room: NamedRoom
+    ) -> Payload | Sequence[Payload] | None:
+        context = {"system": self._system, "room": room.name, "user": client.identity.subject}
+        limit = asyncio.timeout(WELCOME_SECONDS)
+        try:
+            async with limit:
+                return await call
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            logger.error("a room's welcome did not finish in time", seconds=WELCOME_SECONDS, **context)
+            raise RefusedError(TIMED_OUT, "The state of the room could not be read in time.") from None
+        except RefusedError:
+            raise
+        except Exception:
+            # Whoever handles the error may not know the room.
+            logger.error("a room's welcome failed", **context)
+            raise
+
+    async def _find_position(self) -> str:
+        """A position after everything that is committed."""
+        for attempt in (1, 2, 3):
+            position = await self._settle(SETTLE_SECONDS)
+            if position is not None:
+                return position
+            await asyncio.sleep(PAUSES.delay(attempt) * 10)
+        raise LogUnavailableError("What was committed is not in the log yet, so the state of a room is not known.")
+
+    async def _has_events(self, room: NamedRoom, after: str, end: str) -> bool:
+        """True if the log may have events of the room after `after`, up to `end`."""
+        while after != end:
+            try:
+                entries = await self._log.read(after, room.namespace, frozenset((room.name,)), READ)
+                (epoch, last) = split_position(end)
+                for entry in entries:
+                    assert entry.position is not None
+                    entry_epoch, number = split_position(entry.position)
+                    if entry_epoch == epoch and number > last:
+                        return False
+                    if room.name in entry.rooms:
+                        return True
+            except KeyError:
+                # The log has begun a new epoch, or entries are no longer kept.
+                return True
+            if len(entries) < READ:
+                return False
+            after = entries[-1].position or end
+        return False
+
+
+def _encode(payloads: Payload | Sequence[Payload] | None, caller_events: CallerEvents) -> list[tuple[bytes, bool]]:
+    """The events of a welcome. Raises ContractError, InvalidDataError, TypeError if one cannot be sent."""
+    if payloads is None:
+        return []
+    listed = [payloads] if isinstance(payloads, Payload) else list(payloads)
+    return [caller_events.encode(payload) for payload in listed]
