@@ -103,7 +103,7 @@ def _check_event(namespace: "Namespace", room: "Room", presence: Presence, part:
     missing = [name for name, field in found.items() if field.required and name not in filled]
     if missing:
         known = ", ".join([presence.user, presence.count, presence.last_seen, *room.placeholders])
-        yield f"nothing fills the field {missing[0]} of {event.name}; the server fills {known}"
+        yield f"{event.name} has a field {missing[0]} that nothing fills; the server fills {known}"
 
 
 def _find_event(namespace: "Namespace", named: "str | type[Payload]") -> "DeclaredEvent | None":

@@ -150,7 +150,7 @@ class _Stay:
 class _Holder:
     """A socket with its stays. It has no `socket` while its client is away and may recover."""
 
-    __slots__ = ("adopting", "away", "calls", "namespace", "running", "socket", "socket_id", "stays", "user")
+    __slots__ = ("adopting", "away", "calls", "namespace", "socket", "socket_id", "stays", "user")
 
     def __init__(self, namespace: str, socket_id: str, user: str, socket: Socket | None = None) -> None:
         self.namespace = namespace
@@ -163,9 +163,8 @@ class _Holder:
         """By room."""
         self.adopting: dict[str, _Stay] | None = None
         """By room, the stays that may have begun at another process; None if this is known."""
-        self.calls: deque[Callable[[], Any]] = deque()
-        """Calls of the system's functions, one after the other."""
-        self.running = False
+        self.calls: dict[str, deque[Callable[[], Any]]] = {}
+        """By room, calls of the system's functions that wait for the earlier ones."""
 
 
 class Stays(RoomObserver):
@@ -474,7 +473,10 @@ class Stays(RoomObserver):
     def _call(
         self, holder: _Holder, name: str, room: NamedRoom, call: Callable[[], Any], done: str | None = None
     ) -> None:
-        """Call a function after the earlier ones for the same socket. `done` is the id of a stay that ends by it."""
+        """Call a function after the earlier ones for the same socket and room.
+
+        `done` is the id of a stay that ends by it.
+        """
 
         async def run() -> None:
             await self._try(name, room, holder.user, call)
@@ -482,18 +484,21 @@ class Stays(RoomObserver):
                 self._done.append(done)
                 self._writing.trigger()
 
-        holder.calls.append(run)
-        if not holder.running:
-            holder.running = True
-            self._tasks.spawn(self._run_calls(holder))
+        waiting = holder.calls.get(room.name)
+        if waiting is not None:
+            waiting.append(run)
+            return
+        holder.calls[room.name] = deque([run])
+        self._tasks.spawn(self._run_calls(holder, room.name))
 
-    async def _run_calls(self, holder: _Holder) -> None:
+    async def _run_calls(self, holder: _Holder, room: str) -> None:
+        waiting = holder.calls[room]
         try:
-            while holder.calls:
+            while waiting:
                 async with self._free:
-                    await holder.calls.popleft()()
+                    await waiting.popleft()()
         finally:
-            holder.running = False
+            del holder.calls[room]
 
     async def _try(self, name: str, room: NamedRoom, user: str, call: Callable[[], Any]) -> None:
         """Call a function; again if it fails for a temporary reason. Other failures are logged."""
