@@ -199,6 +199,8 @@ async def sorted_calls(house: House) -> list[tuple[str, str]]:
 async def test_left_waits_until_entered_has_been_given_up(house: House, caplog: pytest.LogCaptureFixture) -> None:
     async with house.connect("hanger") as hanger:
         await watch(hanger)
+        # Recorded: otherwise it would never have been a stay.
+        await until(house.present, ["hanger"])
         assert (await hanger.call("unwatch", "1"))["ok"]
         await until(lambda: house.calls(), [("left", "hanger")])
     assert any("did not finish in time" in record.getMessage() for record in caplog.records)

@@ -60,9 +60,9 @@ def bind(
     attribute. `is_member` asks the membership table; leave it out if no rule says `member()`. Without `idempotency`,
     ids of commands mean nothing. `verify` verifies tokens; `authenticate` is asked instead of it if the system has one.
     `publisher` is for `client.publish`. `clock` is the clock of the limits, in seconds. `observers` receive how
-    commands end. `room_observer` learns which clients are in which rooms, `welcomes` has the state of rooms for clients that
-    join, `find_present` finds the users in a room. Raises ContractError if a function is missing, does not fit, or is
-    not declared in the contract.
+    commands end. `room_observer` learns which clients are in which rooms, `welcomes` has the state of rooms for clients
+    that join, `find_present` finds the users in a room. Raises ContractError if a function is missing, does not fit, or
+    is not declared in the contract.
     """
     contract.build()
     resolvers = resolvers or {}
