@@ -41,6 +41,13 @@ LISTS = ("client_origin", "jwt_claims")
 """Settings whose value may contain line breaks."""
 
 
+MAX_DECLARED_BYTES = 500_000
+"""Bytes that a contract may allow for one event or command: half of the defaults of `max_payload`, `max_send_buffer`
+and `max_polling_buffer`, so that one message never fills a buffer of a client."""
+MAX_VOLATILE_BYTES = 80_000
+"""The same for a volatile event. The processes of one machine send it to each other in a datagram of 100,000 bytes."""
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The limits of one client, one packet or one event. Sizes are bytes, times are seconds."""
 

@@ -85,10 +85,10 @@ def test_an_event_is_the_array_of_its_name_and_its_payload() -> None:
         ({"price": True}, "price", "an amount: a number from 0 with at most two decimals"),
         ({"latitude": 90.1}, "latitude", "a number from -90 to 90"),
         ({"seen": 0}, "seen", "true or false"),
-        ({"sentAt": "yesterday"}, "sentAt", "a UTC ISO-8601 time such as 2026-01-31T12:00:00Z"),
-        ({"sentAt": 1769860800}, "sentAt", "a UTC ISO-8601 time such as 2026-01-31T12:00:00Z"),
-        ({"readAt": ""}, "readAt", "a UTC ISO-8601 time such as 2026-01-31T12:00:00Z or null"),
-        ({"stamp": None}, "stamp", "a UTC ISO-8601 time such as 2026-01-31T12:00:00Z"),
+        ({"sentAt": "yesterday"}, "sentAt", "an ISO 8601 time with its zone, such as 2026-01-31T12:00:00Z"),
+        ({"sentAt": 1769860800}, "sentAt", "an ISO 8601 time with its zone, such as 2026-01-31T12:00:00Z"),
+        ({"readAt": ""}, "readAt", "an ISO 8601 time with its zone, such as 2026-01-31T12:00:00Z or null"),
+        ({"stamp": None}, "stamp", "an ISO 8601 time with its zone, such as 2026-01-31T12:00:00Z"),
         ({"tags": []}, "tags", "an array of 1 to 3 items"),
         ({"tags": ["a", 2]}, "tags[1]", "a string"),
         ({"tags": {}}, "tags", "an array of 1 to 3 items"),
@@ -123,7 +123,7 @@ def test_a_field_that_is_not_known(name: str) -> None:
 @pytest.mark.parametrize(
     ("data", "field"),
     [
-        (b"", ""),
+        (b" ", ""),
         (b"{", ""),
         (b"nonsense", ""),
         (b'{"noteId":"\xff"}', ""),

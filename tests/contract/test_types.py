@@ -38,6 +38,11 @@ def test_times(text: str) -> None:
         ("2026-01-31 12:00:00Z", "2026-01-31T12:00:00Z"),
         ("2026-01-31t12:00:00z", "2026-01-31T12:00:00Z"),
         ("0001-01-02T00:00:00+01:00", "0001-01-01T23:00:00Z"),
+        ("2026-01-31T12:00Z", "2026-01-31T12:00:00Z"),
+        ("2026-01-31T12:00:00,5+0530", "2026-01-31T06:30:00.5Z"),
+        ("20260131T120000Z", "2026-01-31T12:00:00Z"),
+        ("20260131T1200-08", "2026-01-31T20:00:00Z"),
+        ("2026-01-31T12:00:00+01:02:03", "2026-01-31T10:57:57Z"),
     ],
 )
 def test_a_time_in_another_form_is_in_utc(text: str, expected: str) -> None:
@@ -53,9 +58,11 @@ def test_a_time_in_another_form_is_in_utc(text: str, expected: str) -> None:
         "2026-01-31T12:00:00+24:00",
         "2026-01-31T12:00:00 00:00",
         "2026-01-31",
-        "2026-01-31T12:00Z",
+        "2026-01-31T12:00",
+        "2026-01-3112:00Z",
+        "2026-0131T12:00Z",
         "2026-01-31T12:00:00",
-        "2026-01-31T12:00:00,5Z",
+        "2026-01-31T12:00,5Z",
         "2026-01-31T12:00:00.Z",
         "2026-01-31T12:00:00.1234567890Z",
         "2026-02-29T12:00:00Z",
@@ -149,3 +156,10 @@ def test_payloads_are_made_by_keyword_and_do_not_change() -> None:
 
 def test_a_stamped_payload_needs_no_time_to_be_made() -> None:
     assert Stamped().timestamp is UNSET
+
+
+def test_what_python_writes_is_a_time() -> None:
+    for hours in (-11.5, -1, 0, 5.75, 14):
+        moment = datetime(2026, 1, 31, 12, 0, 0, 120_000, tzinfo=timezone(timedelta(hours=hours)))
+        assert Time(moment.isoformat()).seconds == moment.timestamp()
+        assert Time(moment.isoformat()).millis == moment.timestamp() * 1_000

@@ -84,6 +84,16 @@ def load_signer(settings: Settings) -> Signer:
     return build_signer(settings, secret)
 
 
+def parse_value(text: str | bytes, flag: str) -> Any:
+    """JSON of any kind given to a flag. Raises CallError."""
+    try:
+        return msgspec.json.decode(mend_halves(text.encode() if isinstance(text, str) else text))
+    except (ValueError, RecursionError) as error:
+        raise CallError(
+            f"""{flag} is not JSON: {error}. Write it like '{{"name": "value"}}', and text in double quotes."""
+        ) from None
+
+
 def parse_json(text: str | bytes, flag: str) -> dict[str, Any]:
     """A JSON object given to a flag. Raises CallError."""
     try:

@@ -136,17 +136,15 @@ class Prompt(Completer):
         if rest and not found:
             raise LineError(f"{self._namespace.name} has no event {rest!r}; `events` shows all.")
         for one in found:
-            fields = _fields(one) if isinstance(one, DeclaredCommand) else fields_of(inspect.type_info(one.payload))
             console.out.print(f"{one.name}  {one.description}")
-            for field in fields:
-                optional = "" if field.required else " (may be left out)"
-                console.out.print(f"  {field.encode_name}: {describe(field.type)}{optional}")
-            if not isinstance(one, DeclaredCommand):
+            for shape in one.shapes:
+                _show_fields(shape)
+            if not isinstance(one, DeclaredCommand) and one.example is not None:
                 console.out.print(f"  such as {msgspec.json.encode(one.example).decode()}")
         if not rest:
             console.out.print(f"Events to send in {self._namespace.name}:")
             for command in self._declared.values():
-                names = ", ".join(field.encode_name for field in _fields(command))
+                names = ", ".join(dict.fromkeys(field.encode_name for field in _fields(command)))
                 console.out.print(f"  {command.name} {{{names}}}  {_first_line(command.description)}")
             console.out.print(f"Events to receive in {self._namespace.name}:")
             for event in self._events.values():
@@ -219,7 +217,17 @@ def parse_values(text: str) -> list[Any]:
 
 
 def _fields(command: DeclaredCommand) -> tuple[inspect.Field, ...]:
-    return fields_of(inspect.type_info(command.command))
+    """The fields of a command; of all its shapes, if it has several."""
+    return tuple(field for shape in command.shapes for field in fields_of(inspect.type_info(shape)))
+
+
+def _show_fields(shape: type[msgspec.Struct]) -> None:
+    tag = shape.__struct_config__
+    if tag.tag_field is not None:
+        console.out.print(f"  {tag.tag_field}: {tag.tag!r}")
+    for field in fields_of(inspect.type_info(shape)):
+        optional = "" if field.required else " (may be left out)"
+        console.out.print(f"  {field.encode_name}: {describe(field.type)}{optional}")
 
 
 def _choices(field: inspect.Field | None) -> list[str]:

@@ -11,7 +11,7 @@ import msgspec
 from oyez.cli import console
 from oyez.cli.address import FOUND, Target
 from oyez.cli.console import CallError
-from oyez.cli.flags import OWN_SETTINGS, Repeatable, SettingsFlags, load_signer, parse_json
+from oyez.cli.flags import OWN_SETTINGS, Repeatable, SettingsFlags, load_signer, parse_value
 from oyez.cli.request import RequestRefusedError, not_oyez, send_json
 from oyez.systems.loader import load_system
 
@@ -30,7 +30,7 @@ def publish(
     event: str,
     /,
     *,
-    data: str,
+    data: str | None = None,
     to: Annotated[tuple[str, ...], Repeatable] = (),
     idempotency_key: str | None = None,
     target: Target = FOUND,
@@ -49,7 +49,8 @@ def publish(
     event
         The event's name.
     data
-        Its payload as JSON, @FILE to read it from a file, or @- from standard input.
+        Its data as JSON, @FILE to read it from a file, or @- from standard input. [default: none, for an event without
+        arguments]
     to
         A room that it goes to; repeatable. [default: the rooms follow from the data, if the contract says how]
     idempotency_key
@@ -57,7 +58,7 @@ def publish(
     """
     loaded, settings = load_system(system), flags.load()
     url = target.find(settings)
-    body: dict[str, Any] = {"event": event, "data": read_data(data)}
+    body: dict[str, Any] = {"event": event} if data is None else {"event": event, "data": read_data(data)}
     if to:
         body["to"] = to
     key = target.token or load_signer(settings).sign_service(loaded.name, KEY_LIFETIME)
@@ -71,15 +72,15 @@ def publish(
     return 0
 
 
-def read_data(data: str) -> dict[str, Any]:
+def read_data(data: str) -> Any:
     """The JSON of `--data`. Raises CallError."""
     if not data.startswith("@"):
-        return parse_json(data, "--data")
+        return parse_value(data, "--data")
     try:
         content = sys.stdin.buffer.read() if data == "@-" else Path(data[1:]).read_bytes()
     except OSError as error:
         raise CallError(f"--data {data}: {error.strerror}. Name an existing file, or give JSON.") from None
-    return parse_json(content, f"--data {data}")
+    return parse_value(content, f"--data {data}")
 
 
 def send_event(url: str, key: str, body: dict[str, Any], idempotency_key: str | None = None) -> str | None:

@@ -10,6 +10,7 @@ import msgspec
 from oyez.cli import console
 from oyez.cli.address import base_url
 from oyez.contract import Contract, Event, Identity
+from oyez.contract.arguments import join_values, name_values
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, Target
 from oyez.settings import Settings, load_settings
 
@@ -84,12 +85,14 @@ def suggest_publish(contract: Contract, listener: Identity) -> list[str] | None:
         for target in event.targets.get(namespace, ())
         if (words := _suggest(event, target, listener)) is not None
     ]
-    return min(suggestions, key=lambda words: len(words[-1]), default=None)
+    return min(suggestions, key=lambda words: sum(map(len, words)), default=None)
 
 
 def _suggest(event: Event, target: Target, listener: Identity) -> list[str] | None:
     """How to publish `event` so that it reaches `listener` through `target`; None if it cannot."""
-    data = copy.deepcopy(dict(event.example))
+    data = copy.deepcopy(event.example)
+    if event.arguments == "positional":
+        data = name_values(event.payload, data)
     to: list[str] = []
     if isinstance(target, Caller):
         return None
@@ -105,7 +108,10 @@ def _suggest(event: Event, target: Target, listener: Identity) -> list[str] | No
                 return None
         else:
             to = ["--to", room.name({placeholder: values[placeholder] for placeholder in room.placeholders})]
-    return [event.name, *to, "--data", msgspec.json.encode(data).decode()]
+    if event.arguments == "positional":
+        data = join_values(data)
+    given = [] if data is None else ["--data", msgspec.json.encode(data).decode()]
+    return [event.name, *to, *given]
 
 
 def _put(data: Any, path: Sequence[str], value: str) -> bool:

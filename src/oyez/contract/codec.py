@@ -4,7 +4,7 @@ Decoding takes one msgspec pass, and raises only InvalidDataError. A codec knows
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import cached_property
 from types import GenericAlias
@@ -13,6 +13,15 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta, inspect
 
+from oyez.contract.arguments import (
+    Arguments,
+    UnknownFields,
+    array_of,
+    describe_arguments,
+    find_shape,
+    shapes_of,
+    split_fields,
+)
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.lenient import (
     check_fields,
@@ -24,7 +33,7 @@ from oyez.contract.lenient import (
     fields_with_whole,
     settle,
 )
-from oyez.contract.schema import describe, iter_types
+from oyez.contract.schema import count_required, describe, iter_types, options
 from oyez.contract.types import SCALARS, Command, Money, Payload, Time, read_scalar
 from oyez.contract.validation import REQUIRED, explain, explain_unknown, split_message
 from oyez.errors import ContractError, InvalidDataError
@@ -42,6 +51,8 @@ MAX_ERRORS = 20
 
 _BINARY = (inspect.BytesType, inspect.ByteArrayType, inspect.MemoryViewType)
 
+_NOTHING = (b"", b"null", b"{}", b"[]")
+"""The data of an event without arguments; some programs always send an object or a list."""
 _NUL = b"\\u0000"
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -82,96 +93,178 @@ def check_types(struct: Any, *, binary: bool = False) -> None:
 
 
 class EventCodec(Generic[P]):
-    """The codec of one event."""
+    """The codec of one event. `payload` is its class, or a union of classes with tags."""
 
-    def __init__(self, name: str, payload: type[P]) -> None:
+    def __init__(
+        self, name: str, payload: type[P], arguments: Arguments = "object", unknown_fields: UnknownFields = "refuse"
+    ) -> None:
+        kind: Any = payload
         self._name = name
-        self._payload = payload
-        self._head = msgspec.json.encode([name])[:-1] + b","
-        self._decode = msgspec.json.Decoder(payload, dec_hook=read_scalar).decode
-        self._decode_exactly = msgspec.json.Decoder(payload, dec_hook=read_exact).decode
-        self._whole = fields_with_whole(payload)
+        self._payload = kind
+        self._ignores = unknown_fields == "ignore"
+        self._head = msgspec.json.encode([name])[:-1]
+        self._array = array_of(kind) if arguments == "positional" else None
+        self._decode = msgspec.json.Decoder(self._array or kind, dec_hook=read_scalar).decode
+        self._decode_exactly = msgspec.json.Decoder(self._array or kind, dec_hook=read_exact).decode
+        self._whole = {shape: whole for shape in shapes_of(kind) if (whole := fields_with_whole(shape))}
 
     def decode_payload(self, data: bytes) -> P:
-        """The payload in `data`, JSON in UTF-8. Raises InvalidDataError with the field's path on the wire."""
-        try:
-            payload = self._decode(data)
-        except msgspec.ValidationError as error:
-            payload = self._decode_leniently(data, error)
-        except (ValueError, RecursionError) as error:
-            raise explain(error, self._name, self._payload) from None
-        if self._whole:
-            check_fields(payload, self._whole)
-        refuse_nul(data)
-        return payload
+        """The payload in `data`, JSON in UTF-8. Raises InvalidDataError with the field's path on the wire.
 
-    def _decode_leniently(self, data: bytes, error: msgspec.ValidationError) -> P:
+        The data of positional arguments is nothing or null if there are none, the value of a single one, and an array
+        of several.
+        """
+        array = self._to_array(data)
+        try:
+            decoded = self._decode(array)
+        except msgspec.ValidationError as error:
+            decoded = self._decode_leniently(array, error)
+        except (ValueError, RecursionError) as error:
+            raise self._explain(error, array) from None
+        payload = decoded if self._array is None else self._payload(**msgspec.structs.asdict(decoded))
+        self._check_whole(payload)
+        refuse_nul(data)
+        return payload  # type: ignore[no-any-return]
+
+    def _to_array(self, data: bytes) -> bytes:
+        """The array of positional arguments; other data is unchanged."""
+        if self._array is None:
+            if not data:
+                raise InvalidDataError("", REQUIRED)
+            return data
+        count = len(self._array.__struct_fields__)
+        if count > 1:
+            return data or b"[]"
+        if count == 0 and data in _NOTHING:
+            return b"[]"
+        return b"[" + data + b"]"
+
+    def join(self, arguments: Sequence[bytes]) -> bytes:
+        """The data of an event whose arguments a program has sent one by one, as `decode_payload` takes it.
+
+        Raises InvalidDataError if there are too many or too few.
+        """
+        most = 1 if self._array is None else len(self._array.__struct_fields__)
+        if most <= 1 and len(arguments) == 1:
+            return arguments[0]
+        if len(arguments) > most or self._array is None:
+            names = () if self._array is None else self._payload.__struct_encode_fields__
+            wanted = describe_arguments(names, count_required(self._payload)) if names else "no arguments"
+            wanted = wanted if self._array is not None else "one argument, the payload"
+            raise InvalidDataError("", f"{wanted}, not {len(arguments)}")
+        return b"[%b]" % b",".join(arguments) if most > 1 else b""
+
+    def _decode_leniently(self, array: bytes, error: msgspec.ValidationError) -> Any:
         """Raises InvalidDataError for the first `error` if other forms do not help."""
         try:
-            payload: P = decode_leniently(data, self._payload)
+            return decode_leniently(array, self._array or self._payload, ignore_unknown=self._ignores)
         except (ValueError, RecursionError):
-            raise explain(error, self._name, self._payload) from None
-        return payload
+            raise self._explain(error, array) from None
+
+    def _explain(self, error: Exception, array: bytes) -> InvalidDataError:
+        if self._array is None:
+            return explain(error, self._name, find_shape(self._payload, array))
+        if not isinstance(error, msgspec.ValidationError):
+            return explain(error, self._name, self._payload)
+        names, required = self._payload.__struct_encode_fields__, count_required(self._payload)
+        path = split_message(str(error))[1]
+        if path and isinstance(path[0], int):
+            return explain(error, self._name, self._payload, (names[path[0]],))
+        if len(names) == 1 and array == b"[]":
+            return InvalidDataError(names[0], REQUIRED)
+        return InvalidDataError("", f"an array of {describe_arguments(names, required)}" if names else "no data")
 
     def find_errors(self, data: bytes) -> list[InvalidDataError]:
-        """The errors in `data`, the first one of each field. Empty if there are none, or if `data` is not an object."""
-        try:
-            settled = settle(msgspec.json.decode(data), describe_type(self._payload))
-            given = msgspec.json.decode(msgspec.json.encode(settled), type=dict[str, msgspec.Raw])
-        except (ValueError, RecursionError):
+        """The errors in `data`, the first one of each field. Empty if there are none, or if `data` has another form."""
+        kind = self._array or find_shape(self._payload, data)
+        if len(shapes_of(kind)) > 1:
             return []
+        try:
+            settled = settle(msgspec.json.decode(self._to_array(data)), describe_type(kind), self._ignores)
+            encoded = msgspec.json.encode(settled)
+            if self._array is None:
+                given = msgspec.json.decode(encoded, type=dict[str, msgspec.Raw])
+                given.pop(kind.__struct_config__.tag_field, None)
+            else:
+                names = self._payload.__struct_encode_fields__
+                given = dict(zip(names, msgspec.json.decode(encoded, type=list[msgspec.Raw]), strict=False))
+        except (ValueError, RecursionError, InvalidDataError):
+            return []
+        struct = kind if self._array is None else self._payload
         errors = []
-        for name, required, decode in self._fields:
+        for name, required, decode in self._fields_of(struct):
             value = given.pop(name, None)
             if value is not None:
                 try:
                     decode(b"[" + bytes(value) + b"]")
                 except (ValueError, RecursionError) as error:
-                    errors.append(explain(error, self._name, self._payload, (name,)))
+                    errors.append(explain(error, self._name, struct, (name,)))
             elif required:
                 errors.append(InvalidDataError(name, REQUIRED))
-        errors += [explain_unknown(name, self._name, self._payload) for name in given]
+        errors += [explain_unknown(name, self._name, struct) for name in given]
         return errors[:MAX_ERRORS]
 
-    @cached_property
-    def _fields(self) -> list[tuple[str, bool, Callable[[bytes], object]]]:
+    def _fields_of(self, struct: type[msgspec.Struct]) -> list[tuple[str, bool, Callable[[bytes], object]]]:
         """Each field's name, True if it is required, and a decoder of its value.
 
         The decoder takes an array with the value as its only element, so the path in a message begins with an index
         that the field's name can replace.
         """
-        return [
-            (
-                field.encode_name,
-                field.required,
-                msgspec.json.Decoder(GenericAlias(tuple, (field.type,)), dec_hook=read_scalar).decode,
-            )
-            for field in msgspec.structs.fields(self._payload)
-        ]
+        if struct not in self._decoders:
+            self._decoders[struct] = [
+                (
+                    field.encode_name,
+                    field.required,
+                    msgspec.json.Decoder(GenericAlias(tuple, (field.type,)), dec_hook=read_scalar).decode,
+                )
+                for field in msgspec.structs.fields(struct)
+            ]
+        return self._decoders[struct]
+
+    @cached_property
+    def _decoders(self) -> dict[type[msgspec.Struct], list[tuple[str, bool, Callable[[bytes], object]]]]:
+        """Made for an event when its data is wrong for the first time."""
+        return {}
 
     def encode_payload(self, payload: P) -> bytes:
-        """The payload as JSON. Raises InvalidDataError if a value does not fit its type."""
+        """The arguments as JSON, between commas if there are several. Raises InvalidDataError if a value does not fit.
+
+        mypy checks the types of a payload made in Python, but not its lengths, ranges and patterns.
+        """
         try:
-            data = encode_json(payload)
+            data = self.encode_decoded(payload)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidDataError("", f"a payload of {self._name} ({error})") from None
-        # mypy checks the types of a payload made in Python, but not its lengths, ranges and patterns.
-        self.check_exact(data)
+        self._check_exactly(data if self._array is None else b"[%b]" % data)
         return data
 
+    def encode_decoded(self, payload: P) -> bytes:
+        """`encode_payload` for a payload that comes from `decode_payload`."""
+        if self._array is None:
+            return encode_json(payload)
+        return encode_json(split_fields(payload))[1:-1]
+
     def check_exact(self, data: bytes) -> None:
-        """Raises InvalidDataError unless `data` is a payload in the form that clients receive."""
+        """Raises InvalidDataError unless `data`, as `decode_payload` takes it, has the form that clients receive."""
+        self._check_exactly(self._to_array(data))
+
+    def _check_exactly(self, array: bytes) -> None:
         try:
-            payload = self._decode_exactly(data)
+            payload = self._decode_exactly(array)
         except (ValueError, RecursionError) as error:
-            raise explain(error, self._name, self._payload) from None
+            raise self._explain(error, array) from None
+        self._check_whole(payload)
+        refuse_nul(array)
+
+    def _check_whole(self, payload: Any) -> None:
         if self._whole:
-            check_fields(payload, self._whole)
-        refuse_nul(data)
+            # The fields of an array of arguments have the names of the payload's.
+            kind = self._payload if self._array is not None else type(payload)
+            check_fields(payload, self._whole.get(kind, ()))
 
     def wrap(self, data: bytes) -> bytes:
-        """The Socket.IO event array around an encoded payload: `["chat:message",{…}]`."""
-        return self._head + data + b"]"
+        """The Socket.IO event array around encoded arguments: `["chat:message",{…}]`."""
+        return b"%b,%b]" % (self._head, data) if data else self._head + b"]"
 
     def encode_event(self, payload: P) -> bytes:
         """The event array of a payload. Raises InvalidDataError if a value does not fit its type."""
@@ -209,17 +302,41 @@ class CommandCodec:
     def __init__(self, declared: DeclaredCommand) -> None:
         self._name = declared.name
         self._command = declared.command
+        self._shapes = declared.shapes
+        self._ignores = declared.unknown_fields == "ignore"
         self._positional = declared.arguments == "positional"
-        self._fields = declared.command.__struct_fields__
-        self._wire_names = declared.command.__struct_encode_fields__
-        fields = [field.type for field in msgspec.structs.fields(declared.command)]
+        fields = msgspec.structs.fields(declared.shapes[0]) if len(declared.shapes) == 1 else ()
+        self._fields = [field.name for field in fields]
+        self._wire_names = [field.encode_name for field in fields]
         # The name has already selected this codec, so it only has to be a string.
-        self._array: Any = GenericAlias(tuple, (str, *(fields if self._positional else [declared.command])))
+        self._array: Any = (
+            array_of(declared.command, str) if self._positional else GenericAlias(tuple, (str, declared.command))
+        )
         self._decode = msgspec.json.Decoder(self._array, dec_hook=read_scalar).decode
-        self._required = any(field.required for field in msgspec.structs.fields(declared.command))
-        kinds = iter_types(inspect.type_info(declared.command))
+        self._required = count_required(declared.command) if fields else len(declared.shapes) - 1
+        kinds = [kind for shape in declared.shapes for kind in iter_types(inspect.type_info(shape))]
         self._takes_binary = any(isinstance(kind, inspect.BytesType) for kind in kinds)
-        self._whole = fields_with_whole(declared.command)
+        self._whole = {shape: whole for shape in declared.shapes if (whole := fields_with_whole(shape))}
+        # An optional argument that may be any object would take the idempotency key for its value.
+        optional = [field.type for field in fields if self._positional and not field.required]
+        self._id_first = any(
+            isinstance(option, inspect.DictType | inspect.AnyType)
+            for kind in optional
+            for option in options(inspect.type_info(kind))
+        )
+
+    def decode(self, data: bytes, attachments: tuple[bytes, ...] = ()) -> tuple[Command, str]:
+        """The command in an event array, and its idempotency key; empty if it has none. Raises as `decode_command`."""
+        if not self._id_first:
+            try:
+                return self._finish(self._decode_array(data, attachments), data), ""
+            except (msgspec.ValidationError, InvalidDataError):
+                # Look for a key only if the command does not fit: most commands have none.
+                pass
+            except (ValueError, RecursionError) as error:
+                raise self._explain(error, data) from None
+        data, id = self.split_id(data)
+        return self.decode_command(data, attachments), id
 
     def decode_command(self, data: bytes, attachments: tuple[bytes, ...] = ()) -> Command:
         """The command in an event array in which placeholders stand for `attachments`.
@@ -227,19 +344,26 @@ class CommandCodec:
         Raises InvalidDataError with the field's path on the wire.
         """
         try:
-            array = self._decode_binary(data, attachments) if attachments else self._decode(data)
+            array = self._decode_array(data, attachments)
         except msgspec.ValidationError as error:
             array = self._decode_leniently(data, attachments, error)
         except (ValueError, RecursionError) as error:
             raise self._explain(error, data) from None
+        return self._finish(array, data)
+
+    def _decode_array(self, data: bytes, attachments: tuple[bytes, ...]) -> Any:
+        return self._decode_binary(data, attachments) if attachments else self._decode(data)
+
+    def _finish(self, array: Any, data: bytes) -> Command:
         refuse_nul(data)
-        command: Command = self._build(array[1:]) if self._positional else array[1]
+        command: Command = self._build(array) if self._positional else array[1]
         if self._whole:
-            check_fields(command, self._whole)
+            check_fields(command, self._whole.get(type(command), ()))
         return command
 
-    def _build(self, arguments: tuple[Any, ...]) -> Command:
-        return self._command(**dict(zip(self._fields, arguments, strict=False)))
+    def _build(self, arguments: msgspec.Struct) -> Command:
+        values = msgspec.structs.astuple(arguments)[1:]
+        return self._shapes[0](**dict(zip(self._fields, values, strict=True)))
 
     def _decode_leniently(self, data: bytes, attachments: tuple[bytes, ...], error: msgspec.ValidationError) -> Any:
         """Raises InvalidDataError for the first `error` if other forms do not help."""
@@ -248,9 +372,9 @@ class CommandCodec:
             if attachments:
                 array = find_placeholders(array, attachments)
             if not self._required and array and array[1:] in ([], [None], [{}]):
-                # A command without fields accepts no argument, null, or an empty object.
+                # A command without required fields accepts no argument, null, or an empty object.
                 array = [array[0]] if self._positional else [array[0], {}]
-            return convert_leniently(array, self._array, (bytes,))
+            return convert_leniently(array, self._array, (bytes,), ignore_unknown=self._ignores)
         except (ValueError, RecursionError):
             raise self._explain(error, data) from None
 
@@ -283,15 +407,22 @@ class CommandCodec:
         index = (split_message(str(error))[1] or (0,))[0]
         if not isinstance(index, int) or index == 0:
             return InvalidDataError("", self._expected_arguments(data))
-        return explain(error, self._name, self._command, (self._wire_names[index - 1],) if self._positional else ())
+        if self._positional:
+            return explain(error, self._name, self._command, (self._wire_names[index - 1],))
+        shape = self._command
+        if len(self._shapes) > 1:
+            shape = find_shape(self._command, bytes(msgspec.json.decode(data, type=list[msgspec.Raw])[1]))
+        return explain(error, self._name, shape, ())
 
     def _expected_arguments(self, data: bytes) -> str:
         names = ", ".join(self._wire_names)
-        if not self._positional:
-            expected = f"one argument, an object of {names}" if names else "one argument, an empty object"
+        if self._positional:
+            expected = describe_arguments(self._wire_names, self._required)
+        elif len(self._shapes) > 1:
+            tags = ", ".join(str(shape.__struct_config__.tag) for shape in self._shapes)
+            expected = f"one argument, an object whose {self._shapes[0].__struct_config__.tag_field} is one of {tags}"
         else:
-            count = len(self._fields)
-            expected = f"{count} argument{'s' * (count > 1)}: {names}" if names else "no arguments"
+            expected = f"one argument, an object of {names}" if names else "one argument, an empty object"
         # Older programs send the key as a bare string.
         return expected + (KEY_HINT if self._has_extra_string(data) else "")
 

@@ -13,23 +13,46 @@ A system declares one, top to bottom, like an event document:
 `build` checks all declarations together. Nothing can be declared after it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 from msgspec import UNSET
 
+from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
 from oyez.contract.check import find_errors
 from oyez.contract.claims import Claims
+from oyez.contract.codec import EventCodec
 from oyez.contract.declare import Declarations, DeclaredEvent, Namespace, Rules, UserAttribute, description_of
+from oyez.contract.examples import make_example
 from oyez.contract.policy import ROLE, USER, Identity, anyone, one_of
 from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import Caller, Target
-from oyez.contract.schema import wire_names
+from oyez.contract.schema import find_field, is_millis
 from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource
 from oyez.contract.types import Payload, Time
 from oyez.errors import ContractError, Refusal
+
+
+class Timestamp(NamedTuple):
+    """The field of a payload that the server fills in."""
+
+    field: str
+    """Its name in Python."""
+    read: Callable[[float], Time | int]
+    """Its value for a moment, in seconds since 1970."""
+
+    @classmethod
+    def of(cls, payload: type[Payload], name: str) -> Self:
+        """The field of a payload by its name on the wire: a `Time` or `Millis`."""
+        found = find_field(payload, name)
+        assert found is not None, "a built contract's timestamp exists"
+        return cls(found[1].name, _read_millis if is_millis(found[1].type) else Time.at)
+
+
+def _read_millis(seconds: float) -> int:
+    return int(seconds * 1_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,30 +60,50 @@ class Event:
     """An event, with its declarations in all namespaces."""
 
     name: str
-    payload: type[Payload]
+    payload: Any
+    """Its class, or a union of classes with tags."""
     targets: Mapping[str, tuple[Target, ...]]
     """By namespace, the kinds of room to which it goes."""
-    example: Mapping[str, Any]
+    example: Any
+    """Its data as `publish` takes it: the contract's example, or one that is made from the types."""
     volatile: bool
-    timestamp: str | None
-    """The Python name of the field that the server fills in if the publisher omits it."""
+    timestamps: Mapping[type[Payload], "Timestamp"]
+    """For each class, the field that the server fills in if the publisher omits it."""
     latest: float = 0.0
     """Seconds for which the newest one is kept for clients that join its room; 0: not at all."""
+    arguments: Arguments = "object"
+    max_bytes: int | None = None
+    """Bytes of its data; None: the limit `max_event_bytes`."""
+    unknown_fields: UnknownFields = "refuse"
 
     @classmethod
     def of(cls, declared: Sequence[DeclaredEvent]) -> Self:
         """Combine the declarations of one name in several namespaces."""
         first = declared[0]
-        timestamp = next((event.timestamp for event in declared if event.timestamp), None)
+        name = next((event.timestamp for event in declared if event.timestamp), None)
+        example = next((event.example for event in declared if event.example is not None), None)
         return cls(
             name=first.name,
             payload=first.payload,
             targets={event.namespace: event.targets for event in declared},
-            example=next((event.example for event in declared if event.example is not None), {}),
+            example=make_example(first.payload, first.arguments) if example is None else example,
             volatile=first.volatile,
-            timestamp=wire_names(first.payload)[timestamp] if timestamp else None,
+            timestamps={shape: Timestamp.of(shape, name) for shape in first.shapes} if name else {},
             latest=first.latest,
+            arguments=first.arguments,
+            max_bytes=first.max_bytes,
+            unknown_fields=first.unknown_fields,
         )
+
+    @property
+    def shapes(self) -> tuple[type[Payload], ...]:
+        """The classes of its payload: one, or those of a union."""
+        return shapes_of(self.payload)
+
+    @property
+    def timestamp(self) -> str | None:
+        """The Python name of the field that the server fills in, the same in most classes; None if there is none."""
+        return next((filled.field for filled in self.timestamps.values()), None)
 
     @property
     def description(self) -> str:
@@ -72,12 +115,16 @@ class Event:
         targets = [target for listed in self.targets.values() for target in listed]
         return not self.volatile and not all(isinstance(target, Caller) for target in targets)
 
+    def make_codec(self) -> EventCodec[Payload]:
+        """The codec of the event."""
+        return EventCodec(self.name, self.payload, self.arguments, self.unknown_fields)
+
     def stamp(self, payload: Payload, now: float) -> Payload:
         """`payload` with its time filled in if the publisher omitted it. `now` is seconds since 1970."""
-        if self.timestamp is None or getattr(payload, self.timestamp) is not UNSET:
+        filled = self.timestamps.get(type(payload)) if self.timestamps else None
+        if filled is None or getattr(payload, filled.field) is not UNSET:
             return payload
-        time = Time.at(now)
-        return msgspec.structs.replace(payload, **{self.timestamp: time})
+        return msgspec.structs.replace(payload, **{filled.field: filled.read(now)})
 
 
 class Contract(Declarations):
@@ -95,6 +142,7 @@ class Contract(Declarations):
         claims: Claims | None = None,
         acknowledgements: Acknowledgements = Acknowledgements(),  # noqa: B008 - a frozen value
         errors: Errors = Errors(),  # noqa: B008 - a frozen value
+        unknown_fields: UnknownFields = "refuse",
     ) -> None:
         """Begin a contract.
 
@@ -103,6 +151,8 @@ class Contract(Declarations):
         `user` and `role`, each with the claim that holds a client's own id: `{"garage": "garage_id"}`.
         `claims` are the names of claims in this system's tokens, instead of those in the settings.
         `acknowledgements` and `errors` are the forms of the answers that clients receive.
+        With `unknown_fields="ignore"`, fields that a payload or command does not have are left out and not refused;
+        an event or command may say otherwise.
         """
         super().__init__(
             name=name,
@@ -117,6 +167,7 @@ class Contract(Declarations):
         )
         self.events: Mapping[str, Event] = {}
         """Every event, by its name. `build` fills it."""
+        self._unknown_fields = unknown_fields
         self._built = False
         self._by_payload: Mapping[type[Payload], Event] = {}
 
@@ -124,7 +175,7 @@ class Contract(Declarations):
         """Declare a namespace such as `/` or `/customer`. `who` says which roles it admits."""
         if self._built:
             raise ContractError(f"contract {self.name}: namespace {name} is declared after the contract was built")
-        namespace = Namespace(name, one_of(who), self.acknowledgements)
+        namespace = Namespace(name, one_of(who), self.acknowledgements, self._unknown_fields)
         self.namespaces.append(namespace)
         return namespace
 
@@ -154,7 +205,7 @@ class Contract(Declarations):
                 for event in namespace.events:
                     declared.setdefault(event.name, []).append(event)
             self.events = {name: Event.of(events) for name, events in declared.items()}
-            self._by_payload = {event.payload: event for event in self.events.values()}
+            self._by_payload = {shape: event for event in self.events.values() for shape in event.shapes}
             for namespace in self.namespaces:
                 namespace.closed = True
             self._built = True

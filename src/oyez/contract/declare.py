@@ -5,11 +5,12 @@ A declaration is only recorded here. `check` looks for contradictions, once, in 
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import new_class
-from typing import Any, Literal, TypeVar
+from types import UnionType, new_class
+from typing import Any, Protocol, TypeVar, overload
 
+from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
 from oyez.contract.claims import Claims
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.policy import Nobody, Rule, anyone, one_of
@@ -20,17 +21,19 @@ from oyez.contract.tokens import TokenSource
 from oyez.contract.types import Command, Id, Payload, Stamped
 from oyez.errors import ContractError, Refusal
 
-P = TypeVar("P", bound=Payload)
-C = TypeVar("C", bound=Command)
+S = TypeVar("S", bound=Payload | Command)
+T = TypeVar("T")
 Rules = Rule | Sequence[Rule]
-Arguments = Literal["object", "positional"]
 RoomValues = Mapping[str, Sequence[str]]
 """For a placeholder of a room, the only values that it may hold."""
 
 
-def description_of(struct: type) -> str:
-    """A declaration's own docstring, not one of its bases; empty if it has none."""
-    return inspect.cleandoc(struct.__doc__ or "")
+def description_of(kind: Any) -> str:
+    """A declaration's own docstring, not one of its bases; empty if it has none. Of a union, those of its classes."""
+    if not shapes_of(kind)[1:]:
+        return inspect.cleandoc(kind.__doc__ or "")
+    texts = [(shape.__struct_config__.tag, inspect.cleandoc(shape.__doc__ or "")) for shape in shapes_of(kind)]
+    return " ".join(f"`{tag}`: {text}" for tag, text in texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +42,22 @@ class DeclaredEvent:
 
     namespace: str
     name: str
-    payload: type[Payload]
+    payload: Any
+    """Its class, or a union of classes with tags."""
     targets: tuple[Target, ...]
-    example: Mapping[str, Any] | None
+    example: Any
+    """Its data, as `publish` takes it; None if there is none."""
     volatile: bool
     timestamp: str | None
     latest: float = 0.0
+    arguments: Arguments = "object"
+    max_bytes: int | None = None
+    """Bytes of its data; None: the limit `max_event_bytes`."""
+    unknown_fields: UnknownFields = "refuse"
+
+    @property
+    def shapes(self) -> tuple[type[Payload], ...]:
+        return shapes_of(self.payload)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +66,8 @@ class DeclaredCommand:
 
     namespace: str
     name: str
-    command: type[Command]
+    command: Any
+    """Its class, or a union of classes with tags."""
     who: Rule
     """Who may send it. `own(field)` in it names a field of the command."""
     limit: Limit
@@ -68,6 +82,13 @@ class DeclaredCommand:
     """How its errors differ from the contract's."""
     acknowledgements: Acknowledgements | None = None
     """The form of its acknowledgements, if it differs from the contract's."""
+    max_bytes: int | None = None
+    """Bytes of its arguments; None: only the limits on packets hold."""
+    unknown_fields: UnknownFields = "refuse"
+
+    @property
+    def shapes(self) -> tuple[type[Command], ...]:
+        return shapes_of(self.command)
 
     @property
     def description(self) -> str:
@@ -120,10 +141,17 @@ class Gateway:
 class Namespace:
     """A Socket.IO namespace: its rooms, its events and its commands."""
 
-    def __init__(self, name: str, who: Rule, acknowledgements: Acknowledgements = Acknowledgements()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        name: str,
+        who: Rule,
+        acknowledgements: Acknowledgements = Acknowledgements(),  # noqa: B008 - a frozen value
+        unknown_fields: UnknownFields = "refuse",
+    ) -> None:
         self.name = name
         self.who = who
         self._acknowledgements = acknowledgements
+        self._unknown_fields = unknown_fields
         self.rooms = Rooms(name)
         self.sockets = Sockets(self.rooms)
         """Single clients, by the ids of their sockets: targets of events, and rooms for `emit`."""
@@ -194,27 +222,35 @@ class Namespace:
         name: str,
         *,
         to: Sequence[Target],
-        example: Mapping[str, Any] | None = None,
+        example: Any = None,
         volatile: bool = False,
         timestamp: str | None = None,
         latest: float = 0.0,
-    ) -> Callable[[type[P]], type[P]]:
+        arguments: Arguments = "object",
+        max_bytes: int | None = None,
+        unknown_fields: UnknownFields | None = None,
+    ) -> "Declaration":
         """Declare an event of this namespace; decorates its payload.
 
         `to` lists its targets: `room` if the publisher names the room, `room.of("userId")` if the room follows from
-        the payload. `example` is a payload in JSON. A `volatile` event is never stored. `timestamp` is the wire name of
-        a field that the server fills in if the publisher omits it. `latest`, for volatile events only: for so many
-        seconds, a client that joins one of the event's rooms receives the newest one at once.
+        the payload. `example` is its data in JSON; without one, an example is made from the types. A `volatile` event
+        is never stored. `timestamp` is the wire name of a field that the server fills in if the publisher omits it.
+        `latest`, for volatile events only: for so many seconds, a client that joins one of the event's rooms receives
+        the newest one at once. With positional `arguments`, the event's arguments are the fields in order: none, one
+        value, or several. `max_bytes` is the size of its data, if it may be larger than other events'. With
+        `unknown_fields="ignore"`, fields that the payload does not have are left out and not published.
 
         If the publisher names no room, the event goes to all rooms that follow from the payload, and to all fixed ones,
         which are rooms without placeholders, and everyone.
 
+        Call the result with a union of classes if the event has several shapes: each class has a `tag`.
         The same payload may be declared in several namespaces, under the same name.
         """
 
-        def declare(payload: type[P]) -> type[P]:
+        def declare(payload: Any) -> Any:
             self._check_open(name)
-            filled = timestamp or ("timestamp" if issubclass(payload, Stamped) else None)
+            stamped = any(isinstance(shape, type) and issubclass(shape, Stamped) for shape in shapes_of(payload))
+            filled = timestamp or ("timestamp" if stamped else None)
             self.events.append(
                 DeclaredEvent(
                     namespace=self.name,
@@ -225,11 +261,32 @@ class Namespace:
                     volatile=volatile,
                     timestamp=filled,
                     latest=latest,
+                    arguments=arguments,
+                    max_bytes=max_bytes,
+                    unknown_fields=unknown_fields or self._unknown_fields,
                 )
             )
             return payload
 
         return declare
+
+    def signal(
+        self,
+        name: str,
+        *,
+        to: Sequence[Target],
+        description: str,
+        volatile: bool = False,
+        latest: float = 0.0,
+    ) -> type[Payload]:
+        """Declare an event without arguments, of which clients receive the name alone. Returns its payload's class.
+
+        `TimerExpired = root.signal("timer:expired", to=[room], description="The time is over.")`, and then
+        `await emit(TimerExpired(), room("42"))`.
+        """
+        payload = _make_class(name, description, Payload, {})
+        self.event(name, to=to, volatile=volatile, latest=latest, arguments="positional")(payload)
+        return payload
 
     def command(
         self,
@@ -244,23 +301,30 @@ class Namespace:
         volatile: bool = False,
         error: str | Errors | None = None,
         acknowledgements: Acknowledgements | None = None,
-    ) -> Callable[[type[C]], type[C]]:
+        max_bytes: int | None = None,
+        unknown_fields: UnknownFields | None = None,
+    ) -> "Declaration":
         """Declare a command, which clients may send; decorates its fields.
 
-        The `arguments` are one object with these fields or, if positional, the fields in order. `who` says who may send
+        The `arguments` are one object with these fields or, if positional, the fields in order; those at the end that
+        have a default may be left out. `who` says who may send
         it; `own("userId")` means that the field must be the caller's own id. `limit` holds for each user, such as
         `10/s`. Of `volatile` commands over the limit, such as locations, the newest is handled as soon as the limit
         allows, and the others are dropped. `reply` is a payload with the fields of the acknowledgement besides `ok`,
         or another type. A command that only `joins` or `leaves` a room has fields for the room's placeholders, and
         needs no handler. `error` is the name of the event that reports its errors, or what else differs from the
-        contract's errors. `acknowledgements` take the place of the contract's.
+        contract's errors. `acknowledgements` take the place of the contract's. `max_bytes` is the size of its
+        arguments. With `unknown_fields="ignore"`, fields that the command does not have are left out.
+
+        Call the result with a union of classes if the command has several shapes: each class has a `tag`, and a
+        handler of its own.
         """
         errors = Errors(event=error) if isinstance(error, str) else error
         form = acknowledgements or self._acknowledgements
         # A form of another type is reported by `build`.
         joined = form.joined if isinstance(form, Acknowledgements) else None
 
-        def declare(command: type[C]) -> type[C]:
+        def declare(command: Any) -> Any:
             self._check_open(name)
             self.commands.append(
                 DeclaredCommand(
@@ -276,6 +340,8 @@ class Namespace:
                     volatile=volatile,
                     error=errors,
                     acknowledgements=acknowledgements,
+                    max_bytes=max_bytes,
+                    unknown_fields=unknown_fields or self._unknown_fields,
                 )
             )
             return command
@@ -289,11 +355,25 @@ class Namespace:
     def _add_room_command(
         self, name: str, description: str, room: Room, *, joins: Room | None = None, leaves: Room | None = None
     ) -> None:
-        body = {"__doc__": description, "__annotations__": dict.fromkeys(room.placeholders, Id)}
-        command = new_class(
-            re.sub(r"\W|_", "", name.title()), (Command,), exec_body=lambda members: members.update(body)
-        )
+        command = _make_class(name, description, Command, dict.fromkeys(room.placeholders, Id))
         self.command(name, arguments="positional", joins=joins, leaves=leaves)(command)
+
+
+class Declaration(Protocol):
+    """What `event` and `command` return: a decorator, which may also be called with a union of classes."""
+
+    @overload
+    def __call__(self, declared: type[S], /) -> type[S]: ...
+
+    @overload
+    def __call__(self, declared: UnionType, /) -> UnionType: ...
+
+
+def _make_class(name: str, description: str, base: type[T], fields: Mapping[str, Any]) -> type[T]:
+    """A class for an event or command that is declared without one."""
+    body = {"__doc__": description, "__annotations__": dict(fields)}
+    title = re.sub(r"\W|_", "", name.title())
+    return new_class(title, (base,), exec_body=lambda members: members.update(body))
 
 
 @dataclass(kw_only=True, eq=False)

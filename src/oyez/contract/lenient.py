@@ -34,9 +34,12 @@ def describe_type(kind: Any) -> inspect.Type:
     return inspect.type_info(kind)
 
 
-def decode_leniently(data: bytes, kind: Any) -> Any:
-    """JSON as a `kind`, in any accepted form. Raises msgspec.ValidationError, ValueError or RecursionError."""
-    return convert_leniently(decode_again(data), kind)
+def decode_leniently(data: bytes, kind: Any, *, ignore_unknown: bool = False) -> Any:
+    """JSON as a `kind`, in any accepted form. Raises msgspec.ValidationError, ValueError or RecursionError.
+
+    With `ignore_unknown`, fields of objects that the type does not have are left out, and arguments at the end.
+    """
+    return convert_leniently(decode_again(data), kind, ignore_unknown=ignore_unknown)
 
 
 def decode_again(data: bytes, kind: Any = Any) -> Any:
@@ -46,23 +49,27 @@ def decode_again(data: bytes, kind: Any = Any) -> Any:
     return msgspec.json.decode(data, type=kind)
 
 
-def convert_leniently(value: Any, kind: Any, builtin_types: tuple[type, ...] = ()) -> Any:
+def convert_leniently(
+    value: Any, kind: Any, builtin_types: tuple[type, ...] = (), *, ignore_unknown: bool = False
+) -> Any:
     """`decode_leniently` for data that is already decoded to plain Python objects."""
-    value = settle(value, describe_type(kind))
+    value = settle(value, describe_type(kind), ignore_unknown)
     return msgspec.convert(value, kind, dec_hook=read_scalar, str_keys=True, builtin_types=builtin_types)
 
 
-def settle(value: Any, found: inspect.Type) -> Any:
+def settle(value: Any, found: inspect.Type, ignore_unknown: bool = False) -> Any:
     """`value` in the form of the type, if it can have only one meaning; otherwise unchanged."""
     # Not isinstance: bool is a subclass of int, and not an id.
     if type(value) is int:
         return _settle_id(value, found)
+    if type(value) is float:
+        return _settle_whole(value, found)
     if isinstance(value, str):
         return _settle_number(value, found)
     if isinstance(value, dict):
-        return _settle_object(value, found)
+        return _settle_object(value, found, ignore_unknown)
     if isinstance(value, list):
-        return _settle_array(value, found)
+        return _settle_array(value, found, ignore_unknown)
     return value
 
 
@@ -71,6 +78,15 @@ def _settle_id(value: int, found: inspect.Type) -> Any:
     takes_id = _ID in kinds and all(isinstance(kind, inspect.StrType | inspect.NoneType) for kind in kinds)
     # A larger number may have lost digits in JavaScript, and so be another id.
     return str(value) if takes_id and abs(value) <= MAX_WHOLE else value
+
+
+def _settle_whole(value: float, found: inspect.Type) -> Any:
+    """Some languages write the whole number 2 as 2.0."""
+    kinds = list(options(found))
+    takes_whole = any(isinstance(kind, inspect.IntType | inspect.LiteralType) for kind in kinds) and not any(
+        isinstance(kind, inspect.FloatType) for kind in kinds
+    )
+    return int(value) if takes_whole and value.is_integer() and abs(value) <= MAX_WHOLE else value
 
 
 def _settle_number(value: str, found: inspect.Type) -> Any:
@@ -83,24 +99,59 @@ def _settle_number(value: str, found: inspect.Type) -> Any:
     return float(value) if takes_float and _DECIMAL.fullmatch(value) else value
 
 
-def _settle_object(value: dict[str, Any], found: inspect.Type) -> dict[str, Any]:
-    for kind in options(found):
-        if isinstance(kind, inspect.StructType):
-            types = {field.encode_name: field.type for field in kind.fields}
-            return {name: settle(item, types[name]) if name in types else item for name, item in value.items()}
-        if isinstance(kind, inspect.DictType):
-            return {name: settle(item, kind.value_type) for name, item in value.items()}
+def _settle_object(value: dict[str, Any], found: inspect.Type, ignore_unknown: bool) -> dict[str, Any]:
+    kind = _choose_object(value, found)
+    if isinstance(kind, inspect.StructType):
+        types = {field.encode_name: field.type for field in kind.fields}
+        return {
+            name: settle(item, types[name], ignore_unknown) if name in types else item
+            for name, item in value.items()
+            if name in types or not ignore_unknown or name == kind.tag_field
+        }
+    if isinstance(kind, inspect.DictType):
+        return {name: settle(item, kind.value_type, ignore_unknown) for name, item in value.items()}
     return value
 
 
-def _settle_array(value: list[Any], found: inspect.Type) -> list[Any]:
+def _choose_object(value: dict[str, Any], found: inspect.Type) -> inspect.Type | None:
+    """The type of the object among the options: its tag decides if there are several."""
+    kinds = [kind for kind in options(found) if isinstance(kind, inspect.StructType | inspect.DictType)]
+    if len(kinds) < 2:
+        return kinds[0] if kinds else None
+    return next((kind for kind in kinds if isinstance(kind, inspect.StructType) and _has_tag(value, kind)), None)
+
+
+def _has_tag(value: dict[str, Any], kind: inspect.StructType) -> bool:
+    return kind.tag_field is not None and value.get(kind.tag_field) == kind.tag
+
+
+def _settle_array(value: list[Any], found: inspect.Type, ignore_unknown: bool) -> list[Any]:
     for kind in options(found):
         if isinstance(kind, _MANY):
-            return [settle(item, kind.item_type) for item in value]
+            return [settle(item, kind.item_type, ignore_unknown) for item in value]
         if isinstance(kind, inspect.TupleType):
             types = kind.item_types
-            return [settle(item, types[index]) if index < len(types) else item for index, item in enumerate(value)]
+            return [
+                settle(item, types[index], ignore_unknown) if index < len(types) else item
+                for index, item in enumerate(value)
+            ]
+        if isinstance(kind, inspect.StructType) and kind.array_like:
+            return _settle_arguments(value, kind.fields, ignore_unknown)
     return value
+
+
+def _settle_arguments(value: list[Any], fields: tuple[inspect.Field, ...], ignore_unknown: bool) -> list[Any]:
+    """Positional arguments. JavaScript sends null for `undefined`: at the end it means an argument that is left out."""
+    given = value[: len(fields)] if ignore_unknown else list(value)
+    while given and given[-1] is None and len(given) <= len(fields):
+        field = fields[len(given) - 1]
+        if field.required or any(isinstance(kind, inspect.NoneType | inspect.AnyType) for kind in options(field.type)):
+            break
+        given.pop()
+    return [
+        settle(item, fields[index].type, ignore_unknown) if index < len(fields) else item
+        for index, item in enumerate(given)
+    ]
 
 
 # Whole numbers that JavaScript cannot represent.

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from msgspec import inspect
 
-from oyez.contract.types import SCALARS, Time
+from oyez.contract.types import SCALARS, Millis, Time
 
 Path = tuple[str | int, ...]
 """The place of a value: wire names of fields, indexes of array elements."""
+
+ARRAYS = (inspect.CollectionType, inspect.TupleType)
+"""Types whose values are arrays."""
 
 MAX_SHOWN = 100
 """Characters of a sender's text that an error repeats."""
@@ -44,6 +47,11 @@ def find_field(struct: type[msgspec.Struct], dotted: str) -> tuple[tuple[str, ..
     return (tuple(names), field) if field else None
 
 
+def count_required(struct: type[msgspec.Struct]) -> int:
+    """Number of fields that a value must have."""
+    return sum(field.required for field in msgspec.structs.fields(struct))
+
+
 def is_text(found: inspect.Type) -> bool:
     """True if every value of this type that is not null is a string, so that it can be part of a room's name."""
     texts = [option for option in options(found) if not isinstance(option, inspect.NoneType)]
@@ -59,14 +67,30 @@ def is_time(found: inspect.Type) -> bool:
     return all(isinstance(option, inspect.CustomType) and option.cls is Time for option in options(found))
 
 
+def is_millis(found: inspect.Type) -> bool:
+    """True if every value of this type is a `Millis`."""
+    return all(option == _MILLIS for option in options(found))
+
+
+_MILLIS = inspect.type_info(Millis)
+
+
 def find_type(struct: type[msgspec.Struct], path: Sequence[str | int]) -> inspect.Type | None:
     """The type at `path`, or None if the struct has nothing there."""
     found: inspect.Type | None = inspect.type_info(struct)
     for step in path:
-        found = next((below for option in options(found) if (below := _step(option, step))), None)
+        below = next((below for option in options(found) if (below := _step(option, step))), None)
+        found = below or _find_tags(found, step)
         if found is None:
             return None
     return found
+
+
+def _find_tags(found: inspect.Type | None, step: str | int) -> inspect.Type | None:
+    """The tags of the options, if `step` is the field that holds them."""
+    structs = [option for option in options(found) if isinstance(option, inspect.StructType)]
+    tags = [option.tag for option in structs if option.tag_field == step and option.tag is not None]
+    return inspect.LiteralType(tuple(tags)) if tags else None
 
 
 def options(found: inspect.Type | None) -> Iterator[inspect.Type]:

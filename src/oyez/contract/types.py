@@ -27,10 +27,18 @@ Latitude = Annotated[float, Meta(ge=-90, le=90)]
 Longitude = Annotated[float, Meta(ge=-180, le=180)]
 
 
+MAX_MILLIS = 2**53 - 1
+"""The largest whole number that JavaScript holds exactly: some 285,000 years."""
+
+Millis = Annotated[int, Meta(ge=0, le=MAX_MILLIS)]
+"""A moment as JavaScript's `Date.now()` has it: whole milliseconds since 1970, a JSON number on the wire."""
+
+
 _fits_time = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?Z", re.ASCII).fullmatch
+# Extended and basic format, with or without seconds, and each offset that Python's `isoformat()` writes.
 _read_time = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(\.\d{1,9})?"
-    r"([Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)",
+    r"(\d{4})(-?)(\d\d)\2(\d\d)[Tt ]([01]\d|2[0-3])(:?)([0-5]\d)(?:\6([0-5]\d)(?:[.,](\d{1,9}))?)?"
+    r"([Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d(?::?[0-5]\d)?)?)",
     re.ASCII,
 ).fullmatch
 _fits_amount = re.compile(r"\d+(?:\.\d+)?", re.ASCII).fullmatch
@@ -45,7 +53,7 @@ class Time(str):
 
     __slots__ = ()
 
-    expected: ClassVar[str] = "a UTC ISO-8601 time such as 2026-01-31T12:00:00Z"
+    expected: ClassVar[str] = "an ISO 8601 time with its zone, such as 2026-01-31T12:00:00Z"
 
     def __new__(cls, text: str) -> Self:
         return cls.from_wire(text)
@@ -60,12 +68,14 @@ class Time(str):
 
     @classmethod
     def from_wire(cls, value: Any) -> Self:
-        """The time in a JSON value, which may have another offset than `Z`. Raises ValueError."""
+        """The time in a JSON value of any ISO 8601 format with an offset, such as `+05:30`. Raises ValueError."""
         if not isinstance(value, str) or _fits_time(value) or (read := _read_time(value)) is None:
             return cls.from_exact(value)
-        day, time, fraction, offset = read.groups(default="")
+        year, _, month, day, hour, _, minute, second, digits, offset = read.groups(default="")
+        fraction = digits and f".{digits}"
         try:
-            moment = datetime.fromisoformat(f"{day}T{time}{offset.upper()}").astimezone(UTC)
+            text = f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{offset.upper()}"
+            moment = datetime.fromisoformat(text).astimezone(UTC)
         except OverflowError:
             raise ValueError(f"{value!r} is not {cls.expected}") from None
         # The fraction stays text, because a datetime holds only six of its digits.
@@ -93,6 +103,11 @@ class Time(str):
     def seconds(self) -> float:
         """Seconds since 1970."""
         return datetime.fromisoformat(self).timestamp()
+
+    @property
+    def millis(self) -> int:
+        """Whole milliseconds since 1970, for a field of type `Millis`."""
+        return int(self.seconds * 1_000)
 
 
 class Money(Decimal):

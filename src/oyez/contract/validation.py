@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import inspect
 
-from oyez.contract.schema import MAX_SHOWN, Path, describe, fields_of, find_type, format_path
+from oyez.contract.schema import MAX_SHOWN, Path, describe, fields_of, find_type, format_path, options
 from oyez.errors import InvalidDataError
 
 # A field's name may itself hold backquotes and look like a path: only the last path counts.
@@ -53,7 +53,8 @@ def split_message(message: str) -> tuple[str, Path]:
 
 def _unknown_field(name: str, path: Path, found: inspect.Type | None) -> str:
     owner = f"{format_path(path)} in {name}" if path else name
-    known = ", ".join(field.encode_name for field in fields_of(found))
+    tags = {option.tag_field for option in options(found) if isinstance(option, inspect.StructType)} - {None}
+    known = ", ".join([*map(str, tags), *(field.encode_name for field in fields_of(found))])
     return (
         f"is not a field of {owner}; known fields are {known}" if known else f"is not a field of {owner}; it has none"
     )

@@ -4,6 +4,7 @@ The functions are an explicit mapping. What they need besides their arguments is
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from oyez.contract.contract import Contract
@@ -108,7 +109,15 @@ def _build(
         return CommandHandler(declared, joining(declared, declared.joins, hooks.joined), None, contract)
     if declared.leaves is not None:
         return CommandHandler(declared, leaving(declared, declared.leaves), None, contract)
-    return CommandHandler(declared, handlers[declared.command], idempotency, contract)
+    return CommandHandler(declared, _choose(declared, handlers), idempotency, contract)
+
+
+def _choose(declared: DeclaredCommand, handlers: Handlers) -> Handler:
+    """The handler of a command. One of several shapes calls the handler of the shape that it has."""
+    if len(declared.shapes) == 1:
+        return handlers[declared.shapes[0]]
+    table = {shape: handlers[shape] for shape in declared.shapes}
+    return lambda command, client: table[type(command)](command, client)
 
 
 def _limits(contract: Contract) -> dict[tuple[str, str], Limit]:
@@ -131,12 +140,20 @@ def _find_handler_errors(contract: Contract, handlers: Handlers) -> Iterator[str
         yield f"handlers is a {type(handlers).__name__}: write a dict of commands' classes, as {{Buy: buy}}"
         return
     declared = [command for namespace in contract.namespaces for command in namespace.commands]
-    wanted = {command.command: command.name for command in declared if not (command.joins or command.leaves)}
+    handled = [command for command in declared if not (command.joins or command.leaves)]
+    wanted = {shape: command.name for command in handled for shape in command.shapes}
     keys = [key for key in handlers if not isinstance(key, type)]
     if keys:
         yield from (f"the handler for {key!r} {_describe_key(key, wanted)}" for key in keys)
         return
-    yield from (f"command {name}: has no handler" for command, name in wanted.items() if command not in handlers)
+    shared = Counter(wanted.values())
+    for command, name in wanted.items():
+        if command not in handlers:
+            yield (
+                f"command {name}: {command.__name__} has no handler"
+                if shared[name] > 1
+                else f"command {name}: has no handler"
+            )
     for command, handler in handlers.items():
         if command not in wanted:
             yield f"a handler is given for {command.__name__}, which is not declared or only joins a room"

@@ -16,7 +16,7 @@ from oyez.contract.policy import Identity, Own, Resolved, Verdict
 from oyez.contract.rooms import Room
 from oyez.contract.schema import wire_names
 from oyez.contract.types import Command, Payload
-from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, InvalidDataError, RefusedError
+from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, TOO_LARGE, RefusedError
 from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
 from oyez.runtime.client import Client
 from oyez.runtime.idempotency import Idempotency
@@ -59,9 +59,13 @@ class CommandHandler:
         acknowledgements, errors = contract.answers_of(declared)
         self._replies = ReplyCodec(declared.name, declared.reply, acknowledgements)
         self.failures = FailureEncoder(errors, acknowledgements)
-        names = wire_names(declared.command)
+        self._max_bytes = declared.max_bytes
         claims = [part for part in declared.who.parts() if isinstance(part, Own | Resolved)]
-        self._claims = [(claim, names[claim.placeholder]) for claim in claims]
+        self._claims = {
+            shape: [(claim, wire_names(shape)[claim.placeholder]) for claim in claims]
+            for shape in declared.shapes
+            if claims
+        }
 
     def take(self, client: Client, now: float, *, on_credit: bool = False) -> bool:
         """Count a volatile command; False if it is over the limit, which is not an error for a volatile command."""
@@ -107,14 +111,9 @@ class CommandHandler:
         """`run` for a command that has already been counted."""
         if not self._who.admits(client.identity):
             raise RefusedError(FORBIDDEN_ROLE, f"{event.name} is only for a client that {self._who.text}.")
-        try:
-            command, id = self._codec.decode_command(event.data, event.attachments), ""
-        except InvalidDataError:
-            # Look for an id only if the command does not fit: most commands have none.
-            data, id = self._codec.split_id(event.data)
-            if not id:
-                raise
-            command = self._codec.decode_command(data, event.attachments)
+        if self._max_bytes is not None:
+            self._check_size(event, self._max_bytes)
+        command, id = self._codec.decode(event.data, event.attachments)
         if self._claims:
             self._check_claims(command, client.identity)
         if id and self._idempotency is not None:
@@ -139,10 +138,15 @@ class CommandHandler:
         check_awaited(before)
         return self._replies.encode(answered)
 
+    def _check_size(self, event: ReceivedEvent, most: int) -> None:
+        size = len(event.data) + sum(map(len, event.attachments))
+        if size > most:
+            raise RefusedError(TOO_LARGE, f"{self._name} has {size} bytes: at most {most} are allowed.")
+
     def _check_claims(self, command: Command, identity: Identity) -> None:
         """Refuse a field that must be the client's own value and is not. An omitted field is accepted."""
         values = {}
-        for claim, name in self._claims:
+        for claim, name in self._claims[type(command)]:
             given = getattr(command, name)
             values[claim.placeholder] = given if isinstance(given, str) else claim.value(identity) or ""
         if self._who.decide(identity, values) is not Verdict.YES:

@@ -53,7 +53,7 @@ class Latest:
 
     async def forget(self, payload: type[Payload], room: NamedRoom) -> None:
         """Delete the kept event of a room, because it is no longer true. Raises LogUnavailableError."""
-        name = next(event.name for event in self._contract.events.values() if event.payload is payload)
+        name = next(event.name for event in self._contract.events.values() if payload in event.shapes)
         await self._log.put_all({_record(room.namespace, room.name, name): None}, 1.0)
 
 

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from oyez.concurrency.long_work import LongWork
-from oyez.contract.codec import EventCodec, encode_json
+from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Contract, Event
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.schema import quote
@@ -39,7 +39,7 @@ class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An event as a producer outside of Python sends it: by name, with its data as JSON."""
 
     event: str
-    data: msgspec.Raw
+    data: msgspec.Raw = msgspec.Raw()
     to: str | tuple[str, ...] | None = None
     """Names of rooms, or `*` for everyone. None: the rooms that follow from the data. An empty list is refused."""
     excluding: str | tuple[str, ...] = msgspec.field(name="except", default=())
@@ -82,7 +82,7 @@ class Publisher:
         self._check = check
         self._observers = observers
         self._paths = {
-            name: _EventPath(event, EventCodec(name, event.payload), EventRouter(event, contract))
+            name: _EventPath(event, event.make_codec(), EventRouter(event, contract))
             for name, event in contract.events.items()
         }
 
@@ -187,7 +187,20 @@ class Publisher:
         if path is None:
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(name)} in {self.contract.name}.")
         payload = path.event.stamp(path.codec.decode_payload(data), self._clock())
-        return self._entries(path, payload, encode_json(payload), to, tuple(str(room) for room in excluding))
+        return self._entries(
+            path, payload, path.codec.encode_decoded(payload), to, tuple(str(room) for room in excluding)
+        )
+
+    def prepare_arguments(
+        self,
+        name: str,
+        arguments: Sequence[bytes],
+        to: Sequence[NamedRoom | Everyone | str] | None,
+        excluding: Iterable[NamedRoom | str] = (),
+    ) -> list[Entry]:
+        """`prepare_json` for a program that sends the event's arguments one by one, each as JSON."""
+        path = self._paths.get(name)
+        return self.prepare_json(name, b"" if path is None else path.codec.join(arguments), to, excluding)
 
     async def append(self, prepared: Sequence[list[Entry]], *, origin: str = PYTHON) -> list[str | None]:
         """Append prepared events to the log. Returns the position of each, None for volatile ones.
@@ -265,7 +278,7 @@ class Publisher:
                 raise InvalidDataError("except", f"rooms and ids of sockets; got {quote(name)}")
 
     def _check_size(self, event: Event, size: int) -> None:
-        most = self.limits.max_event_bytes
+        most = event.max_bytes or self.limits.max_event_bytes
         if size > most:
             raise RefusedError(TOO_LARGE, f"The data of {event.name} is {size} bytes: at most {most} are allowed.")
 

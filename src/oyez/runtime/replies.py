@@ -203,9 +203,11 @@ class CallerEvents:
         """`clock` gives seconds since 1970."""
         self._clock = clock
         self._events = {
-            event.payload: (event, EventCodec(event.name, event.payload))
+            shape: (event, codec)
             for event in contract.events.values()
             if any(isinstance(target, Caller) for target in event.targets.get(namespace, ()))
+            for codec in (event.make_codec(),)
+            for shape in event.shapes
         }
 
     def encode(self, payload: Payload) -> tuple[bytes, bool]:

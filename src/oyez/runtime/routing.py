@@ -135,16 +135,12 @@ class _Derivation:
     def __init__(self, event: Event, target: DerivedRoom) -> None:
         self.room = target.room
         self._paths = target.paths
-        self._read: dict[str, Callable[[Payload], object]] = {}
-        for placeholder, path in target.paths.items():
-            found = find_field(event.payload, path)
-            assert found is not None, "a built contract's paths exist"
-            self._read[placeholder] = attrgetter(".".join(found[0]))
+        self._readers = {shape: _make_readers(shape, target) for shape in event.shapes}
 
     def derive(self, payload: Payload) -> str | None:
         """The room's name, or None if the payload omits a value of it."""
         values: dict[str, str] = {}
-        for placeholder, read in self._read.items():
+        for placeholder, read in self._readers[type(payload)].items():
             try:
                 value = read(payload)
             except AttributeError:  # An object on the path is null or omitted.
@@ -156,3 +152,13 @@ class _Derivation:
             return self.room.name(values)
         except RefusedError as error:
             raise InvalidDataError(next(iter(self._paths.values()), ""), f"the name of a room ({error})") from None
+
+
+def _make_readers(payload: type[Payload], target: DerivedRoom) -> dict[str, Callable[[Payload], object]]:
+    """For each placeholder of the room, a function that reads its value from such a payload."""
+    readers: dict[str, Callable[[Payload], object]] = {}
+    for placeholder, path in target.paths.items():
+        found = find_field(payload, path)
+        assert found is not None, "a built contract's paths exist"
+        readers[placeholder] = attrgetter(".".join(found[0]))
+    return readers

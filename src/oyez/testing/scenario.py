@@ -20,6 +20,7 @@ import msgspec
 
 from oyez.client import Client, ConnectFailed, ConnectRefused, Disconnected, Event, connect
 from oyez.contract import Acknowledgements, Contract, Errors, Time
+from oyez.contract.arguments import join_values, name_values
 from oyez.contract.rooms import Caller, DerivedRoom, Everyone
 from oyez.errors import OyezError
 from oyez.service.auth.secrets import Secret
@@ -32,7 +33,8 @@ TIMEOUT = 15.0
 TOKEN_LIFETIME = 3600.0
 """Seconds for which a token is valid, unless the day lasts longer."""
 
-Data = Mapping[str, Any]
+Data = Any
+"""The data of an event, as it is published: an object, another value, an array of several arguments, or None."""
 Fits = Callable[[Data], bool]
 Causes = Mapping[str, Sequence["Person"]]
 """The events that an act causes, each once, with their recipients."""
@@ -79,16 +81,15 @@ class Person:
         self._arrived = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
 
-    async def receive(self, event: str, fits: Fits, timeout: float) -> Data | None:
-        """The payload of the next event that fits; None if there is none within `timeout` seconds."""
+    async def receive(self, event: str, fits: Fits, timeout: float) -> Event | None:
+        """The next event whose data fits; None if there is none within `timeout` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while True:
                     for index, received in enumerate(self._received):
-                        if received.name == event and fits(received.args[0]):
+                        if received.name == event and fits(find_data(received)):
                             del self._received[index]
-                            data: Data = received.args[0]
-                            return data
+                            return received
                     self._arrived.clear()
                     await self._arrived.wait()
         return None
@@ -151,9 +152,12 @@ class Scenario:
         """The id for a name in this run, such as the id of the person with this name; other runs have other ids."""
         return f"{name.lower().replace(' ', '-')}-{self._mark}"
 
-    def example(self, event: str, **changes: Any) -> dict[str, Any]:
+    def example(self, event: str, **changes: Any) -> Any:
         """The contract's example of an event, with changed fields; `bid_summary__bid_id` changes a nested one."""
-        data = copy.deepcopy(dict(self.contract.events[event].example))
+        declared = self.contract.events[event]
+        data = copy.deepcopy(declared.example)
+        if declared.arguments == "positional":
+            return join_values({**name_values(declared.payload, data), **changes})
         for path, value in changes.items():
             *steps, last = path.split("__")
             inside = data
@@ -322,7 +326,7 @@ class Scenario:
                 f"{event} was not received by {person.name} within {self._timeout:g} s, at {self._time}."
             )
         else:
-            self._known.add(msgspec.json.encode(received))
+            self._known.add(msgspec.json.encode(find_data(received)))
             self.tally.receive(event, person.name)
             self._advance(self.tally.events_received)
 
@@ -339,7 +343,7 @@ class Scenario:
             self.tally.send(event.name, "as often as it changed", 1)
             self.tally.receive(event.name, person.name)
             return
-        data = msgspec.json.encode(event.args[0])
+        data = msgspec.json.encode(find_data(event))
         # Other clients may use the same server: their events do not count.
         if event.name not in self.tally.lines or data in self._known or self._mark.encode() in data:
             self.tally.faults.append(f"{event.name} reached {person.name}, who must not receive it: {data.decode()}")
@@ -365,9 +369,18 @@ def _contains(answer: Any, code: str | int) -> bool:
     return bool(answer == code)
 
 
+def find_data(event: Event) -> Data:
+    """The data of a received event, as it is published."""
+    return event.args if len(event.args) > 1 else event.args[0] if event.args else None
+
+
 def _holds(data: Data, received: Data) -> bool:
     """True if `received` is what was published; the server may have added the time."""
-    return all(received.get(name) == value for name, value in data.items())
+    if isinstance(data, Mapping) and isinstance(received, Mapping):
+        return all(received.get(name) == value for name, value in data.items())
+    if isinstance(data, list) and isinstance(received, list):
+        return received[: len(data)] == data
+    return bool(data == received)
 
 
 def _shorten(path: str) -> str:

@@ -4,29 +4,24 @@ from collections.abc import Iterator
 
 from msgspec import inspect
 
-from oyez.contract.check.names import check_docstring, check_name
-from oyez.contract.codec import check_types
+from oyez.contract.check.names import check_name
+from oyez.contract.check.types import check_shapes, check_size
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.policy import Member, Own, Resolved
 from oyez.contract.rooms import Room
 from oyez.contract.schema import fields_of, is_text
 from oyez.contract.types import Command
-from oyez.errors import ContractError
 
 
 def check_command(command: DeclaredCommand) -> Iterator[str]:
     yield from check_name(command.name)
-    if not (isinstance(command.command, type) and issubclass(command.command, Command)):
-        yield f"{command.command!r} is not a Command"
+    errors = [*check_shapes(command.command, Command, command.arguments, binary=True), *check_size(command.max_bytes)]
+    yield from errors
+    if errors:
         return
-    yield from check_docstring(command.command)
-    try:
-        check_types(command.command, binary=True)
-    except ContractError as error:
-        yield str(error)
+    if len(command.shapes) > 1 and (command.joins or command.leaves):
+        yield "has several shapes, and joins or leaves a room; give that command one class"
         return
-    if command.arguments == "positional" and not all(field.required for field in _fields(command)):
-        yield "has an optional field, which positional arguments cannot leave out; use an object"
     yield from _check_claims(command)
     for room in (command.joins, command.leaves):
         if room is not None:
@@ -34,14 +29,16 @@ def check_command(command: DeclaredCommand) -> Iterator[str]:
 
 
 def _fields(command: DeclaredCommand) -> tuple[inspect.Field, ...]:
-    return fields_of(inspect.type_info(command.command))
+    return tuple(field for shape in command.shapes for field in fields_of(inspect.type_info(shape)))
 
 
 def _check_claims(command: DeclaredCommand) -> Iterator[str]:
     for part in command.who.parts():
         if isinstance(part, Own | Resolved):
-            if not any(field.encode_name == part.placeholder and is_text(field.type) for field in _fields(command)):
-                yield f"its rule names {part.placeholder}, which is not a string field of the command"
+            for shape in command.shapes:
+                fields = fields_of(inspect.type_info(shape))
+                if not any(field.encode_name == part.placeholder and is_text(field.type) for field in fields):
+                    yield f"its rule names {part.placeholder}, which is not a string field of {shape.__name__}"
         elif isinstance(part, Member):
             yield "member() is about a room; a command has none"
 
@@ -56,7 +53,7 @@ def _check_room_command(command: DeclaredCommand, room: Room) -> Iterator[str]:
 
 
 def check_command_names(commands: list[DeclaredCommand]) -> Iterator[str]:
-    for command in dict.fromkeys(command.command for command in commands):
-        names = dict.fromkeys(declared.name for declared in commands if declared.command is command)
+    for command in dict.fromkeys(shape for declared in commands for shape in declared.shapes):
+        names = dict.fromkeys(declared.name for declared in commands if command in declared.shapes)
         if len(names) > 1:
-            yield f"{command.__name__} is the command of {' and '.join(names)}: give each its own"
+            yield f"{getattr(command, '__name__', command)} is the command of {' and '.join(names)}: give each its own"

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 
-import msgspec
 from msgspec import inspect
 
-from oyez.contract.check.names import check_docstring, check_name
-from oyez.contract.codec import EventCodec, check_types
+from oyez.contract.check.names import check_name
+from oyez.contract.check.types import check_shapes, check_size
+from oyez.contract.codec import EventCodec
 from oyez.contract.declare import DeclaredEvent
-from oyez.contract.rooms import Caller, DerivedRoom, Room, Sockets, Target
-from oyez.contract.schema import fields_of, find_field, is_text, is_time
+from oyez.contract.examples import encode_example, make_example
+from oyez.contract.rooms import DerivedRoom, Room, Sockets, Target
+from oyez.contract.schema import fields_of, find_field, is_millis, is_text, is_time
 from oyez.contract.types import Payload
-from oyez.errors import ContractError, InvalidDataError
+from oyez.errors import InvalidDataError
+from oyez.settings import MAX_DECLARED_BYTES, MAX_VOLATILE_BYTES
 
 _ANY_SOCKET = "aaaaaaaaaaaaaaaaaaaa"
 """A text of the form of a socket's id. Ids are random, so none has the text with which a room's name begins."""
@@ -19,34 +21,30 @@ _ANY_SOCKET = "aaaaaaaaaaaaaaaaaaaa"
 
 def check_event(event: DeclaredEvent) -> Iterator[str]:
     yield from check_name(event.name)
-    if not (isinstance(event.payload, type) and issubclass(event.payload, Payload)):
-        yield f"{event.payload!r} is not a Payload"
-        return
-    yield from check_docstring(event.payload)
-    try:
-        check_types(event.payload)
-    except ContractError as error:
-        yield str(error)
+    most = MAX_VOLATILE_BYTES if event.volatile else MAX_DECLARED_BYTES
+    errors = [*check_shapes(event.payload, Payload, event.arguments), *check_size(event.max_bytes, most)]
+    yield from errors
+    if errors:
         return
     if not event.targets:
         yield "has no target; list at least one kind of room in to=[…]"
     for target in event.targets:
-        yield from _check_target(event, target)
+        for shape in event.shapes:
+            yield from _check_target(event, target, shape)
     yield from _check_sockets(event)
     yield from _check_time(event)
     yield from _check_latest(event)
-    if event.example is not None:
-        yield from _check_example(event, event.example)
+    yield from _check_example(event)
 
 
-def _check_target(event: DeclaredEvent, target: Target) -> Iterator[str]:
+def _check_target(event: DeclaredEvent, target: Target, payload: type[Payload]) -> Iterator[str]:
     if target.namespace != event.namespace:
         yield f"goes to {target.text} of namespace {target.namespace}, but is declared in {event.namespace}"
     if isinstance(target, DerivedRoom):
         for path in target.paths.values():
-            found = find_field(event.payload, path)
+            found = find_field(payload, path)
             if found is None:
-                yield f"goes to {target.text}, but {event.payload.__name__} has no field {path}"
+                yield f"goes to {target.text}, but {payload.__name__} has no field {path}"
             elif not is_text(found[1].type):
                 yield f"goes to {target.text}, but {path} is not a string"
 
@@ -60,15 +58,15 @@ def _check_sockets(event: DeclaredEvent) -> Iterator[str]:
 
 
 def _check_time(event: DeclaredEvent) -> Iterator[str]:
-    fields = fields_of(inspect.type_info(event.payload))
-    if event.timestamp is not None:
-        named = [field for field in fields if field.encode_name == event.timestamp]
-        if not named or named[0].required or not is_time(named[0].type):
-            yield f"timestamp {event.timestamp}: expected a field `Time | UnsetType = UNSET`, to be filled in"
-    elif event.volatile or all(isinstance(target, Caller) for target in event.targets):
+    if event.timestamp is None:
         return
-    elif not any(is_time(field.type) and field.required for field in fields):
-        yield "a stored event needs its time: give it a field of type Time, or derive it from Stamped"
+    for shape in event.shapes:
+        named = [field for field in fields_of(inspect.type_info(shape)) if field.encode_name == event.timestamp]
+        if not named or named[0].required or not (is_time(named[0].type) or is_millis(named[0].type)):
+            yield (
+                f"timestamp {event.timestamp}: expected a field `Time | UnsetType = UNSET` or"
+                f" `Millis | UnsetType = UNSET` of {shape.__name__}, to be filled in"
+            )
 
 
 def _check_latest(event: DeclaredEvent) -> Iterator[str]:
@@ -84,11 +82,15 @@ def _is_joined(target: Target) -> bool:
     return isinstance(room, Room) and not isinstance(room, Sockets)
 
 
-def _check_example(event: DeclaredEvent, example: object) -> Iterator[str]:
+def _check_example(event: DeclaredEvent) -> Iterator[str]:
+    example = make_example(event.payload, event.arguments) if event.example is None else event.example
     try:
-        EventCodec(event.name, event.payload).check_exact(msgspec.json.encode(example))
+        EventCodec(event.name, event.payload, event.arguments).check_exact(encode_example(example))
     except InvalidDataError as error:
-        yield f"its example does not fit: {error}"
+        if event.example is None:
+            yield f"no example of its data can be made from the types; give example=… ({error})"
+        else:
+            yield f"its example does not fit: {error}"
     except (TypeError, ValueError) as error:
         yield f"its example is not JSON: {error}"
 
@@ -97,12 +99,13 @@ def check_event_names(events: list[DeclaredEvent]) -> Iterator[str]:
     """An event has the same payload in every namespace, and no other event has that payload."""
     for name in dict.fromkeys(event.name for event in events):
         same = [event for event in events if event.name == name]
-        for attribute in ("payload", "volatile", "timestamp", "latest"):
+        for attribute in ("payload", "volatile", "timestamp", "latest", "arguments", "max_bytes", "unknown_fields"):
             if len({getattr(event, attribute) for event in same}) > 1:
                 yield f"event {name}: has a different {attribute} in {' and '.join(event.namespace for event in same)}"
-        if sum(event.example is not None for event in same) != 1:
-            yield f"event {name}: needs one example"
-    for payload in dict.fromkeys(event.payload for event in events):
-        names = dict.fromkeys(event.name for event in events if event.payload is payload)
+        if sum(event.example is not None for event in same) > 1:
+            yield f"event {name}: has several examples; give it one"
+    for payload in dict.fromkeys(shape for event in events for shape in event.shapes):
+        names = dict.fromkeys(event.name for event in events if payload in event.shapes)
         if len(names) > 1:
-            yield f"{payload.__name__} is the payload of {' and '.join(names)}: give each event its own"
+            payload_name = getattr(payload, "__name__", payload)
+            yield f"{payload_name} is the payload of {' and '.join(names)}: give each event its own"

@@ -17,8 +17,9 @@ from typing import Any
 import msgspec
 
 from oyez.contract.codec import encode_json
+from oyez.contract.lenient import describe_type
 from oyez.contract.rooms import Everyone, NamedRoom
-from oyez.contract.schema import format_path, quote
+from oyez.contract.schema import ARRAYS, fields_of, format_path, options, quote
 from oyez.contract.types import Time
 from oyez.errors import (
     FOREIGN_ROOM,
@@ -196,7 +197,9 @@ class EmitterDecoder:
                 raise RefusedError(MALFORMED, "It asks for an acknowledgement, which cannot reach its sender.")
             if said.binary:
                 raise InvalidDataError("", "no binary data: an event cannot carry it")
-            arguments = said.data if isinstance(said.data, list) else [said.data]
+            # A tuple of arguments and one argument that is a list look the same: the contract decides.
+            single = not isinstance(said.data, list) or self._takes_list(said.event)
+            arguments = [said.data] if single else said.data
             options = _Options(_names(said.room), _names(said.skip_sid))
             return self._event(_Packet(_EVENT, [said.event, *arguments], namespace), options)
         if said.method == "callback":
@@ -209,6 +212,14 @@ class EmitterDecoder:
         asked = _Asked(kind, opts=_Options(named), rooms=_names(getattr(said, rooms, None)))
         return self._control(namespace, asked)
 
+    def _takes_list(self, name: str) -> bool:
+        """True if the event has one argument, which may be an array."""
+        event = self._contract.events.get(name)
+        if event is None or event.arguments == "object":
+            return False
+        fields = fields_of(describe_type(event.payload))
+        return len(fields) == 1 and any(isinstance(kind, ARRAYS) for kind in options(fields[0].type))
+
     # Events.
 
     def _event(self, packet: _Packet, options: _Options) -> list[Entry]:
@@ -218,10 +229,9 @@ class EmitterDecoder:
         namespace = packet.nsp
         self._check_namespace(namespace)
         self._check_rooms(namespace, options.excluded, sockets=True)
-        if len(arguments) != 1:
-            raise InvalidDataError("", f"one argument, the payload, not {len(arguments)}")
-        data = _to_json(arguments[0])
-        entries = self._publisher.prepare_json(name, data, self._targets(name, namespace, options), options.excluded)
+        encoded = [_to_json(argument) for argument in arguments]
+        to = self._targets(name, namespace, options)
+        entries = self._publisher.prepare_arguments(name, encoded, to, options.excluded)
         # If rooms follow from the payload, there may be rooms of other namespaces too.
         found = [entry for entry in entries if entry.namespace == namespace]
         if not found:

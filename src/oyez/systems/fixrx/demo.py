@@ -15,7 +15,8 @@ async def play(day: Scenario) -> None:
     def about(event: str, kind: str, id: str, by: str = "user", **changes: Any) -> dict[str, Any]:
         actor = {"id": maya.id if by == "user" else plumber.id, "role": by}
         whose = {f"{kind}__id": id, f"{kind}__userId": maya.id, f"{kind}__vendorId": plumber.id}
-        return day.example(event, **{"actor": actor, **whose, **changes})
+        data: dict[str, Any] = day.example(event, **{"actor": actor, **whose, **changes})
+        return data
 
     await day.at("09:10")
     await day.call("Maya sees that the server is there", maya, "ping")

@@ -1,0 +1,82 @@
+"""Examples that are made from types fit these types."""
+
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from oyez.contract import UNSET, Id, Latitude, Maybe, Millis, Money, Payload, Time, Total, UnsetType
+from oyez.contract.arguments import Arguments
+from oyez.contract.codec import EventCodec
+from oyez.contract.examples import encode_example, make_example
+from oyez.systems.loader import list_systems, load_system
+
+
+class Color(Enum):
+    RED = "red"
+
+
+class Leaf(Payload, tag=True):
+    """The end of a tree."""
+
+    color: Color
+
+
+class Tree(Payload, tag=True):
+    """A type that contains itself."""
+
+    left: "Tree | Leaf | None" = None
+    children: "list[Tree]" = msgspec.field(default_factory=list)
+
+
+class Everything(Payload, rename="camel"):
+    """Every type that an event can carry."""
+
+    auction_id: Id
+    text: Annotated[str, Meta(min_length=6, max_length=8)]
+    small: Annotated[int, Meta(ge=5, le=6)]
+    over: Annotated[float, Meta(gt=2)]
+    below: Annotated[int, Meta(lt=0)]
+    third: Annotated[int, Meta(multiple_of=3)]
+    where: Latitude
+    price: Money
+    total: Total
+    at: Time
+    millis: Millis
+    choice: Literal["b", "a"]
+    on: bool
+    names: Annotated[list[str], Meta(min_length=2)]
+    prices: dict[str, Money]
+    numbers: dict[int, float]
+    pair: tuple[int, str]
+    many: tuple[int, ...]
+    tree: Tree | Leaf
+    anything: Any
+    maybe: Maybe[str] = UNSET
+    missing: int | UnsetType = UNSET
+
+
+@pytest.mark.parametrize("arguments", ["object", "positional"])
+@pytest.mark.parametrize("kind", [Everything, Tree, Leaf])
+def test_an_example_fits_its_type(kind: type[Payload], arguments: Arguments) -> None:
+    example = make_example(kind, arguments)
+    EventCodec("e", kind, arguments).check_exact(encode_example(example))
+
+
+def test_an_example_is_simple() -> None:
+    example = make_example(Everything)
+    assert (example["auctionId"], example["choice"], example["at"]) == ("auction-1", "a", "2026-01-31T12:00:00Z")
+    assert example["millis"] == Time(example["at"]).millis
+    assert msgspec.json.encode(example)
+
+
+def test_examples_of_the_systems_that_ship() -> None:
+    for name in list_systems():
+        for event in load_system(name).contract.events.values():
+            example = make_example(event.payload, event.arguments)
+            try:
+                event.make_codec().check_exact(encode_example(example))
+            except Exception as error:
+                raise AssertionError(f"{name} {event.name}: {example}") from error
