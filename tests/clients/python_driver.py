@@ -93,60 +93,59 @@ def ask_for_recovery(client: Any, auth: dict[str, Any]) -> Callable[[], dict[str
 class Async:
     """`AsyncClient`."""
 
+    library: Callable[..., Any] = socketio.AsyncClient
+
     def __init__(self, say: Say, events: list[str]) -> None:
-        self.client = socketio.AsyncClient(**RECONNECTION)
-        watch(self.client, say, events)
+        self.client = self.library(**RECONNECTION)
+        self._say = say
+        self._watch(events)
+
+    def _watch(self, events: list[str]) -> None:
+        watch(self.client, self._say, events)
+
+    async def _do(self, method: str, *args: Any, **options: Any) -> Any:
+        return await getattr(self.client, method)(*args, **options)
 
     async def open(self, url: str, **options: Any) -> None:
-        await self.client.connect(url, **options)
+        await self._do("connect", url, **options)
 
     async def emit(self, event: str, args: list[Any]) -> None:
-        await self.client.emit(event, unpack(args[0]))
+        await self._do("emit", event, unpack(args[0]))
 
     async def call(self, event: str, args: list[Any]) -> Any:
-        return [pack(await self.client.call(event, unpack(args[0]), timeout=TIMEOUT))]
+        return [pack(await self._do("call", event, unpack(args[0]), timeout=TIMEOUT))]
 
     async def transport(self) -> str:
         return str(self.client.transport())
 
     async def close(self) -> None:
-        await self.client.disconnect()
+        await self._do("disconnect")
 
 
-class Sync:
+class Sync(Async):
     """`Client`, each call in a thread."""
 
-    def __init__(self, say: Say, events: list[str]) -> None:
-        self.client = socketio.Client(**RECONNECTION)
-        watch(self.client, say, events)
+    library = socketio.Client
 
-    async def open(self, url: str, **options: Any) -> None:
-        await asyncio.to_thread(self.client.connect, url, **options)
-
-    async def emit(self, event: str, args: list[Any]) -> None:
-        await asyncio.to_thread(self.client.emit, event, unpack(args[0]))
-
-    async def call(self, event: str, args: list[Any]) -> Any:
-        return [pack(await asyncio.to_thread(self.client.call, event, unpack(args[0]), timeout=TIMEOUT))]
-
-    async def transport(self) -> str:
-        return str(self.client.transport())
-
-    async def close(self) -> None:
-        await asyncio.to_thread(self.client.disconnect)
+    async def _do(self, method: str, *args: Any, **options: Any) -> Any:
+        return await asyncio.to_thread(getattr(self.client, method), *args, **options)
 
 
-class Simple:
+class Simple(Sync):
     """`SimpleClient`: a loop around `receive` takes the place of handlers."""
 
-    def __init__(self, say: Say, events: list[str]) -> None:
-        self.client = socketio.SimpleClient(**RECONNECTION)
-        self._say = say
+    library = socketio.SimpleClient
+
+    def _watch(self, events: list[str]) -> None:
+        """This client reports all events."""
 
     async def open(self, url: str, **options: Any) -> None:
-        await asyncio.to_thread(self.client.connect, url, **options)
+        await super().open(url, **options)
         self._say("connect", id=self.client.sid, transport=self.client.transport, recovered=None)
         threading.Thread(target=self._receive, daemon=True).start()
+
+    async def transport(self) -> str:
+        return str(self.client.transport)
 
     def _receive(self) -> None:
         while True:
@@ -156,30 +155,22 @@ class Simple:
                 return
             self._say("event", event=event, args=pack(args))
 
-    async def emit(self, event: str, args: list[Any]) -> None:
-        await asyncio.to_thread(self.client.emit, event, unpack(args[0]))
 
-    async def call(self, event: str, args: list[Any]) -> Any:
-        return [pack(await asyncio.to_thread(self.client.call, event, unpack(args[0]), timeout=TIMEOUT))]
+class AsyncSimple(Async):
+    """`AsyncSimpleClient`."""
+
+    library = socketio.AsyncSimpleClient
+
+    def _watch(self, events: list[str]) -> None:
+        """This client reports all events."""
+
+    async def open(self, url: str, **options: Any) -> None:
+        await super().open(url, **options)
+        self._say("connect", id=self.client.sid, transport=self.client.transport, recovered=None)
+        self._receiving = asyncio.create_task(self._receive())
 
     async def transport(self) -> str:
         return str(self.client.transport)
-
-    async def close(self) -> None:
-        await asyncio.to_thread(self.client.disconnect)
-
-
-class AsyncSimple:
-    """`AsyncSimpleClient`."""
-
-    def __init__(self, say: Say, events: list[str]) -> None:
-        self.client = socketio.AsyncSimpleClient(**RECONNECTION)
-        self._say = say
-
-    async def open(self, url: str, **options: Any) -> None:
-        await self.client.connect(url, **options)
-        self._say("connect", id=self.client.sid, transport=self.client.transport, recovered=None)
-        self._receiving = asyncio.create_task(self._receive())
 
     async def _receive(self) -> None:
         while True:
@@ -189,20 +180,8 @@ class AsyncSimple:
                 return
             self._say("event", event=event, args=pack(args))
 
-    async def emit(self, event: str, args: list[Any]) -> None:
-        await self.client.emit(event, unpack(args[0]))
 
-    async def call(self, event: str, args: list[Any]) -> Any:
-        return [pack(await self.client.call(event, unpack(args[0]), timeout=TIMEOUT))]
-
-    async def transport(self) -> str:
-        return str(self.client.transport)
-
-    async def close(self) -> None:
-        await self.client.disconnect()
-
-
-STYLES: dict[str, type] = {"async": Async, "sync": Sync, "simple": Simple, "async simple": AsyncSimple}
+STYLES: dict[str, type[Async]] = {"async": Async, "sync": Sync, "simple": Simple, "async simple": AsyncSimple}
 
 
 class Driver:

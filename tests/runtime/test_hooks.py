@@ -296,12 +296,12 @@ async def test_ending_is_not_called_if_the_network_is_cut(kind: str) -> None:
 
 
 async def test_ending_is_not_called_after_a_ping_timeout() -> None:
-    diary, clock = Diary(), Clock()
-    async with open_club(diary.hooks(), clock=clock) as club, club.connect("u1") as client:
+    diary = Diary()
+    async with open_club(diary.hooks(), clock=Clock()) as club, club.connect("u1") as client:
         client.connection.answers_pings = False
-        node = club.nodes[0].server
-        clock.turn(node, 26.0)
-        clock.turn(node, 21.0)
+        node = club.nodes[0]
+        node.pass_time(26.0)
+        node.pass_time(21.0)
         await diary.until_gone()
     assert diary.lines == [("disconnected", "u1", "ping timeout")]
 
@@ -346,7 +346,7 @@ def ends_in(seconds: float) -> float:
 
 
 async def test_an_expiring_token_is_announced_once_and_then_ends_the_client() -> None:
-    diary, clock = Diary(), Clock()
+    diary = Diary()
     heard = []
 
     async def expiring(client: Client) -> None:
@@ -354,15 +354,15 @@ async def test_an_expiring_token_is_announced_once_and_then_ends_the_client() ->
         client.emit(Note(text="soon"))
 
     hooks = diary.hooks(expiring=expiring, expiring_before=60.0)
-    async with open_club(hooks, clock=clock, **STILL) as club, club.connect("u1", exp=ends_in(600)) as client:
-        node = club.nodes[0].server
-        clock.turn(node, 530.0)
+    async with open_club(hooks, clock=Clock(), **STILL) as club, club.connect("u1", exp=ends_in(600)) as client:
+        node = club.nodes[0]
+        node.pass_time(530.0)
         await client.expect_nothing()
-        clock.turn(node, 15.0)
+        node.pass_time(15.0)
         assert (await client.expect_event("note")).args == [{"text": "soon"}]
-        clock.turn(node, 30.0)
+        node.pass_time(30.0)
         await client.expect_nothing()
-        clock.turn(node, 30.0)
+        node.pass_time(30.0)
         assert (await client.expect_event("note")).args == [{"text": "token_expired"}]
         await client.expect_disconnect()
         assert heard == ["u1"]
@@ -370,7 +370,6 @@ async def test_an_expiring_token_is_announced_once_and_then_ends_the_client() ->
 
 
 async def test_a_renewed_token_applies_and_is_announced_later() -> None:
-    clock = Clock()
     heard = []
 
     async def expiring(client: Client) -> None:
@@ -380,38 +379,38 @@ async def test_a_renewed_token_applies_and_is_announced_later() -> None:
             client.renew(replace(client.identity, expires_at=ends_in(600)))
 
     hooks = Hooks(expiring=expiring, expiring_before=60.0)
-    async with open_club(hooks, clock=clock, **STILL) as club, club.connect("u1", exp=ends_in(600)) as client:
-        node = club.nodes[0].server
-        clock.turn(node, 550.0)
+    async with open_club(hooks, clock=Clock(), **STILL) as club, club.connect("u1", exp=ends_in(600)) as client:
+        node = club.nodes[0]
+        node.pass_time(550.0)
         await club.nodes[0].namespace.drain()
-        clock.turn(node, 100.0)
+        node.pass_time(100.0)
         assert await client.call("do", {"what": "nothing"}) == {"ok": True}
         assert heard == ["u1"]
-        clock.turn(node, 450.0)
+        node.pass_time(450.0)
         await club.nodes[0].namespace.drain()
         assert heard == ["u1", "u1"]
         assert await client.call("do", {"what": "nothing"}) == {"ok": True}
-        clock.turn(node, 60.0)
+        node.pass_time(60.0)
         await client.expect_disconnect()
 
 
 async def test_a_short_token_is_announced_after_half_its_life() -> None:
-    clock, heard = Clock(), []
+    heard = []
 
     async def expiring(client: Client) -> None:
         heard.append(client.namespace)
         client.renew(replace(client.identity, expires_at=None))
 
     hooks = Hooks(expiring=expiring, expiring_before=60.0)
-    async with open_club(hooks, clock=clock, **STILL) as club, club.connect("u1", exp=ends_in(20)) as client:
-        node = club.nodes[0].server
-        clock.turn(node, 8.0)
+    async with open_club(hooks, clock=Clock(), **STILL) as club, club.connect("u1", exp=ends_in(20)) as client:
+        node = club.nodes[0]
+        node.pass_time(8.0)
         await club.nodes[0].namespace.drain()
         assert heard == []
-        clock.turn(node, 4.0)
+        node.pass_time(4.0)
         await club.nodes[0].namespace.drain()
         assert heard == ["/"]
-        clock.turn(node, 10_000.0)
+        node.pass_time(10_000.0)
         assert await client.call("do", {"what": "nothing"}) == {"ok": True}
 
 

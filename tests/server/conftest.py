@@ -1,4 +1,4 @@
-"""Fixtures of the server's tests: servers of both kinds, somebody who must not suffer, the JavaScript client."""
+"""Fixtures of the server's tests: servers of both kinds, connections to them, the JavaScript client."""
 
 from collections.abc import AsyncIterator
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.js_client import JsDriver
 from tests.support.serving import Certificates, Running, serve
-from tests.support.wire import SocketWire
+from tests.support.wire import PollingWire, SocketWire, Wire
 
 
 @pytest.fixture(scope="session")
@@ -38,18 +38,49 @@ async def own() -> AsyncIterator[Running]:
 
 @pytest.fixture(scope="module")
 async def shared() -> AsyncIterator[tuple[Running, SocketWire]]:
-    """One such server for a module's tests, and an innocent client of it."""
+    """A server for all tests of a module, and an uninvolved client of it."""
     async with serve() as running, SocketWire.connect(running) as bystander:
         yield running, bystander
 
 
 @pytest.fixture
 async def crowd(shared: tuple[Running, SocketWire]) -> AsyncIterator[Running]:
-    """The shared server. Whatever a test does to it: the innocent client is served, and nothing is left behind."""
+    """The shared server. After each test the uninvolved client is still served, and no connection is left."""
     running, bystander = shared
     yield running
     await bystander.expect_echo()
     await running.settle(but_for=bystander.sid)
+
+
+@pytest.fixture
+async def wire(running: Running) -> AsyncIterator[SocketWire]:
+    """A WebSocket that is connected to the default namespace of `running`."""
+    async with SocketWire.connect(running) as wire:
+        yield wire
+
+
+@pytest.fixture
+async def polling(running: Running) -> PollingWire:
+    """A polling client that is connected to the default namespace of `running`."""
+    return await PollingWire.connect(running)
+
+
+@pytest.fixture
+async def crowd_wire(crowd: Running) -> AsyncIterator[SocketWire]:
+    async with SocketWire.connect(crowd) as wire:
+        yield wire
+
+
+@pytest.fixture
+async def crowd_polling(crowd: Running) -> PollingWire:
+    return await PollingWire.connect(crowd)
+
+
+@pytest.fixture
+async def crowd_http(crowd: Running) -> AsyncIterator[Wire]:
+    """A TCP connection to `crowd`, for HTTP by hand."""
+    async with Wire.open(crowd) as wire:
+        yield wire
 
 
 @pytest.fixture(scope="session")

@@ -122,9 +122,8 @@ async def test_a_body_of_many_packets_is_not_handled_in_one_turn(running: Runnin
     await client.expect_echo()
 
 
-async def test_a_session_that_ends_within_a_body_of_many_packets(running: Running) -> None:
-    client = await PollingWire.connect(running)
+async def test_a_session_that_ends_within_a_body_of_many_packets(running: Running, polling: PollingWire) -> None:
     body = "\x1e".join([*['42["a"]'] * 3 * PACKETS_PER_ITERATION, "1", *['42["behind"]'] * PACKETS_PER_ITERATION])
-    await client.post(body)
-    assert await running.market.expect_gone(client.id) == "transport close"
+    await polling.post(body)
+    assert await running.market.expect_gone(polling.id) == "transport close"
     assert "behind" not in running.market.names()

@@ -76,33 +76,30 @@ async def test_javascript_with_too_deep_auth_is_told_and_does_not_come_back(own:
     assert [report["what"] for report in client.reports if report["what"] != "upgrade"] == []
 
 
-async def test_a_message_that_is_too_long_is_named(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        wire.send_text("4" * 1_000_001)
-        frame = await wire.read_frame()
-        if frame.opcode == TEXT:
-            assert b"message over 1000000 bytes" in frame.payload
-        else:
-            # An ASGI server, or the parser of frames, refuses it first, with this code.
-            assert frame.close_code == 1009
+async def test_a_message_that_is_too_long_is_named(wire: SocketWire) -> None:
+    wire.send_text("4" * 1_000_001)
+    frame = await wire.read_frame()
+    if frame.opcode == TEXT:
+        assert b"message over 1000000 bytes" in frame.payload
+    else:
+        # An ASGI server, or the parser of frames, refuses it first, with this code.
+        assert frame.close_code == 1009
 
 
-async def test_attachments_that_are_too_long_together_are_named(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        wire.send_text(f'453-["e",{PLACEHOLDER}]')
-        for _ in range(3):
-            wire.send_frame(BINARY, b"x" * 900_000)
-        await wire.expect_text(error("too_large", "attachments over 2000000 bytes together"))
-        await wire.expect_close(1009)
+async def test_attachments_that_are_too_long_together_are_named(wire: SocketWire) -> None:
+    wire.send_text(f'453-["e",{PLACEHOLDER}]')
+    for _ in range(3):
+        wire.send_frame(BINARY, b"x" * 900_000)
+    await wire.expect_text(error("too_large", "attachments over 2000000 bytes together"))
+    await wire.expect_close(1009)
 
 
-async def test_what_the_client_sent_is_not_repeated_at_length(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        wire.send_text('451-["e",{"_placeholder":true,"num":"' + "x" * 100_000 + '"}]')
-        wire.send_frame(BINARY, b"x")
-        frame = await wire.read_frame()
-        assert b"placeholder: str is not the number of an attachment" in frame.payload
-        assert len(frame.payload) < 400
+async def test_what_the_client_sent_is_not_repeated_at_length(wire: SocketWire) -> None:
+    wire.send_text('451-["e",{"_placeholder":true,"num":"' + "x" * 100_000 + '"}]')
+    wire.send_frame(BINARY, b"x")
+    frame = await wire.read_frame()
+    assert b"placeholder: str is not the number of an attachment" in frame.payload
+    assert len(frame.payload) < 400
 
 
 async def test_faults_are_logged_once_a_minute(kind: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -132,18 +129,17 @@ async def test_a_client_of_socket_io_2_is_noted_in_the_log(kind: str, caplog: py
 
 
 async def test_a_client_with_the_msgpack_parser_is_refused_in_msgpack(kind: str) -> None:
-    clock = Clock()
     connect = encode_msgpack(PacketType.CONNECT, "/", {"token": "x" * 200})
     data = {
         "message": "This server speaks JSON: create the client without the option `parser`.",
         "data": {"code": "unsupported_parser"},
     }
     refusal = encode_msgpack(PacketType.CONNECT_ERROR, "/", data)
-    async with serve(kind, clock=clock) as running, SocketWire.open(running) as wire:
+    async with serve(kind, clock=Clock()) as running, SocketWire.open(running) as wire:
         await wire.open_session()
         wire.send_frame(BINARY, connect)
         assert (await wire.read_frame())[:2] == (BINARY, refusal)
-        clock.turn(running.server, 3.0)
+        running.pass_time(3.0)
         assert (await wire.read_frame())[:2] == (BINARY, encode_msgpack(PacketType.DISCONNECT, "/"))
         await wire.expect_close(1000)
 

@@ -111,8 +111,7 @@ def count_objects() -> Counter[str]:
 
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_nothing_of_a_client_is_left_when_it_has_gone(client: Client) -> None:
-    clock = Clock()
-    async with serve(clock=clock) as running, SocketWire.connect(running) as bystander:
+    async with serve(clock=Clock()) as running, SocketWire.connect(running) as bystander:
         gc.collect()
         gc.disable()
         try:
@@ -123,7 +122,7 @@ async def test_nothing_of_a_client_is_left_when_it_has_gone(client: Client) -> N
                 wire.abort()
             await turn_until(lambda: set(running.server.registry.connections) == {bystander.sid})
             # A polling client may still ask what has become of its session.
-            clock.turn(running.server, LINGER_SECONDS + 1)
+            running.pass_time(LINGER_SECONDS + 1)
             await turn_until(lambda: not count_objects() - before)
         finally:
             gc.enable()

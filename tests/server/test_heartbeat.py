@@ -1,11 +1,13 @@
 """Heartbeats: clients of every transport that answer pings, or do not."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from tests.support.clock import Clock
 from tests.support.js_client import JsDriver
 from tests.support.server_steps import open_requests
-from tests.support.serving import serve
+from tests.support.serving import Running, serve
 from tests.support.wire import BINARY, PING, POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 # In the time of the server.
@@ -17,28 +19,32 @@ LATE = 1.0
 """The most by which the wheel is late."""
 
 
-async def test_pings_come_an_interval_after_the_last_pong(kind: str) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock) as running, SocketWire.connect(running) as wire:
-        for _ in range(3):
-            clock.turn(running.server, INTERVAL - SLACK)
-            await wire.expect_echo()
-            clock.turn(running.server, 2 * SLACK)
-            await wire.expect_text("2")
-            # Slow, but in time.
-            clock.turn(running.server, TIMEOUT - SLACK)
-            wire.send_text("3")
-            await wire.expect_echo()
+@pytest.fixture
+async def running(kind: str) -> AsyncIterator[Running]:
+    """A server of each kind whose time the test moves."""
+    async with serve(kind, clock=Clock()) as running:
+        yield running
+
+
+async def test_pings_come_an_interval_after_the_last_pong(running: Running, wire: SocketWire) -> None:
+    for _ in range(3):
+        running.pass_time(INTERVAL - SLACK)
+        await wire.expect_echo()
+        running.pass_time(2 * SLACK)
+        await wire.expect_text("2")
+        # Slow, but in time.
+        running.pass_time(TIMEOUT - SLACK)
+        wire.send_text("3")
+        await wire.expect_echo()
 
 
 async def test_pings_come_an_interval_after_the_pong_also_where_more_time_is_given_for_one(kind: str) -> None:
-    clock = Clock()
     async with (
-        serve(kind, clock=clock, ping_interval=5.0, ping_timeout=60.0) as running,
+        serve(kind, clock=Clock(), ping_interval=5.0, ping_timeout=60.0) as running,
         SocketWire.connect(running) as wire,
     ):
         for _ in range(3):
-            clock.turn(running.server, 5.0 + SLACK)
+            running.pass_time(5.0 + SLACK)
             wire.send_text('421["echo"]')
             await wire.expect_text("2")
             await wire.expect_text("431[]")
@@ -46,96 +52,81 @@ async def test_pings_come_an_interval_after_the_pong_also_where_more_time_is_giv
             await wire.expect_echo()
 
 
-async def test_a_pong_that_does_not_come_ends_the_connection(kind: str) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock) as running, SocketWire.connect(running) as wire:
-        clock.turn(running.server, INTERVAL + SLACK)
-        await wire.expect_text("2")
-        clock.turn(running.server, TIMEOUT - SLACK)
-        assert wire.sid in running.server.registry.connections
-        clock.turn(running.server, 2 * SLACK)
-        await wire.expect_close(1001)
-        assert await running.market.expect_gone(wire.id) == "ping timeout"
+async def test_a_pong_that_does_not_come_ends_the_connection(running: Running, wire: SocketWire) -> None:
+    running.pass_time(INTERVAL + SLACK)
+    await wire.expect_text("2")
+    running.pass_time(TIMEOUT - SLACK)
+    assert wire.sid in running.server.registry.connections
+    running.pass_time(2 * SLACK)
+    await wire.expect_close(1001)
+    assert await running.market.expect_gone(wire.id) == "ping timeout"
 
 
-async def test_any_other_packet_extends_the_time_once(kind: str) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock) as running, SocketWire.connect(running) as wire:
-        clock.turn(running.server, INTERVAL + SLACK)
+async def test_any_other_packet_extends_the_time_once(running: Running, wire: SocketWire) -> None:
+    running.pass_time(INTERVAL + SLACK)
+    await wire.expect_text("2")
+    await wire.expect_echo()
+    running.pass_time(TIMEOUT + SLACK)
+    await wire.expect_echo()
+    running.pass_time(TIMEOUT - 2 * SLACK)
+    await wire.expect_echo()
+    running.pass_time(3 * SLACK)
+    await wire.expect_close(1001)
+    assert await running.market.expect_gone(wire.id) == "ping timeout"
+
+
+async def test_a_late_pong_is_as_good_as_one_in_time(running: Running, wire: SocketWire) -> None:
+    for _ in range(3):
+        running.pass_time(INTERVAL + SLACK)
         await wire.expect_text("2")
         await wire.expect_echo()
-        clock.turn(running.server, TIMEOUT + SLACK)
-        await wire.expect_echo()
-        clock.turn(running.server, TIMEOUT - 2 * SLACK)
-        await wire.expect_echo()
-        clock.turn(running.server, 3 * SLACK)
-        await wire.expect_close(1001)
-        assert await running.market.expect_gone(wire.id) == "ping timeout"
-
-
-async def test_a_late_pong_is_as_good_as_one_in_time(kind: str) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock) as running, SocketWire.connect(running) as wire:
-        for _ in range(3):
-            clock.turn(running.server, INTERVAL + SLACK)
-            await wire.expect_text("2")
-            await wire.expect_echo()
-            clock.turn(running.server, TIMEOUT + SLACK)
-            wire.send_text("3")
-            await wire.expect_echo()
-
-
-async def test_what_was_said_before_the_ping_extends_nothing() -> None:
-    clock = Clock()
-    async with serve(clock=clock) as running, SocketWire.connect(running) as wire:
-        await wire.expect_echo()
-        clock.turn(running.server, INTERVAL + SLACK)
-        await wire.expect_text("2")
-        clock.turn(running.server, TIMEOUT + SLACK)
-        await wire.expect_close(1001)
-
-
-async def test_a_websocket_ping_is_no_pong() -> None:
-    clock = Clock()
-    async with serve(clock=clock) as running, SocketWire.connect(running) as wire:
-        clock.turn(running.server, INTERVAL + SLACK)
-        await wire.expect_text("2")
-        wire.send_frame(PING, b"alive")
-        assert (await wire.read_frame()).payload == b"alive"
-        clock.turn(running.server, TIMEOUT + SLACK)
-        await wire.expect_close(1001)
-
-
-async def test_attachments_extend_the_time_too() -> None:
-    clock = Clock()
-    async with serve(clock=clock) as running, SocketWire.connect(running) as wire:
-        wire.send_text('451-["binary",{"_placeholder":true,"num":0}]')
-        await wire.expect_pong()
-        clock.turn(running.server, INTERVAL + SLACK)
-        await wire.expect_text("2")
-        wire.send_frame(BINARY, b"late")
-        await running.market.expect("binary", b"late")
-        clock.turn(running.server, TIMEOUT + SLACK)
+        running.pass_time(TIMEOUT + SLACK)
+        wire.send_text("3")
         await wire.expect_echo()
 
 
-async def test_polling_clients_are_pinged_too(kind: str) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock) as running:
-        client = await PollingWire.connect(running)
-        for _ in range(2):
-            async with Wire.open(running) as wire:
-                wire.send_request("GET", client.target)
-                await open_requests(running, polls=1)
-                clock.turn(running.server, INTERVAL + SLACK)
-                assert (await wire.read_answer()).body == b"2"
-            await client.post("3")
-            await client.expect_echo()
-        clock.turn(running.server, INTERVAL + SLACK)
-        assert await client.get() == "2"
-        clock.turn(running.server, TIMEOUT + SLACK)
-        assert await running.market.expect_gone(client.id) == "ping timeout"
-        assert (await client.request("GET")).error == (400, 1)
+async def test_what_was_said_before_the_ping_extends_nothing(running: Running, wire: SocketWire) -> None:
+    await wire.expect_echo()
+    running.pass_time(INTERVAL + SLACK)
+    await wire.expect_text("2")
+    running.pass_time(TIMEOUT + SLACK)
+    await wire.expect_close(1001)
+
+
+async def test_a_websocket_ping_is_no_pong(running: Running, wire: SocketWire) -> None:
+    running.pass_time(INTERVAL + SLACK)
+    await wire.expect_text("2")
+    wire.send_frame(PING, b"alive")
+    assert (await wire.read_frame()).payload == b"alive"
+    running.pass_time(TIMEOUT + SLACK)
+    await wire.expect_close(1001)
+
+
+async def test_attachments_extend_the_time_too(running: Running, wire: SocketWire) -> None:
+    wire.send_text('451-["binary",{"_placeholder":true,"num":0}]')
+    await wire.expect_pong()
+    running.pass_time(INTERVAL + SLACK)
+    await wire.expect_text("2")
+    wire.send_frame(BINARY, b"late")
+    await running.market.expect("binary", b"late")
+    running.pass_time(TIMEOUT + SLACK)
+    await wire.expect_echo()
+
+
+async def test_polling_clients_are_pinged_too(running: Running, polling: PollingWire) -> None:
+    for _ in range(2):
+        async with Wire.open(running) as wire:
+            wire.send_request("GET", polling.target)
+            await open_requests(running, polls=1)
+            running.pass_time(INTERVAL + SLACK)
+            assert (await wire.read_answer()).body == b"2"
+        await polling.post("3")
+        await polling.expect_echo()
+    running.pass_time(INTERVAL + SLACK)
+    assert await polling.get() == "2"
+    running.pass_time(TIMEOUT + SLACK)
+    assert await running.market.expect_gone(polling.id) == "ping timeout"
+    assert (await polling.request("GET")).error == (400, 1)
 
 
 async def test_a_ping_that_is_due_is_fetched_although_the_wheel_is_late(kind: str) -> None:
@@ -152,7 +143,7 @@ async def test_a_polling_session_ends_at_its_deadline_although_the_wheel_is_late
     clock = Clock()
     async with serve(kind, clock=clock) as running:
         client = await PollingWire.connect(running)
-        clock.turn(running.server, INTERVAL + LATE)
+        running.pass_time(INTERVAL + LATE)
         clock.now += TIMEOUT - LATE
         assert (await client.request("GET")).error == (400, 1)
         assert await running.market.expect_gone(client.id) == "ping timeout"
@@ -173,7 +164,7 @@ async def test_a_polling_session_does_not_end_before_its_deadline() -> None:
     clock = Clock()
     async with serve(clock=clock) as running:
         client = await PollingWire.connect(running)
-        clock.turn(running.server, INTERVAL + LATE)
+        running.pass_time(INTERVAL + LATE)
         clock.now += TIMEOUT - LATE - 0.01
         assert await client.get() == "2"
         await client.post("3")
@@ -187,7 +178,7 @@ async def test_a_client_that_waits_in_a_poll_has_the_whole_time_from_the_ping_on
         async with Wire.open(running) as wire:
             wire.send_request("GET", client.target)
             await open_requests(running, polls=1)
-            clock.turn(running.server, INTERVAL + LATE)
+            running.pass_time(INTERVAL + LATE)
             assert (await wire.read_answer()).body == b"2"
         clock.now += TIMEOUT - 0.01
         await client.post("3")
@@ -204,7 +195,7 @@ async def test_a_client_that_fetched_a_packet_when_a_ping_was_due_has_the_whole_
             clock.now += INTERVAL + LATE / 2
             await running.publish("news", to=client.id)
             assert b"news" in (await wire.read_answer()).body
-        clock.turn(running.server, LATE / 2)
+        running.pass_time(LATE / 2)
         clock.now += TIMEOUT - LATE / 2 - 0.01
         assert await client.get() == "2"
         await client.post("3")
@@ -215,53 +206,46 @@ async def test_a_server_that_was_suspended_gives_polling_clients_the_whole_time(
     clock = Clock()
     async with serve(clock=clock) as running:
         client = await PollingWire.connect(running)
-        clock.turn(running.server, INTERVAL + TIMEOUT + SLACK)
+        running.pass_time(INTERVAL + TIMEOUT + SLACK)
         clock.now += TIMEOUT - 0.01
         assert await client.get() == "2"
         await client.post("3")
         await client.expect_echo()
 
 
-async def test_a_polling_client_that_polls_no_more_is_forgotten() -> None:
-    clock = Clock()
-    async with serve(clock=clock) as running:
-        client = await PollingWire.connect(running)
-        clock.turn(running.server, INTERVAL + SLACK)
-        clock.turn(running.server, TIMEOUT + SLACK)
-        assert await running.market.expect_gone(client.id) == "ping timeout"
-        clock.turn(running.server, 31.0)
-        assert (await client.request("GET")).error == (400, 1)
-        assert running.server.context.wheel._slots == {}
-        assert not running.server.registry._addresses
+async def test_a_polling_client_that_polls_no_more_is_forgotten(running: Running, polling: PollingWire) -> None:
+    running.pass_time(INTERVAL + SLACK)
+    running.pass_time(TIMEOUT + SLACK)
+    assert await running.market.expect_gone(polling.id) == "ping timeout"
+    running.pass_time(31.0)
+    assert (await polling.request("GET")).error == (400, 1)
+    assert running.server.context.wheel._slots == {}
+    assert not running.server.registry._addresses
 
 
-async def test_an_upgrade_begins_the_interval_anew(kind: str) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock) as running:
-        client = await PollingWire.connect(running)
-        clock.turn(running.server, INTERVAL + SLACK)
-        assert await client.get() == "2"
-        async with SocketWire.open(running) as wire:
-            await wire.upgrade(f"{WEBSOCKET}&sid={client.sid}")
-            wire.send_text("2probe")
-            await wire.expect_text("3probe")
-            wire.send_text("5")
-            await wire.expect_echo()
-            # The ping that polling has fetched is not waited for any more.
-            clock.turn(running.server, TIMEOUT + SLACK)
-            await wire.expect_echo()
-            clock.turn(running.server, INTERVAL - TIMEOUT)
-            await wire.expect_text("2")
-            wire.send_text("3")
-            await wire.expect_echo()
+async def test_an_upgrade_begins_the_interval_anew(running: Running, polling: PollingWire) -> None:
+    running.pass_time(INTERVAL + SLACK)
+    assert await polling.get() == "2"
+    async with SocketWire.open(running) as wire:
+        await wire.upgrade(f"{WEBSOCKET}&sid={polling.sid}")
+        wire.send_text("2probe")
+        await wire.expect_text("3probe")
+        wire.send_text("5")
+        await wire.expect_echo()
+        # The ping that polling has fetched is not waited for any more.
+        running.pass_time(TIMEOUT + SLACK)
+        await wire.expect_echo()
+        running.pass_time(INTERVAL - TIMEOUT)
+        await wire.expect_text("2")
+        wire.send_text("3")
+        await wire.expect_echo()
 
 
-async def test_a_session_that_never_polls_does_not_stay() -> None:
-    clock = Clock()
-    async with serve(clock=clock) as running, Wire.open(running) as wire:
+async def test_a_session_that_never_polls_does_not_stay(running: Running) -> None:
+    async with Wire.open(running) as wire:
         assert (await wire.request("GET", POLLING)).status == 200
-        clock.turn(running.server, INTERVAL + SLACK)
-        clock.turn(running.server, TIMEOUT + SLACK)
+        running.pass_time(INTERVAL + SLACK)
+        running.pass_time(TIMEOUT + SLACK)
         assert running.server.registry.connections == {}
 
 

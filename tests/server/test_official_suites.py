@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -401,7 +402,7 @@ async def _(server: Server) -> None:
 # Socket.IO: connect and disconnect
 
 
-async def check_connect(server: Server, connect: str, prefix: str, auth: str) -> None:
+async def check_connect(server: Server, *, connect: str, prefix: str = "", auth: str = "{}") -> None:
     async with server.websocket() as websocket:
         await receive(websocket)
         await websocket.send(connect)
@@ -412,24 +413,20 @@ async def check_connect(server: Server, connect: str, prefix: str, auth: str) ->
         assert await receive(websocket) == f'42{prefix}["auth",{auth}]'
 
 
-@socketio("connect: allows connection to the main namespace")
-async def _(server: Server) -> None:
-    await check_connect(server, "40", "", "{}")
-
-
-@socketio("connect: allows connection to the main namespace with a payload")
-async def _(server: Server) -> None:
-    await check_connect(server, '40{"token":"123"}', "", '{"token":"123"}')
-
-
-@socketio("connect: allows connection to a custom namespace")
-async def _(server: Server) -> None:
-    await check_connect(server, "40/custom,", "/custom,", "{}")
-
-
-@socketio("connect: allows connection to a custom namespace with a payload")
-async def _(server: Server) -> None:
-    await check_connect(server, '40/custom,{"token":"abc"}', "/custom,", '{"token":"abc"}')
+SOCKET.update(
+    {
+        "connect: allows connection to the main namespace": partial(check_connect, connect="40"),
+        "connect: allows connection to the main namespace with a payload": partial(
+            check_connect, connect='40{"token":"123"}', auth='{"token":"123"}'
+        ),
+        "connect: allows connection to a custom namespace": partial(
+            check_connect, connect="40/custom,", prefix="/custom,"
+        ),
+        "connect: allows connection to a custom namespace with a payload": partial(
+            check_connect, connect='40/custom,{"token":"abc"}', prefix="/custom,", auth='{"token":"abc"}'
+        ),
+    }
+)
 
 
 @socketio("connect: disallows connection to an unknown namespace")
@@ -490,55 +487,40 @@ async def check_message(server: Server, sent: list[str | bytes], received: list[
         assert [await receive_but_pings(websocket) for _ in received] == received
 
 
-@socketio("message: a plain-text packet")
-async def _(server: Server) -> None:
-    await check_message(server, ['42["message",1,"2",{"3":[true]}]'], ['42["message-back",1,"2",{"3":[true]}]'])
-
-
-@socketio("message: a packet with binary attachments")
-async def _(server: Server) -> None:
-    attachments = [b"\x01\x02\x03", b"\x04\x05\x06"]
-    await check_message(
-        server,
-        [f'452-["message",{TWO_PLACEHOLDERS}]', *attachments],
-        [f'452-["message-back",{TWO_PLACEHOLDERS}]', *attachments],
-    )
-
-
-@socketio("message: a plain-text packet with an acknowledgement")
-async def _(server: Server) -> None:
-    await check_message(server, ['42456["message-with-ack",1,"2",{"3":[false]}]'], ['43456[1,"2",{"3":[false]}]'])
-
-
-@socketio("message: a packet with binary attachments and an acknowledgement")
-async def _(server: Server) -> None:
-    attachments = [b"\x01\x02\x03", b"\x04\x05\x06"]
-    await check_message(
-        server,
-        [f'452-789["message-with-ack",{TWO_PLACEHOLDERS}]', *attachments],
-        [f"462-789[{TWO_PLACEHOLDERS}]", *attachments],
-    )
-
-
 async def check_malformed(server: Server, packet: str) -> None:
     async with server.socket() as websocket:
         await websocket.send(packet)
         await until_closed(websocket)
 
 
-@socketio("message: closes the connection upon an unknown packet type")
-async def _(server: Server) -> None:
-    await check_malformed(server, "4abc")
-
-
-@socketio("message: closes the connection upon an invalid payload format")
-async def _(server: Server) -> None:
-    await check_malformed(server, "42{}")
-
-
-@socketio("message: closes the connection upon an invalid acknowledgement id")
-async def _(server: Server) -> None:
-    await check_malformed(server, '42abc["message-with-ack",1,"2",{"3":[false]}]')
+ATTACHMENTS: list[str | bytes] = [b"\x01\x02\x03", b"\x04\x05\x06"]
+SOCKET.update(
+    {
+        "message: a plain-text packet": partial(
+            check_message, sent=['42["message",1,"2",{"3":[true]}]'], received=['42["message-back",1,"2",{"3":[true]}]']
+        ),
+        "message: a packet with binary attachments": partial(
+            check_message,
+            sent=[f'452-["message",{TWO_PLACEHOLDERS}]', *ATTACHMENTS],
+            received=[f'452-["message-back",{TWO_PLACEHOLDERS}]', *ATTACHMENTS],
+        ),
+        "message: a plain-text packet with an acknowledgement": partial(
+            check_message,
+            sent=['42456["message-with-ack",1,"2",{"3":[false]}]'],
+            received=['43456[1,"2",{"3":[false]}]'],
+        ),
+        "message: a packet with binary attachments and an acknowledgement": partial(
+            check_message,
+            sent=[f'452-789["message-with-ack",{TWO_PLACEHOLDERS}]', *ATTACHMENTS],
+            received=[f"462-789[{TWO_PLACEHOLDERS}]", *ATTACHMENTS],
+        ),
+        "message: closes the connection upon an unknown packet type": partial(check_malformed, packet="4abc"),
+        "message: closes the connection upon an invalid payload format": partial(check_malformed, packet="42{}"),
+        "message: closes the connection upon an invalid acknowledgement id": partial(
+            check_malformed, packet='42abc["message-with-ack",1,"2",{"3":[false]}]'
+        ),
+    }
+)
 
 
 DIFFERENT = (

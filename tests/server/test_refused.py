@@ -1,12 +1,13 @@
 """Clients that a namespace has refused: they are given time to go by themselves, then sent away for good."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.support.clock import Clock
 from tests.support.js_client import JsDriver
-from tests.support.serving import serve, turn_until
+from tests.support.serving import Running, serve, turn_until
 from tests.support.wire import PollingWire, SocketWire
 
 REFUSAL = '44{"message":"The market is closed today.","data":{"code":"closed_today","opens":"tomorrow"}}'
@@ -14,18 +15,24 @@ NO_NAMESPACE = '44/none,{"message":"Invalid namespace","data":{"code":"unknown_n
 REFUSED = [('40{"refuse":true}', REFUSAL, "41"), ("40/none,", NO_NAMESPACE, "41/none,")]
 
 
+@pytest.fixture
+async def running(kind: str) -> AsyncIterator[Running]:
+    """A server of each kind whose time the test moves."""
+    async with serve(kind, clock=Clock()) as running:
+        yield running
+
+
 @pytest.mark.parametrize(("connect", "refusal", "farewell"), REFUSED)
 async def test_a_refused_client_is_sent_away_after_two_seconds(
-    kind: str, connect: str, refusal: str, farewell: str
+    running: Running, connect: str, refusal: str, farewell: str
 ) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock) as running, SocketWire.open(running) as wire:
+    async with SocketWire.open(running) as wire:
         await wire.open_session()
         wire.send_text(connect)
         await wire.expect_text(refusal)
-        clock.turn(running.server, 1.0)
+        running.pass_time(1.0)
         await wire.expect_pong()
-        clock.turn(running.server, 2.0)
+        running.pass_time(2.0)
         # The first is final for socket.io-client before 4.3, the second for python-socketio.
         await wire.expect_text(farewell)
         await wire.expect_text("1")
@@ -35,54 +42,48 @@ async def test_a_refused_client_is_sent_away_after_two_seconds(
 
 @pytest.mark.parametrize(("connect", "refusal", "farewell"), REFUSED)
 async def test_a_refused_client_that_polls_is_sent_away_after_two_seconds(
-    kind: str, connect: str, refusal: str, farewell: str
+    running: Running, connect: str, refusal: str, farewell: str
 ) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock) as running:
-        client = PollingWire(running)
-        await client.open_session()
-        await client.post(connect)
-        # Alone: a close in the same payload would be a `disconnect` before the `connect_error`.
-        assert await client.get() == refusal
-        clock.turn(running.server, 3.0)
-        assert [await client.get() for _ in range(2)] == [farewell, "1"]
-        assert (await client.request("GET")).error == (400, 1)
+    client = PollingWire(running)
+    await client.open_session()
+    await client.post(connect)
+    # Alone: a close in the same payload would be a `disconnect` before the `connect_error`.
+    assert await client.get() == refusal
+    running.pass_time(3.0)
+    assert [await client.get() for _ in range(2)] == [farewell, "1"]
+    assert (await client.request("GET")).error == (400, 1)
 
 
-async def test_a_refused_client_may_try_again(kind: str) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock) as running, SocketWire.open(running) as wire:
+async def test_a_refused_client_may_try_again(running: Running) -> None:
+    async with SocketWire.open(running) as wire:
         await wire.open_session()
         wire.send_text('40{"refuse":true}')
         await wire.expect_text(REFUSAL)
-        clock.turn(running.server, 1.0)
+        running.pass_time(1.0)
         await wire.enter()
-        clock.turn(running.server, 5.0)
+        running.pass_time(5.0)
         await wire.expect_echo()
 
 
-async def test_a_client_is_not_sent_away_while_it_is_being_let_in(kind: str) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock) as running, SocketWire.open(running) as wire:
+async def test_a_client_is_not_sent_away_while_it_is_being_let_in(running: Running) -> None:
+    async with SocketWire.open(running) as wire:
         await wire.open_session()
         wire.send_text('40{"refuse":true}')
         await wire.expect_text(REFUSAL)
         wire.send_text('40{"hold":true}')
         await running.market.until(lambda: running.market.held == 1)
-        clock.turn(running.server, 5.0)
+        running.pass_time(5.0)
         running.market.release()
         assert (await wire.read_frame()).payload.startswith(b"40{")
-        clock.turn(running.server, 5.0)
+        running.pass_time(5.0)
         await wire.expect_echo()
 
 
-async def test_a_client_that_is_in_another_namespace_stays(kind: str) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock) as running, SocketWire.connect(running) as wire:
-        wire.send_text("40/none,")
-        await wire.expect_text(NO_NAMESPACE)
-        clock.turn(running.server, 5.0)
-        await wire.expect_echo()
+async def test_a_client_that_is_in_another_namespace_stays(running: Running, wire: SocketWire) -> None:
+    wire.send_text("40/none,")
+    await wire.expect_text(NO_NAMESPACE)
+    running.pass_time(5.0)
+    await wire.expect_echo()
 
 
 async def test_how_long_is_a_limit() -> None:

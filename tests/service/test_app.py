@@ -22,9 +22,9 @@ from oyez.service.app import Oyez
 from oyez.service.outbox.transaction import Transaction
 from oyez.service.system import Services, System, SystemServices
 from oyez.settings import Settings
-from tests.service.ticket_system import Ledger
 from tests.support.clock import PATIENCE, WALL_TIME, Clock
 from tests.support.js_client import JsDriver
+from tests.support.ledger import Ledger
 from tests.support.shops import KINDS, Sold, declare, serve, shop
 
 SOLD = {"item": "i-7", "buyer": "ada", "timestamp": "2026-01-31T12:00:00Z"}

@@ -1,17 +1,13 @@
 """A help desk whose tickets have members, and the parts of a process that serves it, without a server."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import msgspec
 from sqlalchemy import Column, Integer, MetaData, Table, select, update
 
 from oyez.contract import Contract, Payload, Stamped, member, own
-from oyez.log.log import Checkpoint, Entry
-from oyez.log.memory import MemoryLog
 from oyez.runtime import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
 from oyez.service.outbox.jobs import Job, Jobs
@@ -20,6 +16,7 @@ from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.transaction import Transaction
 from oyez.settings import Limits
 from tests.support.clock import PATIENCE, WALL_TIME, Clock
+from tests.support.ledger import Ledger
 
 DRAIN_TIMEOUT = 0.2
 """At the end of a desk whose log stays away."""
@@ -52,26 +49,6 @@ contract.build()
 counters = Table("desk_counters", MetaData(), Column("id", Integer, primary_key=True), Column("value", Integer))
 
 
-class Ledger(MemoryLog):
-    """A log that shows what it has stored."""
-
-    def __init__(self, clock: Clock | None = None) -> None:
-        super().__init__(clock=clock or time.monotonic)
-        self.stored: dict[str, Entry] = {}
-        self.changed = asyncio.Event()
-
-    async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
-        positions = await super().append(entries, checkpoint)
-        for position, entry in zip(positions, entries, strict=True):
-            self.stored.setdefault(position, entry)
-        self.changed.set()
-        return positions
-
-    def said(self) -> list[int | str]:
-        """Numbers of events, names of control entries."""
-        return [entry.control or msgspec.json.decode(entry.data)[1]["number"] for entry in self.stored.values()]
-
-
 @dataclass
 class Harness:
     """What one process has of the system."""
@@ -83,13 +60,17 @@ class Harness:
     members: Members
     clock: Clock
 
+    def said(self) -> list[int | str]:
+        """The numbers of events and the names of control entries in the log."""
+        return [data["number"] if name in ("said", "typing") else name for name, _, data in self.log.emitted()]
+
     async def expect_said(self, *expected: int | str) -> None:
         """Wait until the log has so much, then see that it has just that."""
         async with asyncio.timeout(PATIENCE):
             while len(self.log.stored) < len(expected):
                 self.log.changed.clear()
                 await self.log.changed.wait()
-        assert self.log.said() == list(expected)
+        assert self.said() == list(expected)
 
 
 @asynccontextmanager

@@ -1,7 +1,5 @@
 """Time in tests: how long a test waits for an event at most, and a clock that only the test moves."""
 
-from oyez.server.server import Server
-
 PATIENCE = 20.0
 """Seconds after which an event that must happen counts as not happening. No test waits for them to pass."""
 WALL_TIME = 1_700_000_000.0
@@ -16,8 +14,3 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-    def turn(self, server: Server, seconds: float) -> None:
-        """Let time pass, and do everything that is due by then."""
-        self.now += seconds
-        server.context.wheel.advance()

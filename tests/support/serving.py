@@ -29,7 +29,7 @@ from oyez.server.transports.polling import Polling
 from oyez.server.transports.transport import Transport
 from oyez.settings import Limits, Settings
 from tests.support.application import Market
-from tests.support.clock import PATIENCE
+from tests.support.clock import PATIENCE, Clock
 
 PATH = "/socket.io/"
 PLAIN_PATH = "/ws/"
@@ -88,6 +88,7 @@ class Running:
     applications: Mapping[str, Application]
     scheme: str = "http"
     stopping: asyncio.Task[None] | None = field(default=None)
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def port(self) -> int:
@@ -131,6 +132,12 @@ class Running:
             lambda: set(self.server.registry.connections) == kept and len(self.server.registry.websockets) == len(kept)
         )
 
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock of the server, and do everything that is due by then."""
+        assert isinstance(self.clock, Clock)
+        self.clock.now += seconds
+        self.server.context.wheel.advance()
+
     def stop(self) -> "asyncio.Task[None]":
         """Ask it to stop, as a signal would."""
         self.http.told_to_stop.set()
@@ -164,7 +171,7 @@ async def serve(
     server = Server(applications, log, chosen, node=node, clock=clock)
     http = (serve_own_port if kind == "picows" else serve_mounted)(server, chosen)
     scheme = "https" if chosen.ssl_certfile else "http"
-    running = Running(server, http, log, market, applications, scheme)
+    running = Running(server, http, log, market, applications, scheme, clock=clock)
     running.stopping = asyncio.create_task(http.serve())
     try:
         async with asyncio.timeout(PATIENCE):

@@ -6,7 +6,7 @@ event or a command that is added to a contract, and of which some case is missin
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -15,9 +15,12 @@ from oyez.systems.loader import list_systems
 from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.served import serve
+from tests.systems.contracts import find_command
 from tests.systems.matrix.cases import (
+    Attempt,
     Fixture,
     Trial,
+    Tries,
     build_publication,
     build_trial,
     build_tries,
@@ -169,81 +172,70 @@ async def test_an_answer_reaches_the_one_who_asked(
 # Commands.
 
 
-def find_command(system: str, namespace: str, name: str) -> DeclaredCommand:
-    return next(
-        command
-        for declared, command in find_commands(contract_of(system))
-        if (declared.name, command.name) == (namespace, name)
-    )
+class Tried(NamedTuple):
+    """A command, and how it is tried in its system."""
+
+    harness: Harness
+    namespace: str
+    declared: DeclaredCommand
+    tries: Tries
+
+    async def send(self, who: str | Attempt | None = None) -> Any:
+        """The acknowledgement of the command from `who`, or of an attempt."""
+        if who is None or isinstance(who, str):
+            return await self.harness.call(who or self.tries.person, self.declared.name, *self.tries.arguments)
+        return await who(self.harness)
+
+    async def expect_refusal(self, who: str | Attempt, code: str) -> None:
+        answer = await self.send(who)
+        assert (answer["ok"], answer["error"]["code"]) == (False, code), who
 
 
-@pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
-async def test_a_command_is_done(stages: dict[str, Harness], system: str, namespace: str, command: str) -> None:
-    harness = stages[system]
-    tries = build_tries(find_command(system, namespace, command), harness.fixture)
-    if (namespace, command) in harness.fixture.excused:
+@pytest.fixture(params=COMMANDS, ids="-".join)
+def tried(request: pytest.FixtureRequest, stages: dict[str, Harness]) -> Tried:
+    system, namespace, name = request.param
+    declared = find_command(system, namespace, name)
+    return Tried(stages[system], namespace, declared, build_tries(declared, stages[system].fixture))
+
+
+async def test_a_command_is_done(tried: Tried) -> None:
+    if (tried.namespace, tried.declared.name) in tried.harness.fixture.excused:
         return
-    answer = await (tries.done(harness) if tries.done else harness.call(tries.person, command, *tries.arguments))
+    answer = await tried.send(tried.tries.done)
     assert answer["ok"] is True, answer
 
 
-@pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
-async def test_a_command_is_refused_to_the_wrong_person(
-    stages: dict[str, Harness], system: str, namespace: str, command: str
-) -> None:
-    harness = stages[system]
-    declared = find_command(system, namespace, command)
-    tries = build_tries(declared, harness.fixture)
-    if declared.joins is not None and tries.wrong_person is not None:
-        place = harness.fixture.places[namespace, declared.joins.pattern]
-        wrong = [name for name in outsiders(place, namespace, harness.fixture) if name not in place.allowed]
-        answers = [await harness.call(name, command, *tries.arguments) for name in wrong]
-        assert answers
-        assert {answer["error"]["code"] for answer in answers} == {"forbidden"}
-    elif tries.wrong_person is not None:
-        who, code = tries.wrong_person
-        answer = await (harness.call(who, command, *tries.arguments) if isinstance(who, str) else who(harness))
-        assert (answer["ok"], answer["error"]["code"]) == (False, code)
+async def test_a_command_is_refused_to_the_wrong_person(tried: Tried) -> None:
+    fixture = tried.harness.fixture
+    if tried.tries.wrong_person is None:
+        return
+    if tried.declared.joins is None:
+        await tried.expect_refusal(*tried.tries.wrong_person)
+        return
+    place = fixture.places[tried.namespace, tried.declared.joins.pattern]
+    for name in outsiders(place, tried.namespace, fixture):
+        if name not in place.allowed:
+            await tried.expect_refusal(name, "forbidden")
 
 
-@pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
-async def test_a_command_is_refused_in_the_wrong_state(
-    stages: dict[str, Harness], system: str, namespace: str, command: str
-) -> None:
-    harness = stages[system]
-    tries = build_tries(find_command(system, namespace, command), harness.fixture)
-    if tries.wrong_state is not None:
-        attempt, code = tries.wrong_state
-        answer = await attempt(harness)
-        assert (answer["ok"], answer["error"]["code"]) == (False, code)
+async def test_a_command_is_refused_in_the_wrong_state(tried: Tried) -> None:
+    if tried.tries.wrong_state is not None:
+        await tried.expect_refusal(*tried.tries.wrong_state)
 
 
-@pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
-async def test_a_command_that_does_not_fit_is_refused(
-    stages: dict[str, Harness], system: str, namespace: str, command: str
-) -> None:
-    harness = stages[system]
-    declared = find_command(system, namespace, command)
-    tries = build_tries(declared, harness.fixture)
-    for arguments in spoil_arguments(declared, tries.arguments):
+async def test_a_command_that_does_not_fit_is_refused(tried: Tried) -> None:
+    for arguments in spoil_arguments(tried.declared, tried.tries.arguments):
         # What does not fit counts too, so each user sends it once.
-        client = await harness.connect_twin(tries.person)
-        answer = await client.call(command, *arguments)
+        client = await tried.harness.connect_twin(tried.tries.person)
+        answer = await client.call(tried.declared.name, *arguments)
         assert (answer["ok"], answer["error"]["code"]) == (False, "invalid_data"), arguments
         await client.disconnect()
 
 
-@pytest.mark.parametrize(("system", "namespace", "command"), COMMANDS, ids=lambda part: str(part))
-async def test_a_command_is_refused_over_its_rate(
-    stages: dict[str, Harness], system: str, namespace: str, command: str
-) -> None:
-    harness = stages[system]
-    declared = find_command(system, namespace, command)
-    tries = build_tries(declared, harness.fixture)
-    client = await harness.connect_twin(tries.person)
+async def test_a_command_is_refused_over_its_rate(tried: Tried) -> None:
+    client = await tried.harness.connect_twin(tried.tries.person)
     # What does not fit counts too, and does nothing.
-    wrong = [*tries.arguments, 7]
-    answers = await exceed(client, declared, wrong)
+    answers = await exceed(client, tried.declared, [*tried.tries.arguments, 7])
     assert {answer["error"]["code"] for answer in answers} == {"invalid_data", "rate_limited"}
     refused = next(answer["error"] for answer in answers if answer["error"]["code"] == "rate_limited")
     assert refused["details"]["retry_after"] > 0

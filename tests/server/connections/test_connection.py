@@ -100,19 +100,21 @@ def send_packets(wire: SocketWire, payload: str) -> None:
 
 
 @pytest.mark.parametrize(("packets", "reason"), OFFENCES)
-async def test_a_malformed_packet_ends_the_connection(crowd: Running, packets: str, reason: str) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        send_packets(wire, packets)
-        await wire.expect_close(1002)
-        assert await crowd.market.expect_gone(wire.id) == reason
+async def test_a_malformed_packet_ends_the_connection(
+    crowd: Running, crowd_wire: SocketWire, packets: str, reason: str
+) -> None:
+    send_packets(crowd_wire, packets)
+    await crowd_wire.expect_close(1002)
+    assert await crowd.market.expect_gone(crowd_wire.id) == reason
 
 
 @pytest.mark.parametrize(("packets", "reason"), OFFENCES)
-async def test_a_malformed_packet_ends_the_session(crowd: Running, packets: str, reason: str) -> None:
-    client = await PollingWire.connect(crowd)
+async def test_a_malformed_packet_ends_the_session(
+    crowd: Running, crowd_polling: PollingWire, packets: str, reason: str
+) -> None:
     async with Wire.open(crowd) as wire:
-        wire.send_request("GET", client.target)
-        answer = await client.request("POST", body=packets.encode())
+        wire.send_request("GET", crowd_polling.target)
+        answer = await crowd_polling.request("POST", body=packets.encode())
         polled = await wire.read_answer()
         if reason == "parse error":
             assert (answer.error, polled.error) == ((400, 3), (400, 1))
@@ -120,8 +122,8 @@ async def test_a_malformed_packet_ends_the_session(crowd: Running, packets: str,
             assert (answer.status, answer.body) == (200, b"ok")
             assert polled.body.startswith(b'42["error",{"code":"malformed","message":"The connection was closed: ')
             assert len(polled.body) < 500
-    assert await crowd.market.expect_gone(client.id) == reason
-    assert (await client.request("GET")).error == (400, 1)
+    assert await crowd.market.expect_gone(crowd_polling.id) == reason
+    assert (await crowd_polling.request("GET")).error == (400, 1)
 
 
 @pytest.mark.parametrize(
@@ -137,34 +139,30 @@ async def test_a_malformed_packet_ends_the_session(crowd: Running, packets: str,
         '42["close"]',
     ],
 )
-async def test_ordinary_names(crowd: Running, packets: str) -> None:
+async def test_ordinary_names(crowd: Running, crowd_wire: SocketWire, packets: str) -> None:
     # CVE-2024-38355: an event named "error" brought servers down.
-    async with SocketWire.connect(crowd) as wire:
-        wire.send_text(packets)
-        await wire.expect_echo()
-        assert json.loads(packets[packets.index("[") :])[0] in crowd.market.names()
+    crowd_wire.send_text(packets)
+    await crowd_wire.expect_echo()
+    assert json.loads(packets[packets.index("[") :])[0] in crowd.market.names()
 
 
 @pytest.mark.parametrize("noise", ["0", '0{"sid":"x"}', "5", "6", "3", "3probe", "43999[]", "430[1,2,3]"])
-async def test_packets_that_mean_nothing_here(crowd: Running, noise: str) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send_text(noise)
-        await wire.expect_echo()
+async def test_packets_that_mean_nothing_here(crowd_wire: SocketWire, noise: str) -> None:
+    crowd_wire.send_text(noise)
+    await crowd_wire.expect_echo()
 
 
-async def test_a_flood_of_pongs(crowd: Running) -> None:
+async def test_a_flood_of_pongs(crowd_wire: SocketWire) -> None:
     # CVE-2026-48802: no memory and no timers for each.
-    async with SocketWire.connect(crowd) as wire:
-        for _ in range(10_000):
-            wire.send_text("3")
-        await wire.expect_echo()
+    for _ in range(10_000):
+        crowd_wire.send_text("3")
+    await crowd_wire.expect_echo()
 
 
-async def test_a_close_packet_ends_the_connection(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send_text("1")
-        await wire.expect_close(1000)
-        assert await crowd.market.expect_gone(wire.id) == "transport close"
+async def test_a_close_packet_ends_the_connection(crowd: Running, crowd_wire: SocketWire) -> None:
+    crowd_wire.send_text("1")
+    await crowd_wire.expect_close(1000)
+    assert await crowd.market.expect_gone(crowd_wire.id) == "transport close"
 
 
 async def test_nothing_is_handled_behind_a_packet_that_ends_the_session(crowd: Running) -> None:
@@ -180,22 +178,20 @@ async def test_nothing_is_handled_behind_a_packet_that_ends_the_session(crowd: R
 # Attachments.
 
 
-async def test_binary_events_and_answers(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        wire.send_text('452-5["echo",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]')
-        wire.send_frame(BINARY, b"zero")
-        wire.send_frame(BINARY, b"one")
-        await wire.expect_text('462-5[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]')
-        assert [await wire.read_frame(), await wire.read_frame()] == [
-            (BINARY, b"one", True, False),
-            (BINARY, b"zero", True, False),
-        ]
+async def test_binary_events_and_answers(wire: SocketWire) -> None:
+    wire.send_text('452-5["echo",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]')
+    wire.send_frame(BINARY, b"zero")
+    wire.send_frame(BINARY, b"one")
+    await wire.expect_text('462-5[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]')
+    assert [await wire.read_frame(), await wire.read_frame()] == [
+        (BINARY, b"one", True, False),
+        (BINARY, b"zero", True, False),
+    ]
 
 
-async def test_binary_events_while_polling(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    await client.post('451-5["echo",{"_placeholder":true,"num":0}]\x1ebAQID')
-    assert await client.get() == '461-5[{"_placeholder":true,"num":0}]\x1ebAQID'
+async def test_binary_events_while_polling(polling: PollingWire) -> None:
+    await polling.post('451-5["echo",{"_placeholder":true,"num":0}]\x1ebAQID')
+    assert await polling.get() == '461-5[{"_placeholder":true,"num":0}]\x1ebAQID'
 
 
 async def test_attachments_of_somebody_who_is_not_known_yet(crowd: Running) -> None:
@@ -206,60 +202,55 @@ async def test_attachments_of_somebody_who_is_not_known_yet(crowd: Running) -> N
         await wire.expect_close(1002)
 
 
-async def test_attachments_of_somebody_who_was_just_disconnected(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        running.market.socket(wire.id).disconnect()
-        wire.send_text('451-["late",{"_placeholder":true,"num":0}]')
-        wire.send_frame(BINARY, b"x")
-        await wire.expect_text("41")
-        await wire.enter()
-        await wire.expect_echo()
-        assert "late" not in running.market.names()
+async def test_attachments_of_somebody_who_was_just_disconnected(running: Running, wire: SocketWire) -> None:
+    running.market.socket(wire.id).disconnect()
+    wire.send_text('451-["late",{"_placeholder":true,"num":0}]')
+    wire.send_frame(BINARY, b"x")
+    await wire.expect_text("41")
+    await wire.enter()
+    await wire.expect_echo()
+    assert "late" not in running.market.names()
 
 
-async def test_attachments_that_are_too_large_together(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send_text(
-            '453-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1},{"_placeholder":true,"num":2}]'
-        )
-        for _ in range(3):
-            wire.send_frame(BINARY, b"x" * 900_000)
-        await wire.expect_close(1009)
+async def test_attachments_that_are_too_large_together(crowd_wire: SocketWire) -> None:
+    crowd_wire.send_text(
+        '453-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1},{"_placeholder":true,"num":2}]'
+    )
+    for _ in range(3):
+        crowd_wire.send_frame(BINARY, b"x" * 900_000)
+    await crowd_wire.expect_close(1009)
 
 
 # Deadlines.
 
 
 async def test_a_client_that_enters_no_namespace_is_sent_away() -> None:
-    clock = Clock()
-    async with serve(clock=clock, ping_interval=100.0) as running, SocketWire.open(running) as wire:
+    async with serve(clock=Clock(), ping_interval=100.0) as running, SocketWire.open(running) as wire:
         await wire.open_session()
-        clock.turn(running.server, 44.0)
+        running.pass_time(44.0)
         await wire.expect_pong()
-        clock.turn(running.server, 2.0)
+        running.pass_time(2.0)
         await wire.expect_close(1008)
 
 
 async def test_a_client_that_left_all_namespaces_is_sent_away() -> None:
-    clock = Clock()
-    async with serve(clock=clock, ping_interval=100.0) as running, SocketWire.connect(running) as wire:
-        clock.turn(running.server, 46.0)
+    async with serve(clock=Clock(), ping_interval=100.0) as running, SocketWire.connect(running) as wire:
+        running.pass_time(46.0)
         await wire.expect_echo()
         wire.send_text("41")
         assert await running.market.expect_gone(wire.id) == "client namespace disconnect"
-        clock.turn(running.server, 44.0)
+        running.pass_time(44.0)
         await wire.expect_pong()
-        clock.turn(running.server, 2.0)
+        running.pass_time(2.0)
         await wire.expect_close(1008)
 
 
 async def test_a_client_whose_namespace_takes_too_long_to_decide_is_sent_away() -> None:
-    clock = Clock()
-    async with serve(clock=clock, ping_interval=100.0) as running, SocketWire.open(running) as wire:
+    async with serve(clock=Clock(), ping_interval=100.0) as running, SocketWire.open(running) as wire:
         await wire.open_session()
         wire.send_text('40{"hold":true,"rooms":["a"]}')
         await running.market.until(lambda: running.market.held == 1)
-        clock.turn(running.server, 46.0)
+        running.pass_time(46.0)
         await wire.expect_close(1008)
         running.market.release()
         await running.settle()
@@ -274,16 +265,16 @@ async def test_a_token_that_expires_ends_the_connection(transport: str) -> None:
     async with serve(clock=clock, ping_interval=10_000.0) as running:
         if transport == "polling":
             client = await PollingWire.connect(running, auth)
-            clock.turn(running.server, 590.0)
+            running.pass_time(590.0)
             await client.expect_echo()
-            clock.turn(running.server, 12.0)
+            running.pass_time(12.0)
             assert (await client.request("GET")).error == (400, 1)
             assert await running.market.expect_gone(client.id) == "token expired"
         else:
             async with SocketWire.connect(running, auth) as wire:
-                clock.turn(running.server, 590.0)
+                running.pass_time(590.0)
                 await wire.expect_echo()
-                clock.turn(running.server, 12.0)
+                running.pass_time(12.0)
                 await wire.expect_close(1008)
                 assert await running.market.expect_gone(wire.id) == "token expired"
 
@@ -295,5 +286,5 @@ async def test_the_first_token_that_expires_counts() -> None:
         SocketWire.connect(running, {"lifetime": 600}) as wire,
     ):
         await wire.enter({"lifetime": 60}, "/other")
-        clock.turn(running.server, 62.0)
+        running.pass_time(62.0)
         await wire.expect_close(1008)

@@ -335,12 +335,11 @@ async def test_a_stranger_does_not_make_the_server_keep_much() -> None:
 
 
 async def test_pings_are_answered_by_any_client() -> None:
-    clock = Clock()
-    async with serve("picows", clock=clock) as running, enter(running) as plain:
+    async with serve("picows", clock=Clock()) as running, enter(running) as plain:
         (connection,) = running.server.registry.connections.values()
         for _ in range(3):
             before = connection._heartbeat.deadline
-            clock.turn(running.server, 26)
+            running.pass_time(26)
             # What comes behind this answer comes behind the pong.
             await plain.expect_echo()
             await plain.expect_echo()
@@ -348,18 +347,16 @@ async def test_pings_are_answered_by_any_client() -> None:
 
 
 async def test_a_client_that_answers_no_ping_is_gone() -> None:
-    clock = Clock()
-    async with serve("picows", clock=clock) as running, enter(running) as plain:
+    async with serve("picows", clock=Clock()) as running, enter(running) as plain:
         plain.websocket.transport.pause_reading()
-        clock.turn(running.server, 26)
-        clock.turn(running.server, 21)
+        running.pass_time(26)
+        running.pass_time(21)
         assert await running.market.expect_gone(plain.id) == "ping timeout"
         plain.websocket.transport.resume_reading()
 
 
 async def test_behind_asgi_nobody_is_pinged_from_here() -> None:
-    clock = Clock()
-    async with serve("asgi", clock=clock) as running, enter(running) as plain:
+    async with serve("asgi", clock=Clock()) as running, enter(running) as plain:
         for _ in range(5):
-            clock.turn(running.server, 26)
+            running.pass_time(26)
         await plain.expect_echo()

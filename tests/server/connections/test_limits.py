@@ -68,12 +68,11 @@ async def test_clients_that_were_refused_leave_nothing_behind(kind: str) -> None
 
 
 async def test_sessions_that_nobody_fetches_the_end_of_count_until_they_are_forgotten() -> None:
-    clock = Clock()
-    async with serve(clock=clock, limits={"max_connections": 1}) as running:
+    async with serve(clock=Clock(), limits={"max_connections": 1}) as running:
         client = await PollingWire.connect(running)
         running.market.socket(client.id).disconnect(close=True)
         assert (await refused(running))[0] == (503, FULL)
-        clock.turn(running.server, 31.0)
+        running.pass_time(31.0)
         assert (await client.request("GET")).error == (400, 1)
         await (await PollingWire.connect(running)).expect_echo()
 
@@ -104,11 +103,10 @@ async def test_a_websocket_and_a_poll_are_not_slow_requests(hasty: Running) -> N
     [b"X: " + b"x" * 20_000 + b"\r\n", b"X: y\r\n" * 4_000, b"x" * 20_000 + b": y\r\n"],
     ids=["value", "many", "name"],
 )
-async def test_a_head_that_is_too_long_in_one_piece_is_answered_431(crowd: Running, header: bytes) -> None:
-    async with Wire.open(crowd) as wire:
-        wire.send(f"GET {POLLING}&sid=nobody HTTP/1.1\r\nHost: x\r\n".encode() + header + b"\r\n")
-        answer = await wire.read_answer()
-        assert (answer.status, answer.headers["connection"]) == (431, "close")
+async def test_a_head_that_is_too_long_in_one_piece_is_answered_431(crowd_http: Wire, header: bytes) -> None:
+    crowd_http.send(f"GET {POLLING}&sid=nobody HTTP/1.1\r\nHost: x\r\n".encode() + header + b"\r\n")
+    answer = await crowd_http.read_answer()
+    assert (answer.status, answer.headers["connection"]) == (431, "close")
 
 
 async def test_a_long_head_below_the_limit_is_read(crowd: Running) -> None:
@@ -127,54 +125,51 @@ async def test_a_body_that_does_not_end_is_answered_408_and_closes_the_session(h
     assert await hasty.market.expect_gone(client.id) == "transport error"
 
 
-async def test_a_body_whose_client_goes_closes_the_session(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
+async def test_a_body_whose_client_goes_closes_the_session(crowd: Running, crowd_polling: PollingWire) -> None:
     async with Wire.open(crowd) as wire:
-        wire.send_request("POST", client.target, b'42["half', {"Content-Length": "1000"})
+        wire.send_request("POST", crowd_polling.target, b'42["half', {"Content-Length": "1000"})
         await turn_until(lambda: any(each.post_open for each in crowd.polling))
         wire.abort()
-    assert await crowd.market.expect_gone(client.id) == "transport error"
+    assert await crowd.market.expect_gone(crowd_polling.id) == "transport error"
 
 
-async def test_garbage_in_a_chunked_body(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
+async def test_garbage_in_a_chunked_body(crowd: Running, crowd_polling: PollingWire) -> None:
     async with Wire.open(crowd) as wire:
-        wire.send_request("POST", client.target, headers={"Transfer-Encoding": "chunked"})
+        wire.send_request("POST", crowd_polling.target, headers={"Transfer-Encoding": "chunked"})
         wire.send(b"zz\r\n")
         rest = await wire.read_rest()
         assert rest == b"" or rest.startswith(b"HTTP/1.1 400")
-    assert await crowd.market.expect_gone(client.id) == "transport error"
+    assert await crowd.market.expect_gone(crowd_polling.id) == "transport error"
 
 
 # Requests in a row.
 
 
-async def test_requests_that_do_not_wait_for_answers_are_answered_in_order(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
+async def test_requests_that_do_not_wait_for_answers_are_answered_in_order(
+    crowd: Running, crowd_polling: PollingWire
+) -> None:
     async with Wire.open(crowd) as wire:
         for number in range(50):
-            wire.send_request("POST", client.target, b'42%d["echo",%d]' % (number, number))
+            wire.send_request("POST", crowd_polling.target, b'42%d["echo",%d]' % (number, number))
         for _ in range(50):
             assert (await wire.read_answer()).body == b"ok"
-    assert await client.get() == "\x1e".join(f"43{number}[{number}]" for number in range(50))
-    await client.leave()
+    assert await crowd_polling.get() == "\x1e".join(f"43{number}[{number}]" for number in range(50))
+    await crowd_polling.leave()
 
 
-async def test_a_get_and_a_post_in_a_row(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
-    await crowd.publish("hello", to=client.id)
+async def test_a_get_and_a_post_in_a_row(crowd: Running, crowd_polling: PollingWire) -> None:
+    await crowd.publish("hello", to=crowd_polling.id)
     async with Wire.open(crowd) as wire:
-        wire.send_request("GET", client.target)
-        wire.send_request("POST", client.target, b"1")
-        wire.send_request("GET", client.target)
+        wire.send_request("GET", crowd_polling.target)
+        wire.send_request("POST", crowd_polling.target, b"1")
+        wire.send_request("GET", crowd_polling.target)
         assert [(await wire.read_answer()).body for _ in range(2)] == [b'42["hello"]', b"ok"]
         assert (await wire.read_answer()).error == (400, 1)
 
 
-async def test_too_many_requests_in_a_row_wait_in_the_network(crowd: Running) -> None:
-    async with Wire.open(crowd) as wire:
-        for _ in range(500):
-            wire.send_request("GET", f"{POLLING}&sid=nobody")
-        for _ in range(500):
-            assert (await wire.read_answer()).error == (400, 1)
-        assert (await wire.upgrade(WEBSOCKET)).status == 101
+async def test_too_many_requests_in_a_row_wait_in_the_network(crowd_http: Wire) -> None:
+    for _ in range(500):
+        crowd_http.send_request("GET", f"{POLLING}&sid=nobody")
+    for _ in range(500):
+        assert (await crowd_http.read_answer()).error == (400, 1)
+    assert (await crowd_http.upgrade(WEBSOCKET)).status == 101

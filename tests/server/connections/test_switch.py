@@ -41,29 +41,26 @@ async def test_the_switch(running: Running) -> None:
     assert await running.market.expect_gone(client.id) == "transport close"
 
 
-async def test_an_open_poll_is_ended_by_the_probe(running: Running) -> None:
-    client = await PollingWire.connect(running)
+async def test_an_open_poll_is_ended_by_the_probe(running: Running, polling: PollingWire) -> None:
     async with Wire.open(running) as poll:
-        poll.send_request("GET", client.target)
-        await client.post("3")
-        async with candidate_of(running, client):
+        poll.send_request("GET", polling.target)
+        await polling.post("3")
+        async with candidate_of(running, polling):
             assert (await poll.read_answer()).body == b"6"
 
 
-async def test_polls_are_short_while_a_websocket_probes(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    async with candidate_of(running, client):
+async def test_polls_are_short_while_a_websocket_probes(running: Running, polling: PollingWire) -> None:
+    async with candidate_of(running, polling):
         async with asyncio.timeout(2):
-            assert await client.get() == "6"
-            assert await client.get() == "6"
+            assert await polling.get() == "6"
+            assert await polling.get() == "6"
 
 
-async def test_a_poll_that_is_open_at_the_switch_is_told_to_end(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    async with candidate_of(running, client) as wire, Wire.open(running) as poll:
-        poll.send_request("GET", client.target)
+async def test_a_poll_that_is_open_at_the_switch_is_told_to_end(running: Running, polling: PollingWire) -> None:
+    async with candidate_of(running, polling) as wire, Wire.open(running) as poll:
+        poll.send_request("GET", polling.target)
         # Answered behind it.
-        await client.post("3")
+        await polling.post("3")
         wire.send_text("5")
         assert (await poll.read_answer()).body == b"1"
         await wire.expect_echo()
@@ -116,24 +113,26 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("frame", NO_PROBE.values(), ids=list(NO_PROBE))
-async def test_polling_survives_a_websocket_that_does_not_probe(running: Running, frame: bytes) -> None:
-    client = await PollingWire.connect(running)
-    async with candidate_of(running, client, probe=False) as wire:
+async def test_polling_survives_a_websocket_that_does_not_probe(
+    running: Running, polling: PollingWire, frame: bytes
+) -> None:
+    async with candidate_of(running, polling, probe=False) as wire:
         wire.send(frame)
         assert (await wire.read_frame()).opcode == CLOSE
-        await client.expect_echo()
+        await polling.expect_echo()
         assert "early" not in running.market.names()
-    await switch(running, client)
+    await switch(running, polling)
 
 
 @pytest.mark.parametrize("frame", MALFORMED.values(), ids=list(MALFORMED))
-async def test_polling_survives_a_websocket_that_breaks_its_protocol(running: Running, frame: bytes) -> None:
-    client = await PollingWire.connect(running)
-    async with candidate_of(running, client) as wire:
+async def test_polling_survives_a_websocket_that_breaks_its_protocol(
+    running: Running, polling: PollingWire, frame: bytes
+) -> None:
+    async with candidate_of(running, polling) as wire:
         wire.send(frame)
         assert (await wire.read_frame()).opcode == CLOSE
-        await client.expect_echo()
-    await switch(running, client)
+        await polling.expect_echo()
+    await switch(running, polling)
 
 
 async def switch(running: Running, client: PollingWire) -> None:
@@ -145,12 +144,11 @@ async def switch(running: Running, client: PollingWire) -> None:
         await wire.expect_echo()
 
 
-async def test_polling_survives_a_websocket_that_goes(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    async with candidate_of(running, client) as wire:
+async def test_polling_survives_a_websocket_that_goes(running: Running, polling: PollingWire) -> None:
+    async with candidate_of(running, polling) as wire:
         wire.abort()
-    await client.expect_echo()
-    await switch(running, client)
+    await polling.expect_echo()
+    await switch(running, polling)
 
 
 async def test_an_upgrade_without_a_probe(running: Running) -> None:
@@ -163,9 +161,8 @@ async def test_an_upgrade_without_a_probe(running: Running) -> None:
         await wire.expect_echo()
 
 
-async def test_a_probe_may_be_repeated(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    async with candidate_of(running, client) as wire:
+async def test_a_probe_may_be_repeated(running: Running, polling: PollingWire) -> None:
+    async with candidate_of(running, polling) as wire:
         wire.send_text("2probe")
         await wire.expect_text("3probe")
         wire.send_text("5")
@@ -190,34 +187,33 @@ async def expect_refused(wire: Wire, sid: str) -> None:
     assert await wire.read(len(close)) == close
 
 
-async def test_a_second_websocket_is_refused_while_one_probes(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    async with candidate_of(running, client) as wire, Wire.open(running) as other:
-        await expect_refused(other, client.sid)
+async def test_a_second_websocket_is_refused_while_one_probes(running: Running, polling: PollingWire) -> None:
+    async with candidate_of(running, polling) as wire, Wire.open(running) as other:
+        await expect_refused(other, polling.sid)
         wire.send_text("5")
         await wire.expect_echo()
 
 
-async def test_a_websocket_is_refused_after_the_switch(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    async with candidate_of(running, client) as wire:
+async def test_a_websocket_is_refused_after_the_switch(running: Running, polling: PollingWire) -> None:
+    async with candidate_of(running, polling) as wire:
         wire.send_text("5")
         await wire.expect_echo()
         async with Wire.open(running) as other:
-            await expect_refused(other, client.sid)
+            await expect_refused(other, polling.sid)
         await wire.expect_echo()
 
 
-async def test_a_websocket_is_refused_for_a_session_that_began_as_one(running: Running) -> None:
-    async with SocketWire.connect(running) as wire, Wire.open(running) as other:
+async def test_a_websocket_is_refused_for_a_session_that_began_as_one(running: Running, wire: SocketWire) -> None:
+    async with Wire.open(running) as other:
         await expect_refused(other, wire.sid)
         await wire.expect_echo()
 
 
-async def test_a_session_that_ends_takes_the_websocket_that_probes_along(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    async with candidate_of(running, client) as wire:
-        await client.post("1")
+async def test_a_session_that_ends_takes_the_websocket_that_probes_along(
+    running: Running, polling: PollingWire
+) -> None:
+    async with candidate_of(running, polling) as wire:
+        await polling.post("1")
         await wire.expect_close(1000)
     await running.settle()
 
@@ -232,21 +228,20 @@ ENDS = {
 
 @pytest.mark.parametrize(("reason", "code"), ENDS.items(), ids=[reason.text for reason in ENDS])
 async def test_a_client_that_has_stopped_polling_is_closed_over_the_websocket(
-    running: Running, reason: CloseReason, code: int
+    running: Running, polling: PollingWire, reason: CloseReason, code: int
 ) -> None:
-    client = await PollingWire.connect(running)
-    async with candidate_of(running, client) as wire:
-        socket = running.market.socket(client.id)
+    async with candidate_of(running, polling) as wire:
+        socket = running.market.socket(polling.id)
         socket.send(b'["last words"]')
         socket.connection.close(reason)
-        assert await running.market.expect_gone(client.id) == reason.text
+        assert await running.market.expect_gone(polling.id) == reason.text
         # The client has paused polling after `3probe`, so nobody would fetch the end of the session.
         wire.send_text("5")
         if reason is not engineio.PING_TIMEOUT:
             await wire.expect_event("last words")
         await wire.expect_close(code)
     await running.settle()
-    assert (await client.request("GET")).error == (400, 1)
+    assert (await polling.request("GET")).error == (400, 1)
 
 
 async def test_a_close_while_the_last_poll_is_being_answered_is_sent_over_the_websocket(
@@ -302,11 +297,10 @@ async def test_javascript_clients_that_come_while_a_server_stops_all_notice(js: 
         assert await crowd.count_deaf() == 0
 
 
-async def test_another_version_is_no_upgrade_of_the_session(running: Running) -> None:
-    client = await PollingWire.connect(running)
+async def test_another_version_is_no_upgrade_of_the_session(running: Running, polling: PollingWire) -> None:
     async with Wire.open(running) as wire:
-        assert (await wire.upgrade(f"{WEBSOCKET.replace('EIO=4', 'EIO=3')}&sid={client.sid}")).status == 400
-    await client.expect_echo()
+        assert (await wire.upgrade(f"{WEBSOCKET.replace('EIO=4', 'EIO=3')}&sid={polling.sid}")).status == 400
+    await polling.expect_echo()
 
 
 # The official client.

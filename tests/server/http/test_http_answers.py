@@ -194,11 +194,10 @@ async def post_in_a_rhythm(port: int, pause: float) -> list[bytes]:
         ("GET /<evil>\x7f HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ],
 )
-async def test_a_refusal_forbids_sniffing_and_repeats_nothing(crowd: Running, sent: str, status: int) -> None:
-    async with Wire.open(crowd) as wire:
-        wire.send(sent)
-        answer = await wire.read_answer()
-        assert answer.status == status
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        for part in ("x" * 20, "evil", "nonsense", "BREW"):
-            assert part not in str((answer.headers, answer.body))
+async def test_a_refusal_forbids_sniffing_and_repeats_nothing(crowd_http: Wire, sent: str, status: int) -> None:
+    crowd_http.send(sent)
+    answer = await crowd_http.read_answer()
+    assert answer.status == status
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    for part in ("x" * 20, "evil", "nonsense", "BREW"):
+        assert part not in str((answer.headers, answer.body))

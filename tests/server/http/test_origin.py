@@ -194,14 +194,15 @@ async def test_pages_that_may_connect(
         assert await ask(running, origin) == ((200, 101, named) if allowed else (403, refused, None))
 
 
-async def test_a_page_that_may_not_connect_cannot_use_a_session_it_knows_of(running: Running) -> None:
-    client = await PollingWire.connect(running)
+async def test_a_page_that_may_not_connect_cannot_use_a_session_it_knows_of(
+    running: Running, polling: PollingWire
+) -> None:
     for method, body in (("GET", None), ("POST", b"41"), ("OPTIONS", None)):
-        assert (await client.request(method, body=body, headers={"Origin": OTHER})).error == (403, 4)
+        assert (await polling.request(method, body=body, headers={"Origin": OTHER})).error == (403, 4)
     async with Wire.open(running) as wire:
-        refused = await wire.upgrade(f"{WEBSOCKET}&sid={client.sid}", {"Origin": OTHER})
+        refused = await wire.upgrade(f"{WEBSOCKET}&sid={polling.sid}", {"Origin": OTHER})
         assert refused.status in (400, 403)
-    await client.expect_echo()
+    await polling.expect_echo()
 
 
 async def test_a_page_of_a_pattern_is_answered_by_name(kind: str) -> None:

@@ -37,23 +37,21 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=list(GARBAGE))
-async def test_garbage_instead_of_http(crowd: Running, garbage: bytes) -> None:
-    async with Wire.open(crowd) as wire:
-        wire.send(garbage)
-        answer = await wire.read_rest()
-        assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 ")), answer
+async def test_garbage_instead_of_http(crowd_http: Wire, garbage: bytes) -> None:
+    crowd_http.send(garbage)
+    answer = await crowd_http.read_rest()
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 ")), answer
 
 
-async def test_garbage_after_a_request_that_waits(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
+async def test_garbage_after_a_request_that_waits(crowd: Running, crowd_polling: PollingWire) -> None:
     async with Wire.open(crowd) as wire:
-        wire.send_request("GET", client.target)
+        wire.send_request("GET", crowd_polling.target)
         wire.send(b"\x00" * 100)
         await open_requests(crowd, polls=1)
-        await crowd.publish("hello", to=client.id)
+        await crowd.publish("hello", to=crowd_polling.id)
         assert (await wire.read_answer()).body == b'42["hello"]'
         assert (await wire.read_rest()).startswith(b"HTTP/1.1 400 ")
-    await client.leave()
+    await crowd_polling.leave()
 
 
 # Slow heads.
@@ -155,10 +153,9 @@ async def test_an_endless_head(impatient: Running, piece: str) -> None:
         f"GET {WEBSOCKET}{'&a=' * 150} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
     ],
 )
-async def test_more_headers_or_parameters_than_anybody_sends(crowd: Running, head: str) -> None:
-    async with Wire.open(crowd) as wire:
-        wire.send(head + "\r\n")
-        assert (await wire.read_rest()).startswith(b"HTTP/1.1 431 ")
+async def test_more_headers_or_parameters_than_anybody_sends(crowd_http: Wire, head: str) -> None:
+    crowd_http.send(head + "\r\n")
+    assert (await crowd_http.read_rest()).startswith(b"HTTP/1.1 431 ")
 
 
 # Bodies in tiny pieces.
@@ -198,23 +195,21 @@ async def test_a_body_is_not_read_for_long_after_its_answer(crowd: Running) -> N
 # Requests in a row.
 
 
-async def test_requests_sent_in_a_row_are_answered_in_a_row(crowd: Running) -> None:
-    async with Wire.open(crowd) as wire:
-        for _ in range(50):
-            wire.send_request("GET", NOBODY)
-        for _ in range(50):
-            assert (await wire.read_answer()).error == (400, 1)
+async def test_requests_sent_in_a_row_are_answered_in_a_row(crowd_http: Wire) -> None:
+    for _ in range(50):
+        crowd_http.send_request("GET", NOBODY)
+    for _ in range(50):
+        assert (await crowd_http.read_answer()).error == (400, 1)
 
 
-async def test_a_long_body_does_not_count_for_the_head_behind_it(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
+async def test_a_long_body_does_not_count_for_the_head_behind_it(crowd: Running, crowd_polling: PollingWire) -> None:
     async with Wire.open(crowd) as wire:
-        wire.send_request("POST", client.target, b'42["a","' + b"x" * 60_000 + b'"]')
+        wire.send_request("POST", crowd_polling.target, b'42["a","' + b"x" * 60_000 + b'"]')
         wire.send("GET /")
         assert (await wire.read_answer()).body == b"ok"
         wire.send("socket.io/?EIO=4&transport=polling&sid=nobody HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await wire.read_answer()).error == (400, 1)
-    await client.leave()
+    await crowd_polling.leave()
 
 
 # Clients that go, or do not read.

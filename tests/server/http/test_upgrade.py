@@ -40,28 +40,26 @@ REFUSED = [
 
 @pytest.mark.parametrize(("target", "headers", "status", "message"), REFUSED)
 async def test_refused_upgrades(
-    crowd: Running, target: str, headers: dict[str, str], status: int, message: str | None
+    crowd_http: Wire, target: str, headers: dict[str, str], status: int, message: str | None
 ) -> None:
-    async with Wire.open(crowd) as wire:
-        encoded = {name: value.encode().decode("latin-1") for name, value in headers.items()}
-        answer = await wire.upgrade(target, encoded)
-        assert answer.status == status
-        if message is not None:
-            assert answer.body.decode() == message
-            assert answer.headers["content-type"] == "text/html"
-            assert answer.headers["connection"] == "close"
-        assert await wire.read_rest() == b""
+    encoded = {name: value.encode().decode("latin-1") for name, value in headers.items()}
+    answer = await crowd_http.upgrade(target, encoded)
+    assert answer.status == status
+    if message is not None:
+        assert answer.body.decode() == message
+        assert answer.headers["content-type"] == "text/html"
+        assert answer.headers["connection"] == "close"
+    assert await crowd_http.read_rest() == b""
 
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "CONNECT", "OPTIONS"])
-async def test_only_a_get_upgrades(crowd: Running, method: str) -> None:
-    async with Wire.open(crowd) as wire:
-        target = "localhost:80" if method == "CONNECT" else WEBSOCKET
-        wire.send(
-            f"{method} {target} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-        )
-        assert (await wire.read_answer(bodiless=True)).status == 400
+async def test_only_a_get_upgrades(crowd_http: Wire, method: str) -> None:
+    target = "localhost:80" if method == "CONNECT" else WEBSOCKET
+    crowd_http.send(
+        f"{method} {target} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    )
+    assert (await crowd_http.read_answer(bodiless=True)).status == 400
 
 
 async def test_a_refused_upgrade_whose_client_has_gone(crowd: Running) -> None:
@@ -144,26 +142,24 @@ async def test_every_offer_of_compression_that_websockets_makes(crowd: Running) 
             assert await client.recv() == '4377["%s"]' % ("x" * 3_000)
 
 
-async def test_the_answer_to_an_upgrade(crowd: Running) -> None:
-    async with Wire.open(crowd) as wire:
-        answer = await wire.upgrade()
-        assert answer.status == 101
-        assert answer.headers["upgrade"] == "websocket"
-        assert answer.headers["connection"].lower() == "upgrade"
-        # The example of RFC 6455 section 1.3.
-        assert answer.headers["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        assert "sec-websocket-extensions" not in answer.headers
-        opened = await wire.read_frame()
-        assert b'"upgrades":[]' in opened.payload
+async def test_the_answer_to_an_upgrade(crowd_http: Wire) -> None:
+    answer = await crowd_http.upgrade()
+    assert answer.status == 101
+    assert answer.headers["upgrade"] == "websocket"
+    assert answer.headers["connection"].lower() == "upgrade"
+    # The example of RFC 6455 section 1.3.
+    assert answer.headers["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert "sec-websocket-extensions" not in answer.headers
+    opened = await crowd_http.read_frame()
+    assert b'"upgrades":[]' in opened.payload
 
 
-async def test_bytes_that_come_with_the_request_are_not_lost(crowd: Running) -> None:
-    async with Wire.open(crowd) as wire:
-        wire.send_upgrade()
-        wire.send(encode_frame(TEXT, b"40") + encode_frame(PING, b"with the request"))
-        assert (await wire.read_answer()).status == 101
-        opened, pong, entered = [await wire.read_frame() for _ in range(3)]
-        assert (opened.payload[:2], pong.payload, entered.payload[:3]) == (b"0{", b"with the request", b"40{")
+async def test_bytes_that_come_with_the_request_are_not_lost(crowd_http: Wire) -> None:
+    crowd_http.send_upgrade()
+    crowd_http.send(encode_frame(TEXT, b"40") + encode_frame(PING, b"with the request"))
+    assert (await crowd_http.read_answer()).status == 101
+    opened, pong, entered = [await crowd_http.read_frame() for _ in range(3)]
+    assert (opened.payload[:2], pong.payload, entered.payload[:3]) == (b"0{", b"with the request", b"40{")
 
 
 async def test_more_bytes_with_the_request_than_the_first_buffer_holds() -> None:
@@ -188,28 +184,26 @@ async def test_requests_before_the_upgrade(crowd: Running) -> None:
         await wire.expect_echo()
 
 
-async def test_an_upgrade_after_a_request_that_waits(crowd: Running) -> None:
+async def test_an_upgrade_after_a_request_that_waits(crowd: Running, crowd_polling: PollingWire) -> None:
     # Its answer must not end up between the WebSocket's frames.
-    client = await PollingWire.connect(crowd)
     async with SocketWire.open(crowd) as wire:
-        wire.send_request("GET", client.target)
+        wire.send_request("GET", crowd_polling.target)
         wire.send_upgrade()
         await open_requests(crowd, polls=1)
-        await crowd.publish("hello", to=client.id)
+        await crowd.publish("hello", to=crowd_polling.id)
         assert (await wire.read_answer()).body == b'42["hello"]'
         assert (await wire.read_answer()).status == 101
         await wire.read_frame()
         await wire.enter()
         await wire.expect_echo()
-    await client.leave()
+    await crowd_polling.leave()
 
 
-async def test_an_upgrade_to_something_else_is_an_ordinary_request(crowd: Running) -> None:
-    async with Wire.open(crowd) as wire:
-        answer = await wire.request(
-            "GET", f"{POLLING}&sid=nobody", headers={"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c"}
-        )
-        assert answer.error == (400, 1)
+async def test_an_upgrade_to_something_else_is_an_ordinary_request(crowd_http: Wire) -> None:
+    answer = await crowd_http.request(
+        "GET", f"{POLLING}&sid=nobody", headers={"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c"}
+    )
+    assert answer.error == (400, 1)
 
 
 async def test_many_values_in_headers_and_query(crowd: Running) -> None:

@@ -33,9 +33,8 @@ async def test_a_namespace_answers_with_the_sockets_id(running: Running) -> None
         assert (socket.connected, socket.data, len(wire.id)) == (True, {"any": "thing"}, 20)
 
 
-async def test_a_connect_without_payload(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        assert running.market.socket(wire.id).data == {}
+async def test_a_connect_without_payload(running: Running, wire: SocketWire) -> None:
+    assert running.market.socket(wire.id).data == {}
 
 
 async def test_a_refusal_says_why_and_ends_the_connection(running: Running) -> None:
@@ -74,19 +73,17 @@ async def test_a_refused_polling_client_fetches_why_and_then_the_end(kind: str) 
         assert await client.get() == "41"
 
 
-async def test_an_unknown_namespace(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        wire.send_text("40/nowhere,")
-        await wire.expect_text('44/nowhere,{"message":"Invalid namespace","data":{"code":"unknown_namespace"}}')
-        await wire.expect_echo()
+async def test_an_unknown_namespace(wire: SocketWire) -> None:
+    wire.send_text("40/nowhere,")
+    await wire.expect_text('44/nowhere,{"message":"Invalid namespace","data":{"code":"unknown_namespace"}}')
+    await wire.expect_echo()
 
 
 @pytest.mark.parametrize("name", ["/constructor", "/__proto__", "//", "/.", "/ünknown", "/nowhere?token=x"])
-async def test_unknown_namespaces_with_odd_names(running: Running, name: str) -> None:
-    async with SocketWire.connect(running) as wire:
-        wire.send_text(f"40{name},")
-        assert (await wire.read_frame()).payload.startswith(f"44{name},{{".encode())
-        await wire.expect_echo()
+async def test_unknown_namespaces_with_odd_names(wire: SocketWire, name: str) -> None:
+    wire.send_text(f"40{name},")
+    assert (await wire.read_frame()).payload.startswith(f"44{name},{{".encode())
+    await wire.expect_echo()
 
 
 async def test_several_namespaces_over_one_connection(kind: str) -> None:
@@ -234,18 +231,17 @@ async def test_polling_and_websocket_share_rooms(running: Running) -> None:
     assert await polling.get() == '42["n",0]\x1e42["n",1]\x1e42["n",2]'
 
 
-async def test_joining_and_leaving(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        socket = running.market.socket(wire.id)
-        socket.join("a")
-        socket.join("a")
-        await running.publish("n", 1, to="a")
-        await wire.expect_event("n", 1)
-        socket.leave("a")
-        socket.leave("a")
-        await running.publish("n", 2, to="a")
-        await expect_only(wire)
-        assert (socket.rooms, running.namespace.rooms) == (set(), {})
+async def test_joining_and_leaving(running: Running, wire: SocketWire) -> None:
+    socket = running.market.socket(wire.id)
+    socket.join("a")
+    socket.join("a")
+    await running.publish("n", 1, to="a")
+    await wire.expect_event("n", 1)
+    socket.leave("a")
+    socket.leave("a")
+    await running.publish("n", 2, to="a")
+    await expect_only(wire)
+    assert (socket.rooms, running.namespace.rooms) == (set(), {})
 
 
 async def test_a_socket_that_goes_leaves_its_rooms(running: Running) -> None:

@@ -23,16 +23,14 @@ def socket_of(running: Running, wire: SocketWire | PollingWire) -> Socket:
 
 
 @pytest.mark.parametrize("ack_id", [0, 1, 2**53 - 1])
-async def test_an_answer_carries_the_id_of_its_question(running: Running, ack_id: int) -> None:
-    async with SocketWire.connect(running) as wire:
-        wire.send_text(f'42{ack_id}["echo",1,[2],{{"three":3}}]')
-        await wire.expect_text(f'43{ack_id}[1,[2],{{"three":3}}]')
+async def test_an_answer_carries_the_id_of_its_question(wire: SocketWire, ack_id: int) -> None:
+    wire.send_text(f'42{ack_id}["echo",1,[2],{{"three":3}}]')
+    await wire.expect_text(f'43{ack_id}[1,[2],{{"three":3}}]')
 
 
-async def test_a_question_nobody_wants_answered(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        wire.send_text('42["echo",1]')
-        await wire.expect_echo()
+async def test_a_question_nobody_wants_answered(wire: SocketWire) -> None:
+    wire.send_text('42["echo",1]')
+    await wire.expect_echo()
 
 
 async def test_an_answer_to_somebody_who_has_gone(running: Running) -> None:
@@ -45,49 +43,45 @@ async def test_an_answer_to_somebody_who_has_gone(running: Running) -> None:
     await running.market.expect("hold done")
 
 
-async def test_an_answer_to_somebody_who_came_back(running: Running) -> None:
+async def test_an_answer_to_somebody_who_came_back(running: Running, wire: SocketWire) -> None:
     # The ids of the new socket begin anew: an answer to the old one would be taken for its own.
-    async with SocketWire.connect(running) as wire:
-        wire.send_text('421["hold"]')
-        wire.send_text("41")
-        await running.market.expect_gone(wire.id)
-        await wire.enter()
-        running.market.release()
-        await running.market.expect("hold done")
-        await wire.expect_echo()
+    wire.send_text('421["hold"]')
+    wire.send_text("41")
+    await running.market.expect_gone(wire.id)
+    await wire.enter()
+    running.market.release()
+    await running.market.expect("hold done")
+    await wire.expect_echo()
 
 
 # Questions to clients.
 
 
-async def test_a_client_is_asked(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        asking = [asyncio.create_task(socket_of(running, wire).call(QUESTION)) for _ in range(3)]
-        for number in range(3):
-            await wire.expect_text(f'42{number}["question",1]')
-        # In any order; ids that nobody waits for are late answers.
-        for number in (2, 99, 0, 0, 1):
-            wire.send_text(f'43{number}["answer",{number}]')
-        assert await asyncio.gather(*asking) == [b'["answer",0]', b'["answer",1]', b'["answer",2]']
-        await wire.expect_echo()
+async def test_a_client_is_asked(running: Running, wire: SocketWire) -> None:
+    asking = [asyncio.create_task(socket_of(running, wire).call(QUESTION)) for _ in range(3)]
+    for number in range(3):
+        await wire.expect_text(f'42{number}["question",1]')
+    # In any order; ids that nobody waits for are late answers.
+    for number in (2, 99, 0, 0, 1):
+        wire.send_text(f'43{number}["answer",{number}]')
+    assert await asyncio.gather(*asking) == [b'["answer",0]', b'["answer",1]', b'["answer",2]']
+    await wire.expect_echo()
 
 
-async def test_a_polling_client_is_asked(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    asking = asyncio.create_task(socket_of(running, client).call(QUESTION))
-    assert await client.get() == '420["question",1]'
-    await client.post("430[true]")
+async def test_a_polling_client_is_asked(running: Running, polling: PollingWire) -> None:
+    asking = asyncio.create_task(socket_of(running, polling).call(QUESTION))
+    assert await polling.get() == '420["question",1]'
+    await polling.post("430[true]")
     assert await asking == b"[true]"
 
 
-async def test_a_client_answers_with_binary(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        asking = asyncio.create_task(socket_of(running, wire).call(QUESTION))
-        await wire.expect_text('420["question",1]')
-        wire.send_text('461-0[{"photo":{"_placeholder":true,"num":0}}]')
-        wire.send_frame(BINARY, b"\x01\x02\x03")
-        # As msgspec writes bytes, and reads them.
-        assert await asking == b'[{"photo":"AQID"}]'
+async def test_a_client_answers_with_binary(running: Running, wire: SocketWire) -> None:
+    asking = asyncio.create_task(socket_of(running, wire).call(QUESTION))
+    await wire.expect_text('420["question",1]')
+    wire.send_text('461-0[{"photo":{"_placeholder":true,"num":0}}]')
+    wire.send_frame(BINARY, b"\x01\x02\x03")
+    # As msgspec writes bytes, and reads them.
+    assert await asking == b'[{"photo":"AQID"}]'
 
 
 async def test_a_client_is_sent_binary(running: Running) -> None:
@@ -105,14 +99,13 @@ async def test_a_client_is_sent_binary(running: Running) -> None:
         assert await asking == b"[]"
 
 
-async def test_a_client_that_does_not_answer(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        with pytest.raises(RefusedError) as refused:
-            await socket_of(running, wire).call(QUESTION, timeout=0.02)
-        assert refused.value.refusal.code == "timed_out"
-        await wire.expect_text('420["question",1]')
-        wire.send_text("430[]")
-        await wire.expect_echo()
+async def test_a_client_that_does_not_answer(running: Running, wire: SocketWire) -> None:
+    with pytest.raises(RefusedError) as refused:
+        await socket_of(running, wire).call(QUESTION, timeout=0.02)
+    assert refused.value.refusal.code == "timed_out"
+    await wire.expect_text('420["question",1]')
+    wire.send_text("430[]")
+    await wire.expect_echo()
 
 
 async def test_the_setting_says_how_long_an_answer_is_waited_for(kind: str) -> None:
@@ -122,33 +115,31 @@ async def test_the_setting_says_how_long_an_answer_is_waited_for(kind: str) -> N
 
 
 @pytest.mark.parametrize("way", ["reset", "leave", "disconnect", "offend"])
-async def test_a_client_that_goes_instead_of_answering(running: Running, way: str) -> None:
-    async with SocketWire.connect(running) as wire:
-        socket = socket_of(running, wire)
-        asking = asyncio.create_task(socket.call(QUESTION, timeout=60))
-        await wire.expect_text('420["question",1]')
-        if way == "reset":
-            wire.abort()
-        elif way == "disconnect":
-            socket.disconnect()
-        else:
-            wire.send_text("41" if way == "leave" else "2")
-        with pytest.raises(RefusedError, match="disconnected before it acknowledged"):
-            await asking
-        with pytest.raises(RefusedError, match="has disconnected"):
-            await socket.call(QUESTION)
+async def test_a_client_that_goes_instead_of_answering(running: Running, wire: SocketWire, way: str) -> None:
+    socket = socket_of(running, wire)
+    asking = asyncio.create_task(socket.call(QUESTION, timeout=60))
+    await wire.expect_text('420["question",1]')
+    if way == "reset":
+        wire.abort()
+    elif way == "disconnect":
+        socket.disconnect()
+    else:
+        wire.send_text("41" if way == "leave" else "2")
+    with pytest.raises(RefusedError, match="disconnected before it acknowledged"):
+        await asking
+    with pytest.raises(RefusedError, match="has disconnected"):
+        await socket.call(QUESTION)
 
 
-async def test_a_question_that_is_given_up_leaves_nothing(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        asking = asyncio.create_task(socket_of(running, wire).call(QUESTION))
-        await wire.expect_text('420["question",1]')
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-        # As many calls as are allowed are possible again.
-        acknowledgements = socket_of(running, wire)._acknowledgements
-        assert acknowledgements is not None and acknowledgements.pending == 0
+async def test_a_question_that_is_given_up_leaves_nothing(running: Running, wire: SocketWire) -> None:
+    asking = asyncio.create_task(socket_of(running, wire).call(QUESTION))
+    await wire.expect_text('420["question",1]')
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    # As many calls as are allowed are possible again.
+    acknowledgements = socket_of(running, wire)._acknowledgements
+    assert acknowledgements is not None and acknowledgements.pending == 0
 
 
 async def test_more_questions_than_are_allowed(kind: str) -> None:
@@ -167,8 +158,8 @@ async def test_more_questions_than_are_allowed(kind: str) -> None:
 # Handlers.
 
 
-async def test_handlers_of_one_socket_run_in_order_while_one_waits(running: Running) -> None:
-    async with SocketWire.connect(running) as wire, SocketWire.connect(running) as other:
+async def test_handlers_of_one_socket_run_in_order_while_one_waits(running: Running, wire: SocketWire) -> None:
+    async with SocketWire.connect(running) as other:
         for text in ('421["hold","first"]', '422["echo","second"]', '423["hold","third"]', '424["echo","fourth"]'):
             wire.send_text(text)
         await running.market.until(lambda: running.market.held == 1)
@@ -203,25 +194,23 @@ async def test_handlers_that_crash(running: Running) -> None:
     assert [entry["event"] for entry in logged].count("handler failed") == 4
 
 
-async def test_a_handler_that_asks_its_own_client(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        wire.send_text('429["ask"]')
-        await wire.expect_text('420["question"]')
-        wire.send_text('430["because"]')
-        await wire.expect_text('439["because"]')
+async def test_a_handler_that_asks_its_own_client(wire: SocketWire) -> None:
+    wire.send_text('429["ask"]')
+    await wire.expect_text('420["question"]')
+    wire.send_text('430["because"]')
+    await wire.expect_text('439["because"]')
 
 
-async def test_events_that_wait_when_their_socket_goes_are_not_handled(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        wire.send_text('42["hold"]')
-        for _ in range(3):
-            wire.send_text('42["waiting"]')
-        wire.send_text("41")
-        await running.market.expect_gone(wire.id)
-        running.market.release()
-        await running.market.expect("hold done")
-        await running.namespace.drain()
-        assert "waiting" not in running.market.names()
+async def test_events_that_wait_when_their_socket_goes_are_not_handled(running: Running, wire: SocketWire) -> None:
+    wire.send_text('42["hold"]')
+    for _ in range(3):
+        wire.send_text('42["waiting"]')
+    wire.send_text("41")
+    await running.market.expect_gone(wire.id)
+    running.market.release()
+    await running.market.expect("hold done")
+    await running.namespace.drain()
+    assert "waiting" not in running.market.names()
 
 
 # Rooms and the end.
@@ -243,23 +232,21 @@ async def test_more_rooms_than_are_allowed(kind: str) -> None:
             assert b"rate_limited" in (await wire.read_frame()).payload
 
 
-async def test_a_socket_that_has_ended_sends_nothing(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        socket = socket_of(running, wire)
-        socket.disconnect()
-        socket.disconnect()
-        socket.send(b'["late"]')
-        await wire.expect_text("41")
-        await wire.enter()
-        socket.send(b'["late"]')
-        await wire.expect_echo()
+async def test_a_socket_that_has_ended_sends_nothing(running: Running, wire: SocketWire) -> None:
+    socket = socket_of(running, wire)
+    socket.disconnect()
+    socket.disconnect()
+    socket.send(b'["late"]')
+    await wire.expect_text("41")
+    await wire.enter()
+    socket.send(b'["late"]')
+    await wire.expect_echo()
 
 
-async def test_disconnecting_closes_the_connection_where_asked(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        socket_of(running, wire).disconnect(close=True)
-        await wire.expect_text("41")
-        await wire.expect_close(1000)
+async def test_disconnecting_closes_the_connection_where_asked(running: Running, wire: SocketWire) -> None:
+    socket_of(running, wire).disconnect(close=True)
+    await wire.expect_text("41")
+    await wire.expect_close(1000)
 
 
 # The official client.

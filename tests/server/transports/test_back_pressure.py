@@ -70,12 +70,11 @@ async def test_volatile_events_are_dropped_for_a_client_that_does_not_read(narro
         await slow.expect_echo()
 
 
-async def test_volatile_events_reach_a_client_that_reads_also_in_bursts(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        for number in range(100):
-            await running.publish("volatile", number, volatile=True)
-        for number in range(100):
-            await wire.expect_event("volatile", number)
+async def test_volatile_events_reach_a_client_that_reads_also_in_bursts(running: Running, wire: SocketWire) -> None:
+    for number in range(100):
+        await running.publish("volatile", number, volatile=True)
+    for number in range(100):
+        await wire.expect_event("volatile", number)
 
 
 async def test_a_client_that_reads_again_gets_everything_in_order(running: Running) -> None:
@@ -113,8 +112,8 @@ def queue_of(running: Running, socket_id: str) -> int:
     return len(running.market.socket(socket_id)._queue or ())
 
 
-async def test_a_client_waits_for_its_handlers(running: Running) -> None:
-    async with SocketWire.connect(running) as wire, SocketWire.connect(running) as other:
+async def test_a_client_waits_for_its_handlers(running: Running, wire: SocketWire) -> None:
+    async with SocketWire.connect(running) as other:
         wire.send_text('42["hold"]')
         for number in range(5_000):
             wire.send_text(f'42{number}["echo",{number},"{"x" * 1_000}"]')
@@ -149,25 +148,23 @@ async def test_one_namespace_does_not_open_the_door_for_another(kind: str) -> No
         await wire.expect_echo()
 
 
-async def test_a_post_waits_for_the_handlers(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    await client.post('42["hold"]' + '\x1e42["queued"]' * MAX_QUEUED_EVENTS)
+async def test_a_post_waits_for_the_handlers(running: Running, polling: PollingWire) -> None:
+    await polling.post('42["hold"]' + '\x1e42["queued"]' * MAX_QUEUED_EVENTS)
     async with Wire.open(running) as wire:
-        wire.send_request("POST", client.target, b'42["behind"]')
-        assert await client.request("PUT")
-        assert queue_of(running, client.id) == MAX_QUEUED_EVENTS
+        wire.send_request("POST", polling.target, b'42["behind"]')
+        assert await polling.request("PUT")
+        assert queue_of(running, polling.id) == MAX_QUEUED_EVENTS
         running.market.release()
         assert (await wire.read_answer()).body == b"ok"
     await running.market.expect("behind")
 
 
-async def test_a_post_that_waits_when_its_session_ends(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    await client.post('42["hold"]' + '\x1e42["queued"]' * MAX_QUEUED_EVENTS)
+async def test_a_post_that_waits_when_its_session_ends(running: Running, polling: PollingWire) -> None:
+    await polling.post('42["hold"]' + '\x1e42["queued"]' * MAX_QUEUED_EVENTS)
     async with Wire.open(running) as wire:
-        wire.send_request("POST", client.target, b'42["behind"]')
-        await client.request("PUT")
-        running.market.socket(client.id).disconnect(close=True)
+        wire.send_request("POST", polling.target, b'42["behind"]')
+        await polling.request("PUT")
+        running.market.socket(polling.id).disconnect(close=True)
         await wire.read_answer()
     running.market.release()
     await running.namespace.drain()
@@ -175,53 +172,52 @@ async def test_a_post_that_waits_when_its_session_ends(running: Running) -> None
     assert "behind" not in running.market.names()
 
 
-async def test_a_client_that_waits_goes_on_waiting_over_another_transport(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    await client.post('42["hold"]' + '\x1e42["queued"]' * MAX_QUEUED_EVENTS)
+async def test_a_client_that_waits_goes_on_waiting_over_another_transport(
+    running: Running, polling: PollingWire
+) -> None:
+    await polling.post('42["hold"]' + '\x1e42["queued"]' * MAX_QUEUED_EVENTS)
     async with SocketWire.open(running) as wire:
-        await wire.upgrade(f"{WEBSOCKET}&sid={client.sid}")
+        await wire.upgrade(f"{WEBSOCKET}&sid={polling.sid}")
         wire.send_text("2probe")
         await wire.expect_text("3probe")
         wire.send_text("5")
         for _ in range(1_000):
             wire.send_text('42["flood","' + "x" * 1_000 + '"]')
-        connection = running.server.registry.connections[client.sid]
+        connection = running.server.registry.connections[polling.sid]
         await turn_until(lambda: find_polling(connection) is None)
-        assert queue_of(running, client.id) < 200
+        assert queue_of(running, polling.id) < 200
         running.market.release()
         await running.market.until(lambda: running.market.names().count("flood") == 1_000)
         await wire.expect_echo()
 
 
 async def test_a_client_that_is_not_read_is_not_missed() -> None:
-    clock = Clock()
-    async with serve(clock=clock) as running, SocketWire.connect(running) as wire:
+    async with serve(clock=Clock()) as running, SocketWire.connect(running) as wire:
         wire.send_text('42["hold"]')
         for _ in range(MAX_QUEUED_EVENTS):
             wire.send_text('42["queued"]')
         await running.market.until(lambda: running.market.held == 1)
         await turn_until(lambda: queue_of(running, wire.id) == MAX_QUEUED_EVENTS)
         for _ in range(10):
-            clock.turn(running.server, 26.0)
+            running.pass_time(26.0)
         running.market.release()
         await wire.expect_text("2")
         wire.send_text("3")
         await wire.expect_echo()
 
 
-async def test_a_full_queue_is_dropped_with_its_socket(running: Running) -> None:
-    async with SocketWire.connect(running) as wire:
-        wire.send_text('42["hold"]')
-        for _ in range(MAX_QUEUED_EVENTS):
-            wire.send_text('42["queued"]')
-        socket = running.market.socket(wire.id)
-        await running.market.until(lambda: running.market.held == 1)
-        await turn_until(lambda: queue_of(running, wire.id) == MAX_QUEUED_EVENTS)
-        socket.disconnect()
-        await wire.expect_text("41")
-        # It is read again, though the old handler has not come to its end.
-        await wire.enter()
-        await wire.expect_echo()
-        running.market.release()
-        await running.namespace.drain()
-        assert "queued" not in running.market.names()
+async def test_a_full_queue_is_dropped_with_its_socket(running: Running, wire: SocketWire) -> None:
+    wire.send_text('42["hold"]')
+    for _ in range(MAX_QUEUED_EVENTS):
+        wire.send_text('42["queued"]')
+    socket = running.market.socket(wire.id)
+    await running.market.until(lambda: running.market.held == 1)
+    await turn_until(lambda: queue_of(running, wire.id) == MAX_QUEUED_EVENTS)
+    socket.disconnect()
+    await wire.expect_text("41")
+    # It is read again, though the old handler has not come to its end.
+    await wire.enter()
+    await wire.expect_echo()
+    running.market.release()
+    await running.namespace.drain()
+    assert "queued" not in running.market.names()

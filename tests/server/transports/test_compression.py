@@ -63,11 +63,10 @@ async def squeezed(own: Running) -> AsyncIterator[SocketWire]:
 
 
 @pytest.mark.parametrize("offer", ACCEPTED)
-async def test_offers_that_are_accepted(crowd: Running, offer: str) -> None:
-    async with Wire.open(crowd) as wire:
-        answer = await wire.upgrade(headers={"Sec-WebSocket-Extensions": offer})
-        window = "; server_max_window_bits=15" if "server_max_window_bits" in offer and "15" in offer else ""
-        assert answer.headers["sec-websocket-extensions"] == AGREED + window
+async def test_offers_that_are_accepted(crowd_http: Wire, offer: str) -> None:
+    answer = await crowd_http.upgrade(headers={"Sec-WebSocket-Extensions": offer})
+    window = "; server_max_window_bits=15" if "server_max_window_bits" in offer and "15" in offer else ""
+    assert answer.headers["sec-websocket-extensions"] == AGREED + window
 
 
 @pytest.mark.parametrize("offer", DECLINED)

@@ -49,18 +49,16 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("method", "target", "code"), REFUSED)
-async def test_refused_requests(crowd: Running, method: str, target: str, code: int) -> None:
-    async with Wire.open(crowd) as wire:
-        answer = await wire.request(method, target)
-        assert answer.headers["content-type"] == "application/json"
-        assert answer.error == (400, code)
-        assert set(json.loads(answer.body)) == {"code", "message"}
+async def test_refused_requests(crowd_http: Wire, method: str, target: str, code: int) -> None:
+    answer = await crowd_http.request(method, target)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.error == (400, code)
+    assert set(json.loads(answer.body)) == {"code", "message"}
 
 
-async def test_a_head_is_no_handshake(crowd: Running) -> None:
-    async with Wire.open(crowd) as wire:
-        answer = await wire.request("HEAD", POLLING)
-        assert (answer.status, answer.body) == (400, b"")
+async def test_a_head_is_no_handshake(crowd_http: Wire) -> None:
+    answer = await crowd_http.request("HEAD", POLLING)
+    assert (answer.status, answer.body) == (400, b"")
 
 
 async def test_an_empty_session_id_counts_as_none(running: Running) -> None:
@@ -76,11 +74,10 @@ async def test_an_empty_session_id_counts_as_none(running: Running) -> None:
 
 
 @pytest.mark.parametrize("text", ["AAEC\nAwQF\r\n", "AAECAwQF", "AA EC\tAwQF"])
-async def test_line_breaks_in_base64(running: Running, text: str) -> None:
+async def test_line_breaks_in_base64(polling: PollingWire, text: str) -> None:
     # socket.io-client-java breaks lines after 76 characters and behind the last one.
-    client = await PollingWire.connect(running)
-    await client.post(f'451-5["echo",{{"_placeholder":true,"num":0}}]\x1eb{text}')
-    assert await client.get() == '461-5[{"_placeholder":true,"num":0}]\x1ebAAECAwQF'
+    await polling.post(f'451-5["echo",{{"_placeholder":true,"num":0}}]\x1eb{text}')
+    assert await polling.get() == '461-5[{"_placeholder":true,"num":0}]\x1ebAAECAwQF'
 
 
 async def test_the_open_packet(running: Running) -> None:
@@ -90,39 +87,35 @@ async def test_the_open_packet(running: Running) -> None:
     assert opened == {"upgrades": ["websocket"], "pingInterval": 25_000, "pingTimeout": 20_000, "maxPayload": 1_000_000}
 
 
-async def test_a_session_id_is_not_a_socket_id(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    assert len(client.id) == 20
-    assert client.id != client.sid
+async def test_a_session_id_is_not_a_socket_id(polling: PollingWire) -> None:
+    assert len(polling.id) == 20
+    assert polling.id != polling.sid
 
 
-async def test_bodies_and_headers(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    posted = await client.request("POST", body=b'421["echo",1]')
+async def test_bodies_and_headers(polling: PollingWire) -> None:
+    posted = await polling.request("POST", body=b'421["echo",1]')
     assert (posted.status, posted.body) == (200, b"ok")
     assert posted.headers["content-type"].startswith("text/html")
     assert posted.headers["cache-control"] == "no-store"
-    fetched = await client.request("GET")
+    fetched = await polling.request("GET")
     assert (fetched.status, fetched.body) == (200, b"431[1]")
     assert fetched.headers["content-type"] == "text/plain; charset=UTF-8"
     assert fetched.headers["cache-control"] == "no-store"
 
 
-async def test_packets_share_a_body_in_both_directions(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    await client.post('421["echo","€"]\x1e422["echo"]\x1e3\x1e423["echo",3]'.encode())
-    assert await client.get() == '431["€"]\x1e432[]\x1e433[3]'
+async def test_packets_share_a_body_in_both_directions(polling: PollingWire) -> None:
+    await polling.post('421["echo","€"]\x1e422["echo"]\x1e3\x1e423["echo",3]'.encode())
+    assert await polling.get() == '431["€"]\x1e432[]\x1e433[3]'
 
 
-async def test_a_body_in_chunks(running: Running) -> None:
-    client = await PollingWire.connect(running)
+async def test_a_body_in_chunks(running: Running, polling: PollingWire) -> None:
     async with Wire.open(running) as wire:
-        wire.send_request("POST", client.target, headers={"Transfer-Encoding": "chunked"})
+        wire.send_request("POST", polling.target, headers={"Transfer-Encoding": "chunked"})
         for chunk in ('421["ec', 'ho",1]'):
             wire.send(f"{len(chunk):x}\r\n{chunk}\r\n")
         wire.send("0\r\n\r\n")
         assert (await wire.read_answer()).body == b"ok"
-    assert await client.get() == "431[1]"
+    assert await polling.get() == "431[1]"
 
 
 async def test_a_get_waits_for_something_to_say(running: Running) -> None:
@@ -134,87 +127,80 @@ async def test_a_get_waits_for_something_to_say(running: Running) -> None:
         assert (await wire.read_answer()).body == b'42["hello"]'
 
 
-async def test_one_connection_serves_one_request_after_the_other(running: Running) -> None:
-    client = await PollingWire.connect(running)
+async def test_one_connection_serves_one_request_after_the_other(running: Running, polling: PollingWire) -> None:
     async with Wire.open(running) as wire:
         for number in range(20):
-            assert (await wire.request("POST", client.target, b'421["echo",%d]' % number)).body == b"ok"
-            assert (await wire.request("GET", client.target)).body == b"431[%d]" % number
+            assert (await wire.request("POST", polling.target, b'421["echo",%d]' % number)).body == b"ok"
+            assert (await wire.request("GET", polling.target)).body == b"431[%d]" % number
 
 
 # What ends a session.
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-async def test_a_second_get_ends_the_session(crowd: Running, at_once: bool) -> None:
-    client = await PollingWire.connect(crowd)
+async def test_a_second_get_ends_the_session(crowd: Running, crowd_polling: PollingWire, at_once: bool) -> None:
     async with Wire.open(crowd) as one, Wire.open(crowd) as other:
-        one.send_request("GET", client.target)
+        one.send_request("GET", crowd_polling.target)
         if not at_once:
             # The POST is answered behind it.
-            await client.post("3")
-        other.send_request("GET", client.target)
+            await crowd_polling.post("3")
+        other.send_request("GET", crowd_polling.target)
         answers = sorted([await one.read_answer(), await other.read_answer()])
         assert [(answer.status, answer.body) for answer in answers] == [(200, b"1"), (400, b"")]
-    assert await crowd.market.expect_gone(client.id) == "transport error"
-    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+    assert await crowd.market.expect_gone(crowd_polling.id) == "transport error"
+    assert (await crowd_polling.request("GET")).error == (400, UNKNOWN_SESSION)
 
 
-async def test_a_second_post_ends_the_session(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
+async def test_a_second_post_ends_the_session(crowd: Running, crowd_polling: PollingWire) -> None:
     async with Wire.open(crowd) as one, Wire.open(crowd) as other:
-        one.send_request("POST", client.target, headers={"Content-Length": "10"})
+        one.send_request("POST", crowd_polling.target, headers={"Content-Length": "10"})
         one.send('42["')
         await one.writer.drain()
         # A request of its own: by its answer the first one has been read.
-        await client.request("PUT")
-        answer = await other.request("POST", client.target, b'42["b"]')
+        await crowd_polling.request("PUT")
+        answer = await other.request("POST", crowd_polling.target, b'42["b"]')
         assert (answer.status, answer.body) == (400, b"")
-    assert await crowd.market.expect_gone(client.id) == "transport error"
+    assert await crowd.market.expect_gone(crowd_polling.id) == "transport error"
 
 
-async def test_an_aborted_get_ends_the_session_at_once(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
-    async with Wire.open(crowd) as wire:
-        wire.send_request("GET", client.target)
-        await client.post("3")
-        wire.abort()
-        assert await crowd.market.expect_gone(client.id) == "transport close"
+async def test_an_aborted_get_ends_the_session_at_once(
+    crowd: Running, crowd_http: Wire, crowd_polling: PollingWire
+) -> None:
+    crowd_http.send_request("GET", crowd_polling.target)
+    await crowd_polling.post("3")
+    crowd_http.abort()
+    assert await crowd.market.expect_gone(crowd_polling.id) == "transport close"
 
 
-async def test_an_aborted_post_ends_the_session(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
-    async with Wire.open(crowd) as wire:
-        wire.send_request("POST", client.target, headers={"Content-Length": "100"})
-        wire.send("42")
-        await wire.writer.drain()
-        await client.request("PUT")
-        wire.abort()
-        assert await crowd.market.expect_gone(client.id) == "transport error"
+async def test_an_aborted_post_ends_the_session(crowd: Running, crowd_http: Wire, crowd_polling: PollingWire) -> None:
+    crowd_http.send_request("POST", crowd_polling.target, headers={"Content-Length": "100"})
+    crowd_http.send("42")
+    await crowd_http.writer.drain()
+    await crowd_polling.request("PUT")
+    crowd_http.abort()
+    assert await crowd.market.expect_gone(crowd_polling.id) == "transport error"
 
 
-async def test_a_body_of_any_type_is_text(crowd: Running) -> None:
+async def test_a_body_of_any_type_is_text(crowd: Running, crowd_polling: PollingWire) -> None:
     # python-engineio before 4.3 calls its payloads binary.
-    client = await PollingWire.connect(crowd)
     octets = {"Content-Type": "application/octet-stream"}
-    assert (await client.request("POST", body=b'421["echo",1]', headers=octets)).body == b"ok"
-    assert await client.get() == "431[1]"
-    assert (await client.request("POST", body=b"4\xff", headers=octets)).status == 400
-    assert await crowd.market.expect_gone(client.id) == "parse error"
+    assert (await crowd_polling.request("POST", body=b'421["echo",1]', headers=octets)).body == b"ok"
+    assert await crowd_polling.get() == "431[1]"
+    assert (await crowd_polling.request("POST", body=b"4\xff", headers=octets)).status == 400
+    assert await crowd.market.expect_gone(crowd_polling.id) == "parse error"
 
 
 async def test_more_packets_in_a_body_than_are_allowed_end_the_session(
-    crowd: Running, caplog: pytest.LogCaptureFixture
+    crowd: Running, crowd_polling: PollingWire, caplog: pytest.LogCaptureFixture
 ) -> None:
     # CVE-2020-36049.
-    client = await PollingWire.connect(crowd)
-    await client.post("\x1e".join(["3"] * 10_000))
-    await client.expect_echo()
-    await client.post("\x1e".join(["3"] * 10_001))
+    await crowd_polling.post("\x1e".join(["3"] * 10_000))
+    await crowd_polling.expect_echo()
+    await crowd_polling.post("\x1e".join(["3"] * 10_001))
     message = "The connection was closed: payload: more than 10000 packets."
-    assert json.loads((await client.get())[2:])[1]["message"] == message
-    assert await crowd.market.expect_gone(client.id) == "forced close"
-    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+    assert json.loads((await crowd_polling.get())[2:])[1]["message"] == message
+    assert await crowd.market.expect_gone(crowd_polling.id) == "forced close"
+    assert (await crowd_polling.request("GET")).error == (400, UNKNOWN_SESSION)
     assert "payload: more than 10000 packets" in caplog.text
 
 
@@ -223,32 +209,31 @@ async def test_more_packets_in_a_body_than_are_allowed_end_the_session(
     [b"abc", b"\x1e" * 1_000, b'42["\xff"]', b"\x04\x00"],
     ids=["unknown type", "separators", "no UTF-8", "binary"],
 )
-async def test_a_body_that_is_no_payload_is_answered_400_and_ends_the_session(crowd: Running, body: bytes) -> None:
-    client = await PollingWire.connect(crowd)
-    assert (await client.request("POST", body=body)).error == (400, engineio.BAD_REQUEST.code)
-    assert await crowd.market.expect_gone(client.id) == "parse error"
-    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+async def test_a_body_that_is_no_payload_is_answered_400_and_ends_the_session(
+    crowd: Running, crowd_polling: PollingWire, body: bytes
+) -> None:
+    assert (await crowd_polling.request("POST", body=body)).error == (400, engineio.BAD_REQUEST.code)
+    assert await crowd.market.expect_gone(crowd_polling.id) == "parse error"
+    assert (await crowd_polling.request("GET")).error == (400, UNKNOWN_SESSION)
 
 
-async def test_a_close_packet_ends_the_session(crowd: Running) -> None:
-    client = await PollingWire.connect(crowd)
+async def test_a_close_packet_ends_the_session(crowd: Running, crowd_polling: PollingWire) -> None:
     async with Wire.open(crowd) as wire:
-        wire.send_request("GET", client.target)
-        await client.post("1")
+        wire.send_request("GET", crowd_polling.target)
+        await crowd_polling.post("1")
         assert (await wire.read_answer()).body == b"6"
-    assert await crowd.market.expect_gone(client.id) == "transport close"
-    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+    assert await crowd.market.expect_gone(crowd_polling.id) == "transport close"
+    assert (await crowd_polling.request("GET")).error == (400, UNKNOWN_SESSION)
 
 
-async def test_a_close_by_the_server_waits_for_the_next_get(running: Running) -> None:
-    client = await PollingWire.connect(running)
-    await client.post('42["before"]')
-    running.market.socket(client.id).send(b'["last words"]')
-    running.market.socket(client.id).disconnect(close=True)
-    assert (await client.request("POST", body=b"3")).error == (400, UNKNOWN_SESSION)
-    assert await client.get() == '42["last words"]\x1e41'
-    assert await client.get() == "1"
-    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
+async def test_a_close_by_the_server_waits_for_the_next_get(running: Running, polling: PollingWire) -> None:
+    await polling.post('42["before"]')
+    running.market.socket(polling.id).send(b'["last words"]')
+    running.market.socket(polling.id).disconnect(close=True)
+    assert (await polling.request("POST", body=b"3")).error == (400, UNKNOWN_SESSION)
+    assert await polling.get() == '42["last words"]\x1e41'
+    assert await polling.get() == "1"
+    assert (await polling.request("GET")).error == (400, UNKNOWN_SESSION)
 
 
 ENDS_AT_ONCE = [engineio.PING_TIMEOUT, engineio.PARSE_ERROR, engineio.TRANSPORT_CLOSE]
@@ -256,16 +241,17 @@ ENDS_WITH_LAST_WORDS = [engineio.SERVER_SHUTDOWN, engineio.TOKEN_EXPIRED, engine
 
 
 @pytest.mark.parametrize("reason", [*ENDS_AT_ONCE, *ENDS_WITH_LAST_WORDS], ids=lambda reason: reason.text)
-async def test_after_the_end_a_session_is_unknown(crowd: Running, reason: CloseReason) -> None:
-    client = await PollingWire.connect(crowd)
-    socket = crowd.market.socket(client.id)
+async def test_after_the_end_a_session_is_unknown(
+    crowd: Running, crowd_polling: PollingWire, reason: CloseReason
+) -> None:
+    socket = crowd.market.socket(crowd_polling.id)
     socket.send(b'["last words"]')
     socket.connection.close(reason)
     if reason in ENDS_WITH_LAST_WORDS:
-        assert await client.get() == '42["last words"]'
+        assert await crowd_polling.get() == '42["last words"]'
     # A close packet would be final for python-socketio, which comes back after an error status, as all clients do.
-    assert (await client.request("GET")).error == (400, UNKNOWN_SESSION)
-    assert crowd.server.registry.find(client.sid) is None
+    assert (await crowd_polling.request("GET")).error == (400, UNKNOWN_SESSION)
+    assert crowd.server.registry.find(crowd_polling.sid) is None
 
 
 @pytest.mark.parametrize("reason", [engineio.SERVER_SHUTDOWN, engineio.PING_TIMEOUT, engineio.TOKEN_EXPIRED])
@@ -284,15 +270,14 @@ async def test_clients_come_back_over_polling(own: Running, js: JsDriver, reason
 
 
 async def test_a_closed_session_is_kept_for_half_a_minute() -> None:
-    clock = Clock()
-    async with serve(clock=clock, limits={"max_connections_per_address": 2}) as running:
+    async with serve(clock=Clock(), limits={"max_connections_per_address": 2}) as running:
         early, late = [await PollingWire.connect(running) for _ in range(2)]
         for client in (early, late):
             running.market.socket(client.id).disconnect(close=True)
         assert (await PollingWire(running).request("GET", POLLING)).status == 503
-        clock.turn(running.server, 28.0)
+        running.pass_time(28.0)
         assert [await early.get() for _ in range(2)] == ["41", "1"]
-        clock.turn(running.server, 3.0)
+        running.pass_time(3.0)
         assert (await late.request("GET")).error == (400, UNKNOWN_SESSION)
         for _ in range(2):
             await PollingWire.connect(running)
@@ -302,35 +287,31 @@ async def test_a_closed_session_is_kept_for_half_a_minute() -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "HEAD", "PATCH"])
-async def test_other_methods_leave_the_session_alone(running: Running, method: str) -> None:
-    client = await PollingWire.connect(running)
-    assert (await client.request(method)).status == 400
-    await client.expect_echo()
+async def test_other_methods_leave_the_session_alone(polling: PollingWire, method: str) -> None:
+    assert (await polling.request(method)).status == 400
+    await polling.expect_echo()
 
 
 @pytest.mark.parametrize("query", ["&EIO=3", "&j=1", "&transport=websocket"])
-async def test_bad_requests_leave_the_session_alone(running: Running, query: str) -> None:
-    client = await PollingWire.connect(running)
-    assert (await client.request("GET", client.target + query)).error == (400, BAD_REQUEST)
-    await client.expect_echo()
+async def test_bad_requests_leave_the_session_alone(polling: PollingWire, query: str) -> None:
+    assert (await polling.request("GET", polling.target + query)).error == (400, BAD_REQUEST)
+    await polling.expect_echo()
 
 
-async def test_a_body_as_long_as_is_allowed(running: Running) -> None:
-    client = await PollingWire.connect(running)
+async def test_a_body_as_long_as_is_allowed(polling: PollingWire) -> None:
     filling = "x" * (1_000_000 - len('421["echo",""]'))
-    await client.post(f'421["echo","{filling}"]')
-    assert await client.get() == f'431["{filling}"]'
+    await polling.post(f'421["echo","{filling}"]')
+    assert await polling.get() == f'431["{filling}"]'
 
 
 @pytest.mark.parametrize("length", [1_000_001, 3_000_000])
 async def test_a_body_that_is_too_long_is_refused(
-    running: Running, length: int, caplog: pytest.LogCaptureFixture
+    polling: PollingWire, length: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     # CVE-2020-36048.
-    client = await PollingWire.connect(running)
-    assert (await client.request("POST", body=b"4" * length)).status == 413
-    assert await client.get() == REFUSED_BODY
-    await client.expect_echo()
+    assert (await polling.request("POST", body=b"4" * length)).status == 413
+    assert await polling.get() == REFUSED_BODY
+    await polling.expect_echo()
     assert caplog.text.count("a request is refused because of what the client sent") == 1
 
 
@@ -371,16 +352,15 @@ async def test_a_javascript_client_receives_a_message_of_any_length_over_polling
     await client.disconnect()
 
 
-async def test_a_body_in_chunks_that_is_too_long_is_refused(running: Running) -> None:
-    client = await PollingWire.connect(running)
+async def test_a_body_in_chunks_that_is_too_long_is_refused(running: Running, polling: PollingWire) -> None:
     async with Wire.open(running) as wire:
-        wire.send_request("POST", client.target, headers={"Transfer-Encoding": "chunked"})
+        wire.send_request("POST", polling.target, headers={"Transfer-Encoding": "chunked"})
         for _ in range(11):
             wire.send(b"186a0\r\n" + b"4" * 100_000 + b"\r\n")
         wire.send("0\r\n\r\n")
         assert (await wire.read_answer()).status == 413
-    assert await client.get() == REFUSED_BODY
-    await client.expect_echo()
+    assert await polling.get() == REFUSED_BODY
+    await polling.expect_echo()
 
 
 # Clients that are slow.
@@ -427,13 +407,12 @@ async def test_a_client_that_does_not_fetch_is_closed(narrow: Running) -> None:
 
 
 async def test_a_client_that_has_not_fetched_for_a_while_is_closed_earlier(kind: str) -> None:
-    clock = Clock()
-    async with serve(kind, clock=clock, limits={"max_polling_buffer": 100_000}) as running:
+    async with serve(kind, clock=Clock(), limits={"max_polling_buffer": 100_000}) as running:
         client = await PollingWire.connect(running)
         socket = running.market.socket(client.id)
         for _ in range(4):
             socket.send(b'["filling","%b"]' % (b"x" * 30_000))
-        clock.turn(running.server, 1.0)
+        running.pass_time(1.0)
         socket.send(b'["too much"]')
         assert await running.market.expect_gone(client.id) == "slow consumer"
 
@@ -486,10 +465,9 @@ async def test_volatile_events_are_dropped_for_a_client_that_does_not_fetch(narr
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "gzip, deflate, br", "br;q=1.0, gzip;q=0.8"])
-async def test_long_answers_are_compressed(running: Running, accepted: str) -> None:
-    client = await PollingWire.connect(running)
-    await client.post(f'421["echo","{"x" * 2_000}"]')
-    answer = await client.request("GET", headers={"Accept-Encoding": accepted})
+async def test_long_answers_are_compressed(polling: PollingWire, accepted: str) -> None:
+    await polling.post(f'421["echo","{"x" * 2_000}"]')
+    answer = await polling.request("GET", headers={"Accept-Encoding": accepted})
     assert answer.headers["content-encoding"] == "gzip"
     assert len(answer.body) < 200
     assert gzip.decompress(answer.body).decode() == f'431["{"x" * 2_000}"]'
@@ -498,10 +476,9 @@ async def test_long_answers_are_compressed(running: Running, accepted: str) -> N
 @pytest.mark.parametrize(
     ("accepted", "length"), [("gzip", 1_000), ("identity", 2_000), ("", 2_000), ("gzip;q=0", 2_000)]
 )
-async def test_answers_that_are_not_compressed(running: Running, accepted: str, length: int) -> None:
-    client = await PollingWire.connect(running)
-    await client.post(f'421["echo","{"x" * length}"]')
-    answer = await client.request("GET", headers={"Accept-Encoding": accepted})
+async def test_answers_that_are_not_compressed(polling: PollingWire, accepted: str, length: int) -> None:
+    await polling.post(f'421["echo","{"x" * length}"]')
+    answer = await polling.request("GET", headers={"Accept-Encoding": accepted})
     assert "content-encoding" not in answer.headers
     assert answer.body.decode() == f'431["{"x" * length}"]'
 

@@ -78,21 +78,23 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize(("frames", "code"), MALFORMED.values(), ids=list(MALFORMED))
-async def test_a_malformed_frame_closes_its_sender(crowd: Running, frames: bytes, code: int) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send(frames)
-        await wire.expect_close(code)
-        await crowd.market.expect_gone(wire.id)
+async def test_a_malformed_frame_closes_its_sender(
+    crowd: Running, crowd_wire: SocketWire, frames: bytes, code: int
+) -> None:
+    crowd_wire.send(frames)
+    await crowd_wire.expect_close(code)
+    await crowd.market.expect_gone(crowd_wire.id)
 
 
 @pytest.mark.parametrize(("frames", "code"), MALFORMED.values(), ids=list(MALFORMED))
-async def test_a_malformed_frame_that_comes_with_the_upgrade_request(crowd: Running, frames: bytes, code: int) -> None:
+async def test_a_malformed_frame_that_comes_with_the_upgrade_request(
+    crowd_http: Wire, frames: bytes, code: int
+) -> None:
     # CVE-2022-21676: before the transport is attached.
-    async with Wire.open(crowd) as wire:
-        wire.send_upgrade()
-        wire.send(frames)
-        assert (await wire.read_answer()).status == 101
-        await wire.expect_close(code)
+    crowd_http.send_upgrade()
+    crowd_http.send(frames)
+    assert (await crowd_http.read_answer()).status == 101
+    await crowd_http.expect_close(code)
 
 
 @pytest.mark.parametrize(
@@ -108,98 +110,89 @@ async def test_a_malformed_frame_that_comes_with_the_upgrade_request(crowd: Runn
         (encode_frame(CLOSE, b"\x03\xe8"), "transport close"),
     ],
 )
-async def test_the_application_hears_why(crowd: Running, frames: bytes, reason: str) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send(frames)
-        assert await crowd.market.expect_gone(wire.id) == reason
+async def test_the_application_hears_why(crowd: Running, crowd_wire: SocketWire, frames: bytes, reason: str) -> None:
+    crowd_wire.send(frames)
+    assert await crowd.market.expect_gone(crowd_wire.id) == reason
 
 
 # What is allowed.
 
 
-async def test_a_message_in_fragments(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        cut = ('421["echo","' + "€" * 100 + '"]').encode()
-        wire.send(fragments(cut[:13], cut[13:14], b"", cut[14:]))
-        await wire.expect_text('431["' + "€" * 100 + '"]')
+async def test_a_message_in_fragments(crowd_wire: SocketWire) -> None:
+    cut = ('421["echo","' + "€" * 100 + '"]').encode()
+    crowd_wire.send(fragments(cut[:13], cut[13:14], b"", cut[14:]))
+    await crowd_wire.expect_text('431["' + "€" * 100 + '"]')
 
 
-async def test_a_byte_at_a_time(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        for byte in encode_frame(TEXT, b'421["echo","slowly"]'):
-            wire.send(bytes((byte,)))
-            await wire.writer.drain()
-            await asyncio.sleep(0)
-        await wire.expect_text('431["slowly"]')
+async def test_a_byte_at_a_time(crowd_wire: SocketWire) -> None:
+    for byte in encode_frame(TEXT, b'421["echo","slowly"]'):
+        crowd_wire.send(bytes((byte,)))
+        await crowd_wire.writer.drain()
+        await asyncio.sleep(0)
+    await crowd_wire.expect_text('431["slowly"]')
 
 
-async def test_as_many_fragments_as_are_allowed(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        text = b'421["echo","' + b"x" * 242 + b'"]'
-        assert len(text) == 256
-        wire.send(fragments(*(bytes((byte,)) for byte in text)))
-        await wire.expect_text('431["' + "x" * 242 + '"]')
+async def test_as_many_fragments_as_are_allowed(crowd_wire: SocketWire) -> None:
+    text = b'421["echo","' + b"x" * 242 + b'"]'
+    assert len(text) == 256
+    crowd_wire.send(fragments(*(bytes((byte,)) for byte in text)))
+    await crowd_wire.expect_text('431["' + "x" * 242 + '"]')
 
 
-async def test_a_message_as_long_as_is_allowed(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        filling = "x" * (1_000_000 - len('421["echo",""]'))
-        wire.send_text(f'421["echo","{filling}"]')
-        answer = await wire.read_frame()
-        assert answer.payload.decode() == f'431["{filling}"]'
+async def test_a_message_as_long_as_is_allowed(crowd_wire: SocketWire) -> None:
+    filling = "x" * (1_000_000 - len('421["echo",""]'))
+    crowd_wire.send_text(f'421["echo","{filling}"]')
+    answer = await crowd_wire.read_frame()
+    assert answer.payload.decode() == f'431["{filling}"]'
 
 
-async def test_pings_are_answered_also_between_fragments(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send_frame(TEXT, b'421["echo",', fin=False)
-        await wire.expect_pong()
-        await wire.expect_pong(b"x" * 125)
-        await wire.expect_pong(b"")
-        wire.send_frame(PONG, b"nobody asked")
-        wire.send_frame(CONTINUATION, b"1]")
-        await wire.expect_text("431[1]")
+async def test_pings_are_answered_also_between_fragments(crowd_wire: SocketWire) -> None:
+    crowd_wire.send_frame(TEXT, b'421["echo",', fin=False)
+    await crowd_wire.expect_pong()
+    await crowd_wire.expect_pong(b"x" * 125)
+    await crowd_wire.expect_pong(b"")
+    crowd_wire.send_frame(PONG, b"nobody asked")
+    crowd_wire.send_frame(CONTINUATION, b"1]")
+    await crowd_wire.expect_text("431[1]")
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x03\xe9going", b"\x03\xf6", b"\x0b\xb8", b"\x13\x87"])
-async def test_a_close_is_answered(crowd: Running, payload: bytes) -> None:
+async def test_a_close_is_answered(crowd_wire: SocketWire, payload: bytes) -> None:
     # CVE-2026-45736: with what came and nothing else.
-    async with SocketWire.connect(crowd) as wire:
-        wire.send_frame(CLOSE, payload)
-        answer = await wire.read_frame()
-        assert (answer.opcode, answer.payload) == (CLOSE, payload[:2])
-        assert await wire.read_rest() == b""
+    crowd_wire.send_frame(CLOSE, payload)
+    answer = await crowd_wire.read_frame()
+    assert (answer.opcode, answer.payload) == (CLOSE, payload[:2])
+    assert await crowd_wire.read_rest() == b""
 
 
-async def test_a_close_in_the_middle_of_a_message(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send(encode_frame(TEXT, b'42["unfinished', fin=False) + encode_frame(CLOSE, b"\x03\xe8"))
-        await wire.expect_close(1000)
-        assert "unfinished" not in crowd.market.names()
+async def test_a_close_in_the_middle_of_a_message(crowd: Running, crowd_wire: SocketWire) -> None:
+    crowd_wire.send(encode_frame(TEXT, b'42["unfinished', fin=False) + encode_frame(CLOSE, b"\x03\xe8"))
+    await crowd_wire.expect_close(1000)
+    assert "unfinished" not in crowd.market.names()
 
 
-async def test_what_comes_after_a_close_is_not_heard(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send(encode_frame(CLOSE, b"\x03\xe8") + encode_frame(TEXT, b'42["too late"]'))
-        await wire.expect_close(1000)
-        assert "too late" not in crowd.market.names()
+async def test_what_comes_after_a_close_is_not_heard(crowd: Running, crowd_wire: SocketWire) -> None:
+    crowd_wire.send(encode_frame(CLOSE, b"\x03\xe8") + encode_frame(TEXT, b'42["too late"]'))
+    await crowd_wire.expect_close(1000)
+    assert "too late" not in crowd.market.names()
 
 
-async def test_what_comes_after_an_offence_is_not_heard(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send(encode_frame(TEXT, b"", rsv=1) + encode_frame(TEXT, b'42["too late"]') + encode_frame(PING, b""))
-        await wire.expect_close(1002)
-        assert "too late" not in crowd.market.names()
+async def test_what_comes_after_an_offence_is_not_heard(crowd: Running, crowd_wire: SocketWire) -> None:
+    crowd_wire.send(encode_frame(TEXT, b"", rsv=1) + encode_frame(TEXT, b'42["too late"]') + encode_frame(PING, b""))
+    await crowd_wire.expect_close(1002)
+    assert "too late" not in crowd.market.names()
 
 
-async def test_a_frame_that_is_too_long_is_not_heard_however_soon_its_rest_comes(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send(encode_frame(TEXT, b'421["echo","' + b"x" * 1_000_000 + b'"]'))
-        frame = await wire.read_frame()
-        assert frame.close_code == 1009
-        wire.send_text('422["too late"]')
-        assert await wire.read_rest() == b""
-        assert await crowd.market.expect_gone(wire.id) == "message too large"
-        assert "too late" not in crowd.market.names()
+async def test_a_frame_that_is_too_long_is_not_heard_however_soon_its_rest_comes(
+    crowd: Running, crowd_wire: SocketWire
+) -> None:
+    crowd_wire.send(encode_frame(TEXT, b'421["echo","' + b"x" * 1_000_000 + b'"]'))
+    frame = await crowd_wire.read_frame()
+    assert frame.close_code == 1009
+    crowd_wire.send_text('422["too late"]')
+    assert await crowd_wire.read_rest() == b""
+    assert await crowd.market.expect_gone(crowd_wire.id) == "message too large"
+    assert "too late" not in crowd.market.names()
 
 
 ANSWERS: dict[int | None, int | None] = {
@@ -224,30 +217,27 @@ async def test_a_close_is_answered_once_and_as_ws_does(
         assert await wire.read_rest() == b""
 
 
-async def test_two_closes(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send(encode_frame(CLOSE, b"\x03\xe8") * 2)
-        assert (await wire.read_frame()).opcode == CLOSE
-        await wire.read_rest()
-        await crowd.market.expect_gone(wire.id)
+async def test_two_closes(crowd: Running, crowd_wire: SocketWire) -> None:
+    crowd_wire.send(encode_frame(CLOSE, b"\x03\xe8") * 2)
+    assert (await crowd_wire.read_frame()).opcode == CLOSE
+    await crowd_wire.read_rest()
+    await crowd.market.expect_gone(crowd_wire.id)
 
 
 # Clients that go.
 
 
 @pytest.mark.parametrize("count", [1, 3, 7, 20])
-async def test_half_a_frame_and_gone(crowd: Running, count: int) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send(encode_frame(TEXT, b'42["' + b"x" * 200 + b'"]')[:count])
-        wire.writer.write_eof()
-        assert await crowd.market.expect_gone(wire.id) == "transport close"
+async def test_half_a_frame_and_gone(crowd: Running, crowd_wire: SocketWire, count: int) -> None:
+    crowd_wire.send(encode_frame(TEXT, b'42["' + b"x" * 200 + b'"]')[:count])
+    crowd_wire.writer.write_eof()
+    assert await crowd.market.expect_gone(crowd_wire.id) == "transport close"
 
 
-async def test_a_reset(crowd: Running) -> None:
-    async with SocketWire.connect(crowd) as wire:
-        wire.send(encode_frame(TEXT, b'42["half')[:8])
-        wire.abort()
-        assert await crowd.market.expect_gone(wire.id) == "transport close"
+async def test_a_reset(crowd: Running, crowd_wire: SocketWire) -> None:
+    crowd_wire.send(encode_frame(TEXT, b'42["half')[:8])
+    crowd_wire.abort()
+    assert await crowd.market.expect_gone(crowd_wire.id) == "transport close"
 
 
 async def test_a_reset_at_once(crowd: Running) -> None:

@@ -11,8 +11,9 @@ from oyez.service.database import tables
 from oyez.service.outbox import jobs as jobs_module
 from oyez.service.outbox.jobs import BACKOFF, Job
 from oyez.service.outbox.transaction import Transaction
-from tests.service.ticket_system import Harness, Ledger, open_harness, say, say_next
+from tests.service.ticket_system import Harness, open_harness, say, say_next
 from tests.support.clock import WALL_TIME, Clock
+from tests.support.ledger import Ledger
 from tests.support.logged import capture_logs
 
 HOUR = 3600.0
@@ -42,7 +43,7 @@ async def test_jobs_are_done_when_they_are_due(database_url: str) -> None:
         await desk.outbox.run(schedule, "later", 2 * HOUR, 2)
         await desk.outbox.run(schedule, "soon", HOUR, 1)
         await pass_time(desk, HOUR - 1)
-        assert desk.log.said() == []
+        assert desk.said() == []
         await pass_time(desk, 1)
         await desk.expect_said(1)
         await pass_time(desk, 5 * HOUR)
@@ -77,7 +78,7 @@ async def test_a_job_can_be_replaced_and_cancelled(database_url: str) -> None:
         await desk.outbox.run(Transaction.cancel, "remind", "cancelled")
         await desk.outbox.run(Transaction.cancel, "remind", "unheard of")
         await pass_time(desk, 1.5 * HOUR)
-        assert desk.log.said() == []
+        assert desk.said() == []
         await pass_time(desk, HOUR)
         await desk.expect_said(2)
 
@@ -168,6 +169,6 @@ async def test_of_two_processes_one_does_a_job(database_url: str) -> None:
         # A round ends where all that is left is being done by the other.
         await asyncio.gather(one.jobs.done(), two.jobs.done())
         await asyncio.gather(one.outbox.drained(), two.outbox.drained())
-        said = log.said()
+        said = one.said()
         assert len(said) == 100
         assert set(said) == set(range(100))

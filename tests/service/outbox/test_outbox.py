@@ -15,8 +15,9 @@ from oyez.log.log import Checkpoint, Entry
 from oyez.service.database import tables
 from oyez.service.outbox import outbox as outbox_module
 from oyez.service.outbox.transaction import Transaction
-from tests.service.ticket_system import Harness, Ledger, Said, Typing, open_harness, say, say_next, ticket
+from tests.service.ticket_system import Harness, Said, Typing, open_harness, say, say_next, ticket
 from tests.support.clock import PATIENCE, WALL_TIME, Clock
+from tests.support.ledger import Ledger
 from tests.support.logged import capture_logs
 
 

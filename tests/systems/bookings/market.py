@@ -18,8 +18,8 @@ from oyez.settings import Settings
 from oyez.systems.bookings import system
 from oyez.systems.bookings.contract import admin_user, customer_user, partner_user
 from oyez.systems.bookings.payloads import TypingIndicator
+from tests.support import shops
 from tests.support.clock import PATIENCE
-from tests.support.shops import build_server
 
 PATH = "/bookings/socket.io/"
 SERVICE = "Kitchen deep clean"
@@ -52,19 +52,10 @@ async def open_market(
     database_url: str, data: Path, clock: Callable[[], float] = time.time, **settings: Any
 ) -> AsyncIterator[Market]:
     oyez = Oyez([system], Settings(oyez_data=str(data), database_url=database_url, port=0, **settings), clock=clock)
-    http = build_server(oyez, "own port", "")
-    serving = asyncio.create_task(http.serve())
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await http.ready.wait()
-        url = f"http://127.0.0.1:{http.port}"
-        key = oyez.signer.sign_service("bookings", None)
-        api = httpx.AsyncClient(base_url=f"{url}/bookings/api", headers={"authorization": f"Bearer {key}"})
-        async with api:
-            yield Market(oyez, url, api)
-    finally:
-        http.told_to_stop.set()
-        await serving
+    async with shops.serve(oyez) as served:
+        headers = {"authorization": f"Bearer {oyez.signer.sign_service('bookings', None)}"}
+        async with httpx.AsyncClient(base_url=f"{served.url}/bookings/api", headers=headers) as api:
+            yield Market(oyez, served.url, api)
 
 
 @dataclass

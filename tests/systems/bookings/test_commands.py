@@ -4,29 +4,17 @@ On every database there is.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from oyez.service import typing
-from tests.systems.bookings.market import SERVICE, Market, Person, Scenario, open_market
+from tests.systems.bookings.market import SERVICE, Person, Scenario, open_market
 
 TOLD = "booking:status_updated"
 WATCHED = "booking:updated"
-
-
-@pytest.fixture(scope="module")
-async def market(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
-    async with open_market(make_database(), tmp_path_factory.mktemp("town")) as market:
-        yield market
-
-
-@pytest.fixture
-async def scenario(market: Market) -> AsyncIterator[Scenario]:
-    async with market.scenario() as scenario:
-        yield scenario
 
 
 class Cast:

@@ -1,27 +1,14 @@
 """The HTTP API of `bookings`: what is made, read and refused, and who hears of it. On every database there is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.systems.bookings.market import SERVICE, Market, Scenario, booking_body, open_market, partner_body
+from tests.systems.bookings.market import SERVICE, Scenario, booking_body, partner_body
 
 CUSTOMER = {"name": "Ada", "phone": "+44 20 7946 0457"}
-
-
-@pytest.fixture(scope="module")
-async def market(make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
-    async with open_market(make_database(), tmp_path_factory.mktemp("town")) as market:
-        yield market
-
-
-@pytest.fixture
-async def scenario(market: Market) -> AsyncIterator[Scenario]:
-    async with market.scenario() as scenario:
-        yield scenario
 
 
 def fault(response: httpx.Response) -> tuple[int, str, str]:
@@ -314,13 +301,9 @@ async def test_people_are_listed(scenario: Scenario) -> None:
 @pytest.mark.parametrize(
     ("path", "field"),
     [
-        ("/bookings?limit=0", "limit"),
-        ("/bookings?limit=201", "limit"),
-        ("/bookings?limit=many", "limit"),
         ("/bookings?before=0", "before"),
         ("/bookings?before=9223372036854775808", "before"),
         ("/bookings?status=DONE", "status"),
-        ("/bookings?colour=red", "colour"),
         ("/notifications?recipientRole=admin", "recipientRole"),
     ],
 )
@@ -393,38 +376,3 @@ async def test_a_partner_who_fits_into_no_event_is_refused_whole(scenario: Scena
     body = partner_body("bob", services=["字" * 200] * 30)
     assert fault(await scenario.put(f"/partners/{scenario.id('bob')}", body)) == (413, "too_large", "")
     assert (await scenario.get(f"/partners/{scenario.id('bob')}")).status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        (method, path)
-        for path, methods in {
-            "/customers": "GET",
-            "/customers/a": "GET PUT",
-            "/partners": "GET",
-            "/partners/a": "GET PUT",
-            "/partners/a/earnings": "GET",
-            "/bookings": "GET POST",
-            "/bookings/b": "GET",
-            "/bookings/b/partner": "PUT",
-            "/messages": "GET POST",
-            "/messages/m": "GET",
-            "/kyc-submissions": "GET POST",
-            "/kyc-submissions/k": "GET",
-            "/kyc-submissions/k/review": "PUT",
-            "/notifications": "GET POST",
-            "/notifications/n": "GET",
-            "/statistics": "GET",
-        }.items()
-        for method in methods.split()
-    ],
-)
-async def test_everything_asks_for_a_service_key(market: Market, method: str, path: str) -> None:
-    for key, code in (
-        ("", "token_missing"),
-        (f"Bearer {market.oyez.signer.sign_user('root', 'admin', {}, 60.0)}", "token_invalid"),
-        (f"Bearer {market.oyez.signer.sign_service('quotes', None)}", "token_invalid"),
-    ):
-        response = await market.api.request(method, path, headers={"authorization": key})
-        assert fault(response) == (401, code, "")

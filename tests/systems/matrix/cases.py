@@ -62,9 +62,9 @@ class Tries:
     """What fits the contract."""
     done: Attempt | None = None
     """Does it successfully; just sends `arguments` where there is none."""
-    wrong_person: tuple[str | Attempt, str] | None
+    wrong_person: tuple[str | Attempt, str] | None = None
     """Who may not send it (or what they do), and the refusal's code. None: everybody may."""
-    wrong_state: tuple[Attempt, str] | None
+    wrong_state: tuple[Attempt, str] | None = None
     """What is done too early or too late, and the refusal's code. None: the command knows no states."""
 
 
@@ -230,11 +230,11 @@ def build_tries(command: DeclaredCommand, fixture: Fixture) -> Tries:
     person = min(place.inside)
     if command.leaves:
         # To leave a room where one is not is harmless.
-        return Tries(person=person, arguments=arguments, wrong_person=None, wrong_state=None)
+        return Tries(person=person, arguments=arguments)
     # A room without an id, for everybody whom the namespace admits, has no strangers.
     strangers = [name for name in outsiders(place, command.namespace, fixture) if name not in place.allowed]
     wrong = (strangers[0], "forbidden") if strangers else None
-    return Tries(person=person, arguments=arguments, wrong_person=wrong, wrong_state=None)
+    return Tries(person=person, arguments=arguments, wrong_person=wrong)
 
 
 def spoil_arguments(command: DeclaredCommand, arguments: Sequence[Any]) -> Iterator[list[Any]]:

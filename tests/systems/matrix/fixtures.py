@@ -87,24 +87,19 @@ FIXRX = Fixture(
     },
     tries={
         ("/", "join"): Tries(
-            person="usr-3051",
-            arguments=[{"type": "user", "id": "usr-3051"}],
-            wrong_person=("usr-9", "forbidden"),
-            wrong_state=None,
+            person="usr-3051", arguments=[{"type": "user", "id": "usr-3051"}], wrong_person=("usr-9", "forbidden")
         ),
-        ("/", "ping"): Tries(person="adm-1", arguments=[], wrong_person=None, wrong_state=None),
+        ("/", "ping"): Tries(person="adm-1", arguments=[]),
         ("/", "chat:send"): Tries(
             person="usr-3051",
             arguments=[{"recipientId": "vnd-208", "message": "It drips."}],
             wrong_person=("adm-1", "forbidden_role"),
-            wrong_state=None,
         ),
         ("/", "chat:read"): Tries(
             person="vnd-208",
             arguments=[{"messageId": "m-1"}],
             done=lambda harness: send_and_read(harness, "vnd-208"),
             wrong_person=(lambda harness: send_and_read(harness, "vnd-9"), "forbidden"),
-            wrong_state=None,
         ),
     },
 )
@@ -194,7 +189,7 @@ def typing(person: str, recipient: str, command: str, wrong: str) -> Tries:
         return await harness.call(wrong, command, recipient)
 
     refused = None if person == wrong else (type_to_stranger, "forbidden")
-    return Tries(person=person, arguments=[recipient], done=share_and_type, wrong_person=refused, wrong_state=None)
+    return Tries(person=person, arguments=[recipient], done=share_and_type, wrong_person=refused)
 
 
 def writing(person: str, recipient: str, wrong: str) -> Tries:
@@ -203,7 +198,6 @@ def writing(person: str, recipient: str, wrong: str) -> Tries:
         arguments=[{"recipientId": recipient, "message": "I am at the door."}],
         done=lambda harness: write_about_booking(harness, person, recipient),
         wrong_person=(wrong, "forbidden"),
-        wrong_state=None,
     )
 
 
@@ -213,7 +207,6 @@ def marking(reader: str, writer: str, wrong: str) -> Tries:
         arguments=["m-1"],
         done=lambda harness: write_and_mark(harness, writer, reader, reader),
         wrong_person=(lambda harness: write_and_mark(harness, writer, reader, wrong), "forbidden"),
-        wrong_state=None,
     )
 
 
@@ -263,13 +256,8 @@ BOOKINGS = Fixture(
             wrong_person=(on_booking("p-2", "booking:status_update", before=[ACCEPTED]), "forbidden"),
             wrong_state=(on_booking("p-1", "booking:status_update"), "illegal_transition"),
         ),
-        ("/partner", "location:update"): Tries(
-            person="p-1",
-            arguments=[{"latitude": 53.8, "longitude": -1.55}],
-            wrong_person=None,
-            wrong_state=None,
-        ),
-        ("/admin", "request:stats"): Tries(person="a-1", arguments=[], wrong_person=None, wrong_state=None),
+        ("/partner", "location:update"): Tries(person="p-1", arguments=[{"latitude": 53.8, "longitude": -1.55}]),
+        ("/admin", "request:stats"): Tries(person="a-1", arguments=[]),
         ("/customer", "message:send"): writing("c-1", "p-1", "c-2"),
         ("/partner", "message:send"): writing("p-1", "c-1", "p-2"),
         ("/customer", "message:mark_read"): marking("c-1", "p-1", "c-2"),
@@ -278,7 +266,6 @@ BOOKINGS = Fixture(
             person="a-1",
             arguments=["m-1"],
             wrong_person=(lambda harness: write_and_mark(harness, "c-1", "p-1", "a-1"), "forbidden"),
-            wrong_state=None,
         ),
         **{
             (f"/{role}", command): typing(person, recipient, command, wrong)
@@ -323,9 +310,7 @@ def subscribed(channel: str, *inside: str, **others: Any) -> Place:
 
 
 def on_ticket(**more: str) -> Tries:
-    return Tries(
-        person="u-1", arguments=[{"ticketId": "t-1", **more}], wrong_person=("u-2", "forbidden"), wrong_state=None
-    )
+    return Tries(person="u-1", arguments=[{"ticketId": "t-1", **more}], wrong_person=("u-2", "forbidden"))
 
 
 async def hear_greeting(harness: Harness) -> Any:
@@ -399,17 +384,10 @@ REZ = Fixture(
     prepare=prepare_rez,
     tries={
         ("/", "subscribe"): Tries(
-            person="u-1",
-            arguments=[{"channel": "order:o-1"}],
-            wrong_person=("u-2", "forbidden"),
-            wrong_state=None,
+            person="u-1", arguments=[{"channel": "order:o-1"}], wrong_person=("u-2", "forbidden")
         ),
-        ("/", "unsubscribe"): Tries(
-            person="u-1", arguments=[{"channel": "order:o-1"}], wrong_person=None, wrong_state=None
-        ),
-        ("/", "heartbeat"): Tries(
-            person="u-1", arguments=[{"timestamp": 1776358830000}], wrong_person=None, wrong_state=None
-        ),
+        ("/", "unsubscribe"): Tries(person="u-1", arguments=[{"channel": "order:o-1"}]),
+        ("/", "heartbeat"): Tries(person="u-1", arguments=[{"timestamp": 1776358830000}]),
         ("/", "join_ticket"): on_ticket(),
         ("/", "leave_ticket"): on_ticket(userId="u-1"),
         ("/", "user_typing_start"): on_ticket(),

@@ -1,14 +1,12 @@
 """The HTTP API of `qscrap`: lists and their pages, who may use it, and problems that name the field."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tools.docs.qscrap_tables import LISTINGS, find_actions
 
 from oyez.systems.qscrap import states
-from tests.systems.qscrap.backend import Backend, open_backend
+from tests.systems.qscrap.backend import Backend
 
 BODIES: dict[str, dict[str, Any]] = {
     "/tickets": {"customer_id": "U-1", "subject": "Where is my refund?"},
@@ -37,10 +35,9 @@ OTHERS = {"customer_id": "U-2", "garage_id": "G-2", "order_id": "O-2"}
 
 
 @pytest.fixture
-async def backend(tmp_path: Path, database_url: str) -> AsyncIterator[Backend]:
-    async with open_backend(tmp_path, database_url) as backend:
-        await backend.put("/tickets/T-1", **BODIES["/tickets"])
-        yield backend
+async def backend(backend: Backend) -> Backend:
+    await backend.put("/tickets/T-1", **BODIES["/tickets"])
+    return backend
 
 
 def test_every_kind_of_record_is_tried() -> None:
@@ -95,10 +92,7 @@ async def test_lists_can_be_narrowed(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ({"limit": 0}, "limit"),
         ({"limit": 101}, "limit"),
-        ({"limit": "ten"}, "limit"),
-        ({"colour": "red"}, "colour"),
         ({"status": "lost"}, "status"),
         ({"customer_id": "a\0b"}, "customer_id"),
         ({"after": "a\0b"}, "after"),
@@ -136,17 +130,6 @@ async def test_actions_need_a_record_and_say_which(backend: Backend) -> None:
             if action.body is not None:
                 status, problem = await backend.post(f"{listing.path}/none/{name}", surprise=1)
                 assert (status, problem["errors"][0]["field"]) == (422, "surprise")
-
-
-async def test_nothing_is_done_without_a_key_for_this_system(backend: Backend) -> None:
-    foreign = backend.oyez.signer.sign_service("quotes", None)
-    user = backend.oyez.signer.sign_user("U-1", "operations", {}, 60.0)
-    for path, body in BODIES.items():
-        for method, where, content in (("PUT", f"{path}/X-1", body), ("GET", path, None), ("GET", f"{path}/X-1", None)):
-            for key, code in (("", "token_missing"), (foreign, "token_invalid"), (user, "token_invalid")):
-                headers = {"authorization": f"Bearer {key}"}
-                response = await backend.request(method, where, content, headers=headers)
-                assert (response.status_code, response.json()["code"]) == (401, code)
 
 
 def test_every_action_is_in_the_tables_of_states() -> None:

@@ -1,14 +1,14 @@
 """The scheduled jobs of `qscrap`: what time does to requests, disputes, payouts and subscriptions, and who hears it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.clock import Clock
-from tests.systems.qscrap.backend import START, Backend, Emitted, KeepingLog, open_backend, read, to_seconds
+from tests.support.ledger import Emitted, Ledger
+from tests.systems.qscrap.backend import START, Backend, open_backend, to_seconds
 
 EXPIRES = "2026-01-13T08:15:00.000Z"
 REQUEST = {"customer_id": "U-1", "expires_at": EXPIRES}
@@ -27,12 +27,6 @@ PAYOUT = {
     "reference": "TRF-26012000417",
     "scheduled_date": PAYDAY,
 }
-
-
-@pytest.fixture
-async def backend(tmp_path: Path, database_url: str) -> AsyncIterator[Backend]:
-    async with open_backend(tmp_path, database_url) as backend:
-        yield backend
 
 
 def notice(title: str, message: str, kind: str) -> dict[str, str]:
@@ -400,7 +394,7 @@ async def test_jobs_outlive_the_process(tmp_path: Path, database_url: str) -> No
 
 
 async def test_a_job_is_done_by_one_of_several_processes(tmp_path: Path, database_url: str) -> None:
-    clock, log = Clock(to_seconds(START)), KeepingLog()
+    clock, log = Clock(to_seconds(START)), Ledger()
     async with (
         open_backend(tmp_path / "a", database_url, clock, log) as first,
         open_backend(tmp_path / "b", database_url, clock, log) as second,
@@ -412,5 +406,4 @@ async def test_a_job_is_done_by_one_of_several_processes(tmp_path: Path, databas
         # Each waits for its own part of the work, and hears of all of it.
         await first.emitted()
         await second.emitted()
-        told = [read(entry) for entry in log.kept.values()]
-    assert sorted(data["request_id"] for _, _, data in told) == sorted(f"R-{number}" for number in range(20))
+    assert sorted(data["request_id"] for _, _, data in log.emitted()) == sorted(f"R-{number}" for number in range(20))

@@ -1,25 +1,18 @@
 """Support tickets of `qscrap`: who is told what, who belongs to a ticket, and what cannot be."""
 
-from collections.abc import AsyncIterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from oyez.systems.qscrap import states
-from tests.systems.qscrap.backend import START, Backend, Emitted, open_backend
+from tests.support.ledger import Emitted
+from tests.systems.qscrap.backend import START, Backend
 
 TICKET: dict[str, Any] = {"customer_id": "U-1", "subject": "Where is my refund?", "priority": "high"}
 ASKED = {"sender_id": "U-1", "sender_role": "customer", "message": "It has been a week."}
 ANSWERED = {"sender_id": "U-30412", "sender_role": "operations", "message": "It was sent on Monday."}
 LATER = "2026-01-12T09:30:00.000Z"
-
-
-@pytest.fixture
-async def backend(tmp_path: Path, database_url: str) -> AsyncIterator[Backend]:
-    async with open_backend(tmp_path, database_url) as backend:
-        yield backend
 
 
 async def members(backend: Backend, ticket: str) -> list[str]:

@@ -80,26 +80,6 @@ async def test_an_id_may_be_any_printable_text(served: Served, user: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("authorization", "code"),
-    [
-        ("", "token_missing"),
-        ("Basic dTpw", "token_missing"),
-        ("Bearer", "token_missing"),
-        ("Bearer nonsense", "token_invalid"),
-    ],
-)
-async def test_without_a_service_key_nothing_is_written(served: Served, authorization: str, code: str) -> None:
-    status, problem = await refused(served, "u1", b'{"supplierId": "s1"}', authorization=authorization)
-    assert (status, problem["code"]) == (401, code)
-
-
-async def test_a_key_for_something_else_is_none(served: Served) -> None:
-    for key in (served.token("u1", "admin"), served.token("service", "admin"), served.service_key("bookings")):
-        status, problem = await refused(served, "u1", b'{"supplierId": "s1"}', authorization=f"Bearer {key}")
-        assert (status, problem["code"]) == (401, "token_invalid")
-
-
-@pytest.mark.parametrize(
     ("content", "field", "expected"),
     [
         (b"{}", "supplierId", "is required"),

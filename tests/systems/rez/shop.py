@@ -3,9 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import Any
 
 from oyez.runtime import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
@@ -14,16 +12,8 @@ from oyez.service.outbox.outbox import Outbox
 from oyez.settings import Limits
 from oyez.systems.rez import system
 from oyez.systems.rez.carts import RESERVATION_ENDS, end_reservation
-from tests.service.ticket_system import Ledger
 from tests.support.clock import WALL_TIME, Clock
-
-
-class Said(NamedTuple):
-    """An event, or a control entry, with the rooms it goes to."""
-
-    name: str
-    data: Any
-    rooms: tuple[str, ...]
+from tests.support.ledger import Emitted, Ledger
 
 
 @dataclass
@@ -33,7 +23,7 @@ class Shop:
     outbox: Outbox
     jobs: Jobs
     clock: Clock
-    _heard: int = field(default=0)
+    _read: int = field(default=0)
 
     async def do(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a transaction, and wait until the log has what it says."""
@@ -41,19 +31,13 @@ class Shop:
         await self.outbox.drained()
         return result
 
-    def hear(self) -> list[Said]:
-        """What was said since this was asked last."""
-        entries = list(self.log.stored.values())[self._heard :]
-        self._heard += len(entries)
-        said = []
-        for entry in entries:
-            data = msgspec.json.decode(entry.data)
-            name, data = (entry.control, data) if entry.control else data
-            said.append(Said(name, data, entry.rooms))
-        return said
+    def emitted(self) -> list[Emitted]:
+        """The events and control entries since the last call."""
+        start, self._read = self._read, len(self.log.stored)
+        return self.log.emitted(start)
 
-    def hear_names(self) -> list[str]:
-        return [said.name for said in self.hear()]
+    def emitted_names(self) -> list[str]:
+        return [name for name, _, _ in self.emitted()]
 
 
 @asynccontextmanager

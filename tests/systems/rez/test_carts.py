@@ -1,6 +1,5 @@
 """Carts of `rez`: synchronized, told of prices and stock, and what is kept for whom until when."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -12,16 +11,11 @@ from oyez.errors import InvalidDataError, RefusedError
 from oyez.systems.rez import carts
 from oyez.systems.rez.carts import Cart, PriceChange, Release, Reservation, Stock
 from oyez.systems.rez.contract import contract
-from tests.systems.rez.shop import Said, Shop, open_shop
+from tests.support.ledger import Emitted
+from tests.systems.rez.shop import Shop
 
 WHOLE = contract.events["cart_sync"].example
 SOON = Time("2023-11-14T22:23:20Z")
-
-
-@pytest.fixture
-async def shop(database_url: str) -> AsyncIterator[Shop]:
-    async with open_shop(database_url) as shop:
-        yield shop
 
 
 def cart(*products: str) -> Cart:
@@ -39,7 +33,7 @@ async def test_a_cart_is_stored_whole_and_shown_on_all_devices(shop: Shop) -> No
         await shop.database.read(carts.get_cart, "ada")
     await save(shop, "ada", "p1")
     synced = await save(shop, "ada", "p2", "p3")
-    assert [said.rooms for said in shop.hear()] == [("user:ada",), ("user:ada",)]
+    assert [event.rooms for event in shop.emitted()] == [("user:ada",), ("user:ada",)]
     stored = await shop.database.read(carts.get_cart, "ada")
     assert stored == synced
     assert [item.product_id for item in stored.items] == ["p2", "p3"]
@@ -49,12 +43,12 @@ async def test_a_cart_is_stored_whole_and_shown_on_all_devices(shop: Shop) -> No
 async def test_prices_and_stock_are_told_to_whoever_has_the_product(shop: Shop) -> None:
     await save(shop, "ada", "p1", "p1", "p2")
     await save(shop, "bob", "p2")
-    shop.hear()
+    shop.emitted()
     price = PriceChange(old_price=Money(60), new_price=Money(48))
     assert (await shop.do(carts.change_price, "p2", price)).users == 2
     assert (await shop.do(carts.change_stock, "p1", Stock(stock=0, is_available=False))).users == 1
     assert (await shop.do(carts.change_stock, "p9", Stock(stock=1, is_available=True))).users == 0
-    first, second = shop.hear()
+    first, second = shop.emitted()
     assert (first.name, first.rooms) == ("price_update", ("user:ada", "user:bob"))
     assert (first.data["productId"], first.data["newPrice"]) == ("p2", 48)
     assert (second.name, second.rooms, second.data["isAvailable"]) == ("stock_update", ("user:ada",), False)
@@ -66,9 +60,9 @@ async def test_a_product_in_very_many_carts(shop: Shop, monkeypatch: pytest.Monk
     monkeypatch.setattr(carts, "USERS_PER_EVENT", 2)
     for user in "abcde":
         await save(shop, user, "p1")
-    shop.hear()
+    shop.emitted()
     await shop.do(carts.change_stock, "p1", Stock(stock=1, is_available=True))
-    assert [said.rooms for said in shop.hear()] == [("user:a", "user:b"), ("user:c", "user:d"), ("user:e",)]
+    assert [event.rooms for event in shop.emitted()] == [("user:a", "user:b"), ("user:c", "user:d"), ("user:e",)]
 
 
 # Reservations.
@@ -76,17 +70,17 @@ async def test_a_product_in_very_many_carts(shop: Shop, monkeypatch: pytest.Monk
 
 async def test_what_is_kept_comes_back_when_its_time_is_over(shop: Shop) -> None:
     await shop.do(carts.reserve, "ada", "p1", Reservation(quantity=2, expires_at=SOON))
-    (kept,) = shop.hear()
+    (kept,) = shop.emitted()
     assert (kept.name, kept.rooms) == ("cart_item_reserved", ("user:ada",))
     assert (kept.data["quantity"], kept.data["expiresAt"]) == (2, SOON)
     shop.clock.now += 599
     await shop.jobs.done()
-    assert shop.hear() == []
+    assert shop.emitted() == []
     shop.clock.now += 1
     await shop.jobs.done()
     await shop.outbox.drained()
     released = {"timestamp": "2023-11-14T22:23:20.000Z", "productId": "p1", "reason": "expired"}
-    assert shop.hear() == [Said("cart_item_released", released, ("user:ada",))]
+    assert shop.emitted() == [Emitted("cart_item_released", ("user:ada",), released)]
 
 
 async def test_what_is_given_back_before_is_told_once(shop: Shop) -> None:
@@ -96,21 +90,21 @@ async def test_what_is_given_back_before_is_told_once(shop: Shop) -> None:
     shop.clock.now += 600
     await shop.jobs.done()
     await shop.outbox.drained()
-    assert [said.data.get("reason") for said in shop.hear()] == [None, "purchased"]
+    assert [event.data.get("reason") for event in shop.emitted()] == [None, "purchased"]
 
 
 async def test_keeping_it_again_counts_from_then_on(shop: Shop) -> None:
     await shop.do(carts.reserve, "ada", "p1", Reservation(quantity=1, expires_at=SOON))
     later = Time("2023-11-14T22:33:20Z")
     await shop.do(carts.reserve, "ada", "p1", Reservation(quantity=1, expires_at=later))
-    shop.hear()
+    shop.emitted()
     shop.clock.now += 600
     await shop.jobs.done()
-    assert shop.hear() == []
+    assert shop.emitted() == []
     shop.clock.now += 600
     await shop.jobs.done()
     await shop.outbox.drained()
-    assert shop.hear_names() == ["cart_item_released"]
+    assert shop.emitted_names() == ["cart_item_released"]
 
 
 async def test_nothing_is_kept_until_yesterday(shop: Shop) -> None:

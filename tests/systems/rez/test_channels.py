@@ -1,19 +1,12 @@
 """Channels of `rez`: what subscribing lets one hear, whom it is refused, what stays, and what comes back."""
 
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from oyez.client import Client
 from oyez.systems.rez.contract import contract
-from tests.systems.rez.market import Market, open_market
-
-
-@pytest.fixture(scope="module")
-async def market(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Market]:
-    async with open_market(tmp_path_factory.mktemp("channels"), DATABASE_URL=make_database()) as market:
-        yield market
+from tests.systems.rez.market import Market
 
 
 def example(event: str, **changes: Any) -> dict[str, Any]:

@@ -1,17 +1,7 @@
 """`rez` with official clients: what each command of a ticket's chat does, and who receives it."""
 
-from collections.abc import AsyncIterator, Callable
-
-import pytest
-
 from tests.support.js_client import JsClient, JsDriver
-from tests.systems.rez.market import PATH, Market, open_market
-
-
-@pytest.fixture(scope="module")
-async def market(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Market]:
-    async with open_market(tmp_path_factory.mktemp("rez"), DATABASE_URL=make_database()) as market:
-        yield market
+from tests.systems.rez.market import PATH, Market
 
 
 async def arrive(market: Market, js: JsDriver, subject: str, role: str | None = None) -> JsClient:

@@ -1,7 +1,6 @@
 """Group buying and store messaging of `rez`: who comes and goes, who writes, and who hears it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,13 +12,7 @@ from oyez.systems.rez import groups, stores
 from oyez.systems.rez.groups import GroupEnd, GroupPosting, GroupStart, Membership
 from oyez.systems.rez.payloads import Person
 from oyez.systems.rez.stores import Conversation, Store, StorePosting
-from tests.systems.rez.shop import Shop, open_shop
-
-
-@pytest.fixture
-async def shop(database_url: str) -> AsyncIterator[Shop]:
-    async with open_shop(database_url) as shop:
-        yield shop
+from tests.systems.rez.shop import Shop
 
 
 async def start(shop: Shop, size: int = 3) -> None:
@@ -42,7 +35,7 @@ async def members(shop: Shop, room: str) -> list[str]:
 
 async def test_whoever_starts_a_group_is_its_first_member(shop: Shop) -> None:
     await start(shop)
-    (told,) = shop.hear()
+    (told,) = shop.emitted()
     assert told.data == {
         "groupId": "g1",
         "groupCode": "KETTLE",
@@ -54,7 +47,7 @@ async def test_whoever_starts_a_group_is_its_first_member(shop: Shop) -> None:
     assert told.rooms == ("group:g1", "user:ada")
     assert await members(shop, "group:g1") == ["user:ada"]
     await start(shop)
-    assert shop.hear() == []
+    assert shop.emitted() == []
     other = GroupStart(group_code="KETTLE", size=3, creator=Person(user_id="bob", name="Bob"))
     with pytest.raises(RefusedError, match="started by somebody else"):
         await shop.do(groups.start_group, "g1", other)
@@ -64,10 +57,10 @@ async def test_a_group_is_complete_when_enough_have_joined(shop: Shop) -> None:
     await start(shop)
     await join(shop, "bob")
     assert (await join(shop, "bob"))[1] is False
-    shop.hear()
+    shop.emitted()
     group, new = await join(shop, "cyd")
     assert (group.status, new) == ("complete", True)
-    joined, complete = shop.hear()
+    joined, complete = shop.emitted()
     assert (joined.data["currentMembers"], joined.data["spotsRemaining"]) == (3, 0)
     assert [member["name"] for member in complete.data["members"]] == ["Ada", "Bob", "Cyd"]
     assert complete.rooms == ("group:g1", "user:ada", "user:bob", "user:cyd")
@@ -86,9 +79,9 @@ async def test_the_last_place_is_given_once(shop: Shop) -> None:
 async def test_whoever_leaves_hears_no_more(shop: Shop) -> None:
     await start(shop)
     await join(shop, "bob")
-    shop.hear()
+    shop.emitted()
     await shop.do(groups.leave_group, "g1", "bob")
-    removed, left = shop.hear()
+    removed, left = shop.emitted()
     assert (removed.name, removed.rooms) == ("member_removed", ("group:g1",))
     assert (left.data["userId"], left.data["currentMembers"], left.data["spotsRemaining"]) == ("bob", 1, 2)
     assert left.rooms == ("group:g1", "user:ada")
@@ -103,10 +96,10 @@ async def test_only_whoever_started_a_group_cancels_it(shop: Shop) -> None:
     with pytest.raises(RefusedError) as refused:
         await shop.do(groups.cancel_group, "g1", GroupEnd(user_id="bob", reason="No."))
     assert refused.value.refusal.code == "forbidden"
-    shop.hear()
+    shop.emitted()
     end = GroupEnd(user_id="ada", reason="Sold out.")
     assert (await shop.do(groups.cancel_group, "g1", end)).status == "cancelled"
-    (told,) = shop.hear()
+    (told,) = shop.emitted()
     assert (told.name, told.rooms) == ("group_cancelled", ("group:g1", "user:ada", "user:bob"))
     for attempt in (
         shop.do(groups.cancel_group, "g1", end),
@@ -121,14 +114,14 @@ async def test_only_whoever_started_a_group_cancels_it(shop: Shop) -> None:
 async def test_members_write_to_each_other(shop: Shop) -> None:
     await start(shop)
     await join(shop, "bob")
-    shop.hear()
+    shop.emitted()
     posting = GroupPosting(user_id="bob", message="One more!")
     await shop.do(groups.post_group_message, "g1", "m1", posting)
-    (told,) = shop.hear()
+    (told,) = shop.emitted()
     assert (told.data["userName"], told.data["message"]) == ("Bob", "One more!")
     assert told.rooms == ("group:g1", "user:ada", "user:bob")
     assert (await shop.do(groups.post_group_message, "g1", "m1", posting))[1] is False
-    assert shop.hear() == []
+    assert shop.emitted() == []
     with pytest.raises(RefusedError, match="is no member"):
         await shop.do(groups.post_group_message, "g1", "m2", GroupPosting(user_id="cyd", message="Hi"))
 
@@ -147,7 +140,7 @@ async def test_a_store_writes_to_a_user(shop: Shop) -> None:
     posting = StorePosting(content="Packed.", type="order_update")
     await shop.do(stores.post_store_message, "c1", "m1", posting)
     assert (await shop.do(stores.post_store_message, "c1", "m1", posting))[1] is False
-    (told,) = shop.hear()
+    (told,) = shop.emitted()
     assert told.data == {
         "id": "m1",
         "conversationId": "c1",
@@ -164,7 +157,7 @@ async def test_those_who_talk_to_a_store_hear_it_come_and_go(shop: Shop) -> None
     await open_store(shop)
     for online in (True, False, False, True):
         await shop.do(stores.put_store, "s1", Store(name="Copper Pot", is_online=online))
-    assert [(said.name, said.rooms) for said in shop.hear()] == [
+    assert [(event.name, event.rooms) for event in shop.emitted()] == [
         ("store_offline", ("store_conversation:c1", "user:ada")),
         ("store_online", ("store_conversation:c1", "user:ada")),
     ]

@@ -1,7 +1,6 @@
 """Orders of `rez`: what each step stores, says, and to whom; what is refused."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,17 @@ from oyez.systems.rez.channels import delete_subscriptions, store_subscription
 from oyez.systems.rez.contract import order as order_room
 from oyez.systems.rez.orders import Cancellation, Eta, OrderMove, OrderPlacing
 from oyez.systems.rez.states import ORDERS
+from tests.support.ledger import Emitted
 from tests.support.shops import serve
-from tests.systems.rez.shop import Said, Shop, open_shop
+from tests.systems.rez.shop import Shop
 
 PLACING = OrderPlacing(order_number="RZ-1", customer_id="ada")
 CANCELLATION = Cancellation(reason="Broken.", cancelled_by="store", refund_amount=Money("9.9"), refund_status="pending")
 
 
-@pytest.fixture
-async def shop(database_url: str) -> AsyncIterator[Shop]:
-    async with open_shop(database_url) as shop:
-        yield shop
-
-
 async def place(shop: Shop, order_id: str = "o1") -> None:
     await shop.do(orders.place_order, order_id, PLACING)
-    shop.hear()
+    shop.emitted()
 
 
 async def move(shop: Shop, *statuses: str) -> None:
@@ -44,8 +38,8 @@ async def move(shop: Shop, *statuses: str) -> None:
 async def test_an_order_is_placed_once(shop: Shop) -> None:
     order, new = await shop.do(orders.place_order, "o1", PLACING)
     assert (order.status, order.customer_id, new) == ("placed", "ada", True)
-    join, told = shop.hear()
-    assert join == Said("join", {"rooms": ["order:o1"]}, ("orders:ada",))
+    join, told = shop.emitted()
+    assert join == Emitted("join", ("orders:ada",), {"rooms": ["order:o1"]})
     assert (told.name, told.rooms) == ("order_status_update", ("order:o1",))
     assert told.data == {
         "timestamp": "2023-11-14T22:13:20.000Z",
@@ -55,7 +49,7 @@ async def test_an_order_is_placed_once(shop: Shop) -> None:
         "message": "Your order has been placed.",
     }
     assert (await shop.do(orders.place_order, "o1", PLACING))[1] is False
-    assert shop.hear() == []
+    assert shop.emitted() == []
     with pytest.raises(RefusedError) as refused:
         await shop.do(orders.place_order, "o1", OrderPlacing(order_number="RZ-1", customer_id="bob"))
     assert refused.value.refusal.code == "already_there"
@@ -65,24 +59,24 @@ async def test_an_order_moves_on_to_its_end(shop: Shop) -> None:
     await place(shop)
     for status in ("confirmed", "preparing", "ready", "dispatched", "out_for_delivery"):
         await move(shop, status)
-        (told,) = shop.hear()
+        (told,) = shop.emitted()
         assert (told.name, told.data["status"], told.rooms) == ("order_status_update", status, ("order:o1",))
     assert await shop.database.read(orders.list_open_orders, "ada") == ["o1"]
     await shop.do(
         orders.move_order, "o1", OrderMove(status="delivered", message="Here!", signature="https://x.example/s")
     )
-    status_told, delivered, left = shop.hear()
+    status_told, delivered, left = shop.emitted()
     assert status_told.data["message"] == "Here!"
     assert (delivered.name, delivered.rooms) == ("order_delivered", ("order:o1", "user:ada"))
     assert delivered.data["signature"] == "https://x.example/s"
-    assert left == Said("leave", {"rooms": ["order:o1"]}, ("orders:ada",))
+    assert left == Emitted("leave", ("orders:ada",), {"rooms": ["order:o1"]})
     assert await shop.database.read(orders.list_open_orders, "ada") == []
 
 
 async def test_saying_it_again_changes_nothing(shop: Shop) -> None:
     await place(shop)
     await move(shop, "confirmed", "confirmed")
-    assert shop.hear_names() == ["order_status_update"]
+    assert shop.emitted_names() == ["order_status_update"]
 
 
 @pytest.mark.parametrize("state", [state for state in ORDERS if state != "cancelled"])
@@ -107,7 +101,7 @@ async def test_only_what_the_table_allows(shop: Shop, state: str) -> None:
 async def test_a_cancelled_order_is_told_to_its_followers_and_its_customer(shop: Shop) -> None:
     await place(shop)
     await shop.do(orders.cancel_order, "o1", CANCELLATION)
-    told, left = shop.hear()
+    told, left = shop.emitted()
     assert (told.name, told.rooms) == ("order_cancelled", ("order:o1", "user:ada"))
     assert told.data["refundAmount"] == 9.9
     assert left.name == "leave"
@@ -121,22 +115,22 @@ async def test_who_follows_an_order_by_its_name_stays_at_its_end(shop: Shop) -> 
     await place(shop)
     await shop.database.run(store_subscription, "ada", "order:o1")
     await shop.do(orders.cancel_order, "o1", CANCELLATION)
-    assert shop.hear_names() == ["order_cancelled"]
+    assert shop.emitted_names() == ["order_cancelled"]
     await place(shop, "o2")
     await shop.database.run(store_subscription, "ada", "order:o2")
     await shop.database.run(delete_subscriptions, "ada", ["order:o2"])
     await shop.do(orders.cancel_order, "o2", CANCELLATION)
-    assert shop.hear_names() == ["order_cancelled", "leave"]
+    assert shop.emitted_names() == ["order_cancelled", "leave"]
 
 
 async def test_when_an_order_is_expected(shop: Shop) -> None:
     await place(shop)
     order = await shop.do(orders.set_order_eta, "o1", Eta(eta=Time("2023-11-14T22:40:00Z")))
     assert order.estimated_delivery == "2023-11-14T22:40:00Z"
-    (told,) = shop.hear()
+    (told,) = shop.emitted()
     assert (told.data["minutes"], told.data["eta"]) == (27, "2023-11-14T22:40:00Z")
     await shop.do(orders.set_order_eta, "o1", Eta(eta=Time("2023-11-14T22:00:00Z")))
-    assert shop.hear()[0].data["minutes"] == 0
+    assert shop.emitted()[0].data["minutes"] == 0
     await shop.do(orders.cancel_order, "o1", CANCELLATION)
     with pytest.raises(RefusedError, match="nobody waits for it"):
         await shop.do(orders.set_order_eta, "o1", Eta(eta=Time("2023-11-14T22:40:00Z")))

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.clock import PATIENCE
-from tests.systems.rez.market import Market, open_market
+from tests.systems.rez.market import Market
 
 NODE = """
 const socket = new WebSocket(process.argv[1]);
@@ -23,12 +23,6 @@ socket.onmessage = ({ data }) => {
 };
 socket.onclose = ({ code }) => console.log(JSON.stringify({ code }));
 """
-
-
-@pytest.fixture(scope="module")
-async def market(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Market]:
-    async with open_market(tmp_path_factory.mktemp("plain"), JWT_LEEWAY="0", DATABASE_URL=make_database()) as market:
-        yield market
 
 
 def address(market: Market, path: str, token: str) -> str:

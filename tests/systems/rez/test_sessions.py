@@ -1,7 +1,6 @@
 """Sessions of `rez`: greeted, renewed, expired, refused, slowed down and sent away, as clients hear it."""
 
 import time
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,12 +20,6 @@ from tests.support.js_client import JsConnectError, JsDriver
 from tests.systems.rez.market import PATH, Market, open_market
 
 NOW = 1_700_000_000.0
-
-
-@pytest.fixture(scope="module")
-async def market(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> AsyncIterator[Market]:
-    async with open_market(tmp_path_factory.mktemp("sessions"), JWT_LEEWAY="0", DATABASE_URL=make_database()) as market:
-        yield market
 
 
 # Coming.

@@ -1,7 +1,6 @@
 """Support tickets of `rez`: the queue, agents, messages, receipts; who is told of what, and who may."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,18 +19,17 @@ from oyez.systems.rez.support import (
     TicketMove,
     TicketOpening,
 )
-from tests.systems.rez.shop import Shop, open_shop
+from tests.systems.rez.shop import Shop
 
 AGENT = AgentEntry(name="Desk", department="Delivery", status="online")
 
 
 @pytest.fixture
-async def shop(database_url: str) -> AsyncIterator[Shop]:
-    async with open_shop(database_url) as shop:
-        for agent in ("agt", "agt-2"):
-            await shop.do(support.put_agent, agent, AGENT)
-        await shop.do(support.set_agent_status, "agt-2", AgentState(status="offline"))
-        yield shop
+async def shop(shop: Shop) -> Shop:
+    for agent in ("agt", "agt-2"):
+        await shop.do(support.put_agent, agent, AGENT)
+    await shop.do(support.set_agent_status, "agt-2", AgentState(status="offline"))
+    return shop
 
 
 async def open_ticket(shop: Shop, ticket_id: str, customer: str = "ada") -> Ticket:
@@ -60,9 +58,9 @@ async def members(shop: Shop, ticket_id: str) -> list[str]:
 
 def places(shop: Shop) -> list[tuple[str, int, int]]:
     return [
-        (said.data["ticketId"], said.data["position"], said.data["estimatedWaitTime"])
-        for said in shop.hear()
-        if said.name == "support_queue_position_updated"
+        (event.data["ticketId"], event.data["position"], event.data["estimatedWaitTime"])
+        for event in shop.emitted()
+        if event.name == "support_queue_position_updated"
     ]
 
 
@@ -72,7 +70,7 @@ def places(shop: Shop) -> list[tuple[str, int, int]]:
 async def test_a_ticket_waits_in_the_queue(shop: Shop) -> None:
     ticket = await open_ticket(shop, "t1")
     assert (ticket.status, ticket.position, ticket.estimated_wait_time, ticket.agent_id) == ("open", 1, 0, None)
-    status, place = shop.hear()
+    status, place = shop.emitted()
     assert (status.name, status.data["status"]) == ("support_ticket_status_changed", "open")
     assert place.data == {
         "timestamp": "2023-11-14T22:13:20.000Z",
@@ -86,9 +84,9 @@ async def test_a_ticket_waits_in_the_queue(shop: Shop) -> None:
 
 async def test_opening_it_again_changes_nothing(shop: Shop) -> None:
     await open_ticket(shop, "t1")
-    shop.hear()
+    shop.emitted()
     await open_ticket(shop, "t1")
-    assert shop.hear() == []
+    assert shop.emitted() == []
     with pytest.raises(RefusedError, match="another customer's"):
         await open_ticket(shop, "t1", "bob")
 
@@ -109,7 +107,7 @@ async def test_the_wait_is_estimated_from_what_tickets_took(shop: Shop) -> None:
         await assign(shop, f"t{number}")
         shop.clock.now += 60 * minutes
         await move(shop, f"t{number}", "resolved")
-    shop.hear()
+    shop.emitted()
     for number in (3, 4, 5):
         await open_ticket(shop, f"t{number}")
     assert places(shop) == [("t3", 1, 0), ("t4", 2, 6), ("t5", 3, 12)]
@@ -138,25 +136,25 @@ async def test_two_agents_never_get_the_same_ticket(shop: Shop) -> None:
 
 async def test_a_ticket_gets_an_agent(shop: Shop) -> None:
     await open_ticket(shop, "t1")
-    shop.hear()
+    shop.emitted()
     ticket = await assign(shop, "t1")
     assert (ticket.status, ticket.agent_id, ticket.position) == ("in_progress", "agt", None)
-    assigned, status = shop.hear()
+    assigned, status = shop.emitted()
     assert assigned.name == "support_agent_assigned"
     assert assigned.data["agent"] == {"id": "agt", "name": "Desk", "department": "Delivery"}
     assert assigned.rooms == ("support_ticket:t1", "user:ada", "user:agt")
     assert (status.name, status.data["status"]) == ("support_ticket_status_changed", "in_progress")
     assert await members(shop, "t1") == ["user:ada", "user:agt"]
     await assign(shop, "t1")
-    assert shop.hear() == []
+    assert shop.emitted() == []
 
 
 async def test_another_agent_takes_over_and_the_first_is_out(shop: Shop) -> None:
     await open_ticket(shop, "t1")
     await assign(shop, "t1")
-    shop.hear()
+    shop.emitted()
     await assign(shop, "t1", "agt-2")
-    assert shop.hear_names() == ["member_removed", "support_agent_assigned"]
+    assert shop.emitted_names() == ["member_removed", "support_agent_assigned"]
     assert await members(shop, "t1") == ["user:ada", "user:agt-2"]
 
 
@@ -164,7 +162,7 @@ async def test_a_ticket_that_is_put_back_waits_again_at_its_old_place(shop: Shop
     await open_ticket(shop, "t1")
     await assign(shop, "t1")
     await open_ticket(shop, "t2")
-    shop.hear()
+    shop.emitted()
     ticket = await move(shop, "t1", "open")
     assert (ticket.agent_id, ticket.position) == (None, 1)
     assert await members(shop, "t1") == ["user:ada"]
@@ -177,13 +175,13 @@ async def test_an_agents_status_is_told_to_those_they_work_for(shop: Shop) -> No
         await assign(shop, f"t{number}")
     await move(shop, "t2", "pending")
     await move(shop, "t3", "resolved")
-    shop.hear()
+    shop.emitted()
     await shop.do(support.set_agent_status, "agt", AgentState(status="busy"))
-    (told,) = shop.hear()
+    (told,) = shop.emitted()
     assert (told.name, told.rooms) == ("support_agent_status_changed", ("support_ticket:t1", "support_ticket:t2"))
     assert told.data["status"] == "busy"
     await shop.do(support.set_agent_status, "agt", AgentState(status="busy"))
-    assert shop.hear() == []
+    assert shop.emitted() == []
 
 
 async def test_an_agent_is_taken_in_once_and_changed_after_that(shop: Shop) -> None:
@@ -204,12 +202,12 @@ async def test_only_what_the_table_allows(shop: Shop, state: str) -> None:
     if state != "open":
         await assign(shop, "t1")
     await move(shop, "t1", state)
-    shop.hear()
+    shop.emitted()
     for wanted in sorted(TICKETS.keys() - {state} - set(TICKETS[state].values())):
         with pytest.raises(RefusedError) as refused:
             await move(shop, "t1", wanted)
         assert refused.value.refusal.code == "illegal_transition"
-    assert shop.hear() == []
+    assert shop.emitted() == []
 
 
 async def test_without_an_agent_nothing_is_in_progress(shop: Shop) -> None:
@@ -233,10 +231,10 @@ async def test_a_closed_ticket_is_closed(shop: Shop) -> None:
 async def test_both_sides_write_and_the_other_hears_it_everywhere(shop: Shop) -> None:
     await open_ticket(shop, "t1")
     await assign(shop, "t1")
-    shop.hear()
+    shop.emitted()
     await post(shop, "t1", "m1", "ada")
     await post(shop, "t1", "m2", "agt")
-    first, second = shop.hear()
+    first, second = shop.emitted()
     assert first.data == {
         "id": "m1",
         "ticketId": "t1",
@@ -253,9 +251,9 @@ async def test_both_sides_write_and_the_other_hears_it_everywhere(shop: Shop) ->
 
 async def test_a_message_is_stored_once(shop: Shop) -> None:
     await open_ticket(shop, "t1")
-    shop.hear()
+    shop.emitted()
     assert await post(shop, "t1", "m1", "ada") == await post(shop, "t1", "m1", "ada")
-    assert shop.hear_names() == ["support_message_received"]
+    assert shop.emitted_names() == ["support_message_received"]
     await open_ticket(shop, "t2")
     with pytest.raises(RefusedError, match="is another one"):
         await post(shop, "t2", "m1", "ada")
@@ -277,9 +275,9 @@ async def test_a_customers_message_brings_a_ticket_back(shop: Shop, state: str) 
     await move(shop, "t1", state)
     await post(shop, "t1", "m1", "agt")
     assert (await shop.database.read(support.get_ticket, "t1")).status == state
-    shop.hear()
+    shop.emitted()
     await post(shop, "t1", "m2", "ada")
-    assert shop.hear_names() == ["support_message_received", "support_ticket_status_changed"]
+    assert shop.emitted_names() == ["support_message_received", "support_ticket_status_changed"]
     ticket = await shop.database.read(support.get_ticket, "t1")
     assert (ticket.status, ticket.resolved_at) == ("in_progress", None)
 
@@ -287,7 +285,7 @@ async def test_a_customers_message_brings_a_ticket_back(shop: Shop, state: str) 
 async def test_what_was_resolved_without_an_agent_waits_again(shop: Shop) -> None:
     await open_ticket(shop, "t1")
     await move(shop, "t1", "resolved")
-    shop.hear()
+    shop.emitted()
     await post(shop, "t1", "m1", "ada")
     assert places(shop) == [("t1", 1, 0)]
 
@@ -299,25 +297,25 @@ async def test_a_message_is_read_once(shop: Shop) -> None:
     await open_ticket(shop, "t1")
     await assign(shop, "t1")
     await post(shop, "t1", "m1", "agt")
-    shop.hear()
+    shop.emitted()
     first = await shop.do(support.read_message, "t1", "m1", "ada")
-    delivered, read = shop.hear()
+    delivered, read = shop.emitted()
     assert (delivered.name, delivered.rooms) == ("support_message_delivered", ("support_ticket:t1", "user:agt"))
     assert read.data == {"messageId": "m1", "readBy": "ada", "readAt": "2023-11-14T22:13:20.000Z"}
     assert read.rooms == ("support_ticket:t1", "user:ada")
     shop.clock.now += 60
     assert await shop.do(support.read_message, "t1", "m1", "ada") == first
-    assert shop.hear() == []
+    assert shop.emitted() == []
 
 
 async def test_a_message_is_delivered_once(shop: Shop) -> None:
     await open_ticket(shop, "t1")
     await post(shop, "t1", "m1", "ada")
-    shop.hear()
+    shop.emitted()
     first = await shop.do(support.deliver_message, "t1", "m1")
     shop.clock.now += 60
     assert await shop.do(support.deliver_message, "t1", "m1") == first
-    assert shop.hear_names() == ["support_message_delivered"]
+    assert shop.emitted_names() == ["support_message_delivered"]
 
 
 async def test_what_cannot_be_read(shop: Shop) -> None:
