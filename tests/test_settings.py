@@ -1,5 +1,6 @@
 """Where settings come from, which of them wins, and what is said about one that cannot be."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -145,13 +146,56 @@ def test_an_error_in_the_file_names_the_setting_and_the_file(folder: Path, text:
     assert "oyez.toml" in str(raised.value)
 
 
+NO_ORIGINS = ["shop.example", "https://shop.example/cart", "https://a.example https://b.example"]
+NO_PATTERNS = [
+    "https://*",
+    "https://*.example",
+    "https://app-*.example",
+    "https://a.*.example",
+    "*.shop.example",
+    "http://*:80",
+]
+
+
 @pytest.mark.parametrize(
-    ("variable", "value"),
-    [("PORT", "many"), ("PORT", "70000"), ("PORT", "1.5"), ("PING_INTERVAL", "soon"), ("PING_TIMEOUT", "0")],
+    ("environ", "flags", "message"),
+    [
+        ({"PORT": "many"}, {}, "port"),
+        ({"PORT": "70000"}, {}, "port"),
+        ({"PORT": "1.5"}, {}, "port"),
+        ({"PING_INTERVAL": "soon"}, {}, "ping_interval"),
+        ({"PING_INTERVAL": "inf"}, {}, "ping_interval"),
+        ({"PING_TIMEOUT": "0"}, {}, "ping_timeout"),
+        *(({"CLIENT_ORIGIN": f"https://ok.example, {origin}"}, {}, "CLIENT_ORIGIN") for origin in NO_ORIGINS),
+        *(
+            ({"CLIENT_ORIGIN": f"https://ok.example, {origin}"}, {}, r"not a valid pattern.*https://\*\.pr\.example")
+            for origin in NO_PATTERNS
+        ),
+        ({}, {"port": 70_000}, "port"),
+        ({}, {"prot": 1}, "prot"),
+    ],
 )
-def test_an_error_in_the_environment_names_the_setting(folder: Path, variable: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=variable.lower()):
-        load_settings({variable: value})
+def test_an_error_in_the_environment_or_a_flag_names_the_setting(
+    folder: Path, environ: dict[str, str], flags: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings(environ, **flags)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"port =", None, r"oyez\.toml is not valid TOML"),
+        (b'host = "\xff"', None, r"oyez\.toml"),
+        (b"", ".", "{folder}"),
+        (b"", "missing.toml", r"missing\.toml does not exist"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(folder: Path, content: bytes, name: str | None, message: str) -> None:
+    """By default the file is oyez.toml; a folder in its place is refused."""
+    (folder / "oyez.toml").write_bytes(content)
+    with pytest.raises(SettingsError, match=message.format(folder=re.escape(str(folder)))):
+        load_settings({}, *([folder / name] if name else []))
 
 
 @pytest.mark.parametrize(
@@ -187,21 +231,6 @@ def test_a_secret_of_the_wrong_kind_is_not_shown(folder: Path) -> None:
     assert "271828" not in str(raised.value)
 
 
-@pytest.mark.parametrize("origin", ["shop.example", "https://shop.example/cart", "https://a.example https://b.example"])
-def test_what_is_no_origin_is_refused(folder: Path, origin: str) -> None:
-    with pytest.raises(SettingsError, match="CLIENT_ORIGIN"):
-        load_settings({"CLIENT_ORIGIN": f"https://ok.example, {origin}"})
-
-
-@pytest.mark.parametrize(
-    "origin",
-    ["https://*", "https://*.example", "https://app-*.example", "https://a.*.example", "*.shop.example", "http://*:80"],
-)
-def test_a_pattern_that_is_none_is_refused(folder: Path, origin: str) -> None:
-    with pytest.raises(SettingsError, match=r"not a valid pattern.*https://\*\.pr\.example"):
-        load_settings({"CLIENT_ORIGIN": f"https://ok.example, {origin}"})
-
-
 @pytest.mark.parametrize("origin", ["https://*.pr.example", "http://*.localhost:3000", "https://*.a.b.example:8443"])
 def test_patterns(folder: Path, origin: str) -> None:
     assert load_settings({"CLIENT_ORIGIN": origin}).origins == {origin}
@@ -212,41 +241,6 @@ def test_patterns(folder: Path, origin: str) -> None:
 )
 def test_what_browsers_call_an_origin_is_one(folder: Path, origin: str) -> None:
     assert load_settings({"CLIENT_ORIGIN": origin}).origins == {origin.rstrip("/")}
-
-
-def test_an_error_in_a_flag_names_the_setting(folder: Path) -> None:
-    with pytest.raises(SettingsError, match="port"):
-        load_settings({}, port=70_000)
-    with pytest.raises(SettingsError, match="prot"):
-        load_settings({}, prot=1)
-
-
-def test_endless_seconds_are_no_interval(folder: Path) -> None:
-    with pytest.raises(SettingsError, match="ping_interval"):
-        load_settings({"PING_INTERVAL": "inf"})
-
-
-def test_a_file_that_is_no_toml_is_named(folder: Path) -> None:
-    write(folder, "port =")
-    with pytest.raises(SettingsError, match=r"oyez\.toml is not valid TOML"):
-        load_settings({})
-
-
-def test_a_file_that_is_no_text_is_named(folder: Path) -> None:
-    (folder / "oyez.toml").write_bytes(b'host = "\xff"')
-    with pytest.raises(SettingsError, match=r"oyez\.toml"):
-        load_settings({})
-
-
-def test_a_folder_in_the_place_of_the_file_is_named(folder: Path) -> None:
-    with pytest.raises(SettingsError) as raised:
-        load_settings({}, folder)
-    assert str(folder) in str(raised.value)
-
-
-def test_a_named_file_has_to_be_there(folder: Path) -> None:
-    with pytest.raises(SettingsError, match=r"missing\.toml does not exist"):
-        load_settings({}, folder / "missing.toml")
 
 
 @pytest.mark.parametrize(

@@ -93,10 +93,11 @@ def ask_for_recovery(client: Any, auth: dict[str, Any]) -> Callable[[], dict[str
 class Async:
     """`AsyncClient`."""
 
-    library: Callable[..., Any] = socketio.AsyncClient
+    library = "AsyncClient"
+    """Its name: old versions of the library do not have all of them."""
 
     def __init__(self, say: Say, events: list[str]) -> None:
-        self.client = self.library(**RECONNECTION)
+        self.client = getattr(socketio, self.library)(**RECONNECTION)
         self._say = say
         self._watch(events)
 
@@ -125,7 +126,7 @@ class Async:
 class Sync(Async):
     """`Client`, each call in a thread."""
 
-    library = socketio.Client
+    library = "Client"
 
     async def _do(self, method: str, *args: Any, **options: Any) -> Any:
         return await asyncio.to_thread(getattr(self.client, method), *args, **options)
@@ -134,7 +135,7 @@ class Sync(Async):
 class Simple(Sync):
     """`SimpleClient`: a loop around `receive` takes the place of handlers."""
 
-    library = socketio.SimpleClient
+    library = "SimpleClient"
 
     def _watch(self, events: list[str]) -> None:
         """This client reports all events."""
@@ -159,7 +160,7 @@ class Simple(Sync):
 class AsyncSimple(Async):
     """`AsyncSimpleClient`."""
 
-    library = socketio.AsyncSimpleClient
+    library = "AsyncSimpleClient"
 
     def _watch(self, events: list[str]) -> None:
         """This client reports all events."""

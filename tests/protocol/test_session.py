@@ -60,37 +60,61 @@ def test_packets_without_meaning_are_ignored(state: State, noise: bytes) -> None
 
 
 @pytest.mark.parametrize("state", OPEN_STATES)
-@pytest.mark.parametrize("ping", [b"2", b"2probe"])
-def test_a_client_that_pings_is_closed(state: State, ping: bytes) -> None:
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [(b"2", engineio.PARSE_ERROR), (b"2probe", engineio.PARSE_ERROR), (b"1", engineio.TRANSPORT_CLOSE)],
+)
+def test_a_ping_or_a_close_packet_closes_in_every_state(state: State, packet: bytes, reason: CloseReason) -> None:
     session = start(state)
-    assert session.receive_text(ping) is Signal.CLOSED
-    expect_closed(session, engineio.PARSE_ERROR)
+    assert session.receive_text(packet) is Signal.CLOSED
+    expect_closed(session, reason)
 
 
-@pytest.mark.parametrize("state", OPEN_STATES)
-def test_a_close_packet_closes(state: State) -> None:
-    session = start(state)
-    assert session.receive_text(b"1") is Signal.CLOSED
-    expect_closed(session, engineio.TRANSPORT_CLOSE)
-
-
-@pytest.mark.parametrize("text", [b"", b"7", b"x", b"b!", b"\xff"])
-def test_what_engineio_cannot_read_is_a_parse_error(text: bytes) -> None:
-    session = start()
-    assert session.receive_text(text) is Signal.CLOSED
-    expect_closed(session, engineio.PARSE_ERROR)
-    assert engineio.PARSE_ERROR.recoverable
-    assert session.detail
+ATTACHMENT = b'451-["a",{"_placeholder":true,"num":0}]'
+NOT_ENGINE_IO = [b"", b"7", b"x", b"b!", b"\xff"]
+NOT_SOCKET_IO = [
+    b"4",
+    b"49",
+    b"42",
+    b"42{}",
+    b'42["connect"]',
+    b"42[1]",
+    b"43[]",
+    b'4511-["a"]',
+    b"40[]",
+    b"41{}",
+    b"44",
+]
+NOT_A_PLACEHOLDER = [b"1", b"-1", b"0.5", b"true", b'"0"', b"null", b"1e3"]
 
 
 @pytest.mark.parametrize(
-    "text", [b"4", b"49", b"42", b"42{}", b'42["connect"]', b"42[1]", b"43[]", b'4511-["a"]', b"40[]", b"41{}", b"44"]
+    ("inputs", "reason"),
+    [
+        *(([text], engineio.PARSE_ERROR) for text in NOT_ENGINE_IO),
+        *(([text], engineio.FORCED_CLOSE) for text in NOT_SOCKET_IO),
+        ([bytearray(b"x")], engineio.FORCED_CLOSE),
+        ([ATTACHMENT, bytearray(b"x"), bytearray(b"y")], engineio.FORCED_CLOSE),
+        ([ATTACHMENT, EVENT], engineio.FORCED_CLOSE),
+        *(
+            ([b'451-["a",{"_placeholder":true,"num":%b}]' % number, bytearray(b"x")], engineio.FORCED_CLOSE)
+            for number in NOT_A_PLACEHOLDER
+        ),
+    ],
 )
-def test_what_socketio_cannot_read_is_a_forced_close(text: bytes) -> None:
+def test_a_session_closes_at_the_packet_that_breaks_the_protocol(
+    inputs: list[bytes | bytearray], reason: CloseReason
+) -> None:
+    """Binary packets are bytearrays here."""
     session = start()
-    assert session.receive_text(text) is Signal.CLOSED
-    expect_closed(session, engineio.FORCED_CLOSE)
-    assert engineio.FORCED_CLOSE.recoverable
+    for packet in inputs:
+        assert session.state is State.WEBSOCKET
+        receive = session.receive_binary if isinstance(packet, bytearray) else session.receive_text
+        result = receive(bytes(packet))
+    assert result is Signal.CLOSED
+    expect_closed(session, reason)
+    assert reason.recoverable
+    assert session.detail or reason is not engineio.PARSE_ERROR
 
 
 @pytest.mark.parametrize("text", [b'42["\xff"]', b'42["a","\xff"]', b'40{"\xff":1}', b'44{"a":"\xff"}', b"4\xff"])
@@ -171,30 +195,9 @@ def test_attachments_may_come_over_several_bodies_and_over_an_upgrade() -> None:
 
 def test_heartbeats_may_come_between_attachments() -> None:
     session = start()
-    session.receive_text(b'451-["a",{"_placeholder":true,"num":0}]')
+    session.receive_text(ATTACHMENT)
     assert session.receive_text(b"3") is Signal.PONG
     assert isinstance(session.receive_binary(b"x"), socketio.Packet)
-
-
-def test_binary_data_that_nobody_announced_closes() -> None:
-    session = start()
-    assert session.receive_binary(b"x") is Signal.CLOSED
-    expect_closed(session, engineio.FORCED_CLOSE)
-
-
-def test_one_attachment_too_many_closes() -> None:
-    session = start()
-    session.receive_text(b'451-["a",{"_placeholder":true,"num":0}]')
-    session.receive_binary(b"x")
-    assert session.receive_binary(b"y") is Signal.CLOSED
-    expect_closed(session, engineio.FORCED_CLOSE)
-
-
-def test_text_in_the_place_of_an_attachment_closes() -> None:
-    session = start()
-    session.receive_text(b'451-["a",{"_placeholder":true,"num":0}]')
-    assert session.receive_text(EVENT) is Signal.CLOSED
-    expect_closed(session, engineio.FORCED_CLOSE)
 
 
 def test_attachments_have_a_size_together() -> None:
@@ -207,14 +210,6 @@ def test_attachments_have_a_size_together() -> None:
     session.receive_binary(b"12345")
     assert session.receive_binary(b"678901") is Signal.CLOSED
     expect_closed(session, engineio.TOO_LARGE)
-
-
-@pytest.mark.parametrize("number", [b"1", b"-1", b"0.5", b"true", b'"0"', b"null", b"1e3"])
-def test_a_placeholder_without_its_attachment_closes(number: bytes) -> None:
-    session = start()
-    session.receive_text(b'451-["a",{"_placeholder":true,"num":' + number + b"}]")
-    assert session.receive_binary(b"x") is Signal.CLOSED
-    expect_closed(session, engineio.FORCED_CLOSE)
 
 
 # Probe and upgrade.

@@ -1,4 +1,4 @@
-"""`quotes`, whole: everything it must refuse, as the one who asked sees it, and that nobody heard of it."""
+"""Connections to `quotes` that are refused, as official clients see it: tokens, roles and gateways."""
 
 import time
 from functools import partial
@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from oyez.contract.types import Time
 from oyez.settings import Settings
 from tests.support.js_client import JsClient, JsConnectError, JsDriver
 from tests.support.served import Served
@@ -151,90 +150,3 @@ async def test_without_an_acknowledgement_the_error_comes_as_an_event(user: JsCl
     (error,) = await user.expect_event("error")
     assert error["code"] == "unknown_event"
     assert set(error) >= {"code", "message", "timestamp"}
-
-
-# Publishing.
-
-
-def offer(**changes: Any) -> dict[str, Any]:
-    return {"event": OFFER, "data": example(OFFER, userId=USER, **changes)}
-
-
-async def problem(served: Served, body: Any, key: str | None = None) -> tuple[int, dict[str, Any]]:
-    """The status and the problem of a publish request that is refused."""
-    response = await served.post(body, key)
-    assert response.headers["content-type"] == "application/problem+json", response.text
-    return response.status_code, response.json()
-
-
-async def test_without_a_service_key(served: Served, user: JsClient) -> None:
-    for key in ("nonsense", served.token(USER), served.service_key("qscrap")):
-        status, answer = await problem(served, offer(), key)
-        assert (status, answer["code"]) == (401, "token_invalid")
-    await user.expect_nothing()
-
-
-@pytest.mark.parametrize(
-    ("changes", "field", "expected"),
-    [
-        ({"price": "cheap"}, "price", "number"),
-        ({"price": 10.999}, "price", "two decimals"),
-        ({"createdAt": "yesterday"}, "createdAt", "UTC ISO-8601"),
-        ({"createdAt": "2026-02-30T10:00:00Z"}, "createdAt", "UTC ISO-8601"),
-        ({"offerId": ""}, "offerId", "character"),
-        ({"surprise": 1}, "surprise", "not a field"),
-    ],
-)
-async def test_a_bad_field_is_named(
-    served: Served, user: JsClient, changes: dict[str, Any], field: str, expected: str
-) -> None:
-    status, answer = await problem(served, offer(**changes))
-    assert (status, answer["code"]) == (422, "invalid_data")
-    assert answer["errors"][0]["field"] == field
-    assert expected in answer["errors"][0]["expected"]
-    await user.expect_nothing()
-
-
-async def test_a_missing_field_is_named(served: Served, user: JsClient) -> None:
-    body = offer()
-    del body["data"]["supplierName"]
-    status, answer = await problem(served, body)
-    assert (status, answer["errors"][0]["field"]) == (422, "supplierName")
-    await user.expect_nothing()
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "code"),
-    [
-        ({**offer(), "event": "quote:offer:exploded"}, 404, "unknown_event"),
-        ({**offer(), "to": "living-room"}, 422, "unknown_room"),
-        ({**offer(), "to": f"chat:user:{USER}"}, 422, "foreign_room"),
-        ({**offer(), "to": "quote-offer:user:user-2"}, 422, "foreign_room"),
-        ({"event": "quote:request:created", "data": example("quote:request:created")}, 422, "room_required"),
-        (offer(notes="x" * 11_000), 413, "too_large"),
-    ],
-)
-async def test_what_the_contract_does_not_provide_for(
-    served: Served, user: JsClient, body: dict[str, Any], status: int, code: str
-) -> None:
-    got, answer = await problem(served, body)
-    assert (got, answer["code"]) == (status, code)
-    await user.expect_nothing()
-
-
-async def test_a_list_is_refused_whole(served: Served, user: JsClient) -> None:
-    status, answer = await problem(served, [offer(), offer(price="cheap"), {**offer(), "event": "x"}])
-    assert status == 422
-    assert [(error["index"], error["field"]) for error in answer["errors"]] == [(1, "price"), (2, "event")]
-    await user.expect_nothing()
-
-
-async def test_a_list_is_accepted_whole_and_in_order(served: Served, user: JsClient) -> None:
-    response = await served.post([offer(price=price) for price in range(1, 6)])
-    assert response.status_code == 200
-    assert len(set(response.json()["positions"])) == 5
-    assert [(await user.expect_event(OFFER))[0]["price"] for _ in range(5)] == [1, 2, 3, 4, 5]
-
-
-def test_examples_have_times_as_the_contract_wants_them() -> None:
-    assert Time(example(OFFER)["createdAt"])
