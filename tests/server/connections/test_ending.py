@@ -69,14 +69,13 @@ async def test_a_polling_client_fetches_what_is_left(way: Way) -> None:
 
 
 async def test_a_polling_client_that_does_not_fetch_is_forgotten(way: Way) -> None:
-    clock = Clock()
-    async with serve(clock=clock) as running:
+    async with serve(clock=Clock()) as running:
         client = await PollingWire.connect(running)
         running.market.socket(client.id).send(b'["last"]')
         running.server.registry.connections[client.sid].close(engineio.SERVER_SHUTDOWN)
-        clock.turn(running.server, LINGER_SECONDS - 1)
+        running.pass_time(LINGER_SECONDS - 1)
         assert way[-1:] == [State.LINGERING]
-        clock.turn(running.server, 2)
+        running.pass_time(2)
         assert way[-1:] == [State.EVICTED]
 
 
