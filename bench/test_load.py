@@ -177,7 +177,7 @@ def test_a_server_that_refuses(script: Script, words: str, mode: str) -> None:
     assert words in outcome.errors
 
 
-def test_nobody_listens() -> None:
+def test_no_server_listens() -> None:
     with FakeServer(lambda peer: None) as server:
         pass
     command = [str(BUILD / "load"), "listen", "--port", str(server.port), "--count", "1"]
@@ -272,7 +272,7 @@ def test_the_publisher_waits_for_each_answer() -> None:
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", LOST, "without Content-Length"),
     ],
 )
-def test_the_publisher_reports_what_it_was_told(answer: bytes, code: int, words: str) -> None:
+def test_the_publisher_reports_the_error_it_received(answer: bytes, code: int, words: str) -> None:
     def script(peer: Peer) -> None:
         peer.read_request()
         peer.send(answer)

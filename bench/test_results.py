@@ -66,7 +66,7 @@ def test_targets_are_ratios_of_the_same_run() -> None:
     assert verdicts[FLOOR].text == "missed"
 
 
-def test_it_is_said_of_a_durable_target_that_nothing_was_stored() -> None:
+def test_the_error_of_a_durable_target_reports_that_nothing_was_stored() -> None:
     texts = {verdict.text for verdict in judge(figures_of(oyez=1, ws=10, floor=3, stored=False))}
     assert texts == {"met, with the log in memory", "not measured"}
 

@@ -31,7 +31,7 @@ async def expect_offers(client: JsClient, numbers: range) -> None:
     assert [arguments[0]["offerId"] for arguments in heard] == [f"o-{number}" for number in numbers]
 
 
-async def test_every_stored_event_is_heard_once_and_without_an_unexpected_argument(
+async def test_every_stored_event_is_received_once_and_without_an_unexpected_argument(
     tmp_path: Path, js: JsDriver
 ) -> None:
     data = tmp_path / "data"

@@ -57,7 +57,7 @@ async def pair(
         yield pair
 
 
-async def test_a_member_who_is_removed_at_one_process_hears_nothing_more_at_the_other(pair: Pair) -> None:
+async def test_a_removed_member_receives_nothing_more_at_another_process(pair: Pair) -> None:
     for user in ("ada", "bob"):
         await ask(pair.here, "PUT", f"/rooms/ticket:1/members/user:{user}")
     ada, bob = await pair.connect(pair.there, "ada"), await pair.connect(pair.there, "bob")
@@ -144,7 +144,7 @@ async def test_the_limits_of_a_user_hold_over_both_processes(pair: Pair) -> None
 
 
 @pytest.mark.parametrize("place", ["folder", "redis"])
-async def test_who_was_at_a_process_that_is_killed_is_gone(place: str, tmp_path: Path, valkey: ValkeyServer) -> None:
+async def test_clients_of_a_killed_process_are_offline(place: str, tmp_path: Path, valkey: ValkeyServer) -> None:
     async with open_helpdesk(place, tmp_path, valkey) as pair:
         for server in (pair.here, pair.there, pair.there):
             await pair.connect(server, "ada", reconnection=False)

@@ -25,7 +25,7 @@ def write(folder: Path, text: str, name: str = "oyez.toml") -> Path:
     return file
 
 
-def test_nothing_said_gives_the_defaults(folder: Path) -> None:
+def test_without_settings_the_defaults_apply(folder: Path) -> None:
     settings = load_settings({})
     assert settings == Settings()
     assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 5001, "info")

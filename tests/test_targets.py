@@ -100,7 +100,7 @@ async def test_one_socket(pair: Pair) -> None:
     assert answer["error"]["code"] == "unknown_room"
 
 
-async def test_a_socket_of_another_namespace_hears_nothing(pair: Pair) -> None:
+async def test_a_socket_of_another_namespace_receives_nothing(pair: Pair) -> None:
     ada = await pair.connect(pair.here, "ada")
     back = await pair.connect(pair.here, "desk", "/back", role="staff")
     await ada.call("hint:send", back.id, "psst")

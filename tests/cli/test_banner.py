@@ -181,7 +181,7 @@ def test_an_event_for_everybody() -> None:
     assert suggest_publish(contract.build(), ADA) == ["said", "--to", "*", "--data", '{"name":"n"}']
 
 
-def test_nothing_that_the_listener_would_not_hear() -> None:
+def test_nothing_is_replayed_that_a_listener_would_not_receive() -> None:
     contract = declare()
     root = contract.namespace("/")
     other = contract.namespace("/other")

@@ -99,7 +99,7 @@ async def test_an_event_that_the_day_does_not_play(market: Served) -> None:
     ]
 
 
-async def test_an_event_that_is_not_heard(market: Served) -> None:
+async def test_an_event_that_does_not_arrive(market: Served) -> None:
     async def wrong(day: Scenario) -> None:
         bob = await day.connect("Bob", "customer")
         await day.publish("Ada's order is packed", "order:packed", PACKED, received_by=[bob])
@@ -128,7 +128,7 @@ async def test_a_refusal_ends_the_day(market: Served) -> None:
         await live(market, refused)
 
 
-def test_nobody_listens(oyez: Calls) -> None:
+def test_no_server_listens(oyez: Calls) -> None:
     ended = oyez("demo", "fixrx", "--url", "http://127.0.0.1:1")
     assert ended.status == 1
     assert ended.err == (

@@ -198,7 +198,7 @@ async def test_lines_from_a_pipe(fixrx: Served, folder: Path) -> None:
         ({"TEST_USER": "u-1"}, ["--sub", "ada", "--role", "user"], "in namespace / as ada (user)"),
     ],
 )
-async def test_the_environment_says_who_and_where(
+async def test_the_environment_gives_user_and_address(
     fixrx: Served, folder: Path, environ: dict[str, str], flags: list[str], said: str
 ) -> None:
     url = fixrx.url.replace("http", environ.get("SCHEME", "http"))
@@ -309,14 +309,14 @@ async def test_a_system_that_is_not_served(oyez: Calls, served: Served, folder: 
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-def test_nobody_listens(oyez: Calls, transport: str) -> None:
+def test_no_server_listens(oyez: Calls, transport: str) -> None:
     said = fail(oyez, "quotes", "--sub", "ada", "--transport", transport, "--url", "http://127.0.0.1:1")
     assert said == "http://127.0.0.1:1 cannot be reached: Connection refused. Start the server, or give its --url."
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", respond("200 OK", "<h1>hello</h1>"), b""])
-async def test_somebody_else_answers(oyez: Calls, transport: str, answer: bytes) -> None:
+async def test_another_program_answers(oyez: Calls, transport: str, answer: bytes) -> None:
     async with stranger(answer) as url:
         words = ["quotes", "--sub", "ada", "--transport", transport, "--url", url]
         assert url in await asyncio.to_thread(fail, oyez, *words)

@@ -136,7 +136,7 @@ def test_an_address_that_is_none(oyez: Calls, url: str) -> None:
     assert "is no address. Write it like http://127.0.0.1:5001." in error
 
 
-def test_nobody_listens(oyez: Calls) -> None:
+def test_no_server_listens(oyez: Calls) -> None:
     status, error = refused(oyez, "--data", "{}", "--url", "http://127.0.0.1:1")
     assert status == 1
     assert "Connection refused. Start the server, or give its --url." in error
@@ -172,7 +172,7 @@ def respond(status: str, body: str) -> bytes:
         (b"", "cannot be reached"),
     ],
 )
-async def test_somebody_else_answers(oyez: Calls, answer: bytes, said: str) -> None:
+async def test_another_program_answers(oyez: Calls, answer: bytes, said: str) -> None:
     async with stranger(answer) as url:
         status, error = await asyncio.to_thread(refused, oyez, "--data", "{}", "--url", url)
     assert status == 1

@@ -215,7 +215,7 @@ async def test_a_second_server_at_the_same_port_says_so(folder: Path) -> None:
     )
 
 
-async def test_what_is_found_when_the_log_is_opened_is_said_in_one_line(folder: Path) -> None:
+async def test_what_is_found_when_the_log_is_opened_is_logged_in_one_line(folder: Path) -> None:
     data = folder / "oyez-data"
     data.mkdir(mode=0o700)
     with closing(sqlite3.connect(data / "log-quotes.sqlite")) as newer:

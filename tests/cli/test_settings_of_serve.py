@@ -79,7 +79,7 @@ def test_flags_win_over_the_environment(folder: Path, monkeypatch: pytest.Monkey
         ("quotes", "2 systems are called 'quotes'. Name each only once, or rename a contract."),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(
+def test_an_impossible_call_is_reported_in_one_line(
     oyez: Calls, monkeypatch: pytest.MonkeyPatch, words: str, said: str
 ) -> None:
     monkeypatch.setenv("PORT", "0")

@@ -43,7 +43,7 @@ async def publish(folder: Path, url: str, commands: dict[str, str], numbers: Seq
             assert (await client.post(f"{url}/quotes/events", json=body)).status_code == 200
 
 
-async def test_clients_of_all_workers_hear_what_one_was_told(folder: Path) -> None:
+async def test_clients_of_all_workers_receive_what_one_worker_published(folder: Path) -> None:
     async with start(folder, "serve", "quotes", "--port", "0", "--workers", "2") as serving, JsDriver.start() as js:
         url, commands = await read_banner(serving)
         assert len(find_workers(serving)) == 2
@@ -129,7 +129,7 @@ async def fetch_team(http: httpx.AsyncClient) -> Any:
     return response.json().get("workers")
 
 
-async def test_a_supervisor_that_was_stopped_itself_kills_nobody(folder: Path) -> None:
+async def test_a_supervisor_that_was_paused_kills_no_worker(folder: Path) -> None:
     words = ["serve", "quotes", "--port", "0", "--workers", "2", "--worker-timeout", "3"]
     async with start(folder, *words) as serving:
         url, _ = await read_banner(serving)
@@ -181,7 +181,7 @@ async def test_settings_that_became_wrong_leave_the_workers_as_they_are(folder: 
         assert find_workers(serving) == before
 
 
-async def test_workers_that_nobody_looks_after_stop(folder: Path) -> None:
+async def test_workers_without_a_supervisor_stop(folder: Path) -> None:
     async with start(folder, "serve", "quotes", "--port", "0", "--workers", "2") as serving:
         url, commands = await read_banner(serving)
         async with connect(url, path=PATH, auth={"token": await sign(folder, commands)}) as client:
@@ -193,7 +193,7 @@ async def test_workers_that_nobody_looks_after_stop(folder: Path) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def test_what_cannot_be_served_is_said_before_any_worker_starts(folder: Path) -> None:
+async def test_what_cannot_be_served_is_reported_before_any_worker_starts(folder: Path) -> None:
     async with start(folder, "serve", "nothing.py", "--port", "0", "--workers", "2") as serving:
         ended = await serving.wait()
     assert ended.status == 1

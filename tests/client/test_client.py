@@ -68,7 +68,7 @@ async def test_calls_at_the_same_time_get_their_own_answers(peer: Peer, ways: tu
         assert await asyncio.gather(*(client.call("echo", number) for number in numbers)) == list(numbers)
 
 
-async def test_a_call_that_nobody_answers_times_out(peer: Peer) -> None:
+async def test_a_call_without_an_answer_times_out(peer: Peer) -> None:
     async with connect(peer.url, transports=["websocket"]) as client:
         with pytest.raises(TimeoutError):
             await client.call("unknown", timeout=0.01)
@@ -177,7 +177,7 @@ async def test_nothing_is_certain(peer: Peer, ways: tuple[str, ...]) -> None:
             await client.expect_nothing()
 
 
-async def test_nothing_is_not_said_about_a_dead_connection(peer: Peer) -> None:
+async def test_a_missing_event_of_a_dead_connection_is_not_reported(peer: Peer) -> None:
     async with connect(peer.url) as client:
         client.connection.drop()
         with pytest.raises(Disconnected):

@@ -15,7 +15,7 @@ from tests.client.peer import Peer, serve_bytes, serve_peer, serve_script
 # Failures.
 
 
-async def test_nobody_listens(unused_port: int, ways: tuple[str, ...]) -> None:
+async def test_no_server_listens(unused_port: int, ways: tuple[str, ...]) -> None:
     with pytest.raises(ConnectFailed) as failed:
         async with connect(f"http://127.0.0.1:{unused_port}", transports=ways):
             pass

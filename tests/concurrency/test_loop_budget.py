@@ -52,7 +52,7 @@ async def test_many_tasks_share_the_iterations_in_order(seconds: float, in_eight
     assert sum(begin <= one < begin + 8 for one in at) == pytest.approx(in_eight, abs=2)
 
 
-async def test_the_budget_comes_back_when_nobody_works() -> None:
+async def test_the_budget_recovers_while_the_loop_is_idle() -> None:
     budget, iterations = LoopBudget(1.0), Iterations()
     budget.charge(3.0)
     await turn(6)
@@ -60,7 +60,7 @@ async def test_the_budget_comes_back_when_nobody_works() -> None:
     assert await work(budget, iterations, 0.1) == before
 
 
-async def test_a_task_that_was_cancelled_keeps_nobody_waiting() -> None:
+async def test_a_cancelled_task_does_not_block_the_others() -> None:
     budget, iterations = LoopBudget(1.0), Iterations()
     budget.charge(5.0)
     cancelled, other = (asyncio.create_task(work(budget, iterations, 0.1)) for _ in range(2))

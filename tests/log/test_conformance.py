@@ -78,7 +78,7 @@ class Breaking(Sequence[Entry]):
         return (self[index] for index in range(3))
 
 
-async def test_a_call_that_fails_leaves_nothing_behind(log: Log) -> None:
+async def test_a_call_that_fails_stores_nothing(log: Log) -> None:
     (start,) = await log.append([entry(10)])
     async with tailing(log) as heard:
         with pytest.raises(RuntimeError, match="the producer broke"):
@@ -105,7 +105,7 @@ async def test_reading_an_empty_log_gives_nothing(log: Log) -> None:
     assert await read_all(log, await log.position(), "a") == []
 
 
-async def test_reading_gives_what_goes_to_a_room_or_to_everybody(log: Log) -> None:
+async def test_reading_returns_entries_of_a_room_and_entries_for_all(log: Log) -> None:
     start = await log.position()
     await log.append([entry(0, "a"), entry(1, "b"), entry(2), entry(3, "b", "a"), entry(4, "c"), entry(5, "aa")])
     assert await read_all(log, start) == [2]
@@ -312,7 +312,7 @@ async def test_a_log_that_has_forgotten_everything_goes_on_where_it_was(log: Log
     assert await read_all(log, first) == [2]
 
 
-async def test_who_has_seen_everything_needs_no_entry_to_be_kept(log: Log, clock: Clock) -> None:
+async def test_a_client_that_has_everything_needs_no_stored_entry(log: Log, clock: Clock) -> None:
     start = await log.position()
     clock.advance(10 * RETENTION)
     assert await read_all(log, start) == []

@@ -13,7 +13,7 @@ from tests.log.verbs import Heard, control, entry, numbers, read_all, tailing, v
 # Tails.
 
 
-async def test_a_tail_hears_everything_from_now_on_in_order(log: Log) -> None:
+async def test_a_tail_receives_all_later_entries_in_order(log: Log) -> None:
     await log.append([entry(0)])
     async with tailing(log) as heard:
         positions = []
@@ -37,7 +37,7 @@ async def test_a_tail_is_never_handed_nothing(log: Log) -> None:
     assert all(heard.batches)
 
 
-async def test_a_tail_hears_concurrent_producers_in_log_order(log: Log) -> None:
+async def test_a_tail_receives_concurrent_producers_in_log_order(log: Log) -> None:
     start = await log.position()
     async with tailing(log) as heard:
         await asyncio.gather(*(log.append([entry(10 * call), entry(10 * call + 1)]) for call in range(50)))
@@ -45,7 +45,7 @@ async def test_a_tail_hears_concurrent_producers_in_log_order(log: Log) -> None:
     assert numbers(found) == await read_all(log, start)
 
 
-async def test_several_tails_hear_the_same(open_log: OpenLog) -> None:
+async def test_several_tails_receive_the_same(open_log: OpenLog) -> None:
     here, there = await open_log(), await open_log()
     async with tailing(here) as first, tailing(here) as second, tailing(there) as third:
         await here.append([entry(1)])
@@ -73,7 +73,7 @@ async def test_a_tail_that_is_cancelled_leaves_the_others(log: Log) -> None:
     assert numbers(going.entries) == [1]
 
 
-async def test_an_appending_listener_hears_itself(log: Log) -> None:
+async def test_a_listener_that_appends_receives_its_own_entries(log: Log) -> None:
     """Handlers append in answer to what a tail delivers."""
     async with tailing(log) as heard:
         await log.append([entry(1)])
@@ -82,7 +82,7 @@ async def test_an_appending_listener_hears_itself(log: Log) -> None:
         assert numbers(await heard.wait_for(2)) == [1, 2]
 
 
-async def test_a_tail_begins_behind_the_position_it_is_given(log: Log) -> None:
+async def test_a_tail_begins_after_the_given_position(log: Log) -> None:
     positions = await log.append([entry(number) for number in range(5)])
     async with tailing(log, positions[1]) as heard:
         await log.append([entry(5)])
@@ -99,7 +99,7 @@ async def test_a_tail_misses_nothing_that_comes_while_it_begins(log: Log) -> Non
     tail.cancel()
 
 
-async def test_a_long_way_behind_a_tail_gets_it_all(log: Log) -> None:
+async def test_a_tail_that_starts_far_back_gets_all_entries(log: Log) -> None:
     start = await log.position()
     for first in range(0, 5_000, 1_000):
         await log.append([entry(number) for number in range(first, first + 1_000)])
@@ -116,7 +116,7 @@ async def test_a_tail_after_what_is_not_kept_is_a_key_error(log: Log, clock: Clo
             await log.tail(Heard().deliver, unknown)
 
 
-async def test_a_tail_hears_control_entries_in_order(log: Log) -> None:
+async def test_a_tail_receives_control_entries_in_order(log: Log) -> None:
     async with tailing(log) as heard:
         await log.append([entry(1, "a"), control(2, "a"), entry(3, "a", key="k")])
         found = await heard.wait_for(3)
@@ -128,7 +128,7 @@ async def test_a_tail_hears_control_entries_in_order(log: Log) -> None:
 # Volatile entries.
 
 
-async def test_a_volatile_entry_is_heard_but_not_stored(log: Log) -> None:
+async def test_a_volatile_entry_is_received_but_not_stored(log: Log) -> None:
     start = await log.position()
     async with tailing(log) as heard:
         await log.broadcast(volatile(1))
@@ -146,7 +146,7 @@ async def test_a_volatile_entry_reaches_every_node(open_log: OpenLog) -> None:
         assert await first.wait_for(1) == await second.wait_for(1) == [volatile(1)]
 
 
-async def test_a_volatile_entry_nobody_listens_to_is_gone(log: Log) -> None:
+async def test_a_volatile_entry_without_a_tail_is_lost(log: Log) -> None:
     await log.broadcast(volatile(1))
     async with tailing(log) as heard:
         await log.append([entry(2)])
@@ -154,7 +154,7 @@ async def test_a_volatile_entry_nobody_listens_to_is_gone(log: Log) -> None:
     assert numbers(heard.entries) == [2]
 
 
-async def test_a_volatile_control_entry_is_heard(log: Log) -> None:
+async def test_a_volatile_control_entry_is_received(log: Log) -> None:
     async with tailing(log) as heard:
         await log.broadcast(replace(control(1, "a"), volatile=True))
         (found,) = await heard.wait_for(1)

@@ -55,7 +55,7 @@ async def test_where_reading_fails_another_of_the_crowd_reads() -> None:
     assert others == [EVERYTHING] * 4
 
 
-async def test_who_reads_for_all_and_gives_up_holds_nobody_up() -> None:
+async def test_a_cancelled_reader_of_a_shared_page_does_not_block_the_others() -> None:
     storage = Storage()
     pages = PageCache(storage.fetch, Damage("test"))
     first, second = (asyncio.create_task(find(pages, 0)) for _ in range(2))

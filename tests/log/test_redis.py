@@ -169,7 +169,7 @@ async def test_a_redis_that_forgot_the_newest_is_a_new_epoch(node: RedisLog, ser
             await node.read(position, "/", frozenset(), 10)
 
 
-async def test_who_only_listened_notices_that_numbers_were_given_again(open_node: Open, server: ValkeyServer) -> None:
+async def test_a_node_that_only_reads_notices_that_numbers_were_reused(open_node: Open, server: ValkeyServer) -> None:
     here = await open_node()
     await here.append([entry(1)])
     aof = list(server.folder.rglob("*.incr.aof"))
@@ -294,7 +294,7 @@ def test_what_is_no_address_is_a_settings_error() -> None:
         RedisLog("localhost:6379", "market")
 
 
-async def test_no_redis_at_the_start_is_told() -> None:
+async def test_a_missing_redis_at_the_start_is_reported() -> None:
     log = RedisLog("redis://127.0.0.1:1/0", "market")
     with pytest.raises(LogUnavailableError, match="REDIS_URL: Redis cannot be reached"):
         await log.open()

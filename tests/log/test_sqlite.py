@@ -119,7 +119,7 @@ async def test_what_was_accepted_before_a_kill_is_there(path: Path) -> None:
     await log.close()
 
 
-async def test_several_processes_append_in_one_order_and_all_are_heard(path: Path) -> None:
+async def test_several_processes_append_in_one_order_and_all_entries_are_received(path: Path) -> None:
     log = SqliteLog(path)
     async with tailing(log) as heard:
         with appending(path, 0) as first, appending(path, 1_000_000) as second:
@@ -223,7 +223,7 @@ async def test_a_deleted_file_is_a_new_epoch(path: Path, node: SqliteLog) -> Non
             await tail
 
 
-async def test_who_only_listens_notices_too_that_the_file_is_gone(
+async def test_a_node_that_only_reads_notices_that_the_file_is_gone(
     path: Path, open_node: Open, quick_watch: None
 ) -> None:
     here, there = await open_node(), await open_node()
@@ -293,7 +293,7 @@ async def test_an_older_format_is_migrated(path: Path, monkeypatch: pytest.Monke
     db.close()
 
 
-async def test_a_database_of_somebody_else_is_left_alone(path: Path) -> None:
+async def test_a_database_of_another_program_is_not_changed(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE theirs (value)")
     db.close()
@@ -329,7 +329,9 @@ async def test_what_cannot_be_lost_by_power_loss_stays_the_same_epoch(path: Path
 # What stands in the way, and goes again.
 
 
-async def test_a_lock_that_lasts_is_told_and_ends(path: Path, node: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lock_that_lasts_is_logged_and_so_is_its_end(
+    path: Path, node: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sqlite_file, "LOCK_TIMEOUT", 0.05)
     start = await node.position()
     other = sqlite3.connect(path, isolation_level=None)

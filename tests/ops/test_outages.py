@@ -204,7 +204,7 @@ async def test_a_folder_that_goes(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "gone")
 
 
-async def test_a_deleted_file_is_made_anew_at_once(tmp_path: Path) -> None:
+async def test_a_deleted_file_is_created_again_at_once(tmp_path: Path) -> None:
     async with running(tmp_path) as market, market.connect("books", transports=["websocket"]) as client:
         first = await publish(market, "one")
         await client.expect_event("sold")

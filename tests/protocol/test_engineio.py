@@ -347,7 +347,7 @@ def test_every_request_gets_an_answer() -> None:
             assert error is not None
 
 
-def test_a_session_ends_only_where_somebody_ended_it_on_purpose() -> None:
+def test_a_session_is_deleted_only_if_it_was_ended_on_purpose() -> None:
     reasons = [value for value in vars(eio).values() if isinstance(value, eio.CloseReason)]
     recoverable = {reason.text for reason in reasons if reason.recoverable}
     final = {reason.text for reason in reasons if not reason.recoverable}

@@ -127,7 +127,7 @@ def test_text_that_is_not_utf8_closes(text: bytes) -> None:
 # Polling bodies.
 
 
-def test_a_body_is_heard_in_order() -> None:
+def test_the_packets_of_a_body_are_received_in_order() -> None:
     session = start(State.POLLING)
     heard = heard_in(session, b'40\x1e3\x1e6\x1e42["b"]')
     assert heard == [
@@ -138,7 +138,7 @@ def test_a_body_is_heard_in_order() -> None:
 
 
 @pytest.mark.parametrize("end", [b"1", b"2", b"42{}"])
-def test_a_body_is_heard_up_to_the_packet_that_closes(end: bytes) -> None:
+def test_a_body_is_received_up_to_the_packet_that_closes(end: bytes) -> None:
     session = start(State.POLLING)
     heard = heard_in(session, b"\x1e".join([EVENT, end, EVENT]))
     assert [type(result) for result in heard] == [socketio.Packet, Signal]
@@ -147,7 +147,7 @@ def test_a_body_is_heard_up_to_the_packet_that_closes(end: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"\x1e", EVENT + b"\x1e", EVENT + b"\x1e9", EVENT + b"\x1e4\xff", b"b!"])
-def test_a_body_with_a_bad_packet_is_not_heard_at_all(body: bytes) -> None:
+def test_a_body_with_a_bad_packet_is_refused_whole(body: bytes) -> None:
     session = start(State.POLLING)
     assert heard_in(session, body) == [Signal.CLOSED]
     expect_closed(session, engineio.PARSE_ERROR)

@@ -85,7 +85,7 @@ def test_connections_to_other_nodes_count_until_the_nodes_are_gone() -> None:
     assert here.enter("u1", "d", 8, 25.0)
 
 
-def test_spending_on_other_nodes_counts_for_a_user_who_connects_later() -> None:
+def test_usage_on_other_nodes_counts_for_a_user_that_connects_later() -> None:
     limits = {("/", "buy"): Limit.parse("30/m")}
     users = Users(limits)
     users.charge("there", [Spent("u1", "/", "buy", 30)], [], 0.0)

@@ -21,7 +21,7 @@ async def most_in_a_turn(count: Callable[[], int], until: Callable[[], bool]) ->
     return most
 
 
-async def test_a_crowd_is_let_in_a_few_at_a_time(own: Running) -> None:
+async def test_a_crowd_of_connects_is_processed_a_few_at_a_time(own: Running) -> None:
     async with AsyncExitStack() as stack:
         crowd = [await stack.enter_async_context(SocketWire.open(own)) for _ in range(100)]
         await asyncio.sleep(0)
@@ -43,7 +43,7 @@ async def test_a_crowd_is_let_in_a_few_at_a_time(own: Running) -> None:
             await wire.expect_echo()
 
 
-async def test_a_crowd_that_goes_is_let_go_a_few_at_a_time(own: Running) -> None:
+async def test_a_crowd_of_disconnects_is_processed_a_few_at_a_time(own: Running) -> None:
     async with AsyncExitStack() as stack:
         crowd = [await stack.enter_async_context(SocketWire.connect(own)) for _ in range(100)]
         for wire in crowd:
@@ -56,13 +56,13 @@ async def test_a_crowd_that_goes_is_let_go_a_few_at_a_time(own: Running) -> None
     assert not own.server.registry.websockets
 
 
-async def test_polling_clients_come_in_behind_each_other_too(own: Running) -> None:
+async def test_polling_clients_are_accepted_one_after_the_other_too(own: Running) -> None:
     clients = await asyncio.gather(*(PollingWire.connect(own) for _ in range(30)))
     for client in clients:
         await client.expect_echo()
 
 
-async def test_who_finds_too_many_waiting_is_sent_away(own: Running) -> None:
+async def test_a_client_that_finds_a_full_queue_is_refused(own: Running) -> None:
     async with SocketWire.open(own) as stranger:
         await stranger.open_session()
         busy = True
@@ -101,7 +101,7 @@ async def test_a_client_that_goes_while_it_waits_to_come_in(own: Running) -> Non
 # Clients that send all they can.
 
 
-async def test_nobody_is_read_more_than_a_little_of_in_a_turn(kind: str) -> None:
+async def test_an_iteration_reads_little_of_each_client(kind: str) -> None:
     events = 20_000
     async with serve(kind) as running, SocketWire.connect(running) as flooding, SocketWire.connect(running) as other:
         flooding.send(encode_frame(TEXT, b'42["a"]') * events)

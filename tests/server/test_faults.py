@@ -65,7 +65,9 @@ async def test_a_connect_that_cannot_be_read_is_refused(crowd: Running, namespac
     assert (await client.request("GET")).error == (400, 1)
 
 
-async def test_javascript_with_too_deep_auth_is_told_and_does_not_come_back(own: Running, js: JsDriver) -> None:
+async def test_javascript_with_too_deep_auth_receives_an_error_and_does_not_reconnect(
+    own: Running, js: JsDriver
+) -> None:
     auth: Any = {}
     for _ in range(40):
         auth = {"deeper": auth}
@@ -153,7 +155,7 @@ async def test_binary_data_that_is_no_connect_still_ends_the_connection(running:
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
-async def test_javascript_with_the_msgpack_parser_is_told_once(
+async def test_javascript_with_the_msgpack_parser_receives_one_error(
     own: Running, js: JsDriver, transports: list[str]
 ) -> None:
     client = await js.begin(own.url, transports=transports, reconnection=True, parser="msgpack")

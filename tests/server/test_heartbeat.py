@@ -85,7 +85,7 @@ async def test_a_late_pong_is_as_good_as_one_in_time(running: Running, wire: Soc
         await wire.expect_echo()
 
 
-async def test_what_was_said_before_the_ping_extends_nothing(running: Running, wire: SocketWire) -> None:
+async def test_packets_before_the_ping_do_not_extend_the_timeout(running: Running, wire: SocketWire) -> None:
     await wire.expect_echo()
     running.pass_time(INTERVAL + SLACK)
     await wire.expect_text("2")
@@ -213,7 +213,7 @@ async def test_a_server_that_was_suspended_gives_polling_clients_the_whole_time(
         await client.expect_echo()
 
 
-async def test_a_polling_client_that_polls_no_more_is_forgotten(running: Running, polling: PollingWire) -> None:
+async def test_a_session_without_polls_times_out_and_is_deleted(running: Running, polling: PollingWire) -> None:
     running.pass_time(INTERVAL + SLACK)
     running.pass_time(TIMEOUT + SLACK)
     assert await running.market.expect_gone(polling.id) == "ping timeout"
@@ -223,7 +223,7 @@ async def test_a_polling_client_that_polls_no_more_is_forgotten(running: Running
     assert not running.server.registry._addresses
 
 
-async def test_an_upgrade_begins_the_interval_anew(running: Running, polling: PollingWire) -> None:
+async def test_an_upgrade_restarts_the_ping_interval(running: Running, polling: PollingWire) -> None:
     running.pass_time(INTERVAL + SLACK)
     assert await polling.get() == "2"
     async with SocketWire.open(running) as wire:

@@ -8,7 +8,7 @@ from chaos.random_operations import LOGS, run_on
 
 
 @pytest.mark.parametrize(("kind", "operations"), [("memory", 4_000), ("sqlite", 3_000), ("redis", 1_000)])
-def test_everybody_gets_what_is_their_own_once_and_in_order(
+def test_each_client_receives_its_own_events_once_and_in_order(
     kind: str, operations: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     assert kind in LOGS

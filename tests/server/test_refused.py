@@ -65,7 +65,7 @@ async def test_a_refused_client_may_try_again(running: Running) -> None:
         await wire.expect_echo()
 
 
-async def test_a_client_is_not_sent_away_while_it_is_being_let_in(running: Running) -> None:
+async def test_a_client_is_not_disconnected_while_its_connect_is_decided(running: Running) -> None:
     async with SocketWire.open(running) as wire:
         await wire.open_session()
         wire.send_text('40{"refuse":true}')
@@ -95,9 +95,7 @@ async def test_how_long_is_a_limit() -> None:
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
-async def test_javascript_hears_of_the_refusal_and_of_nothing_else(
-    kind: str, js: JsDriver, transports: list[str]
-) -> None:
+async def test_javascript_receives_the_refusal_and_nothing_else(kind: str, js: JsDriver, transports: list[str]) -> None:
     async with serve(kind) as running:
         client = await js.begin(running.url, auth={"refuse": True}, transports=transports, reconnection=True)
         refused = await client.expect("connect_error")

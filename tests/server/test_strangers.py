@@ -47,7 +47,7 @@ async def test_a_frame_that_never_ends(own: Running) -> None:
     await own.settle()
 
 
-async def test_the_rest_of_a_frame_is_not_kept_for_somebody_who_was_closed() -> None:
+async def test_the_rest_of_a_frame_of_a_closed_client_is_not_kept() -> None:
     async with serve(limits={"close_timeout": 60.0}) as running, SocketWire.open(running) as wire:
         await wire.open_session()
         wire.send_text('42["early"]')
@@ -78,7 +78,7 @@ async def test_a_connect_of_the_longest_kind(running: Running) -> None:
     await (await PollingWire.connect(running, token)).expect_echo()
 
 
-async def test_a_connect_that_is_too_long_is_told_so(running: Running) -> None:
+async def test_a_connect_that_is_too_long_is_refused_with_the_reason(running: Running) -> None:
     # Whoever is only cut off comes back with the same, for ever.
     most = Limits().max_connect_bytes
     refusal = f'44{{"message":"`auth` is {most + 1} bytes; {most} are allowed.","data":{{"code":"too_large"}}}}'

@@ -125,7 +125,7 @@ async def test_what_is_not_there_is_a_problem_that_says_what_is(settings: Settin
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("path", ["/book/ws", "/books/websocket"])
-async def test_a_websocket_at_a_wrong_path_is_told_which_there_are(settings: Settings, kind: str, path: str) -> None:
+async def test_a_websocket_at_a_wrong_path_receives_the_valid_paths(settings: Settings, kind: str, path: str) -> None:
     async with serve(Oyez([shop("books"), shop("fruit")], settings), kind) as market:
         with pytest.raises(InvalidStatus) as refused:
             async with connect(f"{market.url}{market.prefix}{path}".replace("http", "ws", 1)):
@@ -203,7 +203,7 @@ async def test_a_program_publishes_from_python(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS, ids="+".join)
-async def test_mounted_in_fastapi_the_official_client_hears_events(
+async def test_the_official_client_receives_events_when_mounted_in_fastapi(
     settings: Settings, js: JsDriver, way: list[str]
 ) -> None:
     async with serve(Oyez([shop("books")], settings), "mounted in FastAPI") as market:
@@ -237,7 +237,7 @@ def nothing(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_at_the_end_clients_are_told_and_everything_is_closed(settings: Settings, kind: str) -> None:
+async def test_at_shutdown_clients_are_notified_and_everything_is_closed(settings: Settings, kind: str) -> None:
     logs = {name: WatchedLog() for name in ("books", "fruit")}
     oyez = Oyez([shop("books"), shop("fruit")], settings, build_log=logs.__getitem__)
     async with (

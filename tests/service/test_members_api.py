@@ -112,7 +112,7 @@ async def test_a_limit_is_a_number(market: Market, limit: str) -> None:
     )
 
 
-async def test_a_page_begins_behind_something_that_can_be_a_member(market: Market) -> None:
+async def test_a_page_begins_after_a_valid_member(market: Market) -> None:
     answer = await ask(market, "GET", "ticket:1/members", after="user:a\0")
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "after")
 
@@ -187,6 +187,6 @@ async def test_without_the_log_a_removal_is_answered_all_the_same(
     await market.oyez.systems["desk"].outbox.drained()
 
 
-async def test_who_is_no_member_does_not_come_in(market: Market) -> None:
+async def test_a_client_that_is_no_member_cannot_join(market: Market) -> None:
     async with market.connect("desk", "ada") as ada:
         assert (await ada.call("join_ticket", "1"))["error"]["code"] == "forbidden"

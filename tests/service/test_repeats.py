@@ -96,7 +96,7 @@ async def test_a_string_too_many_is_no_key(client: Client) -> None:
     assert await client.call("pay", {"amount": 5}) == done(5)
 
 
-async def test_a_fault_behind_an_id_is_told_as_without(client: Client) -> None:
+async def test_a_wrong_argument_is_reported_with_a_key_as_without(client: Client) -> None:
     for ids in ([], [key("id")]):
         answer = await client.call("pay", {"amount": "much"}, *ids)
         assert answer["error"]["details"]["field"] == "amount"
@@ -174,7 +174,9 @@ async def test_an_official_client_that_repeats(market: Market) -> None:
 
 
 @pytest.mark.parametrize("retention", ["300", "1"], ids=["kept", "forgotten by the log"])
-async def test_a_server_that_is_killed_behind_the_commit(tmp_path: Path, database_url: str, retention: str) -> None:
+async def test_a_server_that_is_killed_after_the_commit_of_a_command(
+    tmp_path: Path, database_url: str, retention: str
+) -> None:
     environ = {"JWT_SECRET": "s" * 32, "DATABASE_URL": database_url, "LOG_RETENTION": retention}
     async with JsDriver.start() as js:
         async with served.serve(tmp_path / "data", str(FILE), **environ) as first:
@@ -282,7 +284,7 @@ async def test_what_is_no_key_is_refused(harness: Harness, keys: list[str]) -> N
     assert total(await harness.pay()) == 5
 
 
-async def test_nobody_gets_an_answer_without_a_service_key(harness: Harness) -> None:
+async def test_an_answer_is_repeated_only_with_a_service_key(harness: Harness) -> None:
     await harness.pay()
     assert (await harness.pay(authorization="Bearer wrong")).status_code == 401
     assert (await harness.pay(authorization="")).status_code == 401

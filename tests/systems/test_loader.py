@@ -249,7 +249,7 @@ def test_a_file_without_a_contract(text: str) -> None:
         load(text)
 
 
-def test_a_contract_that_contradicts_itself_is_told_as_such() -> None:
+def test_a_contract_that_contradicts_itself_is_reported() -> None:
     with pytest.raises(ContractError, match="contract shop: event said: its example"):
         load(SHOP.replace('{"name": "ada"}', '{"name": 7}'))
     with pytest.raises(ContractError, match="contract shop: no roles"):

@@ -88,7 +88,7 @@ def test_what_cannot_be_tried_is_named() -> None:
 
 
 @pytest.mark.parametrize(("system", "event"), EVENTS, ids=lambda part: str(part))
-async def test_an_event_reaches_those_it_is_for_and_nobody_else(
+async def test_an_event_reaches_its_recipients_and_no_other_client(
     stages: dict[str, Harness], system: str, event: str
 ) -> None:
     harness = stages[system]
@@ -157,7 +157,7 @@ async def test_a_wrong_field_is_refused_by_its_name(stages: dict[str, Harness], 
 
 
 @pytest.mark.parametrize(("system", "namespace", "event"), ANSWERS, ids=lambda part: str(part))
-async def test_an_answer_reaches_the_one_who_asked(
+async def test_an_answer_reaches_the_client_that_asked(
     stages: dict[str, Harness], system: str, namespace: str, event: str
 ) -> None:
     harness = stages[system]

@@ -95,7 +95,7 @@ class Elsewhere(PollingWire):
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["polling", "websocket"], ["websocket"]], ids="-".join)
-async def test_official_clients_behind_a_round_robin_balancer(two: Two, js: JsDriver, transports: list[str]) -> None:
+async def test_official_clients_through_a_round_robin_balancer(two: Two, js: JsDriver, transports: list[str]) -> None:
     clients = [await js.connect(two.url, auth={"rooms": ["room"]}, transports=transports) for _ in range(4)]
     for number, client in enumerate(clients):
         assert await client.call("echo", "x" * 10_000 * number) == "x" * 10_000 * number
@@ -108,7 +108,7 @@ async def test_official_clients_behind_a_round_robin_balancer(two: Two, js: JsDr
         await client.disconnect()
 
 
-async def test_python_clients_behind_a_round_robin_balancer(two: Two) -> None:
+async def test_python_clients_through_a_round_robin_balancer(two: Two) -> None:
     for transports in (["polling"], ["polling", "websocket"]):
         async with py_client.connect(two.url, auth={"rooms": ["room"]}, transports=transports) as client:
             assert await client.call("echo", "hello") == "hello"
@@ -221,7 +221,7 @@ async def test_tunnels_are_bounded(by_tcp: MakeNode) -> None:
             assert (refused.status, refused.headers["retry-after"]) == (503, "1")
 
 
-async def test_who_does_not_read_is_waited_for(make_node: MakeNode) -> None:
+async def test_a_client_that_does_not_read_is_waited_for(make_node: MakeNode) -> None:
     size, count = 10_000, 400
     async with two_nodes(make_node, limits={"max_send_buffer": 2 * size * count}) as two:
         client = await PollingWire.connect(two.one, auth={"rooms": ["room"]})
@@ -327,7 +327,7 @@ async def test_who_is_in_a_room_on_all_nodes(two: Two) -> None:
     assert (limited.count, len(limited.sockets)) == (3, 1)
 
 
-async def test_many_sockets_are_told_of_in_parts(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_notification_to_many_sockets_is_sent_in_parts(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(membership, "PART", 2)
     clients = [await PollingWire.connect(two.other) for _ in range(5)]
     presence = await two.one.server.membership.fetch("/")
@@ -380,7 +380,7 @@ async def test_volatile_events_reach_other_nodes(two: Two) -> None:
 # Crowds.
 
 
-async def test_more_handshakes_than_the_rate_are_told_to_come_back() -> None:
+async def test_handshakes_over_the_rate_are_asked_to_retry() -> None:
     async with serve(limits={"max_handshakes_per_second": 2}, clock=lambda: 0.0) as running:
         for _ in range(2):
             await PollingWire(running).open_session()

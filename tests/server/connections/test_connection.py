@@ -165,7 +165,7 @@ async def test_a_close_packet_ends_the_connection(crowd: Running, crowd_wire: So
     assert await crowd.market.expect_gone(crowd_wire.id) == "transport close"
 
 
-async def test_nothing_is_handled_behind_a_packet_that_ends_the_session(crowd: Running) -> None:
+async def test_nothing_is_handled_after_a_packet_that_ends_the_session(crowd: Running) -> None:
     for ending in ("2", "40", '42["connect"]', "1"):
         client = await PollingWire.connect(crowd)
         body = f'42["before {ending}"]\x1e{ending}\x1e42["behind"]'
@@ -194,7 +194,7 @@ async def test_binary_events_while_polling(polling: PollingWire) -> None:
     assert await polling.get() == '461-5[{"_placeholder":true,"num":0}]\x1ebAQID'
 
 
-async def test_attachments_of_somebody_who_is_not_known_yet(crowd: Running) -> None:
+async def test_attachments_of_a_client_that_is_not_accepted_yet(crowd: Running) -> None:
     async with SocketWire.open(crowd) as wire:
         await wire.open_session()
         wire.send_text('451-["a",{"_placeholder":true,"num":0}]')
@@ -202,7 +202,7 @@ async def test_attachments_of_somebody_who_is_not_known_yet(crowd: Running) -> N
         await wire.expect_close(1002)
 
 
-async def test_attachments_of_somebody_who_was_just_disconnected(running: Running, wire: SocketWire) -> None:
+async def test_attachments_of_a_client_that_was_just_disconnected(running: Running, wire: SocketWire) -> None:
     running.market.socket(wire.id).disconnect()
     wire.send_text('451-["late",{"_placeholder":true,"num":0}]')
     wire.send_frame(BINARY, b"x")

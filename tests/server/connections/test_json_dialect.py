@@ -120,7 +120,7 @@ async def test_what_is_sent_arrives_and_is_answered(running: Running) -> None:
         assert running.market.heard[-2] == ("nothing", None)
 
 
-async def test_each_event_is_heard_in_the_right_rooms(running: Running) -> None:
+async def test_each_event_reaches_the_right_rooms(running: Running) -> None:
     async with enter(running, rooms="a") as inside, enter(running, rooms="b") as outside, enter(running) as excluded:
         await running.publish("new", {"n": 1}, to="a")
         await running.publish("all", {"n": 2}, excluded=(excluded.id,))
@@ -132,7 +132,7 @@ async def test_each_event_is_heard_in_the_right_rooms(running: Running) -> None:
         await excluded.expect_echo()
 
 
-async def test_socket_io_clients_in_the_same_room_hear_the_same(running: Running) -> None:
+async def test_socket_io_clients_in_the_same_room_receive_the_same(running: Running) -> None:
     async with enter(running, rooms="a") as plain, SocketWire.connect(running, {"rooms": ["a"]}) as wire:
         for number in range(3):
             await running.publish("new", {"n": number}, to="a")
@@ -175,7 +175,7 @@ async def test_half_a_character_is_mended_as_elsewhere(running: Running) -> None
 # Coming.
 
 
-async def test_frames_that_come_early_wait_until_the_client_is_let_in(running: Running) -> None:
+async def test_early_frames_wait_until_the_client_is_accepted(running: Running) -> None:
     async with reach(running, hold="yes") as plain:
         for number in range(5):
             await plain.send({"event": "echo", "data": number, "id": number})
@@ -184,7 +184,7 @@ async def test_frames_that_come_early_wait_until_the_client_is_let_in(running: R
         assert [await plain.expect() for _ in range(5)] == [{"id": number, "data": number} for number in range(5)]
 
 
-async def test_a_client_that_is_refused_is_told_why(running: Running) -> None:
+async def test_a_refused_client_receives_the_reason(running: Running) -> None:
     async with reach(running, refuse="yes") as plain:
         refusal = {"message": "The market is closed today.", "data": {"code": "closed_today", "opens": "tomorrow"}}
         assert await plain.expect() == {"event": "connect_error", "data": refusal}
@@ -215,7 +215,7 @@ async def test_a_page_of_another_origin_is_refused(running: Running) -> None:
             pass
 
 
-async def test_plain_http_is_told_to_upgrade() -> None:
+async def test_plain_http_is_asked_to_upgrade() -> None:
     async with serve("asgi") as running, httpx.AsyncClient() as client:
         answer = await client.get(f"{running.url}{PLAIN_PATH}")
         assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket")
@@ -355,7 +355,7 @@ async def test_a_client_that_answers_no_ping_is_gone() -> None:
         plain.websocket.transport.resume_reading()
 
 
-async def test_behind_asgi_nobody_is_pinged_from_here() -> None:
+async def test_over_asgi_the_server_sends_no_websocket_pings() -> None:
     async with serve("asgi", clock=Clock()) as running, enter(running) as plain:
         for _ in range(5):
             running.pass_time(26)

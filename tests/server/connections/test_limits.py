@@ -25,7 +25,7 @@ FULL = '{"code":6,"message":"Too many connections"}'
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
-async def test_a_full_server_takes_nobody_else_until_somebody_goes(kind: str, limit: str) -> None:
+async def test_a_full_server_refuses_clients_until_one_disconnects(kind: str, limit: str) -> None:
     async with serve(kind, limits={limit: 2}) as running, SocketWire.connect(running) as kept:
         client = await PollingWire.connect(running)
         (polling, said), (websocket, told) = await refused(running)
@@ -55,7 +55,7 @@ async def test_an_upgrade_is_not_another_client(kind: str, limit: str, js: JsDri
         assert not running.server.registry._addresses
 
 
-async def test_clients_that_were_refused_leave_nothing_behind(kind: str) -> None:
+async def test_refused_clients_leave_no_state(kind: str) -> None:
     async with serve(kind, limits={"max_connections": 3, "refused_timeout": 0.05}) as running:
         for _ in range(10):
             async with SocketWire.open(running) as wire:
@@ -67,7 +67,7 @@ async def test_clients_that_were_refused_leave_nothing_behind(kind: str) -> None
         assert not running.server.registry._addresses
 
 
-async def test_sessions_that_nobody_fetches_the_end_of_count_until_they_are_forgotten() -> None:
+async def test_ended_sessions_count_until_they_are_deleted() -> None:
     async with serve(clock=Clock(), limits={"max_connections": 1}) as running:
         client = await PollingWire.connect(running)
         running.market.socket(client.id).disconnect(close=True)

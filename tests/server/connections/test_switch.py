@@ -56,7 +56,7 @@ async def test_polls_are_short_while_a_websocket_probes(running: Running, pollin
             assert await polling.get() == "6"
 
 
-async def test_a_poll_that_is_open_at_the_switch_is_told_to_end(running: Running, polling: PollingWire) -> None:
+async def test_a_poll_that_is_open_at_the_switch_is_ended(running: Running, polling: PollingWire) -> None:
     async with candidate_of(running, polling) as wire, Wire.open(running) as poll:
         poll.send_request("GET", polling.target)
         # Answered behind it.
@@ -353,7 +353,9 @@ async def test_javascript_with_one_transport(
 
 
 @pytest.mark.parametrize("transports", [["polling", "websocket"], ["polling"], ["websocket"], ["websocket", "polling"]])
-async def test_javascript_hears_why_it_was_refused(running: Running, js: JsDriver, transports: list[str]) -> None:
+async def test_javascript_receives_the_reason_of_a_refusal(
+    running: Running, js: JsDriver, transports: list[str]
+) -> None:
     with pytest.raises(JsConnectError) as refused:
         await js.connect(running.url, auth={"refuse": True}, transports=transports)
     assert refused.value.message == "The market is closed today."

@@ -109,13 +109,13 @@ def test_order_is_kept_between_different_rooms(consumer: LogConsumer, namespace:
     assert one.written == [frames("2", "3"), frames("5"), frames("6")]
 
 
-def test_who_is_in_several_rooms_gets_an_entry_once(consumer: LogConsumer, namespace: Namespace) -> None:
+def test_a_client_in_several_rooms_receives_an_entry_once(consumer: LogConsumer, namespace: Namespace) -> None:
     both = Socket(namespace, "1", "a", "b")
     consumer.deliver([entry("one", "a", "b", "c", "1")])
     assert both.written == [frames("one")]
 
 
-def test_who_is_excluded_gets_nothing(consumer: LogConsumer, namespace: Namespace) -> None:
+def test_an_excluded_client_receives_nothing(consumer: LogConsumer, namespace: Namespace) -> None:
     inside, outside = Socket(namespace, "1", "a"), Socket(namespace, "2", "a", "muted")
     consumer.deliver([entry("one", "a", excluded=("muted",)), entry("two", "a"), entry("three", excluded=("1",))])
     assert inside.written == [frames("one"), frames("two")]
@@ -178,7 +178,7 @@ def test_an_exception_does_not_stop_delivery(
     assert len(re.findall(r"^ERROR .*delivery failed", caplog.text, re.MULTILINE)) == 2
 
 
-def test_who_cannot_be_written_to_is_sent_each_message(consumer: LogConsumer, namespace: Namespace) -> None:
+def test_a_client_without_direct_writes_receives_each_message(consumer: LogConsumer, namespace: Namespace) -> None:
     slow, gone = Socket(namespace, "1", "a", slow=True), Socket(namespace, "2", "a", slow=True)
     gone.connected = False
     consumer.deliver([entry("one", "a"), entry("two", "a")])
@@ -244,7 +244,7 @@ def test_a_namespace_of_its_own_is_named_in_the_packet(consumer: LogConsumer) ->
 # With a log, live.
 
 
-async def test_everybody_gets_everything_in_the_logs_order(running: Running) -> None:
+async def test_all_clients_receive_everything_in_log_order(running: Running) -> None:
     async with (
         SocketWire.connect(running, {"rooms": ["a", "b"]}) as both,
         SocketWire.connect(running, {"rooms": ["a"]}) as one,
@@ -325,7 +325,7 @@ async def test_a_client_that_cannot_be_written_to_does_not_affect_others(
     assert sockets[1].connection.closed_for == engineio.TRANSPORT_ERROR
 
 
-async def test_who_comes_while_the_log_is_not_listened_to_is_sent_away_in_time(
+async def test_clients_that_connect_while_the_log_is_not_delivered_are_refused_in_time(
     monkeypatch: pytest.MonkeyPatch, running: Running
 ) -> None:
     monkeypatch.setattr(progress, "LIVE_TIMEOUT", 0.05)

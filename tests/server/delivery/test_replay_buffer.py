@@ -38,7 +38,7 @@ def fill(buffer: ReplayBuffer, published: list[tuple[str, tuple[str, ...], tuple
 
 
 @given(entries, st.frozensets(st.sampled_from(ROOMS)), st.integers(0, 45))
-def test_it_finds_what_followed_for_somebody_in_rooms(
+def test_it_finds_the_later_entries_of_rooms(
     published: list[tuple[str, tuple[str, ...], tuple[str, ...], bool]], own: frozenset[str], after: int
 ) -> None:
     buffer = ReplayBuffer()
@@ -75,7 +75,7 @@ def test_a_page_has_the_first_events_and_more_bytes_than_asked_for_if_there_are_
 
 
 @given(entries, st.integers(1, 10))
-def test_it_holds_no_more_than_it_should_and_says_so(
+def test_it_holds_no_more_than_its_limit_and_reports_it(
     published: list[tuple[str, tuple[str, ...], tuple[str, ...], bool]], most: int
 ) -> None:
     buffer = ReplayBuffer(max_bytes=most * (ENTRY_OVERHEAD + 20))

@@ -19,7 +19,7 @@ from tests.support.wire import POLLING, TEXT, PollingWire, SocketWire, Wire
 # Stopping.
 
 
-async def test_websocket_clients_are_told(own: Running) -> None:
+async def test_websocket_clients_are_notified(own: Running) -> None:
     async with SocketWire.connect(own) as wire:
         running = own.stop()
         await wire.expect_close(1012)
@@ -68,7 +68,7 @@ async def test_polls_that_come_while_stopping_bring_what_was_kept_and_then_the_e
 
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]])
-async def test_javascript_clients_are_told(own: Running, js: JsDriver, transports: list[str]) -> None:
+async def test_javascript_clients_are_notified(own: Running, js: JsDriver, transports: list[str]) -> None:
     client = await js.connect(own.url, transports=transports)
     if transports == ["polling"]:
         await open_requests(own, polls=1)
@@ -76,7 +76,7 @@ async def test_javascript_clients_are_told(own: Running, js: JsDriver, transport
     await client.expect("disconnect", reason="transport error" if transports == ["polling"] else "transport close")
 
 
-async def test_nobody_new_is_let_in_while_stopping(own: Running) -> None:
+async def test_new_clients_are_refused_while_stopping(own: Running) -> None:
     port = own.port
     async with SocketWire.connect(own) as wire, Wire.open(own) as polling, Wire.open(own) as websocket:
         # Both are known to the server: they have been answered.

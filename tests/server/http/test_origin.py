@@ -126,7 +126,7 @@ def test_the_same_origin_is_scheme_host_and_port(origin: str, host: str, secure:
     assert policy.allows_cookies(origin, host, secure=secure) is allowed
 
 
-def test_an_empty_host_is_nobody() -> None:
+def test_an_empty_host_is_no_origin() -> None:
     # `null` and such have no host either.
     for origin in ("null", "", "file://", "https://"):
         assert not OriginPolicy(frozenset()).allows(origin, "", secure=True)

@@ -202,7 +202,7 @@ async def test_requests_sent_in_a_row_are_answered_in_a_row(crowd_http: Wire) ->
         assert (await crowd_http.read_answer()).error == (400, 1)
 
 
-async def test_a_long_body_does_not_count_for_the_head_behind_it(crowd: Running, crowd_polling: PollingWire) -> None:
+async def test_a_long_body_does_not_count_for_the_next_head(crowd: Running, crowd_polling: PollingWire) -> None:
     async with Wire.open(crowd) as wire:
         wire.send_request("POST", crowd_polling.target, b'42["a","' + b"x" * 60_000 + b'"]')
         wire.send("GET /")

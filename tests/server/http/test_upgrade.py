@@ -104,7 +104,7 @@ async def test_headers_that_come_several_times(crowd: Running, connection: list[
         await wire.expect_echo()
 
 
-async def test_a_wrong_version_is_told_the_right_one(crowd: Running) -> None:
+async def test_a_wrong_version_is_answered_with_the_right_one(crowd: Running) -> None:
     for version in ("8", "13, 8", ""):
         async with Wire.open(crowd) as wire:
             answer = await wire.upgrade(headers={"Sec-WebSocket-Version": version})

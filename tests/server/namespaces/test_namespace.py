@@ -184,7 +184,7 @@ async def test_a_client_that_goes_while_it_is_looked_at(running: Running) -> Non
     assert (running.namespace.rooms, running.namespace.sockets, running.market.gone) == ({}, {}, [])
 
 
-async def test_events_reach_a_socket_only_behind_the_answer_to_its_connect(running: Running) -> None:
+async def test_events_reach_a_socket_after_the_answer_to_its_connect(running: Running) -> None:
     async with SocketWire.open(running) as wire:
         await wire.open_session()
         wire.send_text('40{"hold":true,"rooms":["a"]}')
@@ -349,7 +349,7 @@ class Polite(Market):
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"]])
-async def test_javascript_is_greeted_before_it_is_heard_and_told_why_it_has_to_go(
+async def test_javascript_is_greeted_first_and_receives_the_reason_of_its_end(
     kind: str, js: JsDriver, transports: list[str]
 ) -> None:
     market = Polite()

@@ -28,12 +28,12 @@ async def test_an_answer_carries_the_id_of_its_question(wire: SocketWire, ack_id
     await wire.expect_text(f'43{ack_id}[1,[2],{{"three":3}}]')
 
 
-async def test_a_question_nobody_wants_answered(wire: SocketWire) -> None:
+async def test_an_event_without_an_acknowledgement(wire: SocketWire) -> None:
     wire.send_text('42["echo",1]')
     await wire.expect_echo()
 
 
-async def test_an_answer_to_somebody_who_has_gone(running: Running) -> None:
+async def test_an_acknowledgement_to_a_client_that_disconnected(running: Running) -> None:
     async with SocketWire.connect(running) as wire:
         wire.send_text('421["hold"]')
         await running.market.until(lambda: running.market.held == 1)
@@ -43,7 +43,7 @@ async def test_an_answer_to_somebody_who_has_gone(running: Running) -> None:
     await running.market.expect("hold done")
 
 
-async def test_an_answer_to_somebody_who_came_back(running: Running, wire: SocketWire) -> None:
+async def test_an_acknowledgement_to_a_client_that_reconnected(running: Running, wire: SocketWire) -> None:
     # The ids of the new socket begin anew: an answer to the old one would be taken for its own.
     wire.send_text('421["hold"]')
     wire.send_text("41")

@@ -82,7 +82,7 @@ async def test_a_javascript_client_recovers_where_it_had_seen_no_event_yet(own: 
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-async def test_an_event_right_before_the_close_is_heard_once(running: Running, js: JsDriver, transport: str) -> None:
+async def test_an_event_right_before_the_close_is_received_once(running: Running, js: JsDriver, transport: str) -> None:
     client = await js.connect(
         running.url, auth=ANNA, transports=[transport], reconnection=True, reconnectionDelay=100, randomizationFactor=0
     )
@@ -106,7 +106,7 @@ async def test_rooms_that_were_joined_by_command_are_restored(own: Running, js: 
 # What is asked of a session.
 
 
-async def test_missed_events_come_right_behind_the_answer_to_connect(own: Running) -> None:
+async def test_missed_events_come_right_after_the_answer_to_connect(own: Running) -> None:
     """Not before it: official clients keep those until they are connected, over whichever connection that is."""
     async with lost(own, ANNA) as client:
         await own.publish("news", 0, to="room")
@@ -149,7 +149,7 @@ async def test_a_session_is_continued_by_one_client_only(own: Running) -> None:
         assert list(own.namespace.sockets) == [back.sid]
 
 
-async def test_a_room_that_may_not_be_entered_any_more_is_not_recovered(own: Running) -> None:
+async def test_a_room_whose_right_was_lost_is_not_recovered(own: Running) -> None:
     async with lost(own, {"user": "anna"}) as client:
         await client.call("join", "room")
         await client.call("join", "other")
@@ -160,7 +160,7 @@ async def test_a_room_that_may_not_be_entered_any_more_is_not_recovered(own: Run
         await expect_all(back, "news", ["open"])
 
 
-async def test_who_left_for_good_has_no_session(own: Running) -> None:
+async def test_a_client_that_disconnected_on_purpose_has_no_session(own: Running) -> None:
     async with connect(own.url, auth=ANNA, transports=["websocket"]) as client:
         pid = client.recovery
     await own.market.expect_gone(client.sid)
@@ -169,7 +169,7 @@ async def test_who_left_for_good_has_no_session(own: Running) -> None:
         assert not answer["recovered"] and answer["reason"] == recovery.UNKNOWN_SESSION
 
 
-async def test_an_answered_ping_says_what_was_heard(own: Running) -> None:
+async def test_a_pong_confirms_what_was_received(own: Running) -> None:
     """So an event that is too old to be kept is no reason to recover nothing (and no event at all is none either)."""
     async with serve(ping_interval=0.2) as running, lost(running, {"user": "anna"}) as client:
         before = running.server.progress.position
@@ -355,7 +355,7 @@ async def test_nothing_is_sent_twice_where_the_log_is_ahead_of_this_node() -> No
         await expect_all(back, "news", [2])
 
 
-async def test_what_is_no_longer_kept_is_said_to_be_lost() -> None:
+async def test_entries_after_their_retention_are_reported_as_lost() -> None:
     now = [0.0]
     log = MemoryLog(retention=300, clock=lambda: now[0])
     async with serve(log=log) as running:
@@ -395,7 +395,7 @@ async def test_what_is_appended_while_the_log_is_read_comes_once(monkeypatch: py
 
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling"]])
-async def test_more_than_can_be_sent_again_is_said_to_be_too_much(
+async def test_too_many_missed_events_are_reported_as_such(
     own: Running, transports: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "MAX_MISSED", 4)
@@ -412,7 +412,7 @@ async def test_more_than_can_be_sent_again_is_said_to_be_too_much(
         assert (back.welcome or {})["pid"] != client.recovery["pid"]
 
 
-async def test_a_client_that_is_not_recovered_begins_anew(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_is_not_recovered_gets_a_new_session(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has a new id and is in no room that it had joined: it fetches its state and joins again."""
     monkeypatch.setattr(replay, "MAX_MISSED", 0)
     async with lost(own, ANNA) as client:
@@ -465,7 +465,7 @@ async def test_recovered_and_the_answer_never_disagree(own: Running, js: JsDrive
 # Rooms.
 
 
-async def test_who_is_excluded_is_not_caught_up_either(own: Running) -> None:
+async def test_an_excluded_client_gets_no_replay_either(own: Running) -> None:
     async with lost(own, ANNA) as client:
         await own.publish("news", 0, to="room")
         await client.expect_event("news")
@@ -558,7 +558,7 @@ async def test_a_command_is_acknowledged_when_what_it_joined_is_remembered() -> 
         assert await joining == "other"
 
 
-async def test_a_command_that_joins_while_the_session_is_written_is_acknowledged_behind_that() -> None:
+async def test_a_join_is_acknowledged_after_the_session_was_written() -> None:
     log = HeldLog()
     async with serve(log=log) as running:
         log.free.clear()
@@ -616,7 +616,7 @@ async def test_sessions_do_not_pile_up_while_the_log_is_away(monkeypatch: pytest
         assert reasons == ["unknown_session", "unknown_session", None, None]
 
 
-async def test_a_node_that_is_behind_does_not_write_over_a_session() -> None:
+async def test_a_node_that_is_late_does_not_overwrite_a_session() -> None:
     log = MemoryLog()
     async with (
         serve(log=log) as first,

@@ -253,7 +253,7 @@ async def test_a_client_that_does_not_notice_a_close_frame_notices_the_end_of_th
         assert await wire.read_rest() == b""
 
 
-async def test_websocket_clients_are_told_that_the_server_stops(mounted: Running, js: JsDriver) -> None:
+async def test_websocket_clients_are_notified_that_the_server_stops(mounted: Running, js: JsDriver) -> None:
     client = await js.connect(mounted.url, transports=["websocket"])
     async with SocketWire.connect(mounted) as wire:
         stopping = mounted.stop()
@@ -263,7 +263,7 @@ async def test_websocket_clients_are_told_that_the_server_stops(mounted: Running
     assert mounted.server.registry.connections == {}
 
 
-async def test_a_lifespan_that_ends_tells_everybody(mounted: Running) -> None:
+async def test_clients_are_notified_when_the_lifespan_ends(mounted: Running) -> None:
     client = await PollingWire.connect(mounted)
     async with SocketWire.connect(mounted) as wire, Wire.open(mounted) as poll:
         poll.send_request("GET", client.target)

@@ -48,7 +48,7 @@ async def run_by_hand(
 
 
 @pytest.mark.parametrize("extensions", [None, {}])
-async def test_an_asgi_server_that_cannot_answer_with_http_is_told_to_close(
+async def test_an_asgi_server_without_http_answers_closes_the_websocket(
     mounted: Running, extensions: dict[str, Any] | None
 ) -> None:
     sent = await run_by_hand(mounted, [{"type": "websocket.connect"}], b"transport=tcp", extensions)

@@ -268,7 +268,7 @@ def test_a_budget_is_what_it_says() -> None:
     assert not budget.is_overloaded(clock())
 
 
-async def test_the_gate_lets_those_in_first_who_are_not_busy_and_all_in_the_end() -> None:
+async def test_the_gate_admits_idle_clients_first_and_finally_all() -> None:
     now = 0.0
     done: list[str] = []
 
@@ -296,7 +296,7 @@ async def test_the_gate_lets_those_in_first_who_are_not_busy_and_all_in_the_end(
     assert gate.run(work("again", 0.0))
 
 
-async def test_those_who_are_not_busy_do_not_wait_for_all_polling_bodies_that_are() -> None:
+async def test_idle_clients_do_not_wait_for_the_polling_bodies_of_busy_ones() -> None:
     """A whole turn is counted for each part of a body: nothing was left of it for the others."""
     gate, done = InputGate(lambda: 0.0), list[str]()
 

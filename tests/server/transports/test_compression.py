@@ -148,7 +148,7 @@ async def test_a_run_of_long_events_is_one_write_for_each_client(own: Running, s
         assert written == {squeezed.id: 1, plain.id: 1}
 
 
-async def test_attachments_are_sent_plain_behind_a_deflated_text(own: Running, squeezed: SocketWire) -> None:
+async def test_attachments_are_sent_uncompressed_after_a_compressed_text(own: Running, squeezed: SocketWire) -> None:
     squeezed.send_text('451-5["echo",{"_placeholder":true,"num":0},"' + "x" * 2_000 + '"]')
     squeezed.send_frame(BINARY, b"\0" * 3_000)
     text, attachment = await squeezed.read_frame(), await squeezed.read_frame()

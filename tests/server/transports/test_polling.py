@@ -377,7 +377,7 @@ async def test_a_body_that_never_ends() -> None:
 
 
 @pytest.mark.parametrize("name", ["small", "too long"])
-async def test_a_body_that_goes_on_behind_its_answer(name: str) -> None:
+async def test_a_body_that_continues_after_its_answer(name: str) -> None:
     async with serve(limits={"body_timeout": 0.1, "header_timeout": 0.1}) as running:
         client = await PollingWire.connect(running)
         async with Wire.open(running) as wire:

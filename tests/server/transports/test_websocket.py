@@ -110,7 +110,9 @@ async def test_a_malformed_frame_that_comes_with_the_upgrade_request(
         (encode_frame(CLOSE, b"\x03\xe8"), "transport close"),
     ],
 )
-async def test_the_application_hears_why(crowd: Running, crowd_wire: SocketWire, frames: bytes, reason: str) -> None:
+async def test_the_application_receives_the_reason_of_a_close(
+    crowd: Running, crowd_wire: SocketWire, frames: bytes, reason: str
+) -> None:
     crowd_wire.send(frames)
     assert await crowd.market.expect_gone(crowd_wire.id) == reason
 
@@ -171,19 +173,19 @@ async def test_a_close_in_the_middle_of_a_message(crowd: Running, crowd_wire: So
     assert "unfinished" not in crowd.market.names()
 
 
-async def test_what_comes_after_a_close_is_not_heard(crowd: Running, crowd_wire: SocketWire) -> None:
+async def test_what_comes_after_a_close_is_not_processed(crowd: Running, crowd_wire: SocketWire) -> None:
     crowd_wire.send(encode_frame(CLOSE, b"\x03\xe8") + encode_frame(TEXT, b'42["too late"]'))
     await crowd_wire.expect_close(1000)
     assert "too late" not in crowd.market.names()
 
 
-async def test_what_comes_after_an_offence_is_not_heard(crowd: Running, crowd_wire: SocketWire) -> None:
+async def test_what_comes_after_a_protocol_error_is_not_processed(crowd: Running, crowd_wire: SocketWire) -> None:
     crowd_wire.send(encode_frame(TEXT, b"", rsv=1) + encode_frame(TEXT, b'42["too late"]') + encode_frame(PING, b""))
     await crowd_wire.expect_close(1002)
     assert "too late" not in crowd.market.names()
 
 
-async def test_a_frame_that_is_too_long_is_not_heard_however_soon_its_rest_comes(
+async def test_a_frame_that_is_too_long_is_not_processed_even_if_it_is_complete(
     crowd: Running, crowd_wire: SocketWire
 ) -> None:
     crowd_wire.send(encode_frame(TEXT, b'421["echo","' + b"x" * 1_000_000 + b'"]'))

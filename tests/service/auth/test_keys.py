@@ -406,7 +406,9 @@ async def test_an_issuer_that_does_not_answer_is_given_up(issuer: Issuer) -> Non
         await expect_refused(verifier, OLD, KEYS_UNAVAILABLE)
 
 
-async def test_all_wait_for_one_fetch_and_one_who_leaves_does_not_end_it(verifier: Verifier, issuer: Issuer) -> None:
+async def test_all_callers_share_one_fetch_and_a_cancelled_one_does_not_end_it(
+    verifier: Verifier, issuer: Issuer
+) -> None:
     issuer.may_answer.clear()
     waiting = [asyncio.create_task(verifier.verify(OLD)) for _ in range(5)]
     await asyncio.to_thread(issuer.arrived.wait)

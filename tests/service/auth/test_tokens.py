@@ -180,7 +180,7 @@ def test_a_token_counts_from_its_beginning_less_the_leeway() -> None:
     expect_refused(sign({"sub": "ada", "nbf": int(NOW + LEEWAY + 1)}), "not valid before 2027-01-15T08:00:11Z")
 
 
-def test_times_are_told_as_people_read_them() -> None:
+def test_times_are_shown_in_readable_units() -> None:
     expired = r"expired at 2027-01-15T07:00:00Z \(it is 2027-01-15T08:00:00Z here\)"
     expect_refused(sign({"sub": "ada", "exp": NOW - 3_600}), expired, TOKEN_EXPIRED)
     expect_refused(sign({"sub": "ada", "exp": -9e11}), "expired at -900000000000 seconds since 1970", TOKEN_EXPIRED)

@@ -278,7 +278,7 @@ async def test_a_server_that_cuts_the_connection_is_unavailable_and_got_over(
     db.close()
 
 
-async def test_a_statement_that_is_wrong_is_nobody_elses_fault(db: Database) -> None:
+async def test_a_wrong_statement_is_reported_as_the_callers_error(db: Database) -> None:
     with pytest.raises(DBAPIError):
         await db.run(lambda connection: connection.execute(text("SELECT * FROM nowhere")))
 
@@ -337,7 +337,7 @@ def test_a_file_that_is_no_database_is_refused(file: Path) -> None:
         Database(f"sqlite:///{file}")
 
 
-def test_what_is_not_over_by_waiting_is_told_at_once(file: Path) -> None:
+def test_a_permanent_refusal_is_reported_at_once(file: Path) -> None:
     file.mkdir()
     began = time.monotonic()
 
@@ -427,7 +427,7 @@ async def test_one_users_flood_does_not_keep_another_user_waiting(database_url: 
     db.close()
 
 
-async def test_a_locked_table_stops_only_who_uses_it(postgresql: PostgreSQL) -> None:
+async def test_a_locked_table_stops_only_its_own_users(postgresql: PostgreSQL) -> None:
     url = postgresql.make_database()
     db = Database(url, Limits(database_lock_timeout=0.5), connections=2)
     db.create(METADATA)

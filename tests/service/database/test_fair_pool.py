@@ -62,7 +62,7 @@ def test_one_group_does_not_keep_another_waiting(held: Held) -> None:
     assert held.let_go()[:4] == ["ada0", "bob", "ada1", "bob"]
 
 
-def test_a_full_queue_refuses_the_one_who_filled_it() -> None:
+def test_a_full_queue_refuses_the_client_that_filled_it() -> None:
     held = Held(max_waiting=10, max_waiting_of_one=5)
     held.ask("ada", 5)
     with pytest.raises(DatabaseUnavailableError, match="5 transactions of one user"):
@@ -85,7 +85,7 @@ def test_the_server_itself_may_use_the_whole_queue() -> None:
     held.let_go()
 
 
-def test_how_work_ends_is_known_to_the_one_who_asked() -> None:
+def test_the_caller_receives_the_result_or_the_error() -> None:
     pool = FairPool("plain", 2, 10, 10)
     assert pool.submit(lambda: 7, "shop", "ada").result() == 7
     with pytest.raises(ZeroDivisionError):

@@ -51,7 +51,7 @@ async def test_jobs_are_done_when_they_are_due(database_url: str) -> None:
         assert await left(desk) == []
 
 
-async def test_nobody_waits_for_the_next_look(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_task_waits_for_the_next_check(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_module, "LOOK_INTERVAL", HOUR)
     async with open_harness(database_url, jobs={"remind": remind}) as desk:
         await desk.jobs.done()
@@ -83,7 +83,7 @@ async def test_a_job_can_be_replaced_and_cancelled(database_url: str) -> None:
         await desk.expect_said(2)
 
 
-async def test_a_job_can_schedule_itself_anew(database_url: str) -> None:
+async def test_a_job_can_schedule_itself_again(database_url: str) -> None:
     def tick(tx: Transaction, key: str, data: dict[str, Any]) -> None:
         say_next(tx)
         tx.schedule("tick", key, tx.now + HOUR, data)
@@ -131,9 +131,7 @@ async def test_jobs_outlive_the_process(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("known", [{"other": remind}, {}], ids=["others are known", "none is known"])
-async def test_a_job_of_a_kind_that_is_not_known_stays_and_is_told_once(
-    database_url: str, known: dict[str, Job]
-) -> None:
+async def test_a_job_of_an_unknown_kind_stays_and_is_logged_once(database_url: str, known: dict[str, Job]) -> None:
     with capture_logs() as logs:
         async with open_harness(database_url, jobs=known) as desk:
             await desk.outbox.run(schedule, "a", HOUR, 1)

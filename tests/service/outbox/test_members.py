@@ -33,7 +33,7 @@ def room() -> NamedRoom:
 
 
 @pytest.mark.parametrize("subject", ["user:ada", "role:customer", "shop:S-1"])
-async def test_whoever_is_one_of_the_subjects_is_a_member(desk: Harness, room: NamedRoom, subject: str) -> None:
+async def test_a_client_with_one_of_the_subjects_is_a_member(desk: Harness, room: NamedRoom, subject: str) -> None:
     await desk.outbox.run(Transaction.add_member, room, subject)
     assert await desk.members.has(ADA, room)
     assert not await desk.members.has(ADA, ticket("none"))

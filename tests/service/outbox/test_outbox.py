@@ -104,7 +104,7 @@ async def test_a_transaction_that_is_run_again_emits_once(desk: Harness) -> None
 # At once.
 
 
-async def test_nobody_waits_for_the_next_look(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_task_waits_for_the_next_check(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "LOOK_INTERVAL", 3600.0)
     async with open_harness(database_url) as desk:
         for number in range(1, 20):
@@ -236,7 +236,7 @@ async def test_what_was_appended_is_known_when_its_key_is_forgotten(
         assert await waiting(desk) == 0
 
 
-async def test_what_a_process_leaves_behind_another_sends(database_url: str) -> None:
+async def test_what_a_stopped_process_left_another_one_sends(database_url: str) -> None:
     log = Ledger()
     async with open_harness(database_url, log) as alive, open_harness(database_url, log, relays=False) as dead:
         await dead.outbox.run(say, 1, 2)
@@ -258,7 +258,7 @@ async def test_several_processes_keep_one_order(database_url: str) -> None:
         await one.expect_said(*range(1, 201))
 
 
-async def test_numbers_that_begin_anew_are_no_old_ones(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_numbers_that_start_over_are_a_new_epoch(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The log outlives a database that is deleted."""
     log = Ledger()
     for number in (1, 2):
@@ -332,7 +332,7 @@ async def test_two_relays_set_a_row_aside_once(database_url: str) -> None:
 # Members.
 
 
-async def test_a_removal_is_told_before_what_is_said_later(desk: Harness) -> None:
+async def test_a_removal_is_applied_before_later_events(desk: Harness) -> None:
     def let_go(tx: Transaction) -> list[bool]:
         say(tx, 1)
         removed = [tx.remove_member(ticket("1"), "user:ada") for _ in range(2)]

@@ -115,7 +115,7 @@ async def harness(js: JsDriver, valkey: ValkeyServer) -> Harness:
     return Harness(valkey.url, await js.emitter(valkey.url, key=key), key)
 
 
-async def test_what_is_emitted_is_in_the_log_once_and_in_order_however_many_nodes_hear_it(harness: Harness) -> None:
+async def test_what_is_emitted_is_in_the_log_once_and_in_order_with_any_number_of_nodes(harness: Harness) -> None:
     async with harness.open() as first, harness.open() as second, harness.open() as third:
         await harness.call(1, 2, 2, 3, 3, 3)
         await harness.expect(1, 2, 2, 3, 3, 3)
@@ -173,7 +173,7 @@ async def test_what_a_leader_had_appended_and_not_announced_is_not_appended_agai
             assert harness.log.appended == 5
 
 
-async def test_a_leader_that_is_told_to_stop_appends_what_it_has_heard(harness: Harness) -> None:
+async def test_a_stopping_leader_appends_what_it_has_received(harness: Harness) -> None:
     async with harness.open():
         harness.log.hangs.clear()
         await harness.call(1)
@@ -196,7 +196,7 @@ async def test_without_the_log_what_is_emitted_waits_in_order(harness: Harness) 
         assert [line["event"] for line in logged][:1] == ["what was emitted waits for the log"]
 
 
-async def test_what_is_refused_is_told_to_the_operator_and_counted_and_stops_nothing(harness: Harness) -> None:
+async def test_a_refused_message_is_logged_and_counted_and_stops_nothing(harness: Harness) -> None:
     async with harness.open() as node:
         with capture_logs() as logged:
             await harness.emitter.emit("called", {"number": "one"})
@@ -247,7 +247,7 @@ async def test_too_much_is_refused_and_not_kept(harness: Harness, monkeypatch: p
     assert harness.numbers[:3] == [1, 2, 3]
 
 
-async def test_what_nobody_announces_is_not_kept_for_ever(harness: Harness) -> None:
+async def test_unannounced_records_are_not_kept_for_ever(harness: Harness) -> None:
     now = 0.0
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(harness.open(drain=0.01))
@@ -266,7 +266,7 @@ async def test_what_nobody_announces_is_not_kept_for_ever(harness: Harness) -> N
 # Redis dies and comes back.
 
 
-async def test_when_redis_is_back_emitters_are_heard_again(js: JsDriver, own_valkey: ValkeyServer) -> None:
+async def test_when_redis_is_back_emitters_work_again(js: JsDriver, own_valkey: ValkeyServer) -> None:
     harness = Harness(own_valkey.url, await js.emitter(own_valkey.url, key="hall"), "hall")
     async with harness.open(), harness.open():
         await harness.call(1)
@@ -313,7 +313,7 @@ async def expect_called(client: JsClient, *numbers: int) -> None:
     assert client.events() == []
 
 
-async def test_every_client_hears_an_event_once_whichever_node_it_is_on(
+async def test_every_client_receives_an_event_once_on_any_node(
     js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
 ) -> None:
     emitter = await js.emitter(own_valkey.url)
@@ -410,7 +410,7 @@ async def test_a_back_end_needs_no_more_rights_in_redis_than_the_page_says(
             await harness.say(call)
 
 
-async def test_several_systems_are_told_apart_by_the_key(
+async def test_several_systems_are_distinguished_by_the_key(
     js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
 ) -> None:
     async with serve_hall(tmp_path, own_valkey, "quotes") as served:
@@ -421,7 +421,7 @@ async def test_several_systems_are_told_apart_by_the_key(
         await expect_called(client, 3)
 
 
-async def test_two_that_share_a_redis_are_told_apart_by_a_key_of_their_own(
+async def test_two_installations_on_one_redis_are_distinguished_by_their_keys(
     js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
@@ -441,9 +441,7 @@ async def test_two_that_share_a_redis_are_told_apart_by_a_key_of_their_own(
         await expect_called(ours, 1, 2, 4)
 
 
-async def test_emitters_are_not_heard_where_the_settings_say_so(
-    js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
-) -> None:
+async def test_emitters_can_be_switched_off(js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path) -> None:
     async with serve_hall(tmp_path, own_valkey, REDIS_EMITTER="false") as served:
         client = await connect(js, served, "ada")
         await (await js.emitter(own_valkey.url, key="hall")).emit("called", {"number": 1})
@@ -479,7 +477,7 @@ async def test_managers_of_python_socketio(js: JsDriver, own_valkey: ValkeyServe
         await expect_called(bob, 9)
 
 
-async def test_what_no_system_reads_is_said_once(own_valkey: ValkeyServer, tmp_path: Path) -> None:
+async def test_a_message_for_no_system_is_logged_once(own_valkey: ValkeyServer, tmp_path: Path) -> None:
     """With several systems an emitter has to name one; python-socketio's default channel names none."""
     quotes = load_system("quotes")
     settings = Settings(port=0, oyez_data=str(tmp_path), redis_url=own_valkey.url, redis_prefix=tmp_path.name)

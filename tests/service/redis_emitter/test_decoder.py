@@ -73,7 +73,9 @@ def test_whether_an_event_is_volatile_says_the_contract(reader: EmitterDecoder) 
 
 
 @pytest.mark.parametrize("event", ["new_request", "request_cancelled"])
-def test_without_a_room_everybody_is_meant_where_the_contract_allows_it(reader: EmitterDecoder, event: str) -> None:
+def test_without_a_room_an_event_goes_to_all_clients_if_the_contract_allows_it(
+    reader: EmitterDecoder, event: str
+) -> None:
     payload: dict[str, Any] = {"request_id": "r1"} | ({"parts": []} if event == "new_request" else {})
     (entry,) = read(reader, emitted(event, payload))
     assert (entry.namespace, entry.rooms) == ("/", ())

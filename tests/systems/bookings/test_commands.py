@@ -55,7 +55,7 @@ async def test_a_customer_tracks_their_own_bookings_only(cast: Cast) -> None:
     assert (await cast.bob.refused("booking:track", cast.booking))[0] == "unknown_event"
 
 
-async def test_who_has_left_hears_no_more(cast: Cast) -> None:
+async def test_a_client_that_left_receives_no_more(cast: Cast) -> None:
     await cast.ada.done("booking:untrack", cast.booking)
     heard = await cast.scenario.causes(cast.bob.done("booking:accept", cast.booking))
     assert heard == {"ada": ["partner:assigned"], "root": [WATCHED]}
@@ -64,7 +64,7 @@ async def test_who_has_left_hears_no_more(cast: Cast) -> None:
     assert heard == {"ada": [TOLD], "root": [WATCHED]}
 
 
-async def test_only_monitors_hear_of_all_bookings(cast: Cast) -> None:
+async def test_only_monitors_receive_all_bookings(cast: Cast) -> None:
     heard = await cast.scenario.causes(cast.scenario.book(cast.eve))
     assert heard == {"root": ["booking:created"]}
     assert (await cast.ada.refused("monitor:bookings"))[0] == "unknown_event"
@@ -73,7 +73,7 @@ async def test_only_monitors_hear_of_all_bookings(cast: Cast) -> None:
 # Accepting and rejecting.
 
 
-async def test_accepting_tells_the_customer_and_the_monitors(cast: Cast) -> None:
+async def test_customer_and_monitors_receive_an_acceptance(cast: Cast) -> None:
     heard = await cast.scenario.causes(cast.bob.done("booking:accept", cast.booking))
     assert heard == {"ada": [TOLD, "partner:assigned"], "root": [WATCHED]}
     [(_, told), (_, assigned)] = cast.ada.heard
@@ -106,7 +106,7 @@ async def test_the_answer_says_how_the_booking_stands(cast: Cast) -> None:
     }
 
 
-async def test_rejecting_tells_why(cast: Cast) -> None:
+async def test_a_rejection_contains_its_reason(cast: Cast) -> None:
     rejecting = cast.bob.done("booking:reject", {"bookingId": cast.booking, "reason": "My van is broken."})
     assert await cast.scenario.causes(rejecting) == {"ada": [TOLD], "root": [WATCHED]}
     assert cast.root.heard[0][1]["reason"] == "My van is broken."
@@ -114,7 +114,7 @@ async def test_rejecting_tells_why(cast: Cast) -> None:
     assert await cast.status() == "PARTNER_REJECTED"
 
 
-async def test_a_rejected_booking_is_given_to_somebody_else(cast: Cast) -> None:
+async def test_a_rejected_booking_is_assigned_to_another_partner(cast: Cast) -> None:
     await cast.bob.done("booking:reject", {"bookingId": cast.booking, "reason": "Full."})
     assigning = cast.scenario.put(f"/bookings/{cast.booking}/partner", {"partnerId": cast.mallory.id})
     heard = await cast.scenario.causes(assigning)
@@ -142,7 +142,7 @@ async def test_only_the_assigned_partner_decides(cast: Cast, command: str, data:
     assert await cast.status() == "PARTNER_ASSIGNED"
 
 
-async def test_of_accepts_at_the_same_time_one_wins_and_the_others_are_told(cast: Cast) -> None:
+async def test_of_simultaneous_accepts_one_succeeds_and_the_others_are_refused(cast: Cast) -> None:
     devices = [cast.bob, *[await cast.scenario.enter("partner", cast.bob.id) for _ in range(7)]]
     await cast.scenario.listen()
     answers = await asyncio.gather(*(device.call("booking:accept", cast.booking) for device in devices))
@@ -287,7 +287,7 @@ async def test_what_a_booking_cannot_become(cast: Cast, status: str, target: str
 
 
 @pytest.mark.parametrize("accepted", [False, True])
-async def test_cancelling_tells_the_partner(cast: Cast, accepted: bool) -> None:
+async def test_the_partner_receives_a_cancellation(cast: Cast, accepted: bool) -> None:
     if accepted:
         await cast.bob.done("booking:accept", cast.booking)
     cancelling = cast.ada.done("booking:cancel", {"bookingId": cast.booking, "reason": "I have moved."})
@@ -299,7 +299,7 @@ async def test_cancelling_tells_the_partner(cast: Cast, accepted: bool) -> None:
     assert cast.root.heard[0][1]["reason"] == "I have moved."
 
 
-async def test_a_partner_who_has_rejected_is_not_told(cast: Cast) -> None:
+async def test_a_partner_who_rejected_is_not_notified(cast: Cast) -> None:
     await cast.bob.done("booking:reject", {"bookingId": cast.booking, "reason": "Full."})
     cancelling = cast.ada.done("booking:cancel", {"bookingId": cast.booking, "reason": "Never mind."})
     assert await cast.scenario.causes(cancelling) == {"ada": [TOLD], "root": [WATCHED]}
@@ -331,7 +331,7 @@ def place(latitude: float) -> dict[str, float]:
     return {"latitude": latitude, "longitude": -0.1365}
 
 
-async def test_a_place_reaches_who_tracks_a_booking_that_is_accepted(cast: Cast) -> None:
+async def test_a_location_reaches_the_client_that_tracks_an_accepted_booking(cast: Cast) -> None:
     other = await cast.scenario.book(cast.eve, cast.bob)
     await cast.eve.done("booking:track", other)
     await cast.move("PARTNER_ACCEPTED")
@@ -360,7 +360,7 @@ async def test_places_come_at_most_once_a_second_and_the_newest_wins(cast: Cast)
     assert cast.ada.heard == []
 
 
-async def test_a_place_is_told_for_each_active_booking(cast: Cast) -> None:
+async def test_a_location_is_sent_for_each_active_booking(cast: Cast) -> None:
     other = await cast.scenario.book(cast.eve, cast.bob)
     await cast.eve.done("booking:track", other)
     await cast.bob.done("booking:accept", other)
@@ -372,7 +372,7 @@ async def test_a_place_is_told_for_each_active_booking(cast: Cast) -> None:
         assert update["bookingId"] == booking
 
 
-async def test_a_place_that_waits_is_not_told_when_the_booking_is_over(cast: Cast) -> None:
+async def test_a_waiting_location_is_not_sent_after_the_booking(cast: Cast) -> None:
     await cast.move("PARTNER_ACCEPTED", "IN_PROGRESS")
     await cast.bob.done("location:update", place(51.5))
     await cast.ada.client.expect_event("partner:location_update")
@@ -417,7 +417,7 @@ async def test_a_message_reaches_the_other_side_in_its_namespace(cast: Cast) -> 
     assert cast.ada.heard[0][1]["senderRole"] == "partner"
 
 
-async def test_only_parties_who_share_a_booking_write_to_each_other(cast: Cast) -> None:
+async def test_only_parties_of_one_booking_send_messages_to_each_other(cast: Cast) -> None:
     for sender, recipient in [(cast.ada, cast.mallory), (cast.eve, cast.bob), (cast.mallory, cast.ada)]:
         refused = await sender.refused("message:send", {"recipientId": recipient.id, "message": "Hello"})
         assert refused == ("forbidden", f"You share no booking with {recipient.id!r}.")
@@ -429,7 +429,7 @@ async def test_only_parties_who_share_a_booking_write_to_each_other(cast: Cast) 
     assert (await cast.root.refused("message:send", message))[0] == "unknown_event"
 
 
-async def test_who_has_rejected_shares_nothing_any_more(cast: Cast) -> None:
+async def test_a_partner_who_rejected_shares_the_booking_no_longer(cast: Cast) -> None:
     await cast.bob.done("booking:reject", {"bookingId": cast.booking, "reason": "Full."})
     assert (await cast.bob.refused("message:send", {"recipientId": cast.ada.id, "message": "x"}))[0] == "forbidden"
     await cast.ada.done("booking:cancel", {"bookingId": cast.booking, "reason": "Never mind."})
@@ -489,7 +489,7 @@ async def test_all_devices_of_a_user_know_what_was_sent_and_read(cast: Cast) -> 
     assert not cast.ada.heard, "whether a message was read is the reader's business"
 
 
-async def test_who_begins_to_track_knows_the_last_place_at_once(cast: Cast) -> None:
+async def test_a_new_tracker_receives_the_last_location_at_once(cast: Cast) -> None:
     await cast.scenario.listen()
     await cast.bob.done("booking:accept", cast.booking)
     await cast.ada.done("booking:track", cast.booking)
@@ -556,7 +556,7 @@ async def test_admins_type_to_anybody_in_whichever_namespace_they_are(cast: Cast
         assert await cast.scenario.causes(cast.root.done("typing:start", person.id)) == {name: ["typing:indicator"]}
 
 
-async def test_nobody_types_to_strangers(cast: Cast) -> None:
+async def test_typing_to_strangers_is_refused(cast: Cast) -> None:
     for command in ("typing:start", "typing:stop"):
         for person, recipient in ((cast.eve, cast.bob), (cast.mallory, cast.ada), (cast.ada, cast.root)):
             assert (await person.refused(command, recipient.id))[0] == "forbidden"
@@ -565,7 +565,7 @@ async def test_nobody_types_to_strangers(cast: Cast) -> None:
 # Statistics.
 
 
-async def test_statistics_are_answered_to_who_asks(cast: Cast) -> None:
+async def test_only_the_caller_receives_requested_statistics(cast: Cast) -> None:
     await cast.scenario.listen()
     assert await cast.idle.done("request:stats") == {}
     _, [statistics] = await cast.idle.client.expect_event("dashboard:stats_update")

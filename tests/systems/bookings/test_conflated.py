@@ -133,7 +133,7 @@ async def test_processes_keep_one_pace(database_url: str, tmp_path: Path) -> Non
     assert all(after - before >= INTERVAL - 0.001 for (before, _), (after, _) in pairwise(heard))
 
 
-async def test_a_partner_with_two_devices_is_told_of_at_one_pace(database_url: str, tmp_path: Path) -> None:
+async def test_two_devices_of_a_partner_share_the_rate_of_locations(database_url: str, tmp_path: Path) -> None:
     """Each device is connected to another process, and both say all the time where they are."""
     async with (
         open_market(database_url, tmp_path) as here,
@@ -173,7 +173,7 @@ async def test_a_partner_with_two_devices_is_told_of_at_one_pace(database_url: s
 
 
 @pytest.mark.parametrize("change", ["partner", "kyc", "command"])
-async def test_every_change_that_is_counted_is_told(scenario: Scenario, change: str) -> None:
+async def test_every_counted_change_sends_statistics(scenario: Scenario, change: str) -> None:
     ada, bob = await scenario.customer("ada"), await scenario.partner("bob")
     booking = await scenario.book(ada, bob)
     root = await scenario.admin()

@@ -32,7 +32,7 @@ async def test_customers_are_put_and_read(scenario: Scenario) -> None:
     assert await scenario.read(path) == {**customer, "phone": "+44 20 7946 0999"} == moved.json()
 
 
-async def test_a_new_partner_is_told_to_monitors_once(scenario: Scenario) -> None:
+async def test_monitors_receive_a_new_partner_once(scenario: Scenario) -> None:
     admin, idle = await scenario.admin(), await scenario.admin("idle", monitoring=False)
     bystander = await scenario.partner("bystander")
     path, body = f"/partners/{scenario.id('bob')}", partner_body("bob")
@@ -76,7 +76,7 @@ async def test_the_same_put_at_the_same_time(scenario: Scenario, path: str, body
 # Bookings.
 
 
-async def test_a_booking_is_told_to_monitors_and_can_be_tracked(scenario: Scenario) -> None:
+async def test_monitors_receive_a_new_booking_and_its_customer_can_track_it(scenario: Scenario) -> None:
     ada, eve = await scenario.customer("ada"), await scenario.customer("eve")
     bob, admin = await scenario.partner("bob"), await scenario.admin()
     assert await scenario.causes(scenario.post("/bookings", booking_body(ada.id))) == {"root": ["booking:created"]}
@@ -134,7 +134,7 @@ async def test_a_booking_is_given_to_a_partner_and_to_another(scenario: Scenario
     )
 
 
-async def test_a_booking_that_is_over_is_given_to_nobody(scenario: Scenario) -> None:
+async def test_a_booking_that_is_over_cannot_be_assigned(scenario: Scenario) -> None:
     ada, bob = await scenario.customer("ada"), await scenario.partner("bob")
     booking = await scenario.book(ada)
     await ada.done("booking:cancel", {"bookingId": booking, "reason": "Never mind."})
@@ -176,7 +176,7 @@ async def test_times_are_kept_to_the_millisecond(scenario: Scenario, time: str, 
 # Messages, notifications, KYC.
 
 
-async def test_messages_are_sent_for_somebody_and_read(scenario: Scenario) -> None:
+async def test_a_back_end_sends_messages_and_lists_them(scenario: Scenario) -> None:
     ada, bob = await scenario.customer("ada"), await scenario.partner("bob")
     booking = await scenario.book(ada, bob)
     body = {"senderId": bob.id, "senderRole": "partner", "recipientId": ada.id, "message": "On my way."}
@@ -244,7 +244,7 @@ async def test_documents_are_handed_in_and_decided_about_once(scenario: Scenario
     assert (await scenario.read("/kyc-submissions", partnerId=bob.id, status="SUBMITTED"))["items"] == []
 
 
-async def test_a_back_end_lets_somebody_else_track_a_booking_for_a_while(scenario: Scenario) -> None:
+async def test_a_back_end_adds_another_customer_to_a_booking_for_a_while(scenario: Scenario) -> None:
     ada, eve, bob = await scenario.customer("ada"), await scenario.customer("eve"), await scenario.partner("bob")
     booking = await scenario.book(ada, bob)
     members = f"{scenario.market.url}/bookings/rooms/booking:{booking}/members"

@@ -53,7 +53,9 @@ async def test_ones_own_room_may_be_named(served: Served, js: JsDriver, person: 
         (ADMIN, "user", USER),
     ],
 )
-async def test_nobody_elses_room_is_joined(served: Served, js: JsDriver, person: str, type: str, id: str) -> None:
+async def test_the_room_of_another_user_cannot_be_joined(
+    served: Served, js: JsDriver, person: str, type: str, id: str
+) -> None:
     client = await connect(served, js, person)
     refused = await client.call("join", {"type": type, "id": id})
     assert (refused["ok"], refused["error"]["code"]) == (False, "forbidden")
@@ -63,7 +65,7 @@ async def test_nobody_elses_room_is_joined(served: Served, js: JsDriver, person:
     await client.expect_nothing()
 
 
-async def test_a_refusal_nobody_waits_for_is_the_event_error(served: Served, js: JsDriver) -> None:
+async def test_a_refusal_without_an_acknowledgement_is_the_event_error(served: Served, js: JsDriver) -> None:
     client = await connect(served, js, USER)
     await client.emit("join", {"type": "user", "id": STRANGER})
     [error] = await client.expect_event("error")
@@ -79,7 +81,7 @@ async def test_a_ping_is_answered(served: Served, js: JsDriver) -> None:
 
 
 @pytest.mark.parametrize("role", [None, "robot"])
-async def test_without_a_role_nobody_is_let_in(served: Served, js: JsDriver, role: str | None) -> None:
+async def test_a_token_without_a_valid_role_is_refused(served: Served, js: JsDriver, role: str | None) -> None:
     with pytest.raises(JsConnectError) as refused:
         await js.connect(served.url, path=PATH, auth={"token": served.token("somebody", role)})
     assert refused.value.data["code"] == "forbidden_role"

@@ -74,7 +74,7 @@ async def test_a_room_is_joined_by_those_with_the_right(
         await client.disconnect()
 
 
-async def test_nobody_gets_into_the_operations_room_as_a_user(served: Served, js: JsDriver) -> None:
+async def test_a_user_called_operations_cannot_join_the_operations_room(served: Served, js: JsDriver) -> None:
     thief = await js.connect(served.url, path=PATH, auth={"token": served.token("operations", "customer")})
     assert (await thief.call("join_user_room", "operations"))["error"]["code"] == "unknown_room"
     await publish(served, "new_ticket", "user_operations")
@@ -89,7 +89,7 @@ async def test_a_customer_with_a_garages_claim_is_no_staff(served: Served, js: J
 # Tickets.
 
 
-async def test_a_conversation_is_heard_by_those_it_concerns(served: Served, js: JsDriver) -> None:
+async def test_a_conversation_reaches_the_members_of_the_ticket(served: Served, js: JsDriver) -> None:
     people = {person: await connect(served, js, person) for person in ("U-1", "U-2", "operator")}
     await people["operator"].call("join_operations_room")
     for customer in ("U-1", "U-2"):
@@ -119,7 +119,7 @@ async def test_a_conversation_is_heard_by_those_it_concerns(served: Served, js: 
         await client.expect_nothing()
 
 
-async def test_a_customer_who_is_replaced_hears_nothing_more(served: Served, js: JsDriver) -> None:
+async def test_a_customer_who_is_replaced_receives_nothing_more(served: Served, js: JsDriver) -> None:
     await put(served, "/tickets/T-8", customer_id="U-1", subject="Wrong alternator")
     first, second = [await connect(served, js, person) for person in ("U-1", "U-2")]
     assert (await first.call("join_ticket", "T-8"))["ok"]
@@ -140,7 +140,7 @@ async def test_a_customer_who_is_replaced_hears_nothing_more(served: Served, js:
 # Jobs.
 
 
-async def test_what_time_does_is_heard_by_those_it_concerns(served: Served, js: JsDriver) -> None:
+async def test_scheduled_events_reach_the_clients_they_concern(served: Served, js: JsDriver) -> None:
     people = {person: await connect(served, js, person) for person in ("U-1", "U-2", "staff", "rivals")}
     for person, command in (
         ("U-1", ("join_user_room", "U-1")),

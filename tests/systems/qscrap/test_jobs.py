@@ -274,7 +274,7 @@ async def test_a_payout_is_held_by_hand_until_a_day(backend: Backend) -> None:
     assert await backend.emitted() == [released(357, at, "2026-01-25"), completed(357, at)]
 
 
-async def test_the_longest_reason_can_be_told(backend: Backend) -> None:
+async def test_the_longest_reason_fits_into_a_close(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
     await backend.settle()
     status, problem = await backend.post("/payouts/P-1/hold", reason="𝄞" * 501)
@@ -297,14 +297,14 @@ async def test_a_payout_is_released_completed_and_cancelled_by_hand(backend: Bac
     assert await backend.emitted() == [released(357, START), completed(357, START)]
 
 
-async def test_a_cancelled_payout_is_heard_of_no_more(backend: Backend) -> None:
+async def test_a_cancelled_payout_sends_no_more_events(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT, schedule_at="2026-01-13T00:00:00Z")
     assert (await backend.post("/payouts/P-1/cancel"))[1]["status"] == "cancelled"
     await backend.wait_until("2026-02-01T00:00:00.000Z")
     assert await backend.emitted() == []
 
 
-async def test_a_corrected_payout_is_announced_anew(backend: Backend) -> None:
+async def test_a_corrected_payout_is_announced_again(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
     await backend.settle()
     later = "2026-01-22T00:00:00.000Z"

@@ -24,7 +24,7 @@ async def members(backend: Backend, ticket: str) -> list[str]:
 # Opening.
 
 
-async def test_operations_hear_of_a_new_ticket_and_its_customer_belongs_to_it(backend: Backend) -> None:
+async def test_operations_receive_a_new_ticket_and_its_customer_is_a_member(backend: Backend) -> None:
     status, ticket = await backend.put("/tickets/T-1", **TICKET)
     assert status == 201
     assert ticket == {"ticket_id": "T-1", **TICKET, "status": "open", "created_at": START}
@@ -44,7 +44,7 @@ async def test_a_ticket_is_normal_unless_it_says_otherwise(backend: Backend) -> 
     assert ticket["priority"] == "normal"
 
 
-async def test_putting_it_again_tells_nobody(backend: Backend) -> None:
+async def test_putting_it_again_sends_no_event(backend: Backend) -> None:
     _, ticket = await backend.put("/tickets/T-1", **TICKET)
     await backend.emitted()
     assert await backend.put("/tickets/T-1", **TICKET) == (200, ticket)
@@ -60,7 +60,7 @@ async def test_another_customer_takes_the_first_ones_place(backend: Backend) -> 
     assert await members(backend, "T-1") == ["user:U-2"]
 
 
-async def test_nobody_is_called_operations(backend: Backend) -> None:
+async def test_no_customer_can_be_called_operations(backend: Backend) -> None:
     status, problem = await backend.put("/tickets/T-1", **{**TICKET, "customer_id": "operations"})
     assert (status, problem["code"]) == (422, "unknown_room")
     assert await backend.emitted() == []
@@ -70,7 +70,7 @@ async def test_nobody_is_called_operations(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize(("body", "told_to"), [(ASKED, "user_operations"), (ANSWERED, "user_U-1")])
-async def test_a_message_is_seen_in_the_room_and_told_to_the_other_side(
+async def test_a_message_reaches_the_room_and_the_other_side(
     backend: Backend, body: dict[str, Any], told_to: str
 ) -> None:
     await backend.put("/tickets/T-1", **TICKET)

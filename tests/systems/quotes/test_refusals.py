@@ -126,7 +126,7 @@ async def test_a_supplier_id_in_the_token_is_not_believed(served: Served, js: Js
     await thief.expect_nothing()
 
 
-async def test_gateways_narrow_what_is_heard(served: Served, js: JsDriver) -> None:
+async def test_a_client_receives_events_of_its_gateways_only(served: Served, js: JsDriver) -> None:
     for options in ({"auth": {"gateways": ["chat"]}}, {"query": {"gateways": "chat"}, "auth": {}}):
         auth = {"token": served.token(USER), **options.pop("auth")}
         client = await js.connect(served.url, path=PATH, auth=auth, **options)

@@ -163,7 +163,7 @@ async def test_a_record_decides_about_the_room_at_the_next_connection(served: Se
     assert await hears(served, "mover", "sup-b")
 
 
-async def test_a_supplier_that_changes_hands_is_heard_by_the_new_owner_only(served: Served) -> None:
+async def test_the_requests_of_a_supplier_reach_its_new_owner_only(served: Served) -> None:
     await put_supplier(served, "first", "sup-c")
     await put_supplier(served, "first", "sup-d")
     await put_supplier(served, "second", "sup-c")
@@ -171,7 +171,7 @@ async def test_a_supplier_that_changes_hands_is_heard_by_the_new_owner_only(serv
     assert not await hears(served, "first", "sup-c")
 
 
-async def test_who_is_connected_stays_where_it_is(served: Served) -> None:
+async def test_a_changed_record_does_not_move_connected_clients(served: Served) -> None:
     await put_supplier(served, "patient", "sup-e")
     token = served.token("patient", "supplier")
     async with connect(served.url, path=PATH, auth={"token": token}) as client:
@@ -182,7 +182,7 @@ async def test_who_is_connected_stays_where_it_is(served: Served) -> None:
         await client.expect_event(CREATED)
 
 
-async def test_who_is_no_supplier_any_more_stays_until_it_connects_again(served: Served) -> None:
+async def test_a_former_supplier_stays_until_it_connects_again(served: Served) -> None:
     await put_supplier(served, "retired", "sup-r")
     auth = {"token": served.token("retired", "supplier")}
     async with connect(served.url, path=PATH, auth=auth) as client:
@@ -204,7 +204,7 @@ async def test_the_gateway_can_be_asked_for_by_name_from_the_record_on(served: S
 
 
 @pytest.mark.parametrize("role", ["user", "admin", None])
-async def test_a_record_of_somebody_with_another_role_counts_for_nothing(served: Served, role: str | None) -> None:
+async def test_the_supplier_record_of_another_role_has_no_effect(served: Served, role: str | None) -> None:
     await put_supplier(served, f"other-{role}", f"sup-{role}")
     async with connect(served.url, path=PATH, auth={"token": served.token(f"other-{role}", role)}) as client:
         await served.publish(CREATED, example(CREATED), f"quote-request:supplier:sup-{role}")

@@ -40,7 +40,7 @@ async def test_a_cart_is_stored_whole_and_shown_on_all_devices(shop: Shop) -> No
     assert stored.timestamp == "2023-11-14T22:13:20.000Z"
 
 
-async def test_prices_and_stock_are_told_to_whoever_has_the_product(shop: Shop) -> None:
+async def test_prices_and_stock_reach_the_users_with_the_product_in_their_cart(shop: Shop) -> None:
     await save(shop, "ada", "p1", "p1", "p2")
     await save(shop, "bob", "p2")
     shop.emitted()
@@ -83,7 +83,7 @@ async def test_what_is_kept_comes_back_when_its_time_is_over(shop: Shop) -> None
     assert shop.emitted() == [Emitted("cart_item_released", ("user:ada",), released)]
 
 
-async def test_what_is_given_back_before_is_told_once(shop: Shop) -> None:
+async def test_a_file_limit_that_recovers_is_logged_once(shop: Shop) -> None:
     await shop.do(carts.reserve, "ada", "p1", Reservation(quantity=2, expires_at=SOON))
     for _ in range(2):
         await shop.do(carts.release, "ada", "p1", Release(reason="purchased"))

@@ -60,7 +60,7 @@ async def test_orders_means_all_open_ones_and_those_to_come(market: Market) -> N
             await later.expect_event("order_status_update")
 
 
-async def test_who_begins_to_follow_an_order_gets_its_last_place_at_once(market: Market) -> None:
+async def test_a_new_follower_of_an_order_receives_its_last_location_at_once(market: Market) -> None:
     await market.place_order("or9-1", "or9")
     for status in ("confirmed", "preparing", "ready", "dispatched"):
         await move(market, "or9-1", status)
@@ -85,7 +85,7 @@ async def test_who_begins_to_follow_an_order_gets_its_last_place_at_once(market:
         await client.expect_nothing()
 
 
-async def test_others_hear_nothing_of_it(market: Market) -> None:
+async def test_other_customers_receive_nothing(market: Market) -> None:
     async with market.connect("or2") as client, market.connect("or2b") as stranger:
         assert await subscribe(client, "orders") == []
         assert await subscribe(stranger, "orders") == []
@@ -94,7 +94,7 @@ async def test_others_hear_nothing_of_it(market: Market) -> None:
         await stranger.expect_nothing()
 
 
-async def test_a_finished_order_is_let_go(market: Market) -> None:
+async def test_the_channel_of_a_finished_order_ends(market: Market) -> None:
     await market.place_order("or3-1", "or3")
     body = {"reason": "Broken.", "cancelledBy": "store", "refundAmount": 5, "refundStatus": "pending"}
     async with market.connect("or3") as client:
@@ -178,7 +178,7 @@ async def test_leaderboards_of_four_periods(market: Market) -> None:
         await client.expect_nothing()
 
 
-async def test_whoever_subscribes_to_the_cart_gets_it_at_once(market: Market) -> None:
+async def test_a_new_subscriber_to_the_cart_receives_it_at_once(market: Market) -> None:
     cart = {name: value for name, value in example("cart_sync").items() if name not in ("userId", "timestamp")}
     async with market.connect("ca1") as client, market.connect("ca2") as stranger:
         assert await subscribe(client, "cart") == ["user:ca1"]
@@ -288,7 +288,7 @@ async def test_subscriptions_come_back_with_the_next_connection(market: Market) 
         await again.expect_event("order_status_update")
 
 
-async def test_what_one_has_no_right_to_any_more_does_not_come_back(market: Market) -> None:
+async def test_a_channel_whose_right_was_lost_is_not_restored(market: Market) -> None:
     await market.open_ticket("re2", "re2", "agt-3")
     await market.do("PUT", "/agents/agt-4", {"name": "D", "department": "O", "status": "online"})
     async with market.connect("agt-3", "agent") as agent:

@@ -34,7 +34,7 @@ async def test_coming_into_a_tickets_chat_and_going(market: Market, js: JsDriver
         await client.expect_nothing()
 
 
-async def test_typing_is_heard_by_the_other_side(market: Market, js: JsDriver) -> None:
+async def test_the_other_side_receives_typing(market: Market, js: JsDriver) -> None:
     await market.open_ticket("d2", "ada", "agt")
     ada, phone, agent, stranger = [
         await arrive(market, js, *who) for who in (("ada",), ("ada",), ("agt", "agent"), ("bob",))
@@ -87,7 +87,7 @@ async def test_a_message_is_written_delivered_and_read(market: Market, js: JsDri
         assert (await client.call("message_read", data))["error"]["code"] == code
 
 
-async def test_an_agent_who_was_replaced_is_out_at_once(market: Market, js: JsDriver) -> None:
+async def test_an_agent_who_was_replaced_leaves_the_ticket_at_once(market: Market, js: JsDriver) -> None:
     await market.open_ticket("d4", "ada", "agt")
     await market.do("PUT", "/agents/agt-9", {"name": "Other", "department": "Orders", "status": "online"})
     agent = await arrive(market, js, "agt", "agent")

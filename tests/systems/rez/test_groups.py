@@ -33,7 +33,7 @@ async def members(shop: Shop, room: str) -> list[str]:
 # Groups.
 
 
-async def test_whoever_starts_a_group_is_its_first_member(shop: Shop) -> None:
+async def test_the_creator_of_a_group_is_its_first_member(shop: Shop) -> None:
     await start(shop)
     (told,) = shop.emitted()
     assert told.data == {
@@ -76,7 +76,7 @@ async def test_the_last_place_is_given_once(shop: Shop) -> None:
     assert len((await shop.database.read(groups.get_group, "g1")).members) == 2
 
 
-async def test_whoever_leaves_hears_no_more(shop: Shop) -> None:
+async def test_a_client_that_leaves_receives_no_more(shop: Shop) -> None:
     await start(shop)
     await join(shop, "bob")
     shop.emitted()
@@ -90,7 +90,7 @@ async def test_whoever_leaves_hears_no_more(shop: Shop) -> None:
         await shop.do(groups.leave_group, "g1", "bob")
 
 
-async def test_only_whoever_started_a_group_cancels_it(shop: Shop) -> None:
+async def test_only_the_creator_of_a_group_cancels_it(shop: Shop) -> None:
     await start(shop)
     await join(shop, "bob")
     with pytest.raises(RefusedError) as refused:
@@ -153,7 +153,7 @@ async def test_a_store_writes_to_a_user(shop: Shop) -> None:
     assert told.rooms == ("store_conversation:c1", "user:ada")
 
 
-async def test_those_who_talk_to_a_store_hear_it_come_and_go(shop: Shop) -> None:
+async def test_users_in_a_conversation_receive_the_status_of_the_store(shop: Shop) -> None:
     await open_store(shop)
     for online in (True, False, False, True):
         await shop.do(stores.put_store, "s1", Store(name="Copper Pot", is_online=online))
@@ -176,7 +176,7 @@ async def test_a_store_and_a_user_talk_once(shop: Shop) -> None:
         assert refused.value.refusal.code == code
 
 
-async def test_what_users_hear_while_a_store_writes(shop: Shop) -> None:
+async def test_users_receive_typing_and_messages_of_a_store(shop: Shop) -> None:
     await open_store(shop)
     typing = await shop.database.read(stores.describe_typing, "c1")
     assert (typing.conversation_id, typing.store_name) == ("c1", "Copper Pot")

@@ -98,7 +98,7 @@ async def test_only_what_the_table_allows(shop: Shop, state: str) -> None:
             await shop.do(orders.cancel_order, "o1", CANCELLATION)
 
 
-async def test_a_cancelled_order_is_told_to_its_followers_and_its_customer(shop: Shop) -> None:
+async def test_followers_and_customer_receive_the_cancellation_of_an_order(shop: Shop) -> None:
     await place(shop)
     await shop.do(orders.cancel_order, "o1", CANCELLATION)
     told, left = shop.emitted()
@@ -111,7 +111,7 @@ async def test_a_cancelled_order_is_told_to_its_followers_and_its_customer(shop:
         await shop.do(orders.cancel_order, "o1", CANCELLATION)
 
 
-async def test_who_follows_an_order_by_its_name_stays_at_its_end(shop: Shop) -> None:
+async def test_a_subscription_to_one_order_stays_after_its_end(shop: Shop) -> None:
     await place(shop)
     await shop.database.run(store_subscription, "ada", "order:o1")
     await shop.do(orders.cancel_order, "o1", CANCELLATION)

@@ -75,7 +75,7 @@ async def test_commands_and_events(market: Market, path: str) -> None:
         assert not (await call(stranger, "nothing", {}))["ok"]
 
 
-async def test_an_expired_session_is_told_before_it_ends(market: Market) -> None:
+async def test_an_expired_session_is_notified_before_it_ends(market: Market) -> None:
     async with enter(market, "ada", lifetime=1.5, auth_time=0) as websocket:
         assert (await receive(websocket))["event"] == "session_expired"
         assert (await receive(websocket))["data"]["reason"] == "token_expired"
@@ -85,7 +85,7 @@ async def test_an_expired_session_is_told_before_it_ends(market: Market) -> None
         assert closed.value.rcvd.code == 1008
 
 
-async def test_whoever_is_refused_is_told_when_to_come_again(market: Market) -> None:
+async def test_a_refused_client_receives_the_time_of_the_next_try(market: Market) -> None:
     async with connect(address(market, "/", "nonsense")) as websocket:
         refused = await receive(websocket)
         assert refused["event"] == "connect_error"

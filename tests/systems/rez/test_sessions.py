@@ -75,7 +75,7 @@ async def test_a_heartbeat_is_answered(market: Market, js: JsDriver) -> None:
     assert ack["serverTime"].endswith("Z")
 
 
-async def test_a_client_that_sends_too_much_is_told_so_once(market: Market) -> None:
+async def test_a_client_that_sends_too_much_receives_one_error(market: Market) -> None:
     # The limit is for each user, and other tests have used ada's.
     async with market.connect("eve") as client:
         for number in range(70):
@@ -110,7 +110,7 @@ async def test_a_token_is_renewed_and_the_connection_lasts(market: Market, js: J
 # Going.
 
 
-async def test_an_expired_session_is_told_before_it_ends(market: Market, js: JsDriver) -> None:
+async def test_an_expired_session_is_notified_before_it_ends(market: Market, js: JsDriver) -> None:
     token = market.token("ada", lifetime=2, auth_time=time.time() - MAX_SESSION_AGE)
     client = await js.connect(market.url, path=PATH, query={"token": token})
     await client.expect("disconnect")
@@ -130,7 +130,7 @@ async def test_a_server_that_stops_says_so(tmp_path: Path, js: JsDriver) -> None
         await client.expect("disconnect")
 
 
-async def test_whoever_leaves_hears_nothing(market: Market, js: JsDriver) -> None:
+async def test_a_client_that_disconnects_receives_nothing(market: Market, js: JsDriver) -> None:
     client = await js.connect(market.url, path=PATH, query={"token": market.token("ada")})
     await client.expect_event("connected")
     await client.disconnect()

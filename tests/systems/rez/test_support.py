@@ -91,7 +91,7 @@ async def test_opening_it_again_changes_nothing(shop: Shop) -> None:
         await open_ticket(shop, "t1", "bob")
 
 
-async def test_those_behind_move_up_and_are_told(shop: Shop) -> None:
+async def test_later_tickets_move_up_and_their_customers_are_notified(shop: Shop) -> None:
     for number in (1, 2, 3):
         await open_ticket(shop, f"t{number}")
     assert places(shop) == [("t1", 1, 0), ("t2", 2, 10), ("t3", 3, 20)]
@@ -169,7 +169,7 @@ async def test_a_ticket_that_is_put_back_waits_again_at_its_old_place(shop: Shop
     assert places(shop) == [("t1", 1, 0), ("t2", 2, 10)]
 
 
-async def test_an_agents_status_is_told_to_those_they_work_for(shop: Shop) -> None:
+async def test_customers_receive_the_status_of_their_agent(shop: Shop) -> None:
     for number in (1, 2, 3):
         await open_ticket(shop, f"t{number}")
         await assign(shop, f"t{number}")
@@ -228,7 +228,7 @@ async def test_a_closed_ticket_is_closed(shop: Shop) -> None:
 # Messages.
 
 
-async def test_both_sides_write_and_the_other_hears_it_everywhere(shop: Shop) -> None:
+async def test_messages_reach_all_clients_of_the_other_side(shop: Shop) -> None:
     await open_ticket(shop, "t1")
     await assign(shop, "t1")
     shop.emitted()
@@ -259,7 +259,7 @@ async def test_a_message_is_stored_once(shop: Shop) -> None:
         await post(shop, "t2", "m1", "ada")
 
 
-async def test_nobody_else_writes(shop: Shop) -> None:
+async def test_no_other_process_writes(shop: Shop) -> None:
     await open_ticket(shop, "t1")
     await assign(shop, "t1")
     for stranger in ("bob", "agt-2"):
