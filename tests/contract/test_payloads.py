@@ -1,6 +1,9 @@
 """Events and commands whose arguments are not one object, objects of several shapes, and what old clients write."""
 
-from typing import Any
+from datetime import datetime
+from types import new_class
+from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -353,6 +356,73 @@ def test_declarations_that_cannot_be(payload: Any, options: dict[str, Any], erro
     with pytest.raises(ContractError) as raised:
         build(e=(payload, options))
     assert error in str(raised.value)
+
+
+K = TypeVar("K")
+
+
+def make_payload(kind: Any) -> type[Payload]:
+    body = {"__doc__": "A payload.", "__annotations__": {"field": kind}, "__module__": __name__}
+    return new_class("Made", (Payload,), exec_body=lambda members: members.update(body))
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        (Text | Address, "event e: field is one of several objects: give each class a tag"),
+        (Text | dict[str, int], "event e: field is a map or an object, and nothing distinguishes them"),
+        (list[int] | tuple[int, ...], "event e: field is one of several arrays; use one array"),
+        (str | Time, "event e: field is a Time, Money or Total or another type; nothing but None"),
+        (dict[tuple[int, int], str], "event e: field is a map whose keys are not strings or whole numbers"),
+        (dict[bool, str], "event e: field is a map whose keys are not strings or whole numbers"),
+        (K, "event e: field has a type parameter; write the type itself"),
+        (list[K], "event e: field has a type parameter; write the type itself"),  # type: ignore[valid-type]
+        ("Nowhere", "event e: a type of Made is not known (name 'Nowhere' is not defined); define it"),
+        (complex, "event e: complex is not a type that an event can carry"),
+    ],
+)
+def test_types_that_no_event_has(kind: Any, error: str) -> None:
+    with pytest.raises(ContractError) as raised:
+        build(e=(make_payload(kind), {}), other=(make_payload(bytes), {}))
+    assert error in str(raised.value)
+    assert "event other: an event cannot carry binary data" in str(raised.value), "all errors at once"
+
+
+@pytest.mark.parametrize("kind", [list, dict, dict[int, str], tuple[int, str], datetime, UUID, frozenset[int], Any])
+def test_types_that_an_event_may_have(kind: Any) -> None:
+    event = build(e=(make_payload(kind), {})).events["e"]
+    event.make_codec().check_exact(msgspec.json.encode(event.example))
+
+
+@pytest.mark.parametrize("name", ["invoke:*", "move:{id}"])
+def test_names_that_look_like_patterns(name: str) -> None:
+    with pytest.raises(ContractError, match="the name looks like a pattern, and names are literal"):
+        build(**{name: (Text, {})})
+
+
+def test_a_namespace_that_looks_like_a_pattern() -> None:
+    made = Contract("c", roles=("user",))
+    made.namespace("/room-{id}")
+    with pytest.raises(ContractError, match=r"namespace '/room-\{id\}' looks like a pattern"):
+        made.build()
+
+
+def test_targets_that_are_none() -> None:
+    made = Contract("c", roles=("user",))
+    root: Any = made.namespace("/")
+    root.event("e", to=["*"])(Text)
+    root.event("f", to=root.everyone)(Address)
+    with pytest.raises(ContractError) as raised:
+        made.build()
+    assert str(raised.value) == (
+        "contract c: event e: to=… has '*': list rooms, as to=[room], or everyone of the namespace"
+    )
+
+
+@pytest.mark.parametrize("option", [{"arguments": "position"}, {"unknown_fields": "drop"}])
+def test_options_that_are_none(option: dict[str, Any]) -> None:
+    with pytest.raises(ContractError, match="expected one of"):
+        build(e=(Text, option))
 
 
 def test_one_class_has_one_name() -> None:

@@ -4,7 +4,8 @@ An object may have several shapes, which a tag distinguishes: then the type is a
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, UNSET
@@ -18,7 +19,7 @@ UnknownFields = Literal["refuse", "ignore"]
 
 def shapes_of(kind: Any) -> tuple[Any, ...]:
     """The classes of a union, or the one class itself."""
-    return get_args(kind) or (kind,)
+    return get_args(kind) if isinstance(kind, UnionType) or get_origin(kind) is Union else (kind,)
 
 
 def array_of(struct: type[msgspec.Struct], *head: type) -> Any:

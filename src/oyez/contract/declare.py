@@ -251,12 +251,14 @@ class Namespace:
             self._check_open(name)
             stamped = any(isinstance(shape, type) and issubclass(shape, Stamped) for shape in shapes_of(payload))
             filled = timestamp or ("timestamp" if stamped else None)
+            # `build` reports values that are not targets.
+            targets: tuple[Any, ...] = tuple(to) if isinstance(to, list | tuple) else (to,)
             self.events.append(
                 DeclaredEvent(
                     namespace=self.name,
                     name=name,
                     payload=payload,
-                    targets=tuple(to),
+                    targets=targets,
                     example=example,
                     volatile=volatile,
                     timestamp=filled,

@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from msgspec import inspect
@@ -60,6 +61,16 @@ def _make_value(found: inspect.Type, name: str, depth: int) -> Any:
             return values[0]
         case inspect.EnumType(cls=cls):
             return next(iter(cls)).value
+        case inspect.DateTimeType():
+            return MOMENT
+        case inspect.DateType():
+            return MOMENT[:10]
+        case inspect.DecimalType():
+            return AMOUNT
+        case inspect.UUIDType():
+            return str(UUID(int=1))
+        case inspect.TimeDeltaType():
+            return "PT1S"
         case inspect.StructType():
             return _make_object(kind, depth)
     return _make_collection(kind, name, depth)
@@ -75,7 +86,7 @@ def _make_collection(kind: inspect.Type, name: str, depth: int) -> Any:
     if isinstance(kind, inspect.DictType):
         if depth > MAX_DEPTH and not kind.min_length:
             return {}
-        key = str(_make_value(kind.key_type, "key", depth + 1))
+        key = "key" if isinstance(kind.key_type, inspect.AnyType) else str(_make_value(kind.key_type, "key", depth + 1))
         return {key: _make_value(kind.value_type, name, depth + 1)}
     return b"data" if isinstance(kind, inspect.BytesType) else {}
 

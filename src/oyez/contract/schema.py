@@ -166,6 +166,9 @@ def _describe(found: inspect.Type) -> str:
         return f"a {'whole ' if isinstance(found, inspect.IntType) else ''}number{_range(found)}"
     if isinstance(found, inspect.CollectionType):
         return f"an array{_length(found, 'items')}"
+    if isinstance(found, inspect.TupleType):
+        count = len(found.item_types)
+        return f"an array of {count} item{'s' * (count != 1)}"
     return _PLAIN.get(type(found), "a value")
 
 
@@ -174,7 +177,6 @@ _PLAIN = {
     inspect.BoolType: "true or false",
     inspect.StructType: "an object",
     inspect.DictType: "an object",
-    inspect.TupleType: "an array",
     inspect.BytesType: "binary data",
 }
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from msgspec import inspect
 
 from oyez.contract.check.names import check_name
-from oyez.contract.check.types import check_shapes, check_size
+from oyez.contract.check.types import check_shapes, check_size, check_unknown_fields
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.policy import Member, Own, Resolved
 from oyez.contract.rooms import Room
@@ -16,6 +16,7 @@ from oyez.contract.types import Command
 def check_command(command: DeclaredCommand) -> Iterator[str]:
     yield from check_name(command.name)
     errors = [*check_shapes(command.command, Command, command.arguments, binary=True), *check_size(command.max_bytes)]
+    errors += check_unknown_fields(command.unknown_fields)
     yield from errors
     if errors:
         return

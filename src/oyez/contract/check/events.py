@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from msgspec import inspect
 
 from oyez.contract.check.names import check_name
-from oyez.contract.check.types import check_shapes, check_size
+from oyez.contract.check.types import check_shapes, check_size, check_unknown_fields
 from oyez.contract.codec import EventCodec
 from oyez.contract.declare import DeclaredEvent
 from oyez.contract.examples import encode_example, make_example
@@ -23,8 +23,13 @@ def check_event(event: DeclaredEvent) -> Iterator[str]:
     yield from check_name(event.name)
     most = MAX_VOLATILE_BYTES if event.volatile else MAX_DECLARED_BYTES
     errors = [*check_shapes(event.payload, Payload, event.arguments), *check_size(event.max_bytes, most)]
+    errors += check_unknown_fields(event.unknown_fields)
     yield from errors
     if errors:
+        return
+    wrong = [target for target in event.targets if not isinstance(target, Target)]
+    yield from (f"to=… has {target!r}: list rooms, as to=[room], or everyone of the namespace" for target in wrong)
+    if wrong:
         return
     if not event.targets:
         yield "has no target; list at least one kind of room in to=[…]"

@@ -1,5 +1,6 @@
 """Names and docstrings, which the declarations of every kind have."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -9,6 +10,8 @@ from oyez.settings import Limits
 
 OWN_PREFIX = "oyez:"
 """The prefix of the server's own events, such as `oyez:recovery`."""
+PATTERN = re.compile(r"\*|\{\w*\}", re.ASCII)
+"""What other frameworks write for a part of a name that varies."""
 LIMITS = Limits()
 """The limits as they are if no setting changes them: a contract must fit them."""
 
@@ -17,7 +20,13 @@ def find_duplicates(what: str, names: Iterable[str]) -> Iterator[str]:
     yield from (f"{what} {name!r} is declared twice" for name, count in Counter(names).items() if count > 1)
 
 
-def check_name(name: str) -> Iterator[str]:
+def check_name(name: object) -> Iterator[str]:
+    """The errors in the name of an event or command."""
+    if not isinstance(name, str):
+        yield f"the name is {name!r}: expected a string"
+        return
+    if PATTERN.search(name):
+        yield "the name looks like a pattern, and names are literal: declare one name, and a field for what varies"
     if name in RESERVED_EVENTS:
         yield "the name is reserved by Socket.IO: it cannot be emitted"
     if name.startswith(OWN_PREFIX):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from oyez.contract.check.names import LIMITS, find_duplicates
+from oyez.contract.check.names import LIMITS, PATTERN, find_duplicates
 from oyez.contract.declare import Namespace
 from oyez.contract.policy import Nobody, Own, Resolved
 from oyez.contract.presence import check_presence
@@ -11,6 +11,11 @@ from oyez.contract.rooms import EVERYONE, Room
 
 
 def check_namespace(namespace: Namespace) -> Iterator[str]:
+    if PATTERN.search(namespace.name):
+        yield (
+            f"namespace {namespace.name!r} looks like a pattern, and names of namespaces are literal: declare one"
+            " namespace, and in it a room with a placeholder"
+        )
     if not re.fullmatch(r"/[^\s,?]*", namespace.name) or len(namespace.name) > LIMITS.max_namespace_length:
         yield f"namespace {namespace.name!r}: expected / and a short name without spaces, commas and question marks"
     yield from find_duplicates("gateway", (gateway.name for gateway in namespace.gateways))

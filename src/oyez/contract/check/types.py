@@ -1,13 +1,15 @@
 """The classes of events and commands: their types must be those that JSON and each client can carry."""
 
 from collections.abc import Iterator
-from typing import Any
+from enum import Enum
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from oyez.contract.arguments import Arguments, shapes_of
+from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
 from oyez.contract.check.names import check_docstring
 from oyez.contract.codec import check_types
+from oyez.contract.types import read_scalar
 from oyez.errors import ContractError
 from oyez.settings import MAX_DECLARED_BYTES
 
@@ -23,12 +25,72 @@ def check_shapes(kind: Any, base: type[msgspec.Struct], arguments: Arguments, *,
     if len(shapes) > 1:
         yield from _check_tags(kind, arguments)
     for shape in shapes:
-        try:
-            check_types(shape, binary=binary)
-        except ContractError as error:
-            yield str(error) if len(shapes) == 1 else f"{shape.__name__}: {error}"
-    if arguments == "positional" and len(shapes) == 1:
+        errors = list(dict.fromkeys(_check_fields(shape, "", set())))
+        if not errors:
+            try:
+                check_types(shape, binary=binary)
+            except ContractError as error:
+                errors.append(str(error))
+        yield from errors if len(shapes) == 1 else (f"{shape.__name__}: {error}" for error in errors)
+    if arguments not in get_args(Arguments):
+        yield f"arguments is {arguments!r}: expected one of {', '.join(get_args(Arguments))}"
+    elif arguments == "positional" and len(shapes) == 1:
         yield from _check_order(shapes[0])
+
+
+def _check_fields(struct: type[msgspec.Struct], path: str, seen: set[type]) -> Iterator[str]:
+    """The types of fields, at any depth, that JSON cannot carry or that nothing distinguishes."""
+    seen.add(struct)
+    try:
+        fields = msgspec.structs.fields(struct)
+    except (NameError, TypeError) as error:
+        yield f"a type of {struct.__name__} is not known ({error}); define it at the top of the file, or import it"
+        return
+    for field in fields:
+        name = f"{path}{field.encode_name}"
+        parts = list(_iter_parts(field.type))
+        if any(isinstance(part, TypeVar) for part in parts):
+            yield f"{name} has a type parameter; write the type itself"
+            continue
+        keys = [get_args(part)[0] for part in parts if get_origin(part) is dict]
+        if any(not _is_key(key) for key in keys):
+            yield f"{name} is a map whose keys are not strings or whole numbers; JSON has no others"
+            continue
+        for part in parts:
+            if isinstance(part, type) and issubclass(part, msgspec.Struct) and part not in seen:
+                yield from _check_fields(part, f"{name}.", seen)
+        try:
+            msgspec.json.Decoder(field.type, dec_hook=read_scalar)
+        except (TypeError, NameError) as error:
+            yield from _explain_union(name, str(error))
+
+
+def _iter_parts(kind: Any) -> Iterator[Any]:
+    yield kind
+    if get_origin(kind) is not Literal:
+        for part in get_args(kind):
+            yield from _iter_parts(part)
+
+
+def _is_key(kind: Any) -> bool:
+    """True if JSON can hold such keys of a map."""
+    key = next(iter(_iter_parts(get_args(kind)[0] if get_origin(kind) is Annotated else kind)))
+    if get_origin(key) is Literal:
+        return all(isinstance(value, str | int) for value in get_args(key))
+    return key is Any or (isinstance(key, type) and key is not bool and issubclass(key, str | int | Enum))
+
+
+def _explain_union(name: str, said: str) -> Iterator[str]:
+    if "Struct types must be tagged" in said:
+        yield f'{name} is one of several objects: give each class a tag, such as tag_field="type", tag="first"'
+    elif "custom type" in said:
+        yield f"{name} is a Time, Money or Total or another type; nothing but None may stand beside these three"
+    elif "dict-like" in said:
+        yield f"{name} is a map or an object, and nothing distinguishes them; use one of the two"
+    elif "array-like" in said:
+        yield f"{name} is one of several arrays; use one array, such as list[int | str]"
+    elif "not supported" in said and "union" in said:
+        yield f"{name} is a union whose values cannot be distinguished; use one type ({said})"
 
 
 def _check_tags(kind: Any, arguments: Arguments) -> Iterator[str]:
@@ -58,6 +120,12 @@ def _check_order(struct: type[msgspec.Struct]) -> Iterator[str]:
             return
         if not field.required:
             optional = field.encode_name
+
+
+def check_unknown_fields(unknown_fields: object) -> Iterator[str]:
+    """The errors in a declared `unknown_fields`."""
+    if unknown_fields not in get_args(UnknownFields):
+        yield f"unknown_fields is {unknown_fields!r}: expected one of {', '.join(get_args(UnknownFields))}"
 
 
 def check_size(max_bytes: int | None, most: int = MAX_DECLARED_BYTES) -> Iterator[str]:
