@@ -3,10 +3,12 @@
 The processes share a folder, or Redis.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
+from oyez.server.cluster.usage import ANNOUNCE_SECONDS
 from tests.support.js_client import JsClient
 from tests.support.pairs import Pair, open_pair
 from tests.support.valkey import ValkeyServer
@@ -131,3 +133,33 @@ async def test_the_emitter_of_node_names_a_socket(pair: Pair) -> None:
     await emitter.emit("hint", {"text": "from Node"}, to=ada.id)
     assert (await ada.expect_event("hint"))[0]["text"] == "from Node"
     await twin.expect_nothing()
+
+
+async def test_a_relay(pair: Pair) -> None:
+    ada, twin, bob = await draw(pair, "7")
+    assert await ada.call("drawn", {"boardId": "7", "shape": "square"}) == {"ok": True}
+    for client in (twin, bob):
+        event = (await client.expect_event("drawn"))[0]
+        assert (event["userId"], event["shape"]) == ("ada", "square")
+    await ada.emit("cursor", {"at": {"boardId": "7", "x": 4}})
+    assert await bob.expect_event("cursor") == [{"at": {"boardId": "7", "x": 4}, "userId": "ada"}]
+    await ada.expect_nothing()
+    outside = await pair.connect(pair.there, "eve")
+    answer = await outside.call("drawn", {"boardId": "7", "shape": "square"})
+    assert answer["error"]["code"] == "forbidden"
+
+
+async def test_a_limit_of_a_room_holds_at_both_processes(pair: Pair) -> None:
+    ada, bob = await pair.connect(pair.here, "ada"), await pair.connect(pair.there, "bob")
+    accepted = 0
+    for number in range(10):
+        # One room after the other, until the vote of the other process was announced in time.
+        for client in (ada, bob):
+            assert (await client.call("board:join", f"votes-{number}"))["ok"]
+        assert [(await ada.call("vote", f"votes-{number}"))["ok"] for _ in range(6)] == [True] * 5 + [False]
+        await asyncio.sleep(1.5 * ANNOUNCE_SECONDS)
+        accepted = [(await bob.call("vote", f"votes-{number}"))["ok"] for _ in range(6)].count(True)
+        if accepted == 4:
+            break
+    # Nine votes a minute: five are the share of one user.
+    assert accepted == 4

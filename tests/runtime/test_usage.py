@@ -1,7 +1,7 @@
 """What users have spent of their limits, on this node and on others."""
 
 from oyez.contract.limits import Limit
-from oyez.runtime.usage import Bucket, Users
+from oyez.runtime.usage import MAX_OWNERS, Bucket, Users
 from oyez.server.cluster.usage import Connected, Spent
 
 
@@ -95,3 +95,39 @@ def test_usage_on_other_nodes_counts_for_a_user_that_connects_later() -> None:
     users.leave("u1", "a", 2.0)
     users.charge("there", [], [], 100.0)
     assert users.enter("u1", "a", 8, 101.0) is not usage
+
+
+def test_users_with_a_limit_for_an_hour_are_remembered_longer() -> None:
+    users, limit = Users(), Limit.parse("2/h")
+    first = users.enter("u1", "a", 2, 0.0)
+    assert first is not None
+    assert users.bucket(first, "u1", "/", "buy", limit, 0.0).take(0.0)
+    users.leave("u1", "a", 0.0)
+    for now, kept in ((100.0, True), (1_700.0, True), (1_900.0, False)):
+        users.enter("u2", "b", 2, now)
+        users.leave("u2", "b", now)
+        assert (users.enter("u1", "a", 2, now) is first) is kept
+        users.leave("u1", "a", now)
+
+
+def test_shared_limits_hold_over_nodes() -> None:
+    limit = Limit.parse("10/m")
+    here, there = Users(), Users()
+    for users in (here, there):
+        users.shared.add_limit("/", "vote\x000", limit)
+    for _ in range(6):
+        assert here.shared.get("room", "/", "vote\x000", 0.0).take(0.0)
+    announced = here.take_spent(5)
+    assert announced == [Spent("room", "/", "vote\x000", 6)]
+    there.charge("here", [*announced, Spent("room", "/", "unknown", 5)], [], 0.0)
+    assert [there.shared.get("room", "/", "vote\x000", 0.0).take(0.0) for _ in range(5)] == [True] * 4 + [False]
+    assert there.shared.get("other", "/", "vote\x000", 0.0).take(0.0)
+
+
+def test_the_number_of_rooms_and_addresses_is_limited() -> None:
+    users, limit = Users(), Limit.parse("1/h")
+    users.shared.add_limit("/", "x", limit)
+    for number in range(MAX_OWNERS + 1):
+        assert users.shared.get(f"{number}", "/", "x", 0.0).take(0.0)
+    assert not users.shared.get(f"{MAX_OWNERS}", "/", "x", 1.0).take(1.0)
+    assert users.shared.get("0", "/", "x", 1.0).take(1.0)

@@ -1,6 +1,21 @@
 """Boards on which several users draw, as a user writes a system: who hears what another client has sent."""
 
-from oyez.contract import Command, Contract, Id, Payload, Stamped, anyone, own, role
+from typing import Literal
+
+from oyez.contract import (
+    UNSET,
+    Command,
+    Contract,
+    Id,
+    Maybe,
+    Payload,
+    Stamped,
+    anyone,
+    own,
+    per_address,
+    per_room,
+    role,
+)
 from oyez.runtime import Client
 from oyez.service.outbox.transaction import Transaction
 from oyez.service.system import Services, System, SystemServices
@@ -66,6 +81,57 @@ class Signal(Payload, rename="camel"):
     text: str
 
 
+class Place(Payload, rename="camel"):
+    """A place on a board."""
+
+    board_id: Id
+    x: int
+
+
+@root.relay(
+    "cursor",
+    to=[board.of("at.boardId")],
+    volatile=True,
+    sender="userId",
+    limit=["100/s", per_room("40/m")],
+    example={"at": {"boardId": "b", "x": 1}, "userId": "ada"},
+)
+class Cursor(Payload, rename="camel"):
+    """The place of a user's cursor."""
+
+    at: Place
+    user_id: Id
+    color: Maybe[str] = UNSET
+
+
+@root.relay(
+    "drawn",
+    to=[board.of("boardId")],
+    sender="userId",
+    limit=["8/h", per_address("1000/h")],
+    example={"boardId": "b", "userId": "ada", "shape": "circle", "tags": []},
+)
+class Drawn(Stamped, rename="camel"):
+    """A user has drawn a shape."""
+
+    board_id: Id
+    user_id: Id
+    shape: Literal["circle", "square"]
+    tags: tuple[str, ...] = ()
+
+
+@root.relay("wave", to=[root.everyone], who=role("staff"), limit=per_address("2/m"), example={}, volatile=True)
+class Wave(Payload):
+    """The staff greets everyone."""
+
+
+@root.command("vote", arguments="positional", limit=per_room("9/m", board))
+class Vote(Command, rename="camel"):
+    """Vote for a board."""
+
+    board_id: Id
+
+
 @root.command("note:write", arguments="positional")
 class WriteNote(Command, rename="camel"):
     """Write a note, in a transaction if it is about money."""
@@ -109,7 +175,10 @@ def build(services: Services) -> SystemServices:
         await services.publisher.emit(Hint(text=command.text), root.sockets(command.socket_id))
         await services.publisher.emit(Hint(text="sent"), root.sockets(client.id))
 
-    return SystemServices(handlers={WriteNote: write_note, Point: point, SendHint: send_hint})
+    def vote(command: Vote, client: Client) -> None:
+        """The limit is the question."""
+
+    return SystemServices(handlers={WriteNote: write_note, Point: point, SendHint: send_hint, Vote: vote})
 
 
 system = System(contract=contract, build=build)

@@ -34,7 +34,7 @@ def list_commands() -> Rows:
             f"`{name}` {_describe_arguments(commands[0])}",
             ", ".join(f"`{command.namespace}`" for command in commands),
             commands[0].description,
-            commands[0].limit.text,
+            commands[0].limits_text,
             ", ".join(f"`{field}`" for field in _reply_fields(commands[0])),
         )
         for name, commands in declared.items()

@@ -22,7 +22,7 @@ def list_channels() -> Rows:
 
 def list_commands() -> Rows:
     rows = [
-        (f"`{command.name}`", _describe_fields(command.command), command.description, command.limit.text)
+        (f"`{command.name}`", _describe_fields(command.command), command.description, command.limits_text)
         for namespace in contract.namespaces
         for command in namespace.commands
     ]

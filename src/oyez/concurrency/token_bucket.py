@@ -50,6 +50,11 @@ class TokenBucket:
         """Seconds until no token is owed."""
         return max(0.0, -self._refilled(now) * self._rate.period / self._rate.count)
 
+    def has(self, now: float) -> bool:
+        """True if `take` would take a token. Refills the tokens, so `wait` counts from now."""
+        self._left, self._filled_at = self._refilled(now), now
+        return self._left >= 1
+
     def is_full(self, now: float) -> bool:
         """True if all tokens have been refilled, so that a new bucket would be the same."""
         return self._refilled(now) >= self._rate.count

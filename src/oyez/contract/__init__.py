@@ -4,6 +4,7 @@ from msgspec import UNSET, UnsetType
 
 from oyez.contract.claims import Claims
 from oyez.contract.contract import Contract, Event
+from oyez.contract.limits import per_address, per_room
 from oyez.contract.policy import Identity, anyone, member, not_role, own, resolved, role
 from oyez.contract.presence import Presence
 from oyez.contract.replies import Acknowledgements, Errors
@@ -61,6 +62,8 @@ __all__ = [
     "member",
     "not_role",
     "own",
+    "per_address",
+    "per_room",
     "query",
     "resolved",
     "role",

@@ -6,15 +6,16 @@ A declaration is only recorded here. `check` looks for contradictions, once, in 
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import UnionType, new_class
 from typing import Any, Protocol, TypeVar, overload
 
 from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
 from oyez.contract.claims import Claims
-from oyez.contract.limits import DEFAULT_LIMIT, Limit
-from oyez.contract.policy import Nobody, Rule, anyone, one_of
+from oyez.contract.limits import Limit, Limits, SharedLimit, read_limits
+from oyez.contract.policy import Nobody, Rule, anyone, one_of, own
 from oyez.contract.presence import Presence
+from oyez.contract.relays import Relay, build_relay_command
 from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Sockets, Target
 from oyez.contract.tokens import TokenSource
@@ -85,10 +86,19 @@ class DeclaredCommand:
     max_bytes: int | None = None
     """Bytes of its arguments; None: only the limits on packets hold."""
     unknown_fields: UnknownFields = "refuse"
+    shared: tuple[SharedLimit, ...] = ()
+    """Its other limits."""
+    relays: Relay | None = None
+    """The event that other clients receive."""
 
     @property
     def shapes(self) -> tuple[type[Command], ...]:
         return shapes_of(self.command)
+
+    @property
+    def limits_text(self) -> str:
+        """All limits, as documents show them."""
+        return ", ".join([self.limit.text, *(shared.text for shared in self.shared)])
 
     @property
     def description(self) -> str:
@@ -295,7 +305,7 @@ class Namespace:
         name: str,
         *,
         who: Rules = anyone(),  # noqa: B008 - a rule is a value
-        limit: str | None = None,
+        limit: Limits | None = None,
         arguments: Arguments = "object",
         reply: Any = None,
         joins: Room | None = None,
@@ -311,12 +321,13 @@ class Namespace:
         The `arguments` are one object with these fields or, if positional, the fields in order; those at the end that
         have a default may be left out. `who` says who may send
         it; `own("userId")` means that the field must be the caller's own id. `limit` holds for each user, such as
-        `10/s`. Of `volatile` commands over the limit, such as locations, the newest is handled as soon as the limit
-        allows, and the others are dropped. `reply` is a payload with the fields of the acknowledgement besides `ok`,
-        or another type. A command that only `joins` or `leaves` a room has fields for the room's placeholders, and
-        needs no handler. `error` is the name of the event that reports its errors, or what else differs from the
-        contract's errors. `acknowledgements` take the place of the contract's. `max_bytes` is the size of its
-        arguments. With `unknown_fields="ignore"`, fields that the command does not have are left out.
+        `10/s`; a list may also have limits per room and per address. Of `volatile` commands over the limit, such as
+        locations, the newest is handled as soon as the limit allows, and the others are dropped. `reply` is a payload
+        with the fields of the acknowledgement besides `ok`, or another type. A command that only `joins` or `leaves` a
+        room has fields for the room's placeholders, and needs no handler. `error` is the name of the event that reports
+        its errors, or what else differs from the contract's errors. `acknowledgements` replace the contract's.
+        `max_bytes` is the size of its arguments. With `unknown_fields="ignore"`, fields that the command does not have
+        are left out.
 
         Call the result with a union of classes if the command has several shapes: each class has a `tag`, and a
         handler of its own.
@@ -328,13 +339,15 @@ class Namespace:
 
         def declare(command: Any) -> Any:
             self._check_open(name)
+            first, shared = read_limits(limit)
             self.commands.append(
                 DeclaredCommand(
                     namespace=self.name,
                     name=name,
                     command=command,
                     who=one_of(who),
-                    limit=Limit.parse(limit) if limit else DEFAULT_LIMIT,
+                    limit=first,
+                    shared=shared,
                     arguments=arguments,
                     reply=joined if joins or leaves else reply,
                     joins=joins,
@@ -347,6 +360,43 @@ class Namespace:
                 )
             )
             return command
+
+        return declare
+
+    def relay(
+        self,
+        name: str,
+        *,
+        to: Sequence[Target],
+        who: Rules = anyone(),  # noqa: B008 - a rule is a value
+        limit: Limits | None = None,
+        example: Mapping[str, Any] | None = None,
+        volatile: bool = False,
+        timestamp: str | None = None,
+        latest: float = 0.0,
+        sender: str | None = None,
+    ) -> "Declaration":
+        """Declare a command, and the event of the same name that the others in the sender's rooms receive.
+
+        Decorates the event's payload, whose fields are the command's too. `to` lists rooms that follow from them, and
+        fixed targets; the sender must be in these rooms. `sender` is the wire name of a field that the server fills in
+        with the id of the user who sends it. A client may omit it; another user's id is refused. The other arguments
+        are those of `event` and `command`.
+        """
+
+        def declare(payload: Any) -> Any:
+            if isinstance(payload, UnionType):
+                raise ContractError(f"relay {name}: has several shapes; declare one class")
+            self.event(name, to=to, example=example, volatile=volatile, timestamp=timestamp, latest=latest)(payload)
+            if not (isinstance(payload, type) and issubclass(payload, Payload)):
+                return payload
+            command = build_relay_command(name, payload, self.events[-1].timestamp, sender)
+            rule = one_of(who)
+            if sender is not None and sender in command.__struct_encode_fields__:
+                rule = rule & own(sender, claim="sub")
+            self.command(name, who=rule, limit=limit, volatile=volatile)(command)
+            self.commands[-1] = replace(self.commands[-1], relays=Relay(payload, sender))
+            return payload
 
         return declare
 

@@ -26,8 +26,10 @@ from oyez.runtime.hooks import Hooks, find_hook_errors
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.presence import FindPresent
 from oyez.runtime.publisher import Publisher
+from oyez.runtime.relays import relaying
 from oyez.runtime.replies import CallerEvents, FailureEncoder
 from oyez.runtime.room_access import IsMember, RoomAccess
+from oyez.runtime.shared_limits import SharedLimits
 from oyez.runtime.usage import Users
 from oyez.runtime.welcome import Welcomes
 from oyez.server.namespaces.room_observer import RoomObserver
@@ -85,9 +87,12 @@ def bind(
         caller_events = CallerEvents(contract, namespace.name)
         context = ClientContext(access, caller_events, users, publisher, welcomes, find_present)
         admission = Admission(contract, access, authentication=authentication, resolvers=resolvers)
-        commands = {
-            command.name: _build(contract, command, handlers, idempotency, hooks) for command in namespace.commands
-        }
+        commands = {}
+        for command in namespace.commands:
+            limits = SharedLimits(command, users.shared, clock)
+            handler = _find_handler(command, handlers, hooks, publisher, limits)
+            repeats = None if command.joins or command.leaves else idempotency
+            commands[command.name] = CommandHandler(command, handler, repeats, contract)
         applications[namespace.name] = NamespaceApplication(
             admission,
             commands,
@@ -102,14 +107,18 @@ def bind(
     return applications
 
 
-def _build(
-    contract: Contract, declared: DeclaredCommand, handlers: Handlers, idempotency: Idempotency | None, hooks: Hooks
-) -> CommandHandler:
+def _find_handler(
+    declared: DeclaredCommand, handlers: Handlers, hooks: Hooks, publisher: Publisher | None, limits: SharedLimits
+) -> Handler:
     if declared.joins is not None:
-        return CommandHandler(declared, joining(declared, declared.joins, hooks.joined), None, contract)
+        return limits.wrap(joining(declared, declared.joins, hooks.joined))
     if declared.leaves is not None:
-        return CommandHandler(declared, leaving(declared, declared.leaves), None, contract)
-    return CommandHandler(declared, _choose(declared, handlers), idempotency, contract)
+        return limits.wrap(leaving(declared, declared.leaves))
+    if declared.relays is None:
+        return limits.wrap(_choose(declared, handlers))
+    if publisher is None:
+        raise ContractError(f"relay {declared.name}: `bind` was given no publisher")
+    return relaying(declared, publisher, limits)
 
 
 def _choose(declared: DeclaredCommand, handlers: Handlers) -> Handler:
@@ -140,7 +149,7 @@ def _find_handler_errors(contract: Contract, handlers: Handlers) -> Iterator[str
         yield f"handlers is a {type(handlers).__name__}: write a dict of commands' classes, as {{Buy: buy}}"
         return
     declared = [command for namespace in contract.namespaces for command in namespace.commands]
-    handled = [command for command in declared if not (command.joins or command.leaves)]
+    handled = [command for command in declared if not (command.joins or command.leaves or command.relays)]
     wanted = {shape: command.name for command in handled for shape in command.shapes}
     keys = [key for key in handlers if not isinstance(key, type)]
     if keys:

@@ -94,7 +94,7 @@ class CommandHandler:
         bucket = client.bucket(name, DEFAULT_LIMIT, now)
         wait = bucket.reserve(now, client.socket.namespace.settings.limits.max_command_wait)
         if wait is None:
-            raise _limited(client, name, bucket)
+            raise limited_error(client, name, bucket)
         if client.refused:
             client.refused.pop(name, None)
         return wait
@@ -158,12 +158,13 @@ def enforce_limit(client: Client, name: str, limit: Limit, now: float) -> None:
     """Count a command. Raises LimitedError if it is over the limit, and charges the connection's budget for it."""
     bucket = client.bucket(name, limit, now)
     if not bucket.take(now):
-        raise _limited(client, name, bucket)
+        raise limited_error(client, name, bucket)
     if client.refused:
         client.refused.pop(name, None)
 
 
-def _limited(client: Client, name: str, bucket: Bucket) -> LimitedError:
+def limited_error(client: Client, name: str, bucket: Bucket) -> LimitedError:
+    """The error of a command over its limit. The connection's budget is charged for it."""
     client.socket.connection.budget.packets += REFUSED_COST
     if client.refused is None:
         client.refused = {}

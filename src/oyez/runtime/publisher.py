@@ -17,7 +17,15 @@ from oyez.contract.contract import Contract, Event
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.schema import quote
 from oyez.contract.types import Payload
-from oyez.errors import TOO_LARGE, UNKNOWN_EVENT, InvalidDataError, LogUnavailableError, OyezError, RefusedError
+from oyez.errors import (
+    ROOM_REQUIRED,
+    TOO_LARGE,
+    UNKNOWN_EVENT,
+    InvalidDataError,
+    LogUnavailableError,
+    OyezError,
+    RefusedError,
+)
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
 from oyez.observer import PYTHON, Observers, PublishReport
@@ -112,6 +120,21 @@ class Publisher:
             # The program chose rooms and fields, so it is at fault. Only the size may come from a client's data.
             error.internal = not (isinstance(error, RefusedError) and error.refusal is TOO_LARGE)
             raise
+
+    def prepare_relayed(self, payload: Payload, namespace: str, excluding: Iterable[NamedRoom]) -> list[Entry]:
+        """`prepare` for an event that a client sends to others in its namespace.
+
+        The client has chosen the fields, so the errors are for it. Raises RefusedError (room_required) if no room of
+        the namespace follows from the payload.
+        """
+        path = self._paths[self.contract.event_of(payload).name]
+        stamped = path.event.stamp(payload, self._clock())
+        data = path.codec.encode_payload(stamped)
+        entries = self._entries(path, stamped, data, None, tuple(str(room) for room in excluding))
+        found = [entry for entry in entries if entry.namespace == namespace]
+        if not found:
+            raise RefusedError(ROOM_REQUIRED, f"{path.event.name} needs a field that names a room.")
+        return found
 
     @must_await
     async def publish(

@@ -4,9 +4,10 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from oyez.concurrency.token_bucket import TokenBucket
-from oyez.contract.limits import LONGEST_PERIOD, Limit
+from oyez.contract.limits import Limit
 from oyez.server.cluster.usage import Connected, Spent
 
 SPENT_SHARE = 0.1
@@ -21,8 +22,14 @@ MAX_ABSENT = 10_000
 """Users without a connection here whose spending on other nodes is recorded: about 6 MB. They cannot get a new limit by
 connecting here; users beyond this number can."""
 
+EMPTY_SECONDS = 60.0
+"""Seconds after which a user without connections is forgotten, unless a limit for an hour is not full again."""
+MAX_OWNERS = 10_000
+"""Rooms, addresses or users that are counted for one shared limit: about 3 MB. The one that was idle longest is
+forgotten first, and then has its whole limit again."""
+
 Key = tuple[str, str, str]
-"""The user, the namespace and the command of a bucket."""
+"""The user, the namespace and the command of a bucket; of a shared limit, the room or address, and the limit's name."""
 
 
 class Bucket(TokenBucket):
@@ -95,6 +102,10 @@ class Usage:
         """True if the connection has a socket."""
         return connection in self._sockets if self._sockets is not None else connection == self._only
 
+    def is_full(self, now: float) -> bool:
+        """True if no limit of the user is used."""
+        return self.buckets is None or all(bucket.is_full(now) for bucket in self.buckets.values())
+
     def add_socket(self, connection: str) -> None:
         """Count a socket of the connection."""
         if self._sockets is None and not self._only:
@@ -114,6 +125,43 @@ class Usage:
             del self._sockets[connection]
 
 
+class SharedBuckets:
+    """The buckets of limits that are not the first one of a user: by the limit, and by what it counts for."""
+
+    def __init__(self, used: dict[Key, Bucket]) -> None:
+        """`used` collects the buckets to be announced, as for `Bucket`."""
+        self._used = used
+        self._limits: dict[tuple[str, str], Limit] = {}
+        self._buckets: dict[tuple[str, str], dict[str, Bucket]] = {}
+        """By namespace and limit; the buckets of one limit in the order of their last use."""
+
+    def add_limit(self, namespace: str, name: str, limit: Limit) -> None:
+        """Count for this limit from now on."""
+        self._limits[namespace, name] = limit
+        self._buckets[namespace, name] = {}
+
+    def get(self, owner: str, namespace: str, name: str, now: float) -> Bucket:
+        """What a room, an address or a user has left of a limit."""
+        buckets = self._buckets[namespace, name]
+        bucket = buckets.pop(owner, None)
+        if bucket is None:
+            self._forget(buckets, now)
+            bucket = Bucket(self._limits[namespace, name], now, (owner, namespace, name), self._used)
+        buckets[owner] = bucket
+        return bucket
+
+    def charge(self, spent: Spent, now: float) -> None:
+        """Charge what another node announces. A limit that is not declared here is ignored."""
+        if (spent.namespace, spent.command) in self._limits:
+            self.get(spent.user, spent.namespace, spent.command, now).charge(spent.count, now)
+
+    def _forget(self, buckets: dict[str, Bucket], now: float) -> None:
+        """Forget two buckets that are full again, so that there are never many of them; one in any case at the most."""
+        for owner in (*islice(buckets, 2),):
+            if buckets[owner].is_full(now) or len(buckets) >= MAX_OWNERS:
+                del buckets[owner]
+
+
 class Users:
     """The usage of all users of one system in one process. Limits hold over all connections of a user.
 
@@ -128,6 +176,7 @@ class Users:
         self._gone: deque[tuple[float, str]] = deque()
         self._used: dict[Key, Bucket] = {}
         """The buckets used since the last announcement."""
+        self.shared = SharedBuckets(self._used)
         self._crowded: dict[str, float] = {}
         """Users with many connections here, and when their count was announced; 0: it must be announced."""
         self._elsewhere: dict[str, dict[str, tuple[int, float]]] = {}
@@ -200,6 +249,8 @@ class Users:
             usage = self._find_or_remember(one.user, now) if limit is not None else None
             if limit is not None and usage is not None:
                 self.bucket(usage, one.user, one.namespace, one.command, limit, now).charge(one.count, now)
+            elif limit is None:
+                self.shared.charge(one, now)
         counts = self._elsewhere.setdefault(node, {})
         for user in connected:
             counts[user.user] = user.count, now
@@ -231,18 +282,20 @@ class Users:
         return sum(count for count, announced in known if announced > now - FORGET_SECONDS)
 
     def _leave_empty(self, subject: str, usage: Usage, now: float) -> None:
-        """Forget a user without connections after LONGEST_PERIOD."""
+        """Forget a user without connections after EMPTY_SECONDS."""
         if not usage.connections:
             usage.gone_at = now
             self._gone.append((now, subject))
 
     def _forget(self, now: float) -> None:
-        while self._gone and self._gone[0][0] < now - LONGEST_PERIOD:
+        while self._gone and self._gone[0][0] < now - EMPTY_SECONDS:
             _, subject = self._gone.popleft()
             usage = self._users.get(subject)
             if usage is None or usage.connections:
                 continue
-            if usage.gone_at < now - LONGEST_PERIOD:
+            if usage.gone_at >= now - EMPTY_SECONDS:
+                self._gone.append((usage.gone_at, subject))
+            elif usage.is_full(now):
                 del self._users[subject]
             else:
-                self._gone.append((usage.gone_at, subject))
+                self._gone.append((now, subject))

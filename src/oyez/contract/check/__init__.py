@@ -9,6 +9,7 @@ from oyez.contract.check.commands import check_command, check_command_names
 from oyez.contract.check.events import check_event, check_event_names
 from oyez.contract.check.head import check_head
 from oyez.contract.check.names import OWN_PREFIX
+from oyez.contract.check.relays import check_relay, check_shared_limits
 from oyez.contract.check.replies import check_answers
 from oyez.contract.check.rooms import check_namespace, check_rooms
 from oyez.contract.check.rules import check_rules
@@ -32,6 +33,10 @@ def _errors(declared: Declarations) -> Iterator[str]:
             yield from (f"event {event.name}: {error}" for error in check_event(event))
         for command in namespace.commands:
             yield from (f"command {command.name}: {error}" for error in check_command(command))
+            yield from (f"command {command.name}: {error}" for error in check_shared_limits(command))
+            for event in namespace.events if command.relays is not None else ():
+                if event.name == command.name:
+                    yield from (f"relay {command.name}: {error}" for error in check_relay(command, event))
     yield from check_event_names([event for namespace in declared.namespaces for event in namespace.events])
     yield from check_command_names([command for namespace in declared.namespaces for command in namespace.commands])
     yield from check_rules(declared)

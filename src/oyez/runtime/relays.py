@@ -1,0 +1,30 @@
+"""Relays: what a client sends, the other clients of its rooms receive."""
+
+from oyez.contract.declare import DeclaredCommand
+from oyez.contract.schema import wire_names
+from oyez.contract.types import Command
+from oyez.runtime.client import Client
+from oyez.runtime.commands import Handler
+from oyez.runtime.publisher import Publisher
+from oyez.runtime.shared_limits import SharedLimits, check_in_rooms
+
+
+def relaying(declared: DeclaredCommand, publisher: Publisher, limits: SharedLimits) -> Handler:
+    """The handler of a command that is a relay."""
+    relay = declared.relays
+    assert relay is not None, "called for relays only"
+    payload = relay.payload
+    sender = wire_names(payload)[relay.sender] if relay.sender is not None else None
+    fields = [name for name in declared.command.__struct_fields__ if name != sender]
+
+    async def hand_on(command: Command, client: Client) -> None:
+        values = {name: getattr(command, name) for name in fields}
+        if sender is not None:
+            values[sender] = client.identity.subject
+        prepared = publisher.prepare_relayed(payload(**values), client.namespace, [client.own_room])
+        rooms = [room for entry in prepared for room in entry.rooms]
+        check_in_rooms(client, rooms)
+        limits.enforce(client, rooms)
+        await publisher.append([prepared])
+
+    return hand_on
