@@ -1,39 +1,18 @@
-"""The tables of docs/qscrap.md, from the contract, the states and the API: each as rows, the headings first."""
+"""What only docs/qscrap.md has: the records of the API as rows, the headings first, and what sends each event."""
 
 from collections.abc import Iterable
 
 from oyez.service.resources import Listing, Write
-from oyez.systems.qscrap import disputes, payouts, requests, states, subscriptions, tickets
+from oyez.systems.qscrap import disputes, payouts, requests, subscriptions, tickets
 from oyez.systems.qscrap.contract import contract
 from oyez.systems.qscrap.http import RESOURCES
 
 Rows = list[tuple[str, ...]]
 
 
-def list_rooms() -> Rows:
-    rows = [
-        (f"`{room.pattern}`", f"`{room.join}({', '.join(room.placeholders)})`", f"a client that {room.rule.text}")
-        for namespace in contract.namespaces
-        for room in namespace.rooms.kinds
-    ]
-    return [("room", "joined by", "who may join"), *rows]
-
-
-def list_events() -> Rows:
-    modules = (tickets, requests, disputes, payouts, subscriptions)
-    own = [value for module in modules for value in vars(module).values()]
-    rows = [
-        (
-            f"`{event.name}`",
-            " or ".join(target.text for target in event.targets["/"]),
-            event.description,
-            "system" if event.payload in own else "back end",
-        )
-        for event in contract.events.values()
-    ]
-    return [("event", "goes to", "what has happened", "sent by"), *rows]
-
-
+OWN = [value for module in (tickets, requests, disputes, payouts, subscriptions) for value in vars(module).values()]
+SENDERS = {event.name: "system" if event.payload in OWN else "back end" for event in contract.events.values()}
+"""What sends each event."""
 LISTINGS = [resource for resource in RESOURCES if isinstance(resource, Listing)]
 
 
@@ -55,20 +34,4 @@ def list_records() -> Rows:
     return [("records", "filters", "actions"), *rows]
 
 
-def list_states() -> Rows:
-    tables = {"ticket": states.TICKET, "request": states.REQUEST}
-    tables |= {"dispute": states.DISPUTE, "payout": states.PAYOUT}
-    rows = [
-        (kind, f"`{state}`", ", ".join(f"`{action}` → `{after}`" for action, after in possible.items()))
-        for kind, moves in tables.items()
-        for state, possible in moves.items()
-    ]
-    return [("record", "state", "actions and the next state"), *rows]
-
-
-TABLES: dict[str, Rows] = {
-    "rooms": list_rooms(),
-    "events": list_events(),
-    "records": list_records(),
-    "states": list_states(),
-}
+TABLES: dict[str, Rows] = {"records": list_records()}

@@ -1,4 +1,4 @@
-"""The tables of docs/rez.md, from the contract, the states and the API: each as rows, the headings first."""
+"""The tables that only docs/rez.md has, from the contract and the API: each as rows, the headings first."""
 
 import inspect
 import re
@@ -10,7 +10,6 @@ import msgspec
 from oyez.service.resources import Listing, Resource, Send, Write
 from oyez.systems.rez.contract import CHANNELS, contract
 from oyez.systems.rez.http import RESOURCES
-from oyez.systems.rez.states import GROUPS, ORDERS, TICKETS, States
 
 Rows = list[tuple[str, ...]]
 
@@ -18,31 +17,6 @@ Rows = list[tuple[str, ...]]
 def list_channels() -> Rows:
     rows = [(f"`{name}`", f"`{room.pattern}`", f"a client that {room.rule.text}") for name, room in CHANNELS.items()]
     return [("channel", "room", "who may subscribe"), *rows]
-
-
-def list_commands() -> Rows:
-    rows = [
-        (f"`{command.name}`", _describe_fields(command.command), command.description, command.limits_text)
-        for namespace in contract.namespaces
-        for command in namespace.commands
-    ]
-    return [("command", "data", "what it does", "limit"), *rows]
-
-
-def list_events() -> Rows:
-    rows = [
-        (f"`{event.name}`", " or ".join(target.text for target in event.targets["/"]), event.description)
-        for event in contract.events.values()
-    ]
-    return [("event", "goes to", "what has happened"), *rows]
-
-
-def list_states(states: States) -> Rows:
-    rows = [
-        (f"`{state}`", ", ".join(f"{action}: `{then}`" for action, then in actions.items()) or "none")
-        for state, actions in states.items()
-    ]
-    return [("status", "actions and the next status"), *rows]
 
 
 def list_requests() -> Rows:
@@ -76,11 +50,6 @@ def _first_sentences(function: Callable[..., Any]) -> str:
 
 TABLES: dict[str, Rows] = {
     "channels": list_channels(),
-    "commands": list_commands(),
-    "events": list_events(),
-    "orders": list_states(ORDERS),
-    "tickets": list_states(TICKETS),
-    "groups": list_states(GROUPS),
     "api": list_requests(),
     "refusals": list_refusals(),
 }

@@ -5,9 +5,8 @@ A table stands between `<!-- NAME: made by … -->` and `<!-- end -->`. Tables t
 """
 
 import ast
-import importlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, reduce
 from itertools import pairwise
 from operator import and_
@@ -37,6 +36,7 @@ from oyez import errors
 from oyez.cli.prompt import COMMANDS as PROMPT_COMMANDS
 from oyez.cli.server_flags import find_field_docs
 from oyez.contract import Acknowledgements, Contract, Errors, Identity
+from oyez.contract.declare import DeclaredCommand
 from oyez.contract.replies import SOURCES
 from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.schema import iter_types
@@ -49,23 +49,31 @@ from oyez.runtime.replies import Failure, FailureEncoder, ReplyCodec
 from oyez.server.recovery import recovery
 from oyez.settings import Limits, Settings
 from oyez.systems.bookings.contract import contract as bookings
+from oyez.systems.bookings.states import SENTENCES, TRANSITIONS
 from oyez.systems.fixrx.contract import contract as fixrx
 from oyez.systems.loader import list_systems, load_system
+from oyez.systems.qscrap import states as qscrap_states
 from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes.contract import contract as quotes
+from oyez.systems.rez import states as rez_states
 from oyez.systems.rez.contract import contract as rez
+from tools.docs import qscrap_tables, rez_tables
 
 DOCS = Path(__file__).parents[2] / "docs"
 
-LISTED = {"fixrx": fixrx, "quotes": quotes}
-"""Systems whose page has only the tables of rooms and events from here."""
+CONTRACTS = {"bookings": bookings, "fixrx": fixrx, "qscrap": qscrap, "quotes": quotes, "rez": rez}
+WITH_COMMANDS = {"bookings": bookings, "rez": rez}
+"""Systems whose page has a table of commands."""
 TYPED = {"bookings": bookings, "qscrap": qscrap, "rez": rez}
 """Systems whose page has generated TypeScript types."""
-PAGES = {
-    path.stem.removesuffix("_tables"): importlib.import_module(f"tools.docs.{path.stem}").TABLES
-    for path in sorted(Path(__file__).parent.glob("*_tables.py"))
-}
+PAGES = {"qscrap": qscrap_tables.TABLES, "rez": rez_tables.TABLES}
 """The further tables of a system, as rows."""
+QSCRAP_STATES = {
+    "ticket": qscrap_states.TICKET,
+    "request": qscrap_states.REQUEST,
+    "dispute": qscrap_states.DISPUTE,
+    "payout": qscrap_states.PAYOUT,
+}
 
 
 def build_table(*rows: tuple[str, ...]) -> str:
@@ -164,20 +172,96 @@ def build_handshake_errors() -> str:
 
 
 def build_rooms(contract: Contract) -> str:
-    """The rooms that clients join on connecting; with their gateways, if there are any."""
+    """The rooms of a contract; a column that is the same for all rooms is left out."""
     rooms = [room for namespace in contract.namespaces for room in namespace.rooms.kinds]
-    gateways = [room.gateway for room in rooms if room.gateway]
-    rows = [("gateway", "room", "clients that join it on connecting")]
-    rows += [(room.gateway or "", f"`{room.pattern}`", f"a client that {room.rule.text}") for room in rooms]
-    return build_table(*(row if gateways else row[1:] for row in rows))
+    at_once = all(room.on_connect for room in rooms)
+    columns = {
+        "namespace": [f"`{room.namespace}`" for room in rooms] if len(contract.namespaces) > 1 else [],
+        "gateway": [room.gateway or "" for room in rooms] if any(room.gateway for room in rooms) else [],
+        "room": [f"`{room.pattern}`" for room in rooms],
+        "joined by": [describe_join(room) for room in rooms] if not at_once else [],
+        "clients that join it on connecting" if at_once else "who may join": [
+            f"a client that {room.rule.text}" for room in rooms
+        ],
+    }
+    return build_columns(columns)
 
 
-def build_events(contract: Contract) -> str:
-    rows = [
-        (f"`{event.name}`", " or ".join(target.text for target in event.targets["/"]), event.description)
-        for event in contract.events.values()
-    ]
-    return build_table(("event", "goes to", "what has happened"), *rows)
+def describe_join(room: Room) -> str:
+    if room.on_connect:
+        return "connecting"
+    return f"`{room.join}({', '.join(room.placeholders)})`" + (f", until `{room.leave}`" if room.leave else "")
+
+
+def build_columns(columns: Mapping[str, Sequence[str]]) -> str:
+    """A table of the columns that are not empty."""
+    kept = {heading: cells for heading, cells in columns.items() if cells}
+    return build_table(tuple(kept), *zip(*kept.values(), strict=True))
+
+
+def build_events(contract: Contract, senders: Mapping[str, str] | None = None) -> str:
+    """The events of a contract; `senders`: what sends each of them."""
+    events = list(contract.events.values())
+    kept = ["volatile" if event.volatile else "stored" if event.durable else "an answer" for event in events]
+    columns = {
+        "event": [f"`{event.name}`" for event in events],
+        "goes to": [
+            "; ".join(
+                f"{f'`{namespace}` ' if len(contract.namespaces) > 1 else ''}{goes_to(targets)}"
+                for namespace, targets in event.targets.items()
+            )
+            for event in events
+        ],
+        "kept": kept if len(set(kept)) > 1 else [],
+        "what has happened": [event.description for event in events],
+        "sent by": [senders[event.name] for event in events] if senders else [],
+    }
+    return build_columns(columns)
+
+
+def build_commands(contract: Contract) -> str:
+    declared: dict[str, list[DeclaredCommand]] = {}
+    for _, command in find_commands(contract):
+        declared.setdefault(command.name, []).append(command)
+    found = list(declared.values())
+    columns = {
+        "command": [f"`{commands[0].name}` {describe_arguments(commands[0])}" for commands in found],
+        "namespace": [", ".join(f"`{command.namespace}`" for command in commands) for commands in found]
+        if len(contract.namespaces) > 1
+        else [],
+        "what it does": [commands[0].description for commands in found],
+        "limit": [commands[0].limits_text for commands in found],
+        "reply": [describe_reply(commands[0]) for commands in found],
+    }
+    return build_columns(columns)
+
+
+def describe_arguments(declared: DeclaredCommand) -> str:
+    fields = msgspec.structs.fields(declared.command)
+    names = ", ".join(field.encode_name + "?" * (field.default is msgspec.UNSET) for field in fields)
+    return f"({names})" if declared.arguments == "positional" else f"{{{names}}}"
+
+
+def describe_reply(declared: DeclaredCommand) -> str:
+    fields = declared.reply.__struct_encode_fields__ if declared.reply else ()
+    return ", ".join(f"`{field}`" for field in fields)
+
+
+def build_states(
+    kinds: Mapping[str, Mapping[Any, Mapping[Any, str]]], sentences: Mapping[Any, str] | None = None
+) -> str:
+    """The actions in each state of each kind of record; `sentences`: what customers read about a state."""
+    states = [(kind, state, actions) for kind, table in kinds.items() for state, actions in table.items()]
+    columns = {
+        "record": [kind for kind, _, _ in states] if len(kinds) > 1 else [],
+        "status": [f"`{state}`" for _, state, _ in states],
+        "sentence for the customer": [sentences[state] for _, state, _ in states] if sentences else [],
+        "actions and the next status": [
+            ", ".join(f"{action} → `{after}`" for action, after in actions.items()) or "none"
+            for _, _, actions in states
+        ],
+    }
+    return build_columns(columns)
 
 
 def build_types(contract: Contract) -> str:
@@ -312,8 +396,19 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "metrics": ("metrics", build_metrics),
     "systems": ("systems", build_systems),
     "prompt": ("testing", build_prompt),
-    **{f"{system} rooms": (system, partial(build_rooms, contract)) for system, contract in LISTED.items()},
-    **{f"{system} events": (system, partial(build_events, contract)) for system, contract in LISTED.items()},
+    **{
+        f"{system} rooms": (system, partial(build_rooms, contract))
+        for system, contract in CONTRACTS.items()
+        if system != "rez"
+    },
+    **{f"{system} events": (system, partial(build_events, contract)) for system, contract in CONTRACTS.items()},
+    **{f"{system} commands": (system, partial(build_commands, contract)) for system, contract in WITH_COMMANDS.items()},
+    "qscrap events": ("qscrap", partial(build_events, qscrap, qscrap_tables.SENDERS)),
+    "bookings states": ("bookings", partial(build_states, {"": TRANSITIONS}, SENTENCES)),
+    "qscrap states": ("qscrap", partial(build_states, QSCRAP_STATES)),
+    "rez orders": ("rez", partial(build_states, {"": rez_states.ORDERS})),
+    "rez tickets": ("rez", partial(build_states, {"": rez_states.TICKETS})),
+    "rez groups": ("rez", partial(build_states, {"": rez_states.GROUPS})),
     **{f"{system} types": (system, partial(build_types, contract)) for system, contract in TYPED.items()},
     **{
         f"{system} {name}": (system, partial(build_table, *rows))
