@@ -3,10 +3,10 @@
 A contract states both once, for all its commands, and a command may differ. `runtime/replies.py` encodes the answers.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import new_class
-from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from msgspec import UNSET
 
@@ -182,27 +182,3 @@ def fill_shape(shape: Any, values: Mapping[str, Any]) -> Any:
 def has_source(shape: Any, source: str) -> bool:
     """True if a member of `shape` holds `source`."""
     return shape == source or (isinstance(shape, Mapping) and any(has_source(each, source) for each in shape.values()))
-
-
-def find_shape_errors(shape: Any) -> Iterator[str]:
-    """The contradictions in a shape, one sentence each."""
-    if isinstance(shape, str) and (shape in MAYBE_ABSENT or shape.startswith(DETAIL)):
-        yield f"shape {shape!r}: some errors have no such value; a shape that is one value can be code, message, …"
-    elif shape == {}:
-        yield "shape is empty: list its members, as {'code': 'code', 'message': 'message'}"
-    else:
-        yield from _find_member_errors("shape", shape)
-
-
-def _find_member_errors(path: str, shape: Any) -> Iterator[str]:
-    if isinstance(shape, Mapping):
-        for name, member in shape.items():
-            if not isinstance(name, str):
-                yield f"{path} has the member {name!r}: a name is text"
-            yield from _find_member_errors(f"{path}.{name}", member)
-    elif isinstance(shape, str):
-        if shape not in SOURCES and not (shape.startswith(DETAIL) and len(shape) > len(DETAIL)):
-            known = ", ".join(SOURCES)
-            yield f"{path}: there is no value {shape!r}; there are {known}; a constant is Literal[{shape!r}]"
-    elif get_origin(shape) is not Literal or len(get_args(shape)) != 1:
-        yield f"{path} is {shape!r:.40}: write a value's name such as 'code', an object, or a constant Literal[…]"

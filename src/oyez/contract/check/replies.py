@@ -1,14 +1,14 @@
 """Acknowledgements and errors: the forms of the answers that clients receive."""
 
 from collections.abc import Container, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from msgspec import inspect
 
 from oyez.contract.check.names import check_name, find_duplicates
 from oyez.contract.codec import check_types
 from oyez.contract.declare import Declarations, DeclaredCommand
-from oyez.contract.replies import OTHERS, OYEZ_CODES, Acknowledgements, Errors, find_shape_errors
+from oyez.contract.replies import DETAIL, MAYBE_ABSENT, OTHERS, OYEZ_CODES, SOURCES, Acknowledgements, Errors
 from oyez.contract.schema import options
 from oyez.errors import ContractError
 
@@ -107,9 +107,9 @@ def _check_errors(form: Any, known: Container[str]) -> Iterator[str]:
     else:
         yield f"event is {form.name!r:.40}: a name is text"
     if form.shape is not None:
-        yield from find_shape_errors(form.shape)
+        yield from _find_shape_errors(form.shape)
     if form.connect_shape is not None:
-        yield from (f"connect_{error}" for error in find_shape_errors(form.connect_shape))
+        yield from (f"connect_{error}" for error in _find_shape_errors(form.connect_shape))
     for name in ("codes", "messages", "connect"):
         mapping: Any = getattr(form, name)
         if not isinstance(mapping, Mapping):
@@ -123,3 +123,27 @@ def _check_errors(form: Any, known: Container[str]) -> Iterator[str]:
     for code, text in form.codes.items():
         if isinstance(text, str) and text in known and text != code and form.code(text) == text:
             yield f"codes: {code!r} becomes {text!r}, which is the code of another refusal"
+
+
+def _find_shape_errors(shape: Any) -> Iterator[str]:
+    """The contradictions in a shape, one sentence each."""
+    if isinstance(shape, str) and (shape in MAYBE_ABSENT or shape.startswith(DETAIL)):
+        yield f"shape {shape!r}: some errors have no such value; a shape that is one value can be code, message, …"
+    elif shape == {}:
+        yield "shape is empty: list its members, as {'code': 'code', 'message': 'message'}"
+    else:
+        yield from _find_member_errors("shape", shape)
+
+
+def _find_member_errors(path: str, shape: Any) -> Iterator[str]:
+    if isinstance(shape, Mapping):
+        for name, member in shape.items():
+            if not isinstance(name, str):
+                yield f"{path} has the member {name!r}: a name is text"
+            yield from _find_member_errors(f"{path}.{name}", member)
+    elif isinstance(shape, str):
+        if shape not in SOURCES and not (shape.startswith(DETAIL) and len(shape) > len(DETAIL)):
+            known = ", ".join(SOURCES)
+            yield f"{path}: there is no value {shape!r}; there are {known}; a constant is Literal[{shape!r}]"
+    elif get_origin(shape) is not Literal or len(get_args(shape)) != 1:
+        yield f"{path} is {shape!r:.40}: write a value's name such as 'code', an object, or a constant Literal[…]"
