@@ -231,6 +231,11 @@ class Namespace:
         if socket.ready:
             self._sessions.mark_dirty(socket, visible_to_client=True)
 
+    def report_user(self, socket: Socket) -> None:
+        """A connected socket belongs to another user from now on."""
+        if self._room_observer is not None and socket.connected:
+            self._room_observer.identify(socket)
+
     def _leave_all(self, socket: Socket) -> None:
         for room in tuple(socket.rooms):
             self.leave(socket, room)

@@ -20,5 +20,8 @@ class RoomObserver(Protocol):
     def leave(self, socket: "Socket", room: str) -> None:
         """A connected socket leaves a room."""
 
+    def identify(self, socket: "Socket") -> None:
+        """A connected socket belongs to another user from now on, `socket.user_id`."""
+
     def end(self, socket: "Socket", reason: CloseReason) -> None:
         """A socket that was connected has ended. It is still in its rooms."""
