@@ -236,7 +236,7 @@ class World:
             handlers={},
             verify=authenticate,
             settings=Settings(),
-            is_member=self._is_member,
+            find_parts=self._find_parts,
             # Limits are not the subject: this clock leaves enough time between two commands.
             clock=count(0.0, 1_000.0).__next__,
         )
@@ -248,10 +248,10 @@ class World:
         await server.start()
         return Node(server, log, asyncio.all_tasks() - before)
 
-    async def _is_member(self, identity: Identity, room: NamedRoom) -> bool:
+    async def _find_parts(self, identity: Identity, room: NamedRoom) -> Mapping[str, str]:
         for _ in range(self.chance.randrange(3)):
             await asyncio.sleep(0)
-        return (identity.subject, room.name) in self.members
+        return {identity.subject: ""} if (identity.subject, room.name) in self.members else {}
 
     async def stop(self) -> None:
         for node in self.nodes:

@@ -37,7 +37,7 @@ KINDS = {"`int`": "a whole number", "`float`": "a number", "`bool`": "true or fa
 """msgspec's names of types, in words for people who do not write Python."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
 """The names of levels in `oyez.logger`, which cannot be imported here: the protocol layer must not import a logger."""
-LISTS = ("client_origin", "jwt_claims")
+LISTS = ("client_origin", "jwt_claims", "trusted_proxies")
 """Settings whose value may contain line breaks."""
 
 
@@ -114,6 +114,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_connections_per_user: Positive = 100
     """Connections of one user, to all processes: far more than devices and tabs, even together with broken connections
     that the server has not noticed yet."""
+    guests_per_address: Positive = 10
+    """Guests who are expected to share a network address. All guests of one address together may send as many commands,
+    and have as many connections, as so many users, because a guest costs nothing to make. Set it higher for guests in
+    schools and offices, and behind a proxy that is not in `trusted_proxies`. Of IPv6, the first 64 bits count."""
     max_event_bytes: Positive = 10_240
     """One published event's data, encoded. An event is sent to thousands of clients at once, so it must be small."""
     max_events_per_publish: Positive = 1_000
@@ -229,6 +233,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     client_origin: str = ""
     """Origins whose pages may connect, separated by commas. Unset: same origin only. `https://*.pr.example` names all
     hosts below pr.example. `*` allows all, without cookies."""
+    trusted_proxies: str = ""
+    """Addresses or networks of proxies whose `X-Forwarded-For` states the client's address, separated by commas. Unset:
+    the address from which a connection comes is the client's. Example: `10.0.0.1, 10.1.0.0/16`."""
     ws_path: str | None = None
     """An additional path of Socket.IO, if only one system is served. Unset: `/socket.io/`."""
     serve_client: bool = True

@@ -22,6 +22,7 @@ from oyez.cli.listener import Listener
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from tests.cli.test_publish import PACKED, here, respond, stranger
+from tests.service import lobby_system
 from tests.support import shops
 from tests.support.clock import PATIENCE
 from tests.support.served import Served, command, serve
@@ -338,3 +339,11 @@ def test_a_call_that_cannot_work(oyez: Calls, words: list[str], said: str) -> No
     ended = oyez("listen", "quotes", *words)
     assert ended.status == 2
     assert said in ended.error
+
+
+async def test_without_a_user_it_listens_as_a_guest_of_a_system_that_has_guests(tmp_path: Path) -> None:
+    lobby = str(Path(lobby_system.__file__))
+    async with serve(tmp_path / "data", lobby) as served, start(tmp_path, "listen", lobby, *here(served)) as listening:
+        await listening.expect_note(r"over websocket, in namespace / as a guest$")
+        await served.publish("said", {"text": "hello"}, "lobby", system="lobby")
+        await listening.expect_out(r'said  \{.*"text":"hello".*\}$')

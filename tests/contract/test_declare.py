@@ -221,7 +221,7 @@ def test_events_and_replies_carry_no_binary_data(kind: Any) -> None:
     [
         ("userId", "goes to `user:{userId}`, but Ping has no field userId"),
         ("user_id.x", "but Ping has no field user_id.x"),
-        ("count", "goes to `user:{count}`, but count is not a string"),
+        ("at", "goes to `user:{at}`, but at is not a string or a whole number"),
         ("at", "goes to `user:{at}`, but at is not a string"),
     ],
 )
@@ -288,7 +288,7 @@ class Answer(Payload):
         (command("error"), "command error: the name is the server's own"),
         (command(kind=Undocumented), "command do: Undocumented has no docstring"),
         (command(who=role("boss")), "command do: role 'boss' is not one of the roles"),
-        (command(who=own("userId")), "command do: its rule names userId, which is not a string field of Do"),
+        (command(who=own("userId")), "command do: its rule names userId, which is not a string or integer field of Do"),
         (command(who=member()), "command do: member() is about a room"),
         (command(reply=Answer), "command do: its reply has a field `ok`"),
         (command(kind=Part), "is not a Command"),  # type: ignore[arg-type]
@@ -296,7 +296,7 @@ class Answer(Payload):
             command(joins=contract.namespaces[1].rooms.kinds[1]),
             "command do: joins or leaves user_{userId} of another namespace",
         ),
-        (command(joins=contract.namespaces[1].rooms.kinds[1]), "command do: needs a string field userId"),
+        (command(joins=contract.namespaces[1].rooms.kinds[1]), "command do: needs a string or integer field userId"),
         (twice(command(), command()), "command 'do' is declared twice"),
         (twice(command(), command("done")), "Do is the command of do and done"),
     ],

@@ -107,6 +107,10 @@ const commands = {
   transport({ name }) {
     return sockets.get(name).io.engine?.transport?.name ?? null;
   },
+  // The secret of the session.
+  pid({ name }) {
+    return sockets.get(name)._pid ?? null;
+  },
   disconnect({ name }) {
     sockets.get(name).disconnect();
   },

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -110,7 +110,7 @@ class Club:
             handlers=self._handlers(),
             verify=self._authenticate,
             settings=Settings(),
-            is_member=self._is_member,
+            find_parts=self._find_parts,
             hooks=self._hooks,
             publisher=self.publisher,
         )
@@ -133,8 +133,8 @@ class Club:
         claims = json.loads(token)
         return Token(claims["sub"], claims, claims.get("exp"))
 
-    async def _is_member(self, identity: Identity, room: NamedRoom) -> bool:
-        answer = any((subject, room) in self.members for subject in contract.subjects_of(identity))
+    async def _find_parts(self, identity: Identity, room: NamedRoom) -> Mapping[str, str]:
+        answer = {subject: "" for subject in contract.subjects_of(identity) if (subject, room) in self.members}
         self._asked += 1
         if self.table_fault is not None:
             raise self.table_fault

@@ -17,7 +17,7 @@ async def authenticate(token: str) -> Any:
 
 
 def expect_error(error: str, **options: Any) -> None:
-    given = {"handlers": HANDLERS, "resolvers": {"shop_id": authenticate}, "is_member": authenticate, **options}
+    given = {"handlers": HANDLERS, "resolvers": {"shop_id": authenticate}, "find_parts": authenticate, **options}
     with pytest.raises(ContractError, match=re.escape(error)):
         bind(contract, verify=authenticate, settings=Settings(), **given)
 
@@ -32,7 +32,7 @@ def test_missing_and_superfluous_functions_are_reported_at_start_up() -> None:
         "a resolver is given for 'x', which is not a declared user attribute",
         resolvers={"shop_id": authenticate, "x": authenticate},
     )
-    expect_error("room ticket_{ticketId}: its rule asks for members, and no members are given", is_member=None)
+    expect_error("room ticket_{ticketId}: its rule asks for members, and no members are given", find_parts=None)
 
 
 def test_a_contract_without_commands_needs_no_handlers() -> None:

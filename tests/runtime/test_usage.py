@@ -1,7 +1,7 @@
 """What users have spent of their limits, on this node and on others."""
 
 from oyez.contract.limits import Limit
-from oyez.runtime.usage import MAX_OWNERS, Bucket, Users
+from oyez.runtime.usage import MAX_OWNERS, NETWORK_PREFIX, Bucket, Users
 from oyez.server.cluster.usage import Connected, Spent
 
 
@@ -131,3 +131,20 @@ def test_the_number_of_rooms_and_addresses_is_limited() -> None:
         assert users.shared.get(f"{number}", "/", "x", 0.0).take(0.0)
     assert not users.shared.get(f"{MAX_OWNERS}", "/", "x", 1.0).take(1.0)
     assert users.shared.get("0", "/", "x", 1.0).take(1.0)
+
+
+def test_guests_of_a_network_share_the_limits_of_several_users() -> None:
+    limit = Limit.parse("2/s")
+    users = Users({("/", "buy"): limit}, guests_per_address=3)
+    network = f"{NETWORK_PREFIX}10.0.0.1"
+    usage = users.enter(network, "a", 2)
+    assert usage is not None
+    assert [users.enter(network, connection, 2) for connection in "bcdef"] == [usage] * 5
+    assert users.enter(network, "g", 2) is None
+    assert users.enter(f"{NETWORK_PREFIX}10.0.0.2", "g", 2) is not None
+    bucket = users.bucket(usage, network, "/", "buy", limit, 0.0)
+    assert [bucket.take(0.0) for _ in range(7)] == [True] * 6 + [False]
+    person = users.enter("10.0.0.1", "h", 2)
+    assert person is not None
+    own = users.bucket(person, "10.0.0.1", "/", "buy", limit, 0.0)
+    assert [own.take(0.0) for _ in range(3)] == [True, True, False]

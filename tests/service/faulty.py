@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import Command, Contract, Id, Identity, auth, own, query, resolved
-from oyez.contract.policy import Own, Values, Verdict
+from oyez.contract.policy import NOTHING, Known, Own, Values, Verdict
 from oyez.errors import SettingsError
 from oyez.runtime import Client, Hooks
 from oyez.service.app import Oyez
@@ -34,7 +34,7 @@ SECRET = os.environ["JWT_SECRET"]
 class FailingRule(Own):
     """A rule of a system's own."""
 
-    def decide(self, identity: Identity, values: Values) -> Verdict:
+    def decide(self, identity: Identity, values: Values, known: Known = NOTHING) -> Verdict:
         claims = dict(identity.claims)
         raise ZeroDivisionError(f"rule of {len(claims)} claims")
 

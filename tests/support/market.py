@@ -349,7 +349,7 @@ class Market:
             verify=self._authenticate,
             settings=Settings(),
             resolvers={"shop_id": self._find_shop},
-            is_member=self._is_member,
+            find_parts=self._find_parts,
             clock=self.clock,
         )
         parts, settings = make_parts(), Settings(limits=Limits(max_rooms_per_socket=4))
@@ -396,8 +396,8 @@ class Market:
         self.resolved.append(identity.subject)
         return self.shops.get(identity.subject)
 
-    async def _is_member(self, identity: Identity, room: NamedRoom) -> bool:
-        return (identity.subject, room.name) in self.members
+    async def _find_parts(self, identity: Identity, room: NamedRoom) -> Mapping[str, str]:
+        return {f"user:{identity.subject}": ""} if (identity.subject, room.name) in self.members else {}
 
 
 class Refused(Exception):

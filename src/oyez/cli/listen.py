@@ -39,7 +39,8 @@ def listen(
 
     It reconnects if it is disconnected, and ends with Ctrl-C. On a terminal there is a prompt; type `help` for its
     commands. Lines from a pipe are executed in the same way. Without flags, the user is TEST_USER (with --role vendor,
-    or if it is unset, TEST_VENDOR) and the server's address is WS_URL.
+    or if it is unset, TEST_VENDOR) and the server's address is WS_URL. Without any user, it listens as a guest if the
+    system has guests.
 
     For example:
       oyez listen quotes --sub 5f0c --role supplier
@@ -67,15 +68,17 @@ def listen(
     """
     loaded, settings = load_system(system), flags.load()
     user, target = fill_in(user, target, loaded.contract, os.environ)
-    if user.sub is None and target.token is None:
+    guest = user.sub is None and target.token is None
+    if guest and loaded.contract.guests is None:
         raise CallError("Listening needs a user. Add --sub ID to make a token, or --token TOKEN to use yours.")
     if timeout is not None and not expect:
         raise CallError("--timeout needs --expect. Add --expect EVENT, or leave --timeout out.")
 
     def sign() -> str:
-        return target.token or user.sign(loaded, settings)
+        return "" if guest else target.token or user.sign(loaded, settings)
 
     role = read_claims(target.token).get("role") if target.token else user.role
+    role = loaded.contract.guests if guest else role
     listener = Listener(
         url=target.find(settings),
         path=f"/{loaded.name}/socket.io/",

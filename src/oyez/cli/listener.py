@@ -101,6 +101,8 @@ def _explain_recovery(answer: dict[str, Any]) -> str:
 
 def describe_user(token: str) -> str:
     """The user that a token names, unverified: only the server can verify it."""
+    if not token:
+        return "a guest"
     claims = read_claims(token)
     if not claims:
         return "the token's user"

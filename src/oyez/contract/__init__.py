@@ -8,7 +8,7 @@ from oyez.contract.limits import per_address, per_room
 from oyez.contract.policy import Identity, anyone, member, not_role, own, resolved, role
 from oyez.contract.presence import Presence
 from oyez.contract.replies import Acknowledgements, Errors
-from oyez.contract.rooms import NamedRoom
+from oyez.contract.rooms import NamedRoom, in_room
 from oyez.contract.tokens import auth, bearer, cookie, header, query
 from oyez.contract.types import (
     CamelCommand,
@@ -59,6 +59,7 @@ __all__ = [
     "bearer",
     "cookie",
     "header",
+    "in_room",
     "member",
     "not_role",
     "own",

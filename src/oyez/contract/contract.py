@@ -143,6 +143,8 @@ class Contract(Declarations):
         acknowledgements: Acknowledgements = Acknowledgements(),  # noqa: B008 - a frozen value
         errors: Errors = Errors(),  # noqa: B008 - a frozen value
         unknown_fields: UnknownFields = "refuse",
+        guests: str | None = None,
+        sign_in_within: float | None = None,
     ) -> None:
         """Begin a contract.
 
@@ -153,6 +155,8 @@ class Contract(Declarations):
         `acknowledgements` and `errors` are the forms of the answers that clients receive.
         With `unknown_fields="ignore"`, fields that a payload or command does not have are left out and not refused;
         an event or command may say otherwise.
+        `guests` is the role of clients without a token; without it, they are refused. `sign_in_within` is the number of
+        seconds after which a guest who has not signed in is disconnected.
         """
         super().__init__(
             name=name,
@@ -164,6 +168,8 @@ class Contract(Declarations):
             claims=claims,
             acknowledgements=acknowledgements,
             errors=errors,
+            guests=guests,
+            sign_in_within=sign_in_within,
         )
         self.events: Mapping[str, Event] = {}
         """Every event, by its name. `build` fills it."""

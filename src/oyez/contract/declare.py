@@ -77,6 +77,8 @@ class DeclaredCommand:
     """The type of what its acknowledgement carries on success, usually a payload; None for nothing."""
     joins: Room | None = None
     leaves: Room | None = None
+    signs_in: str | None = None
+    """The wire name of the field that holds a token, if the command signs the client in."""
     volatile: bool = False
     """True if only the newest of the commands over the limit is handled, and the others are dropped."""
     error: Errors | None = None
@@ -315,6 +317,7 @@ class Namespace:
         acknowledgements: Acknowledgements | None = None,
         max_bytes: int | None = None,
         unknown_fields: UnknownFields | None = None,
+        signs_in: str | None = None,
     ) -> "Declaration":
         """Declare a command, which clients may send; decorates its fields.
 
@@ -327,7 +330,8 @@ class Namespace:
         room has fields for the room's placeholders, and needs no handler. `error` is the name of the event that reports
         its errors, or what else differs from the contract's errors. `acknowledgements` replace the contract's.
         `max_bytes` is the size of its arguments. With `unknown_fields="ignore"`, fields that the command does not have
-        are left out.
+        are left out. `signs_in` is the wire name of the field with a token, for a command by which a connected client
+        signs in.
 
         Call the result with a union of classes if the command has several shapes: each class has a `tag`, and a
         handler of its own.
@@ -357,6 +361,7 @@ class Namespace:
                     acknowledgements=acknowledgements,
                     max_bytes=max_bytes,
                     unknown_fields=unknown_fields or self._unknown_fields,
+                    signs_in=signs_in,
                 )
             )
             return command
@@ -442,6 +447,8 @@ class Declarations:
     refusals: list[Refusal] = field(default_factory=list)
     attributes: list[UserAttribute] = field(default_factory=list)
     claims: Claims | None = None
+    guests: str | None = None
+    sign_in_within: float | None = None
     acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
     errors: Errors = field(default_factory=Errors)
 

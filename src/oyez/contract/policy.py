@@ -5,7 +5,7 @@ It knows nothing of sockets, and it never waits: if only the membership table ca
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
@@ -15,11 +15,16 @@ SUBJECT_CLAIMS = ("sub", "userId")
 
 MAX_SUBJECT_LENGTH = 128
 """Characters of a user's id: it becomes part of room names and logs."""
+MAX_PART = 64
+"""Characters of a member's part in a room, such as `host`."""
 USER, ROLE = "user", "role"
 """The kinds of subject that every membership table has: `user:u1`, `role:admin`."""
 
 Values = Mapping[str, str]
 """The values of the placeholders in a room's pattern."""
+Known = Mapping["Rule", bool]
+"""For rules that only the membership table or the client's rooms can decide, True if they hold."""
+NOTHING: Known = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,8 @@ class Identity:
     """The user attributes that resolvers have found, such as the id of the user's supplier record."""
     expires_at: float | None = None
     """When the token expires, in seconds since 1970."""
+    guest: bool = False
+    """True if the client has shown no credentials. `subject` then begins with `guest:`."""
 
     def has_role(self, role: str) -> bool:
         """True if `role` is one of the user's roles."""
@@ -69,8 +76,11 @@ class Rule(ABC):
         """The rule as documents say it of the client: "has role `admin`"."""
 
     @abstractmethod
-    def decide(self, identity: Identity, values: Values) -> Verdict:
-        """The verdict about `identity` in the room whose placeholders have these values."""
+    def decide(self, identity: Identity, values: Values, known: Known = NOTHING) -> Verdict:
+        """The verdict about `identity` in the room whose placeholders have these values.
+
+        `known` has the verdicts of rules that the rule itself cannot decide, such as `member()`.
+        """
 
     @abstractmethod
     def entitlements(self, identity: Identity) -> list[Values]:
@@ -101,7 +111,7 @@ class _Matching(Rule):
     def value(self, identity: Identity) -> str | None:
         """The client's own value, which the placeholder must hold; None if it has none."""
 
-    def decide(self, identity: Identity, values: Values) -> Verdict:
+    def decide(self, identity: Identity, values: Values, known: Known = NOTHING) -> Verdict:
         value = self.value(identity)
         return Verdict.YES if value is not None and value == values.get(self.placeholder) else Verdict.NO
 
@@ -158,7 +168,7 @@ class HasRole(Rule):
         held = any(role in self.roles for role in identity.roles) if identity.roles else identity.role in self.roles
         return held is not self.excluded
 
-    def decide(self, identity: Identity, values: Values) -> Verdict:
+    def decide(self, identity: Identity, values: Values, known: Known = NOTHING) -> Verdict:
         return Verdict.YES if self.admits(identity) else Verdict.NO
 
     def entitlements(self, identity: Identity) -> list[Values]:
@@ -170,7 +180,7 @@ class _Constant(Rule):
 
     verdict: ClassVar[Verdict]
 
-    def decide(self, identity: Identity, values: Values) -> Verdict:
+    def decide(self, identity: Identity, values: Values, known: Known = NOTHING) -> Verdict:
         return self.verdict
 
     def entitlements(self, identity: Identity) -> list[Values]:
@@ -180,12 +190,52 @@ class _Constant(Rule):
         return self.verdict is not Verdict.NO
 
 
-@dataclass(frozen=True)
-class Member(_Constant):
-    """Requires that the membership table has the client in the room."""
+class _Looked(Rule):
+    """Has a verdict only if somebody has looked it up."""
 
-    text = "is a member of the room"
-    verdict = Verdict.IF_MEMBER
+    def decide(self, identity: Identity, values: Values, known: Known = NOTHING) -> Verdict:
+        if self not in known:
+            return Verdict.IF_MEMBER
+        return Verdict.YES if known[self] else Verdict.NO
+
+    def entitlements(self, identity: Identity) -> list[Values]:
+        return [{}]
+
+
+@dataclass(frozen=True)
+class Member(_Looked):
+    """Requires that the membership table has the client in the room, with one of these parts if there are any."""
+
+    named: tuple[str, ...] = ()
+    """The parts, such as `host`."""
+
+    @property
+    def text(self) -> str:
+        return f"is {_name_parts(self.named)} of the room" if self.named else "is a member of the room"
+
+    def holds(self, parts: Collection[str]) -> bool:
+        """True if the rule holds for a client that has these parts in the room; "" is a member without one."""
+        return any(part in self.named for part in parts) if self.named else bool(parts)
+
+
+@dataclass(frozen=True)
+class InRoom(_Looked):
+    """For a command: requires that the client is in the room that the command's fields name, with one of the parts."""
+
+    pattern: str
+    placeholders: tuple[str, ...]
+    name: Callable[[Values], str] = field(compare=False)
+    """The name of the room with these values. Raises RefusedError."""
+    member: Member | None
+    """The right in the membership table; None if it is enough to be in the room."""
+
+    @property
+    def text(self) -> str:
+        return f"is in `{self.pattern}`" + (f" and {self.member.text}" if self.member is not None else "")
+
+
+def _name_parts(named: Sequence[str]) -> str:
+    return " or ".join(f"`{part}`" for part in named)
 
 
 @dataclass(frozen=True)
@@ -215,8 +265,8 @@ class Both(Rule):
     def text(self) -> str:
         return f"{self.left.text} and {self.right.text}"
 
-    def decide(self, identity: Identity, values: Values) -> Verdict:
-        verdicts = {self.left.decide(identity, values), self.right.decide(identity, values)}
+    def decide(self, identity: Identity, values: Values, known: Known = NOTHING) -> Verdict:
+        verdicts = {self.left.decide(identity, values, known), self.right.decide(identity, values, known)}
         if Verdict.NO in verdicts:
             return Verdict.NO
         return Verdict.IF_MEMBER if Verdict.IF_MEMBER in verdicts else Verdict.YES
@@ -243,8 +293,8 @@ class OneOf(Rule):
     def text(self) -> str:
         return ", or ".join(rule.text for rule in self.rules)
 
-    def decide(self, identity: Identity, values: Values) -> Verdict:
-        verdicts = {rule.decide(identity, values) for rule in self.rules}
+    def decide(self, identity: Identity, values: Values, known: Known = NOTHING) -> Verdict:
+        verdicts = {rule.decide(identity, values, known) for rule in self.rules}
         if Verdict.YES in verdicts:
             return Verdict.YES
         return Verdict.IF_MEMBER if Verdict.IF_MEMBER in verdicts else Verdict.NO
@@ -280,13 +330,13 @@ def not_role(*roles: str) -> Rule:
     return HasRole(roles, excluded=True)
 
 
-def member() -> Rule:
-    """The membership table must have the client in the room."""
-    return Member()
+def member(*parts: str) -> Rule:
+    """The membership table must have the client in the room; `member("host")`, with one of these parts."""
+    return Member(parts)
 
 
 def anyone() -> Rule:
-    """Every client with a valid token."""
+    """Every client: with a valid token or, if the contract has guests, without one."""
     return Anyone()
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from oyez.contract.policy import Rule, Values, anyone
+from oyez.contract.policy import InRoom, Member, Rule, Values, anyone
 from oyez.contract.presence import Presence
 from oyez.contract.schema import quote
 from oyez.contract.types import MAX_ID_LENGTH
@@ -114,12 +114,13 @@ class Room:
     def text(self) -> str:
         return f"`{self.pattern}`"
 
-    def __call__(self, *values: str, **named: str) -> NamedRoom:
-        """The room whose placeholders hold `values` (in order) or `named`.
+    def __call__(self, *values: str | int, **named: str | int) -> NamedRoom:
+        """The room whose placeholders hold `values` (in order) or `named`. A whole number stands for its digits.
 
         Raises RefusedError (unknown_room) if a value cannot be part of a room's name, because values come from clients.
         """
-        filled = self._by_placeholder(values, named)
+        texts = {name: str(value) for name, value in named.items()}
+        filled = self._by_placeholder(tuple(map(str, values)), texts)
         return NamedRoom(self.namespace, self.name(filled), filled)
 
     def of(self, *paths: str, **named: str) -> DerivedRoom:
@@ -204,6 +205,14 @@ class Sockets(Room):
     def match(self, name: str) -> dict[str, str] | None:
         id = socket_of(name)
         return {"socketId": id} if SOCKET_ID.fullmatch(id) else None
+
+
+def in_room(room: Room, *parts: str) -> Rule:
+    """For `who` of a command: the client must be in the room that the command's fields name.
+
+    `in_room(table, "host")`: it must also be a member of the room with one of these parts.
+    """
+    return InRoom(room.pattern, room.placeholders, room.name, Member(parts) if parts else None)
 
 
 Target = Room | DerivedRoom | Everyone | Caller

@@ -62,6 +62,23 @@ def is_text(found: inspect.Type) -> bool:
     )
 
 
+def is_key(found: inspect.Type) -> bool:
+    """True if every value of this type that is not null is a string or a whole number, so that it can name a room."""
+    keys = [option for option in options(found) if not isinstance(option, inspect.NoneType)]
+    return bool(keys) and all(
+        isinstance(key, inspect.StrType | inspect.IntType)
+        or (isinstance(key, inspect.LiteralType) and all(type(value) in (str, int) for value in key.values))
+        for key in keys
+    )
+
+
+def read_key(value: object) -> str | None:
+    """A value of such a type as it is written in a room's name; None for null and an omitted value."""
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else None
+
+
 def is_time(found: inspect.Type) -> bool:
     """True if every value of this type is a `Time`."""
     return all(isinstance(option, inspect.CustomType) and option.cls is Time for option in options(found))

@@ -3,31 +3,51 @@
 In this order: token, authentication, role, namespace, user attributes, gateways, rooms.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from oyez.contract.contract import Contract
 from oyez.contract.declare import Gateway
 from oyez.contract.policy import Identity, Resolved
 from oyez.contract.rooms import Room
 from oyez.contract.schema import quote
-from oyez.contract.tokens import Request
 from oyez.errors import (
     FORBIDDEN_ROLE,
     INVALID_DATA,
     NO_ROOM_IN_GATEWAY,
+    TOKEN_INVALID,
     UNKNOWN_GATEWAY,
     RefusedError,
 )
 from oyez.runtime.authentication import Authentication, User
 from oyez.runtime.current import current_user
+from oyez.runtime.guests import PREFIX as GUEST_PREFIX
+from oyez.runtime.guests import Guests
 from oyez.runtime.room_access import RoomAccess
+from oyez.runtime.usage import NETWORK_PREFIX
+from oyez.server.types import Guest, Handshake
 
 Resolver = Callable[[Identity], Awaitable[str | None]]
 """Finds one attribute of a user; None if the user has none."""
 Resolvers = Mapping[str, Resolver]
 """The resolver of each user attribute, by the attribute's name."""
+
+
+class Admitted(NamedTuple):
+    """A client that may enter."""
+
+    identity: Identity
+    rooms: list[str]
+    """The names of the rooms that it joins."""
+    guest: Guest | None
+    """The guest that the client is or was; None if the `pid` that it brings is not a guest's."""
+
+
+def payer_of(identity: Identity, request: Handshake) -> str:
+    """Who is charged for what a client does: the user or, because guests cost nothing to make, a guest's network."""
+    return f"{NETWORK_PREFIX}{request.network}" if identity.guest else identity.subject
 
 
 class Admission:
@@ -40,31 +60,64 @@ class Admission:
         *,
         authentication: Authentication,
         resolvers: Resolvers,
+        guests: Guests,
     ) -> None:
         self._contract = contract
         self._access = access
         self._namespace = access.namespace
         self._authentication = authentication
         self._resolvers = resolvers
+        self._guests = guests
         self._gateways = {gateway.name: gateway for gateway in self._namespace.gateways}
         rules = [room.rule for room in self._namespace.rooms.kinds]
         rules += [command.who for command in self._namespace.commands]
         named = {part.attribute for rule in rules for part in rule.parts() if isinstance(part, Resolved)}
         self._attributes = [attribute for attribute in contract.attributes if attribute.name in named]
 
-    async def admit(self, request: Request, auth: Mapping[str, Any]) -> tuple[Identity, list[str]]:
-        """The client's identity, and the names of the rooms that it joins. Raises RefusedError."""
+    async def admit(self, request: Handshake, auth: Mapping[str, Any]) -> Admitted:
+        """Decide about a client that connects. Raises RefusedError."""
+        guest = self._guests.find(auth.get("pid")) if self._contract.guests is not None else None
+        user = await self._authentication.find_user(request, auth)
+        if user is not None:
+            return await self._admit(self._name(user), guest, request, auth)
+        role = self._contract.guests
+        if role is None or not self._namespace.who.admits(Identity(subject="", role=role)):
+            raise self._authentication.refuse_missing()
+        guest = guest or self._guests.create()
+        within = self._contract.sign_in_within
+        ends = time.time() + within if within is not None else None
+        identity = Identity(subject=guest.subject, role=role, guest=True, expires_at=ends)
+        return await self._admit(identity, guest, request, auth)
+
+    async def admit_token(self, token: str, request: Handshake, fields: Mapping[str, Any]) -> Admitted:
+        """Decide about a connected client that has sent a token in a command with these fields. Raises RefusedError."""
+        user = await self._authentication.find_user_of_token(token, request, fields)
+        return await self._admit(self._name(user), None, request, {})
+
+    async def find_allowed(self, identity: Identity, rooms: Iterable[str]) -> set[str]:
+        """Those of `rooms` in which `identity` may be. Nothing is awaited after the last decision."""
         with self._access.revocations.observe() as removed:
-            identity, rooms = await self._decide(request, auth)
+            allowed = {room for room in rooms if await self._access.allows(identity, room)}
+            while changed := removed & allowed:
+                removed.clear()
+                allowed = {room for room in allowed if room not in changed or await self._access.allows(identity, room)}
+        return allowed
+
+    async def _admit(
+        self, identity: Identity, guest: Guest | None, request: Handshake, auth: Mapping[str, Any]
+    ) -> Admitted:
+        with self._access.revocations.observe() as removed:
+            identity, rooms = await self._decide(identity, request, auth)
             while changed := removed.intersection(rooms):
                 removed.clear()
                 rooms = [room for room in rooms if room not in changed or await self._access.allows(identity, room)]
-        return identity, rooms
+        return Admitted(identity, rooms, guest)
 
-    async def _decide(self, request: Request, auth: Mapping[str, Any]) -> tuple[Identity, list[str]]:
-        identity = await self._identify(request, auth)
+    async def _decide(
+        self, identity: Identity, request: Handshake, auth: Mapping[str, Any]
+    ) -> tuple[Identity, list[str]]:
         # The resolvers and the membership table serve users in turn, so they must know the user.
-        current_user.set(identity.subject)
+        current_user.set(payer_of(identity, request))
         if not self._namespace.who.admits(identity):
             raise RefusedError(
                 FORBIDDEN_ROLE, f"{self._namespace.name} is only for a client that {self._namespace.who.text}."
@@ -84,15 +137,11 @@ class Admission:
             rooms += own
         return identity, rooms
 
-    async def _identify(self, request: Request, auth: Mapping[str, Any]) -> Identity:
-        user = await self._authentication.find_user(request, auth)
-        if user is None:
-            raise self._authentication.refuse_missing()
-        return self._name(user)
-
     def _name(self, user: User) -> Identity:
         """The identity of a user in this namespace. Raises RefusedError if it has no role of the contract."""
         subject, roles = str(user.subject), self._read_roles(user.role)
+        if self._contract.guests is not None and subject.startswith(GUEST_PREFIX):
+            raise RefusedError(TOKEN_INVALID, f"A user's id cannot begin with {GUEST_PREFIX!r}.")
         admits = self._namespace.who.admits
         role = next((role for role in roles if admits(Identity(subject=subject, role=role))), roles[0])
         return Identity(
@@ -131,7 +180,7 @@ class Admission:
                     found[attribute.name] = value
         return replace(identity, attributes=found) if found else identity
 
-    def _find_gateways(self, request: Request, auth: Mapping[str, Any]) -> list[Gateway]:
+    def _find_gateways(self, request: Handshake, auth: Mapping[str, Any]) -> list[Gateway]:
         """The gateways that the client names in `auth.gateways` or in the query; empty if it names none.
 
         null, an empty array and an empty string name none: a form in which nothing was chosen sends one of these.
@@ -157,7 +206,13 @@ class Admission:
         for room in self._automatic_rooms(gateway):
             for values in room.rule.entitlements(identity):
                 if values.keys() >= set(room.placeholders):
-                    name = room.name({placeholder: values[placeholder] for placeholder in room.placeholders})
+                    try:
+                        name = room.name({placeholder: values[placeholder] for placeholder in room.placeholders})
+                    except RefusedError:
+                        if identity.guest:
+                            # The colon in a guest's id cannot be part of some names.
+                            continue
+                        raise
                     if await self._access.allows(identity, name):
                         rooms[name] = None
         return list(rooms)

@@ -60,9 +60,9 @@ class NamespaceApplication(Application):
             raise
 
     async def _connect(self, socket: Socket, auth: Mapping[str, Any]) -> None:
-        identity, rooms = await self._admission.admit(socket.handshake, auth)
+        identity, rooms, guest = await self._admission.admit(socket.handshake, auth)
         socket.data = Client(identity, socket, self._context, self._clock())
-        socket.identify(identity.subject, identity.expires_at)
+        socket.identify(identity.subject, identity.expires_at, guest)
         for room in rooms:
             if socket.data.awaits_welcome(room):
                 # Joined after recovery: a client that was in the room before gets no welcome.
@@ -77,7 +77,7 @@ class NamespaceApplication(Application):
         return self._run_connected(hook, client) if hook or client.postponed else None
 
     async def _run_connected(self, hook: Callable[[Client], Coroutine[Any, Any, None]] | None, client: Client) -> None:
-        current_user.set(client.identity.subject)
+        current_user.set(client.payer)
         try:
             await client.join_postponed()
             if hook is not None:
@@ -195,7 +195,8 @@ class NamespaceApplication(Application):
 
     def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         hook = self._hooks.expiring
-        return hook(socket.data) if hook else None
+        # A guest has no token: what ends is the time to sign in.
+        return hook(socket.data) if hook and not socket.data.identity.guest else None
 
     def on_closing(self, socket: Socket, reason: str) -> None:
         client: Client = socket.data
@@ -219,7 +220,7 @@ class NamespaceApplication(Application):
         self, client: Client, event: ReceivedEvent, acknowledgement: Awaitable[bytes], began: float
     ) -> None:
         # The task handles only the events of this client, so it may set context variables.
-        current_user.set(client.identity.subject)
+        current_user.set(client.payer)
         published = Published()
         current_published.set(published)
         failure: Exception | None = None

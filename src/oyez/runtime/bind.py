@@ -6,6 +6,7 @@ The functions are an explicit mapping. What they need besides their arguments is
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from secrets import token_hex
 
 from oyez.contract.contract import Contract
 from oyez.contract.declare import DeclaredCommand
@@ -22,14 +23,16 @@ from oyez.runtime.authentication import Authenticate, Authentication, VerifyToke
 from oyez.runtime.client import ClientContext
 from oyez.runtime.commands import CommandHandler, Handler, joining, leaving
 from oyez.runtime.functions import find_signature_error
+from oyez.runtime.guests import Guests
 from oyez.runtime.hooks import Hooks, find_hook_errors
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.presence import FindPresent
 from oyez.runtime.publisher import Publisher
 from oyez.runtime.relays import relaying
 from oyez.runtime.replies import CallerEvents, FailureEncoder
-from oyez.runtime.room_access import IsMember, RoomAccess
+from oyez.runtime.room_access import FindParts, RoomAccess
 from oyez.runtime.shared_limits import SharedLimits
+from oyez.runtime.sign_in import signing_in
 from oyez.runtime.usage import Users
 from oyez.runtime.welcome import Welcomes
 from oyez.server.namespaces.room_observer import RoomObserver
@@ -46,7 +49,7 @@ def bind(
     verify: VerifyToken,
     settings: Settings,
     resolvers: Resolvers | None = None,
-    is_member: IsMember | None = None,
+    find_parts: FindParts | None = None,
     hooks: Hooks = Hooks(),  # noqa: B008 - a frozen value
     idempotency: Idempotency | None = None,
     publisher: Publisher | None = None,
@@ -56,16 +59,18 @@ def bind(
     room_observer: RoomObserver | None = None,
     welcomes: Welcomes | None = None,
     find_present: FindPresent | None = None,
+    guests: Guests | None = None,
 ) -> dict[str, NamespaceApplication]:
     """The application of each namespace, by the namespace's name.
 
     `handlers` has a function for each command that does more than join or leave a room, `resolvers` one for each user
-    attribute. `is_member` asks the membership table; leave it out if no rule says `member()`. Without `idempotency`,
-    ids of commands mean nothing. `verify` verifies tokens; `authenticate` is asked instead of it if the system has one.
-    `publisher` is for `client.publish`. `clock` is the clock of the limits, in seconds. `observers` receive how
-    commands end. `room_observer` learns which clients are in which rooms, `welcomes` has the state of rooms for clients
-    that join, `find_present` finds the users in a room. Raises ContractError if a function is missing, does not fit, or
-    is not declared in the contract.
+    attribute. `find_parts` asks the membership table; leave it out if no rule says `member()`. Without `idempotency`,
+    ids of commands mean nothing. `verify` verifies tokens; `authenticate` is asked instead if the system has one.
+    `guests` recognizes guests; without it, no other process recognizes a guest of this one. `publisher` is for
+    `client.publish`. `clock` is the clock of the limits, in seconds. `observers` receive how commands end.
+    `room_observer` learns which clients are in which rooms, `welcomes` has the state of rooms for clients that join,
+    `find_present` finds the users in a room. Raises ContractError if a function is missing, does not fit, or is not
+    declared in the contract.
     """
     contract.build()
     resolvers = resolvers or {}
@@ -74,24 +79,26 @@ def bind(
         *_find_resolver_errors(contract, resolvers),
         *find_hook_errors(hooks),
         *_find_authenticate_errors(authenticate),
-        *(_find_member_rules(contract) if is_member is None else ()),
+        *(_find_member_rules(contract) if find_parts is None else ()),
     ]
     if errors:
         raise ContractError("\n".join(f"contract {contract.name}: {error}" for error in errors))
     authentication = Authentication(contract, verify, authenticate, settings)
-    users = Users(_limits(contract))
+    guests = guests or Guests(token_hex(), contract.name)
+    users = Users(_limits(contract), settings.limits.guests_per_address)
     failures = FailureEncoder(contract.errors, contract.acknowledgements)
     applications = {}
     for namespace in contract.namespaces:
-        access = RoomAccess(namespace, is_member or _has_no_members, contract.subjects_of)
+        access = RoomAccess(namespace, find_parts or _find_no_parts, contract.subjects_of)
         caller_events = CallerEvents(contract, namespace.name)
-        context = ClientContext(access, caller_events, users, publisher, welcomes, find_present)
-        admission = Admission(contract, access, authentication=authentication, resolvers=resolvers)
+        context = ClientContext(access, caller_events, users, publisher, welcomes, find_present, clock)
+        admission = Admission(contract, access, authentication=authentication, resolvers=resolvers, guests=guests)
         commands = {}
         for command in namespace.commands:
             limits = SharedLimits(command, users.shared, clock)
-            handler = _find_handler(command, handlers, hooks, publisher, limits)
-            repeats = None if command.joins or command.leaves else idempotency
+            handler = _find_handler(command, handlers, hooks, publisher, limits, admission)
+            # A repeated sign-in is never answered from memory: it has to sign in.
+            repeats = None if command.joins or command.leaves or command.signs_in else idempotency
             commands[command.name] = CommandHandler(command, handler, repeats, contract)
         applications[namespace.name] = NamespaceApplication(
             admission,
@@ -108,12 +115,19 @@ def bind(
 
 
 def _find_handler(
-    declared: DeclaredCommand, handlers: Handlers, hooks: Hooks, publisher: Publisher | None, limits: SharedLimits
+    declared: DeclaredCommand,
+    handlers: Handlers,
+    hooks: Hooks,
+    publisher: Publisher | None,
+    limits: SharedLimits,
+    admission: Admission,
 ) -> Handler:
     if declared.joins is not None:
         return limits.wrap(joining(declared, declared.joins, hooks.joined))
     if declared.leaves is not None:
         return limits.wrap(leaving(declared, declared.leaves))
+    if declared.signs_in is not None:
+        return limits.wrap(signing_in(declared, admission, handlers.get(declared.command)))
     if declared.relays is None:
         return limits.wrap(_choose(declared, handlers))
     if publisher is None:
@@ -137,8 +151,8 @@ def _limits(contract: Contract) -> dict[tuple[str, str], Limit]:
     return limits
 
 
-async def _has_no_members(identity: Identity, room: NamedRoom) -> bool:
-    return False
+async def _find_no_parts(identity: Identity, room: NamedRoom) -> Mapping[str, str]:
+    return {}
 
 
 # Errors in what a system gives, one sentence each.
@@ -155,9 +169,10 @@ def _find_handler_errors(contract: Contract, handlers: Handlers) -> Iterator[str
     if keys:
         yield from (f"the handler for {key!r} {_describe_key(key, wanted)}" for key in keys)
         return
+    optional = {shape for command in handled if command.signs_in and command.reply is None for shape in command.shapes}
     shared = Counter(wanted.values())
     for command, name in wanted.items():
-        if command not in handlers:
+        if command not in handlers and command not in optional:
             yield (
                 f"command {name}: {command.__name__} has no handler"
                 if shared[name] > 1

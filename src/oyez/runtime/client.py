@@ -4,24 +4,26 @@ A room can be joined only if its rule allows it.
 """
 
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Container, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oyez.contract.codec import decode_answer
 from oyez.contract.limits import Limit
-from oyez.contract.policy import Identity, Verdict
+from oyez.contract.policy import USER, Identity, Verdict
 from oyez.contract.rooms import Everyone, NamedRoom, Room
 from oyez.contract.types import Payload
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, ContractError, RefusedError
 from oyez.protocol.socket_ids import own_room
+from oyez.runtime.admission import payer_of
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.latest import Latest
 from oyez.runtime.presence import FindPresent, RoomPresence
 from oyez.runtime.publisher import Publisher
 from oyez.runtime.replies import CallerEvents
 from oyez.runtime.room_access import RoomAccess
-from oyez.runtime.usage import Bucket, Users
+from oyez.runtime.usage import Bucket, Usage, Users
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import Handshake, ReceivedEvent
 
@@ -42,6 +44,8 @@ class ClientContext:
     """None if the system publishes nothing."""
     welcomes: "Welcomes | None" = None
     find_present: FindPresent | None = None
+    clock: Callable[[], float] = time.monotonic
+    """The clock of the limits, in seconds."""
 
     @property
     def latest(self) -> Latest | None:
@@ -60,6 +64,7 @@ class Client:
         "ending",
         "held",
         "identity",
+        "payer",
         "postponed",
         "refused",
         "socket",
@@ -82,14 +87,20 @@ class Client:
         """By command, the newest volatile command over the limit, and the timer that handles it."""
         self.postponed: tuple[str, ...] = ()
         """Rooms that the client joins after it has connected, because it receives their state first."""
-        settings = socket.namespace.settings
+        self.payer = payer_of(identity, socket.handshake)
+        """The user to whom limits are charged, or the network of a guest."""
+        self._usage = self._count(self.payer, now)
+
+    def _count(self, payer: str, now: float) -> Usage:
+        """Count the connection. Raises RefusedError if the user has too many."""
+        settings = self.socket.namespace.settings
         most = settings.limits.max_connections_per_user
-        usage = context.users.enter(identity.subject, socket.connection.id, most, now)
+        usage = self._context.users.enter(payer, self.socket.connection.id, most, now)
         if usage is None:
             # Connections that broke without a close are closed after this time.
             wait = settings.ping_interval + settings.ping_timeout
             raise RefusedError(RATE_LIMITED, "You have too many connections; close one first.", retry_after=wait)
-        self._usage = usage
+        return usage
 
     @property
     def id(self) -> str:
@@ -145,6 +156,16 @@ class Client:
                 return allowed
 
     @must_await
+    async def part(self, room: NamedRoom | str) -> str | None:
+        """The client's part in the membership table of a room, such as `host`; None if it has none.
+
+        The part of the user counts first, and then those that its role or another subject has.
+        """
+        found = await self.find_parts(self._name(room))
+        own = found.get(f"{USER}:{self.identity.subject}")
+        return own or next((part for _, part in sorted(found.items()) if part), None)
+
+    @must_await
     async def join(self, room: NamedRoom | str, since: str | None = None) -> None:
         """Join a room. Raises RefusedError: forbidden, unknown_room, or rate_limited if the client has too many rooms.
 
@@ -173,6 +194,10 @@ class Client:
                 if data != sent.get(event):
                     self.socket.send(data, volatile=True)
             sent = found
+
+    async def find_parts(self, room: str) -> Mapping[str, str]:
+        """The subjects by which the client is a member of a room, and the part of each."""
+        return await self._context.access.find(self.identity, room)
 
     def awaits_latest(self, room: Room) -> bool:
         """True if the client receives kept events when it joins a room of this kind."""
@@ -314,6 +339,27 @@ class Client:
         self.identity = identity
         self.socket.renew(identity.expires_at)
 
+    def become(self, identity: Identity, allowed: Container[str]) -> None:
+        """The client has signed in: it is this user from now on, and leaves the rooms that are not `allowed`.
+
+        Raises RefusedError (rate_limited) if the user has too many connections.
+        """
+        now, payer = self._context.clock(), payer_of(identity, self.socket.handshake)
+        if payer != self.payer:
+            usage = self._count(payer, now)
+            self._context.users.leave(self.payer, self.socket.connection.id, now)
+            self.payer, self._usage, self._buckets = payer, usage, None
+        before, is_new = self.rooms, identity.subject != self.identity.subject
+        # Presence and hooks see the guest leave and the user enter. No event passes in between.
+        for room in before:
+            if is_new or room not in allowed:
+                self.socket.leave(room)
+        self.identity = identity
+        self.socket.sign_in(identity.subject, identity.expires_at)
+        for room in before:
+            if is_new and room in allowed:
+                self.socket.join(room)
+
     def _name(self, room: NamedRoom | str) -> str:
         if isinstance(room, NamedRoom) and room.namespace != self.namespace:
             raise ContractError(f"room {room} is of namespace {room.namespace}; the client is in {self.namespace}")
@@ -326,7 +372,7 @@ class Client:
         bucket = self._buckets.get(name)
         if bucket is None:
             bucket = self._buckets[name] = self._context.users.bucket(
-                self._usage, self.identity.subject, self.namespace, name, limit, now
+                self._usage, self.payer, self.namespace, name, limit, now
             )
         return bucket
 
@@ -345,4 +391,4 @@ class Client:
         for _, timer in (self.held or {}).values():
             timer.cancel()
         self.held = None
-        self._context.users.leave(self.identity.subject, self.socket.connection.id, now)
+        self._context.users.leave(self.payer, self.socket.connection.id, now)

@@ -4,7 +4,7 @@ In this order: limit, role, decoding, claims, idempotency, handler. It knows not
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -12,9 +12,9 @@ from oyez.contract.codec import CommandCodec
 from oyez.contract.contract import Contract
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
-from oyez.contract.policy import Identity, Own, Resolved, Verdict
+from oyez.contract.policy import Identity, InRoom, Own, Resolved, Rule, Verdict
 from oyez.contract.rooms import Room
-from oyez.contract.schema import wire_names
+from oyez.contract.schema import read_key, wire_names
 from oyez.contract.types import Command, Payload
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, TOO_LARGE, RefusedError
 from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
@@ -66,6 +66,8 @@ class CommandHandler:
             for shape in declared.shapes
             if claims
         }
+        self._rooms = [part for part in declared.who.parts() if isinstance(part, InRoom)]
+        self._names = {shape: wire_names(shape) for shape in declared.shapes if self._rooms}
 
     def take(self, client: Client, now: float, *, on_credit: bool = False) -> bool:
         """Count a volatile command; False if it is over the limit, which is not an error for a volatile command."""
@@ -114,8 +116,13 @@ class CommandHandler:
         if self._max_bytes is not None:
             self._check_size(event, self._max_bytes)
         command, id = self._codec.decode(event.data, event.attachments)
+        if self._rooms:
+            return self._check_rooms(command, client, partial(self._run, event, command, client, id))
         if self._claims:
             self._check_claims(command, client.identity)
+        return self._run(event, command, client, id)
+
+    def _run(self, event: ReceivedEvent, command: Command, client: Client, id: str) -> Awaitable[bytes] | bytes:
         if id and self._idempotency is not None:
             name = "\0".join((client.namespace, client.identity.subject, self._name, id))
             asked = b"".join((event.data, *event.attachments))
@@ -145,13 +152,59 @@ class CommandHandler:
 
     def _check_claims(self, command: Command, identity: Identity) -> None:
         """Refuse a field that must be the client's own value and is not. An omitted field is accepted."""
-        values = {}
-        for claim, name in self._claims[type(command)]:
-            given = getattr(command, name)
-            values[claim.placeholder] = given if isinstance(given, str) else claim.value(identity) or ""
+        values = self._read_claims(command, identity)
         if self._who.decide(identity, values) is not Verdict.YES:
             fields = ", ".join(values)
             raise RefusedError(FORBIDDEN, f"{self._name}: {fields} must be your own.", fields=list(values))
+
+    def _read_claims(self, command: Command, identity: Identity) -> dict[str, str]:
+        values = {}
+        for claim, name in self._claims.get(type(command), ()):
+            given = read_key(getattr(command, name))
+            values[claim.placeholder] = given if given is not None else claim.value(identity) or ""
+        return values
+
+    def _check_rooms(
+        self, command: Command, client: Client, run: Callable[[], Awaitable[bytes] | bytes]
+    ) -> Awaitable[bytes] | bytes:
+        """`run`, if the client is in the rooms that the rule names. Asks the membership table if the rule needs it."""
+        values = self._read_claims(command, client.identity)
+        known: dict[Rule, bool] = {}
+        asked: dict[InRoom, str] = {}
+        names = self._names[type(command)]
+        for rule in self._rooms:
+            named = {name: read_key(getattr(command, names[name])) or "" for name in rule.placeholders}
+            room = rule.name(named)
+            if rule.member is None or not client.is_in(room):
+                known[rule] = client.is_in(room)
+            else:
+                asked[rule] = room
+        verdict = self._who.decide(client.identity, values, known)
+        if verdict is Verdict.IF_MEMBER:
+            return self._ask_members(client, values, known, asked, run)
+        self._require(verdict)
+        return run()
+
+    async def _ask_members(
+        self,
+        client: Client,
+        values: Mapping[str, str],
+        known: dict[Rule, bool],
+        asked: Mapping[InRoom, str],
+        run: Callable[[], Awaitable[bytes] | bytes],
+    ) -> bytes:
+        for rule, room in asked.items():
+            assert rule.member is not None
+            parts = await client.find_parts(room)
+            # The client may have left the room, or lost its right to it, in the meantime.
+            known[rule] = client.is_in(room) and rule.member.holds(parts.values())
+        self._require(self._who.decide(client.identity, values, known))
+        acknowledgement = run()
+        return acknowledgement if isinstance(acknowledgement, bytes) else await acknowledgement
+
+    def _require(self, verdict: Verdict) -> None:
+        if verdict is not Verdict.YES:
+            raise RefusedError(FORBIDDEN, f"{self._name} is only for a client that {self._who.text}.")
 
 
 def enforce_limit(client: Client, name: str, limit: Limit, now: float) -> None:
@@ -172,6 +225,12 @@ def limited_error(client: Client, name: str, bucket: Bucket) -> LimitedError:
     return LimitedError(bucket.wait(), times, reported=times > 1)
 
 
+def name_room(room: Room, command: Command, names: Mapping[str, str]) -> str:
+    """The name of the room that a command's fields give. `names` are the fields' names by their wire names."""
+    values = {placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders}
+    return room.name({placeholder: read_key(value) or "" for placeholder, value in values.items()})
+
+
 def joining(
     declared: DeclaredCommand, room: Room, joined: Callable[[Client, str], Coroutine[Any, Any, None]] | None
 ) -> Handler:
@@ -185,7 +244,7 @@ def joining(
         return reply(name)
 
     def join(command: Command, client: Client) -> Coroutine[Any, Any, Payload | None] | Payload | None:
-        name = room.name({placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders})
+        name = name_room(room, command, names)
         verdict = client.decide(name)
         if (
             verdict is Verdict.IF_MEMBER
@@ -206,7 +265,7 @@ def leaving(declared: DeclaredCommand, room: Room) -> Handler:
     names, reply = wire_names(declared.command), _reply_with_room(declared)
 
     def leave(command: Command, client: Client) -> Payload | None:
-        name = room.name({placeholder: getattr(command, names[placeholder]) for placeholder in room.placeholders})
+        name = name_room(room, command, names)
         client.leave(name)
         return reply(name)
 

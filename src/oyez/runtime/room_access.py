@@ -1,17 +1,17 @@
 """RoomAccess: which identities may be in which rooms of one namespace, by the rooms' rules and the membership table."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from oyez.contract.declare import Namespace
-from oyez.contract.policy import Identity, Verdict
+from oyez.contract.policy import Identity, Member, Rule, Verdict
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.schema import quote
 from oyez.errors import UNKNOWN_ROOM, RefusedError
 from oyez.runtime.revocations import Revocations
 
-IsMember = Callable[[Identity, NamedRoom], Awaitable[bool]]
-"""True if the membership table has the identity in the room."""
+FindParts = Callable[[Identity, NamedRoom], Awaitable[Mapping[str, str]]]
+"""The subjects by which the membership table has an identity in a room, and the part of each; "" for no part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class RoomAccess:
     """Decides about the rooms of one namespace. `subjects_of` names an identity as the membership table does."""
 
     namespace: Namespace
-    is_member: IsMember
+    find_parts: FindParts
     subjects_of: Callable[[Identity], frozenset[str]]
     revocations: Revocations = field(default_factory=Revocations)
 
@@ -36,14 +36,30 @@ class RoomAccess:
         verdict = self.decide(identity, name)
         if verdict is not Verdict.IF_MEMBER:
             return verdict is Verdict.YES
+        parts = await self.find(identity, name)
+        return self._judge(identity, name, parts) is Verdict.YES
+
+    async def find(self, identity: Identity, name: str) -> Mapping[str, str]:
+        """The subjects by which `identity` is a member of a room, and the part of each."""
         room = NamedRoom(self.namespace.name, name)
         with self.revocations.observe() as removed:
-            allowed = await self.is_member(identity, room)
-            while allowed and name in removed:
+            parts = await self.find_parts(identity, room)
+            while parts and name in removed:
                 # The answer may be older than a removal that this process has already applied.
                 removed.clear()
-                allowed = await self.is_member(identity, room)
-        return allowed
+                parts = await self.find_parts(identity, room)
+        return parts
+
+    def _judge(self, identity: Identity, name: str, parts: Mapping[str, str]) -> Verdict:
+        """The verdict of the room's rule about a client that has these parts in it."""
+        resolved = self.namespace.rooms.resolve(name)
+        if resolved is None:
+            return Verdict.NO
+        room, values = resolved
+        known: dict[Rule, bool] = {
+            part: part.holds(parts.values()) for part in room.rule.parts() if isinstance(part, Member)
+        }
+        return room.rule.decide(identity, values, known)
 
     def keeps(self, before: Identity, after: Identity, name: str) -> bool:
         """True if a client in the room may stay when its identity changes. Does not ask the membership table."""

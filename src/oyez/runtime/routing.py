@@ -9,7 +9,7 @@ from operator import attrgetter
 from oyez.contract.contract import Contract, Event
 from oyez.contract.declare import Namespace
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, NamedRoom, Room, Sockets, Target
-from oyez.contract.schema import find_field, quote
+from oyez.contract.schema import find_field, quote, read_key
 from oyez.contract.types import Payload
 from oyez.errors import FOREIGN_ROOM, ROOM_REQUIRED, UNKNOWN_ROOM, InvalidDataError, RefusedError
 from oyez.protocol.socket_ids import SOCKET_ID, own_room, socket_of
@@ -142,10 +142,10 @@ class _Derivation:
         values: dict[str, str] = {}
         for placeholder, read in self._readers[type(payload)].items():
             try:
-                value = read(payload)
+                value = read_key(read(payload))
             except AttributeError:  # An object on the path is null or omitted.
                 return None
-            if not isinstance(value, str):
+            if value is None:
                 return None
             values[placeholder] = value
         try:

@@ -13,9 +13,8 @@ from oyez.contract.schema import wire_names
 from oyez.contract.types import Command
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.runtime.client import Client
-from oyez.runtime.commands import Handler, LimitedError, limited_error
+from oyez.runtime.commands import Handler, LimitedError, limited_error, name_room
 from oyez.runtime.usage import Bucket, SharedBuckets
-from oyez.server.connections.registry import network_of
 
 
 class SharedLimits:
@@ -73,13 +72,13 @@ class SharedLimits:
             client.refused.pop(name, None)
 
     def _find_buckets(self, client: Client, rooms: Sequence[str], now: float) -> list[Bucket]:
-        user, namespace = client.identity.subject, client.namespace
+        user, namespace = client.payer, client.namespace
         found = []
         for scope, name in self._limits:
             if scope == "user":
                 owners: Sequence[str] = (user,)
             elif scope == "address":
-                owners = (network_of(client.handshake.address),)
+                owners = (client.handshake.network,)
             else:
                 owners = rooms
                 found += [self._buckets.get(f"{user}\0{room}", namespace, self._shares[name], now) for room in rooms]
@@ -107,11 +106,6 @@ def _find_room(declared: DeclaredCommand) -> Callable[[Command], Sequence[str]]:
     kinds = list(dict.fromkeys(shared.room for shared in declared.shared if shared.room is not None))
 
     def find(command: Command) -> Sequence[str]:
-        return [
-            room.name(
-                {placeholder: getattr(command, names[type(command)][placeholder]) for placeholder in room.placeholders}
-            )
-            for room in kinds
-        ]
+        return [name_room(room, command, names[type(command)]) for room in kinds]
 
     return find

@@ -27,6 +27,8 @@ EMPTY_SECONDS = 60.0
 MAX_OWNERS = 10_000
 """Rooms, addresses or users that are counted for one shared limit: about 3 MB. The one that was idle longest is
 forgotten first, and then has its whole limit again."""
+NETWORK_PREFIX = "\n"
+"""Before the network whose guests share what they spend, in place of a user's id, which has only printable letters."""
 
 Key = tuple[str, str, str]
 """The user, the namespace and the command of a bucket; of a shared limit, the room or address, and the limit's name."""
@@ -169,8 +171,12 @@ class Users:
     ones. Usage on other nodes is charged when they announce it (`oyez.server.cluster.usage`).
     """
 
-    def __init__(self, limits: Mapping[tuple[str, str], Limit] | None = None) -> None:
-        """`limits` are those of the commands, by namespace and name. Other nodes' announcements are charged to them."""
+    def __init__(self, limits: Mapping[tuple[str, str], Limit] | None = None, guests_per_address: int = 1) -> None:
+        """`limits` are those of the commands, by namespace and name. Other nodes' announcements are charged to them.
+
+        The guests of one network together have the limits of `guests_per_address` users.
+        """
+        self._guests_per_address = guests_per_address
         self._limits = limits or {}
         self._users: dict[str, Usage] = {}
         self._gone: deque[tuple[float, str]] = deque()
@@ -187,6 +193,8 @@ class Users:
         usage = self._users.get(subject)
         if usage is None:
             usage = self._users[subject] = Usage()
+        if subject.startswith(NETWORK_PREFIX):
+            most *= self._guests_per_address
         if not usage.has(connection):
             if usage.connections + self._count_elsewhere(subject, now) >= most:
                 self._leave_empty(subject, usage, now)
@@ -212,6 +220,8 @@ class Users:
         bucket = usage.buckets.get((namespace, name))
         if bucket is None:
             key = (subject, namespace, name)
+            if subject.startswith(NETWORK_PREFIX):
+                limit = Limit(limit.count * self._guests_per_address, limit.period)
             bucket = usage.buckets[namespace, name] = Bucket(limit, now, key, self._used)
         return bucket
 

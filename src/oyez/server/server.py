@@ -41,6 +41,7 @@ from oyez.server.http.asgi_endpoint import serve_websocket
 from oyez.server.http.endpoint import OpeningRequest
 from oyez.server.http.origin import OriginPolicy, normalize
 from oyez.server.http.polling_endpoint import PollingEndpoint
+from oyez.server.http.proxies import TrustedProxies
 from oyez.server.namespaces.application import Application, SocketInfo
 from oyez.server.namespaces.local_sockets import NamespaceSockets
 from oyez.server.namespaces.namespace import Namespace
@@ -93,6 +94,7 @@ class Server:
         """
         self.settings = settings
         named = (name for application in applications.values() for name in application.headers)
+        self._proxies = TrustedProxies(settings.trusted_proxies)
         self._kept_headers = tuple(dict.fromkeys([*KEPT_HEADERS, *named]))
         self.node = node or Node()
         self.limits = settings.limits
@@ -339,13 +341,14 @@ class Server:
     def read_handshake(self, request: OpeningRequest) -> Handshake:
         """What is kept of the request that opens a connection."""
         headers = request.headers
+        forwarded = headers.get("x-forwarded-for")
         kept = {name: headers[name] for name in self._kept_headers if name in headers}
         if not self.origins.allows_cookies(headers.get("origin"), headers.get("host"), secure=request.secure):
             kept.pop("cookie", None)
         return Handshake(
             headers=kept,
             query_string=request.query_string.decode("latin-1"),
-            address=request.client[0] if request.client else "",
+            address=self._proxies.find_client(request.client[0] if request.client else "", forwarded),
             secure=request.secure,
             time=time.time(),
         )

@@ -1,12 +1,38 @@
 """The values that pass between the layers of the server: the opening request, an event, the way to answer it."""
 
-from typing import Protocol
+import socket
+from typing import NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
 
 KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent")
 """Request headers that are kept in memory as long as the client is connected."""
+
+_MAPPED = bytes(10) + b"\xff\xff"
+"""Prefix of an IPv6 address that stands for an IPv4 address, as a server that listens on both receives it."""
+
+
+def network_of(address: str) -> str:
+    """The network that counts as one address in limits: an IPv4 address, or the first 64 bits of an IPv6 address."""
+    if ":" not in address:
+        return address
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    except OSError:
+        return address
+    if packed.startswith(_MAPPED):
+        return socket.inet_ntoa(packed[12:])
+    return packed[:8].hex()
+
+
+class Guest(NamedTuple):
+    """A client without credentials, that returns by the `pid` of its session."""
+
+    subject: str
+    """The guest's id, which others may know."""
+    key: str
+    """The end of the `pid`, which only the guest knows."""
 
 
 class Handshake(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -27,6 +53,11 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def query(self) -> dict[str, str]:
         return dict(parse_qsl(self.query_string, keep_blank_values=True))
+
+    @property
+    def network(self) -> str:
+        """The network of `address`, for limits."""
+        return network_of(self.address)
 
     @property
     def ignores_close(self) -> bool:

@@ -35,6 +35,7 @@ from oyez.log.observed import ObservedLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
 from oyez.observer import Observer, build_observers
 from oyez.runtime.bind import bind
+from oyez.runtime.guests import Guests
 from oyez.runtime.hooks import check_room_hooks
 from oyez.runtime.http import UNFINISHED, build_problem, refuse
 from oyez.runtime.idempotency import Idempotency
@@ -395,7 +396,7 @@ class Oyez:
             handlers=own.handlers,
             verify=self._verifier.of_contract(system.contract.claims).verify,
             resolvers=own.resolvers,
-            is_member=members.has,
+            find_parts=members.find,
             hooks=own.hooks,
             settings=self.settings,
             idempotency=idempotency,
@@ -405,6 +406,7 @@ class Oyez:
             room_observer=stays,
             welcomes=Welcomes(system.contract, own.rooms, log, outbox.appended),
             find_present=stored_stays.find_present,
+            guests=Guests(self.secret.value, system.name),
         )
         server = Server(
             applications,

@@ -19,7 +19,7 @@ from oyez.runtime.http import Authorize, answer_json, service_route
 from oyez.runtime.presence import FindPresent
 from oyez.server.cluster.membership import Presence
 from oyez.service.database.database import Database
-from oyez.service.outbox.members import find_room, list_members
+from oyez.service.outbox.members import find_room, list_parts
 from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.transaction import Transaction
 from oyez.service.resources import build_page, read_query
@@ -46,18 +46,22 @@ def member_routes(
 ) -> list[Route]:
     """`PUT` and `DELETE {prefix}/rooms/{room}/members/{subject}`, `GET {prefix}/rooms/{room}/members`.
 
-    Each takes `?namespace=` if several have that room. PUT answers 201 if the member is new, otherwise 200, and
-    DELETE 204, so either may be repeated. GET answers `{members, next}`, `next` being the `?after=` of the next page,
-    or null; `?limit=` is at most MAX_PAGE.
+    Each takes `?namespace=` if several have that room, and PUT `?part=`, the member's part in the room. PUT answers 201
+    if the member is new, otherwise 200, and DELETE 204, so either may be repeated. GET answers `{members, next}`, and
+    `parts` if some have one; `next` is the `?after=` of the next page, or null; `?limit=` is at most MAX_PAGE.
     """
 
     def room_of(request: Request) -> NamedRoom:
         return find_room(contract, request.path_params["room"], request.query_params.get("namespace"))
 
     async def put(request: Request) -> Response:
-        room, subject = room_of(request), request.path_params["subject"]
-        new = await outbox.run(Transaction.add_member, room, subject)
-        return answer_json({"namespace": room.namespace, "room": room.name, "subject": subject}, 201 if new else 200)
+        room, subject, part = room_of(request), request.path_params["subject"], request.query_params.get("part")
+        new = await outbox.run(Transaction.add_member, room, subject, part)
+        if not new and part is not None:
+            # A back end that publishes after this answer relies on the change.
+            await outbox.flushed()
+        written = {"namespace": room.namespace, "room": room.name, "subject": subject}
+        return answer_json(written | ({"part": part} if part is not None else {}), 201 if new else 200)
 
     async def remove(request: Request) -> Response:
         if await outbox.run(Transaction.remove_member, room_of(request), request.path_params["subject"]):
@@ -68,9 +72,11 @@ def member_routes(
     async def show(request: Request) -> Response:
         query = read_query(request, MembersQuery)
         found = await database.read(
-            list_members, contract.name, room_of(request), after=query.after, limit=query.limit + 1
+            list_parts, contract.name, room_of(request), after=query.after, limit=query.limit + 1
         )
-        return answer_json(build_page(found, query.limit, str, str, "members"))
+        page = build_page(list(found), query.limit, str, str, "members")
+        parts = {subject: found[subject] for subject in list(found)[: query.limit] if found[subject]}
+        return answer_json(page | ({"parts": parts} if parts else {}))
 
     one = f"{prefix}/rooms/{{room:path}}/members/{{subject:path}}"
     return [

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import pytest
 
-from oyez.server.connections.registry import network_of
 from oyez.server.transports import budget
 from oyez.server.transports.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
+from oyez.server.types import network_of
 from oyez.settings import Limits
 from tests.support.clock import Clock
 from tests.support.serving import Running, serve, turn_until

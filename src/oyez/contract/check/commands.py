@@ -7,9 +7,9 @@ from msgspec import inspect
 from oyez.contract.check.names import check_name
 from oyez.contract.check.types import check_shapes, check_size, check_unknown_fields
 from oyez.contract.declare import DeclaredCommand
-from oyez.contract.policy import Member, Own, Resolved
+from oyez.contract.policy import InRoom, Member, Own, Resolved
 from oyez.contract.rooms import Room
-from oyez.contract.schema import fields_of, is_text
+from oyez.contract.schema import fields_of, is_key, is_text
 from oyez.contract.types import Command
 
 
@@ -24,6 +24,7 @@ def check_command(command: DeclaredCommand) -> Iterator[str]:
         yield "has several shapes, and joins or leaves a room; give that command one class"
         return
     yield from _check_claims(command)
+    yield from _check_sign_in(command)
     for room in (command.joins, command.leaves):
         if room is not None:
             yield from _check_room_command(command, room)
@@ -38,10 +39,32 @@ def _check_claims(command: DeclaredCommand) -> Iterator[str]:
         if isinstance(part, Own | Resolved):
             for shape in command.shapes:
                 fields = fields_of(inspect.type_info(shape))
-                if not any(field.encode_name == part.placeholder and is_text(field.type) for field in fields):
-                    yield f"its rule names {part.placeholder}, which is not a string field of {shape.__name__}"
+                if not any(field.encode_name == part.placeholder and is_key(field.type) for field in fields):
+                    name = part.placeholder
+                    yield f"its rule names {name}, which is not a string or integer field of {shape.__name__}"
         elif isinstance(part, Member):
-            yield "member() is about a room; a command has none"
+            yield "member() is about a room; a command has none. Write in_room(…), or in_room(…, 'host')"
+        elif isinstance(part, InRoom):
+            yield from _check_in_room(command, part)
+
+
+def _check_in_room(command: DeclaredCommand, rule: InRoom) -> Iterator[str]:
+    for shape in command.shapes:
+        fields = {field.encode_name: field for field in fields_of(inspect.type_info(shape))}
+        for placeholder in rule.placeholders:
+            named = fields.get(placeholder)
+            if named is None or not named.required or not is_key(named.type):
+                yield f"its rule in_room() needs a string or integer field {placeholder}, for the room {rule.pattern}"
+
+
+def _check_sign_in(command: DeclaredCommand) -> Iterator[str]:
+    if command.signs_in is None:
+        return
+    named = [field for field in _fields(command) if field.encode_name == command.signs_in]
+    if not named or not named[0].required or not is_text(named[0].type):
+        yield f"signs_in={command.signs_in!r} must name a required string field of the command, which holds the token"
+    if command.joins or command.leaves or command.volatile or len(command.shapes) > 1:
+        yield "a command that signs a client in has one shape, and cannot be volatile, or join or leave a room"
 
 
 def _check_room_command(command: DeclaredCommand, room: Room) -> Iterator[str]:
@@ -49,8 +72,8 @@ def _check_room_command(command: DeclaredCommand, room: Room) -> Iterator[str]:
         yield f"joins or leaves {room.pattern} of another namespace, {room.namespace}"
     for placeholder in room.placeholders:
         named = [field for field in _fields(command) if field.encode_name == placeholder]
-        if not named or not named[0].required or not is_text(named[0].type):
-            yield f"needs a string field {placeholder}, for the room {room.pattern}"
+        if not named or not named[0].required or not is_key(named[0].type):
+            yield f"needs a string or integer field {placeholder}, for the room {room.pattern}"
 
 
 def check_command_names(commands: list[DeclaredCommand]) -> Iterator[str]:

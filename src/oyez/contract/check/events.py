@@ -10,7 +10,7 @@ from oyez.contract.codec import EventCodec
 from oyez.contract.declare import DeclaredEvent
 from oyez.contract.examples import encode_example, make_example
 from oyez.contract.rooms import DerivedRoom, Room, Sockets, Target
-from oyez.contract.schema import fields_of, find_field, is_millis, is_text, is_time
+from oyez.contract.schema import fields_of, find_field, is_key, is_millis, is_time
 from oyez.contract.types import Payload
 from oyez.errors import InvalidDataError
 from oyez.settings import MAX_DECLARED_BYTES, MAX_VOLATILE_BYTES
@@ -50,8 +50,8 @@ def _check_target(event: DeclaredEvent, target: Target, payload: type[Payload]) 
             found = find_field(payload, path)
             if found is None:
                 yield f"goes to {target.text}, but {payload.__name__} has no field {path}"
-            elif not is_text(found[1].type):
-                yield f"goes to {target.text}, but {path} is not a string"
+            elif not is_key(found[1].type):
+                yield f"goes to {target.text}, but {path} is not a string or a whole number"
 
 
 def _check_sockets(event: DeclaredEvent) -> Iterator[str]:

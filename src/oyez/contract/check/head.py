@@ -11,6 +11,9 @@ from oyez.contract.policy import ROLE, USER
 from oyez.contract.tokens import named_headers
 from oyez.errors import Refusal
 
+MAX_SIGN_IN = 86_400
+"""Seconds for which a client may be a guest if guests have to sign in: a day."""
+
 
 def check_head(declared: Declarations) -> Iterator[str]:
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", declared.name):
@@ -31,6 +34,7 @@ def check_head(declared: Declarations) -> Iterator[str]:
             yield f"subject {kind!r}: every contract has that kind already"
         elif not re.fullmatch(r"[a-z][a-z0-9_-]*", kind) or not claim:
             yield f"subject {kind!r}: expected lower-case letters, digits, - and _, and the name of a claim"
+    yield from _check_guests(declared)
     if declared.claims is not None:
         yield from find_claim_errors(declared.claims)
     if not declared.namespaces:
@@ -41,3 +45,16 @@ def check_head(declared: Declarations) -> Iterator[str]:
     yield from find_duplicates("namespace", (namespace.name for namespace in declared.namespaces))
     yield from find_duplicates("user attribute", (attribute.name for attribute in declared.attributes))
     yield from find_duplicates("refusal", [*codes, *(code for code in known if code in codes)])
+
+
+def _check_guests(declared: Declarations) -> Iterator[str]:
+    if declared.guests is not None and declared.guests not in declared.roles:
+        yield f"guests {declared.guests!r} is not one of the roles"
+    if declared.sign_in_within is None:
+        return
+    if declared.guests is None:
+        yield "sign_in_within is for guests; give guests=…, the role of clients without a token"
+    if not 0 < declared.sign_in_within <= MAX_SIGN_IN:
+        yield f"sign_in_within {declared.sign_in_within}: expected more than 0 and at most {MAX_SIGN_IN} seconds"
+    if not any(command.signs_in for namespace in declared.namespaces for command in namespace.commands):
+        yield "sign_in_within needs a command by which clients sign in; declare one with signs_in=…"

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from oyez.contract.declare import Declarations
-from oyez.contract.policy import HasRole, Member, Own, Resolved, Rule
+from oyez.contract.declare import Declarations, Namespace
+from oyez.contract.policy import MAX_PART, HasRole, InRoom, Member, Own, Resolved, Rule
 
 _ROLES_ONLY = ("namespace", "gateway", "user attribute")
 """Declarations whose `who` is decided before any room is known."""
@@ -21,9 +21,28 @@ def check_rules(declared: Declarations) -> Iterator[str]:
                 used.add(part.attribute)
                 if part.attribute not in attributes:
                     yield f"{where}: user attribute {part.attribute!r} is not declared"
+            if isinstance(part, InRoom) and not where.startswith("command"):
+                yield f"{where}: in_room() is for commands; a room's own rule is member(), such as member('host')"
+            if isinstance(part, Member) and any(not name or len(name) > MAX_PART for name in part.named):
+                yield f"{where}: a part has 1 to {MAX_PART} letters"
             if isinstance(part, Own | Resolved | Member) and where.startswith(_ROLES_ONLY):
                 yield f"{where}: who=… can name roles only, because there is no room yet"
+    for namespace in declared.namespaces:
+        yield from _check_parts(namespace)
     yield from (f"user attribute {name}: no rule uses it" for name in sorted(attributes - used))
+
+
+def _check_parts(namespace: Namespace) -> Iterator[str]:
+    """A command may ask for parts only in rooms of its namespace that have members."""
+    for command in namespace.commands:
+        for part in command.who.parts():
+            if not isinstance(part, InRoom):
+                continue
+            kinds = [room for room in namespace.rooms.kinds if room.pattern == part.pattern]
+            if not kinds:
+                yield f"command {command.name}: in_room() names {part.pattern}, which is no room of {namespace.name}"
+            elif part.member is not None and not any(isinstance(each, Member) for each in kinds[0].rule.parts()):
+                yield f"command {command.name}: room {part.pattern} has no members; give it members=[…, member()]"
 
 
 def _rules(declared: Declarations) -> Iterator[tuple[str, Rule]]:

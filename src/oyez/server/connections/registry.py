@@ -1,7 +1,6 @@
 """All connections of one server, their WebSockets, and the limits on their number."""
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import Callable
 
@@ -12,10 +11,7 @@ from oyez.protocol.session import Session
 from oyez.server.connections.connection import Connection
 from oyez.server.connections.context import ConnectionContext
 from oyez.server.transports.transport import Transport
-from oyez.server.types import Handshake
-
-_MAPPED = bytes(10) + b"\xff\xff"
-"""Prefix of an IPv6 address that stands for an IPv4 address, as a server that listens on both receives it."""
+from oyez.server.types import Handshake, network_of
 
 
 class ConnectionRegistry:
@@ -100,19 +96,6 @@ class ConnectionRegistry:
     def stop(self) -> None:
         """Refuse new connections."""
         self.stopping = True
-
-
-def network_of(address: str) -> str:
-    """The network that counts as one address in limits: an IPv4 address, or the first 64 bits of an IPv6 address."""
-    if ":" not in address:
-        return address
-    try:
-        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
-    except OSError:
-        return address
-    if packed.startswith(_MAPPED):
-        return socket.inet_ntoa(packed[12:])
-    return packed[:8].hex()
 
 
 def _decrement(counter: Counter[str], key: str) -> None:

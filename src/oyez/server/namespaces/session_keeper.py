@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 EVENT = "oyez:recovery"
 
 
+class Waiting(NamedTuple):
+    """What a session keeps for a user who was signed in, while its client is a guest again."""
+
+    user_id: str
+    socket_id: str
+    """The id of the user's socket."""
+    rooms: tuple[str, ...]
+    """The user's rooms in which the guest is not."""
+    since: str
+    """The client has received everything up to this position in these rooms."""
+
+
 class SocketSession:
     """What recovery knows about a connected socket. Only the session keeper changes it."""
 
@@ -30,6 +42,7 @@ class SocketSession:
         "replayed_position",
         "replaying",
         "sent_text",
+        "waiting",
     )
 
     def __init__(self) -> None:
@@ -45,6 +58,8 @@ class SocketSession:
         """True if events of a room were replayed and the client has not answered a ping since."""
         self.persisted = False
         """True if the session may be in the log's storage."""
+        self.waiting: Waiting | None = None
+        """Set if the client has to sign in before the session is complete."""
         self.replaying: asyncio.Event | None = None
         """Set at the end of a replay in pages; None if there is none. Live events stay in the log until then."""
         self.replayed_position = ""
@@ -74,6 +89,14 @@ class SocketSession:
         if self.replaying is not None:
             self.replaying.set()
             self.replaying = None
+
+    def wait_for(self, waiting: Waiting | None) -> None:
+        """The client is a guest, and the session also keeps what a user has missed."""
+        self.waiting = waiting
+
+    def end_waiting(self) -> None:
+        """The client has signed in."""
+        self.waiting = None
 
     def end_rejoining(self) -> None:
         """The client has joined the rooms that it was in: a room that it joins later is new to it."""

@@ -34,7 +34,7 @@ from oyez.server.namespaces.event_queue import EventQueue, Reader
 from oyez.server.namespaces.session_keeper import Recoverer, SessionKeeper, SocketSession
 from oyez.server.transports.budget import Budget
 from oyez.server.transports.outgoing import OutboundPacket
-from oyez.server.types import Handshake, ReceivedEvent
+from oyez.server.types import Guest, Handshake, ReceivedEvent
 
 logger = get_logger("oyez.server")
 
@@ -145,6 +145,7 @@ class Socket:
         "encoding",
         "expires_at",
         "expiry",
+        "guest",
         "id",
         "namespace",
         "notice",
@@ -182,6 +183,8 @@ class Socket:
         """Writes frames straight to the network; None if they must go through `connection.send`."""
         self.encoding = JSON if connection.json else 0
         """The frames that `write` takes: the form of events, and DEFLATED or not; see event_frames.py."""
+        self.guest: Guest | None = None
+        """The guest to whom the `pid` belongs; None if it is not a guest's."""
         self.user_id = ""
         """The user of the client. Only this user may resume the session."""
         self._acknowledgements: Acknowledgements | None = None
@@ -211,9 +214,29 @@ class Socket:
         """True if the client was refused, was disconnected or has left."""
         return self.state is State.ENDED
 
-    def identify(self, user_id: str, expires_at: float | None) -> None:
-        """The client is this user, with a right to be connected until `expires_at`, in seconds since 1970."""
-        self.user_id, self.expires_at = user_id, expires_at
+    @property
+    def payer(self) -> str:
+        """Who is charged for what the client costs: the user; for a guest or an unknown client, its network."""
+        known = self.user_id and (self.guest is None or self.user_id != self.guest.subject)
+        return self.user_id if known else self.handshake.network
+
+    def identify(self, user_id: str, expires_at: float | None, guest: Guest | None = None) -> None:
+        """The client is this user, with a right to be connected until `expires_at`, in seconds since 1970.
+
+        `guest` is set if the client was or is a guest.
+        """
+        self.user_id, self.expires_at, self.guest = user_id, expires_at, guest
+
+    def sign_in(self, user_id: str, expires_at: float | None) -> None:
+        """The client is this user from now on. An answer that is sent next follows the writing of the session."""
+        self.user_id = user_id
+        self._sessions.mark_dirty(self, visible_to_client=True)
+        self.renew(expires_at)
+
+    def end_waiting(self) -> None:
+        """The session is complete: the client has signed in and is in the user's rooms."""
+        self.session.end_waiting()
+        self._sessions.mark_dirty(self, visible_to_client=True)
 
     def rename(self, id: str) -> None:
         """The socket continues the session of a socket with this id. Only before it is accepted."""

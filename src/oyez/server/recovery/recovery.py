@@ -25,11 +25,11 @@ from oyez.protocol.socket_ids import own_room
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.namespaces.event_frames import EventFrames
-from oyez.server.namespaces.session_keeper import RecoveryResult, Resumed
+from oyez.server.namespaces.session_keeper import RecoveryResult, Resumed, Waiting
 from oyez.server.namespaces.socket import Socket
 from oyez.server.recovery.positions import asks_for_recovery, choose_positions, read_string
 from oyez.server.recovery.replay import Page, Replay, ReplayBudget, is_after, page_bytes
-from oyez.server.recovery.session import StoredSession, decode_session, later_position
+from oyez.server.recovery.session import GuestSession, StoredSession, decode_session, later_position
 from oyez.server.recovery.session_store import SessionStore
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.settings import Limits
@@ -97,7 +97,7 @@ class Recovery:
         """Continue the session of a client that was accepted, and read what it missed; see Recoverer."""
         await self._progress.wait_until_live()
         pid, offset = read_string(auth, "pid"), read_string(auth, "offset")
-        socket.session.pid = self._new_id()
+        socket.session.pid = self._new_id() + (socket.guest.key if socket.guest is not None else "")
         socket.session.acknowledged_position = self._progress.position
         socket.set_positions(choose_positions(socket.handshake, auth))
         if pid is None and offset is None and not asks_for_recovery(auth):
@@ -124,12 +124,14 @@ class Recovery:
             asyncio.get_running_loop().call_later(REJOIN_SECONDS, socket.session.end_rejoining)
         return resumed
 
-    async def _resume_session(self, socket: Socket, pid: str, session: StoredSession, offset: str | None) -> Resumed:
+    async def _resume_session(self, socket: Socket, pid: str, session: GuestSession, offset: str | None) -> Resumed:
         own_id, rooms = socket.id, frozenset(socket.rooms)
         start = later_position(offset, session.acknowledged_position, self._progress.position)
         try:
             await self._restore(socket, session)
-            if session.replay_unconfirmed:
+            waits = session.user_id == socket.user_id and session.waiting_since
+            if session.replay_unconfirmed or waits:
+                # A session that waits for its user has different positions for the rooms of guest and user.
                 resumed = self._not_recovered(start, INTERRUPTED)
             else:
                 resumed = await self._find_missed(socket, start)
@@ -143,6 +145,8 @@ class Recovery:
             socket.session.pid, socket.session.generation = pid, session.generation + 1
             # Rooms that the application puts the client into are replayed.
             socket.session.replay_from = start
+            if session.user_id != socket.user_id:
+                socket.session.wait_for(_keep_for_user(session, socket, start))
         else:
             # The client starts like one that has not connected before.
             socket.rename(own_id)
@@ -160,13 +164,13 @@ class Recovery:
     def _not_recovered(self, start: str | None, reason: str) -> Resumed:
         return Resumed(RecoveryResult(False, 0, start, self._progress.position, reason))
 
-    async def _take(self, socket: Socket, pid: str) -> StoredSession | None:
+    async def _take(self, socket: Socket, pid: str) -> GuestSession | None:
         namespace = socket.namespace
         data = await self._sessions.take(namespace.name, pid)
         session = decode_session(data)
         if data is None or session is None:
             return None
-        if session.user_id != socket.user_id:
+        if socket.user_id != session.user_id and (not session.guest or socket.user_id != session.guest):
             # The secret of another user, who may still need it.
             await self._sessions.put(namespace.name, pid, data)
             return None
@@ -182,7 +186,9 @@ class Recovery:
         for room in session.rooms:
             if room not in socket.rooms and await socket.namespace.application.may_join(socket, room):
                 socket.join(room)
-        socket.rename(session.sid)
+        if session.user_id == socket.user_id:
+            # Not a guest who was signed in: events for that socket alone are the user's.
+            socket.rename(session.sid)
         socket.session.acknowledged_position = session.acknowledged_position
 
     async def _find_missed(self, socket: Socket, start: str) -> Resumed:
@@ -196,10 +202,10 @@ class Recovery:
                     return self._not_recovered(start, TOO_MUCH)
         except KeyError as error:
             return self._not_recovered(start, self._find_reason(start, error))
-        if self._budget.delay(_payer(socket)):
+        if self._budget.delay(socket.payer):
             # Not even the first page is sent yet.
             page = Page((), start, complete=False, size=0)
-        self._budget.take(_payer(socket), page.size)
+        self._budget.take(socket.payer, page.size)
         outgoing = [message.packet(socket.form) for message in page.messages]
         result = RecoveryResult(True, len(outgoing), start, self._progress.position)
         return Resumed(result, outgoing, None if page.complete else page.after)
@@ -279,14 +285,14 @@ class Recovery:
 
     def _send(self, socket: Socket, outgoing: Sequence[OutboundPacket]) -> None:
         if outgoing and not socket.ended:
-            self._budget.take(_payer(socket), sum(one.size for one in outgoing))
+            self._budget.take(socket.payer, sum(one.size for one in outgoing))
             socket.connection.send_all(outgoing)
 
     async def _wait_for_room(self, socket: Socket) -> None:
         """Wait until the client has received what was sent and its user may be sent more, or until it disconnects."""
         await socket.connection.drained()
         while not socket.ended:
-            seconds = self._budget.delay(_payer(socket))
+            seconds = self._budget.delay(socket.payer)
             if not seconds:
                 break
             await asyncio.sleep(min(seconds, BUDGET_INTERVAL))
@@ -316,6 +322,8 @@ def _is_only_for_others(message: EventFrames, own: set[str]) -> bool:
     return bool(entry.rooms) and own.isdisjoint(entry.rooms) and own.isdisjoint(entry.excluded)
 
 
-def _payer(socket: Socket) -> str:
-    """The user, or the address of an unknown one, whose budget is charged for what is replayed to a socket."""
-    return socket.user_id or socket.handshake.address
+def _keep_for_user(session: GuestSession, socket: Socket, start: str) -> Waiting:
+    """What a session keeps for its user, while the client is a guest again that has missed the events after `start`."""
+    rooms = {*session.rooms, *session.waiting_rooms} - socket.rooms
+    since = session.waiting_since or start
+    return Waiting(session.user_id, session.waiting_sid or session.sid, tuple(sorted(rooms)), since)

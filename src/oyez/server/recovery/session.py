@@ -36,7 +36,20 @@ class StoredSession(msgspec.Struct, frozen=True, rename=_STORED_NAMES):
     """Of the record with 0 in this place; 0 in a record of a version that wrote none."""
 
 
-_decode = msgspec.msgpack.Decoder(StoredSession).decode
+class GuestSession(StoredSession, frozen=True, rename=_STORED_NAMES):
+    """The session of a client that connected as a guest and has signed in. Earlier versions cannot read it."""
+
+    guest: str = ""
+    """The guest's id. The client may come back as this guest, or as the user."""
+    waiting_rooms: tuple[str, ...] = ()
+    """The user's rooms, if the client is a guest again."""
+    waiting_since: str = ""
+    """The position from which they must be replayed; empty if the client is signed in."""
+    waiting_sid: str = ""
+    """The id that the user's socket had."""
+
+
+_decode = msgspec.msgpack.Decoder(GuestSession).decode
 
 
 def make_key(namespace: str, pid: str) -> str:
@@ -46,11 +59,12 @@ def make_key(namespace: str, pid: str) -> str:
 
 def encode_session(session: StoredSession) -> bytes:
     """The record of a session, with its checksum."""
-    checksum = crc32(msgspec.msgpack.encode(session))
-    return msgspec.msgpack.encode(msgspec.structs.replace(session, checksum=checksum))
+    plain = _find_plain(session)
+    checksum = crc32(msgspec.msgpack.encode(plain))
+    return msgspec.msgpack.encode(msgspec.structs.replace(plain, checksum=checksum))
 
 
-def decode_session(data: bytes | None) -> StoredSession | None:
+def decode_session(data: bytes | None) -> GuestSession | None:
     """The session in a record; None if there is none, or if a bit of it has changed."""
     if not data:
         return None
@@ -59,11 +73,17 @@ def decode_session(data: bytes | None) -> StoredSession | None:
     except (msgspec.MsgspecError, ValueError) as error:
         logger.error("a session cannot be read: its client starts without it", reason=str(error))
         return None
-    plain = msgspec.structs.replace(session, checksum=0)
-    if session.checksum and crc32(msgspec.msgpack.encode(plain)) != session.checksum:
+    if session.checksum and crc32(msgspec.msgpack.encode(_find_plain(session))) != session.checksum:
         logger.error("a session cannot be read: its client starts without it", reason="its checksum is wrong")
         return None
-    return plain
+    return session
+
+
+def _find_plain(session: StoredSession) -> StoredSession:
+    """The session without its checksum, and without the fields of a guest if there was none: as it is written."""
+    if isinstance(session, GuestSession) and not session.guest:
+        session = StoredSession(*[getattr(session, name) for name in StoredSession.__struct_fields__])
+    return msgspec.structs.replace(session, checksum=0) if session.checksum else session
 
 
 def generation_of(data: bytes | None) -> int:

@@ -12,11 +12,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Log
 from oyez.logger import get_logger
 from oyez.server.namespaces.socket import Socket
-from oyez.server.recovery.session import StoredSession, encode_session, generation_of, make_key
+from oyez.server.recovery.session import GuestSession, StoredSession, encode_session, generation_of, make_key
 
 logger = get_logger("oyez.server")
 
@@ -207,17 +209,28 @@ class SessionStore:
         await self._log.put_all(records, self._ttl)
 
     def _encode(self, socket: Socket) -> bytes:
-        session = socket.session
-        return encode_session(
-            StoredSession(
-                socket.id,
-                socket.user_id,
-                tuple(socket.rooms),
-                session.acknowledged_position,
-                session.replay_unconfirmed,
-                session.generation,
-                self._node_id(),
-            )
+        session, waiting = socket.session, socket.session.waiting
+        stored = StoredSession(
+            socket.id,
+            waiting.user_id if waiting is not None else socket.user_id,
+            tuple(socket.rooms),
+            session.acknowledged_position,
+            session.replay_unconfirmed,
+            session.generation,
+            self._node_id(),
+        )
+        return encode_session(self._add_guest(stored, socket) if socket.guest is not None else stored)
+
+    def _add_guest(self, stored: StoredSession, socket: Socket) -> StoredSession:
+        """The session of a client that has been a guest, as it is stored."""
+        waiting = socket.session.waiting
+        if socket.guest is None or stored.user_id == socket.guest.subject:
+            return stored
+        session = GuestSession(**msgspec.structs.asdict(stored), guest=socket.guest.subject)
+        if waiting is None:
+            return session
+        return msgspec.structs.replace(
+            session, waiting_rooms=waiting.rooms, waiting_since=waiting.since, waiting_sid=waiting.socket_id
         )
 
 

@@ -15,6 +15,8 @@ members = Table(
     Column("namespace", String(128), primary_key=True),
     Column("room", String(300), primary_key=True),
     Column("subject", String(160), primary_key=True),
+    # Such as `host`; nothing for a member without a part.
+    Column("part", String(64), nullable=True),
 )
 
 outbox = Table(

@@ -7,10 +7,10 @@ in their own transactions (`Transaction.add_member`), other back ends over HTTP.
 from collections.abc import Collection
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 
 from oyez.contract.contract import Contract
-from oyez.contract.policy import Identity, Member
+from oyez.contract.policy import MAX_PART, Identity, Member
 from oyez.contract.rooms import NamedRoom, Room
 from oyez.contract.schema import quote
 from oyez.contract.types import Id
@@ -27,31 +27,55 @@ class Members:
         self._database = database
         self._contract = contract
 
+    async def find(self, identity: Identity, room: NamedRoom) -> dict[str, str]:
+        """The subjects by which the table has this identity in `room`, and the part of each; "" for no part."""
+        subjects = self._contract.subjects_of(identity)
+        return await self._database.read(find_parts, self._system, room, subjects)
+
     async def has(self, identity: Identity, room: NamedRoom) -> bool:
         """True if the table has this identity in `room`: its user, its role, or another subject of it."""
-        subjects = self._contract.subjects_of(identity)
-        return await self._database.read(is_member, self._system, room, subjects)
+        return bool(await self.find(identity, room))
 
 
-def is_member(connection: Connection, system: str, room: NamedRoom, subjects: Collection[str]) -> bool:
-    """True if one of `subjects` is a member of `room`."""
-    found = select(members.c.subject).where(_in_room(system, room), members.c.subject.in_(subjects)).limit(1)
-    return connection.execute(found).first() is not None
+def find_parts(connection: Connection, system: str, room: NamedRoom, subjects: Collection[str]) -> dict[str, str]:
+    """Those of `subjects` that are members of `room`, and the part of each; "" for no part."""
+    found = select(members.c.subject, members.c.part).where(_in_room(system, room), members.c.subject.in_(subjects))
+    return {row.subject: row.part or "" for row in connection.execute(found)}
 
 
 def list_members(connection: Connection, system: str, room: NamedRoom, *, after: str, limit: int) -> list[str]:
     """Up to `limit` members of `room`, in order, after the member `after`."""
-    listed = select(members.c.subject).where(_in_room(system, room), members.c.subject > after)
-    return list(connection.execute(listed.order_by(members.c.subject).limit(limit)).scalars())
+    return list(list_parts(connection, system, room, after=after, limit=limit))
 
 
-def add_member(connection: Connection, system: str, room: NamedRoom, subject: str) -> bool:
-    """True if it was no member before."""
-    if is_member(connection, system, room, [subject]):
-        return False
-    row = {"system": system, "namespace": room.namespace, "room": room.name, "subject": subject}
-    connection.execute(insert(members).values(row))
-    return True
+def list_parts(connection: Connection, system: str, room: NamedRoom, *, after: str, limit: int) -> dict[str, str]:
+    """`list_members`, with the part of each; "" for no part."""
+    listed = select(members.c.subject, members.c.part).where(_in_room(system, room), members.c.subject > after)
+    found = connection.execute(listed.order_by(members.c.subject).limit(limit))
+    return {row.subject: row.part or "" for row in found}
+
+
+def add_member(
+    connection: Connection, system: str, room: NamedRoom, subject: str, part: str | None = None
+) -> str | None:
+    """Make `subject` a member; the part that it had before, None if it was no member.
+
+    `part` is its part from now on, "" for none. None: a member keeps its part, and a new member has none.
+    """
+    before = find_parts(connection, system, room, [subject]).get(subject)
+    if before is None:
+        row = {
+            "system": system,
+            "namespace": room.namespace,
+            "room": room.name,
+            "subject": subject,
+            "part": part or None,
+        }
+        connection.execute(insert(members).values(row))
+    elif part is not None and part != before:
+        changed = update(members).where(_in_room(system, room), members.c.subject == subject)
+        connection.execute(changed.values(part=part or None))
+    return before
 
 
 def remove_member(connection: Connection, system: str, room: NamedRoom, subject: str) -> bool:
@@ -93,6 +117,19 @@ def check_subject(contract: Contract, subject: str) -> None:
         msgspec.convert(value, Id)
     except msgspec.ValidationError:
         raise InvalidDataError("subject", f"{kind}: with an id; got {quote(subject)}") from None
+
+
+def check_part(part: str) -> None:
+    """Raises InvalidDataError unless `part` may be a member's part; an empty one stands for none."""
+    if not part.isprintable() or len(part) > MAX_PART:
+        raise InvalidDataError("part", f"at most {MAX_PART} printable letters, such as host; got {quote(part)}")
+
+
+def needs_part(contract: Contract, room: NamedRoom) -> bool:
+    """True if it depends on a member's part whether it may be in the room."""
+    namespace = next(known for known in contract.namespaces if known.name == room.namespace)
+    resolved = namespace.rooms.resolve(room.name)
+    return resolved is not None and any(isinstance(part, Member) and part.named for part in resolved[0].rule.parts())
 
 
 def _has_members(kind: Room) -> bool:

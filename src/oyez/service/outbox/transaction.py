@@ -13,7 +13,7 @@ from oyez.runtime import control
 from oyez.runtime.client import Client
 from oyez.runtime.publisher import Publisher
 from oyez.service.database.tables import jobs, outbox
-from oyez.service.outbox.members import add_member, check_subject, find_room, remove_member
+from oyez.service.outbox.members import add_member, check_part, check_subject, find_room, needs_part, remove_member
 
 
 class Transaction:
@@ -50,15 +50,25 @@ class Transaction:
         """`emit` to everyone but this client, as `client.publish` does outside of transactions."""
         self.emit(payload, *rooms, excluding=[client.own_room])
 
-    def add_member(self, room: NamedRoom, subject: str) -> bool:
+    def add_member(self, room: NamedRoom, subject: str, part: str | None = None) -> bool:
         """Make `subject`, such as `user:u1`, a member of `room`. True if it was no member before.
+
+        `part`, such as `host`, is its part in the room, for rules such as `member("host")`; "" takes the part away.
+        Without `part`, a member keeps the part that it has. Sockets that may not stay with the new part leave the room,
+        before any event that is emitted later.
 
         Raises RefusedError (unknown_room) and InvalidDataError if there is no such room or subject. `subject`
         may enter the room from now on, and does so by itself, or by `join`.
         """
         find_room(self._contract, room.name, room.namespace)
         check_subject(self._contract, subject)
-        return add_member(self.connection, self._system, room, subject)
+        if part is not None:
+            check_part(part)
+        before = add_member(self.connection, self._system, room, subject, part)
+        if before is not None and part is not None and part != before and needs_part(self._contract, room):
+            # Each socket of the subject leaves, and joins again if its part allows it.
+            self._stored.append(control.member_removed(room, subject))
+        return before is None
 
     def remove_member(self, room: NamedRoom, subject: str) -> bool:
         """Undo `add_member`. True if `subject` was a member.
