@@ -186,12 +186,12 @@ async def test_emitters_of_back_ends_publish_every_form(tmp_path: Path, js: JsDr
         async with serve(tmp_path / "data", str(SYSTEM), "--workers", "2", REDIS_URL=valkey.url) as served:
             client = await join(js, served, ["websocket"])
             emitter = await js.emitter(valkey.url, key="shapes")
-            python = socketio.AsyncRedisManager(valkey.url, channel="shapes", write_only=True)
+            python = socketio.RedisManager(valkey.url, channel="shapes", write_only=True)
             for name, data, arguments in PUBLISHED:
                 await emitter.emit(name, *([data] if len(arguments) == 1 else arguments), to=TABLE_OF.get(name, TABLE))
                 assert await client.next_event() == (name, arguments)
                 several: Any = tuple(data) if name == "hand" else data
-                await python.emit(name, several, namespace="/", room=TABLE_OF.get(name, TABLE))
+                python.emit(name, several, namespace="/", room=TABLE_OF.get(name, TABLE))
                 assert await client.next_event() == (name, arguments)
     finally:
         valkey.kill()

@@ -15,16 +15,19 @@ from typing import Any
 
 import msgspec
 from msgspec.inspect import (
+    AnyType,
     BoolType,
+    CollectionType,
     CustomType,
+    DictType,
     FloatType,
     IntType,
-    ListType,
     LiteralType,
     Metadata,
     NoneType,
     StrType,
     StructType,
+    TupleType,
     Type,
     UnionType,
     type_info,
@@ -330,7 +333,8 @@ def find_payloads(payload: type[Payload]) -> dict[str, type[Payload]]:
 
 def to_fields(payload: type[Payload]) -> str:
     """The fields of a payload's TypeScript type, one line each."""
-    lines = []
+    config = payload.__struct_config__
+    lines = [] if config.tag_field is None else [f'  {config.tag_field}: "{config.tag}";\n']
     for declared in msgspec.structs.fields(payload):
         optional = "" if declared.required else "?"
         lines.append(f"  {declared.encode_name}{optional}: {to_typescript(type_info(declared.type))};\n")
@@ -345,9 +349,17 @@ def to_typescript(found: Type) -> str:
             ordered = sorted(types, key=lambda option: isinstance(option, NoneType))
             return " | ".join(dict.fromkeys(map(to_typescript, ordered)))
         case LiteralType(values=values):
-            return " | ".join(f'"{value}"' for value in sorted(map(str, values)))
-        case ListType(item_type=item):
-            return f"{to_typescript(item)}[]"
+            texts = (f'"{value}"' if isinstance(value, str) else str(value) for value in sorted(values, key=str))
+            return " | ".join(texts)
+        case CollectionType(item_type=item):
+            text = to_typescript(item)
+            return f"({text})[]" if " | " in text else f"{text}[]"
+        case TupleType(item_types=items):
+            return f"[{', '.join(map(to_typescript, items))}]"
+        case DictType(value_type=value):
+            return f"Record<string, {to_typescript(value)}>"
+        case AnyType():
+            return "unknown"
         case StructType(cls=cls):
             return cls.__name__
         case CustomType(cls=cls):

@@ -13,9 +13,6 @@ from oyez.contract.types import SCALARS, Millis, Time
 Path = tuple[str | int, ...]
 """The place of a value: wire names of fields, indexes of array elements."""
 
-ARRAYS = (inspect.CollectionType, inspect.TupleType)
-"""Types whose values are arrays."""
-
 MAX_SHOWN = 100
 """Characters of a sender's text that an error repeats."""
 

@@ -17,9 +17,8 @@ from typing import Any
 import msgspec
 
 from oyez.contract.codec import encode_json
-from oyez.contract.lenient import describe_type
 from oyez.contract.rooms import Everyone, NamedRoom
-from oyez.contract.schema import ARRAYS, fields_of, format_path, options, quote
+from oyez.contract.schema import format_path, quote
 from oyez.contract.types import Time
 from oyez.errors import (
     FOREIGN_ROOM,
@@ -197,9 +196,7 @@ class EmitterDecoder:
                 raise RefusedError(MALFORMED, "It asks for an acknowledgement, which cannot reach its sender.")
             if said.binary:
                 raise InvalidDataError("", "no binary data: an event cannot carry it")
-            # A tuple of arguments and one argument that is a list look the same: the contract decides.
-            single = not isinstance(said.data, list) or self._takes_list(said.event)
-            arguments = [said.data] if single else said.data
+            arguments = said.data if isinstance(said.data, list) else [said.data]
             options = _Options(_names(said.room), _names(said.skip_sid))
             return self._event(_Packet(_EVENT, [said.event, *arguments], namespace), options)
         if said.method == "callback":
@@ -211,14 +208,6 @@ class EmitterDecoder:
             raise RefusedError(MALFORMED, "It is not an emit, or does not say which sockets it is for.")
         asked = _Asked(kind, opts=_Options(named), rooms=_names(getattr(said, rooms, None)))
         return self._control(namespace, asked)
-
-    def _takes_list(self, name: str) -> bool:
-        """True if the event has one argument, which may be an array."""
-        event = self._contract.events.get(name)
-        if event is None or event.arguments == "object":
-            return False
-        fields = fields_of(describe_type(event.payload))
-        return len(fields) == 1 and any(isinstance(kind, ARRAYS) for kind in options(fields[0].type))
 
     # Events.
 
