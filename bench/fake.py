@@ -1,4 +1,4 @@
-"""A WebSocket server that says exactly the bytes a test wants, to see what the load generator makes of them."""
+"""A WebSocket server that sends exactly the bytes a test wants, to test the load generator."""
 
 import base64
 import hashlib
@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from tests.support import wire
+
 OPEN_PACKET = '0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}'
 CONNECTED_PACKET = '40{"sid":"s"}'
 
@@ -14,12 +16,8 @@ CONNECTED_PACKET = '40{"sid":"s"}'
 def encode_frame(payload: str | bytes, opcode: int = 1, first: int | None = None) -> bytes:
     """An unmasked frame; `first` replaces its first byte."""
     data = payload.encode() if isinstance(payload, str) else payload
-    head = bytes([0x80 | opcode if first is None else first])
-    if len(data) < 126:
-        return head + bytes([len(data)]) + data
-    if len(data) < 65_536:
-        return head + b"\x7e" + len(data).to_bytes(2, "big") + data
-    return head + b"\x7f" + len(data).to_bytes(8, "big") + data
+    frame = wire.encode_frame(opcode, data, mask=None)
+    return frame if first is None else bytes([first]) + frame[1:]
 
 
 class Peer:

@@ -10,7 +10,6 @@ import asyncio
 import json
 import random
 import socket
-import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.support.wire import TEXT as TEXT_FRAME
+from tests.support.wire import encode_frame
 
 TEXT = "x" * 168
 TICK = 0.1
@@ -297,7 +298,7 @@ class Connection(asyncio.Protocol):
                 return
             self._upgraded, self._received = True, rest
         start = 0
-        while (frame := _read_frame(self._received, start)) is not None:
+        while (frame := read_frame(self._received, start)) is not None:
             opcode, payload, start = frame
             if opcode == 8:
                 self._transport.abort()
@@ -318,13 +319,10 @@ class Connection(asyncio.Protocol):
             raise SystemExit(f"{self._client.report.user} was refused: {text!r}")
 
     def _send(self, payload: bytes) -> None:
-        """One masked frame; the mask is zero, which changes nothing."""
-        size = len(payload)
-        head = struct.pack("!BB", 0x81, 0x80 | size) if size < 126 else struct.pack("!BBH", 0x81, 0xFE, size)
-        self._transport.write(head + bytes(4) + payload)
+        self._transport.write(encode_frame(TEXT_FRAME, payload, mask=bytes(4)))
 
 
-def _read_frame(data: bytes, start: int) -> tuple[int, bytes, int] | None:
+def read_frame(data: bytes, start: int) -> tuple[int, bytes, int] | None:
     """Opcode, payload, and where the next frame begins; None if the frame is incomplete."""
     if len(data) < start + 2:
         return None

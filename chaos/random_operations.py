@@ -35,6 +35,7 @@ import msgspec
 from bench.table import RELIABILITY, write_rows, write_section
 from tests.support.valkey import ValkeyServer, serve_valkey
 
+from chaos.crowd import read_frame
 from oyez.contract import Contract, Identity, NamedRoom, anyone, auth, member, own
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log, number_of
@@ -140,14 +141,10 @@ class Wire(Transport):
         return 0
 
     def _write(self, frames: bytes) -> None:
-        while frames:
-            length, start = frames[1], 2
-            if length == 126:
-                length, start = int.from_bytes(frames[2:4], "big"), 4
-            elif length == 127:
-                length, start = int.from_bytes(frames[2:10], "big"), 10
-            self._arrive(frames[start : start + length])
-            frames = frames[start + length :]
+        start = 0
+        while (frame := read_frame(frames, start)) is not None:
+            _, text, start = frame
+            self._arrive(text)
 
     def _arrive(self, text: bytes | None) -> None:
         if not self.cut:

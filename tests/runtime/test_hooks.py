@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -268,22 +268,22 @@ async def test_a_hook_may_disconnect_the_client_and_a_failing_one_stops_nothing(
 
 @pytest.mark.parametrize("kind", ["picows", "asgi"])
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
-async def test_ending_is_not_called_if_the_client_leaves(kind: str, transport: str) -> None:
+@pytest.mark.parametrize(
+    ("leave", "reason"),
+    [
+        (lambda client: client.disconnect(), "client namespace disconnect"),
+        (lambda client: client.connection.close(), "transport close"),
+    ],
+    ids=["disconnect", "close"],
+)
+async def test_ending_is_not_called_if_the_client_leaves(
+    kind: str, transport: str, leave: Callable[[Any], Awaitable[None]], reason: str
+) -> None:
     diary = Diary()
     async with open_club(diary.hooks(), kind=kind) as club, club.connect("u1", transport=transport) as client:
-        await client.disconnect()
+        await leave(client)
         await diary.until_gone()
-    assert diary.lines == [("disconnected", "u1", "client namespace disconnect")]
-
-
-@pytest.mark.parametrize("kind", ["picows", "asgi"])
-@pytest.mark.parametrize("transport", ["websocket", "polling"])
-async def test_ending_is_not_called_if_the_client_closes_its_connection(kind: str, transport: str) -> None:
-    diary = Diary()
-    async with open_club(diary.hooks(), kind=kind) as club, club.connect("u1", transport=transport) as client:
-        await client.connection.close()
-        await diary.until_gone()
-    assert diary.lines == [("disconnected", "u1", "transport close")]
+    assert diary.lines == [("disconnected", "u1", reason)]
 
 
 @pytest.mark.parametrize("kind", ["picows", "asgi"])

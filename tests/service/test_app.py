@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,11 +30,6 @@ SOLD = {"item": "i-7", "buyer": "ada", "timestamp": "2026-01-31T12:00:00Z"}
 ROOMS = frozenset({"buyer:ada"})
 WEBSOCKETS = ["/books/socket.io", "/books/ws", "/fruit/socket.io", "/fruit/ws"]
 WAYS = [["polling"], ["websocket"], ["polling", "websocket"]]
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(port=0, oyez_data=str(tmp_path / "data"), shutdown_timeout=5.0)
 
 
 async def test_the_log_keeps_events_as_long_as_the_settings_say(settings: Settings) -> None:

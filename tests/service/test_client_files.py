@@ -20,11 +20,6 @@ PACKAGE = NPM / "node_modules" / "socket.io-client"
 LISTED, OTHER = "https://listed.example", "https://other.example"
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(port=0, oyez_data=str(tmp_path / "data"), shutdown_timeout=5.0)
-
-
 def test_the_files_are_those_of_npm() -> None:
     assert json.loads((PACKAGE / "package.json").read_text())["version"] == VERSION
     for name in CLIENT_FILES:

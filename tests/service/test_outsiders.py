@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import random
-from pathlib import Path
 
 import pytest
 import websockets
@@ -76,11 +75,6 @@ FRAMES = [
 FRAMES += [b"45", b'451-["a",{"_placeholder":true,"num":0}]', b'40{"token":1}', b'40{"token":"\\ud800"}', b"40/books,{"]
 FRAMES += [b'40{"pid":1,"offset":2}', b"43[]", b'431["x"]', b"44{}", b"\xff", b"46-[]", b"b4", b"40[]", b"null", b"[]"]
 FRAMES += [b'{"event":"x"}', b'{"id":1}', b'{"event":"x","id":"y","data":[1]}', b"42[" + b"[" * 500]
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(port=0, oyez_data=str(tmp_path / "data"), shutdown_timeout=5.0)
 
 
 def draw_request(chance: random.Random, market: Market, key: str) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""`qscrap` with official clients: who may join a room, and who receives what tickets and deadlines cause."""
+"""`qscrap` with official clients: who receives what tickets and deadlines cause."""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,9 +18,8 @@ PEOPLE: dict[str, tuple[str, dict[str, Any]]] = {
     "staff": ("garage", {"garage_id": "G-1"}),
     "rivals": ("garage", {"garage_id": "G-2"}),
     "operator": ("operations", {}),
-    "visitor": ("customer", {}),
 }
-"""Each client's role and claims. The visitor is connected and joins nothing."""
+"""Each client's role and claims."""
 example = partial(contracts.example, "qscrap")
 
 
@@ -48,42 +47,11 @@ async def connect(served: Served, js: JsDriver, person: str) -> JsClient:
 # Joining.
 
 
-@pytest.mark.parametrize(
-    ("command", "room", "allowed"),
-    [
-        (("join_user_room", "U-1"), "user_U-1", {"U-1"}),
-        (("join_garage_room", "G-1"), "garage_G-1", {"staff", "operator"}),
-        (("join_operations_room",), "user_operations", {"operator"}),
-        (("join_ticket", "T-5120"), "ticket_T-5120", {"U-1", "operator"}),
-        (("join_ticket", "T-404"), "ticket_T-404", {"operator"}),
-    ],
-)
-async def test_a_room_is_joined_by_those_with_the_right(
-    served: Served, js: JsDriver, command: tuple[str, ...], room: str, allowed: set[str]
-) -> None:
-    for person in PEOPLE:
-        client = await connect(served, js, person)
-        answer = await client.call(*command)
-        if person in allowed:
-            assert answer == {"ok": True, "room": room}
-        else:
-            assert (answer["ok"], answer["error"]["code"]) == (False, "forbidden")
-        # Whoever was refused is connected all the same.
-        await publish(served, "new_request", "*")
-        await client.expect_event("new_request")
-        await client.disconnect()
-
-
 async def test_a_user_called_operations_cannot_join_the_operations_room(served: Served, js: JsDriver) -> None:
     thief = await js.connect(served.url, path=PATH, auth={"token": served.token("operations", "customer")})
     assert (await thief.call("join_user_room", "operations"))["error"]["code"] == "unknown_room"
     await publish(served, "new_ticket", "user_operations")
     await thief.expect_nothing()
-
-
-async def test_a_customer_with_a_garages_claim_is_no_staff(served: Served, js: JsDriver) -> None:
-    thief = await js.connect(served.url, path=PATH, auth={"token": served.token("U-9", "customer", garage_id="G-1")})
-    assert (await thief.call("join_garage_room", "G-1"))["error"]["code"] == "forbidden"
 
 
 # Tickets.

@@ -13,27 +13,6 @@ async def arrive(market: Market, js: JsDriver, subject: str, role: str | None = 
 # Commands.
 
 
-async def test_coming_into_a_tickets_chat_and_going(market: Market, js: JsDriver) -> None:
-    await market.open_ticket("d1", "ada", "agt")
-    ada, agent = await arrive(market, js, "ada"), await arrive(market, js, "agt", "agent")
-    stranger = await arrive(market, js, "bob")
-    for client, user in ((ada, "ada"), (agent, "agt")):
-        joined = await client.call("join_ticket", {"ticketId": "d1", "userId": user})
-        assert joined == {"ok": True, "room": "support_ticket:d1"}
-    refused = await stranger.call("join_ticket", {"ticketId": "d1", "userId": "bob"})
-    assert refused["error"]["code"] == "forbidden"
-    posed = await stranger.call("join_ticket", {"ticketId": "d1", "userId": "ada"})
-    assert (posed["error"]["code"], posed["error"]["details"]) == ("forbidden", {"fields": ["userId"]})
-    await market.do("POST", "/agents/agt/status", {"status": "busy"})
-    for client in (ada, agent):
-        await client.expect_event("support_agent_status_changed")
-    assert (await ada.call("leave_ticket", {"ticketId": "d1", "userId": "ada"}))["ok"]
-    await market.do("POST", "/agents/agt/status", {"status": "online"})
-    await agent.expect_event("support_agent_status_changed")
-    for client in (ada, stranger):
-        await client.expect_nothing()
-
-
 async def test_the_other_side_receives_typing(market: Market, js: JsDriver) -> None:
     await market.open_ticket("d2", "ada", "agt")
     ada, phone, agent, stranger = [
