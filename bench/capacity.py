@@ -37,7 +37,7 @@ LIST = 100
 IDLE = 2_000
 """Clients whose memory is measured."""
 SETTLING = 0.2
-"""Seconds behind a round in which those who read the log may end with it."""
+"""Seconds after a round in which the processes that read the log may finish."""
 NODES = (1, 2, 4, 8, 16)
 """For how many nodes it is worked out what one Redis takes."""
 RATES = (1_000, 10_000)
@@ -125,7 +125,7 @@ def running(case: Case, bench: Bench) -> Iterator[Site]:
             valkey = stack.enter_context(serve_valkey(folder, "--appendonly", "yes"))
             settings["REDIS_URL"] = valkey.url
         nodes = [stack.enter_context(Running(case.server, bench.around, settings)) for _ in range(case.nodes)]
-        # Workers come up behind a port that is open already.
+        # The port is open before the workers are ready.
         nodes[0].emit(1)
         time.sleep(bench.budget.settle_seconds)
         processes = list_family(nodes[0].pid)[1:] if case.workers else [node.pid for node in nodes]
@@ -133,7 +133,7 @@ def running(case: Case, bench: Bench) -> Iterator[Site]:
 
 
 def measure(site: Site, publish: Callable[[int], None], step: int, seconds: float) -> Cost:
-    """What an event costs in the round in the middle. Round by round, it is whoever took most that published."""
+    """What an event costs in the median round. In each round, the process that took most is the publisher."""
 
     def take(count: int) -> list[float]:
         before = site.read()

@@ -54,7 +54,7 @@ def pinned(core: int | None) -> Iterator[None]:
 
 
 def give_way(pid: int) -> None:
-    """Have a child go behind everybody else on its core.
+    """Give a child the lowest priority on its core.
 
     Its niceness says so to its own session, which it has for itself; where Linux shares the core among sessions first
     (sched(7), autogroup), the session's does.
@@ -115,7 +115,7 @@ class Child:
             return
         self.process.terminate()
         deadline = time.monotonic() + 5
-        # Looked at but not yet collected: until then nobody else can be given its number.
+        # Not reaped yet: until then the kernel cannot give its id to another process.
         while time.monotonic() < deadline and not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
             time.sleep(0.01)
         os.killpg(self.pid, signal.SIGKILL)

@@ -17,7 +17,7 @@ from tests.support.valkey import ValkeyServer, serve_valkey
 settings.register_profile("oyez", deadline=None)
 settings.load_profile("oyez")
 
-# Hundreds of processes are started, each of which would compile all of Oyez anew: half a second.
+# Hundreds of processes are started; without byte code each would compile Oyez again, in half a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 

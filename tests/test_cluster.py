@@ -1,4 +1,4 @@
-"""Two nodes that share Redis, behind a balancer without sticky sessions, as official clients see them."""
+"""Two nodes that share Redis, with a balancer without sticky sessions, as official clients see them."""
 
 import asyncio
 import random
@@ -148,7 +148,7 @@ def find_free_ports(count: int) -> int:
 
 
 def is_taken(port: int) -> bool:
-    """Whether somebody listens there."""
+    """True if a server listens there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -289,5 +289,5 @@ async def open_silent_websocket(node: Served) -> AsyncIterator[asyncio.StreamRea
 
 
 async def probe(prober: httpx.AsyncClient) -> dict[str, int]:
-    """What a balancer is told over a connection that it has kept."""
+    """The answer to a balancer over a connection that it has kept."""
     return {path: (await prober.get(path)).status_code for path in ("/readyz", "/healthz")}

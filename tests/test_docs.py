@@ -567,7 +567,7 @@ async def test_every_refusal_of_a_publish_request_is_as_shown(tmp_path: Path) ->
 
 
 class FailingLog(MemoryLog):
-    """A log that can be told to fail."""
+    """A log that can be made to fail."""
 
     fault: Exception | None = None
 

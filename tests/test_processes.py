@@ -70,7 +70,7 @@ async def test_a_removed_member_receives_nothing_more_at_another_process(pair: P
             await expect_said(client, 1)
         saying = asyncio.create_task(say_until_stopped(pair.here, stop := asyncio.Event()))
         await ask(pair.here, "DELETE", "/rooms/ticket:1/members/user:ada")
-        # Behind this answer nobody says anything that a removed member gets.
+        # After this answer a removed member receives nothing.
         await pair.here.publish("said", {"number": 1_000}, "ticket:1", system="helpdesk")
         stop.set()
         await saying

@@ -35,7 +35,7 @@ BLOCKS = [Block(*found) for found in re.findall(r"([^\n]*)\n\n```(\w*)\n(.*?)```
 
 
 def test_every_block_is_known() -> None:
-    """The tests below know these; whoever adds one has to say how it is run."""
+    """The tests below know these; a new one needs a way to run it."""
     assert [(block.language, block.text.removeprefix(".venv/bin/oyez ").split()[0]) for block in BLOCKS] == [
         ("sh", "make"),
         ("python", "from"),
@@ -59,7 +59,7 @@ def test_make_has_what_is_promised(line: str) -> None:
 
 
 class Reader:
-    """Somebody who copies the blocks into terminals, one after the other."""
+    """A reader who copies the blocks into terminals, one after the other."""
 
     def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
         self._folder = folder

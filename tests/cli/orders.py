@@ -22,6 +22,6 @@ class OrderPacked(Stamped):
 
 @root.event("order:seen", to=[customer, team], example={"order_id": "o-1"}, volatile=True)
 class OrderSeen(Payload):
-    """Somebody looks at the order."""
+    """A user looks at the order."""
 
     order_id: Id

@@ -1,4 +1,4 @@
-"""`oyez demo`: a day of every system, every kind of event heard by those who should hear it, and by nobody else."""
+"""`oyez demo`: a day of every system, and each kind of event reaches its recipients and no other client."""
 
 import asyncio
 import os

@@ -32,7 +32,7 @@ EVENT = r'^\d\d:\d\d:\d\d\.\d{3}  order:packed  \{.*"order_id":"o-7".*\}$'
 
 
 async def pack(served: Served) -> None:
-    """Publish what Ada hears."""
+    """Publish an event that Ada receives."""
     response = await served.post({"event": "order:packed", "data": PACKED}, system="orders")
     assert response.status_code == 200
 

@@ -1,4 +1,4 @@
-"""`oyez publish`: what is published is heard, and what is refused is explained in one line."""
+"""`oyez publish`: what is published arrives, and what is refused is explained in one line."""
 
 import asyncio
 import io
@@ -145,7 +145,7 @@ def test_no_server_listens(oyez: Calls) -> None:
 
 @asynccontextmanager
 async def stranger(answer: bytes) -> AsyncIterator[str]:
-    """The address of a server that says the same to everybody."""
+    """The address of a server that sends the same answer to all clients."""
 
     async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

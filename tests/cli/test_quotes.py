@@ -1,4 +1,4 @@
-"""`oyez quotes`: records are written where the server looks for them, or the operator is told why not."""
+"""`oyez quotes`: records are written where the server looks for them, or the command reports why not."""
 
 import asyncio
 from pathlib import Path

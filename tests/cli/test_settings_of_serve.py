@@ -1,4 +1,4 @@
-"""What `oyez serve` can be told, and what it says before it starts where something cannot be."""
+"""The settings of `oyez serve`, and its errors before it starts."""
 
 import errno
 import socket

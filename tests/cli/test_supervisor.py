@@ -201,7 +201,7 @@ async def test_what_cannot_be_served_is_reported_before_any_worker_starts(folder
 
 
 async def test_a_worker_that_does_not_come_up(folder: Path) -> None:
-    """What works for whoever looks after them, and not for them: the code changed in between."""
+    """The contract loads in the supervisor but not in the workers, because the code changed in between."""
     (folder / "once.py").write_text(
         "import os\n"
         "from oyez.contract import Contract, auth, role, own\n"

@@ -1,4 +1,4 @@
-"""Fixtures of the client's tests: a server of somebody else's, and every way to it."""
+"""Fixtures of the client's tests: a server of another library, and every transport."""
 
 from collections.abc import AsyncIterator
 

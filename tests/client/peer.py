@@ -27,7 +27,7 @@ async def serve_peer(ssl: SSLContext | None = None, **options: Any) -> AsyncIter
     sio = socketio.AsyncServer(async_mode="asgi", namespaces=["/", "/chat"], **options)
     _add_handlers(sio)
     listener = socket.create_server(("127.0.0.1", 0))
-    # What connects before uvicorn has started waits in the backlog: nobody has to.
+    # A client that connects before uvicorn has started waits in the backlog.
     config = uvicorn.Config(
         socketio.ASGIApp(sio), log_level="critical", lifespan="off", ws="wsproto", timeout_graceful_shutdown=0
     )

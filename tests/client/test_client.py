@@ -1,4 +1,4 @@
-"""The client against python-socketio's server: what it hears from somebody else must be right before ours is judged."""
+"""The client against python-socketio's server: it must be right with another server before it tests ours."""
 
 import asyncio
 from typing import Any

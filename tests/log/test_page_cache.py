@@ -31,7 +31,7 @@ class Storage:
 
 
 async def find(pages: PageCache, after: int) -> int:
-    """How many entries there are behind `after`."""
+    """The number of entries after `after`."""
     return len(await pages.find("e", after, EVERYTHING, "/", frozenset({"r"}), 10 * PAGE))
 
 

@@ -183,7 +183,7 @@ async def test_a_node_that_only_reads_notices_that_numbers_were_reused(open_node
         server.kill()
         aof[0].write_bytes(contents)
         server.start()
-        # A node that has just begun knows nothing of what is lost, and appends behind it.
+        # A node that has just started does not know of the lost entries, and appends after them.
         other = await open_node()
         for number in range(10, 15):
             await other.append([entry(number)])
@@ -225,7 +225,7 @@ class Failing:
 
 
 async def test_a_failover_behind_the_same_address(server: ValkeyServer, tmp_path: Path) -> None:
-    """Whoever is connected stays with the one that is a replica now; only a new connection leads to the other."""
+    """An open connection stays with the server that is a replica now; only a new connection reaches the other."""
     async with Proxy.run(server.port) as proxy, AsyncExitStack() as stack:
         heir = stack.enter_context(serve_valkey(tmp_path / "heir"))
         log = RedisLog(f"redis://127.0.0.1:{proxy.port}/0", "market")

@@ -390,7 +390,7 @@ async def test_the_wal_of_a_small_log_stays_small(path: Path, open_node: Open, q
     reader = sqlite3.connect(path)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM entries").fetchall()
-    # While somebody reads, no checkpoint can begin the WAL anew.
+    # While a reader is open, no checkpoint can reset the WAL.
     for first in range(0, 1_000, 100):
         await log.append([replace(entry(number), data=b"x" * 10_000) for number in range(first, first + 100)])
     assert wal.stat().st_size > 2 * most

@@ -22,7 +22,7 @@ async def test_what_is_handed_in_one_turn_comes_together() -> None:
 
 
 async def test_nothing_is_passed_on_after_a_failure() -> None:
-    """As when a log begins anew, and something is appended to it in the same turn of the loop."""
+    """The log starts a new epoch, and an entry is appended in the same iteration of the loop."""
     subscribers, heard = Subscribers(), list[Entry]()
     running = asyncio.create_task(subscribers.run(heard.extend))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What the log's tests say: build entries, listen with a tail, wait for what it hears."""
+"""Helpers of the log's tests: build entries, listen with a tail, wait for what it receives."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ _MARKER = "/started"
 
 
 def entry(number: int, *rooms: str, namespace: str = "/", excluded: tuple[str, ...] = (), key: str = "") -> Entry:
-    """An entry that can be told from all others; without `rooms` it goes to everybody."""
+    """An entry that differs from all others; without `rooms` it goes to all clients."""
     return Entry(
         namespace=namespace, rooms=rooms, excluded=excluded, data=b'["event",%d]' % number, key=key, name="event"
     )
@@ -77,7 +77,7 @@ class Heard:
 
 @asynccontextmanager
 async def tailing(log: Log, after: str | None = None) -> AsyncIterator[Heard]:
-    """A tail that certainly listens: it has heard a volatile marker, which it then leaves out."""
+    """A tail that listens for certain: it has received a volatile marker, which is left out of the result."""
     heard = Heard()
     task = asyncio.create_task(log.tail(heard.deliver, after))
     try:

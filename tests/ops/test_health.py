@@ -1,4 +1,4 @@
-"""Health: what probes are told while the process lives, and while a log works, fails, hangs or is not heard."""
+"""Health: what probes receive while the process lives, and while a log works, fails, hangs or does not deliver."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,7 +21,7 @@ FINE = {"log": "ok", "database": "ok"}
 
 
 class ShakyLog(MemoryLog):
-    """A log that can lose its storage, hang, or no longer tell what it stores."""
+    """A log that can lose its storage, hang, or stop delivering."""
 
     lost = False
     silent = False

@@ -1,4 +1,4 @@
-"""The log's storage goes and comes back, for real: who is told what, how soon, and that nothing is missing."""
+"""The log's storage really fails and comes back: what clients and operators see, how soon, and nothing is lost."""
 
 import asyncio
 import os
@@ -113,7 +113,7 @@ async def expect_status(client: Client, available: bool) -> None:
 
 
 async def test_an_outage(tmp_path: Path, storage: Storage) -> None:
-    """Red and told within five seconds, nobody sent away, nothing lost, and green again as soon."""
+    """Red and logged within five seconds, no client disconnected, nothing lost, and green again as soon."""
     async with (
         running(tmp_path, **storage.settings) as market,
         market.connect("books", transports=["websocket"]) as client,
@@ -215,7 +215,7 @@ async def test_a_deleted_file_is_created_again_at_once(tmp_path: Path) -> None:
 
 
 def put_a_stranger(file: Path) -> None:
-    """A database of somebody else's, where the log should be."""
+    """A database of another program in the place of the log."""
     with closing(sqlite3.connect(file)) as other:
         other.execute("CREATE TABLE somebody (id)")
 

@@ -1,4 +1,4 @@
-"""Databases and keys go away and come back, for real, while official clients connect: nobody is refused for good."""
+"""Databases and keys really fail and come back while official clients connect: no refusal is permanent."""
 
 import asyncio
 import json

@@ -412,7 +412,7 @@ def test_nearly_packets_are_a_packet_or_malformed(kind: str, rest: str) -> None:
 
 @given(sent_packets())
 def test_python_socketio_decodes_the_same(packet: Packet) -> None:
-    # It cuts off a namespace's query, which revision 5 does not have, and finds a dash behind a DISCONNECT's digits.
+    # It cuts off a namespace's query, which revision 5 does not have, and finds a dash after a DISCONNECT's digits.
     assume("?" not in packet.namespace)
     theirs = socketio.packet.Packet()
     theirs.id = None

@@ -1,4 +1,4 @@
-"""How the protocol's tests tell linear from quadratic: by comparing sizes, not by a clock's absolute value."""
+"""How the protocol's tests distinguish linear from quadratic: by comparing sizes, not by absolute times."""
 
 import gc
 import time

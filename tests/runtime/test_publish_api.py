@@ -102,7 +102,7 @@ async def test_a_list(client: httpx.AsyncClient, log: MemoryLog) -> None:
         ({**GOOD, "to": "ticket_1"}, 422, "foreign_room", "to", "only to `garage_{garage_id}` or `user_{userId}`"),
         ({"event": "bid_rejected", "data": {"bid_id": "b1"}}, 422, "room_required", "to", "needs a room"),
         ({**GOOD, "to": []}, 422, "room_required", "to", "needs a room"),
-        # Left out it would go to the room that follows; named as nobody's it goes nowhere.
+        # Without the field the event would go to the derived room; null is not allowed.
         (
             {"event": "new_bid", "to": [], "data": {"owner": {"id": "u7"}, "amount": 1}},
             422,

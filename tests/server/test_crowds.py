@@ -1,4 +1,4 @@
-"""Crowds, and clients that send all they can: nobody gets more than a little of a turn of the loop."""
+"""Crowds, and clients that send all they can: each gets only a small part of an iteration of the loop."""
 
 import asyncio
 from collections.abc import Callable

@@ -18,7 +18,7 @@ TRANSPORTS = [["polling"], ["websocket"], ["polling", "websocket"]]
 
 
 class Client:
-    """The client, and a queue of what it hears: an event's name and arguments, or `disconnect` and the reason."""
+    """The client, and a queue of what it receives: an event's name and arguments, or `disconnect` and the reason."""
 
     def __init__(self) -> None:
         self.io = socketio.AsyncClient(reconnection=False)

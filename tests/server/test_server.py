@@ -21,7 +21,7 @@ def market() -> Market:
 
 @pytest.fixture
 async def idle(market: Market) -> AsyncIterator[Server]:
-    """A server that nobody serves."""
+    """A server without a port."""
     async with Server({"/": market}, MemoryLog(), make_settings({}, {"shutdown_timeout": 0.1})).running() as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Whoever has not been let in yet: what they may have in the server's memory, and what they may not say."""
+"""Clients that no namespace has accepted yet: their limits of memory, and the packets that they may not send."""
 
 from collections.abc import AsyncIterator
 
@@ -15,7 +15,7 @@ PLACEHOLDER = '{"_placeholder":true,"num":0}'
 
 @pytest.fixture
 async def patient(kind: str) -> AsyncIterator[Running]:
-    """A server that gives closing connections a minute, so that what is cut at once can be told from it."""
+    """A server that gives closing connections a minute, to distinguish connections that are cut at once."""
     async with serve(kind, limits={"close_timeout": 60.0}) as running:
         yield running
 
@@ -79,7 +79,7 @@ async def test_a_connect_of_the_longest_kind(running: Running) -> None:
 
 
 async def test_a_connect_that_is_too_long_is_refused_with_the_reason(running: Running) -> None:
-    # Whoever is only cut off comes back with the same, for ever.
+    # A client that is only cut off would reconnect with the same packet, for ever.
     most = Limits().max_connect_bytes
     refusal = f'44{{"message":"`auth` is {most + 1} bytes; {most} are allowed.","data":{{"code":"too_large"}}}}'
     async with SocketWire.open(running) as wire:

@@ -14,14 +14,14 @@ box = root.room("box:{number}", members=member())
 @root.event("called", to=[root.everyone, user, row, box], example={"number": 1, "timestamp": "2026-01-31T12:00:00Z"})
 @back.event("called", to=[back.everyone])
 class Called(Stamped):
-    """Somebody's turn has come."""
+    """It is the turn of a guest."""
 
     number: int
 
 
 @root.event("waved", to=[root.everyone], volatile=True, example={"number": 1})
 class Waved(Payload):
-    """Somebody waves."""
+    """A guest waves."""
 
     number: int
 

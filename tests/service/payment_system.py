@@ -24,7 +24,7 @@ shift = root.room("shift:{number}", members=member())
 
 @root.event("paid", to=[buyer.of("buyer")], example={"buyer": "ada", "total": 1, "timestamp": "2026-01-31T12:00:00Z"})
 class Paid(Stamped):
-    """Somebody has paid."""
+    """A buyer has paid."""
 
     buyer: Id
     total: float
@@ -53,7 +53,7 @@ class Tip(Command):
 
 @root.command("fail")
 class Fail(Command):
-    """Pay, and be refused behind it."""
+    """Pay, and fail after the payment."""
 
 
 class Payment(Payload):

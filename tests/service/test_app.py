@@ -1,4 +1,4 @@
-"""An Oyez: several systems in one process, each at its own paths, by itself and in somebody else's application."""
+"""An Oyez: several systems in one process, each at its own paths, alone and mounted in another application."""
 
 import asyncio
 import threading

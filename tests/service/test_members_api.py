@@ -150,7 +150,7 @@ async def test_a_member_comes_in_and_is_taken_out_at_once(market: Market) -> Non
 
 
 async def test_a_removal_is_answered_when_it_is_in_the_log(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is published behind the answer must not overtake it, at whichever process."""
+    """An event published after the answer must not overtake it, in any process."""
     log = market.oyez.systems["desk"].log
     append = log.append
     begun, may_end = asyncio.Event(), asyncio.Event()

@@ -126,7 +126,7 @@ async def test_what_another_node_is_long_at_comes_again_later(
 
 
 async def test_transactions_that_were_committed_are_not_repeated(client: Client) -> None:
-    """The command fails behind them; it is repeated, and so are none of them."""
+    """The command fails after its transactions; when it is repeated, they are not."""
     assert (await client.call("fail", {}, key("id")))["error"]["code"] == "internal"
     assert (await client.call("fail", {}, key("id")))["error"]["code"] == "already_done"
     assert await client.call("pay", {"amount": 5}) == done(7)

@@ -32,14 +32,14 @@ back_case = back.room("case:{id}", members=member())
 
 @root.event("said", to=[ticket], example={"number": 1, "timestamp": "2026-01-31T12:00:00Z"})
 class Said(Stamped):
-    """Somebody has said something; the number tells what."""
+    """A member has written; the number identifies the message."""
 
     number: int
 
 
 @root.event("typing", to=[ticket], example={"number": 1}, volatile=True)
 class Typing(Payload):
-    """Somebody is typing."""
+    """A member is typing."""
 
     number: int
 

@@ -1,4 +1,4 @@
-"""The application behind the tests' servers: a small market whose clients say in `auth` what is to happen to them."""
+"""The application of the tests' servers: clients state in `auth` what shall happen to them."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
@@ -19,7 +19,7 @@ CLOSED_TODAY = Refusal("closed_today", "The market is closed today.")
 
 
 class Market(Application):
-    """Keeps what it hears, in order, and lets tests wait for it.
+    """Records what it receives, in order, and lets tests wait for it.
 
     `auth` may hold: `user`, `rooms` to join, `refuse`, `crash`, `hold` (wait for `release`), `lifetime` in seconds,
     `text` to receive at once.
@@ -36,7 +36,7 @@ class Market(Application):
         self.held = 0
         """How many handlers have begun to wait for `release`."""
         self.closed_rooms: set[str] = set()
-        """Rooms that nobody may come back to."""
+        """Rooms that cannot be recovered."""
         self._released = asyncio.Semaphore(0)
         self._changed = asyncio.Event()
 
@@ -114,7 +114,7 @@ class Market(Application):
             self._released.release()
 
     async def until(self, happened: Callable[[], bool]) -> None:
-        """Returns when something that this application hears of has happened."""
+        """Return when `happened` is true; checked after each call of the application."""
         async with asyncio.timeout(PATIENCE):
             while not happened():
                 self._changed.clear()

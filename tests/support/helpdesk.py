@@ -23,21 +23,21 @@ ticket = root.room("ticket:{ticketId}", members=member(), join="join_ticket")
 
 @root.event("said", to=[ticket], example={"number": 1, "timestamp": "2026-01-31T12:00:00Z"})
 class Said(Stamped):
-    """Somebody has said something; the number tells what."""
+    """A member has written; the number identifies the message."""
 
     number: int
 
 
 @root.event("typing", to=[ticket], example={"userId": "ada"}, volatile=True)
 class Typing(Payload, rename="camel"):
-    """Somebody is typing."""
+    """A member is typing."""
 
     user_id: Id
 
 
 @root.event("closed", to=[user], example={"ticketId": "t-1", "timestamp": "2026-01-31T12:00:00Z"})
 class Closed(Stamped, rename="camel"):
-    """A ticket was closed, since nobody has asked again."""
+    """A ticket was closed because of inactivity."""
 
     ticket_id: Id
 

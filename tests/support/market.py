@@ -1,6 +1,6 @@
 """A small marketplace that uses everything a contract can say, and the verbs to act in it.
 
-Clients are real sockets of the server, on a connection that only notes what it is given.
+Clients are real sockets of the server, on a connection that only records what is sent.
 """
 
 import asyncio
@@ -106,14 +106,14 @@ class BidRejected(Stamped):
 
 @root.event("request_cancelled", to=[garage, root.everyone], example={"request_id": "r1"})
 class RequestCancelled(Stamped):
-    """A request is gone; told to those who bid, or to all."""
+    """A request was cancelled; sent to the garages that bid, or to all clients."""
 
     request_id: Id
 
 
 @root.event("new_ticket", to=[operations], example={"ticket_id": "t1", "at": "2026-01-31T12:00:00Z"})
 class NewTicket(Payload):
-    """Somebody asks for help."""
+    """A customer asks for help."""
 
     ticket_id: Id
     at: Time
@@ -130,7 +130,7 @@ class Told(Payload):
 @root.event("typing", to=[user], example={"userId": "u1", "typing": True}, volatile=True)
 @back.event("typing", to=[back_user], volatile=True)
 class Typing(CamelPayload):
-    """Somebody is typing."""
+    """A user is typing."""
 
     user_id: Id
     typing: bool
@@ -189,7 +189,7 @@ class Watch(CamelCommand):
 
 @root.command("break", arguments="positional")
 class Break(CamelCommand):
-    """Fails in the way it is told to."""
+    """Fail in the given way."""
 
     how: str
 

@@ -1,4 +1,4 @@
-"""Load balancers for tests, as plain as there can be: every request goes to the next server, whoever's it is."""
+"""Load balancers for tests without sticky sessions: every request goes to the next server."""
 
 import asyncio
 import shutil

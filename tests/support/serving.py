@@ -36,7 +36,7 @@ PLAIN_PATH = "/ws/"
 
 
 class InLoop(uvicorn.Server):
-    """uvicorn without signals, that says when it has started and stops at once when told to."""
+    """uvicorn without signals, which reports when it has started and stops on request."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -28,7 +28,7 @@ class Sold(Stamped):
 
 
 def declare(name: str) -> Contract:
-    """A contract in which every buyer hears of what it bought."""
+    """A contract in which each buyer receives its own purchases."""
     contract = Contract(name, roles=("buyer",), default_role="buyer")
     root = contract.namespace("/")
     buyer = root.room("buyer:{buyer}", members=own("buyer", claim="sub"), on_connect=True)
@@ -43,7 +43,7 @@ def shop(name: str, **parts: Any) -> System:
 
 @dataclass
 class Market:
-    """An Oyez at work, reached at `url`; its paths begin behind `prefix`."""
+    """A running Oyez at `url`; its paths begin with `prefix`."""
 
     oyez: Oyez
     url: str

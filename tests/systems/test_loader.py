@@ -36,7 +36,7 @@ user = root.room("user:{user}", members=own("user", claim="sub"), on_connect=Tru
 
 @root.event("said", to=[user.of("name")], example={"name": "ada"}, volatile=True)
 class Said(Payload):
-    """Somebody has spoken."""
+    """A user has spoken."""
 
     name: str
 '''

@@ -59,7 +59,7 @@ COMMANDS = [
 async def stages(
     make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory, js: JsDriver
 ) -> AsyncIterator[dict[str, Harness]]:
-    """One server of all systems, and everybody connected."""
+    """One server of all systems, with all clients connected."""
     data = tmp_path_factory.mktemp("matrix") / "data"
     # Commands over the default limit wait for their turn otherwise (20 a second: 0.05 s), and are not refused.
     (data.parent / "oyez.toml").write_text("[limits]\nmax_command_wait = 0.01")
@@ -96,7 +96,7 @@ async def test_an_event_reaches_its_recipients_and_no_other_client(
     for namespace, target in find_targets(declared):
         trial = build_trial(declared, namespace, target, harness.fixture)
         gone = harness.gone.get((namespace, trial.kind), [])
-        # Those who have left this room may have heard the same in another, where they are still.
+        # Clients that left this room may have received the same event in another room.
         await harness.barrier(gone)
         for client in gone:
             client.reports.clear()
@@ -105,7 +105,7 @@ async def test_an_event_reaches_its_recipients_and_no_other_client(
         assert trial.audience, f"{event} reaches nobody in {kind_of(target)}"
         for name in trial.audience:
             await expect(harness.clients[name], trial)
-        # Behind those who had to hear it: by now everybody else has been passed over.
+        # The recipients have it: by now it would have reached the others too.
         others = [client for name, client in harness.clients.items() if name not in trial.audience]
         others += gone
         await harness.barrier(others)
@@ -270,7 +270,7 @@ RATED = [
     ("rez", "/", "heartbeat", None),
     ("rez", "/", "user_typing_start", None),
 ]
-"""Commands that may be done again and again, and who hears what each time; `quotes` has none."""
+"""Commands that can be repeated, and the recipient and event of each; `quotes` has none."""
 
 
 @pytest.mark.parametrize(("system", "namespace", "command", "hears"), RATED, ids=lambda part: str(part))

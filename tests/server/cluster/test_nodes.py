@@ -1,4 +1,4 @@
-"""Several nodes: whichever of them a request comes to, its client is served, and what one knows all can tell."""
+"""Several nodes: a request to any of them is served, and all of them know all sockets."""
 
 import asyncio
 import json
@@ -308,7 +308,7 @@ async def test_an_address_that_cannot_be_had_says_so() -> None:
         await Peering(host="192.0.2.1", port=5101).listen("node", asyncio.Protocol, refuse)
 
 
-# What nodes tell each other.
+# Messages between nodes.
 
 
 async def test_who_is_in_a_room_on_all_nodes(two: Two) -> None:

@@ -321,7 +321,7 @@ async def test_a_stranger_does_not_make_the_server_keep_much() -> None:
     )
     async with serve("picows") as running:
         reader, writer = await asyncio.open_connection("localhost", running.port)
-        # Behind the request, and so before anybody could be asked to wait.
+        # Right after the request, so before the server could ask the client to wait.
         writer.write(head.encode() + encode_frame(TEXT, b'{"event":"e"}') * (MAX_PENDING_FRAMES + 1))
         async with asyncio.timeout(PATIENCE):
             answer = await reader.readuntil(b"\r\n\r\n")
@@ -340,7 +340,7 @@ async def test_pings_are_answered_by_any_client() -> None:
         for _ in range(3):
             before = connection._heartbeat.deadline
             running.pass_time(26)
-            # What comes behind this answer comes behind the pong.
+            # The server processed the pong before this answer.
             await plain.expect_echo()
             await plain.expect_echo()
             assert connection._heartbeat.deadline > before

@@ -13,7 +13,7 @@ from tests.support.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 
 async def refused(running: Running) -> list[tuple[int, str]]:
-    """What a polling handshake and an upgrade are told."""
+    """The answers to a polling handshake and to an upgrade."""
     async with Wire.open(running) as polling, Wire.open(running) as websocket:
         first = await polling.request("GET", POLLING)
         second = await websocket.upgrade()

@@ -59,7 +59,7 @@ async def test_polls_are_short_while_a_websocket_probes(running: Running, pollin
 async def test_a_poll_that_is_open_at_the_switch_is_ended(running: Running, polling: PollingWire) -> None:
     async with candidate_of(running, polling) as wire, Wire.open(running) as poll:
         poll.send_request("GET", polling.target)
-        # Answered behind it.
+        # The answer comes after it.
         await polling.post("3")
         wire.send_text("5")
         assert (await poll.read_answer()).body == b"1"
@@ -235,7 +235,7 @@ async def test_a_client_that_has_stopped_polling_is_closed_over_the_websocket(
         socket.send(b'["last words"]')
         socket.connection.close(reason)
         assert await running.market.expect_gone(polling.id) == reason.text
-        # The client has paused polling after `3probe`, so nobody would fetch the end of the session.
+        # The client has paused polling after `3probe`, so it would not fetch the end of the session.
         wire.send_text("5")
         if reason is not engineio.PING_TIMEOUT:
             await wire.expect_event("last words")

@@ -260,7 +260,7 @@ async def test_all_clients_receive_everything_in_log_order(running: Running) -> 
 
 
 class Fragile(MemoryLog):
-    """A log whose tail fails when it is told to."""
+    """A log whose tail fails on request."""
 
     def __init__(self) -> None:
         super().__init__()

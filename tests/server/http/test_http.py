@@ -1,4 +1,4 @@
-"""The port: a stop that tells clients first and ends in time whatever they do, and TLS."""
+"""The port: a stop that notifies clients first and ends in time whatever they do, and TLS."""
 
 import asyncio
 import os
@@ -306,7 +306,7 @@ async def test_a_server_without_files_says_so_and_goes_on(own: Running, caplog: 
         with no_files_left(), socket.socket() as late:
             late.setblocking(False)
             await asyncio.get_running_loop().sock_connect(late, ("127.0.0.1", own.port))
-            # Its connection is accepted and closed: nobody is left in the queue for ever.
+            # Its connection is accepted and closed: no client stays in the queue for ever.
             assert await asyncio.get_running_loop().sock_recv(late, 1) == b""
             await wire.expect_echo()
             for _ in range(3):

@@ -111,7 +111,7 @@ async def send_ahead(node: Served) -> asyncio.StreamWriter:
 
 
 async def count_readyz(node: Served) -> int:
-    """How many of twenty requests of somebody else are answered in time."""
+    """The number of twenty requests of another client that are answered in time."""
     answered = 0
     for _ in range(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(node.url.rpartition(":")[2]))

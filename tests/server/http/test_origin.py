@@ -99,7 +99,7 @@ def test_the_rule(listed: str, origin: str | None, host: str | None, allowed: bo
     [
         ("https://shop.example", "shop.example", True, True),
         ("http://shop.example", "shop.example", False, True),
-        # Whoever sits on the wire can make a page of http://, and none of https://.
+        # An attacker on the network can forge a page of http://, but none of https://.
         ("http://shop.example", "shop.example", True, False),
         # A proxy in front may have ended TLS.
         ("https://shop.example", "shop.example", False, True),
@@ -175,7 +175,7 @@ async def ask(running: Running, origin: str | None) -> tuple[int, int, str | Non
     [
         (NONE, None, True, None),
         (NONE, "http://localhost", True, None),
-        # Port 443, as the header `Host` says nothing else, behind a proxy that ends TLS.
+        # Port 443, because `Host` names no other one, through a proxy that ends TLS.
         (NONE, "https://localhost", True, None),
         (NONE, "wss://localhost/socket.io/?token=secret", True, None),
         (NONE, OTHER, False, None),

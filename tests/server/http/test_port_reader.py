@@ -10,7 +10,7 @@ SENT = 20 * READ_SIZE
 
 
 class Greedy(asyncio.Protocol):
-    """Wants nothing more after each read, until it is told to go on."""
+    """Pauses after each read, until the test continues it."""
 
     def __init__(self) -> None:
         self.read: list[int] = []

@@ -44,7 +44,7 @@ async def test_an_acknowledgement_to_a_client_that_disconnected(running: Running
 
 
 async def test_an_acknowledgement_to_a_client_that_reconnected(running: Running, wire: SocketWire) -> None:
-    # The ids of the new socket begin anew: an answer to the old one would be taken for its own.
+    # The ids of the new socket start again: an answer to the old socket would match its own.
     wire.send_text('421["hold"]')
     wire.send_text("41")
     await running.market.expect_gone(wire.id)
@@ -61,7 +61,7 @@ async def test_a_client_is_asked(running: Running, wire: SocketWire) -> None:
     asking = [asyncio.create_task(socket_of(running, wire).call(QUESTION)) for _ in range(3)]
     for number in range(3):
         await wire.expect_text(f'42{number}["question",1]')
-    # In any order; ids that nobody waits for are late answers.
+    # In any order; ids without a waiting call are late answers.
     for number in (2, 99, 0, 0, 1):
         wire.send_text(f'43{number}["answer",{number}]')
     assert await asyncio.gather(*asking) == [b'["answer",0]', b'["answer",1]', b'["answer",2]']

@@ -1,4 +1,4 @@
-"""Recovery: clients that come back get what they missed, in order and once, or are told that nobody knows it."""
+"""Recovery: clients that reconnect receive what they missed, in order and once, or are informed that it is lost."""
 
 import asyncio
 import json
@@ -238,7 +238,7 @@ async def test_a_python_client_gets_what_was_published_whatever_it_calls_itself(
 
 
 async def test_an_offset_of_null_counts_as_none(own: Running) -> None:
-    """Some clients send it when they reconnect and have heard no event: they get what they missed and no argument."""
+    """Some clients send it if they reconnect without having received an event: they get what they missed, unchanged."""
     async with lost(own, ANNA) as client:
         pass
     await own.publish("news", "missed", to="room")
@@ -342,7 +342,7 @@ async def test_nothing_is_sent_twice_where_the_log_is_ahead_of_this_node() -> No
         await running.publish("news", 1, to="room")
         await turn_until(lambda: bool(held))
         running.server.replay_buffer.start_after(progress.position)
-        # Somebody who has seen on another node what is not here yet.
+        # The client has received, on another node, an event that is not here yet.
         auth = {**ANNA, "offset": await log.position()}
         opening = asyncio.create_task(
             stack.enter_async_context(connect(running.url, auth=auth, transports=["websocket"]))
@@ -509,7 +509,7 @@ async def test_rooms_that_the_application_puts_a_client_into_are_caught_up_with(
 
 
 async def test_an_offset_of_a_history_that_was_lost_does_not_spoil_the_session(js: JsDriver) -> None:
-    """Official clients keep it until they hear another event."""
+    """Official clients keep it until they receive another event."""
     async with serve() as lost_one:
         client = await js.connect(lost_one.url, auth=ANNA, reconnection=True, reconnectionDelay=300)
         await lost_one.publish("news", "before", to="room")
@@ -545,7 +545,7 @@ class HeldLog(MemoryLog):
 
 
 async def test_a_command_is_acknowledged_when_what_it_joined_is_remembered() -> None:
-    """A server that dies behind the acknowledgement would else forget the room, and nobody would know."""
+    """Otherwise a server that dies after the acknowledgement would lose the room without notice."""
     log = HeldLog()
     async with serve(log=log) as running, connect(running.url, auth=ANNA, transports=["websocket"]) as client:
         await running.server.sessions.flush()
@@ -567,7 +567,7 @@ async def test_a_join_is_acknowledged_after_the_session_was_written() -> None:
             joining = asyncio.create_task(client.call("join", "other"))
             await running.market.expect("join", "other")
             log.free.set()
-            # Nobody else does anything that would have sessions written again.
+            # No other client causes sessions to be written again.
             assert await joining == "other"
 
 
@@ -627,7 +627,7 @@ async def test_a_node_that_is_late_does_not_overwrite_a_session() -> None:
         async with lost(second, {**ANNA, **client.recovery}) as moved:
             assert moved.sid == client.sid
             await moved.call("join", "other")
-            # Only now the first node hears that its connection was dead.
+            # Only now the first node notices that its connection was dead.
             client.connection.drop()
             await first.market.expect_gone(client.sid)
             await first.server.sessions.flush()

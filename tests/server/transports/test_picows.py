@@ -135,7 +135,7 @@ async def test_nothing_of_the_handshake_is_kept(own: Running) -> None:
 
 @pytest.mark.parametrize("goodbye", [True, False])
 async def test_nothing_is_kept_of_a_client_that_has_gone(own: Running, goodbye: bool) -> None:
-    """Not even until Python looks for garbage, for which everybody would wait."""
+    """Not even until the garbage collector runs, which would pause the loop."""
     kinds = (Connection, Socket, WebSocket, picows.WSTransport)
     others = {id(found) for kind in kinds for found in alive(kind)}
     gc.disable()

@@ -75,7 +75,7 @@ async def test_an_empty_session_id_counts_as_none(running: Running) -> None:
 
 @pytest.mark.parametrize("text", ["AAEC\nAwQF\r\n", "AAECAwQF", "AA EC\tAwQF"])
 async def test_line_breaks_in_base64(polling: PollingWire, text: str) -> None:
-    # socket.io-client-java breaks lines after 76 characters and behind the last one.
+    # socket.io-client-java breaks lines after 76 characters and after the last one.
     await polling.post(f'451-5["echo",{{"_placeholder":true,"num":0}}]\x1eb{text}')
     assert await polling.get() == '461-5[{"_placeholder":true,"num":0}]\x1ebAAECAwQF'
 
@@ -142,7 +142,7 @@ async def test_a_second_get_ends_the_session(crowd: Running, crowd_polling: Poll
     async with Wire.open(crowd) as one, Wire.open(crowd) as other:
         one.send_request("GET", crowd_polling.target)
         if not at_once:
-            # The POST is answered behind it.
+            # The POST is answered after it.
             await crowd_polling.post("3")
         other.send_request("GET", crowd_polling.target)
         answers = sorted([await one.read_answer(), await other.read_answer()])
@@ -448,7 +448,7 @@ async def test_a_client_that_sends_much_before_it_fetches(narrow: Running) -> No
     async with Wire.open(narrow) as wire:
         body = "\x1e".join(f'42{number}["echo","{"x" * 3_000}"]' for number in range(30))
         answers = [f'43{number}["{"x" * 3_000}"]' for number in range(30)]
-        # 90 KB of answers: the request is held up for a while, and answered although nobody fetches.
+        # 90 KB of answers: the request is delayed for a while, and answered although the client does not poll.
         assert (await wire.request("POST", client.target, body.encode())).body == b"ok"
         assert await client.get() == "\x1e".join(answers)
 

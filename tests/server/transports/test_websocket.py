@@ -1,4 +1,4 @@
-"""WebSockets on picows: every frame that breaks RFC 6455 closes its sender with the right code, and nobody else."""
+"""WebSockets on picows: a frame that breaks RFC 6455 closes its sender, and no other client, with the right code."""
 
 import asyncio
 import struct

@@ -1,4 +1,4 @@
-"""Keys in files and behind an address: which are used, when they are fetched, what happens when they cannot be."""
+"""Keys in files and at an address: which are used, when they are fetched, and what happens if that fails."""
 
 import asyncio
 import json
@@ -208,7 +208,7 @@ def test_a_safe_address_is_accepted(url: str) -> None:
 
 @dataclass
 class Issuer:
-    """A real HTTP server that publishes what a test tells it to, and counts how often it is asked."""
+    """A real HTTP server that publishes what a test gives it, and counts its requests."""
 
     url: str = ""
     body: bytes = b""
@@ -283,7 +283,7 @@ async def test_keys_are_fetched_on_first_use_and_kept(verifier: Verifier, issuer
 
 
 async def test_a_new_key_counts_within_a_second(verifier: Verifier, issuer: Issuer) -> None:
-    """Right after another fetch, which has just not found it, too: nobody is refused for good."""
+    """Also right after a fetch that did not find it: no refusal is permanent."""
     await verifier.verify(OLD)
     issuer.publish("old", "new")
     began = time.monotonic()
@@ -349,7 +349,7 @@ async def test_old_keys_stay_in_use_while_the_issuer_is_down(verifier: Verifier,
 
 
 async def test_the_issuers_return_is_noticed_at_once(issuer: Issuer) -> None:
-    """Also while nobody asks for a key."""
+    """Also while no token needs a key."""
     issuer.status = 500
     keys = PublishedKeys(issuer.url)
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""Transactions in threads: whole or not at all, one after the other, whoever is cancelled or asks at the same time."""
+"""Transactions in threads: complete or not at all, one after the other, despite cancellations and concurrent calls."""
 
 import asyncio
 import multiprocessing

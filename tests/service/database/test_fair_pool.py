@@ -1,4 +1,4 @@
-"""A fair pool: who asks for much waits behind those who ask for little, and queues end somewhere."""
+"""A fair pool: a user with many calls waits longer than users with few, and queues have a limit."""
 
 import threading
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ def test_a_full_queue_refuses_the_client_that_filled_it() -> None:
         held.ask("cleo")
     held.ask("cleo", group="bank")
 
-    # What nobody waits for any more makes room.
+    # A cancelled call makes room.
     assert held.futures[0].cancel()
     held.ask("ada")
     assert held.let_go().count("ada") == 5

@@ -49,7 +49,7 @@ async def until(happened: Callable[[], bool]) -> None:
 
 
 class Shared(MemoryLog):
-    """A log that notes what is broadcast, and may be told to fail or to hang."""
+    """A log that records broadcasts, and can be made to fail or to hang."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Harness:
         return list(self.log.numbers.values())
 
     async def expect(self, *numbers: int) -> None:
-        """These are in the log, and, as far as can be told now, no others."""
+        """Exactly these are in the log by now."""
         await until(lambda: len(self.numbers) >= len(numbers))
         assert self.numbers == list(numbers)
 
@@ -159,7 +159,7 @@ async def test_what_a_leader_had_appended_and_not_announced_is_not_appended_agai
         await harness.call(1, 2)
         await harness.expect(1, 2)
         async with harness.open() as follower:
-            # Nothing that both have heard is announced.
+            # No message that both have received is logged.
             harness.log.hangs.clear()
             await harness.call(3)
             await harness.expect(1, 2, 3)
@@ -274,7 +274,7 @@ async def test_when_redis_is_back_emitters_work_again(js: JsDriver, own_valkey: 
         with capture_logs() as logged:
             own_valkey.restart()
             harness.emitter = await js.emitter(own_valkey.url, key="hall")
-            # Who is not heard yet is not heard: until then it is said again.
+            # The consumer does not receive yet: send again until it does.
             number = 1
             async with asyncio.timeout(20):
                 while len(harness.numbers) < 2:
@@ -307,7 +307,7 @@ async def connect(js: JsDriver, served: Served, subject: str, namespace: str = "
 
 
 async def expect_called(client: JsClient, *numbers: int) -> None:
-    """The client hears these, in order, and up to now no others."""
+    """The client receives exactly these, in order."""
     heard = [(await client.expect_event("called"))[0]["number"] for _ in numbers]
     assert heard == list(numbers)
     assert client.events() == []
@@ -356,7 +356,7 @@ async def test_sockets_join_leave_and_are_disconnected_on_every_node(
         await emitter.say(("in", adas[0].id), ("socketsLeave", "row:1"))
         await emitter.emit("called", {"number": 2}, to="row:1")
         await emitter.emit("called", {"number": 3}, to="row:2")
-        # Nobody gets into somebody else's room, and by a member's word alone into no members' room.
+        # An emitter cannot put a client into the room of another user or into a room with members.
         await emitter.say(("in", "user:bob"), ("socketsJoin", ["user:ada", "box:1"]))
         await emitter.emit("called", {"number": 4}, to=["user:ada", "box:1"])
         await emitter.emit("called", {"number": 5})

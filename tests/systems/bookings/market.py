@@ -60,7 +60,7 @@ async def open_market(
 
 @dataclass
 class Person:
-    """Somebody who is connected in the namespace of their role."""
+    """A client that is connected to the namespace of its role."""
 
     id: str
     role: str
@@ -107,7 +107,7 @@ class Scenario:
         return admin
 
     async def enter(self, role: str, id: str) -> Person:
-        """Connect somebody, whether or not they are registered."""
+        """Connect a user, registered or not."""
         token = self.market.oyez.signer.sign_user(id, role, {}, 600.0)
         client = await self.stack.enter_async_context(
             connect(self.market.url, f"/{role}", path=PATH, auth={"token": token}, transports=["websocket"])
@@ -138,7 +138,7 @@ class Scenario:
         return await self.market.api.put(path, json=body)
 
     async def listen(self) -> None:
-        """Have everybody hear all that has been said so far: it is in `heard` of each person then.
+        """Wait until all clients have received what was sent so far; it is in `heard` of each person then.
 
         Statistics are left out: when they come depends on when others came.
         """
@@ -146,7 +146,7 @@ class Scenario:
         await served.outbox.drained()
         end = f"end-{next(self.market.numbers)}"
         for person in self.people:
-            # Everything goes the way of the log: behind this word nothing is missing.
+            # Events arrive in the order of the log: after this one nothing is missing.
             await served.publisher.emit(TypingIndicator(user_id=end, typing=True), ROOMS[person.role](person.id))
         async with asyncio.timeout(PATIENCE):
             for person in self.people:
@@ -155,12 +155,12 @@ class Scenario:
                     word = event.args[0].get("userId", "") if event.name == "typing:indicator" else ""
                     if word == end:
                         break
-                    # Two devices of one person hear the words of both.
+                    # Two devices of one person receive the end markers of both.
                     if not word.startswith("end-") and event.name != "dashboard:stats_update":
                         person.heard.append((event.name, event.args[0]))
 
     async def causes(self, act: Awaitable[Any]) -> dict[str, list[str]]:
-        """Who hears which events because of `act`; those who hear nothing are left out."""
+        """The events that each person receives because of `act`; persons without events are left out."""
         await self.listen()
         await act
         await self.listen()

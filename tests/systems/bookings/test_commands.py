@@ -1,4 +1,4 @@
-"""What clients' commands do in `bookings`: done, heard by the right people and nobody else, and refused.
+"""What the commands of `bookings` do, which clients receive the events, and refusals.
 
 On every database there is.
 """
@@ -18,7 +18,7 @@ WATCHED = "booking:updated"
 
 
 class Cast:
-    """One booking with everybody around it. Ada tracks hers; the others have nothing to do with it."""
+    """One booking with its clients. Ada tracks her booking; Eve, Mallory and idle are not concerned."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -190,7 +190,7 @@ async def test_servers_that_share_a_database_and_a_log_agree_on_the_winner(
             assert [answer["ok"] for answer in answers].count(True) == 1
             codes = {answer["error"]["code"] for answer in answers if not answer["ok"]}
             assert codes == {"illegal_transition"}
-            # Whichever server it was that did it and told of it.
+            # Either server may have processed and published it.
             for event in (TOLD, "partner:assigned"):
                 _, [told] = await ada.client.expect_event(event)
                 assert told["bookingId"] == booking
@@ -467,7 +467,7 @@ async def test_a_message_is_read_once(cast: Cast) -> None:
 
 
 async def test_the_same_person_in_two_roles_is_two_parties(scenario: Scenario) -> None:
-    """Somebody who cleans, and lets others tile."""
+    """A user who is a partner for some services and a customer of others."""
     customer, partner = await scenario.customer("kim"), await scenario.partner("kim")
     await scenario.book(customer, partner)
     sent = await customer.done("message:send", {"recipientId": partner.id, "message": "A note to myself"})

@@ -1,4 +1,4 @@
-"""What is told no more than once a second in `bookings`, and the numbers in it. On every database there is."""
+"""The events of `bookings` with a limit of one a second, and the statistics. On each kind of database."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ NOTHING = {
 
 @pytest.fixture
 async def scenario(database_url: str, tmp_path: Path) -> AsyncIterator[Scenario]:
-    """The first scenario of a market of its own: statistics count everybody."""
+    """The first scenario of a market of its own: statistics count all users."""
     async with open_market(database_url, tmp_path) as market, market.scenario() as scenario:
         yield scenario
 
@@ -94,7 +94,7 @@ async def test_yesterday_counts_for_what_is_still_open_and_for_earnings(scenario
 
 
 async def hear_until(monitor: Person, pending: int) -> list[tuple[float, int]]:
-    """When statistics were so and how many pending bookings they told of, up to the first that tell of that many."""
+    """The times of statistics and their pending bookings, up to the first with `pending` of them."""
     heard: list[tuple[float, int]] = []
     while not heard or heard[-1][1] != pending:
         _, [told] = await monitor.client.expect_event(STATS)

@@ -1,4 +1,4 @@
-"""The HTTP API of `bookings`: what is made, read and refused, and who hears of it. On every database there is."""
+"""The HTTP API of `bookings`: writes, reads and refusals, and the events they cause. On each kind of database."""
 
 import asyncio
 from typing import Any
@@ -198,7 +198,7 @@ async def test_a_back_end_sends_messages_and_lists_them(scenario: Scenario) -> N
 
 @pytest.mark.parametrize("role", ["customer", "partner"])
 async def test_a_notification_reaches_its_recipient_only(scenario: Scenario, role: str) -> None:
-    """One id, two roles: only the role that is meant hears it."""
+    """One id in two roles: only the named role receives it."""
     await scenario.customer("kim")
     await scenario.partner("kim")
     await scenario.admin()

@@ -100,7 +100,7 @@ def test_no_sequence_of_actions_leaves_the_table(actions: list[Action]) -> None:
             assert refused.details["from"] == status
         else:
             been.append(status)
-    # Nothing comes behind an end, nobody begins without having accepted, nobody is paid without having begun.
+    # Nothing follows an end; work starts only after an acceptance, and is completed only after its start.
     for end in ("COMPLETED", "CANCELLED"):
         assert end not in been[:-1]
     for status, before in (("IN_PROGRESS", "PARTNER_ACCEPTED"), ("COMPLETED", "IN_PROGRESS")):

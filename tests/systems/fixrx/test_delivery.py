@@ -114,7 +114,7 @@ async def test_a_chat_from_the_first_message_to_its_being_read(served: Served, j
     assert await tab.expect_event("chat:message") == [answer]
     assert (answer["senderRole"], answer["messageId"]) == ("vendor", answered["messageId"])
 
-    # Read, and said twice; told once.
+    # Marked as read twice; one event.
     for _ in range(2):
         assert await people["sam"].call("chat:read", {"messageId": answered["messageId"]}) == {"ok": True}
     [read] = await people["sams-fixers"].expect_event("chat:read")

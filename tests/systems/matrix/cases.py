@@ -26,7 +26,7 @@ from oyez.systems.loader import load_system
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who is connected to one namespace while everything is tried."""
+    """A client that is connected to one namespace during all tests."""
 
     role: str | None
     claims: Mapping[str, Any] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Tries:
     done: Attempt | None = None
     """Does it successfully; just sends `arguments` where there is none."""
     wrong_person: tuple[str | Attempt, str] | None = None
-    """Who may not send it (or what they do), and the refusal's code. None: everybody may."""
+    """Who may not send it (or an attempt), and the refusal's code. None: all clients may."""
     wrong_state: tuple[Attempt, str] | None = None
     """What is done too early or too late, and the refusal's code. None: the command knows no states."""
 
@@ -76,7 +76,7 @@ class Fixture:
     places: Mapping[tuple[str, str], Place]
     """By namespace and pattern."""
     prepare: Callable[[Any], Awaitable[None]] | None = None
-    """Makes, over HTTP, what has to be there before anybody connects."""
+    """Creates, over HTTP, the records that are needed before clients connect."""
     tries: Mapping[tuple[str, str], Tries] = field(default_factory=dict)
     """By namespace and command."""
     answers: Mapping[tuple[str, str], Attempt] = field(default_factory=dict)
@@ -231,7 +231,7 @@ def build_tries(command: DeclaredCommand, fixture: Fixture) -> Tries:
     if command.leaves:
         # To leave a room where one is not is harmless.
         return Tries(person=person, arguments=arguments)
-    # A room without an id, for everybody whom the namespace admits, has no strangers.
+    # A room without an id for all clients of the namespace has no strangers.
     strangers = [name for name in outsiders(place, command.namespace, fixture) if name not in place.allowed]
     wrong = (strangers[0], "forbidden") if strangers else None
     return Tries(person=person, arguments=arguments, wrong_person=wrong)

@@ -47,7 +47,7 @@ class Harness:
     served: Served
     js: JsDriver
     clients: dict[str, JsClient] = field(default_factory=dict)
-    """Everybody, by name; each in the rooms the fixture says."""
+    """All clients by name, in the rooms of the fixture."""
     gone: dict[tuple[str, str], list[JsClient]] = field(default_factory=dict)
     """For each kind of room some who were in one, and left it."""
     closed: set[str] = field(default_factory=set)
@@ -71,7 +71,7 @@ class Harness:
     async def connect(
         self, name: str, person: Person | None = None, *, transports: Sequence[str] = ("websocket",), **token: Any
     ) -> JsClient:
-        """One more client of somebody; `token` says what is special about their token."""
+        """One more client of a person; `token` adds to its token."""
         person = person or self.fixture.people[name]
         url = f"{self.served.url}{person.namespace.rstrip('/')}"
         auth = {"token": self.served.token(name, person.role, **person.claims, **token)}
@@ -79,7 +79,7 @@ class Harness:
 
     @asynccontextmanager
     async def everybody(self, library: str, way: str) -> AsyncIterator[Mapping[str, Listener]]:
-        """Everybody, connected with clients of `library` over the transports `way`, and in their rooms."""
+        """All persons, connected with clients of `library` over the transports `way`, and in their rooms."""
         people: dict[str, Listener] = {}
         async with AsyncExitStack() as stack:
             for name, person in self.fixture.people.items():
@@ -120,7 +120,7 @@ class Harness:
             await client.disconnect()
 
     async def set(self) -> None:
-        """Make what has to be there, and let everybody connect, join, and, those who shall, leave."""
+        """Create the records, connect all clients, let them join their rooms, and let some leave."""
         if self.fixture.prepare is not None:
             await self.fixture.prepare(self)
         for name in self.fixture.people:

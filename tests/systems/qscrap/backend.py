@@ -1,4 +1,4 @@
-"""The back end of `qscrap` as its tests play it: it puts records over HTTP, lets time pass, and sees what is told."""
+"""The back end of `qscrap` in its tests: it puts records over HTTP, lets time pass, and reads the events."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -92,7 +92,7 @@ async def test_a_customer_who_is_replaced_receives_nothing_more(served: Served, 
     first, second = [await connect(served, js, person) for person in ("U-1", "U-2")]
     assert (await first.call("join_ticket", "T-8"))["ok"]
     await put(served, "/tickets/T-8", customer_id="U-2", subject="Wrong alternator")
-    # Behind the change in the log, so it comes behind it for everybody.
+    # After the change in the log, so it arrives after it at all clients.
     await put(served, "/tickets/T-8/messages/M-8", sender_id="U-2", sender_role="customer", message="It is mine now.")
     await publish(served, "new_request", "*")
     await first.expect_event("new_request")

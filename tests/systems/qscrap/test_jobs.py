@@ -1,4 +1,4 @@
-"""The scheduled jobs of `qscrap`: what time does to requests, disputes, payouts and subscriptions, and who hears it."""
+"""The scheduled jobs of `qscrap`: what happens to requests, disputes, payouts and subscriptions in time."""
 
 import asyncio
 from pathlib import Path
@@ -115,7 +115,7 @@ async def test_a_garage_that_does_not_answer_has_agreed(backend: Backend) -> Non
 async def test_a_dispute_that_was_answered_or_withdrawn_does_not_time_out(backend: Backend, action: str) -> None:
     await backend.put("/disputes/D-1", **DISPUTE, respond_by="2026-01-13T08:00:00Z")
     assert (await backend.post(f"/disputes/D-1/{action}"))[0] == 200
-    # Correcting it does not start the time anew.
+    # Correcting it does not restart the time.
     await backend.put("/disputes/D-1", **{**DISPUTE, "refund_amount": 30})
     await backend.wait_until("2026-02-01T00:00:00.000Z")
     assert await backend.emitted() == []
@@ -403,7 +403,7 @@ async def test_a_job_is_done_by_one_of_several_processes(tmp_path: Path, databas
             await first.put(f"/requests/R-{number}", **REQUEST)
         clock.now += 2 * 86_400
         await asyncio.gather(first.settle(), second.settle(), first.settle(), second.settle())
-        # Each waits for its own part of the work, and hears of all of it.
+        # Each process waits for its own jobs, and reads the events of all.
         await first.emitted()
         await second.emitted()
     assert sorted(data["request_id"] for _, _, data in log.emitted()) == sorted(f"R-{number}" for number in range(20))

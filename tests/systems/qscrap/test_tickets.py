@@ -1,4 +1,4 @@
-"""Support tickets of `qscrap`: who is told what, who belongs to a ticket, and what cannot be."""
+"""Support tickets of `qscrap`: events, members and refusals."""
 
 from itertools import product
 from typing import Any

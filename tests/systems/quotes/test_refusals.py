@@ -19,7 +19,7 @@ OFFER = "quote:offer:received"
 
 @pytest.fixture
 async def user(served: Served, js: JsDriver) -> JsClient:
-    """A connected user, who must hear nothing of what is refused."""
+    """A connected user, who must not receive anything that is refused."""
     return await js.connect(served.url, path=PATH, auth={"token": served.token(USER)}, transports=["websocket"])
 
 

@@ -148,7 +148,7 @@ async def hears(served: Served, user: str, supplier: str) -> bool:
     token = served.token(user, "supplier")
     async with connect(served.url, path=PATH, auth={"token": token}) as client:
         await served.publish(CREATED, example(CREATED), f"quote-request:supplier:{supplier}")
-        # Events come in the order of the log: behind this one nothing is missing.
+        # Events arrive in the order of the log: after this one nothing is missing.
         await served.publish("chat:delivered", example("chat:delivered"), f"chat:supplier:{user}")
         await client.expect_event("chat:delivered")
         return client.pending == [(CREATED, [example(CREATED)])]

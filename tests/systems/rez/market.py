@@ -35,7 +35,7 @@ class Market:
         self.served = served
         self.url = served.url
         self.probe: Client
-        """Somebody who hears what goes through the outbox last."""
+        """A client that receives the last event of the outbox."""
 
     def token(self, subject: str, role: str | None = None, **options: Any) -> str:
         return self.served.token(subject, role, **options)
@@ -51,7 +51,7 @@ class Market:
         response = await self.ask(method, path, body)
         assert response.status_code in (200, 201, 204), response.text
         if method != "GET":
-            # Events come in the order of the commits, and behind this one nothing is missing.
+            # Events arrive in the order of the commits: after this one nothing is missing.
             await self.ask("PUT", "/carts/probe", EMPTY_CART)
             await self.probe.expect_event("cart_sync")
         return response.json() if response.content else None

@@ -1,4 +1,4 @@
-"""Carts of `rez`: synchronized, told of prices and stock, and what is kept for whom until when."""
+"""Carts of `rez`: synchronization, prices, stock and reservations."""
 
 from typing import Any
 

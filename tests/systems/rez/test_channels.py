@@ -1,4 +1,4 @@
-"""Channels of `rez`: what subscribing lets one hear, whom it is refused, what stays, and what comes back."""
+"""Channels of `rez`: what a subscriber receives, refusals, and subscriptions that last."""
 
 from typing import Any
 
@@ -245,7 +245,7 @@ async def test_groups_and_conversations_are_for_their_members(market: Market) ->
         await market.do("POST", "/conversations/co/typing")
         await member.expect_event("store_typing")
         await stranger.expect_nothing()
-        # Somebody who joins may come in, and somebody who leaves is out at once.
+        # A new member can subscribe, and a former member is removed at once.
         await market.do("PUT", "/groups/gr/members/gr2", {"name": "Bob"})
         await stranger.expect_event("group_member_joined")
         await subscribe(stranger, "group:gr")

@@ -44,7 +44,7 @@ async def test_a_message_is_written_delivered_and_read(market: Market, js: JsDri
     await agent.call("join_ticket", {"ticketId": "d3"})
     body = {"senderId": "agt", "type": "text", "content": "Hello"}
     await market.do("PUT", "/tickets/d3/messages/m-d3", body)
-    # The customer has not opened the chat, and hears of it all the same.
+    # The customer has not opened the chat, and receives the message nevertheless.
     for client in (ada, agent):
         assert (await client.expect_event("support_message_received"))[0]["content"] == "Hello"
     await ada.call("join_ticket", {"ticketId": "d3"})

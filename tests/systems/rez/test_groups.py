@@ -1,4 +1,4 @@
-"""Group buying and store messaging of `rez`: who comes and goes, who writes, and who hears it."""
+"""Group buying and store messaging of `rez`: members, messages and their recipients."""
 
 import asyncio
 from typing import Any

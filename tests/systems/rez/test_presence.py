@@ -73,7 +73,7 @@ async def test_an_agent_who_is_cut_off_is_offline_until_they_are_back(desk: Desk
 
 
 async def test_the_agent_of_a_killed_node_becomes_offline(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody says any more that they are there; as long as a node says so, they are."""
+    """Agents count as present as long as a node announces them."""
     monkeypatch.setattr(support, "AGENT_LEASE", 0.6)
     monkeypatch.setattr(support, "AGENT_RENEWAL", 0.1)
     async with desk.connect("ada") as ada:

@@ -1,4 +1,4 @@
-"""Sessions of `rez`: greeted, renewed, expired, refused, slowed down and sent away, as clients hear it."""
+"""Sessions of `rez` as clients see them: greeting, renewal, expiry, refusals, limits and disconnection."""
 
 import time
 from pathlib import Path
@@ -46,7 +46,7 @@ async def test_the_token_of_the_address_comes_first(market: Market, js: JsDriver
 
 async def test_a_refusal_says_when_to_come_again(market: Market, js: JsDriver) -> None:
     async with market.connect("ada"):
-        """From here on the count begins anew."""
+        """From here on the count starts again."""
     for attempts in (1, 2, 3):
         with pytest.raises(JsConnectError) as refused:
             await js.connect(market.url, path=PATH, auth={"token": "nonsense"})

@@ -1,4 +1,4 @@
-"""Support tickets of `rez`: the queue, agents, messages, receipts; who is told of what, and who may."""
+"""Support tickets of `rez`: the queue, agents, messages and receipts, with their events and refusals."""
 
 import asyncio
 from typing import Any
