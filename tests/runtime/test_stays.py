@@ -84,6 +84,7 @@ class Store:
         return claimed
 
     async def unregister(self, node: str) -> None:
+        self._check()
         del self.nodes[node]
 
 
@@ -292,6 +293,16 @@ async def test_a_process_that_is_taken_for_lost_begins_again(house: House) -> No
     assert sorted(house.calls[2:]) == [ENTERED, ("entered", "client", "2")]
     house.leave(ada)
     await house.expect(*house.calls[:4], ("left", "ada", "leave"))
+
+
+async def test_a_process_stops_although_the_store_is_away() -> None:
+    store = Store()
+    async with open_house(store) as house:
+        ada = FakeSocket("s1", "ada")
+        house.join(ada)
+        await house.expect(ENTERED)
+        store.away = True
+    assert len(store.nodes) == 1
 
 
 async def test_a_process_that_was_stopped_itself_takes_nobody_for_lost(house: House) -> None:

@@ -23,7 +23,7 @@ from oyez.concurrency.task_set import TaskSet
 from oyez.contract.contract import Contract
 from oyez.contract.declare import Namespace
 from oyez.contract.rooms import NamedRoom, Room
-from oyez.errors import is_temporary
+from oyez.errors import UnavailableError, is_temporary
 from oyez.logger import get_logger
 from oyez.protocol.engineio import CloseReason
 from oyez.runtime.client import Client
@@ -217,7 +217,7 @@ class Stays(RoomObserver):
         """
         async with self._beating.running(), self._writing.running():
             yield
-            with suppress(TimeoutError):
+            with suppress(TimeoutError, UnavailableError):
                 async with asyncio.timeout(drain_timeout()):
                     while self._changed or self._adopting or self._done or self._tasks:
                         await self._writing.done()
