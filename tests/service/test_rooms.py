@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from oyez.client import Client, connect
-from oyez.contract import CamelPayload, Contract, Id, Payload, Presence, anyone
+from oyez.contract import CamelPayload, Command, Contract, Id, Payload, Presence, anyone
 from oyez.errors import ContractError
 from oyez.runtime import RoomHooks
 from oyez.runtime.hooks import check_room_hooks
 from oyez.service.app import Oyez
+from oyez.service.system import System
 from oyez.settings import Settings
 from tests.support.auction import system
 from tests.support.clock import PATIENCE
@@ -234,6 +235,42 @@ async def test_presence_is_only_where_it_is_declared(house: House) -> None:
     for room, status in (("plain:1", 422), ("nothing", 422), ("lot:1", 200)):
         assert (await house.market.request("GET", f"/auction/rooms/{room}/presence", headers=key)).status_code == status
     assert (await house.market.request("GET", "/auction/rooms/lot:1/presence")).status_code == 401
+
+
+async def test_a_guest_who_signs_in_becomes_another_user_in_the_room(tmp_path: Path) -> None:
+    contract = Contract("foyer", roles=("user", "viewer"), default_role="user", guests="viewer")
+    root = contract.namespace("/")
+    foyer = root.room("foyer", members=anyone(), join="enter", presence=Presence(joined="came", left="went"))
+
+    @root.command("auth", signs_in="token")
+    class SignIn(Command):
+        """Sign in."""
+
+        token: str
+
+    @root.event("came", to=[foyer])
+    class Came(CamelPayload):
+        """A user has come."""
+
+        user_id: Id
+
+    @root.event("went", to=[foyer])
+    class Went(CamelPayload):
+        """A user has gone."""
+
+        user_id: Id
+
+    given = Settings(port=0, oyez_data=str(tmp_path), jwt_secret="s" * 32)
+    async with (
+        serve(Oyez([System(contract=contract)], given)) as market,
+        connect(market.url, path="/foyer/socket.io/") as guest,
+    ):
+        assert (await guest.call("enter"))["ok"]
+        (first,) = (await guest.expect_event("came")).args
+        assert first["userId"].startswith("guest:")
+        assert (await guest.call("auth", {"token": market.token("ada")}))["ok"]
+        assert (await guest.expect_event("came")).args == [{"userId": "ada"}]
+        assert (await guest.expect_event("went")).args == [first]
 
 
 # The state for clients that join.

@@ -230,6 +230,7 @@ class Socket:
     def sign_in(self, user_id: str, expires_at: float | None) -> None:
         """The client is this user from now on. An answer that is sent next follows the writing of the session."""
         self.user_id = user_id
+        self.namespace.report_user(self)
         self._sessions.mark_dirty(self, visible_to_client=True)
         self.renew(expires_at)
 
