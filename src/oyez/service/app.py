@@ -23,7 +23,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oyez.concurrency.loop_budget import LoopBudget
 from oyez.concurrency.task_set import run_beside
@@ -48,7 +48,7 @@ from oyez.server.cluster.node import Node
 from oyez.server.connections.outages import Outages
 from oyez.server.http.client_files import CLIENT_FILES, ClientFile
 from oyez.server.http.endpoint import Endpoint
-from oyez.server.http.guard import UpgradeGuard
+from oyez.server.http.guard import ObservedSend, UpgradeGuard
 from oyez.server.http.json_endpoint import JsonEndpoint, UnknownPath
 from oyez.server.recovery.replay import REPLAY_SECONDS
 from oyez.server.server import Server
@@ -487,19 +487,13 @@ class LogFailures:
             # What is wrong at the start is for the server that starts it.
             await self._app(scope, receive, send)
             return
-        begun = False
-
-        async def send_on(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        answer = ObservedSend(send)
         try:
-            await self._app(scope, receive, send_on)
+            await self._app(scope, receive, answer)
         except Exception:
             logger.exception("a request failed", path=scope["path"])
             # An answer that has begun stays incomplete, and the ASGI server closes the connection.
-            if not begun and scope["type"] == "http":
+            if not answer.begun and scope["type"] == "http":
                 await refuse(INTERNAL, INTERNAL.message)(scope, receive, send)
 
 

@@ -37,8 +37,7 @@ class ConnectionContext:
         self.position = position
         self.new_id = new_id
         self.observers = observers
-        # Without compression no message is too long for the plain frame.
-        self.compression_threshold = settings.compression_threshold or 2**63
+        self.compression_threshold = settings.compression_threshold
         # Checks are late by a sixteenth of the shortest time at most. Long times need two checks a second only.
         shortest = min(settings.ping_interval, settings.ping_timeout, self.limits.connect_timeout)
         self.wheel = TimerWheel(min(0.5, shortest / 32), clock)

@@ -15,6 +15,18 @@ _BOTH_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 _STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
 
 
+class ObservedSend:
+    """The `send` of an ASGI application, which notes whether the answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        self.begun = True
+        await self._send(message)
+
+
 class UpgradeGuard:
     """ASGI middleware: answers forbid sniffing, and close connections whose parser may misread what follows."""
 

@@ -20,7 +20,7 @@ from oyez.protocol import engineio
 from oyez.server.cluster.forwarder import Forwarder
 from oyez.server.cluster.node import Node
 from oyez.server.http.endpoint import Router
-from oyez.server.http.guard import CLOSE, NOSNIFF
+from oyez.server.http.guard import CLOSE, NOSNIFF, ObservedSend
 from oyez.server.http.peer_protocol import HandedOffProtocol, PeerProtocol
 from oyez.server.http.port_reader import PieceReader
 from oyez.server.http.port_state import PortState
@@ -223,16 +223,10 @@ class _Start:
             raise
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
-
-        async def send_on(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        answer = ObservedSend(send)
         try:
-            await self._app(scope, receive, send_on)
+            await self._app(scope, receive, answer)
         except asyncio.CancelledError:
-            if not begun:
+            if not answer.begun:
                 await send({"type": "http.response.start", "status": 503, "headers": _STOPPING_HEADERS})
                 await send({"type": "http.response.body", "body": b"The server is stopping."})

@@ -47,9 +47,6 @@ class Namespace:
         self.sockets: dict[str, Socket] = {}
         self.rooms = Rooms(self.sockets)
         self.settings = settings
-        # Without compression no message is too long for the plain frame.
-        self.compression_threshold = settings.compression_threshold or 2**63
-        """Bytes below which a message is never compressed: one encoding of it serves every client."""
         self._status: bytes | None = None
         """The status event for clients that connect while the log is unavailable; None while it is available."""
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
@@ -287,7 +284,7 @@ class Namespace:
 
     def _encode(self, run: Sequence[EventFrames], encoding: int) -> bytes:
         outgoing = [message.packet(encoding & FORMS) for message in run]
-        return join_frames(outgoing, self.compression_threshold if encoding & DEFLATED else None)
+        return join_frames(outgoing, self.settings.compression_threshold if encoding & DEFLATED else None)
 
     def apply_control(self, entry: Entry) -> None:
         """Have the application do what a control entry asks."""

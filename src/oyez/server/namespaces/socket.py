@@ -499,7 +499,7 @@ class Socket:
         if (
             write is not None
             and not attachments
-            and (encoding < JSON or (not encoding & JSON and len(text) < self.namespace.compression_threshold))
+            and (encoding < JSON or (not encoding & JSON and len(text) < self.namespace.settings.compression_threshold))
         ):
             # Every command is answered: the short way, as in Namespace.deliver.
             write(encode_text(text))
