@@ -255,7 +255,7 @@ class NamespaceApplication(Application):
         seconds = self._clock() - began
         observers.report(CommandReport(system, namespace, name, user, client.socket.id, code, seconds))
         if code:
-            address = client.socket.handshake.address
+            address = client.handshake.address
             observers.report(RefusalReport(system, COMMAND, code, namespace, name, user, address))
 
     def _answer_failure(self, client: Client, event: ReceivedEvent, error: Exception) -> None:

@@ -128,7 +128,7 @@ class Client:
     @property
     def namespace(self) -> str:
         """The name of the namespace to which the client is connected."""
-        return self._context.access.namespace.name
+        return self.socket.namespace.name
 
     @property
     def rooms(self) -> frozenset[str]:
@@ -253,7 +253,8 @@ class Client:
 
     async def _join_again(self, name: str, since: str | None) -> None:
         """Send the events that the client has missed in a room, then join it."""
-        with self._context.access.revocations.observe() as removed:
+        access = self._context.access
+        with access.revocations.observe() as removed:
             if await self.allows(name):
                 # A member may be removed during the replay.
                 await self.socket.replay_room(name, since, lambda: name not in removed)
@@ -327,12 +328,11 @@ class Client:
         another user, forbidden_role if the namespace does not admit its role.
         """
         access, before = self._context.access, self.identity
+        who = access.namespace.who
         if identity.subject != before.subject:
             raise RefusedError(FORBIDDEN, "The token is another user's.")
-        if not access.namespace.who.admits(identity):
-            raise RefusedError(
-                FORBIDDEN_ROLE, f"{self.namespace} is only for a client that {access.namespace.who.text}."
-            )
+        if not who.admits(identity):
+            raise RefusedError(FORBIDDEN_ROLE, f"{self.namespace} is only for a client that {who.text}.")
         for room in self.rooms:
             if not access.keeps(before, identity, room):
                 self.socket.leave(room)

@@ -92,9 +92,9 @@ class CommandHandler:
 
     def _reserve(self, client: Client, now: float) -> float:
         """Count a command with the default limit; the seconds until it may be handled. Raises LimitedError."""
-        name = self._name
+        name, limits = self._name, client.socket.limits
         bucket = client.bucket(name, DEFAULT_LIMIT, now)
-        wait = bucket.reserve(now, client.socket.namespace.settings.limits.max_command_wait)
+        wait = bucket.reserve(now, limits.max_command_wait)
         if wait is None:
             raise limited_error(client, name, bucket)
         if client.refused:
@@ -218,7 +218,7 @@ def enforce_limit(client: Client, name: str, limit: Limit, now: float) -> None:
 
 def limited_error(client: Client, name: str, bucket: Bucket) -> LimitedError:
     """The error of a command over its limit. The connection's budget is charged for it."""
-    client.socket.connection.budget.packets += REFUSED_COST
+    client.socket.charge(REFUSED_COST)
     if client.refused is None:
         client.refused = {}
     times = client.refused[name] = client.refused.get(name, 0) + 1

@@ -206,4 +206,4 @@ async def _or_reconnect(client: Client, work: Coroutine[Any, Any, None]) -> None
     except Exception as error:
         if not is_temporary(error):
             raise
-        client.socket.namespace.make_reconnect(client.socket, error)
+        client.socket.make_reconnect(error)

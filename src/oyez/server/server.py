@@ -302,6 +302,11 @@ class Server:
             namespace.report_status(status, available=reason is None)
 
     @property
+    def stopping(self) -> bool:
+        """True if no new connection is accepted because the server stops."""
+        return self.registry.stopping
+
+    @property
     def handlers(self) -> int:
         """Number of running handlers."""
         return sum(namespace.handlers for namespace in self.namespaces.values())

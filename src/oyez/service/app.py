@@ -262,7 +262,7 @@ class Oyez:
     @property
     def stopping(self) -> bool:
         """True if the server is stopping: clients are disconnected."""
-        return any(served.server.registry.stopping for served in self.systems.values())
+        return any(served.server.stopping for served in self.systems.values())
 
     @property
     def log_reason(self) -> str | None:
@@ -441,7 +441,7 @@ class Oyez:
                 systems=unclaimed,
                 is_away=lambda: server.log_probe.reason is not None,
             )
-        probe = DatabaseProbe(database, system.name, system.tables.tables.values() if system.tables is not None else ())
+        probe = DatabaseProbe(database, system.name, system.tables)
         return Served(system, server, publisher, log, outbox, jobs, own, emitter_consumer, probe, stays)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 def log_fault(connection: "Connection", message: str, reason: CloseReason, detail: str) -> None:
     """Log that something is refused, or the connection closed, because of what the client sent."""
-    connection.context.faults.warning(
+    faults = connection.context.faults
+    faults.warning(
         message,
         kind=f"{reason.text}: {find_kind(detail)}",
         connection=connection.id,

@@ -35,6 +35,7 @@ from oyez.server.namespaces.session_keeper import Recoverer, SessionKeeper, Sock
 from oyez.server.transports.budget import Budget
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.types import Guest, Handshake, ReceivedEvent
+from oyez.settings import Limits
 
 logger = get_logger("oyez.server")
 
@@ -274,13 +275,28 @@ class Socket:
     def handshake(self) -> Handshake:
         return self.connection.handshake
 
+    @property
+    def limits(self) -> Limits:
+        return self.namespace.settings.limits
+
+    def charge(self, packets: int) -> None:
+        """Count `packets` more in the budget of the client's connection."""
+        self.connection.budget.packets += packets
+
+    async def may_join(self, room: str) -> bool:
+        """True if the application allows the client to join a room of its session again."""
+        return await self.namespace.application.may_join(self, room)
+
+    def make_reconnect(self, error: BaseException) -> None:
+        """Close the client's connection because of `error`; the client reconnects."""
+        self.namespace.make_reconnect(self, error)
+
     def join(self, room: str) -> None:
         """Enter `room`. Raises RefusedError (rate_limited) if the socket is in too many rooms."""
         if self.ended:
             # The client left while its handler was running: the socket would never leave the room again.
             return
-        limits = self.namespace.settings.limits
-        if len(self.rooms) >= limits.max_rooms_per_socket and room not in self.rooms:
+        if len(self.rooms) >= self.limits.max_rooms_per_socket and room not in self.rooms:
             raise RefusedError(RATE_LIMITED, "You are in too many rooms; leave one first.")
         self.namespace.join(self, room)
 
@@ -428,7 +444,7 @@ class Socket:
         except Exception as error:
             for event in self._queue.clear() if self._queue is not None else ():
                 self.namespace.application.refuse(self, event)
-            self.namespace.make_reconnect(self, error)
+            self.make_reconnect(error)
         else:
             self._finish_joining()
 

@@ -184,7 +184,7 @@ class Recovery:
     async def _restore(self, socket: Socket, session: StoredSession) -> None:
         """Put the socket into the rooms of its session that it still has a right to."""
         for room in session.rooms:
-            if room not in socket.rooms and await socket.namespace.application.may_join(socket, room):
+            if room not in socket.rooms and await socket.may_join(room):
                 socket.join(room)
         if session.user_id == socket.user_id:
             # Not a guest who was signed in: events for that socket alone are the user's.

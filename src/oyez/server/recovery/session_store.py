@@ -202,7 +202,8 @@ class SessionStore:
                 # The client has resumed on another connection; this socket is stale.
                 write.socket.replace()
             elif write.record is None or write.record:
-                write.socket.session.persisted = True
+                session = write.socket.session
+                session.persisted = True
                 records[key] = write.record or self._encode(write.socket)
             elif data is not None:
                 records[key] = None

@@ -178,8 +178,8 @@ class ChunkedProtocol(WSProtocol):  # type: ignore[misc]
         If one of these frames was a CLOSE too, it has been answered.
         """
         if self.listener is not None and not self.listener.closing:
-            sent: int = self.transport.close_handshake.sent.code
-            self.transport.underlying_transport.network.write(encode_close(sent))
+            handshake, quiet = self.transport.close_handshake, self.transport.underlying_transport
+            quiet.network.write(encode_close(handshake.sent.code))
 
     def eof_received(self) -> bool:
         """True if the network connection is kept, because the listener closes it."""

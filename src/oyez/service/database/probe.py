@@ -1,9 +1,8 @@
 """The database probe: every few seconds it tries to use the tables of a system."""
 
 import asyncio
-from collections.abc import Iterable
 
-from sqlalchemy import Connection, Table, false, literal, select, union_all
+from sqlalchemy import Connection, MetaData, false, literal, select, union_all
 
 from oyez.errors import DatabaseUnavailableError
 from oyez.logger import get_logger
@@ -24,12 +23,14 @@ RETRY_INTERVAL = 0.5
 class DatabaseProbe:
     """Checks the database of one system with the same threads and engines that its transactions use."""
 
-    def __init__(self, database: Database, system: str, tables: Iterable[Table]) -> None:
+    def __init__(self, database: Database, system: str, own: MetaData | None) -> None:
+        """`own` has the tables of the system, if it has any."""
         self.reason: str | None = None
         """Why the database is unavailable; None while it is available."""
         self._database = database
         self._system = system
-        looks = [select(literal(1)).select_from(table).where(false()) for table in (*metadata.tables.values(), *tables)]
+        tables = [*metadata.tables.values(), *(own.tables.values() if own is not None else ())]
+        looks = [select(literal(1)).select_from(table).where(false()) for table in tables]
         self._look = union_all(*looks)
 
     async def run(self) -> None:
