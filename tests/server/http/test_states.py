@@ -8,7 +8,7 @@ import pytest
 from oyez.server.cluster.node import Node
 from oyez.server.http.protocol import HttpProtocol
 from oyez.server.http.states import TRANSITIONS, Input, State
-from tests.server.cluster.test_nodes import two_nodes
+from tests.support.nodes import two_nodes
 from tests.support.serving import Running, serve
 from tests.support.wire import PollingWire, SocketWire, Wire
 
