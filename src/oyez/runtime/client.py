@@ -233,7 +233,8 @@ class Client:
         """Send the state of a room, and then the events after it; join the room."""
         welcomes = self._context.welcomes
         assert welcomes is not None
-        with self._context.access.revocations.observe() as removed:
+        access = self._context.access
+        with access.revocations.observe() as removed:
             if not await self.allows(name):
                 self.enter(name, allowed=False)
             state = await welcomes.prepare(self, name, self._context.caller_events)

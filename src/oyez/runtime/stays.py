@@ -142,6 +142,10 @@ class _Stay:
         self.ending: tuple[float, str] | None = None
         """When and why the stay has ended."""
 
+    @property
+    def hooks(self) -> RoomHooks:
+        return self.watched.hooks
+
     def record(self) -> StayRecord:
         room, holder = self.watched.room, self.holder
         return StayRecord(self.id, room.namespace, room.name, holder.socket_id, holder.user, self.since)
@@ -356,7 +360,7 @@ class Stays(RoomObserver):
         changes = Changes(
             [stay.record() for stay in begun],
             [(holder.namespace, holder.socket_id) for holder in adopting],
-            [Ending(stay.id, *stay.ending, stay.watched.hooks.left is not None) for stay in ended if stay.ending],
+            [Ending(stay.id, *stay.ending, stay.hooks.left is not None) for stay in ended if stay.ending],
             done,
         )
         written = None
@@ -389,7 +393,7 @@ class Stays(RoomObserver):
 
     def _set_recorded(self, stay: _Stay) -> None:
         stay.recorded = True
-        entered, room = stay.watched.hooks.entered, stay.watched.room
+        entered, room = stay.hooks.entered, stay.watched.room
         client, stay.client = stay.client, None
         if entered is not None and client is not None:
             self._call(stay.holder, "entered", room, lambda: entered(client, room))

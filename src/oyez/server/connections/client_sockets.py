@@ -51,7 +51,7 @@ class ClientSockets(dict[str, Socket]):
     def send_error(self, refusal: Refusal, message: str) -> None:
         """Send the event that reports an error in each of the client's namespaces."""
         for socket in tuple(self.values()):
-            socket.send(socket.namespace.application.encode_error(refusal, message))
+            socket.send_error(refusal, message)
 
     def notify_closing(self, reason: str) -> None:
         """Let the applications send a last event."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
+from oyez.errors import RATE_LIMITED, TIMED_OUT, Refusal, RefusedError
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
@@ -328,6 +328,10 @@ class Socket:
             self.connection.send(encode_event(prefix, data, self.form, position, volatile=volatile))
             return
         self._send(_event_type(attachments), data, None, attachments, volatile)
+
+    def send_error(self, refusal: Refusal, message: str) -> None:
+        """Send the event that reports an error."""
+        self.send(self.namespace.application.encode_error(refusal, message))
 
     async def call(self, data: bytes, timeout: float | None = None, attachments: tuple[bytes, ...] = ()) -> bytes:
         """Send one event and wait for the client's acknowledgement, a JSON array. Binary parts of it are base64.
