@@ -194,9 +194,9 @@ class NamespaceApplication(Application):
             return False
 
     def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
-        hook = self._hooks.expiring
+        hook, client = self._hooks.expiring, socket.data
         # A guest has no token: what ends is the time to sign in.
-        return hook(socket.data) if hook and not socket.data.identity.guest else None
+        return hook(client) if hook and not client.identity.guest else None
 
     def on_closing(self, socket: Socket, reason: str) -> None:
         client: Client = socket.data

@@ -38,7 +38,7 @@ def signing_in(declared: DeclaredCommand, admission: Admission, handler: Handler
             await _join_rooms(client, admitted.rooms)
         except Exception as error:
             # The client is the user by now, without all of its rooms: it must connect and sign in again.
-            client.socket.namespace.make_reconnect(client.socket, error)
+            client.socket.make_reconnect(error)
             raise
         if handler is None:
             return None
