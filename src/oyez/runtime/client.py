@@ -350,16 +350,11 @@ class Client:
             usage = self._count(payer, now)
             self._context.users.leave(self.payer, self.socket.connection.id, now)
             self.payer, self._usage, self._buckets = payer, usage, None
-        before, is_new = self.rooms, identity.subject != self.identity.subject
-        # Presence and hooks see the guest leave and the user enter. No event passes in between.
-        for room in before:
-            if is_new or room not in allowed:
+        for room in self.rooms:
+            if room not in allowed:
                 self.socket.leave(room)
         self.identity = identity
         self.socket.sign_in(identity.subject, identity.expires_at)
-        for room in before:
-            if is_new and room in allowed:
-                self.socket.join(room)
 
     def _name(self, room: NamedRoom | str) -> str:
         if isinstance(room, NamedRoom) and room.namespace != self.namespace:

@@ -258,8 +258,7 @@ class Stays(RoomObserver):
         if watched is not None:
             key = socket.namespace.name, socket.id
             holder = self._holders.get(key)
-            if holder is None or holder.socket is not socket or holder.user != socket.user_id:
-                # Another user's stays have ended: a client that signs in leaves its rooms as a guest.
+            if holder is None or holder.socket is not socket:
                 holder = self._holders[key] = _Holder(*key, socket.user_id, socket)
             self._begin(holder, room, watched)
 
