@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import socketio
 
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer
@@ -194,6 +193,14 @@ async def test_python_clients_sign_in_and_bring_keys(lobby: Served) -> None:
         headers = {"X-API-Key": KEY}
         async with py_client.connect(lobby.url, path=PATH, headers=headers, transports=transports) as machine:
             assert (await ask(machine))["id"] == "7"
-    with pytest.raises(socketio.exceptions.ConnectionError):
-        async with py_client.connect(lobby.url, path=PATH, headers={"X-API-Key": "wrong"}):
-            pass
+
+
+async def test_a_key_that_is_worth_nothing_is_refused(lobby: Served, js: JsDriver) -> None:
+    for key, code in ((KEY, None), (f"{KEY} ", None), (f"{KEY}x", "token_invalid")):
+        options = {"extraHeaders": {"X-API-Key": key}, "reconnection": False}
+        if code is None:
+            assert (await ask(await js.connect(lobby.url, path=PATH, **options)))["id"] == "7"
+            continue
+        with pytest.raises(JsConnectError) as refused:
+            await js.connect(lobby.url, path=PATH, **options)
+        assert refused.value.data["code"] == code
