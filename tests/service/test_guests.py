@@ -197,7 +197,7 @@ async def test_python_clients_sign_in_and_bring_keys(lobby: Served) -> None:
 
 async def test_a_key_that_is_worth_nothing_is_refused(lobby: Served, js: JsDriver) -> None:
     for key, code in ((KEY, None), (f"{KEY} ", None), (f"{KEY}x", "token_invalid")):
-        options = {"extraHeaders": {"X-API-Key": key}, "reconnection": False}
+        options: dict[str, Any] = {"extraHeaders": {"X-API-Key": key}, "reconnection": False}
         if code is None:
             assert (await ask(await js.connect(lobby.url, path=PATH, **options)))["id"] == "7"
             continue
