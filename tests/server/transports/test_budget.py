@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from oyez.server.transports import budget
-from oyez.server.transports.budget import TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
+from oyez.server.transports.budget import READ_SECONDS, TURN_SECONDS, Budget, InputGate, MemoryBudget, Rates
 from oyez.server.types import network_of
 from oyez.settings import Limits
 from tests.support.clock import Clock
@@ -329,6 +329,27 @@ async def test_after_long_work_others_have_as_many_turns_as_it_took() -> None:
         await asyncio.sleep(0)
         turn += 1
     assert [later - earlier for earlier, later in pairwise(turns)] == [10, 10]
+
+
+async def test_input_that_costs_hardly_more_than_reading_it_is_bounded_in_one_iteration() -> None:
+    """Each piece that passes makes room for another read, which costs time too."""
+    gate, passed = InputGate(lambda: 0.0), 0
+
+    def work() -> None:
+        nonlocal passed
+        passed += 1
+
+    most = round(TURN_SECONDS / READ_SECONDS)
+    assert 10 < most < 200
+    for _ in range(3 * most):
+        gate.wait(work, busy=True)
+    iterations = []
+    while passed < 3 * most:
+        before = passed
+        await asyncio.sleep(0)
+        iterations.append(passed - before)
+    assert sum(iterations) == 3 * most
+    assert max(iterations) <= most + 1
 
 
 async def test_a_short_request_does_not_wait_for_the_long_bodies_of_others(

@@ -41,6 +41,9 @@ LONGEST_PAUSE = 5.0
 """Most seconds of one pause in which nothing is read from a connection."""
 TURN_SECONDS = 0.002
 """Seconds of work that pass the gate in one turn of the loop: other input waits no longer than this."""
+READ_SECONDS = 0.00002
+"""Seconds that are counted for reading a piece of input from the network, before it comes to the gate. A piece that has
+passed makes room for reading the next one. Handling a piece of a body takes less time than this."""
 
 
 class Rates:
@@ -182,7 +185,7 @@ class InputGate:
             work()
         except Exception:
             logger.exception("input could not be handled")
-        self._left -= self._clock() - begun
+        self._left -= READ_SECONDS + self._clock() - begun
 
     def _turn_later(self) -> None:
         if not self._turning:
