@@ -224,6 +224,8 @@ class Stage:
             await self.stop()
             self.port = "0"
         text = block.text.replace("5001", self.port).replace("6379", self.redis_port)
+        # Of the servers on this machine, those of this run.
+        text = text.replace("pgrep -o", f"pgrep -P {os.getpid()} -o")
         if block.language == "sh":
             await self.give(text)
         elif block.language in ("text", "json"):
@@ -273,7 +275,8 @@ class Stage:
         )
 
     async def expect(self, text: str, *, as_json: bool) -> None:
-        if self.said is None:
+        if not self.said:
+            # The last command has printed nothing, or continues: the output is that of what was started last.
             await self.running[-1].expect(text)
             self.running[-1].lines.clear()
         elif as_json:
