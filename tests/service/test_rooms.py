@@ -12,9 +12,10 @@ from oyez.client import Client, connect
 from oyez.contract import CamelPayload, Command, Contract, Id, Payload, Presence, anyone
 from oyez.errors import ContractError
 from oyez.runtime import RoomHooks
+from oyez.runtime import client as client_module
 from oyez.runtime.hooks import check_room_hooks
 from oyez.service.app import Oyez
-from oyez.service.system import System
+from oyez.service.system import Services, System, SystemServices
 from oyez.settings import Settings
 from tests.support.auction import system
 from tests.support.clock import PATIENCE
@@ -248,6 +249,20 @@ async def test_a_guest_who_signs_in_becomes_another_user_in_the_room(tmp_path: P
 
         token: str
 
+    class Present(Payload):
+        """Who is in the foyer."""
+
+        count: int
+        users: list[str]
+
+    @root.command("who", reply=Present)
+    class Who(Command):
+        """Ask who is in the foyer."""
+
+    async def list_present(command: Who, client: client_module.Client) -> Present:
+        present = await client.present(foyer())
+        return Present(count=present.count, users=[user.id for user in present.users])
+
     @root.event("came", to=[foyer])
     class Came(CamelPayload):
         """A user has come."""
@@ -260,9 +275,12 @@ async def test_a_guest_who_signs_in_becomes_another_user_in_the_room(tmp_path: P
 
         user_id: Id
 
+    def build(services: Services) -> SystemServices:
+        return SystemServices(handlers={Who: list_present})
+
     given = Settings(port=0, oyez_data=str(tmp_path), jwt_secret="s" * 32)
     async with (
-        serve(Oyez([System(contract=contract)], given)) as market,
+        serve(Oyez([System(contract=contract, build=build)], given)) as market,
         connect(market.url, path="/foyer/socket.io/") as guest,
     ):
         assert (await guest.call("enter"))["ok"]
@@ -271,6 +289,7 @@ async def test_a_guest_who_signs_in_becomes_another_user_in_the_room(tmp_path: P
         assert (await guest.call("auth", {"token": market.token("ada")}))["ok"]
         assert (await guest.expect_event("came")).args == [{"userId": "ada"}]
         assert (await guest.expect_event("went")).args == [first]
+        assert await guest.call("who") == {"ok": True, "count": 1, "users": ["ada"]}
 
 
 # The state for clients that join.
