@@ -317,7 +317,7 @@ class World:
         node.log.down = 1_000_000_000
         for client in self.clients:
             if client.node is node:
-                client.hang_up()
+                client.disconnect()
 
     async def restart(self, *, kill: bool) -> None:
         number = self.chance.randrange(NODES)
@@ -329,7 +329,7 @@ class World:
             node.log.down = 0
             for client in self.clients:
                 if client.node is node:
-                    client.hang_up()
+                    client.disconnect()
             await node.server.stop()
         if self._shared is None:
             await node.log.close()
@@ -516,11 +516,11 @@ class Client:
     def cut(self, *, noticed: bool) -> None:
         """Lose the network and all data in flight; the server notices if `noticed`."""
         connection = self.connection
-        self.hang_up()
+        self.disconnect()
         if noticed and connection is not None:
             connection.close(engineio.TRANSPORT_CLOSE)
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         if self.wire is not None:
             self.wire.cut = True
             self.wire.arriving.clear()
@@ -570,7 +570,7 @@ class Client:
             most -= 1
             text = self.wire.arriving.popleft()
             if text is None:
-                self.hang_up()
+                self.disconnect()
                 return
             self._receive(text)
             if self.unpositioned is not None and self.wire is not None and self.wire.arriving:

@@ -128,7 +128,7 @@ class SingleServer(AnnouncingServer):
         """True if the program is to start again when it has stopped."""
 
     async def main_loop(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._handle_hangup_signal)
         await super().main_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -136,7 +136,7 @@ class SingleServer(AnnouncingServer):
         self.restarts = False
         super().handle_exit(sig, frame)
 
-    def _hang_up(self) -> None:
+    def _handle_hangup_signal(self) -> None:
         if self.should_exit:
             # Some managers of services send SIGHUP right after SIGTERM.
             return

@@ -22,7 +22,7 @@ MAX_WAITING_BYTES = 1_000_000
 """Bytes of messages that wait for one peer that does not read, to limit memory. Further messages are dropped."""
 RETRY_SECONDS = 0.005
 """Seconds until a datagram is sent again to a peer whose socket is full: by default Linux queues only ten datagrams."""
-_HELLO = b""
+_ANNOUNCEMENT = b""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
@@ -56,7 +56,7 @@ class LocalBus:
         self._loop.add_reader(self._socket.fileno(), self._receive)
         self.refresh()
         for name in tuple(self._peers):
-            self._send(name, _HELLO)
+            self._send(name, _ANNOUNCEMENT)
 
     def close(self) -> None:
         if self._flushing is not None:
@@ -135,7 +135,7 @@ class LocalBus:
                 datagram = self._socket.recv(2 * MAX_MESSAGE_BYTES)
             except OSError:
                 return
-            if datagram == _HELLO:
+            if datagram == _ANNOUNCEMENT:
                 self.refresh()
             else:
                 self._on_messages(_decode(datagram))

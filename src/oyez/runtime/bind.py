@@ -98,8 +98,8 @@ def bind(
             limits = SharedLimits(command, users.shared, clock)
             handler = _find_handler(command, handlers, hooks, publisher, limits, admission)
             # A repeated sign-in is never answered from memory: it has to sign in.
-            repeats = None if command.joins or command.leaves or command.signs_in else idempotency
-            commands[command.name] = CommandHandler(command, handler, repeats, contract)
+            keyed = None if command.joins or command.leaves or command.signs_in else idempotency
+            commands[command.name] = CommandHandler(command, handler, keyed, contract)
         applications[namespace.name] = NamespaceApplication(
             admission,
             commands,

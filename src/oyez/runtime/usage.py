@@ -185,7 +185,7 @@ class Users:
         self.shared = SharedBuckets(self._used)
         self._crowded: dict[str, float] = {}
         """Users with many connections here, and when their count was announced; 0: it must be announced."""
-        self._elsewhere: dict[str, dict[str, tuple[int, float]]] = {}
+        self._other_nodes: dict[str, dict[str, tuple[int, float]]] = {}
         """By node and user, the user's connections there, and when the node announced them."""
 
     def enter(self, subject: str, connection: str, most: int, now: float = 0.0) -> Usage | None:
@@ -196,7 +196,7 @@ class Users:
         if subject.startswith(NETWORK_PREFIX):
             most *= self._guests_per_address
         if not usage.has(connection):
-            if usage.connections + self._count_elsewhere(subject, now) >= most:
+            if usage.connections + self._count_at_other_nodes(subject, now) >= most:
                 self._leave_empty(subject, usage, now)
                 return None
             if usage.connections >= MANY_CONNECTIONS:
@@ -261,7 +261,7 @@ class Users:
                 self.bucket(usage, one.user, one.namespace, one.command, limit, now).charge(one.count, now)
             elif limit is None:
                 self.shared.charge(one, now)
-        counts = self._elsewhere.setdefault(node, {})
+        counts = self._other_nodes.setdefault(node, {})
         for user in connected:
             counts[user.user] = user.count, now
             if not user.count:
@@ -270,9 +270,9 @@ class Users:
 
     def keep_nodes(self, alive: set[str], now: float) -> None:
         """Forget the connections to nodes that are gone, and announcements that have expired."""
-        self._elsewhere = {
+        self._other_nodes = {
             node: {user: known for user, known in counts.items() if known[1] > now - FORGET_SECONDS}
-            for node, counts in self._elsewhere.items()
+            for node, counts in self._other_nodes.items()
             if node in alive
         }
 
@@ -286,9 +286,9 @@ class Users:
             usage.gone_at = now
         return usage
 
-    def _count_elsewhere(self, subject: str, now: float) -> int:
+    def _count_at_other_nodes(self, subject: str, now: float) -> int:
         """The connections of a user to other nodes, as announced."""
-        known = [counts[subject] for counts in self._elsewhere.values() if subject in counts]
+        known = [counts[subject] for counts in self._other_nodes.values() if subject in counts]
         return sum(count for count, announced in known if announced > now - FORGET_SECONDS)
 
     def _leave_empty(self, subject: str, usage: Usage, now: float) -> None:

@@ -39,7 +39,7 @@ def no_traceback(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 async def test_pipelined_polls_whose_client_hangs_up(crowd: Running) -> None:
-    for hang_up in ("reset", "close"):
+    for ending in ("reset", "close"):
         for tail in ("", "GET / HT", "GET / HTTP/1.1\r\n\r\n"):
             client = await PollingWire.connect(crowd)
             async with Wire.open(crowd) as wire:
@@ -47,7 +47,7 @@ async def test_pipelined_polls_whose_client_hangs_up(crowd: Running) -> None:
                     wire.send_request("GET", client.target)
                 wire.send(tail)
                 await open_requests(crowd, polls=1)
-                if hang_up == "reset":
+                if ending == "reset":
                     wire.abort()
             assert await crowd.market.expect_gone(client.id) == "transport close"
 

@@ -16,17 +16,17 @@ SUFFIX = ".handoff"
 MAX_HANDOFF_BYTES = 100_000
 """Bytes of a request that may be handed off with its connection: half of what Linux accepts in a datagram."""
 
-Adopt = Callable[[socket.socket, bytes], None]
+ReceiveHandoff = Callable[[socket.socket, bytes], None]
 """Serves a connection that was handed off, and the bytes that were received over it."""
 
 
 class HandoffSocket:
-    """The socket of node `node` in `folder`: `adopt` is called for each connection that it receives."""
+    """The socket of node `node` in `folder`: `on_handoff` is called for each connection that it receives."""
 
-    def __init__(self, folder: UnixFolder, node: str, adopt: Adopt) -> None:
+    def __init__(self, folder: UnixFolder, node: str, on_handoff: ReceiveHandoff) -> None:
         self._folder = folder
         self._name = node + SUFFIX
-        self._adopt = adopt
+        self._on_handoff = on_handoff
         self._socket = folder.bind(self._name, socket.SOCK_DGRAM)
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._receive_handoff)
 
@@ -51,7 +51,7 @@ class HandoffSocket:
             for file in files:
                 connection = socket.socket(fileno=file)
                 connection.setblocking(False)
-                self._adopt(connection, received)
+                self._on_handoff(connection, received)
 
     def close(self) -> None:
         """Receive no more connections."""

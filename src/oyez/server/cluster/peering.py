@@ -7,7 +7,7 @@ from pathlib import Path
 
 from oyez.concurrency.unix_folder import UnixFolder
 from oyez.errors import SettingsError
-from oyez.server.cluster.handoff import Adopt, HandoffSocket
+from oyez.server.cluster.handoff import HandoffSocket, ReceiveHandoff
 
 BACKLOG = 1_024
 UNIX = "unix"
@@ -32,7 +32,7 @@ class Peering:
         self._server: asyncio.Server | None = None
         self._handoff: HandoffSocket | None = None
 
-    async def listen(self, node: str, build: Callable[[], asyncio.Protocol], adopt: Adopt) -> None:
+    async def listen(self, node: str, build: Callable[[], asyncio.Protocol], on_handoff: ReceiveHandoff) -> None:
         """Accept the connections of peers to node `node`, and the clients' connections that they hand off.
 
         Raises SettingsError if the address cannot be used.
@@ -44,7 +44,7 @@ class Peering:
             self._name = node
             listener = sockets.bind(node, socket.SOCK_STREAM)
             self._server = await loop.create_server(build, sock=listener, backlog=BACKLOG)
-            self._handoff = HandoffSocket(sockets, node, adopt)
+            self._handoff = HandoffSocket(sockets, node, on_handoff)
             self.address = UNIX
         elif self._host:
             try:

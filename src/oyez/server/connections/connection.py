@@ -577,7 +577,7 @@ class Connection:
         self.context.unfinished.release(self)
         reason = self.session.reason or engineio.TRANSPORT_CLOSE
         logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
-        self._announce_end(reason)
+        self._send_last_events(reason)
         self._advance(Input.ANNOUNCED)
         self.sockets.end(reason)
         if self.upgrade is not None and not self._may_be_upgrading(reason):
@@ -609,7 +609,7 @@ class Connection:
         self._advance(Input.NOTIFIED)
         self._registry.evict(self)
 
-    def _announce_end(self, reason: CloseReason) -> None:
+    def _send_last_events(self, reason: CloseReason) -> None:
         """Explain the end to the client if it is at fault, and let the applications send last events."""
         if reason in FAULTS and self.session.detail:
             self._explain_end(reason, self.session.detail[:MAX_DETAIL])

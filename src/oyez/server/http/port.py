@@ -91,12 +91,12 @@ class HttpServer(uvicorn.Server):
         self._drain_time = settings.drain_time
         self._shutdown_timeout = settings.shutdown_timeout
         self._next_files_warning = 0.0
-        self._adopting = TaskSet()
+        self._taking_over = TaskSet()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # As uvicorn does it, except for the time-outs of TLS, for which it has no setting: a silent client would stay
         # for a minute, and nothing would count it. The node listens before it announces itself.
-        await self._node.peering.listen(self._node.id, self._build_peer_protocol, self._adopt)
+        await self._node.peering.listen(self._node.id, self._build_peer_protocol, self._on_handoff)
         await self.lifespan.startup()
         if self._start.failure is not None:
             raise self._start.failure
@@ -125,8 +125,8 @@ class HttpServer(uvicorn.Server):
     def _build_peer_protocol(self) -> asyncio.Protocol:
         return self._build_other(PeerProtocol, self._node)
 
-    def _adopt(self, connection: socket.socket, received: bytes) -> None:
-        self._adopting.spawn(self._take_over(connection, received))
+    def _on_handoff(self, connection: socket.socket, received: bytes) -> None:
+        self._taking_over.spawn(self._take_over(connection, received))
 
     async def _take_over(self, connection: socket.socket, received: bytes) -> None:
         loop = asyncio.get_running_loop()

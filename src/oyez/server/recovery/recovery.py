@@ -115,7 +115,7 @@ class Recovery:
         """For a client that has no `pid`, and perhaps an offset: it joins its rooms again by itself."""
         if offset is None:
             return self._not_recovered(None, NEW)
-        resumed = await self._find_missed(socket, offset)
+        resumed = await self._read_first_page(socket, offset)
         if resumed.recovers:
             # Rooms that the client joins again are replayed.
             socket.session.replay_from = offset
@@ -134,7 +134,7 @@ class Recovery:
                 # A session that waits for its user has different positions for the rooms of guest and user.
                 resumed = self._not_recovered(start, INTERRUPTED)
             else:
-                resumed = await self._find_missed(socket, start)
+                resumed = await self._read_first_page(socket, start)
         except Exception:
             # The client is not accepted after all: its session stays as it was.
             socket.session.pid = ""
@@ -191,7 +191,7 @@ class Recovery:
             socket.rename(session.sid)
         socket.session.acknowledged_position = session.acknowledged_position
 
-    async def _find_missed(self, socket: Socket, start: str) -> Resumed:
+    async def _read_first_page(self, socket: Socket, start: str) -> Resumed:
         """The first page of the missed events, and whether there are more."""
         rooms: set[str] | None = None
         try:

@@ -109,15 +109,15 @@ class Replay:
 
         Raises KeyError, LogUnavailableError as `read` does.
         """
-        missed, after, complete = len(page.messages), page.after, page.complete
+        count, after, complete = len(page.messages), page.after, page.complete
         # A range with fewer numbers than the allowed events need not be counted.
-        while not complete and not socket.connection.closed and missed + self._distance(after) > MAX_MISSED:
+        while not complete and not socket.connection.closed and count + self._distance(after) > MAX_MISSED:
             following = await self.read(socket, after, rooms, COUNTED_BYTES)
-            missed += len(following.messages)
+            count += len(following.messages)
             after, complete = following.after, following.complete
-            if missed > MAX_MISSED:
+            if count > MAX_MISSED:
                 return True
-        return missed > MAX_MISSED
+        return count > MAX_MISSED
 
     def _distance(self, after: str) -> int:
         return number_of(self._progress.position) - number_of(after)

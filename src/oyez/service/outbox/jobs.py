@@ -67,18 +67,18 @@ class Jobs:
         self._clock = clock
         self._unknown: set[str] = set()
         """Kinds of jobs that are due and have no function here; each is logged once."""
-        self._rounds = PeriodicTask("jobs", self._do_due)
-        outbox.scheduled = self._rounds.trigger
+        self._periodic = PeriodicTask("jobs", self._do_due)
+        outbox.scheduled = self._periodic.trigger
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Do jobs when they are due, while inside; a job that has begun is finished."""
-        async with self._rounds.running():
+        async with self._periodic.running():
             yield
 
     async def done(self) -> None:
         """Wait until nothing is due, by the clock. Only ends while inside `running`."""
-        await self._rounds.done()
+        await self._periodic.done()
 
     async def _do_due(self) -> float:
         """Do all that is due; the seconds until there may be more."""

@@ -46,11 +46,11 @@ T = TypeVar("T")
 
 MAX_BATCH = 500
 """Entries moved at a time: at most 5 MB, and one deletion for many transactions."""
-MARK = "outbox"
+CHECKPOINT = "outbox"
 """The log's record that says which row was the last to be appended: longer than the log knows keys, without an end."""
 STALE_SECONDS = 2.0
 """Age at which a row may have been appended by somebody who did not live to delete it, and so long ago that its key is
-forgotten: then the mark is looked at. Others are moved within milliseconds."""
+forgotten: then the checkpoint is read. Others are moved within milliseconds."""
 LOOK_INTERVAL = 1.0
 """Seconds between two looks for what another process has left behind when it was killed. What this one commits is
 moved at once."""
@@ -288,7 +288,7 @@ class Outbox:
         observers = self._observers
         began = observers.clock() if observers is not None else 0.0
         entries = [row.entry for row in rows[done:]]
-        positions = await self._log.append(entries, (MARK, rows[-1].mark))
+        positions = await self._log.append(entries, (CHECKPOINT, rows[-1].checkpoint))
         if observers is not None:
             report_published(observers, entries, positions, OUTBOX, began)
         return positions[-1]
@@ -307,9 +307,9 @@ class Outbox:
         """How many of the first rows are certainly in the log already, or were and have been forgotten there."""
         if rows[0].created > self._clock() - STALE_SECONDS:
             return 0
-        mark = await self._log.get(MARK)
-        # All rows before the marked row were appended too.
-        return next((number for number, row in enumerate(rows, 1) if row.mark == mark), 0)
+        checkpoint = await self._log.get(CHECKPOINT)
+        # All rows before the row of the checkpoint were appended too.
+        return next((number for number, row in enumerate(rows, 1) if row.checkpoint == checkpoint), 0)
 
 
 class _Row(NamedTuple):
@@ -320,7 +320,7 @@ class _Row(NamedTuple):
     entry: Entry
 
     @property
-    def mark(self) -> bytes:
+    def checkpoint(self) -> bytes:
         """With the time, because a new database, or a restored one, begins with old numbers."""
         return f"{self.id}:{self.created}".encode()
 
