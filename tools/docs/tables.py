@@ -233,7 +233,7 @@ def build_commands(contract: Contract) -> str:
         if len(contract.namespaces) > 1
         else [],
         "what it does": [commands[0].description for commands in found],
-        "limit": [commands[0].limits_text for commands in found],
+        "limit": [describe_limits(commands[0]) for commands in found],
         "reply": [describe_reply(commands[0]) for commands in found],
     }
     return build_columns(columns)
@@ -243,6 +243,10 @@ def describe_arguments(declared: DeclaredCommand) -> str:
     fields = msgspec.structs.fields(declared.command)
     names = ", ".join(field.encode_name + "?" * (field.default is msgspec.UNSET) for field in fields)
     return f"({names})" if declared.arguments == "positional" else f"{{{names}}}"
+
+
+def describe_limits(declared: DeclaredCommand) -> str:
+    return ", ".join([declared.limit.text, *(shared.text for shared in declared.shared)])
 
 
 def describe_reply(declared: DeclaredCommand) -> str:

@@ -98,11 +98,6 @@ class DeclaredCommand:
         return shapes_of(self.command)
 
     @property
-    def limits_text(self) -> str:
-        """All limits, as documents show them."""
-        return ", ".join([self.limit.text, *(shared.text for shared in self.shared)])
-
-    @property
     def description(self) -> str:
         return description_of(self.command)
 
