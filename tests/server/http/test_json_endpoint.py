@@ -1,4 +1,4 @@
-"""Plain WebSocket clients, as the `websockets` library speaks it: the same connection in other words."""
+"""The endpoint of plain WebSockets, as clients of the `websockets` library use it."""
 
 import asyncio
 import json
