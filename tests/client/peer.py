@@ -12,7 +12,7 @@ import socketio
 import uvicorn
 from websockets.asyncio.server import ServerConnection, serve
 
-from oyez.protocol.engineio import Handshake, encode_open
+from oyez.protocol.engineio import OpenPacket, encode_open
 
 
 @dataclass
@@ -97,10 +97,10 @@ async def serve_script(
     script: Callable[[ServerConnection], Awaitable[None]], ping_milliseconds: int = 20_000
 ) -> AsyncIterator[str]:
     """The address of a WebSocket server that opens, lets the client into `/`, and then does as `script` does."""
-    handshake = Handshake("s", [], ping_milliseconds, ping_milliseconds, 1_000_000)
+    packet = OpenPacket("s", [], ping_milliseconds, ping_milliseconds, 1_000_000)
 
     async def handle(connection: ServerConnection) -> None:
-        await connection.send(encode_open(handshake).decode())
+        await connection.send(encode_open(packet).decode())
         await connection.recv()
         await connection.send('40{"sid":"t","pid":"u"}')
         await script(connection)

@@ -22,7 +22,7 @@ async def test_it_connects_over_every_transport(peer: Peer, ways: tuple[str, ...
     async with connect(peer.url, transports=ways) as client:
         assert client.transport == ways[-1]
         assert client.sid
-        assert client.engine_sid == client.connection.handshake.sid != client.sid
+        assert client.engine_sid == client.connection.open_packet.sid != client.sid
         assert await client.call("echo", "a") == "a"
 
 

@@ -228,5 +228,5 @@ async def test_an_upgrade_that_is_refused_leaves_polling() -> None:
 
 async def test_the_handshake_is_there(peer: Peer) -> None:
     async with open_connection(peer.url) as connection:
-        assert isinstance(connection.handshake, engineio.Handshake)
-        assert connection.handshake.max_payload == 1_000_000
+        assert isinstance(connection.open_packet, engineio.OpenPacket)
+        assert connection.open_packet.max_payload == 1_000_000

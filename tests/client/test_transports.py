@@ -2,12 +2,12 @@
 
 import pytest
 
-from oyez.client.transports import ConnectFailed, Endpoint, PollingTransport, TransportLost
+from oyez.client.transports import ConnectFailed, PollingTransport, ServerAddress, TransportLost
 from tests.client.peer import serve_bytes
 
 
-def endpoint(url: str, path: str = "/socket.io/", **query: str) -> Endpoint:
-    return Endpoint.parse(url, path, query, None, None)
+def address(url: str, path: str = "/socket.io/", **query: str) -> ServerAddress:
+    return ServerAddress.parse(url, path, query, None, None)
 
 
 @pytest.mark.parametrize(
@@ -21,14 +21,14 @@ def endpoint(url: str, path: str = "/socket.io/", **query: str) -> Endpoint:
     ],
 )
 def test_addresses(url: str, authority: str, path: str, secure: bool, port: int) -> None:
-    parsed = endpoint(url)
+    parsed = address(url)
     assert (parsed.authority, parsed.path, parsed.secure, parsed.port) == (authority, path, secure, port)
 
 
 def test_a_target_has_the_protocols_query_and_the_callers() -> None:
-    assert endpoint("http://a").target("polling", None) == "/socket.io/?EIO=4&transport=polling"
-    assert endpoint("http://a", b="c d").target("websocket", "s") == "/socket.io/?EIO=4&transport=websocket&sid=s&b=c+d"
-    assert endpoint("http://a", EIO="3").target("polling", None) == "/socket.io/?EIO=3&transport=polling"
+    assert address("http://a").target("polling", None) == "/socket.io/?EIO=4&transport=polling"
+    assert address("http://a", b="c d").target("websocket", "s") == "/socket.io/?EIO=4&transport=websocket&sid=s&b=c+d"
+    assert address("http://a", EIO="3").target("polling", None) == "/socket.io/?EIO=3&transport=polling"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_target_has_the_protocols_query_and_the_callers() -> None:
 )
 async def test_bodies_with_a_length_in_chunks_and_up_to_the_end(answer: bytes) -> None:
     async with serve_bytes(answer) as url:
-        response = await PollingTransport(endpoint(url)).request("GET")
+        response = await PollingTransport(address(url)).request("GET")
     assert (response.status, response.body) == (200, b"hello")
 
 
@@ -59,10 +59,10 @@ async def test_bodies_with_a_length_in_chunks_and_up_to_the_end(answer: bytes) -
 async def test_an_answer_that_breaks_off_is_a_lost_transport(answer: bytes) -> None:
     async with serve_bytes(answer) as url:
         with pytest.raises(TransportLost):
-            await PollingTransport(endpoint(url)).request("GET")
+            await PollingTransport(address(url)).request("GET")
 
 
 @pytest.mark.parametrize("url", ["localhost:5001", "ftp://localhost", "", "http://"])
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ConnectFailed, match="is not an address"):
-        endpoint(url)
+        address(url)

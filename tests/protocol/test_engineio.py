@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oyez.protocol import engineio as eio
-from oyez.protocol.engineio import Handshake, HandshakeError, MalformedError, Packet, PacketType
+from oyez.protocol.engineio import HandshakeError, MalformedError, OpenPacket, Packet, PacketType
 from tests.protocol.timing import assert_linear
 
 MANY = 1_000
@@ -201,8 +201,8 @@ def test_payloads_cost_time_in_proportion_to_their_size(body: object) -> None:
 
 
 def test_the_handshake_is_camel_case_and_milliseconds() -> None:
-    handshake = Handshake("sid0", ["websocket"], 25_000, 20_000, 1_000_000)
-    encoded = eio.encode_open(handshake)
+    packet = OpenPacket("sid0", ["websocket"], 25_000, 20_000, 1_000_000)
+    encoded = eio.encode_open(packet)
     assert encoded[:1] == b"0"
     assert json.loads(encoded[1:]) == {
         "sid": "sid0",
@@ -211,12 +211,12 @@ def test_the_handshake_is_camel_case_and_milliseconds() -> None:
         "pingTimeout": 20_000,
         "maxPayload": 1_000_000,
     }
-    assert eio.decode_open(encoded[1:]) == handshake
+    assert eio.decode_open(encoded[1:]) == packet
 
 
 def test_a_handshake_may_hold_more_than_is_known() -> None:
     data = b'{"sid":"a","upgrades":[],"pingInterval":1,"pingTimeout":2,"maxPayload":3,"later":true}'
-    assert eio.decode_open(data) == Handshake("a", [], 1, 2, 3)
+    assert eio.decode_open(data) == OpenPacket("a", [], 1, 2, 3)
 
 
 @pytest.mark.parametrize(

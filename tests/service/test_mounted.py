@@ -106,7 +106,7 @@ async def test_forked_each_process_is_a_node_of_its_own(
             connect(here, path=PATH, auth=token(sign)) as one,
             connect(there, path=PATH, auth=token(sign), transports=["polling"]) as other,
         ):
-            assert one.connection.handshake.sid[:6] != other.connection.handshake.sid[:6]
+            assert one.connection.open_packet.sid[:6] != other.connection.open_packet.sid[:6]
             published = [await publish(sign, url) for url in (here, there) * 5]
             # Each process makes its calls under a name of its own: the log takes none for the repetition of another.
             assert len({answer.json()["position"] for answer in published}) == len(published)

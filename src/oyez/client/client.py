@@ -91,7 +91,7 @@ async def connect(
                 client = await join(connection, namespace, auth)
             except Disconnected as error:
                 raise ConnectFailed(f"The server closed the connection before it answered: {error.reason}.") from error
-            if transports[0] == "polling" and "websocket" in {*transports} & {*connection.handshake.upgrades}:
+            if transports[0] == "polling" and "websocket" in {*transports} & {*connection.open_packet.upgrades}:
                 with suppress(ConnectFailed):
                     await connection.upgrade()
         yield client
@@ -141,7 +141,7 @@ class Client:
     @property
     def engine_sid(self) -> str:
         """The id of the connection, which no other client receives."""
-        return self.connection.handshake.sid
+        return self.connection.open_packet.sid
 
     @property
     def transport(self) -> str:

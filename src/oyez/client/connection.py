@@ -12,8 +12,8 @@ from typing import Protocol
 from oyez.client.transports import (
     MAX_PACKETS,
     ConnectFailed,
-    Endpoint,
     PollingTransport,
+    ServerAddress,
     Transport,
     TransportLost,
     WebSocketTransport,
@@ -81,30 +81,30 @@ async def open_connection(
 
     `path` is appended to the path of `url`.
     """
-    endpoint = Endpoint.parse(url, path, query, headers, ssl)
+    address = ServerAddress.parse(url, path, query, headers, ssl)
     async with deadline(timeout):
-        opened, packets = await (_open_websocket if transport == "websocket" else _open_polling)(endpoint)
-    connection = Connection(endpoint, opened, packets)
+        opened, packets = await (_open_websocket if transport == "websocket" else _open_polling)(address)
+    connection = Connection(address, opened, packets)
     try:
         yield connection
     finally:
         await connection.close()
 
 
-async def _open_websocket(endpoint: Endpoint) -> tuple[Transport, list[engineio.Packet]]:
-    transport = await WebSocketTransport.open(endpoint)
+async def _open_websocket(address: ServerAddress) -> tuple[Transport, list[engineio.Packet]]:
+    transport = await WebSocketTransport.open(address)
     try:
         return transport, await transport.receive()
     except (TransportLost, MalformedError) as error:
         raise ConnectFailed(f"The server ended the WebSocket without an open packet: {error}") from error
 
 
-async def _open_polling(endpoint: Endpoint) -> tuple[Transport, list[engineio.Packet]]:
-    transport = PollingTransport(endpoint)
+async def _open_polling(address: ServerAddress) -> tuple[Transport, list[engineio.Packet]]:
+    transport = PollingTransport(address)
     try:
         response = await transport.request("GET")
     except TransportLost as error:
-        raise ConnectFailed(f"No connection to {endpoint.authority}: {error.__cause__ or error}") from error
+        raise ConnectFailed(f"No connection to {address.authority}: {error.__cause__ or error}") from error
     if response.status != 200:
         raise ConnectFailed(f"The server answered with HTTP status {response.status}.", response.status, response.body)
     try:
@@ -116,16 +116,16 @@ async def _open_polling(endpoint: Endpoint) -> tuple[Transport, list[engineio.Pa
 class Connection:
     """Open while `reason` is None. If a test sets `answers_pings` to False, the client behaves as if it had failed."""
 
-    def __init__(self, endpoint: Endpoint, transport: Transport, packets: Sequence[engineio.Packet]) -> None:
-        self.handshake = _read_handshake(packets[0])
+    def __init__(self, address: ServerAddress, transport: Transport, packets: Sequence[engineio.Packet]) -> None:
+        self.open_packet = _read_open_packet(packets[0])
         if isinstance(transport, PollingTransport):
-            transport.sid = self.handshake.sid
+            transport.sid = self.open_packet.sid
         self.transport = transport
         self.reason: str | None = None
         self.answers_pings = True
         self.receivers: dict[str, Receiver] = {}
         """By namespace; packets of other namespaces are ignored."""
-        self._endpoint = endpoint
+        self._address = address
         self._partial: socketio.Packet | None = None
         self._reading = asyncio.Lock()
         self._writing = asyncio.Lock()
@@ -140,7 +140,7 @@ class Connection:
 
     async def upgrade(self) -> None:
         """Change from polling to WebSocket as official clients do. Raises ConnectFailed; then polling continues."""
-        candidate = await WebSocketTransport.open(self._endpoint, self.handshake.sid)
+        candidate = await WebSocketTransport.open(self._address, self.open_packet.sid)
         try:
             await candidate.send_raw(engineio.PROBE_PING.decode())
             if await candidate.receive() != [engineio.decode_packet(engineio.PROBE_PONG)]:
@@ -190,7 +190,7 @@ class Connection:
 
     async def _run(self, packets: Sequence[engineio.Packet]) -> None:
         # If the server sends nothing for this time, the connection is lost.
-        silence = (self.handshake.ping_interval + self.handshake.ping_timeout) / 1000
+        silence = (self.open_packet.ping_interval + self.open_packet.ping_timeout) / 1000
         try:
             while True:
                 for packet in packets:
@@ -235,7 +235,7 @@ class Connection:
                 receiver.end(reason)
 
 
-def _read_handshake(packet: engineio.Packet) -> engineio.Handshake:
+def _read_open_packet(packet: engineio.Packet) -> engineio.OpenPacket:
     if packet.type is not engineio.PacketType.OPEN:
         raise ConnectFailed(f"The server began with {packet.type.name}, not with an open packet.")
     try:

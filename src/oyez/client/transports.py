@@ -38,7 +38,7 @@ class TransportLost(OyezError):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ServerAddress:
     """The address of a server's Engine.IO, and the query and headers of every request to it."""
 
     secure: bool
@@ -143,9 +143,9 @@ class PollingTransport:
     name = "polling"
     close_code: int | None = None
 
-    def __init__(self, endpoint: Endpoint, sid: str | None = None) -> None:
+    def __init__(self, address: ServerAddress, sid: str | None = None) -> None:
         self.sid = sid
-        self._endpoint = endpoint
+        self._address = address
         self._open: set[asyncio.StreamWriter] = set()
 
     async def receive(self) -> list[Packet]:
@@ -172,16 +172,16 @@ class PollingTransport:
 
     async def request(self, method: str, body: bytes | None = None) -> Response:
         """Send one request of this session, and return its response. Raises TransportLost if there is none."""
-        endpoint = self._endpoint
+        address = self._address
         try:
             reader, writer = await asyncio.open_connection(
-                endpoint.host, endpoint.port, ssl=(endpoint.ssl or True) if endpoint.secure else None
+                address.host, address.port, ssl=(address.ssl or True) if address.secure else None
             )
         except OSError as error:
             raise TransportLost("transport error") from error
         self._open.add(writer)
         try:
-            writer.write(_encode_request(endpoint, method, endpoint.target(self.name, self.sid), body))
+            writer.write(_encode_request(address, method, address.target(self.name, self.sid), body))
             return await _read_response(reader)
         except OSError as error:
             raise TransportLost("transport error") from error
@@ -192,13 +192,13 @@ class PollingTransport:
                 await writer.wait_closed()
 
 
-def _encode_request(endpoint: Endpoint, method: str, target: str, body: bytes | None) -> bytes:
-    headers = {"Host": endpoint.authority, "Connection": "close"}
+def _encode_request(address: ServerAddress, method: str, target: str, body: bytes | None) -> bytes:
+    headers = {"Host": address.authority, "Connection": "close"}
     if body is not None:
         headers |= {"Content-Type": "text/plain;charset=UTF-8", "Content-Length": str(len(body))}
     lines = [
         f"{method} {target} HTTP/1.1",
-        *(f"{name}: {value}" for name, value in {**headers, **endpoint.headers}.items()),
+        *(f"{name}: {value}" for name, value in {**headers, **address.headers}.items()),
     ]
     return "\r\n".join([*lines, "\r\n"]).encode("latin-1") + (body or b"")
 
@@ -239,15 +239,15 @@ class WebSocketTransport(WSListener):
         self._gone = asyncio.Event()
 
     @classmethod
-    async def open(cls, endpoint: Endpoint, sid: str | None = None) -> Self:
+    async def open(cls, address: ServerAddress, sid: str | None = None) -> Self:
         """Raises ConnectFailed."""
-        scheme = "wss" if endpoint.secure else "ws"
+        scheme = "wss" if address.secure else "ws"
         try:
             _, listener = await ws_connect(
                 cls,
-                f"{scheme}://{endpoint.authority}{endpoint.target(cls.name, sid)}",
-                ssl_context=endpoint.ssl,
-                extra_headers=dict(endpoint.headers),
+                f"{scheme}://{address.authority}{address.target(cls.name, sid)}",
+                ssl_context=address.ssl,
+                extra_headers=dict(address.headers),
                 max_redirects=0,
                 max_frame_size=2**31 - 1,
                 use_aiofastnet=False,
@@ -256,7 +256,7 @@ class WebSocketTransport(WSListener):
             status = int(error.response.status) if error.response is not None else None
             raise ConnectFailed(f"The server refused the WebSocket: {error}", status, error.raw_body or b"") from error
         except (OSError, TimeoutError) as error:
-            raise ConnectFailed(f"No WebSocket to {endpoint.authority}: {error}") from error
+            raise ConnectFailed(f"No WebSocket to {address.authority}: {error}") from error
         if not isinstance(listener, cls):
             raise ConnectFailed("The server closed the connection without an answer.")
         return listener

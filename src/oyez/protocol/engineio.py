@@ -103,7 +103,7 @@ CLIENT_DISCONNECT = CloseReason("client namespace disconnect", False, 1000)
 SERVER_DISCONNECT = CloseReason("server namespace disconnect", False, 1000)
 
 
-class Handshake(msgspec.Struct, rename="camel", frozen=True):
+class OpenPacket(msgspec.Struct, rename="camel", frozen=True):
     """The data of the open packet. Its times are milliseconds; all other times in the code are seconds."""
 
     sid: str
@@ -124,15 +124,15 @@ class TooManyPacketsError(MalformedError):
     """A polling body with more packets than allowed; its packets may be well-formed."""
 
 
-def encode_open(handshake: Handshake) -> bytes:
+def encode_open(packet: OpenPacket) -> bytes:
     """The packet that opens a session."""
-    return b"0" + msgspec.json.encode(handshake)
+    return b"0" + msgspec.json.encode(packet)
 
 
-def decode_open(data: bytes) -> Handshake:
+def decode_open(data: bytes) -> OpenPacket:
     """Raises MalformedError."""
     try:
-        return msgspec.json.decode(data, type=Handshake)
+        return msgspec.json.decode(data, type=OpenPacket)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(f"open packet: {error}") from None
 

@@ -55,7 +55,7 @@ class ConnectionContext:
     def encode_open(self, sid: str, *, upgraded: bool) -> bytes:
         """The open packet of a connection, which offers an upgrade if the connection is not `upgraded`."""
         return engineio.encode_open(
-            engineio.Handshake(
+            engineio.OpenPacket(
                 sid=sid,
                 upgrades=[] if upgraded else ["websocket"],
                 ping_interval=round(self.settings.ping_interval * 1000),
