@@ -119,6 +119,39 @@ async def test_a_relay_goes_only_to_rooms_of_its_sender(desk: Desk) -> None:
         await bob.expect_nothing()
 
 
+async def test_ids_that_are_numbers(desk: Desk) -> None:
+    async with desk.connect("42") as one, desk.connect("43") as other, desk.connect("042") as text:
+        for client in (one, other, text):
+            await client.call("board:join", "7")
+        assert (await one.call("seat:taken", {"boardId": 7}))["ok"]
+        assert (await one.call("seat:taken", {"boardId": 7, "userId": 42}))["ok"]
+        for client in (other, text):
+            for _ in range(2):
+                assert (await client.expect_event("seat:taken")).args == [{"boardId": 7, "userId": 42}]
+        assert (await refusal(one, "seat:taken", {"boardId": 7, "userId": 43}))[0] == "forbidden"
+        assert (await refusal(one, "seat:taken", {"boardId": 8}))[0] == "forbidden"
+        # One user can use half of the limit of a room.
+        assert (await refusal(one, "seat:taken", {"boardId": 7}))[0] == "rate_limited"
+        assert await refusal(text, "seat:taken", {"boardId": 7}) == (
+            "forbidden",
+            "Your user id '042' is not a whole number.",
+        )
+        await other.expect_nothing()
+
+
+async def test_a_relay_with_positional_arguments(desk: Desk) -> None:
+    async with desk.connect("42") as one, desk.connect("43") as other:
+        for client in (one, other):
+            await client.call("board:join", "7")
+        assert await one.call("laser", "7", "hi", 3) == {"ok": True}
+        assert (await other.expect_event("laser")).args[:4] == [42, "7", "hi", 3]
+        assert (await one.call("laser", 7, "hi"))["ok"]
+        assert (await other.expect_event("laser")).args[:4] == [42, "7", "hi", 0]
+        assert (await refusal(one, "laser", 43, "7", "hi", 3))[0] == "invalid_data"
+        assert (await refusal(one, "laser", "7", "x" * 60))[0] == "too_large"
+        await other.expect_nothing()
+
+
 async def test_a_relay_to_everyone_and_a_limit_for_an_address(desk: Desk) -> None:
     async with desk.connect("ada", role="staff") as ada, desk.connect("eve", role="staff") as eve:
         for client, other in ((ada, eve), (eve, ada)):
@@ -209,8 +242,8 @@ def test_targets_that_a_relay_cannot_have() -> None:
     assert "relay one: a relay goes to rooms that its sender is in, not to one client" in errors
     assert "relay one: goes to `board:{boardId}`, which the command does not name; write .of(" in errors
     assert "relay one: a relay does not go to the client that sends it" in errors
-    assert "relay one: sender who: expected a string field of _One" in errors
-    assert "relay bad: sender who: expected a string field of _Bad" in errors
+    assert "relay one: sender who: expected a string or integer field of _One" in errors
+    assert "relay bad: sender who: expected a string or integer field of _Bad" in errors
 
 
 def test_what_is_no_payload_is_one_error() -> None:
@@ -245,7 +278,7 @@ def test_limits_per_room_that_have_no_room() -> None:
     errors = find_errors(declare)
     assert "command a: per_room needs the kind of room that the command names" in errors
     assert "command b: per_room is for clients in a room" in errors
-    assert "command c: per_room needs a string field boardId, for the room board:{boardId}" in errors
+    assert "command c: per_room needs a string or integer field boardId, for the room board:{boardId}" in errors
     assert "command d: per_room names several kinds of room" in errors
 
 

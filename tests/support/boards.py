@@ -120,6 +120,30 @@ class Drawn(Stamped, rename="camel"):
     tags: tuple[str, ...] = ()
 
 
+@root.relay(
+    "seat:taken",
+    to=[board.of("boardId")],
+    sender="userId",
+    limit=per_room("4/m", board),
+    example={"boardId": 1, "userId": 42},
+)
+class SeatTaken(Payload, rename="camel"):
+    """A user sits down at a board. Ids are numbers."""
+
+    board_id: int
+    user_id: int
+
+
+@root.relay("laser", to=[board.of("boardId")], sender="userId", arguments="positional", max_bytes=60)
+class Laser(Payload, rename="camel"):
+    """A user points at a board for a moment. The fields are the arguments."""
+
+    user_id: int
+    board_id: Id
+    text: str
+    x: int = 0
+
+
 @root.relay("wave", to=[root.everyone], who=role("staff"), limit=per_address("2/m"), example={}, volatile=True)
 class Wave(Payload):
     """The staff greets everyone."""

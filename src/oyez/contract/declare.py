@@ -370,31 +370,46 @@ class Namespace:
         to: Sequence[Target],
         who: Rules = anyone(),  # noqa: B008 - a rule is a value
         limit: Limits | None = None,
-        example: Mapping[str, Any] | None = None,
+        example: Any = None,
         volatile: bool = False,
         timestamp: str | None = None,
         latest: float = 0.0,
         sender: str | None = None,
+        arguments: Arguments = "object",
+        max_bytes: int | None = None,
     ) -> "Declaration":
         """Declare a command, and the event of the same name that the others in the sender's rooms receive.
 
         Decorates the event's payload, whose fields are the command's too. `to` lists rooms that follow from them, and
         fixed targets; the sender must be in these rooms. `sender` is the wire name of a field that the server fills in
-        with the id of the user who sends it. A client may omit it; another user's id is refused. The other arguments
-        are those of `event` and `command`.
+        with the id of the user who sends it. A client may omit it; another user's id is refused. With positional
+        `arguments`, clients cannot send it. The other arguments are those of `event` and `command`.
         """
 
         def declare(payload: Any) -> Any:
             if isinstance(payload, UnionType):
                 raise ContractError(f"relay {name}: has several shapes; declare one class")
-            self.event(name, to=to, example=example, volatile=volatile, timestamp=timestamp, latest=latest)(payload)
+            self.event(
+                name,
+                to=to,
+                example=example,
+                volatile=volatile,
+                timestamp=timestamp,
+                latest=latest,
+                arguments=arguments,
+                max_bytes=max_bytes,
+            )(payload)
             if not (isinstance(payload, type) and issubclass(payload, Payload)):
                 return payload
-            command = build_relay_command(name, payload, self.events[-1].timestamp, sender)
+            # An argument that may be omitted cannot stand before others.
+            unsent = {self.events[-1].timestamp, sender if arguments == "positional" else None}
+            command = build_relay_command(name, payload, unsent, sender)
             rule = one_of(who)
             if sender is not None and sender in command.__struct_encode_fields__:
                 rule = rule & own(sender, claim="sub")
-            self.command(name, who=rule, limit=limit, volatile=volatile)(command)
+            self.command(name, who=rule, limit=limit, volatile=volatile, arguments=arguments, max_bytes=max_bytes)(
+                command
+            )
             self.commands[-1] = replace(self.commands[-1], relays=Relay(payload, sender))
             return payload
 

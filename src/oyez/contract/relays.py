@@ -3,6 +3,7 @@
 The command's fields are those of the event, without the fields that the server fills in.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import new_class
 from typing import Any
@@ -23,10 +24,12 @@ class Relay:
     """The wire name of the field that holds the id of the user who has sent it."""
 
 
-def build_relay_command(name: str, payload: type[Payload], filled: str | None, sender: str | None) -> type[Command]:
+def build_relay_command(
+    name: str, payload: type[Payload], unsent: Collection[str | None], sender: str | None
+) -> type[Command]:
     """The command whose fields are those of `payload`. Raises ContractError if a type is not known yet.
 
-    Clients cannot send the field `filled`. They may omit `sender`. Both are wire names.
+    Clients cannot send the fields `unsent`. They may omit `sender`. All are wire names.
     """
     try:
         declared = msgspec.structs.fields(payload)
@@ -35,7 +38,7 @@ def build_relay_command(name: str, payload: type[Payload], filled: str | None, s
     annotations: dict[str, Any] = {}
     body: dict[str, Any] = {"__doc__": payload.__doc__, "__module__": payload.__module__}
     for field in declared:
-        if field.encode_name == filled:
+        if field.encode_name in unsent:
             continue
         annotations[field.name] = field.type
         if field.encode_name == sender:

@@ -3,6 +3,7 @@
 Everything is read from msgspec's own description of a type, so it always agrees with the decoders.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -74,6 +75,26 @@ def read_key(value: object) -> str | None:
     if isinstance(value, str):
         return value
     return str(value) if type(value) is int else None
+
+
+def write_key(text: str, found: inspect.Type) -> str | int:
+    """The value of type `found` that is written as `text` in a room's name; the reverse of `read_key`.
+
+    Raises ValueError if the type has only whole numbers, and the text is none.
+    """
+    if any(isinstance(option, inspect.IntType) for option in options(found)) and not _may_be_text(found):
+        # Another text, such as 007, would be the number of another user.
+        if not _fits_number(text):
+            raise ValueError(f"{quote(text)} is not a whole number")
+        return int(text)
+    return text
+
+
+def _may_be_text(found: inspect.Type) -> bool:
+    return any(isinstance(option, inspect.StrType) for option in options(found))
+
+
+_fits_number = re.compile(r"0|-?[1-9]\d{0,15}", re.ASCII).fullmatch
 
 
 def is_time(found: inspect.Type) -> bool:

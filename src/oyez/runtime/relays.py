@@ -1,8 +1,9 @@
 """Relays: what a client sends, the other clients of its rooms receive."""
 
 from oyez.contract.declare import DeclaredCommand
-from oyez.contract.schema import wire_names
+from oyez.contract.schema import find_field, write_key
 from oyez.contract.types import Command
+from oyez.errors import FORBIDDEN, RefusedError
 from oyez.runtime.client import Client
 from oyez.runtime.commands import Handler
 from oyez.runtime.publisher import Publisher
@@ -14,13 +15,17 @@ def relaying(declared: DeclaredCommand, publisher: Publisher, limits: SharedLimi
     relay = declared.relays
     assert relay is not None, "called for relays only"
     payload = relay.payload
-    sender = wire_names(payload)[relay.sender] if relay.sender is not None else None
-    fields = [name for name in declared.command.__struct_fields__ if name != sender]
+    found = find_field(payload, relay.sender) if relay.sender is not None else None
+    sender = found[1] if found is not None else None
+    fields = [name for name in declared.command.__struct_fields__ if sender is None or name != sender.name]
 
     async def hand_on(command: Command, client: Client) -> None:
         values = {name: getattr(command, name) for name in fields}
         if sender is not None:
-            values[sender] = client.identity.subject
+            try:
+                values[sender.name] = write_key(client.identity.subject, sender.type)
+            except ValueError as error:
+                raise RefusedError(FORBIDDEN, f"Your user id {error}.") from None
         prepared = publisher.prepare_relayed(payload(**values), client.namespace, [client.own_room])
         rooms = [room for entry in prepared for room in entry.rooms]
         check_in_rooms(client, rooms)

@@ -6,7 +6,7 @@ from msgspec import inspect
 
 from oyez.contract.declare import DeclaredCommand, DeclaredEvent
 from oyez.contract.rooms import Caller, DerivedRoom, Room, Sockets, Target
-from oyez.contract.schema import fields_of, is_text
+from oyez.contract.schema import fields_of, is_key
 from oyez.contract.types import Payload
 
 
@@ -17,8 +17,8 @@ def check_relay(command: DeclaredCommand, event: DeclaredEvent) -> Iterator[str]
     sender = command.relays.sender if command.relays is not None else None
     if sender is not None and issubclass(event.payload, Payload):
         fields = {field.encode_name: field.type for field in fields_of(inspect.type_info(event.payload))}
-        if sender not in fields or not is_text(fields[sender]):
-            yield f"sender {sender}: expected a string field of {event.payload.__name__}"
+        if sender not in fields or not is_key(fields[sender]):
+            yield f"sender {sender}: expected a string or integer field of {event.payload.__name__}"
 
 
 def _check_target(target: Target) -> Iterator[str]:
@@ -51,5 +51,5 @@ def _check_room(command: DeclaredCommand, room: Room) -> Iterator[str]:
     for shape in command.shapes:
         fields = {field.encode_name: field for field in fields_of(inspect.type_info(shape))}
         for placeholder in room.placeholders:
-            if placeholder not in fields or not fields[placeholder].required or not is_text(fields[placeholder].type):
-                yield f"per_room needs a string field {placeholder}, for the room {room.pattern}"
+            if placeholder not in fields or not fields[placeholder].required or not is_key(fields[placeholder].type):
+                yield f"per_room needs a string or integer field {placeholder}, for the room {room.pattern}"
