@@ -19,13 +19,10 @@ from oyez.runtime.http import Authorize, answer_json, service_route
 from oyez.runtime.presence import FindPresent
 from oyez.server.cluster.membership import Presence
 from oyez.service.database.database import Database
-from oyez.service.outbox.members import find_room, list_parts
+from oyez.service.outbox.members import MAX_LISTED, find_room, list_parts
 from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.transaction import Transaction
 from oyez.service.resources import build_page, read_query
-
-MAX_PAGE = 1_000
-"""Members of one page of a list: a page stays below 200 KB."""
 
 
 class MembersQuery(Payload):
@@ -33,7 +30,7 @@ class MembersQuery(Payload):
 
     namespace: str | None = None
     after: Annotated[str, Meta(pattern=r"^[^\x00]*$")] = ""
-    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
+    limit: Annotated[int, Meta(ge=1, le=MAX_LISTED)] = MAX_LISTED
 
 
 def member_routes(
@@ -48,7 +45,7 @@ def member_routes(
 
     Each takes `?namespace=` if several have that room, and PUT `?part=`, the member's part in the room. PUT answers 201
     if the member is new, otherwise 200, and DELETE 204, so either may be repeated. GET answers `{members, next}`, and
-    `parts` if some have one; `next` is the `?after=` of the next page, or null; `?limit=` is at most MAX_PAGE.
+    `parts` if some have one; `next` is the `?after=` of the next page, or null; `?limit=` is at most MAX_LISTED.
     """
 
     def room_of(request: Request) -> NamedRoom:

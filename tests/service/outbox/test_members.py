@@ -47,6 +47,19 @@ async def test_others_are_not(desk: Harness, room: NamedRoom, subject: str) -> N
     assert not await desk.members.has(ADA, room)
 
 
+async def test_members_are_listed_in_order_with_their_parts(desk: Harness, room: NamedRoom) -> None:
+    def add(tx: Transaction) -> dict[str, str]:
+        for name, part in (("eve", "host"), ("ada", ""), ("bob", "guest")):
+            tx.add_member(room, f"user:{name}", part)
+        return tx.list_members(room)
+
+    found = {"user:ada": "", "user:bob": "guest", "user:eve": "host"}
+    assert list((await desk.outbox.run(add)).items()) == list(found.items())
+    assert await desk.members.list(room) == found
+    assert await desk.members.list(room, after="user:ada", limit=1) == {"user:bob": "guest"}
+    assert await desk.members.list(ticket("none")) == {}
+
+
 async def test_rooms_of_one_name_have_members_of_their_own(desk: Harness) -> None:
     await desk.outbox.run(Transaction.add_member, back_case("1"), "user:ada")
     assert await desk.members.has(ADA, back_case("1"))

@@ -7,7 +7,7 @@ import pytest
 
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import RefusedError
-from oyez.service.outbox.members import list_members
+from oyez.service.outbox.members import list_parts
 from oyez.systems.rez import groups, stores
 from oyez.systems.rez.groups import GroupEnd, GroupPosting, GroupStart, Membership
 from oyez.systems.rez.payloads import Person
@@ -26,7 +26,7 @@ async def join(shop: Shop, user: str) -> Any:
 
 async def members(shop: Shop, room: str) -> list[str]:
     return await shop.database.read(
-        lambda connection: list_members(connection, "rez", NamedRoom("/", room), after="", limit=10)
+        lambda connection: list(list_parts(connection, "rez", NamedRoom("/", room), after="", limit=10))
     )
 
 

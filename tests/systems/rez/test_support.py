@@ -7,7 +7,7 @@ import pytest
 
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import RefusedError
-from oyez.service.outbox.members import list_members
+from oyez.service.outbox.members import list_parts
 from oyez.systems.rez import support
 from oyez.systems.rez.states import TICKETS
 from oyez.systems.rez.support import (
@@ -53,7 +53,7 @@ async def post(shop: Shop, ticket_id: str, message_id: str, sender_id: str) -> A
 
 async def members(shop: Shop, ticket_id: str) -> list[str]:
     room = NamedRoom("/", f"support_ticket:{ticket_id}")
-    return await shop.database.read(lambda connection: list_members(connection, "rez", room, after="", limit=10))
+    return await shop.database.read(lambda connection: list(list_parts(connection, "rez", room, after="", limit=10)))
 
 
 def places(shop: Shop) -> list[tuple[str, int, int]]:

@@ -18,6 +18,9 @@ from oyez.errors import UNKNOWN_ROOM, InvalidDataError, RefusedError
 from oyez.service.database.database import Database
 from oyez.service.database.tables import members
 
+MAX_LISTED = 1_000
+"""Members in one answer: it stays below 200 KB."""
+
 
 class Members:
     """The membership table as one system sees it."""
@@ -36,6 +39,13 @@ class Members:
         """True if the table has this identity in `room`: its user, its role, or another subject of it."""
         return bool(await self.find(identity, room))
 
+    async def list(self, room: NamedRoom, *, after: str = "", limit: int = MAX_LISTED) -> dict[str, str]:
+        """Up to `limit` members of `room`, in order, and the part of each; "" for no part.
+
+        `after` is the last member of the page before.
+        """
+        return await self._database.read(list_parts, self._system, room, after=after, limit=limit)
+
 
 def find_parts(connection: Connection, system: str, room: NamedRoom, subjects: Collection[str]) -> dict[str, str]:
     """Those of `subjects` that are members of `room`, and the part of each; "" for no part."""
@@ -43,13 +53,8 @@ def find_parts(connection: Connection, system: str, room: NamedRoom, subjects: C
     return {row.subject: row.part or "" for row in connection.execute(found)}
 
 
-def list_members(connection: Connection, system: str, room: NamedRoom, *, after: str, limit: int) -> list[str]:
-    """Up to `limit` members of `room`, in order, after the member `after`."""
-    return list(list_parts(connection, system, room, after=after, limit=limit))
-
-
 def list_parts(connection: Connection, system: str, room: NamedRoom, *, after: str, limit: int) -> dict[str, str]:
-    """`list_members`, with the part of each; "" for no part."""
+    """Up to `limit` members of `room`, in order, after the member `after`, and the part of each; "" for no part."""
     listed = select(members.c.subject, members.c.part).where(_in_room(system, room), members.c.subject > after)
     found = connection.execute(listed.order_by(members.c.subject).limit(limit))
     return {row.subject: row.part or "" for row in found}

@@ -13,7 +13,16 @@ from oyez.runtime import control
 from oyez.runtime.client import Client
 from oyez.runtime.publisher import Publisher
 from oyez.service.database.tables import jobs, outbox
-from oyez.service.outbox.members import add_member, check_part, check_subject, find_room, needs_part, remove_member
+from oyez.service.outbox.members import (
+    MAX_LISTED,
+    add_member,
+    check_part,
+    check_subject,
+    find_room,
+    list_parts,
+    needs_part,
+    remove_member,
+)
 
 
 class Transaction:
@@ -81,6 +90,10 @@ class Transaction:
         if removed:
             self._stored.append(control.member_removed(room, subject))
         return removed
+
+    def list_members(self, room: NamedRoom, *, after: str = "", limit: int = MAX_LISTED) -> dict[str, str]:
+        """Up to `limit` members of `room`, in order, and the part of each; "" for no part. As `Members.list`."""
+        return list_parts(self.connection, self._system, room, after=after, limit=limit)
 
     def join(self, sockets_in: NamedRoom, room: NamedRoom) -> None:
         """Let the sockets in one room join another, if its rule allows them.
