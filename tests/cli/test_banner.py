@@ -46,6 +46,16 @@ def test_nothing_more_is_shown_than_a_newcomer_needs(show: Callable[..., str]) -
     assert not re.search(r" $", shown, re.MULTILINE)
 
 
+def test_a_system_without_an_event_to_try_has_no_third_terminal(show: Callable[..., str], folder: Path) -> None:
+    (folder / "lone.py").write_text(
+        "from oyez.contract import Contract\n"
+        "contract = Contract('lone', roles=('user',), default_role='user')\n"
+        "contract.namespace('/')\n"
+    )
+    assert "Try lone: listen in a second terminal:\n" in show("lone.py")
+    assert "publish" not in show("lone.py")
+
+
 def test_all_systems_and_three_commands_are_on_one_screen(show: Callable[..., str]) -> None:
     shown = show(*list_systems())
     assert sum(max(1, -(-len(line) // SCREEN_WIDTH)) for line in shown.splitlines()) < SCREEN_LINES

@@ -17,7 +17,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from oyez.cli.prompt import COMMANDS, LineError, Prompt, parse_values
 from oyez.cli.session import converse
 from oyez.client import Client, connect
-from oyez.contract import Contract
+from oyez.contract import Acknowledgements, Command, Contract, Id, anyone
 from oyez.systems.loader import list_systems, load_system
 from tests.support.clock import PATIENCE
 from tests.support.served import Served, serve
@@ -140,6 +140,60 @@ def test_values_stand_one_after_the_other() -> None:
     assert parse_values(' "a b" {"c": [1, "d e"]}  3 ') == ["a b", {"c": [1, "d e"]}, 3]
     with pytest.raises(LineError):
         parse_values('"a" b')
+
+
+def make_prompt(acknowledgements: Acknowledgements = Acknowledgements()) -> Prompt:  # noqa: B008 - a frozen value
+    """The prompt of a system with commands of several forms."""
+    contract = Contract("forms", roles=("user",), acknowledgements=acknowledgements)
+    root = contract.namespace("/")
+    root.room("table:{table}:{side}", members=anyone(), join="enter")
+
+    @root.command("wave", arguments="positional")
+    class _Wave(Command):
+        """Wave."""
+
+        table: Id
+        hand: str = "left"
+
+    class Roll(Command, tag_field="type", tag="roll"):
+        """Roll."""
+
+        table: Id
+
+    class Move(Command, tag_field="type", tag="move"):
+        """Move."""
+
+        table: Id
+        steps: int
+
+    root.command("act")(Roll | Move)
+    return Prompt(contract.build(), root, "ada", lambda: None)
+
+
+async def test_commands_are_listed_with_their_arguments(capsys: Shown) -> None:
+    assert await make_prompt().execute("events")
+    assert capsys.readouterr().out.splitlines()[1:4] == [
+        "  enter <table> <side>  Join the room `table:{table}:{side}`.",
+        "  wave <table> [hand]  Wave.",
+        "  act {type, table, steps}  `roll`: Roll. `move`: Move.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "answer", "refusal"),
+    [
+        (Acknowledgements(), {"ok": True}, None),
+        (Acknowledgements(), None, None),
+        (Acknowledgements(), {"ok": False, "error": {"code": "late", "message": "No."}}, "late: No."),
+        (Acknowledgements(error_as="code"), {"ok": False, "error": "late"}, "late"),
+        (Acknowledgements(flag="done", error=None), {"done": False, "code": "late", "message": "No."}, "late: No."),
+        (Acknowledgements(flag=None), {"error": {"reason": 7}}, '{"reason":7}'),
+        (Acknowledgements(node_style=True), [None, {"price": 3}], None),
+        (Acknowledgements(node_style=True), {"code": "late", "message": "No."}, "late: No."),
+    ],
+)
+def test_a_refusal_is_found_in_answers_of_every_form(form: Acknowledgements, answer: object, refusal: str) -> None:
+    assert make_prompt(form).find_refusal("wave", answer) == refusal
 
 
 # What is proposed.

@@ -56,14 +56,15 @@ class Banner:
             self._note(f"Created a secret for tokens in {self._oyez.secret.path}; keep it private.")
 
     def _show_commands(self, contracts: Mapping[str, Contract]) -> None:
-        """Three commands for the system whose commands are the shortest."""
+        """The commands for the system whose commands are the shortest."""
         references = dict(zip(contracts, self._references or contracts, strict=True))
         suggested = {name: self._suggestions.suggest(references[name], contracts[name]) for name in contracts}
         # A system without an event to publish comes last.
         name = min(
             suggested, key=lambda name: ("publish" not in suggested[name], sum(map(len, suggested[name].values())))
         )
-        console.out.print(Text.assemble("\nTry ", (name, "bold"), ": listen in a second terminal, publish in a third:"))
+        publish = ", publish in a third" if "publish" in suggested[name] else ""
+        console.out.print(Text.assemble("\nTry ", (name, "bold"), f": listen in a second terminal{publish}:"))
         for purpose, line in suggested[name].items():
             console.show_command(purpose, line)
 

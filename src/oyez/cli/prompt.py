@@ -45,6 +45,7 @@ class Prompt(Completer):
         self, contract: Contract, namespace: Namespace, user_id: str | None, find_client: Callable[[], Client | None]
     ) -> None:
         """`user_id` is proposed if an id is needed. `find_client` returns the client, None while it is disconnected."""
+        self._contract = contract
         self._namespace = namespace
         self._user_id = user_id
         self._find_client = find_client
@@ -79,6 +80,16 @@ class Prompt(Completer):
             raise LineError(f"{name} was sent, but the server did not acknowledge it.") from None
         console.show_event(f"answer to {name}", [answer], datetime.now(UTC))
         return answer
+
+    def find_refusal(self, name: str, answer: Any) -> str | None:
+        """The error in the answer to a command; None if it has succeeded."""
+        form, _ = self._contract.answers_of(self._declared.get(name))
+        if answer is None or form.succeeded(answer):
+            return None
+        error = answer.get(form.error, answer) if isinstance(answer, dict) else answer
+        if isinstance(error, dict) and {"code", "message"} <= error.keys():
+            return f"{error['code']}: {error['message']}"
+        return error if isinstance(error, str) else msgspec.json.encode(error).decode()
 
     # Commands.
 
@@ -144,8 +155,7 @@ class Prompt(Completer):
         if not rest:
             console.out.print(f"Events to send in {self._namespace.name}:")
             for command in self._declared.values():
-                names = ", ".join(dict.fromkeys(field.encode_name for field in _fields(command)))
-                console.out.print(f"  {command.name} {{{names}}}  {_first_line(command.description)}")
+                console.out.print(f"  {_show_call(command)}  {_first_line(command.description)}")
             console.out.print(f"Events to receive in {self._namespace.name}:")
             for event in self._events.values():
                 console.out.print(f"  {event.name}  {_first_line(event.description)}")
@@ -219,6 +229,16 @@ def parse_values(text: str) -> list[Any]:
 def _fields(command: DeclaredCommand) -> tuple[inspect.Field, ...]:
     """The fields of a command; of all its shapes, if it has several."""
     return tuple(field for shape in command.shapes for field in fields_of(inspect.type_info(shape)))
+
+
+def _show_call(command: DeclaredCommand) -> str:
+    """A command and its arguments: `{…}` is an object with these members, `<…>` an argument, `[…]` one that may miss."""
+    fields = _fields(command)
+    if command.arguments == "positional":
+        words = [f"<{field.encode_name}>" if field.required else f"[{field.encode_name}]" for field in fields]
+        return " ".join([command.name, *words])
+    tags = [tag for shape in command.shapes if (tag := shape.__struct_config__.tag_field) is not None]
+    return f"{command.name} {{{', '.join(dict.fromkeys([*tags, *(field.encode_name for field in fields)]))}}}"
 
 
 def _show_fields(shape: type[msgspec.Struct]) -> None:

@@ -84,8 +84,9 @@ async def send_all(prompt: Prompt, emissions: Emissions) -> bool:
         except (LineError, Disconnected) as error:
             console.fail(str(error))
             return False
-        if isinstance(answer, dict) and answer.get("ok") is False:
-            console.fail(f"{name} was refused: {answer['error']['code']}: {answer['error']['message']}")
+        refusal = prompt.find_refusal(name, answer)
+        if refusal is not None:
+            console.fail(f"{name} was refused: {refusal}")
             return False
     return True
 
