@@ -32,7 +32,6 @@ from oyez.server.connections.ending import (
     State,
     name_reason,
 )
-from oyez.server.connections.reports import log_fault, report_refusal, report_slow
 from oyez.server.connections.upgrade import Upgrade
 from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.namespace import Namespace
@@ -415,7 +414,7 @@ class Connection:
             error = self._find_application(namespace).explain_refusal(RefusedError(UNSUPPORTED_PARSER))
             answer = socketio.encode_msgpack(socketio.PacketType.CONNECT_ERROR, namespace, error)
             self.send(OutboundPacket(b"", (answer,)))
-            report_refusal(self, namespace, UNSUPPORTED_PARSER.code)
+            self._report_refusal(namespace, UNSUPPORTED_PARSER.code)
             farewell = socketio.encode_msgpack(socketio.PacketType.DISCONNECT, namespace)
             self._close_after_refusal(namespace, OutboundPacket(b"", (farewell,)))
         else:
@@ -485,7 +484,7 @@ class Connection:
     def _send_connect_error(self, namespace: str, refused: RefusedError) -> None:
         answer = msgspec.json.encode(self._find_application(namespace).explain_refusal(refused))
         self.send_packet(socketio.Packet(socketio.PacketType.CONNECT_ERROR, namespace, answer))
-        report_refusal(self, namespace, refused.refusal.code)
+        self._report_refusal(namespace, refused.refusal.code)
         self._close_after_refusal(namespace)
 
     def _find_application(self, namespace: str) -> Application:
@@ -614,13 +613,13 @@ class Connection:
         if reason in FAULTS and self.session.detail:
             self._explain_end(reason, self.session.detail[:MAX_DETAIL])
         if reason is engineio.SLOW_CONSUMER:
-            report_slow(self)
+            self.context.report_slow(self.id, self.sockets.user_id, self.handshake.address)
         if reason not in CLIENT_GONE and not self.transport.closing:
             self.sockets.notify_closing(name_reason(reason))
 
     def _explain_end(self, reason: CloseReason, detail: str) -> None:
         """Send the client, and log, which limit it has exceeded."""
-        log_fault(self, "a connection is closed because of what the client sent", reason, detail)
+        self._log_fault("a connection is closed because of what the client sent", reason, detail)
         refusal = MALFORMED if reason is engineio.FORCED_CLOSE else TOO_LARGE
         self.sockets.send_error(refusal, f"The connection was closed: {detail}.")
         if self.session.connect is not None and self.session.connect not in self.sockets:
@@ -631,8 +630,14 @@ class Connection:
     def refuse_body(self) -> None:
         """Notify the client, and the log, that a polling body is over the limit. The session continues."""
         detail = f"a body over {self.max_message} bytes"
-        log_fault(self, "a request is refused because of what the client sent", engineio.TOO_LARGE, detail)
+        self._log_fault("a request is refused because of what the client sent", engineio.TOO_LARGE, detail)
         self.sockets.send_error(TOO_LARGE, f"The request was refused: {detail}.")
+
+    def _log_fault(self, message: str, reason: CloseReason, detail: str) -> None:
+        self.context.log_fault(self.id, self.sockets.user_id, message, reason, detail)
+
+    def _report_refusal(self, namespace: str, code: str) -> None:
+        self.context.report_refusal(namespace, code, self.handshake.address)
 
     # Time.
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 
 from oyez.concurrency.cooperative_queue import CooperativeQueue
-from oyez.concurrency.sparse_log import SparseLog
+from oyez.concurrency.sparse_log import SparseLog, find_kind
 from oyez.concurrency.timer_wheel import TimerWheel
 from oyez.logger import get_logger
-from oyez.observer import Observers
+from oyez.observer import CONNECT, Observers, RefusalReport, SlowClientReport
 from oyez.protocol import engineio
+from oyez.protocol.engineio import CloseReason
 from oyez.server.namespaces.namespace import Namespace
 from oyez.server.transports.budget import InputGate, MemoryBudget, Rates
 from oyez.settings import Settings
@@ -51,6 +52,22 @@ class ConnectionContext:
         """WebSockets whose network has ended, closed a few per loop iteration."""
         self.faults = SparseLog(get_logger("oyez.server"), clock)
         """Logs the faults of clients, but only a part of them: clients can cause any number."""
+
+    def log_fault(self, connection: str, user_id: str, message: str, reason: CloseReason, detail: str) -> None:
+        """Log that something is refused, or a connection closed, because of what its client sent."""
+        kind = f"{reason.text}: {find_kind(detail)}"
+        self.faults.warning(message, kind=kind, connection=connection, user=user_id, reason=reason.text, detail=detail)
+
+    def report_refusal(self, namespace: str, code: str, address: str) -> None:
+        """Report a CONNECT that was refused. The client chose the name `namespace`."""
+        if self.observers is not None:
+            known = namespace if namespace in self.namespaces else ""
+            self.observers.report(RefusalReport(self.observers.system, CONNECT, code, known, address=address))
+
+    def report_slow(self, connection: str, user_id: str, address: str) -> None:
+        """Report a client that is disconnected because it does not read."""
+        if self.observers is not None:
+            self.observers.report(SlowClientReport(self.observers.system, connection, user_id, address))
 
     def encode_open(self, sid: str, *, upgraded: bool) -> bytes:
         """The open packet of a connection, which offers an upgrade if the connection is not `upgraded`."""
