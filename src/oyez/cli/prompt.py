@@ -232,7 +232,7 @@ def _fields(command: DeclaredCommand) -> tuple[inspect.Field, ...]:
 
 
 def _show_call(command: DeclaredCommand) -> str:
-    """A command and its arguments: `{…}` is an object with these members, `<…>` an argument, `[…]` one that may miss."""
+    """A command and its arguments: `{…}` is an object with these members, `<…>` an argument, `[…]` an optional one."""
     fields = _fields(command)
     if command.arguments == "positional":
         words = [f"<{field.encode_name}>" if field.required else f"[{field.encode_name}]" for field in fields]
