@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Column, Integer, MetaData, Table, select, update
 
-from oyez.contract import Contract, Payload, Stamped, member, own
+from oyez.contract import UNSET, Contract, Payload, Stamped, UnsetType, member, own
 from oyez.runtime import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
 from oyez.service.outbox.jobs import Job, Jobs
@@ -42,6 +42,18 @@ class Typing(Payload):
     """A member is typing."""
 
     number: int
+
+
+Solved = root.signal("solved", to=[ticket], description="The ticket is solved.")
+
+
+@root.event("moved", to=[ticket], arguments="positional")
+class Moved(Payload):
+    """The ticket has moved from one agent to another, for a reason that may be missing."""
+
+    before: str
+    after: str
+    reason: str | UnsetType = UNSET
 
 
 contract.build()

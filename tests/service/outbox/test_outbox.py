@@ -15,7 +15,7 @@ from oyez.log.log import Checkpoint, Entry
 from oyez.service.database import tables
 from oyez.service.outbox import outbox as outbox_module
 from oyez.service.outbox.transaction import Transaction
-from tests.service.ticket_system import Harness, Said, Typing, open_harness, say, say_next, ticket
+from tests.service.ticket_system import Harness, Moved, Said, Solved, Typing, open_harness, say, say_next, ticket
 from tests.support.clock import PATIENCE, WALL_TIME, Clock
 from tests.support.ledger import Ledger
 from tests.support.logged import capture_logs
@@ -80,6 +80,22 @@ async def test_whom_an_event_does_not_go_to_is_kept(desk: Harness) -> None:
     (entry,) = desk.log.stored.values()
     assert (entry.namespace, entry.rooms, entry.excluded) == ("/", ("ticket:1", "ticket:2"), ("ticket:3", "a-socket"))
     assert entry.data == b'["said",{"timestamp":"2023-11-14T22:13:20.000Z","number":1}]'
+
+
+async def test_events_with_no_argument_and_with_several_are_sent(desk: Harness) -> None:
+    def emit(tx: Transaction) -> None:
+        tx.emit(Solved(), ticket("1"))
+        tx.emit(Moved(before="ada", after="bob", reason="a holiday"), ticket("1"))
+        tx.emit(Moved(before="bob", after="eve"), ticket("1"))
+
+    await desk.outbox.run(emit)
+    await desk.outbox.drained()
+    found = [(entry.name, entry.data) for entry in desk.log.stored.values()]
+    assert found == [
+        ("solved", b'["solved"]'),
+        ("moved", b'["moved","ada","bob","a holiday"]'),
+        ("moved", b'["moved","bob","eve"]'),
+    ]
 
 
 async def test_a_transaction_that_is_run_again_emits_once(desk: Harness) -> None:
@@ -281,6 +297,8 @@ async def test_numbers_that_start_over_are_a_new_epoch(tmp_path_factory: pytest.
         ("excluded", {"ticket": 1}),
         ("data", b"not JSON"),
         ("data", b'{"name": "said"}'),
+        ("data", b"[]"),
+        ("data", b"[1]"),
         ("data", b'["said", "\xff"]'),
         ("control", "leave"),
     ],

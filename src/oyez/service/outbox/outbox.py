@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, tzinfo
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Annotated, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, LargeBinary, Text, cast, delete, select, update
@@ -333,7 +333,8 @@ class _BadRow(NamedTuple):
 
 
 _decode_rooms = msgspec.json.Decoder(tuple[str, ...]).decode
-_decode_event = msgspec.json.Decoder(tuple[str, msgspec.Raw]).decode
+_decode_event = msgspec.json.Decoder(Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]).decode
+_decode_name = msgspec.json.Decoder(str).decode
 _decode_control = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -359,7 +360,7 @@ def _read_row(system: str, row: SqlRow[Any]) -> _Row | _BadRow:
         text = row.data.decode()
         if row.control:
             _decode_control(text)
-        name = "" if row.control else _decode_event(text)[0]
+        name = "" if row.control else _decode_name(_decode_event(text)[0])
         entry = Entry(
             namespace=row.namespace,
             rooms=_decode_rooms(row.rooms),
