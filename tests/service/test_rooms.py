@@ -231,6 +231,46 @@ async def test_a_user_with_many_sockets_comes_once_and_goes_once(house: House) -
         assert changes == ["bob", "ada"]
 
 
+def make_crowd() -> System:
+    """Users in a hall are told how many they are."""
+    contract = Contract("crowd", roles=("user",), default_role="user")
+    root = contract.namespace("/")
+    presence = Presence(joined="hall:size", left="hall:size", count="users")
+    hall = root.room("hall", members=anyone(), join="enter", leave="leave", presence=presence)
+
+    @root.event("hall:size", to=[hall], arguments="positional")
+    class Size(Payload):
+        """The number of users in the hall."""
+
+        users: int
+
+    return System(contract=contract)
+
+
+async def test_the_number_of_users_alone_is_published_when_it_has_changed(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        market = await stack.enter_async_context(serve(Oyez([make_crowd()], Settings(port=0, oyez_data=str(tmp_path)))))
+
+        async def enter(name: str) -> Client:
+            client = await stack.enter_async_context(market.connect("crowd", name))
+            assert (await client.call("enter"))["ok"]
+            return client
+
+        ada, _ = await enter("ada"), await enter("ada")
+        assert (await ada.expect_event("hall:size")).args[0] == 1
+        others = await asyncio.gather(*(enter(f"user{number}") for number in range(20)))
+        sizes = [1]
+        while sizes[-1] < 21:
+            sizes.append((await ada.expect_event("hall:size")).args[0])
+        await asyncio.gather(*(other.call("leave") for other in others))
+        while sizes[-1] > 1:
+            sizes.append((await ada.expect_event("hall:size")).args[0])
+        top = sizes.index(21)
+        assert sizes == sorted(set(sizes[:top])) + sorted(set(sizes[top:]), reverse=True)
+        await ada.catch_up()
+        assert [event for event in ada.pending if event.name == "hall:size"] == []
+
+
 async def test_presence_is_only_where_it_is_declared(house: House) -> None:
     key = {"authorization": f"Bearer {house.market.oyez.signer.sign_service('auction', 60.0)}"}
     for room, status in (("plain:1", 422), ("nothing", 422), ("lot:1", 200)):
@@ -379,15 +419,19 @@ def test_mistakes_are_found_at_the_start() -> None:
     with pytest.raises(ContractError) as raised:
         contract.build()
     came, gone = "presence joined: came", "presence left: gone"
+    needs = (
+        "needs a text field {} for the user's id, or name another with user='…'; "
+        "or only a field count for the number of users"
+    )
     assert str(raised.value).splitlines() == [
         f"contract wrong: room {error}"
         for error in (
             f"a: {came} does not go to this room; list the room in its to=[…], without .of(…)",
             f"a: {came} has a field colour that nothing fills; the server fills userId, count, lastSeen",
             f"a: {gone} does not go to this room; list the room in its to=[…], without .of(…)",
-            f"a: {gone} needs a text field userId for the user's id, or name another with user='…'",
+            f"a: {gone} {needs.format('userId')}",
             f"a: {gone} has a field who that nothing fills; the server fills userId, count, lastSeen",
-            f"b: {came} needs a text field user_id for the user's id, or name another with user='…'",
+            f"b: {came} {needs.format('user_id')}",
             f"b: {came} has a field userId that nothing fills; the server fills user_id, count, lastSeen",
             "b: presence left: nothing is not an event of namespace /; declare it there",
             "c: presence is a str: write Presence(joined='…', left='…')",

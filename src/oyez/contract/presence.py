@@ -1,7 +1,8 @@
 """Presence: a kind of room whose users receive an event when another user comes or goes.
 
 The server publishes the events. They have no other fields than those that the server can fill in: the user, the number
-of users, the time at which a user was last seen, and the placeholders of the room.
+of users, the time at which a user was last seen, and the placeholders of the room. Events without the user tell the
+number only, and are published when it has changed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import inspect
 
-from oyez.contract.schema import fields_of, is_text, is_time
+from oyez.contract.schema import fields_of, is_text, is_time, options
 from oyez.contract.types import Payload, Time, read_scalar
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Presence:
     left: "str | type[Payload]"
     """The last socket of a user has left the room, on all nodes together."""
     user: str = "userId"
-    """The field with the user's id."""
+    """The field with the user's id. It may be missing if there is a count."""
     count: str = "count"
     """The field with the number of users in the room after the change. It may be missing."""
     last_seen: str = "lastSeen"
@@ -43,6 +44,11 @@ class PresenceEvents:
     presence: Presence
     joined: type[Payload]
     left: type[Payload]
+
+    @property
+    def counts_only(self) -> bool:
+        """True if no event has the user: what is published then is the number of users."""
+        return all(self.presence.user not in payload.__struct_encode_fields__ for payload in (self.joined, self.left))
 
     def join(self, room: "NamedRoom", user: str, count: int, at: float) -> Payload:
         """The event for a user who has come at `at`, in seconds since 1970."""
@@ -97,8 +103,14 @@ def _check_event(namespace: "Namespace", room: "Room", presence: Presence, part:
         # Another error says so.
         return
     found = {field.encode_name: field for field in fields_of(inspect.type_info(event.payload))}
-    if presence.user not in found or not is_text(found[presence.user].type):
-        yield f"{event.name} needs a text field {presence.user} for the user's id, or name another with user='…'"
+    user, count = found.get(presence.user), found.get(presence.count)
+    if (user is None and count is None) or (user is not None and not is_text(user.type)):
+        yield (
+            f"{event.name} needs a text field {presence.user} for the user's id, or name another with user='…'; "
+            f"or only a field {presence.count} for the number of users"
+        )
+    if count is not None and not all(isinstance(option, inspect.IntType) for option in options(count.type)):
+        yield f"{event.name} has a field {presence.count} that is not a whole number; make it an int"
     filled = {presence.user, presence.count, presence.last_seen, event.timestamp, *room.placeholders}
     missing = [name for name, field in found.items() if field.required and name not in filled]
     if missing:

@@ -1,12 +1,12 @@
 """The stays of one system in the database, and the events about users who come and go.
 
 A user is in a room while at least one socket of the user is, on any process. The change that makes it so and the event
-about it are one transaction.
+about it are one transaction. Events that only tell the number of users are published once for a transaction.
 """
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
@@ -81,16 +81,19 @@ class DatabaseStays:
             own = (stays.c.node == node) & stays.c.id.in_(changes.done)
             connection.execute(delete(stays).where(own))
         adopted = self._adopt(connection, node, changes.adopted)
+        report = _Report(tx, self._system)
         # Begin first: a user who moves from one socket to another stays in the room.
-        self._begin(tx, node, changes.begun)
-        return Written(adopted, self._end(tx, node, changes.ended))
+        self._begin(tx, report, node, changes.begun)
+        written = Written(adopted, self._end(tx, report, node, changes.ended))
+        report.finish()
+        return written
 
     def _is_alive(self, tx: Transaction, node: str) -> bool:
         found = select(nodes.c.beat).where(self._is(node)).with_for_update()
         beat = tx.connection.execute(found).scalar_one_or_none()
         return beat is not None and beat != LOST_BEAT
 
-    def _begin(self, tx: Transaction, node: str, begun: Sequence[StayRecord]) -> None:
+    def _begin(self, tx: Transaction, report: "_Report", node: str, begun: Sequence[StayRecord]) -> None:
         if not begun:
             return
         before = self._find_present(tx.connection, begun)
@@ -114,7 +117,7 @@ class DatabaseStays:
             count = self._count(tx.connection, room) - len(new)
             for user, since in reversed(new.items()):
                 count += 1
-                self._emit(tx, room, "join", user, count, since)
+                self._report(report, room, "join", user, count, since)
 
     def _adopt(self, connection: Connection, node: str, sockets: Iterable[tuple[str, str]]) -> list[StayRecord]:
         by_namespace: dict[str, list[str]] = {}
@@ -130,14 +133,14 @@ class DatabaseStays:
             connection.execute(update(stays).where(theirs).values(node=node))
         return adopted
 
-    def _end(self, tx: Transaction, node: str, ended: Sequence[Ending]) -> set[str]:
+    def _end(self, tx: Transaction, report: "_Report", node: str, ended: Sequence[Ending]) -> set[str]:
         if not ended:
             return set()
         endings = {ending.id: ending for ending in ended}
         own = and_(stays.c.id.in_(endings), stays.c.node == node, _OPEN)
         records = [StayRecord(*row) for row in tx.connection.execute(select(*_RECORD).where(own).with_for_update())]
         self._store_endings(tx, node, records, endings)
-        self._report_left(tx, records, endings)
+        self._report_left(tx, report, records, endings)
         return {record.id for record in records}
 
     def _store_endings(
@@ -157,7 +160,9 @@ class DatabaseStays:
         if gone:
             tx.connection.execute(delete(stays).where(stays.c.id.in_(gone)))
 
-    def _report_left(self, tx: Transaction, records: Sequence[StayRecord], endings: dict[str, Ending]) -> None:
+    def _report_left(
+        self, tx: Transaction, report: "_Report", records: Sequence[StayRecord], endings: dict[str, Ending]
+    ) -> None:
         present = self._find_present(tx.connection, records)
         for room, listed in self._group(records).items():
             last_seen: dict[str, float] = {}
@@ -167,7 +172,7 @@ class DatabaseStays:
             count = self._count(tx.connection, room) + len(gone)
             for user in gone:
                 count -= 1
-                self._emit(tx, room, "leave", user, count, last_seen[user])
+                self._report(report, room, "leave", user, count, last_seen[user])
 
     def _claim(
         self, tx: Transaction, node: str, lost: str, beat: int, most: int
@@ -191,7 +196,9 @@ class DatabaseStays:
             claimed.append((stay, Ending(stay.id, at, LOST if ended is None else reason, keeps=True)))
         endings = {ending.id: ending for _, ending in claimed}
         self._store_endings(tx, node, [stay for stay, _ in claimed], endings)
-        self._report_left(tx, were_open, endings)
+        report = _Report(tx, self._system)
+        self._report_left(tx, report, were_open, endings)
+        report.finish()
         if len(claimed) < most:
             tx.connection.execute(delete(nodes).where(self._is(lost)))
         return claimed
@@ -251,21 +258,67 @@ class DatabaseStays:
             stays.c.system == self._system, stays.c.namespace == room.namespace, stays.c.room == room.name, _OPEN
         )
 
-    def _emit(self, tx: Transaction, room: NamedRoom, change: str, user: str, count: int, at: float) -> None:
+    def _report(self, report: "_Report", room: NamedRoom, change: str, user: str, count: int, at: float) -> None:
         found, events = self._find_kind(room), self._find_events(room)
         assert found is not None
         assert events is not None
-        named = NamedRoom(room.namespace, room.name, found[1])
-        make: Callable[[NamedRoom, str, int, float], Payload] = events.join if change == "join" else events.leave
+        report.add(_Change(events, NamedRoom(room.namespace, room.name, found[1]), change, user, count, at))
+
+
+class _Change(NamedTuple):
+    """A user who has come or gone."""
+
+    events: PresenceEvents
+    room: NamedRoom
+    change: str
+    """`join` or `leave`."""
+    user: str
+    users: int
+    """The number of users in the room after it."""
+    at: float
+
+    @property
+    def users_before(self) -> int:
+        return self.users - 1 if self.change == "join" else self.users + 1
+
+    def make_event(self) -> Payload:
+        make = self.events.join if self.change == "join" else self.events.leave
+        return make(self.room, self.user, self.users, self.at)
+
+
+class _Report:
+    """Publishes the events about the users who come and go in one transaction."""
+
+    def __init__(self, tx: Transaction, system: str) -> None:
+        self._tx = tx
+        self._system = system
+        self._counted: dict[NamedRoom, tuple[int, _Change]] = {}
+        """For rooms whose events only have the number of users: the number before, and the last change."""
+
+    def add(self, change: _Change) -> None:
+        """Publish the event about a change, unless `finish` does it."""
+        if not change.events.counts_only:
+            self._emit(change)
+            return
+        before, _ = self._counted.get(change.room, (change.users_before, change))
+        self._counted[change.room] = before, change
+
+    def finish(self) -> None:
+        """Publish the numbers of users that are others than before."""
+        for before, last in self._counted.values():
+            if last.users != before:
+                self._emit(last._replace(change="join" if last.users > before else "leave"))
+
+    def _emit(self, change: _Change) -> None:
         try:
-            tx.emit(make(named, user, count, at), named)
+            self._tx.emit(change.make_event(), change.room)
         except (OyezError, msgspec.ValidationError, ValueError) as error:
             # Such as an id that is too long for its field. The changes of the other users must not fail with it.
             logger.error(
                 "a user's coming or going cannot be published",
                 system=self._system,
-                room=room.name,
-                user=user,
+                room=change.room.name,
+                user=change.user,
                 error=str(error),
             )
 
