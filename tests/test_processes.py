@@ -17,7 +17,7 @@ from oyez.server.cluster.membership import NODE_SECONDS
 from tests.support import py_client
 from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsConnectError, JsDriver
-from tests.support.pairs import SECRET, Pair, open_pair
+from tests.support.pairs import SECRET, SUPPORT, Pair, open_pair
 from tests.support.served import Served, serve
 from tests.support.valkey import ValkeyServer
 
@@ -45,7 +45,7 @@ async def expect_said(client: JsClient | py_client.PyClient, number: int) -> Non
 @asynccontextmanager
 async def open_helpdesk(place: str, folder: Path, valkey: ValkeyServer) -> AsyncIterator[Pair]:
     (folder / "oyez.toml").write_text(f"[limits]\nmax_connections_per_user = {MAX_CONNECTIONS}\n")
-    async with open_pair("helpdesk", place, folder, valkey) as pair:
+    async with open_pair(SUPPORT / "helpdesk.py", place, folder, valkey) as pair:
         yield pair
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from oyez.server.cluster.usage import ANNOUNCE_SECONDS
 from tests.support.js_client import JsClient
-from tests.support.pairs import Pair, open_pair
+from tests.support.pairs import SUPPORT, Pair, open_pair
 from tests.support.valkey import ValkeyServer
 
 
@@ -18,7 +18,7 @@ from tests.support.valkey import ValkeyServer
 async def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, valkey: ValkeyServer
 ) -> AsyncIterator[Pair]:
-    async with open_pair("boards", request.param, tmp_path_factory.mktemp("boards"), valkey) as pair:
+    async with open_pair(SUPPORT / "boards.py", request.param, tmp_path_factory.mktemp("boards"), valkey) as pair:
         yield pair
 
 

@@ -1,6 +1,6 @@
 """Two processes that serve the same system: they share a data folder, or Redis.
 
-Each has an address of its own, so a test chooses who is connected to which.
+Each has an address of its own, so a test chooses who is connected to which. Two workers share one address.
 """
 
 from collections.abc import AsyncIterator
@@ -14,7 +14,9 @@ from tests.support.js_client import JsClient, JsDriver
 from tests.support.served import Served, serve
 from tests.support.valkey import ValkeyServer
 
-FOLDER = Path(__file__).parent
+PLACES = ("folder", "redis", "workers")
+"""Two processes with one data folder, two processes with one Redis, and one server with two workers."""
+SUPPORT = Path(__file__).parent
 SECRET = "p" * 64
 _prefixes = count(1)
 
@@ -30,25 +32,28 @@ class Pair:
     environ: dict[str, str]
 
     async def connect(
-        self, server: Served, user: str, namespace: str = "/", *, role: str | None = None, **options: Any
+        self, server: Served, user: str | None, namespace: str = "/", *, role: str | None = None, **options: Any
     ) -> JsClient:
-        path, auth = f"/{self.system}/socket.io/", {"token": server.token(user, role)}
+        """A client with a token of `user`, or without a token."""
+        path, auth = f"/{self.system}/socket.io/", {"token": server.token(user, role)} if user is not None else {}
         return await self.js.connect(f"{server.url}{namespace}", path=path, auth=auth, **options)
 
 
 @asynccontextmanager
-async def open_pair(system: str, place: str, folder: Path, valkey: ValkeyServer) -> AsyncIterator[Pair]:
-    """Serve the file `system` of this folder. `place` is `folder` or `redis`."""
+async def open_pair(file: Path, place: str, folder: Path, valkey: ValkeyServer) -> AsyncIterator[Pair]:
+    """Serve the system in `file` at one of PLACES."""
     environ = {"JWT_SECRET": SECRET}
-    names = ("shared", "shared")
+    names = ["shared", "shared"]
     if place == "redis":
-        names = ("one", "two")
+        names = ["one", "two"]
         environ |= {
             "REDIS_URL": valkey.url,
             "REDIS_PREFIX": f"pairs{next(_prefixes)}",
             "DATABASE_URL": f"sqlite:///{folder}/shared.sqlite",
         }
-    file = str(FOLDER / f"{system}.py")
+    options = ["--workers", "2"] if place == "workers" else []
+    starting = [serve(folder / name, str(file), *options, **environ) for name in names[: 1 if options else 2]]
     async with AsyncExitStack() as stack:
-        here, there = [await stack.enter_async_context(serve(folder / name, file, **environ)) for name in names]
-        yield Pair(system, here, there, await stack.enter_async_context(JsDriver.start()), environ)
+        served = [await stack.enter_async_context(start) for start in starting]
+        js = await stack.enter_async_context(JsDriver.start())
+        yield Pair(file.stem, served[0], served[-1], js, environ)
