@@ -4,6 +4,7 @@ import pytest
 
 from oyez.contract import Contract, Identity, anyone, member, not_role, own, resolved, role
 from oyez.contract.policy import Rule, Values, Verdict, one_of
+from oyez.errors import RefusedError
 
 YES, NO, IF_MEMBER = Verdict.YES, Verdict.NO, Verdict.IF_MEMBER
 
@@ -94,3 +95,10 @@ def test_names_in_the_membership_table() -> None:
     contract = Contract("c", roles=("garage", "customer"), subjects={"garage": "garage_id", "desk": "number"})
     assert contract.subjects_of(ALICE) == {"user:alice", "role:garage", "garage:g1", "desk:7"}
     assert contract.subjects_of(BOB) == {"user:bob", "role:customer"}
+
+
+def test_an_id_that_is_a_whole_number() -> None:
+    assert Identity(subject="42", role="user").number == 42
+    for other in ("042", "ada", "4.0", "9" * 17, "guest:x", "٤"):
+        with pytest.raises(RefusedError, match="is not a whole number"):
+            assert Identity(subject=other, role="user").number

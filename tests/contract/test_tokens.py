@@ -15,7 +15,7 @@ def find(
     *sources: TokenSource, query_string: str = "", auth: Mapping[str, Any] | None = None, **headers: str
 ) -> str | None:
     request = Handshake(headers=headers, query_string=query_string, address="", secure=True, time=0.0)
-    return find_token(sources, request, auth or {}, "access_token")
+    return find_token(sources, request, auth or {}, "access_token")[0]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_header_of_its_own() -> None:
     request = Handshake(
         headers={"x-api-key": " abc ", "x-empty": " "}, query_string="", address="", secure=True, time=0
     )
-    found = [find_token((header(name),), request, {}, "") for name in ("X-API-Key", "x-empty", "x-missing")]
+    found = [find_token((header(name),), request, {}, "")[0] for name in ("X-API-Key", "x-empty", "x-missing")]
     assert found == ["abc", None, None]
     assert named_headers((header("X-API-Key"), cookie(), bearer())) == ("x-api-key",)
 

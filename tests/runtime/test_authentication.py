@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from oyez.contract import Contract, anyone, auth, bearer, header
+from oyez.contract.tokens import TokenSource
 from oyez.errors import TOKEN_INVALID, OyezError, RefusedError, UnavailableError, is_temporary
 from oyez.runtime import Credentials, User
 from oyez.runtime.authentication import Authenticate, Authentication
@@ -67,11 +68,14 @@ async def test_the_function_gets_what_the_client_brings() -> None:
 
 async def test_the_first_place_with_a_token_counts() -> None:
     async def authenticate(credentials: Credentials) -> User:
+        sources.append(credentials.source)
         return User(credentials.token or "")
 
+    sources: list[TokenSource | None] = []
     headers = {"x-api-key": "key", "authorization": "Bearer jwt"}
     assert (await ask(authenticate, {"token": "auth"}, headers=headers)).subject == "auth"
     assert (await ask(authenticate, headers=headers)).subject == "key"
+    assert sources == [auth("token"), header("X-API-Key")]
 
 
 async def test_the_function_may_verify_a_token_as_oyez_does() -> None:

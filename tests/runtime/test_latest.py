@@ -47,6 +47,16 @@ async def test_an_event_with_exclusions_or_a_deleted_one_is_not_sent() -> None:
         await client.expect_nothing("place")
 
 
+async def test_the_kept_event_can_be_read() -> None:
+    async with open_club() as club:
+        latest = club.publisher.latest
+        assert await latest.read(Place, DAILY) is None
+        await club.publisher.emit(Place(text="here"), DAILY)
+        assert await latest.read(Place, DAILY) == Place(text="here")
+        await latest.forget(Place, DAILY)
+        assert await latest.read(Place, DAILY) is None
+
+
 async def test_a_newer_event_that_is_delivered_during_the_look_up_is_the_clients_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

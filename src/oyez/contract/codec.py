@@ -266,6 +266,12 @@ class EventCodec(Generic[P]):
         """The Socket.IO event array around encoded arguments: `["chat:message",{…}]`."""
         return b"%b,%b]" % (self._head, data) if data else self._head + b"]"
 
+    def decode_event(self, data: bytes) -> P:
+        """The payload of an event array that `wrap` has made. Raises InvalidDataError."""
+        arguments = data[len(self._head) + 1 : -1]
+        several = self._array is not None and len(self._array.__struct_fields__) > 1
+        return self.decode_payload(b"[%b]" % arguments if several else arguments)
+
     def encode_event(self, payload: P) -> bytes:
         """The event array of a payload. Raises InvalidDataError if a value does not fit its type."""
         return self.wrap(self.encode_payload(payload))

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
+from oyez.contract.schema import read_number
+from oyez.errors import FORBIDDEN, RefusedError
+
 SUBJECT_CLAIMS = ("sub", "userId")
 """Claims that name the user. Each of them means the verified subject of the token, whatever the token carries."""
 
@@ -43,6 +46,14 @@ class Identity:
     """When the token expires, in seconds since 1970."""
     guest: bool = False
     """True if the client has shown no credentials. `subject` then begins with `guest:`."""
+
+    @property
+    def number(self) -> int:
+        """The user's id as a whole number, for systems whose ids are numbers. Raises RefusedError (forbidden)."""
+        try:
+            return read_number(self.subject)
+        except ValueError as error:
+            raise RefusedError(FORBIDDEN, f"Your user id {error}.") from None
 
     def has_role(self, role: str) -> bool:
         """True if `role` is one of the user's roles."""

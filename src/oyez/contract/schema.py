@@ -82,16 +82,18 @@ def write_key(text: str, found: inspect.Type) -> str | int:
 
     Raises ValueError if the type has only whole numbers, and the text is none.
     """
-    if any(isinstance(option, inspect.IntType) for option in options(found)) and not _may_be_text(found):
-        # Another text, such as 007, would be the number of another user.
-        if not _fits_number(text):
-            raise ValueError(f"{quote(text)} is not a whole number")
-        return int(text)
-    return text
+    kinds = [type(option) for option in options(found)]
+    return read_number(text) if inspect.IntType in kinds and inspect.StrType not in kinds else text
 
 
-def _may_be_text(found: inspect.Type) -> bool:
-    return any(isinstance(option, inspect.StrType) for option in options(found))
+def read_number(text: str) -> int:
+    """The whole number that `read_key` writes as `text`.
+
+    Raises ValueError for other texts, such as `007`, which would be the number of another user.
+    """
+    if not _fits_number(text):
+        raise ValueError(f"{quote(text)} is not a whole number")
+    return int(text)
 
 
 _fits_number = re.compile(r"0|-?[1-9]\d{0,15}", re.ASCII).fullmatch

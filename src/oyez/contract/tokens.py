@@ -148,8 +148,8 @@ def named_headers(sources: Iterable[TokenSource]) -> tuple[str, ...]:
 
 def find_token(
     sources: Iterable[TokenSource], request: Request, auth: Mapping[str, Any], cookie_name: str
-) -> str | None:
-    """The first token, valid or not; None if no place has one. Raises RefusedError (token_invalid)."""
+) -> tuple[str | None, TokenSource | None]:
+    """The first token, valid or not, and its place; None if no place has one. Raises RefusedError (token_invalid)."""
     for source in sources:
         if token := source.find(request, auth, cookie_name):
             if token[: len(SCHEME)].lower() == SCHEME:
@@ -157,5 +157,5 @@ def find_token(
                     TOKEN_INVALID,
                     f"The token in {source.text} begins with `Bearer `. Give the token without that word.",
                 )
-            return token
-    return None
+            return token, source
+    return None, None

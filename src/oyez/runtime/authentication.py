@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from oyez.contract.contract import Contract
 from oyez.contract.policy import MAX_SUBJECT_LENGTH
-from oyez.contract.tokens import Request, find_token
+from oyez.contract.tokens import Request, TokenSource, find_token
 from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, TOKEN_MISSING, RefusedError, UnavailableError, is_temporary
 from oyez.settings import Settings
 
@@ -57,11 +57,20 @@ class User:
 class Credentials:
     """What a client brings when it connects or signs in."""
 
-    __slots__ = ("_verify", "auth", "request", "token")
+    __slots__ = ("_verify", "auth", "request", "source", "token")
 
-    def __init__(self, token: str | None, request: Request, auth: Mapping[str, Any], verify: VerifyToken) -> None:
+    def __init__(
+        self,
+        token: str | None,
+        request: Request,
+        auth: Mapping[str, Any],
+        verify: VerifyToken,
+        source: TokenSource | None = None,
+    ) -> None:
         self.token = token
         """The first token that was found in the places that the contract names; None if there is none."""
+        self.source = source
+        """The place in which it was found, such as `header("X-API-Key")`; None at a sign-in, and without a token."""
         self.request = request
         """The HTTP request that opened the connection: `headers` (lower-case names; those that are kept), `query`,
         `address`."""
@@ -100,8 +109,8 @@ class Authentication:
 
     async def find_user(self, request: Request, auth: Mapping[str, Any]) -> User | None:
         """The user of a client that connects; None if it brings no credentials. Raises RefusedError."""
-        token = find_token(self._contract.tokens, request, auth, self._cookie_name)
-        return await self._find(Credentials(token, request, auth, self._verify))
+        token, source = find_token(self._contract.tokens, request, auth, self._cookie_name)
+        return await self._find(Credentials(token, request, auth, self._verify, source))
 
     async def find_user_of_token(self, token: str, request: Request, fields: Mapping[str, Any]) -> User:
         """The user of a token that a connected client has sent, in a command with these fields. Raises RefusedError."""

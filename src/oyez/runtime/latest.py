@@ -4,6 +4,7 @@ It is a record of the log, so clients of every node get it, whichever node publi
 """
 
 from contextlib import suppress
+from typing import TypeVar
 
 from oyez.contract.contract import Contract
 from oyez.contract.rooms import DerivedRoom, NamedRoom, Room
@@ -11,6 +12,8 @@ from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
 from oyez.protocol.socket_ids import is_own_room
+
+P = TypeVar("P", bound=Payload)
 
 
 class Latest:
@@ -20,6 +23,7 @@ class Latest:
         self._contract = contract
         self._log = log
         self._seconds = {event.name: event.latest for event in contract.events.values() if event.latest}
+        self._codecs = {name: contract.events[name].make_codec() for name in self._seconds}
         self._names: dict[Room, list[str]] = {}
         """By kind of room, the events that are kept."""
         for event in contract.events.values():
@@ -51,10 +55,21 @@ class Latest:
                 return {records[record]: data for record, data in (await self._log.get_all([*records])).items()}
         return {}
 
+    async def read(self, payload: type[P], room: NamedRoom) -> P | None:
+        """The kept event of a room; None if there is none. Raises LogUnavailableError."""
+        name = self._find_name(payload)
+        record = _record(room.namespace, room.name, name)
+        data = (await self._log.get_all([record])).get(record)
+        found = self._codecs[name].decode_event(data) if data is not None else None
+        return found if isinstance(found, payload) else None
+
     async def forget(self, payload: type[Payload], room: NamedRoom) -> None:
         """Delete the kept event of a room, because it is no longer true. Raises LogUnavailableError."""
-        name = next(event.name for event in self._contract.events.values() if payload in event.shapes)
-        await self._log.put_all({_record(room.namespace, room.name, name): None}, 1.0)
+        record = _record(room.namespace, room.name, self._find_name(payload))
+        await self._log.put_all({record: None}, 1.0)
+
+    def _find_name(self, payload: type[Payload]) -> str:
+        return next(event.name for event in self._contract.events.values() if payload in event.shapes)
 
 
 def _record(namespace: str, room: str, event: str) -> str:
