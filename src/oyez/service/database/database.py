@@ -1,9 +1,9 @@
 """The domain database: plain synchronous functions, each run as one transaction in a worker thread.
 
 Each system has threads and connections of its own, some of them for reads alone, so that one system, one user or one
-locked table cannot make the others wait. Too long a transaction is cancelled and raises DatabaseUnavailableError.
-
-Knows SQLAlchemy Core and how SQLite and PostgreSQL want to be opened; knows no table.
+locked table cannot make the others wait. A transaction that takes too long is cancelled and raises
+DatabaseUnavailableError. This module knows SQLAlchemy Core and the options of SQLite and PostgreSQL; it knows no
+table.
 """
 
 import asyncio
@@ -41,34 +41,35 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 READERS = 2
-"""Threads for SQLite's read transactions, which never wait for the writer. One alone is the fastest (measured: 5,800
-reads/s, 4,300 with four that take turns in the interpreter); the second is for quick queries beside a slow one."""
+"""Threads for SQLite's read transactions, which never wait for the writer. One thread is the fastest (measured: 5,800
+reads/s, with four threads 4,300, because they share the interpreter); the second is for quick queries beside a slow
+one."""
 OPEN_TIMEOUT = 10.0
-"""Seconds to wait for another process while an SQLite file is opened: it may bring the file into its present form."""
+"""Seconds to wait for another process while an SQLite file is opened: that process may be migrating the file."""
 BUSY_TIMEOUT = 5
 """Milliseconds for which SQLite itself waits for the lock to write before it is asked again. Its own pauses grow to
 100 ms, and a process that waits so long is overtaken by another one that writes again and again."""
 LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-"""SQLite's codes for that; a full disk or a missing right is not over by waiting."""
+"""SQLite's codes of a locked file. Waiting does not help against a full disk or a missing right."""
 STEPS_A_LOOK = 20_000
 """Instructions of SQLite's virtual machine, about a millisecond, between two checks for an overdue transaction."""
 CONNECT_TIMEOUT = 3
 """Seconds for PostgreSQL to accept a connection: it normally takes milliseconds, and a client is waiting."""
 TIMEOUTS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
 """PostgreSQL's settings for how long a transaction may wait for a lock, for a statement, and for its next statement.
-By the last, a process that hangs in a transaction does not keep its locks for ever."""
+The last one frees the locks of a process that hangs in a transaction."""
 LOCK_PAUSE = 0.002
-"""Most seconds between two tries to get SQLite's lock."""
+"""Longest time in seconds between two attempts to get SQLite's lock."""
 NEVER = float("inf")
 UNHURRIED = {"unhurried": True}
 """The execution options of transactions that create and migrate tables: they may take as long as they need, and wait
 OPEN_TIMEOUT for another process that does the same."""
 MAX_ATTEMPTS = 30
-"""Times a transaction is begun that PostgreSQL cannot place in a serial order with the others. Where two nodes do
-nothing but change one row, three of five attempts fail and the unluckiest transaction takes 15 (measured)."""
+"""Attempts for a transaction that PostgreSQL cannot place in a serial order with the others. If two nodes only change
+the same row, three of five attempts fail, and one transaction needed 15 (measured)."""
 COLLISION_BACKOFF = Backoff(0.004, 0.25, jitter=1.0)
-"""Between two attempts, at random so that transactions which collided do not collide again. The longest delay is time
-for some dozens of transactions to be done one after the other."""
+"""Between two attempts; random, so that the same transactions do not collide again. In the longest delay, some dozens
+of transactions can be done one after the other."""
 RETRIED_STATES = ("40001", "40P01")
 """Its SQLSTATEs: serialization_failure, deadlock_detected. The transaction was rolled back and may be begun again."""
 UNAVAILABLE_CODES = frozenset(
@@ -83,12 +84,12 @@ UNAVAILABLE_CODES = frozenset(
         sqlite3.SQLITE_NOTADB,
     }
 )
-"""What SQLite says where the file is to blame, and not the statement."""
+"""SQLite's errors that are about the file and not about the statement."""
 UNAVAILABLE_CLASSES = ("08", "53", "55", "57", "58")
-"""Classes of PostgreSQL's SQLSTATEs that say the same: connection, resources, locks, shutdown and time-out of a
-statement, input and output."""
+"""Classes of PostgreSQL's SQLSTATEs that are about the server: connection, resources, locks, shutdown and time-out of
+a statement, input and output."""
 UNAVAILABLE_STATES = (*RETRIED_STATES, "25P03")
-"""SQLSTATEs that say the same: no place in the order after MAX_ATTEMPTS, and idle for too long in a transaction."""
+"""Further SQLSTATEs of that kind: no serial order after MAX_ATTEMPTS, and idle for too long in a transaction."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 """How migrations are run (`env.py`), and those of the service layer's own tables (`versions`)."""
 DRIVERS = {
@@ -98,18 +99,18 @@ DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-"""What a URL may begin with, and the driver it means."""
+"""The schemes of URLs, and the driver of each."""
 ADDRESSES = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
 REMEDIES = {
     "sqlite": "Its folder has to exist and to have room, and this user has to be allowed to write there.",
     "postgresql": "Check that it runs and accepts this user, or set DATABASE_URL to another.",
 }
-"""What to do where a database does not open, by its kind."""
+"""By the kind of database, what to do if it does not open."""
 
 
 @dataclass(frozen=True)
 class _Ways:
-    """The ways that the transactions of one system go: engines, and the threads that use them."""
+    """The engines of one system, and the threads that use them."""
 
     writing: Engine
     maintenance: Engine
@@ -118,7 +119,7 @@ class _Ways:
     readers: FairPool
 
     def close(self, deadline: float) -> bool:
-        """True if no transaction is at work any more."""
+        """True if no transaction is running."""
         ended = [pool.shutdown(max(0.0, deadline - time.monotonic())) for pool in (self.writers, self.readers)]
         self.release()
         return all(ended)
@@ -159,7 +160,7 @@ class Database:
             install = f"{shlex.quote(sys.executable)} -m pip install 'psycopg[binary]'"
             raise unusable(parsed, "PostgreSQL needs a driver", f"Install it with `{install}`.") from None
         self._opened = [self._ways]
-        """The ways of all parts, this one's included."""
+        """The engines and threads of all parts, including this one."""
 
     def part(self, name: str) -> "Database":
         """The same database for the system `name`, with threads and connections of its own. Closed with the whole.
@@ -180,14 +181,14 @@ class Database:
             if whole is not None:
                 return replace(whole, reading=reading, readers=readers)
             writing = _open_sqlite(self._url, limits, 1, "BEGIN IMMEDIATE")
-            # Without waiting for the disk: what is lost with the power is tidied again.
+            # Without waiting for the disk: after a power loss, the work is only done again.
             maintenance = _open_sqlite(self._url, limits, 1, "BEGIN IMMEDIATE", "PRAGMA synchronous = NORMAL")
             return _Ways(writing, maintenance, reading, self._open_pool("oyez-db", 1), readers)
         readers_count = max(1, self._connections // 3)
         writers_count = self._connections - readers_count
         engine = _open_postgresql(self._url, limits, writers_count)
         return _Ways(
-            # What SQLite gives by nature: transactions that cannot see each other's halves.
+            # As on SQLite: a transaction never sees unfinished changes of another one.
             engine.execution_options(isolation_level="SERIALIZABLE"),
             engine.execution_options(isolation_level="READ COMMITTED"),
             _open_postgresql(self._url, limits, readers_count).execution_options(
@@ -201,13 +202,13 @@ class Database:
         return FairPool(name, threads, self._limits.max_database_queue, self._limits.max_database_queue_per_user)
 
     def create(self, metadata: MetaData) -> None:
-        """Create the tables of `metadata` that are missing; existing ones are left as they are. Blocks."""
+        """Create the missing tables of `metadata`; existing tables are not changed. Blocks."""
         with self._ways.writing.execution_options(**UNHURRIED).begin() as connection:
             _wait_for_others(connection)
             metadata.create_all(connection)
 
     def connect(self) -> Connection:
-        """A connection for a look at the tables, outside of threads and transactions of others. Blocks."""
+        """A connection for examining the tables, outside of the threads. Blocks."""
         return self._ways.reading.connect()
 
     def check_tables(self, name: str, metadata: MetaData) -> None:
@@ -218,8 +219,8 @@ class Database:
     def migrate(self, name: str, versions: Path) -> None:
         """Bring the tables of `name` up to the newest of the Alembic revisions in the folder `versions`. Blocks.
 
-        Whoever has migrations has a line of revisions of its own, and a table `{name}_migrations` that says how far it
-        is. Raises SettingsError where the database was made by a newer program than this.
+        Each name has its own revisions, and a table `{name}_migrations` with the current one. Raises SettingsError if
+        a newer version has made the database.
         """
         if self._is_migrated(name, versions):
             return
@@ -261,15 +262,15 @@ class Database:
     async def run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(connection, …)` as one transaction: committed when it returns, rolled back when it raises.
 
-        What it raises is raised here, and DatabaseUnavailableError where the database cannot be used. A caller that is
-        cancelled does not cut the transaction in two: it has not begun and never will, or it runs to its own end
-        unseen. `function` must not commit, nor return unread results, nor do anything but SQL: PostgreSQL may ask for
-        it to be run again.
+        Raises the errors of `function`, and DatabaseUnavailableError if the database cannot be used. If the caller is
+        cancelled, a transaction that has begun runs to its end, and one that has not begun is
+        dropped. `function` must not commit, must not return unread results, and must only use SQL, because it may be
+        run again on PostgreSQL.
         """
         return await self.wait(self.submit(lambda connection: function(connection, *args, **kwargs)))
 
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
-        """As `run`, for a caller that wants to know how it ended even after its own wait has ended.
+        """As `run`, for callers that need the result also after they have stopped waiting.
 
         Raises DatabaseUnavailableError if too many transactions wait already.
         """
@@ -291,7 +292,7 @@ class Database:
                 return await _await(answer, most - to_begin)
             raise DatabaseUnavailableError(f"A transaction did not end within {most:g} s.")
         finally:
-            # Has no effect on a transaction that has begun: it runs to its own end unseen.
+            # Has no effect on a transaction that has begun.
             answer.cancel()
 
     async def run_maintenance(
@@ -299,8 +300,8 @@ class Database:
     ) -> T:
         """As `run`, for one statement on rows that no other transaction uses, which may be lost.
 
-        It may not outlive a power cut. On PostgreSQL it is READ COMMITTED, so that no transaction of `run` has to be
-        begun again on account of it.
+        A power loss may undo it. On PostgreSQL it is READ COMMITTED, so that it causes no repetition of transactions
+        of `run`.
         """
         ways = self._ways
         future = self._submit(ways.writers, ways.maintenance, lambda connection: function(connection, *args, **kwargs))
@@ -334,7 +335,7 @@ class Database:
 
 
 class _OverdueError(Exception):
-    """What was waited for takes too long."""
+    """The awaited work takes too long."""
 
 
 async def _await(answer: asyncio.Future[T], seconds: float) -> T:
@@ -350,7 +351,7 @@ async def _await(answer: asyncio.Future[T], seconds: float) -> T:
 
 
 def build_database(settings: Settings, *, make: bool = True) -> Database:
-    """The database at `database_url`, or `domain.sqlite` in the data folder, which is made where it is missing.
+    """The database at `database_url`, or `domain.sqlite` in the data folder, which is created if it is missing.
 
     Raises SettingsError if it cannot be used, or, without `make`, if it is missing.
     """
@@ -387,14 +388,14 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
                     raise DatabaseUnavailableError(f"The database cannot be used: {error.orig}.") from error
                 raise
         except StopIteration as error:
-            # A future cannot carry it: the caller would wait for ever (before Python 3.12).
+            # A future cannot hold a StopIteration: the caller would wait forever (before Python 3.12).
             raise RuntimeError("the function of a transaction raised StopIteration") from error
         time.sleep(COLLISION_BACKOFF.delay(attempt))
         attempt += 1
 
 
 def _is_unavailable(error: DBAPIError) -> bool:
-    """True if the error is the database's, so that the same may succeed later."""
+    """True if the error is about the database, so that a repetition may succeed later."""
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
         return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in UNAVAILABLE_CODES
@@ -531,7 +532,7 @@ def _open_postgresql(url: URL, limits: Limits, connections: int) -> Engine:
         max_overflow=0,
         pool_pre_ping=True,
         hide_parameters=True,
-        # A machine that has gone without a word is noticed by the kernel, which else takes a quarter of an hour.
+        # The kernel notices a machine that has failed; by default this takes a quarter of an hour.
         connect_args={"connect_timeout": CONNECT_TIMEOUT, "tcp_user_timeout": round(limits.database_timeout * 1000)},
     )
     seconds = (limits.database_lock_timeout, limits.database_statement_timeout, limits.database_statement_timeout)

@@ -1,8 +1,8 @@
-"""What a command with an id has done already, so that each of its transactions is done once, also after a crash.
+"""The transactions that a command with an id has committed: each is done once, also if the server is killed.
 
 The log's records have the answers of commands (`runtime/idempotency.py`), but a server may be killed between a commit
-and its answer. So each transaction of such a command leaves a row, in itself: when the command is repeated, its handler
-runs again, and gets from the row what the transaction had returned.
+and its answer. So each transaction of such a command also stores a row with its result. When the command is repeated,
+its handler runs again, and each transaction returns the stored result.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ FORGET_INTERVAL = 600.0
 
 
 class Step:
-    """One transaction of a command that has an id: what it returns is kept as JSON, by the function's own types."""
+    """One transaction of a command that has an id. Its result is stored as JSON, by the function's annotated types."""
 
     def __init__(self, system: str, function: Callable[..., Any], command: IdempotentCommand) -> None:
         self._system = system
@@ -42,7 +42,7 @@ class Step:
         self._is_bound = False
 
     def find(self, connection: Connection) -> tuple[Any] | None:
-        """What the step returned when it was done before; None if it was not done.
+        """The stored result of the step; None if the step was not done.
 
         Raises RefusedError: already_done if the result could not be stored, or if what was stored cannot be read;
         id_reused if the id is bound to another request.
@@ -81,7 +81,7 @@ class Step:
             raise RefusedError(IN_PROGRESS) from None
 
     def _select(self, connection: Connection, name: str) -> list[bytes | None]:
-        """Raises ValueError if a bit of what was kept has changed."""
+        """Raises ValueError if the stored bytes have changed."""
         kept = select(commands.c.result).where(commands.c.system == self._system, commands.c.step == name)
         return [data if data is None else decode_record(data) for data in connection.execute(kept).scalars()]
 
@@ -105,7 +105,7 @@ def begin_step(system: str, function: Callable[..., Any]) -> Step | None:
 
 
 def forget_steps(connection: Connection, before: float) -> None:
-    """Delete the steps that were done before that time."""
+    """Delete the steps that were done before this time."""
     connection.execute(delete(commands).where(commands.c.created < before))
 
 

@@ -1,7 +1,8 @@
-"""Jobs: what a system has to do at a given time, such as expiring a request, in whichever process runs then.
+"""Jobs: work of a system at a given time, such as expiring a request. Any process can do it.
 
-A job is a row that a transaction has written (`Transaction.schedule`). When it is due it is done in the transaction
-that deletes it: so once, whole, with its events, and by one process, however many look for it.
+A job is a row that a transaction has written (`Transaction.schedule`). When it is due, it is done in the transaction
+that deletes it. So it is done once, completely, with its events, and by one process, however many processes look for
+jobs.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,14 +24,15 @@ from oyez.service.outbox.transaction import Transaction
 logger = get_logger("oyez.service")
 
 Job = Callable[[Transaction, str, dict[str, Any]], None]
-"""Does a job: given its key and its data. Raises to have it done again later; nothing it did has happened then."""
+"""Does a job, with its key and its data. If it raises an error, its changes are rolled back, and it is repeated
+later."""
 
 LOOK_INTERVAL = 5.0
-"""Most seconds between two looks for jobs that another process has scheduled, and not lived to do."""
+"""Longest time in seconds between two checks for jobs of a process that was killed."""
 BUSY_INTERVAL = 0.2
-"""Seconds until a look at jobs that are due, but which another process is doing."""
+"""Seconds until the next check if another process is doing the jobs that are due."""
 BACKOFF = Backoff(1.0, 300.0)
-"""Seconds until a failed job is repeated, without end: a job is a promise, and its error stays in the table."""
+"""Seconds until a failed job is repeated. It is repeated until it succeeds; its last error is in the table."""
 
 
 def _find_fault(job: Job) -> str | None:
@@ -38,7 +40,7 @@ def _find_fault(job: Job) -> str | None:
 
 
 class Jobs:
-    """Does the jobs of one system, as one of however many processes."""
+    """Does the jobs of one system in one of its processes."""
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class Jobs:
         self._system = system
         self._clock = clock
         self._unknown: set[str] = set()
-        """Kinds of jobs that are due and have no function here; each is logged once."""
+        """Kinds of jobs that are due and have no function in this process; each is logged once."""
         self._periodic = PeriodicTask("jobs", self._do_due)
         outbox.scheduled = self._periodic.trigger
 
@@ -81,7 +83,7 @@ class Jobs:
         await self._periodic.done()
 
     async def _do_due(self) -> float:
-        """Do all that is due; the seconds until there may be more."""
+        """Do all jobs that are due. Returns the seconds until the next check."""
         while self._handlers and await self._do_next():
             pass
         due, unknown = await self._database.read(self._look)
@@ -92,7 +94,7 @@ class Jobs:
                 kind=kind,
                 remedy=f"give SystemServices.jobs a function for {kind!r}, or delete its rows in oyez_jobs",
             )
-        # A kind that another process, of a newer version, has done, and that comes again, is logged again.
+        # Log a kind again if a process of a newer version has done its jobs meanwhile.
         self._unknown = unknown
         pause = LOOK_INTERVAL if due is None else min(due - self._clock(), LOOK_INTERVAL)
         return pause if pause > 0 else BUSY_INTERVAL
@@ -109,7 +111,7 @@ class Jobs:
 
         try:
             await self._outbox.run(do)
-        except Exception as error:  # Whatever a system's code raises: the others' jobs are done all the same.
+        except Exception as error:  # A failure of one job must not prevent the other jobs.
             if not taken:
                 raise
             delay = BACKOFF.delay(taken[0].failures + 1)
@@ -118,7 +120,7 @@ class Jobs:
         return bool(taken)
 
     def _take(self, tx: Transaction) -> Row[Any] | None:
-        """The next job that no other process has taken; gone when `tx` is committed."""
+        """The next job that no other process is doing. It is deleted when `tx` is committed."""
         due = select(jobs).where(jobs.c.system == self._system, jobs.c.kind.in_(self._handlers), jobs.c.due <= tx.now)
         # On SQLite the transaction has the whole database for itself.
         first = due.order_by(jobs.c.due).limit(1).with_for_update(skip_locked=True)
@@ -128,13 +130,13 @@ class Jobs:
         return job
 
     def _postpone(self, tx: Transaction, job: Row[Any], delay: float, error: str) -> None:
-        # Not if it was scheduled again, or done by another process, since then.
+        # Not if the job was scheduled again or done by another process meanwhile.
         same = self._is(job) & (jobs.c.due == job.due) & (jobs.c.failures == job.failures)
         values = {"due": tx.now + delay, "failures": job.failures + 1, "error": error}
         tx.connection.execute(update(jobs).where(same).values(values))
 
     def _look(self, connection: Connection) -> tuple[float | None, set[str]]:
-        """When the next job is due, and the kinds of those that are and that have no handler."""
+        """When the next job is due, and the kinds of due jobs that have no function here."""
         own, known = jobs.c.system == self._system, jobs.c.kind.in_(self._handlers)
         due: float | None = connection.execute(select(func.min(jobs.c.due)).where(own, known)).scalar_one()
         unknown = select(jobs.c.kind).distinct().where(own, ~known, jobs.c.due <= self._clock())

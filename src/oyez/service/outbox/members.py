@@ -84,7 +84,7 @@ def add_member(
 
 
 def remove_member(connection: Connection, system: str, room: NamedRoom, subject: str) -> bool:
-    """True if it was a member."""
+    """True if `subject` was a member."""
     removed = connection.execute(delete(members).where(_in_room(system, room), members.c.subject == subject))
     return removed.rowcount > 0
 
@@ -131,7 +131,7 @@ def check_part(part: str) -> None:
 
 
 def needs_part(contract: Contract, room: NamedRoom) -> bool:
-    """True if it depends on a member's part whether it may be in the room."""
+    """True if the room's rule asks for a member's part."""
     namespace = next(known for known in contract.namespaces if known.name == room.namespace)
     resolved = namespace.rooms.resolve(room.name)
     return resolved is not None and any(isinstance(part, Member) and part.named for part in resolved[0].rule.parts())

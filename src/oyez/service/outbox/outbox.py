@@ -1,13 +1,14 @@
 """The outbox: a change and its events are one SQL transaction.
 
 `Outbox.run` runs a function as a transaction in which it may emit. What it emits is written to a table beside its
-changes; a relay moves it from there to the log, in the order in which the transactions were committed, once. Rolled
-back means never sent; committed means sent, also over a crash in between.
+changes; a relay moves it from there to the log, in the order in which the transactions were committed, once. If the
+transaction is rolled back, they are never sent. If it is committed, they are sent, also if the process is killed in
+between.
 
-How the order comes about: ids grow in the order of commits, since transactions that emit are committed one after the
-other (SQLite has one writer; on PostgreSQL they take a lock for their last two statements). A relay always begins with
-the lowest id there is, and deletes what the log has. So although several relays work at the same time, each appends
-only what follows, and the log knows by its key an entry that is appended twice.
+Order: ids grow in the order of commits, because transactions that emit are committed one after the other (SQLite has
+one writer; on PostgreSQL they take a lock for their last two statements). A relay always begins with the lowest id,
+and deletes the rows that the log has stored. Several relays may work at the same time: each appends only the
+following rows, and the log recognizes by its key an entry that is appended twice.
 
 A row that cannot become an entry of the log is set aside in the table, with the reason, and the others do not wait for
 it. If the log cannot be reached, all rows wait.
@@ -49,14 +50,13 @@ MAX_BATCH = 500
 CHECKPOINT = "outbox"
 """The log's record that says which row was the last to be appended: longer than the log knows keys, without an end."""
 STALE_SECONDS = 2.0
-"""Age at which a row may have been appended by somebody who did not live to delete it, and so long ago that its key is
-forgotten: then the checkpoint is read. Others are moved within milliseconds."""
+"""Age from which a row may have been appended by a process that was killed before it deleted the row, so long ago
+that the log no longer has its key: the checkpoint is read then. Other rows are moved within milliseconds."""
 LOOK_INTERVAL = 1.0
-"""Seconds between two looks for what another process has left behind when it was killed. What this one commits is
-moved at once."""
+"""Seconds between two checks for rows of a process that was killed. Rows of this process are moved at once."""
 
 FLUSH_TIMEOUT = 2.0
-"""Seconds after which the log is taken to be down: what was committed is appended later."""
+"""Seconds after which the log counts as unavailable: committed events are appended later."""
 
 
 class _Arrivals:
@@ -142,7 +142,7 @@ class Outbox:
         self._arrivals = _Arrivals()
         self._forget_at = 0.0
         self.scheduled: Callable[[], None] = lambda: None
-        """Called after a transaction was committed that has changed what is due."""
+        """Called after the commit of a transaction that has changed when jobs are due."""
 
     @must_await
     async def run(self, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -172,7 +172,7 @@ class Outbox:
         future = self._database.submit(work)
         self._running += 1
         self._idle.clear()
-        # However it ends, also if the caller is cancelled before.
+        # Also if the caller was cancelled.
         future.add_done_callback(lambda future: loop.call_soon_threadsafe(self._finish, future))
         result, transaction, stored = await self._database.wait(future)
         if stored and (published := current_published.get()) is not None:
@@ -211,8 +211,8 @@ class Outbox:
     async def relaying(self, drain_timeout: Callable[[], float]) -> AsyncIterator[None]:
         """Move events to the log while inside.
 
-        At the end, what was committed is moved, in at most `drain_timeout()` seconds: what is left by then, because the
-        log cannot be reached, is moved by the next process that runs.
+        At the end, committed events are moved for at most `drain_timeout()` seconds. If the log is unavailable, the
+        next process moves the rest.
         """
         async with self._relay.running():
             yield
@@ -243,14 +243,14 @@ class Outbox:
             await self._publisher.latest.keep(entry)
             await self._log.broadcast(entry)
         except LogUnavailableError:
-            # The change is committed: failing now would say that it is not.
+            # The change is committed: an error would say that it is not.
             logger.warning("volatile event lost", namespace=entry.namespace, rooms=entry.rooms)
             return
         if observers is not None:
             report_published(observers, [entry], [None], OUTBOX, began)
 
     async def _relay_round(self) -> float:
-        """Move all there is; the seconds until the next look."""
+        """Move all rows. Returns the seconds until the next check."""
         try:
             return await self._move()
         except Exception:
@@ -304,7 +304,7 @@ class Outbox:
             )
 
     async def _count_appended(self, rows: Sequence["_Row"]) -> int:
-        """How many of the first rows are certainly in the log already, or were and have been forgotten there."""
+        """Number of first rows that the log has stored, including those that it has deleted since."""
         if rows[0].created > self._clock() - STALE_SECONDS:
             return 0
         checkpoint = await self._log.get(CHECKPOINT)
@@ -326,7 +326,7 @@ class _Row(NamedTuple):
 
 
 class _BadRow(NamedTuple):
-    """One that cannot become an entry."""
+    """A row that cannot become an entry."""
 
     id: int
     error: str
@@ -345,7 +345,7 @@ def _list_first(connection: Connection, system: str) -> list[_Row | _BadRow]:
         outbox.c.created,
         outbox.c.namespace,
         outbox.c.control,
-        # As they are: decoded here, one that cannot be does not keep the others from being read.
+        # Undecoded: a row that cannot be decoded must not prevent the others from being read.
         cast(outbox.c.rooms, Text).label("rooms"),
         cast(outbox.c.excluded, Text).label("excluded"),
         cast(outbox.c.data, LargeBinary).label("data"),

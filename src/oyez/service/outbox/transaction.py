@@ -42,14 +42,13 @@ class Transaction:
         self._system = publisher.contract.name
         self._stored: list[Entry] = []
         self.volatile: list[Entry] = []
-        """What is broadcast after the commit."""
+        """Volatile events, which are sent after the commit."""
         self.schedules = False
-        """True if it has changed which jobs are due."""
+        """True if the transaction has changed when jobs are due."""
 
     def emit(self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()) -> None:
-        """Publish an event when, and only if, this transaction is committed.
-
-        Checked now; takes and raises what `Publisher.prepare` does. A volatile event is not stored with the change: it
+        """Publish an event if this transaction is committed. The event is checked now; arguments and errors are those
+        of `Publisher.prepare`. A volatile event is not stored with the change: it
         may be lost if the process ends in between.
         """
         for entry in self._publisher.prepare(payload, *rooms, excluding=excluding):
@@ -126,11 +125,11 @@ class Transaction:
         self.connection.execute(delete(jobs).where(job))
 
     def store(self) -> bool:
-        """Write what was emitted, as the last statement before the commit. True if there was any."""
+        """Store the emitted events, as the last statement before the commit. True if there are any."""
         if not self._stored:
             return False
         if self.connection.dialect.name == "postgresql":
-            # Until the commit: ids are given in the order in which they become visible.
+            # Held until the commit, so that ids are in the order in which rows become visible.
             lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
             self.connection.execute(lock, {"name": f"oyez:outbox:{self._system}"})
         rows = [
