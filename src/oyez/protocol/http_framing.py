@@ -6,7 +6,7 @@ the server two. Therefore this module refuses all input that is malformed or amb
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 Field = tuple[bytes, bytes]
@@ -250,8 +250,10 @@ def read_head(data: bytes, start: int, end: int) -> Head:
     if method == b"CONNECT":
         raise FramingError("CONNECT is for proxies, and this server is not a proxy.")
     length = _read_body_length(framing.get(b"content-length", []), framing.get(b"transfer-encoding", []), version)
-    head = Head(method, target, version, fields, length, upgrade=False)
-    return _read_upgrade(head, framing[b"upgrade"], framing.get(b"connection", [])) if b"upgrade" in framing else head
+    upgrade = b"upgrade" in framing and _is_websocket(method, version, length, framing)
+    if b"upgrade" in framing and not upgrade:
+        fields = [field for field in fields if field[0] != b"upgrade"]
+    return Head(method, target, version, fields, length, upgrade)
 
 
 def _read_fields(data: bytes, start: int, end: int) -> list[Field]:
@@ -284,14 +286,15 @@ def _read_body_length(lengths: list[bytes], codings: list[bytes], version: bytes
     return int(lengths[0]) if lengths else 0
 
 
-def _read_upgrade(head: Head, upgrades: list[bytes], connections: list[bytes]) -> Head:
+def _is_websocket(method: bytes, version: bytes, length: int | None, framing: Mapping[bytes, list[bytes]]) -> bool:
+    """True if the request, which has an Upgrade header, asks for a WebSocket."""
     # RFC 9110 section 7.8: an Upgrade is valid only in HTTP/1.1, and only if Connection names it.
-    named = head.version == b"1.1" and b"upgrade" in split_list(connections)
-    if not named or b"websocket" not in split_list(upgrades):
-        return head._replace(fields=[field for field in head.fields if field[0] != b"upgrade"])
-    if head.method != b"GET" or head.length != 0:
+    named = version == b"1.1" and b"upgrade" in split_list(framing.get(b"connection", []))
+    if not named or b"websocket" not in split_list(framing[b"upgrade"]):
+        return False
+    if method != b"GET" or length != 0:
         raise FramingError("A WebSocket is opened by a GET without a body.")
-    return head._replace(upgrade=True)
+    return True
 
 
 def split_list(values: Iterable[bytes]) -> list[bytes]:
