@@ -79,14 +79,14 @@ WS_PATH = re.compile(r"(/[\w.~-]+)+/?", re.ASCII)
 WAITING_INTERVAL = 2.0
 """Seconds from the beginning of a stop to the first line about what it waits for, and between two of these lines."""
 MIN_CLOSE_TIME = 1.0
-"""Seconds that outboxes and the database get at least, although others have taken all of the time to stop."""
+"""Seconds that outboxes and the database have at least to finish, even if the time to stop is over."""
 TRY_AGAIN_LATER = 1013
 """The WebSocket close code of a server that cannot serve for a while (IANA's registry of RFC 6455)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A system at work."""
+    """A running system."""
 
     system: System
     server: Server
@@ -146,18 +146,18 @@ class Oyez:
         self._unfinished = MemoryBudget(settings.limits.max_unfinished_bytes)
         self._replays = LoopBudget(REPLAY_SECONDS)
         self._written_by: float | None = None
-        """By when, in the loop's time, a process that stops gives up what it has not written."""
+        """The time of the loop until which a stopping process writes its events."""
         self._own_loop = OwnLoop()
         self._outages = outages or Outages()
         self._drains = False
-        """True if the server sends clients away itself before it ends the lifespan."""
+        """True if the server disconnects clients itself before it ends the lifespan."""
         self._draining: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
         """Reports what a stop waits for."""
         self.count_requests: Callable[[], int] = lambda: 0
-        """HTTP requests that are being answered, if the server that Oyez runs in counts them."""
+        """The number of HTTP requests that are being answered, if the ASGI server counts them."""
         self._refused = False
-        """True if the log has the line that clients come before Oyez runs."""
+        """True if it was logged that requests arrive before Oyez runs."""
         self._beside: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self._paths: dict[str, Endpoint] = {}
         routes: list[BaseRoute] = []
@@ -171,7 +171,7 @@ class Oyez:
             }
             routes += self._serve_alone(settings.ws_path)
             routes += operate(self)
-            # Last: what is at no other path.
+            # Last: all other paths.
             routes.append(WebSocketRoute("/{path:path}", self._unknown_path()))
         except BaseException:
             self.database.close()
@@ -196,7 +196,7 @@ class Oyez:
         await self._app({**scope, UNFINISHED: self._unfinished}, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer that the same may succeed later: Oyez does not run yet, or no longer."""
+        """Answer `unavailable`: Oyez does not run yet, or no longer."""
         if not (self._refused or self._own_loop.was_entered):
             self._refused = True
             logger.error("Oyez does not run, so requests and clients are refused", remedy=REMEDY)
@@ -216,7 +216,7 @@ class Oyez:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Everything is at work inside, once.
+        """Run all systems while inside. Can be entered once at a time.
 
         At the end clients are disconnected, handlers and jobs finish, what they have committed goes to the logs,
         and then logs and database are closed.
@@ -226,7 +226,7 @@ class Oyez:
         self._draining = None
         self._written_by = None
         async with AsyncExitStack() as stack:
-            # In a thread: a database that hangs must not keep clients from being sent away.
+            # In a thread: a database that hangs must not delay the disconnection of clients.
             stack.push_async_callback(self._close_database)
             self._own_loop.enter()
             stack.callback(self._own_loop.leave)
@@ -235,7 +235,7 @@ class Oyez:
             for served in self.systems.values():
                 await stack.enter_async_context(run_beside(served.database.run()))
                 stack.push_async_callback(served.log.close)
-                # A log that cannot be reached is waited for; the server says so when it starts.
+                # The server starts without the log, reports this, and connects to the log later.
                 with suppress(LogUnavailableError):
                     await served.log.open()
                 await stack.enter_async_context(served.outbox.relaying(self._find_time_left))
@@ -266,7 +266,7 @@ class Oyez:
 
     @property
     def log_reason(self) -> str | None:
-        """Why clients are not let in for now; None if all logs are available."""
+        """Why clients cannot connect at the moment; None if all logs are available."""
         return self._outages.reason
 
     @property
@@ -275,7 +275,7 @@ class Oyez:
         return self._verifier.keys.reason
 
     async def drain(self) -> None:
-        """Send all clients away, and wait for them."""
+        """Disconnect all clients, and wait until they have gone."""
         await asyncio.shield(self._begin_drain())
 
     def _begin_drain(self) -> "asyncio.Task[None]":
@@ -308,7 +308,7 @@ class Oyez:
         await asyncio.gather(*(served.server.drain() for served in self.systems.values()))
 
     def _find_time_left(self) -> float:
-        """Seconds for what has to be written before the process ends, in all systems together."""
+        """Seconds that all systems together have left for writing before the process ends."""
         loop = asyncio.get_running_loop()
         if self._written_by is None:
             self._written_by = loop.time() + self.settings.shutdown_timeout
@@ -369,7 +369,7 @@ class Oyez:
                 database=database,
                 publisher=publisher,
                 authorize=authorize,
-                # All that a log offers is a coroutine function.
+                # Every method of a log is a coroutine function.
                 log=cast(Log, LoopBoundLog(log, self._own_loop)),
                 outbox=outbox,
                 members=members,
@@ -420,7 +420,7 @@ class Oyez:
         )
         prefix = f"/{system.name}"
         routes.append(publish_route(f"{prefix}/events", publisher, authorize, observers))
-        # One for all writes of a system, so that none of them ignores the key.
+        # The same for all writes of a system, so that each of them honours the key.
         middleware = Middleware(
             IdempotencyMiddleware, idempotency=idempotency, authorize=authorize, limits=self.settings.limits
         )
@@ -445,11 +445,11 @@ class Oyez:
         return Served(system, server, publisher, log, outbox, jobs, own, emitter_consumer, probe, stays)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
-        """One system has a short path too."""
+        """If only one system is served, it has a short path too."""
         if len(self.systems) == 1:
             path = ws_path or "/socket.io"
             server = next(iter(self.systems.values())).server
-            # Only WebSockets: what browsers ask for there is a page.
+            # Only WebSockets: browsers request a page at this path.
             self._paths["/"] = plain = JsonEndpoint(server)
             return [*self._serve_at(path, server), WebSocketRoute("/", plain)]
         return []
@@ -474,7 +474,7 @@ class Oyez:
 
 
 class LogFailures:
-    """Logs what a route raises, and answers 500.
+    """Logs the errors of routes, and answers 500.
 
     It raises nothing itself: the host application might log the error with local variables, and tokens among them.
     """
@@ -484,7 +484,7 @@ class LogFailures:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            # What is wrong at the start is for the server that starts it.
+            # The server that starts Oyez handles errors of the start.
             await self._app(scope, receive, send)
             return
         answer = ObservedSend(send)
@@ -505,7 +505,7 @@ def _emitter_keys(settings: Settings, system: str, alone: bool) -> tuple[str, ..
 
 
 def build_node(settings: Settings, secret: Secret) -> Node:
-    """How peers reach this process: by TCP if the log is for many machines, otherwise by the data folder they share.
+    """This process as a node: peers reach it by TCP if the log is for several machines, otherwise by the data folder.
 
     Raises SettingsError.
     """
@@ -519,7 +519,7 @@ def build_node(settings: Settings, secret: Secret) -> Node:
             )
         return Node(secret.value, host=host.strip("[]"), port=int(port))
     if not backends.find_backend(settings).many_machines:
-        # One machine; its processes still may have different folders, but not if they share their secret.
+        # One machine: processes that share a secret also share the data folder.
         return Node(secret.value, folder=settings.data_folder / "nodes")
     return Node(secret.value, host=_own_address(urlsplit(settings.log_address).hostname or "127.0.0.1"))
 

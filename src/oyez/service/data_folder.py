@@ -1,7 +1,7 @@
 """The data folder and the version of its format, and the migrations from older versions.
 
-The number is in one file and stands for the folder as a whole: which files there are, and what they are called. What is
-inside of the logs and of the database has versions of its own, in there.
+The version is in one file, and is about the folder as a whole: its files and their names. The logs and the database
+have versions of their own for their contents.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What a system is: a contract, its tables, and the behaviour that `build` makes of what the process offers."""
+"""A system: a contract, its tables, and the functions that `build` returns for the services of the process."""
 
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ from oyez.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a process offers to a system's behaviour."""
+    """The services of a process that a system's functions use."""
 
     settings: Settings
     database: Database
@@ -38,14 +38,14 @@ class Services:
     authorize: Callable[[str], None]
     """Checks a service key for this system. Raises RefusedError."""
     log: Log
-    """Its records (`add`, `put`, `get`, `take`) are known to all processes, and end by themselves."""
+    """Its records (`put`, `get`, `put_if_absent`, `get_and_delete`) are shared by all processes, and expire."""
     outbox: Outbox
-    """Runs transactions that emit: all of a system's own changes."""
+    """Runs transactions that may emit events. All changes of a system's tables go through it."""
     members: Members
     presence: Callable[[NamedRoom], Awaitable[Presence]]
     """Which sockets are in a room, on all nodes; takes half a second at most."""
     signer: Signer
-    """Signs tokens for users, such as one that takes the place of one about to end."""
+    """Signs tokens for users, such as a new token in place of one that is about to expire."""
     clock: Callable[[], float]
     """Seconds since 1970."""
     present: FindPresent
@@ -54,7 +54,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemServices:
-    """A system's behaviour."""
+    """A system's functions."""
 
     handlers: Handlers = field(default_factory=dict)
     resolvers: Resolvers = field(default_factory=dict)
@@ -62,14 +62,14 @@ class SystemServices:
     routes: Sequence[BaseRoute] = ()
     """Its own HTTP API, below `/{system}/api`."""
     jobs: Mapping[str, Job] = field(default_factory=dict)
-    """What `Transaction.schedule` can ask for, by kind."""
+    """The functions of jobs, by the kind that `Transaction.schedule` names."""
     authenticate: Authenticate | None = None
     """Finds the user of a client that connects, instead of the verification of a token: for API keys, session cookies,
     signatures of your own. See `Credentials`."""
     rooms: Mapping[Room, RoomHooks] = field(default_factory=dict)
     """What is called when clients enter and leave rooms, by the kind of room."""
     close: Callable[[], Awaitable[None]] | None = None
-    """Ends what runs beside clients and jobs; called when no client is left."""
+    """Ends the system's own tasks. Called when no client is left."""
 
 
 def build_nothing(services: Services) -> SystemServices:
@@ -79,13 +79,13 @@ def build_nothing(services: Services) -> SystemServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """A contract with what serves it: tables, migrations, and the parts that `build` makes of a running server."""
+    """A contract with its tables, its migrations, and `build`, which returns the system's functions."""
 
     contract: Contract
     build: Callable[[Services], SystemServices] = build_nothing
     tables: MetaData | None = None
     migrations: Path | None = None
-    """A folder of Alembic revisions that make the tables. None: they are just created where they are missing."""
+    """A folder of Alembic revisions that create the tables. None: missing tables are created without revisions."""
 
     @property
     def name(self) -> str:

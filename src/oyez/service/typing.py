@@ -1,7 +1,7 @@
 """Which users are typing: typing ends when the typist is silent, sends, or disconnects, on any node.
 
-Each node has the timers of its own clients. A record of the log says that a user is typing, and which start was the
-last one: a message that is sent through another node ends the typing, and an older timer does not end a newer start.
+Each node has the timers of its own clients. A record of the log holds that a user is typing, and the last
+start: a message that is sent through another node ends the typing, and an older timer does not end a newer start.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ SILENCE = 10.0
 """Seconds after the last start at which the typing ends: applications repeat the start while keys are pressed, and a
 reader should not wait for longer than this for a user who has stopped."""
 MARGIN = 5.0
-"""Seconds for which the record outlives the timer, which takes it away."""
+"""Seconds for which the record is kept after the timer, which deletes it."""
 _STATE = "oyez.typing"
 
 End = Callable[[], Awaitable[object]]
@@ -48,7 +48,7 @@ class Typing:
             self.leave(client)
 
     async def stop(self, key: str, client: Client | None = None) -> bool:
-        """The typing is over, and the caller says so; True if the user was typing. Raises LogUnavailableError.
+        """End the typing; the caller notifies the others. True if the user was typing. Raises LogUnavailableError.
 
         `client`: the typist, if it is connected here.
         """

@@ -37,7 +37,7 @@ FETCH_TIMEOUT = 5.0
 FRESH_TIME = 600.0
 """Seconds after which published keys are fetched again: how long a withdrawn key may still count."""
 EARLY = 0.9
-"""Part of FRESH_TIME after which the keys are fetched in the background, so that no client waits for that."""
+"""Part of FRESH_TIME after which the keys are fetched in the background, so that no client waits for a fetch."""
 FETCH_INTERVAL = 0.5
 """Seconds between the end of a fetch and the next, for any key ids: a new key counts within a second, and
 invented key ids cost the issuer two requests a second from each process, however many tokens bring them."""
@@ -81,7 +81,7 @@ class Key:
 
 
 class KeySource(Protocol):
-    """Where keys come from."""
+    """A source of keys."""
 
     @property
     def begun(self) -> int:
@@ -113,7 +113,7 @@ def load_key_file(path: Path) -> list[Key]:
     try:
         document = _decode_text(path.read_bytes())
         return parse_key_set(document) if document.lstrip().startswith(b"{") else [_key_of_pem(document)]
-    except Exception as error:  # Parsers of keys raise of many kinds, and all of them mean the same here.
+    except Exception as error:  # Parsers of keys raise many kinds of errors with the same meaning.
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(
             f"jwt_key_file {path} cannot be used: {reason}. It should hold an RSA (2048 bits or more), P-256 or"
@@ -183,7 +183,7 @@ def _key_of_jwk(data: Mapping[str, Any]) -> Key:
 
 
 def _pick(keys: Sequence[Key], kid: str | None, algorithm: str) -> Key | None:
-    """The one key that fits (an unnamed one fits any id); None where none has that id."""
+    """The key that fits (a key without an id fits every id); None if no key has that id."""
     named = keys if kid is None else [key for key in keys if key.kid == kid] or [key for key in keys if key.kid is None]
     fitting = [key for key in named if algorithm in key.algorithm.names]
     if len(fitting) == 1:
@@ -202,7 +202,7 @@ def _unknown_key(kid: str | None) -> RefusedError:
 
 
 class LocalKeys:
-    """Keys that are at hand."""
+    """Keys that are known from the start."""
 
     begun = 0
     reason = None
@@ -288,7 +288,7 @@ class PublishedKeys:
             if self._failure is not None:
                 logger.info("the keys that verify tokens can be fetched again", host=self._host)
             self._failure = None
-        except Exception as error:  # Whatever an outside server answers, tokens are refused and nothing breaks.
+        except Exception as error:  # Another server may answer anything: tokens are refused then.
             if repr(error) != repr(self._failure):
                 logger.warning(
                     "the keys that verify tokens cannot be fetched",
@@ -308,7 +308,8 @@ class PublishedKeys:
 
 
 def check_url(url: str) -> None:
-    """Raises SettingsError unless `url` is https, or http to this machine: who alters the keys can sign as anybody."""
+    """Raises SettingsError unless `url` is https, or http to this machine: a person who can change the keys can sign
+    tokens for every user."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -1,6 +1,6 @@
 """Oyez's own secret, which signs service tokens and, if nothing else is set, users' tokens.
 
-Knows the setting and the file; what is signed with the secret is the business of `auth`.
+This module knows the setting and the file; `tokens.py` signs with the secret.
 """
 
 import os
@@ -22,7 +22,7 @@ MIN_SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """The HS256 secret. `made` is True if it was made just now, in `path`."""
+    """The HS256 secret. `made` is True if this process has just created it in `path`."""
 
     value: str = field(repr=False)
     path: Path | None = None
@@ -61,7 +61,7 @@ def load_secret(settings: Settings, *, make: bool = True) -> Secret:
 
 
 def _make_secret_file(path: Path) -> bool:
-    """True if this call made it, False if another process was faster."""
+    """True if this call has created the file, False if another process was faster."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
@@ -90,7 +90,7 @@ def _read_secret_file(path: Path) -> str:
 
 
 def _group_bits(path: Path, group: int) -> int:
-    """What a file's group may do beside its owner: read and write, in a volume that was made over to this group.
+    """The rights of a file's group: read and write in a volume that belongs to the group, otherwise none.
 
     Kubernetes does so for `fsGroup`: the folder has this group and the set-group-ID bit, its files the group's rights.
     """
@@ -106,7 +106,7 @@ def secret_key(secret: str) -> Key:
             f"The JWT secret has {size} bytes; HS256 needs at least {MIN_SECRET_BYTES}."
             " Make one with `openssl rand -hex 32` and set JWT_SECRET to it."
         )
-    # A public key is known to everybody: as a secret it would let anybody sign (RFC 8725, section 2.1).
+    # A public key is no secret: everyone could sign with it (RFC 8725, section 2.1).
     if "-----BEGIN" in secret:
         raise SettingsError("The JWT secret is a PEM key. Put it in a file and set JWT_KEY_FILE to its path.")
     try:

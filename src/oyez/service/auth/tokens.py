@@ -1,7 +1,7 @@
 """Tokens of users and of back ends, verified and signed (JWT, RFC 7519).
 
-This file knows claims; keys and algorithms are in `keys.py`. A user's token says who connects, a service token lets a
-back end publish into one system. Their audiences differ: those of service tokens begin with `oyez:`.
+This file knows claims; keys and algorithms are in `keys.py`. A user's token identifies a client; a service token
+allows a back end to publish into one system. Their audiences differ: those of service tokens begin with `oyez:`.
 """
 
 import math
@@ -26,7 +26,7 @@ from oyez.service.auth.secrets import Secret, secret_key
 from oyez.settings import Settings
 
 MAX_TOKEN_BYTES = 8_192
-"""A token, encoded; refused above before anything is parsed. Half of what a request's head may hold."""
+"""Characters of an encoded token: a longer one is refused before it is parsed. Half of the size of a request's head."""
 MAX_DATE = 1e12
 """Seconds since 1970 in a token: far beyond the year 9999, and below today's date in milliseconds."""
 OWN_AUDIENCE = "oyez:"
@@ -34,13 +34,14 @@ SERVICE_SUBJECT = "service"
 UNSAFE_HEADERS = ("crit", "b64", "jwk", "jku", "x5c", "x5u")
 """Headers by which a token brings or points to its own key, or changes how it is read (RFC 8725, section 3.10)."""
 TOKEN_TYPES = ("jwt", "at+jwt")
-"""What `typ` may say; others (logout tokens, security events) are no proof of identity (RFC 8725, section 3.11)."""
+"""Accepted values of `typ`: other tokens (logout tokens, security events) do not identify a user (RFC 8725, section
+3.11)."""
 SIGNED_CLAIMS = ("sub", "role", "iss", "aud", "iat", "nbf", "exp")
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says.
+    """The content of a verified token.
 
     `subject` is the user's id, `claims` all claims by the names that contracts have for them, `expires_at` the second
     (since 1970, leeway included) from which on the token no longer counts, or None.
@@ -95,7 +96,7 @@ class Verifier:
         Raises RefusedError: TOKEN_INVALID, TOKEN_EXPIRED or KEYS_UNAVAILABLE.
         """
         asked = self.keys.begun
-        # Twice at most: for a fetch that was under way already, and for one that began after the token arrived.
+        # At most twice: for a running fetch, and for a fetch that begins after the token arrived.
         while (claims := self.verify_now(token, asked)) is None:
             await self.keys.fetch()
         return claims
@@ -191,7 +192,7 @@ class Signer:
         if claims is None:
             raise _invalid("The token cannot be verified here.")
         expires_at = check_times(claims, self._clock(), self._leeway)
-        # Exactly this audience: a token for several systems, or for a user too, is none of Oyez's.
+        # Exactly this audience: Oyez signs no token for several systems, or for a user too.
         if claims.get("aud") != f"{OWN_AUDIENCE}publish:{system}" or claims.get("sub") != SERVICE_SUBJECT:
             raise _invalid(f"The token is no service token of {system!r}: its audience is {_show(claims.get('aud'))}.")
         return Claims(SERVICE_SUBJECT, claims, expires_at)
@@ -250,7 +251,7 @@ _SCHEME = "bearer "
 
 
 def read_token(token: str, keys: KeySource, asked: int | None = None) -> dict[str, Any] | None:
-    """The claims of a token whose signature is right, not yet looked at; None if keys must be fetched first.
+    """The claims of a token with a valid signature, not checked yet; None if keys must be fetched first.
 
     `asked` is as in `Verifier.verify_now`. Raises RefusedError (RFC 7515, section 5.2; RFC 8725, section 3).
     """
@@ -259,7 +260,7 @@ def read_token(token: str, keys: KeySource, asked: int | None = None) -> dict[st
     if token[: len(_SCHEME)].lower() == _SCHEME:
         raise _invalid("The token begins with `Bearer `. Give the token without that word.")
     try:
-        # Only taken apart here: which algorithm verifies is the found key's to say.
+        # Only decoded here: the key determines the algorithm that verifies.
         signed = jws.extract_compact(token.encode(), registry=HS256)
         algorithm, kid = _read_header(signed.headers())
         key = keys.find(kid, algorithm, keys.begun if asked is None else asked)

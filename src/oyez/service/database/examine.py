@@ -1,4 +1,5 @@
-"""Looks at the database without a change: can a server use it, and what would its start change in the tables."""
+"""Examines the database without changing it: whether a server can use it, and what its start would change in the
+tables."""
 
 import os
 import sqlite3

@@ -1,7 +1,7 @@
 """A pool of threads that serves all callers in turn, however much work one of them submits.
 
-Work waits by group (a system) and, within a group, by caller (a user). Groups take turns, and so do the callers of a
-group. Every queue is bounded: when it is full, only the caller that filled it is refused.
+Work waits in queues by group (a system) and, within a group, by caller (a user). Groups take turns, and so do the
+callers of a group. Every queue has a limit: if it is full, only the caller that has filled it is refused.
 """
 
 import time
@@ -47,7 +47,7 @@ class _Group:
         self.count += 1
 
     def take(self) -> _Item:
-        """The next item, which there must be; its caller goes to the end of the queue."""
+        """The next item; its caller goes to the end of the queue. There must be an item."""
         caller, items = next(iter(self.callers.items()))
         self.callers.move_to_end(caller)
         item = items.popleft()
@@ -97,7 +97,7 @@ class FairPool:
                 self._idle -= 1
                 self._changed.notify()
             elif len(self._threads) < self._max_threads:
-                # A daemon: work that never ends must not keep the process from ending.
+                # A daemon: work that never ends must not prevent the end of the process.
                 self._threads.append(Thread(target=self._run, name=self._name, daemon=True))
                 self._threads[-1].start()
         return future
@@ -130,7 +130,7 @@ class FairPool:
         while (item := self._take()) is not None:
             if item.future.set_running_or_notify_cancel():
                 item.run()
-            # A thread that waits must not keep what the last work referred to.
+            # A waiting thread must not hold references to the last work.
             del item
 
     def _take(self) -> _Item | None:

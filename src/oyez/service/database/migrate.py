@@ -1,4 +1,4 @@
-"""Migrations that are written by machine: what changes between a system's migrations and its tables (Alembic).
+"""Generated migrations: the difference between a system's migrations and its tables (Alembic).
 
 The comparison is made in a new, empty database, in which the existing migrations have been run, so it depends only on
 the code. A system without migrations gets a first one that creates the tables of its database, and does nothing if they
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Columns = Mapping[str, frozenset[str]]
 """Names of columns by those of tables."""
 FIRST = "tables as they are"
-"""What the first migration of a system with a database says of itself."""
+"""The text in the first migration of a system that has a database."""
 TEMPLATE = '''"""{message}"""
 
 import sqlalchemy as sa
@@ -64,7 +64,7 @@ def find_revisions(folder: Path) -> list[str]:
 
 
 def _compare(name: str, tables: MetaData, folder: Path) -> "UpgradeOps":
-    """What has to be done to a database with all migrations to have `tables`."""
+    """The changes that a database with all migrations needs to have `tables`."""
     # Only here: it takes long to import.
     from alembic.autogenerate import produce_migrations
     from alembic.migration import MigrationContext

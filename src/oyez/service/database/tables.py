@@ -1,7 +1,7 @@
-"""The service layer's own tables: members of rooms, events on their way to the log, jobs that are due some day, what
-commands with an id have done, and who is in the rooms whose entering and leaving is reported.
+"""The service layer's own tables: members of rooms, events on their way to the log, jobs with the time at which they
+are due, the steps of commands with an id, and who is in the rooms whose entering and leaving is reported.
 
-All systems share them; each row says whose it is.
+All systems share them; each row names its system.
 """
 
 from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
@@ -15,7 +15,7 @@ members = Table(
     Column("namespace", String(128), primary_key=True),
     Column("room", String(300), primary_key=True),
     Column("subject", String(160), primary_key=True),
-    # Such as `host`; nothing for a member without a part.
+    # Such as `host`; empty for a member without a part.
     Column("part", String(64), nullable=True),
 )
 
@@ -30,10 +30,10 @@ outbox = Table(
     Column("data", LargeBinary, nullable=False),
     Column("control", String(64), nullable=False),
     Column("created", Float(53), nullable=False),
-    # Why it was set aside; nothing where it waits for the log.
+    # Why the row was set aside; null if it waits for the log.
     Column("error", Text, nullable=True),
     Index("oyez_outbox_order", "system", "id"),
-    # Ids that were deleted are not given again: an id is part of what the log knows an event by.
+    # Ids of deleted rows are not used again, because an event's key in the log contains the id.
     sqlite_autoincrement=True,
 )
 

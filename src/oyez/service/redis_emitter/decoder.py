@@ -1,8 +1,8 @@
 """What back ends in Node publish with `@socket.io/redis-emitter`, as entries for the log, checked like all events.
 
 The emitter publishes in Redis what the classic Redis adapter would: an event as a msgpack array `[uid, packet,
-options]` in the channel `KEY#NAMESPACE#` (or `KEY#NAMESPACE#ROOM#`), and what is to become of sockets as JSON in
-`KEY-request#NAMESPACE#`. Nobody can be answered. Knows nothing of Redis itself.
+options]` in the channel `KEY#NAMESPACE#` (or `KEY#NAMESPACE#ROOM#`), and requests about sockets as JSON in
+`KEY-request#NAMESPACE#`. Emitters receive no answers. This module does not use Redis.
 
 Back ends in Python that have python-socketio's `RedisManager(url, write_only=True)` write the same as JSON in one
 channel. Versions before 5.14 write pickles, which run code when they are read: these are refused and never read.
@@ -42,17 +42,17 @@ from oyez.runtime.publisher import Publisher
 logger = get_logger("oyez.service")
 
 DEFAULT_KEY = "socket.io"
-"""The emitter's `key` where its user gives none."""
+"""The emitter's default `key`."""
 PYTHON_CHANNEL = "socketio"
 """The `channel` of python-socketio's managers if their user gives none. Others are called like an emitter's key."""
 UID = "emitter"
-"""How the emitter calls itself; the servers of a Node cluster, which speak in the same channels, have ids."""
+"""The emitter's name. Servers of a Node cluster use the same channels, and have ids instead."""
 
 _EVENT = 2
 """The packet type of events."""
 _ARRAY, _OWN_ARRAY = b"\x93", b"\x93\xa7emitter"
 _HALF = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
-"""Half a character (one of a pair of surrogates), as some encoders write it in place of UTF-8."""
+"""Half of a surrogate pair, which some encoders write although it is not UTF-8."""
 
 
 class _Request(IntEnum):
@@ -80,7 +80,7 @@ class EmitterMessageError(OyezError):
 
 
 class _PythonMessage(msgspec.Struct):
-    """What a manager of python-socketio publishes. Its other members are of no use here."""
+    """A message of a manager of python-socketio. Its other members are not used here."""
 
     method: str
     namespace: str | None = None
@@ -116,7 +116,7 @@ _decode_emitted = msgspec.msgpack.Decoder(tuple[str, _Packet, _Options]).decode
 _decode_asked = msgspec.json.Decoder(_Asked).decode
 _decode_python = msgspec.json.Decoder(_PythonMessage).decode
 _PICKLE = b"\x80"
-"""How pickles of protocol 2 and later begin, and no JSON does."""
+"""The first byte of pickles of protocol 2 and later. JSON never begins with it."""
 _OLD_PYTHON = (
     "It is a pickle. Oyez never reads pickles, because reading one runs code. Use python-socketio 5.14 or later, which"
     " writes JSON, or publish over HTTP."
@@ -151,12 +151,12 @@ class EmitterDecoder:
             # Also messages that cannot be read, so that an emitter of an unknown version is noticed.
             return True
         if channel.startswith(self._requests):
-            # The emitter writes nothing but JSON here.
+            # The emitter writes only JSON here.
             return body.startswith(b"{") and b'"requestId"' not in body
         return body.startswith(_OWN_ARRAY) or not body.startswith(_ARRAY)
 
     def read(self, channel: str, body: bytes) -> list[Entry]:
-        """The entries that do what a message asks for; none if it is not from an emitter.
+        """The entries for the request in a message; none if the message is not from an emitter.
 
         Raises EmitterMessageError.
         """
@@ -200,7 +200,7 @@ class EmitterDecoder:
             options = _Options(_names(said.room), _names(said.skip_sid))
             return self._event(_Packet(_EVENT, [said.event, *arguments], namespace), options)
         if said.method == "callback":
-            # The answer to another server of python-socketio.
+            # An answer to another server of python-socketio.
             return []
         kind, sockets, rooms = _PYTHON_REQUESTS.get(said.method, (0, "", ""))
         named = _names(getattr(said, sockets, None))
@@ -228,7 +228,7 @@ class EmitterDecoder:
         return found
 
     def _targets(self, name: str, namespace: str, options: _Options) -> list[NamedRoom | Everyone] | None:
-        """The targets that the emitter names. Without a room it means everybody, if the contract allows that."""
+        """The targets that the emitter names. No room means everyone, if the contract allows that."""
         if options.rooms:
             return [NamedRoom(namespace, room) for room in options.rooms]
         everyone = Everyone(namespace)
@@ -243,7 +243,7 @@ class EmitterDecoder:
         if asked.type == _Request.SERVER_SIDE_EMIT:
             raise RefusedError(UNKNOWN_EVENT, "It is for servers in Node; there are none here.")
         if asked.opts is None:
-            # Older ones name a socket in another way; without it everybody would be meant.
+            # Older versions name a socket in another way. If it was ignored, the request would be for all sockets.
             raise RefusedError(MALFORMED, "It does not say which sockets it is for.")
         self._check_namespace(namespace)
         excluded = asked.opts.excluded
@@ -261,7 +261,7 @@ class EmitterDecoder:
                 return [control.disconnect(place, excluded, close=asked.close) for place in places]
         raise RefusedError(MALFORMED, f"There is no request of type {asked.type}.")
 
-    # Checks that publishing over HTTP does in other places, or need not do.
+    # Checks that publishing over HTTP makes in other places, or does not need.
 
     def _check_namespace(self, name: str) -> None:
         if name not in self._namespaces:
@@ -296,7 +296,7 @@ _PYTHON_REQUESTS = {
     "close_room": (_Request.LEAVE, "room", "room"),
     "disconnect": (_Request.DISCONNECT, "sid", ""),
 }
-"""What is to become of sockets, by the method's name: the request, and the members with the sockets and the rooms."""
+"""Requests about sockets, by the method's name: the request, and its members with the sockets and the rooms."""
 
 
 def _read_python(body: bytes) -> _PythonMessage:
@@ -327,7 +327,7 @@ def _to_json(payload: Any) -> bytes:
 
 
 def _plain(value: Any, path: tuple[str | int, ...]) -> Any:
-    """`value` as JSON has it, which is how JavaScript would say it. Raises InvalidDataError where there is no way."""
+    """`value` as in JSON, as JavaScript would write it. Raises InvalidDataError if JSON has no such value."""
     if isinstance(value, dict):
         return {key: _plain(item, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
