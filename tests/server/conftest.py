@@ -36,6 +36,13 @@ async def own() -> AsyncIterator[Running]:
         yield running
 
 
+@pytest.fixture
+async def mounted() -> AsyncIterator[Running]:
+    """A server that is mounted in an ASGI application."""
+    async with serve("asgi") as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
 async def shared() -> AsyncIterator[tuple[Running, SocketWire]]:
     """A server for all tests of a module, and an uninvolved client of it."""

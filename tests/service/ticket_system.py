@@ -1,25 +1,16 @@
 """A help desk whose tickets have members, and the parts of a process that serves it, without a server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from sqlalchemy import Column, Integer, MetaData, Table, select, update
 
 from oyez.contract import UNSET, Contract, Payload, Stamped, UnsetType, member, own
-from oyez.runtime import Publisher
-from oyez.service.database.database import MIGRATIONS, Database
-from oyez.service.outbox.jobs import Job, Jobs
-from oyez.service.outbox.members import Members
-from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.transaction import Transaction
-from oyez.settings import Limits
-from tests.support.clock import PATIENCE, WALL_TIME, Clock
-from tests.support.ledger import Ledger
-
-DRAIN_TIMEOUT = 0.2
-"""At the end of a desk whose log stays away."""
+from oyez.service.system import System
+from tests.support.clock import PATIENCE
+from tests.support.ledger import Ledger, Process
 
 contract = Contract("desk", roles=("customer", "agent"), default_role="customer", subjects={"shop": "shop_id"})
 root = contract.namespace("/")
@@ -61,16 +52,11 @@ contract.build()
 counters = Table("desk_counters", MetaData(), Column("id", Integer, primary_key=True), Column("value", Integer))
 
 
-@dataclass
-class Harness:
-    """What one process has of the system."""
+system = System(contract=contract, tables=counters.metadata)
 
-    database: Database
-    log: Ledger
-    outbox: Outbox
-    jobs: Jobs
-    members: Members
-    clock: Clock
+
+class Harness(Process):
+    """One process that serves the desk."""
 
     def said(self) -> list[int | str]:
         """The numbers of events and the names of control entries in the log."""
@@ -85,29 +71,9 @@ class Harness:
         assert self.said() == list(expected)
 
 
-@asynccontextmanager
-async def open_harness(
-    url: str,
-    log: Ledger | None = None,
-    *,
-    clock: Clock | None = None,
-    jobs: Mapping[str, Job] | None = None,
-    relays: bool = True,
-) -> AsyncIterator[Harness]:
+def open_harness(url: str, log: Ledger | None = None, **options: Any) -> AbstractAsyncContextManager[Harness]:
     """A process at work on the database at `url`, with `log` or one of its own."""
-    log, clock = log or Ledger(), clock or Clock(WALL_TIME)
-    database = Database(url)
-    database.migrate("oyez", MIGRATIONS / "versions")
-    database.create(counters.metadata)
-    publisher = Publisher(contract, log, Limits(), clock)
-    outbox = Outbox(database, publisher, log, clock=clock)
-    working = Jobs(database, outbox, jobs or {}, system="desk", clock=clock)
-    async with AsyncExitStack() as stack:
-        stack.callback(database.close)
-        if relays:
-            await stack.enter_async_context(outbox.relaying(lambda: DRAIN_TIMEOUT))
-            await stack.enter_async_context(working.running())
-        yield Harness(database, log, outbox, working, Members("desk", database, contract), clock)
+    return Harness.open(url, system, log, **options)
 
 
 def say(tx: Transaction, *numbers: int) -> None:

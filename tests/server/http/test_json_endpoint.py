@@ -66,12 +66,6 @@ async def enter(running: Running, **query: str) -> AsyncIterator[Plain]:
         yield plain
 
 
-@pytest.fixture
-async def running(kind: str) -> AsyncIterator[Running]:
-    async with serve(kind) as running:
-        yield running
-
-
 @pytest.mark.parametrize("namespace", ["/nowhere", "nowhere", '/a,{"b":1}', 'x,{"data":', "/1[", "\r\n", "/\x1e"])
 async def test_a_namespace_that_does_not_exist_is_not_part_of_the_answer(running: Running, namespace: str) -> None:
     async with reach(running, namespace=namespace) as plain:

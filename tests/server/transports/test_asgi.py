@@ -1,7 +1,6 @@
 """Oyez mounted in a FastAPI application under plain uvicorn: WebSockets over ASGI behave as those on Oyez' own port."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,12 +13,6 @@ from tests.support.serving import PATH, Running, serve, transport_of, turn_until
 from tests.support.wire import BINARY, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire
 
 TRANSPORTS = [["websocket"], ["polling"], ["polling", "websocket"]]
-
-
-@pytest.fixture
-async def mounted() -> AsyncIterator[Running]:
-    async with serve("asgi") as running:
-        yield running
 
 
 # The JavaScript client.

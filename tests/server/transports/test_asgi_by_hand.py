@@ -2,19 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from starlette.types import Message
 
-from tests.support.serving import PATH, Running, serve
-
-
-@pytest.fixture
-async def mounted() -> AsyncIterator[Running]:
-    async with serve("asgi") as running:
-        yield running
+from tests.support.serving import PATH, Running
 
 
 async def run_by_hand(
