@@ -90,10 +90,9 @@ async def test_no_client_needs_a_sticky_session(tmp_path: Path, environ: dict[st
 
 
 async def fetch(node: Served, room: str) -> Any:
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {node.service_key()}"}) as client:
-        response = await client.get(f"{node.url}/quotes/rooms/{room}/sockets")
-        assert response.status_code == 200, response.text
-        return response.json()
+    response = await node.request("GET", f"/quotes/rooms/{room}/sockets")
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 async def test_workers_take_ports_of_their_own_for_other_nodes(tmp_path: Path, environ: dict[str, str]) -> None:

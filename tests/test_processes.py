@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from oyez.server.cluster.membership import NODE_SECONDS
@@ -27,9 +26,7 @@ MAX_CONNECTIONS = 8
 
 
 async def ask(server: Served, method: str, path: str, **params: str) -> Any:
-    headers = {"authorization": f"Bearer {server.service_key('helpdesk')}"}
-    async with httpx.AsyncClient(headers=headers) as client:
-        response = await client.request(method, f"{server.url}/helpdesk{path}", params=params)
+    response = await server.request(method, f"/helpdesk{path}", params=params)
     assert response.is_success, response.text
     return response.json() if response.content else None
 

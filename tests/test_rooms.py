@@ -11,7 +11,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from oyez.client import Client, connect
@@ -58,9 +57,7 @@ class Town:
 
 
 async def ask(server: Served, path: str, method: str = "GET", **params: str) -> Any:
-    headers = {"authorization": f"Bearer {server.service_key('auction')}"}
-    async with httpx.AsyncClient(headers=headers) as client:
-        response = await client.request(method, f"{server.url}/auction{path}", params=params)
+    response = await server.request(method, f"/auction{path}", params=params)
     assert response.is_success, response.text
     return response.json()
 

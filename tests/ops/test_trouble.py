@@ -81,9 +81,7 @@ async def until_database(market: Market, **words: str) -> Any:
 
 
 async def ask(market: Market, system: str, method: str, path: str, body: Any) -> int:
-    key = market.oyez.signer.sign_service(system, 60.0)
-    headers = {"authorization": f"Bearer {key}"}
-    return (await market.request(method, f"/{system}{path}", json=body, headers=headers)).status_code
+    return (await market.call(method, f"/{system}{path}", body)).status_code
 
 
 def token(market: Market, subject: str, role: str = "user") -> dict[str, str]:

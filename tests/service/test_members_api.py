@@ -36,8 +36,7 @@ def room() -> str:
 
 
 async def ask(market: Market, method: str, path: str, **params: str) -> httpx.Response:
-    key = {"authorization": f"Bearer {market.oyez.signer.sign_service('desk', 60.0)}"}
-    return await market.request(method, f"/desk/rooms/{path}", headers=key, params=params)
+    return await market.call(method, f"/desk/rooms/{path}", params=params)
 
 
 async def list_members(market: Market, room: str, **params: str) -> Any:

@@ -188,10 +188,7 @@ async def test_a_volatile_event_of_the_program(tmp_path: Path, recorder: Recorde
 
 async def test_neighbouring_events_are_delivered_together(tmp_path: Path, recorder: Recorder) -> None:
     async with run(tmp_path, recorder) as market, market.connect("stall"), market.connect("stall"):
-        key = market.oyez.signer.sign_service("stall", 60.0)
-        body = [{"event": "sold", "data": SENT} for _ in range(3)]
-        headers = {"authorization": f"Bearer {key}"}
-        response = await market.request("POST", "/stall/events", json=body, headers=headers)
+        response = await market.call("POST", "/stall/events", [{"event": "sold", "data": SENT} for _ in range(3)])
         delivered = await recorder.expect(DeliveryReport, names=("sold", "sold", "sold"))
         assert (delivered.recipients, delivered.position) == (2, response.json()["positions"][-1])
         positions = [report.position for report in recorder.reports if isinstance(report, PublishReport)]

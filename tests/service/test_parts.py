@@ -23,8 +23,7 @@ async def market(make_database: Callable[[], str], tmp_path_factory: pytest.Temp
 
 
 async def ask(market: Market, method: str, path: str, **params: str) -> httpx.Response:
-    key = {"authorization": f"Bearer {market.oyez.signer.sign_service('tables', 60.0)}"}
-    return await market.request(method, f"/tables/rooms/{path}", headers=key, params=params)
+    return await market.call(method, f"/tables/rooms/{path}", params=params)
 
 
 async def add(market: Market, room: str, user: str, **params: str) -> Any:
@@ -84,8 +83,7 @@ async def test_a_part_that_is_taken_away_has_no_power_any_more(market: Market) -
         assert await code(host, "table:move", {"tableId": 3}) == ""
         await add(market, "hosts:3", "20", part="guest")
         body = {"event": "whisper", "data": {}, "to": "hosts:3"}
-        key = {"authorization": f"Bearer {market.oyez.signer.sign_service('tables', 60.0)}"}
-        assert (await market.request("POST", "/tables/events", headers=key, json=body)).status_code == 200
+        assert (await market.call("POST", "/tables/events", body)).status_code == 200
         assert await code(host, "hosts:join", "3") == "forbidden"
         await host.expect_nothing()
         await add(market, "hosts:3", "20", part="host")
@@ -111,10 +109,9 @@ async def test_ids_are_numbers(market: Market) -> None:
         assert (await other.call("hall:watch", {"hallId": 5}))["room"] == "hall:5"
         assert await code(client, "profile", {"userId": 40}) == ""
         assert await code(client, "profile", {"userId": 41}) == "forbidden"
-        key = {"authorization": f"Bearer {market.oyez.signer.sign_service('tables', 60.0)}"}
         for data in ({"tableId": 5, "userId": 41}, {"tableId": 5}):
             body = {"event": "moved", "data": data}
-            answer = await market.request("POST", "/tables/events", headers=key, json=body)
+            answer = await market.call("POST", "/tables/events", body)
             assert answer.status_code == 200, answer.text
         moved = [(await client.expect_event("moved")).args[0]["userId"] for _ in range(2)]
         assert moved == [41, None]

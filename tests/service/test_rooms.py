@@ -29,15 +29,13 @@ class House:
 
     def __init__(self, market: Market) -> None:
         self.market = market
-        key = market.oyez.signer.sign_service("auction", 600.0)
-        self._headers = {"authorization": f"Bearer {key}"}
 
     def connect(self, name: str, **auth: Any) -> AbstractAsyncContextManager[Client]:
         token = self.market.token(name)
         return connect(self.market.url, path="/auction/socket.io/", auth={"token": token, **auth})
 
     async def ask(self, method: str, path: str, **params: str) -> Any:
-        answer = await self.market.request(method, f"/auction{path}", headers=self._headers, params=params)
+        answer = await self.market.call(method, f"/auction{path}", params=params)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
@@ -272,9 +270,8 @@ async def test_the_number_of_users_alone_is_published_when_it_has_changed(tmp_pa
 
 
 async def test_presence_is_only_where_it_is_declared(house: House) -> None:
-    key = {"authorization": f"Bearer {house.market.oyez.signer.sign_service('auction', 60.0)}"}
     for room, status in (("plain:1", 422), ("nothing", 422), ("lot:1", 200)):
-        assert (await house.market.request("GET", f"/auction/rooms/{room}/presence", headers=key)).status_code == status
+        assert (await house.market.call("GET", f"/auction/rooms/{room}/presence")).status_code == status
     assert (await house.market.request("GET", "/auction/rooms/lot:1/presence")).status_code == 401
 
 

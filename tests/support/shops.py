@@ -64,10 +64,15 @@ class Market:
         async with httpx.AsyncClient(base_url=f"{self.url}{self.prefix}") as client:
             return await client.request(method, path, **options)
 
+    async def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        """A request of a back end, with a service key of the system that `path` begins with."""
+        key = self.oyez.signer.sign_service(path.split("/")[1], 60.0)
+        headers = {"authorization": f"Bearer {key}", **options.pop("headers", {})}
+        return await self.request(method, path, json=body, headers=headers, **options)
+
     async def publish(self, name: str, data: Mapping[str, Any], key: str | None = None) -> httpx.Response:
-        key = key or self.oyez.signer.sign_service(name, 60.0)
-        body = {"event": "sold", "data": data}
-        return await self.request("POST", f"/{name}/events", json=body, headers={"authorization": f"Bearer {key}"})
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return await self.call("POST", f"/{name}/events", {"event": "sold", "data": data}, headers=headers)
 
 
 @asynccontextmanager

@@ -42,9 +42,7 @@ class Market:
 
     async def ask(self, method: str, path: str, body: Any = None, key: str | None = None) -> httpx.Response:
         """A request to the API, whatever becomes of it."""
-        headers = {"authorization": f"Bearer {key or self.served.service_key('rez')}"}
-        async with httpx.AsyncClient() as client:
-            return await client.request(method, f"{self.url}/rez/api{path}", json=body, headers=headers)
+        return await self.served.request(method, f"/rez/api{path}", body, key=key)
 
     async def do(self, method: str, path: str, body: Any = None) -> Any:
         """A request that must succeed; its answer, when all that it caused has been delivered."""

@@ -167,10 +167,9 @@ async def test_a_place_that_is_posted_at_the_moment_of_delivery_is_forgotten(tmp
 
     latest.keep = keep_late  # type: ignore[method-assign]
     async with serve(oyez) as running:
-        headers = {"authorization": f"Bearer {oyez.signer.sign_service('rez', 60.0)}"}
 
         async def send(method: str, path: str, body: Any) -> None:
-            response = await running.request(method, f"/rez/api/orders/o-1{path}", json=body, headers=headers)
+            response = await running.call(method, f"/rez/api/orders/o-1{path}", body)
             assert response.is_success, response.text
 
         await send("PUT", "", {"orderNumber": "R-1", "customerId": "ada"})

@@ -26,8 +26,7 @@ class Desk:
         self.market = market
 
     async def do(self, method: str, path: str, body: Any = None) -> Any:
-        headers = {"authorization": f"Bearer {self.market.oyez.signer.sign_service('rez', None)}"}
-        response = await self.market.request(method, f"/rez/api{path}", json=body, headers=headers)
+        response = await self.market.call(method, f"/rez/api{path}", body)
         assert response.status_code in (200, 201), response.text
         return response.json()
 
