@@ -19,7 +19,7 @@ from oyez.cli.session import converse
 from oyez.client import Client, connect
 from oyez.contract import Acknowledgements, Command, Contract, Id, anyone
 from oyez.systems.loader import list_systems, load_system
-from tests.support.clock import PATIENCE
+from tests.support.clock import PATIENCE, Change
 from tests.support.served import Served, serve
 from tests.support.terminal import ORDERS
 
@@ -240,7 +240,7 @@ class Screen(io.StringIO):
     def __init__(self) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
+        self._changed = Change()
 
     def write(self, text: str) -> int:
         written = super().write(text)
@@ -248,10 +248,7 @@ class Screen(io.StringIO):
         return written
 
     async def expect(self, text: str) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while text not in self.getvalue():
-                self._changed.clear()
-                await self._changed.wait()
+        await self._changed.until(lambda: text in self.getvalue())
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import pytest
 from oyez.concurrency import periodic
 from oyez.concurrency.backoff import Backoff
 from oyez.concurrency.periodic import PeriodicTask
-from tests.support.clock import PATIENCE
+from tests.support.clock import Change
 from tests.support.logged import capture_logs
 
 NEVER = 3600.0
@@ -23,7 +23,7 @@ class Work:
         self.faults: Iterator[Exception] = iter(())
         self.may_end = asyncio.Event()
         self.may_end.set()
-        self.changed = asyncio.Event()
+        self.changed = Change()
 
     async def __call__(self) -> float:
         self.begun += 1
@@ -34,10 +34,7 @@ class Work:
         return self.pause
 
     async def expect_begun(self, number: int) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while self.begun < number:
-                self.changed.clear()
-                await self.changed.wait()
+        await self.changed.until(lambda: self.begun >= number)
 
 
 async def test_the_first_round_begins_by_itself_and_the_next_when_triggered() -> None:

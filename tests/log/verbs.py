@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 
 from oyez.log.log import Entry, Log
-from tests.support.clock import PATIENCE
+from tests.support.clock import PATIENCE, Change
 
 EVERYBODY: tuple[str, ...] = ()
 MANY = 10_000
@@ -49,7 +49,7 @@ class Heard:
     def __init__(self) -> None:
         self.batches: list[list[Entry]] = []
         self.started = asyncio.Event()
-        self._changed = asyncio.Event()
+        self._changed = Change()
 
     @property
     def entries(self) -> list[Entry]:
@@ -69,10 +69,7 @@ class Heard:
         return self.entries
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
+        await self._changed.until(condition)
 
 
 @asynccontextmanager

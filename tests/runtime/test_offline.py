@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from oyez.runtime.bind import bind
 from oyez.runtime.client import Client
 from oyez.runtime.publisher import Publisher
 from oyez.settings import Limits, Settings
+from tests.support.clock import Change
 from tests.support.js_client import JsDriver
 from tests.support.market import Token
 from tests.support.serving import Running, serve
@@ -75,17 +76,11 @@ class Depot:
 
     running: Running
     handled: list[int | str] = field(default_factory=list)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: Change = field(default_factory=Change)
 
     def note(self, what: int | str) -> None:
         self.handled.append(what)
         self.changed.set()
-
-    async def until(self, happened: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not happened():
-                self.changed.clear()
-                await self.changed.wait()
 
     def connect(self, subject: str = "d1") -> AbstractAsyncContextManager[oyez_client.Client]:
         return oyez_client.connect(
@@ -157,7 +152,7 @@ async def test_a_driver_comes_out_of_a_tunnel(js: JsDriver, transport: str) -> N
             await client.emit("location", {"n": number})
         await client.emit("status", {"text": "COMPLETED"})
         await js.command("reconnect", name=client.name)
-        await depot.until(lambda: "COMPLETED" in depot.handled)
+        await depot.changed.until(lambda: "COMPLETED" in depot.handled)
         # 60 at once and one on credit: the newest, and before the command that was sent after it.
         assert depot.handled == [*range(60), 169, "COMPLETED"]
         assert (await client.call("status", {"text": "still here"}))["ok"]
@@ -179,7 +174,7 @@ async def test_commands_with_the_default_limit_wait_and_the_session_stays(js: Js
             await careful.emit("status", {"text": f"careful {number}"})
         for client in (plain, careful):
             await js.command("reconnect", name=client.name)
-        await depot.until(lambda: len(depot.handled) >= 161)
+        await depot.changed.until(lambda: len(depot.handled) >= 161)
         handled = [str(text) for text in depot.handled]
         assert [text for text in handled if text.startswith("plain")] == [f"plain {n}" for n in range(121)]
         assert [text for text in handled if text.startswith("careful")] == [f"careful {n}" for n in range(40)]

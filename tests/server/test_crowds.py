@@ -63,8 +63,7 @@ async def test_polling_clients_are_accepted_one_after_the_other_too(own: Running
 
 
 async def test_a_client_that_finds_a_full_queue_is_refused(own: Running) -> None:
-    async with SocketWire.open(own) as stranger:
-        await stranger.open_session()
+    async with SocketWire.begin(own) as stranger:
         busy = True
 
         def fill(queue: CooperativeQueue) -> None:

@@ -53,13 +53,11 @@ CONNECTS = {
 async def test_a_connect_that_cannot_be_read_is_refused(crowd: Running, namespace: str, auth: str, fault: str) -> None:
     data = {"message": f"The CONNECT cannot be read: {fault}.", "data": {"code": "malformed"}}
     refusal = f"44{namespace}" + json.dumps(data, separators=(",", ":"))
-    async with SocketWire.open(crowd) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(crowd) as wire:
         wire.send_text(f"40{namespace}{auth}")
         await wire.expect_text(refusal)
         await wire.expect_close(1002)
-    client = PollingWire(crowd)
-    await client.open_session()
+    client = await PollingWire.begin(crowd)
     await client.post(f"40{namespace}{auth}")
     assert await client.get() == refusal
     assert (await client.request("GET")).error == (400, 1)
@@ -137,8 +135,7 @@ async def test_a_client_with_the_msgpack_parser_is_refused_in_msgpack(kind: str)
         "data": {"code": "unsupported_parser"},
     }
     refusal = encode_msgpack(PacketType.CONNECT_ERROR, "/", data)
-    async with serve(kind, clock=Clock()) as running, SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with serve(kind, clock=Clock()) as running, SocketWire.begin(running) as wire:
         wire.send_frame(BINARY, connect)
         assert (await wire.read_frame())[:2] == (BINARY, refusal)
         running.pass_time(3.0)
@@ -148,8 +145,7 @@ async def test_a_client_with_the_msgpack_parser_is_refused_in_msgpack(kind: str)
 
 async def test_binary_data_that_is_no_connect_still_ends_the_connection(running: Running) -> None:
     for data in (encode_msgpack(PacketType.EVENT, "/", ["e"]), b"\x80", b"\xff", b""):
-        async with SocketWire.open(running) as wire:
-            await wire.open_session()
+        async with SocketWire.begin(running) as wire:
             wire.send_frame(BINARY, data)
             await wire.expect_close(1002)
 

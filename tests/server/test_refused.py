@@ -26,8 +26,7 @@ async def running(kind: str) -> AsyncIterator[Running]:
 async def test_a_refused_client_is_sent_away_after_two_seconds(
     running: Running, connect: str, refusal: str, farewell: str
 ) -> None:
-    async with SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(running) as wire:
         wire.send_text(connect)
         await wire.expect_text(refusal)
         running.pass_time(1.0)
@@ -44,8 +43,7 @@ async def test_a_refused_client_is_sent_away_after_two_seconds(
 async def test_a_refused_client_that_polls_is_sent_away_after_two_seconds(
     running: Running, connect: str, refusal: str, farewell: str
 ) -> None:
-    client = PollingWire(running)
-    await client.open_session()
+    client = await PollingWire.begin(running)
     await client.post(connect)
     # Alone: a close in the same payload would be a `disconnect` before the `connect_error`.
     assert await client.get() == refusal
@@ -55,8 +53,7 @@ async def test_a_refused_client_that_polls_is_sent_away_after_two_seconds(
 
 
 async def test_a_refused_client_may_try_again(running: Running) -> None:
-    async with SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(running) as wire:
         wire.send_text('40{"refuse":true}')
         await wire.expect_text(REFUSAL)
         running.pass_time(1.0)
@@ -66,8 +63,7 @@ async def test_a_refused_client_may_try_again(running: Running) -> None:
 
 
 async def test_a_client_is_not_disconnected_while_its_connect_is_decided(running: Running) -> None:
-    async with SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(running) as wire:
         wire.send_text('40{"refuse":true}')
         await wire.expect_text(REFUSAL)
         wire.send_text('40{"hold":true}')
@@ -87,8 +83,7 @@ async def test_a_client_that_is_in_another_namespace_stays(running: Running, wir
 
 
 async def test_how_long_is_a_limit() -> None:
-    async with serve(limits={"refused_timeout": 0.1}) as running, SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with serve(limits={"refused_timeout": 0.1}) as running, SocketWire.begin(running) as wire:
         wire.send_text('40{"refuse":true}')
         async with asyncio.timeout(2):
             await wire.expect_close(1000)

@@ -21,16 +21,14 @@ async def patient(kind: str) -> AsyncIterator[Running]:
 
 
 async def test_a_message_that_is_longer_than_any_connect(patient: Running) -> None:
-    async with SocketWire.open(patient) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(patient) as wire:
         wire.send_text("4" + "x" * 2 * MOST)
         await wire.expect_close(1009)
     await patient.settle()
 
 
 async def test_a_message_in_fragments(patient: Running) -> None:
-    async with SocketWire.open(patient) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(patient) as wire:
         wire.send_frame(TEXT, b"4" * 16_000, fin=False)
         for _ in range(2):
             wire.send_frame(CONTINUATION, b"4" * 16_000, fin=False)
@@ -40,16 +38,14 @@ async def test_a_message_in_fragments(patient: Running) -> None:
 
 
 async def test_a_frame_that_never_ends(own: Running) -> None:
-    async with SocketWire.open(own) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(own) as wire:
         wire.send(encode_frame(TEXT, b"4" * 1_000_000)[: 2 * MOST])
         await wire.expect_close(1009)
     await own.settle()
 
 
 async def test_the_rest_of_a_frame_of_a_closed_client_is_not_kept() -> None:
-    async with serve(limits={"close_timeout": 60.0}) as running, SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with serve(limits={"close_timeout": 60.0}) as running, SocketWire.begin(running) as wire:
         wire.send_text('42["early"]')
         assert (await wire.read_frame()).close_code == 1002
         wire.send(encode_frame(TEXT, b"4" * 1_000_000)[: 2 * MOST])
@@ -82,8 +78,7 @@ async def test_a_connect_that_is_too_long_is_refused_with_the_reason(running: Ru
     # A client that is only cut off would reconnect with the same packet, for ever.
     most = Limits().max_connect_bytes
     refusal = f'44{{"message":"`auth` is {most + 1} bytes; {most} are allowed.","data":{{"code":"too_large"}}}}'
-    async with SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(running) as wire:
         wire.send_text('40{"token":"' + "x" * (most + 1 - len('{"token":""}')) + '"}')
         await wire.expect_text(refusal)
         wire.send_text("40")
@@ -91,8 +86,7 @@ async def test_a_connect_that_is_too_long_is_refused_with_the_reason(running: Ru
 
 
 async def test_a_body_that_is_longer_than_any_connect(running: Running) -> None:
-    client = PollingWire(running)
-    await client.open_session()
+    client = await PollingWire.begin(running)
     assert (await client.request("POST", body=b"4" * (MOST + 1))).status == 413
     await client.post("40")
     assert (await client.get()).startswith("40{")
@@ -101,28 +95,24 @@ async def test_a_body_that_is_longer_than_any_connect(running: Running) -> None:
 
 @pytest.mark.parametrize("early", ['42["a"]', "431[]", f'451-["a",{PLACEHOLDER}]', f"461-1[{PLACEHOLDER}]"])
 async def test_events_and_answers_before_connect_end_the_connection(running: Running, early: str) -> None:
-    async with SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(running) as wire:
         # Binary packets too, though their attachments have not come.
         wire.send_text(early)
         await wire.expect_close(1002)
-    client = PollingWire(running)
-    await client.open_session()
+    client = await PollingWire.begin(running)
     await client.post(early)
     assert (await client.request("GET")).error == (400, 1)
 
 
 async def test_attachments_in_several_bodies_are_not_kept(running: Running) -> None:
-    client = PollingWire(running)
-    await client.open_session()
+    client = await PollingWire.begin(running)
     await client.post(f'451-["a",{PLACEHOLDER}]')
     assert (await client.request("GET")).error == (400, 1)
     assert (await client.request("POST", body=b"bAAAA")).error == (400, 1)
 
 
 async def test_events_while_a_connect_is_decided_end_the_connection(running: Running) -> None:
-    async with SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(running) as wire:
         wire.send_text('40{"hold":true}')
         await running.market.until(lambda: running.market.held == 1)
         wire.send_text('42["early"]')

@@ -1,6 +1,5 @@
 """A help desk whose tickets have members, and the parts of a process that serves it, without a server."""
 
-import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -9,7 +8,6 @@ from sqlalchemy import Column, Integer, MetaData, Table, select, update
 from oyez.contract import UNSET, Contract, Payload, Stamped, UnsetType, member, own
 from oyez.service.outbox.transaction import Transaction
 from oyez.service.system import System
-from tests.support.clock import PATIENCE
 from tests.support.ledger import Ledger, Process
 
 contract = Contract("desk", roles=("customer", "agent"), default_role="customer", subjects={"shop": "shop_id"})
@@ -64,10 +62,7 @@ class Harness(Process):
 
     async def expect_said(self, *expected: int | str) -> None:
         """Wait until the log has so much, then see that it has just that."""
-        async with asyncio.timeout(PATIENCE):
-            while len(self.log.stored) < len(expected):
-                self.log.changed.clear()
-                await self.log.changed.wait()
+        await self.log.changed.until(lambda: len(self.log.stored) >= len(expected))
         assert self.said() == list(expected)
 
 

@@ -13,7 +13,7 @@ from oyez.protocol.socketio import find_placeholders
 from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
-from tests.support.clock import PATIENCE
+from tests.support.clock import Change
 
 CLOSED_TODAY = Refusal("closed_today", "The market is closed today.")
 
@@ -38,7 +38,7 @@ class Market(Application):
         self.closed_rooms: set[str] = set()
         """Rooms that cannot be recovered."""
         self._released = asyncio.Semaphore(0)
-        self._changed = asyncio.Event()
+        self._changed = Change()
 
     # What Server asks of an Application.
 
@@ -115,10 +115,7 @@ class Market(Application):
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Return when `happened` is true; checked after each call of the application."""
-        async with asyncio.timeout(PATIENCE):
-            while not happened():
-                self._changed.clear()
-                await self._changed.wait()
+        await self._changed.until(happened)
 
     async def expect(self, name: str, argument: Any = None) -> None:
         """That event has come."""

@@ -1,5 +1,8 @@
 """Time in tests: how long a test waits for an event at most, and a clock that only the test moves."""
 
+import asyncio
+from collections.abc import Callable
+
 PATIENCE = 20.0
 """Seconds after which an event that must happen counts as not happening. No test waits for them to pass."""
 WALL_TIME = 1_700_000_000.0
@@ -14,3 +17,14 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Change(asyncio.Event):
+    """Set after each change of an object that tests wait for."""
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        """Return when `happened` is true; checked after each change."""
+        async with asyncio.timeout(PATIENCE):
+            while not happened():
+                self.clear()
+                await self.wait()

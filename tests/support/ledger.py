@@ -1,6 +1,5 @@
 """A log in memory that shows what was appended to it, and a process with database, outbox and jobs on it."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +17,7 @@ from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
 from oyez.service.system import System
 from oyez.settings import Limits
-from tests.support.clock import WALL_TIME, Clock
+from tests.support.clock import WALL_TIME, Change, Clock
 
 DRAIN_TIMEOUT = 0.2
 """Seconds that a process waits at its end for a log that stays unavailable."""
@@ -38,7 +37,7 @@ class Ledger(MemoryLog):
     def __init__(self, clock: Clock | None = None) -> None:
         super().__init__(clock=clock or time.monotonic)
         self.stored: dict[str, Entry] = {}
-        self.changed = asyncio.Event()
+        self.changed = Change()
 
     async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         positions = await super().append(entries, checkpoint)

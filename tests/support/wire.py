@@ -220,9 +220,18 @@ class SocketWire(Wire):
         trust: ssl.SSLContext | None = None,
         receive_buffer: int | None = None,
     ) -> AsyncIterator[Self]:
-        async with cls.open(running, trust=trust, receive_buffer=receive_buffer) as wire:
-            await wire.open_session(headers)
+        async with cls.begin(running, headers=headers, trust=trust, receive_buffer=receive_buffer) as wire:
             wire.id = await wire.enter(auth)
+            yield wire
+
+    @classmethod
+    @asynccontextmanager
+    async def begin(
+        cls, running: Running, *, headers: Mapping[str, str] | None = None, **details: Any
+    ) -> AsyncIterator[Self]:
+        """A client with an Engine.IO session, in no namespace yet."""
+        async with cls.open(running, **details) as wire:
+            await wire.open_session(headers)
             yield wire
 
     async def open_session(self, headers: Mapping[str, str] | None = None) -> None:
@@ -266,12 +275,18 @@ class PollingWire:
     @classmethod
     async def connect(cls, running: Running, auth: Mapping[str, Any] | None = None, **headers: str) -> Self:
         """A client whose session is open and whose socket is connected."""
-        client = cls(running, headers)
-        await client.open_session()
+        client = await cls.begin(running, **headers)
         await client.post(f"40{json.dumps(auth) if auth else ''}")
         answer = await client.get()
         assert answer.startswith("40{"), answer
         client.id = json.loads(answer[2:])["sid"]
+        return client
+
+    @classmethod
+    async def begin(cls, running: Running, **headers: str) -> Self:
+        """A client with an Engine.IO session, in no namespace yet."""
+        client = cls(running, headers)
+        await client.open_session()
         return client
 
     async def open_session(self) -> dict[str, Any]:

@@ -194,8 +194,7 @@ async def test_binary_events_while_polling(polling: PollingWire) -> None:
 
 
 async def test_attachments_of_a_client_that_is_not_accepted_yet(crowd: Running) -> None:
-    async with SocketWire.open(crowd) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(crowd) as wire:
         wire.send_text('451-["a",{"_placeholder":true,"num":0}]')
         wire.send_frame(BINARY, b"x")
         await wire.expect_close(1002)
@@ -224,8 +223,7 @@ async def test_attachments_that_are_too_large_together(crowd_wire: SocketWire) -
 
 
 async def test_a_client_that_enters_no_namespace_is_sent_away() -> None:
-    async with serve(clock=Clock(), ping_interval=100.0) as running, SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with serve(clock=Clock(), ping_interval=100.0) as running, SocketWire.begin(running) as wire:
         running.pass_time(44.0)
         await wire.expect_pong()
         running.pass_time(2.0)
@@ -245,8 +243,7 @@ async def test_a_client_that_left_all_namespaces_is_sent_away() -> None:
 
 
 async def test_a_client_whose_namespace_takes_too_long_to_decide_is_sent_away() -> None:
-    async with serve(clock=Clock(), ping_interval=100.0) as running, SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with serve(clock=Clock(), ping_interval=100.0) as running, SocketWire.begin(running) as wire:
         wire.send_text('40{"hold":true,"rooms":["a"]}')
         await running.market.until(lambda: running.market.held == 1)
         running.pass_time(46.0)

@@ -58,8 +58,7 @@ async def test_an_upgrade_is_not_another_client(kind: str, limit: str, js: JsDri
 async def test_refused_clients_leave_no_state(kind: str) -> None:
     async with serve(kind, limits={"max_connections": 3, "refused_timeout": 0.05}) as running:
         for _ in range(10):
-            async with SocketWire.open(running) as wire:
-                await wire.open_session()
+            async with SocketWire.begin(running) as wire:
                 wire.send_text('40{"refuse":true}')
                 assert b"closed_today" in (await wire.read_frame()).payload
                 await wire.expect_close(1000)

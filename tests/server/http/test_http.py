@@ -118,8 +118,7 @@ async def test_a_handler_that_never_ends_is_ended() -> None:
 
 @pytest.mark.parametrize("kind", ["picows", "asgi"])
 async def test_a_connect_that_is_never_decided_is_ended(kind: str) -> None:
-    async with serve(kind, shutdown_timeout=0.3) as running, SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with serve(kind, shutdown_timeout=0.3) as running, SocketWire.begin(running) as wire:
         wire.send_text('40{"hold":true}')
         await running.market.until(lambda: running.market.held == 1)
         await stop(running, within=2)

@@ -260,7 +260,6 @@ async def test_a_client_that_takes_its_answer_slowly() -> None:
 
 async def test_a_reset_with_an_upgrade_just_answered(crowd: Running) -> None:
     for _ in range(20):
-        async with SocketWire.open(crowd) as wire:
-            await wire.open_session()
+        async with SocketWire.begin(crowd) as wire:
             wire.send(struct.pack("!BB", 0x81, 0xFE))
             wire.abort()

@@ -38,8 +38,7 @@ async def test_a_connect_without_payload(running: Running, wire: SocketWire) -> 
 
 
 async def test_a_refusal_says_why_and_ends_the_connection(running: Running) -> None:
-    async with SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(running) as wire:
         wire.send_text('40{"refuse":true,"rooms":["a"]}')
         answer = (await wire.read_frame()).payload
         assert json.loads(answer[2:]) == {
@@ -54,8 +53,7 @@ async def test_a_refusal_says_why_and_ends_the_connection(running: Running) -> N
 
 async def test_a_connect_that_crashes_is_refused_without_saying_how(running: Running) -> None:
     with capture_logs() as logged:
-        async with SocketWire.open(running) as wire:
-            await wire.open_session()
+        async with SocketWire.begin(running) as wire:
             wire.send_text('40{"crash":true,"rooms":["a"]}')
             await wire.expect_text('44{"message":"Something went wrong on the server.","data":{"code":"internal"}}')
             assert running.namespace.rooms == {}
@@ -64,8 +62,7 @@ async def test_a_connect_that_crashes_is_refused_without_saying_how(running: Run
 
 async def test_a_refused_polling_client_fetches_why_and_then_the_end(kind: str) -> None:
     async with serve(kind, limits={"refused_timeout": 0.05}) as running:
-        client = PollingWire(running)
-        await client.open_session()
+        client = await PollingWire.begin(running)
         await client.post('40{"refuse":true}')
         answer = await client.get()
         assert answer.startswith("44{")
@@ -139,8 +136,7 @@ async def test_coming_and_going_without_end(kind: str) -> None:
 
 async def test_more_namespaces_at_once_than_are_allowed() -> None:
     markets = {f"/{number}": Market() for number in range(12)}
-    async with serve(namespaces=markets) as running, SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with serve(namespaces=markets) as running, SocketWire.begin(running) as wire:
         for name in markets:
             wire.send_text(f'40{name},{{"hold":true}}')
         for name in ("/10", "/11"):
@@ -153,8 +149,7 @@ async def test_more_namespaces_at_once_than_are_allowed() -> None:
 
 
 async def test_events_before_the_answer_to_connect(crowd: Running) -> None:
-    async with SocketWire.open(crowd) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(crowd) as wire:
         wire.send_text('40{"hold":true}')
         wire.send_text('42["early"]')
         await wire.expect_close(1002)
@@ -163,8 +158,7 @@ async def test_events_before_the_answer_to_connect(crowd: Running) -> None:
 
 
 async def test_a_second_connect_before_the_first_is_answered(crowd: Running) -> None:
-    async with SocketWire.open(crowd) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(crowd) as wire:
         wire.send_text('40{"hold":true}')
         wire.send_text("40")
         await wire.expect_close(1002)
@@ -172,8 +166,7 @@ async def test_a_second_connect_before_the_first_is_answered(crowd: Running) -> 
 
 
 async def test_a_client_that_goes_while_it_is_looked_at(running: Running) -> None:
-    async with SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(running) as wire:
         wire.send_text('40{"hold":true,"rooms":["a"]}')
         await running.market.until(lambda: running.market.held == 1)
         assert len(running.namespace.rooms["a"]) == 1
@@ -185,8 +178,7 @@ async def test_a_client_that_goes_while_it_is_looked_at(running: Running) -> Non
 
 
 async def test_events_reach_a_socket_after_the_answer_to_its_connect(running: Running) -> None:
-    async with SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(running) as wire:
         wire.send_text('40{"hold":true,"rooms":["a"]}')
         await running.market.until(lambda: running.market.held == 1)
         await running.publish("n", 1, to="a")

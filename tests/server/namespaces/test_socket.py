@@ -226,8 +226,7 @@ async def test_more_rooms_than_are_allowed(kind: str) -> None:
             assert refused.value.refusal.code == "rate_limited"
             socket.leave("a")
             socket.join("c")
-        async with SocketWire.open(running) as wire:
-            await wire.open_session()
+        async with SocketWire.begin(running) as wire:
             wire.send_text('40{"rooms":["a","b","c"]}')
             assert b"rate_limited" in (await wire.read_frame()).payload
 

@@ -113,8 +113,7 @@ async def test_missed_events_come_right_after_the_answer_to_connect(own: Running
         await client.expect_event("news")
     for value in range(1, 4):
         await own.publish("news", value, to="room")
-    async with SocketWire.open(own) as back:
-        await back.open_session()
+    async with SocketWire.begin(own) as back:
         # What comes first is the answer.
         assert await back.enter({**ANNA, **client.recovery}) == client.sid
         for value in range(1, 4):
@@ -242,8 +241,7 @@ async def test_an_offset_of_null_counts_as_none(own: Running) -> None:
     async with lost(own, ANNA) as client:
         pass
     await own.publish("news", "missed", to="room")
-    async with SocketWire.open(own) as back:
-        await back.open_session()
+    async with SocketWire.begin(own) as back:
         assert await back.enter({**ANNA, "pid": client.recovery["pid"], "offset": None}) == client.sid
         await back.expect_event("news", "missed")
         assert json.loads((await back.read_frame()).payload[2:]) == ["oyez:position", own.server.progress.position]

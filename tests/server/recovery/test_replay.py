@@ -83,8 +83,7 @@ async def test_a_client_that_does_not_read_is_sent_one_page(at_hand: bool) -> No
 async def test_a_polling_client_gets_a_page_with_each_poll() -> None:
     async with serve(limits=SMALL) as running:
         offset = await miss(running, 100)
-        client = PollingWire(running)
-        await client.open_session()
+        client = await PollingWire.begin(running)
         await client.post(f"40{json.dumps({**ANNA, 'offset': offset})}")
         numbers: list[int] = []
         while len(numbers) < 100:
@@ -99,9 +98,7 @@ async def test_a_polling_client_gets_a_page_with_each_poll() -> None:
 async def test_commands_wait_until_the_replay_is_complete() -> None:
     async with serve(limits=SMALL) as running:
         offset = await miss(running, 200)
-        async with SocketWire.open(running) as wire:
-            await wire.open_session()
-            await wire.enter({**ANNA, "offset": offset})
+        async with SocketWire.connect(running, {**ANNA, "offset": offset}) as wire:
             wire.send_text('427["echo","after"]')
             heard: list[str] = []
             while not heard or not heard[-1].startswith("437"):
@@ -131,8 +128,7 @@ async def test_a_replay_that_breaks_off_goes_on_from_where_the_client_is() -> No
 async def test_a_connection_that_asks_again_and_again_is_slowed_down() -> None:
     async with serve(limits={**SMALL, "max_replayed_bytes": 100_000}) as running:
         auth = json.dumps({**ANNA, "offset": await miss(running, 100)})
-        async with SocketWire.open(running) as wire:
-            await wire.open_session()
+        async with SocketWire.begin(running) as wire:
             wire.send_text(f"40{auth}")
             while not (await wire.read_frame()).payload.startswith(b'42["oyez:recovery"'):
                 pass

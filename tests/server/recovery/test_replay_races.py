@@ -76,9 +76,7 @@ async def test_no_event_of_a_room_is_sent_after_it_was_left(at: int) -> None:
             find_socket(running).leave("secret")
 
         log.at, log.act = at, leave
-        async with SocketWire.open(running) as wire:
-            await wire.open_session()
-            await wire.enter({**ANNA, "offset": offset})
+        async with SocketWire.connect(running, {**ANNA, "offset": offset}) as wire:
             events = await read_until_recovered(wire)
         secret = [event["n"] for event in events if event["room"] == "secret"]
         assert [event["n"] for event in events if event["room"] == "room"] == list(range(0, 300, 2))
@@ -98,9 +96,7 @@ async def test_events_of_a_room_that_is_joined_during_the_replay_come_once(at: i
             await running.server.progress.wait_for_position(await log.position())
 
         log.at, log.act = at, join
-        async with SocketWire.open(running) as wire:
-            await wire.open_session()
-            await wire.enter({**ANNA, "offset": offset})
+        async with SocketWire.connect(running, {**ANNA, "offset": offset}) as wire:
             events = await read_until_recovered(wire)
             if len(events) < 31:
                 # It came after the end of the replay.
@@ -139,9 +135,7 @@ async def test_a_client_that_gave_only_its_position_continues_a_replay_that_brok
     async with serve(limits=SMALL) as running:
         offset = await miss(running, 200)
         events: list[list[Any]] = []
-        async with SocketWire.open(running) as wire:
-            await wire.open_session()
-            await wire.enter({**auth, "offset": offset})
+        async with SocketWire.connect(running, {**auth, "offset": offset}) as wire:
             pid = find_socket(running).session.pid
             while len(events) < 30:
                 events.append(json.loads((await wire.read_frame()).payload[2:]))
@@ -157,8 +151,7 @@ async def test_a_client_that_gave_only_its_position_continues_a_replay_that_brok
 async def test_a_client_that_upgrades_between_two_pages_gets_each_event_once() -> None:
     async with serve(limits=SMALL) as running:
         offset = await miss(running, 200)
-        polling = PollingWire(running)
-        await polling.open_session()
+        polling = await PollingWire.begin(running)
         await polling.post(f"40{json.dumps({**ANNA, 'offset': offset})}")
         packets = (await polling.get()).split("\x1e")
         async with SocketWire.open(running) as wire:

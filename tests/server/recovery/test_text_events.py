@@ -51,8 +51,7 @@ async def test_an_official_client_recovers_after_a_string_for_it_alone(running: 
 
 
 async def test_a_string_that_is_sent_before_the_client_is_accepted_is_followed_by_a_position(running: Running) -> None:
-    async with SocketWire.open(running) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(running) as wire:
         wire.send_text(f"40{json.dumps({**ANNA, 'text': FOREIGN, 'pid': 'unknown'})}")
         await wire.expect_event("text", FOREIGN)
         assert (await wire.read_frame()).payload.startswith(b"40")

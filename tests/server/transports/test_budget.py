@@ -78,8 +78,7 @@ async def send_until_closed(wire: SocketWire, noise: bytes) -> float:
 
 @pytest.mark.parametrize("noise", STRANGERS)
 async def test_a_stranger_that_sends_more_than_a_connect_is_closed_at_once(own: Running, noise: bytes) -> None:
-    async with SocketWire.open(own) as wire:
-        await wire.open_session()
+    async with SocketWire.begin(own) as wire:
         await send_until_closed(wire, noise)
     await own.settle()
 
