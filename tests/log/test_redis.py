@@ -18,6 +18,7 @@ from oyez.log.log import epoch_of, number_of
 from oyez.log.redis import RedisLog
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import entry, numbers, read_all, tailing, volatile
+from tests.support.clock import until
 from tests.support.logged import capture_logs
 from tests.support.proxy import Proxy
 from tests.support.valkey import ValkeyServer, serve_valkey
@@ -256,13 +257,9 @@ async def test_what_is_forgotten_leaves_redis(
     (*_, newest) = await node.append([entry(number) for number in range(10)])
     clock.advance(RETENTION / 2 + 1)
     with server.connect() as client:
-        async with asyncio.timeout(5):
-            while client.xlen("oyez:{market}:entries") != 10:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until(lambda: client.xlen("oyez:{market}:entries") == 10)
         clock.advance(RETENTION)
-        async with asyncio.timeout(5):
-            while client.xlen("oyez:{market}:entries") != 0:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until(lambda: client.xlen("oyez:{market}:entries") == 0)
     (next_one,) = await node.append([entry(1)])
     assert number_of(next_one) == number_of(newest) + 1
 

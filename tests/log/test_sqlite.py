@@ -22,6 +22,7 @@ from oyez.log.sqlite import SqliteLog
 from oyez.log.sqlite_file import FORMATS
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile
+from tests.support.clock import until
 from tests.support.logged import capture_logs
 
 Open = Callable[..., Awaitable[SqliteLog]]
@@ -395,9 +396,7 @@ async def test_the_wal_of_a_small_log_stays_small(path: Path, open_node: Open, q
         await log.append([replace(entry(number), data=b"x" * 10_000) for number in range(first, first + 100)])
     assert wal.stat().st_size > 2 * most
     reader.close()
-    async with asyncio.timeout(10):
-        while wal.stat().st_size > 2 * most:  # noqa: ASYNC110 - nothing says when
-            await asyncio.sleep(0.02)
+    await until(lambda: wal.stat().st_size <= 2 * most)
 
 
 async def test_what_is_forgotten_leaves_the_file_bit_by_bit(
@@ -408,7 +407,5 @@ async def test_what_is_forgotten_leaves_the_file_bit_by_bit(
         await log.append([entry(number, f"room:{number}") for number in range(first, first + 100)])
     clock.advance(RETENTION + 1)
     db = sqlite3.connect(path)
-    async with asyncio.timeout(5):
-        while db.execute("SELECT count(*) FROM entries").fetchone()[0] > 1:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await until(lambda: db.execute("SELECT count(*) FROM entries").fetchone()[0] <= 1)
     db.close()

@@ -22,6 +22,7 @@ from oyez.settings import Limits, Settings
 from oyez.systems.quotes import system as quotes
 from oyez.systems.rez import system as rez
 from tests.service.auth.test_keys import ROTATION, public, sign
+from tests.support.clock import until
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.logged import capture_logs
 from tests.support.postgres import PostgreSQL, serve_postgresql
@@ -128,10 +129,8 @@ async def test_the_database_is_away_while_official_clients_come_back(
                     connection.close(engineio.TRANSPORT_ERROR)
             # Events need no database.
             assert await ask(market, "rez", "POST", "/events", {"event": "new_offer", "data": OFFER}) == 200
-            async with asyncio.timeout(SOON):
-                # They go on trying.
-                while min(tries(client) for client in clients) < 4:  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+            # They go on trying.
+            await until(lambda: min(tries(client) for client in clients) >= 4, SOON)
             let_in = [report for client in clients for report in client.reports if report["what"] == "connect"]
             assert let_in == [], "nobody is let in half"
 
@@ -139,9 +138,7 @@ async def test_the_database_is_away_while_official_clients_come_back(
             back = time.monotonic()
             for client in (ada, bob):
                 await client.expect_event("connected")
-            async with asyncio.timeout(SOON):
-                while len(market.oyez.systems["quotes"].server.namespaces["/"].sockets) != 1:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await until(lambda: len(market.oyez.systems["quotes"].server.namespaces["/"].sockets) == 1, SOON)
             await until_ready(market, 200)
             assert time.monotonic() - back < SOON
             later = OFFER | {"id": "off-2"}
@@ -193,10 +190,8 @@ async def test_the_keys_are_away_while_official_clients_connect(tmp_path: Path, 
             for kind in ("websocket", "polling")
         ]
         server = market.oyez.systems["quotes"].server
-        async with asyncio.timeout(SOON):
-            # They go on trying.
-            while min(tries(client) for client in clients) < 4:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        # They go on trying.
+        await until(lambda: min(tries(client) for client in clients) >= 4, SOON)
         assert server.namespaces["/"].sockets == {}
         with publish_keys(port, "old"):
             back = time.monotonic()

@@ -14,7 +14,7 @@ from oyez.protocol import engineio
 from oyez.runtime import Client, Departed, RoomHooks
 from oyez.runtime.stays import BATCH, LOST_SECONDS, RETURN_SECONDS, Changes, Ending, StayRecord, Stays, Written
 from oyez.server.namespaces.socket import Socket
-from tests.support.clock import PATIENCE, Clock
+from tests.support.clock import PATIENCE, Clock, until
 
 contract = Contract("club", roles=("user",), default_role="user")
 root = contract.namespace("/")
@@ -134,9 +134,7 @@ class House:
         self.stays.accept(cast(Socket, socket))
 
     async def expect(self, *calls: tuple[str, str, str]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while self.calls != [*calls]:  # noqa: ASYNC110 - the functions are called by tasks
-                await asyncio.sleep(0.001)
+        await until(lambda: self.calls == [*calls])
 
 
 @asynccontextmanager
@@ -189,9 +187,7 @@ async def test_many_changes_are_a_few_transactions(house: House) -> None:
     for socket in sockets:
         house.end(socket, engineio.CLIENT_DISCONNECT)
     await house.expect(*[ENTERED] * len(sockets), *[("left", "ada", "client namespace disconnect")] * len(sockets))
-    async with asyncio.timeout(PATIENCE):
-        while house.store.rows:  # noqa: ASYNC110 - the last batch is written by a task
-            await asyncio.sleep(0.001)
+    await until(lambda: not house.store.rows)
     assert len(house.store.transactions) < 20
 
 
@@ -206,9 +202,7 @@ async def test_while_the_store_is_away_everything_waits(house: House) -> None:
     await asyncio.sleep(0.1)
     assert house.calls == [ENTERED]
     house.store.away = False
-    async with asyncio.timeout(PATIENCE):
-        while len(house.calls) < 4:  # noqa: ASYNC110 - the functions are called by tasks
-            await asyncio.sleep(0.001)
+    await until(lambda: len(house.calls) >= 4)
     assert sorted(house.calls) == [*[ENTERED] * 3, ("left", "ada", "leave")]
 
 
@@ -240,9 +234,7 @@ async def test_a_second_break_has_its_own_time(house: House) -> None:
     await house.expect(ENTERED, ENTERED)
     house.clock.now += RETURN_SECONDS
     house.join(FakeSocket("s3", "bob"))
-    async with asyncio.timeout(PATIENCE):
-        while ("left", "ada", "transport close") not in house.calls:  # noqa: ASYNC110 - called by a task
-            await asyncio.sleep(0.001)
+    await until(lambda: ("left", "ada", "transport close") in house.calls)
 
 
 async def test_a_client_that_recovers_elsewhere_continues_there() -> None:
@@ -255,9 +247,7 @@ async def test_a_client_that_recovers_elsewhere_continues_there() -> None:
         # It has lost its right to one room, and has got another.
         two.accept(FakeSocket("s1", "ada", {"room:1", "room:3"}, session=FakeSession(1)))
         one.end(ada)
-        async with asyncio.timeout(PATIENCE):
-            while len(two.calls) < 2:  # noqa: ASYNC110 - the functions are called by tasks
-                await asyncio.sleep(0.001)
+        await until(lambda: len(two.calls) >= 2)
         assert sorted(two.calls) == [("entered", "client", "3"), ("left", "ada", "leave")]
         one.clock.now += RETURN_SECONDS + 1
         one.join(FakeSocket("s2", "bob"))
@@ -271,9 +261,7 @@ async def test_another_user_of_a_socket_is_another_stay(house: House) -> None:
     ada.user_id = "ada"
     house.stays.identify(cast(Socket, ada))
     house.stays.identify(cast(Socket, ada))
-    async with asyncio.timeout(PATIENCE):
-        while len(house.calls) < 3:  # noqa: ASYNC110 - the functions are called by tasks
-            await asyncio.sleep(0.001)
+    await until(lambda: len(house.calls) >= 3)
     assert sorted(house.calls) == [ENTERED, ENTERED, ("left", "guest:1", "leave")]
     assert [record.user for _, record, ending in house.store.rows.values() if ending is None] == ["ada"]
 
@@ -287,9 +275,7 @@ async def test_a_process_that_is_taken_for_lost_begins_again(house: House) -> No
     for node in house.store.nodes:
         house.store.nodes[node] = -1
     house.join(ada, "room:2")
-    async with asyncio.timeout(PATIENCE):
-        while len(house.calls) < 4:  # noqa: ASYNC110 - the functions are called by tasks
-            await asyncio.sleep(0.001)
+    await until(lambda: len(house.calls) >= 4)
     assert sorted(house.calls[2:]) == [ENTERED, ("entered", "client", "2")]
     house.leave(ada)
     await house.expect(*house.calls[:4], ("left", "ada", "leave"))

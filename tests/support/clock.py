@@ -19,6 +19,13 @@ class Clock:
         return self.now
 
 
+async def until(happened: Callable[[], bool], patience: float = PATIENCE) -> None:
+    """Return when something has happened that nothing reports."""
+    async with asyncio.timeout(patience):
+        while not happened():  # noqa: ASYNC110 - nothing says when
+            await asyncio.sleep(0.005)
+
+
 class Change(asyncio.Event):
     """Set after each change of an object that tests wait for."""
 

@@ -29,6 +29,7 @@ from oyez.settings import Limits, Settings
 from oyez.systems.loader import load_system
 from tests.service import emitter_system
 from tests.service.emitter_system import contract
+from tests.support.clock import until
 from tests.support.js_client import JsClient, JsDriver, JsEmitter
 from tests.support.logged import capture_logs
 from tests.support.served import Served, serve
@@ -36,12 +37,6 @@ from tests.support.valkey import ValkeyServer
 
 DRAIN = 5.0
 HALL = str(Path(emitter_system.__file__).resolve())
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not happened():  # noqa: ASYNC110 - nothing says when
-            await asyncio.sleep(0.01)
 
 
 # In this process: several nodes on one log.
