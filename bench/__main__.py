@@ -43,7 +43,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def pick_servers(names: Sequence[str] | None, skipped: dict[str, str], console: Console) -> list[Server]:
-    """Those asked for that can be measured here; says of every other one why not, and notes it in `skipped`."""
+    """The selected servers that can be measured here; reports why each other one cannot, and notes it in `skipped`."""
     picked = []
     for server in SERVERS:
         if names is not None and server.key not in names:

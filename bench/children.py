@@ -1,4 +1,4 @@
-"""The processes that a run starts: compiled, pinned, watched, and ended by their own ids whatever happens."""
+"""The processes that a run starts: compiled, pinned, watched, and always ended by their own ids."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ NICENESS = 10
 
 
 class BenchError(Exception):
-    """Something the run needs is missing or failed; the text says what, and what to do."""
+    """Something that the run needs is missing or has failed; the text names it, and what to do."""
 
 
 def compile_programs() -> None:

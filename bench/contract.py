@@ -32,7 +32,7 @@ class News(Stamped):
 
 
 class Echoed(Payload):
-    """What was said, said again."""
+    """The text of a command, sent back."""
 
     text: str
     n: int
@@ -41,7 +41,7 @@ class Echoed(Payload):
 # The highest limit there is: it is counted for each command as any other, and never reached.
 @root.command("echo", limit="999999/s", reply=Echoed)
 class Echo(Command):
-    """Say something, to have it said again."""
+    """Send a text that the server sends back."""
 
     text: Annotated[str, Meta(min_length=1, max_length=1_000)]
     n: Annotated[int, Meta(ge=0, le=1_000_000)]

@@ -46,7 +46,7 @@ async def answer_request(emit: Emit, request_line: str, body: bytes) -> tuple[st
 
 
 async def serve_control(port: int, emit: Emit) -> asyncio.Server:
-    """Listen on `port` of the loopback; the caller closes the server that comes back."""
+    """Listen on `port` of the loopback; the caller closes the returned server."""
 
     async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")

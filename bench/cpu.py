@@ -1,4 +1,4 @@
-"""What the operating system says a process has used: processor time and memory, children included."""
+"""What a process has used, by the operating system's count: processor time and memory, children included."""
 
 import os
 from pathlib import Path

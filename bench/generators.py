@@ -22,7 +22,7 @@ class Latency(msgspec.Struct):
 
 
 class Round(msgspec.Struct):
-    """What the load generator says about one round; times are nanoseconds of CLOCK_MONOTONIC."""
+    """The load generator's report of one round; times are nanoseconds of CLOCK_MONOTONIC."""
 
     mode: str
     clients: int

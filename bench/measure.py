@@ -47,7 +47,7 @@ QUICK = Budget(
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """A run: its surroundings, the servers it is about, how much of everything, and where it says what it does."""
+    """A run: its surroundings, the measured servers, the amounts, and where it reports its progress."""
 
     around: Surroundings
     servers: Sequence[Server]

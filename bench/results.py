@@ -112,7 +112,7 @@ class Target:
     peer: str | None = None
     servers: tuple[str, ...] = (OYEZ,)
     durable: bool = False
-    """It is about events that are stored on disk; where they were not, the verdict says so."""
+    """The target is for events that are stored on disk; if they were not, the verdict says so."""
 
 
 FAN_OUT = (OYEZ, OYEZ_IN_PROCESS)

@@ -61,7 +61,7 @@ def build_table(figures: Figures) -> Table:
 
 
 def build_target_table(figures: Figures) -> Table:
-    """The targets that this run says something about."""
+    """The targets that this run measured."""
     table = Table("target", "server", "limit", "measured", "", header_style="bold")
     for verdict in (verdict for verdict in judge(figures) if verdict.measured is not None):
         table.add_row(*write_target_cells(verdict), style=STYLES.get(verdict.text, "yellow"))

@@ -82,7 +82,7 @@ contract.build()
 
 
 class Violation(Exception):
-    """The promise was broken; the message says how."""
+    """The promise was broken; the message explains how."""
 
 
 @dataclass

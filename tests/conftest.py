@@ -13,7 +13,7 @@ from tests.support.js_client import JsDriver
 from tests.support.postgres import PostgreSQL, serve_postgresql
 from tests.support.valkey import ValkeyServer, serve_valkey
 
-# How long one example takes says more about the machine than about the code.
+# The time of one example depends more on the machine than on the code.
 settings.register_profile("oyez", deadline=None)
 settings.load_profile("oyez")
 

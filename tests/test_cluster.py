@@ -195,7 +195,7 @@ async def test_nodes_that_are_replaced_one_after_another_lose_nothing(tmp_path: 
                 got.append((await client.expect_event("quote:offer:updated"))[0]["offerId"])
             extra = [args[0]["offerId"] for name, args in client.events() if name == "quote:offer:updated"]
             heard = [int(number) for number in [*got, *extra]]
-            # One more may have been on its way when the publisher was stopped.
+            # One more may have been in flight when the publisher was stopped.
             assert heard in (list(range(last + 1)), list(range(last + 2)))
             reconnections = [report for report in client.reports if report["what"] == "connect"]
             assert reconnections

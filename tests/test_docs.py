@@ -145,7 +145,7 @@ GOES_ON = {
     "oyez listen": "connected",
     "node listen.mjs": "connected",
 }
-"""Commands that do not end by themselves, and what they say when they have begun."""
+"""Commands that run until they are stopped, and what they print when they have started."""
 VARYING = {
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
     r"^\d\d:\d\d:\d\d\.\d{3}": "CLOCK",
@@ -165,7 +165,7 @@ def level(text: str) -> str:
 
 @dataclass
 class Running:
-    """A command that goes on, and the lines it has printed since something was expected of it."""
+    """A command that keeps running, and the lines it has printed since the last expected one."""
 
     words: str
     process: asyncio.subprocess.Process
@@ -586,7 +586,7 @@ async def never_ending() -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
 
 
-# What a contract says when it cannot start.
+# Errors of a contract that cannot start.
 
 
 def find_messages() -> Iterator[str]:

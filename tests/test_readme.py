@@ -24,7 +24,7 @@ EVENT = r"^\d\d:\d\d:\d\d\.\d{3}  order_shipped  \{.*\}$"
 
 
 class Block(NamedTuple):
-    """What is said before a fenced block, its language, and its text."""
+    """The line before a fenced block, its language, and its text."""
 
     before: str
     language: str
@@ -71,7 +71,7 @@ class Reader:
             self.port = str(free.getsockname()[1])
 
     async def open_terminal(self, line: str, **environ: str) -> Running:
-        """Run a line that goes on."""
+        """Run a command that keeps running."""
         line = line.replace(":5001", f":{self.port}").strip()
         started = start_program(self._folder, "sh", "-c", line, PORT=self.port, **environ)
         return await self._stack.enter_async_context(started)
@@ -114,7 +114,7 @@ async def test_a_reader_gets_to_the_end(reader: Reader) -> None:
     assert named
     token = await reader.run(f".venv/bin/{named[1]}")
     reader.write("page.mjs", page.text)
-    # The official client's own log says when it is connected; the program itself does not.
+    # The official client's own log reports its connection; the program does not.
     program = await reader.open_terminal("exec node page.mjs", TOKEN=token.out.strip(), DEBUG="socket.io-client:socket")
     await program.expect_note("connected with id")
     await reader.run(curl.text)

@@ -1,4 +1,4 @@
-"""Where settings come from, which of them wins, and what is said about one that cannot be."""
+"""Where settings come from, their precedence, and the errors of wrong ones."""
 
 import re
 from pathlib import Path

@@ -70,7 +70,7 @@ def list_descendants(pid: int) -> Iterator[int]:
 
 
 def signal_all(pid: int, number: int) -> None:
-    """Send a signal to a process and all that it started; some may end meanwhile."""
+    """Send a signal to a process and to all that it started; some may have ended."""
     with suppress(FileNotFoundError):
         for each in list(list_descendants(pid)):
             with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The first screen of `oyez serve` and `oyez systems`: commands that find this very server, whatever its settings."""
+"""The first screen of `oyez serve` and `oyez systems`: commands that find this server with any settings."""
 
 import re
 from collections.abc import Callable

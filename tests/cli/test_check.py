@@ -1,4 +1,4 @@
-"""`oyez check`: finds everything that is wrong at once, as the server's start would, and changes nothing."""
+"""`oyez check`: finds all mistakes at once, as the server's start would, and changes nothing."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""`oyez listen`: shows each event as it comes, comes back when cut off, and says why it is not wanted."""
+"""`oyez listen`: shows each event as it comes, reconnects when it is cut off, and reports why it is refused."""
 
 import asyncio
 import fcntl
@@ -271,7 +271,7 @@ async def test_whom_the_server_sends_away_does_not_come_back(tmp_path: Path, mon
 
 
 def fail(oyez: Calls, *words: str) -> str:
-    """What is said where listening ends with status 1."""
+    """The message with which listening ends with status 1."""
     oyez("token", "quotes", "--service")
     ended = oyez("listen", *words)
     assert (ended.status, ended.out) == (1, "")

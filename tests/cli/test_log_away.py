@@ -1,4 +1,4 @@
-"""`oyez serve` while Redis is away at the start: it says so once, in whatever many processes and systems."""
+"""`oyez serve` while Redis is away at the start: it reports this once, in any number of processes and systems."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""`oyez migrate new`, and what a server says about tables and code that do not fit."""
+"""`oyez migrate new`, and the server's errors about tables that do not fit the code."""
 
 import re
 from pathlib import Path

@@ -225,7 +225,7 @@ async def test_what_is_found_when_the_log_is_opened_is_logged_in_one_line(folder
 
 
 async def test_a_reader_that_leaves_ends_it_quietly(folder: Path) -> None:
-    # `true` reads nothing and has gone before the server says anything; `head` may go too late for that.
+    # `true` reads nothing and has ended before the server prints; `head` may end too late for that.
     line = f"{sys.executable} -m oyez.cli serve --port 0 --log-level warning 2>said | true; echo ${{PIPESTATUS[0]}}"
     async with start_program(folder, "bash", "-c", line) as serving:
         ended = await serving.wait()

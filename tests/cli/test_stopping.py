@@ -1,4 +1,4 @@
-"""A stop that takes long says what it waits for, in one process, in workers, and mounted."""
+"""A stop that takes long reports what it waits for, in one process, in workers, and mounted."""
 
 import asyncio
 import signal

@@ -120,7 +120,7 @@ async def until_answering(http: httpx.AsyncClient, count: int) -> None:
 
 
 async def fetch_team(http: httpx.AsyncClient) -> Any:
-    """What a worker says about all of them; None if the one that was asked does not answer."""
+    """A worker's answer about all workers; None if the worker that was asked does not answer."""
     try:
         response = await http.get("/readyz", headers={"connection": "close"}, timeout=1)
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""`oyez token`: what it prints is taken by a verifier of the same machine, and what cannot be is said."""
+"""`oyez token`: a verifier on the same machine accepts what it prints, and impossible options are explained."""
 
 import time
 from pathlib import Path

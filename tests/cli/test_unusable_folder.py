@@ -1,4 +1,4 @@
-"""A data folder that cannot be used: every command says in one sentence what is wrong, and what to do."""
+"""A data folder that cannot be used: every command explains in one sentence what is wrong, and what to do."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Other people's servers for our client: python-socketio on uvicorn, and scripts that say anything at all."""
+"""Servers of others for our client: python-socketio on uvicorn, and scripts that send any bytes."""
 
 import asyncio
 import socket
@@ -78,7 +78,7 @@ def _add_handlers(sio: Any) -> None:
 
 @asynccontextmanager
 async def serve_bytes(answer: bytes | None) -> AsyncIterator[str]:
-    """The address of a server that says this to every request and hangs up, or nothing at all."""
+    """The address of a server that sends this answer to every request, or none, and closes the connection."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -116,7 +116,7 @@ async def test_it_notices_a_server_that_has_gone_silent() -> None:
         assert await client.expect_disconnect() == "ping timeout"
 
 
-# The way to the server.
+# The connection to the server.
 
 
 async def test_headers_and_query_reach_the_server(peer: Peer, ways: tuple[str, ...]) -> None:

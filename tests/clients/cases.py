@@ -39,7 +39,7 @@ class Case:
 
     @property
     def recovers(self) -> bool:
-        """True if this client recovers with no code: JavaScript from 4.6 on sends `pid` and `offset` by itself."""
+        """True if this client recovers with no code: JavaScript from 4.6 on sends `pid` and `offset` without code."""
         return self.language == "javascript" and float(self.version) >= 4.6
 
     @property

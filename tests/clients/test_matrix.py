@@ -38,7 +38,7 @@ BEFORE, WHILE_CONNECTED, WHILE_AWAY, AFTERWARDS = range(1, 3), range(3, 4), rang
 
 @dataclass
 class Run:
-    """One client on its way through the steps, and the same client with a forged token."""
+    """One client that goes through the steps, and the same client with a forged token."""
 
     case: Case
     client: Remote

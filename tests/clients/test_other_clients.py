@@ -66,7 +66,7 @@ async def test_a_client_with_the_msgpack_parser_gets_one_readable_refusal(shop: 
         for client in clients:
             (error,) = await client.until("connect_error")
             assert "parser" in error["message"] and error["data"] == {"code": "unsupported_parser"}
-        # Version 4.0 stays until it is sent away; no client comes back.
+        # Version 4.0 stays until it is disconnected; no client reconnects.
         for client in clients[len(TRANSPORTS) :]:
             assert (await client.until("disconnect"))[0]["reason"] == "io server disconnect"
         assert not any(client.find("attempt") for client in clients)

@@ -1,4 +1,4 @@
-"""The budget of a loop iteration: one task works at once, many share it, and everything else goes on in between."""
+"""The budget of a loop iteration: a single task runs at once, many share the budget, other work runs in between."""
 
 import asyncio
 

@@ -338,7 +338,7 @@ def test_attachments_that_do_not_fit(name: str, array: Any, field: str) -> None:
     assert command_refusal(name, array, (b"data",))[0] == field
 
 
-# Whatever comes.
+# Any input.
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

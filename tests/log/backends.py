@@ -60,7 +60,7 @@ def valkey(server: ValkeyServer) -> Backend:
         client, name = server.connect(), secrets.token_hex(8)
 
         def advance(seconds: float) -> None:
-            # The server's own clock cannot be set, so what it is to forget by itself ends that much earlier.
+            # The server's own clock cannot be set, so what the server forgets after a time is set to end earlier.
             for key in client.scan_iter(f"*{name}*"):
                 left = client.pttl(key)
                 if left > 0:

@@ -27,7 +27,7 @@ class Kept:
 
 
 class LogMachine(RuleBasedStateMachine):
-    """One producer, any readers. What the log says must be what the list says."""
+    """One producer, any number of readers. The log must return what the list contains."""
 
     backend: Backend
 

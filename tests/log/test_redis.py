@@ -1,4 +1,4 @@
-"""What is special to the log in Redis: a server that dies, comes back with less, hangs, or is not to be used at all."""
+"""What is special to the log in Redis: a server that dies, has lost entries afterwards, hangs, or cannot be used."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ async def node(open_node: Open) -> RedisLog:
     return await open_node()
 
 
-# It dies and comes back.
+# The server dies and is started again.
 
 
 async def test_without_redis_appending_fails_soon_and_works_again_with_it(node: RedisLog, server: ValkeyServer) -> None:
@@ -138,7 +138,7 @@ async def test_a_redis_that_hangs_is_not_waited_for(
         os.kill(server.pid, signal.SIGCONT)
 
 
-# It comes back with less.
+# The server has lost entries when it is back.
 
 
 async def test_an_emptied_redis_is_a_new_epoch(node: RedisLog, server: ValkeyServer) -> None:

@@ -1,4 +1,4 @@
-"""What is special to the log in a file: killed processes, other processes, and everything that can befall a file."""
+"""What is special to the log in a file: killed processes, other processes, and damage to the file."""
 # ruff: noqa: ASYNC240 - what is done to the files is done by the test
 
 import asyncio
@@ -83,7 +83,7 @@ asyncio.run(main())
 
 @contextmanager
 def appending(path: Path, first: int, sync: str = "normal") -> Iterator[subprocess.Popen[str]]:
-    """A process that appends without end, and says what was accepted."""
+    """A process that appends without end, and prints what was accepted."""
     command = [sys.executable, "-c", APPENDER, str(path), str(first), sync]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -93,7 +93,7 @@ def appending(path: Path, first: int, sync: str = "normal") -> Iterator[subproce
 
 
 def read_accepted(process: subprocess.Popen[str], count: int) -> list[tuple[int, str]]:
-    """At least `count` lines, then the process is killed, and what it had said by then."""
+    """Wait for at least `count` lines, kill the process, and return what it had printed."""
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(count)]
     process.kill()
@@ -114,7 +114,7 @@ async def test_what_was_accepted_before_a_kill_is_there(path: Path) -> None:
     stored = {kept.position: number for kept, number in zip(found, numbers(found), strict=True)}
     assert len(accepted) >= 2_000
     assert all(stored[position] == number for number, position in accepted)
-    # Of each life one list at most was stored and not said to be any more.
+    # Each process stored at most one list without printing it.
     assert len(stored) - len(accepted) <= 4 * 7
     assert [kept.position for kept in found] == [f"{epoch_of(start)}.{number}" for number in range(1, len(found) + 1)]
     await log.close()

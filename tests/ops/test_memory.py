@@ -9,7 +9,7 @@ from oyez.ops import memory
 from tests.support.clock import PATIENCE
 
 PIECE = 20_000
-"""Less than what glibc takes from the operating system by itself for each piece."""
+"""Less than the size from which glibc takes each block from the operating system on its own."""
 
 
 def test_memory_that_was_freed_below_memory_in_use_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

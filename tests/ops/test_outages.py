@@ -30,7 +30,7 @@ SOON = 5.0
 
 @dataclass
 class Storage:
-    """Where the log is kept, and how it goes away and comes back with nothing lost."""
+    """Where the log is stored, and how that storage fails and returns with nothing lost."""
 
     settings: dict[str, str]
     go: Callable[[], None]

@@ -64,7 +64,7 @@ def own_postgresql() -> Iterator[PostgreSQL]:
 
 
 async def until_ready(market: Market, status: int) -> Any:
-    """What `/readyz` says as soon as it answers `status`."""
+    """The answer of `/readyz` once its status is `status`."""
     async with asyncio.timeout(SOON):
         while (answer := await market.request("GET", "/readyz")).status_code != status:  # noqa: ASYNC110 - as probes do
             await asyncio.sleep(0.05)
@@ -72,7 +72,7 @@ async def until_ready(market: Market, status: int) -> Any:
 
 
 async def until_database(market: Market, **words: str) -> Any:
-    """What `/readyz` says as soon as it says these words about the database, by system."""
+    """The answer of `/readyz` once it contains these words about the database, by system."""
     async with asyncio.timeout(SOON):
         while True:
             ready = (await market.request("GET", "/readyz")).json()
@@ -90,7 +90,7 @@ def token(market: Market, subject: str, role: str = "user") -> dict[str, str]:
 
 
 def expect_never_refused(client: JsClient) -> None:
-    """An official client does not come back by itself after a CONNECT_ERROR."""
+    """An official client does not reconnect after a CONNECT_ERROR."""
     assert [report for report in client.reports if report["what"] == "connect_error" and report["data"]] == []
 
 
@@ -129,7 +129,7 @@ async def test_the_database_is_away_while_official_clients_come_back(
                     connection.close(engineio.TRANSPORT_ERROR)
             # Events need no database.
             assert await ask(market, "rez", "POST", "/events", {"event": "new_offer", "data": OFFER}) == 200
-            # They go on trying.
+            # The clients keep trying.
             await until(lambda: min(tries(client) for client in clients) >= 4, SOON)
             let_in = [report for client in clients for report in client.reports if report["what"] == "connect"]
             assert let_in == [], "nobody is let in half"
@@ -155,7 +155,7 @@ async def test_the_database_is_away_while_official_clients_come_back(
 
 @contextmanager
 def publish_keys(port: int, *kids: str) -> Iterator[int]:
-    """An issuer's key set behind `port` (0: any); its port."""
+    """An issuer's key set served on `port` (0: any); its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -190,7 +190,7 @@ async def test_the_keys_are_away_while_official_clients_connect(tmp_path: Path, 
             for kind in ("websocket", "polling")
         ]
         server = market.oyez.systems["quotes"].server
-        # They go on trying.
+        # The clients keep trying.
         await until(lambda: min(tries(client) for client in clients) >= 4, SOON)
         assert server.namespaces["/"].sockets == {}
         with publish_keys(port, "old"):

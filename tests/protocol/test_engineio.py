@@ -358,7 +358,7 @@ def test_a_session_is_deleted_only_if_it_was_ended_on_purpose() -> None:
         "ping timeout",
         "server shutting down",
         "forced server close",
-        # The official server ends the session here; ours verifies every client that comes back, so it need not.
+        # The official server ends the session here; ours verifies every client that reconnects, so it need not.
         "parse error",
         "token expired",
         "rate limited",

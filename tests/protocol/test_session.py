@@ -1,4 +1,4 @@
-"""The session as a state machine: every order of probe and upgrade, every way to end, and nothing that ever raises."""
+"""The session as a state machine: every order of probe and upgrade, every end, and no input that raises."""
 
 import hypothesis.strategies as st
 import pytest
@@ -17,7 +17,7 @@ OPEN_STATES = (State.POLLING, State.PROBED, State.WEBSOCKET)
 
 
 def heard_in(session: Session, body: bytes) -> list[socketio.Packet | Signal]:
-    """All that one polling body says."""
+    """All packets of one polling body."""
     return list(session.receive_payload(body))
 
 

@@ -99,7 +99,7 @@ async def test_attachments_reach_the_handler() -> None:
     await peer.expect_refusal("invalid_data", "request:stats", placeholder, attachments=(b"x",))
 
 
-# What clients say about themselves.
+# Fields in which clients name themselves.
 
 
 async def test_fields_about_the_client_must_be_its_own() -> None:

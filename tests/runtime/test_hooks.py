@@ -91,7 +91,7 @@ async def test_a_failing_hook_leaves_no_client_half_connected(fault: type[Except
             async with club.connect("u1", transport=transport) as client:
                 calling = asyncio.create_task(client.call("do", {"what": "nothing"}))
                 await asyncio.sleep(0)
-                # Behind the command.
+                # After the command.
                 await client.catch_up()
                 sent.set()
                 assert (await calling)["error"]["code"] == "unavailable"
@@ -484,7 +484,7 @@ async def test_the_limited_hook_is_called_when_the_client_is_notified() -> None:
             await client.emit("do", {"what": "nothing"})
         await client.expect_event("note")
         assert (await client.expect_event("error")).args[0]["code"] == "rate_limited"
-        # Where it asked for an answer, that says it.
+        # If it asked for an answer, the answer says so.
         assert (await client.call("do", {"what": "nothing"}))["error"]["code"] == "rate_limited"
     assert heard == [("u1", 1, True)]
 

@@ -210,7 +210,7 @@ async def test_a_limit_is_for_the_user_and_not_for_each_connection() -> None:
             True,
         ]
         await one.disconnect()
-        # To come back is no way to get a new limit.
+        # A reconnection does not reset the limit.
         async with depot.connect() as back:
             assert not (await back.call("rate", {}))["ok"]
 

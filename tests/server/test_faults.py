@@ -1,4 +1,4 @@
-"""Clients that are cut off for what they sent are notified of it, and the log says so, now and then."""
+"""Clients that are cut off for what they sent are notified of it, and the log reports it at a limited rate."""
 
 import json
 from typing import Any

@@ -368,7 +368,7 @@ async def _(server: Server) -> None:
 
 
 async def check_upgraded(websocket: ClientConnection) -> None:
-    """The session goes on over this WebSocket."""
+    """The session continues over this WebSocket."""
     await websocket.send("40")
     await receive_but_pings(websocket)
     assert await receive_but_pings(websocket) == '42["auth",{}]'

@@ -95,6 +95,6 @@ async def test_javascript_receives_the_refusal_and_nothing_else(kind: str, js: J
         client = await js.begin(running.url, auth={"refuse": True}, transports=transports, reconnection=True)
         refused = await client.expect("connect_error")
         assert refused["data"] == {"code": "closed_today", "opens": "tomorrow"}
-        # It goes by itself, and does not come back.
+        # The client disconnects on its own, and does not reconnect.
         await turn_until(lambda: not running.server.registry.connections)
         assert [report["what"] for report in client.reports if report["what"] != "upgrade"] == []

@@ -131,7 +131,7 @@ async def test_a_websocket_that_does_not_probe_is_cut_at_once(patient: Running) 
             assert (await wire.upgrade(f"{WEBSOCKET}&sid={client.sid}")).status == 101
             wire.send(frame)
             assert (await wire.read_frame()).opcode == CLOSE
-            # It does not answer the CLOSE, and is gone all the same.
+            # The client does not answer the CLOSE; the connection ends nevertheless.
             await turn_until(lambda: not patient.server.registry.websockets)
     await client.expect_echo()
 
@@ -140,7 +140,7 @@ async def test_websockets_that_probe_count_for_their_address() -> None:
     async with serve(limits={"max_connections_per_address": 3, "close_timeout": 60.0}) as running:
         client = await PollingWire.connect(running)
         async with SocketWire.connect(running) as first, SocketWire.connect(running) as second:
-            # Sessions and WebSockets of an address are counted each by itself: an upgrade is not another client.
+            # Sessions and WebSockets of an address are counted separately: an upgrade is not another client.
             async with SocketWire.open(running) as probing:
                 assert (await probing.upgrade(f"{WEBSOCKET}&sid={client.sid}")).status == 101
                 await turn_until(lambda: len(running.server.registry.websockets) == 3)

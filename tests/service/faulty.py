@@ -1,4 +1,4 @@
-"""An application as a user writes one, with Oyez mounted in FastAPI; everything that a system's code can do fails.
+"""An application as a user writes one, with Oyez mounted in FastAPI; all functions of its system fail.
 
 A program: it prints its address, serves until it is stopped, and configures no logging of its own.
 """

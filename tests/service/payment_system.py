@@ -1,4 +1,4 @@
-"""A system whose clients pay, and a server that is killed in the middle of that where a file called `crash` says so."""
+"""A system whose clients pay, and a server killed in the middle of a payment if a file called `crash` exists."""
 
 import os
 import signal

@@ -64,7 +64,7 @@ class Cards(Payload):
 
 @root.event("stock", to=[table], arguments="positional")
 class Stock(Payload):
-    """What is left of each color."""
+    """The number of cards of each color that remain."""
 
     left: dict[str, int]
 
@@ -96,7 +96,7 @@ class Board(Payload):
 
 @root.event("open", to=[table], unknown_fields="ignore")
 class Open(Payload):
-    """A table is open; publishers may say more than clients receive."""
+    """A table is open; publishers may send more fields than clients receive."""
 
     name: str
 
@@ -124,7 +124,7 @@ root.command("act", reply=Rolled)(Roll | Bid)
 
 @root.command("say", arguments="positional", reply=Rolled)
 class Say(Command):
-    """Say something at a table, perhaps more than once."""
+    """Send a text to a table, perhaps more than once."""
 
     tableId: Id
     text: str
@@ -147,7 +147,7 @@ class Nap(Command):
 
 @root.command("remind", arguments="positional")
 class Remind(Command):
-    """Ask to be told the time and the last word."""
+    """Ask for the time and the last word."""
 
 
 contract.build()

@@ -213,7 +213,7 @@ async def test_the_official_client_receives_events_when_mounted_in_fastapi(
 
 
 class WatchedLog(MemoryLog):
-    """A log that says whether it was closed, and may fail to."""
+    """A log that records whether it was closed, and can fail to close."""
 
     closed = False
     fails = False

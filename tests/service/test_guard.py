@@ -74,7 +74,7 @@ async def test_no_answer_may_be_sniffed(settings: Settings, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["own port", "mounted by h11"])
 async def test_clients_that_offer_http2_publish(settings: Settings, kind: str) -> None:
-    # `curl --http2` and Java's HttpClient ask like this, and go on in HTTP/1.1 if the server does.
+    # `curl --http2` and Java's HttpClient ask like this, and continue in HTTP/1.1 if the server does.
     oyez = Oyez([shop("books")], settings)
     async with serve_kind(oyez, kind) as (port, prefix, _):
         segments = publish_with_upgrade(oyez, prefix)

@@ -1,4 +1,4 @@
-"""Whatever clients send, over HTTP or in frames: no traceback in the log, no long line, no path in an answer."""
+"""Any input of clients, over HTTP or in frames: no traceback in the log, no long line, no path in an answer."""
 
 import asyncio
 import json

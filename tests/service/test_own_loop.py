@@ -1,4 +1,4 @@
-"""The loop that Oyez runs in: a system's log is refused elsewhere, before anything is touched."""
+"""The loop that Oyez runs in: in another loop a system's log is refused, before anything is changed."""
 
 import asyncio
 from pathlib import Path

@@ -390,7 +390,7 @@ async def test_the_state_of_a_room_on_connecting_comes_once(kind: str, tmp_path:
         await house.expect_calls(("entered", "ada"))
 
 
-# What a contract may say.
+# What a contract may declare.
 
 
 def test_mistakes_are_found_at_the_start() -> None:

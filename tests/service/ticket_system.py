@@ -77,7 +77,7 @@ def say(tx: Transaction, *numbers: int) -> None:
 
 
 def say_next(tx: Transaction) -> int:
-    """Say how often this has been done: in the order of the commits that is 1, 2, 3, …"""
+    """Emit the number of calls so far: in the order of the commits 1, 2, 3, …"""
     value = tx.connection.execute(select(counters.c.value).where(counters.c.id == 1)).scalar_one_or_none()
     if value is None:
         tx.connection.execute(counters.insert().values(id=1, value=1))

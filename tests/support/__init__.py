@@ -2,9 +2,9 @@
 
 | module | what it gives |
 | --- | --- |
-| `serving` | a server in the test's own event loop, with `application` behind it and `server_steps` to take with it |
+| `serving` | a server in the test's own event loop; `application`: what it serves; `server_steps`: verbs for tests |
 | `served` | `oyez serve` as a process; `terminal`: any command as a person runs it |
-| `market` | a contract that uses everything a contract can say; `shops`: small systems around an `Oyez` |
+| `market` | a contract that uses every feature of contracts; `shops`: small systems around an `Oyez` |
 | `helpdesk`, `boards` | systems with commands and members, with several targets, served by processes |
 | `pairs` | two processes that serve the same system, and official clients for them |
 | `wire` | HTTP, Engine.IO and WebSocket frames by hand |

@@ -26,7 +26,7 @@ class Market(Application):
     Events: `join` enters a room, `echo` answers with its arguments, `echo later` does so in a handler that waits,
     `hold` does so after `release`, `crash` and `crash later` raise, `ask` calls the client back with `question` and
     answers with its answer; all others are only noted.
-    A control entry, whatever it asks, sends its sockets away as a server that stops does.
+    Any control entry disconnects its sockets, as a server that stops does.
     """
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class Market(Application):
     # What tests do.
 
     def release(self, times: int = 1) -> None:
-        """Let so many handlers that hold go on."""
+        """Let so many waiting handlers continue."""
         for _ in range(times):
             self._released.release()
 

@@ -1,4 +1,4 @@
-"""An auction as a user writes one: who watches a lot is counted, and whoever comes in receives the bids so far.
+"""An auction as a user writes one: users who watch a lot are counted, and a new watcher receives the bids so far.
 
 What its functions for rooms are called with is stored, so that tests with several processes can read it.
 """
@@ -52,7 +52,7 @@ class LotLeft(Payload, rename="camel"):
 
 @root.event("bid", to=[lot], example={"number": 1, "timestamp": TIME})
 class Bid(Stamped):
-    """A bid; the number tells how many there are."""
+    """A bid; the number counts them."""
 
     number: int
 

@@ -1,4 +1,4 @@
-"""Boards on which several users draw, as a user writes a system: who hears what another client has sent."""
+"""Boards on which several users draw, as a user writes a system: other clients receive what one client has sent."""
 
 from typing import Literal
 

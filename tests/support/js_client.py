@@ -94,7 +94,7 @@ class JsClient(Reporter):
     async def expect_nothing(self) -> None:
         """Nothing was sent to this client before now that has not been asked for.
 
-        An acknowledged command goes the same ordered way, so its answer comes behind whatever was sent before.
+        An acknowledged command uses the same ordered connection, so its answer comes after all that was sent before.
         """
         await self.call("oyez:barrier")
         assert self.events() == []

@@ -11,7 +11,7 @@ from oyez.logger import PROCESSORS
 
 @contextmanager
 def capture_logs() -> Iterator[list[dict[str, Any]]]:
-    """Everything that is logged inside, of every level; `event`, `log_level`, and the fields."""
+    """All log lines of the block, of every level; `event`, `log_level`, and the fields."""
     capture, before = LogCapture(), [*PROCESSORS]
     PROCESSORS[:] = [capture]
     try:

@@ -1,4 +1,4 @@
-"""A small marketplace that uses everything a contract can say, and the verbs to act in it.
+"""A small marketplace that uses every feature of contracts, and the verbs to act in it.
 
 Clients are real sockets of the server, on a connection that only records what is sent.
 """
@@ -249,7 +249,7 @@ HANDLERS: Handlers = {
 
 @dataclass
 class Token:
-    """What a token says, in place of a token."""
+    """The claims of a token, in place of a token."""
 
     subject: str
     claims: Mapping[str, Any]

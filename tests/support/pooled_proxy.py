@@ -1,4 +1,4 @@
-"""A reverse proxy for tests that keeps its connections to the server, and believes what clients say of their bodies.
+"""A reverse proxy for tests that keeps its connections to the server, and trusts the lengths that clients declare.
 
 It passes bytes on as they come and reads one answer for each request, as real proxies do, but checks nothing: where it
 and the server disagree about the end of a request, the next client gets an answer that is not its own.

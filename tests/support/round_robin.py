@@ -53,7 +53,7 @@ def find_nginx() -> str | None:
 
 NGINX = find_nginx()
 GUARDED = "map $http_upgrade $websocket { default ''; ~*^websocket$ websocket; }"
-"""Passes Upgrade on for WebSockets only, as the documents say."""
+"""Passes Upgrade on for WebSockets only, as in the documents."""
 UNGUARDED = "map $http_upgrade $websocket { default $http_upgrade; }"
 CONFIGURATION = """
 daemon off;

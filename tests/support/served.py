@@ -88,7 +88,7 @@ async def serve(data: Path, *arguments: str, **environ: str) -> AsyncIterator[Se
 
 @asynccontextmanager
 async def start(program: Sequence[str], data: Path, folder: Path, **environ: str) -> AsyncIterator[Served]:
-    """A program that serves Oyez and says where, run in `folder`; stopped afterwards."""
+    """A program that serves Oyez and prints its address, run in `folder`; stopped afterwards."""
     process = await asyncio.create_subprocess_exec(
         *program,
         stdout=asyncio.subprocess.PIPE,

@@ -133,7 +133,7 @@ class Running:
         )
 
     def pass_time(self, seconds: float) -> None:
-        """Move the clock of the server, and do everything that is due by then."""
+        """Move the clock of the server, and run all that is due by then."""
         assert isinstance(self.clock, Clock)
         self.clock.now += seconds
         self.server.context.wheel.advance()

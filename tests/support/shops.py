@@ -1,4 +1,4 @@
-"""Small systems, and an Oyez that serves them in the test's own loop: by itself, or mounted in another application."""
+"""Small systems, and an Oyez that serves them in the test's own loop: on its own port, or mounted in an application."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

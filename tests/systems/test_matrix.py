@@ -280,7 +280,7 @@ async def test_what_fits_is_done_up_to_its_rate_and_not_beyond(
     harness = stages[system]
     declared = find_command(system, namespace, command)
     tries = build_tries(declared, harness.fixture)
-    # What is left of a limit for a minute depends on the tests before; one for a second is whole again.
+    # How much of a limit per minute remains depends on earlier tests; a limit per second is full again.
     twin = declared.limit.period > 1
     client = await (harness.connect_twin(tries.person) if twin else harness.connect(tries.person))
     hearer = await harness.connect(hears[0]) if hears else None

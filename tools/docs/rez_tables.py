@@ -44,7 +44,7 @@ def _describe_fields(struct: type[msgspec.Struct] | None) -> str:
 
 def _first_sentences(function: Callable[..., Any]) -> str:
     text = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]
-    # The page says once for all requests what the status of a new record is.
+    # The page states the status of a new record once for all requests.
     return re.sub(r" True if [^.]*\.", "", " ".join(text.partition("Raises")[0].split()))
 
 

@@ -1,4 +1,4 @@
-"""From polling to WebSocket: the probe, the switch, and everything that can come between."""
+"""From polling to WebSocket: the probe, the switch, and all that can interrupt them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

@@ -1,4 +1,4 @@
-"""The buffer: what is in it is what the log would say, room by room and in order."""
+"""The buffer returns what the log would return, room by room and in order."""
 
 from unittest.mock import patch
 

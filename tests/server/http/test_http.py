@@ -1,4 +1,4 @@
-"""The port: a stop that notifies clients first and ends in time whatever they do, and TLS."""
+"""The port: a stop that notifies clients first and always ends in time, and TLS."""
 
 import asyncio
 import os

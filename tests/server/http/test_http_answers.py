@@ -178,7 +178,7 @@ async def post_in_a_rhythm(port: int, pause: float) -> list[bytes]:
     return statuses
 
 
-# What every answer says.
+# Headers of every answer.
 
 
 @pytest.mark.parametrize(

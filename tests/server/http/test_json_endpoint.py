@@ -36,7 +36,7 @@ class Plain:
             return json.loads(await self.websocket.recv())
 
     async def expect_echo(self) -> None:
-        """Everything that was sent before now has arrived: nothing else is before the answer."""
+        """All that was sent before now has arrived: nothing else comes before the answer."""
         await self.send({"event": "echo", "data": "?", "id": 99})
         assert await self.expect() == {"id": 99, "data": "?"}
 

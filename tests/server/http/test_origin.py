@@ -107,7 +107,7 @@ def test_the_rule(listed: str, origin: str | None, host: str | None, allowed: bo
         ("ws://shop.example", "shop.example", False, True),
         ("ws://shop.example", "shop.example", True, False),
         ("https://other.example", "shop.example", False, False),
-        # A port that is the scheme's own may be said or left out.
+        # The scheme's default port may be given or left out.
         ("https://shop.example", "shop.example:443", True, True),
         ("https://shop.example:443", "shop.example", True, True),
         ("http://shop.example", "shop.example:80", False, True),

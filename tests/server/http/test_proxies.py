@@ -1,4 +1,4 @@
-"""Which address counts as the client's, behind proxies and without."""
+"""Which address counts as the client's, with proxies and without."""
 
 import pytest
 
@@ -24,7 +24,7 @@ PROXIES = TrustedProxies("10.0.0.1, 10.1.0.0/16, 2001:db8::/32")
         ("10.0.0.1", "unknown, 10.1.2.3", "10.1.2.3"),
         ("10.0.0.1", "x" * 10_000, "10.0.0.1"),
         ("10.0.0.1", ", " * 1_000 + "203.0.113.7", "203.0.113.7"),
-        # Anybody may send the header.
+        # Any client may send the header.
         ("203.0.113.9", "127.0.0.1", "203.0.113.9"),
         ("", "127.0.0.1", ""),
     ],

@@ -238,7 +238,7 @@ async def test_a_client_that_does_not_take_its_answer() -> None:
             for _ in range(15):
                 await running.publish("filling", "x" * 1_000_000, to=client.id)
             wire.send_request("GET", client.target)
-            # The answer is longer than the network holds: what is left of it would wait here for ever.
+            # The answer is longer than the network holds: the rest would wait here for ever.
             await turn_until(lambda: len(running.http.server_state.connections) == 1)
             await turn_until(lambda: not running.http.server_state.connections)
 

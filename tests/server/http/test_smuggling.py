@@ -82,7 +82,7 @@ async def run(http: InLoop) -> AsyncIterator[None]:
 
 @dataclass
 class Way:
-    """A way to a server: where to send, what to ask for, and how the server is asked what it has seen."""
+    """A route to a server: where to send, which target to request, and how to ask the server what it received."""
 
     port: int
     seen: list[Seen]

@@ -112,7 +112,7 @@ async def test_a_wrong_version_is_answered_with_the_right_one(crowd: Running) ->
 
 
 async def test_subprotocols_of_the_official_client(running: Running, js: JsDriver) -> None:
-    # A browser, and ws in Node, hang up if the answer names none of them.
+    # A browser, and ws in Node, close the connection if the answer names none of them.
     client = await js.connect(running.url, transports=["websocket"], protocols=["one", "two"])
     assert await client.call("echo", "hello") == "hello"
     await client.disconnect()

@@ -66,7 +66,7 @@ async def test_a_refused_polling_client_fetches_why_and_then_the_end(kind: str) 
         await client.post('40{"refuse":true}')
         answer = await client.get()
         assert answer.startswith("44{")
-        # It has not gone by itself.
+        # The client has not disconnected.
         assert await client.get() == "41"
 
 
@@ -327,7 +327,7 @@ async def test_javascript_is_disconnected(running: Running, js: JsDriver, transp
 
 
 class Polite(Market):
-    """Greets, and says goodbye."""
+    """Sends an event when a client enters and when it leaves."""
 
     async def _greet(self, socket: Socket) -> None:
         await self._hold()

@@ -179,7 +179,7 @@ async def test_a_pong_confirms_what_was_received(own: Running) -> None:
         await turn_until(lambda: socket.session.acknowledged_position == running.server.progress.position)
 
 
-# Clients without a session: they say where they were.
+# Clients without a session: they send their position.
 
 
 async def test_a_position_is_enough_for_the_rooms_one_is_in_and_for_those_one_joins(own: Running) -> None:
@@ -314,7 +314,7 @@ async def test_what_is_not_at_hand_is_read_from_the_log_in_pages(own: Running, m
 
 
 class SlowLog(MemoryLog):
-    """A log from which entries are on their way for as long as `held` is a list."""
+    """A log that holds entries back as long as `held` is a list."""
 
     held: list[Entry] | None = None
 

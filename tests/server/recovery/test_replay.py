@@ -1,4 +1,4 @@
-"""Replays: whatever a client missed, it costs bounded memory, and nothing is lost, repeated or out of order."""
+"""Replays: any number of missed events costs bounded memory, and none is lost, repeated or out of order."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What one connection may cost, whatever it sends, and what all of them may hold together."""
+"""What one connection may cost with any input, and what all of them may hold together."""
 
 import asyncio
 import time

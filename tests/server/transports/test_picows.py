@@ -58,7 +58,7 @@ async def open_bare(max_frame_size: int = 1_000) -> tuple[asyncio.Server, Bare, 
 
 
 async def talk(port: int, data: bytes) -> bytes:
-    """Everything that is answered to `data`."""
+    """All bytes of the answer to `data`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
     writer.write_eof()

@@ -249,7 +249,7 @@ async def test_after_the_end_a_session_is_unknown(
     socket.connection.close(reason)
     if reason in ENDS_WITH_LAST_WORDS:
         assert await crowd_polling.get() == '42["last words"]'
-    # A close packet would be final for python-socketio, which comes back after an error status, as all clients do.
+    # A close packet would be final for python-socketio, which reconnects after an error status, like all clients.
     assert (await crowd_polling.request("GET")).error == (400, UNKNOWN_SESSION)
     assert crowd.server.registry.find(crowd_polling.sid) is None
 

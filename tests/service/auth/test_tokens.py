@@ -39,7 +39,7 @@ def make_signer(**options: Any) -> Signer:
 
 
 def sign(payload: Mapping[str, Any] | bytes, header: Mapping[str, Any] | None = None) -> str:
-    """A token with exactly this payload and header, signed with SECRET whatever they say."""
+    """A token with exactly this payload and header, signed with SECRET, valid or not."""
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     head = json.dumps({"alg": "HS256"} if header is None else header).encode()
     signed = b".".join(encode(part) for part in (head, body))
@@ -318,7 +318,7 @@ def test_no_message_holds_the_secret() -> None:
     assert SECRET not in repr(secret_key(SECRET))
 
 
-# Whatever arrives: claims or a refusal.
+# Any input: claims or a refusal.
 
 VALID = sign({"sub": "ada", "exp": NOW + 60, "aud": "oyez"})
 CHARACTERS = 'ABab01-_.=+/ {"é\n'

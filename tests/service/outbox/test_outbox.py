@@ -1,4 +1,4 @@
-"""Transactions that emit: committed means sent, once and in order; rolled back means never; whatever dies meanwhile."""
+"""Transactions that emit: committed means sent, once and in order; rolled back means never; also if processes die."""
 
 import asyncio
 import threading

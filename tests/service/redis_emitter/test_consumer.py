@@ -257,7 +257,7 @@ async def test_unannounced_records_are_not_kept_for_ever(harness: Harness) -> No
             assert follower.accepted == 1
 
 
-# Redis dies and comes back.
+# Redis dies and is started again.
 
 
 async def test_when_redis_is_back_emitters_work_again(js: JsDriver, own_valkey: ValkeyServer) -> None:
@@ -362,7 +362,7 @@ async def test_sockets_join_leave_and_are_disconnected_on_every_node(
         assert response.is_success, response.text
         async with asyncio.timeout(20):
             while not bob.events():
-                # The table is asked meanwhile.
+                # The table is read at the same time.
                 await emitter.say(("in", "user:bob"), ("socketsJoin", "box:1"))
                 await emitter.emit("called", {"number": 6}, to="box:1")
                 await asyncio.sleep(0.05)
@@ -428,7 +428,7 @@ async def test_two_installations_on_one_redis_are_distinguished_by_their_keys(
         await (await js.emitter(own_valkey.url)).emit("called", {"number": 1})
         await (await js.emitter(own_valkey.url, key="hall")).emit("called", {"number": 2})
         await (await js.emitter(own_valkey.url, key="there")).emit("called", {"number": 3})
-        # Behind all that the emitters have said.
+        # After all messages of the emitters.
         await first.publish("called", {"number": 4}, "*", system="hall")
         await expect_called(theirs, 3)
         await expect_called(ours, 1, 2, 4)
@@ -455,7 +455,7 @@ async def test_managers_of_python_socketio(js: JsDriver, own_valkey: ValkeyServe
         await asyncio.to_thread(publish, 2, room="user:ada")
         await asyncio.to_thread(publish, 3, skip_sid=ada.id)
         await asyncio.to_thread(publish, 4, room=["user:ada", "user:bob"])
-        # Neither is read, and what follows is published all the same.
+        # Neither is read, and the following messages are published.
         await asyncio.to_thread(manager.redis.publish, "socketio", pickle.dumps({"method": "emit", "event": "called"}))
         await asyncio.to_thread(publish, 5, room="nowhere")
         await asyncio.to_thread(publish, 6, namespace="/")

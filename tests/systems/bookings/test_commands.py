@@ -538,7 +538,7 @@ async def test_typing_ends_by_itself(cast: Cast, monkeypatch: pytest.MonkeyPatch
     await cast.ada.done("typing:start", cast.bob.id)
     await expect(True, cast.ada)
     await expect(False, cast.ada)
-    # Neither the message nor the end says again what has ended.
+    # Neither the message nor the end of the connection reports again what has ended.
     await cast.ada.done("message:send", message)
     await cast.scenario.listen()
     assert [name for name, _ in cast.bob.heard if name == "typing:indicator"] == []

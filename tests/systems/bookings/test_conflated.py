@@ -134,7 +134,7 @@ async def test_processes_keep_one_pace(database_url: str, tmp_path: Path) -> Non
 
 
 async def test_two_devices_of_a_partner_share_the_rate_of_locations(database_url: str, tmp_path: Path) -> None:
-    """Each device is connected to another process, and both say all the time where they are."""
+    """Each device is connected to another process, and both send their locations all the time."""
     async with (
         open_market(database_url, tmp_path) as here,
         open_market(database_url, tmp_path) as there,

@@ -27,7 +27,7 @@ from oyez.systems.bookings.states import (
 STATUSES: tuple[BookingStatus, ...] = get_args(BookingStatus)
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
-# Whatever is not here is illegal.
+# All other transitions are illegal.
 LEGAL = {
     ("PENDING", "assign", "PARTNER_ASSIGNED"),
     ("PENDING", "cancel", "CANCELLED"),

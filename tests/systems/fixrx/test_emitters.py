@@ -1,4 +1,4 @@
-"""The emitters of `fixrx`: what a controller may hand them, what they refuse, and both ways to send."""
+"""The emitters of `fixrx`: what a controller may pass to them, what they refuse, and both forms of sending."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def arguments(event: str) -> dict[str, Any]:
-    """What the emitter of `event` is called with to say what the example says."""
+    """The arguments with which the emitter of `event` sends its example."""
     given = {name: value for name, value in example(event).items() if name != "timestamp"}
     if "previousStatus" in given:
         given["previous_status"] = given.pop("previousStatus")

@@ -1,7 +1,7 @@
 """What has to be tried in a system, computed from its contract; nothing in here knows any system.
 
 For every event: each kind of room it goes to, and each of its fields. For every command: that it is done, and every way
-in which it is refused. Where a case needs somebody or something to be there, a `Fixture` provides it; `find_gaps` names
+in which it is refused. If a case needs a user or a record, a `Fixture` provides it; `find_gaps` names
 what a fixture leaves out.
 """
 
@@ -91,7 +91,7 @@ class Fixture:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One event on its way to one kind of room."""
+    """One event, sent to one kind of room."""
 
     event: str
     namespace: str

@@ -340,7 +340,7 @@ async def hear_end(harness: Harness, event: str) -> Any:
 
 
 async def hear_refresh(harness: Harness) -> Any:
-    """The next token comes at half of what is left of the old one: three seconds, the leeway included."""
+    """The next token comes after half of the old one's remaining time: three seconds, the leeway included."""
     signed_at = time.time() - 60 - Settings().jwt_leeway + 3
     client = await harness.connect("u-1", lifetime=60.0, signed_at=signed_at)
     (heard,) = await client.expect_event("token_refresh")

@@ -150,7 +150,7 @@ class Harness:
             await gone[0].disconnect()
             self.closed.add(gone[0].name)
             if not room.on_connect:
-                # Who comes back is in no room before joining it again.
+                # A client that reconnects is in no room before it joins again.
                 gone.append(await self.connect(name))
         if any(isinstance(part, Member) for part in room.rule.parts()):
             assert place.leaver is not None
@@ -169,5 +169,5 @@ class Harness:
             assert answer["ok"], f"cannot join {room.pattern}: {answer}"
 
     async def barrier(self, clients: Sequence[JsClient]) -> None:
-        """Whatever was sent to these clients before now has arrived."""
+        """All that was sent to these clients before now has arrived."""
         await asyncio.gather(*(client.call("oyez:barrier") for client in clients if client.name not in self.closed))

@@ -374,7 +374,7 @@ async def test_after_a_long_stop_a_garage_is_warned_once(backend: Backend) -> No
     assert await backend.emitted() == [warning("2 days", late)]
 
 
-# Whatever happens to the process.
+# The process dies or is stopped.
 
 
 async def test_jobs_outlive_the_process(tmp_path: Path, database_url: str) -> None:

@@ -122,7 +122,7 @@ async def test_a_closed_ticket_is_not_written_in(backend: Backend) -> None:
     await backend.emitted()
     assert (await backend.put("/tickets/T-1/messages/M-2", **ASKED))[1]["code"] == "illegal_transition"
     assert (await backend.put("/tickets/T-1", **{**TICKET, "priority": "low"}))[1]["code"] == "illegal_transition"
-    # What was done before may be said again: the answer may have been lost.
+    # A request may be repeated: its answer may have been lost.
     assert await backend.put("/tickets/T-1/messages/M-1", **ASKED) == (200, message)
     assert await backend.emitted() == []
 

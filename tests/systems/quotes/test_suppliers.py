@@ -21,7 +21,7 @@ async def put_supplier(served: Served, user: str, supplier: str) -> httpx.Respon
 
 
 async def put(served: Served, path: str, content: bytes, **headers: str) -> httpx.Response:
-    """A PUT with anything in it; with a service key and as JSON, unless the headers say otherwise."""
+    """A PUT with anything in it; with a service key and as JSON, unless `headers` differ."""
     headers = {"content-type": "application/json", **headers}
     return await served.request("PUT", f"/quotes/api/suppliers/{path}", content=content, headers=headers)
 

@@ -41,7 +41,7 @@ class Market:
         return self.served.token(subject, role, **options)
 
     async def ask(self, method: str, path: str, body: Any = None, key: str | None = None) -> httpx.Response:
-        """A request to the API, whatever becomes of it."""
+        """A request to the API, with any result."""
         return await self.served.request(method, f"/rez/api{path}", body, key=key)
 
     async def do(self, method: str, path: str, body: Any = None) -> Any:

@@ -72,7 +72,7 @@ async def test_a_new_follower_of_an_order_receives_its_last_location_at_once(mar
         body = {"location": place, "driverName": "Van 7", "driverPhone": "+44 20 7946 0650"}
         await market.do("POST", "/orders/or9-1/location", body)
     async with market.connect("or9") as client:
-        # One that comes back is subscribed by the server.
+        # The server subscribes a client that reconnects.
         (told,) = (await client.expect_event("order_location_update")).args
         assert (told["orderId"], told["location"]) == ("or9-1", place)
         await subscribe(client, "orders")

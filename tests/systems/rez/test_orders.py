@@ -1,4 +1,4 @@
-"""Orders of `rez`: what each step stores, says, and to whom; what is refused."""
+"""Orders of `rez`: what each step stores and sends, to which clients, and what is refused."""
 
 import asyncio
 from pathlib import Path

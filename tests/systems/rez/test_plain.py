@@ -71,7 +71,7 @@ async def test_commands_and_events(market: Market, path: str) -> None:
         await websocket.send(json.dumps({"event": "subscribe", "data": {"channel": "none"}}))
         error = await receive(websocket)
         assert (error["event"], error["data"]["code"]) == ("error", "unknown_channel")
-        # Behind this answer nothing is missing.
+        # All events before this answer have arrived.
         assert not (await call(stranger, "nothing", {}))["ok"]
 
 

@@ -1,4 +1,4 @@
-"""Who is there in `rez`: typing that ends by itself, agents who are cut off and come back, devices of one user."""
+"""Presence in `rez`: typing that ends after a time, agents who are cut off and reconnect, devices of one user."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -63,7 +63,7 @@ async def test_an_agent_who_is_cut_off_is_offline_until_they_are_back(desk: Desk
             assert await statuses(ada, 1) == ["busy"]
             await back.expect_event("connected")
         assert await statuses(ada, 1) == ["offline"]
-        # What the back end says in the meantime counts.
+        # A status that the back end sets in the meantime is kept.
         await desk.do("POST", "/agents/bea/status", {"status": "away"})
         async with desk.connect("bea", "agent") as back:
             await back.expect_event("connected")
