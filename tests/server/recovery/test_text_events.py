@@ -60,7 +60,7 @@ async def test_a_string_that_is_sent_before_the_client_is_accepted_is_followed_b
 
 async def test_a_volatile_string_during_a_replay_is_followed_by_the_position_of_the_replay() -> None:
     async with serve(limits={**SMALL, "max_send_buffer": 100_000}) as running:
-        offset = await miss(running, 3_000, 2_000)
+        offset = await miss(running, 3_000, size=2_000)
         auth = {**ANNA, "offset": offset, "recovery": True}
         async with SocketWire.connect(running, auth, receive_buffer=4_096) as wire:
             socket = running.namespace.sockets[wire.id]

@@ -64,6 +64,17 @@ def total(connection: Connection) -> int:
     return connection.execute(select(func.sum(counters.c.value))).scalar() or 0
 
 
+class Hang:
+    """A transaction that does not end before it is allowed to."""
+
+    def __init__(self) -> None:
+        self.started, self.may_end = threading.Event(), threading.Event()
+
+    def __call__(self, connection: Connection) -> None:
+        self.started.set()
+        self.may_end.wait()
+
+
 def increment(connection: Connection) -> None:
     """Reads, then writes what it read: lost or refused wherever two of them overlap."""
     value = connection.execute(select(counters.c.value).where(counters.c.id == 1)).scalar_one()
@@ -182,16 +193,15 @@ async def test_a_commit_outlives_a_power_cut(sqlite: Database) -> None:
 
 
 async def test_a_cancelled_caller_leaves_whole_transactions(sqlite: Database) -> None:
-    started, may_go_on = threading.Event(), threading.Event()
+    hang = Hang()
 
     def add_two(connection: Connection) -> None:
         add(connection, 1)
-        started.set()
-        may_go_on.wait()
+        hang(connection)
         add(connection, 1)
 
     running = asyncio.create_task(sqlite.run(add_two))
-    await asyncio.to_thread(started.wait)
+    await asyncio.to_thread(hang.started.wait)
     waiting = asyncio.create_task(sqlite.run(add, 100))
     await asyncio.sleep(0)
     running.cancel()
@@ -199,7 +209,7 @@ async def test_a_cancelled_caller_leaves_whole_transactions(sqlite: Database) ->
     results = await asyncio.gather(running, waiting, return_exceptions=True)
     assert [type(result) for result in results] == [asyncio.CancelledError] * 2
 
-    may_go_on.set()
+    hang.may_end.set()
     # The one that ran is whole, the one that waited never began.
     assert await sqlite.run(total) == 2
 
@@ -375,21 +385,16 @@ async def test_a_statement_that_takes_too_long_is_given_up(database_url: str) ->
 async def test_what_does_not_begin_in_time_is_never_done_and_what_does_not_end_is_given_up(file: Path) -> None:
     db = Database(f"sqlite:///{file}", Limits(database_queue_timeout=0.1, database_timeout=0.2))
     db.create(METADATA)
-    started, may_go_on = threading.Event(), threading.Event()
-
-    def hang(connection: Connection) -> None:
-        started.set()
-        may_go_on.wait()
-
+    hang = Hang()
     hanging = asyncio.create_task(db.run(hang))
-    await asyncio.to_thread(started.wait)
+    await asyncio.to_thread(hang.started.wait)
     with pytest.raises(DatabaseUnavailableError, match=r"begin within 0\.1 s"):
         await db.run(add, 1)
     with pytest.raises(DatabaseUnavailableError, match=r"end within 0\.2 s"):
         await hanging
     # Reads go their own way.
     assert await db.read(count) == 0
-    may_go_on.set()
+    hang.may_end.set()
     await db.run(add, 1)
     assert await db.read(count) == 1
     db.close()
@@ -496,16 +501,11 @@ async def test_another_process_that_writes_nearly_all_the_time_leaves_turns_to_t
 
 async def test_a_database_that_hangs_is_closed_all_the_same(file: Path) -> None:
     db = Database(f"sqlite:///{file}", Limits(database_timeout=0.1))
-    started, may_go_on = threading.Event(), threading.Event()
-
-    def hang(connection: Connection) -> None:
-        started.set()
-        may_go_on.wait()
-
+    hang = Hang()
     hanging = asyncio.create_task(db.run(hang))
-    await asyncio.to_thread(started.wait)
+    await asyncio.to_thread(hang.started.wait)
     with capture_logs() as logs:
         await asyncio.to_thread(db.close)
     assert "does not answer" in logs[0]["event"]
-    may_go_on.set()
+    hang.may_end.set()
     await hanging

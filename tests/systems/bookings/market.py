@@ -58,6 +58,18 @@ async def open_market(
             yield Market(oyez, served.url, api)
 
 
+@asynccontextmanager
+async def open_two(database_url: str, data: Path) -> AsyncIterator[tuple["Scenario", "Scenario"]]:
+    """A scenario in each of two servers that share a database and a log."""
+    async with (
+        open_market(database_url, data) as here,
+        open_market(database_url, data) as there,
+        here.scenario() as scenario,
+        there.scenario() as other,
+    ):
+        yield scenario, other
+
+
 @dataclass
 class Person:
     """A client that is connected to the namespace of its role."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oyez.service import typing
-from tests.systems.bookings.market import SERVICE, Person, Scenario, open_market
+from tests.systems.bookings.market import SERVICE, Person, Scenario, open_two
 
 TOLD = "booking:status_updated"
 WATCHED = "booking:updated"
@@ -174,13 +174,7 @@ async def test_accept_and_reject_at_the_same_time_have_one_winner(cast: Cast) ->
 async def test_servers_that_share_a_database_and_a_log_agree_on_the_winner(
     make_database: Callable[[], str], tmp_path: Path
 ) -> None:
-    address = make_database()
-    async with (
-        open_market(address, tmp_path) as here,
-        open_market(address, tmp_path) as there,
-        here.scenario() as scenario,
-        there.scenario() as elsewhere,
-    ):
+    async with open_two(make_database(), tmp_path) as (scenario, elsewhere):
         ada, bob = await scenario.customer("ada"), await scenario.partner("bob")
         devices = [await place.enter("partner", bob.id) for place in (scenario, elsewhere) * 3]
         for _ in range(5):

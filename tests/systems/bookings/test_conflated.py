@@ -16,7 +16,7 @@ from oyez.service.days import begin_of_day, end_of_day
 from oyez.systems.bookings.conflated import INTERVAL
 from oyez.systems.bookings.tables import bookings, to_cents
 from tests.support.clock import PATIENCE
-from tests.systems.bookings.market import Person, Scenario, open_market
+from tests.systems.bookings.market import Person, Scenario, open_market, open_two
 
 DAY = 86_400_000
 STATS = "dashboard:stats_update"
@@ -119,12 +119,7 @@ async def test_monitors_get_statistics_as_they_change_at_most_once_a_second(scen
 
 
 async def test_processes_keep_one_pace(database_url: str, tmp_path: Path) -> None:
-    async with (
-        open_market(database_url, tmp_path) as here,
-        open_market(database_url, tmp_path) as there,
-        here.scenario() as scenario,
-        there.scenario() as other,
-    ):
+    async with open_two(database_url, tmp_path) as (scenario, other):
         root, ada, eve = await scenario.admin(), await scenario.customer("ada"), await other.customer("eve")
         for _ in range(3):
             await scenario.book(ada)
@@ -135,12 +130,7 @@ async def test_processes_keep_one_pace(database_url: str, tmp_path: Path) -> Non
 
 async def test_two_devices_of_a_partner_share_the_rate_of_locations(database_url: str, tmp_path: Path) -> None:
     """Each device is connected to another process, and both send their locations all the time."""
-    async with (
-        open_market(database_url, tmp_path) as here,
-        open_market(database_url, tmp_path) as there,
-        here.scenario() as scenario,
-        there.scenario() as other,
-    ):
+    async with open_two(database_url, tmp_path) as (scenario, other):
         ada, phone = await scenario.customer("ada"), await scenario.partner("bob")
         tablet = await other.enter("partner", phone.id)
         booking = await scenario.book(ada, phone)
