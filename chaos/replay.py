@@ -11,13 +11,13 @@ last one.
 """
 
 import argparse
-import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from bench.children import BenchError
 from bench.servers import Surroundings
+from tests.support.clock import until
 
 from chaos.crowd import PATIENCE, TEXT, Client, Crowd, Publish
 from chaos.support import OYEZ_PATH, Node, Result, build_parser, run_program, serve
@@ -59,13 +59,13 @@ async def miss_events(crowd: Crowd, publish: Publish, missed: int) -> None:
                 raise BenchError("publishing failed")
 
     await send(["shared"])
-    await until(lambda: all(client.report.received for client in crowd.clients))
+    await until(lambda: all(client.report.received for client in crowd.clients), PATIENCE)
     # No client reconnects until the gate opens.
     crowd.gate.clear()
     for client in crowd.clients:
         assert client.connection is not None
         client.connection.cut(silently=False)
-    await until(lambda: not any(client.connected for client in crowd.clients))
+    await until(lambda: not any(client.connected for client in crowd.clients), PATIENCE)
     for _ in range(missed // 2):
         await send([f"user:{user}" for user in crowd.users])
         await send(["shared"])
@@ -75,9 +75,9 @@ async def reconnect(crowd: Crowd, node: Node, missed: int) -> Result:
     wanted = 1 + missed
     began, cpu = time.monotonic(), node.read_cpu()
     crowd.gate.set()
-    await until(lambda: all(client.connected for client in crowd.clients))
+    await until(lambda: all(client.connected for client in crowd.clients), PATIENCE)
     connected = time.monotonic() - began
-    await until(lambda: all(len(client.report.received) >= wanted for client in crowd.clients))
+    await until(lambda: all(len(client.report.received) >= wanted for client in crowd.clients), PATIENCE)
     seconds = time.monotonic() - began
     cpu = node.read_cpu() - cpu
     wrong = sum(is_wrong(client, wanted) for client in crowd.clients)
@@ -89,12 +89,6 @@ def is_wrong(client: Client, wanted: int) -> bool:
     """True if a client did not receive exactly what it had missed, in order, or was not recovered."""
     report = client.report
     return bool(len(report.received) != wanted or report.duplicates or report.disordered or report.not_recovered)
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not happened():  # noqa: ASYNC110 - nothing reports it
-            await asyncio.sleep(0.005)
 
 
 def main(arguments: Sequence[str]) -> int:
