@@ -1,0 +1,264 @@
+"""The example `auction`: each event and command as its document shows it, with official clients, at two processes."""
+
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oyez.errors import InvalidDataError
+from oyez.systems.loader import load_system
+from tests.support.js_client import JsClient, JsConnectError
+from tests.support.pairs import PLACES, Pair, open_pair
+from tests.support.valkey import ValkeyServer
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FILE = EXAMPLES / "auction.py"
+RETURNING = {"reconnection": True, "reconnectionDelay": 300, "reconnectionDelayMax": 300}
+LEAVING_SECONDS = 15.0
+"""Time within which the watchers of a killed process have left."""
+_numbers = count(1)
+
+
+@pytest.fixture(scope="module", params=PLACES)
+async def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, valkey: ValkeyServer
+) -> AsyncIterator[Pair]:
+    async with open_pair(FILE, request.param, tmp_path_factory.mktemp("auction"), valkey) as pair:
+        yield pair
+
+
+async def open_lot(pair: Pair, **fields: Any) -> str:
+    """The id of a new lot that `sue` sells."""
+    lot_id = f"l-{next(_numbers)}"
+    body = {"title": "A chair", "seller": "sue", "price": 100, **fields}
+    response = await pair.here.request("PUT", f"/auction/api/lots/{lot_id}", body)
+    assert response.status_code == 201, response.text
+    return lot_id
+
+
+async def watch(client: JsClient, lot_id: str) -> Any:
+    """Watch a lot; the snapshot, which arrives before the acknowledgement."""
+    assert await client.call("lot:watch", lot_id) == {"success": True}
+    (snapshot,) = next(args for name, args in client.events() if name == "lot:snapshot")
+    assert await client.expect_event("lot:snapshot") == [snapshot]
+    return snapshot
+
+
+async def bid(client: JsClient, lot_id: str, amount: float) -> Any:
+    return await client.call("bid:place", {"lotId": lot_id, "amount": amount})
+
+
+async def expect_watchers(client: JsClient, *numbers: int) -> None:
+    """The next numbers of watchers, whatever else happens."""
+    for number in numbers:
+        assert await client.expect_event("lot:watchers") == [number]
+
+
+async def test_an_auction_from_the_first_watcher_to_the_result(pair: Pair) -> None:
+    lot_id = await open_lot(pair)
+    guest = await pair.connect(pair.here, None)
+    ada = await pair.connect(pair.there, "ada", role="bidder")
+    bob = await pair.connect(pair.here, "bob", role="bidder")
+    sue = await pair.connect(pair.there, "sue", role="seller")
+    empty = {"lotId": lot_id, "title": "A chair", "price": 100, "leader": None, "open": True, "bids": []}
+    assert await watch(guest, lot_id) == empty
+    await expect_watchers(guest, 1)
+    assert await watch(ada, lot_id) == empty
+    await expect_watchers(guest, 2)
+    await expect_watchers(ada, 2)
+
+    before = time.time() * 1000 - 1
+    assert await bid(ada, lot_id, 120) == {"success": True, "data": {"amount": 120, "leader": "ada"}}
+    for client in (guest, ada):
+        assert await client.expect_event("lot:price") == [120]
+        ((first,),) = await client.expect_event("lot:bids")
+        assert (first["bidder"], first["amount"]) == ("ada", 120)
+        assert before < first["at"] < time.time() * 1000 + 1
+
+    snapshot = await watch(bob, lot_id)
+    assert snapshot == {**empty, "price": 120, "leader": "ada", "bids": [first]}
+    assert await bid(bob, lot_id, 130.5) == {"success": True, "data": {"amount": 130.5, "leader": "bob"}}
+    assert await ada.expect_event("lot:outbid") == [{"lotId": lot_id, "amount": 130.5}]
+    assert await guest.expect_event("lot:price") == [130.5]
+    (listed,) = await guest.expect_event("lot:bids")
+    assert [(one["bidder"], one["amount"]) for one in listed] == [("bob", 130.5), ("ada", 120)]
+    await expect_watchers(guest, 3)
+
+    assert await bob.call("lot:unwatch", lot_id) == {"success": True}
+    await expect_watchers(guest, 2)
+    assert await sue.call("lot:close", {"lotId": lot_id}) == {"success": True}
+    for client in (guest, ada):
+        assert await client.expect_event("lot:closed") == []
+    for client in (guest, ada, bob, sue):
+        assert await client.expect_event("lot:result") == [lot_id, 130.5, "bob"]
+    # Bob is not a watcher any more, and Sue never was one.
+    assert [name for name, _ in sue.take_events()] == []
+    assert "lot:closed" not in [name for name, _ in bob.take_events()]
+    assert (await watch(sue, lot_id))["open"] is False
+
+
+async def test_a_lot_closes_by_itself_after_a_countdown(pair: Pair) -> None:
+    guest = await pair.connect(pair.there, None)
+    lot_id = await open_lot(pair, seconds=2)
+    await watch(guest, lot_id)
+    happened = []
+    while happened[-1:] != [("lot:result", [lot_id, 100])]:
+        happened.append(await guest.next_event())
+    # The first second may be over before the guest watches, and nobody has bid.
+    changes = [change for change in happened if change not in (("lot:watchers", [1]), ("lot:countdown", [2]))]
+    assert changes == [("lot:countdown", [1]), ("lot:closed", []), ("lot:result", [lot_id, 100])]
+
+
+async def test_failures_in_the_shape_of_the_document(pair: Pair) -> None:
+    lot_id, closed = await open_lot(pair), await open_lot(pair)
+    guest = await pair.connect(pair.here, None)
+    ada = await pair.connect(pair.there, "ada", role="bidder")
+    # Not more than five bids of one user.
+    ben = await pair.connect(pair.there, "ben", role="bidder")
+    sue = await pair.connect(pair.here, "sue", role="seller")
+    eve = await pair.connect(pair.here, "eve", role="seller")
+    for client in (guest, ada, ben, sue):
+        await watch(client, lot_id)
+    await watch(ada, closed)
+    assert (await sue.call("lot:close", {"lotId": closed}))["success"]
+    failures: list[tuple[JsClient, str, Any, str, str]] = [
+        (ada, "bid:place", {"lotId": lot_id, "amount": 100}, "LOW_BID", "The bid is too low."),
+        (ada, "bid:place", {"lotId": closed, "amount": 500}, "LOT_CLOSED", "The lot is closed."),
+        (ben, "bid:place", {"lotId": lot_id}, "BAD_DATA", "amount: is required"),
+        (ben, "bid:place", {"lotId": "l-0", "amount": 500}, "NOT_ALLOWED", "bid:place is only for a client that "),
+        (guest, "bid:place", {"lotId": lot_id, "amount": 500}, "NOT_ALLOWED", "bid:place is only for a client that "),
+        (ada, "lot:close", {"lotId": lot_id}, "NOT_ALLOWED", "lot:close is only for a client that has role `seller`."),
+        (eve, "lot:close", {"lotId": lot_id}, "NOT_ALLOWED", "This is not your lot."),
+        (sue, "lot:close", {"lotId": "l-0"}, "BAD_DATA", "There is no such lot."),
+        (ada, "lot:watch", "l-0", "BAD_DATA", "There is no such lot."),
+        (guest, "auth", {"token": "?"}, "BAD_DATA", "The token is not well-formed"),
+        (guest, "lot:open", {}, "BAD_DATA", "There is no "),
+    ]
+    for client, name, argument, code, message in failures:
+        answer = await client.call(name, argument)
+        assert answer.pop("error").startswith(message), name
+        assert answer == {"success": False}
+        await client.emit(name, argument)
+        (error,) = await client.expect_event("exception")
+        assert error.pop("message").startswith(message)
+        assert error == {"code": code, "for": name}
+
+
+async def test_five_bids_a_second(pair: Pair) -> None:
+    lot_id = await open_lot(pair)
+    low = {"lotId": lot_id, "amount": 1}
+    asking, telling = [await pair.connect(pair.here, user, role="bidder") for user in ("hal", "ian")]
+    for client in (asking, telling):
+        await watch(client, lot_id)
+    answers = await asking.volley("bid:place", low, count=40)
+    assert [answer["error"] for answer in answers[:5]] == ["The bid is too low."] * 5
+    assert "Too many requests; slow down." in [answer["error"] for answer in answers[5:]]
+    for _ in range(40):
+        await telling.emit("bid:place", low)
+    codes = [(await telling.expect_event("exception"))[0]["code"] for _ in range(6)]
+    while codes[-1] != "TOO_FAST":
+        codes.append((await telling.expect_event("exception"))[0]["code"])
+    assert codes[:5] == ["LOW_BID"] * 5
+
+
+async def test_bad_tokens(pair: Pair) -> None:
+    served = pair.here
+    expired = served.token("ada", "bidder", lifetime=1.0, signed_at=time.time() - 3600)
+    for token in ("?", expired, served.token("ada"), served.token("ada", "admin")):
+        with pytest.raises(JsConnectError) as refused:
+            await pair.js.connect(served.url, path="/auction/socket.io/", auth={"token": token})
+        assert refused.value.message == "Authentication failed"
+
+
+async def test_a_guest_signs_in_while_it_watches(pair: Pair) -> None:
+    lot_id = await open_lot(pair)
+    guest, other = await pair.connect(pair.here, None), await pair.connect(pair.there, None)
+    await watch(guest, lot_id)
+    await expect_watchers(guest, 1)
+    await watch(other, lot_id)
+    await expect_watchers(other, 2)
+    assert await guest.call("auth", {"token": pair.there.token("cleo", "bidder")}) == {"success": True}
+    assert await bid(guest, lot_id, 140) == {"success": True, "data": {"amount": 140, "leader": "cleo"}}
+    assert await other.expect_event("lot:price") == [140]
+    dan = await pair.connect(pair.there, "dan", role="bidder")
+    await watch(dan, lot_id)
+    assert (await bid(dan, lot_id, 150))["success"]
+    # The room of the user, which the guest was not in.
+    assert await guest.expect_event("lot:outbid") == [{"lotId": lot_id, "amount": 150}]
+    # The user is as many watchers as the guest was.
+    await expect_watchers(other, 3)
+
+
+@pytest.mark.parametrize("user", [None, "fay"])
+async def test_a_connection_that_was_cut_misses_nothing(pair: Pair, user: str | None) -> None:
+    lot_id = await open_lot(pair)
+    watcher = await pair.connect(pair.here, user, role="bidder", **RETURNING)
+    gus = await pair.connect(pair.there, "gus", role="bidder")
+    sue = await pair.connect(pair.there, "sue", role="seller")
+    await watch(gus, lot_id)
+    await expect_watchers(gus, 1)
+    await watch(watcher, lot_id)
+    await expect_watchers(watcher, 2)
+    assert (await bid(gus, lot_id, 110))["success"]
+    await watcher.expect_event("lot:bids")
+    watcher.take_events()
+    await watcher.cut()
+    assert (await bid(gus, lot_id, 120))["success"]
+    assert (await bid(gus, lot_id, 130.5))["success"]
+    assert await sue.call("lot:close", {"lotId": lot_id}) == {"success": True}
+    assert (await watcher.expect("connect"))["recovered"]
+    await watcher.expect_event("oyez:recovery")
+    missed = watcher.take_events()
+    assert [name for name, _ in missed] == [*["lot:price", "lot:bids"] * 2, "lot:closed", "lot:result"]
+    assert [args for name, args in missed if name == "lot:price"] == [[120], [130.5]]
+    assert missed[-2:] == [("lot:closed", []), ("lot:result", [lot_id, 130.5, "gus"])]
+    # Once more, after an event whose last argument is a text.
+    other = await open_lot(pair)
+    await watcher.cut()
+    assert (await sue.call("lot:close", {"lotId": other}))["success"]
+    assert (await watcher.expect("connect"))["recovered"]
+    await watcher.expect_event("oyez:recovery")
+    assert watcher.take_events() == [("lot:result", [other, 100])]
+
+
+@pytest.mark.parametrize("place", ["folder", "redis"])
+async def test_the_watchers_of_a_killed_process_have_left(place: str, tmp_path: Path, valkey: ValkeyServer) -> None:
+    async with open_pair(FILE, place, tmp_path, valkey) as pair:
+        lot_id = await open_lot(pair)
+        guest = await pair.connect(pair.here, None)
+        await watch(guest, lot_id)
+        for user in ("ada", "bob"):
+            await watch(await pair.connect(pair.there, user, role="bidder"), lot_id)
+        await watch(await pair.connect(pair.there, None), lot_id)
+        numbers = []
+        while numbers[-1:] != [4]:
+            numbers += await guest.expect_event("lot:watchers")
+        pair.there.process.kill()
+        killed = time.monotonic()
+        while numbers[-1] != 1:
+            numbers += (await guest.expect("event", event="lot:watchers"))["args"]
+        assert time.monotonic() - killed < LEAVING_SECONDS
+
+
+def test_the_largest_snapshot_fits() -> None:
+    event = load_system(str(FILE)).contract.events["lot:snapshot"]
+    name, amount = "\U0001f600" * 128, 9_999_999_999_999.99
+    bids = [{"bidder": name, "amount": amount, "at": 2**53 - 1}] * 100
+    lot = {"lotId": name, "title": "\U0001f600" * 200, "price": amount, "leader": name, "open": True, "bids": bids}
+    codec = event.make_codec()
+    data = codec.encode_payload(codec.decode_payload(json.dumps(lot, ensure_ascii=False).encode()))
+    assert event.max_bytes is not None and 0.8 * event.max_bytes < len(data) <= event.max_bytes
+    with pytest.raises(InvalidDataError, match="bids: an array of at most 100 items"):
+        codec.decode_payload(json.dumps({**lot, "bids": bids * 2}).encode())
+
+
+def test_the_contract_declares_what_the_document_lists() -> None:
+    contract = load_system(str(FILE)).contract
+    listed = set(re.findall(r"^\| `([a-z:]+)` \|", (EXAMPLES / "auction.md").read_text(), re.M))
+    commands = {command.name for namespace in contract.namespaces for command in namespace.commands}
+    assert listed == commands | set(contract.events)
