@@ -56,6 +56,15 @@ def test_a_system_without_an_event_to_try_has_no_third_terminal(show: Callable[.
     assert "publish" not in show("lone.py")
 
 
+def test_the_suggested_role_is_not_that_of_guests(show: Callable[..., str], folder: Path) -> None:
+    (folder / "lone.py").write_text(
+        "from oyez.contract import Contract\n"
+        "contract = Contract('lone', roles=('viewer', 'player'), guests='viewer')\n"
+        "contract.namespace('/')\n"
+    )
+    assert "listen lone.py --sub ada --role player\n" in show("lone.py")
+
+
 def test_all_systems_and_three_commands_are_on_one_screen(show: Callable[..., str]) -> None:
     shown = show(*list_systems())
     assert sum(max(1, -(-len(line) // SCREEN_WIDTH)) for line in shown.splitlines()) < SCREEN_LINES

@@ -47,7 +47,9 @@ class Suggestions:
 
         `reference` names the system on the command line. Without `token`, an identity provider signs users' tokens.
         """
-        role = contract.default_role or contract.roles[0]
+        # Guests need no token.
+        with_token = [role for role in contract.roles if role != contract.guests]
+        role = contract.default_role or next(iter(with_token), contract.roles[0])
         user = ["--sub", EXAMPLE_SUBJECT, *(() if contract.default_role else ("--role", role))]
         lines = {}
         if self._settings.jwks_url is None and self._settings.jwt_key_file is None:
