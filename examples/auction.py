@@ -31,7 +31,7 @@ from oyez.contract import (
     per_room,
     role,
 )
-from oyez.errors import FORBIDDEN, UNKNOWN_ROOM, RefusedError
+from oyez.errors import FORBIDDEN, ID_REUSED, UNKNOWN_ROOM, RefusedError
 from oyez.runtime import Client, RoomHooks, answer_json, read_json, service_route
 from oyez.service.outbox.transaction import Transaction
 from oyez.service.system import Services, System, SystemServices
@@ -54,6 +54,9 @@ contract = Contract(
             "forbidden_role": "NOT_ALLOWED",
             "rate_limited": "TOO_FAST",
             "unavailable": "TRY_AGAIN",
+            "keys_unavailable": "TRY_AGAIN",
+            "timed_out": "TRY_AGAIN",
+            "in_progress": "TRY_AGAIN",
             "internal": "FAILED",
             "*": "BAD_DATA",
         },
@@ -241,6 +244,9 @@ class NewLot(CamelPayload):
 
 
 def open_lot(tx: Transaction, lot_id: str, new: NewLot) -> None:
+    lot(lot_id)  # Refuses an id that no room can have.
+    if tx.connection.execute(select(lots.c.id).where(lots.c.id == lot_id)).first() is not None:
+        raise RefusedError(ID_REUSED, "There is a lot with this id already.")
     cents = int(new.price * 100)
     tx.connection.execute(
         insert(lots).values(id=lot_id, title=new.title, seller=new.seller, price=cents, leader=None, open=True)

@@ -59,6 +59,14 @@ async def expect_watchers(client: JsClient, *numbers: int) -> None:
         assert await client.expect_event("lot:watchers") == [number]
 
 
+async def test_a_lot_is_opened_once(pair: Pair) -> None:
+    lot_id = await open_lot(pair)
+    body = {"title": "A table", "seller": "sue", "price": 1}
+    for id in (lot_id, "x" * 129):
+        assert (await pair.there.request("PUT", f"/auction/api/lots/{id}", body)).status_code == 422
+    assert (await pair.there.request("PUT", "/auction/api/lots/other", body, key="")).status_code == 401
+
+
 async def test_an_auction_from_the_first_watcher_to_the_result(pair: Pair) -> None:
     lot_id = await open_lot(pair)
     guest = await pair.connect(pair.here, None)
