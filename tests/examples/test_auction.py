@@ -18,7 +18,7 @@ from tests.support.valkey import ValkeyServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILE = EXAMPLES / "auction.py"
-RETURNING = {"reconnection": True, "reconnectionDelay": 300, "reconnectionDelayMax": 300}
+RETURNING: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 300, "reconnectionDelayMax": 300}
 LEAVING_SECONDS = 15.0
 """Time within which the watchers of a killed process have left."""
 _numbers = count(1)
@@ -114,7 +114,7 @@ async def test_a_lot_closes_by_itself_after_a_countdown(pair: Pair) -> None:
     guest = await pair.connect(pair.there, None)
     lot_id = await open_lot(pair, seconds=2)
     await watch(guest, lot_id)
-    happened = []
+    happened: list[tuple[str, list[Any]]] = []
     while happened[-1:] != [("lot:result", [lot_id, 100])]:
         happened.append(await guest.next_event())
     # The first second may be over before the guest watches, and nobody has bid.
@@ -243,7 +243,7 @@ async def test_the_watchers_of_a_killed_process_have_left(place: str, tmp_path: 
         for user in ("ada", "bob"):
             await watch(await pair.connect(pair.there, user, role="bidder"), lot_id)
         await watch(await pair.connect(pair.there, None), lot_id)
-        numbers = []
+        numbers: list[int] = []
         while numbers[-1:] != [4]:
             numbers += await guest.expect_event("lot:watchers")
         pair.there.process.kill()
