@@ -1,6 +1,7 @@
 """Who enters and who leaves: functions of a system, presence, and the state for clients that join."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from oyez.client import Client, connect
-from oyez.contract import CamelPayload, Command, Contract, Id, Payload, Presence, anyone
+from oyez.contract import CamelPayload, Command, Contract, Id, Millis, Payload, Presence, anyone, role
 from oyez.errors import ContractError
 from oyez.runtime import RoomHooks
 from oyez.runtime import client as client_module
@@ -269,6 +270,51 @@ async def test_the_number_of_users_alone_is_published_when_it_has_changed(tmp_pa
         assert [event for event in ada.pending if event.name == "hall:size"] == []
 
 
+def make_fleets() -> System:
+    """An office that is told when a driver of a fleet has gone. Ids are numbers."""
+    contract = Contract("fleets", roles=("driver", "office"), default_role="driver")
+    root = contract.namespace("/")
+    office = root.room("office", members=role("office"), on_connect=True)
+    presence = Presence(left="driver:gone", user="driver")
+    root.room("fleet:{fleet}", members=anyone(), join="drive", presence=presence)
+    both = Presence(joined="lobby:users", left="lobby:users")
+    lobby = root.room("lobby", members=anyone(), join="wait", presence=both)
+
+    @root.event("driver:gone", to=[office])
+    class DriverGone(CamelPayload):
+        """A driver of a fleet has gone."""
+
+        driver: int
+        fleet: int
+        last_seen: Millis
+
+    @root.event("lobby:users", to=[lobby, office], arguments="positional")
+    class Users(Payload):
+        """The number of users in the lobby."""
+
+        count: int
+
+    return System(contract=contract)
+
+
+async def test_events_about_users_may_go_to_other_rooms(tmp_path: Path) -> None:
+    given = Settings(port=0, oyez_data=str(tmp_path), jwt_secret="s" * 32)
+    async with serve(Oyez([make_fleets()], given)) as market:
+        token = market.oyez.signer.sign_user("1", "office", {}, 60.0)
+        async with connect(market.url, path="/fleets/socket.io/", auth={"token": token}) as office:
+            async with market.connect("fleets", "42") as one, market.connect("fleets", "007") as other:
+                for client in (one, other):
+                    assert (await client.call("drive", 7))["ok"]
+                assert (await one.call("wait"))["ok"]
+                for client in (one, office):
+                    assert (await client.expect_event("lobby:users")).args[0] == 1
+            # Nothing says that the other one has gone: its id is not a whole number.
+            gone = (await office.expect_event("driver:gone")).args[0]
+            assert abs(time.time() * 1000 - gone.pop("lastSeen")) < 60_000
+            assert gone == {"driver": 42, "fleet": 7}
+            assert (await office.expect_event("lobby:users")).args[0] == 0
+
+
 async def test_presence_is_only_where_it_is_declared(house: House) -> None:
     for room, status in (("plain:1", 422), ("nothing", 422), ("lot:1", 200)):
         assert (await house.market.call("GET", f"/auction/rooms/{room}/presence")).status_code == status
@@ -409,28 +455,32 @@ def test_mistakes_are_found_at_the_start() -> None:
         who: Id
 
     root.room("a", members=anyone(), presence=Presence(joined="came", left="gone"))
-    b = root.room("b", members=anyone(), presence=Presence(joined=Came, left="nothing", user="user_id"))
+    b = root.room("b:{id}", members=anyone(), presence=Presence(joined=Came, left="nothing", user="user_id"))
     root.room("c", members=anyone(), presence="came")  # type: ignore[arg-type]
     root.event("came", to=[b], volatile=True, example={"userId": "a", "colour": "red"})(Came)
     root.event("gone", to=[b], volatile=True, example={"who": "a"})(Gone)
     with pytest.raises(ContractError) as raised:
         contract.build()
     came, gone = "presence joined: came", "presence left: gone"
+    away = (
+        "does not go to this room; list the room in its to=[…], without .of(…), or only other targets that need no"
+        " name: rooms without placeholders, everyone, or room.of(…)"
+    )
     needs = (
-        "needs a text field {} for the user's id, or name another with user='…'; "
+        "needs a string or integer field {} for the user's id, or name another with user='…'; "
         "or only a field count for the number of users"
     )
     assert str(raised.value).splitlines() == [
         f"contract wrong: room {error}"
         for error in (
-            f"a: {came} does not go to this room; list the room in its to=[…], without .of(…)",
+            f"a: {came} {away}",
             f"a: {came} has a field colour that nothing fills; the server fills userId, count, lastSeen",
-            f"a: {gone} does not go to this room; list the room in its to=[…], without .of(…)",
+            f"a: {gone} {away}",
             f"a: {gone} {needs.format('userId')}",
             f"a: {gone} has a field who that nothing fills; the server fills userId, count, lastSeen",
-            f"b: {came} {needs.format('user_id')}",
-            f"b: {came} has a field userId that nothing fills; the server fills user_id, count, lastSeen",
-            "b: presence left: nothing is not an event of namespace /; declare it there",
+            f"b:{{id}}: {came} {needs.format('user_id')}",
+            f"b:{{id}}: {came} has a field userId that nothing fills; the server fills user_id, count, lastSeen, id",
+            "b:{id}: presence left: nothing is not an event of namespace /; declare it there",
             "c: presence is a str: write Presence(joined='…', left='…')",
         )
     ]

@@ -6,13 +6,16 @@ The last rule makes joining safe: a client that may join `user_{userId}` can nev
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from oyez.contract.policy import InRoom, Member, Rule, Values, anyone
-from oyez.contract.presence import Presence
 from oyez.contract.schema import quote
 from oyez.contract.types import MAX_ID_LENGTH
 from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
 from oyez.protocol.socket_ids import SOCKET_ID, own_room, socket_of
+
+if TYPE_CHECKING:
+    from oyez.contract.presence import Presence
 
 EVERYONE = "*"
 """The name by which publishers address every client of a namespace."""
@@ -84,7 +87,7 @@ class Room:
         on_connect: bool = False,
         gateway: str | None = None,
         values: Mapping[str, Sequence[str]] | None = None,
-        presence: Presence | None = None,
+        presence: "Presence | None" = None,
     ) -> None:
         self.pattern = pattern
         self.placeholders = tuple(_PLACEHOLDER.findall(pattern))

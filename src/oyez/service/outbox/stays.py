@@ -12,9 +12,8 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 
 from oyez.contract.contract import Contract
-from oyez.contract.presence import PresenceEvents, find_presence
+from oyez.contract.presence import PresenceEvent, PresenceEvents, find_presence
 from oyez.contract.rooms import NamedRoom, Room
-from oyez.contract.types import Payload
 from oyez.errors import ContractError, OyezError
 from oyez.logger import get_logger
 from oyez.runtime.presence import MAX_USERS, PresentUser, RoomPresence
@@ -281,7 +280,7 @@ class _Change(NamedTuple):
     def users_before(self) -> int:
         return self.users - 1 if self.change == "join" else self.users + 1
 
-    def make_event(self) -> Payload:
+    def make_event(self) -> PresenceEvent | None:
         make = self.events.join if self.change == "join" else self.events.leave
         return make(self.room, self.user, self.users, self.at)
 
@@ -311,7 +310,8 @@ class _Report:
 
     def _emit(self, change: _Change) -> None:
         try:
-            self._tx.emit(change.make_event(), change.room)
+            if (event := change.make_event()) is not None:
+                self._tx.emit(event.payload, *event.rooms)
         except (OyezError, msgspec.ValidationError, ValueError) as error:
             # Such as an id that is too long for its field. The changes of the other users must not fail with it.
             logger.error(
