@@ -1,5 +1,6 @@
 """The example `auction`: each event and command as its document shows it, with official clients, at two processes."""
 
+import asyncio
 import json
 import re
 import time
@@ -234,6 +235,31 @@ async def test_a_connection_that_was_cut_misses_nothing(pair: Pair, user: str | 
     assert watcher.take_events() == [("lot:result", [other, 100])]
 
 
+async def test_the_prices_after_a_snapshot_follow_it_without_a_gap(pair: Pair) -> None:
+    lot_id, prices = await open_lot(pair), count(101)
+    bidders = [await pair.connect(pair.there, f"bidder-{number}", role="bidder") for number in range(6)]
+    for bidder in bidders:
+        await watch(bidder, lot_id)
+
+    async def place_bids() -> None:
+        for _ in range(5):
+            for bidder in bidders:
+                assert (await bid(bidder, lot_id, next(prices)))["success"]
+
+    bidding = asyncio.create_task(place_bids())
+    watchers: list[tuple[int, JsClient]] = []
+    while not bidding.done():
+        watcher = await pair.connect(pair.here, None, transports=["websocket"])
+        watchers.append(((await watch(watcher, lot_id))["price"], watcher))
+    await bidding
+    last = next(prices) - 1
+    assert len({price for price, _ in watchers}) > 1
+    for price, watcher in watchers:
+        for expected in range(price + 1, last + 1):
+            assert await watcher.expect_event("lot:price") == [expected]
+        assert [args for name, args in watcher.take_events() if name == "lot:price"] == []
+
+
 @pytest.mark.parametrize("place", ["folder", "redis"])
 async def test_the_watchers_of_a_killed_process_have_left(place: str, tmp_path: Path, valkey: ValkeyServer) -> None:
     async with open_pair(FILE, place, tmp_path, valkey) as pair:
@@ -270,3 +296,12 @@ def test_the_contract_declares_what_the_document_lists() -> None:
     listed = set(re.findall(r"^\| `([a-z:]+)` \|", (EXAMPLES / "auction.md").read_text(), re.M))
     commands = {command.name for namespace in contract.namespaces for command in namespace.commands}
     assert listed == commands | set(contract.events)
+
+
+def test_the_limits_of_a_bid() -> None:
+    (root,) = load_system(str(FILE)).contract.namespaces
+    (bidding,) = [command for command in root.commands if command.name == "bid:place"]
+    assert [bidding.limit.text, *(shared.text for shared in bidding.shared)] == [
+        "5 a second",
+        "50 a second in each room",
+    ]
