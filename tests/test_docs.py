@@ -223,7 +223,8 @@ class Stage:
         if block.text.startswith(SERVES):
             await self.stop()
             self.port = "0"
-        text = block.text.replace("5001", self.port).replace("6379", self.redis_port)
+        ports = {"5001": self.port, "6379": self.redis_port}
+        text = re.sub("5001|6379", lambda found: ports[found[0]], block.text)
         # Of the servers on this machine, those of this run.
         text = text.replace("pgrep -o", f"pgrep -P {os.getpid()} -o")
         if block.language == "sh":
