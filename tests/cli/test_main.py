@@ -56,7 +56,7 @@ async def test_the_package_can_be_run(folder: Path) -> None:
     [
         (["tokn"], 'Did you mean "token"?', "oyez --help"),
         (["token"], "SYSTEM", "oyez token --help"),
-        (["publish", "quotes", "x"], "--data", "oyez publish --help"),
+        (["publish", "quotes"], "EVENT", "oyez publish --help"),
         (["quotes", "add-supplier", "u"], "SUPPLIER", "oyez quotes add-supplier --help"),
         (["serve", "--port", "many"], '"many"', "oyez serve --help"),
         (["serve", "--colour", "blue"], "--colour", "oyez serve --help"),
