@@ -10,9 +10,10 @@ import pytest
 from oyez.cli.address import base_url
 from oyez.cli.banner import SCREEN_WIDTH, Banner
 from oyez.cli.server_flags import ServerFlags
-from oyez.cli.suggestions import suggest_publish
+from oyez.cli.suggestions import Suggestions, suggest_publish
 from oyez.contract import Contract, Identity, Payload, anyone, member, own, role
 from oyez.service.app import Oyez
+from oyez.settings import Settings
 from oyez.systems.loader import list_systems, load_system
 from tests.support.terminal import ORDERS, Calls
 
@@ -154,6 +155,13 @@ class Said(Payload):
     by: Speaker | None = None
 
 
+class SaidByNumber(Payload):
+    """Something, said by a user whose id is a number."""
+
+    name: str
+    user: int
+
+
 ADA = Identity(subject="ada", role="user")
 EXAMPLE: dict[str, Any] = {"name": "n"}
 
@@ -169,6 +177,18 @@ def test_an_event_whose_room_follows_from_the_data() -> None:
     root.event("said", to=[room.of("user")], example=EXAMPLE, volatile=True)(Said)
     assert suggest_publish(contract.build(), ADA) == ["said", "--data", '{"name":"n","user":"ada"}']
     assert contract.events["said"].example == EXAMPLE
+
+
+def test_users_whose_ids_are_numbers(folder: Path) -> None:
+    contract = declare()
+    root = contract.namespace("/")
+    room = root.room("user:{user}", members=own("user", "sub"), on_connect=True)
+    root.event("said", to=[room.of("user")], example={"name": "n", "user": 1}, volatile=True)(SaidByNumber)
+    made = contract.build()
+    assert suggest_publish(made, ADA) is None
+    lines = Suggestions("http://localhost:1", Settings(), None).suggest("shop", made)
+    assert lines["listen"].endswith("listen shop --sub 42 --url http://localhost:1")
+    assert 'publish shop said --data \'{"name":"n","user":42}\'' in lines["publish"]
 
 
 def test_a_field_further_down_has_to_be_in_the_example() -> None:

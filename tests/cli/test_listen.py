@@ -208,6 +208,13 @@ async def test_the_environment_gives_user_and_address(
         await listening.expect_note(f"^connected to {fixrx.url}/fixrx/socket.io/ .*{re.escape(said)}$")
 
 
+async def test_the_user_of_a_token_whose_claims_have_other_names(tmp_path: Path) -> None:
+    lobby = str(Path(lobby_system.__file__))
+    words = ("listen", lobby, "--sub", "ada", "--role", "player")
+    async with serve(tmp_path / "data", lobby) as served, start(tmp_path, *words, *here(served)) as listening:
+        await listening.expect_note(r"in namespace / as ada \(player\)$")
+
+
 async def test_the_role_chooses_the_namespace(fixrx: Served, folder: Path) -> None:
     words = ["listen", "bookings", "--sub", "ada", *here(fixrx)]
     for role in ("customer", "partner", "admin"):

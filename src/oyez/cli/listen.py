@@ -15,6 +15,7 @@ from oyez.cli.prompt import LineError, Prompt, parse_values
 from oyez.cli.session import Emissions, run_session
 from oyez.contract import Contract, Identity, anyone
 from oyez.contract.declare import Namespace
+from oyez.service.auth.claims import read_claim_names
 from oyez.systems.loader import load_system
 
 DEFAULT_TIMEOUT = 10.0
@@ -77,7 +78,8 @@ def listen(
     def sign() -> str:
         return "" if guest else target.token or user.sign(loaded, settings)
 
-    role = read_claims(target.token).get("role") if target.token else user.role
+    names = read_claim_names(settings).of_contract(loaded.contract.claims)
+    role = names.read(read_claims(target.token)).get("role") if target.token else user.role
     role = loaded.contract.guests if guest else role
     listener = Listener(
         url=target.find(settings),
@@ -86,6 +88,7 @@ def listen(
         auth=parse_json(auth, "--auth"),
         token=sign,
         transports=transport or ("websocket",),
+        names=names,
     )
     declared = {one.name: one for one in loaded.contract.namespaces}
     entered = declared.get(listener.namespace, Namespace(listener.namespace, anyone()))

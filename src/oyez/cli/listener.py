@@ -17,6 +17,7 @@ from oyez.client import SERVER_DISCONNECT, Client, ConnectFailed, ConnectRefused
 from oyez.concurrency.backoff import Backoff
 from oyez.errors import TOKEN_INVALID
 from oyez.server.namespaces.session_keeper import EVENT as RECOVERY
+from oyez.service.auth.claims import MISSING, USUAL_NAMES, ClaimNames, find_claim
 
 BACKOFF = Backoff(1.0, 5.0, jitter=0.5)
 """Between attempts to reconnect: the official client's defaults."""
@@ -39,6 +40,8 @@ class Listener:
     """Set by the first connection."""
     on_event: Callable[[str], object] = lambda name: None
     """Called with the name of each event that is received."""
+    names: ClaimNames = USUAL_NAMES
+    """The names of claims in the token."""
     _recovery: Mapping[str, str] = field(default_factory=dict)
     """What the server needs to send the events that the client missed."""
 
@@ -81,7 +84,7 @@ class Listener:
 
     def _presence(self, token: str) -> str:
         """The namespace and the user. The protocol does not name the rooms."""
-        return f"in namespace {self.namespace} as {describe_user(token)}"
+        return f"in namespace {self.namespace} as {describe_user(token, self.names)}"
 
     def _connect(self, token: str) -> AbstractAsyncContextManager[Client]:
         auth = {**self.auth, **self._recovery, "token": token}
@@ -99,14 +102,16 @@ def _explain_recovery(answer: dict[str, Any]) -> str:
     return f"not recovered ({answer['reason']}): events may be missing"
 
 
-def describe_user(token: str) -> str:
+def describe_user(token: str, names: ClaimNames) -> str:
     """The user that a token names, unverified: only the server can verify it."""
     if not token:
         return "a guest"
     claims = read_claims(token)
     if not claims:
         return "the token's user"
-    subject, role = claims.get("sub", claims.get("userId")), claims.get("role")
+    subjects = (find_claim(claims, name) for name in names.subject)
+    subject = next((found for found in subjects if found is not MISSING), "the token's user")
+    role = names.read(claims).get("role")
     return f"{subject} ({role})" if role else f"{subject}"
 
 

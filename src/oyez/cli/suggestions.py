@@ -12,9 +12,11 @@ from oyez.cli.address import base_url
 from oyez.contract import Contract, Event, Identity
 from oyez.contract.arguments import join_values, name_values
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, Target
+from oyez.contract.schema import read_number
 from oyez.settings import Settings, load_settings
 
-EXAMPLE_SUBJECT = "ada"
+EXAMPLE_SUBJECTS = ("ada", "42")
+"""The user of the commands; the second one for systems whose ids are numbers."""
 TOKEN_SETTINGS = ("jwt_secret", "jwt_issuer", "jwt_audience")
 """Settings that must be the same where a token is made and where it is verified."""
 
@@ -50,14 +52,18 @@ class Suggestions:
         # Guests need no token.
         with_token = [role for role in contract.roles if role != contract.guests]
         role = contract.default_role or next(iter(with_token), contract.roles[0])
-        user = ["--sub", EXAMPLE_SUBJECT, *(() if contract.default_role else ("--role", role))]
+        suggested = {
+            subject: suggest_publish(contract, Identity(subject=subject, role=role)) for subject in EXAMPLE_SUBJECTS
+        }
+        subject = next((subject for subject, words in suggested.items() if words), EXAMPLE_SUBJECTS[0])
+        user = ["--sub", subject, *(() if contract.default_role else ("--role", role))]
         lines = {}
         if self._settings.jwks_url is None and self._settings.jwt_key_file is None:
             lines["token"] = self._join("token", reference, *user)
         else:
             user = ["--token", "$TOKEN"]
         lines["listen"] = self._join("listen", reference, *user, url=True)
-        words = suggest_publish(contract, Identity(subject=EXAMPLE_SUBJECT, role=role))
+        words = suggested[subject]
         if words is not None:
             lines["publish"] = self._join("publish", reference, *words, url=True)
         return lines
@@ -117,10 +123,13 @@ def _suggest(event: Event, target: Target, listener: Identity) -> list[str] | No
 
 
 def _put(data: Any, path: Sequence[str], value: str) -> bool:
-    """Set the value at `path` in `data`; False if `data` lacks an object on the path."""
+    """Set the value at `path` in `data`; False if `data` lacks an object on the path, or has a number there."""
     for step in path[:-1]:
         data = data.get(step)
         if data is None:
             return False
-    data[path[-1]] = value
+    try:
+        data[path[-1]] = read_number(value) if type(data.get(path[-1])) is int else value
+    except ValueError:
+        return False
     return True
