@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from oyez.client import connect
 from oyez.errors import InvalidDataError
 from oyez.systems.loader import load_system
 from tests.support.js_client import JsClient, JsConnectError
@@ -203,6 +204,25 @@ async def test_a_guest_signs_in_while_it_watches(pair: Pair) -> None:
     await expect_watchers(other, 3)
 
 
+async def test_a_user_who_signed_in_receives_what_it_missed_when_it_signs_in_again(pair: Pair) -> None:
+    lot_id = await open_lot(pair)
+    kim = await pair.connect(pair.here, None, **RETURNING)
+    lee = await pair.connect(pair.there, "lee", role="bidder")
+    await watch(kim, lot_id)
+    await watch(lee, lot_id)
+    token = {"token": pair.here.token("kim", "bidder")}
+    assert await kim.call("auth", token) == {"success": True}
+    assert (await bid(kim, lot_id, 110))["success"]
+    await kim.expect_event("lot:bids")
+    kim.take_events()
+    await kim.cut()
+    assert (await bid(lee, lot_id, 120.5))["success"]
+    await kim.expect("connect")
+    assert await kim.call("auth", token) == {"success": True}
+    assert await kim.expect_event("lot:outbid") == [{"lotId": lot_id, "amount": 120.5}]
+    assert [args for name, args in kim.take_events() if name == "lot:price"] == [[120.5]]
+
+
 @pytest.mark.parametrize("user", [None, "fay"])
 async def test_a_connection_that_was_cut_misses_nothing(pair: Pair, user: str | None) -> None:
     lot_id = await open_lot(pair)
@@ -269,14 +289,25 @@ async def test_the_watchers_of_a_killed_process_have_left(place: str, tmp_path: 
         for user in ("ada", "bob"):
             await watch(await pair.connect(pair.there, user, role="bidder"), lot_id)
         await watch(await pair.connect(pair.there, None), lot_id)
-        numbers: list[int] = []
-        while numbers[-1:] != [4]:
-            numbers += await guest.expect_event("lot:watchers")
-        pair.there.process.kill()
-        killed = time.monotonic()
-        while numbers[-1] != 1:
-            numbers += (await guest.expect("event", event="lot:watchers"))["args"]
-        assert time.monotonic() - killed < LEAVING_SECONDS
+        async with connect(pair.there.url, path="/auction/socket.io/", transports=["websocket"]) as lost:
+            assert (await lost.call("lot:watch", lot_id))["success"]
+            numbers: list[int] = []
+            while numbers[-1:] != [5]:
+                numbers += await guest.expect_event("lot:watchers")
+            pair.there.process.kill()
+            killed = time.monotonic()
+            await lost.expect_disconnect()
+        # One guest recovers at the other process: the same guest, who missed nothing and is still a watcher.
+        ian = await pair.connect(pair.here, "ian", role="bidder")
+        await watch(ian, lot_id)
+        assert (await bid(ian, lot_id, 130.5))["success"]
+        again = connect(pair.here.url, path="/auction/socket.io/", auth=lost.recovery, transports=["websocket"])
+        async with again as back:
+            assert back.sid == lost.sid
+            assert (await back.expect_event("lot:price")).args[0] == 130.5
+            while numbers[-1] != 3:
+                numbers += await guest.expect_event("lot:watchers")
+            assert time.monotonic() - killed < LEAVING_SECONDS
 
 
 def test_the_largest_snapshot_fits() -> None:
