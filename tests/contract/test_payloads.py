@@ -2,13 +2,27 @@
 
 from datetime import datetime
 from types import new_class
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
 import pytest
+from msgspec import Meta
 
-from oyez.contract import UNSET, Command, Contract, Id, Maybe, Millis, Payload, Stamped, Time, UnsetType, anyone
+from oyez.contract import (
+    UNSET,
+    Command,
+    Contract,
+    Id,
+    Maybe,
+    Millis,
+    Number,
+    Payload,
+    Stamped,
+    Time,
+    UnsetType,
+    anyone,
+)
 from oyez.contract.codec import CommandCodec, EventCodec
 from oyez.contract.declare import Namespace
 from oyez.errors import ContractError, InvalidDataError
@@ -378,20 +392,47 @@ def make_payload(kind: Any) -> type[Payload]:
         (K, "event e: field has a type parameter; write the type itself"),
         (list[K], "event e: field has a type parameter; write the type itself"),  # type: ignore[valid-type]
         ("Nowhere", "event e: a type of Made is not known (name 'Nowhere' is not defined); define it"),
-        (complex, "event e: complex is not a type that an event can carry"),
+        (complex, "event e: field: complex is not a type that an event can carry; Any is any JSON"),
+        (list[object], "event e: field: object is not a type that an event can carry; Any is any JSON"),
+        (
+            Annotated[Number | None, Meta(ge=0)],
+            "event e: field has limits that do not fit its type; write them at each part",
+        ),
     ],
 )
 def test_types_that_no_event_has(kind: Any, error: str) -> None:
     with pytest.raises(ContractError) as raised:
         build(e=(make_payload(kind), {}), other=(make_payload(bytes), {}))
     assert error in str(raised.value)
-    assert "event other: an event cannot carry binary data" in str(raised.value), "all errors at once"
+    assert "event other: field: an event cannot carry binary data" in str(raised.value), "all errors at once"
 
 
 @pytest.mark.parametrize("kind", [list, dict, dict[int, str], tuple[int, str], datetime, UUID, frozenset[int], Any])
 def test_types_that_an_event_may_have(kind: Any) -> None:
     event = build(e=(make_payload(kind), {})).events["e"]
     event.make_codec().check_exact(msgspec.json.encode(event.example))
+
+
+@pytest.mark.parametrize(
+    ("data", "wire"),
+    [
+        (b"5", b"5"),
+        (b"4.5", b"4.5"),
+        (b"5.0", b"5.0"),
+        (b'"7"', b"7"),
+        (b'"7.5"', b"7.5"),
+    ],
+)
+def test_a_number_keeps_its_form(data: bytes, wire: bytes) -> None:
+    codec = EventCodec("e", make_payload(Number), "positional")
+    assert codec.encode_event(codec.decode_payload(data)) == b'["e",' + wire + b"]"
+
+
+def test_what_is_not_a_number_is_refused_in_words() -> None:
+    codec = EventCodec("e", make_payload(Number), "positional")
+    with pytest.raises(InvalidDataError) as raised:
+        codec.decode_payload(b"true")
+    assert str(raised.value) == "field: a number"
 
 
 @pytest.mark.parametrize("name", ["invoke:*", "move:{id}"])

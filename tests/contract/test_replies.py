@@ -66,6 +66,9 @@ def test_a_shape_is_filled_and_members_without_a_value_are_omitted(shape: Any, f
         (Acknowledgements(flag=None, error=None), "without flag and error, no client can see whether"),
         (Acknowledgements(error=None, error_as="code"), "an error that is only its code needs a member"),
         (Acknowledgements(node_style=True, data="data"), "with node_style there are no members: leave out data"),
+        (Acknowledgements(node_style=True, failure="code"), "with node_style there are no members: leave out failure"),
+        (Acknowledgements(failure="text"), "failure is 'text'; it can be 'message', 'code', or a constant such as"),
+        (Acknowledgements(failure=False), "failure is False; it can be 'message', 'code', or a constant such as"),
         (Acknowledgements(values=True), "values are True: give two different values"),  # type: ignore[arg-type]
         (Acknowledgements(flag=1), "1 is not the name of a member"),  # type: ignore[arg-type]
         ({"flag": "ok"}, "expected Acknowledgements(…), not {'flag': 'ok'}"),
@@ -119,6 +122,10 @@ def test_errors_that_contradict_themselves(errors: Errors, error: str) -> None:
         (Acknowledgements(flag=None), [1], {"error": "No."}),
         (Acknowledgements(node_style=True), [None, {"price": 1}], {"code": "x"}),
         (Acknowledgements(node_style=True), None, "No."),
+        (Acknowledgements(node_style=True, empty=True), None, "No."),
+        (Acknowledgements(empty=True), None, {"ok": False, "error": {}}),
+        (Acknowledgements(flag=None, empty=True, failure="message"), None, "No."),
+        (Acknowledgements(flag=None, failure=Literal[False]), True, False),
     ],
 )
 def test_success_is_known_by_the_form(form: Acknowledgements, success: Any, failure: Any) -> None:

@@ -53,6 +53,9 @@ ITEM = Item(name="drill", price=Money("4.50"))
         (Acknowledgements(node_style=True), None, None, [None]),
         (Acknowledgements(node_style=True), Item, ITEM, [None, {"name": "drill", "price": 4.5}]),
         (Acknowledgements(node_style=True), bool, False, [None, False]),
+        (Acknowledgements(node_style=True, empty=True), None, None, []),
+        (Acknowledgements(flag=None, empty=True, failure="message"), None, None, []),
+        (Acknowledgements(flag=None, failure=Literal[False]), bool, True, [True]),
     ],
 )
 def test_replies(form: Acknowledgements, kind: Any, reply: Any, expected: list[Any]) -> None:
@@ -98,6 +101,10 @@ COMMAND = b'["buy",{},{"idempotencyKey":"k-1"}]'
         ),
         (Acknowledgements(node_style=True), Errors(shape="message", messages={"forbidden": "Nein."}), ["Nein."]),
         (Acknowledgements(node_style=True, error_as="code"), Errors(), ["forbidden"]),
+        (Acknowledgements(flag=None, failure="message"), Errors(messages={"forbidden": "Nein."}), ["Nein."]),
+        (Acknowledgements(failure="code"), Errors(codes={"forbidden": 403}), [403]),
+        (Acknowledgements(flag=None, failure=Literal[False]), Errors(), [False]),
+        (Acknowledgements(flag=None, failure=Literal[None]), Errors(), [None]),
         (Acknowledgements(), Errors(shape={"status": "status"}), [{"ok": False, "error": {"status": 403}}]),
     ],
 )

@@ -11,7 +11,7 @@ from functools import partial, reduce
 from itertools import pairwise
 from operator import and_
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec.inspect import (
@@ -133,6 +133,8 @@ ACKNOWLEDGEMENTS = {
     ),
     "`error=None`": Acknowledgements(error=None),
     "`flag=None`": Acknowledgements(flag=None),
+    '`flag=None, empty=True, failure="message"`': Acknowledgements(flag=None, empty=True, failure="message"),
+    "`flag=None, failure=Literal[False]`": Acknowledgements(flag=None, failure=Literal[False]),
     "`node_style=True`": Acknowledgements(node_style=True),
     '`node_style=True, error_as="message"`': Acknowledgements(node_style=True, error_as="message"),
 }

@@ -87,7 +87,7 @@ def check_types(struct: Any, *, binary: bool = False) -> None:
         raise ContractError(str(error)) from None
     for kind in kinds:
         if isinstance(kind, inspect.CustomType) and kind.cls not in SCALARS:
-            raise ContractError(f"{kind.cls.__name__} is not a type that an event can carry")
+            raise ContractError(f"{kind.cls.__name__} is not a type that an event can carry; Any is any JSON")
         if isinstance(kind, _BINARY) and not (binary and isinstance(kind, inspect.BytesType)):
             raise ContractError("an event cannot carry binary data, and a command can carry it only as bytes")
 

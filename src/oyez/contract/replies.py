@@ -61,6 +61,11 @@ class Acknowledgements:
     """The field of a reply to a command that only joins or leaves a room, with the room's name; None for none."""
     node_style: bool = False
     """True for two arguments, the error and the reply: `(null, reply)` or `(error)`. There are no members then."""
+    empty: bool = False
+    """True if a success without a reply is acknowledged without an argument: `callback()`."""
+    failure: Any = None
+    """The whole acknowledgement of a failure, if it is one value: "message", "code", or a constant such as
+    `Literal[False]`. Then there is no member for the error."""
 
     @property
     def joined(self) -> type[Payload] | None:
@@ -79,10 +84,15 @@ class Acknowledgements:
         """The name that no field of a reply may have."""
         if self.node_style or self.data is not None:
             return None
-        return self.flag or self.error
+        return self.flag or (self.error if self.failure is None else None)
 
     def succeeded(self, answer: Any) -> bool:
         """True if a command has succeeded that was acknowledged with `answer`: one argument, or a list of several."""
+        if self.failure is not None:
+            is_text = isinstance(self.failure, str)
+            return not isinstance(answer, str) if is_text else answer != get_args(self.failure)[0]
+        if self.empty and answer is None:
+            return True
         if self.node_style:
             return answer is None or (isinstance(answer, list) and answer[:1] == [None])
         if self.flag is not None:
@@ -91,6 +101,8 @@ class Acknowledgements:
 
     def shows_code(self, errors: "Errors") -> bool:
         """True if the acknowledgement of a failure has the code of its error."""
+        if self.failure is not None:
+            return bool(self.failure == "code")
         return self.error_as == "code" or (self.error_as == "object" and errors.shows_code)
 
 

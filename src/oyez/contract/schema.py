@@ -169,6 +169,8 @@ def format_path(path: Sequence[str | int]) -> str:
 def describe(found: inspect.Type) -> str:
     """The type in words, for an error's message."""
     texts = list(dict.fromkeys(_describe(option) for option in options(found)))
+    if "a number" in texts and "a whole number" in texts:
+        texts.remove("a whole number")
     # null reads best at the end.
     texts.sort(key=lambda text: text == "null")
     return " or ".join(texts)

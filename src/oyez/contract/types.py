@@ -23,6 +23,11 @@ MAX_ID_LENGTH = 128
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)")]
 """The id of one user, order, room, …: opaque, never empty, without control characters."""
 
+Number: TypeAlias = int | float
+"""A number in the form in which it was written: 5 stays `5`, and 4.5 stays `4.5`. A `float` 5 is `5.0` on the wire.
+
+JavaScript reads both alike, but some languages read `5.0` as another type than `5`."""
+
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
 Longitude = Annotated[float, Meta(ge=-180, le=180)]
 

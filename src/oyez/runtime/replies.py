@@ -8,7 +8,7 @@ receives each failure once.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -54,7 +54,7 @@ class ReplyCodec:
         # The statements of `_Frame.wrap` are in `encode`: a call costs more than they do.
         frame = _Frame(form, form.values[0], form.data, b"null,")
         self._head, self._tail, self._beside = frame.head, frame.tail, frame.beside
-        self._nothing = b"[null]" if form.node_style else frame.nothing
+        self._nothing = b"[]" if form.empty else b"[null]" if form.node_style else frame.nothing
 
     def encode(self, reply: Reply) -> bytes:
         """The acknowledgement as a JSON array. Raises TypeError or ValueError if the reply is not the declared one."""
@@ -126,12 +126,18 @@ class FailureEncoder:
         self._errors = errors
         self._shape = errors.form
         self._shows_id = has_source(self._shape, "id")
-        self._error_as = form.error_as
-        self._frame = _Frame(form, form.values[1], form.error, b"")
+        one_value = form.failure is not None
+        self._error_as = form.failure if isinstance(form.failure, str) else form.error_as
+        self._constant = encode_json(get_args(form.failure)) if one_value and form.failure != self._error_as else b""
+        """The acknowledgement of each failure, if it is always the same."""
+        bare = Acknowledgements(node_style=True) if one_value else form
+        self._frame = _Frame(bare, form.values[1], form.error, b"")
         self._head = encode_json([errors.name])[:-1] + b","
 
     def encode_acknowledgement(self, failure: Failure, event: str, data: bytes) -> bytes:
         """The acknowledgement of a failure of the command `event`, as a JSON array; `data` is the array it came in."""
+        if self._constant:
+            return self._constant
         if self._error_as == "message":
             error: Any = self._errors.message(failure.refusal.code, failure.message)
         elif self._error_as == "code":

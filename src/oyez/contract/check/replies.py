@@ -43,7 +43,7 @@ def _mixes(command: DeclaredCommand, declared: Declarations) -> bool:
         return False
     if isinstance(command.error, Errors):
         errors = command.error.over(errors)
-    return form.error is None and not form.node_style and isinstance(errors.shape, str)
+    return form.error is None and form.failure is None and not form.node_style and isinstance(errors.shape, str)
 
 
 def check_acknowledgements(form: Acknowledgements) -> Iterator[str]:
@@ -52,8 +52,12 @@ def check_acknowledgements(form: Acknowledgements) -> Iterator[str]:
         return
     if form.error_as not in ("object", "message", "code"):
         yield f"error_as is {form.error_as!r}; it can be object, message or code"
+    if form.failure is not None and form.failure not in ("message", "code") and not _is_constant(form.failure):
+        yield f"failure is {form.failure!r:.40}; it can be 'message', 'code', or a constant such as Literal[False]"
     if form.node_style:
-        changed = [name for name in ("flag", "data", "error") if getattr(form, name) != getattr(_DEFAULT, name)]
+        changed = [
+            name for name in ("flag", "data", "error", "failure") if getattr(form, name) != getattr(_DEFAULT, name)
+        ]
         yield from (f"with node_style there are no members: leave out {name}" for name in changed)
         return
     names = [name for name in (form.flag, form.data, form.error) if name is not None]
@@ -61,7 +65,7 @@ def check_acknowledgements(form: Acknowledgements) -> Iterator[str]:
     yield from find_duplicates("member", map(str, names))
     if not isinstance(form.values, tuple) or len(form.values) != 2 or form.values[0] == form.values[1]:
         yield f"values are {form.values!r}: give two different values of the flag, of success and of failure"
-    if form.error is None:
+    if form.error is None and form.failure is None:
         if form.flag is None:
             yield "without flag and error, no client can see whether a command has succeeded"
         if form.error_as != "object":
@@ -135,6 +139,10 @@ def _find_shape_errors(shape: Any) -> Iterator[str]:
         yield from _find_member_errors("shape", shape)
 
 
+def _is_constant(shape: Any) -> bool:
+    return get_origin(shape) is Literal and len(get_args(shape)) == 1
+
+
 def _find_member_errors(path: str, shape: Any) -> Iterator[str]:
     if isinstance(shape, Mapping):
         for name, member in shape.items():
@@ -145,5 +153,5 @@ def _find_member_errors(path: str, shape: Any) -> Iterator[str]:
         if shape not in SOURCES and not (shape.startswith(DETAIL) and len(shape) > len(DETAIL)):
             known = ", ".join(SOURCES)
             yield f"{path}: there is no value {shape!r}; there are {known}; a constant is Literal[{shape!r}]"
-    elif get_origin(shape) is not Literal or len(get_args(shape)) != 1:
+    elif not _is_constant(shape):
         yield f"{path} is {shape!r:.40}: write a value's name such as 'code', an object, or a constant Literal[…]"

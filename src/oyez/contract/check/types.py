@@ -25,7 +25,7 @@ def check_shapes(kind: Any, base: type[msgspec.Struct], arguments: Arguments, *,
     if len(shapes) > 1:
         yield from _check_tags(kind, arguments)
     for shape in shapes:
-        errors = list(dict.fromkeys(_check_fields(shape, "", set())))
+        errors = list(dict.fromkeys(_check_fields(shape, "", set(), binary)))
         if not errors:
             try:
                 check_types(shape, binary=binary)
@@ -38,7 +38,7 @@ def check_shapes(kind: Any, base: type[msgspec.Struct], arguments: Arguments, *,
         yield from _check_order(shapes[0])
 
 
-def _check_fields(struct: type[msgspec.Struct], path: str, seen: set[type]) -> Iterator[str]:
+def _check_fields(struct: type[msgspec.Struct], path: str, seen: set[type], binary: bool) -> Iterator[str]:
     """The types of fields, at any depth, that JSON cannot carry or that nothing distinguishes."""
     seen.add(struct)
     try:
@@ -56,13 +56,18 @@ def _check_fields(struct: type[msgspec.Struct], path: str, seen: set[type]) -> I
         if any(not _is_key(key) for key in keys):
             yield f"{name} is a map whose keys are not strings or whole numbers; JSON has no others"
             continue
-        for part in parts:
-            if isinstance(part, type) and issubclass(part, msgspec.Struct) and part not in seen:
-                yield from _check_fields(part, f"{name}.", seen)
+        objects = [part for part in parts if isinstance(part, type) and issubclass(part, msgspec.Struct)]
+        for part in objects:
+            if part not in seen:
+                yield from _check_fields(part, f"{name}.", seen, binary)
         try:
             msgspec.json.Decoder(field.type, dec_hook=read_scalar)
-        except (TypeError, NameError) as error:
-            yield from _explain_union(name, str(error))
+            if not objects:
+                check_types(field.type, binary=binary)
+        except (TypeError, NameError, ContractError) as error:
+            explained = list(_explain_union(name, str(error)))
+            # An error in the fields of an object has been reported with their own names.
+            yield from explained or ([] if objects else [f"{name}: {error}"])
 
 
 def _iter_parts(kind: Any) -> Iterator[Any]:
@@ -89,6 +94,8 @@ def _explain_union(name: str, said: str) -> Iterator[str]:
         yield f"{name} is a map or an object, and nothing distinguishes them; use one of the two"
     elif "array-like" in said:
         yield f"{name} is one of several arrays; use one array, such as list[int | str]"
+    elif "Can only set" in said:
+        yield f"{name} has limits that do not fit its type; write them at each part: Annotated[int, Meta(ge=0)] | None"
     elif "not supported" in said and "union" in said:
         yield f"{name} is a union whose values cannot be distinguished; use one type ({said})"
 
