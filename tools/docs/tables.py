@@ -152,6 +152,8 @@ def build_acknowledgements() -> str:
 
     def show_arguments(encoded: bytes) -> str:
         arguments = [msgspec.json.encode(argument).decode() for argument in msgspec.json.decode(encoded)]
+        if not arguments:
+            return "no argument"
         return "`" + ", ".join(argument.replace(",", ", ").replace(":", ": ") for argument in arguments) + "`"
 
     rows = [
