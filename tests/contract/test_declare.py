@@ -19,8 +19,11 @@ from oyez.contract import (
     Time,
     UnsetType,
     anyone,
+    auth,
+    in_room,
     member,
     own,
+    per_room,
     resolved,
     role,
 )
@@ -307,9 +310,53 @@ def test_commands(declare: Declare, error: str) -> None:
     assert error in messages(declare)
 
 
-def test_a_limit_is_read_where_it_is_written() -> None:
-    with pytest.raises(ContractError, match="limit 'often'"):
-        build(command(limit="often"))
+def test_limits_and_rules_of_wrong_types_are_reported_together() -> None:
+    def declare(made: Contract, root: Any, room: Any) -> None:
+        @root.command("fast", limit=["often", per_room("5", room), 7])
+        class _Fast(Command):
+            """Fast."""
+
+            user_id: str
+
+        @root.command("who", who="admin", limit=3)
+        class _Who(Command):
+            """Who."""
+
+        @root.command("both", who=role("admin") & "user")  # type: ignore[operator]
+        class _Both(Command):
+            """Both."""
+
+        @root.command("where", who=in_room("user:{user_id}"))  # type: ignore[arg-type]
+        class _Where(Command):
+            """Where."""
+
+        @root.relay("relay", to=[room.of("user_id")], limit="5/y")
+        class _Relay(Payload):
+            """Relay."""
+
+            user_id: str
+
+        root.relay("union", to=[room.of("user_id")])(Ping | Payload)
+        root.room("open:{id}", members=anyone)
+        root.room("list:{id}", members=[role("user"), "admin"])
+
+    rule = "is not a rule; write a rule, such as role('…'), own('…') or anyone()"
+    number = "expected a number of commands a second, minute or hour, such as 10/s, 30/m or 100/h"
+    found = messages(declare).splitlines()
+    opened = next(line for line in found if line.startswith("contract c: room open"))
+    assert opened.startswith("contract c: room open:{id}: <function anyone") and opened.endswith(rule)
+    assert [line.removeprefix("contract c: ") for line in found if line != opened] == [
+        f"command fast: limit 'often': {number}",
+        f"command fast: limit '5': {number}",
+        f"command fast: limit 7: {number}",
+        f"command who: limit 3: {number}",
+        f"command relay: limit '5/y': {number}",
+        "relay union: has several shapes; declare one class",
+        f"room list:{{id}}: 'admin' {rule}",
+        f"command who: 'admin' {rule}",
+        f"command both: 'user' {rule}",
+        "command where: in_room('user:{user_id}') is not a rule; give it the room itself, as in_room(table)",
+    ]
 
 
 def test_join_commands_are_described() -> None:
@@ -347,6 +394,8 @@ def test_all_errors_are_reported_together() -> None:
         ({"roles": ("a", "a")}, "role 'a' is declared twice"),
         ({"roles": ("a",), "default_role": "b"}, "default role 'b' is not one of the roles"),
         ({"roles": ("a",), "tokens": ()}, "no token sources"),
+        ({"roles": "user"}, r"roles is 'user': list the roles, as roles=\('user',\)"),
+        ({"roles": ("a",), "tokens": auth("token")}, "tokens is not a list: list the sources"),
         ({"roles": ("a",)}, "no namespaces"),
         ({"name": "A system", "roles": ("a",)}, "name 'A system': expected lower-case letters"),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from oyez.contract.limits import DEFAULT_LIMIT, Limit, per_address, per_room, read_limits
+from oyez.contract.limits import DEFAULT_LIMIT, Limit, SharedLimit, per_address, per_room, read_limits
 from oyez.errors import ContractError
 
 
@@ -15,9 +15,9 @@ def test_limits_can_be_read() -> None:
 def test_a_limit_is_one_or_several() -> None:
     assert read_limits(None) == (DEFAULT_LIMIT, ())
     assert read_limits("5/s") == (Limit.parse("5/s"), ())
-    shared = per_address("9/h")
-    assert read_limits(shared) == (DEFAULT_LIMIT, (shared,))
-    first, others = read_limits([shared, "5/s", "7/h", per_room("3/m")])
+    shared = SharedLimit(Limit.parse("9/h"), "address")
+    assert read_limits(per_address("9/h")) == (DEFAULT_LIMIT, (shared,))
+    first, others = read_limits([per_address("9/h"), "5/s", "7/h", per_room("3/m")])
     assert first == Limit.parse("5/s")
     assert [one.text for one in others] == ["9 an hour from each address", "7 an hour", "3 a minute in each room"]
 

@@ -158,6 +158,13 @@ class Contract(Declarations):
         `guests` is the role of clients without a token; without it, they are refused. `sign_in_within` is the number of
         seconds after which a guest who has not signed in is disconnected.
         """
+        faults = []
+        if isinstance(roles, str):
+            faults.append(f"roles is {roles!r}: list the roles, as roles=({roles!r},)")
+            roles = (roles,)
+        if not isinstance(tokens, list | tuple):
+            faults.append("tokens is not a list: list the sources, as tokens=(auth('token'), bearer())")
+            tokens = DEFAULT_SOURCES
         super().__init__(
             name=name,
             description=description,
@@ -170,6 +177,7 @@ class Contract(Declarations):
             errors=errors,
             guests=guests,
             sign_in_within=sign_in_within,
+            faults=faults,
         )
         self.events: Mapping[str, Event] = {}
         """Every event, by its name. `build` fills it."""

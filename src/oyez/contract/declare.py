@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
 from oyez.contract.claims import Claims
-from oyez.contract.limits import Limit, Limits, SharedLimit, read_limits
+from oyez.contract.limits import DEFAULT_LIMIT, Limit, Limits, SharedLimit, read_limits
 from oyez.contract.policy import Nobody, Rule, anyone, one_of, own
 from oyez.contract.presence import Presence
 from oyez.contract.relays import Relay, build_relay_command
@@ -165,6 +165,8 @@ class Namespace:
         self.gateways: list[Gateway] = []
         self.events: list[DeclaredEvent] = []
         self.commands: list[DeclaredCommand] = []
+        self.faults: list[str] = []
+        """What is wrong with declarations that could not be recorded as they are written."""
         self.closed = False
         """True if the contract has been built: a later declaration would never be checked."""
 
@@ -338,7 +340,11 @@ class Namespace:
 
         def declare(command: Any) -> Any:
             self._check_open(name)
-            first, shared = read_limits(limit)
+            try:
+                first, shared = read_limits(limit)
+            except ContractError as error:
+                first, shared = DEFAULT_LIMIT, ()
+                self.faults += [f"command {name}: {line}" for line in str(error).splitlines()]
             self.commands.append(
                 DeclaredCommand(
                     namespace=self.name,
@@ -388,7 +394,8 @@ class Namespace:
 
         def declare(payload: Any) -> Any:
             if isinstance(payload, UnionType):
-                raise ContractError(f"relay {name}: has several shapes; declare one class")
+                self.faults.append(f"relay {name}: has several shapes; declare one class")
+                return payload
             self.event(
                 name,
                 to=to,
@@ -461,6 +468,8 @@ class Declarations:
     sign_in_within: float | None = None
     acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
     errors: Errors = field(default_factory=Errors)
+    faults: list[str] = field(default_factory=list)
+    """What is wrong with arguments that could not be recorded as they are written."""
 
     def answers_of(self, command: DeclaredCommand | None) -> tuple[Acknowledgements, Errors]:
         """The forms of the answers to a command; without one, of those that are not about a declared command."""

@@ -7,7 +7,7 @@ a long time, for all users in a room together, and for all users of an address t
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from oyez.concurrency.token_bucket import Rate
 from oyez.contract.rooms import Room
@@ -25,7 +25,7 @@ class Limit(Rate):
     @classmethod
     def parse(cls, text: str) -> Self:
         """The limit written as `10/s`, `30/m` or `100/h`. Raises ContractError."""
-        match = re.fullmatch(r"([1-9]\d{0,5})/([smh])", text, re.ASCII)
+        match = re.fullmatch(r"([1-9]\d{0,5})/([smh])", text, re.ASCII) if isinstance(text, str) else None
         if match is None:
             raise ContractError(
                 f"limit {text!r}: expected a number of commands a second, minute or hour, such as 10/s, 30/m or 100/h"
@@ -59,21 +59,30 @@ class SharedLimit:
         return self.limit.text + places[self.scope]
 
 
-def per_room(limit: str, room: Room | None = None) -> SharedLimit:
+@dataclass(frozen=True, slots=True)
+class WrittenLimit:
+    """A limit as a contract declares it. `read_limits` reads it, so that an error is reported with the command."""
+
+    text: str
+    scope: Scope
+    room: Room | None = None
+
+
+def per_room(limit: str, room: Room | None = None) -> WrittenLimit:
     """A limit of all users in a room together. One user can use at most half of it.
 
     `room` is the room of a command: its fields have the names of the room's placeholders, and only clients in that room
     may send the command. A relay counts for each room to which it goes.
     """
-    return SharedLimit(Limit.parse(limit), "room", room)
+    return WrittenLimit(limit, "room", room)
 
 
-def per_address(limit: str) -> SharedLimit:
+def per_address(limit: str) -> WrittenLimit:
     """A limit of all users with the same address together; of IPv6, with the same first 64 bits."""
-    return SharedLimit(Limit.parse(limit), "address")
+    return WrittenLimit(limit, "address")
 
 
-Limits = str | SharedLimit | Sequence[str | SharedLimit]
+Limits = str | WrittenLimit | Sequence[str | WrittenLimit]
 """What `limit=` takes."""
 
 DEFAULT_LIMIT = Limit(20, 1.0)
@@ -82,8 +91,17 @@ a reconnection."""
 
 
 def read_limits(given: Limits | None) -> tuple[Limit, tuple[SharedLimit, ...]]:
-    """The first limit of each user, and all others. Raises ContractError."""
-    listed = [given] if isinstance(given, str | SharedLimit) else [*(given or ())]
-    parsed = [one if isinstance(one, SharedLimit) else SharedLimit(Limit.parse(one), "user") for one in listed]
+    """The first limit of each user, and all others. Raises ContractError with one line for each error."""
+    listed: Sequence[Any] = [] if given is None else given if isinstance(given, list | tuple) else [given]
+    parsed: list[SharedLimit] = []
+    errors: list[str] = []
+    for one in listed:
+        written = one if isinstance(one, WrittenLimit) else WrittenLimit(one, "user")
+        try:
+            parsed.append(SharedLimit(Limit.parse(written.text), written.scope, written.room))
+        except ContractError as error:
+            errors.append(str(error))
+    if errors:
+        raise ContractError("\n".join(errors))
     first = next((one for one in parsed if one.scope == "user"), None)
     return first.limit if first else DEFAULT_LIMIT, tuple(one for one in parsed if one is not first)

@@ -110,7 +110,7 @@ class Rule(ABC):
 
     def __and__(self, other: "Rule") -> "Rule":
         """A rule that requires both rights."""
-        return Both(self, other)
+        return Both(self, one_of(other))
 
 
 class _Matching(Rule):
@@ -265,6 +265,17 @@ class Nobody(_Constant):
     verdict = Verdict.NO
 
 
+@dataclass(frozen=True)
+class NotARule(_Constant):
+    """Stands for a value that is no rule, until `build` reports it."""
+
+    shown: str
+    """The value, as Python shows it."""
+    remedy: str = "write a rule, such as role('…'), own('…') or anyone()"
+    text = "is nobody"
+    verdict = Verdict.NO
+
+
 @dataclass(frozen=True, slots=True)
 class Both(Rule):
     """Requires two rights."""
@@ -353,8 +364,11 @@ def anyone() -> Rule:
 
 def one_of(rules: Rule | Sequence[Rule]) -> Rule:
     """One rule from the forms that a contract may use: a single rule, or a list of alternatives."""
-    if not isinstance(rules, Sequence):
+    if isinstance(rules, Rule):
         return rules
+    if not isinstance(rules, list | tuple):
+        return NotARule(repr(rules))
     if not rules:
         return Nobody()
-    return rules[0] if len(rules) == 1 else OneOf(tuple(rules))
+    known = [rule if isinstance(rule, Rule) else NotARule(repr(rule)) for rule in rules]
+    return known[0] if len(known) == 1 else OneOf(tuple(known))

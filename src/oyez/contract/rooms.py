@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from oyez.contract.policy import InRoom, Member, Rule, Values, anyone
+from oyez.contract.policy import InRoom, Member, NotARule, Rule, Values, anyone
 from oyez.contract.schema import quote
 from oyez.contract.types import MAX_ID_LENGTH
 from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
@@ -215,6 +215,8 @@ def in_room(room: Room, *parts: str) -> Rule:
 
     `in_room(table, "host")`: it must also be a member of the room with one of these parts.
     """
+    if not isinstance(room, Room):
+        return NotARule(f"in_room({room!r})", "give it the room itself, as in_room(table)")
     return InRoom(room.pattern, room.placeholders, room.name, Member(parts) if parts else None)
 
 

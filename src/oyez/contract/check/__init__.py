@@ -24,6 +24,9 @@ def find_errors(declared: Declarations) -> list[str]:
 
 
 def _errors(declared: Declarations) -> Iterator[str]:
+    yield from declared.faults
+    for namespace in declared.namespaces:
+        yield from namespace.faults
     yield from check_head(declared)
     yield from check_answers(declared)
     for namespace in declared.namespaces:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from oyez.contract.declare import Declarations, Namespace
-from oyez.contract.policy import MAX_PART, HasRole, InRoom, Member, Own, Resolved, Rule
+from oyez.contract.policy import MAX_PART, HasRole, InRoom, Member, NotARule, Own, Resolved, Rule
 
 _ROLES_ONLY = ("namespace", "gateway", "user attribute")
 """Declarations whose `who` is decided before any room is known."""
@@ -14,7 +14,9 @@ def check_rules(declared: Declarations) -> Iterator[str]:
     used: set[str] = set()
     for where, rule in _rules(declared):
         for part in rule.parts():
-            if isinstance(part, HasRole):
+            if isinstance(part, NotARule):
+                yield f"{where}: {part.shown} is not a rule; {part.remedy}"
+            elif isinstance(part, HasRole):
                 unknown = [role for role in part.roles if role not in declared.roles]
                 yield from (f"{where}: role {role!r} is not one of the roles" for role in unknown)
             elif isinstance(part, Resolved):
