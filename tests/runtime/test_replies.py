@@ -152,6 +152,7 @@ FORMS: dict[str, tuple[Acknowledgements, Errors]] = {
     ),
     "data": (Acknowledgements(data="data", room="roomId"), Errors(shape="message", connect_shape={"why": "code"})),
     "node": (Acknowledgements(node_style=True, error_as="code"), Errors(codes={"*": "FAILED"})),
+    "bare": (Acknowledgements(flag=None, empty=True, failure="message"), Errors()),
 }
 
 
@@ -334,6 +335,16 @@ async def test_acknowledgements_for_python_socketio(form: str) -> None:
             wanted = expected.get(form)
             # python-socketio gives several arguments as a tuple, and one as itself.
             assert wanted is None or answer == (wanted[0] if len(wanted) == 1 else tuple(wanted)), name
+
+
+async def test_a_success_without_an_argument_and_a_failure_of_one_value(js: JsDriver) -> None:
+    async with open_shop("bare") as shop:
+        client = await js.connect(shop.url, auth={"token": "u1"})
+        for _repeat in range(2):
+            assert await client.callback("buy", {}, KEY) == []
+        assert await client.callback("buy", {"failing": "refused"}) == ["Not yours."]
+        assert await client.callback("find", {}) == [{"name": "drill", "price": 4.5}]
+        await client.disconnect()
 
 
 async def test_error_events_have_the_contracts_name_and_shape_and_a_commands_own(js: JsDriver) -> None:
