@@ -407,6 +407,14 @@ def test_types_that_no_event_has(kind: Any, error: str) -> None:
     assert "event other: field: an event cannot carry binary data" in str(raised.value), "all errors at once"
 
 
+def test_an_error_in_an_object_is_reported_once_with_its_path() -> None:
+    inner = make_payload(Annotated[Number, Meta(ge=0)])
+    with pytest.raises(ContractError) as raised:
+        build(e=(make_payload(list[inner]), {}))  # type: ignore[valid-type]
+    [said] = str(raised.value).splitlines()
+    assert said.startswith("contract c: event e: field.field has limits that do not fit its type"), said
+
+
 @pytest.mark.parametrize("kind", [list, dict, dict[int, str], tuple[int, str], datetime, UUID, frozenset[int], Any])
 def test_types_that_an_event_may_have(kind: Any) -> None:
     event = build(e=(make_payload(kind), {})).events["e"]

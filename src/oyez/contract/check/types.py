@@ -57,9 +57,11 @@ def _check_fields(struct: type[msgspec.Struct], path: str, seen: set[type], bina
             yield f"{name} is a map whose keys are not strings or whole numbers; JSON has no others"
             continue
         objects = [part for part in parts if isinstance(part, type) and issubclass(part, msgspec.Struct)]
-        for part in objects:
-            if part not in seen:
-                yield from _check_fields(part, f"{name}.", seen, binary)
+        new = [part for part in objects if part not in seen]
+        inside = [error for part in new for error in _check_fields(part, f"{name}.", seen, binary)]
+        if inside:
+            yield from inside
+            continue
         try:
             msgspec.json.Decoder(field.type, dec_hook=read_scalar)
             if not objects:
