@@ -60,6 +60,7 @@ OWN = (
     "architecture",
     "bookings",
     "clients",
+    "contract-reference",
     "contracts",
     "delivery",
     "embedding",
@@ -75,6 +76,7 @@ OWN = (
     "publishing-api",
     "qscrap",
     "quotes",
+    "recipes",
     "recovery",
     "rez",
     "scaling",
@@ -606,7 +608,7 @@ def find_messages() -> Iterator[str]:
 
 def test_messages_at_start_up_are_the_codes() -> None:
     known = list(find_messages())
-    for _, messages in find_rows(read("contracts"), "part"):
+    for _, messages in find_rows(read("contract-reference"), "part"):
         for message in re.findall(r"`(.+?)`(?:;|$)", messages):
             parts = message.split("…")
             assert any(all(part in text for part in parts) for text in known), message

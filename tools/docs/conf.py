@@ -13,6 +13,7 @@ CONTENTS = {
     "Start": ["tutorial"],
     "Guides": [
         "contracts",
+        "recipes",
         "handlers",
         "publishing",
         "emitters",
@@ -25,7 +26,7 @@ CONTENTS = {
         "testing",
     ],
     "Operating": ["operating", "metrics", "troubleshooting", "scaling", "settings"],
-    "Reference": ["publishing-api", "protocol", "clients", "glossary", "api"],
+    "Reference": ["contract-reference", "publishing-api", "protocol", "clients", "glossary", "api"],
     "The shipped systems": ["systems", "quotes", "bookings", "fixrx", "qscrap", "rez"],
     "Measurements": ["benchmarks", "performance", "reliability", "robustness", "first-run"],
     "For contributors": ["architecture", "../CONTRIBUTING", "../CHANGELOG"],

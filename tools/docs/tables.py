@@ -1,7 +1,7 @@
 """The tables of the documents, made from the code: `python -m tools.docs.tables` writes all of them again.
 
-A table stands between `<!-- NAME: made by … -->` and `<!-- end -->`. Tables that only one system's page has are in
-`{system}_tables.py`.
+A table stands between `<!-- NAME: made by … -->` and `<!-- end -->`. Tables that only one page has are in
+`{page}_tables.py`.
 """
 
 import ast
@@ -60,7 +60,7 @@ from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes.contract import contract as quotes
 from oyez.systems.rez import states as rez_states
 from oyez.systems.rez.contract import contract as rez
-from tools.docs import qscrap_tables, rez_tables
+from tools.docs import contract_tables, qscrap_tables, rez_tables
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -69,8 +69,8 @@ WITH_COMMANDS = {"bookings": bookings, "rez": rez}
 """Systems whose page has a table of commands."""
 TYPED = {"bookings": bookings, "qscrap": qscrap, "rez": rez}
 """Systems whose page has generated TypeScript types."""
-PAGES = {"qscrap": qscrap_tables.TABLES, "rez": rez_tables.TABLES}
-"""The further tables of a system, as rows."""
+PAGES = {"contract-reference": contract_tables.TABLES, "qscrap": qscrap_tables.TABLES, "rez": rez_tables.TABLES}
+"""The further tables of a page, as rows."""
 QSCRAP_STATES = {
     "ticket": qscrap_states.TICKET,
     "request": qscrap_states.REQUEST,
@@ -410,8 +410,8 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("settings", build_settings),
     "limits": ("settings", build_limits),
     "refusals": ("architecture", build_refusals),
-    "acknowledgements": ("contracts", build_acknowledgements),
-    "error values": ("contracts", build_error_values),
+    "acknowledgements": ("contract-reference", build_acknowledgements),
+    "error values": ("contract-reference", build_error_values),
     "handshake errors": ("protocol", build_handshake_errors),
     "metrics": ("metrics", build_metrics),
     "systems": ("systems", build_systems),
@@ -431,9 +431,9 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "rez groups": ("rez", partial(build_states, {"": rez_states.GROUPS})),
     **{f"{system} types": (system, partial(build_types, contract)) for system, contract in TYPED.items()},
     **{
-        f"{system} {name}": (system, partial(build_table, *rows))
-        for system, page in PAGES.items()
-        for name, rows in page.items()
+        f"{page} {name}": (page, partial(build_table, *rows))
+        for page, tables in PAGES.items()
+        for name, rows in tables.items()
     },
 }
 """For each table its page and the function that builds it."""

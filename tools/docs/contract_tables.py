@@ -1,0 +1,355 @@
+"""The tables of docs/contract-reference.md: every argument of a declaration, and every type.
+
+Names and defaults are the code's. An argument without a meaning here is an error, as is a meaning without an argument.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, UnsetType
+
+from oyez.contract import (
+    Acknowledgements,
+    Claims,
+    Contract,
+    Errors,
+    Id,
+    Latitude,
+    Longitude,
+    Millis,
+    Money,
+    Number,
+    Payload,
+    Presence,
+    Time,
+    Total,
+)
+from oyez.contract.check.head import MAX_SIGN_IN
+from oyez.contract.codec import MAX_ID
+from oyez.contract.declare import Namespace
+from oyez.contract.lenient import MAX_LENIENT_BYTES, MAX_WHOLE
+from oyez.contract.limits import DEFAULT_LIMIT
+from oyez.contract.policy import MAX_PART, Anyone, Nobody
+from oyez.contract.schema import describe
+from oyez.contract.tokens import Auth
+from oyez.contract.types import MAX_ID_LENGTH, read_scalar
+from oyez.settings import MAX_DECLARED_BYTES, MAX_VOLATILE_BYTES, Limits
+
+ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
+    "contract": (
+        Contract,
+        {
+            "name": "Part of every address: `/tools/socket.io/`, `/tools/events`.",
+            "roles": "The roles that a client can have.",
+            "default_role": "The role of a client whose token states none. Without it, such a client is refused.",
+            "tokens": "The [places of a token](#places-of-a-token), in the order in which they are searched.",
+            "subjects": "Kinds of member besides `user` and `role`, each with its claim: see [members](#members).",
+            "description": "One sentence about the system. `oyez serve` and `oyez systems` show it.",
+            "claims": "The [names of claims](#names-of-claims) in the tokens.",
+            "acknowledgements": "The form of all [acknowledgements](#acknowledgements).",
+            "errors": "The name, form and codes of all [errors](#errors).",
+            "unknown_fields": '`"refuse"` or `"ignore"`: what happens to fields that are not declared. An event or'
+            " command can differ.",
+            "guests": "The role of [clients without a token](#guests). Without it, they are refused.",
+            "sign_in_within": "Seconds after which a guest who has not [signed in](#sign-in-after-connecting) is"
+            " disconnected.",
+        },
+    ),
+    "refusal": (
+        Contract.refusal,
+        {
+            "code": "The code that clients receive.",
+            "message": "One sentence for people. A handler can give another one.",
+            "temporary": "True if the client may try again. A hook that raises it cuts the connection.",
+            "status": "The HTTP status that fits.",
+        },
+    ),
+    "user attribute": (
+        Contract.user_attribute,
+        {
+            "name": 'The name in rules: `resolved("shopId", "shop_id")`.',
+            "description": 'Completes the sentence "The server found no …".',
+            "who": "The users who may have it, as a rule of roles.",
+        },
+    ),
+    "namespace": (
+        Contract.namespace,
+        {
+            "name": "`/`, or another one such as `/desk`.",
+            "who": "The roles that it admits. Other clients receive a CONNECT_ERROR with the code `forbidden_role`.",
+        },
+    ),
+    "gateway": (
+        Namespace.gateway,
+        {
+            "name": "The name by which a client chooses it.",
+            "who": "A rule of roles, which the gateway's rooms require besides their own rule.",
+        },
+    ),
+    "room": (
+        Namespace.room,
+        {
+            "pattern": "The form of the rooms' names: `shop:{shopId}`.",
+            "members": "The [rule](#rules) that says who may be in the room.",
+            "join": "The name of the command by which clients join it. Its arguments are the placeholders, in order.",
+            "leave": "The name of the command by which clients leave it.",
+            "on_connect": "Each client joins its own rooms of this kind when it connects.",
+            "values": 'The only values of a placeholder: `{"period": ("week", "month")}`.',
+            "gateway": "Set by `gateway.room(…)`; do not write it.",
+            "presence": "Events about users who enter and leave: see [presence](#presence).",
+        },
+    ),
+    "event": (
+        Namespace.event,
+        {
+            "name": "The name that clients listen to.",
+            "to": "The [targets](#targets): the event can go to these, and to nothing else.",
+            "example": "Its data in the form on the wire, for documents and `oyez demo`. Without it, an example is made"
+            " from the types.",
+            "volatile": "The event is not stored: see [volatile events](#volatile-events).",
+            "timestamp": "The wire name of the field that the server fills in with the time: see [times](#times).",
+            "latest": "For volatile events: seconds for which the newest one of each room is kept.",
+            "arguments": '`"object"`, or `"positional"`: the fields are separate arguments, in order. See'
+            " [other forms of arguments](#other-forms-of-arguments).",
+            "max_bytes": "The size of its data, if it may be more than `max_event_bytes`: at most"
+            f" {MAX_DECLARED_BYTES:,} bytes, and {MAX_VOLATILE_BYTES:,} for a volatile event.",
+            "unknown_fields": "As for the contract, for this event.",
+        },
+    ),
+    "signal": (
+        Namespace.signal,
+        {
+            "name": "The name that clients listen to.",
+            "to": "The [targets](#targets).",
+            "description": "One sentence that says what has happened.",
+            "volatile": "As for an event.",
+            "latest": "As for an event.",
+        },
+    ),
+    "command": (
+        Namespace.command,
+        {
+            "name": "The name that clients send.",
+            "who": "Who may send it: see [rules of commands](#rules-of-commands).",
+            "limit": "How often it may be sent: see [limits of commands](#limits-of-commands).",
+            "arguments": '`"object"`, or `"positional"`: the fields are separate arguments, in order; those with a'
+            " default may be left out at the end.",
+            "reply": "What the acknowledgement carries on success: a payload or [another type](#acknowledgements).",
+            "joins": "The command joins a room of this kind, and needs no handler. Its fields fill the placeholders.",
+            "leaves": "The command leaves a room of this kind, and needs no handler.",
+            "volatile": "Of the commands over the limit, only the newest is handled.",
+            "error": "The name of the event that reports its errors, or `Errors(…)` with what differs from the"
+            " contract's.",
+            "acknowledgements": "The form of its acknowledgements, if it differs from the contract's.",
+            "max_bytes": "The size of its arguments. Without it, only the setting `max_payload` limits them.",
+            "unknown_fields": "As for the contract, for this command; also for further arguments.",
+            "signs_in": "The wire name of the field with a token: see [sign in after connecting]"
+            "(#sign-in-after-connecting).",
+        },
+    ),
+    "relay": (
+        Namespace.relay,
+        {
+            "name": "The name that clients send and listen to.",
+            "to": "Rooms that follow from the fields, and fixed targets. The sender must be in each of these rooms;"
+            " otherwise the command is refused with `forbidden`.",
+            "who": "As for a command.",
+            "limit": "As for a command.",
+            "example": "As for an event.",
+            "volatile": "The event is not stored. Of commands over the limit, only the newest is handled.",
+            "timestamp": "As for an event. Clients cannot send this field.",
+            "latest": "As for an event.",
+            "sender": "The wire name of the field that the server fills in with the sender's user id, a string or a"
+            " whole number. A client may omit it; another user's id is refused with `forbidden`.",
+            "arguments": "As for an event. Clients cannot send the field of `sender` then.",
+            "max_bytes": "The size of its data, for the command and the event.",
+        },
+    ),
+    "presence": (
+        Presence,
+        {
+            "joined": "The name of the event that says that a user has entered.",
+            "left": "The name of the event that says that a user has left.",
+            "user": "The wire name of the field with the user's id.",
+            "count": "The wire name of the field with the number of users in the room.",
+            "last_seen": "The wire name of the field with the time at which the user was connected last.",
+        },
+    ),
+    "claims": (
+        Claims,
+        {
+            "subject": 'The claim with the user\'s id. A whole number becomes a text: `42` is the user `"42"`. Several'
+            " names in a tuple: the first that a token has.",
+            "role": "The claim with the role, or with a list of roles.",
+            "names": "Further claims: the name in the contract, and the name in the token.",
+        },
+    ),
+    "form of acknowledgements": (
+        Acknowledgements,
+        {
+            "flag": "The member that says whether the command succeeded; `None` for none.",
+            "values": "The values of the flag, of success and of failure.",
+            "data": "The member that holds the reply; `None`: the fields of the reply are beside the flag.",
+            "error": "The member that holds the error; `None`: the members of the error are beside the flag.",
+            "error_as": 'What the error is: the whole `"object"`, or only its `"message"` or `"code"`.',
+            "room": "The field with the room's name in the reply to a command that joins or leaves a room; `None` for"
+            " none.",
+            "empty": "True if a success without a reply has no argument: `callback()`.",
+            "failure": 'The whole failure, if it is one value: `"message"`, `"code"`, or a constant such as'
+            " `Literal[False]`.",
+            "node_style": "True for two arguments, the error and the reply. There are no members then.",
+        },
+    ),
+    "form of errors": (
+        Errors,
+        {
+            "event": "The name of the event that reports errors; without it, `error`. The name `error` is then free for"
+            " an event of the contract.",
+            "shape": "The form of the event's data and of the error in an acknowledgement: an object of the values"
+            " below, or one value. Without it, `{code, message, details, timestamp}`.",
+            "codes": 'For codes of Oyez or of the contract, the codes that clients receive: texts or numbers. `"*"`'
+            " stands for all others of Oyez.",
+            "messages": 'For codes, the messages that clients receive, also instead of a handler\'s own. `"*"` stands'
+            " for all others of Oyez.",
+            "connect": 'For codes, the message of `connect_error`. `"*"` stands for all others of Oyez. Without it,'
+            " `messages`.",
+            "connect_shape": "The form of `connect_error`'s `data`. Without it, Oyez' own code, and the details beside"
+            " it.",
+        },
+    ),
+}
+"""For each declaration, what makes it, and the meaning of each of its arguments."""
+
+
+class Node(Payload):
+    """A comment with answers; a type may contain itself."""
+
+    text: str
+    answers: "list[Node]" = msgspec.field(default_factory=list)
+
+
+TYPES: Sequence[tuple[str, Any, str, str]] = (
+    ("str", str, '"drill"', ""),
+    (
+        "Annotated[str, Meta(min_length=1, max_length=200)]",
+        Annotated[str, Meta(min_length=1, max_length=200)],
+        '"x"',
+        "Give every text a greatest length, so that a client cannot send a longer one.",
+    ),
+    ("Id", Id, '"r-1"', "An id of a user, an order, a room."),
+    ("int", int, "42", "Up to 2^53 - 1 in amount, because JavaScript rounds larger numbers; declare those as `str`."),
+    ("Annotated[int, Meta(ge=1, le=30)]", Annotated[int, Meta(ge=1, le=30)], "7", "Also `gt`, `lt`, `multiple_of`."),
+    ("float", float, "4.5", ""),
+    (
+        "Number",
+        Number,
+        "5",
+        "Keeps the form in which it was written. A `float` 5 is `5.0`, which Dart reads as another type.",
+    ),
+    ("bool", bool, "true", ""),
+    ("Money", Money, "13.5", 'Below 10^13. In Python a `Decimal`: `Money("13.50")`.'),
+    ("Total", Total, "13.5", "A sum of amounts, below 10^24."),
+    ("Time", Time, '"2026-01-31T12:00:00Z"', "In Python `Time.now()`, `Time.of(a_datetime)`."),
+    (
+        "Millis",
+        Millis,
+        "1769860800000",
+        "Milliseconds since 1970, as `Date.now()` in JavaScript; in Python `Time.now().millis`.",
+    ),
+    ("Latitude", Latitude, "53.8", ""),
+    ("Longitude", Longitude, "-1.55", ""),
+    ('Literal["new", "good"]', Literal["new", "good"], '"new"', "One of these values; numbers are possible too."),
+    ("str | None", str | None, "null", "The field is always present."),
+    ("str | UnsetType = UNSET", str | UnsetType, '"x"', "The field may be omitted, and is not null."),
+    (
+        "Maybe[str] = UNSET",
+        str | UnsetType | None,
+        "null",
+        "The field may be omitted or null; if omitted, it stays so.",
+    ),
+    ("int | str", int | str, '"7"', "One of several types that JSON distinguishes."),
+    ("list[Id]", list[Id], '["t-1"]', "`Annotated[list[Id], Meta(max_length=20)]` has at most 20 items."),
+    ("tuple[float, float]", tuple[float, float], "[53.8, -1.55]", "Exactly these items."),
+    ("tuple[int, ...]", tuple[int, ...], "[1, 2]", "An array of any length."),
+    ("dict[Id, int]", dict[Id, int], '{"t-1": 3}', "A map by id. The keys are strings or whole numbers."),
+    ("Node", Node, '{"text": "x", "answers": []}', 'Another class. It may contain itself: `list["Node"]`.'),
+    ("First | Second", Node, '{"text": "x"}', "One of several classes, each with a [tag](#several-shapes)."),
+    (
+        "Any",
+        Any,
+        '{"x": [1]}',
+        "Any JSON value, such as a shape on a board. `dict[str, Any]` is an object with any fields.",
+    ),
+    ("bytes", bytes, "", "Only in commands."),
+)
+"""For each type as a contract writes it: the type, JSON that fits it, and a remark."""
+
+
+def build_types() -> list[tuple[str, ...]]:
+    """The types, as errors describe them."""
+    rows = []
+    for text, kind, example, remark in TYPES:
+        if example:
+            msgspec.json.decode(example, type=kind, dec_hook=read_scalar)
+        rows.append((f"`{text}`", describe(msgspec.inspect.type_info(kind)), f"`{example}`" if example else "", remark))
+    return [("type", "on the wire", "example", "remark"), *rows]
+
+
+def build_arguments(make: Callable[..., Any], meanings: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """The arguments in the code's order, with the defaults in the code."""
+    arguments = [one for one in inspect.signature(make).parameters.values() if one.name != "self"]
+    names = {one.name for one in arguments}
+    assert names == meanings.keys(), f"{make}: {names ^ meanings.keys()}"
+    rows = [(f"`{one.name}`", show_default(one.default), meanings[one.name]) for one in arguments]
+    return [("argument", "default", "meaning"), *rows]
+
+
+def show_default(default: Any) -> str:
+    match default:
+        case inspect.Parameter.empty:
+            return "required"
+        case Anyone():
+            return "`anyone()`"
+        case Nobody():
+            return "nobody"
+        case str() if default:
+            return f'`"{default}"`'
+        case bool() | (bool(), bool()):
+            return f"`{default}`"
+        case int() | float():
+            return f"{default:g}"
+        case (Auth(), *_):
+            return '`(auth("token"), bearer(), query("token"))`'
+    return "none"
+
+
+def build_limits() -> list[tuple[str, ...]]:
+    limits = Limits()
+    return [
+        ("what", "limit"),
+        ("an id, a value of a placeholder, a user's id", f"{MAX_ID_LENGTH} characters"),
+        ("the name of a namespace, an event, a command", f"{limits.max_event_name} characters"),
+        ("a member's part", f"{MAX_PART} characters"),
+        ("an idempotency key", f"{MAX_ID} characters"),
+        ("a whole number", f"from -{MAX_WHOLE} to {MAX_WHOLE}"),
+        ("data of an event without `max_bytes`", f"{limits.max_event_bytes:,} bytes (`max_event_bytes`)"),
+        ("`max_bytes`", f"{MAX_DECLARED_BYTES:,} bytes"),
+        ("`max_bytes` of a volatile event", f"{MAX_VOLATILE_BYTES:,} bytes"),
+        ("data in [another form](#other-forms-that-are-accepted)", f"{MAX_LENIENT_BYTES:,} bytes"),
+        ("depth of objects and arrays", f"{limits.max_json_depth} (`max_json_depth`)"),
+        ("values in one message", f"{limits.max_json_elements:,} (`max_json_elements`)"),
+        ("arguments of an event or command", f"{limits.max_arguments} (`max_arguments`)"),
+        ("rooms of one event", f"{limits.max_rooms_per_event:,} (`max_rooms_per_event`)"),
+        ("rooms of one client", f"{limits.max_rooms_per_socket} (`max_rooms_per_socket`)"),
+        ("commands without `limit`", f"{DEFAULT_LIMIT.text}, each; more wait up to {limits.max_command_wait:g} s"),
+        ("`sign_in_within`", f"{MAX_SIGN_IN:,} seconds"),
+    ]
+
+
+TABLES: Mapping[str, Sequence[tuple[str, ...]]] = {
+    "types": build_types(),
+    "limits": build_limits(),
+    **{f"{name} arguments": build_arguments(*declared) for name, declared in ARGUMENTS.items()},
+}
