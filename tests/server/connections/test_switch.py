@@ -267,6 +267,30 @@ async def test_a_close_while_the_last_poll_is_being_answered_is_sent_over_the_we
     await running.settle()
 
 
+async def test_a_close_at_the_moment_at_which_a_poll_times_out_is_its_answer(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a noop, the client would stop polling, and would wait for the WebSocket, which is closed already."""
+    client = await PollingWire.connect(running)
+    connection = running.market.socket(client.id).connection
+    async with candidate_of(running, client):
+        polling = connection.transport
+        assert isinstance(polling, Polling)
+        monkeypatch.setattr("oyez.server.transports.polling.PROBED_POLL_SECONDS", 0)
+        assert polling.begin_get()
+        fetching = asyncio.create_task(polling.fetch())
+        # The poll begins, then its time is over; its task has not continued yet.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not fetching.done()
+        connection.close(engineio.SERVER_SHUTDOWN)
+        assert connection.upgrade is None
+        # An error status, after which the client closes and reconnects.
+        assert await fetching is None
+        polling.end_get(aborted=False)
+    await running.settle()
+
+
 async def test_a_server_that_stops_waits_for_websockets_that_have_probed(kind: str) -> None:
     async with serve(kind) as running:
         client = await PollingWire.connect(running)

@@ -222,18 +222,19 @@ class Polling(Transport):
             timeout = PROBED_POLL_SECONDS if self._listener.probing else None
             self._poll = asyncio.get_running_loop().create_future()
             try:
-                async with asyncio.timeout(timeout):
-                    await self._poll
-            except TimeoutError:
-                self._answered = True
-                return engineio.NOOP
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await self._poll
             finally:
                 self._poll = None
         self._answered = True
-        if not self._buffer:
-            last, self._last_packet = self._last_packet, None
-            return last
-        return engineio.encode_payload(packet for kept in self._take() for packet in kept.polling_packets())
+        if self._buffer:
+            return engineio.encode_payload(packet for kept in self._take() for packet in kept.polling_packets())
+        if not self._closing:
+            return engineio.NOOP
+        # Also if the poll timed out in the same iteration of the loop: after a noop, an upgrading client does not poll.
+        last, self._last_packet = self._last_packet, None
+        return last
 
     def _take(self) -> list[OutboundPacket]:
         """Remove and return what is kept."""
