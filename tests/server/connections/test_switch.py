@@ -272,7 +272,7 @@ async def test_a_close_at_the_moment_at_which_a_poll_times_out_is_its_answer(
 ) -> None:
     """After a noop, the client would stop polling, and would wait for the WebSocket, which is closed already."""
     client = await PollingWire.connect(running)
-    connection = running.market.socket(client.id).connection
+    connection = running.server.registry.connections[client.sid]
     async with candidate_of(running, client):
         polling = connection.transport
         assert isinstance(polling, Polling)
