@@ -1,7 +1,7 @@
 """`python -m tools.declarations`: how many lines of declaration an event or command of the shipped systems takes.
 
 Counted are the statements that declare: the classes of payloads and commands with their decorators, types that they
-share, and calls such as `root.event(…)(payloads.Placed)`. Empty lines, comments, imports and rooms are not counted.
+share, data that examples share, and calls such as `root.event(…)(payloads.Placed)`. Empty lines, comments, imports and rooms are not counted.
 Commands that only join or leave a room need no statement of their own, and do not count as declarations either.
 """
 
@@ -19,9 +19,9 @@ from oyez.contract.schema import iter_types
 from oyez.systems.loader import list_systems, load_system
 
 GOAL = 12.0
-"""Lines of one declaration, on average: about what one event takes in an event document."""
-CEILING = 17.1
-"""Lines of one declaration at present; 6.5 of them are examples. To be lowered with each shorter declaration."""
+"""Lines of one declaration, on average: about as many as one event takes in an event document."""
+CEILING = 11.6
+"""Lines of one declaration on average, examples included, that no change may exceed."""
 
 
 class Count(NamedTuple):
@@ -78,8 +78,13 @@ def _find_statements(module: ModuleType, names: Iterable[str]) -> Iterator[tuple
         called = (
             statement.value.func if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) else None
         )
-        if declares or isinstance(called, ast.Call):
+        if declares or isinstance(called, ast.Call) or _is_shared_example(statement):
             yield statement, text.splitlines()
+
+
+def _is_shared_example(statement: ast.stmt) -> bool:
+    """True if the statement gives a name to an object that several examples contain."""
+    return isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict)
 
 
 def _count_code(statement: ast.stmt, text: list[str]) -> int:
@@ -91,6 +96,8 @@ def _count_code(statement: ast.stmt, text: list[str]) -> int:
 
 
 def _count_examples(statement: ast.stmt) -> int:
+    if _is_shared_example(statement):
+        return (statement.end_lineno or 0) - statement.lineno + 1
     return sum(
         (node.value.end_lineno or 0) - node.value.lineno + 1
         for node in ast.walk(statement)

@@ -67,7 +67,7 @@ def test_an_example_fits_its_type(kind: type[Payload], arguments: Arguments) -> 
 
 def test_an_example_is_simple() -> None:
     example = make_example(Everything)
-    assert (example["auctionId"], example["choice"], example["at"]) == ("auction-1", "a", "2026-01-31T12:00:00Z")
+    assert (example["auctionId"], example["choice"], example["at"]) == ("auction-1", "b", "2026-01-31T12:00:00Z")
     assert example["millis"] == Time(example["at"]).millis
     assert msgspec.json.encode(example)
 
@@ -80,3 +80,47 @@ def test_examples_of_the_systems_that_ship() -> None:
                 event.make_codec().check_exact(encode_example(example))
             except Exception as error:
                 raise AssertionError(f"{name} {event.name}: {example}") from error
+
+
+class Author(Payload):
+    """The writer of a note."""
+
+    id: Id
+    email: str
+    avatar: str
+
+
+class Note(Payload, rename="camel"):
+    """A note with values that their names suggest."""
+
+    author: Author
+    old_status: Literal["done", "open"]
+    status: Literal["done", "open"]
+    message: str
+    car_make: str
+    old_price: Money
+    new_price: Money
+    latitude: Latitude
+    longitude: Annotated[int, Meta(ge=-180)]
+    categories: list[str]
+    user_ids: list[Id]
+    created_at: Time
+    updated_at: Time
+    starts_at: Time
+    ends_at: Time
+
+
+def test_an_example_has_values_that_the_names_suggest() -> None:
+    example = make_example(Note)
+    assert example["author"] == {
+        "id": "author-1",
+        "email": "name@example.org",
+        "avatar": "https://example.org/image.png",
+    }
+    assert (example["message"], example["carMake"]) == ("Text of the message.", "Car make")
+    assert (example["categories"], example["userIds"]) == (["Category"], ["user-1"])
+    assert (example["latitude"], example["longitude"]) == (51.5, 0)
+    assert example["oldStatus"] != example["status"]
+    assert example["oldPrice"] != example["newPrice"]
+    times = [example[name] for name in ("createdAt", "updatedAt", "startsAt", "endsAt")]
+    assert times == sorted(set(times))

@@ -316,7 +316,7 @@ def build(**events: Any) -> Contract:
 
 def test_a_stored_event_needs_no_time() -> None:
     made = build(e=(Timeless, {}))
-    assert made.events["e"].durable and made.events["e"].example == {"name": "text"}
+    assert made.events["e"].durable and made.events["e"].example == {"name": "Name"}
     assert made.events["e"].stamp(Timeless(name="a"), 1.0) == Timeless(name="a")
 
 

@@ -55,33 +55,8 @@ class CancelBooking(CamelCommand):
 
 # Customers: events.
 
-customer.event(
-    "booking:status_updated",
-    to=[trackers.of("bookingId")],
-    example={
-        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
-        "status": "PARTNER_ACCEPTED",
-        "message": "Brightwater Cleaning will be there on Thursday at 09:30.",
-        "timestamp": "2026-03-10T14:06:21.480Z",
-    },
-)(payloads.BookingStatusUpdated)
-
-customer.event(
-    "partner:assigned",
-    to=[customer_user, trackers],
-    example={
-        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
-        "partner": {
-            "id": "a94c1e07-6d2b-4f58-8c13-0b7e9f52d4a6",
-            "name": "Brightwater Cleaning",
-            "phone": "+44 20 7946 0182",
-            "photo": "https://cdn.bookings.example/partners/a94c1e07.jpg",
-            "rating": 4.8,
-            "completedBookings": 312,
-        },
-        "timestamp": "2026-03-10T14:06:21.480Z",
-    },
-)(payloads.PartnerAssigned)
+customer.event("booking:status_updated", to=[trackers.of("bookingId")])(payloads.BookingStatusUpdated)
+customer.event("partner:assigned", to=[customer_user, trackers])(payloads.PartnerAssigned)
 
 customer.event(
     "partner:location_update",
@@ -95,33 +70,8 @@ customer.event(
     timestamp="timestamp",
 )(payloads.PartnerLocationUpdate)
 
-customer.event(
-    "message:received",
-    to=[customer_user.of("recipientId")],
-    example={
-        "id": "c7e2b480-15af-4d96-b3c8-9d0f6a71e25b",
-        "senderId": "a94c1e07-6d2b-4f58-8c13-0b7e9f52d4a6",
-        "senderName": "Brightwater Cleaning",
-        "senderRole": "partner",
-        "recipientId": "58b1f3d9-c026-4e7a-a5d4-2f8e607b9c13",
-        "message": "Traffic is light, we are ten minutes away. Is there a lift?",
-        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
-        "createdAt": "2026-03-12T09:18:05.112Z",
-    },
-)(payloads.MessageReceived)
-
-customer.event(
-    "notification:new",
-    to=[customer_user],
-    example={
-        "id": "e05d9c37-4a81-4f62-8b7e-1c93d6a20f58",
-        "type": "BOOKING",
-        "title": "Tomorrow at 09:30",
-        "message": "Brightwater Cleaning comes for your kitchen deep clean.",
-        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
-        "timestamp": "2026-03-11T09:30:00.000Z",
-    },
-)(payloads.NotificationNew)
+customer.event("message:received", to=[customer_user.of("recipientId")])(payloads.MessageReceived)
+customer.event("notification:new", to=[customer_user])(payloads.NotificationNew)
 
 
 # Partners: commands. `message:send` is the same command as the customer's.
@@ -160,49 +110,10 @@ class UpdateLocation(CamelCommand):
 
 # Partners: events.
 
-partner.event(
-    "booking:new_request",
-    to=[partner_user],
-    example={
-        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
-        "bookingNumber": "BK-204817",
-        "service": "Kitchen deep clean",
-        "scheduledAt": "2026-03-12T09:30:00.000Z",
-        "address": "Flat 12, Cedar Court, 40 Poland Street, London W1F 7NB",
-        "amount": 129.5,
-        "timestamp": "2026-03-10T13:58:40.016Z",
-    },
-)(payloads.BookingNewRequest)
-
-partner.event(
-    "booking:cancelled",
-    to=[partner_user],
-    example={
-        "bookingId": "d61a83f4-2b9c-4c05-97e8-40f7b5e1c92a",
-        "bookingNumber": "BK-204790",
-        "service": "Window cleaning",
-        "scheduledAt": "2026-03-13T15:00:00.000Z",
-        "reason": "The scaffolding is still up.",
-        "timestamp": "2026-03-11T16:42:09.377Z",
-    },
-)(payloads.BookingCancelled)
-
+partner.event("booking:new_request", to=[partner_user])(payloads.BookingNewRequest)
+partner.event("booking:cancelled", to=[partner_user])(payloads.BookingCancelled)
 partner.event("message:received", to=[partner_user.of("recipientId")])(payloads.MessageReceived)
-
-partner.event(
-    "earnings:updated",
-    to=[partner_user],
-    example={
-        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
-        "bookingNumber": "BK-204817",
-        "amount": 129.5,
-        "todayEarnings": 214.5,
-        "totalEarnings": 28460.75,
-        "completedBookings": 313,
-        "timestamp": "2026-03-12T12:11:53.640Z",
-    },
-)(payloads.EarningsUpdated)
-
+partner.event("earnings:updated", to=[partner_user])(payloads.EarningsUpdated)
 partner.event("notification:new", to=[partner_user])(payloads.NotificationNew)
 
 
@@ -232,27 +143,7 @@ admin.event(
     },
 )(payloads.DashboardStatsUpdate)
 
-admin.event(
-    "booking:created",
-    to=[monitors],
-    example={
-        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
-        "bookingNumber": "BK-204817",
-        "service": "Kitchen deep clean",
-        "status": "PENDING",
-        "scheduledAt": "2026-03-12T09:30:00.000Z",
-        "address": "Flat 12, Cedar Court, 40 Poland Street, London W1F 7NB",
-        "amount": 129.5,
-        "customer": {
-            "id": "58b1f3d9-c026-4e7a-a5d4-2f8e607b9c13",
-            "name": "Cedar Court Lettings",
-            "phone": "+44 20 7946 0457",
-        },
-        "partner": None,
-        "createdAt": "2026-03-10T13:55:02.731Z",
-        "timestamp": "2026-03-10T13:55:02.738Z",
-    },
-)(payloads.BookingCreated)
+admin.event("booking:created", to=[monitors])(payloads.BookingCreated)
 
 admin.event(
     "booking:updated",
@@ -281,31 +172,8 @@ admin.event(
     },
 )(payloads.BookingUpdated)
 
-admin.event(
-    "partner:registered",
-    to=[monitors],
-    example={
-        "partnerId": "1b7f40ce-93d5-4a68-bf21-86e0c4d7a539",
-        "name": "Tap and Tile Repairs",
-        "email": "jobs@tapandtile.example",
-        "phone": "+44 20 7946 0731",
-        "services": ["Plumbing", "Tiling"],
-        "serviceArea": "South London",
-        "timestamp": "2026-03-12T08:20:16.905Z",
-    },
-)(payloads.PartnerRegistered)
-
-admin.event(
-    "kyc:submitted",
-    to=[monitors],
-    example={
-        "submissionId": "94e8d25b-0c7a-4f13-a6b9-d31f58c2e740",
-        "partnerId": "1b7f40ce-93d5-4a68-bf21-86e0c4d7a539",
-        "partnerName": "Tap and Tile Repairs",
-        "documents": ["IDENTITY", "BUSINESS_REGISTRATION", "BANK_ACCOUNT"],
-        "timestamp": "2026-03-12T08:41:33.250Z",
-    },
-)(payloads.KycSubmitted)
+admin.event("partner:registered", to=[monitors])(payloads.PartnerRegistered)
+admin.event("kyc:submitted", to=[monitors])(payloads.KycSubmitted)
 
 
 # All namespaces: typing. The recipient receives the event in any namespace.
@@ -329,12 +197,7 @@ class StopTyping(CamelCommand):
     recipient_id: Id
 
 
-customer.event(
-    "typing:indicator",
-    to=[customer_user],
-    example={"userId": "a94c1e07-6d2b-4f58-8c13-0b7e9f52d4a6", "typing": True},
-    volatile=True,
-)(payloads.TypingIndicator)
+customer.event("typing:indicator", to=[customer_user], volatile=True)(payloads.TypingIndicator)
 partner.event("typing:indicator", to=[partner_user], volatile=True)(payloads.TypingIndicator)
 admin.event("typing:indicator", to=[admin_user], volatile=True)(payloads.TypingIndicator)
 
@@ -351,25 +214,10 @@ class MarkMessageRead(CamelCommand):
     message_id: Id
 
 
-customer.event(
-    "message:sent",
-    to=[customer_user],
-    example={
-        "id": "c7e2b480-15af-4d96-b3c8-9d0f6a71e25b",
-        "createdAt": "2026-03-12T09:18:05.112Z",
-        "recipientId": "58b1f3d9-c026-4e7a-a5d4-2f8e607b9c13",
-        "message": "Traffic is light, we are ten minutes away. Is there a lift?",
-        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
-    },
-)(payloads.MessageSent)
+customer.event("message:sent", to=[customer_user])(payloads.MessageSent)
 partner.event("message:sent", to=[partner_user])(payloads.MessageSent)
 admin.event("message:sent", to=[admin_user])(payloads.MessageSent)
-
-customer.event(
-    "message:read",
-    to=[customer_user],
-    example={"messageId": "c7e2b480-15af-4d96-b3c8-9d0f6a71e25b", "readAt": "2026-03-12T09:18:41.907Z"},
-)(payloads.MessageRead)
+customer.event("message:read", to=[customer_user])(payloads.MessageRead)
 partner.event("message:read", to=[partner_user])(payloads.MessageRead)
 admin.event("message:read", to=[admin_user])(payloads.MessageRead)
 

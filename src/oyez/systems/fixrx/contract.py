@@ -68,6 +68,11 @@ class Actor(CamelPayload):
     role: Literal["user", "vendor", "admin"]
 
 
+# Both sides of the examples.
+CUSTOMER = {"id": "usr-3051", "role": "user"}
+PLUMBER = {"id": "vnd-208", "role": "vendor"}
+
+
 # Services.
 
 ServiceStatus = Literal["open", "assigned", "in_progress", "completed", "cancelled"]
@@ -95,27 +100,30 @@ class ServiceEvent(CamelStamped):
     actor: Actor
 
 
+OPEN_SERVICE = {
+    "id": "svc-4127",
+    "userId": "usr-3051",
+    "vendorId": None,
+    "title": "Kitchen tap leaks",
+    "category": "plumbing",
+    "description": "It drips from the base when the water runs. The tap is about ten years old.",
+    "status": "open",
+    "createdAt": "2026-03-02T09:14:00.000Z",
+    "updatedAt": "2026-03-02T09:14:00.000Z",
+}
+ASSIGNED_SERVICE = {
+    **OPEN_SERVICE,
+    "vendorId": "vnd-208",
+    "status": "assigned",
+    "updatedAt": "2026-03-02T10:02:00.000Z",
+}
 service_parties = [user.of("service.userId"), vendor.of("service.vendorId")]
 
 
 @root.event(
     "service:created",
     to=service_parties,
-    example={
-        "service": {
-            "id": "svc-4127",
-            "userId": "usr-3051",
-            "vendorId": None,
-            "title": "Kitchen tap leaks",
-            "category": "plumbing",
-            "description": "It drips from the base when the water runs. The tap is about ten years old.",
-            "status": "open",
-            "createdAt": "2026-03-02T09:14:00.000Z",
-            "updatedAt": "2026-03-02T09:14:00.000Z",
-        },
-        "actor": {"id": "usr-3051", "role": "user"},
-        "timestamp": "2026-03-02T09:14:00.050Z",
-    },
+    example={"service": OPEN_SERVICE, "actor": CUSTOMER, "timestamp": "2026-03-02T09:14:00.050Z"},
 )
 class ServiceCreated(ServiceEvent):
     """A user asked for a service."""
@@ -126,18 +134,12 @@ class ServiceCreated(ServiceEvent):
     to=service_parties,
     example={
         "service": {
-            "id": "svc-4127",
-            "userId": "usr-3051",
-            "vendorId": "vnd-208",
-            "title": "Kitchen tap leaks",
-            "category": "plumbing",
+            **ASSIGNED_SERVICE,
             "description": "It drips from the base when the water runs. A new cartridge is needed.",
-            "status": "assigned",
             "price": 95,
-            "createdAt": "2026-03-02T09:14:00.000Z",
             "updatedAt": "2026-03-02T11:20:00.000Z",
         },
-        "actor": {"id": "vnd-208", "role": "vendor"},
+        "actor": PLUMBER,
         "timestamp": "2026-03-02T11:20:00.050Z",
     },
 )
@@ -149,19 +151,9 @@ class ServiceUpdated(ServiceEvent):
     "service:status_changed",
     to=service_parties,
     example={
-        "service": {
-            "id": "svc-4127",
-            "userId": "usr-3051",
-            "vendorId": "vnd-208",
-            "title": "Kitchen tap leaks",
-            "category": "plumbing",
-            "description": "It drips from the base when the water runs. The tap is about ten years old.",
-            "status": "assigned",
-            "createdAt": "2026-03-02T09:14:00.000Z",
-            "updatedAt": "2026-03-02T10:02:00.000Z",
-        },
+        "service": ASSIGNED_SERVICE,
         "previousStatus": "open",
-        "actor": {"id": "vnd-208", "role": "vendor"},
+        "actor": PLUMBER,
         "timestamp": "2026-03-02T10:02:00.050Z",
     },
 )
@@ -201,30 +193,27 @@ class BookingEvent(CamelStamped):
     actor: Actor
 
 
+PENDING_BOOKING = {
+    "id": "bkg-9310",
+    "serviceId": "svc-4127",
+    "userId": "usr-3051",
+    "vendorId": "vnd-208",
+    "status": "pending",
+    "startsAt": "2026-03-04T14:00:00.000Z",
+    "endsAt": "2026-03-04T15:00:00.000Z",
+    "address": "18 Cedar Street, Springfield",
+    "price": 95,
+    "notes": "The stopcock is under the sink.",
+    "createdAt": "2026-03-02T11:31:00.000Z",
+    "updatedAt": "2026-03-02T11:31:00.000Z",
+}
 booking_parties = [user.of("booking.userId"), vendor.of("booking.vendorId")]
 
 
 @root.event(
     "booking:created",
     to=booking_parties,
-    example={
-        "booking": {
-            "id": "bkg-9310",
-            "serviceId": "svc-4127",
-            "userId": "usr-3051",
-            "vendorId": "vnd-208",
-            "status": "pending",
-            "startsAt": "2026-03-04T14:00:00.000Z",
-            "endsAt": "2026-03-04T15:00:00.000Z",
-            "address": "18 Cedar Street, Springfield",
-            "price": 95,
-            "notes": "The stopcock is under the sink.",
-            "createdAt": "2026-03-02T11:31:00.000Z",
-            "updatedAt": "2026-03-02T11:31:00.000Z",
-        },
-        "actor": {"id": "usr-3051", "role": "user"},
-        "timestamp": "2026-03-02T11:31:00.050Z",
-    },
+    example={"booking": PENDING_BOOKING, "actor": CUSTOMER, "timestamp": "2026-03-02T11:31:00.050Z"},
 )
 class BookingCreated(BookingEvent):
     """A booking was made."""
@@ -234,22 +223,9 @@ class BookingCreated(BookingEvent):
     "booking:status_changed",
     to=booking_parties,
     example={
-        "booking": {
-            "id": "bkg-9310",
-            "serviceId": "svc-4127",
-            "userId": "usr-3051",
-            "vendorId": "vnd-208",
-            "status": "confirmed",
-            "startsAt": "2026-03-04T14:00:00.000Z",
-            "endsAt": "2026-03-04T15:00:00.000Z",
-            "address": "18 Cedar Street, Springfield",
-            "price": 95,
-            "notes": "The stopcock is under the sink.",
-            "createdAt": "2026-03-02T11:31:00.000Z",
-            "updatedAt": "2026-03-02T12:05:00.000Z",
-        },
+        "booking": {**PENDING_BOOKING, "status": "confirmed", "updatedAt": "2026-03-02T12:05:00.000Z"},
         "previousStatus": "pending",
-        "actor": {"id": "vnd-208", "role": "vendor"},
+        "actor": PLUMBER,
         "timestamp": "2026-03-02T12:05:00.050Z",
     },
 )
@@ -275,7 +251,7 @@ class BookingStatusChanged(BookingEvent):
             "createdAt": "2026-02-27T16:40:00.000Z",
             "updatedAt": "2026-03-02T08:55:00.000Z",
         },
-        "actor": {"id": "usr-3051", "role": "user"},
+        "actor": CUSTOMER,
         "timestamp": "2026-03-02T08:55:00.050Z",
     },
 )
@@ -308,27 +284,24 @@ class PaymentEvent(CamelStamped):
     actor: Actor
 
 
+PAID = {
+    "id": "pay-6644",
+    "bookingId": "bkg-9310",
+    "userId": "usr-3051",
+    "vendorId": "vnd-208",
+    "amount": 95,
+    "method": "card",
+    "status": "completed",
+    "createdAt": "2026-03-04T15:12:00.000Z",
+    "updatedAt": "2026-03-04T15:12:04.000Z",
+}
 payment_parties = [user.of("payment.userId"), vendor.of("payment.vendorId")]
 
 
 @root.event(
     "payment:completed",
     to=payment_parties,
-    example={
-        "payment": {
-            "id": "pay-6644",
-            "bookingId": "bkg-9310",
-            "userId": "usr-3051",
-            "vendorId": "vnd-208",
-            "amount": 95,
-            "method": "card",
-            "status": "completed",
-            "createdAt": "2026-03-04T15:12:00.000Z",
-            "updatedAt": "2026-03-04T15:12:04.000Z",
-        },
-        "actor": {"id": "usr-3051", "role": "user"},
-        "timestamp": "2026-03-04T15:12:04.050Z",
-    },
+    example={"payment": PAID, "actor": CUSTOMER, "timestamp": "2026-03-04T15:12:04.050Z"},
 )
 class PaymentCompleted(PaymentEvent):
     """A payment succeeded."""
@@ -339,18 +312,14 @@ class PaymentCompleted(PaymentEvent):
     to=payment_parties,
     example={
         "payment": {
+            **PAID,
             "id": "pay-6643",
-            "bookingId": "bkg-9310",
-            "userId": "usr-3051",
-            "vendorId": "vnd-208",
-            "amount": 95,
-            "method": "card",
             "status": "failed",
             "failureReason": "The card has expired.",
             "createdAt": "2026-03-04T15:09:00.000Z",
             "updatedAt": "2026-03-04T15:09:02.000Z",
         },
-        "actor": {"id": "usr-3051", "role": "user"},
+        "actor": CUSTOMER,
         "timestamp": "2026-03-04T15:09:02.050Z",
     },
 )

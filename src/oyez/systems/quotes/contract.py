@@ -137,15 +137,7 @@ class ChatMessage(CamelPayload):
     message: Message
 
 
-@root.event(
-    "chat:delivered",
-    to=[chat_user, chat_supplier],
-    example={
-        "messageId": "9b2f0c1e-54a7-4d4e-8f0e-2f6b7c3a1d90",
-        "recipientId": "0f4e6d2c-8b1a-4f3d-9c7e-5a6b7c8d9e0f",
-        "deliveredAt": "2026-01-31T12:00:01.250Z",
-    },
-)
+@root.event("chat:delivered", to=[chat_user, chat_supplier])
 class ChatDelivered(CamelPayload):
     """A message reached its recipient. Its sender receives this event."""
 
@@ -157,17 +149,7 @@ class ChatDelivered(CamelPayload):
 # Quote requests: for the suppliers that the publisher names.
 
 
-@root.event(
-    "quote:request:created",
-    to=[requests_supplier],
-    example={
-        "requestId": "7c3e5a91-2d4f-4b8c-a6e0-1f2d3c4b5a69",
-        "userId": "0f4e6d2c-8b1a-4f3d-9c7e-5a6b7c8d9e0f",
-        "postCode": "LS6 2QT",
-        "serviceCategories": ["roofing", "guttering"],
-        "createdAt": "2026-01-30T09:30:00.000Z",
-    },
-)
+@root.event("quote:request:created", to=[requests_supplier])
 class QuoteRequestCreated(CamelPayload):
     """A user asked for quotes. The suppliers that the publisher names receive it."""
 
@@ -178,15 +160,7 @@ class QuoteRequestCreated(CamelPayload):
     created_at: Time
 
 
-@root.event(
-    "quote:request:updated",
-    to=[requests_supplier],
-    example={
-        "requestId": "7c3e5a91-2d4f-4b8c-a6e0-1f2d3c4b5a69",
-        "status": "closed",
-        "updatedAt": "2026-02-03T17:45:00.000Z",
-    },
-)
+@root.event("quote:request:updated", to=[requests_supplier])
 class QuoteRequestUpdated(CamelPayload):
     """A quote request changed. The event has the changed fields only."""
 
@@ -200,19 +174,7 @@ class QuoteRequestUpdated(CamelPayload):
 # Quote offers: for the user who asked.
 
 
-@root.event(
-    "quote:offer:received",
-    to=[offers_user.of("userId")],
-    example={
-        "offerId": "e1d2c3b4-a596-4878-9a0b-1c2d3e4f5061",
-        "quoteRequestId": "7c3e5a91-2d4f-4b8c-a6e0-1f2d3c4b5a69",
-        "userId": "0f4e6d2c-8b1a-4f3d-9c7e-5a6b7c8d9e0f",
-        "price": 1249.5,
-        "supplierName": "Bright Roofs",
-        "notes": "Scaffolding is included.",
-        "createdAt": "2026-01-31T11:20:00.000Z",
-    },
-)
+@root.event("quote:offer:received", to=[offers_user.of("userId")])
 class QuoteOfferReceived(CamelPayload):
     """A supplier offered a price. The user who asked receives it."""
 
@@ -225,16 +187,7 @@ class QuoteOfferReceived(CamelPayload):
     created_at: Time
 
 
-@root.event(
-    "quote:offer:updated",
-    to=[offers_user.of("userId")],
-    example={
-        "offerId": "e1d2c3b4-a596-4878-9a0b-1c2d3e4f5061",
-        "userId": "0f4e6d2c-8b1a-4f3d-9c7e-5a6b7c8d9e0f",
-        "status": "withdrawn",
-        "updatedAt": "2026-02-01T08:05:00.000Z",
-    },
-)
+@root.event("quote:offer:updated", to=[offers_user.of("userId")])
 class QuoteOfferUpdated(CamelPayload):
     """An offer changed. The event has the changed fields only."""
 

@@ -1,7 +1,7 @@
 """The contract of `rez`: its roles, rooms, channels, commands and events.
 
-There is one namespace, `/`. payloads.py has the payloads. The examples follow one user, usr-7718, who orders a kettle,
-writes to support, buys with a group and rises on the leaderboard.
+There is one namespace, `/`. payloads.py has the payloads. The examples follow one user, usr-7718, who orders a kettle
+and buys with a group; the other examples are made from the types.
 """
 
 from collections.abc import Mapping
@@ -83,25 +83,9 @@ class Heartbeat(CamelCommand):
     timestamp: payloads.ClientTime
 
 
-root.event(
-    "connected",
-    to=[root.caller],
-    example={"userId": "usr-7718", "socketId": "kX3v9QeTzB1mW8rLAAAB", "timestamp": "2026-04-16T17:00:00.000Z"},
-)(payloads.Connected)
-
-root.event(
-    "disconnected",
-    to=[root.caller],
-    example={"reason": "server_shutdown", "timestamp": "2026-04-16T23:59:30.000Z"},
-)(payloads.Disconnected)
-
-root.event(
-    "heartbeat_ack",
-    to=[root.caller],
-    example={"timestamp": 1776358830000, "serverTime": "2026-04-16T17:00:30.041Z"},
-    volatile=True,
-    timestamp="serverTime",
-)(payloads.HeartbeatAck)
+root.event("connected", to=[root.caller])(payloads.Connected)
+root.event("disconnected", to=[root.caller])(payloads.Disconnected)
+root.event("heartbeat_ack", to=[root.caller], volatile=True, timestamp="serverTime")(payloads.HeartbeatAck)
 
 
 # Offers and deals. An offer goes to the room of its category and to the room of all offers. For events without a
@@ -137,26 +121,8 @@ root.event(
     },
 )(payloads.OfferUpdated)
 
-root.event(
-    "offer_expired",
-    to=[all_offers, offers],
-    example={"offerId": "off-512", "timestamp": "2026-04-23T22:00:00.000Z"},
-)(payloads.OfferExpired)
-
-root.event(
-    "deal_notification",
-    to=[all_offers, offers],
-    example={
-        "id": "deal-88",
-        "title": "Gooseneck kettle, 1 litre",
-        "originalPrice": 60,
-        "salePrice": 45,
-        "discount": 25,
-        "timeRemaining": 5400,
-        "stock": 12,
-        "timestamp": "2026-04-18T08:00:00.000Z",
-    },
-)(payloads.DealNotification)
+root.event("offer_expired", to=[all_offers, offers])(payloads.OfferExpired)
+root.event("deal_notification", to=[all_offers, offers])(payloads.DealNotification)
 
 
 # Orders and tracking: to the room of the order, and to the customer's own room if the publisher names it.
@@ -188,39 +154,9 @@ root.event(
     latest=LATEST_SECONDS,
 )(payloads.OrderLocationUpdate)
 
-root.event(
-    "order_eta_update",
-    to=[order.of("orderId"), user],
-    example={
-        "orderId": "ord-90155",
-        "eta": "2026-04-18T12:48:00.000Z",
-        "minutes": 27,
-        "timestamp": "2026-04-18T12:21:00.000Z",
-    },
-)(payloads.OrderEtaUpdate)
-
-root.event(
-    "order_delivered",
-    to=[order.of("orderId"), user],
-    example={
-        "orderId": "ord-90155",
-        "deliveredAt": "2026-04-18T12:46:12.000Z",
-        "signature": "https://cdn.rez.example/signatures/ord-90155.png",
-    },
-)(payloads.OrderDelivered)
-
-root.event(
-    "order_cancelled",
-    to=[order.of("orderId"), user],
-    example={
-        "orderId": "ord-90160",
-        "reason": "The teapot broke while it was packed.",
-        "cancelledBy": "store",
-        "refundAmount": 32.9,
-        "refundStatus": "processing",
-        "timestamp": "2026-04-19T09:14:27.000Z",
-    },
-)(payloads.OrderCancelled)
+root.event("order_eta_update", to=[order.of("orderId"), user])(payloads.OrderEtaUpdate)
+root.event("order_delivered", to=[order.of("orderId"), user])(payloads.OrderDelivered)
+root.event("order_cancelled", to=[order.of("orderId"), user])(payloads.OrderCancelled)
 
 
 # Cart and shopping: to all devices of the user. Prices and stock go to users who have the product in their cart.
@@ -268,40 +204,10 @@ root.event(
     },
 )(payloads.CartSync)
 
-root.event(
-    "price_update",
-    to=[user],
-    example={
-        "productId": "prd-3304",
-        "oldPrice": 60,
-        "newPrice": 48,
-        "discount": 20,
-        "timestamp": "2026-04-16T08:00:01.000Z",
-    },
-)(payloads.PriceUpdate)
-
-root.event(
-    "stock_update",
-    to=[user],
-    example={"productId": "prd-3304", "stock": 3, "isAvailable": True, "timestamp": "2026-04-16T17:43:55.000Z"},
-)(payloads.StockUpdate)
-
-root.event(
-    "cart_item_reserved",
-    to=[user],
-    example={
-        "productId": "prd-3304",
-        "quantity": 1,
-        "expiresAt": "2026-04-16T17:54:00.000Z",
-        "timestamp": "2026-04-16T17:44:00.000Z",
-    },
-)(payloads.CartItemReserved)
-
-root.event(
-    "cart_item_released",
-    to=[user],
-    example={"productId": "prd-3304", "reason": "purchased", "timestamp": "2026-04-16T17:47:38.000Z"},
-)(payloads.CartItemReleased)
+root.event("price_update", to=[user])(payloads.PriceUpdate)
+root.event("stock_update", to=[user])(payloads.StockUpdate)
+root.event("cart_item_reserved", to=[user])(payloads.CartItemReserved)
+root.event("cart_item_released", to=[user])(payloads.CartItemReleased)
 
 
 # Support chat: commands. A `userId`, if given, must be the caller's own.
@@ -351,19 +257,8 @@ class ReadMessage(CamelCommand):
 # Support chat: events, to the room of the ticket. Events that matter to a customer who has not opened the chat may also
 # go to the customer's own room.
 
-root.event(
-    "user_typing_start",
-    to=[ticket.of("ticketId")],
-    example={"ticketId": "tkt-2093", "userId": "usr-7718"},
-    volatile=True,
-)(payloads.UserTypingStart)
-
-root.event(
-    "user_typing_stop",
-    to=[ticket.of("ticketId")],
-    example={"ticketId": "tkt-2093", "userId": "usr-7718"},
-    volatile=True,
-)(payloads.UserTypingStop)
+root.event("user_typing_start", to=[ticket.of("ticketId")], volatile=True)(payloads.UserTypingStart)
+root.event("user_typing_stop", to=[ticket.of("ticketId")], volatile=True)(payloads.UserTypingStop)
 
 root.event(
     "support_message_received",
@@ -383,96 +278,20 @@ root.event(
     },
 )(payloads.SupportMessageReceived)
 
-root.event(
-    "support_message_delivered",
-    to=[ticket, user],
-    example={"messageId": "msg-61407", "deliveredAt": "2026-04-19T10:03:18.912Z"},
-)(payloads.SupportMessageDelivered)
-
-root.event(
-    "support_message_read",
-    to=[ticket, user],
-    example={"messageId": "msg-61407", "readBy": "usr-7718", "readAt": "2026-04-19T10:04:02.300Z"},
-)(payloads.SupportMessageRead)
-
-root.event(
-    "support_agent_assigned",
-    to=[ticket.of("ticketId"), user],
-    example={
-        "ticketId": "tkt-2093",
-        "agent": {
-            "id": "agt-15",
-            "name": "Delivery desk",
-            "avatar": "https://cdn.rez.example/agents/agt-15.png",
-            "department": "Orders and delivery",
-        },
-        "assignedAt": "2026-04-19T09:58:40.000Z",
-    },
-)(payloads.SupportAgentAssigned)
-
-root.event(
-    "support_agent_typing_start",
-    to=[ticket.of("ticketId")],
-    example={"ticketId": "tkt-2093", "agentId": "agt-15", "agentName": "Delivery desk"},
-    volatile=True,
-)(payloads.SupportAgentTypingStart)
-
-root.event(
-    "support_agent_typing_stop",
-    to=[ticket.of("ticketId")],
-    example={"ticketId": "tkt-2093", "agentId": "agt-15"},
-    volatile=True,
-)(payloads.SupportAgentTypingStop)
-
-root.event(
-    "support_agent_status_changed",
-    to=[ticket],
-    example={"agentId": "agt-15", "status": "busy", "timestamp": "2026-04-19T10:20:00.000Z"},
-)(payloads.SupportAgentStatusChanged)
-
-root.event(
-    "support_ticket_status_changed",
-    to=[ticket.of("ticketId"), user],
-    example={"ticketId": "tkt-2093", "status": "resolved", "timestamp": "2026-04-19T10:31:07.000Z"},
-)(payloads.SupportTicketStatusChanged)
-
-root.event(
-    "support_queue_position_updated",
-    to=[ticket.of("ticketId"), user],
-    example={"ticketId": "tkt-2093", "position": 2, "estimatedWaitTime": 4, "timestamp": "2026-04-19T09:54:30.000Z"},
-)(payloads.SupportQueuePositionUpdated)
+root.event("support_message_delivered", to=[ticket, user])(payloads.SupportMessageDelivered)
+root.event("support_message_read", to=[ticket, user])(payloads.SupportMessageRead)
+root.event("support_agent_assigned", to=[ticket.of("ticketId"), user])(payloads.SupportAgentAssigned)
+root.event("support_agent_typing_start", to=[ticket.of("ticketId")], volatile=True)(payloads.SupportAgentTypingStart)
+root.event("support_agent_typing_stop", to=[ticket.of("ticketId")], volatile=True)(payloads.SupportAgentTypingStop)
+root.event("support_agent_status_changed", to=[ticket])(payloads.SupportAgentStatusChanged)
+root.event("support_ticket_status_changed", to=[ticket.of("ticketId"), user])(payloads.SupportTicketStatusChanged)
+root.event("support_queue_position_updated", to=[ticket.of("ticketId"), user])(payloads.SupportQueuePositionUpdated)
 
 
 # Group buying: to the room of the group, and to the own rooms of members who have not opened it.
 
-root.event(
-    "group_member_joined",
-    to=[group.of("groupId"), user],
-    example={
-        "groupId": "grp-604",
-        "groupCode": "KETTLE-604",
-        "member": {
-            "userId": "usr-7718",
-            "name": "tea-at-four",
-            "avatar": "https://cdn.rez.example/avatars/usr-7718.png",
-        },
-        "currentMembers": 4,
-        "spotsRemaining": 1,
-        "joinedAt": "2026-04-17T19:12:44.000Z",
-    },
-)(payloads.GroupMemberJoined)
-
-root.event(
-    "group_member_left",
-    to=[group.of("groupId"), user],
-    example={
-        "groupId": "grp-604",
-        "userId": "usr-6120",
-        "currentMembers": 3,
-        "spotsRemaining": 2,
-        "timestamp": "2026-04-17T18:40:00.000Z",
-    },
-)(payloads.GroupMemberLeft)
+root.event("group_member_joined", to=[group.of("groupId"), user])(payloads.GroupMemberJoined)
+root.event("group_member_left", to=[group.of("groupId"), user])(payloads.GroupMemberLeft)
 
 root.event(
     "group_complete",
@@ -496,64 +315,16 @@ root.event(
     },
 )(payloads.GroupComplete)
 
-root.event(
-    "group_message",
-    to=[group.of("groupId"), user],
-    example={
-        "id": "gms-11982",
-        "groupId": "grp-604",
-        "userId": "usr-5087",
-        "userName": "corner-cafe",
-        "message": "One more and we have the price.",
-        "createdAt": "2026-04-17T19:30:02.000Z",
-    },
-)(payloads.GroupMessage)
-
-root.event(
-    "group_cancelled",
-    to=[group.of("groupId"), user],
-    example={
-        "groupId": "grp-588",
-        "reason": "The store has sold its last grinder.",
-        "cancelledAt": "2026-04-15T11:00:00.000Z",
-    },
-)(payloads.GroupCancelled)
+root.event("group_message", to=[group.of("groupId"), user])(payloads.GroupMessage)
+root.event("group_cancelled", to=[group.of("groupId"), user])(payloads.GroupCancelled)
 
 
 # Store messaging: to the room of the conversation, and to the own rooms of users who have not opened it.
 
-root.event(
-    "store_message",
-    to=[conversation.of("conversationId"), user],
-    example={
-        "id": "smg-30571",
-        "conversationId": "cnv-1266",
-        "storeId": "sto-41",
-        "storeName": "Copper Pot Kitchenware",
-        "content": "Your kettle is packed, the filters are a gift.",
-        "type": "order_update",
-        "createdAt": "2026-04-17T15:22:09.000Z",
-    },
-)(payloads.StoreMessage)
-
-root.event(
-    "store_typing",
-    to=[conversation.of("conversationId")],
-    example={"conversationId": "cnv-1266", "storeId": "sto-41", "storeName": "Copper Pot Kitchenware"},
-    volatile=True,
-)(payloads.StoreTyping)
-
-root.event(
-    "store_online",
-    to=[conversation, user],
-    example={"storeId": "sto-41", "timestamp": "2026-04-17T08:00:00.000Z"},
-)(payloads.StoreOnline)
-
-root.event(
-    "store_offline",
-    to=[conversation, user],
-    example={"storeId": "sto-41", "timestamp": "2026-04-17T18:00:00.000Z"},
-)(payloads.StoreOffline)
+root.event("store_message", to=[conversation.of("conversationId"), user])(payloads.StoreMessage)
+root.event("store_typing", to=[conversation.of("conversationId")], volatile=True)(payloads.StoreTyping)
+root.event("store_online", to=[conversation, user])(payloads.StoreOnline)
+root.event("store_offline", to=[conversation, user])(payloads.StoreOffline)
 
 
 # Social features: a post goes to the followers of its author, the other events to the user concerned.
@@ -577,44 +348,9 @@ root.event(
     },
 )(payloads.FeedNewPost)
 
-root.event(
-    "feed_post_liked",
-    to=[user],
-    example={
-        "postId": "pst-8810",
-        "likedBy": {
-            "userId": "usr-7718",
-            "userName": "tea-at-four",
-            "userAvatar": "https://cdn.rez.example/avatars/usr-7718.png",
-        },
-        "totalLikes": 27,
-        "likedAt": "2026-04-20T08:02:50.000Z",
-    },
-)(payloads.FeedPostLiked)
-
-root.event(
-    "feed_post_commented",
-    to=[user],
-    example={
-        "id": "cmt-45120",
-        "postId": "pst-8810",
-        "userId": "usr-7718",
-        "userName": "tea-at-four",
-        "comment": "Mine whistles a little. Does yours?",
-        "createdAt": "2026-04-20T08:04:11.000Z",
-    },
-)(payloads.FeedPostCommented)
-
-root.event(
-    "feed_user_followed",
-    to=[user],
-    example={
-        "followerId": "usr-7718",
-        "followerName": "tea-at-four",
-        "followerAvatar": "https://cdn.rez.example/avatars/usr-7718.png",
-        "followedAt": "2026-04-20T08:05:00.000Z",
-    },
-)(payloads.FeedUserFollowed)
+root.event("feed_post_liked", to=[user])(payloads.FeedPostLiked)
+root.event("feed_post_commented", to=[user])(payloads.FeedPostCommented)
+root.event("feed_user_followed", to=[user])(payloads.FeedUserFollowed)
 
 
 # Leaderboard and gamification.
@@ -640,80 +376,21 @@ root.event(
     },
 )(payloads.LeaderboardUpdate)
 
-root.event(
-    "leaderboard_rank_change",
-    to=[user.of("userId")],
-    example={
-        "userId": "usr-7718",
-        "oldRank": 5,
-        "newRank": 2,
-        "points": 1615,
-        "change": 3,
-        "period": "weekly",
-        "timestamp": "2026-04-20T09:00:00.000Z",
-    },
-)(payloads.LeaderboardRankChange)
-
-root.event(
-    "leaderboard_achievement",
-    to=[user],
-    example={
-        "id": "ach-first-group",
-        "title": "Better together",
-        "description": "Bought with a group for the first time.",
-        "icon": "https://cdn.rez.example/achievements/first-group.svg",
-        "points": 150,
-        "earnedAt": "2026-04-17T20:05:31.000Z",
-    },
-)(payloads.LeaderboardAchievement)
+root.event("leaderboard_rank_change", to=[user.of("userId")])(payloads.LeaderboardRankChange)
+root.event("leaderboard_achievement", to=[user])(payloads.LeaderboardAchievement)
 
 
 # System events.
 
-root.event(
-    "system_maintenance",
-    to=[root.everyone],
-    example={
-        "scheduledAt": "2026-04-22T02:00:00.000Z",
-        "duration": 45,
-        "message": "Paying will not work for a while tonight. Carts stay as they are.",
-        "affectedServices": ["checkout", "refunds"],
-        "timestamp": "2026-04-21T12:00:00.000Z",
-    },
-)(payloads.SystemMaintenance)
-
-root.event(
-    "force_update",
-    to=[root.everyone],
-    example={
-        "version": "4.12.0",
-        "updateUrl": "https://get.rez.example/android",
-        "message": "Versions before 4.10 can no longer pay.",
-        "isForced": True,
-        "timestamp": "2026-04-22T06:00:00.000Z",
-    },
-)(payloads.ForceUpdate)
-
-root.event(
-    "session_expired",
-    to=[root.caller],
-    example={"message": "Please sign in again.", "expiredAt": "2026-04-16T23:00:00.000Z"},
-)(payloads.SessionExpired)
-
-root.event(
-    "token_refresh",
-    to=[root.caller],
-    example={"newToken": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1c3ItNzcxOCJ9.c2lnbmF0dXJl", "expiresIn": 3600},
-)(payloads.TokenRefresh)
+root.event("system_maintenance", to=[root.everyone])(payloads.SystemMaintenance)
+root.event("force_update", to=[root.everyone])(payloads.ForceUpdate)
+root.event("session_expired", to=[root.caller])(payloads.SessionExpired)
+root.event("token_refresh", to=[root.caller])(payloads.TokenRefresh)
 
 
 # Error events. `error` is an event of the server, the same in every system.
 
-root.event(
-    "connection_error",
-    to=[root.caller],
-    example={"reason": "rate_limited", "attempts": 3, "nextRetry": 8000},
-)(payloads.ConnectionProblem)
+root.event("connection_error", to=[root.caller])(payloads.ConnectionProblem)
 
 
 contract.build()
