@@ -1,7 +1,8 @@
 """`python -m tools.declarations`: how many lines of declaration an event or command of the shipped systems takes.
 
 Counted are the statements that declare: the classes of payloads and commands with their decorators, types that they
-share, data that examples share, and calls such as `root.event(…)(payloads.Placed)`. Empty lines, comments, imports and rooms are not counted.
+share, data that examples share, and calls such as `root.event(…)(payloads.Placed)`. Empty lines, comments, imports and
+rooms are not counted.
 Commands that only join or leave a room need no statement of their own, and do not count as declarations either.
 """
 
@@ -20,7 +21,7 @@ from oyez.systems.loader import list_systems, load_system
 
 GOAL = 12.0
 """Lines of one declaration, on average: about as many as one event takes in an event document."""
-CEILING = 11.6
+CEILING = 11.0
 """Lines of one declaration on average, examples included, that no change may exceed."""
 
 
