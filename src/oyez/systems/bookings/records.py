@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from oyez.contract import UNSET, CamelPayload, Id, Maybe, Money, Time, Total
+from oyez.service.database.records import to_payload
 from oyez.systems.bookings.payloads import (
     Address,
     BookingStatus,
@@ -182,39 +183,31 @@ class Notification(CamelPayload):
 
 
 def customer_of(row: Row[Any]) -> Customer:
-    return Customer(customer_id=row.id, name=row.name, phone=row.phone, created_at=to_time(row.created_at))
+    return to_payload(row, Customer, customer_id=row.id, created_at=to_time(row.created_at))
 
 
 def partner_of(row: Row[Any]) -> Partner:
-    return Partner(
-        partner_id=row.id,
-        name=row.name,
-        email=row.email,
-        phone=row.phone,
-        photo=row.photo,
-        rating=row.rating,
-        services=row.services,
-        service_area=row.service_area,
-        completed_bookings=row.completed_bookings,
-        created_at=to_time(row.created_at),
-    )
+    return to_payload(row, Partner, partner_id=row.id, created_at=to_time(row.created_at))
 
 
 def booking_of(row: Row[Any]) -> Booking:
-    return Booking(
-        booking_id=row.id,
-        booking_number=booking_number(row),
-        service=row.service,
-        status=row.status,
-        scheduled_at=to_time(row.scheduled_at),
-        address=row.address,
-        amount=to_money(row.amount),
-        customer=customer_party(row),
-        partner=partner_party(row),
-        reason=row.reason,
-        created_at=to_time(row.created_at),
-        changed_at=to_time(row.changed_at),
-    )
+    return Booking(**booking_fields(row), reason=row.reason, changed_at=to_time(row.changed_at))
+
+
+def booking_fields(row: Row[Any]) -> dict[str, Any]:
+    """The fields that a stored booking and the events for admins have."""
+    return {
+        "booking_id": row.id,
+        "booking_number": booking_number(row),
+        "service": row.service,
+        "status": row.status,
+        "scheduled_at": to_time(row.scheduled_at),
+        "address": row.address,
+        "amount": to_money(row.amount),
+        "customer": customer_party(row),
+        "partner": partner_party(row),
+        "created_at": to_time(row.created_at),
+    }
 
 
 def booking_number(row: Row[Any]) -> str:
@@ -238,39 +231,25 @@ def message_of(row: Row[Any]) -> Message:
     sender, recipient = row.customer_id, row.partner_id
     if row.sender_role == "partner":
         sender, recipient = recipient, sender
-    return Message(
-        id=row.id,
+    return to_payload(
+        row,
+        Message,
         sender_id=sender,
-        sender_role=row.sender_role,
         recipient_id=recipient,
-        message=row.message,
-        booking_id=row.booking_id,
         created_at=to_time(row.created_at),
         read_at=None if row.read_at is None else to_time(row.read_at),
     )
 
 
 def submission_of(row: Row[Any]) -> Submission:
-    return Submission(
+    return to_payload(
+        row,
+        Submission,
         submission_id=row.id,
-        partner_id=row.partner_id,
-        partner_name=row.partner_name,
-        documents=row.documents,
-        status=row.status,
-        note=row.note,
         created_at=to_time(row.created_at),
         reviewed_at=None if row.reviewed_at is None else to_time(row.reviewed_at),
     )
 
 
 def notification_of(row: Row[Any]) -> Notification:
-    return Notification(
-        id=row.id,
-        recipient_id=row.recipient_id,
-        recipient_role=row.recipient_role,
-        type=row.type,
-        title=row.title,
-        message=row.message,
-        booking_id=row.booking_id,
-        created_at=to_time(row.created_at),
-    )
+    return to_payload(row, Notification, created_at=to_time(row.created_at))

@@ -6,11 +6,13 @@ The handlers of commands and the HTTP API call them. The id of the caller comes 
 from typing import Any
 from uuid import uuid4
 
+from msgspec.structs import asdict
 from sqlalchemy import Connection, Row, Table, insert, select, update
 
 from oyez.contract import Id, Total
 from oyez.contract.schema import quote
 from oyez.errors import FORBIDDEN, TOO_LARGE, InvalidDataError, RefusedError
+from oyez.service.database.records import to_payload
 from oyez.service.days import begin_of_day, end_of_day
 from oyez.service.outbox.transaction import Transaction
 from oyez.systems.bookings import payloads
@@ -24,9 +26,8 @@ from oyez.systems.bookings.records import (
     NewPartner,
     NewSubmission,
     Review,
+    booking_fields,
     booking_number,
-    customer_party,
-    partner_party,
 )
 from oyez.systems.bookings.states import ACTIVE, SENTENCES, Action, move, partner_action, review
 from oyez.systems.bookings.tables import (
@@ -56,32 +57,15 @@ DAY_BEGINS = "day_begins"
 
 def put_customer(tx: Transaction, customer_id: str, new: NewCustomer) -> tuple[Row[Any], bool]:
     """Returns the customer, and True if it is new."""
-    return _put(tx, customers, customer_id, {"name": new.name, "phone": new.phone})
+    return _put(tx, customers, customer_id, asdict(new))
 
 
 def put_partner(tx: Transaction, partner_id: str, new: NewPartner) -> tuple[Row[Any], bool]:
     """Returns the partner, and True if it is new: then `partner:registered` is sent."""
-    values = {
-        "name": new.name,
-        "email": new.email,
-        "phone": new.phone,
-        "photo": new.photo or None,
-        "rating": new.rating if isinstance(new.rating, float) else None,
-        "services": new.services,
-        "service_area": new.service_area,
-    }
-    partner, is_new = _put(tx, partners, partner_id, values)
+    optional = {"photo": new.photo or None, "rating": new.rating if isinstance(new.rating, float) else None}
+    partner, is_new = _put(tx, partners, partner_id, asdict(new) | optional)
     if is_new:
-        tx.emit(
-            payloads.PartnerRegistered(
-                partner_id=partner_id,
-                name=new.name,
-                email=new.email,
-                phone=new.phone,
-                services=new.services,
-                service_area=new.service_area,
-            )
-        )
+        tx.emit(to_payload(new, payloads.PartnerRegistered, partner_id=partner_id))
     return partner, is_new
 
 
@@ -106,7 +90,7 @@ def create_booking(tx: Transaction, new: NewBooking) -> Row[Any]:
     }
     booking = _insert(tx, bookings, values)
     tx.add_member(trackers(booking.id), f"user:{new.customer_id}")
-    tx.emit(payloads.BookingCreated(**_as_admins_see(booking)))
+    tx.emit(payloads.BookingCreated(**booking_fields(booking)))
     if partner_id is not None:
         _request(tx, booking)
     return booking
@@ -194,18 +178,18 @@ def _change(
     sentence = SENTENCES[changed.status].format(partner=changed.partner_name)
     tx.emit(payloads.BookingStatusUpdated(booking_id=changed.id, status=changed.status, message=sentence))
     extra = {"previous_status": booking.status} | ({} if reason is None else {"reason": reason})
-    tx.emit(payloads.BookingUpdated(**_as_admins_see(changed), **extra))
+    tx.emit(payloads.BookingUpdated(**booking_fields(changed), **extra))
     return changed
 
 
 def _request(tx: Transaction, booking: Row[Any]) -> None:
     tx.emit(
-        payloads.BookingNewRequest(
+        to_payload(
+            booking,
+            payloads.BookingNewRequest,
             booking_id=booking.id,
             booking_number=booking_number(booking),
-            service=booking.service,
             scheduled_at=to_time(booking.scheduled_at),
-            address=booking.address,
             amount=to_money(booking.amount),
         ),
         partner_user(booking.partner_id),
@@ -214,14 +198,7 @@ def _request(tx: Transaction, booking: Row[Any]) -> None:
 
 def _introduce(tx: Transaction, booking: Row[Any]) -> None:
     partner = get(tx.connection, partners, booking.partner_id)
-    introduced = payloads.AssignedPartner(
-        id=partner.id,
-        name=partner.name,
-        phone=partner.phone,
-        photo=partner.photo,
-        rating=partner.rating,
-        completed_bookings=partner.completed_bookings,
-    )
+    introduced = to_payload(partner, payloads.AssignedPartner)
     tx.emit(
         payloads.PartnerAssigned(booking_id=booking.id, partner=introduced),
         customer_user(booking.customer_id),
@@ -242,22 +219,6 @@ def _notify_earnings(tx: Transaction, booking: Row[Any]) -> None:
         ),
         partner_user(booking.partner_id),
     )
-
-
-def _as_admins_see(booking: Row[Any]) -> dict[str, Any]:
-    """The fields of `payloads.Booking`."""
-    return {
-        "booking_id": booking.id,
-        "booking_number": booking_number(booking),
-        "service": booking.service,
-        "status": booking.status,
-        "scheduled_at": to_time(booking.scheduled_at),
-        "address": booking.address,
-        "amount": to_money(booking.amount),
-        "customer": customer_party(booking),
-        "partner": partner_party(booking),
-        "created_at": to_time(booking.created_at),
-    }
 
 
 def _assigned(tx: Transaction, partner_id: str, booking_id: str) -> Row[Any]:
@@ -288,16 +249,8 @@ def send_message(tx: Transaction, new: NewMessage) -> Row[Any]:
     }
     message = _insert(tx, messages, values)
     sender = get(tx.connection, customers if new.sender_role == "customer" else partners, new.sender_id)
-    received = payloads.MessageReceived(
-        id=message.id,
-        sender_id=new.sender_id,
-        sender_name=sender.name,
-        sender_role=new.sender_role,
-        recipient_id=new.recipient_id,
-        message=new.message,
-        booking_id=booking_id,
-        created_at=to_time(message.created_at),
-    )
+    stored = {"id": message.id, "booking_id": booking_id, "created_at": to_time(message.created_at)}
+    received = to_payload(new, payloads.MessageReceived, sender_name=sender.name, **stored)
     to = partner_user if new.sender_role == "customer" else customer_user
     try:
         tx.emit(received, to(new.recipient_id))
@@ -312,13 +265,7 @@ def send_message(tx: Transaction, new: NewMessage) -> Row[Any]:
             field="message",
             bytes=size,
         ) from None
-    sent = payloads.MessageSent(
-        id=message.id,
-        created_at=to_time(message.created_at),
-        recipient_id=new.recipient_id,
-        message=new.message,
-        booking_id=booking_id,
-    )
+    sent = to_payload(new, payloads.MessageSent, **stored)
     tx.emit(sent, (customer_user if new.sender_role == "customer" else partner_user)(new.sender_id))
     return message
 
@@ -347,18 +294,8 @@ def notify(tx: Transaction, new: NewNotification) -> Row[Any]:
 
 
 def _notify(tx: Transaction, new: NewNotification) -> Row[Any]:
-    values = {
-        "recipient_id": new.recipient_id,
-        "recipient_role": new.recipient_role,
-        "type": new.type,
-        "title": new.title,
-        "message": new.message,
-        "booking_id": new.booking_id or None,
-    }
-    notification = _insert(tx, notifications, values)
-    payload = payloads.NotificationNew(
-        id=notification.id, type=new.type, title=new.title, message=new.message, booking_id=new.booking_id
-    )
+    notification = _insert(tx, notifications, asdict(new) | {"booking_id": new.booking_id or None})
+    payload = to_payload(new, payloads.NotificationNew, id=notification.id)
     tx.emit(payload, (customer_user if new.recipient_role == "customer" else partner_user)(new.recipient_id))
     return notification
 
@@ -369,16 +306,8 @@ def _notify(tx: Transaction, new: NewNotification) -> Row[Any]:
 def submit_kyc(tx: Transaction, new: NewSubmission) -> Row[Any]:
     """Store submitted documents. Sends `kyc:submitted`."""
     _expect(tx, partners, "partnerId", new.partner_id)
-    values = {"partner_id": new.partner_id, "documents": new.documents, "status": "SUBMITTED"}
-    submission = _insert(tx, kyc_submissions, values)
-    tx.emit(
-        payloads.KycSubmitted(
-            submission_id=submission.id,
-            partner_id=submission.partner_id,
-            partner_name=submission.partner_name,
-            documents=new.documents,
-        )
-    )
+    submission = _insert(tx, kyc_submissions, {**asdict(new), "status": "SUBMITTED"})
+    tx.emit(to_payload(submission, payloads.KycSubmitted, submission_id=submission.id))
     return submission
 
 

@@ -3,20 +3,23 @@
 from typing import Any
 
 from oyez.errors import FORBIDDEN
-from oyez.testing.scenario import Demo, Scenario
+from oyez.testing.scenario import Demo, Person, Scenario
 
 
 async def play(day: Scenario) -> None:
     await day.at("08:45")
     maya, _ = await day.connect("Maya", "user"), await day.connect("Stan", "user")
     plumber, rival = await day.connect("Swift Plumbing", "vendor"), await day.connect("Gutter Guild", "vendor")
+    both = (maya, plumber)
     service, booking, payment = day.id("service"), day.id("booking"), day.id("payment")
 
-    def about(event: str, kind: str, id: str, by: str = "user", **changes: Any) -> dict[str, Any]:
+    async def publish(text: str, event: str, id: str, *to: Person, by: str = "user", **changes: Any) -> None:
+        """Publish the example of an event about the record with this id. Maya and the plumber are its parties."""
+        kind, _, _ = event.partition(":")
         actor = {"id": maya.id if by == "user" else plumber.id, "role": by}
         whose = {f"{kind}__id": id, f"{kind}__userId": maya.id, f"{kind}__vendorId": plumber.id}
-        data: dict[str, Any] = day.example(event, **{"actor": actor, **whose, **changes})
-        return data
+        data = day.example(event, **{"actor": actor, **whose, **changes})
+        await day.publish(text, event, data, received_by=to or both)
 
     await day.at("09:10")
     await day.call("Maya sees that the server is there", maya, "ping")
@@ -24,38 +27,13 @@ async def play(day: Scenario) -> None:
     await day.expect_refusal(
         "The guild tries the plumber's room", rival, "join", {"type": "vendor", "id": plumber.id}, code=FORBIDDEN.code
     )
-    await day.publish(
-        "Maya's tap leaks: she asks for somebody",
-        "service:created",
-        about("service:created", "service", service, service__vendorId=None),
-        received_by=[maya],
-    )
-    await day.publish(
-        "Swift Plumbing takes it",
-        "service:status_changed",
-        about("service:status_changed", "service", service, "vendor"),
-        received_by=[maya, plumber],
-    )
-    await day.publish(
-        "Maya adds what else drips",
-        "service:updated",
-        about("service:updated", "service", service),
-        received_by=[maya, plumber],
-    )
+    await publish("Maya's tap leaks: she asks for somebody", "service:created", service, maya, service__vendorId=None)
+    await publish("Swift Plumbing takes it", "service:status_changed", service, by="vendor")
+    await publish("Maya adds what else drips", "service:updated", service)
 
     await day.at("11:30")
-    await day.publish(
-        "They settle on two o'clock",
-        "booking:created",
-        about("booking:created", "booking", booking, booking__serviceId=service),
-        received_by=[maya, plumber],
-    )
-    await day.publish(
-        "The plumber confirms",
-        "booking:status_changed",
-        about("booking:status_changed", "booking", booking, "vendor", booking__serviceId=service),
-        received_by=[maya, plumber],
-    )
+    await publish("They settle on two o'clock", "booking:created", booking, booking__serviceId=service)
+    await publish("The plumber confirms", "booking:status_changed", booking, by="vendor", booking__serviceId=service)
     sent = await day.call(
         "The plumber has the cartridge",
         plumber,
@@ -68,25 +46,17 @@ async def play(day: Scenario) -> None:
     )
 
     await day.at("15:10")
-    await day.publish(
-        "Maya's card has expired",
-        "payment:failed",
-        about("payment:failed", "payment", payment, payment__bookingId=booking),
-        received_by=[maya, plumber],
-    )
-    await day.publish(
-        "Another card is good",
-        "payment:completed",
-        about("payment:completed", "payment", day.id("payment 2"), payment__bookingId=booking),
-        received_by=[maya, plumber],
-    )
+    await publish("Maya's card has expired", "payment:failed", payment, payment__bookingId=booking)
+    await publish("Another card is good", "payment:completed", day.id("payment 2"), payment__bookingId=booking)
 
     await day.at("18:00")
-    await day.publish(
+    await publish(
         "The gutters are dry again: that visit is called off",
         "booking:cancelled",
-        about("booking:cancelled", "booking", day.id("booking 2"), booking__vendorId=rival.id),
-        received_by=[maya, rival],
+        day.id("booking 2"),
+        maya,
+        rival,
+        booking__vendorId=rival.id,
     )
 
 

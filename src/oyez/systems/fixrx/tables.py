@@ -5,6 +5,7 @@ from typing import Any, Literal
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Row, String, Table, Text, select
 
 from oyez.contract import CamelPayload, Id, Time
+from oyez.service.database.records import to_payload
 
 metadata = MetaData()
 
@@ -72,12 +73,10 @@ def mark_read(connection: Connection, message_id: str, read_at: Time) -> bool:
 
 
 def to_message(row: Row[Any]) -> StoredMessage:
-    return StoredMessage(
+    return to_payload(
+        row,
+        StoredMessage,
         message_id=row.id,
-        user_id=row.user_id,
-        vendor_id=row.vendor_id,
-        sender_role=row.sender_role,
-        message=row.message,
         timestamp=Time(row.sent_at),
         read_at=Time(row.read_at) if row.read_at else None,
     )

@@ -8,6 +8,7 @@ from msgspec.structs import asdict
 
 from oyez.contract import UNSET, Id, Maybe, Money, Payload, Time
 from oyez.errors import InvalidDataError
+from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
 from oyez.systems.qscrap import payouts, states
 from oyez.systems.qscrap.contract import garage, user
@@ -19,7 +20,6 @@ from oyez.systems.qscrap.tables import (
     find,
     get,
     is_as,
-    show,
     write_amount,
 )
 
@@ -75,14 +75,14 @@ def put_dispute(tx: Transaction, dispute_id: str, body: DisputeBody) -> tuple[Di
         tx.connection.execute(disputes.insert().values(dispute_id=dispute_id, status="open", **values))
         payouts.hold_for_dispute(tx, dispute_id, body.order_id)
     elif is_as(found, values):
-        return show(found, Dispute), False
+        return to_payload(found, Dispute), False
     else:
         check_same(found, values, "order_id", "customer_id", "garage_id")
         states.check_open(states.DISPUTE, found.status)
         change(tx.connection, disputes.c.dispute_id, dispute_id, **values)
     if found is None or found.status == "open":
         tx.schedule(TIMEOUT, dispute_id, values["respond_by"].seconds, {})
-    return show(get(tx.connection, disputes.c.dispute_id, dispute_id), Dispute), found is None
+    return to_payload(get(tx.connection, disputes.c.dispute_id, dispute_id), Dispute), found is None
 
 
 def contest_dispute(tx: Transaction, dispute_id: str) -> Dispute:
@@ -106,7 +106,7 @@ def resolve_dispute(tx: Transaction, dispute_id: str, body: Resolution) -> Dispu
     before = get(tx.connection, disputes.c.dispute_id, dispute_id)
     if before.status == "resolved":
         check_same(before, asdict(body), "resolution", "refund_amount")
-        return show(before, Dispute)
+        return to_payload(before, Dispute)
     if body.refund_amount > before.refund_amount:
         raise InvalidDataError("refund_amount", f"at most {before.refund_amount}, which is asked for")
     _move(tx, dispute_id, "resolve", **asdict(body))
@@ -122,7 +122,7 @@ def resolve_dispute(tx: Transaction, dispute_id: str, body: Resolution) -> Dispu
     )
     payouts.reduce_by_refund(tx, before.order_id, body.refund_amount)
     payouts.release_from_dispute(tx, dispute_id, before.order_id)
-    return show(get(tx.connection, disputes.c.dispute_id, dispute_id), Dispute)
+    return to_payload(get(tx.connection, disputes.c.dispute_id, dispute_id), Dispute)
 
 
 def time_out_dispute(tx: Transaction, dispute_id: str, data: dict[str, Any]) -> None:
@@ -136,4 +136,4 @@ def _move(tx: Transaction, dispute_id: str, action: str, **values: Any) -> Dispu
     status = states.move(states.DISPUTE, before.status, action)
     change(tx.connection, disputes.c.dispute_id, dispute_id, status=status, **values)
     tx.cancel(TIMEOUT, dispute_id)
-    return show(get(tx.connection, disputes.c.dispute_id, dispute_id), Dispute)
+    return to_payload(get(tx.connection, disputes.c.dispute_id, dispute_id), Dispute)

@@ -11,6 +11,7 @@ from sqlalchemy import Column, Connection
 
 from oyez.contract import Id, Payload
 from oyez.errors import RefusedError
+from oyez.service.database.records import to_payload
 from oyez.service.resources import Listing, Read, Resource, Write
 from oyez.systems.qscrap import disputes, payouts, requests, subscriptions, tables, tickets
 from oyez.systems.qscrap.payloads import TicketStatus
@@ -67,14 +68,14 @@ def _reading(
         row = tables.get(connection, column, ids[-1])
         if within is not None and row._mapping[within.name] != ids[0]:
             raise RefusedError(tables.UNKNOWN_RECORD, f"{ids[-1]!r} belongs to another {within.name}.")
-        return tables.show(row, record)
+        return to_payload(row, record)
 
     return (
         Listing(
             path,
             page,
             column.table,
-            lambda _, row: tables.show(row, record),
+            lambda _, row: to_payload(row, record),
             column,
             order,
             within,

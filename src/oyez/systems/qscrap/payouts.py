@@ -14,6 +14,7 @@ from msgspec import Meta
 from msgspec.structs import asdict
 
 from oyez.contract import UNSET, Id, Maybe, Money, Payload, Time
+from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
 from oyez.systems.qscrap import states
 from oyez.systems.qscrap.contract import garage
@@ -33,7 +34,6 @@ from oyez.systems.qscrap.tables import (
     get,
     is_as,
     payouts,
-    show,
     write_amount,
 )
 
@@ -263,7 +263,7 @@ def _move(tx: Transaction, payout: Payout, action: str, **values: Any) -> bool:
 
 
 def _show(tx: Transaction, payout_id: str) -> Payout:
-    return show(get(tx.connection, payouts.c.payout_id, payout_id), Payout)
+    return to_payload(get(tx.connection, payouts.c.payout_id, payout_id), Payout)
 
 
 def _of_order(tx: Transaction, order_id: str, *statuses: str) -> list[Any]:

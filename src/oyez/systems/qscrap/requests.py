@@ -5,11 +5,12 @@ from typing import Any, Literal
 from msgspec.structs import asdict
 
 from oyez.contract import Id, Payload, Time
+from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
 from oyez.systems.qscrap import states
 from oyez.systems.qscrap.contract import user
 from oyez.systems.qscrap.payloads import Notification, RequestExpired
-from oyez.systems.qscrap.tables import change, check_same, find, get, is_as, requests, show
+from oyez.systems.qscrap.tables import change, check_same, find, get, is_as, requests
 
 EXPIRY = "request_expiry"
 
@@ -38,13 +39,13 @@ def put_request(tx: Transaction, request_id: str, body: RequestBody) -> tuple[Re
     if found is None:
         tx.connection.execute(requests.insert().values(request_id=request_id, status="open", **values))
     elif is_as(found, values):
-        return show(found, Request), False
+        return to_payload(found, Request), False
     else:
         check_same(found, values, "customer_id")
         states.check_open(states.REQUEST, found.status)
         change(tx.connection, requests.c.request_id, request_id, **values)
     tx.schedule(EXPIRY, request_id, body.expires_at.seconds, {})
-    return show(get(tx.connection, requests.c.request_id, request_id), Request), found is None
+    return to_payload(get(tx.connection, requests.c.request_id, request_id), Request), found is None
 
 
 def move_request(tx: Transaction, request_id: str, *, action: str) -> Request:
@@ -57,7 +58,7 @@ def move_request(tx: Transaction, request_id: str, *, action: str) -> Request:
         status=states.move(states.REQUEST, request.status, action),
     )
     tx.cancel(EXPIRY, request_id)
-    return show(get(tx.connection, requests.c.request_id, request_id), Request)
+    return to_payload(get(tx.connection, requests.c.request_id, request_id), Request)
 
 
 def expire_request(tx: Transaction, request_id: str, data: dict[str, Any]) -> None:

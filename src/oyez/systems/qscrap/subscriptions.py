@@ -4,10 +4,11 @@ import math
 from typing import Any
 
 from oyez.contract import Id, Payload, Time
+from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
 from oyez.systems.qscrap.contract import garage
 from oyez.systems.qscrap.payloads import SubscriptionWarning
-from oyez.systems.qscrap.tables import change, find, get, is_as, show, subscriptions
+from oyez.systems.qscrap.tables import change, find, get, is_as, subscriptions
 
 WARNING = "subscription_warning"
 WARNING_DAYS = (7, 3, 1)
@@ -35,7 +36,7 @@ def put_subscription(tx: Transaction, garage_id: str, body: SubscriptionBody) ->
     if found is None:
         tx.connection.execute(subscriptions.insert().values(garage_id=garage_id, **values))
     elif is_as(found, values):
-        return show(found, Subscription), False
+        return to_payload(found, Subscription), False
     else:
         change(tx.connection, subscriptions.c.garage_id, garage_id, **values)
     _cancel_warnings(tx, garage_id)
@@ -44,7 +45,7 @@ def put_subscription(tx: Transaction, garage_id: str, body: SubscriptionBody) ->
         # A warning whose time has passed is not sent.
         if due >= tx.now:
             tx.schedule(WARNING, _key(garage_id, days), due, {"garage_id": garage_id, "days": days})
-    return show(get(tx.connection, subscriptions.c.garage_id, garage_id), Subscription), found is None
+    return to_payload(get(tx.connection, subscriptions.c.garage_id, garage_id), Subscription), found is None
 
 
 def end_subscription(tx: Transaction, garage_id: str) -> None:

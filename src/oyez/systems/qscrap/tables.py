@@ -5,7 +5,7 @@ The back end stores everything else. The members of a ticket's room are in the m
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -23,11 +23,9 @@ from sqlalchemy import (
     select,
 )
 
-from oyez.contract import Money, Payload, Time
+from oyez.contract import Money, Time
 from oyez.contract.types import MAX_ID_LENGTH
 from oyez.errors import Refusal, RefusedError
-
-P = TypeVar("P", bound=Payload)
 
 UNKNOWN_RECORD = Refusal("unknown_record", "There is no such record.", status=404)
 RECORD_DIFFERS = Refusal("record_differs", "There is another record of that id.", status=409)
@@ -148,11 +146,6 @@ def get(connection: Connection, column: Column[str], value: str) -> Row[Any]:
 def change(connection: Connection, column: Column[str], value: str, **values: Any) -> None:
     """Set `values` in the row whose `column` is `value`."""
     connection.execute(column.table.update().where(column == value).values(**values))
-
-
-def show(row: Row[Any], kind: type[P]) -> P:
-    """A row as a record: columns and fields have the same names."""
-    return kind(**{name: row._mapping[name] for name in kind.__struct_fields__})
 
 
 def is_as(row: Row[Any], values: Mapping[str, Any]) -> bool:

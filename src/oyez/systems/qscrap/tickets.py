@@ -9,6 +9,7 @@ from msgspec.structs import asdict
 
 from oyez.contract import Id, Payload, Time
 from oyez.errors import FORBIDDEN, RefusedError
+from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
 from oyez.systems.qscrap import states
 from oyez.systems.qscrap.contract import operations, user
@@ -23,7 +24,7 @@ from oyez.systems.qscrap.payloads import (
     TicketStatus,
     TicketUpdated,
 )
-from oyez.systems.qscrap.tables import change, check_same, find, get, is_as, show, ticket_messages, tickets
+from oyez.systems.qscrap.tables import change, check_same, find, get, is_as, ticket_messages, tickets
 
 
 class TicketBody(Payload):
@@ -77,7 +78,7 @@ def put_ticket(tx: Transaction, ticket_id: str, body: TicketBody) -> tuple[Ticke
     if found.customer_id != body.customer_id:
         tx.remove_member(room, f"user:{found.customer_id}")
         tx.add_member(room, f"user:{body.customer_id}")
-    return show(get(tx.connection, tickets.c.ticket_id, ticket_id), Ticket), False
+    return to_payload(get(tx.connection, tickets.c.ticket_id, ticket_id), Ticket), False
 
 
 def put_message(tx: Transaction, ticket_id: str, message_id: str, body: MessageBody) -> tuple[Message, bool]:
@@ -91,7 +92,7 @@ def put_message(tx: Transaction, ticket_id: str, message_id: str, body: MessageB
     found = find(tx.connection, ticket_messages.c.message_id, message_id)
     if found is not None:
         check_same(found, values, *values)
-        return show(found, Message), False
+        return to_payload(found, Message), False
     states.check_open(states.TICKET, ticket.status)
     if body.sender_role == "customer" and body.sender_id != ticket.customer_id:
         raise RefusedError(FORBIDDEN, f"{body.sender_id!r} is not the customer of ticket {ticket_id!r}.")
@@ -105,10 +106,10 @@ def put_message(tx: Transaction, ticket_id: str, message_id: str, body: MessageB
 
 def move_ticket(tx: Transaction, ticket_id: str, *, action: str) -> Ticket:
     """Start, resolve, reopen or close a ticket. Raises RefusedError: unknown_record, illegal_transition."""
-    ticket = show(get(tx.connection, tickets.c.ticket_id, ticket_id), Ticket)
+    ticket = to_payload(get(tx.connection, tickets.c.ticket_id, ticket_id), Ticket)
     status = states.move(states.TICKET, ticket.status, action)
     if status != ticket.status:
         change(tx.connection, tickets.c.ticket_id, ticket_id, status=status)
-        ticket = show(get(tx.connection, tickets.c.ticket_id, ticket_id), Ticket)
+        ticket = to_payload(get(tx.connection, tickets.c.ticket_id, ticket_id), Ticket)
         tx.emit(TicketUpdated(status=ticket.status), ticket_room(ticket_id))
     return ticket

@@ -1,6 +1,8 @@
 """A day in `quotes`: somebody needs a roof, two roofers hear of it, and one of them gets the work."""
 
-from oyez.testing.scenario import Demo, Scenario
+from typing import Any
+
+from oyez.testing.scenario import Demo, Person, Scenario
 
 
 async def play(day: Scenario) -> None:
@@ -11,28 +13,25 @@ async def play(day: Scenario) -> None:
     roofer, slater = await day.connect("Bright Roofs", "supplier"), await day.connect("Slate and Sons", "supplier")
     nora, _ = await day.connect("Nora", "user"), await day.connect("Olaf", "user")
 
+    suppliers = [f"quote-request:supplier:{id}" for id in (supplier, rival)]
+
+    async def publish(text: str, event: str, *receivers: Person, to: list[str] | None = None, **changes: Any) -> None:
+        await day.publish(text, event, day.example(event, **changes), to=to, received_by=receivers)
+
     await day.at("09:30")
     request = day.id("request")
-    created = day.example("quote:request:created", requestId=request, userId=nora.id)
-    await day.publish(
-        "Nora's roof leaks: she asks for quotes",
-        "quote:request:created",
-        created,
-        to=[f"quote-request:supplier:{supplier}", f"quote-request:supplier:{rival}"],
-        received_by=[roofer, slater],
-    )
+    asked: dict[str, Any] = {"to": suppliers, "requestId": request}
+    text = "Nora's roof leaks: she asks for quotes"
+    await publish(text, "quote:request:created", roofer, slater, userId=nora.id, **asked)
 
     await day.at("11:20")
-    offer = day.id("offer")
-    await day.publish(
-        "Bright Roofs offers a price",
-        "quote:offer:received",
-        day.example("quote:offer:received", offerId=offer, quoteRequestId=request, userId=nora.id),
-        received_by=[nora],
-    )
     message = day.id("message")
-    written = day.example(
+    offer: dict[str, Any] = {"offerId": day.id("offer"), "userId": nora.id}
+    await publish("Bright Roofs offers a price", "quote:offer:received", nora, quoteRequestId=request, **offer)
+    await publish(
+        "Bright Roofs writes to Nora",
         "chat:message",
+        nora,
         messageId=message,
         chatId=day.id("chat"),
         senderId=roofer.id,
@@ -41,29 +40,12 @@ async def play(day: Scenario) -> None:
         message__senderId=roofer.id,
         message__sender__id=roofer.id,
     )
-    await day.publish("Bright Roofs writes to Nora", "chat:message", written, received_by=[nora])
-    await day.publish(
-        "Bright Roofs sees that it has come",
-        "chat:delivered",
-        day.example("chat:delivered", messageId=message, recipientId=nora.id),
-        to=f"chat:supplier:{roofer.id}",
-        received_by=[roofer],
-    )
+    seen: dict[str, Any] = {"to": [f"chat:supplier:{roofer.id}"], "messageId": message, "recipientId": nora.id}
+    await publish("Bright Roofs sees that it has come", "chat:delivered", roofer, **seen)
 
     await day.at("17:45")
-    await day.publish(
-        "Nora takes the offer",
-        "quote:offer:updated",
-        day.example("quote:offer:updated", offerId=offer, userId=nora.id, status="accepted"),
-        received_by=[nora],
-    )
-    await day.publish(
-        "Her request is closed",
-        "quote:request:updated",
-        day.example("quote:request:updated", requestId=request),
-        to=[f"quote-request:supplier:{supplier}", f"quote-request:supplier:{rival}"],
-        received_by=[roofer, slater],
-    )
+    await publish("Nora takes the offer", "quote:offer:updated", nora, status="accepted", **offer)
+    await publish("Her request is closed", "quote:request:updated", roofer, slater, **asked, status="closed")
 
 
 DEMO = Demo(play=play)

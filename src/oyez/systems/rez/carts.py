@@ -11,6 +11,7 @@ from oyez.contract import UNSET, CamelPayload, Id, Maybe, Money, Payload, Time
 from oyez.contract.codec import encode_json
 from oyez.contract.types import read_scalar
 from oyez.errors import InvalidDataError, RefusedError
+from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import NOT_FOUND, user
@@ -75,7 +76,7 @@ class Notified(CamelPayload):
 
 def save_cart(tx: Transaction, user_id: str, cart: Cart) -> payloads.CartSync:
     """Store a cart and send it to all devices of the user."""
-    synced = payloads.CartSync(user_id=user_id, timestamp=Time.at(tx.now), **msgspec.structs.asdict(cart))
+    synced = to_payload(cart, payloads.CartSync, user_id=user_id, timestamp=Time.at(tx.now))
     tx.connection.execute(delete(carts).where(carts.c.user_id == user_id))
     tx.connection.execute(carts.insert().values(user_id=user_id, cart=encode_json(synced)))
     tx.connection.execute(delete(cart_products).where(cart_products.c.user_id == user_id))
@@ -105,12 +106,12 @@ def get_cart(connection: Connection, user_id: str) -> payloads.CartSync:
 
 def change_price(tx: Transaction, product_id: str, change: PriceChange) -> Notified:
     """Notify all users who have the product in their cart."""
-    return _notify_buyers(tx, product_id, payloads.PriceUpdate(product_id=product_id, **msgspec.structs.asdict(change)))
+    return _notify_buyers(tx, product_id, to_payload(change, payloads.PriceUpdate, product_id=product_id))
 
 
 def change_stock(tx: Transaction, product_id: str, stock: Stock) -> Notified:
     """Notify all users who have the product in their cart."""
-    return _notify_buyers(tx, product_id, payloads.StockUpdate(product_id=product_id, **msgspec.structs.asdict(stock)))
+    return _notify_buyers(tx, product_id, to_payload(stock, payloads.StockUpdate, product_id=product_id))
 
 
 def reserve(tx: Transaction, user_id: str, product_id: str, reservation: Reservation) -> payloads.CartItemReserved:
@@ -125,12 +126,7 @@ def reserve(tx: Transaction, user_id: str, product_id: str, reservation: Reserva
         .returning(reservations.c.number)
     ).scalar_one()
     tx.schedule(RESERVATION_ENDS, str(added), expires_at, {"userId": user_id, "productId": product_id})
-    payload = payloads.CartItemReserved(
-        product_id=product_id,
-        quantity=reservation.quantity,
-        expires_at=reservation.expires_at,
-        timestamp=Time.at(tx.now),
-    )
+    payload = to_payload(reservation, payloads.CartItemReserved, product_id=product_id, timestamp=Time.at(tx.now))
     tx.emit(payload, user(user_id))
     return payload
 

@@ -13,6 +13,7 @@ from oyez.contract import UNSET, CamelPayload, Id, Maybe, NamedRoom, Time
 from oyez.contract.codec import encode_json
 from oyez.contract.types import read_scalar
 from oyez.errors import FORBIDDEN, RefusedError
+from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import ALREADY_THERE, ILLEGAL_TRANSITION, NOT_FOUND, group, user
@@ -182,14 +183,9 @@ def get_group(connection: Connection, group_id: str) -> Group:
 
 
 def to_group(connection: Connection, row: Row[Any]) -> Group:
-    return Group(
-        group_id=row.id,
-        group_code=row.code,
-        creator_id=row.creator_id,
-        size=row.size,
-        status=row.status,
-        members=_list_members(connection, row.id),
-        created_at=Time.at(row.created_at),
+    members = _list_members(connection, row.id)
+    return to_payload(
+        row, Group, group_id=row.id, group_code=row.code, members=members, created_at=Time.at(row.created_at)
     )
 
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id
 from oyez.errors import LogUnavailableError
+from oyez.service.database.records import to_payload
 from oyez.service.resources import Listing, Read, Resource, Send, Write, build_routes
 from oyez.service.system import Services
 from oyez.service.typing import Typing
@@ -47,14 +48,7 @@ class TicketsPage(Page):
 async def locate(services: Services, order_id: str, whereabouts: orders.Whereabouts) -> None:
     """Send the location of an order on its way; volatile."""
     await services.database.read(orders.check_on_its_way, order_id)
-    await services.publisher.emit(
-        payloads.OrderLocationUpdate(
-            order_id=order_id,
-            location=whereabouts.location,
-            driver_name=whereabouts.driver_name,
-            driver_phone=whereabouts.driver_phone,
-        )
-    )
+    await services.publisher.emit(to_payload(whereabouts, payloads.OrderLocationUpdate, order_id=order_id))
     if not await services.database.read(orders.is_on_its_way, order_id):
         # The order was delivered or cancelled in the meantime: this location may have been kept after the deletion.
         await delete_location(services, order_id)

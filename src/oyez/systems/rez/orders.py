@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from oyez.contract import UNSET, CamelPayload, Id, Maybe, Money, Time
 from oyez.errors import RefusedError
+from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import ALREADY_THERE, ILLEGAL_TRANSITION, order, own_orders, user
@@ -145,13 +146,7 @@ def cancel_order(tx: Transaction, order_id: str, cancellation: Cancellation) -> 
     tx.connection.execute(
         update(orders).where(orders.c.id == order_id).values(status="cancelled", is_open=False, changed_at=tx.now)
     )
-    payload = payloads.OrderCancelled(
-        order_id=order_id,
-        reason=cancellation.reason,
-        cancelled_by=cancellation.cancelled_by,
-        refund_amount=cancellation.refund_amount,
-        refund_status=cancellation.refund_status,
-    )
+    payload = to_payload(cancellation, payloads.OrderCancelled, order_id=order_id)
     tx.emit(payload, order(order_id), user(row.customer_id))
     _stop_following(tx, row)
     return to_order(get_row(tx.connection, orders, order_id))
@@ -192,11 +187,10 @@ def get_order(connection: Connection, order_id: str) -> Order:
 
 
 def to_order(row: Row[Any]) -> Order:
-    return Order(
+    return to_payload(
+        row,
+        Order,
         order_id=row.id,
-        order_number=row.order_number,
-        customer_id=row.customer_id,
-        status=row.status,
         placed_at=Time.at(row.placed_at),
         changed_at=Time.at(row.changed_at),
         estimated_delivery=Time(row.estimated_delivery) if row.estimated_delivery else None,

@@ -16,6 +16,7 @@ from oyez.contract import UNSET, CamelPayload, Id, Maybe, Time
 from oyez.contract.codec import encode_json
 from oyez.contract.types import read_scalar
 from oyez.errors import FORBIDDEN, RefusedError
+from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
 from oyez.systems.rez import payloads
 from oyez.systems.rez.contract import ALREADY_THERE, ILLEGAL_TRANSITION, NOT_FOUND, ticket, user
@@ -185,14 +186,10 @@ def to_ticket(connection: Connection, row: Row[Any]) -> Ticket:
         ahead = select(func.count()).where(tickets.c.status == "open", tickets.c.number < row.number)
         position = connection.execute(ahead).scalar_one() + 1
         wait = _estimate_wait(position, *_measure_pace(connection))
-    return Ticket(
+    return to_payload(
+        row,
+        Ticket,
         ticket_id=row.id,
-        customer_id=row.customer_id,
-        customer_name=row.customer_name,
-        customer_avatar=row.customer_avatar,
-        subject=row.subject,
-        status=row.status,
-        agent_id=row.agent_id,
         created_at=Time.at(row.created_at),
         assigned_at=None if row.assigned_at is None else Time.at(row.assigned_at),
         resolved_at=None if row.resolved_at is None else Time.at(row.resolved_at),
@@ -342,7 +339,7 @@ def _set_agent_status(tx: Transaction, agent_id: str, state: AgentState) -> Stor
 def get_agent(connection: Connection, agent_id: str) -> StoredAgent:
     """Raises RefusedError (not_found)."""
     row = get_row(connection, agents, agent_id)
-    return StoredAgent(agent_id=row.id, name=row.name, avatar=row.avatar, department=row.department, status=row.status)
+    return to_payload(row, StoredAgent, agent_id=row.id)
 
 
 def describe_typing_end(
@@ -448,14 +445,13 @@ def _write_message(
     else:
         agent = get_row(tx.connection, agents, posting.sender_id)
         name, avatar = agent.name, agent.avatar
-    message = payloads.SupportMessageReceived(
+    message = to_payload(
+        posting,
+        payloads.SupportMessageReceived,
         id=message_id,
         ticket_id=row.id,
-        sender_id=posting.sender_id,
         sender_name=name,
         sender_avatar=avatar or UNSET,
-        type=posting.type,
-        content=posting.content,
         attachments=posting.attachments or UNSET,
         created_at=Time.at(tx.now),
     )
