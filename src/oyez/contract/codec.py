@@ -75,6 +75,11 @@ encode_json = msgspec.json.Encoder(enc_hook=write_scalar, decimal_format="number
 """JSON of values of a contract's types. Raises TypeError for other types, ValueError for half a surrogate pair."""
 
 
+def decode_json(data: bytes, kind: type[T]) -> T:
+    """What `encode_json` made of a value of that type. Raises msgspec.ValidationError for anything else."""
+    return msgspec.json.decode(data, type=kind, dec_hook=read_scalar)
+
+
 def check_types(struct: Any, *, binary: bool = False) -> None:
     """Raise ContractError if a struct or another type cannot be encoded and decoded.
 

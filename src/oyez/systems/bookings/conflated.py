@@ -1,10 +1,7 @@
 """Events that are sent at most once a second: the locations of partners, and statistics."""
 
-import msgspec
-
 from oyez.concurrency.conflate import Conflater
-from oyez.contract.codec import encode_json
-from oyez.contract.types import read_scalar
+from oyez.contract.codec import decode_json, encode_json
 from oyez.service.system import Services
 from oyez.systems.bookings.payloads import Location, PartnerLocationUpdate
 from oyez.systems.bookings.tables import count_statistics, find_day, is_on_the_way, list_on_the_way, to_time
@@ -70,7 +67,7 @@ class ConflatedEvents:
         kept = await self._services.log.get(_location_key(booking_id))
         if kept is None:
             return None
-        partner_id, location = msgspec.json.decode(kept, type=tuple[str, PartnerLocationUpdate], dec_hook=read_scalar)
+        partner_id, location = decode_json(kept, tuple[str, PartnerLocationUpdate])
         return location if await self._services.database.read(is_on_the_way, booking_id, partner_id) else None
 
     async def _emit_statistics(self, _key: str, _value: None) -> bool:

@@ -132,13 +132,7 @@ def complete_payout(tx: Transaction, payout_id: str) -> Payout:
         notification = Notification(
             title="Payout completed", message=f"{write_amount(payout.amount)} have been paid.", type="success"
         )
-        completed = PayoutCompleted(
-            payout_id=payout_id,
-            order_id=payout.order_id,
-            amount=payout.amount,
-            reference=payout.reference,
-            notification=notification,
-        )
+        completed = to_payload(payout, PayoutCompleted, notification=notification)
         tx.emit(completed, garage(payout.garage_id))
     return _show(tx, payout_id)
 
@@ -189,14 +183,7 @@ def announce_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -> No
         message=f"{write_amount(payout.amount)} will come on {payout.scheduled_date[:10]}.",
         type="info",
     )
-    scheduled = PayoutScheduled(
-        payout_id=payout_id,
-        order_id=payout.order_id,
-        amount=payout.amount,
-        scheduled_date=payout.scheduled_date,
-        notification=notification,
-    )
-    tx.emit(scheduled, garage(payout.garage_id))
+    tx.emit(to_payload(payout, PayoutScheduled, notification=notification), garage(payout.garage_id))
     dispute_id = _find_dispute(tx, payout.order_id)
     if dispute_id is None:
         tx.schedule(DUE, payout_id, payout.scheduled_date.seconds, {})
@@ -229,15 +216,8 @@ def release_held_payout(tx: Transaction, payout_id: str, data: dict[str, Any]) -
     if dispute_id is None:
         release_payout(tx, payout_id)
     else:
-        reason = f"Dispute {dispute_id} is open."
-        change(
-            tx.connection,
-            payouts.c.payout_id,
-            payout_id,
-            hold_reason=reason,
-            release_at=None,
-            held_by=dispute_id,
-        )
+        held: dict[str, Any] = {"hold_reason": f"Dispute {dispute_id} is open.", "held_by": dispute_id}
+        change(tx.connection, payouts.c.payout_id, payout_id, release_at=None, **held)
 
 
 def _hold(tx: Transaction, payout: Payout, reason: str) -> bool:

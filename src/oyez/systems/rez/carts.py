@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 from sqlalchemy import Connection, delete, select
 
 from oyez.contract import UNSET, CamelPayload, Id, Maybe, Money, Payload, Time
-from oyez.contract.codec import encode_json
-from oyez.contract.types import read_scalar
+from oyez.contract.codec import decode_json, encode_json
 from oyez.errors import InvalidDataError, RefusedError
 from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
@@ -93,7 +91,7 @@ def find_cart(connection: Connection, user_id: str) -> payloads.CartSync | None:
     found = connection.execute(select(carts.c.cart).where(carts.c.user_id == user_id)).scalar_one_or_none()
     if found is None:
         return None
-    return msgspec.json.decode(found, type=payloads.CartSync, dec_hook=read_scalar)
+    return decode_json(found, payloads.CartSync)
 
 
 def get_cart(connection: Connection, user_id: str) -> payloads.CartSync:

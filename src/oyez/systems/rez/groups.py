@@ -5,13 +5,11 @@ A group's events go to its room, and to the rooms of those members who have not 
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from oyez.contract import UNSET, CamelPayload, Id, Maybe, NamedRoom, Time
-from oyez.contract.codec import encode_json
-from oyez.contract.types import read_scalar
+from oyez.contract.codec import decode_json, encode_json
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
@@ -190,7 +188,7 @@ def to_group(connection: Connection, row: Row[Any]) -> Group:
 
 
 def to_group_message(row: Row[Any]) -> payloads.GroupMessage:
-    return msgspec.json.decode(row.message, type=payloads.GroupMessage, dec_hook=read_scalar)
+    return decode_json(row.message, payloads.GroupMessage)
 
 
 def _add(tx: Transaction, row: Row[Any], person: Person) -> None:

@@ -62,7 +62,7 @@ class Sessions:
         self._refusals.pop(client.socket.handshake.address, None)
         # If this fails, `connected` is not sent and the connection is closed: the client reconnects.
         await self._channels.restore(client)
-        client.emit(payloads.Connected(user_id=client.identity.subject, socket_id=client.socket.id))
+        client.emit(payloads.Connected(user_id=client.identity.subject, socket_id=client.id))
 
     async def refresh(self, client: Client) -> None:
         """Send a client a new token and use its expiry time for this connection."""

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import msgspec
 from sqlalchemy import Connection, Row, select, update
 
 from oyez.contract import CamelPayload, Id, Time
-from oyez.contract.codec import encode_json
-from oyez.contract.types import read_scalar
+from oyez.contract.codec import decode_json, encode_json
 from oyez.errors import RefusedError
 from oyez.service.outbox.transaction import Transaction
 from oyez.systems.rez import payloads
@@ -117,7 +115,7 @@ def describe_typing(connection: Connection, conversation_id: str) -> payloads.St
 
 
 def to_store_message(row: Row[Any]) -> payloads.StoreMessage:
-    return msgspec.json.decode(row.message, type=payloads.StoreMessage, dec_hook=read_scalar)
+    return decode_json(row.message, payloads.StoreMessage)
 
 
 def _list_conversations(connection: Connection, store_id: str) -> Sequence[Row[Any]]:

@@ -8,13 +8,11 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 from sqlalchemy import Connection, Row, func, select, update
 
 from oyez.contract import UNSET, CamelPayload, Id, Maybe, Time
-from oyez.contract.codec import encode_json
-from oyez.contract.types import read_scalar
+from oyez.contract.codec import decode_json, encode_json
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.service.database.records import to_payload
 from oyez.service.outbox.transaction import Transaction
@@ -394,7 +392,7 @@ def post_message(
 
 
 def to_message(row: Row[Any]) -> payloads.SupportMessageReceived:
-    return msgspec.json.decode(row.message, type=payloads.SupportMessageReceived, dec_hook=read_scalar)
+    return decode_json(row.message, payloads.SupportMessageReceived)
 
 
 def deliver_message(tx: Transaction, ticket_id: str, message_id: str) -> payloads.SupportMessageDelivered:
