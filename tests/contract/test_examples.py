@@ -117,7 +117,7 @@ def test_an_example_has_values_that_the_names_suggest() -> None:
         "email": "name@example.org",
         "avatar": "https://example.org/image.png",
     }
-    assert (example["message"], example["carMake"]) == ("Text of the message.", "Car make")
+    assert (example["message"], example["carMake"]) == ("Example message.", "Car make")
     assert (example["categories"], example["userIds"]) == (["Category"], ["user-1"])
     assert (example["latitude"], example["longitude"]) == (51.5, 0)
     assert example["oldStatus"] != example["status"]

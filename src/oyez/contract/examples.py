@@ -197,7 +197,7 @@ def _make_text(kind: inspect.StrType, name: str, words: list[str]) -> str:
     if found:
         text = f"{'-'.join(_split(found[1])) or 'id'}-1"
     elif words and words[-1] in _SENTENCES:
-        text = f"Text of the {' '.join(words)}."
+        text = f"Example {' '.join(words)}."
     else:
         text = _choose(_TEXTS, words, " ".join(words).capitalize() or TEXT)
     return text.ljust(kind.min_length or 0, "x")[: kind.max_length]
