@@ -101,11 +101,8 @@ OFFER = {
     "category": "kitchen",
     "timestamp": "2026-04-16T08:00:00.000Z",
 }
-root.event(
-    "new_offer",
-    to=[all_offers.of(), offers.of("category")],
-    example=OFFER,
-)(payloads.NewOffer)
+
+root.event("new_offer", to=[all_offers.of(), offers.of("category")], example=OFFER)(payloads.NewOffer)
 
 root.event(
     "offer_updated",
@@ -251,9 +248,7 @@ class ReadMessage(CamelCommand):
 
 root.event("user_typing_start", to=[ticket.of("ticketId")], volatile=True)(payloads.UserTypingStart)
 root.event("user_typing_stop", to=[ticket.of("ticketId")], volatile=True)(payloads.UserTypingStop)
-
 root.event("support_message_received", to=[ticket.of("ticketId"), user])(payloads.SupportMessageReceived)
-
 root.event("support_message_delivered", to=[ticket, user])(payloads.SupportMessageDelivered)
 root.event("support_message_read", to=[ticket, user])(payloads.SupportMessageRead)
 root.event("support_agent_assigned", to=[ticket.of("ticketId"), user])(payloads.SupportAgentAssigned)
@@ -268,9 +263,7 @@ root.event("support_queue_position_updated", to=[ticket.of("ticketId"), user])(p
 
 root.event("group_member_joined", to=[group.of("groupId"), user])(payloads.GroupMemberJoined)
 root.event("group_member_left", to=[group.of("groupId"), user])(payloads.GroupMemberLeft)
-
 root.event("group_complete", to=[group.of("groupId"), user])(payloads.GroupComplete)
-
 root.event("group_message", to=[group.of("groupId"), user])(payloads.GroupMessage)
 root.event("group_cancelled", to=[group.of("groupId"), user])(payloads.GroupCancelled)
 
@@ -286,7 +279,6 @@ root.event("store_offline", to=[conversation, user])(payloads.StoreOffline)
 # Social features: a post goes to the followers of its author, the other events to the user concerned.
 
 root.event("feed_new_post", to=[user])(payloads.FeedNewPost)
-
 root.event("feed_post_liked", to=[user])(payloads.FeedPostLiked)
 root.event("feed_post_commented", to=[user])(payloads.FeedPostCommented)
 root.event("feed_user_followed", to=[user])(payloads.FeedUserFollowed)
