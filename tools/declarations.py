@@ -21,7 +21,7 @@ from oyez.systems.loader import list_systems, load_system
 
 GOAL = 12.0
 """Lines of one declaration, on average: about as many as one event takes in an event document."""
-CEILING = 11.0
+CEILING = 12.0
 """Lines of one declaration on average, examples included, that no change may exceed."""
 
 

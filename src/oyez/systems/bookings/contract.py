@@ -56,21 +56,43 @@ class CancelBooking(CamelCommand):
 # Customers: events.
 
 customer.event("booking:status_updated", to=[trackers.of("bookingId")])(payloads.BookingStatusUpdated)
-customer.event("partner:assigned", to=[customer_user, trackers])(payloads.PartnerAssigned)
 
 customer.event(
-    "partner:location_update",
-    to=[trackers.of("bookingId"), customer.caller],
+    "partner:assigned",
+    to=[customer_user, trackers],
     example={
         "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
-        "location": {"latitude": 51.5136, "longitude": -0.1365},
-        "timestamp": "2026-03-12T09:17:40.000Z",
+        "partner": {
+            "id": "a94c1e07-6d2b-4f58-8c13-0b7e9f52d4a6",
+            "name": "Brightwater Cleaning",
+            "phone": "+44 20 7946 0182",
+            "photo": "https://cdn.bookings.example/partners/a94c1e07.jpg",
+            "rating": 4.8,
+            "completedBookings": 312,
+        },
+        "timestamp": "2026-03-10T14:06:21.480Z",
     },
-    volatile=True,
-    timestamp="timestamp",
+)(payloads.PartnerAssigned)
+
+customer.event(
+    "partner:location_update", to=[trackers.of("bookingId"), customer.caller], volatile=True, timestamp="timestamp"
 )(payloads.PartnerLocationUpdate)
 
-customer.event("message:received", to=[customer_user.of("recipientId")])(payloads.MessageReceived)
+customer.event(
+    "message:received",
+    to=[customer_user.of("recipientId")],
+    example={
+        "id": "c7e2b480-15af-4d96-b3c8-9d0f6a71e25b",
+        "senderId": "a94c1e07-6d2b-4f58-8c13-0b7e9f52d4a6",
+        "senderName": "Brightwater Cleaning",
+        "senderRole": "partner",
+        "recipientId": "58b1f3d9-c026-4e7a-a5d4-2f8e607b9c13",
+        "message": "Traffic is light, we are ten minutes away. Is there a lift?",
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "createdAt": "2026-03-12T09:18:05.112Z",
+    },
+)(payloads.MessageReceived)
+
 customer.event("notification:new", to=[customer_user])(payloads.NotificationNew)
 
 
@@ -110,10 +132,38 @@ class UpdateLocation(CamelCommand):
 
 # Partners: events.
 
-partner.event("booking:new_request", to=[partner_user])(payloads.BookingNewRequest)
+
+partner.event(
+    "booking:new_request",
+    to=[partner_user],
+    example={
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "bookingNumber": "BK-204817",
+        "service": "Kitchen deep clean",
+        "scheduledAt": "2026-03-12T09:30:00.000Z",
+        "address": "Flat 12, Cedar Court, 40 Poland Street, London W1F 7NB",
+        "amount": 129.5,
+        "timestamp": "2026-03-10T13:58:40.016Z",
+    },
+)(payloads.BookingNewRequest)
+
 partner.event("booking:cancelled", to=[partner_user])(payloads.BookingCancelled)
 partner.event("message:received", to=[partner_user.of("recipientId")])(payloads.MessageReceived)
-partner.event("earnings:updated", to=[partner_user])(payloads.EarningsUpdated)
+
+partner.event(
+    "earnings:updated",
+    to=[partner_user],
+    example={
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "bookingNumber": "BK-204817",
+        "amount": 129.5,
+        "todayEarnings": 214.5,
+        "totalEarnings": 28460.75,
+        "completedBookings": 313,
+        "timestamp": "2026-03-12T12:11:53.640Z",
+    },
+)(payloads.EarningsUpdated)
+
 partner.event("notification:new", to=[partner_user])(payloads.NotificationNew)
 
 
@@ -127,23 +177,29 @@ class RequestStats(CamelCommand):
 
 # Admins: events.
 
-admin.event(
-    "dashboard:stats_update",
-    to=[monitors, admin.caller],
-    example={
-        "bookingsToday": 86,
-        "pendingBookings": 7,
-        "activeBookings": 41,
-        "completedToday": 52,
-        "cancelledToday": 3,
-        "revenueToday": 6318.25,
-        "registeredPartners": 148,
-        "pendingKyc": 5,
-        "timestamp": "2026-03-12T12:11:54.000Z",
-    },
-)(payloads.DashboardStatsUpdate)
+admin.event("dashboard:stats_update", to=[monitors, admin.caller])(payloads.DashboardStatsUpdate)
 
-admin.event("booking:created", to=[monitors])(payloads.BookingCreated)
+admin.event(
+    "booking:created",
+    to=[monitors],
+    example={
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+        "bookingNumber": "BK-204817",
+        "service": "Kitchen deep clean",
+        "status": "PENDING",
+        "scheduledAt": "2026-03-12T09:30:00.000Z",
+        "address": "Flat 12, Cedar Court, 40 Poland Street, London W1F 7NB",
+        "amount": 129.5,
+        "customer": {
+            "id": "58b1f3d9-c026-4e7a-a5d4-2f8e607b9c13",
+            "name": "Cedar Court Lettings",
+            "phone": "+44 20 7946 0457",
+        },
+        "partner": None,
+        "createdAt": "2026-03-10T13:55:02.731Z",
+        "timestamp": "2026-03-10T13:55:02.738Z",
+    },
+)(payloads.BookingCreated)
 
 admin.event(
     "booking:updated",
@@ -197,7 +253,13 @@ class StopTyping(CamelCommand):
     recipient_id: Id
 
 
-customer.event("typing:indicator", to=[customer_user], volatile=True)(payloads.TypingIndicator)
+customer.event(
+    "typing:indicator",
+    to=[customer_user],
+    example={"userId": "a94c1e07-6d2b-4f58-8c13-0b7e9f52d4a6", "typing": True},
+    volatile=True,
+)(payloads.TypingIndicator)
+
 partner.event("typing:indicator", to=[partner_user], volatile=True)(payloads.TypingIndicator)
 admin.event("typing:indicator", to=[admin_user], volatile=True)(payloads.TypingIndicator)
 
@@ -214,7 +276,18 @@ class MarkMessageRead(CamelCommand):
     message_id: Id
 
 
-customer.event("message:sent", to=[customer_user])(payloads.MessageSent)
+customer.event(
+    "message:sent",
+    to=[customer_user],
+    example={
+        "id": "c7e2b480-15af-4d96-b3c8-9d0f6a71e25b",
+        "createdAt": "2026-03-12T09:18:05.112Z",
+        "recipientId": "58b1f3d9-c026-4e7a-a5d4-2f8e607b9c13",
+        "message": "Traffic is light, we are ten minutes away. Is there a lift?",
+        "bookingId": "3f0d6a52-81c4-4b7e-9a36-5e2c7d18f049",
+    },
+)(payloads.MessageSent)
+
 partner.event("message:sent", to=[partner_user])(payloads.MessageSent)
 admin.event("message:sent", to=[admin_user])(payloads.MessageSent)
 customer.event("message:read", to=[customer_user])(payloads.MessageRead)

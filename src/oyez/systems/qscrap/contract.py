@@ -132,33 +132,12 @@ root.event("dispute_created", to=[garage])(payloads.DisputeCreated)
 root.event("dispute_accepted", to=[user])(payloads.DisputeAccepted)
 root.event("dispute_contested", to=[user])(payloads.DisputeContested)
 
-root.event(
-    "dispute_resolved",
-    to=[user, garage],
-    example={
-        "dispute_id": "D-642",
-        "resolution": "partial_refund",
-        "refund_amount": 40,
-        "notification": {"title": "Dispute resolved", "message": "40 of 420 are refunded.", "type": "success"},
-        "timestamp": "2026-01-15T10:00:00.000Z",
-    },
-)(payloads.DisputeResolved)
+root.event("dispute_resolved", to=[user, garage])(payloads.DisputeResolved)
 
 
 # Payouts and finance.
 
-root.event(
-    "payout_scheduled",
-    to=[garage],
-    example={
-        "payout_id": "P-20931",
-        "order_id": "O-88214",
-        "amount": 357,
-        "scheduled_date": "2026-01-20T00:00:00.000Z",
-        "notification": {"title": "Payout scheduled", "message": "357 will come on 20 January.", "type": "info"},
-        "timestamp": "2026-01-13T02:00:00.000Z",
-    },
-)(payloads.PayoutScheduled)
+root.event("payout_scheduled", to=[garage])(payloads.PayoutScheduled)
 
 root.event("payout_held", to=[garage])(payloads.PayoutHeld)
 root.event("payout_completed", to=[garage])(payloads.PayoutCompleted)
@@ -176,7 +155,20 @@ root.event("subscription_warning", to=[garage])(payloads.SubscriptionWarning)
 # Support tickets.
 
 root.event("new_ticket", to=[operations])(payloads.NewTicket)
-root.event("new_message", to=[ticket.of("ticket_id")])(payloads.NewMessage)
+
+root.event(
+    "new_message",
+    to=[ticket.of("ticket_id")],
+    example={
+        "message_id": "M-77410",
+        "ticket_id": "T-5120",
+        "sender_id": "U-30412",
+        "sender_role": "operations",
+        "message": "It was sent to your card on Monday. Banks take up to five days.",
+        "timestamp": "2026-01-14T08:05:00.000Z",
+    },
+)(payloads.NewMessage)
+
 root.event("support_reply", to=[user, operations])(payloads.SupportReply)
 root.event("ticket_updated", to=[ticket])(payloads.TicketUpdated)
 

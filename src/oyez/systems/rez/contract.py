@@ -111,7 +111,21 @@ root.event(
 )(payloads.OfferUpdated)
 
 root.event("offer_expired", to=[all_offers, offers])(payloads.OfferExpired)
-root.event("deal_notification", to=[all_offers, offers])(payloads.DealNotification)
+
+root.event(
+    "deal_notification",
+    to=[all_offers, offers],
+    example={
+        "id": "deal-88",
+        "title": "Gooseneck kettle, 1 litre",
+        "originalPrice": 60,
+        "salePrice": 45,
+        "discount": 25,
+        "timeRemaining": 5400,
+        "stock": 12,
+        "timestamp": "2026-04-18T08:00:00.000Z",
+    },
+)(payloads.DealNotification)
 
 
 # Orders and tracking: to the room of the order, and to the customer's own room if the publisher names it.
@@ -144,7 +158,17 @@ root.event(
 )(payloads.OrderLocationUpdate)
 
 root.event("order_eta_update", to=[order.of("orderId"), user])(payloads.OrderEtaUpdate)
-root.event("order_delivered", to=[order.of("orderId"), user])(payloads.OrderDelivered)
+
+root.event(
+    "order_delivered",
+    to=[order.of("orderId"), user],
+    example={
+        "orderId": "ord-90155",
+        "deliveredAt": "2026-04-18T12:46:12.000Z",
+        "signature": "https://cdn.rez.example/signatures/ord-90155.png",
+    },
+)(payloads.OrderDelivered)
+
 root.event("order_cancelled", to=[order.of("orderId"), user])(payloads.OrderCancelled)
 
 
@@ -248,10 +272,43 @@ class ReadMessage(CamelCommand):
 
 root.event("user_typing_start", to=[ticket.of("ticketId")], volatile=True)(payloads.UserTypingStart)
 root.event("user_typing_stop", to=[ticket.of("ticketId")], volatile=True)(payloads.UserTypingStop)
-root.event("support_message_received", to=[ticket.of("ticketId"), user])(payloads.SupportMessageReceived)
+
+root.event(
+    "support_message_received",
+    to=[ticket.of("ticketId"), user],
+    example={
+        "id": "msg-61407",
+        "ticketId": "tkt-2093",
+        "senderId": "agt-15",
+        "senderName": "Delivery desk",
+        "senderAvatar": "https://cdn.rez.example/agents/agt-15.png",
+        "type": "file",
+        "content": "Here is the label for the way back.",
+        "attachments": [
+            {"url": "https://cdn.rez.example/tickets/tkt-2093/label.pdf", "type": "application/pdf", "size": 48213}
+        ],
+        "createdAt": "2026-04-19T10:03:18.500Z",
+    },
+)(payloads.SupportMessageReceived)
+
 root.event("support_message_delivered", to=[ticket, user])(payloads.SupportMessageDelivered)
 root.event("support_message_read", to=[ticket, user])(payloads.SupportMessageRead)
-root.event("support_agent_assigned", to=[ticket.of("ticketId"), user])(payloads.SupportAgentAssigned)
+
+root.event(
+    "support_agent_assigned",
+    to=[ticket.of("ticketId"), user],
+    example={
+        "ticketId": "tkt-2093",
+        "agent": {
+            "id": "agt-15",
+            "name": "Delivery desk",
+            "avatar": "https://cdn.rez.example/agents/agt-15.png",
+            "department": "Orders and delivery",
+        },
+        "assignedAt": "2026-04-19T09:58:40.000Z",
+    },
+)(payloads.SupportAgentAssigned)
+
 root.event("support_agent_typing_start", to=[ticket.of("ticketId")], volatile=True)(payloads.SupportAgentTypingStart)
 root.event("support_agent_typing_stop", to=[ticket.of("ticketId")], volatile=True)(payloads.SupportAgentTypingStop)
 root.event("support_agent_status_changed", to=[ticket])(payloads.SupportAgentStatusChanged)
@@ -264,13 +321,40 @@ root.event("support_queue_position_updated", to=[ticket.of("ticketId"), user])(p
 root.event("group_member_joined", to=[group.of("groupId"), user])(payloads.GroupMemberJoined)
 root.event("group_member_left", to=[group.of("groupId"), user])(payloads.GroupMemberLeft)
 root.event("group_complete", to=[group.of("groupId"), user])(payloads.GroupComplete)
-root.event("group_message", to=[group.of("groupId"), user])(payloads.GroupMessage)
+
+root.event(
+    "group_message",
+    to=[group.of("groupId"), user],
+    example={
+        "id": "gms-11982",
+        "groupId": "grp-604",
+        "userId": "usr-5087",
+        "userName": "corner-cafe",
+        "message": "One more and we have the price.",
+        "createdAt": "2026-04-17T19:30:02.000Z",
+    },
+)(payloads.GroupMessage)
+
 root.event("group_cancelled", to=[group.of("groupId"), user])(payloads.GroupCancelled)
 
 
 # Store messaging: to the room of the conversation, and to the own rooms of users who have not opened it.
 
-root.event("store_message", to=[conversation.of("conversationId"), user])(payloads.StoreMessage)
+
+root.event(
+    "store_message",
+    to=[conversation.of("conversationId"), user],
+    example={
+        "id": "smg-30571",
+        "conversationId": "cnv-1266",
+        "storeId": "sto-41",
+        "storeName": "Copper Pot Kitchenware",
+        "content": "Your kettle is packed, the filters are a gift.",
+        "type": "order_update",
+        "createdAt": "2026-04-17T15:22:09.000Z",
+    },
+)(payloads.StoreMessage)
+
 root.event("store_typing", to=[conversation.of("conversationId")], volatile=True)(payloads.StoreTyping)
 root.event("store_online", to=[conversation, user])(payloads.StoreOnline)
 root.event("store_offline", to=[conversation, user])(payloads.StoreOffline)
@@ -307,7 +391,20 @@ root.event(
     },
 )(payloads.LeaderboardUpdate)
 
-root.event("leaderboard_rank_change", to=[user.of("userId")])(payloads.LeaderboardRankChange)
+root.event(
+    "leaderboard_rank_change",
+    to=[user.of("userId")],
+    example={
+        "userId": "usr-7718",
+        "oldRank": 5,
+        "newRank": 2,
+        "points": 1615,
+        "change": 3,
+        "period": "weekly",
+        "timestamp": "2026-04-20T09:00:00.000Z",
+    },
+)(payloads.LeaderboardRankChange)
+
 root.event("leaderboard_achievement", to=[user])(payloads.LeaderboardAchievement)
 
 
