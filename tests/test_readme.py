@@ -107,7 +107,7 @@ async def test_a_reader_gets_to_the_end(reader: Reader) -> None:
     await check_refusals(reader, publish.text)
 
     answer = await reader.run(curl.text)
-    assert re.fullmatch(r'\{"position":"\S+"\}', answer.out), answer
+    assert re.fullmatch(r'\{"position":"\S+","rooms":\["customer:ada"\]\}', answer.out), answer
     await listening.expect_out(EVENT)
 
     named = re.search(r"TOKEN=\$\(\.venv/bin/(oyez token \S+ --sub \w+)\)", README)

@@ -1,6 +1,6 @@
 """Events and commands whose arguments are not one object, objects of several shapes, and what old clients write."""
 
-from datetime import datetime
+from datetime import date, datetime
 from types import new_class
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -486,3 +486,26 @@ def test_a_command_with_several_shapes_joins_no_room() -> None:
     root.command("do", joins=room)(Go | Stop)
     with pytest.raises(ContractError, match="command do: has several shapes, and joins or leaves a room"):
         made.build()
+
+
+class Described(Payload):
+    """Fields whose types msgspec describes in other words."""
+
+    code: Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+    day: date
+    key: UUID
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("code", "a string that matches ^[A-Z]{3}$"),
+        ("day", "a date such as 2026-01-31"),
+        ("key", "a UUID"),
+    ],
+)
+def test_an_error_says_which_form_is_expected(field: str, expected: str) -> None:
+    data = {"code": "ABC", "day": "2026-01-31", "key": "0b7e6f3a-4c1d-4e2a-9f55-6a1c2d3e4f50", field: "?"}
+    with pytest.raises(InvalidDataError) as raised:
+        EventCodec("described", Described).decode_payload(msgspec.json.encode(data))
+    assert (raised.value.field, raised.value.expected) == (field, expected)

@@ -5,7 +5,10 @@ Names and defaults are the code's. An argument without a meaning here is an erro
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta, UnsetType
@@ -144,7 +147,8 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             " contract's.",
             "acknowledgements": "The form of its acknowledgements, if it differs from the contract's.",
             "max_bytes": "The size of its arguments. Without it, only the setting `max_payload` limits them.",
-            "unknown_fields": "As for the contract, for this command; also for further arguments.",
+            "unknown_fields": "As for the contract, for this command; if its arguments are positional, also for further"
+            " arguments.",
             "signs_in": "The wire name of the field with a token: see [sign in after connecting]"
             "(#sign-in-after-connecting).",
         },
@@ -260,6 +264,11 @@ TYPES: Sequence[tuple[str, Any, str, str]] = (
     ),
     ("Latitude", Latitude, "53.8", ""),
     ("Longitude", Longitude, "-1.55", ""),
+    ("datetime", datetime, '"2026-01-31T12:00:00+00:00"', "`Time` has one form for all times, and is shorter."),
+    ("date", date, '"2026-01-31"', ""),
+    ("UUID", UUID, '"0b7e6f3a-4c1d-4e2a-9f55-6a1c2d3e4f50"', "In Python `uuid.UUID`."),
+    ("Decimal", Decimal, '"1.50"', "A string on the wire. `Money` is a number."),
+    ("set[Id]", set[Id], '["t-1"]', "A list in which each item occurs once; also `frozenset`."),
     ('Literal["new", "good"]', Literal["new", "good"], '"new"', "One of these values; numbers are possible too."),
     ("str | None", str | None, "null", "The field is always present."),
     ("str | UnsetType = UNSET", str | UnsetType, '"x"', "The field may be omitted, and is not null."),

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from msgspec import inspect
 
-from oyez.contract.types import SCALARS, Millis, Time
+from oyez.contract.types import SCALARS, Id, Millis, Time
+
+_ID_PATTERN = Id.__metadata__[0].pattern  # type: ignore[attr-defined]
 
 Path = tuple[str | int, ...]
 """The place of a value: wire names of fields, indexes of array elements."""
@@ -199,8 +201,7 @@ def _describe(found: inspect.Type) -> str:
     if isinstance(found, inspect.EnumType):
         return _choice([member.value for member in found.cls])
     if isinstance(found, inspect.StrType):
-        pattern = ", without control characters" if found.pattern else ""
-        return f"a string{_length(found, 'characters')}{pattern}"
+        return f"a string{_length(found, 'characters')}{_describe_pattern(found.pattern)}"
     if isinstance(found, inspect.IntType | inspect.FloatType):
         return f"a {'whole ' if isinstance(found, inspect.IntType) else ''}number{_range(found)}"
     if isinstance(found, inspect.CollectionType):
@@ -217,7 +218,17 @@ _PLAIN = {
     inspect.StructType: "an object",
     inspect.DictType: "an object",
     inspect.BytesType: "binary data",
+    inspect.DateTimeType: "a time in ISO 8601 such as 2026-01-31T12:00:00Z",
+    inspect.DateType: "a date such as 2026-01-31",
+    inspect.UUIDType: "a UUID",
+    inspect.DecimalType: "a decimal number such as 1.50",
 }
+
+
+def _describe_pattern(pattern: str | None) -> str:
+    if pattern is None:
+        return ""
+    return ", without control characters" if pattern == _ID_PATTERN else f" that matches {pattern}"
 
 
 def _choice(values: Sequence[object]) -> str:

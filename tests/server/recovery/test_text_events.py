@@ -50,6 +50,25 @@ async def test_an_official_client_recovers_after_a_string_for_it_alone(running: 
     await check_recovered(js, running, client)
 
 
+@pytest.mark.parametrize("text", ["text", "news", "a.b.c", FOREIGN, ""])
+async def test_a_client_that_states_a_string_and_no_position_is_recovered(running: Running, text: str) -> None:
+    """Its session has the position that was last confirmed; the events after that come, and some of them again."""
+    async with connect(running.url, auth=ANNA, transports=["websocket"]) as client:
+        await running.publish("news", 1, to="room")
+        await client.expect_event("news")
+        pid = client.recovery["pid"]
+        client.connection.drop()
+        await turn_until(lambda: not running.server.registry.connections)
+        await running.publish("news", 2, to="room")
+        auth = {**ANNA, "pid": pid, "offset": text}
+        async with connect(running.url, auth=auth, transports=["websocket"]) as back:
+            result = (await back.expect_event("oyez:recovery")).args[0]
+            assert result["recovered"], result
+            assert back.recovery["pid"] == pid
+            missed = [(await back.expect_event("news")).args[0] for _ in range(result["replayed"])]
+            assert missed in ([2], [1, 2])
+
+
 async def test_a_string_that_is_sent_before_the_client_is_accepted_is_followed_by_a_position(running: Running) -> None:
     async with SocketWire.begin(running) as wire:
         wire.send_text(f"40{json.dumps({**ANNA, 'text': FOREIGN, 'pid': 'unknown'})}")
