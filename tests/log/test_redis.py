@@ -241,11 +241,16 @@ async def test_a_failover_behind_the_same_address(server: ValkeyServer, tmp_path
             new.replicaof("NO", "ONE")
             old.replicaof("127.0.0.1", str(heir.port))
         proxy.target = heir.port
-        with pytest.raises(LogUnavailableError, match="read only"):
+        try:
             await log.append([entry(2)])
+            stored = [1, 2, 3]
+        except LogUnavailableError as error:
+            # The usual case. A connection that was replaced in the meantime already reaches the other server.
+            assert "read only" in str(error)
+            stored = [1, 3]
         await log.append([entry(3)])
         await log.put("record", b"kept", 60.0)
-        assert await read_all(log, start) == [1, 3]
+        assert await read_all(log, start) == stored
 
 
 async def test_what_is_forgotten_leaves_redis(
