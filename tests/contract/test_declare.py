@@ -10,6 +10,7 @@ import pytest
 from oyez import errors
 from oyez.contract import (
     UNSET,
+    Claims,
     Command,
     Contract,
     Id,
@@ -397,12 +398,37 @@ def test_all_errors_are_reported_together() -> None:
         ({"roles": "user"}, r"roles is 'user': list the roles, as roles=\('user',\)"),
         ({"roles": ("a",), "tokens": auth("token")}, "tokens is not a list: list the sources"),
         ({"roles": ("a",)}, "no namespaces"),
+        ({"roles": (1,)}, "role 1: expected a text"),
+        ({"roles": ("a",), "subjects": ["garage"]}, "subjects is a list: write a dict"),
+        ({"roles": ("a",), "claims": Claims(subject=5)}, "subject is a int: write the name of a claim"),  # type: ignore[arg-type]
+        ({"roles": ("a",), "guests": "a", "sign_in_within": "60"}, "sign_in_within '60': expected more than 0"),
         ({"name": "A system", "roles": ("a",)}, "name 'A system': expected lower-case letters"),
     ],
 )
 def test_the_head(options: dict[str, Any], error: str) -> None:
     with pytest.raises(ContractError, match=error):
         Contract(**{"name": "c", **options}).build()
+
+
+@pytest.mark.parametrize(
+    ("declare", "error"),
+    [
+        (lambda made, root, room: root.command("go", joins="room")(Do), "command go: joins or leaves 'room', which is"),
+        (
+            lambda made, root, room: root.command("go", leaves="room")(Do),
+            "command go: joins or leaves 'room', which is",
+        ),
+        (lambda made, root, room: root.room("x", members=member(5)), "room x: a part has 1 to 64 letters"),  # type: ignore[arg-type]
+        (lambda made, root, room: made.refusal(5, "No."), "refusal 5: a code is a text"),
+        (lambda made, root, room: root.room("x:{y}", values=["a"]), "values is .* write a dict of lists"),
+        (
+            lambda made, root, room: root.room("x:{y}", values={"y": "ab"}),
+            "room x:{y}: values is .* write a dict of lists",
+        ),
+    ],
+)
+def test_values_of_other_types_are_reported_in_plain_words(declare: Declare, error: str) -> None:
+    assert re.search(error, messages(declare))
 
 
 def test_a_payload_of_no_event() -> None:

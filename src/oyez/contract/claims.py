@@ -39,6 +39,9 @@ def find_claim_errors(claims: Claims) -> Iterator[str]:
     if not isinstance(claims, Claims):
         yield f'claims is a {type(claims).__name__}: write Claims(subject="user_id")'
         return
+    if not isinstance(claims.subject, str | list | tuple | None):
+        yield f"claims: subject is a {type(claims.subject).__name__}: write the name of a claim, or a tuple of names"
+        return
     named = [*claims.subjects, *([claims.role] if claims.role is not None else []), *claims.names.values()]
     if claims.subject is not None and not claims.subjects:
         yield "claims: subject names no claim; leave it out for the setting `jwt_subject`"

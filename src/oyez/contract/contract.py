@@ -165,6 +165,9 @@ class Contract(Declarations):
         if not isinstance(tokens, list | tuple):
             faults.append("tokens is not a list: list the sources, as tokens=(auth('token'), bearer())")
             tokens = DEFAULT_SOURCES
+        if not isinstance(subjects, Mapping | None):
+            faults.append(f"subjects is a {type(subjects).__name__}: write a dict, as {{'garage': 'garage_id'}}")
+            subjects = None
         super().__init__(
             name=name,
             description=description,

@@ -89,6 +89,8 @@ class Room:
         values: Mapping[str, Sequence[str]] | None = None,
         presence: "Presence | None" = None,
     ) -> None:
+        if not isinstance(values, Mapping | None) or any(isinstance(listed, str) for listed in (values or {}).values()):
+            raise ContractError(f"room {pattern}: values is {values!r}; write a dict of lists, as {{'id': ['a', 'b']}}")
         self.pattern = pattern
         self.placeholders = tuple(_PLACEHOLDER.findall(pattern))
         self.rule = rule

@@ -68,6 +68,9 @@ def _check_sign_in(command: DeclaredCommand) -> Iterator[str]:
 
 
 def _check_room_command(command: DeclaredCommand, room: Room) -> Iterator[str]:
+    if not isinstance(room, Room):
+        yield f"joins or leaves {room!r}, which is not a room; give what namespace.room(…) has returned"
+        return
     if room.namespace != command.namespace:
         yield f"joins or leaves {room.pattern} of another namespace, {room.namespace}"
     for placeholder in room.placeholders:

@@ -20,6 +20,10 @@ def check_head(declared: Declarations) -> Iterator[str]:
         yield f"name {declared.name!r}: expected lower-case letters, digits, - and _, because addresses contain it"
     if not declared.roles:
         yield "no roles: give at least one"
+    yield from (f"role {role!r}: expected a text" for role in declared.roles if not isinstance(role, str) or not role)
+    for refusal in declared.refusals:
+        if not isinstance(refusal.code, str) or not refusal.code:
+            yield f"refusal {refusal.code!r}: a code is a text, such as not_allowed"
     if declared.default_role is not None and declared.default_role not in declared.roles:
         yield f"default role {declared.default_role!r} is not one of the roles"
     if not declared.tokens:
@@ -54,7 +58,7 @@ def _check_guests(declared: Declarations) -> Iterator[str]:
         return
     if declared.guests is None:
         yield "sign_in_within is for guests; give guests=…, the role of clients without a token"
-    if not 0 < declared.sign_in_within <= MAX_SIGN_IN:
-        yield f"sign_in_within {declared.sign_in_within}: expected more than 0 and at most {MAX_SIGN_IN} seconds"
+    if not isinstance(declared.sign_in_within, int | float) or not 0 < declared.sign_in_within <= MAX_SIGN_IN:
+        yield f"sign_in_within {declared.sign_in_within!r}: expected more than 0 and at most {MAX_SIGN_IN} seconds"
     if not any(command.signs_in for namespace in declared.namespaces for command in namespace.commands):
         yield "sign_in_within needs a command by which clients sign in; declare one with signs_in=…"

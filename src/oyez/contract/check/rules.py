@@ -25,13 +25,19 @@ def check_rules(declared: Declarations) -> Iterator[str]:
                     yield f"{where}: user attribute {part.attribute!r} is not declared"
             if isinstance(part, InRoom) and not where.startswith("command"):
                 yield f"{where}: in_room() is for commands; a room's own rule is member(), such as member('host')"
-            if isinstance(part, Member) and any(not name or len(name) > MAX_PART for name in part.named):
+            if isinstance(part, Member) and any(
+                not isinstance(name, str) or not 0 < len(name) <= MAX_PART for name in part.named
+            ):
                 yield f"{where}: a part has 1 to {MAX_PART} letters"
             if isinstance(part, Own | Resolved | Member) and where.startswith(_ROLES_ONLY):
                 yield f"{where}: who=… can name roles only, because there is no room yet"
     for namespace in declared.namespaces:
         yield from _check_parts(namespace)
     yield from (f"user attribute {name}: no rule uses it" for name in sorted(attributes - used))
+
+
+def _is_part(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= MAX_PART
 
 
 def _check_parts(namespace: Namespace) -> Iterator[str]:
