@@ -22,14 +22,13 @@ async def balance(ports: Sequence[int]) -> AsyncIterator[str]:
         task = asyncio.get_running_loop().create_task(serve(reader, writer))
         serving.add(task)
         task.add_done_callback(serving.discard)
+        # Not in the task: one that is cancelled before its first step would leave the connection open.
+        task.add_done_callback(lambda _: writer.close())
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = next(turns)
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError):
-                await _serve_one(reader, writer, [*ports[first:], *ports[:first]])
-        finally:
-            writer.close()
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await _serve_one(reader, writer, [*ports[first:], *ports[:first]])
 
     server = await asyncio.start_server(begin, "127.0.0.1", 0)
     try:
