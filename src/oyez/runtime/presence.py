@@ -1,4 +1,4 @@
-"""Who is in a room with presence, as handlers and back ends see it."""
+"""The users in a room with presence, for handlers and back ends."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
