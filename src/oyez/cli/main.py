@@ -17,6 +17,7 @@ from oyez.errors import ContractError, OyezError, SettingsError
 from oyez.systems.loader import list_systems
 
 COMMANDS = {
+    "new": "new:new",
     "serve": "serve:serve",
     "systems": "systems:systems",
     "check": "check:check",

@@ -1,0 +1,1 @@
+"""`oyez new`: a starting project, and a contract written from an event document."""

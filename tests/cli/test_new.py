@@ -1,0 +1,110 @@
+"""`oyez new`: a project that runs and passes its tests at once, in a folder of its own."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.js_client import JsDriver
+from tests.support.served import command, start
+from tests.support.terminal import Calls, plain_environment
+
+RUFF = ("check", "--isolated", "--line-length", "120", "--select", "E,F,W,I,UP,B")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("projects")
+    made = call(folder, "oyez.cli", "new", "tool-shop")
+    assert made.returncode == 0, made.stderr
+    return folder / "tool-shop"
+
+
+def call(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=project, env=plain_environment(), capture_output=True, text=True
+    )
+
+
+def test_its_tests_pass_at_once(project: Path) -> None:
+    ended = call(project, "pytest", "-q", "-p", "no:cacheprovider")
+    assert ended.returncode == 0, ended.stdout
+    assert "passed" in ended.stdout
+
+
+def test_its_code_is_in_order(project: Path) -> None:
+    checked = call(project, "ruff", *RUFF, ".")
+    assert checked.returncode == 0, checked.stdout
+    formatted = call(project, "ruff", "format", "--isolated", "--line-length", "120", "--check", ".")
+    assert formatted.returncode == 0, formatted.stdout
+
+
+async def test_an_official_client_receives_its_events(project: Path, js: JsDriver, tmp_path: Path) -> None:
+    async with start(command("serve", "system.py"), tmp_path / "data", project) as served:
+        path = "/tool-shop/socket.io/"
+        ada = await js.connect(served.url, path=path, auth={"token": served.token("ada", "customer")})
+        answer = await ada.call("order:place", {"item": "lamp", "quantity": 1})
+        order = {"orderId": answer["orderId"], "customerId": "ada"}
+        placed, *_ = await ada.expect_event("order:placed")
+        assert placed.items() >= {**order, "item": "lamp", "quantity": 1}.items()
+        shipped = {**order, "carrier": "Swift Post"}
+        await served.publish("order:shipped", shipped, system="tool-shop")
+        received, *_ = await ada.expect_event("order:shipped")
+        assert received.items() >= shipped.items()
+
+
+def test_it_says_what_to_do_next_in_three_commands(oyez: Calls) -> None:
+    ended = oyez("new", "parcels")
+    assert ended.status == 0
+    lines = ended.out.splitlines()
+    assert lines[0] == "Written: parcels/. Next:"
+    enter, test, serve = (shlex.split(line)[1:] for line in lines[1:])
+    assert enter == ["cd", "parcels"]
+    assert (test[1:], serve[1:]) == (["-m", "pytest"], ["serve", "system.py"])
+    # The programs are those of this environment, as they are called in the new folder.
+    for program in (test[0], serve[0]):
+        assert program in ("python", "oyez") or (Path("parcels") / program).exists()
+
+
+def test_a_project_is_never_written_over_anything(oyez: Calls, folder: Path) -> None:
+    (folder / "parcels").mkdir()
+    (folder / "parcels" / "notes").write_text("mine")
+    (folder / "link").symlink_to(folder / "elsewhere")
+    assert "parcels exists already" in oyez("new", "parcels").error
+    assert "link exists already" in oyez("new", "link").error
+    assert [path.name for path in (folder / "parcels").iterdir()] == ["notes"]
+    assert not (folder / "elsewhere").exists()
+
+
+def test_an_empty_folder_is_used(oyez: Calls, folder: Path) -> None:
+    (folder / "parcels").mkdir()
+    assert oyez("new", "parcels").status == 0
+    assert (folder / "parcels" / "system.py").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(oyez: Calls, folder: Path) -> None:
+    (folder / "parcels").write_text("a file")
+    assert "parcels exists already" in oyez("new", "parcels").error
+
+
+@pytest.mark.parametrize("name", ["Parcels", "parcels!", "../parcels", "1st", "a--b", "-", "x" * 41, "", "über"])
+def test_a_name_that_cannot_be_in_an_address_is_refused(oyez: Calls, folder: Path, name: str) -> None:
+    assert "cannot be the name of a system" in oyez("new", "--", name).error
+    assert {path.name for path in folder.iterdir()} == {"oyez-data"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("class", "cannot be the name of a Python package"),
+        ("tests", "cannot be the name of a Python package"),
+        ("quotes", "comes with Oyez"),
+        ("json", "There is a Python module 'json'"),
+        ("oyez", "There is a Python module 'oyez'"),
+        ("redis", "There is a Python module 'redis'"),
+    ],
+)
+def test_a_name_that_python_needs_is_refused(oyez: Calls, name: str, reason: str) -> None:
+    assert reason in oyez("new", name).error
