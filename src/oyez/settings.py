@@ -35,6 +35,8 @@ INVISIBLE = "\ufeff\r\n"
 INVISIBLE_WITHIN = re.compile(r"[\x00-\x1f\x7f\ufeff]")
 KINDS = {"`int`": "a whole number", "`float`": "a number", "`bool`": "true or false", "`str`": "text"}
 """msgspec's names of types, in words for people who do not write Python."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Values of `host` with which only programs on the same machine reach the server."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
 """The names of levels in `oyez.logger`, which cannot be imported here: the protocol layer must not import a logger."""
 LISTS = ("client_origin", "jwt_claims", "trusted_proxies")
@@ -240,6 +242,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """An additional path of Socket.IO, if only one system is served. Unset: `/socket.io/`."""
     serve_client: bool = True
     """Serve the official browser client at `/{system}/socket.io/socket.io.js`, as official servers do."""
+    docs: bool | None = None
+    """Serve the documents of each contract at `/{system}/contract.json` and beside it. Unset: only in development. That
+    means: the server listens on this machine only, no proxy is named, and no key for users' tokens is set."""
     cookie_name: str = "access_token"
     """The cookie that holds a token, for systems that accept one."""
     database_url: str | None = None
@@ -338,6 +343,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 f"TIME_ZONE is {self.time_zone!r}, which is not a time zone."
                 " Set it to an IANA name such as Europe/Berlin."
             ) from None
+
+    @property
+    def development(self) -> bool:
+        """True if nothing says that others use this server: it listens on this machine only, `trusted_proxies` is
+        unset, and tokens are verified by a secret that Oyez has made itself."""
+        keys = (self.jwt_secret, self.jwt_key_file, self.jwks_url)
+        return self.host in LOOPBACK and not self.trusted_proxies and all(key is None for key in keys)
+
+    @property
+    def serves_docs(self) -> bool:
+        """True if the documents of contracts are served."""
+        return self.development if self.docs is None else self.docs
 
     @property
     def data_folder(self) -> Path:

@@ -59,6 +59,7 @@ from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verif
 from oyez.service.data_folder import open_folder
 from oyez.service.database.database import MIGRATIONS, Database, build_database
 from oyez.service.database.probe import DatabaseProbe
+from oyez.service.documents import document_routes
 from oyez.service.idempotency import IdempotencyMiddleware
 from oyez.service.members_api import member_routes, presence_route, present_route
 from oyez.service.outbox.jobs import Jobs
@@ -427,6 +428,8 @@ class Oyez:
         routes += member_routes(prefix, system.contract, database, outbox, authorize, [middleware])
         routes.append(presence_route(prefix, system.contract, presence, authorize))
         routes.append(present_route(prefix, system.contract, stored_stays.find_present, authorize))
+        if self.settings.serves_docs:
+            routes += document_routes(prefix, system.contract, server.origins)
         routes.append(Mount(f"{prefix}/api", routes=list(own.routes), middleware=[middleware]))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", JsonEndpoint(server))
