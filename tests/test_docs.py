@@ -30,7 +30,7 @@ import pytest
 from tools.docs.tables import DOCS, TABLES, find_constants, find_payloads, read, replace_table, to_fields
 
 from oyez import errors
-from oyez.contract import check, codec, contract, declare, limits, policy, rooms, tokens
+from oyez.contract import check, codec, contract, declare, limits, patterns, policy, rooms, tokens
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError, Refusal
 from oyez.log.log import Checkpoint, Entry
@@ -598,7 +598,7 @@ def find_messages() -> Iterator[str]:
     checks = (
         importlib.import_module(found.name) for found in pkgutil.iter_modules(check.__path__, "oyez.contract.check.")
     )
-    for module in (bind, codec, contract, declare, limits, policy, rooms, tokens, *checks):
+    for module in (bind, codec, contract, declare, limits, patterns, policy, rooms, tokens, *checks):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.JoinedStr):
                 yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)

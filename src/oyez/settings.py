@@ -48,6 +48,8 @@ MAX_DECLARED_BYTES = 500_000
 and `max_polling_buffer`, so that one message never fills a buffer of a client."""
 MAX_VOLATILE_BYTES = 80_000
 """The same for a volatile event. The processes of one machine send it to each other in a datagram of 100,000 bytes."""
+MAX_VOLATILE_BINARY_BYTES = MAX_VOLATILE_BYTES // 4 * 3
+"""The same for a volatile event with binary values, which are base64 in that datagram."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

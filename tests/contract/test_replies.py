@@ -154,7 +154,7 @@ def test_codes_may_be_merged_and_exchanged() -> None:
         (Acknowledgements(flag="total"), Sum, "its reply has a field `total`"),
         (Acknowledgements(flag=None, error="total"), Sum, "its reply has a field `total`"),
         (Acknowledgements(data="data"), object, "its reply: "),
-        (Acknowledgements(data="data"), bytes, "its reply: an event cannot carry binary data"),
+        (Acknowledgements(data="data"), bytearray, "its reply: binary data is declared as bytes"),
     ],
 )
 def test_replies_that_have_no_place(acknowledgements: Acknowledgements, reply: Any, error: str) -> None:

@@ -291,7 +291,12 @@ TYPES: Sequence[tuple[str, Any, str, str]] = (
         '{"x": [1]}',
         "Any JSON value, such as a shape on a board. `dict[str, Any]` is an object with any fields.",
     ),
-    ("bytes", bytes, "", "Only in commands."),
+    (
+        "bytes",
+        bytes,
+        "",
+        "Binary attachments for Socket.IO clients; base64 over HTTP, in the log and for plain WebSocket clients.",
+    ),
 )
 """For each type as a contract writes it: the type, JSON that fits it, and a remark."""
 

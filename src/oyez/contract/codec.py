@@ -37,6 +37,7 @@ from oyez.contract.schema import count_required, describe, iter_types, options
 from oyez.contract.types import SCALARS, Command, Money, Payload, Time, read_scalar
 from oyez.contract.validation import REQUIRED, explain, explain_unknown, split_message
 from oyez.errors import ContractError, InvalidDataError
+from oyez.protocol.binary import BUILTIN_TYPES, Spans, locate, mark_bytes
 from oyez.protocol.engineio import MalformedError
 from oyez.protocol.socketio import find_placeholders
 
@@ -48,8 +49,6 @@ MAX_ID = 128
 KEY_HINT = '; a key for repeats is {"idempotencyKey": "…"}, not a string'
 MAX_ERRORS = 20
 """Errors reported of one payload: more do not help, and an answer should not be longer than the request."""
-
-_BINARY = (inspect.BytesType, inspect.ByteArrayType, inspect.MemoryViewType)
 
 _NOTHING = (b"", b"null", b"{}", b"[]")
 """The data of an event without arguments; some programs always send an object or a list."""
@@ -80,11 +79,8 @@ def decode_json(data: bytes, kind: type[T]) -> T:
     return msgspec.json.decode(data, type=kind, dec_hook=read_scalar)
 
 
-def check_types(struct: Any, *, binary: bool = False) -> None:
-    """Raise ContractError if a struct or another type cannot be encoded and decoded.
-
-    `binary` is True if it may hold `bytes`.
-    """
+def check_types(struct: Any) -> None:
+    """Raise ContractError if a struct or another type cannot be encoded and decoded."""
     try:
         msgspec.json.Decoder(struct, dec_hook=read_scalar)
         kinds = list(iter_types(inspect.type_info(struct)))
@@ -93,8 +89,17 @@ def check_types(struct: Any, *, binary: bool = False) -> None:
     for kind in kinds:
         if isinstance(kind, inspect.CustomType) and kind.cls not in SCALARS:
             raise ContractError(f"{kind.cls.__name__} is not a type that an event can carry; Any is any JSON")
-        if isinstance(kind, _BINARY) and not (binary and isinstance(kind, inspect.BytesType)):
-            raise ContractError("an event cannot carry binary data, and a command can carry it only as bytes")
+        if isinstance(kind, inspect.ByteArrayType | inspect.MemoryViewType):
+            raise ContractError("binary data is declared as bytes")
+
+
+def has_bytes(kind: Any) -> bool:
+    """True if values of a type, a class or a union of classes, may hold `bytes`."""
+    return any(
+        isinstance(part, inspect.BytesType)
+        for shape in shapes_of(kind)
+        for part in iter_types(inspect.type_info(shape))
+    )
 
 
 class EventCodec(Generic[P]):
@@ -112,6 +117,8 @@ class EventCodec(Generic[P]):
         self._decode = msgspec.json.Decoder(self._array or kind, dec_hook=read_scalar).decode
         self._decode_exactly = msgspec.json.Decoder(self._array or kind, dec_hook=read_exact).decode
         self._whole = {shape: whole for shape in shapes_of(kind) if (whole := fields_with_whole(shape))}
+        self.binary = has_bytes(kind)
+        """True if payloads may have binary values: then `wrap_binary` tells where they are."""
 
     def decode_payload(self, data: bytes) -> P:
         """The payload in `data`, JSON in UTF-8. Raises InvalidDataError with the field's path on the wire.
@@ -271,6 +278,17 @@ class EventCodec(Generic[P]):
         """The Socket.IO event array around encoded arguments: `["chat:message",{…}]`."""
         return b"%b,%b]" % (self._head, data) if data else self._head + b"]"
 
+    def wrap_binary(self, payload: P) -> tuple[bytes, Spans]:
+        """The event array of a payload that has been checked, and the places of its binary values."""
+        return locate(self.wrap(self.encode_marked(payload)))
+
+    def encode_marked(self, payload: P) -> bytes:
+        """`encode_decoded`, with a mark for `locate` before each binary value."""
+        value = payload if self._array is None else split_fields(payload)
+        plain = msgspec.to_builtins(value, builtin_types=BUILTIN_TYPES, enc_hook=write_scalar)
+        marked = encode_json(mark_bytes(plain))
+        return marked if self._array is None else marked[1:-1]
+
     def decode_event(self, data: bytes) -> P:
         """The payload of an event array that `wrap` has made. Raises InvalidDataError."""
         arguments = data[len(self._head) + 1 : -1]
@@ -325,8 +343,7 @@ class CommandCodec:
         )
         self._decode = msgspec.json.Decoder(self._array, dec_hook=read_scalar).decode
         self._required = count_required(declared.command) if fields else len(declared.shapes) - 1
-        kinds = [kind for shape in declared.shapes for kind in iter_types(inspect.type_info(shape))]
-        self._takes_binary = any(isinstance(kind, inspect.BytesType) for kind in kinds)
+        self._takes_binary = has_bytes(declared.command)
         self._whole = {shape: whole for shape in declared.shapes if (whole := fields_with_whole(shape))}
         # An optional argument that may be any object would take the idempotency key for its value.
         optional = [field.type for field in fields if self._positional and not field.required]

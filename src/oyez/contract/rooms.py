@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from oyez.contract.patterns import PLACEHOLDER, Pattern
 from oyez.contract.policy import InRoom, Member, NotARule, Rule, Values, anyone
 from oyez.contract.schema import quote
-from oyez.contract.types import MAX_ID_LENGTH
 from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
 from oyez.protocol.socket_ids import SOCKET_ID, own_room, socket_of
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 EVERYONE = "*"
 """The name by which publishers address every client of a namespace."""
-
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
-_CONTROL = r"\x00-\x1f\x7f-\x9f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +60,8 @@ class DerivedRoom:
     room: "Room"
     paths: Mapping[str, str] = field(hash=False)
     """For each placeholder, the dotted path, in wire names, of the field that fills it."""
+    fault: str = ""
+    """What is wrong with the paths; `build` reports it."""
 
     @property
     def namespace(self) -> str:
@@ -89,10 +88,18 @@ class Room:
         values: Mapping[str, Sequence[str]] | None = None,
         presence: "Presence | None" = None,
     ) -> None:
+        self.faults: list[str] = []
+        """What is wrong with arguments that could not be recorded as they are written; `build` reports it."""
         if not isinstance(values, Mapping | None) or any(isinstance(listed, str) for listed in (values or {}).values()):
-            raise ContractError(f"room {pattern}: values is {values!r}; write a dict of lists, as {{'id': ['a', 'b']}}")
+            self.faults.append(f"values is {values!r}; write a dict of lists, as {{'id': ['a', 'b']}}")
+            values = None
         self.pattern = pattern
-        self.placeholders = tuple(_PLACEHOLDER.findall(pattern))
+        try:
+            self._pattern = Pattern(pattern)
+        except ContractError as error:
+            self.faults.append(str(error))
+            self._pattern = Pattern(re.sub(r"[{}]", "", pattern))
+        self.placeholders = self._pattern.placeholders
         self.rule = rule
         """Who may be in it."""
         self.join = join
@@ -104,9 +111,6 @@ class Room:
         self.presence = presence
         """The events about users who come and go, if there are any."""
         self._rooms = rooms
-        shapes, self._shape = _compile(pattern)
-        self._fits = tuple(re.compile(shape).fullmatch for shape in shapes)
-        self._template = _PLACEHOLDER.sub("%s", pattern.replace("%", "%%"))
 
     def __repr__(self) -> str:
         return f"<Room {self.namespace} {self.pattern}>"
@@ -133,33 +137,37 @@ class Room:
 
         `offers.of("userId")`. Give several paths in the order of the placeholders, or by name.
         """
-        return DerivedRoom(self, self._by_placeholder(paths, named))
+        try:
+            return DerivedRoom(self, self._by_placeholder(paths, named))
+        except ContractError as error:
+            # A room that is wrong itself has the wrong placeholders.
+            return DerivedRoom(self, {}, "" if self.faults else f"to=… has .of(…) of {error}")
 
     def describe(self, paths: Mapping[str, str]) -> str:
         """The rooms that follow from the fields at `paths`, as documents show them."""
-        return f"`{_PLACEHOLDER.sub(lambda found: '{' + paths[found[1]] + '}', self.pattern)}`"
+        return f"`{PLACEHOLDER.sub(lambda found: '{' + paths[found[1]] + '}', self.pattern)}`"
 
     def name(self, values: Values) -> str:
         """The name of the room with these values. Raises RefusedError as `__call__` does."""
-        filled = tuple([values[placeholder] for placeholder in self.placeholders])
-        name = self._template % filled
-        fits = all(fits(value) for fits, value in zip(self._fits, filled, strict=True))
-        if not fits or not self._lists(values) or self._is_taken(name):
-            raise RefusedError(UNKNOWN_ROOM, f"There is no room {quote(name)} of the form {self.pattern}.")
+        try:
+            name = self._pattern.fill(values)
+        except ValueError as error:
+            raise self._refused(str(error)) from None
+        if not self._lists(values) or self._is_taken(name):
+            raise self._refused(name)
         return name
+
+    def _refused(self, name: str) -> RefusedError:
+        return RefusedError(UNKNOWN_ROOM, f"There is no room {quote(name)} of the form {self.pattern}.")
 
     def match(self, name: str) -> dict[str, str] | None:
         """The values of the placeholders in `name`, or None if it is not a room of this kind."""
-        found = self._shape.fullmatch(name)
-        if found is None or self._is_taken(name):
-            return None
-        values = found.groupdict()
-        return values if self._lists(values) else None
+        values = self._pattern.match(name)
+        return values if values is not None and not self._is_taken(name) and self._lists(values) else None
 
     def can_hold(self, placeholder: str, value: str) -> bool:
         """True if a name with that value can be read in one way only."""
-        fits = dict(zip(self.placeholders, self._fits, strict=True)).get(placeholder)
-        return fits is None or fits(value) is not None
+        return placeholder not in self.placeholders or self._pattern.can_hold(placeholder, value)
 
     def _lists(self, values: Values) -> bool:
         """True if each placeholder may hold its value."""
@@ -169,11 +177,7 @@ class Room:
         """True if one name could belong to both kinds, judged by the text around their placeholders."""
         if not self.placeholders or not other.placeholders:
             return self.pattern == other.pattern
-        heads = [_PLACEHOLDER.split(room.pattern)[0] for room in (self, other)]
-        tails = [_PLACEHOLDER.split(room.pattern)[-1] for room in (self, other)]
-        return (heads[0].startswith(heads[1]) or heads[1].startswith(heads[0])) and (
-            tails[0].endswith(tails[1]) or tails[1].endswith(tails[0])
-        )
+        return self._pattern.overlaps(other._pattern)
 
     def _is_taken(self, name: str) -> bool:
         """True if a room without placeholders has this name."""
@@ -251,23 +255,3 @@ class Rooms:
             if values is not None:
                 return room, values
         return None
-
-
-def _compile(pattern: str) -> tuple[list[str], re.Pattern[str]]:
-    """A regular expression for each placeholder's value, and one for the whole name. Raises ContractError.
-
-    A value may hold anything except control characters and the character that follows it in the pattern, so a name can
-    be read in one way only.
-    """
-    literals = _PLACEHOLDER.split(pattern)
-    if "{" in "".join(literals[::2]) or "}" in "".join(literals[::2]):
-        raise ContractError(f"room {pattern!r}: placeholders are written {{name}}")
-    if len(set(literals[1::2])) < len(literals[1::2]):
-        raise ContractError(f"room {pattern!r}: a placeholder is named twice")
-    if "" in literals[2:-1:2]:
-        raise ContractError(f"room {pattern!r}: put some text between two placeholders")
-    values = [f"[^{_CONTROL}{re.escape(following[:1])}]{{1,{MAX_ID_LENGTH}}}" for following in literals[2::2]]
-    shape = re.escape(literals[0])
-    for placeholder, value, following in zip(literals[1::2], values, literals[2::2], strict=True):
-        shape += f"(?P<{placeholder}>{value}){re.escape(following)}"
-    return values, re.compile(shape)

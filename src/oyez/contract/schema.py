@@ -202,6 +202,8 @@ def _describe(found: inspect.Type) -> str:
         return _choice([member.value for member in found.cls])
     if isinstance(found, inspect.StrType):
         return f"a string{_length(found, 'characters')}{_describe_pattern(found.pattern)}"
+    if isinstance(found, inspect.BytesType):
+        return f"binary data{_length(found, 'bytes')}, which is base64 where JSON carries it"
     if isinstance(found, inspect.IntType | inspect.FloatType):
         return f"a {'whole ' if isinstance(found, inspect.IntType) else ''}number{_range(found)}"
     if isinstance(found, inspect.CollectionType):
@@ -217,7 +219,6 @@ _PLAIN = {
     inspect.BoolType: "true or false",
     inspect.StructType: "an object",
     inspect.DictType: "an object",
-    inspect.BytesType: "binary data",
     inspect.DateTimeType: "a time in ISO 8601 such as 2026-01-31T12:00:00Z",
     inspect.DateType: "a date such as 2026-01-31",
     inspect.UUIDType: "a UUID",
@@ -235,7 +236,7 @@ def _choice(values: Sequence[object]) -> str:
     return repr(values[0]) if len(values) == 1 else f"one of {', '.join(map(repr, values))}"
 
 
-def _length(found: inspect.StrType | inspect.CollectionType, unit: str) -> str:
+def _length(found: inspect.StrType | inspect.BytesType | inspect.CollectionType, unit: str) -> str:
     low, high = found.min_length, found.max_length
     if low and high:
         return f" of {low} to {high} {unit}"

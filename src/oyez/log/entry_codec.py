@@ -13,6 +13,7 @@ from zlib import crc32
 import msgspec
 
 from oyez.log.log import Entry
+from oyez.protocol.binary import Spans
 
 _PLAIN_ARRAY = b"\x98"
 """The first byte of an entry without a checksum: an array of eight elements."""
@@ -20,6 +21,8 @@ _CHECKED_ARRAY = b"\x99"
 """The first byte of an entry with a checksum."""
 _TRAILER = b"\x92"
 """The first byte of a trailer: an array of the event's name and the checksum."""
+_BINARY_TRAILER = b"\x93"
+"""The same with the places of binary values between them."""
 _CHECKSUM = b"\xce"
 """The byte before the four bytes of the checksum: MessagePack's mark for an unsigned integer of 32 bits."""
 
@@ -36,7 +39,8 @@ class _StoredEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     control: str
     position: None
     trailer: Any = None
-    """Name and checksum. Versions without names wrote only the checksum, and the first version wrote nothing."""
+    """Name, the places of binary values if there are any, and checksum. Versions without names wrote only the checksum,
+    and the first version wrote nothing."""
 
 
 class _Trailers(dict[str, bytes]):
@@ -56,8 +60,12 @@ _trailers = _Trailers()
 def encode_entry(entry: Entry) -> bytes:
     """Encode an entry without its position."""
     trailer = _trailers[entry.name]
-    # The name is the last of the nine fields, and the trailer is one byte longer.
-    checked = _encode(entry)[1 : 1 - len(trailer)] + trailer
+    if entry.binary:
+        trailer = b"".join((_BINARY_TRAILER, trailer[1:], _encode(entry.binary)))
+        checked = _encode(entry)[1 : 1 - len(trailer)] + trailer
+    else:
+        # The last fields are the name, which is one byte shorter than the trailer, and an empty array of one byte.
+        checked = _encode(entry)[1 : -len(trailer)] + trailer
     return b"".join((_CHECKED_ARRAY, checked, _CHECKSUM, crc32(checked).to_bytes(4, "big")))
 
 
@@ -83,7 +91,12 @@ def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
         control=stored.control,
         position=position,
         name=trailer[0] if type(trailer) is list else _find_name(stored),
+        binary=_read_spans(trailer[1]) if type(trailer) is list and len(trailer) > 2 else (),
     )
+
+
+def _read_spans(trailed: Any) -> Spans:
+    return tuple((start, end) for start, end in trailed)
 
 
 def _find_name(stored: _StoredEntry) -> str:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import msgspec
 
+from oyez.protocol.binary import Spans
+
 MAX_DIGITS = 18
 """Digits of a position's number: every number with so many digits fits the integers of SQLite and Redis."""
 
@@ -37,6 +39,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     """Set by the log; None before that, and always None for volatile entries."""
     name: str = ""
     """The event's name, so that a reader need not decode `data`; empty for a control entry."""
+    binary: Spans = ()
+    """The places of the base64 strings in `data` that Socket.IO clients receive as binary attachments."""
 
     def is_for(self, namespace: str, rooms: frozenset[str]) -> bool:
         """True if this is an event that a client in exactly these `rooms` of `namespace` must receive."""

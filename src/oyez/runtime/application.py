@@ -8,6 +8,7 @@ from oyez.contract.limits import DEFAULT_LIMIT
 from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, Refusal, RefusedError, find_code, is_temporary
 from oyez.log.log import Entry
 from oyez.observer import COMMAND, CommandReport, Observers, RefusalReport
+from oyez.protocol.binary import detach, locate
 from oyez.runtime.admission import Admission
 from oyez.runtime.client import Client, ClientContext
 from oyez.runtime.commands import CommandHandler, LimitedError, enforce_limit
@@ -107,6 +108,9 @@ class NamespaceApplication(Application):
             self._fail(client, event, error, now)
             return None
         if isinstance(acknowledgement, bytes):
+            if handler.replies_binary:
+                self._acknowledge(client, event, acknowledgement, now)
+                return None
             if event.ack is not None:
                 event.ack(acknowledgement)
             if self._observers is not None:
@@ -238,7 +242,10 @@ class NamespaceApplication(Application):
 
     def _acknowledge(self, client: Client, event: ReceivedEvent, acknowledgement: bytes, began: float) -> None:
         if event.ack is not None:
-            event.ack(acknowledgement)
+            if self._commands[event.name].replies_binary:
+                event.ack(*detach(*locate(acknowledgement)))
+            else:
+                event.ack(acknowledgement)
         if self._observers is not None:
             self._report(self._observers, client, event, "", began)
 

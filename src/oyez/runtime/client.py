@@ -192,7 +192,8 @@ class Client:
         while (found := await latest.find(NamedRoom(namespace.name, name), resolved[0])) != sent:
             for event, data in found.items():
                 if data != sent.get(event):
-                    self.socket.send(data, volatile=True)
+                    data, attachments = latest.detach(event, data)
+                    self.socket.send(data, True, attachments)
             sent = found
 
     async def find_parts(self, room: str) -> Mapping[str, str]:
@@ -239,8 +240,8 @@ class Client:
                 self.enter(name, allowed=False)
             state = await welcomes.prepare(self, name, self._context.caller_events)
             if name not in removed and name not in self.socket.rooms:
-                for data, volatile in state.events:
-                    self.socket.send(data, volatile)
+                for event in state.events:
+                    self.socket.send(*event)
                 await self.socket.replay_room(name, state.position, lambda: name not in removed)
             self.enter(name, name not in removed)
 
@@ -277,8 +278,7 @@ class Client:
         Raises ContractError if the event does not list the namespace's `caller`, InvalidDataError if the payload does
         not fit its type.
         """
-        data, volatile = self._context.caller_events.encode(payload)
-        self.socket.send(data, volatile)
+        self.socket.send(*self._context.caller_events.encode(payload))
 
     @must_await
     async def publish(self, payload: Payload, *rooms: NamedRoom | Everyone) -> str | None:
@@ -300,8 +300,8 @@ class Client:
         is not a `reply`; RefusedError: timed_out if no answer came or the client has disconnected, rate_limited if too
         many answers of this client are outstanding; and the errors of `emit`.
         """
-        data, _ = self._context.caller_events.encode(payload)
-        return decode_answer(await self.socket.call(data, timeout), reply)
+        data, _, attachments = self._context.caller_events.encode(payload)
+        return decode_answer(await self.socket.call(data, timeout, attachments), reply)
 
     def disconnect(self, close: bool = False) -> None:
         """Disconnect the client from the namespace; with `close`, end its whole connection.

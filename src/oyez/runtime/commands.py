@@ -58,6 +58,8 @@ class CommandHandler:
         self._codec = CommandCodec(declared)
         acknowledgements, errors = contract.answers_of(declared)
         self._replies = ReplyCodec(declared.name, declared.reply, acknowledgements)
+        self.replies_binary = self._replies.binary
+        """True if acknowledgements may have marked binary values, for `locate`."""
         self.failures = FailureEncoder(errors, acknowledgements)
         self._max_bytes = declared.max_bytes
         claims = [part for part in declared.who.parts() if isinstance(part, Own | Resolved)]

@@ -11,6 +11,7 @@ from oyez.contract.rooms import DerivedRoom, NamedRoom, Room
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
+from oyez.protocol.binary import detach
 from oyez.protocol.socket_ids import is_own_room
 
 P = TypeVar("P", bound=Payload)
@@ -54,6 +55,11 @@ class Latest:
             with suppress(LogUnavailableError):
                 return {records[record]: data for record, data in (await self._log.get_all([*records])).items()}
         return {}
+
+    def detach(self, name: str, data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+        """A kept event as a socket sends it: with a placeholder for each attachment, and the attachments."""
+        codec = self._codecs[name]
+        return detach(*codec.wrap_binary(codec.decode_event(data))) if codec.binary else (data, ())
 
     async def read(self, payload: type[P], room: NamedRoom) -> P | None:
         """The kept event of a room; None if there is none. Raises LogUnavailableError."""

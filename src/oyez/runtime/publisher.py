@@ -29,6 +29,7 @@ from oyez.errors import (
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
 from oyez.observer import PYTHON, Observers, PublishReport
+from oyez.protocol.binary import count_saved
 from oyez.protocol.socket_ids import SOCKET_ID
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_published
@@ -214,6 +215,11 @@ class Publisher:
             path, payload, path.codec.encode_decoded(payload), to, tuple(str(room) for room in excluding)
         )
 
+    def takes_binary(self, name: str) -> bool:
+        """True if there is an event of this name whose payload may have binary values."""
+        path = self._paths.get(name)
+        return path is not None and path.codec.binary
+
     def prepare_arguments(
         self,
         name: str,
@@ -224,6 +230,19 @@ class Publisher:
         """`prepare_json` for a program that sends the event's arguments one by one, each as JSON."""
         path = self._paths.get(name)
         return self.prepare_json(name, b"" if path is None else path.codec.join(arguments), to, excluding)
+
+    def complete(self, entry: Entry) -> Entry:
+        """An entry of this system that was stored in a database, with what follows from its data: its name, and the
+        places of its binary values."""
+        path = self._paths.get(entry.name)
+        if path is None or not path.codec.binary:
+            return entry
+        try:
+            data, binary = path.codec.wrap_binary(path.codec.decode_event(entry.data))
+        except InvalidDataError:
+            # An earlier contract declared another payload: its binary values stay base64.
+            return entry
+        return msgspec.structs.replace(entry, data=data, binary=binary)
 
     async def append(self, prepared: Sequence[list[Entry]], *, origin: str = PYTHON) -> list[str | None]:
         """Append prepared events to the log. Returns the position of each, None for volatile ones.
@@ -276,9 +295,14 @@ class Publisher:
         to: Sequence[NamedRoom | Everyone | str] | None,
         excluded: tuple[str, ...],
     ) -> list[Entry]:
-        self._check_size(path.event, len(data))
+        if path.codec.binary:
+            wrapped, binary = path.codec.wrap_binary(payload)
+            self._check_size(path.event, len(data) - count_saved(wrapped, binary))
+            self._check_attachments(path.event, len(binary))
+        else:
+            self._check_size(path.event, len(data))
+            wrapped, binary = path.codec.wrap(data), ()
         self._check_rooms(path.event, len(to or ()))
-        wrapped = path.codec.wrap(data)
         return [
             Entry(
                 namespace=route.namespace,
@@ -287,6 +311,7 @@ class Publisher:
                 data=wrapped,
                 volatile=path.event.volatile,
                 name=path.event.name,
+                binary=binary,
             )
             for route in path.router.route(payload, to)
         ]
@@ -304,6 +329,11 @@ class Publisher:
         most = event.max_bytes or self.limits.max_event_bytes
         if size > most:
             raise RefusedError(TOO_LARGE, f"The data of {event.name} is {size} bytes: at most {most} are allowed.")
+
+    def _check_attachments(self, event: Event, count: int) -> None:
+        most = self.limits.max_attachments
+        if count > most:
+            raise InvalidDataError("", f"at most {most} binary values in {event.name}, not {count}")
 
     def _check_rooms(self, event: Event, count: int) -> None:
         most = self.limits.max_rooms_per_event

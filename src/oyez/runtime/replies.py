@@ -8,7 +8,7 @@ receives each failure once.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 
@@ -30,6 +30,7 @@ from oyez.errors import (
     UnavailableError,
 )
 from oyez.logger import get_logger
+from oyez.protocol.binary import detach
 from oyez.runtime.awaiting import NotAwaitedError
 
 logger = get_logger("oyez.runtime")
@@ -51,6 +52,8 @@ class ReplyCodec:
         # Another type is encoded as the only field of a payload, which is cut off.
         self._type: Any = reply if self._is_payload else build_payload("Reply", "reply", reply)
         self._codec = EventCodec[Any](f"the reply to {command}", self._type) if reply is not None else None
+        self.binary = self._codec is not None and self._codec.binary
+        """True if replies may have binary values: then each of them is marked in an acknowledgement, for `locate`."""
         # The statements of `_Frame.wrap` are in `encode`: a call costs more than they do.
         frame = _Frame(form, form.values[0], form.data, b"null,")
         self._head, self._tail, self._beside = frame.head, frame.tail, frame.beside
@@ -70,12 +73,16 @@ class ReplyCodec:
     def _encode_reply(self, codec: EventCodec[Any], reply: Reply) -> bytes:
         try:
             if not self._is_payload:
-                return codec.encode_payload(self._type(reply=reply))[_WRAPPING:-1]
+                return self._encode_checked(codec, self._type(reply=reply))[_WRAPPING:-1]
             if not isinstance(reply, Payload):
-                reply = msgspec.convert(reply, self._type, dec_hook=read_scalar)
-            return codec.encode_payload(reply)
+                reply = msgspec.convert(reply, self._type, dec_hook=read_scalar, builtin_types=(bytes,))
+            return self._encode_checked(codec, reply)
         except InvalidDataError as error:
             raise ValueError(f"the reply to {self._command} does not fit: {error}") from None
+
+    def _encode_checked(self, codec: EventCodec[Any], reply: Payload) -> bytes:
+        data = codec.encode_payload(reply)
+        return codec.encode_marked(reply) if self.binary else data
 
 
 _WRAPPING = len(b'{"reply":')
@@ -216,8 +223,8 @@ class CallerEvents:
             for shape in event.shapes
         }
 
-    def encode(self, payload: Payload) -> tuple[bytes, bool]:
-        """The event as a JSON array, and whether it is volatile.
+    def encode(self, payload: Payload) -> "CallerEvent":
+        """The event in the form in which a socket sends it.
 
         Raises ContractError if the event does not list the namespace's `caller`, InvalidDataError if the payload does
         not fit its type.
@@ -229,10 +236,24 @@ class CallerEvents:
             )
         event, codec = found
         try:
-            return codec.encode_event(event.stamp(payload, self._clock())), event.volatile
+            stamped = event.stamp(payload, self._clock())
+            data = codec.encode_event(stamped)
         except InvalidDataError as error:
             error.internal = True
             raise
+        if not codec.binary:
+            return CallerEvent(data, event.volatile)
+        data, attachments = detach(*codec.wrap_binary(stamped))
+        return CallerEvent(data, event.volatile, attachments)
+
+
+class CallerEvent(NamedTuple):
+    """An event for one client, as its socket sends it."""
+
+    data: bytes
+    """A JSON array, with a placeholder for each attachment."""
+    volatile: bool
+    attachments: tuple[bytes, ...] = ()
 
 
 def explain_failure(error: Exception, **context: str) -> Failure:

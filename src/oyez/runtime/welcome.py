@@ -19,7 +19,7 @@ from oyez.log.log import Log, split_position
 from oyez.logger import get_logger
 from oyez.runtime.client import Client
 from oyez.runtime.hooks import RoomHooks
-from oyez.runtime.replies import CallerEvents
+from oyez.runtime.replies import CallerEvent, CallerEvents
 
 logger = get_logger("oyez.runtime")
 
@@ -39,8 +39,7 @@ _busy = SparseLog(logger, interval=60.0)
 class State(NamedTuple):
     """The state of a room at a position of the log."""
 
-    events: list[tuple[bytes, bool]]
-    """Encoded events, and whether each is volatile."""
+    events: list[CallerEvent]
     position: str
     """The events of the room after this position are not in the state."""
 
@@ -148,7 +147,7 @@ class Welcomes:
         return False
 
 
-def _encode(payloads: Payload | Sequence[Payload] | None, caller_events: CallerEvents) -> list[tuple[bytes, bool]]:
+def _encode(payloads: Payload | Sequence[Payload] | None, caller_events: CallerEvents) -> list[CallerEvent]:
     """The events of a welcome. Raises ContractError, InvalidDataError, TypeError if one cannot be sent."""
     if payloads is None:
         return []

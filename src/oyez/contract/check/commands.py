@@ -15,7 +15,7 @@ from oyez.contract.types import Command
 
 def check_command(command: DeclaredCommand) -> Iterator[str]:
     yield from check_name(command.name)
-    errors = [*check_shapes(command.command, Command, command.arguments, binary=True), *check_size(command.max_bytes)]
+    errors = [*check_shapes(command.command, Command, command.arguments), *check_size(command.max_bytes)]
     errors += check_unknown_fields(command.unknown_fields)
     yield from errors
     if errors:

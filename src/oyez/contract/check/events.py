@@ -6,14 +6,14 @@ from msgspec import inspect
 
 from oyez.contract.check.names import check_name
 from oyez.contract.check.types import check_shapes, check_size, check_unknown_fields
-from oyez.contract.codec import EventCodec
+from oyez.contract.codec import EventCodec, has_bytes
 from oyez.contract.declare import DeclaredEvent
 from oyez.contract.examples import encode_example, make_example
 from oyez.contract.rooms import DerivedRoom, Room, Sockets, Target
 from oyez.contract.schema import fields_of, find_field, is_key, is_millis, is_time
 from oyez.contract.types import Payload
 from oyez.errors import InvalidDataError
-from oyez.settings import MAX_DECLARED_BYTES, MAX_VOLATILE_BYTES
+from oyez.settings import MAX_DECLARED_BYTES, MAX_VOLATILE_BINARY_BYTES, MAX_VOLATILE_BYTES
 
 _ANY_SOCKET = "aaaaaaaaaaaaaaaaaaaa"
 """A text of the form of a socket's id. Ids are random, so none has the text with which a room's name begins."""
@@ -21,9 +21,11 @@ _ANY_SOCKET = "aaaaaaaaaaaaaaaaaaaa"
 
 def check_event(event: DeclaredEvent) -> Iterator[str]:
     yield from check_name(event.name)
+    errors = [*check_shapes(event.payload, Payload, event.arguments), *check_unknown_fields(event.unknown_fields)]
     most = MAX_VOLATILE_BYTES if event.volatile else MAX_DECLARED_BYTES
-    errors = [*check_shapes(event.payload, Payload, event.arguments), *check_size(event.max_bytes, most)]
-    errors += check_unknown_fields(event.unknown_fields)
+    if event.volatile and not errors and has_bytes(event.payload):
+        most = MAX_VOLATILE_BINARY_BYTES
+    errors += check_size(event.max_bytes, most)
     yield from errors
     if errors:
         return
@@ -44,8 +46,11 @@ def check_event(event: DeclaredEvent) -> Iterator[str]:
 
 def _check_target(event: DeclaredEvent, target: Target, payload: type[Payload]) -> Iterator[str]:
     if target.namespace != event.namespace:
-        yield f"goes to {target.text} of namespace {target.namespace}, but is declared in {event.namespace}"
-    if isinstance(target, DerivedRoom):
+        kind = target.room if isinstance(target, DerivedRoom) else target
+        yield f"goes to {kind.text} of namespace {target.namespace}, but is declared in {event.namespace}"
+    if isinstance(target, DerivedRoom) and target.fault:
+        yield target.fault
+    elif isinstance(target, DerivedRoom) and not target.room.faults:
         for path in target.paths.values():
             found = find_field(payload, path)
             if found is None:

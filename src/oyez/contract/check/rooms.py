@@ -31,6 +31,9 @@ def check_namespace(namespace: Namespace) -> Iterator[str]:
 def check_rooms(namespace: Namespace) -> Iterator[str]:
     kinds = namespace.rooms.kinds
     for number, room in enumerate(kinds):
+        yield from (f"room {room.pattern}: {error}" for error in room.faults)
+        if room.faults:
+            continue
         yield from (f"room {room.pattern}: {error}" for error in _check_room(room))
         yield from (f"room {room.pattern}: {error}" for error in check_presence(namespace, room))
         for other in kinds[:number]:

@@ -14,7 +14,7 @@ from oyez.errors import ContractError
 from oyez.settings import MAX_DECLARED_BYTES
 
 
-def check_shapes(kind: Any, base: type[msgspec.Struct], arguments: Arguments, *, binary: bool = False) -> Iterator[str]:
+def check_shapes(kind: Any, base: type[msgspec.Struct], arguments: Arguments) -> Iterator[str]:
     """The errors in the class, or the union of classes, that is declared for an event or command."""
     shapes = shapes_of(kind)
     for shape in shapes:
@@ -25,10 +25,10 @@ def check_shapes(kind: Any, base: type[msgspec.Struct], arguments: Arguments, *,
     if len(shapes) > 1:
         yield from _check_tags(kind, arguments)
     for shape in shapes:
-        errors = list(dict.fromkeys(_check_fields(shape, "", set(), binary)))
+        errors = list(dict.fromkeys(_check_fields(shape, "", set())))
         if not errors:
             try:
-                check_types(shape, binary=binary)
+                check_types(shape)
             except ContractError as error:
                 errors.append(str(error))
         yield from errors if len(shapes) == 1 else (f"{shape.__name__}: {error}" for error in errors)
@@ -38,7 +38,7 @@ def check_shapes(kind: Any, base: type[msgspec.Struct], arguments: Arguments, *,
         yield from _check_order(shapes[0])
 
 
-def _check_fields(struct: type[msgspec.Struct], path: str, seen: set[type], binary: bool) -> Iterator[str]:
+def _check_fields(struct: type[msgspec.Struct], path: str, seen: set[type]) -> Iterator[str]:
     """The types of fields, at any depth, that JSON cannot carry or that nothing distinguishes."""
     seen.add(struct)
     try:
@@ -58,14 +58,14 @@ def _check_fields(struct: type[msgspec.Struct], path: str, seen: set[type], bina
             continue
         objects = [part for part in parts if isinstance(part, type) and issubclass(part, msgspec.Struct)]
         new = [part for part in objects if part not in seen]
-        inside = [error for part in new for error in _check_fields(part, f"{name}.", seen, binary)]
+        inside = [error for part in new for error in _check_fields(part, f"{name}.", seen)]
         if inside:
             yield from inside
             continue
         try:
             msgspec.json.Decoder(field.type, dec_hook=read_scalar)
             if not objects:
-                check_types(field.type, binary=binary)
+                check_types(field.type)
         except (TypeError, NameError, ContractError) as error:
             explained = list(_explain_union(name, str(error)))
             # An error in the fields of an object has been reported with their own names.

@@ -2,6 +2,7 @@
 
 from oyez.log.log import Entry
 from oyez.protocol import json_frames
+from oyez.protocol.binary import detach
 from oyez.server.transports.outgoing import OutboundPacket
 
 # The encoding of an event: one of the first three, with JSON or without, with DEFLATED or without.
@@ -34,7 +35,7 @@ clients would take that string for a position, so they are sent their own positi
 class EventFrames:
     """An entry of the log for clients. Each form of it is encoded once, when a client needs it."""
 
-    __slots__ = ("_packets", "_prefix", "entry", "number", "position")
+    __slots__ = ("_detached", "_packets", "_prefix", "entry", "number", "position")
 
     def __init__(self, prefix: bytes, entry: Entry) -> None:
         """`prefix` is the beginning of every event of the entry's namespace."""
@@ -45,6 +46,8 @@ class EventFrames:
         """The position that clients receive with it; None if they receive none."""
         self._prefix = prefix
         self._packets: list[OutboundPacket | None] = [None] * (1 + POSITION_ARGUMENT + JSON)
+        self._detached: tuple[bytes, tuple[bytes, ...]] | None = None
+        """The event's JSON with placeholders, and its attachments, as soon as a client needs them."""
 
     @property
     def size(self) -> int:
@@ -53,8 +56,14 @@ class EventFrames:
 
     def follow(self, position: str) -> None:
         """The event is volatile and is delivered after everything up to `position`."""
-        if self.entry.data.endswith(TEXT_END):
+        if self._ends_with_text:
             self.position = position
+
+    @property
+    def _ends_with_text(self) -> bool:
+        """True if the last argument for Socket.IO clients is a string."""
+        data, binary = self.entry.data, self.entry.binary
+        return data.endswith(TEXT_END) and not (binary and binary[-1][1] == len(data) - len(TEXT_END))
 
     def packet(self, form: int) -> OutboundPacket:
         """The event for a client that receives this form, and has received everything before the event."""
@@ -67,24 +76,35 @@ class EventFrames:
 
     def packet_for(self, form: int, position: str) -> OutboundPacket:
         """The event, out of its order, for a client that has received everything up to `position` and no more."""
-        if not form & POSITIONS or not self.entry.data.endswith(TEXT_END):
+        if not form & POSITIONS or not self._ends_with_text:
             return self.packet(form & JSON)
         return self._encode(form, position)
 
     def _encode(self, form: int, position: str) -> OutboundPacket:
         entry = self.entry
-        return encode_event(self._prefix, entry.data, form, position, volatile=entry.volatile)
+        if not entry.binary or form & JSON:
+            return encode_event(self._prefix, entry.data, form, position, volatile=entry.volatile)
+        if self._detached is None:
+            self._detached = detach(entry.data, entry.binary)
+        data, attachments = self._detached
+        return encode_event(self._prefix, data, form, position, volatile=entry.volatile, attachments=attachments)
 
 
-def encode_event(prefix: bytes, data: bytes, form: int, position: str, *, volatile: bool) -> OutboundPacket:
-    """An event for a client that receives this form, with `position` if the form has one."""
+def encode_event(
+    prefix: bytes, data: bytes, form: int, position: str, *, volatile: bool, attachments: tuple[bytes, ...] = ()
+) -> OutboundPacket:
+    """An event for a client that receives this form, with `position` if the form has one.
+
+    `data` has a placeholder for each attachment.
+    """
     if form & JSON:
         frame = json_frames.encode_event(data, position if form & POSITION_ARGUMENT else None)
         return OutboundPacket(frame, volatile=volatile)
-    if form == POSITION_ARGUMENT:
-        return OutboundPacket(b'%b%b,"%b"]' % (prefix, data[:-1], position.encode()), volatile=volatile)
     follower = encode_position(prefix, position) if form == POSITION_EVENT else b""
-    return OutboundPacket(prefix + data, volatile=volatile, follower=follower)
+    if attachments:
+        prefix = b"45%d-%b" % (len(attachments), prefix[2:])
+    text = b'%b%b,"%b"]' % (prefix, data[:-1], position.encode()) if form == POSITION_ARGUMENT else prefix + data
+    return OutboundPacket(text, attachments, volatile, follower)
 
 
 def encode_position(prefix: bytes, position: str) -> bytes:

@@ -321,11 +321,12 @@ class Socket:
 
     def send(self, data: bytes, volatile: bool = False, attachments: tuple[bytes, ...] = ()) -> None:
         """Send one event (its JSON array) to this client alone: an answer, not something published."""
-        if data.endswith(TEXT_END) and not attachments and not self.ended:
+        if data.endswith(TEXT_END) and not self.ended and not (attachments and self.encoding & JSON):
             if self.state is State.CONNECTING:
                 self.session.note_text()
             prefix, position = self.namespace.event_prefix, self.position
-            self.connection.send(encode_event(prefix, data, self.form, position, volatile=volatile))
+            form = self.form
+            self.connection.send(encode_event(prefix, data, form, position, volatile=volatile, attachments=attachments))
             return
         self._send(_event_type(attachments), data, None, attachments, volatile)
 

@@ -287,7 +287,7 @@ class Outbox:
             return None
         observers = self._observers
         began = observers.clock() if observers is not None else 0.0
-        entries = [row.entry for row in rows[done:]]
+        entries = [self._publisher.complete(row.entry) for row in rows[done:]]
         positions = await self._log.append(entries, (CHECKPOINT, rows[-1].checkpoint))
         if observers is not None:
             report_published(observers, entries, positions, OUTBOX, began)

@@ -195,7 +195,7 @@ class EmitterDecoder:
             if said.callback is not None:
                 raise RefusedError(MALFORMED, "It asks for an acknowledgement, which cannot reach its sender.")
             if said.binary:
-                raise InvalidDataError("", "no binary data: an event cannot carry it")
+                raise InvalidDataError("", "no binary data from python-socketio; send bytes as base64 text")
             arguments = said.data if isinstance(said.data, list) else [said.data]
             options = _Options(_names(said.room), _names(said.skip_sid))
             return self._event(_Packet(_EVENT, [said.event, *arguments], namespace), options)
@@ -218,7 +218,8 @@ class EmitterDecoder:
         namespace = packet.nsp
         self._check_namespace(namespace)
         self._check_rooms(namespace, options.excluded, sockets=True)
-        encoded = [_to_json(argument) for argument in arguments]
+        binary = self._publisher.takes_binary(name)
+        encoded = [_to_json(argument, binary) for argument in arguments]
         to = self._targets(name, namespace, options)
         entries = self._publisher.prepare_arguments(name, encoded, to, options.excluded)
         # If rooms follow from the payload, there may be rooms of other namespaces too.
@@ -317,23 +318,24 @@ def _name(kind: int) -> str:
     return _NAMES.get(kind, "a request")
 
 
-def _to_json(payload: Any) -> bytes:
+def _to_json(payload: Any, binary: bool) -> bytes:
+    """An argument as JSON. `binary` is True if the event may have binary values, which become base64."""
     try:
-        return encode_json(_plain(payload, ()))
+        return encode_json(_plain(payload, (), binary))
     except RecursionError:
         raise InvalidDataError("", "less deeply nested data") from None
     except (TypeError, ValueError) as error:
         raise InvalidDataError("", f"what JSON can say ({error})") from None
 
 
-def _plain(value: Any, path: tuple[str | int, ...]) -> Any:
+def _plain(value: Any, path: tuple[str | int, ...], binary: bool) -> Any:
     """`value` as in JSON, as JavaScript would write it. Raises InvalidDataError if JSON has no such value."""
     if isinstance(value, dict):
-        return {key: _plain(item, (*path, key)) for key, item in value.items()}
+        return {key: _plain(item, (*path, key), binary) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item, (*path, index)) for index, item in enumerate(value)]
+        return [_plain(item, (*path, index), binary) for index, item in enumerate(value)]
     if isinstance(value, datetime):
         return Time.of(value)
-    if isinstance(value, bytes | msgspec.msgpack.Ext):
-        raise InvalidDataError(format_path(path), "no binary data: an event cannot carry it")
+    if isinstance(value, msgspec.msgpack.Ext) or (isinstance(value, bytes) and not binary):
+        raise InvalidDataError(format_path(path), "no binary data: the event has none")
     return value

@@ -1,0 +1,70 @@
+"""Patterns: names with placeholders, such as the room `order:{orderId}` or the event `order:{orderId}:moved`.
+
+A value may hold anything except control characters and the character that follows it in the pattern, so a name can be
+read in one way only.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from oyez.contract.types import MAX_ID_LENGTH
+from oyez.errors import ContractError
+
+PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+
+
+class Pattern:
+    """A name with placeholders. Raises ContractError if it cannot be read in one way only."""
+
+    def __init__(self, text: str) -> None:
+        literals = PLACEHOLDER.split(text)
+        if "{" in "".join(literals[::2]) or "}" in "".join(literals[::2]):
+            raise ContractError("placeholders are written {name}")
+        if len(set(literals[1::2])) < len(literals[1::2]):
+            raise ContractError("a placeholder is named twice")
+        if "" in literals[2:-1:2]:
+            raise ContractError("put some text between two placeholders")
+        self.text = text
+        self.placeholders = tuple(literals[1::2])
+        self.head, self.tail = literals[0], literals[-1]
+        """The text before the first placeholder, and after the last one."""
+        values = [f"[^{_CONTROL}{re.escape(following[:1])}]{{1,{MAX_ID_LENGTH}}}" for following in literals[2::2]]
+        shape = re.escape(literals[0])
+        for placeholder, value, following in zip(literals[1::2], values, literals[2::2], strict=True):
+            shape += f"(?P<{placeholder}>{value}){re.escape(following)}"
+        self._shape = re.compile(shape)
+        self._fits = [re.compile(value).fullmatch for value in values]
+        self._template = PLACEHOLDER.sub("%s", text.replace("%", "%%"))
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """The values of the placeholders in `name`, or None if it has another form."""
+        found = self._shape.fullmatch(name)
+        return None if found is None else found.groupdict()
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The name with these values. Raises ValueError if one of them does not fit."""
+        filled = tuple([values[placeholder] for placeholder in self.placeholders])
+        name = self._template % filled
+        if not all(fits(value) for fits, value in zip(self._fits, filled, strict=True)):
+            raise ValueError(name)
+        return name
+
+    def can_hold(self, placeholder: str, value: str) -> bool:
+        """True if a name with that value can be read in one way only."""
+        return self._fits[self.placeholders.index(placeholder)](value) is not None
+
+    def overlaps(self, other: "Pattern") -> bool:
+        """True if one name could have both forms, judged by the text around their placeholders."""
+        if not self.placeholders or not other.placeholders:
+            return self.match(other.text) is not None or other.match(self.text) is not None
+        return (self.head.startswith(other.head) or other.head.startswith(self.head)) and (
+            self.tail.endswith(other.tail) or other.tail.endswith(self.tail)
+        )
+
+
+@lru_cache(maxsize=1024)
+def find_pattern(name: str) -> Pattern | None:
+    """The pattern that `name` is; None if it is literal. Raises ContractError."""
+    return Pattern(name) if "{" in name or "}" in name else None

@@ -1,0 +1,168 @@
+"""Binary data in events, commands and answers, for official clients on two processes, in the log and over HTTP."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect as open_websocket
+
+from tests.support import py_client
+from tests.support.clock import PATIENCE
+from tests.support.js_client import JsClient
+from tests.support.pairs import SUPPORT, Pair, open_pair
+from tests.support.valkey import ValkeyServer
+
+PATH = "/gallery/socket.io/"
+TRANSPORTS = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["polling", "websocket"]}
+PICTURE = bytes(range(256)) * 40
+"""10 KB with each byte."""
+SMALL = b"\x89P\x00NG"
+FOREIGN = "0dd1e5a2.7"
+"""A string that looks like a position."""
+
+
+@pytest.fixture(scope="module", params=["folder", "redis"])
+async def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, valkey: ValkeyServer
+) -> AsyncIterator[Pair]:
+    async with open_pair(SUPPORT / "gallery.py", request.param, tmp_path_factory.mktemp("pair"), valkey) as pair:
+        yield pair
+
+
+def packed(data: bytes) -> dict[str, str]:
+    """Bytes as the driver of the official client reports them, and takes them."""
+    return {"base64": text_of(data)}
+
+
+def text_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+async def join(pair: Pair, album: str, transports: list[str], **options: Any) -> JsClient:
+    client = await pair.connect(pair.there, "ada", transports=transports, **options)
+    assert (await client.call("album:join", album))["ok"]
+    return client
+
+
+async def publish(pair: Pair, event: str, data: Any, to: str | None = None, status: int = 200) -> Any:
+    response = await pair.here.post({"event": event, "data": data} | ({"to": to} if to else {}), system="gallery")
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+async def test_official_clients_receive_bytes_and_recover_them(pair: Pair) -> None:
+    options = {"reconnection": True, "reconnectionDelay": 100, "randomizationFactor": 0}
+    clients = [await join(pair, "recovered", each, **options) for each in TRANSPORTS.values()]
+    ada = await pair.connect(pair.here, "ada", transports=["websocket"])
+    stored = {"albumId": "recovered", "title": "Sea", "photo": packed(PICTURE)}
+    photo = stored | {"thumbs": [packed(PICTURE[:2]), packed(b"")]}
+
+    async def publish_all() -> None:
+        answer = await ada.call("upload", stored)
+        assert answer == {"ok": True, "size": len(PICTURE), "photo": packed(PICTURE)}
+        await ada.call("page", "recovered", packed(SMALL), FOREIGN)
+        await ada.call("page", "recovered", packed(b""))
+        await publish(pair, "scan", [text_of(SMALL)], "album:recovered")
+
+    expected = [
+        ("photo", [photo]),
+        ("scan", [packed(SMALL), FOREIGN]),
+        ("scan", [packed(b"")]),
+        ("scan", [packed(SMALL)]),
+    ]
+    await publish_all()
+    for client in clients:
+        assert [await client.next_event() for _ in expected] == expected
+    for client in clients:
+        await client.cut()
+    await publish_all()
+    for client in clients:
+        assert (await client.expect("connect"))["recovered"]
+        heard: list[Any] = []
+        while len(heard) < len(expected):
+            event = await client.next_event()
+            if event[0] != "oyez:recovery":
+                heard.append(event)
+        assert heard == expected
+
+
+async def test_volatile_bytes_relays_the_newest_event_and_welcomes(pair: Pair) -> None:
+    ada = await join(pair, "volatile", TRANSPORTS["websocket"])
+    bob = await join(pair, "volatile", TRANSPORTS["polling"])
+    await ada.call("stroke", {"albumId": "volatile", "points": packed(SMALL)})
+    assert await bob.expect_event("stroke") == [{"albumId": "volatile", "points": packed(SMALL)}]
+    assert ada.events() == []
+    await publish(pair, "frame", text_of(PICTURE[:1000]), "live:volatile")
+    await ada.call("live:join", "volatile")
+    assert await ada.expect_event("frame") == [packed(PICTURE[:1000])]
+    await ada.call("wall:join", "volatile")
+    assert await ada.expect_event("wall") == [{"picture": packed(b"\x00wall\xff")}]
+
+
+async def test_a_client_answers_with_bytes(pair: Pair) -> None:
+    ada = await pair.connect(pair.here, "ada", transports=["websocket"], answers={"sign": packed(PICTURE)})
+    answer = await ada.call("ask", {"paper": packed(SMALL)})
+    assert answer == {"ok": True, "size": len(PICTURE), "photo": packed(PICTURE)}
+    assert await ada.expect_event("sign") == [{"paper": packed(SMALL)}]
+
+
+async def test_a_repeated_command_has_the_bytes_of_the_first_answer(pair: Pair) -> None:
+    ada = await pair.connect(pair.here, "ada", transports=["websocket"])
+    upload = {"albumId": "once", "title": "Sea", "photo": packed(SMALL)}
+    answers = [await ada.call("upload", upload, {"idempotencyKey": "k1"}) for _ in range(2)]
+    assert answers == [{"ok": True, "size": len(SMALL), "photo": packed(SMALL)}] * 2
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"]])
+async def test_python_sends_and_receives_bytes(pair: Pair, transports: list[str]) -> None:
+    auth = {"token": pair.there.token("ada"), "recovery": True}
+    async with py_client.connect(pair.there.url, path=PATH, auth=auth, transports=transports) as client:
+        assert (await client.call("album:join", "python"))["ok"]
+        upload = {"albumId": "python", "title": "Sea", "photo": PICTURE}
+        assert await client.call("upload", upload) == {"ok": True, "size": len(PICTURE), "photo": PICTURE}
+        await publish(pair, "scan", [text_of(SMALL), "last"], "album:python")
+        event, arguments = await client.next_event()
+        while event.startswith("oyez:"):
+            event, arguments = await client.next_event()
+        photo, position = arguments
+        assert (event, photo) == ("photo", upload | {"thumbs": [PICTURE[:2], b""]})
+        assert isinstance(position, str), "the position is the last argument"
+        assert (await client.expect_event("scan"))[:2] == [SMALL, "last"]
+
+
+async def test_plain_websockets_send_and_receive_base64(pair: Pair) -> None:
+    address = f"{pair.there.url.replace('http', 'ws')}/gallery/ws?token={pair.there.token('ada')}"
+    async with open_websocket(address) as plain:
+
+        async def receive() -> Any:
+            async with asyncio.timeout(PATIENCE):
+                while (frame := json.loads(await plain.recv())).get("event") == "connect":
+                    pass
+            return frame
+
+        await plain.send('{"event":"album:join","data":"plain","id":1}')
+        assert (await receive())["data"]["ok"]
+        upload = {"albumId": "plain", "title": "Sea", "photo": text_of(SMALL)}
+        await plain.send(json.dumps({"event": "upload", "data": upload, "id": 2}))
+        frames = [await receive(), await receive()]
+        answer = {"id": 2, "data": {"ok": True, "size": len(SMALL), "photo": text_of(SMALL)}}
+        event = {"event": "photo", "data": upload | {"thumbs": [text_of(SMALL[:2]), ""]}}
+        assert answer in frames and event in frames
+
+
+async def test_what_does_not_fit_is_refused(pair: Pair) -> None:
+    large, photo = text_of(bytes(100_001)), {"albumId": "a", "title": "t", "thumbs": []}
+    await publish(pair, "photo", photo | {"photo": large}, status=413)
+    # Its base64 is larger than the limit, and its bytes are not.
+    await publish(pair, "photo", photo | {"photo": text_of(bytes(99_000))})
+    many = photo | {"photo": "", "thumbs": [""] * 10}
+    [error] = (await publish(pair, "photo", many, status=422))["errors"]
+    assert error["expected"] == "at most 10 binary values in photo, not 11"
+    [error] = (await publish(pair, "photo", photo | {"photo": "no base64!"}, status=422))["errors"]
+    assert error["field"] == "photo" and error["expected"].startswith("binary data")
+    ada = await pair.connect(pair.here, "ada", transports=["websocket"])
+    answer = await ada.call("upload", {"albumId": "a", "title": "t", "photo": packed(bytes(100_001))})
+    assert answer["error"]["code"] == "too_large"
