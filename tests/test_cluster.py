@@ -5,7 +5,7 @@ import random
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -203,6 +203,8 @@ async def test_nodes_that_are_replaced_one_after_another_lose_nothing(tmp_path: 
 
 
 CROWD = 300
+LONG_WAIT = 60
+"""Seconds: more than a crowd needs on a slow machine. Nothing waits for them to pass."""
 
 
 @dataclass
@@ -215,30 +217,43 @@ class Guest:
     recovered: bool = False
 
     async def live(self, first: str, second: str, auth: dict[str, str], arrived: asyncio.Semaphore) -> None:
-        async with connect(first, path=PATH, auth=auth, transports=["websocket"]) as client:
+        async with self.connect(first, auth) as client:
             arrived.release()
             try:
                 await self.listen(client)
             except Disconnected as ended:
                 self.reason, self.told_at = ended.reason, asyncio.get_running_loop().time()
         again = {**auth, **client.recovery}
-        async with connect(second, path=PATH, auth=again, transports=["websocket"]) as back:
+        async with self.connect(second, again) as back:
             self.recovered = back.sid == client.sid
             await self.listen(back)
+
+    def connect(self, url: str, auth: dict[str, str]) -> AbstractAsyncContextManager[Client]:
+        return connect(url, path=PATH, auth=auth, transports=["websocket"], timeout=LONG_WAIT)
 
     async def listen(self, client: Client) -> None:
         """To the end of what is published."""
         while self.heard[-1:] != ["end"]:
-            self.heard.append((await client.expect_event("quote:offer:updated")).args[0]["offerId"])
+            self.heard.append((await client.expect_event("quote:offer:updated", LONG_WAIT)).args[0]["offerId"])
 
 
 async def test_a_crowd_is_sent_away_in_batches_and_misses_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
-    # All guests are one user, and the silent client is another connection of it.
-    (tmp_path / "oyez.toml").write_text(f"[limits]\nmax_connections_per_user = {2 * CROWD}\n")
-    async with two_nodes(tmp_path, environ) as (one, other, _), httpx.AsyncClient(base_url=one.url) as prober:
+    # All guests are one user, and the silent client is another connection of it. The node waits for that one for as
+    # long as the test needs, on any machine.
+    (tmp_path / "oyez.toml").write_text(
+        f"[limits]\nmax_connections_per_user = {2 * CROWD}\nclose_timeout = {LONG_WAIT}\n"
+    )
+    environ |= {"SHUTDOWN_TIMEOUT": str(LONG_WAIT)}
+    async with (
+        two_nodes(tmp_path, environ) as (one, other, _),
+        # As a balancer does, it keeps its connection; httpx by itself would close one that is idle for five seconds.
+        httpx.AsyncClient(base_url=one.url, limits=httpx.Limits(keepalive_expiry=None), timeout=LONG_WAIT) as prober,
+        asyncio.TaskGroup() as living,
+    ):
         auth = {"token": one.token("ada")}
         arrived, guests = asyncio.Semaphore(0), [Guest() for _ in range(CROWD)]
-        living = [asyncio.create_task(guest.live(one.url, other.url, auth, arrived)) for guest in guests]
+        for guest in guests:
+            living.create_task(guest.live(one.url, other.url, auth, arrived))
         for _ in guests:
             await arrived.acquire()
         assert await probe(prober) == {"/readyz": 200, "/healthz": 200}
@@ -255,10 +270,8 @@ async def test_a_crowd_is_sent_away_in_batches_and_misses_nothing(tmp_path: Path
             async with httpx.AsyncClient(base_url=one.url) as newcomer:
                 with pytest.raises(httpx.ConnectError):
                     await newcomer.get("/readyz")
-        assert await asyncio.wait_for(one.process.wait(), 20) == 0
+        assert await asyncio.wait_for(one.process.wait(), LONG_WAIT) == 0
         await other.publish("quote:offer:updated", {**OFFER, "offerId": "end"})
-        async with asyncio.timeout(30):
-            await asyncio.gather(*living)
     assert all(guest.heard == [*sent, "end"] for guest in guests)
     assert {guest.reason for guest in guests} == {"transport close"}
     assert all(guest.recovered for guest in guests)

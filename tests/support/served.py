@@ -17,6 +17,7 @@ import httpx
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import Signer, build_signer
 from oyez.settings import Settings
+from tests.support.clock import PATIENCE
 
 START_TIMEOUT = 30.0
 
@@ -56,7 +57,7 @@ class Served:
         """A request of a back end, with a service key of the system that `path` begins with; an empty `key`: none."""
         bearer = self.service_key(path.split("/")[1]) if key is None else key
         headers = ({"authorization": f"Bearer {bearer}"} if bearer else {}) | options.pop("headers", {})
-        async with httpx.AsyncClient(verify=False) as client:
+        async with httpx.AsyncClient(verify=False, timeout=PATIENCE) as client:
             return await client.request(method, f"{self.url}{path}", json=body, headers=headers, **options)
 
     async def post(self, body: Any, key: str | None = None, system: str = "quotes") -> httpx.Response:

@@ -140,7 +140,7 @@ class Connection:
 
     async def upgrade(self) -> None:
         """Change from polling to WebSocket as official clients do. Raises ConnectFailed; then polling continues."""
-        candidate = await WebSocketTransport.open(self._address, self.open_packet.sid)
+        candidate = await WebSocketTransport.open(self._address, self.open_packet.sid, timeout=PATIENCE)
         try:
             await candidate.send_raw(engineio.PROBE_PING.decode())
             if await candidate.receive() != [engineio.decode_packet(engineio.PROBE_PONG)]:

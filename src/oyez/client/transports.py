@@ -239,8 +239,9 @@ class WebSocketTransport(WSListener):
         self._gone = asyncio.Event()
 
     @classmethod
-    async def open(cls, address: ServerAddress, sid: str | None = None) -> Self:
-        """Raises ConnectFailed."""
+    async def open(cls, address: ServerAddress, sid: str | None = None, *, timeout: float | None = None) -> Self:
+        """Raises ConnectFailed, also if the server has not answered after `timeout` seconds (None: the caller waits no
+        longer than it wants)."""
         scheme = "wss" if address.secure else "ws"
         try:
             _, listener = await ws_connect(
@@ -249,6 +250,7 @@ class WebSocketTransport(WSListener):
                 ssl_context=address.ssl,
                 extra_headers=dict(address.headers),
                 max_redirects=0,
+                websocket_handshake_timeout=timeout,
                 max_frame_size=2**31 - 1,
                 use_aiofastnet=False,
             )
