@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from tests.support.js_client import JsDriver
 from tests.support.postgres import PostgreSQL, serve_postgresql
+from tests.support.tasks import Spawn, own_tasks
 from tests.support.valkey import ValkeyServer, serve_valkey
 
 # The time of one example depends more on the machine than on the code.
@@ -38,6 +39,13 @@ def restore_logging() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture
+async def spawn() -> AsyncIterator[Spawn]:
+    """Starts tasks that end with the test."""
+    async with own_tasks() as spawn:
+        yield spawn
 
 
 @pytest.fixture(scope="module")

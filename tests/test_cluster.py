@@ -23,6 +23,7 @@ from tests.support import py_client
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.round_robin import NGINX, balance, balance_by_nginx
 from tests.support.served import Served, serve
+from tests.support.tasks import Spawn
 from tests.support.terminal import start as start_command
 from tests.support.valkey import ValkeyServer
 
@@ -152,7 +153,9 @@ def is_taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def test_nodes_that_are_replaced_one_after_another_lose_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
+async def test_nodes_that_are_replaced_one_after_another_lose_nothing(
+    tmp_path: Path, environ: dict[str, str], spawn: Spawn
+) -> None:
     options: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 200, "reconnectionDelayMax": 500}
     async with AsyncExitStack() as stack:
         js = await stack.enter_async_context(JsDriver.start())
@@ -177,7 +180,7 @@ async def test_nodes_that_are_replaced_one_after_another_lose_nothing(tmp_path: 
                 last = number
                 await asyncio.sleep(0.01)
 
-        publishing = asyncio.create_task(run_publisher())
+        publishing = spawn(run_publisher())
         for place in (0, 1):
             old = running[place]
             if place == 1:

@@ -18,6 +18,7 @@ from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsConnectError, JsDriver
 from tests.support.pairs import SECRET, SUPPORT, Pair, open_pair
 from tests.support.served import Served, serve
+from tests.support.tasks import Spawn
 from tests.support.valkey import ValkeyServer
 
 FILE = str(Path(__file__).parent / "support" / "helpdesk.py")
@@ -54,7 +55,7 @@ async def pair(
         yield pair
 
 
-async def test_a_removed_member_receives_nothing_more_at_another_process(pair: Pair) -> None:
+async def test_a_removed_member_receives_nothing_more_at_another_process(pair: Pair, spawn: Spawn) -> None:
     for user in ("ada", "bob"):
         await ask(pair.here, "PUT", f"/rooms/ticket:1/members/user:{user}")
     ada, bob = await pair.connect(pair.there, "ada"), await pair.connect(pair.there, "bob")
@@ -65,7 +66,7 @@ async def test_a_removed_member_receives_nothing_more_at_another_process(pair: P
         await say(pair.here, 1)
         for client in (ada, bob, python):
             await expect_said(client, 1)
-        saying = asyncio.create_task(say_until_stopped(pair.here, stop := asyncio.Event()))
+        saying = spawn(say_until_stopped(pair.here, stop := asyncio.Event()))
         await ask(pair.here, "DELETE", "/rooms/ticket:1/members/user:ada")
         # After this answer a removed member receives nothing.
         await pair.here.publish("said", {"number": 1_000}, "ticket:1", system="helpdesk")

@@ -1,10 +1,12 @@
-"""The structure of the source: an object's attributes are assigned in its own file, and files stay readable."""
+"""The structure of the source and the tests: an object's attributes are assigned in its own file, files stay readable,
+and tests end the tasks that they start."""
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCE = Path(__file__).parent.parent / "src/oyez"
+TESTS = Path(__file__).parent
+SOURCE = TESTS.parent / "src/oyez"
 OWNED = {"socket", "connection", "namespace", "recovery", "recoverer", "server", "transport", "sessions", "registry"}
 """Names of variables and attributes that hold one of the server's objects."""
 ALLOWED = {
@@ -15,6 +17,7 @@ ALLOWED = {
 }
 MAX_LINES = 720
 MAX_CHAIN = 3
+LOOSE = {"asyncio.create_task", "asyncio.ensure_future"}
 
 
 def find_assignments(path: Path) -> Iterator[str]:
@@ -58,3 +61,17 @@ def test_no_file_is_longer_than_one_can_read() -> None:
     long = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if path.read_text().count("\n") > MAX_LINES]
     # The contract of rez is one document with some sixty events.
     assert [path for path in long if not path.startswith("systems/rez/")] == []
+
+
+def find_loose_tasks(path: Path) -> Iterator[str]:
+    """Tests that start tasks without the fixture `spawn`: if such a test fails, its tasks disturb the next ones."""
+    for test in ast.walk(ast.parse(path.read_text())):
+        if isinstance(test, ast.AsyncFunctionDef) and test.name.startswith("test_"):
+            for node in ast.walk(test):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in LOOSE:
+                    yield f"{test.name}, line {node.lineno}"
+
+
+def test_tests_end_their_tasks() -> None:
+    paths = TESTS.rglob("test_*.py")
+    assert [f"{path.relative_to(TESTS)}: {place}" for path in paths for place in find_loose_tasks(path)] == []

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -26,6 +27,7 @@ from tests.service import lobby_system
 from tests.support import shops
 from tests.support.clock import PATIENCE
 from tests.support.served import Served, command, serve
+from tests.support.tasks import Spawn
 from tests.support.terminal import ORDERS, Calls, Running, plain_environment, run, run_line, start
 
 EVENT = r'^\d\d:\d\d:\d\d\.\d{3}  order:packed  \{.*"order_id":"o-7".*\}$'
@@ -243,19 +245,21 @@ class Heard(io.StringIO):
                 pass
 
 
-def listen(url: str, system: str, *tokens: str) -> asyncio.Task[int]:
-    """A listener at work that has these tokens, one after the other; ends with its exit status."""
+def listen(url: str, system: str, *tokens: str) -> Coroutine[Any, Any, int]:
+    """A listener that has these tokens, one after the other; returns its exit status."""
     token = iter(tokens).__next__
     path = f"/{system}/socket.io/"
     listener = Listener(url=url, path=path, namespace="/", auth={}, token=token, transports=["websocket"])
-    return asyncio.create_task(listener.run())
+    return listener.run()
 
 
-async def test_a_token_that_has_run_out_is_replaced(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_token_that_has_run_out_is_replaced(
+    served: Served, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+) -> None:
     heard = Heard(monkeypatch)
     # It lives for one second more, the leeway included.
     dying = served.token("ada", lifetime=1.0, signed_at=time.time() - Settings().jwt_leeway)
-    listening = listen(served.url, "orders", dying, served.token("ada"))
+    listening = spawn(listen(served.url, "orders", dying, served.token("ada")))
     for note in ("connected to", "disconnected", "connected to"):
         await heard.expect(note)
     listening.cancel()
@@ -263,11 +267,13 @@ async def test_a_token_that_has_run_out_is_replaced(served: Served, monkeypatch:
         await listening
 
 
-async def test_whom_the_server_sends_away_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whom_the_server_sends_away_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+) -> None:
     heard = Heard(monkeypatch)
     settings = Settings(port=0, oyez_data=str(tmp_path))
     async with shops.serve(Oyez([shops.shop("books")], settings)) as market:
-        listening = listen(market.url, "books", market.token("ada"))
+        listening = spawn(listen(market.url, "books", market.token("ada")))
         await heard.expect("connected to")
         market.oyez.systems["books"].server.disconnect_sockets("/")
         assert await listening == 1

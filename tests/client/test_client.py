@@ -14,6 +14,7 @@ from oyez.client import (
     join,
 )
 from tests.client.peer import Peer, serve_script
+from tests.support.tasks import Spawn
 
 WAYS = [("polling",), ("websocket",), ("polling", "websocket")]
 
@@ -81,9 +82,9 @@ async def test_it_answers_the_server(peer: Peer, ways: tuple[str, ...]) -> None:
         assert await client.expect_event("question") == ("question", [21])
 
 
-async def test_an_answer_can_wait_for_the_test(peer: Peer) -> None:
+async def test_an_answer_can_wait_for_the_test(peer: Peer, spawn: Spawn) -> None:
     async with connect(peer.url) as client:
-        answer = asyncio.create_task(client.call("ask_back", b"?"))
+        answer = spawn(client.call("ask_back", b"?"))
         args, reply = await client.expect_call("question")
         assert args == [b"?"]
         await reply({"late": b"!"})

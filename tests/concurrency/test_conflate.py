@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oyez.concurrency.conflate import Conflater
+from tests.support.tasks import Spawn
 
 INTERVAL = 1.0
 
@@ -131,7 +132,7 @@ async def test_close_sends_what_waits() -> None:
     assert len(listener.heard) == 3
 
 
-async def test_close_waits_for_what_is_being_sent() -> None:
+async def test_close_waits_for_what_is_being_sent(spawn: Spawn) -> None:
     done: list[int] = []
     begun, free = asyncio.Event(), asyncio.Event()
 
@@ -144,7 +145,7 @@ async def test_close_waits_for_what_is_being_sent() -> None:
     conflater = Conflater(hear, INTERVAL)
     conflater.submit("a", 1)
     await begun.wait()
-    closing = asyncio.create_task(conflater.close())
+    closing = spawn(conflater.close())
     await settle()
     assert not closing.done()
     free.set()

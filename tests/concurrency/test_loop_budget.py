@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from oyez.concurrency.loop_budget import LoopBudget
+from tests.support.tasks import Spawn
 
 
 async def turn(times: int) -> None:
@@ -17,12 +18,18 @@ class Iterations:
 
     def __init__(self) -> None:
         self.count = 0
-        self._task = asyncio.create_task(self._run())
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
         while True:
             await asyncio.sleep(0)
             self.count += 1
+
+
+@pytest.fixture
+async def iterations(spawn: Spawn) -> Iterations:
+    counted = Iterations()
+    spawn(counted.run())
+    return counted
 
 
 async def work(budget: LoopBudget, iterations: Iterations, seconds: float) -> int:
@@ -32,9 +39,10 @@ async def work(budget: LoopBudget, iterations: Iterations, seconds: float) -> in
     return iterations.count
 
 
-async def test_one_task_does_not_wait() -> None:
-    budget, iterations = LoopBudget(1.0), Iterations()
-    assert await work(budget, iterations, 0.5) == 0
+async def test_one_task_does_not_wait(iterations: Iterations) -> None:
+    budget = LoopBudget(1.0)
+    before = iterations.count
+    assert await work(budget, iterations, 0.5) == before
 
 
 @pytest.mark.parametrize(
@@ -42,9 +50,11 @@ async def test_one_task_does_not_wait() -> None:
     [(1.0, 8), (0.5, 16), (4.0, 2)],
     ids=["as-long-as-the-budget", "shorter", "longer"],
 )
-async def test_many_tasks_share_the_iterations_in_order(seconds: float, in_eight: int) -> None:
-    budget, iterations = LoopBudget(1.0), Iterations()
-    tasks = [asyncio.create_task(work(budget, iterations, seconds)) for _ in range(100)]
+async def test_many_tasks_share_the_iterations_in_order(
+    seconds: float, in_eight: int, spawn: Spawn, iterations: Iterations
+) -> None:
+    budget = LoopBudget(1.0)
+    tasks = [spawn(work(budget, iterations, seconds)) for _ in range(100)]
     at = await asyncio.gather(*tasks)
     assert at == sorted(at)
     # After the first ones, which find the whole budget.
@@ -52,18 +62,18 @@ async def test_many_tasks_share_the_iterations_in_order(seconds: float, in_eight
     assert sum(begin <= one < begin + 8 for one in at) == pytest.approx(in_eight, abs=2)
 
 
-async def test_the_budget_recovers_while_the_loop_is_idle() -> None:
-    budget, iterations = LoopBudget(1.0), Iterations()
+async def test_the_budget_recovers_while_the_loop_is_idle(iterations: Iterations) -> None:
+    budget = LoopBudget(1.0)
     budget.charge(3.0)
     await turn(6)
     before = iterations.count
     assert await work(budget, iterations, 0.1) == before
 
 
-async def test_a_cancelled_task_does_not_block_the_others() -> None:
-    budget, iterations = LoopBudget(1.0), Iterations()
+async def test_a_cancelled_task_does_not_block_the_others(spawn: Spawn, iterations: Iterations) -> None:
+    budget = LoopBudget(1.0)
     budget.charge(5.0)
-    cancelled, other = (asyncio.create_task(work(budget, iterations, 0.1)) for _ in range(2))
+    cancelled, other = (spawn(work(budget, iterations, 0.1)) for _ in range(2))
     await turn(1)
     cancelled.cancel()
     assert await other > 0

@@ -10,6 +10,7 @@ from oyez.concurrency.backoff import Backoff
 from oyez.concurrency.periodic import PeriodicTask
 from tests.support.clock import Change
 from tests.support.logged import capture_logs
+from tests.support.tasks import Spawn
 
 NEVER = 3600.0
 
@@ -54,14 +55,14 @@ async def test_a_round_begins_after_the_pause_that_the_last_one_returned() -> No
         await work.expect_begun(5)
 
 
-async def test_done_means_a_round_that_began_later() -> None:
+async def test_done_means_a_round_that_began_later(spawn: Spawn) -> None:
     """What is committed while a round is at work may not be part of it."""
     work = Work()
     work.may_end.clear()
     task = PeriodicTask("test", work)
     async with task.running():
         await work.expect_begun(1)
-        done = asyncio.create_task(task.done())
+        done = spawn(task.done())
         await asyncio.sleep(0)
         work.may_end.set()
         await done

@@ -1,6 +1,5 @@
 """The example `auction`: each event and command as its document shows it, with official clients, at two processes."""
 
-import asyncio
 import json
 import re
 import time
@@ -16,6 +15,7 @@ from oyez.errors import InvalidDataError
 from oyez.systems.loader import load_system
 from tests.support.js_client import JsClient, JsConnectError
 from tests.support.pairs import PLACES, Pair, open_pair
+from tests.support.tasks import Spawn
 from tests.support.valkey import ValkeyServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -255,7 +255,7 @@ async def test_a_connection_that_was_cut_misses_nothing(pair: Pair, user: str | 
     assert watcher.take_events() == [("lot:result", [other, 100])]
 
 
-async def test_the_prices_after_a_snapshot_follow_it_without_a_gap(pair: Pair) -> None:
+async def test_the_prices_after_a_snapshot_follow_it_without_a_gap(pair: Pair, spawn: Spawn) -> None:
     lot_id, prices = await open_lot(pair), count(101)
     bidders = [await pair.connect(pair.there, f"bidder-{number}", role="bidder") for number in range(6)]
     for bidder in bidders:
@@ -266,7 +266,7 @@ async def test_the_prices_after_a_snapshot_follow_it_without_a_gap(pair: Pair) -
             for bidder in bidders:
                 assert (await bid(bidder, lot_id, next(prices)))["success"]
 
-    bidding = asyncio.create_task(place_bids())
+    bidding = spawn(place_bids())
     watchers: list[tuple[int, JsClient]] = []
     while not bidding.done():
         watcher = await pair.connect(pair.here, None, transports=["websocket"])

@@ -9,6 +9,7 @@ from oyez.errors import LogUnavailableError
 from oyez.log.log import Log
 from tests.log.backends import RETENTION, Clock, OpenLog
 from tests.log.verbs import Heard, control, entry, numbers, read_all, tailing, volatile
+from tests.support.tasks import Spawn
 
 # Tails.
 
@@ -89,10 +90,10 @@ async def test_a_tail_begins_after_the_given_position(log: Log) -> None:
         assert numbers(await heard.wait_for(4)) == [2, 3, 4, 5]
 
 
-async def test_a_tail_misses_nothing_that_comes_while_it_begins(log: Log) -> None:
+async def test_a_tail_misses_nothing_that_comes_while_it_begins(log: Log, spawn: Spawn) -> None:
     start = await log.position()
     heard = Heard()
-    tail = asyncio.create_task(log.tail(heard.deliver, start))
+    tail = spawn(log.tail(heard.deliver, start))
     for number in range(50):
         await log.append([entry(number)])
     assert numbers(await heard.wait_for(50)) == list(range(50))
@@ -164,10 +165,10 @@ async def test_a_volatile_control_entry_is_received(log: Log) -> None:
 # The end.
 
 
-async def test_tails_end_when_the_log_is_closed(log: Log) -> None:
+async def test_tails_end_when_the_log_is_closed(log: Log, spawn: Spawn) -> None:
     heard = Heard()
     async with tailing(log):
-        tail = asyncio.create_task(log.tail(heard.deliver))
+        tail = spawn(log.tail(heard.deliver))
         await asyncio.sleep(0)
         await log.close()
         async with asyncio.timeout(5):

@@ -10,6 +10,7 @@ from oyez.log.damage import Damage
 from oyez.log.entry_codec import encode_entry
 from oyez.log.page_cache import PAGE, PageCache, Row
 from tests.log.verbs import entry
+from tests.support.tasks import Spawn
 
 EVERYTHING = 3 * PAGE + PAGE // 2
 
@@ -35,12 +36,12 @@ async def find(pages: PageCache, after: int) -> int:
     return len(await pages.find("e", after, EVERYTHING, "/", frozenset({"r"}), 10 * PAGE))
 
 
-async def test_a_crowd_reads_every_page_once() -> None:
+async def test_a_crowd_reads_every_page_once(spawn: Spawn) -> None:
     storage = Storage()
     pages = PageCache(storage.fetch, Damage("test"))
     crowd = []
     for number in range(50):
-        crowd.append(asyncio.create_task(find(pages, number)))
+        crowd.append(spawn(find(pages, number)))
         await asyncio.sleep(0)
     assert await asyncio.gather(*crowd) == [EVERYTHING - number for number in range(50)]
     assert storage.reads == 4
@@ -55,10 +56,10 @@ async def test_where_reading_fails_another_of_the_crowd_reads() -> None:
     assert others == [EVERYTHING] * 4
 
 
-async def test_a_cancelled_reader_of_a_shared_page_does_not_block_the_others() -> None:
+async def test_a_cancelled_reader_of_a_shared_page_does_not_block_the_others(spawn: Spawn) -> None:
     storage = Storage()
     pages = PageCache(storage.fetch, Damage("test"))
-    first, second = (asyncio.create_task(find(pages, 0)) for _ in range(2))
+    first, second = (spawn(find(pages, 0)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     assert await second == EVERYTHING

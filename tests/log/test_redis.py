@@ -21,6 +21,7 @@ from tests.log.verbs import entry, numbers, read_all, tailing, volatile
 from tests.support.clock import until
 from tests.support.logged import capture_logs
 from tests.support.proxy import Proxy
+from tests.support.tasks import Spawn
 from tests.support.valkey import ValkeyServer, serve_valkey
 
 Open = Callable[[], Awaitable[RedisLog]]
@@ -82,10 +83,10 @@ async def test_a_tail_goes_on_where_it_was_when_redis_comes_back(node: RedisLog,
 
 
 async def test_a_producer_that_repeats_with_its_keys_loses_and_doubles_nothing(
-    node: RedisLog, server: ValkeyServer
+    node: RedisLog, server: ValkeyServer, spawn: Spawn
 ) -> None:
     start = await node.position()
-    killer = asyncio.create_task(_restart_often(server, 3))
+    killer = spawn(_restart_often(server, 3))
     for number in range(300):
         while True:
             try:

@@ -24,6 +24,7 @@ from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile
 from tests.support.clock import until
 from tests.support.logged import capture_logs
+from tests.support.tasks import Spawn
 
 Open = Callable[..., Awaitable[SqliteLog]]
 
@@ -208,10 +209,10 @@ async def test_closed_and_opened_again_it_is_the_same_log(path: Path) -> None:
     await second.close()
 
 
-async def test_a_deleted_file_is_a_new_epoch(path: Path, node: SqliteLog) -> None:
+async def test_a_deleted_file_is_a_new_epoch(path: Path, node: SqliteLog, spawn: Spawn) -> None:
     (before,) = await node.append([entry(1)])
     heard = Heard()
-    tail = asyncio.create_task(node.tail(heard.deliver))
+    tail = spawn(node.tail(heard.deliver))
     await asyncio.sleep(0.01)
     for file in path.parent.glob("log.sqlite*"):
         file.unlink()
@@ -225,11 +226,11 @@ async def test_a_deleted_file_is_a_new_epoch(path: Path, node: SqliteLog) -> Non
 
 
 async def test_a_node_that_only_reads_notices_that_the_file_is_gone(
-    path: Path, open_node: Open, quick_watch: None
+    path: Path, open_node: Open, quick_watch: None, spawn: Spawn
 ) -> None:
     here, there = await open_node(), await open_node()
     async with asyncio.timeout(5):
-        tails = [asyncio.create_task(log.tail(Heard().deliver)) for log in (here, there)]
+        tails = [spawn(log.tail(Heard().deliver)) for log in (here, there)]
         await asyncio.sleep(0.01)
         path.unlink()
         for tail in tails:
@@ -345,10 +346,10 @@ async def test_a_lock_that_lasts_is_logged_and_so_is_its_end(
     other.close()
 
 
-async def test_a_short_lock_is_waited_for(path: Path, node: SqliteLog) -> None:
+async def test_a_short_lock_is_waited_for(path: Path, node: SqliteLog, spawn: Spawn) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    appended = asyncio.create_task(node.append([entry(1)]))
+    appended = spawn(node.append([entry(1)]))
     await asyncio.sleep(0.02)
     assert not appended.done()
     other.execute("ROLLBACK")

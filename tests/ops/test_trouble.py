@@ -27,6 +27,7 @@ from tests.support.js_client import JsClient, JsDriver
 from tests.support.logged import capture_logs
 from tests.support.postgres import PostgreSQL, serve_postgresql
 from tests.support.shops import Market, serve
+from tests.support.tasks import Spawn
 
 IMPATIENT: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 200, "reconnectionDelayMax": 400}
 OFFER = {
@@ -223,7 +224,7 @@ def lock_table(url: str) -> Iterator[None]:
 
 
 async def test_a_locked_table_of_one_system_leaves_another_unharmed(
-    tmp_path: Path, js: JsDriver, database_url: str
+    tmp_path: Path, js: JsDriver, database_url: str, spawn: Spawn
 ) -> None:
     limits = Limits(database_lock_timeout=1.0, database_queue_timeout=1.5)
     async with running(tmp_path, database_url=database_url, limits=limits) as market:
@@ -234,7 +235,7 @@ async def test_a_locked_table_of_one_system_leaves_another_unharmed(
         for user in users:
             await user.expect_event("connected")
         with lock_table(database_url):
-            waiting = [asyncio.create_task(user.call("subscribe", {"channel": "offers"})) for user in users]
+            waiting = [spawn(user.call("subscribe", {"channel": "offers"})) for user in users]
             await asyncio.sleep(0.1)
             # A CONNECT of the other system, which looks its supplier up in the database.
             begun = time.monotonic()

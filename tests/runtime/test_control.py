@@ -1,6 +1,5 @@
 """Control entries: connected sockets join, leave and are disconnected on every node, in the log's order."""
 
-import asyncio
 import json
 
 import pytest
@@ -12,6 +11,7 @@ from oyez.log.log import Entry
 from oyez.runtime import control
 from tests.runtime.club import back, back_group, board, circle, expect_said, group, open_club, ring, root, staff, user
 from tests.support.logged import capture_logs
+from tests.support.tasks import Spawn
 
 GROUP = group("g1")
 
@@ -160,12 +160,14 @@ async def test_an_entry_applied_twice_has_no_further_effect() -> None:
 
 
 @pytest.mark.parametrize("command", [("group:join", "g1"), ("group:enter", {"group": "g1"})])
-async def test_a_join_that_was_waiting_for_the_table_is_decided_again(command: tuple[object, ...]) -> None:
+async def test_a_join_that_was_waiting_for_the_table_is_decided_again(
+    command: tuple[object, ...], spawn: Spawn
+) -> None:
     async with open_club() as club, club.connect("u1") as client:
         club.add("user:u1", GROUP)
         with club.slow_table() as answers:
             asked = club.asked
-            joining = asyncio.create_task(client.call(*command))  # type: ignore[arg-type]
+            joining = spawn(client.call(*command))  # type: ignore[arg-type]
             await club.until_asked(asked + 1)
             club.remove("user:u1", GROUP)
             await club.append(control.member_removed(GROUP, "user:u1"))
@@ -175,12 +177,12 @@ async def test_a_join_that_was_waiting_for_the_table_is_decided_again(command: t
         await expect_said(client)
 
 
-async def test_a_join_is_not_asked_about_again_for_another_room() -> None:
+async def test_a_join_is_not_asked_about_again_for_another_room(spawn: Spawn) -> None:
     async with open_club() as club, club.connect("u1") as client:
         club.add("user:u1", GROUP)
         with club.slow_table() as answers:
             asked = club.asked
-            joining = asyncio.create_task(client.call("group:join", "g1"))
+            joining = spawn(client.call("group:join", "g1"))
             await club.until_asked(asked + 1)
             await club.append(control.member_removed(group("g2"), "user:u1"))
             answers.set()
@@ -188,7 +190,7 @@ async def test_a_join_is_not_asked_about_again_for_another_room() -> None:
         assert club.asked == asked + 1
 
 
-async def test_a_connect_that_was_waiting_for_the_table_is_decided_again() -> None:
+async def test_a_connect_that_was_waiting_for_the_table_is_decided_again(spawn: Spawn) -> None:
     async with open_club() as club:
         club.add("user:u1", circle("u1"))
         async with club.connect("u1") as before:
@@ -197,7 +199,7 @@ async def test_a_connect_that_was_waiting_for_the_table_is_decided_again() -> No
         with club.slow_table() as answers:
             asked = club.asked
             opening = club.connect("u1")
-            connecting = asyncio.create_task(opening.__aenter__())
+            connecting = spawn(opening.__aenter__())
             await club.until_asked(asked + 1)
             club.remove("user:u1", circle("u1"))
             await club.append(control.member_removed(circle("u1"), "user:u1"))
@@ -209,12 +211,12 @@ async def test_a_connect_that_was_waiting_for_the_table_is_decided_again() -> No
         await opening.__aexit__(None, None, None)
 
 
-async def test_a_room_that_was_decided_about_before_the_others_of_a_connect_is_decided_again() -> None:
+async def test_a_room_that_was_decided_about_before_the_others_of_a_connect_is_decided_again(spawn: Spawn) -> None:
     async with open_club() as club:
         club.add("user:u1", ring("u1"), circle("u1"))
         with club.slow_table(circle("u1")) as answers:
             opening = club.connect("u1")
-            connecting = asyncio.create_task(opening.__aenter__())
+            connecting = spawn(opening.__aenter__())
             await club.until_asked(2)
             club.remove("user:u1", ring("u1"))
             await club.append(control.member_removed(ring("u1"), "user:u1"))

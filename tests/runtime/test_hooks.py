@@ -21,6 +21,7 @@ from tests.support.clock import Clock
 from tests.support.logged import capture_logs
 from tests.support.server_steps import open_requests
 from tests.support.serving import turn_until
+from tests.support.tasks import Spawn
 from tests.support.wire import SocketWire
 
 
@@ -48,7 +49,7 @@ class Diary:
 # Connected.
 
 
-async def test_commands_wait_for_the_connected_hook() -> None:
+async def test_commands_wait_for_the_connected_hook(spawn: Spawn) -> None:
     may, order = asyncio.Event(), []
 
     async def connected(client: Client) -> None:
@@ -59,7 +60,7 @@ async def test_commands_wait_for_the_connected_hook() -> None:
 
     async with open_club(Hooks(connected=connected)) as club, club.connect("u1") as client:
         club.actions |= {"first": lambda _: order.append("first"), "second": lambda _: order.append("second")}
-        calls = [asyncio.create_task(client.call("do", {"what": name})) for name in ("first", "second")]
+        calls = [spawn(client.call("do", {"what": name})) for name in ("first", "second")]
         # Events that the server sends need not wait.
         await club.say("meanwhile", user("u1"))
         assert (await client.expect_event("said")).args == [{"text": "meanwhile"}]
@@ -74,7 +75,9 @@ async def test_commands_wait_for_the_connected_hook() -> None:
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError, ConnectionRefusedError, DatabaseUnavailableError])
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
-async def test_a_failing_hook_leaves_no_client_half_connected(fault: type[Exception], transport: str) -> None:
+async def test_a_failing_hook_leaves_no_client_half_connected(
+    fault: type[Exception], transport: str, spawn: Spawn
+) -> None:
     """The connection is cut, so official clients reconnect; the log has the reason."""
     faults = [fault("on purpose")]
 
@@ -89,7 +92,7 @@ async def test_a_failing_hook_leaves_no_client_half_connected(fault: type[Except
     with capture_logs() as logged:
         async with open_club(Hooks(connected=connected)) as club:
             async with club.connect("u1", transport=transport) as client:
-                calling = asyncio.create_task(client.call("do", {"what": "nothing"}))
+                calling = spawn(client.call("do", {"what": "nothing"}))
                 await asyncio.sleep(0)
                 # After the command.
                 await client.catch_up()
@@ -434,13 +437,13 @@ async def test_a_renewed_token_leaves_rooms_without_a_right() -> None:
         assert connected.rooms == {"user:u1", "board:daily"}
 
 
-async def test_a_pending_join_is_decided_by_the_renewed_token() -> None:
+async def test_a_pending_join_is_decided_by_the_renewed_token(spawn: Spawn) -> None:
     async with open_club() as club, club.connect("u1", garage_id="G-1") as client:
         club.add("garage:G-1", group("g1"))
         await client.call("do", {"what": "nothing"})
         connected, asked = club.clients["u1"], club.asked
         with club.slow_table() as answers:
-            joining = asyncio.create_task(client.call("group:join", "g1"))
+            joining = spawn(client.call("group:join", "g1"))
             await club.until_asked(asked + 1)
             connected.renew(replace(connected.identity, claims={}))
             answers.set()

@@ -7,6 +7,7 @@ import pytest
 
 from oyez.log.memory import MemoryLog
 from tests.runtime.club import Place, board, group, open_club
+from tests.support.tasks import Spawn
 
 DAILY = board("daily")
 
@@ -58,7 +59,7 @@ async def test_the_kept_event_can_be_read() -> None:
 
 
 async def test_a_newer_event_that_is_delivered_during_the_look_up_is_the_clients_last(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, spawn: Spawn
 ) -> None:
     found, goes_on = asyncio.Event(), asyncio.Event()
 
@@ -74,7 +75,7 @@ async def test_a_newer_event_that_is_delivered_during_the_look_up_is_the_clients
     monkeypatch.setattr("tests.runtime.club.MemoryLog", SlowLog)
     async with open_club() as club, club.connect("ada") as client:
         await club.publisher.emit(Place(text="old"), DAILY)
-        joining = asyncio.ensure_future(client.call("board:join", "daily"))
+        joining = spawn(client.call("board:join", "daily"))
         await found.wait()
         await club.publisher.emit(Place(text="new"), DAILY)
         assert (await client.expect_event("place")).args == [{"text": "new"}]

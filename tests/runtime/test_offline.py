@@ -23,6 +23,7 @@ from tests.support.clock import Change
 from tests.support.js_client import JsDriver
 from tests.support.market import Token
 from tests.support.serving import Running, serve
+from tests.support.tasks import Spawn
 from tests.support.valkey import ValkeyServer
 from tests.support.wire import SocketWire
 
@@ -125,12 +126,12 @@ async def open_depot(log: Log | None = None, **limits: int) -> AsyncIterator[Dep
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 async def test_the_events_of_a_command_come_before_its_acknowledgement(
-    kind: str, tmp_path: Path, valkey: ValkeyServer
+    kind: str, tmp_path: Path, valkey: ValkeyServer, spawn: Spawn
 ) -> None:
     log = SqliteLog(tmp_path / "log.sqlite") if kind == "sqlite" else RedisLog(valkey.url, "order")
     async with open_depot(log) as depot, depot.connect() as client:
         for number in range(50):
-            call = asyncio.create_task(client.call("shout", {"n": number}))
+            call = spawn(client.call("shout", {"n": number}))
             assert (await client.expect_event("shouted")).args[0]["n"] == number
             assert not call.done()
             assert (await call)["ok"]
@@ -190,11 +191,11 @@ async def test_a_command_with_a_limit_of_its_own_is_refused_and_the_connection_s
         assert (await client.call("status", {"text": "still here"}))["ok"]
 
 
-async def test_the_newest_volatile_command_is_handled_and_dropped_ones_are_answered() -> None:
+async def test_the_newest_volatile_command_is_handled_and_dropped_ones_are_answered(spawn: Spawn) -> None:
     async with open_depot() as depot, depot.connect() as client:
         for number in range(60):
             await client.emit("location", {"n": number})
-        dropped = [asyncio.create_task(client.call("location", {"n": number})) for number in (60, 61)]
+        dropped = [spawn(client.call("location", {"n": number})) for number in (60, 61)]
         assert (await dropped[0])["error"]["code"] == "rate_limited"
         assert (await dropped[1])["ok"]
         assert depot.handled == [*range(60), 61]

@@ -19,6 +19,7 @@ from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
 from oyez.settings import Limits
 from tests.support.market import contract
+from tests.support.tasks import Spawn
 
 LIMITS = Limits(
     max_event_bytes=200, max_publish_bytes=2000, max_events_per_publish=3, max_rooms_per_event=4, body_timeout=0.05
@@ -430,7 +431,7 @@ async def test_other_forms_are_published_as_the_contract_says(client: httpx.Asyn
 
 @pytest.mark.parametrize("item", [GOOD, {**GOOD, "data": {"bid_id": 1.5}}, {"event": 5}])
 async def test_other_requests_are_served_while_a_long_list_is_checked(
-    log: MemoryLog, monkeypatch: pytest.MonkeyPatch, item: Any
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch, item: Any, spawn: Spawn
 ) -> None:
     monkeypatch.setattr(long_work, "PART_SECONDS", 0.0)
     app = Starlette(routes=[publish_route("/market/events", Publisher(contract, log, Limits()), authorize)])
@@ -442,7 +443,7 @@ async def test_other_requests_are_served_while_a_long_list_is_checked(
             await asyncio.sleep(0)
             turns += 1
 
-    counting = asyncio.create_task(count_turns())
+    counting = spawn(count_turns())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         client.headers["authorization"] = "Bearer good"
         assert (await post(client, [item] * 1_000)).status_code in (200, 422)

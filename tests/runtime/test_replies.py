@@ -23,6 +23,7 @@ from tests.support import py_client
 from tests.support.js_client import JsConnectError, JsDriver
 from tests.support.market import Token
 from tests.support.serving import PLAIN_PATH, Running, serve
+from tests.support.tasks import Spawn
 
 
 class Item(Payload):
@@ -364,12 +365,14 @@ async def test_error_events_have_the_contracts_name_and_shape_and_a_commands_own
         assert await python.expect_event("error") == ["Not yours."]
 
 
-async def test_a_volatile_command_that_is_replaced_is_acknowledged_in_the_contracts_form(js: JsDriver) -> None:
+async def test_a_volatile_command_that_is_replaced_is_acknowledged_in_the_contracts_form(
+    js: JsDriver, spawn: Spawn
+) -> None:
     async with open_shop("success") as shop:
         client = await js.connect(shop.url, auth={"token": "u1"}, transports=["websocket"])
         answers = await client.volley("place", {}, count=1)
         assert answers == [{"success": True}]
-        held = asyncio.create_task(client.callback("place", {}))
+        held = spawn(client.callback("place", {}))
         await asyncio.sleep(0)
         await client.emit("place", {})
         assert await held == [{"success": False, "error": "Too many requests; slow down."}]

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from oyez.concurrency.cooperative_queue import MAX_QUEUED_BYTES, OVERHEAD, WORK_PER_ITERATION, CooperativeQueue
 from oyez.server.transports.transport import PACKETS_PER_ITERATION
 from tests.support.serving import Running, serve
+from tests.support.tasks import Spawn
 from tests.support.wire import TEXT, PollingWire, SocketWire, Wire, encode_frame
 
 
@@ -111,10 +112,10 @@ async def test_an_iteration_reads_little_of_each_client(kind: str) -> None:
         await other.expect_echo()
 
 
-async def test_a_body_of_many_packets_is_not_handled_in_one_turn(running: Running) -> None:
+async def test_a_body_of_many_packets_is_not_handled_in_one_turn(running: Running, spawn: Spawn) -> None:
     events = 10_000
     client = await PollingWire.connect(running)
-    posting = asyncio.create_task(client.post("\x1e".join(['42["a"]'] * events)))
+    posting = spawn(client.post("\x1e".join(['42["a"]'] * events)))
     most = await most_in_a_turn(lambda: len(running.market.heard), lambda: len(running.market.heard) == events)
     assert most <= PACKETS_PER_ITERATION
     await posting

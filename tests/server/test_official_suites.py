@@ -25,6 +25,7 @@ from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
 from tests.support.clock import PATIENCE
 from tests.support.serving import Running, find_polling, serve, turn_until
+from tests.support.tasks import Spawn, own_tasks
 
 PING_INTERVAL = 0.3
 PING_TIMEOUT = 1.0
@@ -66,8 +67,9 @@ class Suite(Application):
 class Server:
     """The running server, as the suites use it."""
 
-    def __init__(self, running: Running, http: httpx.AsyncClient) -> None:
+    def __init__(self, running: Running, http: httpx.AsyncClient, spawn: Spawn) -> None:
         self._running = running
+        self._spawn = spawn
         self.ping_interval = running.server.settings.ping_interval
         self._http = http
 
@@ -81,7 +83,7 @@ class Server:
 
     async def start_get(self, sid: str) -> asyncio.Task[httpx.Response]:
         """A poll that waits at the server."""
-        task = asyncio.create_task(self.get(sid))
+        task = self._spawn(self.get(sid))
         connection = self._running.server.registry.connections[sid]
         await turn_until(lambda: (polling := find_polling(connection)) is not None and polling.idle_poll)
         return task
@@ -541,8 +543,9 @@ async def serve_suite(ping_interval: float) -> AsyncIterator[Server]:
     async with (
         serve(namespaces=namespaces, limits=limits, ping_interval=ping_interval, ping_timeout=PING_TIMEOUT) as running,
         httpx.AsyncClient() as http,
+        own_tasks() as spawn,
     ):
-        yield Server(running, http)
+        yield Server(running, http, spawn)
 
 
 @pytest.mark.parametrize("suite", [ENGINE, SOCKET], ids=["Engine.IO v4", "Socket.IO v5"])

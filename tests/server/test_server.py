@@ -11,6 +11,7 @@ from oyez.settings import Settings
 from tests.support.application import Market
 from tests.support.logged import capture_logs
 from tests.support.serving import Running, make_settings, serve, turn_until
+from tests.support.tasks import Spawn
 from tests.support.wire import POLLING, TEXT, Frame, PollingWire, SocketWire, Wire
 
 
@@ -121,7 +122,7 @@ async def test_a_refusal_for_lack_of_room_says_so(running: Running) -> None:
     assert b"Too many connections" in answer.body
 
 
-async def test_a_client_is_sent_away_when_its_commands_have_been_acknowledged() -> None:
+async def test_a_client_is_sent_away_when_its_commands_have_been_acknowledged(spawn: Spawn) -> None:
     async with serve(shutdown_timeout=10.0) as running:
         async with SocketWire.connect(running) as wire, SocketWire.connect(running) as idle:
             polling = await PollingWire.connect(running)
@@ -129,7 +130,7 @@ async def test_a_client_is_sent_away_when_its_commands_have_been_acknowledged() 
                 wire.send_text(text)
             await polling.post('421["hold","three"]')
             await running.market.until(lambda: running.market.held == 2)
-            poll = asyncio.create_task(polling.get())
+            poll = spawn(polling.get())
             await turn_until(lambda: any(each.get_open for each in running.polling))
             stopping = running.stop()
             await idle.expect_close(1012)

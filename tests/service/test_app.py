@@ -25,6 +25,7 @@ from tests.support.clock import PATIENCE, WALL_TIME, Clock
 from tests.support.js_client import JsDriver
 from tests.support.ledger import Ledger
 from tests.support.shops import KINDS, Sold, declare, serve, shop
+from tests.support.tasks import Spawn
 
 SOLD = {"item": "i-7", "buyer": "ada", "timestamp": "2026-01-31T12:00:00Z"}
 ROOMS = frozenset({"buyer:ada"})
@@ -280,12 +281,14 @@ def sell(tx: Transaction, item: str, started: threading.Event, may_commit: threa
     tx.emit(Sold(item=item, buyer="ada"))
 
 
-async def test_what_is_being_committed_while_all_stops_is_sent(settings: Settings, database_url: str) -> None:
+async def test_what_is_being_committed_while_all_stops_is_sent(
+    settings: Settings, database_url: str, spawn: Spawn
+) -> None:
     log = Ledger()
     oyez = Oyez([shop("books")], replace(settings, database_url=database_url), build_log=lambda system: log)
     started, may_commit = threading.Event(), threading.Event()
     async with oyez.running():
-        selling = asyncio.create_task(oyez.systems["books"].outbox.run(sell, "i-7", started, may_commit))
+        selling = spawn(oyez.systems["books"].outbox.run(sell, "i-7", started, may_commit))
         await asyncio.to_thread(started.wait)
         asyncio.get_running_loop().call_later(0.05, may_commit.set)
     await selling

@@ -10,6 +10,7 @@ from oyez.service.app import Oyez
 from oyez.settings import Limits, Settings
 from tests.support.clock import PATIENCE
 from tests.support.shops import Market, serve, shop
+from tests.support.tasks import Spawn
 
 SENT = 60_000
 PATHS = {"publish": "POST /shop/events", "members": "PUT /shop/rooms/buyer:ada/members/user:ada"}
@@ -26,12 +27,12 @@ async def begin(market: Market, path: str) -> tuple[asyncio.StreamReader, asynci
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_bodies_that_do_not_end_have_one_budget(path: str, tmp_path: Path) -> None:
+async def test_bodies_that_do_not_end_have_one_budget(path: str, tmp_path: Path, spawn: Spawn) -> None:
     limits = Limits(max_unfinished_bytes=4 * SENT, body_timeout=PATIENCE)
     settings = Settings(port=0, oyez_data=str(tmp_path), jwt_secret="s" * 32, limits=limits, shutdown_timeout=0.5)
     async with serve(Oyez([shop("shop")], settings)) as market, asyncio.timeout(PATIENCE):
         streams = [await begin(market, PATHS[path]) for _ in range(8)]
-        answers = [asyncio.create_task(reader.readuntil(b"\r\n\r\n")) for reader, _ in streams]
+        answers = [spawn(reader.readuntil(b"\r\n\r\n")) for reader, _ in streams]
         for answer in islice(asyncio.as_completed(answers), 4):
             head = (await answer).lower()
             assert head.startswith(b"http/1.1 503") and b"retry-after" in head

@@ -18,6 +18,7 @@ from oyez.settings import Settings
 from tests.service import ticket_system
 from tests.service.ticket_system import contract
 from tests.support.shops import Market, serve
+from tests.support.tasks import Spawn
 
 NUMBERS = count(1)
 
@@ -148,7 +149,9 @@ async def test_a_member_comes_in_and_is_taken_out_at_once(market: Market) -> Non
         assert (await ada.call("join_ticket", "1"))["error"]["code"] == "forbidden"
 
 
-async def test_a_removal_is_answered_when_it_is_in_the_log(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_removal_is_answered_when_it_is_in_the_log(
+    market: Market, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+) -> None:
     """An event published after the answer must not overtake it, in any process."""
     log = market.oyez.systems["desk"].log
     append = log.append
@@ -162,7 +165,7 @@ async def test_a_removal_is_answered_when_it_is_in_the_log(market: Market, monke
 
     monkeypatch.setattr(log, "append", append_slowly)
     await ask(market, "PUT", "ticket:slow/members/user:ada")
-    removing = asyncio.create_task(ask(market, "DELETE", "ticket:slow/members/user:ada"))
+    removing = spawn(ask(market, "DELETE", "ticket:slow/members/user:ada"))
     await begun.wait()
     members = (await list_members(market, "ticket:slow"))["members"]
     answered = removing.done()

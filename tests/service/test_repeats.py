@@ -20,6 +20,7 @@ from tests.service.payment_system import system
 from tests.support import served
 from tests.support.js_client import JsDriver
 from tests.support.shops import Market, serve
+from tests.support.tasks import Spawn
 
 FILE = Path(__file__).with_name("payment_system.py")
 
@@ -175,7 +176,7 @@ async def test_an_official_client_that_repeats(market: Market) -> None:
 
 @pytest.mark.parametrize("retention", ["300", "1"], ids=["kept", "forgotten by the log"])
 async def test_a_server_that_is_killed_after_the_commit_of_a_command(
-    tmp_path: Path, database_url: str, retention: str
+    tmp_path: Path, database_url: str, retention: str, spawn: Spawn
 ) -> None:
     environ = {"JWT_SECRET": "s" * 32, "DATABASE_URL": database_url, "LOG_RETENTION": retention}
     async with JsDriver.start() as js:
@@ -193,7 +194,7 @@ async def test_a_server_that_is_killed_after_the_commit_of_a_command(
                 ackTimeout=1_000,
             )
             (tmp_path / "crash").touch()
-            calling = asyncio.create_task(client.call("pay", {"amount": 5}, key("id-1"), timeout=2))
+            calling = spawn(client.call("pay", {"amount": 5}, key("id-1"), timeout=2))
             await first.process.wait()
             await asyncio.sleep(float(retention) if retention == "1" else 0)
         async with served.serve(tmp_path / "data", str(FILE), **environ, PORT=port):

@@ -22,6 +22,7 @@ from tests.support.auction import system
 from tests.support.clock import PATIENCE
 from tests.support.js_client import JsDriver
 from tests.support.shops import Market, serve
+from tests.support.tasks import Spawn
 from tests.support.valkey import ValkeyServer
 
 
@@ -378,7 +379,7 @@ async def test_a_guest_who_signs_in_becomes_another_user_in_the_room(tmp_path: P
 # The state for clients that join.
 
 
-async def test_nothing_is_lost_or_doubled_between_the_state_and_joining(house: House) -> None:
+async def test_nothing_is_lost_or_doubled_between_the_state_and_joining(house: House, spawn: Spawn) -> None:
     stop = asyncio.Event()
     placed = 0
 
@@ -389,7 +390,7 @@ async def test_nothing_is_lost_or_doubled_between_the_state_and_joining(house: H
             placed += 1
             await asyncio.sleep(0.004)
 
-    bidding = asyncio.create_task(bid())
+    bidding = spawn(bid())
     starts: list[int] = []
     for _ in range(25):
         async with house.connect("ada") as ada:

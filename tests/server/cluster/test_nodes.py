@@ -13,6 +13,7 @@ from tests.support import py_client
 from tests.support.js_client import JsDriver
 from tests.support.nodes import SECRET, MakeNode, SharedLog, Two, two_nodes
 from tests.support.serving import serve, turn_until
+from tests.support.tasks import Spawn
 from tests.support.wire import PollingWire, SocketWire, Wire
 
 # No sticky sessions.
@@ -124,7 +125,7 @@ async def test_handshakes_over_the_rate_are_asked_to_retry() -> None:
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 
 
-async def test_clients_are_sent_away_over_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clients_are_sent_away_over_a_time(monkeypatch: pytest.MonkeyPatch, spawn: Spawn) -> None:
     monkeypatch.setattr("oyez.server.server.DRAIN_BATCH", 1)
     async with serve(drain_time=0.4) as running:
         clients = [await PollingWire.connect(running) for _ in range(8)]
@@ -132,6 +133,6 @@ async def test_clients_are_sent_away_over_a_time(monkeypatch: pytest.MonkeyPatch
         running.stop()
         await turn_until(lambda: running.server.registry.stopping)
         assert 0 < len(running.server.registry.connections) <= 6
-        answered = [asyncio.create_task(running.market.expect_gone(client.id)) for client in clients]
+        answered = [spawn(running.market.expect_gone(client.id)) for client in clients]
         assert set(await asyncio.gather(*answered)) == {"server shutting down"}
         assert 0.25 < asyncio.get_running_loop().time() - begun < 2

@@ -13,6 +13,7 @@ from oyez.protocol.websocket import encode_close
 from oyez.server.transports.polling import Polling
 from tests.support.js_client import JsConnectError, JsDriver
 from tests.support.serving import Running, serve, turn_until
+from tests.support.tasks import Spawn
 from tests.support.wire import BINARY, CLOSE, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire, encode_frame
 
 
@@ -245,7 +246,7 @@ async def test_a_client_that_has_stopped_polling_is_closed_over_the_websocket(
 
 
 async def test_a_close_while_the_last_poll_is_being_answered_is_sent_over_the_websocket(
-    running: Running, monkeypatch: pytest.MonkeyPatch
+    running: Running, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
 ) -> None:
     """The answer has its payload already. The client stops polling after it, and receives only the WebSocket."""
     client = await PollingWire.connect(running)
@@ -256,7 +257,7 @@ async def test_a_close_while_the_last_poll_is_being_answered_is_sent_over_the_we
         socket.connection.close(engineio.SERVER_SHUTDOWN)
         end_get(polling, aborted=aborted)
 
-    polling = asyncio.create_task(client.get())
+    polling = spawn(client.get())
     async with candidate_of(running, client) as wire:
         monkeypatch.setattr(Polling, "end_get", close_first)
         assert await polling == "6"
@@ -268,7 +269,7 @@ async def test_a_close_while_the_last_poll_is_being_answered_is_sent_over_the_we
 
 
 async def test_a_close_at_the_moment_at_which_a_poll_times_out_is_its_answer(
-    running: Running, monkeypatch: pytest.MonkeyPatch
+    running: Running, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
 ) -> None:
     """After a noop, the client would stop polling, and would wait for the WebSocket, which is closed already."""
     client = await PollingWire.connect(running)
@@ -278,7 +279,7 @@ async def test_a_close_at_the_moment_at_which_a_poll_times_out_is_its_answer(
         assert isinstance(polling, Polling)
         monkeypatch.setattr("oyez.server.transports.polling.PROBED_POLL_SECONDS", 0)
         assert polling.begin_get()
-        fetching = asyncio.create_task(polling.fetch())
+        fetching = spawn(polling.fetch())
         # The poll begins, then its time is over; its task has not continued yet.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -337,7 +338,9 @@ async def test_javascript_switches_and_loses_nothing(running: Running, js: JsDri
     await client.disconnect()
 
 
-async def test_javascript_is_sent_events_all_the_while_it_switches(running: Running, js: JsDriver) -> None:
+async def test_javascript_is_sent_events_all_the_while_it_switches(
+    running: Running, js: JsDriver, spawn: Spawn
+) -> None:
     done = asyncio.Event()
 
     async def publish() -> None:
@@ -347,7 +350,7 @@ async def test_javascript_is_sent_events_all_the_while_it_switches(running: Runn
             number += 1
             await asyncio.sleep(0)
 
-    publishing = asyncio.create_task(publish())
+    publishing = spawn(publish())
     client = await js.connect(running.url, auth={"rooms": ["a"]})
     done.set()
     await publishing

@@ -10,6 +10,7 @@ from oyez.log.memory import MemoryLog
 from oyez.server.delivery.consumer import LogConsumer
 from oyez.server.delivery.progress import TRANSITIONS, Input, Progress, State
 from oyez.server.delivery.replay_buffer import ReplayBuffer
+from tests.support.tasks import Spawn
 
 
 def make_consumer(log: MemoryLog) -> tuple[LogConsumer, Progress]:
@@ -32,7 +33,7 @@ def test_an_ended_epoch_starts_again_and_a_failure_never_stays_live(state: State
     assert TRANSITIONS[state][Input.FAILED] not in (State.LIVE, State.CATCHING_UP)
 
 
-async def test_a_consumer_is_live_after_the_stored_entries_and_lost_when_it_stops() -> None:
+async def test_a_consumer_is_live_after_the_stored_entries_and_lost_when_it_stops(spawn: Spawn) -> None:
     log = MemoryLog()
     await log.open()
     await log.append([Entry(namespace="/", rooms=(), data=b'["old"]')])
@@ -40,7 +41,7 @@ async def test_a_consumer_is_live_after_the_stored_entries_and_lost_when_it_stop
     await consumer.start()
     assert (progress.state, progress.live.is_set()) == (State.CATCHING_UP, False)
     for _ in range(2):
-        running = asyncio.create_task(consumer.run())
+        running = spawn(consumer.run())
         await progress.wait_until_live()
         assert (progress.state, progress.live.is_set()) == (State.LIVE, True)
         running.cancel()

@@ -10,6 +10,7 @@ import pytest
 from tests.support.clock import PATIENCE
 from tests.support.server_steps import open_requests
 from tests.support.serving import Running, serve, turn_until
+from tests.support.tasks import Spawn
 from tests.support.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 NOBODY = f"{POLLING}&sid=nobody"
@@ -72,10 +73,10 @@ async def test_a_head_that_does_not_end_in_time(impatient: Running, begun: str) 
         assert await wire.read_rest() == b""
 
 
-async def test_a_head_that_drips(impatient: Running) -> None:
+async def test_a_head_that_drips(impatient: Running, spawn: Spawn) -> None:
     async with Wire.open(impatient) as wire:
         wire.send("GET / HTTP/1.1\r\n")
-        answering = asyncio.create_task(wire.read_answer())
+        answering = spawn(wire.read_answer())
         while not answering.done():
             wire.send("A: b\r\n")
             await asyncio.wait({answering}, timeout=0.02)
@@ -89,10 +90,10 @@ async def test_a_client_that_never_begins(impatient: Running, sent: bytes) -> No
         assert await wire.read_rest() == b""
 
 
-async def test_line_ends_do_not_keep_a_connection_open(impatient: Running) -> None:
+async def test_line_ends_do_not_keep_a_connection_open(impatient: Running, spawn: Spawn) -> None:
     async with Wire.open(impatient) as wire:
         assert (await wire.request("GET", NOBODY)).status == 400
-        ended = asyncio.create_task(wire.read_rest())
+        ended = spawn(wire.read_rest())
         async with asyncio.timeout(PATIENCE):
             while not ended.done():
                 wire.send("\r\n")
@@ -134,10 +135,10 @@ async def test_a_head_that_is_too_long(impatient: Running, head: str) -> None:
 
 
 @pytest.mark.parametrize("piece", ["GET /x", "A: b\r\n", "b", " "])
-async def test_an_endless_head(impatient: Running, piece: str) -> None:
+async def test_an_endless_head(impatient: Running, piece: str, spawn: Spawn) -> None:
     async with Wire.open(impatient) as wire:
         wire.send("GET / HTTP/1.1\r\n" if not piece.startswith("GET") else "")
-        ended = asyncio.create_task(wire.read_rest())
+        ended = spawn(wire.read_rest())
         async with asyncio.timeout(PATIENCE):
             while not ended.done():
                 wire.send(piece * 100)
@@ -161,7 +162,7 @@ async def test_more_headers_or_parameters_than_anybody_sends(crowd_http: Wire, h
 # Bodies in tiny pieces.
 
 
-async def test_others_are_served_between_chunks_of_one_byte(crowd: Running) -> None:
+async def test_others_are_served_between_chunks_of_one_byte(crowd: Running, spawn: Spawn) -> None:
     turns = 0
 
     async def count_turns() -> None:
@@ -171,7 +172,7 @@ async def test_others_are_served_between_chunks_of_one_byte(crowd: Running) -> N
             turns += 1
 
     async with Wire.open(crowd) as wire:
-        counting = asyncio.create_task(count_turns())
+        counting = spawn(count_turns())
         wire.send(f"POST {NOBODY} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         wire.send(b"1\r\na\r\n" * CHUNKS + b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await wire.read_answer()).error == (400, 1)

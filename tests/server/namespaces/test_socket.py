@@ -10,6 +10,7 @@ from tests.support.application import Market
 from tests.support.js_client import JsDriver
 from tests.support.logged import capture_logs
 from tests.support.serving import Running, serve
+from tests.support.tasks import Spawn
 from tests.support.wire import BINARY, PollingWire, SocketWire
 
 QUESTION = b'["question",1]'
@@ -57,8 +58,8 @@ async def test_an_acknowledgement_to_a_client_that_reconnected(running: Running,
 # Questions to clients.
 
 
-async def test_a_client_is_asked(running: Running, wire: SocketWire) -> None:
-    asking = [asyncio.create_task(socket_of(running, wire).call(QUESTION)) for _ in range(3)]
+async def test_a_client_is_asked(running: Running, wire: SocketWire, spawn: Spawn) -> None:
+    asking = [spawn(socket_of(running, wire).call(QUESTION)) for _ in range(3)]
     for number in range(3):
         await wire.expect_text(f'42{number}["question",1]')
     # In any order; ids without a waiting call are late answers.
@@ -68,15 +69,15 @@ async def test_a_client_is_asked(running: Running, wire: SocketWire) -> None:
     await wire.expect_echo()
 
 
-async def test_a_polling_client_is_asked(running: Running, polling: PollingWire) -> None:
-    asking = asyncio.create_task(socket_of(running, polling).call(QUESTION))
+async def test_a_polling_client_is_asked(running: Running, polling: PollingWire, spawn: Spawn) -> None:
+    asking = spawn(socket_of(running, polling).call(QUESTION))
     assert await polling.get() == '420["question",1]'
     await polling.post("430[true]")
     assert await asking == b"[true]"
 
 
-async def test_a_client_answers_with_binary(running: Running, wire: SocketWire) -> None:
-    asking = asyncio.create_task(socket_of(running, wire).call(QUESTION))
+async def test_a_client_answers_with_binary(running: Running, wire: SocketWire, spawn: Spawn) -> None:
+    asking = spawn(socket_of(running, wire).call(QUESTION))
     await wire.expect_text('420["question",1]')
     wire.send_text('461-0[{"photo":{"_placeholder":true,"num":0}}]')
     wire.send_frame(BINARY, b"\x01\x02\x03")
@@ -84,13 +85,11 @@ async def test_a_client_answers_with_binary(running: Running, wire: SocketWire) 
     assert await asking == b'[{"photo":"AQID"}]'
 
 
-async def test_a_client_is_sent_binary(running: Running) -> None:
+async def test_a_client_is_sent_binary(running: Running, spawn: Spawn) -> None:
     placeholder = b'{"_placeholder":true,"num":0}'
     async with SocketWire.connect(running) as wire:
         socket_of(running, wire).send(b'["photo",' + placeholder + b"]", attachments=(b"\x01\x02",))
-        asking = asyncio.create_task(
-            socket_of(running, wire).call(b'["q",' + placeholder + b"]", attachments=(b"\x03",))
-        )
+        asking = spawn(socket_of(running, wire).call(b'["q",' + placeholder + b"]", attachments=(b"\x03",)))
         await wire.expect_text('451-["photo",{"_placeholder":true,"num":0}]')
         assert (await wire.read_frame())[:2] == (BINARY, b"\x01\x02")
         await wire.expect_text('451-0["q",{"_placeholder":true,"num":0}]')
@@ -115,9 +114,11 @@ async def test_the_setting_says_how_long_an_answer_is_waited_for(kind: str) -> N
 
 
 @pytest.mark.parametrize("way", ["reset", "leave", "disconnect", "offend"])
-async def test_a_client_that_goes_instead_of_answering(running: Running, wire: SocketWire, way: str) -> None:
+async def test_a_client_that_goes_instead_of_answering(
+    running: Running, wire: SocketWire, way: str, spawn: Spawn
+) -> None:
     socket = socket_of(running, wire)
-    asking = asyncio.create_task(socket.call(QUESTION, timeout=60))
+    asking = spawn(socket.call(QUESTION, timeout=60))
     await wire.expect_text('420["question",1]')
     if way == "reset":
         wire.abort()
@@ -131,8 +132,8 @@ async def test_a_client_that_goes_instead_of_answering(running: Running, wire: S
         await socket.call(QUESTION)
 
 
-async def test_a_question_that_is_given_up_leaves_nothing(running: Running, wire: SocketWire) -> None:
-    asking = asyncio.create_task(socket_of(running, wire).call(QUESTION))
+async def test_a_question_that_is_given_up_leaves_nothing(running: Running, wire: SocketWire, spawn: Spawn) -> None:
+    asking = spawn(socket_of(running, wire).call(QUESTION))
     await wire.expect_text('420["question",1]')
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -142,10 +143,10 @@ async def test_a_question_that_is_given_up_leaves_nothing(running: Running, wire
     assert acknowledgements is not None and acknowledgements.pending == 0
 
 
-async def test_more_questions_than_are_allowed(kind: str) -> None:
+async def test_more_questions_than_are_allowed(kind: str, spawn: Spawn) -> None:
     async with serve(kind, limits={"max_pending_acks": 2}) as running, SocketWire.connect(running) as wire:
         socket = socket_of(running, wire)
-        asking = [asyncio.create_task(socket.call(QUESTION)) for _ in range(2)]
+        asking = [spawn(socket.call(QUESTION)) for _ in range(2)]
         await wire.expect_text('420["question",1]')
         with pytest.raises(RefusedError) as refused:
             await socket.call(QUESTION)
@@ -266,13 +267,13 @@ async def test_javascript_and_binary(running: Running, js: JsDriver, transports:
     await running.settle()
 
 
-async def test_javascript_answers_and_does_not(running: Running, js: JsDriver) -> None:
+async def test_javascript_answers_and_does_not(running: Running, js: JsDriver, spawn: Spawn) -> None:
     client = await js.connect(running.url, answers={"question": "because"})
     socket = running.market.socket(client.id)
     assert await socket.call(b'["question"]') == b'["because"]'
     with pytest.raises(RefusedError):
         await socket.call(b'["other"]', timeout=0.02)
-    asking = asyncio.create_task(socket.call(b'["other"]', timeout=60))
+    asking = spawn(socket.call(b'["other"]', timeout=60))
     await client.expect_event("other")
     await client.cut()
     with pytest.raises(RefusedError, match="transport close"):

@@ -25,6 +25,7 @@ from tests.support import py_client
 from tests.support.application import Market
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.serving import Running, serve, turn_until
+from tests.support.tasks import Spawn
 from tests.support.wire import SocketWire
 
 ANNA = {"user": "anna", "rooms": ["room"]}
@@ -328,7 +329,7 @@ class SlowLog(MemoryLog):
         await super().tail(pass_on, after)
 
 
-async def test_nothing_is_sent_twice_where_the_log_is_ahead_of_this_node() -> None:
+async def test_nothing_is_sent_twice_where_the_log_is_ahead_of_this_node(spawn: Spawn) -> None:
     log = SlowLog()
     async with serve(log=log) as running, AsyncExitStack() as stack:
         async with lost(running, ANNA) as client:
@@ -342,9 +343,7 @@ async def test_nothing_is_sent_twice_where_the_log_is_ahead_of_this_node() -> No
         running.server.replay_buffer.start_after(progress.position)
         # The client has received, on another node, an event that is not here yet.
         auth = {**ANNA, "offset": await log.position()}
-        opening = asyncio.create_task(
-            stack.enter_async_context(connect(running.url, auth=auth, transports=["websocket"]))
-        )
+        opening = spawn(stack.enter_async_context(connect(running.url, auth=auth, transports=["websocket"])))
         await turn_until(lambda: progress.awaited)
         log.held = None
         running.server.consumer.deliver(held)
@@ -542,13 +541,13 @@ class HeldLog(MemoryLog):
         await super().put_all(records, ttl)
 
 
-async def test_a_command_is_acknowledged_when_what_it_joined_is_remembered() -> None:
+async def test_a_command_is_acknowledged_when_what_it_joined_is_remembered(spawn: Spawn) -> None:
     """Otherwise a server that dies after the acknowledgement would lose the room without notice."""
     log = HeldLog()
     async with serve(log=log) as running, connect(running.url, auth=ANNA, transports=["websocket"]) as client:
         await running.server.sessions.flush()
         log.free.clear()
-        joining = asyncio.create_task(client.call("join", "other"))
+        joining = spawn(client.call("join", "other"))
         await turn_until(lambda: log.waiting > 0)
         await client.expect_nothing()
         assert not joining.done()
@@ -556,13 +555,13 @@ async def test_a_command_is_acknowledged_when_what_it_joined_is_remembered() -> 
         assert await joining == "other"
 
 
-async def test_a_join_is_acknowledged_after_the_session_was_written() -> None:
+async def test_a_join_is_acknowledged_after_the_session_was_written(spawn: Spawn) -> None:
     log = HeldLog()
     async with serve(log=log) as running:
         log.free.clear()
         async with connect(running.url, auth=ANNA, transports=["websocket"]) as client:
             await turn_until(lambda: log.waiting > 0)
-            joining = asyncio.create_task(client.call("join", "other"))
+            joining = spawn(client.call("join", "other"))
             await running.market.expect("join", "other")
             log.free.set()
             # No other client causes sessions to be written again.

@@ -10,6 +10,7 @@ from oyez.server.transports.polling import Polling
 from tests.support.js_client import JsConnectError, JsDriver
 from tests.support.server_steps import open_requests, read_up_to_close, stop, stuff
 from tests.support.serving import PATH, Running, serve, transport_of, turn_until
+from tests.support.tasks import Spawn
 from tests.support.wire import BINARY, POLLING, TEXT, WEBSOCKET, PollingWire, SocketWire, Wire
 
 TRANSPORTS = [["websocket"], ["polling"], ["polling", "websocket"]]
@@ -256,12 +257,12 @@ async def test_websocket_clients_are_notified_that_the_server_stops(mounted: Run
     assert mounted.server.registry.connections == {}
 
 
-async def test_clients_are_notified_when_the_lifespan_ends(mounted: Running) -> None:
+async def test_clients_are_notified_when_the_lifespan_ends(mounted: Running, spawn: Spawn) -> None:
     client = await PollingWire.connect(mounted)
     async with SocketWire.connect(mounted) as wire, Wire.open(mounted) as poll:
         poll.send_request("GET", client.target)
         await open_requests(mounted, polls=1)
-        stopping = asyncio.create_task(mounted.server.stop())
+        stopping = spawn(mounted.server.stop())
         await wire.expect_close(1012)
         assert (await poll.read_answer()).error == (400, 1)
         await stopping

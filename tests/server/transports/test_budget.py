@@ -15,6 +15,7 @@ from oyez.server.types import network_of
 from oyez.settings import Limits
 from tests.support.clock import Clock
 from tests.support.serving import Running, serve, turn_until
+from tests.support.tasks import Spawn
 from tests.support.wire import (
     BINARY,
     CLOSE,
@@ -295,7 +296,7 @@ async def test_the_gate_admits_idle_clients_first_and_finally_all() -> None:
     assert gate.run(work("again", 0.0))
 
 
-async def test_idle_clients_do_not_wait_for_the_polling_bodies_of_busy_ones() -> None:
+async def test_idle_clients_do_not_wait_for_the_polling_bodies_of_busy_ones(spawn: Spawn) -> None:
     """A whole turn is counted for each part of a body: nothing was left of it for the others."""
     gate, done = InputGate(lambda: 0.0), list[str]()
 
@@ -303,7 +304,7 @@ async def test_idle_clients_do_not_wait_for_the_polling_bodies_of_busy_ones() ->
         await gate.enter(busy=True)
         done.append(f"body{number}")
 
-    bodies = [asyncio.create_task(read_body(number)) for number in range(10)]
+    bodies = [spawn(read_body(number)) for number in range(10)]
     await asyncio.sleep(0)
     gate.wait(lambda: done.append("light"), busy=False)
     await asyncio.gather(*bodies)

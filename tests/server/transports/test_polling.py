@@ -14,6 +14,7 @@ from oyez.protocol.engineio import CloseReason
 from tests.support.clock import Clock
 from tests.support.js_client import JsDriver
 from tests.support.serving import PATH, Running, serve, turn_until
+from tests.support.tasks import Spawn
 from tests.support.wire import POLLING, WEBSOCKET, PollingWire, SocketWire, Wire
 
 UNKNOWN_TRANSPORT, UNKNOWN_SESSION, BAD_METHOD, BAD_REQUEST, UNSUPPORTED_VERSION = 0, 1, 2, 3, 5
@@ -315,7 +316,7 @@ async def test_a_body_that_is_too_long_is_refused(
     assert caplog.text.count("a request is refused because of what the client sent") == 1
 
 
-async def test_the_explanation_of_a_refused_body_comes_before_its_status(running: Running) -> None:
+async def test_the_explanation_of_a_refused_body_comes_before_its_status(running: Running, spawn: Spawn) -> None:
     client = await PollingWire.connect(running)
     async with Wire.open(running) as polling, Wire.open(running) as posting:
         polling.send_request("GET", client.target)
@@ -323,7 +324,7 @@ async def test_the_explanation_of_a_refused_body_comes_before_its_status(running
         posting.send_request("POST", client.target, headers={"Content-Length": "1000001"})
         posting.send(b"4" * 1_000_001)
         assert (await polling.read_answer()).body.decode() == REFUSED_BODY
-        answer = asyncio.ensure_future(posting.read_answer())
+        answer = spawn(posting.read_answer())
         # A client that polls again has received the event: the answer waits for that.
         await client.request("PUT")
         assert not answer.done()

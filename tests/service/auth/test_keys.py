@@ -29,6 +29,7 @@ from oyez.service.auth.keys import (
 from oyez.service.auth.tokens import Claims, Verifier
 from tests.support.clock import Clock
 from tests.support.logged import capture_logs
+from tests.support.tasks import Spawn
 
 KINDS: dict[str, tuple[str, str | None, str | int]] = {
     "RS256": ("RSA", None, 2048),
@@ -282,25 +283,27 @@ async def test_keys_are_fetched_on_first_use_and_kept(verifier: Verifier, issuer
     assert issuer.requests == 1
 
 
-async def test_a_new_key_counts_within_a_second(verifier: Verifier, issuer: Issuer) -> None:
+async def test_a_new_key_counts_within_a_second(verifier: Verifier, issuer: Issuer, spawn: Spawn) -> None:
     """Also right after a fetch that did not find it: no refusal is permanent."""
     await verifier.verify(OLD)
     issuer.publish("old", "new")
     began = time.monotonic()
 
-    arriving = [asyncio.create_task(verifier.verify(NEW)) for _ in range(100)]
+    arriving = [spawn(verifier.verify(NEW)) for _ in range(100)]
     assert {claims.subject for claims in await asyncio.gather(*arriving)} == {"ada"}
     assert time.monotonic() - began < 1.0
     assert verifier.verify_now(OLD) and verifier.verify_now(NEW)
     assert issuer.requests == 2
 
 
-async def test_a_token_that_arrives_during_a_fetch_waits_for_the_next_one(verifier: Verifier, issuer: Issuer) -> None:
+async def test_a_token_that_arrives_during_a_fetch_waits_for_the_next_one(
+    verifier: Verifier, issuer: Issuer, spawn: Spawn
+) -> None:
     """What is being fetched may be older than the token."""
     issuer.may_answer.clear()
-    first = asyncio.create_task(verifier.verify(OLD))
+    first = spawn(verifier.verify(OLD))
     await asyncio.to_thread(issuer.arrived.wait)
-    second = asyncio.create_task(verifier.verify(NEW))
+    second = spawn(verifier.verify(NEW))
     await asyncio.sleep(0)
     issuer.may_answer.set()
     await first
@@ -348,12 +351,12 @@ async def test_old_keys_stay_in_use_while_the_issuer_is_down(verifier: Verifier,
     assert await verifier.verify(NEW)
 
 
-async def test_the_issuers_return_is_noticed_at_once(issuer: Issuer) -> None:
+async def test_the_issuers_return_is_noticed_at_once(issuer: Issuer, spawn: Spawn) -> None:
     """Also while no token needs a key."""
     issuer.status = 500
     keys = PublishedKeys(issuer.url)
     with capture_logs() as logs:
-        running = asyncio.create_task(keys.run())
+        running = spawn(keys.run())
         async with asyncio.timeout(5):
             while keys.reason is None:  # noqa: ASYNC110 - as probes do
                 await asyncio.sleep(0.01)
@@ -407,10 +410,10 @@ async def test_an_issuer_that_does_not_answer_is_given_up(issuer: Issuer) -> Non
 
 
 async def test_all_callers_share_one_fetch_and_a_cancelled_one_does_not_end_it(
-    verifier: Verifier, issuer: Issuer
+    verifier: Verifier, issuer: Issuer, spawn: Spawn
 ) -> None:
     issuer.may_answer.clear()
-    waiting = [asyncio.create_task(verifier.verify(OLD)) for _ in range(5)]
+    waiting = [spawn(verifier.verify(OLD)) for _ in range(5)]
     await asyncio.to_thread(issuer.arrived.wait)
     waiting[0].cancel()
     issuer.may_answer.set()
@@ -421,12 +424,14 @@ async def test_all_callers_share_one_fetch_and_a_cancelled_one_does_not_end_it(
     assert issuer.requests == 1
 
 
-async def test_known_keys_verify_while_a_fetch_hangs(verifier: Verifier, issuer: Issuer, clock: Clock) -> None:
+async def test_known_keys_verify_while_a_fetch_hangs(
+    verifier: Verifier, issuer: Issuer, clock: Clock, spawn: Spawn
+) -> None:
     await verifier.verify(OLD)
     clock.now += FRESH_TIME
     issuer.may_answer.clear()
     issuer.arrived.clear()
-    first = asyncio.create_task(verifier.verify(OLD))
+    first = spawn(verifier.verify(OLD))
     await asyncio.to_thread(issuer.arrived.wait)
 
     assert verifier.verify_now(OLD)

@@ -22,6 +22,7 @@ from oyez.service.database.database import MAX_ATTEMPTS, OPEN_TIMEOUT, Database,
 from oyez.settings import Limits, Settings
 from tests.support.logged import capture_logs
 from tests.support.postgres import PostgreSQL
+from tests.support.tasks import Spawn
 
 METADATA = MetaData()
 counters = Table(
@@ -137,7 +138,7 @@ async def test_processes_share_a_file_that_neither_had_made(file: Path) -> None:
     db.close()
 
 
-async def test_a_reader_does_not_wait_for_a_writer_and_sees_one_state(db: Database) -> None:
+async def test_a_reader_does_not_wait_for_a_writer_and_sees_one_state(db: Database, spawn: Spawn) -> None:
     await db.run(add, 1)
     written, may_commit = threading.Event(), threading.Event()
 
@@ -146,7 +147,7 @@ async def test_a_reader_does_not_wait_for_a_writer_and_sees_one_state(db: Databa
         written.set()
         may_commit.wait()
 
-    writing = asyncio.create_task(db.run(write_slowly))
+    writing = spawn(db.run(write_slowly))
     await asyncio.to_thread(written.wait)
     assert await db.read(total) == 1
 
@@ -158,7 +159,7 @@ async def test_a_reader_does_not_wait_for_a_writer_and_sees_one_state(db: Databa
         committed.wait()
         return before, total(connection)
 
-    reading = asyncio.create_task(db.read(read_twice))
+    reading = spawn(db.read(read_twice))
     await asyncio.to_thread(seen.wait)
     may_commit.set()
     await writing
@@ -192,7 +193,7 @@ async def test_a_commit_outlives_a_power_cut(sqlite: Database) -> None:
 # Cancelled.
 
 
-async def test_a_cancelled_caller_leaves_whole_transactions(sqlite: Database) -> None:
+async def test_a_cancelled_caller_leaves_whole_transactions(sqlite: Database, spawn: Spawn) -> None:
     hang = Hang()
 
     def add_two(connection: Connection) -> None:
@@ -200,9 +201,9 @@ async def test_a_cancelled_caller_leaves_whole_transactions(sqlite: Database) ->
         hang(connection)
         add(connection, 1)
 
-    running = asyncio.create_task(sqlite.run(add_two))
+    running = spawn(sqlite.run(add_two))
     await asyncio.to_thread(hang.started.wait)
-    waiting = asyncio.create_task(sqlite.run(add, 100))
+    waiting = spawn(sqlite.run(add, 100))
     await asyncio.sleep(0)
     running.cancel()
     waiting.cancel()
@@ -214,10 +215,10 @@ async def test_a_cancelled_caller_leaves_whole_transactions(sqlite: Database) ->
     assert await sqlite.run(total) == 2
 
 
-async def test_close_waits_for_what_was_begun(file: Path) -> None:
+async def test_close_waits_for_what_was_begun(file: Path, spawn: Spawn) -> None:
     db = Database(f"sqlite:///{file}")
     db.create(METADATA)
-    begun = [asyncio.create_task(db.run(add, 1)) for _ in range(20)]
+    begun = [spawn(db.run(add, 1)) for _ in range(20)]
     await asyncio.sleep(0)
     db.close()
     await asyncio.gather(*begun)
@@ -382,11 +383,13 @@ async def test_a_statement_that_takes_too_long_is_given_up(database_url: str) ->
     db.close()
 
 
-async def test_what_does_not_begin_in_time_is_never_done_and_what_does_not_end_is_given_up(file: Path) -> None:
+async def test_what_does_not_begin_in_time_is_never_done_and_what_does_not_end_is_given_up(
+    file: Path, spawn: Spawn
+) -> None:
     db = Database(f"sqlite:///{file}", Limits(database_queue_timeout=0.1, database_timeout=0.2))
     db.create(METADATA)
     hang = Hang()
-    hanging = asyncio.create_task(db.run(hang))
+    hanging = spawn(db.run(hang))
     await asyncio.to_thread(hang.started.wait)
     with pytest.raises(DatabaseUnavailableError, match=r"begin within 0\.1 s"):
         await db.run(add, 1)
@@ -408,7 +411,7 @@ async def test_a_time_out_of_the_functions_own_is_its_own(db: Database) -> None:
         await db.run(fail)
 
 
-async def test_one_users_flood_does_not_keep_another_user_waiting(database_url: str) -> None:
+async def test_one_users_flood_does_not_keep_another_user_waiting(database_url: str, spawn: Spawn) -> None:
     db = Database(database_url, Limits(max_database_queue_per_user=300), connections=2)
     db.create(METADATA)
     done: list[str] = []
@@ -422,24 +425,24 @@ async def test_one_users_flood_does_not_keep_another_user_waiting(database_url: 
         await db.run(add_slowly)
         done.append(user)
 
-    flood = [asyncio.create_task(work("ada")) for _ in range(300)]
+    flood = [spawn(work("ada")) for _ in range(300)]
     await asyncio.sleep(0.02)
     before = len(done)
-    await asyncio.create_task(work("bob"))
+    await spawn(work("bob"))
     assert len(done) - before < 30, "as long as a few transactions, and not as long as 300"
     await asyncio.gather(*flood)
     assert await db.read(count) == 301
     db.close()
 
 
-async def test_a_locked_table_stops_only_its_own_users(postgresql: PostgreSQL) -> None:
+async def test_a_locked_table_stops_only_its_own_users(postgresql: PostgreSQL, spawn: Spawn) -> None:
     url = postgresql.make_database()
     db = Database(url, Limits(database_lock_timeout=0.5), connections=2)
     db.create(METADATA)
     books, fruit = db.part("books"), db.part("fruit")
     with psycopg.connect(url) as other:
         other.execute("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE")
-        blocked = [asyncio.create_task(way(count)) for way in (books.run, books.read) for _ in range(3)]
+        blocked = [spawn(way(count)) for way in (books.run, books.read) for _ in range(3)]
         await asyncio.sleep(0.05)
         for _ in range(10):
             for way in (fruit.run, fruit.read):
@@ -452,7 +455,9 @@ async def test_a_locked_table_stops_only_its_own_users(postgresql: PostgreSQL) -
     db.close()
 
 
-async def test_a_process_that_hangs_in_a_transaction_does_not_keep_its_locks(postgresql: PostgreSQL) -> None:
+async def test_a_process_that_hangs_in_a_transaction_does_not_keep_its_locks(
+    postgresql: PostgreSQL, spawn: Spawn
+) -> None:
     db = Database(postgresql.make_database(), Limits(database_statement_timeout=0.3, database_lock_timeout=5.0))
     db.create(METADATA)
     started = threading.Event()
@@ -463,7 +468,7 @@ async def test_a_process_that_hangs_in_a_transaction_does_not_keep_its_locks(pos
         time.sleep(1.0)
         count(connection)
 
-    hanging = asyncio.create_task(db.run(hang))
+    hanging = spawn(db.run(hang))
     await asyncio.to_thread(started.wait)
     with suppress(DatabaseUnavailableError):
         # Done after the lock was taken away, or given up just before.
@@ -499,10 +504,10 @@ async def test_another_process_that_writes_nearly_all_the_time_leaves_turns_to_t
             thread.join()
 
 
-async def test_a_database_that_hangs_is_closed_all_the_same(file: Path) -> None:
+async def test_a_database_that_hangs_is_closed_all_the_same(file: Path, spawn: Spawn) -> None:
     db = Database(f"sqlite:///{file}", Limits(database_timeout=0.1))
     hang = Hang()
-    hanging = asyncio.create_task(db.run(hang))
+    hanging = spawn(db.run(hang))
     await asyncio.to_thread(hang.started.wait)
     with capture_logs() as logs:
         await asyncio.to_thread(db.close)

@@ -19,6 +19,7 @@ from tests.service.ticket_system import Harness, Moved, Said, Solved, Typing, op
 from tests.support.clock import PATIENCE, WALL_TIME, Clock
 from tests.support.ledger import Ledger
 from tests.support.logged import capture_logs
+from tests.support.tasks import Spawn
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ async def test_no_task_waits_for_the_next_check(database_url: str, monkeypatch: 
 
 
 async def test_a_caller_that_is_cancelled_does_not_keep_its_events_back(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
 ) -> None:
     monkeypatch.setattr(outbox_module, "LOOK_INTERVAL", 3600.0)
     started, may_commit = threading.Event(), threading.Event()
@@ -140,7 +141,7 @@ async def test_a_caller_that_is_cancelled_does_not_keep_its_events_back(
         say(tx, 1)
 
     async with open_harness(database_url) as desk:
-        running = asyncio.create_task(desk.outbox.run(say_slowly))
+        running = spawn(desk.outbox.run(say_slowly))
         await asyncio.to_thread(started.wait)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -33,6 +33,7 @@ from tests.support.clock import until
 from tests.support.js_client import JsClient, JsDriver, JsEmitter
 from tests.support.logged import capture_logs
 from tests.support.served import Served, serve
+from tests.support.tasks import Spawn
 from tests.support.valkey import ValkeyServer
 
 DRAIN = 5.0
@@ -524,7 +525,7 @@ def test_there_are_no_other_transitions() -> None:
     assert sum(map(len, TRANSITIONS.values())) == 5
 
 
-async def test_a_consumer_follows_leads_drains_and_closes(harness: Harness) -> None:
+async def test_a_consumer_follows_leads_drains_and_closes(harness: Harness, spawn: Spawn) -> None:
     async with AsyncExitStack() as stack:
         leader = await stack.enter_async_context(harness.open())
         await until(lambda: leader.state is State.LEADING)
@@ -535,7 +536,7 @@ async def test_a_consumer_follows_leads_drains_and_closes(harness: Harness) -> N
         harness.log.hangs.clear()
         await harness.call(1)
         await harness.expect(1)
-        closing = asyncio.create_task(stack.aclose())
+        closing = spawn(stack.aclose())
         await until(lambda: leader.state is State.DRAINING)
         harness.log.hangs.set()
         await closing

@@ -16,6 +16,7 @@ from oyez.service.days import begin_of_day, end_of_day
 from oyez.systems.bookings.conflated import INTERVAL
 from oyez.systems.bookings.tables import bookings, to_cents
 from tests.support.clock import PATIENCE
+from tests.support.tasks import Spawn
 from tests.systems.bookings.market import Person, Scenario, open_market, open_two
 
 DAY = 86_400_000
@@ -128,7 +129,9 @@ async def test_processes_keep_one_pace(database_url: str, tmp_path: Path) -> Non
     assert all(after - before >= INTERVAL - 0.001 for (before, _), (after, _) in pairwise(heard))
 
 
-async def test_two_devices_of_a_partner_share_the_rate_of_locations(database_url: str, tmp_path: Path) -> None:
+async def test_two_devices_of_a_partner_share_the_rate_of_locations(
+    database_url: str, tmp_path: Path, spawn: Spawn
+) -> None:
     """Each device is connected to another process, and both send their locations all the time."""
     async with open_two(database_url, tmp_path) as (scenario, other):
         ada, phone = await scenario.customer("ada"), await scenario.partner("bob")
@@ -147,7 +150,7 @@ async def test_two_devices_of_a_partner_share_the_rate_of_locations(database_url
                     if heard[-1][1] == newest and loop.time() > end:
                         return
 
-        listening = asyncio.create_task(listen())
+        listening = spawn(listen())
         while loop.time() < end:
             for device in (phone, tablet):
                 newest += 0.01

@@ -19,6 +19,7 @@ from oyez.systems.rez.orders import Cancellation, Eta, OrderMove, OrderPlacing
 from oyez.systems.rez.states import ORDERS
 from tests.support.ledger import Emitted
 from tests.support.shops import serve
+from tests.support.tasks import Spawn
 from tests.systems.rez.shop import Shop
 
 PLACING = OrderPlacing(order_number="RZ-1", customer_id="ada")
@@ -155,7 +156,7 @@ async def test_what_is_not_there(shop: Shop) -> None:
         assert refused.value.refusal.code == "not_found"
 
 
-async def test_a_place_that_is_posted_at_the_moment_of_delivery_is_forgotten(tmp_path: Path) -> None:
+async def test_a_place_that_is_posted_at_the_moment_of_delivery_is_forgotten(tmp_path: Path, spawn: Spawn) -> None:
     oyez = Oyez([load_system("rez")], Settings(port=0, oyez_data=str(tmp_path / "data")))
     latest, keeping, goes_on = oyez.systems["rez"].publisher.latest, asyncio.Event(), asyncio.Event()
     keep = latest.keep
@@ -177,7 +178,7 @@ async def test_a_place_that_is_posted_at_the_moment_of_delivery_is_forgotten(tmp
             await send("POST", "/status", {"status": status})
         place = {"latitude": 53.4, "longitude": -2.2, "address": "Deansgate"}
         body = {"location": place, "driverName": "Van 7", "driverPhone": "+44 20 7946 0650"}
-        posting = asyncio.ensure_future(send("POST", "/location", body))
+        posting = spawn(send("POST", "/location", body))
         await keeping.wait()
         await send("POST", "/status", {"status": "delivered"})
         goes_on.set()
