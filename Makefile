@@ -22,7 +22,7 @@ quick: check ## For every change: style, types, layers and unit tests (no Node, 
 	$(BIN)/pytest --quiet --numprocesses 2 $(UNIT)
 
 test: check clients tests/js/node_modules/.package-lock.json ## Everything: style, types, layers and all tests
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev.stamp ## Style, types and layers only
 	$(BIN)/ruff check .

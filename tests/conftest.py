@@ -22,6 +22,21 @@ settings.load_profile("oyez")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+LONG = (
+    "tests/test_",
+    "tests/examples/",
+    "tests/cli/",
+    "tests/service/",
+    "tests/log/test_model",
+    "tests/server/test_given",
+)
+"""Files with tests that take long. They begin first: at the end, no process works alone at one of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 LOGGERS = ("", "oyez", "uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error")
 
 

@@ -110,7 +110,7 @@ async def test_workers_take_ports_of_their_own_for_other_nodes(tmp_path: Path, e
         signer = build_signer(Settings(jwt_secret=SECRET), load_secret(Settings(jwt_secret=SECRET)))
         key = {"authorization": f"Bearer {signer.sign_service('quotes', None)}"}
         # Each request is a connection of its own, and goes to whichever worker is free.
-        async with balance([port]) as url, httpx.AsyncClient(headers=key, base_url=url) as back_end:
+        async with balance([port]) as url, httpx.AsyncClient(headers=key, base_url=url, timeout=LONG_WAIT) as back_end:
             for round, taken in enumerate(([0, 1], [2, 3], [0, 1])):
                 if round:
                     serving.process.send_signal(signal.SIGHUP)

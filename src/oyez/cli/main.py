@@ -49,13 +49,16 @@ for name, place in COMMANDS.items():
     app.command(f"oyez.cli.{place}", name=name)
 
 
+def load(tokens: Sequence[str]) -> None:
+    """Import the command that is called; where none is, all of them: the list says of each what it is for."""
+    for name in tokens[:1] if tokens and tokens[0] in COMMANDS else COMMANDS:
+        _ = app[name]
+
+
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     tokens = sys.argv[1:] if tokens is None else tokens
-    if not tokens or tokens[0] not in COMMANDS:
-        # The list of all says of each what it is for.
-        for name in COMMANDS:
-            _ = app[name]
+    load(tokens)
     try:
         status = app(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
