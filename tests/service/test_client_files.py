@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from oyez.server.http.client_files import BUNDLES, CLIENT_FILES, FOLDER, VERSION
 from oyez.service.app import Oyez
 from oyez.settings import Settings
+from oyez.web.vendored import IMPORTS, PACKAGES
 from tests.support.js_client import FOLDER as NPM
 from tests.support.shops import KINDS, serve, shop
 
@@ -86,5 +87,8 @@ def test_the_wheel_has_them(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as content:
         for name in BUNDLES:
             assert content.read(f"oyez/server/http/socket_io_client/{name}") == (FOLDER / name).read_bytes()
-        licences = [name for name in content.namelist() if name.endswith("LICENSE") and "dist-info" in name]
-        assert len(licences) == 2
+        names = content.namelist()
+        assert {f"oyez/web/{path}" for path in IMPORTS.values()} <= set(names)
+        # Oyez' own, and those of socket.io-client and of each vendored package.
+        licences = [name for name in names if name.endswith("LICENSE") and "dist-info" in name]
+        assert len(licences) == 2 + len(PACKAGES)

@@ -67,11 +67,13 @@ from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.stays import DatabaseStays
 from oyez.service.own_loop import REMEDY, LoopBoundLog, OwnLoop
+from oyez.service.pages import answer_browser, page_routes
 from oyez.service.redis_emitter.consumer import EmitterConsumer
 from oyez.service.redis_emitter.decoder import DEFAULT_KEY
 from oyez.service.signals import notice_signals
 from oyez.service.system import Services, System, SystemServices, build_services
 from oyez.settings import Settings
+from oyez.web.landing import wants_page
 
 logger = get_logger("oyez.service")
 
@@ -430,6 +432,7 @@ class Oyez:
         routes.append(present_route(prefix, system.contract, stored_stays.find_present, authorize))
         if self.settings.serves_docs:
             routes += document_routes(prefix, system.contract, server.origins)
+            routes += page_routes(prefix, system.contract, self.settings, self.signer)
         routes.append(Mount(f"{prefix}/api", routes=list(own.routes), middleware=[middleware]))
         routes += self._serve_at(f"{prefix}/socket.io", server)
         routes += self._serve_at(f"{prefix}/ws", JsonEndpoint(server))
@@ -472,6 +475,9 @@ class Oyez:
         assert isinstance(error, HTTPException)
         detail = error.detail
         if error.status_code == HTTPStatus.NOT_FOUND:
+            if wants_page(request):
+                contracts = [served.system.contract for served in self.systems.values()]
+                return answer_browser(request, contracts, self.settings)
             detail = f"There is nothing at {request.url.path}. Served here: {', '.join(self.systems)}."
         return build_problem(error.status_code, detail, error.headers)
 

@@ -1,0 +1,42 @@
+"""The pages of a server for people: the documentation of each system, and what a browser gets at other addresses."""
+
+from collections.abc import Iterable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from oyez.contract.contract import Contract
+from oyez.documents.catalog import DOCUMENTS
+from oyez.service.auth.tokens import Signer
+from oyez.settings import Settings
+from oyez.web.docs_page import DocsEndpoint
+from oyez.web.landing import answer_page
+from oyez.web.token_endpoint import token_route
+
+PAGE = "docs"
+
+
+def page_routes(prefix: str, contract: Contract, settings: Settings, signer: Signer) -> list[Route]:
+    """The documentation page of a system. In development, its console can make tokens."""
+    makes_tokens = settings.development and signer.signs_users
+    page = DocsEndpoint(contract.name, contract.description, tuple(DOCUMENTS), makes_tokens=makes_tokens)
+    routes = page.build_routes(f"{prefix}/{PAGE}")
+    if makes_tokens:
+        own = signer.of_contract(contract.claims)
+        routes.append(
+            token_route(
+                f"{prefix}/{PAGE}/token",
+                contract.roles,
+                own.sign_user,
+                lambda lifetime: own.sign_service(contract.name, lifetime),
+                settings.limits,
+            )
+        )
+    return routes
+
+
+def answer_browser(request: Request, contracts: Iterable[Contract], settings: Settings) -> Response:
+    """The page for a browser at `/` or at an address where there is nothing."""
+    descriptions = {contract.name: contract.description for contract in contracts}
+    return answer_page(request, descriptions, (PAGE, *DOCUMENTS) if settings.serves_docs else ())

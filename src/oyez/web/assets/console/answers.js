@@ -1,0 +1,22 @@
+// What an acknowledgement means, in the form that the contract gives to it.
+
+export const hasSucceeded = (form, args) => {
+  const [answer] = args;
+  if (form.failure !== null) return typeof form.failure === "string" ? typeof answer !== "string" : answer !== form.failure[0].const;
+  if (form.empty && !args.length) return true;
+  if (form.node_style) return answer === null || answer === undefined;
+  const isObject = answer !== null && typeof answer === "object";
+  if (form.flag !== null) return isObject && answer[form.flag] === form.values[0];
+  return !isObject || !(form.error in answer);
+};
+
+// The codes anywhere in a failure, with what they mean. Their place depends on the contract.
+export const findRefusals = (refusals, args) => {
+  const values = new Set();
+  const collect = (value) => {
+    if (value && typeof value === "object") Object.values(value).forEach(collect);
+    else values.add(value);
+  };
+  collect(args);
+  return refusals.filter((refusal) => values.has(refusal.client_code) && refusal.client_code !== "");
+};

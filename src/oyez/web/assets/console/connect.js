@@ -1,0 +1,101 @@
+// The part of the console that connects: a namespace, a user, and a token that is made or pasted.
+import { html, useState } from "../html.js";
+import { askForToken, placeToken, readToken } from "./tokens.js";
+
+const SUBJECTS = new Set(["sub", "userId"]);
+
+const findClaims = (rule) => {
+  if (!rule) return [];
+  const inner = (rule.rules ?? []).flatMap(findClaims);
+  return rule.kind === "own" && !SUBJECTS.has(rule.claim) ? [rule.claim, ...inner] : inner;
+};
+
+// The claims besides id and role on which rights in this contract depend.
+const listClaims = (model) => {
+  const rules = model.namespaces.flatMap((namespace) => [...namespace.rooms.map((room) => room.members), ...namespace.commands.map((command) => command.who)]);
+  return [...new Set([...Object.values(model.subjects), ...rules.flatMap(findClaims)])];
+};
+
+export const ConnectTab = ({ model, options, session, state, namespace, onNamespace }) => {
+  const [way, setWay] = useState(options.makesTokens ? "make" : "paste");
+  const [user, setUser] = useState({ sub: "", role: model.default_role ?? model.roles.find((role) => role !== model.guests) ?? "", claims: {} });
+  const [pasted, setPasted] = useState("");
+  const [gateways, setGateways] = useState(null);
+  const [fault, setFault] = useState("");
+  const [busy, setBusy] = useState(false);
+  const found = model.namespaces.find(({ name }) => name === namespace);
+  const claims = listClaims(model);
+
+  const getToken = async () => {
+    if (way === "guest") return "";
+    if (way === "paste") return pasted.trim();
+    const given = Object.fromEntries(Object.entries(user.claims).filter(([, value]) => value !== ""));
+    return askForToken(model.place.base, { sub: user.sub.trim(), role: user.role || null, claims: given });
+  };
+  const connect = async (event) => {
+    event.preventDefault();
+    setFault("");
+    setBusy(true);
+    try {
+      const token = await getToken();
+      const placed = placeToken(model.tokens, token);
+      const auth = gateways ? { ...placed.auth, gateways } : placed.auth;
+      await session.connect(namespace, { ...placed, auth }, token ? readToken(token) : null);
+      // From here on only the client has it.
+      setPasted("");
+    } catch (error) {
+      setFault(error.message);
+    } finally {
+      setBusy(false);
+    }
+  };
+  const choice = (value, text) =>
+    html`<label class="choice"><input type="radio" name="way" value=${value} checked=${way === value} onChange=${() => setWay(value)} /> ${text}</label>`;
+  const ready = way === "guest" || (way === "paste" ? pasted.trim() !== "" : user.sub.trim() !== "");
+
+  return html`<form class="panel-form" onSubmit=${connect} autocomplete="off">
+    ${model.many &&
+    html`<label class="field"><span>Namespace</span>
+      <select value=${namespace} onChange=${(event) => onNamespace(event.target.value)}>
+        ${model.namespaces.map(({ name }) => html`<option value=${name} selected=${name === namespace}>${name}</option>`)}
+      </select>
+    </label>`}
+    <fieldset class="choices">
+      <legend>User</legend>
+      ${options.makesTokens && choice("make", "Make a token")} ${choice("paste", "Paste a token")} ${model.guests && choice("guest", "Guest, without a token")}
+    </fieldset>
+    ${way === "make" &&
+    html`<div class="pair">
+        <label class="field"><span>User id</span><input type="text" name="sub" spellcheck=${false} value=${user.sub} onInput=${(event) => setUser({ ...user, sub: event.target.value })} /></label>
+        <label class="field"><span>Role</span>
+          <select value=${user.role} onChange=${(event) => setUser({ ...user, role: event.target.value })}>
+            ${model.roles.map((role) => html`<option value=${role} selected=${role === user.role}>${role}</option>`)}
+          </select>
+        </label>
+      </div>
+      ${claims.map(
+        (claim) => html`<label class="field"><span>Claim <code>${claim}</code> <span class="quiet">optional</span></span>
+          <input type="text" spellcheck=${false} value=${user.claims[claim] ?? ""} onInput=${(event) => setUser({ ...user, claims: { ...user.claims, [claim]: event.target.value } })} />
+        </label>`,
+      )}
+      <p class="hint">This server is in development mode, so it signs a token for an hour.</p>`}
+    ${way === "paste" &&
+    html`<label class="field"><span>Token</span>
+        <input type="password" name="token" autocomplete="off" spellcheck=${false} value=${pasted} onInput=${(event) => setPasted(event.target.value)} />
+      </label>
+      <p class="hint">It stays in the memory of this page. In a terminal: <code>oyez token ${model.name} --sub ID</code></p>`}
+    ${found.gateways.length > 0 &&
+    html`<fieldset class="choices">
+      <legend>Gateways</legend>
+      <label class="choice"><input type="checkbox" checked=${gateways === null} onChange=${() => setGateways(gateways === null ? found.gateways.map(({ name }) => name) : null)} /> all that the role permits</label>
+      ${gateways &&
+      found.gateways.map(
+        ({ name }) => html`<label class="choice">
+          <input type="checkbox" checked=${gateways.includes(name)} onChange=${() => setGateways(gateways.includes(name) ? gateways.filter((other) => other !== name) : [...gateways, name])} /> ${name}
+        </label>`,
+      )}
+    </fieldset>`}
+    ${fault && html`<p class="fault" role="alert">${fault}</p>`}
+    <p class="actions"><button type="submit" class="primary" disabled=${!ready || busy}>${state.phase === "off" ? "Connect" : "Connect again"}</button></p>
+  </form>`;
+};

@@ -1,0 +1,141 @@
+// The parts of the console that send a command and that publish an event.
+import { html, useEffect, useMemo, useState } from "../html.js";
+import { CodeBlock } from "../code.js";
+import { canPublish, exampleRoom } from "../samples.js";
+import { findRefusals, hasSucceeded } from "./answers.js";
+import { fromData, toArguments, toData, toFormValue, ValueEditor } from "./form.js";
+import { write } from "./log.js";
+import { askForToken, explainProblem } from "./tokens.js";
+
+const Picker = ({ label, items, chosen, onChoose, many }) =>
+  html`<label class="field"><span>${label}</span>
+    <select value=${chosen?.id} onChange=${(event) => onChoose(items.find(({ id }) => id === event.target.value))}>
+      ${items.map((item) => html`<option value=${item.id} selected=${item.id === chosen?.id}>${item.name}${many ? ` (${item.namespace})` : ""}</option>`)}
+    </select>
+  </label>`;
+
+const Result = ({ result }) =>
+  result &&
+  html`<div class=${`result ${result.good ? "good" : "bad"}`} role="status">
+    <p class="result-title">${result.title}</p>
+    ${result.notes?.map((note) => html`<p>${note}</p>`)}
+    ${result.text && html`<${CodeBlock} title="Answer" of="the console" text=${result.text} />`}
+  </div>`;
+
+export const SendTab = ({ model, session, state, item, onItem, onNamespace }) => {
+  const commands = useMemo(() => model.namespaces.flatMap((namespace) => namespace.commands), [model]);
+  const command = item ?? commands.find(({ namespace }) => namespace === state.namespace) ?? commands[0];
+  const [value, setValue] = useState({});
+  const [invalid, setInvalid] = useState(false);
+  const [result, setResult] = useState(null);
+  useEffect(() => {
+    if (command) setValue(toFormValue(command, command.example_arguments));
+    setInvalid(false);
+    setResult(null);
+  }, [command?.id]);
+  if (!command) return html`<p class="empty">This contract has no commands.</p>`;
+
+  const elsewhere = state.phase !== "off" && state.namespace !== command.namespace;
+  const ready = state.phase === "connected" && !elsewhere;
+  const send = async (event) => {
+    event.preventDefault();
+    setResult(null);
+    try {
+      const args = await session.send(command.name, toArguments(command, value));
+      const good = hasSucceeded(command.acknowledgement.form, args);
+      const refusals = good ? [] : findRefusals(model.refusals, args);
+      const notes = refusals.map((refusal) => `${refusal.client_code}: ${refusal.temporary ? "temporary, try again later." : "change the request."}`);
+      setResult({ good, title: good ? "Acknowledged" : "Refused", notes, text: args.map((each) => write(each, 2)).join("\n") });
+    } catch (error) {
+      setResult({ good: false, title: error.message });
+    }
+  };
+  return html`<form class="panel-form" onSubmit=${send} autocomplete="off">
+    <${Picker} label="Command" items=${commands} chosen=${command} onChoose=${onItem} many=${model.many} />
+    <${ValueEditor} key=${command.id} schema=${command.schema} defs=${model.$defs} value=${value} onChange=${setValue} onInvalid=${setInvalid} label="Arguments" />
+    ${!ready &&
+    html`<p class="hint">
+      ${elsewhere ? `This command belongs to ${command.namespace}. ` : "Connect first. "}
+      <button type="button" class="link" onClick=${() => onNamespace(command.namespace)}>Go to Connect</button>
+    </p>`}
+    <p class="actions"><button type="submit" class="primary" disabled=${!ready || invalid}>Send</button></p>
+    <${Result} result=${result} />
+  </form>`;
+};
+
+export const PublishTab = ({ model, options, log, item, onItem }) => {
+  const events = useMemo(() => model.namespaces.flatMap((namespace) => namespace.events).filter(canPublish), [model]);
+  const event = item ?? events[0];
+  const [key, setKey] = useState("");
+  const [pasted, setPasted] = useState("");
+  const [to, setTo] = useState("");
+  const [value, setValue] = useState({});
+  const [invalid, setInvalid] = useState(false);
+  const [result, setResult] = useState(null);
+  useEffect(() => {
+    if (event) {
+      setValue(fromData(event, event.example));
+      setTo(exampleRoom(event) ?? "");
+    }
+    setInvalid(false);
+    setResult(null);
+  }, [event?.id]);
+  if (!options.publishes) return html`<p class="empty">Publishing works only on the page that the server itself serves.</p>`;
+  if (!event) return html`<p class="empty">This contract has no events that a back end can publish.</p>`;
+
+  const make = async () => {
+    try {
+      setKey(await askForToken(model.place.base, { service: true }));
+      setResult(null);
+    } catch (error) {
+      setResult({ good: false, title: error.message });
+    }
+  };
+  const publish = async (submitted) => {
+    submitted.preventDefault();
+    setResult(null);
+    const rooms = to.split(",").map((room) => room.trim()).filter(Boolean);
+    const data = toData(event, value);
+    const request = { event: event.name, ...(rooms.length ? { to: rooms.length > 1 ? rooms : rooms[0] } : {}), ...(data === undefined ? {} : { data }) };
+    const used = key || pasted.trim();
+    if (!key) {
+      setKey(used);
+      setPasted("");
+    }
+    setResult(await post(model.place.events, used, request, log));
+  };
+  const ready = (key || pasted.trim()) !== "" && !invalid;
+  return html`<form class="panel-form" onSubmit=${publish} autocomplete="off">
+    ${key
+      ? html`<p class="secret"><span>A service key is in the memory of this page.</span> <button type="button" class="link" onClick=${() => setKey("")}>Forget it</button></p>`
+      : html`<label class="field"><span>Service key</span>
+            <input type="password" name="key" autocomplete="off" spellcheck=${false} value=${pasted} onInput=${(input) => setPasted(input.target.value)} />
+          </label>
+          ${options.makesTokens
+            ? html`<p><button type="button" class="link" onClick=${make}>Make one for an hour</button></p>`
+            : html`<p class="hint">In a terminal: <code>oyez token ${model.name} --service</code></p>`}`}
+    <${Picker} label="Event" items=${events} chosen=${event} onChoose=${onItem} many=${model.many} />
+    <label class="field"><span>To <span class="quiet">rooms, separated by commas; empty: as the data says</span></span>
+      <input type="text" spellcheck=${false} value=${to} onInput=${(input) => setTo(input.target.value)} />
+    </label>
+    <${ValueEditor} key=${event.id} schema=${event.payload} defs=${model.$defs} value=${value} onChange=${setValue} onInvalid=${setInvalid} label="Data" />
+    <p class="actions"><button type="submit" class="primary" disabled=${!ready}>Publish</button></p>
+    <${Result} result=${result} />
+  </form>`;
+};
+
+const post = async (address, key, request, log) => {
+  try {
+    const answer = await fetch(address, {
+      method: "POST",
+      headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+      body: JSON.stringify(request),
+    });
+    const body = await answer.json();
+    if (!answer.ok) return { good: false, title: explainProblem(body, answer.status) };
+    log.add({ kind: "published", name: request.event, args: [request] });
+    return { good: true, title: "Published", text: write(body, 2) };
+  } catch (error) {
+    return { good: false, title: `The server cannot be reached: ${error.message}` };
+  }
+};

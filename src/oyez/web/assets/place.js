@@ -1,0 +1,12 @@
+// Where the system is: the addresses that code samples and the console use.
+const UNKNOWN = "http://127.0.0.1:5001/";
+
+// `server` is the address of the system, relative to the page or absolute; null if the page does not know it.
+export const findPlace = (server, name) => {
+  const base = new URL(server ?? `${UNKNOWN}${encodeURIComponent(name)}/`, location.href);
+  if (!base.pathname.endsWith("/")) base.pathname += "/";
+  base.search = base.hash = "";
+  return { base, origin: base.origin, path: `${base.pathname}socket.io/`, events: `${base.href}events`, known: server !== null };
+};
+
+export const readOptions = () => JSON.parse(document.querySelector('meta[name="oyez"]').content);
