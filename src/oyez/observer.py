@@ -19,6 +19,7 @@ logger = get_logger("oyez.observer")
 # How an event was published: `PublishReport.origin`.
 PYTHON = "python"
 HTTP = "http"
+BACKEND = "backend"
 OUTBOX = "outbox"
 EMITTER = "emitter"
 
@@ -47,7 +48,7 @@ class PublishReport(Report, frozen=True, gc=False):
     position: str | None
     """None for a volatile event. An event in several namespaces has a report and a position for each."""
     origin: str
-    """PYTHON, HTTP, OUTBOX or EMITTER."""
+    """PYTHON, HTTP, BACKEND, OUTBOX or EMITTER."""
     seconds: float
     """How long the log took to accept the events of the call."""
 

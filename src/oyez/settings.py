@@ -43,6 +43,12 @@ LISTS = ("client_origin", "jwt_claims", "trusted_proxies")
 """Settings whose value may contain line breaks."""
 
 
+BACKEND_URL = re.compile(r"https?://[^/?#\s@]+(/[^\s#]*)?")
+SIGNING_SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}")
+"""A secret of Standard Webhooks: 24 to 64 bytes in base64."""
+GROUPS = ("limits", "backends")
+"""Settings that are tables in `oyez.toml`: they are no flags."""
+
 MAX_DECLARED_BYTES = 500_000
 """Bytes that a contract may allow for one event or command: half of the defaults of `max_payload`, `max_send_buffer`
 and `max_polling_buffer`, so that one message never fills a buffer of a client."""
@@ -202,6 +208,40 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return min(self.max_payload, 2 * self.max_connect_bytes)
 
 
+class BackendSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How one back end is called, which a contract names in `handled_by=` and similar. Sizes are bytes.
+
+    In `oyez.toml` these are the lines below `[backends.NAME]`, in the environment `OYEZ_BACKEND_NAME_URL` and so on.
+    """
+
+    url: str
+    """The address to which all requests for the back end are sent by POST. Behind `https`, the certificate must be
+    valid."""
+    secret: str
+    """The secret that signs the requests, as Standard Webhooks write it: `whsec_` and 24 to 64 bytes in base64. While a
+    secret is replaced, the new one and the old one, separated by a space."""
+    timeout: Annotated[float, Meta(gt=0, le=30)] = 5.0
+    """Seconds for one request, its repeats included: the client's later commands wait for it."""
+    max_concurrent: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    """Requests that one process sends at a time; each has a connection. A back end with few threads needs less."""
+    max_queue: Annotated[int, Meta(ge=0)] = 1_000
+    """Requests of one process that wait for their turn. Further requests are refused with `unavailable`."""
+    max_answer_bytes: Positive = 1_000_000
+    """The body of one answer: as much as one message to a client may have."""
+    circuit_failures: Positive = 5
+    """Failures in a row after which no request is sent for a while, because the back end is away."""
+    circuit_pause: Seconds = 1.0
+    """Seconds until one request tries a back end that is away. The time doubles with each failure, up to a minute."""
+
+    def __repr__(self) -> str:
+        """Without the secret, because logs may show it."""
+        return f"BackendSettings(url={self.url!r}, …)"
+
+
+_BACKEND = re.compile(rf"OYEZ_BACKEND_([A-Z][A-Z0-9_]*)_({'|'.join(BackendSettings.__struct_fields__).upper()})")
+"""The name of a back end's setting in the environment."""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How one Oyez process runs. Names are those of `oyez.toml`; the environment has them in upper case.
 
@@ -310,6 +350,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     compression_threshold: Annotated[int, Meta(ge=0)] = 1_024
     """Bytes from which on messages are compressed, if the client agreed; 0 for never."""
     limits: Limits = Limits()
+    backends: Mapping[str, BackendSettings] = {}
+    """The back ends that contracts name, by their names."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -387,10 +429,13 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
             raise SettingsError(f"{path} is not valid TOML: {error}. Correct the line, or remove the file.") from None
     elif file is not None:
         raise SettingsError(f"{path} does not exist. Give the path of an existing file, or leave --config out.")
-    names = [name for name in Settings.__struct_fields__ if name != "limits"]
+    names = [name for name in Settings.__struct_fields__ if name not in GROUPS]
+    in_environment: dict[str, Any] = _read_environment(environ, names)
+    if backends := _read_backends(environ, in_file.get("backends")):
+        in_environment["backends"] = backends
     sources: dict[str, Mapping[str, Any]] = {
         str(path): in_file,
-        "the environment": _read_environment(environ, names),
+        "the environment": in_environment,
         "a flag": {name: value for name, value in overrides.items() if value is not None},
     }
     values = {name: value for source in sources.values() for name, value in source.items()}
@@ -411,6 +456,19 @@ def _read_environment(environ: Mapping[str, str], names: Iterable[str]) -> dict[
     return found
 
 
+def _read_backends(environ: Mapping[str, str], in_file: Any) -> dict[str, dict[str, Any]]:
+    """All back ends, if the environment has settings of some; it wins over the file. Otherwise none."""
+    found: dict[str, dict[str, Any]] = {}
+    given = ((_BACKEND.fullmatch(key), text) for key, text in environ.items() if text)
+    for named, text in given:
+        if named is not None:
+            found.setdefault(named[1].lower(), {})[named[2].lower()] = text.strip(INVISIBLE)
+    if not found or not isinstance(in_file, Mapping | None):
+        return {}
+    known = {name: values for name, values in (in_file or {}).items() if isinstance(values, Mapping)}
+    return {name: {**known.get(name, {}), **found.get(name, {})} for name in (*known, *(found.keys() - known.keys()))}
+
+
 def _is_kubernetes(key: str, text: str) -> bool:
     """True if `text` is the address that Kubernetes sets as OYEZ_PORT in all containers for a service named `oyez`."""
     return key == "OYEZ_PORT" and "://" in text
@@ -423,6 +481,7 @@ def _find_fault(name: str, value: Any, sources: Mapping[str, Mapping[str, Any]])
         check_origins(settings.origins)
         _ = settings.zone
         check_level(settings.log_level)
+        check_backends(settings.backends)
     except msgspec.ValidationError as error:
         return _explain(str(error), sources)
     except SettingsError as error:
@@ -462,6 +521,22 @@ def check_origins(origins: Iterable[str]) -> None:
             )
 
 
+def check_backends(backends: Mapping[str, BackendSettings]) -> None:
+    """Raises SettingsError with the first address or secret of a back end that is not valid. Shows no secret."""
+    for name, backend in backends.items():
+        if BACKEND_URL.fullmatch(backend.url) is None:
+            raise SettingsError(
+                f"Setting backends.{name}.url is {backend.url!r}, which is not the address of a back end."
+                " Set it to one without a password, such as https://shop.example/oyez."
+            )
+        secrets = backend.secret.split()
+        if not secrets or not all(SIGNING_SECRET.fullmatch(secret) for secret in secrets):
+            raise SettingsError(
+                f"Setting backends.{name}.secret is not a signing secret: expected `whsec_` and 24 to 64 bytes in"
+                " base64. Make one with: echo whsec_$(openssl rand -base64 32)"
+            )
+
+
 def check_level(level: str) -> None:
     """Raises SettingsError if `level` is not the name of a log level."""
     if level.lower() not in LOG_LEVELS:
@@ -472,11 +547,11 @@ def _explain(message: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
     """The message for an error of msgspec: the setting, its source, its value, and the expected value."""
     fault, _, place = message.partition(" - at `$.")
     name = place.rstrip("`")
-    first = (name or fault.split("`")[1]).partition(".")[0]
+    first = re.split(r"[.\[]", name or fault.split("`")[1])[0]
     source, value = [(source, values[first]) for source, values in sources.items() if first in values][-1]
     setting = f"Setting {name}" if name else "Settings"
     if "unknown field" in fault:
-        known = Limits if name == "limits" else Settings
+        known = {"limits": Limits, "backends": BackendSettings}.get(first if name else "", Settings)
         close = get_close_matches(fault.split("`")[1].lower(), known.__struct_fields__, 1)
         remedy = f"Did you mean `{close[0]}`?" if close else "Leave it out."
     else:

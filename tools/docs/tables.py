@@ -50,7 +50,7 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.runtime.replies import Failure, FailureEncoder, ReplyCodec
 from oyez.server.recovery import recovery
-from oyez.settings import Limits, Settings
+from oyez.settings import GROUPS, Limits, Settings
 from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.bookings.states import SENTENCES, TRANSITIONS
 from oyez.systems.fixrx.contract import contract as fixrx
@@ -90,7 +90,7 @@ def build_settings() -> str:
     rows = [
         (f"`{name}`", show(getattr(Settings(), name)), remarks[name])
         for name in Settings.__struct_fields__
-        if name != "limits"
+        if name not in GROUPS
     ]
     return build_table(("setting", "default", "meaning"), *rows)
 

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from cyclopts import Group, Parameter
 
-from oyez.settings import Settings, load_settings
+from oyez.settings import GROUPS, Settings, load_settings
 
 
 def find_field_docs(struct: type) -> dict[str, str]:
@@ -47,7 +47,7 @@ def add_settings(base: "type[ServerFlags]") -> "type[ServerFlags]":
     types, docs, defaults = get_type_hints(Settings), find_field_docs(Settings), Settings()
     fields: list[tuple[str, Any, Any]] = []
     for name in Settings.__struct_fields__:
-        if name != "limits":
+        if name not in GROUPS:
             text = describe_flag(getattr(defaults, name), docs[name])
             fields.append((name, types[name] | None, field(default=None, metadata={"help": text})))
     namespace = {"__module__": base.__module__, "__doc__": base.__doc__}

@@ -2,6 +2,7 @@
 
 from msgspec import UNSET, UnsetType
 
+from oyez.contract.backends import Backend, decided_by
 from oyez.contract.claims import Claims
 from oyez.contract.contract import Contract, Event
 from oyez.contract.limits import per_address, per_room
@@ -32,6 +33,7 @@ from oyez.contract.types import (
 __all__ = [
     "UNSET",
     "Acknowledgements",
+    "Backend",
     "CamelCommand",
     "CamelPayload",
     "CamelStamped",
@@ -60,6 +62,7 @@ __all__ = [
     "auth",
     "bearer",
     "cookie",
+    "decided_by",
     "header",
     "in_room",
     "member",

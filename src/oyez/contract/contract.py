@@ -21,6 +21,7 @@ import msgspec
 from msgspec import UNSET
 
 from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
+from oyez.contract.backends import Backend
 from oyez.contract.check import find_errors
 from oyez.contract.claims import Claims
 from oyez.contract.codec import EventCodec
@@ -145,6 +146,8 @@ class Contract(Declarations):
         unknown_fields: UnknownFields = "refuse",
         guests: str | None = None,
         sign_in_within: float | None = None,
+        handled_by: Backend | None = None,
+        authenticated_by: Backend | None = None,
     ) -> None:
         """Begin a contract.
 
@@ -157,6 +160,8 @@ class Contract(Declarations):
         an event or command may say otherwise.
         `guests` is the role of clients without a token; without it, they are refused. `sign_in_within` is the number of
         seconds after which a guest who has not signed in is disconnected.
+        `handled_by` is the back end that handles all commands, unless a namespace or a command names another one, or
+        a handler in Python is given. `authenticated_by` is the back end that finds the user of each client.
         """
         faults = []
         if isinstance(roles, str):
@@ -180,19 +185,42 @@ class Contract(Declarations):
             errors=errors,
             guests=guests,
             sign_in_within=sign_in_within,
+            authenticated_by=authenticated_by,
             faults=faults,
         )
         self.events: Mapping[str, Event] = {}
         """Every event, by its name. `build` fills it."""
         self._unknown_fields = unknown_fields
+        self._handled_by = handled_by
         self._built = False
         self._by_payload: Mapping[type[Payload], Event] = {}
 
-    def namespace(self, name: str, *, who: Rules = anyone()) -> Namespace:  # noqa: B008 - a rule is a value
-        """Declare a namespace such as `/` or `/customer`. `who` says which roles it admits."""
+    def namespace(
+        self,
+        name: str,
+        *,
+        who: Rules = anyone(),  # noqa: B008 - a rule is a value
+        handled_by: Backend | None = None,
+        admitted_by: Backend | None = None,
+        notifies: Backend | None = None,
+    ) -> Namespace:
+        """Declare a namespace such as `/` or `/customer`. `who` says which roles it admits.
+
+        `handled_by` is the back end that handles its commands, unless a command names another one. The back end
+        `admitted_by` decides about each CONNECT that the contract itself allows. `notifies` is the back end that is
+        notified when a client disconnects.
+        """
         if self._built:
             raise ContractError(f"contract {self.name}: namespace {name} is declared after the contract was built")
-        namespace = Namespace(name, one_of(who), self.acknowledgements, self._unknown_fields)
+        namespace = Namespace(
+            name,
+            one_of(who),
+            self.acknowledgements,
+            self._unknown_fields,
+            handled_by=handled_by or self._handled_by,
+            admitted_by=admitted_by,
+            notifies=notifies,
+        )
         self.namespaces.append(namespace)
         return namespace
 

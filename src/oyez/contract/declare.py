@@ -5,12 +5,13 @@ A declaration is only recorded here. `check` looks for contradictions, once, in 
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import UnionType, new_class
 from typing import Any, Protocol, TypeVar, overload
 
 from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
+from oyez.contract.backends import Backend, DecidedBy
 from oyez.contract.claims import Claims
 from oyez.contract.limits import DEFAULT_LIMIT, Limit, Limits, SharedLimit, read_limits
 from oyez.contract.policy import Nobody, Rule, anyone, one_of, own
@@ -92,6 +93,8 @@ class DeclaredCommand:
     """Its other limits."""
     relays: Relay | None = None
     """The event that other clients receive."""
+    handled_by: Backend | None = None
+    """The back end that handles it. None: the default of its namespace, if that has one, or a handler in Python."""
 
     @property
     def shapes(self) -> tuple[type[Command], ...]:
@@ -130,6 +133,7 @@ class Gateway:
         on_connect: bool = False,
         values: RoomValues | None = None,
         presence: Presence | None = None,
+        welcomed_by: Backend | None = None,
     ) -> Room:
         """A kind of room of this gateway. Its members need the gateway's right too. See `Namespace.room`."""
         rule = one_of(members) if self.who == anyone() else self.who & one_of(members)
@@ -142,6 +146,7 @@ class Gateway:
             values=values,
             gateway=self,
             presence=presence,
+            welcomed_by=welcomed_by,
         )
 
 
@@ -154,9 +159,18 @@ class Namespace:
         who: Rule,
         acknowledgements: Acknowledgements = Acknowledgements(),  # noqa: B008 - a frozen value
         unknown_fields: UnknownFields = "refuse",
+        handled_by: Backend | None = None,
+        admitted_by: Backend | None = None,
+        notifies: Backend | None = None,
     ) -> None:
         self.name = name
         self.who = who
+        self.handled_by = handled_by
+        """The back end that handles its commands, unless a command says otherwise."""
+        self.admitted_by = admitted_by
+        """The back end that decides about each CONNECT that the contract itself allows."""
+        self.notifies = notifies
+        """The back end that is notified when a client disconnects."""
         self._acknowledgements = acknowledgements
         self._unknown_fields = unknown_fields
         self.rooms = Rooms(name)
@@ -198,6 +212,7 @@ class Namespace:
         values: RoomValues | None = None,
         gateway: Gateway | None = None,
         presence: Presence | None = None,
+        welcomed_by: Backend | None = None,
     ) -> Room:
         """Declare a kind of room.
 
@@ -205,7 +220,7 @@ class Namespace:
         commands' arguments fill the placeholders, in order. With `on_connect`, each client joins its own rooms of this
         kind when it connects. `values` lists the only values of a placeholder; by default, it may hold any.
         `gateway` is the gateway that declares the room. With `presence`, users in the room receive events about users
-        who come and go.
+        who come and go. `welcomed_by` is the back end that has the room's state for clients that join.
         """
         self._check_open(pattern)
         room = Room(
@@ -218,6 +233,7 @@ class Namespace:
             gateway=gateway.name if gateway else None,
             values=values or {},
             presence=presence,
+            welcomed_by=welcomed_by,
         )
         self.rooms.add(room)
         if join is not None:
@@ -315,6 +331,7 @@ class Namespace:
         max_bytes: int | None = None,
         unknown_fields: UnknownFields | None = None,
         signs_in: str | None = None,
+        handled_by: Backend | None = None,
     ) -> "Declaration":
         """Declare a command, which clients may send; decorates its fields.
 
@@ -328,7 +345,7 @@ class Namespace:
         its errors, or what else differs from the contract's errors. `acknowledgements` replace the contract's.
         `max_bytes` is the size of its arguments. With `unknown_fields="ignore"`, fields that the command does not have
         are left out. `signs_in` is the wire name of the field with a token, for a command by which a connected client
-        signs in.
+        signs in. `handled_by` is the back end that handles the command, instead of a handler in Python.
 
         Call the result with a union of classes if the command has several shapes: each class has a `tag`, and a
         handler of its own.
@@ -363,6 +380,7 @@ class Namespace:
                     max_bytes=max_bytes,
                     unknown_fields=unknown_fields or self._unknown_fields,
                     signs_in=signs_in,
+                    handled_by=handled_by,
                 )
             )
             return command
@@ -422,6 +440,13 @@ class Namespace:
 
         return declare
 
+    def find_backend(self, command: DeclaredCommand) -> Backend | None:
+        """The back end that handles a command: its own or, if the command needs a handler, the namespace's default."""
+        if command.handled_by is not None:
+            return command.handled_by
+        needs_none = command.joins or command.leaves or command.relays or (command.signs_in and command.reply is None)
+        return None if needs_none else self.handled_by
+
     def _check_open(self, name: str) -> None:
         if self.closed:
             raise ContractError(f"namespace {self.name}: {name} is declared after the contract was built")
@@ -466,6 +491,8 @@ class Declarations:
     claims: Claims | None = None
     guests: str | None = None
     sign_in_within: float | None = None
+    authenticated_by: Backend | None = None
+    """The back end that finds the user of a client that connects, instead of the verification of a token."""
     acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
     errors: Errors = field(default_factory=Errors)
     faults: list[str] = field(default_factory=list)
@@ -483,3 +510,16 @@ class Declarations:
         general = self.errors if isinstance(self.errors, Errors) else Errors()
         own = [command.error.over(general) for command in namespace.commands if isinstance(command.error, Errors)]
         return list(dict.fromkeys(errors.name for errors in (general, *own)))
+
+    def list_backends(self) -> Iterator[tuple[str, Backend]]:
+        """Each place of the contract that names a back end, in words, and the back end."""
+        places: list[tuple[str, Backend | None]] = [("authenticated_by", self.authenticated_by)]
+        for namespace in self.namespaces:
+            for name in ("handled_by", "admitted_by", "notifies"):
+                places.append((f"namespace {namespace.name}: {name}", getattr(namespace, name)))
+            places += [(f"command {command.name}: handled_by", command.handled_by) for command in namespace.commands]
+            for room in namespace.rooms.kinds:
+                places.append((f"room {room.pattern}: welcomed_by", room.welcomed_by))
+                deciders = [part.backend for part in room.rule.parts() if isinstance(part, DecidedBy)]
+                places += [(f"room {room.pattern}: decided_by", backend) for backend in deciders]
+        return ((place, backend) for place, backend in places if backend is not None)

@@ -75,7 +75,7 @@ class Verdict(Enum):
     YES = "yes"
     NO = "no"
     IF_MEMBER = "if a member"
-    """Yes if the membership table has the identity in the room, otherwise no."""
+    """Yes if the membership table has the identity in the room, or a back end allows it there; otherwise no."""
 
 
 class Rule(ABC):
@@ -201,7 +201,7 @@ class _Constant(Rule):
         return self.verdict is not Verdict.NO
 
 
-class _Looked(Rule):
+class Looked(Rule):
     """Has a verdict only if somebody has looked it up."""
 
     def decide(self, identity: Identity, values: Values, known: Known = NOTHING) -> Verdict:
@@ -214,7 +214,7 @@ class _Looked(Rule):
 
 
 @dataclass(frozen=True)
-class Member(_Looked):
+class Member(Looked):
     """Requires that the membership table has the client in the room, with one of these parts if there are any."""
 
     named: tuple[str, ...] = ()
@@ -230,7 +230,7 @@ class Member(_Looked):
 
 
 @dataclass(frozen=True)
-class InRoom(_Looked):
+class InRoom(Looked):
     """For a command: requires that the client is in the room that the command's fields name, with one of the parts."""
 
     pattern: str

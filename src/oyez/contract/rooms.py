@@ -15,6 +15,7 @@ from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
 from oyez.protocol.socket_ids import SOCKET_ID, own_room, socket_of
 
 if TYPE_CHECKING:
+    from oyez.contract.backends import Backend
     from oyez.contract.presence import Presence
 
 EVERYONE = "*"
@@ -87,6 +88,7 @@ class Room:
         gateway: str | None = None,
         values: Mapping[str, Sequence[str]] | None = None,
         presence: "Presence | None" = None,
+        welcomed_by: "Backend | None" = None,
     ) -> None:
         self.faults: list[str] = []
         """What is wrong with arguments that could not be recorded as they are written; `build` reports it."""
@@ -110,6 +112,8 @@ class Room:
         """The only values that a placeholder may hold. A placeholder that is not listed may hold any value."""
         self.presence = presence
         """The events about users who come and go, if there are any."""
+        self.welcomed_by = welcomed_by
+        """The back end that has the room's state for clients that join, if there is one."""
         self._rooms = rooms
 
     def __repr__(self) -> str:

@@ -30,7 +30,7 @@ from oyez.runtime.presence import FindPresent
 from oyez.runtime.publisher import Publisher
 from oyez.runtime.relays import relaying
 from oyez.runtime.replies import CallerEvents, FailureEncoder
-from oyez.runtime.room_access import FindParts, RoomAccess
+from oyez.runtime.room_access import AskBackend, FindParts, RoomAccess, refuse_all
 from oyez.runtime.shared_limits import SharedLimits
 from oyez.runtime.sign_in import signing_in
 from oyez.runtime.usage import Users
@@ -60,6 +60,7 @@ def bind(
     welcomes: Welcomes | None = None,
     find_present: FindPresent | None = None,
     guests: Guests | None = None,
+    ask_backend: AskBackend = refuse_all,
 ) -> dict[str, NamespaceApplication]:
     """The application of each namespace, by the namespace's name.
 
@@ -69,7 +70,7 @@ def bind(
     `guests` recognizes guests; without it, no other process recognizes a guest of this one. `publisher` is for
     `client.publish`. `clock` is the clock of the limits, in seconds. `observers` receive how commands end.
     `room_observer` learns which clients are in which rooms, `welcomes` has the state of rooms for clients that join,
-    `find_present` finds the users in a room. Raises ContractError if a function is missing, does not fit, or is not
+    `find_present` finds the users in a room, `ask_backend` asks a back end about a room. Raises ContractError if a function is missing, does not fit, or is not
     declared in the contract.
     """
     contract.build()
@@ -89,7 +90,7 @@ def bind(
     failures = FailureEncoder(contract.errors, contract.acknowledgements)
     applications = {}
     for namespace in contract.namespaces:
-        access = RoomAccess(namespace, find_parts or _find_no_parts, contract.subjects_of)
+        access = RoomAccess(namespace, find_parts or _find_no_parts, contract.subjects_of, ask_backend=ask_backend)
         caller_events = CallerEvents(contract, namespace.name)
         context = ClientContext(access, caller_events, users, publisher, welcomes, find_present, clock)
         admission = Admission(contract, access, authentication=authentication, resolvers=resolvers, guests=guests)

@@ -1,8 +1,9 @@
-"""RoomAccess: which identities may be in which rooms of one namespace, by the rooms' rules and the membership table."""
+"""RoomAccess: who may be in which rooms of one namespace, by the rooms' rules, the membership table and back ends."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from oyez.contract.backends import Backend, DecidedBy
 from oyez.contract.declare import Namespace
 from oyez.contract.policy import Identity, Member, Rule, Verdict
 from oyez.contract.rooms import NamedRoom
@@ -13,6 +14,14 @@ from oyez.runtime.revocations import Revocations
 FindParts = Callable[[Identity, NamedRoom], Awaitable[Mapping[str, str]]]
 """The subjects by which the membership table has an identity in a room, and the part of each; "" for no part."""
 
+AskBackend = Callable[[Backend, Identity, NamedRoom], Awaitable[bool]]
+"""Asks a back end whether an identity may be in a room. Raises RefusedError if the back end gives no decision."""
+
+
+async def refuse_all(backend: Backend, identity: Identity, room: NamedRoom) -> bool:
+    """Stands for back ends where there are none."""
+    return False
+
 
 @dataclass(frozen=True, slots=True)
 class RoomAccess:
@@ -22,6 +31,7 @@ class RoomAccess:
     find_parts: FindParts
     subjects_of: Callable[[Identity], frozenset[str]]
     revocations: Revocations = field(default_factory=Revocations)
+    ask_backend: AskBackend = refuse_all
 
     def decide(self, identity: Identity, name: str) -> Verdict:
         """The verdict of the room's rule about `identity`. Raises RefusedError (unknown_room)."""
@@ -32,12 +42,38 @@ class RoomAccess:
         return room.rule.decide(identity, values)
 
     async def allows(self, identity: Identity, name: str) -> bool:
-        """True if `identity` may be in the room. Asks the membership table only if the rule requires it."""
+        """True if `identity` may be in the room. Asks the membership table and back ends only if the rule requires it.
+
+        Raises RefusedError: unknown_room, and if a back end that has to decide gives no decision.
+        """
         verdict = self.decide(identity, name)
         if verdict is not Verdict.IF_MEMBER:
             return verdict is Verdict.YES
-        parts = await self.find(identity, name)
-        return self._judge(identity, name, parts) is Verdict.YES
+        resolved = self.namespace.rooms.resolve(name)
+        assert resolved is not None
+        room, values = resolved
+        known: dict[Rule, bool] = {}
+        members = [part for part in room.rule.parts() if isinstance(part, Member)]
+        if members:
+            parts = await self.find(identity, name)
+            known |= {part: part.holds(parts.values()) for part in members}
+        for part in room.rule.parts():
+            verdict = room.rule.decide(identity, values, known)
+            if verdict is not Verdict.IF_MEMBER:
+                break
+            if isinstance(part, DecidedBy):
+                asked = NamedRoom(self.namespace.name, name, values)
+                known[part] = await self._ask(part.backend, identity, asked)
+        return room.rule.decide(identity, values, known) is Verdict.YES
+
+    async def _ask(self, backend: Backend, identity: Identity, room: NamedRoom) -> bool:
+        with self.revocations.observe() as removed:
+            allowed = await self.ask_backend(backend, identity, room)
+            while allowed and room.name in removed:
+                # The answer may be older than a removal that this process has already applied.
+                removed.clear()
+                allowed = await self.ask_backend(backend, identity, room)
+        return allowed
 
     async def find(self, identity: Identity, name: str) -> Mapping[str, str]:
         """The subjects by which `identity` is a member of a room, and the part of each."""
@@ -50,19 +86,8 @@ class RoomAccess:
                 parts = await self.find_parts(identity, room)
         return parts
 
-    def _judge(self, identity: Identity, name: str, parts: Mapping[str, str]) -> Verdict:
-        """The verdict of the room's rule about a client that has these parts in it."""
-        resolved = self.namespace.rooms.resolve(name)
-        if resolved is None:
-            return Verdict.NO
-        room, values = resolved
-        known: dict[Rule, bool] = {
-            part: part.holds(parts.values()) for part in room.rule.parts() if isinstance(part, Member)
-        }
-        return room.rule.decide(identity, values, known)
-
     def keeps(self, before: Identity, after: Identity, name: str) -> bool:
-        """True if a client in the room may stay when its identity changes. Does not ask the membership table."""
+        """True if a client in the room may stay when its identity changes. Asks nobody."""
         verdict = self.decide(after, name)
         if verdict is Verdict.IF_MEMBER:
             same_member = self.subjects_of(before) == self.subjects_of(after)

@@ -56,6 +56,9 @@ from oyez.server.transports.asgi import DRAINS
 from oyez.server.transports.budget import MemoryBudget
 from oyez.service.auth.secrets import Secret, load_secret
 from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verifier
+from oyez.service.backends.backends import Backends
+from oyez.service.backends.caller import BackendHttp
+from oyez.service.backends.effects import EffectsRunner
 from oyez.service.data_folder import open_folder
 from oyez.service.database.database import MIGRATIONS, Database, build_database
 from oyez.service.database.probe import DatabaseProbe
@@ -161,6 +164,7 @@ class Oyez:
         """The number of HTTP requests that are being answered, if the ASGI server counts them."""
         self._refused = False
         """True if it was logged that requests arrive before Oyez runs."""
+        self._backend_http = BackendHttp()
         self._beside: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self._paths: dict[str, Endpoint] = {}
         routes: list[BaseRoute] = []
@@ -234,6 +238,8 @@ class Oyez:
             self._own_loop.enter()
             stack.callback(self._own_loop.leave)
             stack.callback(self._end_waiting)
+            # Left after the clients are gone: their last handlers may ask a back end.
+            await stack.enter_async_context(self._backend_http.running())
             await stack.enter_async_context(run_beside(self._verifier.keys.run()))
             for served in self.systems.values():
                 await stack.enter_async_context(run_beside(served.database.run()))
@@ -365,6 +371,9 @@ class Oyez:
         )
         members = Members(system.name, database, system.contract)
         stored_stays = DatabaseStays(system.contract, database, outbox, self._clock)
+        backends = Backends(
+            system.contract, self.settings, self._backend_http, EffectsRunner(system.contract, publisher, outbox)
+        )
         own = build_services(
             system,
             Services(
@@ -382,6 +391,7 @@ class Oyez:
                 present=stored_stays.find_present,
             ),
         )
+        own = backends.extend(own)
         check_room_hooks(system.contract, own.rooms)
         stays = None
         if find_watched_kinds(system.contract, own.rooms):
@@ -410,6 +420,7 @@ class Oyez:
             welcomes=Welcomes(system.contract, own.rooms, log, outbox.appended),
             find_present=stored_stays.find_present,
             guests=Guests(self.secret.value, system.name),
+            ask_backend=backends.decide,
         )
         server = Server(
             applications,

@@ -5,6 +5,7 @@ All errors are found at once, so that the author of a contract can correct them 
 
 from collections.abc import Iterator
 
+from oyez.contract.check.backends import check_backends
 from oyez.contract.check.commands import check_command, check_command_names
 from oyez.contract.check.events import check_event, check_event_names
 from oyez.contract.check.head import check_head
@@ -43,3 +44,4 @@ def _errors(declared: Declarations) -> Iterator[str]:
     yield from check_event_names([event for namespace in declared.namespaces for event in namespace.events])
     yield from check_command_names([command for namespace in declared.namespaces for command in namespace.commands])
     yield from check_rules(declared)
+    yield from check_backends(declared)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import inspect
 
+from oyez.contract.backends import DecidedBy
 from oyez.contract.check.names import check_name
 from oyez.contract.check.types import check_shapes, check_size, check_unknown_fields
 from oyez.contract.declare import DeclaredCommand
@@ -44,6 +45,8 @@ def _check_claims(command: DeclaredCommand) -> Iterator[str]:
                     yield f"its rule names {name}, which is not a string or integer field of {shape.__name__}"
         elif isinstance(part, Member):
             yield "member() is about a room; a command has none. Write in_room(…), or in_room(…, 'host')"
+        elif isinstance(part, DecidedBy):
+            yield "decided_by() is about a room; have the back end handle the command, with handled_by=…"
         elif isinstance(part, InRoom):
             yield from _check_in_room(command, part)
 

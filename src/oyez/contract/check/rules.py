@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from oyez.contract.backends import DecidedBy
 from oyez.contract.declare import Declarations, Namespace
 from oyez.contract.policy import MAX_PART, HasRole, InRoom, Member, NotARule, Own, Resolved, Rule
 
@@ -29,7 +30,7 @@ def check_rules(declared: Declarations) -> Iterator[str]:
                 not isinstance(name, str) or not 0 < len(name) <= MAX_PART for name in part.named
             ):
                 yield f"{where}: a part has 1 to {MAX_PART} letters"
-            if isinstance(part, Own | Resolved | Member) and where.startswith(_ROLES_ONLY):
+            if isinstance(part, Own | Resolved | Member | DecidedBy) and where.startswith(_ROLES_ONLY):
                 yield f"{where}: who=… can name roles only, because there is no room yet"
     for namespace in declared.namespaces:
         yield from _check_parts(namespace)
