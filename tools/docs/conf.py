@@ -15,6 +15,7 @@ CONTENTS = {
         "contracts",
         "recipes",
         "handlers",
+        "backends",
         "publishing",
         "emitters",
         "embedding",

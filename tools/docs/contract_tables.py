@@ -58,6 +58,10 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "guests": "The role of [clients without a token](#guests). Without it, they are refused.",
             "sign_in_within": "Seconds after which a guest who has not [signed in](#sign-in-after-connecting) is"
             " disconnected.",
+            "handled_by": "The [back end](backends.md) that handles all commands, unless a namespace or a command names"
+            " another one, or the system has a handler in Python.",
+            "authenticated_by": "The [back end](backends.md#find-the-user) that finds the user of a client that"
+            " connects, instead of the verification of a token.",
         },
     ),
     "refusal": (
@@ -82,6 +86,10 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
         {
             "name": "`/`, or another one such as `/desk`.",
             "who": "The roles that it admits. Other clients receive a CONNECT_ERROR with the code `forbidden_role`.",
+            "handled_by": "As for the contract, for the commands of this namespace.",
+            "admitted_by": "The [back end](backends.md#decide-about-a-client-that-connects) that decides about each"
+            " client that the contract itself admits.",
+            "notifies": "The [back end](backends.md#learn-of-disconnects) that is notified when a client disconnects.",
         },
     ),
     "gateway": (
@@ -102,6 +110,8 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "values": 'The only values of a placeholder: `{"period": ("week", "month")}`.',
             "gateway": "Set by `gateway.room(…)`; do not write it.",
             "presence": "Events about users who enter and leave: see [presence](#presence).",
+            "welcomed_by": "The [back end](backends.md#send-the-state-of-a-room) that has the room's state for clients"
+            " that join.",
         },
     ),
     "event": (
@@ -151,6 +161,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             " arguments.",
             "signs_in": "The wire name of the field with a token: see [sign in after connecting]"
             "(#sign-in-after-connecting).",
+            "handled_by": "The [back end](backends.md) that handles it, instead of a handler in Python.",
         },
     ),
     "relay": (

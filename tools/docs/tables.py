@@ -50,7 +50,7 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.runtime.replies import Failure, FailureEncoder, ReplyCodec
 from oyez.server.recovery import recovery
-from oyez.settings import GROUPS, Limits, Settings
+from oyez.settings import GROUPS, BackendSettings, Limits, Settings
 from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.bookings.states import SENTENCES, TRANSITIONS
 from oyez.systems.fixrx.contract import contract as fixrx
@@ -102,6 +102,15 @@ def build_limits() -> str:
         for name in Limits.__struct_fields__
     ]
     return build_table(("limit", "default", "what it is for"), *rows)
+
+
+def build_backends() -> str:
+    remarks = find_field_docs(BackendSettings)
+    rows = [
+        (f"`{field.name}`", "required" if field.required else f"{field.default:,g}", remarks[field.name])
+        for field in msgspec.structs.fields(BackendSettings)
+    ]
+    return build_table(("setting", "default", "meaning"), *rows)
 
 
 def show(default: Any) -> str:
@@ -409,6 +418,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "reasons": ("recovery", build_reasons),
     "settings": ("settings", build_settings),
     "limits": ("settings", build_limits),
+    "back ends": ("settings", build_backends),
     "refusals": ("architecture", build_refusals),
     "acknowledgements": ("contract-reference", build_acknowledgements),
     "error values": ("contract-reference", build_error_values),

@@ -515,8 +515,8 @@ class Declarations:
         """Each place of the contract that names a back end, in words, and the back end."""
         places: list[tuple[str, Backend | None]] = [("authenticated_by", self.authenticated_by)]
         for namespace in self.namespaces:
-            for name in ("handled_by", "admitted_by", "notifies"):
-                places.append((f"namespace {namespace.name}: {name}", getattr(namespace, name)))
+            named = ("handled_by", "admitted_by", "notifies")
+            places += [(f"namespace {namespace.name}: {name}", getattr(namespace, name)) for name in named]
             places += [(f"command {command.name}: handled_by", command.handled_by) for command in namespace.commands]
             for room in namespace.rooms.kinds:
                 places.append((f"room {room.pattern}: welcomed_by", room.welcomed_by))

@@ -70,8 +70,8 @@ def bind(
     `guests` recognizes guests; without it, no other process recognizes a guest of this one. `publisher` is for
     `client.publish`. `clock` is the clock of the limits, in seconds. `observers` receive how commands end.
     `room_observer` learns which clients are in which rooms, `welcomes` has the state of rooms for clients that join,
-    `find_present` finds the users in a room, `ask_backend` asks a back end about a room. Raises ContractError if a function is missing, does not fit, or is not
-    declared in the contract.
+    `find_present` finds the users in a room, `ask_backend` asks a back end about a room. Raises ContractError if a
+    function is missing, does not fit, or is not declared in the contract.
     """
     contract.build()
     resolvers = resolvers or {}
