@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from oyez.contract.backends import DecidedBy
 from oyez.contract.limits import Limit, SharedLimit
 from oyez.contract.policy import Anyone, Both, HasRole, InRoom, Member, OneOf, Own, Resolved, Rule
 from oyez.contract.rooms import Caller, DerivedRoom, Everyone, Sockets, Target
@@ -34,6 +35,8 @@ def _describe_kind(rule: Rule) -> Data:
             return {"kind": "not_role" if excluded else "role", "roles": list(roles)}
         case Member(parts):
             return {"kind": "member", "parts": list(parts)}
+        case DecidedBy(backend):
+            return {"kind": "decided_by", "backend": backend.name}
         case InRoom(pattern=pattern, placeholders=placeholders, member=member):
             return {
                 "kind": "in_room",
