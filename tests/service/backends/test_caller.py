@@ -15,6 +15,7 @@ from oyez.service.backends.caller import AWAY, BUSY, SLOW, BackendCaller, Backen
 from tests.support.clock import PATIENCE
 from tests.support.logged import capture_logs
 from tests.support.scripted_backend import CUT, SECRET, Reply, Request, ScriptedBackend, run_backend
+from tests.support.tasks import Spawn
 
 NUMBERS = count(1)
 
@@ -69,7 +70,7 @@ async def test_what_may_have_been_handled_is_not_repeated_if_the_back_end_cannot
 
 
 async def test_a_back_end_that_is_killed_in_the_middle_of_a_command_gets_it_again_when_it_is_back(
-    backend: ScriptedBackend,
+    backend: ScriptedBackend, spawn: Spawn
 ) -> None:
     arrived, never = asyncio.Event(), asyncio.Event()
 
@@ -80,7 +81,7 @@ async def test_a_back_end_that_is_killed_in_the_middle_of_a_command_gets_it_agai
 
     backend.answer = hang
     async with calling(backend, circuit_failures=1_000) as caller:
-        calls = asyncio.create_task(caller.call(message()))
+        calls = spawn(caller.call(message()))
         await arrived.wait()
         await backend.kill()
         backend.script({"data": "done"})
@@ -112,7 +113,7 @@ async def test_one_that_asks_for_a_pause_beyond_the_deadline_is_not_asked_again(
 
 
 async def test_so_many_requests_are_on_their_way_so_many_wait_and_further_ones_are_refused(
-    backend: ScriptedBackend,
+    backend: ScriptedBackend, spawn: Spawn
 ) -> None:
     go, running, most = asyncio.Event(), 0, 0
 
@@ -126,7 +127,7 @@ async def test_so_many_requests_are_on_their_way_so_many_wait_and_further_ones_a
 
     backend.answer = answer
     async with calling(backend, max_concurrent=2, max_queue=3) as caller:
-        calls = [asyncio.create_task(caller.call(message())) for _ in range(5)]
+        calls = [spawn(caller.call(message())) for _ in range(5)]
         # In its first step, each call takes its turn or its place in the queue.
         await asyncio.sleep(0)
         assert (await refusal(caller)).message == BUSY
