@@ -68,6 +68,7 @@ OWN = (
     "fixrx",
     "handlers",
     "members",
+    "new",
     "operating",
     "outbox",
     "plain-websocket",
