@@ -81,6 +81,7 @@ OWN = (
     "recovery",
     "rez",
     "scaling",
+    "server-api",
     "settings",
     "systems",
     "testing",

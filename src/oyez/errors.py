@@ -120,6 +120,7 @@ MAX_CAUSES = 20
 # Identity.
 TOKEN_MISSING = Refusal("token_missing", "No token was given.", status=401)
 TOKEN_INVALID = Refusal("token_invalid", "The token could not be verified.", status=401)
+TOKEN_REVOKED = Refusal("token_revoked", "The token is no longer accepted; sign in again.", status=401)
 TOKEN_EXPIRED = Refusal("token_expired", "The token has expired.", status=401)
 KEYS_UNAVAILABLE = Refusal("keys_unavailable", "The keys that verify tokens cannot be reached.", True, status=503)
 

@@ -27,7 +27,7 @@ CONTENTS = {
         "testing",
     ],
     "Operating": ["operating", "metrics", "troubleshooting", "scaling", "settings"],
-    "Reference": ["contract-reference", "publishing-api", "protocol", "clients", "glossary", "api"],
+    "Reference": ["contract-reference", "publishing-api", "server-api", "protocol", "clients", "glossary", "api"],
     "The shipped systems": ["systems", "quotes", "bookings", "fixrx", "qscrap", "rez"],
     "Measurements": ["benchmarks", "performance", "reliability", "robustness", "first-run"],
     "For contributors": ["architecture", "../CONTRIBUTING", "../CHANGELOG"],

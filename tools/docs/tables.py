@@ -50,6 +50,7 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.runtime.replies import Failure, FailureEncoder, ReplyCodec
 from oyez.server.recovery import recovery
+from oyez.service.server_api.openapi import OPERATIONS
 from oyez.settings import GROUPS, BackendSettings, Limits, Settings
 from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.bookings.states import SENTENCES, TRANSITIONS
@@ -102,6 +103,14 @@ def build_limits() -> str:
         for name in Limits.__struct_fields__
     ]
     return build_table(("limit", "default", "what it is for"), *rows)
+
+
+def build_operations() -> str:
+    rows = [
+        (f"`{operation.method.upper()}`", f"`/{{system}}{operation.path}`", operation.summary)
+        for operation in OPERATIONS
+    ]
+    return build_table(("method", "path", "what it does"), *rows)
 
 
 def build_backends() -> str:
@@ -419,6 +428,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("settings", build_settings),
     "limits": ("settings", build_limits),
     "back ends": ("settings", build_backends),
+    "operations": ("server-api", build_operations),
     "refusals": ("architecture", build_refusals),
     "acknowledgements": ("contract-reference", build_acknowledgements),
     "error values": ("contract-reference", build_error_values),

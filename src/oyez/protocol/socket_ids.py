@@ -1,6 +1,6 @@
-"""The ids of sockets, and the room that each socket has to itself.
+"""The ids of sockets, the room that each socket has to itself, and the room of all sockets of a user.
 
-The name of such a room begins with a control character, so it is never the name of a room that clients may join: a
+The names of such rooms begin with a control character, so they are never the names of rooms that clients may join: a
 client that joins a room with another client's id as its name receives nothing of that client.
 """
 
@@ -9,6 +9,7 @@ import re
 SOCKET_ID = re.compile(r"[\w-]{20}", re.ASCII)
 """The form of a socket's id."""
 _MARK = "\x1f"
+_USER_MARK = "\x1e"
 
 
 def own_room(socket_id: str) -> str:
@@ -24,3 +25,18 @@ def is_own_room(name: str) -> bool:
 def socket_of(name: str) -> str:
     """The id of the socket whose own room has this name; other names are returned unchanged."""
     return name.removeprefix(_MARK)
+
+
+def user_room(user_id: str) -> str:
+    """The name of the room in which all sockets of a user are."""
+    return _USER_MARK + user_id
+
+
+def is_user_room(name: str) -> bool:
+    """True if `name` is that of the room of a user's sockets."""
+    return name.startswith(_USER_MARK)
+
+
+def user_of(name: str) -> str:
+    """The id of the user whose room has this name; other names are returned unchanged."""
+    return name.removeprefix(_USER_MARK)

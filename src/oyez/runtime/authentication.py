@@ -91,6 +91,8 @@ class Credentials:
         return User(verified.subject, verified.claims.get("role"), verified.claims, verified.expires_at)
 
 
+CheckRevoked = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+"""Raises RefusedError (token_revoked) if a user's token with these claims is no longer accepted."""
 Authenticate = Callable[[Credentials], Awaitable[User | None]]
 """A system's own function. None: the credentials give no access. A RefusedError is sent to the client."""
 
@@ -99,13 +101,19 @@ class Authentication:
     """Finds the users of one system."""
 
     def __init__(
-        self, contract: Contract, verify: VerifyToken, authenticate: Authenticate | None, settings: Settings
+        self,
+        contract: Contract,
+        verify: VerifyToken,
+        authenticate: Authenticate | None,
+        settings: Settings,
+        check_revoked: CheckRevoked | None = None,
     ) -> None:
         self._contract = contract
         self._verify = verify
         self._authenticate = authenticate
         self._cookie_name = settings.cookie_name
         self._timeout = settings.limits.authenticate_timeout
+        self._check_revoked = check_revoked
 
     async def find_user(self, request: Request, auth: Mapping[str, Any]) -> User | None:
         """The user of a client that connects; None if it brings no credentials. Raises RefusedError."""
@@ -125,6 +133,12 @@ class Authentication:
         return RefusedError(TOKEN_MISSING, f"No token was given. Looked for in: {places}.")
 
     async def _find(self, credentials: Credentials) -> User | None:
+        user = await self._find_unrevoked(credentials)
+        if user is not None and self._check_revoked is not None:
+            await self._check_revoked(str(user.subject), user.claims)
+        return user
+
+    async def _find_unrevoked(self, credentials: Credentials) -> User | None:
         if self._authenticate is None:
             return await credentials.verify(credentials.token) if credentials.token is not None else None
         user = await self._ask(self._authenticate, credentials)

@@ -19,7 +19,7 @@ from oyez.errors import ContractError
 from oyez.observer import Observers
 from oyez.runtime.admission import Admission, Resolvers
 from oyez.runtime.application import NamespaceApplication
-from oyez.runtime.authentication import Authenticate, Authentication, VerifyToken
+from oyez.runtime.authentication import Authenticate, Authentication, CheckRevoked, VerifyToken
 from oyez.runtime.client import ClientContext
 from oyez.runtime.commands import CommandHandler, Handler, joining, leaving
 from oyez.runtime.functions import find_signature_error
@@ -61,6 +61,7 @@ def bind(
     find_present: FindPresent | None = None,
     guests: Guests | None = None,
     ask_backend: AskBackend = refuse_all,
+    check_revoked: CheckRevoked | None = None,
 ) -> dict[str, NamespaceApplication]:
     """The application of each namespace, by the namespace's name.
 
@@ -70,7 +71,8 @@ def bind(
     `guests` recognizes guests; without it, no other process recognizes a guest of this one. `publisher` is for
     `client.publish`. `clock` is the clock of the limits, in seconds. `observers` receive how commands end.
     `room_observer` learns which clients are in which rooms, `welcomes` has the state of rooms for clients that join,
-    `find_present` finds the users in a room, `ask_backend` asks a back end about a room. Raises ContractError if a
+    `find_present` finds the users in a room, `ask_backend` asks a back end about a room, `check_revoked` refuses tokens
+    that are no longer accepted. Raises ContractError if a
     function is missing, does not fit, or is not declared in the contract.
     """
     contract.build()
@@ -84,7 +86,7 @@ def bind(
     ]
     if errors:
         raise ContractError("\n".join(f"contract {contract.name}: {error}" for error in errors))
-    authentication = Authentication(contract, verify, authenticate, settings)
+    authentication = Authentication(contract, verify, authenticate, settings, check_revoked)
     guests = guests or Guests(token_hex(), contract.name)
     users = Users(_limits(contract), settings.limits.guests_per_address)
     failures = FailureEncoder(contract.errors, contract.acknowledgements)

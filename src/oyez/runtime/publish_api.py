@@ -68,7 +68,7 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize, observe
             positions = await publisher.append_all(prepared, publications, key, origin=HTTP)
         except RejectedError as rejected:
             report(_refusal(rejected.errors[0][1]).code)
-            return await _build_rejection(rejected, several)
+            return await build_rejection(rejected, several)
         rooms = [_name_rooms(entries) for entries in prepared]
         if several:
             return answer_json({"positions": positions, "rooms": rooms})
@@ -162,7 +162,7 @@ def _decode(item: msgspec.Raw) -> Publication | ItemError:
         return error
 
 
-async def _build_rejection(rejected: RejectedError, several: bool) -> Response:
+async def build_rejection(rejected: RejectedError, several: bool) -> Response:
     """A problem with every error. Its status and code are those of the first one."""
     refusal, errors, work = _refusal(rejected.errors[0][1]), [], LongWork()
     for index, error in rejected.errors:

@@ -14,10 +14,11 @@ import msgspec
 from oyez.concurrency.long_work import LongWork
 from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Contract, Event
-from oyez.contract.rooms import Everyone, NamedRoom
+from oyez.contract.rooms import Caller, Everyone, NamedRoom, Sockets
 from oyez.contract.schema import quote
 from oyez.contract.types import Payload
 from oyez.errors import (
+    FOREIGN_ROOM,
     ROOM_REQUIRED,
     TOO_LARGE,
     UNKNOWN_EVENT,
@@ -29,8 +30,8 @@ from oyez.errors import (
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
 from oyez.observer import PYTHON, Observers, PublishReport
-from oyez.protocol.binary import count_saved
-from oyez.protocol.socket_ids import SOCKET_ID
+from oyez.protocol.binary import Spans, count_saved
+from oyez.protocol.socket_ids import SOCKET_ID, own_room
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_published
 from oyez.runtime.idempotency import Idempotency
@@ -196,7 +197,7 @@ class Publisher:
         to = (publication.to,) if isinstance(publication.to, str) else publication.to
         excluded = publication.excluding
         excluded = (excluded,) if isinstance(excluded, str) else excluded
-        self._check_excluded(excluded)
+        self.check_excluded(excluded)
         return self.prepare_json(publication.event, bytes(publication.data), to, excluded)
 
     def prepare_json(
@@ -295,13 +296,7 @@ class Publisher:
         to: Sequence[NamedRoom | Everyone | str] | None,
         excluded: tuple[str, ...],
     ) -> list[Entry]:
-        if path.codec.binary:
-            wrapped, binary = path.codec.wrap_binary(payload)
-            self._check_size(path.event, len(data) - count_saved(wrapped, binary))
-            self._check_attachments(path.event, len(binary))
-        else:
-            self._check_size(path.event, len(data))
-            wrapped, binary = path.codec.wrap(data), ()
+        wrapped, binary = self._wrap(path, payload, data)
         self._check_rooms(path.event, len(to or ()))
         return [
             Entry(
@@ -316,7 +311,54 @@ class Publisher:
             for route in path.router.route(payload, to)
         ]
 
-    def _check_excluded(self, names: Sequence[str]) -> None:
+    def prepare_for_socket(self, publication: Publication, socket_id: str, namespaces: Sequence[str]) -> list[Entry]:
+        """The entries of an event for one socket, in that of `namespaces` in which it is.
+
+        The event lists the sockets of the namespace, or the `caller`: then it is not stored. Raises InvalidDataError
+        and RefusedError.
+        """
+        path = self._paths.get(publication.event)
+        if path is None:
+            raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(publication.event)} in {self.contract.name}.")
+        targets = path.event.targets
+        to_sockets = [name for name in namespaces if any(isinstance(one, Sockets) for one in targets.get(name, ()))]
+        if to_sockets:
+            return [
+                entry
+                for entry in self.prepare_json(publication.event, bytes(publication.data), [socket_id])
+                if entry.namespace in to_sockets
+            ]
+        to_caller = [name for name in namespaces if any(isinstance(one, Caller) for one in targets.get(name, ()))]
+        if not to_caller:
+            raise RefusedError(
+                FOREIGN_ROOM, f"{path.event.name} goes to no single socket: it lists neither `sockets` nor `caller`."
+            )
+        payload = path.event.stamp(path.codec.decode_payload(bytes(publication.data)), self._clock())
+        wrapped, binary = self._wrap(path, payload, path.codec.encode_decoded(payload))
+        return [
+            Entry(
+                namespace=name,
+                rooms=(own_room(socket_id),),
+                data=wrapped,
+                volatile=True,
+                name=path.event.name,
+                binary=binary,
+            )
+            for name in to_caller
+        ]
+
+    def _wrap(self, path: "_EventPath", payload: Payload, data: bytes) -> tuple[bytes, Spans]:
+        """The event array, and the places of binary values in it. Raises RefusedError (too_large)."""
+        if not path.codec.binary:
+            self._check_size(path.event, len(data))
+            return path.codec.wrap(data), ()
+        wrapped, binary = path.codec.wrap_binary(payload)
+        self._check_size(path.event, len(data) - count_saved(wrapped, binary))
+        self._check_attachments(path.event, len(binary))
+        return wrapped, binary
+
+    def check_excluded(self, names: Sequence[str]) -> None:
+        """Raises InvalidDataError if a name is neither a room of the contract nor the id of a socket."""
         most = self.limits.max_rooms_per_event
         if len(names) > most:
             raise InvalidDataError("except", f"at most {most} rooms, not {len(names)}")

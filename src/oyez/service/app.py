@@ -25,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from oyez import __version__
 from oyez.concurrency.loop_budget import LoopBudget
 from oyez.concurrency.task_set import run_beside
 from oyez.contract.rooms import NamedRoom
@@ -41,6 +42,7 @@ from oyez.runtime.http import UNFINISHED, build_problem, refuse
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
+from oyez.runtime.revoked_tokens import RevokedTokens
 from oyez.runtime.stays import Stays, find_watched_kinds
 from oyez.runtime.welcome import Welcomes
 from oyez.server.cluster.membership import Presence
@@ -73,6 +75,8 @@ from oyez.service.own_loop import REMEDY, LoopBoundLog, OwnLoop
 from oyez.service.pages import answer_browser, page_routes
 from oyez.service.redis_emitter.consumer import EmitterConsumer
 from oyez.service.redis_emitter.decoder import DEFAULT_KEY
+from oyez.service.server_api.openapi import openapi_route
+from oyez.service.server_api.sockets import SocketsApi
 from oyez.service.signals import notice_signals
 from oyez.service.system import Services, System, SystemServices, build_services
 from oyez.settings import Settings
@@ -346,6 +350,10 @@ class Oyez:
             self._own_loop.check()
             return await server.membership.fetch(room.namespace, [room.name])
 
+        async def find_sockets(namespace: str, rooms: Sequence[str], *, detailed: bool = False) -> Presence:
+            self._own_loop.check()
+            return await server.membership.fetch(namespace, rooms, detailed=detailed)
+
         if system.migrations is not None:
             self.database.migrate(system.name, system.migrations)
         elif system.tables is not None:
@@ -371,6 +379,7 @@ class Oyez:
         )
         members = Members(system.name, database, system.contract)
         stored_stays = DatabaseStays(system.contract, database, outbox, self._clock)
+        revoked = RevokedTokens(log, self._clock)
         backends = Backends(
             system.contract, self.settings, self._backend_http, EffectsRunner(system.contract, publisher, outbox)
         )
@@ -421,6 +430,7 @@ class Oyez:
             find_present=stored_stays.find_present,
             guests=Guests(self.secret.value, system.name),
             ask_backend=backends.decide,
+            check_revoked=revoked.check,
         )
         server = Server(
             applications,
@@ -440,6 +450,18 @@ class Oyez:
         )
         routes += member_routes(prefix, system.contract, database, outbox, authorize, [middleware])
         routes.append(presence_route(prefix, system.contract, presence, authorize))
+        routes += SocketsApi(
+            prefix,
+            system.contract,
+            publisher,
+            log,
+            self.settings.limits,
+            find_sockets,
+            revoked,
+            authorize,
+            [middleware],
+        ).build_routes()
+        routes.append(openapi_route(prefix, system.contract, __version__, authorize))
         routes.append(present_route(prefix, system.contract, stored_stays.find_present, authorize))
         if self.settings.serves_docs:
             routes += document_routes(prefix, system.contract, server.origins)

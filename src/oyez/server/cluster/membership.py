@@ -30,6 +30,10 @@ NODE_SECONDS = 3 * HEARTBEAT_INTERVAL
 """Seconds for which a node counts as alive after its last heartbeat: single heartbeats may get lost."""
 FETCH_TIMEOUT = 0.5
 """Seconds to wait for the answers of the other nodes."""
+DETAILED_PART = 2
+"""Sockets in one message if it has their rooms too."""
+MAX_ROOMS = 100
+"""Rooms of one socket that are listed: some 30 KB if their names are long."""
 PART = 200
 """Sockets in one message: some 40 KB, below the size limit of a message between processes."""
 MAX_SOCKETS = 1_000
@@ -57,9 +61,11 @@ class Fetch(msgspec.Struct, frozen=True):
     namespace: str
     rooms: tuple[str, ...]
     limit: int
+    detailed: bool = False
+    """True if the rooms of the sockets are asked for. Nodes of older versions do not know them."""
 
 
-class Present(msgspec.Struct, frozen=True):
+class Present(msgspec.Struct, frozen=True, omit_defaults=True):
     """A connected socket as other nodes see it."""
 
     id: str
@@ -67,6 +73,8 @@ class Present(msgspec.Struct, frozen=True):
     """The user: the subject of the token."""
     address: str
     node: str
+    rooms: tuple[str, ...] = ()
+    """The first MAX_ROOMS of its rooms, if they were asked for."""
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -111,6 +119,9 @@ class LocalSocket(Protocol):
 
     @property
     def address(self) -> str: ...
+
+    @property
+    def rooms(self) -> Sequence[str]: ...
 
 
 class LocalSockets(Protocol):
@@ -218,14 +229,18 @@ class Membership:
 
     # Questions.
 
-    async def fetch(self, namespace: str, rooms: Iterable[str] = (), limit: int = MAX_SOCKETS) -> Presence:
+    async def fetch(
+        self, namespace: str, rooms: Iterable[str] = (), limit: int = MAX_SOCKETS, *, detailed: bool = False
+    ) -> Presence:
         """The sockets that are connected to `namespace` on all nodes, in any of `rooms` if some are given.
+
+        If `detailed`, with their rooms.
 
         Takes FETCH_TIMEOUT seconds at most. A client whose network has failed counts as connected until it misses a
         ping, a node until NODE_SECONDS after its last heartbeat. Raises LogUnavailableError.
         """
         others = self.alive()
-        request = Fetch(secrets.token_hex(8), namespace, tuple(rooms), limit)
+        request = Fetch(secrets.token_hex(8), namespace, tuple(rooms), limit, detailed)
         inquiry = self._inquiries[request.request] = _Inquiry({self.node.id, *others})
         try:
             # This node receives it too, and answers like any other.
@@ -276,11 +291,16 @@ class Membership:
 
     def _on_fetch(self, fetch: Fetch) -> None:
         found = self._sockets.find(fetch.namespace, fetch.rooms)
-        named = [Present(one.id, one.user_id, one.address, self.node.id) for one in found[: fetch.limit]]
-        parts = [named[first : first + PART] for first in range(0, len(named), PART)] or [[]]
+        named = [self._present(one, detailed=fetch.detailed) for one in found[: fetch.limit]]
+        size = DETAILED_PART if fetch.detailed else PART
+        parts = [named[first : first + size] for first in range(0, len(named), size)] or [[]]
         answers = [Fetched(fetch.request, self.node.id, part) for part in parts[:-1]]
         answers.append(Fetched(fetch.request, self.node.id, parts[-1], len(found)))
         self._tasks.spawn(self._answer(answers))
+
+    def _present(self, socket: LocalSocket, *, detailed: bool) -> Present:
+        rooms = tuple(socket.rooms[:MAX_ROOMS]) if detailed else ()
+        return Present(socket.id, socket.user_id, socket.address, self.node.id, rooms)
 
     async def _answer(self, answers: Iterable[Fetched]) -> None:
         for answer in answers:

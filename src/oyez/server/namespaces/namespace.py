@@ -85,6 +85,7 @@ class Namespace:
             socket.end(engineio.TRANSPORT_CLOSE)
             return
         self.sockets[socket.id] = socket
+        self.rooms.add_user(socket.user_id, socket)
         socket.accept(replay_after=resumed.after)
         if self._room_observer is not None:
             self._room_observer.accept(socket)
@@ -160,6 +161,7 @@ class Namespace:
             self._room_observer.end(socket, reason)
         self._leave_all(socket)
         if was_connected:
+            self.rooms.remove_user(socket.user_id, socket)
             if self.sockets.get(socket.id) is socket:
                 del self.sockets[socket.id]
             try:
@@ -228,8 +230,11 @@ class Namespace:
         if socket.ready:
             self._sessions.mark_dirty(socket, visible_to_client=True)
 
-    def report_user(self, socket: Socket) -> None:
-        """A connected socket belongs to another user from now on."""
+    def report_user(self, socket: Socket, before: str) -> None:
+        """A socket belongs to another user from now on than `before`."""
+        if socket.connected:
+            self.rooms.remove_user(before, socket)
+            self.rooms.add_user(socket.user_id, socket)
         if self._room_observer is not None and socket.connected:
             self._room_observer.identify(socket)
 

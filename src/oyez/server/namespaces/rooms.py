@@ -7,7 +7,7 @@ leaving and disconnecting cost as much as the socket's own rooms.
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from oyez.protocol.socket_ids import socket_of
+from oyez.protocol.socket_ids import is_user_room, socket_of, user_of
 
 if TYPE_CHECKING:
     from oyez.server.namespaces.socket import Socket
@@ -17,9 +17,26 @@ class Rooms(dict[str, "set[Socket]"]):
     """Name → sockets. A room exists while a socket is in it."""
 
     def __init__(self, sockets: "Mapping[str, Socket]") -> None:
-        """`sockets` are all connected sockets by id. The id of a socket, and its own room, mean this socket."""
+        """`sockets` are all connected sockets by id. The id of a socket, and its own room, mean this socket.
+
+        The room of a user means all sockets of the user.
+        """
         super().__init__()
         self._sockets = sockets
+        self._users: dict[str, tuple[Socket, ...]] = {}
+        """By user, the user's sockets: a tuple, because most users have one."""
+
+    def add_user(self, user_id: str, socket: "Socket") -> None:
+        """A connected socket belongs to this user."""
+        self._users[user_id] = (*self._users.get(user_id, ()), socket)
+
+    def remove_user(self, user_id: str, socket: "Socket") -> None:
+        """The socket does not belong to this user any longer."""
+        left = tuple(one for one in self._users.get(user_id, ()) if one is not socket)
+        if left:
+            self._users[user_id] = left
+        else:
+            self._users.pop(user_id, None)
 
     def add(self, socket: "Socket", room: str) -> None:
         """Put `socket` into `room`."""
@@ -57,5 +74,7 @@ class Rooms(dict[str, "set[Socket]"]):
         members = self.get(name)
         if members is not None:
             return members
+        if is_user_room(name):
+            return self._users.get(user_of(name), ())
         socket = self._sockets.get(socket_of(name))
         return (socket,) if socket is not None else ()

@@ -230,8 +230,8 @@ class Socket:
 
     def sign_in(self, user_id: str, expires_at: float | None) -> None:
         """The client is this user from now on. An answer that is sent next follows the writing of the session."""
-        self.user_id = user_id
-        self.namespace.report_user(self)
+        before, self.user_id = self.user_id, user_id
+        self.namespace.report_user(self, before)
         self._sessions.mark_dirty(self, visible_to_client=True)
         self.renew(expires_at)
 

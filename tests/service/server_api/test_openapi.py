@@ -1,0 +1,185 @@
+"""The OpenAPI document: it is valid, it lists every route, and real answers of every operation fit it."""
+
+import json
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.openapi.models import OpenAPI
+
+from oyez.client import connect
+from oyez.contract import CamelPayload, Contract, Id, Presence, anyone, member, own
+from oyez.service.app import Oyez
+from oyez.service.server_api.openapi import OPERATIONS, build_openapi
+from oyez.service.system import System
+from oyez.settings import Settings
+from oyez.systems.loader import load_system
+from tests.support.shops import Market, serve
+
+ROOT = Path(__file__).parents[3]
+JS = ROOT / "tests/js"
+SYSTEMS = ["quotes", "bookings", "qscrap", "fixrx", "rez", "auction.py", "game.py", "dispatch.py"]
+
+
+class Note(CamelPayload):
+    """Something to read."""
+
+    text: str
+
+
+class Pair(CamelPayload):
+    """One value."""
+
+    text: str
+
+
+class Seen(CamelPayload):
+    """Who is there."""
+
+    user_id: Id
+    count: int
+
+
+def declare() -> Contract:
+    contract = Contract("desk", roles=("user",), default_role="user")
+    root = contract.namespace("/")
+    root.room("user:{userId}", members=own("userId", claim="sub"), on_connect=True)
+    seen = Presence(joined="seen:in", left="seen:out")
+    room = root.room("board:{boardId}", members=anyone(), join="board:join", presence=seen)
+    root.room("club:{clubId}", members=[member(), member("host")])
+    root.event("note", to=[room, root.sockets], example={"text": "x"})(Note)
+    root.event("pair", to=[room, root.caller], arguments="positional")(Pair)
+    for name in ("seen:in", "seen:out"):
+        root.event(name, to=[room], volatile=True, example={"userId": "u", "count": 1})(
+            type(name.title().replace(":", ""), (Seen,), {"__doc__": "Who is there.", "__annotations__": {}})
+        )
+    root.signal("over", to=[room], description="The end.")
+    return contract
+
+
+@pytest.fixture(scope="module")
+async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
+    settings = Settings(port=0, oyez_data=str(tmp_path_factory.mktemp("data")), log_url="memory:", docs=False)
+    async with serve(Oyez([System(contract=declare())], settings)) as market:
+        yield market
+
+
+def check_schemas(document: Any, checks: list[tuple[str, Any, Any]]) -> None:
+    """Check values against schemas of a document, by a JSON Schema validator."""
+    moved = json.loads(json.dumps(document).replace("#/components/schemas/", "#/$defs/"))
+    listed = [
+        {
+            "contract": "desk",
+            "what": what,
+            "schema": json.loads(json.dumps(schema).replace("#/components/schemas/", "#/$defs/")),
+            "value": value,
+            "fits": True,
+        }
+        for what, schema, value in checks
+    ]
+    asked = json.dumps({"definitions": {"desk": moved["components"]["schemas"]}, "checks": listed})
+    done = subprocess.run(["node", "schemas.mjs"], cwd=JS, input=asked, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+def find_routes(oyez: Any) -> list[Any]:
+    """The routes of a running Oyez: the guard around them and the application have no public ones."""
+    routes: list[Any] = oyez._app._app.routes
+    return routes
+
+
+def find_references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        own_ones = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own_ones.union(*map(find_references, value.values()))
+    return set().union(*map(find_references, value)) if isinstance(value, list) else set()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_document_of_each_system_is_valid(name: str) -> None:
+    path = str(ROOT / "examples" / name) if name.endswith(".py") else name
+    document = json.loads(json.dumps(build_openapi(load_system(path).contract, "1.0")))
+    OpenAPI.model_validate(document)
+    known = {f"#/components/schemas/{one}" for one in document["components"]["schemas"]}
+    assert find_references(document) <= known
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations) == len(OPERATIONS)
+    for path, methods in document["paths"].items():
+        placeholders = {part.strip("{}") for part in path.split("/") if part.startswith("{")}
+        for operation in methods.values():
+            assert placeholders == {one["name"] for one in operation["parameters"] if one["in"] == "path"}
+
+
+async def test_it_lists_every_route_of_the_server(market: Market) -> None:
+    document = (await market.call("GET", "/desk/openapi.json")).json()
+    served = {
+        (method.lower(), route.path.replace(":path", ""))
+        for route in find_routes(market.oyez)
+        if getattr(route, "methods", None) and route.path.startswith("/desk/")
+        for method in route.methods - {"HEAD"}
+    }
+    documented = {(method, path) for path, methods in document["paths"].items() for method in methods}
+    others = {path for _, path in served - documented}
+    assert documented <= served
+    # Not for back ends: the protocols of clients.
+    assert others <= {"/desk/socket.io/", "/desk/socket.io", "/desk/ws", "/desk/ws/"}
+
+
+async def test_real_answers_of_every_operation_fit_the_document(market: Market) -> None:
+    document = (await market.call("GET", "/desk/openapi.json")).json()
+    checks: list[tuple[str, Any, Any]] = []
+    asked: set[str] = set()
+
+    async def ask(method: str, path: str, template: str, body: Any = None, **options: Any) -> Any:
+        answer = await market.call(method.upper(), f"/desk{path}", body, **options)
+        operation = document["paths"][f"/desk{template}"][method]
+        what = f"{method} {template} {answer.status_code}"
+        asked.add(operation["operationId"])
+        responses = operation["responses"]
+        status = str(answer.status_code)
+        described = responses.get(status) or responses[f"{status[0]}XX"]
+        if body is not None and answer.status_code < 300:
+            request = operation["requestBody"]["content"]["application/json"]["schema"]
+            checks.append((f"{what} request", request, body))
+        if not answer.content:
+            assert "content" not in described, what
+            return None
+        media = answer.headers["content-type"]
+        checks.append((what, described["content"][media]["schema"], answer.json()))
+        return answer.json()
+
+    auth = {"token": market.token("ada")}
+    async with connect(market.url, path="/desk/socket.io/", auth=auth, transports=["websocket"]) as client:
+        await client.call("board:join", "1")
+        socket, room, user = f"/sockets/{client.sid}", "/rooms/{room}", "/users/{user}"
+        note = {"event": "note", "to": "board:1", "data": {"text": "x"}, "except": ["user:u"]}
+        pair, over = {"event": "pair", "to": ["board:1"], "data": "x"}, {"event": "over", "to": "board:1"}
+        for body in (note, [note, pair], over):
+            await ask("post", "/events", "/events", body)
+        member = f"{room}/members/{{subject}}"
+        for options in ({}, {"part": "host"}):
+            await ask("put", "/rooms/club:1/members/user:ada", member, params=options)
+        await ask("get", "/rooms/club:1/members", f"{room}/members", params={"limit": 1})
+        await ask("delete", "/rooms/club:1/members/user:ada", member)
+        await ask("get", "/rooms/board:1/sockets", f"{room}/sockets")
+        await ask("get", "/rooms/board:1/presence", f"{room}/presence")
+        await ask("get", "/users/ada/sockets", f"{user}/sockets")
+        await ask("get", "/users/ada/rooms", f"{user}/rooms")
+        await ask("put", "/users/ada/rooms/board:2", f"{user}/rooms/{{room}}")
+        await ask("delete", "/users/ada/rooms/board:2", f"{user}/rooms/{{room}}")
+        for event in ("note", "pair"):
+            data = {"text": "x"} if event == "note" else "x"
+            await ask("post", f"{socket}/events", "/sockets/{socket}/events", {"event": event, "data": data})
+        await ask("post", f"{socket}/disconnect", "/sockets/{socket}/disconnect", {"close": False, "except": []})
+        await ask("post", "/rooms/board:1/disconnect", f"{room}/disconnect", {"namespace": "/"})
+        await ask("post", "/users/ada/disconnect", f"{user}/disconnect", {"close": True})
+        await ask("post", "/users/ada/revoke", f"{user}/revoke", {"seconds": 1})
+        await ask("get", "/openapi.json", "/openapi.json")
+        # Refusals.
+        await ask("post", "/events", "/events", [note, {"event": "nope"}])
+        await ask("get", "/rooms/nowhere/members", f"{room}/members")
+        await ask("get", "/users/ada/rooms", f"{user}/rooms", headers={"authorization": "Bearer x"})
+    assert asked == {operation.id for operation in OPERATIONS}
+    check_schemas(document, checks)
