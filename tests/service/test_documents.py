@@ -79,3 +79,17 @@ async def test_without_them_their_addresses_answer_404(settings: Settings) -> No
     async with serve(Oyez([shop("books")], replace(settings, docs=False))) as market:
         for name in DOCUMENTS:
             assert (await market.request("GET", f"/books/{name}")).status_code == 404
+
+
+async def test_the_asyncapi_document_has_the_address_by_which_it_was_asked_for(open_settings: Settings) -> None:
+    async with serve(Oyez([shop("books")], open_settings)) as market:
+
+        async def ask(**headers: str) -> tuple[str, str]:
+            answer = await market.request("GET", "/books/asyncapi.json", headers=headers)
+            server = answer.json()["servers"]["websocket"]
+            return server["protocol"], server["host"]
+
+        assert await ask(host="live.example:81") == ("ws", "live.example:81")
+        assert await ask(host="live.example", **{"x-forwarded-proto": "https"}) == ("wss", "live.example")
+        for number in range(40):
+            assert await ask(host=f"host-{number}.example") == ("ws", f"host-{number}.example")

@@ -25,6 +25,7 @@ COMMANDS = {
     "publish": "publish:publish",
     "listen": "listen:listen",
     "demo": "demo:demo",
+    "docs": "docs:app",
     "migrate": "migrate:app",
     "quotes": "quotes:app",
 }

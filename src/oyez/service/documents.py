@@ -7,6 +7,7 @@ the documents.
 import asyncio
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -16,10 +17,15 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from oyez.contract.contract import Contract
-from oyez.documents.catalog import DOCUMENTS, Document
+from oyez.documents.catalog import DOCUMENTS
 from oyez.documents.description import Description, describe
 from oyez.server.http.client_files import GZIP
 from oyez.server.http.origin import OriginPolicy
+
+MAX_MADE = 32
+"""Documents that are kept: some have the address by which the client has reached the server, and a client may send any
+address."""
+_HOST = re.compile(r"[\w.:\[\]-]{1,255}", re.ASCII)
 
 
 class _Content(NamedTuple):
@@ -40,20 +46,34 @@ class Documents:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._description: Description | None = None
-        self._made: dict[str, _Content] = {}
+        self._built: dict[str, bytes] = {}
+        self._made: dict[tuple[str, str], _Content] = {}
         self._making = asyncio.Lock()
 
-    async def find(self, name: str) -> _Content:
-        """The document of this name. Others wait while one is made, in a thread, because it takes up to 0.1 s."""
-        async with self._making:
-            if name not in self._made:
-                self._made[name] = await asyncio.to_thread(self._make, DOCUMENTS[name])
-        return self._made[name]
+    async def find(self, name: str, url: str) -> _Content:
+        """The document of this name, for the server at `url`.
 
-    def _make(self, document: Document) -> _Content:
+        Others wait while one is made, in a thread, because it takes up to 0.1 s.
+        """
+        key = name, "" if DOCUMENTS[name].finish is None else url
+        async with self._making:
+            found = self._made.get(key)
+            if found is None:
+                found = await asyncio.to_thread(self._make, *key)
+                if len(self._made) >= MAX_MADE:
+                    # The oldest one: a dict keeps the order of insertion.
+                    del self._made[next(iter(self._made))]
+                self._made[key] = found
+        return found
+
+    def _make(self, name: str, url: str) -> _Content:
+        document = DOCUMENTS[name]
         if self._description is None:
             self._description = describe(self._contract)
-        return _Content.of(document.build(self._description))
+        if name not in self._built:
+            self._built[name] = document.build(self._description)
+        content = self._built[name]
+        return _Content.of(content if document.finish is None else document.finish(content, self._description, url))
 
 
 class DocumentEndpoint:
@@ -70,7 +90,7 @@ class DocumentEndpoint:
     async def _respond(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return Response(status_code=405, headers={"allow": "GET, HEAD"})
-        content = await self._documents.find(self._name)
+        content = await self._documents.find(self._name, find_url(request))
         headers = self._make_headers(request, content)
         if content.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
@@ -85,6 +105,17 @@ class DocumentEndpoint:
         vary = ", ".join(filter(None, (headers.get("vary"), "Accept-Encoding")))
         # The contract may be another one after the next deployment, so a browser asks each time.
         return {**headers, "etag": f"W/{content.etag}", "cache-control": "no-cache", "vary": vary}
+
+
+def find_url(request: Request) -> str:
+    """The address by which the client has reached the server, without a path."""
+    headers = request.headers
+    host = headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        host = "localhost"
+    # A client that forges the header only gets the wrong address itself.
+    secure = request.url.scheme == "https" or headers.get("x-forwarded-proto", "").startswith("https")
+    return f"{'https' if secure else 'http'}://{host}{request.scope.get('root_path', '')}"
 
 
 def document_routes(prefix: str, contract: Contract, origins: OriginPolicy) -> list[Route]:

@@ -1,0 +1,78 @@
+"""`oyez docs`: the documents, types and models of a contract, written without a server."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from oyez.cli.address import Target
+from oyez.cli.console import CallError, explain_os_error
+from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
+from oyez.documents.catalog import DOCUMENTS
+from oyez.documents.description import describe
+from oyez.systems.loader import load_system
+
+app = App(
+    name="docs",
+    help=(
+        "Write documents, types and models of a system's contract.\n\n"
+        "They are made from the contract alone; no server needs to run. A server has the same files at"
+        " /SYSTEM/contract.json, /SYSTEM/asyncapi.json and so on, if its setting `docs` allows it."
+    ),
+)
+
+Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
+
+
+@app.command
+def asyncapi(
+    system: str, /, *, output: Output = None, url: str | None = None, flags: SettingsFlags = OWN_SETTINGS
+) -> int:
+    """Write the AsyncAPI 3 document: servers, channels, operations, messages and schemas, as JSON.
+
+    For example:
+      oyez docs asyncapi quotes --url https://live.example -o asyncapi.json
+
+    Parameters
+    ----------
+    system
+        The name of a system that ships, or a file with a contract.
+    output
+        The file to write. [default: standard output]
+    url
+        The address of the server in the document. [default: as the settings have it]
+    """
+    return write("asyncapi.json", system, output, Target(url=url).find(flags.load()))
+
+
+@app.command
+def contract(system: str, /, *, output: Output = None) -> int:
+    """Write the description of the contract, from which all other documents are made, as JSON.
+
+    For example:
+      oyez docs contract my_contract.py -o contract.json
+
+    Parameters
+    ----------
+    system
+        The name of a system that ships, or a file with a contract.
+    output
+        The file to write. [default: standard output]
+    """
+    return write("contract.json", system, output)
+
+
+def write(name: str, system: str, output: Path | None, url: str = "") -> int:
+    """Write a document of a system to a file or to standard output. Raises CallError if the file cannot be written."""
+    content = DOCUMENTS[name].make(describe(load_system(system).contract), url)
+    content += b"" if content.endswith(b"\n") else b"\n"
+    if output is None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return 0
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise CallError(f"{output} cannot be written: {explain_os_error(error)}. Name another file.") from None
+    return 0
