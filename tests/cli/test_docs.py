@@ -10,7 +10,7 @@ from oyez.documents.description import describe
 from oyez.systems.loader import load_system
 from tests.support.terminal import ORDERS, Calls
 
-COMMANDS = {name.partition(".")[0]: name for name in DOCUMENTS}
+COMMANDS = {{"types.ts": "typescript"}.get(name, name.partition(".")[0]): name for name in DOCUMENTS}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

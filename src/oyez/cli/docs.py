@@ -47,6 +47,23 @@ def asyncapi(
 
 
 @app.command
+def typescript(system: str, /, *, output: Output = None) -> int:
+    """Write TypeScript types: for socket.io-client, for Redis emitters, and for publishers over HTTP.
+
+    For example:
+      oyez docs typescript quotes -o src/quotes.ts
+
+    Parameters
+    ----------
+    system
+        The name of a system that ships, or a file with a contract.
+    output
+        The file to write. [default: standard output]
+    """
+    return write("types.ts", system, output)
+
+
+@app.command
 def contract(system: str, /, *, output: Output = None) -> int:
     """Write the description of the contract, from which all other documents are made, as JSON.
 

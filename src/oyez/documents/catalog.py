@@ -7,6 +7,7 @@ from typing import NamedTuple
 from oyez.contract.codec import encode_json
 from oyez.documents.asyncapi import add_servers, build_asyncapi
 from oyez.documents.description import Description
+from oyez.documents.typescript import build_typescript
 
 
 class Document(NamedTuple):
@@ -28,5 +29,6 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
     {
         "contract.json": Document("application/json", encode_json),
         "asyncapi.json": Document("application/json", build_asyncapi, add_servers),
+        "types.ts": Document("application/typescript", build_typescript),
     }
 )

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import NODEFAULT, inspect
 
-from oyez.contract.schema import options
+from oyez.contract.schema import is_millis, options
 from oyez.contract.types import Command, Money, Time, Total
 from oyez.documents.field_docs import find_field_docs
 
@@ -100,7 +100,8 @@ class Schemas:
             case inspect.StrType():
                 return {"type": "string", **_length(found, "Length"), **_limits(found)}
             case inspect.IntType():
-                return {"type": "integer", **_limits(found)}
+                text = {"description": "Milliseconds since 1970."} if is_millis(found) else {}
+                return {"type": "integer", **_limits(found), **text}
             case inspect.FloatType():
                 return {"type": "number", **_limits(found)}
             case inspect.DictType():
