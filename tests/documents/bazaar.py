@@ -178,6 +178,20 @@ class Moved(CamelPayload):
     at: Millis | UnsetType = UNSET
 
 
+class Picture(Payload):
+    """A picture."""
+
+    image: bytes
+    title: str = ""
+
+
+@root.event("pictured", to=[square])
+class Pictured(Payload):
+    """Pictures of a thing."""
+
+    pictures: list[Picture]
+
+
 Opened = root.signal("opened", to=[square], description="The bazaar opens.")
 Warned = office.signal("warned", to=[office.everyone], description="Somebody comes.", volatile=True)
 

@@ -86,7 +86,13 @@ def test_the_parts_of_a_contract_with_every_form(documents: dict[str, Any]) -> N
         "items": [
             {"title": "socketId", "type": "string"},
             {"title": "to", "type": "array", "items": {"type": "integer"}},
-            {"title": "at", "type": "integer", "minimum": 0, "maximum": 9007199254740991},
+            {
+                "title": "at",
+                "type": "integer",
+                "minimum": 0,
+                "maximum": 9007199254740991,
+                "description": "Milliseconds since 1970.",
+            },
         ],
         "additionalItems": False,
         "maxItems": 3,

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from oyez.documents.description import Description
-from oyez.documents.typescript import build_typescript, make_prefix
+from oyez.documents.json_schema import holds_binary
+from oyez.documents.names import prefix_of
+from oyez.documents.typescript import build_typescript
 from tests.documents.contracts import NAMES, find_description
 from tests.support.js_client import FOLDER
 
@@ -69,6 +71,7 @@ socket.on("moved", (socketId, to, at, position) => at satisfies number | string 
 socket.on("moved", (socketId, to, at: number) => {}); // wrong
 socket.on("welcome", (data, position) => {}); // wrong
 socket.on("closed", () => {}); // wrong
+socket.on("pictured", (data) => data.pictures[0]?.image satisfies Uint8Array | ArrayBuffer | undefined);
 socket.on("error", (error) => {
   if (typeof error === "string") return;
   error.code satisfies types.ErrorCode;
@@ -123,6 +126,8 @@ const published: types.Publication[] = [
   { event: "said", data: "hello" },
   { event: "moved", data: ["socket", [1, 2]] },
   { event: "thing:changed", data: { type: "broken" }, to: ["stall:1", "stall:2"], except: "stall:3" },
+  { event: "pictured", data: { pictures: [{ image: "ZGF0YQ==" }] } },
+  { event: "pictured", data: { pictures: [{ image: new Uint8Array(3) }] } }, // wrong
   { event: "welcome", data: { name: "x" } }, // wrong
   { event: "said" }, // wrong
   { event: "thing:changed", data: { type: "broken" }, to: "square" }, // wrong
@@ -134,15 +139,15 @@ def write_program(name: str, description: Description) -> Iterator[str]:
     """A program that uses each event and command of a contract, rightly and wrongly."""
     yield HEAD.replace("NAME", name)
     for number, namespace in enumerate(description["namespaces"]):
-        prefix = make_prefix(namespace["name"])
+        prefix = prefix_of(namespace["name"])
         maps = f"types.{prefix}ServerToClientEvents, types.{prefix}ClientToServerEvents"
         yield f"async function run{number}(socket: Socket<{maps}>, emitter: Emitter<types.{prefix}EmitterEvents>) {{"
         yield f'socket.on("no such event", () => {{}}); {WRONG}'
         yield f'socket.emit("no such command"); {WRONG}'
         for event in namespace["events"]:
-            yield from write_event(event)
+            yield from write_event(event, binary=is_binary(description, event["payload"]))
         for command in namespace["commands"]:
-            if not holds_binary(description, command["schema"]):
+            if not is_binary(description, command["schema"]):
                 yield from write_command(command)
         yield "}"
     for event in {
@@ -154,7 +159,7 @@ def write_program(name: str, description: Description) -> Iterator[str]:
             yield f"({{ event: {json.dumps(event['name'])}, data: symbol }}) satisfies types.Publication; {WRONG}"
 
 
-def write_event(event: Any) -> Iterator[str]:
+def write_event(event: Any, *, binary: bool) -> Iterator[str]:
     name, count = json.dumps(event["name"]), 1 if event["parameters"] is None else len(event["parameters"])
     names = [f"a{number}" for number in range(count)]
     yield f"socket.on({name}, ({', '.join(names)}) => {{}});"
@@ -164,7 +169,7 @@ def write_event(event: Any) -> Iterator[str]:
         yield f"socket.on({name}, ({', '.join([*names, 'position: number'])}) => {{}}); {WRONG}"
     if names:
         yield f"socket.on({name}, (a0: symbol) => {{}}); {WRONG}"
-    if any(target["kind"] != "caller" for target in event["to"]):
+    if not binary and any(target["kind"] != "caller" for target in event["to"]):
         arguments = ", ".join(map(json.dumps, event["example_arguments"]))
         yield f"emitter.emit({name}{', ' if arguments else ''}{arguments});"
         yield f"emitter.emit({name}, symbol); {WRONG}"
@@ -181,10 +186,8 @@ def write_command(command: Any) -> Iterator[str]:
         yield f"(await socket.emitWithAck({given})) satisfies symbol; {WRONG}"
 
 
-def holds_binary(description: Description, schema: Any) -> bool:
-    text = json.dumps(schema)
-    below = re.findall(r'"#/\$defs/([^"]+)"', text)
-    return '"format": "binary"' in text or any(holds_binary(description, description["$defs"][name]) for name in below)
+def is_binary(description: Description, schema: Any) -> bool:
+    return any(holds_binary(description, name) for name in re.findall(r'"#/\$defs/([^"]+)"', json.dumps(schema)))
 
 
 @pytest.fixture(scope="module")

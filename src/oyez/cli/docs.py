@@ -64,6 +64,41 @@ def typescript(system: str, /, *, output: Output = None) -> int:
 
 
 @app.command
+def schemas(system: str, /, *, output: Output = None) -> int:
+    """Write JSON Schema of every payload, for validators and for generators of code in other languages.
+
+    For example:
+      oyez docs schemas quotes -o schemas.json
+      npx quicktype --src-lang schema --src 'schemas.json#/$defs/' --lang kotlin -o Models.kt
+
+    Parameters
+    ----------
+    system
+        The name of a system that ships, or a file with a contract.
+    output
+        The file to write. [default: standard output]
+    """
+    return write("schemas.json", system, output)
+
+
+@app.command
+def models(system: str, /, *, output: Output = None) -> int:
+    """Write typed Python models for clients: a module that needs only the standard library.
+
+    For example:
+      oyez docs models quotes -o quotes_models.py
+
+    Parameters
+    ----------
+    system
+        The name of a system that ships, or a file with a contract.
+    output
+        The file to write. [default: standard output]
+    """
+    return write("models.py", system, output)
+
+
+@app.command
 def contract(system: str, /, *, output: Output = None) -> int:
     """Write the description of the contract, from which all other documents are made, as JSON.
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from oyez.contract.codec import encode_json
 from oyez.documents.asyncapi import add_servers, build_asyncapi
 from oyez.documents.description import Description
+from oyez.documents.models import build_models
+from oyez.documents.schemas import build_schemas
 from oyez.documents.typescript import build_typescript
 
 
@@ -30,5 +32,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "contract.json": Document("application/json", encode_json),
         "asyncapi.json": Document("application/json", build_asyncapi, add_servers),
         "types.ts": Document("application/typescript", build_typescript),
+        "schemas.json": Document("application/schema+json", build_schemas),
+        "models.py": Document("text/x-python", build_models),
     }
 )

@@ -5,6 +5,8 @@ of a Literal, do not know `Time` and `Money`, and mix up two classes of one name
 """
 
 import inspect as python
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -225,3 +227,10 @@ def _find_literals(hint: Any) -> Iterator[tuple[Any, ...]]:
     else:
         for part in get_args(hint):
             yield from _find_literals(part)
+
+
+def holds_binary(description: Mapping[str, Any], name: str, seen: frozenset[str] = frozenset()) -> bool:
+    """True if a value of the class `name` of a description holds binary data, at any depth."""
+    text = json.dumps(description["$defs"][name])
+    below = set(re.findall(rf'"{re.escape(PREFIX)}([^"]+)"', text)) - seen - {name}
+    return '"format": "binary"' in text or any(holds_binary(description, each, seen | {name}) for each in below)

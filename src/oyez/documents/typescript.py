@@ -12,7 +12,8 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from oyez.documents.description import Description
-from oyez.documents.json_schema import PREFIX
+from oyez.documents.json_schema import PREFIX, holds_binary
+from oyez.documents.names import Names, make_title, prefix_of
 
 Node = dict[str, Any]
 RESERVED = frozenset(
@@ -36,7 +37,6 @@ RESERVED = frozenset(
 _SUFFIXES = ("Auth", "ClientToServerEvents", "EmitterEvents", "Room", "ServerToClientEvents")
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
 _PLACEHOLDER = re.compile(r"\{(\w+)\}", re.ASCII)
-_WORD = re.compile(r"[^\W_]+", re.ASCII)
 
 _BOUNDS: Mapping[str, str] = {
     "minLength": "at least {} characters",
@@ -96,11 +96,11 @@ class _Writer:
 
     def __init__(self, description: Description) -> None:
         self._description = description
-        self._prefixes = {each["name"]: make_prefix(each["name"]) for each in description["namespaces"]}
+        self._prefixes = {each["name"]: prefix_of(each["name"]) for each in description["namespaces"]}
         own = RESERVED.union(f"{prefix}{suffix}" for prefix in self._prefixes.values() for suffix in _SUFFIXES)
         self._names = {name: _choose_name(name, own) for name in description["$defs"]}
-        self._taken = set(own.union(self._names.values()))
-        self._binary = {name for name in self._names if self._holds_binary(name)}
+        self._unique = Names(own.union(self._names.values()))
+        self._binary = {name for name in self._names if holds_binary(description, name)}
         self._codes: dict[frozenset[Any], str] = {}
         """The names of sets of error codes."""
         self._used: set[str] = set()
@@ -213,12 +213,6 @@ class _Writer:
             lines.append(f"{deeper}{_quote_key(name)}{mark}: {self._render(member, deeper, published)};")
         return "\n".join([*lines, f"{indent}}}"])
 
-    def _holds_binary(self, name: str, seen: frozenset[str] = frozenset()) -> bool:
-        """True if a value of the class holds binary data, at any depth."""
-        text = json.dumps(self._description["$defs"][name])
-        below = set(re.findall(rf'"{re.escape(PREFIX)}([^"]+)"', text)) - seen - {name}
-        return '"format": "binary"' in text or any(self._holds_binary(each, seen | {name}) for each in below)
-
     # Namespaces.
 
     def _write_namespace(self, namespace: Node) -> Iterator[str]:
@@ -298,14 +292,14 @@ class _Writer:
     def _render_callback(self, command: Node, prefix: str, answers: list[str]) -> str:
         """The type of the callback: each argument is that of a success or of a failure."""
         acknowledgement = command["acknowledgement"]
-        title = f"{prefix}{make_prefix(command['name'])}"
+        title = f"{prefix}{make_title(command['name'])}"
         names = ("error", "reply") if acknowledgement["form"]["node_style"] else ("answer",)
         kinds: list[list[str]] = [[] for _ in names]
         for part in ("success", "failure"):
             for index, schema in enumerate(acknowledgement[part]["arguments"]):
                 rendered = self._render(schema)
                 if rendered != "null":
-                    name = self._claim_name(f"{title}{part.capitalize()}")
+                    name = self._unique.claim(f"{title}{part.capitalize()}")
                     text = f"`{command['name']}` has {'succeeded' if part == 'success' else 'failed'}."
                     answers += [*_comment(text), f"export type {name} = {rendered};\n"]
                     rendered = name
@@ -314,14 +308,6 @@ class _Writer:
             Parameter(name, _join(each), len(each) == 2) for name, each in zip(names, kinds, strict=True) if each
         ]
         return f"({_list(parameters)}) => void"
-
-    def _claim_name(self, name: str) -> str:
-        """A name that nothing else in the file has."""
-        number = 1
-        while (unique := name if number == 1 else f"{name}{number}") in self._taken:
-            number += 1
-        self._taken.add(unique)
-        return unique
 
     # Publishers.
 
@@ -461,12 +447,6 @@ def _on_one_line(text: str) -> str:
 
 def _quote_key(name: str) -> str:
     return name if _IDENTIFIER.fullmatch(name) else json.dumps(name, ensure_ascii=False)
-
-
-def make_prefix(namespace: str) -> str:
-    """The beginning of the names of a namespace: `Customer` for `/customer`."""
-    prefix = "".join(f"{word[0].upper()}{word[1:]}" for word in _WORD.findall(namespace))
-    return f"N{prefix}" if prefix[:1].isdigit() else prefix
 
 
 def _make_identifier(name: str) -> str:
