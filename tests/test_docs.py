@@ -20,7 +20,7 @@ import textwrap
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ import pytest
 from tools.docs.tables import DOCS, TABLES, find_constants, find_payloads, read, replace_table, to_fields
 
 from oyez import errors
+from oyez.client import QueueLimits
 from oyez.contract import check, codec, contract, declare, limits, patterns, policy, rooms, tokens
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError, Refusal
@@ -75,6 +76,7 @@ OWN = (
     "protocol",
     "publishing",
     "publishing-api",
+    "publishing-python",
     "qscrap",
     "quotes",
     "recipes",
@@ -371,6 +373,7 @@ def test_settings_that_are_spoken_of_exist(name: str) -> None:
     spoken = re.findall(r"`((?:max|ping|ssl|jwt)_\w+|(?!proxy)\w+_timeout|\w+_interval)`", read(name))
     # An argument of `event` and `command`, and not a setting.
     known = {*Settings.__struct_fields__, *Limits.__struct_fields__, *BackendSettings.__struct_fields__, "max_bytes"}
+    known |= {field.name for field in fields(QueueLimits)}
     assert set(spoken) <= known
 
 

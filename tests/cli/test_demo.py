@@ -12,7 +12,6 @@ import pytest
 from oyez.cli.address import explain_unreachable
 from oyez.cli.demo import play, show
 from oyez.cli.flags import SettingsFlags
-from oyez.cli.request import send_json
 from oyez.service.auth.secrets import load_secret
 from oyez.systems.loader import list_systems, load_system
 from oyez.testing.scenario import Scenario, ScenarioError, TargetServer
@@ -83,7 +82,7 @@ async def live(market: Served, play_day: Callable[[Scenario], Awaitable[None]]) 
     """What is found amiss with a day of `orders`."""
     async with AsyncExitStack() as stack:
         secret = load_secret(market.settings)
-        server = TargetServer(market.url, market.settings, secret, send_json, explain_unreachable)
+        server = TargetServer(market.url, market.settings, secret, explain_unreachable)
         day = Scenario(load_system(str(ORDERS)).contract, server, stack, timeout=0.3)
         await play_day(day)
         return (await day.finish()).faults

@@ -164,7 +164,7 @@ def respond(status: str, body: str) -> bytes:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "is not Oyez"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "cannot be reached: illegal status line"),
         (respond("200 OK", "<h1>hello</h1>"), "is not Oyez"),
         (respond("200 OK", "{}"), "is not Oyez"),
         (respond("502 Bad Gateway", "<h1>bad gateway</h1>"), "status 502: '<h1>bad gateway</h1>'"),

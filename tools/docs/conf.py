@@ -17,6 +17,7 @@ CONTENTS = {
         "handlers",
         "backends",
         "publishing",
+        "publishing-python",
         "emitters",
         "embedding",
         "delivery",

@@ -16,7 +16,6 @@ from oyez.cli.address import Target, check_reachable, explain_unreachable
 from oyez.cli.console import CallError
 from oyez.cli.demo_server import start_server
 from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
-from oyez.cli.request import send_json
 from oyez.service.auth.secrets import load_secret
 from oyez.systems.loader import list_systems, load_demo, load_system
 from oyez.testing.scenario import Scenario, ScenarioError, TargetServer
@@ -82,7 +81,7 @@ async def play(
             settings = flags.load()
             address = Target(url=url).find(settings)
             await check_reachable(address)
-        server = TargetServer(address, settings, load_secret(settings, make=False), send_json, explain_unreachable)
+        server = TargetServer(address, settings, load_secret(settings, make=False), explain_unreachable)
         progress = stack.enter_context(
             Progress(
                 TextColumn("{task.description}"),

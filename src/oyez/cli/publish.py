@@ -6,23 +6,22 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
+from msgspec import UNSET
 
 from oyez.cli import console
-from oyez.cli.address import FOUND, Target
+from oyez.cli.address import FOUND, Target, explain_unreachable
 from oyez.cli.console import CallError
 from oyez.cli.flags import OWN_SETTINGS, Repeatable, SettingsFlags, load_signer, parse_value
-from oyez.cli.request import RequestRefusedError, not_oyez, send_json
+from oyez.client import NotOyezError, PublisherError, Retries, SyncPublisher, UnreachableError
+from oyez.errors import OyezError
 from oyez.systems.loader import load_system
 
 KEY_LIFETIME = 60.0
 """Seconds; the key is used at once."""
 
 
-class Published(msgspec.Struct):
-    """What the server answers."""
-
-    position: str | None
+class NotPublishedError(OyezError):
+    """The event was not published."""
 
 
 def publish(
@@ -58,16 +57,18 @@ def publish(
     """
     loaded, settings = load_system(system), flags.load()
     url = target.find(settings)
-    body: dict[str, Any] = {"event": event} if data is None else {"event": event, "data": read_data(data)}
-    if to:
-        body["to"] = to
+    given: Any = UNSET if data is None else read_data(data)
     key = target.token or load_signer(settings).sign_service(loaded.name, KEY_LIFETIME)
     try:
-        position = send_event(f"{url}/{loaded.name}/events", key, body, idempotency_key)
-    except RequestRefusedError as refused:
-        if event in loaded.contract.events:
-            raise
-        raise RequestRefusedError(f"{refused} {_suggest(event, loaded.contract.events)}") from None
+        with SyncPublisher(url, loaded.name, key, retries=Retries(attempts=1)) as publisher:
+            position = publisher.publish(event, given, to=to or None, idempotency_key=idempotency_key).position
+    except UnreachableError as error:
+        raise NotPublishedError(explain_unreachable(url, error)) from None
+    except NotOyezError as error:
+        raise NotPublishedError(f"{error} Give Oyez' own --url.") from None
+    except PublisherError as error:
+        hint = "" if event in loaded.contract.events else f" {_suggest(event, loaded.contract.events)}"
+        raise NotPublishedError(f"{event} was not published. {error}{hint}") from None
     console.out.print(f"published at {position}" if position else "published (volatile: not stored)")
     return 0
 
@@ -81,19 +82,6 @@ def read_data(data: str) -> Any:
     except OSError as error:
         raise CallError(f"--data {data}: {error.strerror}. Name an existing file, or give JSON.") from None
     return parse_value(content, f"--data {data}")
-
-
-def send_event(url: str, key: str, body: dict[str, Any], idempotency_key: str | None = None) -> str | None:
-    """Publish one event and return its position in the log, None for a volatile one. Raises RequestError."""
-    headers = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
-    try:
-        answer = send_json(url, key, body, headers=headers)
-    except RequestRefusedError as refused:
-        raise RequestRefusedError(f"{body['event']} was not published. {refused}") from None
-    try:
-        return msgspec.convert(answer, Published).position
-    except msgspec.ValidationError:
-        raise not_oyez(url) from None
 
 
 def _suggest(event: str, known: Collection[str]) -> str:

@@ -250,6 +250,11 @@ class EventCodec(Generic[P]):
         self._check_exactly(data if self._array is None else b"[%b]" % data)
         return data
 
+    def encode_data(self, payload: P) -> bytes:
+        """The data of the event as `decode_payload` takes it. Raises InvalidDataError if a value does not fit."""
+        data = self.encode_payload(payload)
+        return b"[%b]" % data if self._has_several else data
+
     def encode_decoded(self, payload: P) -> bytes:
         """`encode_payload` for a payload that comes from `decode_payload`."""
         if self._array is None:
@@ -292,8 +297,12 @@ class EventCodec(Generic[P]):
     def decode_event(self, data: bytes) -> P:
         """The payload of an event array that `wrap` has made. Raises InvalidDataError."""
         arguments = data[len(self._head) + 1 : -1]
-        several = self._array is not None and len(self._array.__struct_fields__) > 1
-        return self.decode_payload(b"[%b]" % arguments if several else arguments)
+        return self.decode_payload(b"[%b]" % arguments if self._has_several else arguments)
+
+    @property
+    def _has_several(self) -> bool:
+        """True if the event has several positional arguments."""
+        return self._array is not None and len(self._array.__struct_fields__) > 1
 
     def encode_event(self, payload: P) -> bytes:
         """The event array of a payload. Raises InvalidDataError if a value does not fit its type."""

@@ -15,6 +15,7 @@ from oyez.concurrency.long_work import LongWork
 from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Contract, Event
 from oyez.contract.rooms import Caller, Everyone, NamedRoom, Sockets
+from oyez.contract.routing import EventRouter
 from oyez.contract.schema import quote
 from oyez.contract.types import Payload
 from oyez.errors import (
@@ -36,7 +37,6 @@ from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_published
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.latest import Latest
-from oyez.runtime.routing import EventRouter
 from oyez.settings import Limits
 
 logger = get_logger("oyez.runtime")

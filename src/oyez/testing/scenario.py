@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from oyez.client import Client, ConnectFailed, ConnectRefused, Disconnected, Event, connect
+from oyez.client import Client, ConnectFailed, ConnectRefused, Disconnected, Event, Publisher, Retries, connect
 from oyez.contract import Acknowledgements, Contract, Errors, Time
 from oyez.contract.arguments import join_values, name_values
 from oyez.contract.rooms import Caller, DerivedRoom, Everyone
@@ -51,8 +51,6 @@ class TargetServer:
     url: str
     settings: Settings
     secret: Secret
-    send: Callable[[str, str, Any, str], Any]
-    """Sends a request: address, service key, body and method. Returns the JSON of the answer; raises OyezError."""
     explain: Callable[[str, BaseException], str]
     """Returns a sentence with the reason why there is no connection to an address."""
 
@@ -139,7 +137,9 @@ class Scenario:
         self._conflated = conflated
         self._timeout = timeout
         self._lifetime = TOKEN_LIFETIME if speed is None else max(TOKEN_LIFETIME, 24 * 3600 / speed)
-        self._key = server.signer().sign_service(contract.name, None)
+        key = server.signer().sign_service(contract.name, None)
+        self._publisher = Publisher(server.url, contract.name, key, retries=Retries(attempts=1))
+        stack.push_async_callback(self._publisher.close)
         self._mark = token_hex(3)
         self._known: set[bytes] = set()
         """Every payload that a recipient was expected to receive, as JSON."""
@@ -293,9 +293,8 @@ class Scenario:
     # Parts of acts.
 
     async def _send(self, method: str, path: str, body: Any) -> Any:
-        url = f"{self._server.url}/{self.contract.name}{path}"
         try:
-            return await asyncio.to_thread(self._server.send, url, self._key, body, method)
+            return await self._publisher.request(method, path, body)
         except OyezError as error:
             raise ScenarioError(f"{method} /{self.contract.name}{path}: {error}") from None
 
