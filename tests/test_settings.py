@@ -42,7 +42,7 @@ def test_no_default_refuses_itself() -> None:
 def test_every_setting_has_an_upper_case_name_in_the_environment(folder: Path) -> None:
     values = {name: _another(getattr(Settings(), name)) for name in Settings.__struct_fields__ if name not in GROUPS}
     values |= {"log_sync": "full", "client_origin": "https://another.example", "redis_emitter_key": "another"}
-    values |= {"time_zone": "Europe/Berlin", "log_level": "error", "metrics_token": "0123456789abcdef"}
+    values |= {"time_zone": "Europe/Berlin", "log_level": "error", "metrics_token": "0123456789abcdef", "docs": True}
     environ = {name.upper(): str(value) for name, value in values.items()}
     assert msgspec.to_builtins(load_settings(environ)) == {**msgspec.to_builtins(Settings()), **values}
 
@@ -268,3 +268,39 @@ def test_what_editors_and_shells_leave_around_a_setting_is_no_part_of_it(folder:
         "https://a.example",
         "https://b.example",
     }
+
+
+# Back ends.
+
+BACKEND = {"OYEZ_BACKEND_MY_SHOP_URL": "https://shop.example/oyez", "OYEZ_BACKEND_MY_SHOP_SECRET": f"whsec_{'A' * 32}"}
+
+
+def test_back_ends_are_read_from_the_file_and_the_environment(folder: Path) -> None:
+    Path("oyez.toml").write_text('[backends.pay]\nurl = "http://pay/x"\ntimeout = 2\n')
+    secret = {"OYEZ_BACKEND_PAY_SECRET": f"whsec_{'B' * 32}", "OYEZ_BACKEND_MY_SHOP_MAX_QUEUE": "7"}
+    backends = load_settings({**BACKEND, **secret}).backends
+    assert backends["pay"].url == "http://pay/x"
+    assert (backends["pay"].timeout, backends["pay"].secret) == (2.0, f"whsec_{'B' * 32}")
+    assert (backends["my_shop"].url, backends["my_shop"].max_queue) == ("https://shop.example/oyez", 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("URL", "shop.example", "address of a back end"),
+        ("URL", "https://user:password@shop.example", "without a password"),
+        ("SECRET", "hunter2", "whsec_"),
+        ("SECRET", "whsec_c2hvcnQ=", "24 to 64 bytes"),
+        ("TIMEOUT", "60", "Expected a number <= 30"),
+        ("MAX_QUEUE", "many", "whole number"),
+    ],
+)
+def test_wrong_settings_of_a_back_end_are_explained(folder: Path, name: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings({**BACKEND, f"OYEZ_BACKEND_MY_SHOP_{name}": value})
+    assert said in str(error.value)
+    assert name != "SECRET" or value not in str(error.value)
+
+
+def test_settings_show_no_secret_of_a_back_end(folder: Path) -> None:
+    assert "whsec" not in repr(load_settings(BACKEND))

@@ -110,6 +110,16 @@ def test_all_settings_that_cannot_be_read(oyez: Calls, folder: Path) -> None:
         assert any(words in text for _, text in found)
 
 
+def test_back_ends_without_settings(oyez: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = str(Path(__file__).parents[2] / "examples/backends/shop.py")
+    ((subject, text),) = problems(oyez("check", shop))
+    assert subject == f"system {shop}"
+    assert "OYEZ_BACKEND_SHOP_URL" in text
+    monkeypatch.setenv("OYEZ_BACKEND_SHOP_URL", "https://shop.example/oyez")
+    monkeypatch.setenv("OYEZ_BACKEND_SHOP_SECRET", f"whsec_{'A' * 32}")
+    assert oyez("check", shop).status == 0
+
+
 def test_keys_that_are_published_nowhere(oyez: Calls) -> None:
     found = problems(oyez("check", "quotes", "--jwks-url", "http://127.0.0.1:1/keys"))
     assert [subject for subject, _ in found] == ["keys"]

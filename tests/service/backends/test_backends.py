@@ -27,6 +27,7 @@ from oyez.service.app import Oyez
 from oyez.service.system import System, SystemServices
 from oyez.settings import Settings
 from tests.support.clock import PATIENCE
+from tests.support.js_client import JsDriver
 from tests.support.logged import capture_logs
 from tests.support.scripted_backend import Reply, Request, ScriptedBackend, run_backend
 from tests.support.shops import Market, serve
@@ -291,6 +292,22 @@ async def test_a_back_end_that_is_away_is_answered_unavailable_with_a_time(
         assert (error["code"], error["details"]) == ("unavailable", {"retry_after": 90.0})
         backend.script({})
         assert (await client.call("ping"))["ok"]
+
+
+async def test_an_official_client_gets_in_as_soon_as_the_back_end_is_back(
+    market: Market, backend: ScriptedBackend, js: JsDriver
+) -> None:
+    # A decision that the back end cannot make now: the client must not give up, and must not get in.
+    backend.script({"error": {"code": "unavailable"}})
+    options: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 10, "reconnectionDelayMax": 10}
+    options |= {"path": "/shop/socket.io/", "transports": ["websocket"], "auth": {"token": market.token("ada")}}
+    client = await js.begin(f"{market.url}/vip", **options)
+    await backend.next_request("connect", 2)
+    sockets = await market.call("GET", "/shop/users/ada/sockets", params={"namespace": "/vip"})
+    assert sockets.json()["sockets"] == []
+    backend.script({"allow": True})
+    await client.expect("connect")
+    await client.disconnect()
 
 
 async def test_a_room_is_decided_by_the_back_end(market: Market, backend: ScriptedBackend) -> None:

@@ -132,6 +132,8 @@ class UserSockets(Payload):
     """The sockets of a user."""
 
     sockets: list[UserSocket]
+    complete: bool
+    """False if a node has not answered in time: sockets may be missing."""
 
 
 class UserRoom(Payload):
@@ -145,6 +147,8 @@ class UserRooms(Payload):
     """The rooms of a user."""
 
     rooms: list[UserRoom]
+    complete: bool
+    """False if a node has not answered in time: rooms may be missing."""
 
 
 class Revoked(Payload):

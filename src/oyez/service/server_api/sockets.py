@@ -3,6 +3,7 @@
 Changes are entries of the log, so they hold on all nodes, in order with the events.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Protocol, TypeVar
 
@@ -25,7 +26,7 @@ from oyez.runtime.http import Authorize, Responder, answer_json, read_json, serv
 from oyez.runtime.publish_api import build_rejection
 from oyez.runtime.publisher import Publication, Publisher, RejectedError
 from oyez.runtime.revoked_tokens import RevokedTokens
-from oyez.server.cluster.membership import Presence
+from oyez.server.cluster.membership import Presence, Present
 from oyez.service.outbox.members import find_room
 from oyez.settings import Limits
 
@@ -126,22 +127,27 @@ class SocketsApi:
 
     async def _show_sockets(self, request: Request) -> Response:
         """The sockets of a user, in all namespaces or in `?namespace=`."""
-        user, found = _read_user(request), []
-        for namespace in self._namespaces(request.query_params.get("namespace")):
-            presence = await self._find_sockets(namespace, [user_room(user)], detailed=True)
-            for socket in presence.sockets:
-                shown = {"id": socket.id, "namespace": namespace, "rooms": socket.rooms}
-                found.append({**shown, "address": socket.address, "node": socket.node})
-        return answer_json({"sockets": found})
+        found, complete = await self._find_user(request)
+        sockets = [
+            {"namespace": namespace, **{name: getattr(socket, name) for name in ("id", "rooms", "address", "node")}}
+            for namespace, socket in found
+        ]
+        return answer_json({"sockets": sockets, "complete": complete})
 
     async def _show_rooms(self, request: Request) -> Response:
         """The rooms in which a user has a socket."""
-        user, found = _read_user(request), []
-        for namespace in self._namespaces(request.query_params.get("namespace")):
-            presence = await self._find_sockets(namespace, [user_room(user)], detailed=True)
-            names = sorted({room for socket in presence.sockets for room in socket.rooms})
-            found += [{"namespace": namespace, "room": name} for name in names]
-        return answer_json({"rooms": found})
+        found, complete = await self._find_user(request)
+        names = sorted({(namespace, room) for namespace, socket in found for room in socket.rooms})
+        rooms = [{"namespace": namespace, "room": room} for namespace, room in names]
+        return answer_json({"rooms": rooms, "complete": complete})
+
+    async def _find_user(self, request: Request) -> tuple[list[tuple[str, Present]], bool]:
+        """The sockets of a user, each with its namespace; True if all nodes have answered."""
+        room = user_room(_read_user(request))
+        names = self._namespaces(request.query_params.get("namespace"))
+        answers = await asyncio.gather(*(self._find_sockets(name, [room], detailed=True) for name in names))
+        found = [(name, socket) for name, answer in zip(names, answers, strict=True) for socket in answer.sockets]
+        return found, all(answer.answered == answer.nodes for answer in answers)
 
     # Rooms.
 
