@@ -59,7 +59,7 @@ from oyez.server.transports.budget import MemoryBudget
 from oyez.service.auth.secrets import Secret, load_secret
 from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verifier
 from oyez.service.backends.backends import Backends
-from oyez.service.backends.caller import BackendHttp
+from oyez.service.backends.connections import BackendConnections
 from oyez.service.backends.effects import EffectsRunner
 from oyez.service.data_folder import open_folder
 from oyez.service.database.database import MIGRATIONS, Database, build_database
@@ -168,7 +168,7 @@ class Oyez:
         """The number of HTTP requests that are being answered, if the ASGI server counts them."""
         self._refused = False
         """True if it was logged that requests arrive before Oyez runs."""
-        self._backend_http = BackendHttp()
+        self._backend_connections = BackendConnections()
         self._beside: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self._paths: dict[str, Endpoint] = {}
         routes: list[BaseRoute] = []
@@ -243,7 +243,7 @@ class Oyez:
             stack.callback(self._own_loop.leave)
             stack.callback(self._end_waiting)
             # Left after the clients are gone: their last handlers may ask a back end.
-            await stack.enter_async_context(self._backend_http.running())
+            await stack.enter_async_context(self._backend_connections.running())
             await stack.enter_async_context(run_beside(self._verifier.keys.run()))
             for served in self.systems.values():
                 await stack.enter_async_context(run_beside(served.database.run()))
@@ -381,7 +381,7 @@ class Oyez:
         stored_stays = DatabaseStays(system.contract, database, outbox, self._clock)
         revoked = RevokedTokens(log, self._clock)
         backends = Backends(
-            system.contract, self.settings, self._backend_http, EffectsRunner(system.contract, publisher, outbox)
+            system.contract, self.settings, self._backend_connections, EffectsRunner(system.contract, publisher, outbox)
         )
         own = build_services(
             system,

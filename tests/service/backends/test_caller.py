@@ -11,7 +11,8 @@ from standardwebhooks.webhooks import Webhook
 
 from oyez.contract import Backend
 from oyez.errors import NotRunningError, RefusedError
-from oyez.service.backends.caller import AWAY, BUSY, SLOW, BackendCaller, BackendHttp, Message
+from oyez.service.backends.caller import AWAY, BUSY, SLOW, BackendCaller, Message
+from oyez.service.backends.connections import BackendConnections
 from tests.support.clock import PATIENCE
 from tests.support.logged import capture_logs
 from tests.support.scripted_backend import CUT, SECRET, Reply, Request, ScriptedBackend, run_backend
@@ -28,9 +29,9 @@ async def backend() -> AsyncIterator[ScriptedBackend]:
 
 @asynccontextmanager
 async def calling(backend: ScriptedBackend, repeatable: bool = True, **settings: Any) -> AsyncIterator[BackendCaller]:
-    http = BackendHttp()
-    async with http.running():
-        yield BackendCaller(Backend("orders", repeatable), backend.settings(**settings), http)
+    connections = BackendConnections()
+    async with connections.running():
+        yield BackendCaller(Backend("orders", repeatable), backend.settings(**settings), connections)
 
 
 def message(seconds: float = PATIENCE) -> Message:

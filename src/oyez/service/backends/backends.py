@@ -37,7 +37,8 @@ from oyez.service.backends.answers import (
     decode_answer,
     describe_wrong,
 )
-from oyez.service.backends.caller import BackendCaller, BackendHttp, Message, WrongAnswerError
+from oyez.service.backends.caller import BackendCaller, Message, WrongAnswerError
+from oyez.service.backends.connections import BackendConnections
 from oyez.service.backends.effects import EffectsRunner
 from oyez.service.backends.messages import Messages
 from oyez.service.system import SystemServices
@@ -53,7 +54,9 @@ Handle = Callable[[Command, Client], Awaitable[Reply]]
 class Backends:
     """Asks the back ends that one contract names."""
 
-    def __init__(self, contract: Contract, settings: Settings, http: BackendHttp, effects: EffectsRunner) -> None:
+    def __init__(
+        self, contract: Contract, settings: Settings, connections: BackendConnections, effects: EffectsRunner
+    ) -> None:
         """Raises SettingsError if a back end has no address."""
         check_backends(settings.backends)
         self._contract = contract
@@ -67,7 +70,9 @@ class Backends:
         missing = [backend.name for backend in backends if backend.name not in settings.backends]
         if missing:
             raise SettingsError("\n".join(_explain_missing(contract.name, name) for name in missing))
-        self._callers = {backend: BackendCaller(backend, settings.backends[backend.name], http) for backend in backends}
+        self._callers = {
+            backend: BackendCaller(backend, settings.backends[backend.name], connections) for backend in backends
+        }
 
     def extend(self, own: SystemServices) -> SystemServices:
         """The system's functions, and those that ask back ends. Raises ContractError if there are two for one place."""
@@ -187,6 +192,9 @@ class Backends:
         try:
             await self._ask(caller, message, DisconnectAnswer, use)
         except RefusedError as refused:
+            if refused.refusal is INTERNAL:
+                # The answer was logged.
+                return
             logger.warning(
                 "a back end does not know of a disconnect",
                 backend=caller.name,

@@ -5,9 +5,7 @@ none while the back end is away. It does not know what the requests mean.
 """
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -18,19 +16,14 @@ from standardwebhooks.webhooks import Webhook
 from oyez.concurrency.backoff import Backoff
 from oyez.concurrency.sparse_log import SparseLog
 from oyez.contract.backends import Backend
-from oyez.errors import UNAVAILABLE, NotRunningError, OyezError, RefusedError
+from oyez.errors import UNAVAILABLE, OyezError, RefusedError
 from oyez.logger import get_logger
 from oyez.service.backends.circuit import Circuit
+from oyez.service.backends.connections import BackendConnections
 from oyez.settings import BackendSettings
 
 logger = get_logger("oyez.backends")
 
-CONNECT_TIMEOUT = 2.0
-"""Seconds for a TCP connection and TLS. After it, another attempt has better chances than more patience."""
-KEEP_ALIVE = 4.0
-"""Seconds for which an idle connection is kept: uvicorn, Node and Apache close it after five."""
-MAX_IDLE = 100
-"""Idle connections to all back ends of one process."""
 PAUSES = Backoff(0.05, 1.0, jitter=0.5)
 """Pauses before a request is repeated."""
 RETRY_AFTER = 1.0
@@ -73,36 +66,6 @@ class _FailedError(OyezError):
         """Seconds that the back end asks to wait."""
 
 
-class BackendHttp:
-    """The connections of one process to its back ends."""
-
-    def __init__(self) -> None:
-        self._client: httpx.AsyncClient | None = None
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Requests can be sent while inside."""
-        async with httpx.AsyncClient(
-            # Without the environment: a proxy or .netrc there is meant for other programs.
-            trust_env=False,
-            verify=ssl.create_default_context(),
-            follow_redirects=False,
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=KEEP_ALIVE),
-        ) as self._client:
-            try:
-                yield
-            finally:
-                self._client = None
-
-    @property
-    def client(self) -> httpx.AsyncClient:
-        """Raises NotRunningError."""
-        if self._client is None:
-            raise NotRunningError("Oyez does not run, so no back end can be asked.")
-        return self._client
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """A request for a back end."""
@@ -120,12 +83,12 @@ class Message:
 class BackendCaller:
     """Calls one back end."""
 
-    def __init__(self, backend: Backend, settings: BackendSettings, http: BackendHttp) -> None:
+    def __init__(self, backend: Backend, settings: BackendSettings, connections: BackendConnections) -> None:
         self.name = backend.name
         self.settings = settings
         self._repeatable = backend.repeatable
         self._signers = [Webhook(secret) for secret in settings.secret.split()]
-        self._http = http
+        self._connections = connections
         self._turns = asyncio.Semaphore(settings.max_concurrent)
         self._waiting = 0
         self._circuit = Circuit(settings.circuit_failures, settings.circuit_pause)
@@ -216,9 +179,12 @@ class BackendCaller:
 
     async def _send(self, message: Message, attempt: int) -> bytes:
         try:
-            async with self._http.client.stream(
-                "POST", self.settings.url, content=message.body, headers=self._headers(message, attempt)
-            ) as response:
+            async with (
+                self._connections.borrow(self.settings.url) as client,
+                client.stream(
+                    "POST", self.settings.url, content=message.body, headers=self._headers(message, attempt)
+                ) as response,
+            ):
                 self._check_status(response)
                 return await self._read(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
