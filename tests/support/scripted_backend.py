@@ -78,10 +78,15 @@ class ScriptedBackend:
         return BackendSettings(**{"url": f"http://127.0.0.1:{self.port}/oyez", "secret": SECRET, **others})
 
     def script(self, *replies: Any) -> None:
-        """Answer the next requests with these, in order; the last one for all further requests."""
+        """Answer the next requests with these, in order; the last one for all further requests.
+
+        Disconnects are answered with nothing: those of an earlier test may arrive at any time.
+        """
         left = list(replies)
 
         async def answer(request: Request) -> Any:
+            if request.body["type"] == "disconnect":
+                return {}
             return left.pop(0) if len(left) > 1 else left[0]
 
         self.answer = answer

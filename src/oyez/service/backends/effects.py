@@ -44,13 +44,18 @@ class EffectsRunner:
         leave = self._find_rooms(client, effects.leave, "leave") if isinstance(effects, Effects) else []
         if added:
             await self._outbox.run(_add_members, added)
-            # A socket that its back end adds and that others ask to join must find its right at once.
+            # A changed part moves sockets by an entry of the log, which has to come before the events.
             await self._outbox.flushed()
         if client is not None:
             for room in join:
                 await _join(client, room)
         if effects.events:
             await self._append(prepared, effects.events, key)
+        if client is not None and not client.socket.connected:
+            # It is not accepted yet, so an entry of the log would not find it.
+            for room in leave:
+                client.leave(room)
+            leave = []
         if removed or leave:
             sockets = client.own_room if client is not None else None
             await self._outbox.run(_remove_members, removed, sockets, leave)

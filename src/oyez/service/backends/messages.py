@@ -37,8 +37,13 @@ class Messages:
         return self._client_message("command", "command", about, client, timeout, self._find_id())
 
     def connect(self, client: Client, timeout: float) -> Message:
-        """A CONNECT to decide about, of a client that the contract itself allows."""
-        return self._client_message("connect", "connect", {"query": client.handshake.query}, client, timeout)
+        """A CONNECT to decide about, of a client that the contract itself allows.
+
+        Without the id of the socket: a client that comes back continues with its former id after the decision.
+        """
+        shown = {key: value for key, value in _show_client(client).items() if key != "id"}
+        members = {"namespace": client.namespace, "client": shown, "connect": {"query": client.handshake.query}}
+        return self._build("connect", members, timeout)
 
     def welcome(self, room: NamedRoom, kind: Room, client: Client, timeout: float) -> Message:
         """A question for the state of a room that a client is about to join."""
@@ -68,13 +73,8 @@ class Messages:
     def _client_message(
         self, type: str, name: str, about: Mapping[str, Any], client: Client, timeout: float, id: str = ""
     ) -> Message:
-        shown = {
-            "id": client.id,
-            **_show_identity(client.identity),
-            "rooms": sorted(client.rooms),
-            "address": client.handshake.address,
-        }
-        return self._build(type, {"namespace": client.namespace, "client": shown, name: about}, timeout, id)
+        members = {"namespace": client.namespace, "client": _show_client(client), name: about}
+        return self._build(type, members, timeout, id)
 
     def _build(self, type: str, members: Mapping[str, Any], timeout: float, id: str = "") -> Message:
         id, trace = id or PREFIX + secrets.token_hex(16), secrets.token_hex(16)
@@ -95,6 +95,15 @@ class Messages:
         if command is None:
             return ""
         return PREFIX + hashlib.sha256(f"{self._system}\0{command.name}".encode()).hexdigest()[:32]
+
+
+def _show_client(client: Client) -> dict[str, Any]:
+    return {
+        "id": client.id,
+        **_show_identity(client.identity),
+        "rooms": sorted(client.rooms),
+        "address": client.handshake.address,
+    }
 
 
 def _show_identity(identity: Identity) -> dict[str, Any]:
