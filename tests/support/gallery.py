@@ -1,4 +1,4 @@
-"""A gallery of pictures: events and commands with binary data, in every form. Served by its path."""
+"""A gallery of pictures: binary data, and names that contain an id, in every form. Served by its path."""
 
 from oyez.contract import UNSET, Command, Contract, Id, Payload, UnsetType, anyone
 from oyez.contract.rooms import NamedRoom
@@ -61,6 +61,73 @@ class Stroke(Payload):
     points: bytes
 
 
+@root.event("picture:{pictureId}:sold", to=[album], name_only=True)
+class Sold(Payload):
+    """A picture is sold; its id is in the name only."""
+
+    pictureId: int
+    price: float
+
+
+@root.event("picture:{pictureId}:bids", to=[album], arguments="positional", name_only=True)
+class Bids(Payload):
+    """The number of bids for a picture, as a bare value."""
+
+    pictureId: Id
+    bids: int
+
+
+@root.event("hall:{albumId}:opened", to=[album.of("albumId")])
+class Opened(Payload):
+    """A hall is open; its id is in the data too."""
+
+    albumId: Id
+    by: str
+
+
+PictureGone = root.signal(
+    "picture:{pictureId}:gone", to=[album], description="A picture was taken away.", volatile=True
+)
+
+
+@root.relay("cursor:{albumId}", to=[album.of("albumId")], name_only=True)
+class Cursor(Payload):
+    """Where a painter points."""
+
+    albumId: Id
+    x: int
+
+
+class Priced(Payload):
+    """What was understood."""
+
+    done: str
+
+
+@root.command("picture:{pictureId}:price", reply=Priced, limit="5/s")
+class Price(Command):
+    """Ask for a price."""
+
+    pictureId: int
+    currency: str
+
+
+@root.command("picture:{pictureId}:at:{place}", arguments="positional", reply=Priced)
+class Hang(Command):
+    """Hang a picture somewhere, perhaps in another height."""
+
+    pictureId: Id
+    place: Id
+    height: int = 1
+
+
+@root.command("halls:{albumId}:open")
+class Open(Command):
+    """Open a hall, in a transaction."""
+
+    albumId: Id
+
+
 class Stored(Payload):
     """What was stored, as it arrived."""
 
@@ -100,6 +167,18 @@ def store(tx: Transaction, command: Upload) -> None:
     tx.emit(Photo(albumId=command.albumId, title=command.title, photo=command.photo, thumbs=[command.photo[:2], b""]))
 
 
+def price(command: Price, client: Client) -> Priced:
+    return Priced(done=f"{command.pictureId} in {command.currency}")
+
+
+def hang(command: Hang, client: Client) -> Priced:
+    return Priced(done=f"{command.pictureId} at {command.place}, {command.height}")
+
+
+def store_opened(tx: Transaction, command: Open, user: str) -> None:
+    tx.emit(Opened(albumId=command.albumId, by=user))
+
+
 async def ask(command: Ask, client: Client) -> Stored:
     signature = await client.call(Sign(paper=command.paper), bytes)
     return Stored(size=len(signature), photo=signature)
@@ -114,11 +193,14 @@ def build(services: Services) -> SystemServices:
         await services.outbox.run(store, command)
         return Stored(size=len(command.photo), photo=command.photo)
 
+    async def open_hall(command: Open, client: Client) -> None:
+        await services.outbox.run(store_opened, command, client.identity.subject)
+
     async def page(command: Page, client: Client) -> None:
         await services.publisher.emit(Scan(page=command.page, remark=command.remark or UNSET), album(command.albumId))
 
     return SystemServices(
-        handlers={Upload: upload, Page: page, Ask: ask},
+        handlers={Upload: upload, Page: page, Ask: ask, Price: price, Hang: hang, Open: open_hall},
         rooms={welcomed: RoomHooks(welcome=welcome)},
     )
 

@@ -5,6 +5,7 @@ Decoding takes one msgspec pass, and raises only InvalidDataError. A codec knows
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property
 from types import GenericAlias
@@ -33,6 +34,8 @@ from oyez.contract.lenient import (
     fields_with_whole,
     settle,
 )
+from oyez.contract.named_fields import NamedFields, check_same
+from oyez.contract.patterns import Pattern
 from oyez.contract.schema import count_required, describe, iter_types, options
 from oyez.contract.types import SCALARS, Command, Money, Payload, Time, read_scalar
 from oyez.contract.validation import REQUIRED, explain, explain_unknown, split_message
@@ -106,9 +109,21 @@ class EventCodec(Generic[P]):
     """The codec of one event. `payload` is its class, or a union of classes with tags."""
 
     def __init__(
-        self, name: str, payload: type[P], arguments: Arguments = "object", unknown_fields: UnknownFields = "refuse"
+        self,
+        name: str,
+        payload: type[P],
+        arguments: Arguments = "object",
+        unknown_fields: UnknownFields = "refuse",
+        *,
+        pattern: Pattern | None = None,
+        name_only: bool = False,
     ) -> None:
+        """`pattern` is the name if it has placeholders. With `name_only`, the fields that fill them are not in the data
+        on the wire."""
         kind: Any = payload
+        self._named = NamedFields(pattern, payload) if pattern is not None else None
+        self._cut = frozenset(pattern.placeholders) if pattern is not None and name_only else frozenset()
+        """Wire names of fields that only the name has."""
         self._name = name
         self._payload = kind
         self._ignores = unknown_fields == "ignore"
@@ -244,11 +259,13 @@ class EventCodec(Generic[P]):
         mypy checks the types of a payload made in Python, but not its lengths, ranges and patterns.
         """
         try:
-            data = self.encode_decoded(payload)
+            data = encode_json(payload if self._array is None else split_fields(payload))
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidDataError("", f"a payload of {self._name} ({error})") from None
-        self._check_exactly(data if self._array is None else b"[%b]" % data)
-        return data
+        self._check_exactly(data)
+        if self._cut:
+            return self.encode_decoded(payload)
+        return data if self._array is None else data[1:-1]
 
     def encode_data(self, payload: P) -> bytes:
         """The data of the event as `decode_payload` takes it. Raises InvalidDataError if a value does not fit."""
@@ -257,9 +274,21 @@ class EventCodec(Generic[P]):
 
     def encode_decoded(self, payload: P) -> bytes:
         """`encode_payload` for a payload that comes from `decode_payload`."""
-        if self._array is None:
-            return encode_json(payload)
-        return encode_json(split_fields(payload))[1:-1]
+        encoded = encode_json(self._select(payload))
+        return encoded if self._array is None else encoded[1:-1]
+
+    def _select(self, payload: P) -> Any:
+        """What is on the wire of a payload: an object, or a list of arguments."""
+        if self._array is not None:
+            values = split_fields(payload)
+            if not self._cut:
+                return values
+            names = self._payload.__struct_encode_fields__
+            return [value for name, value in zip(names, values, strict=False) if name not in self._cut]
+        if not self._cut:
+            return payload
+        plain = msgspec.to_builtins(payload, builtin_types=BUILTIN_TYPES, enc_hook=write_scalar)
+        return {name: value for name, value in plain.items() if name not in self._cut}
 
     def check_exact(self, data: bytes) -> None:
         """Raises InvalidDataError unless `data`, as `decode_payload` takes it, has the form that clients receive."""
@@ -279,23 +308,70 @@ class EventCodec(Generic[P]):
             kind = self._payload if self._array is not None else type(payload)
             check_fields(payload, self._whole.get(kind, ()))
 
-    def wrap(self, data: bytes) -> bytes:
-        """The Socket.IO event array around encoded arguments: `["chat:message",{…}]`."""
-        return b"%b,%b]" % (self._head, data) if data else self._head + b"]"
+    def wrap(self, data: bytes, payload: P | None = None) -> bytes:
+        """The Socket.IO event array around encoded arguments: `["chat:message",{…}]`.
+
+        The `payload` fills the placeholders of the name. Raises InvalidDataError if one of its values cannot do that.
+        """
+        head = self._head
+        if self._named is not None and payload is not None:
+            head = msgspec.json.encode([self._named.name(payload)])[:-1]
+        return b"%b,%b]" % (head, data) if data else head + b"]"
+
+    def add_named(self, data: bytes, name: str) -> bytes:
+        """Data as `decode_payload` takes it, from data that may lack the fields whose values are in the name.
+
+        Raises InvalidDataError if a value in the name does not fit, or differs from the field's.
+        """
+        if self._named is None:
+            return data
+        given = self._split_data(data)
+        if given is None:
+            # Decoding the data will say what is wrong.
+            return data
+        for field, value in self._named.read(name).items():
+            if field in given:
+                check_same(field, msgspec.json.decode(given[field]), value)
+            else:
+                given[field] = msgspec.Raw(msgspec.json.encode(value))
+        if self._array is None:
+            return msgspec.json.encode(given)
+        names = self._payload.__struct_encode_fields__
+        ordered = [given[field] for field in names if field in given]
+        return msgspec.json.encode(ordered if len(names) > 1 else ordered[0])
+
+    def _split_data(self, data: bytes) -> dict[str, msgspec.Raw] | None:
+        """The values in data as it is on the wire, by the fields' wire names; None if it has another form."""
+        try:
+            if self._array is None:
+                return msgspec.json.decode(data or b"{}", type=dict[str, msgspec.Raw])
+            names = [name for name in self._payload.__struct_encode_fields__ if name not in self._cut]
+            if len(names) > 1:
+                values = msgspec.json.decode(data or b"[]", type=list[msgspec.Raw])
+            else:
+                values = [msgspec.Raw(data)] if names and data else []
+            return dict(zip(names, values, strict=False)) if len(values) <= len(names) else None
+        except (ValueError, RecursionError):
+            return None
 
     def wrap_binary(self, payload: P) -> tuple[bytes, Spans]:
         """The event array of a payload that has been checked, and the places of its binary values."""
-        return locate(self.wrap(self.encode_marked(payload)))
+        return locate(self.wrap(self.encode_marked(payload), payload))
 
     def encode_marked(self, payload: P) -> bytes:
         """`encode_decoded`, with a mark for `locate` before each binary value."""
-        value = payload if self._array is None else split_fields(payload)
-        plain = msgspec.to_builtins(value, builtin_types=BUILTIN_TYPES, enc_hook=write_scalar)
+        plain = msgspec.to_builtins(self._select(payload), builtin_types=BUILTIN_TYPES, enc_hook=write_scalar)
         marked = encode_json(mark_bytes(plain))
         return marked if self._array is None else marked[1:-1]
 
     def decode_event(self, data: bytes) -> P:
         """The payload of an event array that `wrap` has made. Raises InvalidDataError."""
+        if self._named is not None:
+            name, *values = msgspec.json.decode(data, type=list[msgspec.Raw])
+            given = b",".join(map(bytes, values))
+            left = len(self._payload.__struct_fields__) - len(self._cut)
+            several = self._array is not None and left > 1
+            return self.decode_payload(self.add_named(b"[%b]" % given if several else given, msgspec.json.decode(name)))
         arguments = data[len(self._head) + 1 : -1]
         return self.decode_payload(b"[%b]" % arguments if self._has_several else arguments)
 
@@ -306,7 +382,7 @@ class EventCodec(Generic[P]):
 
     def encode_event(self, payload: P) -> bytes:
         """The event array of a payload. Raises InvalidDataError if a value does not fit its type."""
-        return self.wrap(self.encode_payload(payload))
+        return self.wrap(self.encode_payload(payload), payload)
 
 
 def decode_answer(data: bytes, reply: type[T]) -> T:
@@ -470,6 +546,27 @@ class CommandCodec:
             return False
         arguments = len(self._fields) if self._positional else 1
         return len(array) > 1 + arguments and bytes(array[-1]).startswith(b'"')
+
+
+class NamedCommandCodec(CommandCodec):
+    """The codec of a command whose name has values of its fields."""
+
+    def __init__(self, declared: DeclaredCommand, pattern: Pattern) -> None:
+        super().__init__(replace(declared, command=declared.sent))
+        self._complete = declared.command
+        self._named = NamedFields(pattern, declared.command)
+
+    def _finish(self, array: Any, data: bytes) -> Command:
+        sent = super()._finish(array, data)
+        name: str = msgspec.json.decode(msgspec.json.decode(data, type=list[msgspec.Raw])[0])
+        values = {field: getattr(sent, field) for field in sent.__struct_fields__}
+        command: Command = self._complete(**self._named.fill(values, name))
+        return command
+
+
+def make_command_codec(declared: DeclaredCommand) -> CommandCodec:
+    """The codec of a command."""
+    return CommandCodec(declared) if declared.pattern is None else NamedCommandCodec(declared, declared.pattern)
 
 
 def refuse_nul(data: bytes) -> None:

@@ -27,7 +27,9 @@ from oyez.contract.claims import Claims
 from oyez.contract.codec import EventCodec
 from oyez.contract.declare import Declarations, DeclaredEvent, Namespace, Rules, UserAttribute, description_of
 from oyez.contract.examples import make_example
+from oyez.contract.patterns import Pattern, find_pattern
 from oyez.contract.policy import ROLE, USER, Identity, anyone, one_of
+from oyez.contract.relays import derive_class
 from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import Caller, Target
 from oyez.contract.schema import find_field, is_millis
@@ -76,6 +78,8 @@ class Event:
     max_bytes: int | None = None
     """Bytes of its data; None: the limit `max_event_bytes`."""
     unknown_fields: UnknownFields = "refuse"
+    name_only: bool = False
+    """True if the fields that fill the placeholders of the name are not in the data."""
 
     @classmethod
     def of(cls, declared: Sequence[DeclaredEvent]) -> Self:
@@ -94,7 +98,20 @@ class Event:
             arguments=first.arguments,
             max_bytes=first.max_bytes,
             unknown_fields=first.unknown_fields,
+            name_only=first.name_only,
         )
+
+    @property
+    def pattern(self) -> Pattern | None:
+        """The name as a pattern; None if it has no placeholders."""
+        return find_pattern(self.name)
+
+    @property
+    def wire_payload(self) -> Any:
+        """Its payload as clients receive it: without the fields that only its name has."""
+        if self.pattern is None or not self.name_only:
+            return self.payload
+        return derive_class(self.payload, Payload, self.pattern.placeholders, ())
 
     @property
     def shapes(self) -> tuple[type[Payload], ...]:
@@ -118,7 +135,9 @@ class Event:
 
     def make_codec(self) -> EventCodec[Payload]:
         """The codec of the event."""
-        return EventCodec(self.name, self.payload, self.arguments, self.unknown_fields)
+        return EventCodec(
+            self.name, self.payload, self.arguments, self.unknown_fields, pattern=self.pattern, name_only=self.name_only
+        )
 
     def stamp(self, payload: Payload, now: float) -> Payload:
         """`payload` with its time filled in if the publisher omitted it. `now` is seconds since 1970."""
@@ -194,6 +213,8 @@ class Contract(Declarations):
         self._handled_by = handled_by
         self._built = False
         self._by_payload: Mapping[type[Payload], Event] = {}
+        self._patterns: Sequence[Event] = ()
+        """The events whose names have placeholders."""
 
     def namespace(
         self,
@@ -250,6 +271,7 @@ class Contract(Declarations):
                 for event in namespace.events:
                     declared.setdefault(event.name, []).append(event)
             self.events = {name: Event.of(events) for name, events in declared.items()}
+            self._patterns = [event for event in self.events.values() if event.pattern is not None]
             self._by_payload = {shape: event for event in self.events.values() for shape in event.shapes}
             for namespace in self.namespaces:
                 namespace.closed = True
@@ -262,6 +284,11 @@ class Contract(Declarations):
         named = {USER: identity.subject, ROLE: identity.role, **claimed}
         others = {f"{ROLE}:{role}" for role in identity.roles}
         return frozenset(f"{kind}:{name}" for kind, name in named.items() if name is not None) | others
+
+    def find_event(self, name: str) -> Event | None:
+        """The event that has this name on the wire; None if there is none."""
+        found = self.events.get(name)
+        return found or next((event for event in self._patterns if event.pattern and event.pattern.match(name)), None)
 
     def event_of(self, payload: Payload) -> Event:
         """The event that has this payload. Raises ContractError if no event of this contract has it."""

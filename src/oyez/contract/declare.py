@@ -14,9 +14,10 @@ from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
 from oyez.contract.backends import Backend, DecidedBy
 from oyez.contract.claims import Claims
 from oyez.contract.limits import DEFAULT_LIMIT, Limit, Limits, SharedLimit, read_limits
+from oyez.contract.patterns import PLACEHOLDER, Pattern, find_pattern
 from oyez.contract.policy import Nobody, Rule, anyone, one_of, own
 from oyez.contract.presence import Presence
-from oyez.contract.relays import Relay, build_relay_command
+from oyez.contract.relays import Relay, derive_class
 from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Sockets, Target
 from oyez.contract.tokens import TokenSource
@@ -56,6 +57,13 @@ class DeclaredEvent:
     max_bytes: int | None = None
     """Bytes of its data; None: the limit `max_event_bytes`."""
     unknown_fields: UnknownFields = "refuse"
+    name_only: bool = False
+    """True if the fields that fill the placeholders of the name are not in the data."""
+
+    @property
+    def pattern(self) -> Pattern | None:
+        """The name as a pattern; None if it has no placeholders."""
+        return find_pattern(self.name)
 
     @property
     def shapes(self) -> tuple[type[Payload], ...]:
@@ -95,6 +103,19 @@ class DeclaredCommand:
     """The event that other clients receive."""
     handled_by: Backend | None = None
     """The back end that handles it. None: the default of its namespace, if that has one, or a handler in Python."""
+
+    @property
+    def pattern(self) -> Pattern | None:
+        """The name as a pattern; None if it has no placeholders."""
+        return find_pattern(self.name)
+
+    @property
+    def sent(self) -> Any:
+        """The command as clients send it: the fields that its name fills are optional, or no arguments."""
+        if self.pattern is None:
+            return self.command
+        named = self.pattern.placeholders
+        return derive_class(self.command, Command, named if self.arguments == "positional" else (), named)
 
     @property
     def shapes(self) -> tuple[type[Command], ...]:
@@ -254,8 +275,12 @@ class Namespace:
         arguments: Arguments = "object",
         max_bytes: int | None = None,
         unknown_fields: UnknownFields | None = None,
+        name_only: bool = False,
     ) -> "Declaration":
         """Declare an event of this namespace; decorates its payload.
+
+        A name such as `order:{orderId}:moved` has placeholders, which fields of the payload fill. With `name_only`,
+        the data of the event does not have these fields too.
 
         `to` lists its targets: `room` if the publisher names the room, `room.of("userId")` if the room follows from
         the payload. `example` is its data in JSON; without one, an example is made from the types. A `volatile` event
@@ -291,6 +316,7 @@ class Namespace:
                     arguments=arguments,
                     max_bytes=max_bytes,
                     unknown_fields=unknown_fields or self._unknown_fields,
+                    name_only=name_only,
                 )
             )
             return payload
@@ -309,10 +335,14 @@ class Namespace:
         """Declare an event without arguments, of which clients receive the name alone. Returns its payload's class.
 
         `TimerExpired = root.signal("timer:expired", to=[room], description="The time is over.")`, and then
-        `await emit(TimerExpired(), room("42"))`.
+        `await emit(TimerExpired(), room("42"))`. The payload of `order:{orderId}:closed` has the field `orderId`.
         """
-        payload = _make_class(name, description, Payload, {})
-        self.event(name, to=to, volatile=volatile, latest=latest, arguments="positional")(payload)
+        placeholders = PLACEHOLDER.findall(name)
+        payload = _make_class(name, description, Payload, dict.fromkeys(placeholders, Id))
+        declare = self.event(
+            name, to=to, volatile=volatile, latest=latest, arguments="positional", name_only=bool(placeholders)
+        )
+        declare(payload)
         return payload
 
     def command(
@@ -334,6 +364,9 @@ class Namespace:
         handled_by: Backend | None = None,
     ) -> "Declaration":
         """Declare a command, which clients may send; decorates its fields.
+
+        A name such as `order:{orderId}:cancel` has placeholders: the names that clients send fill these fields. So the
+        arguments need not have them, and positional arguments do not.
 
         The `arguments` are one object with these fields or, if positional, the fields in order; those at the end that
         have a default may be left out. `who` says who may send
@@ -401,6 +434,7 @@ class Namespace:
         sender: str | None = None,
         arguments: Arguments = "object",
         max_bytes: int | None = None,
+        name_only: bool = False,
     ) -> "Declaration":
         """Declare a command, and the event of the same name that the others in the sender's rooms receive.
 
@@ -423,12 +457,17 @@ class Namespace:
                 latest=latest,
                 arguments=arguments,
                 max_bytes=max_bytes,
+                name_only=name_only,
             )(payload)
             if not (isinstance(payload, type) and issubclass(payload, Payload)):
                 return payload
             # An argument that may be omitted cannot stand before others.
             unsent = {self.events[-1].timestamp, sender if arguments == "positional" else None}
-            command = build_relay_command(name, payload, unsent, sender)
+            try:
+                command = derive_class(payload, Command, tuple(unsent), (sender,))
+            except ContractError as error:
+                self.faults.append(f"relay {name}: {error}")
+                return payload
             rule = one_of(who)
             if sender is not None and sender in command.__struct_encode_fields__:
                 rule = rule & own(sender, claim="sub")

@@ -5,7 +5,7 @@ read in one way only.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from oyez.contract.types import MAX_ID_LENGTH
@@ -36,6 +36,10 @@ class Pattern:
             shape += f"(?P<{placeholder}>{value}){re.escape(following)}"
         self._shape = re.compile(shape)
         self._fits = [re.compile(value).fullmatch for value in values]
+        self._parts = [(character, "") for character in literals[0]]
+        """Single characters; for a placeholder, an empty one, and the character that its value cannot hold."""
+        for following in literals[2::2]:
+            self._parts += [("", following[:1]), *((character, "") for character in following)]
         self._template = PLACEHOLDER.sub("%s", text.replace("%", "%%"))
 
     def match(self, name: str) -> dict[str, str] | None:
@@ -62,6 +66,46 @@ class Pattern:
         return (self.head.startswith(other.head) or other.head.startswith(self.head)) and (
             self.tail.endswith(other.tail) or other.tail.endswith(self.tail)
         )
+
+    def meets(self, other: "Pattern") -> bool:
+        """True if there is a name that has both forms. `overlaps` is true for more."""
+        characters = {*self.text, *other.text, "\ufffd"}
+        states = [((0, False), (0, False))]
+        seen = set(states)
+        while states:
+            one, two = states.pop()
+            if self._ends(one) and other._ends(two):
+                return True
+            following = {
+                (ours, theirs)
+                for character in characters
+                for ours in self._follow(one, character)
+                for theirs in other._follow(two, character)
+            }
+            states += following - seen
+            seen |= following
+        return False
+
+    def _follow(self, state: "_State", character: str) -> Iterator["_State"]:
+        """The states after one more character of a name."""
+        index, inside = state
+        if inside:
+            yield from self._follow((index + 1, False), character)
+        if index < len(self._parts):
+            literal, excluded = self._parts[index]
+            if literal:
+                if character == literal:
+                    yield index + 1, False
+            elif character != excluded:
+                yield index, True
+
+    def _ends(self, state: "_State") -> bool:
+        """True if a name may end in this state."""
+        return state[0] + state[1] == len(self._parts)
+
+
+_State = tuple[int, bool]
+"""A place in a pattern, and whether it is in a value that may end."""
 
 
 @lru_cache(maxsize=1024)

@@ -3,16 +3,18 @@
 The command's fields are those of the event, without the fields that the server fills in.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from types import new_class
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from oyez.contract.types import Command, Payload
+from oyez.contract.types import Payload
 from oyez.errors import ContractError
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +26,25 @@ class Relay:
     """The wire name of the field that holds the id of the user who has sent it."""
 
 
-def build_relay_command(
-    name: str, payload: type[Payload], unsent: Collection[str | None], sender: str | None
-) -> type[Command]:
-    """The command whose fields are those of `payload`. Raises ContractError if a type is not known yet.
+@lru_cache(maxsize=1024)
+def derive_class(
+    origin: type[msgspec.Struct], base: type[S], left_out: tuple[str | None, ...], optional: tuple[str | None, ...]
+) -> type[S]:
+    """A class with the fields of `origin`. Raises ContractError if a type is not known yet.
 
-    Clients cannot send the fields `unsent`. They may omit `sender`. All are wire names.
+    It does not have the fields `left_out`, and the fields `optional` may be omitted. All are wire names.
     """
     try:
-        declared = msgspec.structs.fields(payload)
+        declared = msgspec.structs.fields(origin)
     except (NameError, TypeError) as error:
-        raise ContractError(f"relay {name}: {error}; define the types of its fields before it") from None
+        raise ContractError(f"{error}; define the types of its fields before it") from None
     annotations: dict[str, Any] = {}
-    body: dict[str, Any] = {"__doc__": payload.__doc__, "__module__": payload.__module__}
+    body: dict[str, Any] = {"__doc__": origin.__doc__, "__module__": origin.__module__}
     for field in declared:
-        if field.encode_name in unsent:
+        if field.encode_name in left_out:
             continue
         annotations[field.name] = field.type
-        if field.encode_name == sender:
+        if field.encode_name in optional:
             annotations[field.name], body[field.name] = field.type | UnsetType, UNSET
         elif field.default_factory is not msgspec.NODEFAULT:
             body[field.name] = msgspec.field(default_factory=field.default_factory)
@@ -49,4 +52,4 @@ def build_relay_command(
             body[field.name] = field.default
     body["__annotations__"] = annotations
     names = {field.name: field.encode_name for field in declared}
-    return new_class(payload.__name__, (Command,), {"rename": names}, lambda members: members.update(body))
+    return new_class(origin.__name__, (base,), {"rename": names}, lambda members: members.update(body))

@@ -158,8 +158,8 @@ class _Describer:
         return {
             "name": event.name,
             "description": event.description,
-            "payload": self._schemas.make(event.payload),
-            **self._describe_arguments(event.payload, event.arguments),
+            "payload": self._schemas.make(event.wire_payload),
+            **self._describe_arguments(event.wire_payload, event.arguments),
             "delivery": _find_delivery(event),
             "to": [describe_target(target) for target in declared.targets],
             "example": to_plain(event.example),
@@ -169,6 +169,8 @@ class _Describer:
             "max_bytes": event.max_bytes,
             "unknown_fields": event.unknown_fields,
             "relayed": relays,
+            "placeholders": list(event.pattern.placeholders) if event.pattern is not None else [],
+            "name_only": event.name_only,
         }
 
     def _describe_arguments(self, kind: Any, arguments: Arguments) -> Description:
@@ -216,8 +218,8 @@ class _Describer:
         return {
             "name": command.name,
             "description": command.description,
-            "schema": self._schemas.make(command.command),
-            **self._describe_arguments(command.command, command.arguments),
+            "schema": self._schemas.make(command.sent),
+            **self._describe_arguments(command.sent, command.arguments),
             "who": describe_rule(command.who),
             "limits": describe_limits(command.limit, command.shared),
             "reply": self._schemas.make(command.reply) if command.reply is not None else None,
@@ -236,6 +238,7 @@ class _Describer:
             "idempotent": not (command.joins or command.leaves or command.signs_in),
             "max_bytes": command.max_bytes,
             "unknown_fields": command.unknown_fields,
+            "placeholders": list(command.pattern.placeholders) if command.pattern is not None else [],
             "example_arguments": example,
         }
 
@@ -340,4 +343,7 @@ def _make_command_example(command: DeclaredCommand) -> tuple[list[Any], str | No
     if kind is not None:
         values |= {placeholder: listed[0] for placeholder, listed in kind.values.items()}
         room = str(kind(*(values[placeholder] for placeholder in kind.placeholders)))
-    return [values] if command.arguments == "object" else list(values.values()), room
+    if command.arguments == "object":
+        return [values], room
+    named = command.pattern.placeholders if command.pattern is not None else ()
+    return [value for name, value in values.items() if name not in named], room

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, NoReturn
 
+import msgspec
+
 from oyez.contract.limits import DEFAULT_LIMIT
+from oyez.contract.patterns import find_pattern
 from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, Refusal, RefusedError, find_code, is_temporary
 from oyez.log.log import Entry
 from oyez.observer import COMMAND, CommandReport, Observers, RefusalReport
@@ -40,6 +43,7 @@ class NamespaceApplication(Application):
         self.headers = headers
         self._admission = admission
         self._commands = commands
+        self._patterns = [pattern for name in commands if (pattern := find_pattern(name)) is not None]
         self._context = context
         self._access = context.access
         self._control = Control(context.access)
@@ -92,9 +96,16 @@ class NamespaceApplication(Application):
     def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         """Handle one event. Returns a coroutine only if the handler has to wait."""
         client: Client = socket.data
+        if self._patterns and event.name not in self._commands:
+            event = self._find_pattern(event)
         if client.held:
             return self._receive_after_held(client, event)
         return self._receive(client, event)
+
+    def _find_pattern(self, event: ReceivedEvent) -> ReceivedEvent:
+        """The event with the name of the command that has its form: limits and metrics know no other names."""
+        found = next((pattern for pattern in self._patterns if pattern.match(event.name)), None)
+        return event if found is None else msgspec.structs.replace(event, name=found.text)
 
     def _receive(self, client: Client, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         now = self._clock()
@@ -274,7 +285,11 @@ class NamespaceApplication(Application):
             if self._hooks.limited:
                 self._hooks.limited(client, error.times, error.wait)
         failure = explain_failure(error, command=event.name, namespace=client.namespace)
+        name = event.name
+        if self._patterns and find_pattern(name) is not None:
+            # The name as the client has sent it.
+            name = msgspec.json.decode(msgspec.json.decode(event.data, type=list[msgspec.Raw])[0])
         if event.ack is not None:
-            event.ack(failures.encode_acknowledgement(failure, event.name, event.data))
+            event.ack(failures.encode_acknowledgement(failure, name, event.data))
         else:
-            client.socket.send(failures.encode_event(failure, event.name, event.data))
+            client.socket.send(failures.encode_event(failure, name, event.data))

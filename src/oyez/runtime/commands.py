@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from oyez.contract.codec import CommandCodec
+from oyez.contract.codec import make_command_codec
 from oyez.contract.contract import Contract
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
@@ -55,7 +55,7 @@ class CommandHandler:
         """True if only the newest of the commands over the limit is handled, when the limit allows."""
         self._handler = handler
         self._idempotency = idempotency
-        self._codec = CommandCodec(declared)
+        self._codec = make_command_codec(declared)
         acknowledgements, errors = contract.answers_of(declared)
         self._replies = ReplyCodec(declared.name, declared.reply, acknowledgements)
         self.replies_binary = self._replies.binary

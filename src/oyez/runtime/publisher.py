@@ -169,14 +169,23 @@ class Publisher:
             try:
                 prepared.append(self.prepare_publication(publication))
             except InvalidDataError as error:
-                path = self._paths.get(publication.event)
-                found = path.codec.find_errors(bytes(publication.data)) if path is not None else []
-                errors += [(index, one) for one in found or [error]]
+                errors += [(index, one) for one in self._find_errors(publication) or [error]]
             except RefusedError as error:
                 errors.append((index, error))
         if errors:
             raise RejectedError(errors)
         return prepared
+
+    def _find_errors(self, publication: Publication) -> list[InvalidDataError]:
+        """Every error in the data of a publication; empty if they cannot be told apart."""
+        path, data = self._find_path(publication.event), bytes(publication.data)
+        if path is None:
+            return []
+        try:
+            named = data if publication.event == path.event.name else path.codec.add_named(data, publication.event)
+        except InvalidDataError:
+            return []
+        return path.codec.find_errors(named)
 
     async def append_all(
         self,
@@ -208,9 +217,11 @@ class Publisher:
         excluding: Iterable[NamedRoom | str] = (),
     ) -> list[Entry]:
         """`prepare` for an event by name, with its data as JSON. Without `to`, the rooms follow from the data."""
-        path = self._paths.get(name)
+        path = self._find_path(name)
         if path is None:
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(name)} in {self.contract.name}.")
+        if name != path.event.name:
+            data = path.codec.add_named(data, name)
         payload = path.event.stamp(path.codec.decode_payload(data), self._clock())
         return self._entries(
             path, payload, path.codec.encode_decoded(payload), to, tuple(str(room) for room in excluding)
@@ -218,8 +229,13 @@ class Publisher:
 
     def takes_binary(self, name: str) -> bool:
         """True if there is an event of this name whose payload may have binary values."""
-        path = self._paths.get(name)
+        path = self._find_path(name)
         return path is not None and path.codec.binary
+
+    def _find_path(self, name: str) -> "_EventPath | None":
+        """The way of an event by its name, or by the pattern of its name; None if there is none."""
+        event = self.contract.find_event(name)
+        return None if event is None else self._paths[event.name]
 
     def prepare_arguments(
         self,
@@ -229,21 +245,24 @@ class Publisher:
         excluding: Iterable[NamedRoom | str] = (),
     ) -> list[Entry]:
         """`prepare_json` for a program that sends the event's arguments one by one, each as JSON."""
-        path = self._paths.get(name)
+        path = self._find_path(name)
         return self.prepare_json(name, b"" if path is None else path.codec.join(arguments), to, excluding)
 
     def complete(self, entry: Entry) -> Entry:
         """An entry of this system that was stored in a database, with what follows from its data: its name, and the
         places of its binary values."""
-        path = self._paths.get(entry.name)
-        if path is None or not path.codec.binary:
+        path = self._find_path(entry.name)
+        if path is None:
             return entry
+        if not path.codec.binary:
+            known = entry.name == path.event.name
+            return entry if known else msgspec.structs.replace(entry, name=path.event.name)
         try:
             data, binary = path.codec.wrap_binary(path.codec.decode_event(entry.data))
         except InvalidDataError:
             # An earlier contract declared another payload: its binary values stay base64.
             return entry
-        return msgspec.structs.replace(entry, data=data, binary=binary)
+        return msgspec.structs.replace(entry, name=path.event.name, data=data, binary=binary)
 
     async def append(self, prepared: Sequence[list[Entry]], *, origin: str = PYTHON) -> list[str | None]:
         """Append prepared events to the log. Returns the position of each, None for volatile ones.
@@ -317,7 +336,7 @@ class Publisher:
         The event lists the sockets of the namespace, or the `caller`: then it is not stored. Raises InvalidDataError
         and RefusedError.
         """
-        path = self._paths.get(publication.event)
+        path = self._find_path(publication.event)
         if path is None:
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(publication.event)} in {self.contract.name}.")
         targets = path.event.targets
@@ -333,7 +352,10 @@ class Publisher:
             raise RefusedError(
                 FOREIGN_ROOM, f"{path.event.name} goes to no single socket: it lists neither `sockets` nor `caller`."
             )
-        payload = path.event.stamp(path.codec.decode_payload(bytes(publication.data)), self._clock())
+        data = bytes(publication.data)
+        if publication.event != path.event.name:
+            data = path.codec.add_named(data, publication.event)
+        payload = path.event.stamp(path.codec.decode_payload(data), self._clock())
         wrapped, binary = self._wrap(path, payload, path.codec.encode_decoded(payload))
         return [
             Entry(
@@ -351,7 +373,7 @@ class Publisher:
         """The event array, and the places of binary values in it. Raises RefusedError (too_large)."""
         if not path.codec.binary:
             self._check_size(path.event, len(data))
-            return path.codec.wrap(data), ()
+            return path.codec.wrap(data, payload), ()
         wrapped, binary = path.codec.wrap_binary(payload)
         self._check_size(path.event, len(data) - count_saved(wrapped, binary))
         self._check_attachments(path.event, len(binary))

@@ -6,7 +6,7 @@ from msgspec import inspect
 
 from oyez.contract.backends import DecidedBy
 from oyez.contract.check.names import check_name
-from oyez.contract.check.types import check_shapes, check_size, check_unknown_fields
+from oyez.contract.check.types import check_named, check_shapes, check_size, check_unknown_fields
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.policy import InRoom, Member, Own, Resolved
 from oyez.contract.rooms import Room
@@ -18,6 +18,8 @@ def check_command(command: DeclaredCommand) -> Iterator[str]:
     yield from check_name(command.name)
     errors = [*check_shapes(command.command, Command, command.arguments), *check_size(command.max_bytes)]
     errors += check_unknown_fields(command.unknown_fields)
+    if not errors:
+        errors += check_named(command.command, command.name)
     yield from errors
     if errors:
         return

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from msgspec import inspect
 
 from oyez.contract.check.names import check_name
-from oyez.contract.check.types import check_shapes, check_size, check_unknown_fields
+from oyez.contract.check.types import check_named, check_shapes, check_size, check_unknown_fields
 from oyez.contract.codec import EventCodec, has_bytes
 from oyez.contract.declare import DeclaredEvent
 from oyez.contract.examples import encode_example, make_example
@@ -26,6 +26,8 @@ def check_event(event: DeclaredEvent) -> Iterator[str]:
     if event.volatile and not errors and has_bytes(event.payload):
         most = MAX_VOLATILE_BINARY_BYTES
     errors += check_size(event.max_bytes, most)
+    if not errors:
+        errors += check_named(event.payload, event.name)
     yield from errors
     if errors:
         return
@@ -41,6 +43,8 @@ def check_event(event: DeclaredEvent) -> Iterator[str]:
     yield from _check_sockets(event)
     yield from _check_time(event)
     yield from _check_latest(event)
+    if event.name_only and event.pattern is None:
+        yield "name_only is for fields that fill placeholders of the name, and the name has none"
     yield from _check_example(event)
 
 
@@ -82,6 +86,8 @@ def _check_time(event: DeclaredEvent) -> Iterator[str]:
 def _check_latest(event: DeclaredEvent) -> Iterator[str]:
     if event.latest and not event.volatile:
         yield "latest is for volatile events: stored ones are sent again by themselves"
+    elif event.latest and event.pattern is not None:
+        yield "latest keeps the newest event of a name, and this name has a placeholder; leave latest=… out"
     elif event.latest and not any(_is_joined(target) for target in event.targets):
         yield "latest is for clients that join a room: list a room in to=[…]"
 
@@ -105,11 +111,15 @@ def _check_example(event: DeclaredEvent) -> Iterator[str]:
         yield f"its example is not JSON: {error}"
 
 
+_SAME = ("payload", "volatile", "timestamp", "latest", "arguments", "max_bytes", "unknown_fields", "name_only")
+"""What all declarations of one event have in common."""
+
+
 def check_event_names(events: list[DeclaredEvent]) -> Iterator[str]:
     """An event has the same payload in every namespace, and no other event has that payload."""
     for name in dict.fromkeys(event.name for event in events):
         same = [event for event in events if event.name == name]
-        for attribute in ("payload", "volatile", "timestamp", "latest", "arguments", "max_bytes", "unknown_fields"):
+        for attribute in _SAME:
             if len({getattr(event, attribute) for event in same}) > 1:
                 yield f"event {name}: has a different {attribute} in {' and '.join(event.namespace for event in same)}"
         if sum(event.example is not None for event in same) > 1:

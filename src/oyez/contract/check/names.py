@@ -1,17 +1,16 @@
 """Names and docstrings, which the declarations of every kind have."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from oyez.contract.declare import description_of
+from oyez.contract.patterns import Pattern, find_pattern
+from oyez.errors import ContractError
 from oyez.protocol.socketio import RESERVED_EVENTS
 from oyez.settings import Limits
 
 OWN_PREFIX = "oyez:"
 """The prefix of the server's own events, such as `oyez:recovery`."""
-PATTERN = re.compile(r"\*|\{\w*\}", re.ASCII)
-"""What other frameworks write for a part of a name that varies."""
 LIMITS = Limits()
 """The limits as they are if no setting changes them: a contract must fit them."""
 
@@ -25,14 +24,46 @@ def check_name(name: object) -> Iterator[str]:
     if not isinstance(name, str):
         yield f"the name is {name!r}: expected a string"
         return
-    if PATTERN.search(name):
-        yield "the name looks like a pattern, and names are literal: declare one name, and a field for what varies"
+    if "*" in name:
+        yield "the name has a *; name what varies, as in order:{orderId}:moved, or give it a field"
+    yield from _check_pattern(name)
     if name in RESERVED_EVENTS:
         yield "the name is reserved by Socket.IO: it cannot be emitted"
     if name.startswith(OWN_PREFIX):
         yield "the name is the server's own; every contract has that event already"
     if not name or not name.isprintable() or len(name) > LIMITS.max_event_name:
         yield f"a name has 1 to {LIMITS.max_event_name} printable characters"
+
+
+def _check_pattern(name: str) -> Iterator[str]:
+    try:
+        pattern = find_pattern(name)
+    except ContractError as error:
+        yield f"its name: {error}"
+        return
+    if pattern is None:
+        return
+    if not pattern.head:
+        yield "the name begins with a placeholder, so any name could be meant; begin it with a text"
+    elif OWN_PREFIX.startswith(pattern.head) or any(map(pattern.match, RESERVED_EVENTS)):
+        yield "the name could be one of the server's own, or reserved by Socket.IO; begin it differently"
+
+
+def find_overlaps(what: str, names: Iterable[str]) -> Iterator[str]:
+    """Names with placeholders that another declaration could have too."""
+    patterns: list[Pattern] = []
+    for name in dict.fromkeys(names):
+        try:
+            pattern = Pattern(name)
+        except ContractError:
+            # Another error says so.
+            continue
+        yield from (
+            f"{what} {name}: a name could also be {other.text}; begin them differently"
+            for other in patterns
+            if pattern.meets(other)
+        )
+        patterns.append(pattern)
 
 
 def check_docstring(struct: type) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Acknowledgements and errors: the forms of the answers that clients receive."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from msgspec import inspect
@@ -8,6 +8,7 @@ from msgspec import inspect
 from oyez.contract.check.names import check_name, find_duplicates
 from oyez.contract.codec import check_types
 from oyez.contract.declare import Declarations, DeclaredCommand
+from oyez.contract.patterns import find_pattern
 from oyez.contract.replies import DETAIL, MAYBE_ABSENT, OTHERS, OYEZ_CODES, SOURCES, Acknowledgements, Errors
 from oyez.contract.schema import options
 from oyez.errors import ContractError
@@ -32,8 +33,17 @@ def check_answers(declared: Declarations) -> Iterator[str]:
         reporting = declared.error_events(namespace)
         for kind, listed in (("event", namespace.events), ("command", namespace.commands)):
             for name in dict.fromkeys(item.name for item in listed):
-                if name in reporting:
+                if name in reporting or _may_be(name, reporting):
                     yield f"{kind} {name}: the name is the server's own: the event that reports errors has it already"
+
+
+def _may_be(name: object, reporting: Iterable[str]) -> bool:
+    """True if a name with placeholders could be that of an event that reports errors."""
+    try:
+        pattern = find_pattern(name) if isinstance(name, str) else None
+    except ContractError:
+        return False
+    return pattern is not None and any(pattern.match(event) for event in reporting)
 
 
 def _mixes(command: DeclaredCommand, declared: Declarations) -> bool:
@@ -108,6 +118,8 @@ def _check_errors(form: Any, known: Container[str]) -> Iterator[str]:
         return
     if isinstance(form.name, str):
         yield from (f"event {form.name}: {error}" for error in check_name(form.name))
+        if "{" in form.name:
+            yield f"event {form.name}: it has no fields that could fill a placeholder; write one name"
     else:
         yield f"event is {form.name!r:.40}: a name is text"
     if form.shape is not None:

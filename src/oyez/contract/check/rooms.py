@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from oyez.contract.check.names import LIMITS, PATTERN, find_duplicates
+from oyez.contract.check.names import LIMITS, find_duplicates, find_overlaps
 from oyez.contract.declare import Namespace
 from oyez.contract.policy import Nobody, Own, Resolved
 from oyez.contract.presence import check_presence
@@ -11,7 +11,7 @@ from oyez.contract.rooms import EVERYONE, Room
 
 
 def check_namespace(namespace: Namespace) -> Iterator[str]:
-    if PATTERN.search(namespace.name):
+    if re.search(r"\*|\{\w*\}", namespace.name):
         yield (
             f"namespace {namespace.name!r} looks like a pattern, and names of namespaces are literal: declare one"
             " namespace, and in it a room with a placeholder"
@@ -26,6 +26,8 @@ def check_namespace(namespace: Namespace) -> Iterator[str]:
             yield f"gateway {gateway.name}: has no room"
     yield from find_duplicates("event", (event.name for event in namespace.events))
     yield from find_duplicates("command", (command.name for command in namespace.commands))
+    for what, names in (("event", namespace.events), ("command", namespace.commands)):
+        yield from find_overlaps(what, (declared.name for declared in names if isinstance(declared.name, str)))
 
 
 def check_rooms(namespace: Namespace) -> Iterator[str]:

@@ -5,10 +5,13 @@ from enum import Enum
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
+from msgspec import inspect
 
 from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
 from oyez.contract.check.names import check_docstring
 from oyez.contract.codec import check_types
+from oyez.contract.patterns import find_pattern
+from oyez.contract.schema import fields_of, is_key
 from oyez.contract.types import read_scalar
 from oyez.errors import ContractError
 from oyez.settings import MAX_DECLARED_BYTES
@@ -100,6 +103,26 @@ def _explain_union(name: str, said: str) -> Iterator[str]:
         yield f"{name} has limits that do not fit its type; write them at each part: Annotated[int, Meta(ge=0)] | None"
     elif "not supported" in said and "union" in said:
         yield f"{name} is a union whose values cannot be distinguished; use one type ({said})"
+
+
+def check_named(kind: Any, name: str) -> Iterator[str]:
+    """The errors in the placeholders of a name, which fields of the class must fill."""
+    try:
+        pattern = find_pattern(name)
+    except ContractError:
+        # Another error says so.
+        return
+    if pattern is None:
+        return
+    if len(shapes_of(kind)) > 1:
+        yield "has several shapes, and its name has a placeholder; give it one class"
+        return
+    fields = {field.encode_name: field for field in fields_of(inspect.type_info(kind))}
+    for placeholder in pattern.placeholders:
+        if placeholder not in fields or not fields[placeholder].required or not is_key(fields[placeholder].type):
+            yield (
+                f"its name has {{{placeholder}}}, which is not a required string or integer field of {kind.__name__}"
+            )
 
 
 def _check_tags(kind: Any, arguments: Arguments) -> Iterator[str]:

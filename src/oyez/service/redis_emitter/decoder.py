@@ -233,7 +233,7 @@ class EmitterDecoder:
         if options.rooms:
             return [NamedRoom(namespace, room) for room in options.rooms]
         everyone = Everyone(namespace)
-        event = self._contract.events.get(name)
+        event = self._contract.find_event(name)
         return [everyone] if event is not None and everyone in event.targets.get(namespace, ()) else None
 
     # Sockets.

@@ -1,4 +1,4 @@
-"""Binary data in events, commands and answers, for official clients on two processes, in the log and over HTTP."""
+"""Binary data and names that contain an id, for official clients on two processes, in the log and over HTTP."""
 
 import asyncio
 import base64
@@ -166,3 +166,77 @@ async def test_what_does_not_fit_is_refused(pair: Pair) -> None:
     ada = await pair.connect(pair.here, "ada", transports=["websocket"])
     answer = await ada.call("upload", {"albumId": "a", "title": "t", "photo": packed(bytes(100_001))})
     assert answer["error"]["code"] == "too_large"
+
+
+# Names that contain an id.
+
+
+async def test_events_have_the_names_that_their_fields_make(pair: Pair) -> None:
+    options = {"reconnection": True, "reconnectionDelay": 100, "randomizationFactor": 0}
+    ada = await join(pair, "named", TRANSPORTS["websocket"], **options)
+    bob = await pair.connect(pair.here, "bob", transports=["websocket"])
+    await bob.call("album:join", "named")
+    to = "album:named"
+
+    async def publish_all() -> None:
+        await publish(pair, "picture:{pictureId}:sold", {"pictureId": 7, "price": 1.5}, to)
+        await publish(pair, "picture:8:sold", {"price": 2}, to)
+        await publish(pair, "picture:8:bids", 3, to)
+        await publish(pair, "picture:{pictureId}:bids", ["a", 4], to)
+        assert (await bob.call("halls:named:open"))["ok"]
+
+    expected = [
+        ("picture:7:sold", [{"price": 1.5}]),
+        ("picture:8:sold", [{"price": 2}]),
+        ("picture:8:bids", [3]),
+        ("picture:a:bids", [4]),
+        ("hall:named:opened", [{"albumId": "named", "by": "bob"}]),
+    ]
+    await publish_all()
+    assert [await ada.next_event() for _ in expected] == expected
+    await publish(pair, "picture:9:gone", None, to)
+    assert await ada.next_event() == ("picture:9:gone", [])
+    await ada.cut()
+    await publish_all()
+    assert (await ada.expect("connect"))["recovered"]
+    heard = [event for _ in range(len(expected) + 1) if (event := await ada.next_event())[0] != "oyez:recovery"]
+    assert heard == expected
+
+
+async def test_commands_take_values_from_their_names(pair: Pair) -> None:
+    ada = await join(pair, "commands", TRANSPORTS["websocket"])
+    bob = await join(pair, "commands", TRANSPORTS["websocket"])
+    assert await ada.call("picture:7:price", {"currency": "EUR"}) == {"ok": True, "done": "7 in EUR"}
+    assert (await ada.call("picture:7:price", {"currency": "EUR", "pictureId": 7}))["ok"]
+    assert await ada.call("picture:x:at:wall") == {"ok": True, "done": "x at wall, 1"}
+    assert await ada.call("picture:x:at:wall", 3, {"idempotencyKey": "k"}) == {"ok": True, "done": "x at wall, 3"}
+    assert (await ada.call("cursor:commands", {"x": 3}))["ok"]
+    assert await bob.next_event() == ("cursor:commands", [{"x": 3}])
+    other = (await ada.call("picture:7:price", {"currency": "EUR", "pictureId": 8}))["error"]
+    assert (other["code"], other["details"]["field"]) == ("invalid_data", "pictureId")
+    wrong = (await ada.call("picture:seven:price", {"currency": "EUR"}))["error"]
+    assert wrong["details"] == {"field": "pictureId", "expected": "a whole number, in the event's name"}
+    await ada.emit("picture:9:price", {})
+    [error] = await ada.expect_event("error")
+    assert error["details"]["event"] == "picture:9:price", "the name that the client has sent"
+    # All names of a form have one limit.
+    codes = [(await ada.call(f"picture:{number}:price", {"currency": "EUR"})).get("error") for number in range(8)]
+    assert "rate_limited" in [code and code["code"] for code in codes]
+
+
+async def test_names_do_not_multiply_metrics(pair: Pair) -> None:
+    ada = await pair.connect(pair.here, "ada", transports=["websocket"])
+    await ada.call("picture:1001:at:hall")
+    await publish(pair, "picture:1002:gone", None, "album:metrics")
+    shown = (await pair.here.request("GET", "/metrics", key="")).text
+    assert "1001" not in shown and "1002" not in shown
+    assert "picture:{pictureId}:at:{place}" in shown and "picture:{pictureId}:gone" in shown
+
+
+async def test_published_names_that_do_not_fit_are_refused(pair: Pair) -> None:
+    [error] = (await publish(pair, "picture:x:sold", {"price": 1}, "album:a", status=422))["errors"]
+    assert (error["field"], error["expected"]) == ("pictureId", "a whole number, in the event's name")
+    data = {"albumId": "b", "by": "ada"}
+    [error] = (await publish(pair, "hall:a:opened", data, "album:a", status=422))["errors"]
+    assert (error["field"], error["expected"]) == ("albumId", "'a', as in the event's name, or nothing")
+    await publish(pair, "pictures:1:sold", {"price": 1}, "album:a", status=404)
