@@ -31,7 +31,7 @@ from tools.docs.tables import DOCS, TABLES, find_constants, find_payloads, read,
 
 from oyez import errors
 from oyez.client import QueueLimits
-from oyez.contract import check, codec, contract, declare, limits, patterns, policy, rooms, tokens
+from oyez.contract import calls, check, codec, contract, declare, limits, patterns, policy, rooms, tokens
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError, Refusal
 from oyez.log.log import Checkpoint, Entry
@@ -603,7 +603,7 @@ def find_messages() -> Iterator[str]:
     checks = (
         importlib.import_module(found.name) for found in pkgutil.iter_modules(check.__path__, "oyez.contract.check.")
     )
-    for module in (bind, codec, contract, declare, limits, patterns, policy, rooms, tokens, *checks):
+    for module in (bind, calls, codec, contract, declare, limits, patterns, policy, rooms, tokens, *checks):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.JoinedStr):
                 yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)

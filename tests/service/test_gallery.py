@@ -20,6 +20,7 @@ TRANSPORTS = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["p
 PICTURE = bytes(range(256)) * 40
 """10 KB with each byte."""
 SMALL = b"\x89P\x00NG"
+METRICS_TOKEN = "m" * 16
 FOREIGN = "0dd1e5a2.7"
 """A string that looks like a position."""
 
@@ -28,7 +29,8 @@ FOREIGN = "0dd1e5a2.7"
 async def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, valkey: ValkeyServer
 ) -> AsyncIterator[Pair]:
-    async with open_pair(SUPPORT / "gallery.py", request.param, tmp_path_factory.mktemp("pair"), valkey) as pair:
+    folder = tmp_path_factory.mktemp("pair")
+    async with open_pair(SUPPORT / "gallery.py", request.param, folder, valkey, METRICS_TOKEN=METRICS_TOKEN) as pair:
         yield pair
 
 
@@ -228,7 +230,7 @@ async def test_names_do_not_multiply_metrics(pair: Pair) -> None:
     ada = await pair.connect(pair.here, "ada", transports=["websocket"])
     await ada.call("picture:1001:at:hall")
     await publish(pair, "picture:1002:gone", None, "album:metrics")
-    shown = (await pair.here.request("GET", "/metrics", key="")).text
+    shown = (await pair.here.request("GET", "/metrics", key=METRICS_TOKEN)).text
     assert "1001" not in shown and "1002" not in shown
     assert "picture:{pictureId}:at:{place}" in shown and "picture:{pictureId}:gone" in shown
 

@@ -40,9 +40,9 @@ class Pair:
 
 
 @asynccontextmanager
-async def open_pair(file: Path, place: str, folder: Path, valkey: ValkeyServer) -> AsyncIterator[Pair]:
-    """Serve the system in `file` at one of PLACES."""
-    environ = {"JWT_SECRET": SECRET}
+async def open_pair(file: Path, place: str, folder: Path, valkey: ValkeyServer, **settings: str) -> AsyncIterator[Pair]:
+    """Serve the system in `file` at one of PLACES, with more settings as environment variables."""
+    environ = {"JWT_SECRET": SECRET, **settings}
     names = ["shared", "shared"]
     if place == "redis":
         names = ["one", "two"]

@@ -38,7 +38,7 @@ from oyez.contract.policy import MAX_PART, Anyone, Nobody
 from oyez.contract.schema import describe
 from oyez.contract.tokens import Auth
 from oyez.contract.types import MAX_ID_LENGTH, read_scalar
-from oyez.settings import MAX_DECLARED_BYTES, MAX_VOLATILE_BYTES, Limits
+from oyez.settings import MAX_DECLARED_BYTES, MAX_VOLATILE_BINARY_BYTES, MAX_VOLATILE_BYTES, Limits
 
 ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
     "contract": (
@@ -129,6 +129,8 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "max_bytes": "The size of its data, if it may be more than `max_event_bytes`: at most"
             f" {MAX_DECLARED_BYTES:,} bytes, and {MAX_VOLATILE_BYTES:,} for a volatile event.",
             "unknown_fields": "As for the contract, for this event.",
+            "name_only": "The fields that fill [placeholders of the name](#names-that-contain-an-id) are not in the"
+            " data.",
         },
     ),
     "signal": (
@@ -180,6 +182,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             " whole number. A client may omit it; another user's id is refused with `forbidden`.",
             "arguments": "As for an event. Clients cannot send the field of `sender` then.",
             "max_bytes": "The size of its data, for the command and the event.",
+            "name_only": "As for an event.",
         },
     ),
     "presence": (
@@ -362,6 +365,7 @@ def build_limits() -> list[tuple[str, ...]]:
         ("data of an event without `max_bytes`", f"{limits.max_event_bytes:,} bytes (`max_event_bytes`)"),
         ("`max_bytes`", f"{MAX_DECLARED_BYTES:,} bytes"),
         ("`max_bytes` of a volatile event", f"{MAX_VOLATILE_BYTES:,} bytes"),
+        ("`max_bytes` of a volatile event with binary data", f"{MAX_VOLATILE_BINARY_BYTES:,} bytes"),
         ("data in [another form](#other-forms-that-are-accepted)", f"{MAX_LENIENT_BYTES:,} bytes"),
         ("depth of objects and arrays", f"{limits.max_json_depth} (`max_json_depth`)"),
         ("values in one message", f"{limits.max_json_elements:,} (`max_json_elements`)"),

@@ -7,11 +7,14 @@ and `jwt_claims`, which hold for all systems of a server.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from oyez.contract.calls import plainly
+
 RESERVED = ("sub", "userId", "role", "iss", "aud", "iat", "nbf", "exp")
 """Claims that cannot be renamed by `names`: the user and the role have a name of their own, RFC 7519 defines the
 others."""
 
 
+@plainly
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
     """`Claims(subject="user_id", role="type", names={"shop_id": "https://id.example/shop"})`.

@@ -22,6 +22,7 @@ from msgspec import UNSET
 
 from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
 from oyez.contract.backends import Backend
+from oyez.contract.calls import collecting
 from oyez.contract.check import find_errors
 from oyez.contract.claims import Claims
 from oyez.contract.codec import EventCodec
@@ -150,6 +151,7 @@ class Event:
 class Contract(Declarations):
     """What one system's event document says."""
 
+    @collecting("contract")
     def __init__(
         self,
         name: str,
@@ -216,6 +218,7 @@ class Contract(Declarations):
         self._patterns: Sequence[Event] = ()
         """The events whose names have placeholders."""
 
+    @collecting("namespace")
     def namespace(
         self,
         name: str,
@@ -245,12 +248,14 @@ class Contract(Declarations):
         self.namespaces.append(namespace)
         return namespace
 
+    @collecting("refusal")
     def refusal(self, code: str, message: str, *, temporary: bool = False, status: int = 403) -> Refusal:
         """Declare a refusal of this system. Handlers raise it as `RefusedError(…)`."""
         refusal = Refusal(code, message, temporary, status)
         self.refusals.append(refusal)
         return refusal
 
+    @collecting("user attribute")
     def user_attribute(self, name: str, description: str, *, who: Rules = anyone()) -> UserAttribute:  # noqa: B008
         """Declare a value that a resolver finds when a user connects, for rules that say `resolved(…, name)`.
 

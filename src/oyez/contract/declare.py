@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
 from oyez.contract.backends import Backend, DecidedBy
+from oyez.contract.calls import collecting
 from oyez.contract.claims import Claims
 from oyez.contract.limits import DEFAULT_LIMIT, Limit, Limits, SharedLimit, read_limits
 from oyez.contract.patterns import PLACEHOLDER, Pattern, find_pattern
@@ -143,7 +144,9 @@ class Gateway:
         self.name = name
         self.namespace = namespace
         self.who = who
+        self.faults = namespace.faults
 
+    @collecting("room")
     def room(
         self,
         pattern: str,
@@ -215,6 +218,7 @@ class Namespace:
         """The client whose connection or command is being handled: the target of `client.emit`."""
         return Caller(self.name)
 
+    @collecting("gateway")
     def gateway(self, name: str, *, who: Rules = anyone()) -> Gateway:  # noqa: B008 - a rule is a value
         """Declare a group of rooms that clients may choose by its name when they connect."""
         self._check_open(name)
@@ -222,6 +226,7 @@ class Namespace:
         self.gateways.append(gateway)
         return gateway
 
+    @collecting("room")
     def room(
         self,
         pattern: str,
@@ -263,6 +268,7 @@ class Namespace:
             self._add_room_command(leave, f"Leave the room `{pattern}`.", room, leaves=room)
         return room
 
+    @collecting("event")
     def event(
         self,
         name: str,
@@ -323,6 +329,7 @@ class Namespace:
 
         return declare
 
+    @collecting("signal")
     def signal(
         self,
         name: str,
@@ -337,7 +344,7 @@ class Namespace:
         `TimerExpired = root.signal("timer:expired", to=[room], description="The time is over.")`, and then
         `await emit(TimerExpired(), room("42"))`. The payload of `order:{orderId}:closed` has the field `orderId`.
         """
-        placeholders = PLACEHOLDER.findall(name)
+        placeholders = PLACEHOLDER.findall(name) if isinstance(name, str) else []
         payload = _make_class(name, description, Payload, dict.fromkeys(placeholders, Id))
         declare = self.event(
             name, to=to, volatile=volatile, latest=latest, arguments="positional", name_only=bool(placeholders)
@@ -345,6 +352,7 @@ class Namespace:
         declare(payload)
         return payload
 
+    @collecting("command")
     def command(
         self,
         name: str,
@@ -420,6 +428,7 @@ class Namespace:
 
         return declare
 
+    @collecting("relay")
     def relay(
         self,
         name: str,
@@ -510,7 +519,8 @@ class Declaration(Protocol):
 def _make_class(name: str, description: str, base: type[T], fields: Mapping[str, Any]) -> type[T]:
     """A class for an event or command that is declared without one."""
     body = {"__doc__": description, "__annotations__": dict(fields)}
-    title = re.sub(r"\W|_", "", name.title())
+    # A name that is no text is reported by `build`.
+    title = re.sub(r"\W|_", "", str(name).title())
     return new_class(title, (base,), exec_body=lambda members: members.update(body))
 
 

@@ -88,7 +88,8 @@ def make_example(kind: Any, arguments: Arguments = "object") -> Any:
 
 def _make_object(found: inspect.StructType, name: str, depth: int) -> Any:
     """An object that is the value of the field `name`. Its own `id` has the name as a prefix."""
-    hints = get_type_hints(found.cls, include_extras=True)
+    # A class with type parameters, such as Page[int], has the hints of the class itself.
+    hints = get_type_hints(get_origin(found.cls) or found.cls, include_extras=True)
     values = {}
     for field in found.fields:
         if field.required or depth < MAX_DEPTH:

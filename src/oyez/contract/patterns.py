@@ -109,6 +109,6 @@ _State = tuple[int, bool]
 
 
 @lru_cache(maxsize=1024)
-def find_pattern(name: str) -> Pattern | None:
-    """The pattern that `name` is; None if it is literal. Raises ContractError."""
-    return Pattern(name) if "{" in name or "}" in name else None
+def find_pattern(name: object) -> Pattern | None:
+    """The pattern that `name` is; None if it is literal, or no text. Raises ContractError."""
+    return Pattern(name) if isinstance(name, str) and ("{" in name or "}" in name) else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 import msgspec
 from msgspec import inspect
 
+from oyez.contract.calls import plainly
 from oyez.contract.rooms import DerivedRoom, Everyone, NamedRoom, Room, Target
 from oyez.contract.schema import fields_of, is_key, is_time, options, write_key
 from oyez.contract.types import Payload, Time, read_scalar
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from oyez.contract.declare import DeclaredEvent, Namespace
 
 
+@plainly
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
     """The events of a kind of room, by their names or their payloads, and the names of their fields on the wire."""

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from msgspec import UNSET
 
 from oyez import errors
+from oyez.contract.calls import plainly
 from oyez.contract.types import Joined, Payload
 from oyez.errors import Refusal
 
@@ -43,6 +44,7 @@ Shape: TypeAlias = str | Mapping[str, Any]
 DEFAULT_SHAPE: Shape = {"code": "code", "message": "message", "details": "details", "timestamp": "timestamp"}
 
 
+@plainly
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgements:
     """The form in which commands are acknowledged, for success and failure."""
@@ -106,6 +108,7 @@ class Acknowledgements:
         return self.error_as == "code" or (self.error_as == "object" and errors.shows_code)
 
 
+@plainly
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errors:
     """The errors that clients receive: the event, its form, and the codes and messages in it.

@@ -95,6 +95,9 @@ class Room:
         if not isinstance(values, Mapping | None) or any(isinstance(listed, str) for listed in (values or {}).values()):
             self.faults.append(f"values is {values!r}; write a dict of lists, as {{'id': ['a', 'b']}}")
             values = None
+        if not isinstance(pattern, str):
+            self.faults.append(f"its name is {pattern!r}: expected a text")
+            pattern = str(pattern)
         self.pattern = pattern
         try:
             self._pattern = Pattern(pattern)

@@ -210,7 +210,7 @@ class _Exporter:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Measure the event loop's lag, and write the figures for the other workers, while inside."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
             stack.callback(self._file.unlink, missing_ok=True)
             stack.callback(self._measure(asyncio.get_running_loop()))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from msgspec import inspect
 
 from oyez.contract.backends import DecidedBy
-from oyez.contract.check.names import check_name
+from oyez.contract.check.names import check_name, check_switches
 from oyez.contract.check.types import check_named, check_shapes, check_size, check_unknown_fields
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.policy import InRoom, Member, Own, Resolved
@@ -16,6 +16,7 @@ from oyez.contract.types import Command
 
 def check_command(command: DeclaredCommand) -> Iterator[str]:
     yield from check_name(command.name)
+    yield from check_switches(command, "volatile")
     errors = [*check_shapes(command.command, Command, command.arguments), *check_size(command.max_bytes)]
     errors += check_unknown_fields(command.unknown_fields)
     if not errors:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import inspect
 
-from oyez.contract.check.names import check_name
+from oyez.contract.check.names import check_name, check_switches
 from oyez.contract.check.types import check_named, check_shapes, check_size, check_unknown_fields
 from oyez.contract.codec import EventCodec, has_bytes
 from oyez.contract.declare import DeclaredEvent
@@ -15,12 +15,15 @@ from oyez.contract.types import Payload
 from oyez.errors import InvalidDataError
 from oyez.settings import MAX_DECLARED_BYTES, MAX_VOLATILE_BINARY_BYTES, MAX_VOLATILE_BYTES
 
+MAX_LATEST = 604_800
+"""Seconds for which the newest event may be kept: a week."""
 _ANY_SOCKET = "aaaaaaaaaaaaaaaaaaaa"
 """A text of the form of a socket's id. Ids are random, so none has the text with which a room's name begins."""
 
 
 def check_event(event: DeclaredEvent) -> Iterator[str]:
     yield from check_name(event.name)
+    yield from check_switches(event, "volatile", "name_only")
     errors = [*check_shapes(event.payload, Payload, event.arguments), *check_unknown_fields(event.unknown_fields)]
     most = MAX_VOLATILE_BYTES if event.volatile else MAX_DECLARED_BYTES
     if event.volatile and not errors and has_bytes(event.payload):
@@ -84,7 +87,9 @@ def _check_time(event: DeclaredEvent) -> Iterator[str]:
 
 
 def _check_latest(event: DeclaredEvent) -> Iterator[str]:
-    if event.latest and not event.volatile:
+    if not isinstance(event.latest, int | float) or not 0 <= event.latest <= MAX_LATEST:
+        yield f"latest is {event.latest!r:.40}: expected a number of seconds up to {MAX_LATEST:,}"
+    elif event.latest and not event.volatile:
         yield "latest is for volatile events: stored ones are sent again by themselves"
     elif event.latest and event.pattern is not None:
         yield "latest keeps the newest event of a name, and this name has a placeholder; leave latest=… out"

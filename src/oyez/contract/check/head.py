@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from oyez import errors
-from oyez.contract.check.names import find_duplicates
+from oyez.contract.check.names import check_switches, find_duplicates
 from oyez.contract.claims import find_claim_errors
 from oyez.contract.declare import Declarations
 from oyez.contract.policy import ROLE, USER
@@ -24,6 +24,14 @@ def check_head(declared: Declarations) -> Iterator[str]:
     for refusal in declared.refusals:
         if not isinstance(refusal.code, str) or not refusal.code:
             yield f"refusal {refusal.code!r}: a code is a text, such as not_allowed"
+        if not isinstance(refusal.message, str) or not refusal.message:
+            yield f"refusal {refusal.code}: needs a message, which clients receive"
+        if type(refusal.status) is not int or not 400 <= refusal.status <= 599:
+            yield f"refusal {refusal.code}: status is {refusal.status!r}: expected an HTTP status from 400 to 599"
+        yield from (f"refusal {refusal.code}: {error}" for error in check_switches(refusal, "temporary"))
+    for attribute in declared.attributes:
+        if not isinstance(attribute.description, str) or not attribute.description:
+            yield f"user attribute {attribute.name}: needs a description, which completes 'The server found no …'"
     if declared.default_role is not None and declared.default_role not in declared.roles:
         yield f"default role {declared.default_role!r} is not one of the roles"
     if not declared.tokens:
@@ -54,6 +62,14 @@ def check_head(declared: Declarations) -> Iterator[str]:
 def _check_guests(declared: Declarations) -> Iterator[str]:
     if declared.guests is not None and declared.guests not in declared.roles:
         yield f"guests {declared.guests!r} is not one of the roles"
+    if declared.guests is None and declared.sign_in_within is None:
+        for namespace in declared.namespaces:
+            for command in namespace.commands:
+                if command.signs_in:
+                    yield (
+                        f"command {command.name}: signs_in is for clients without a token, and none can connect; give"
+                        " the contract guests=…, their role"
+                    )
     if declared.sign_in_within is None:
         return
     if declared.guests is None:

@@ -66,6 +66,14 @@ def find_overlaps(what: str, names: Iterable[str]) -> Iterator[str]:
         patterns.append(pattern)
 
 
+def check_switches(declared: object, *names: str) -> Iterator[str]:
+    """The errors in arguments that are either True or False."""
+    for name in names:
+        value = getattr(declared, name)
+        if not isinstance(value, bool):
+            yield f"{name} is {value!r:.40}: write True or False"
+
+
 def check_docstring(struct: type) -> Iterator[str]:
     if not description_of(struct):
         yield f"{struct.__name__} has no docstring: say what it means"

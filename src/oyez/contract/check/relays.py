@@ -41,6 +41,8 @@ def check_shared_limits(command: DeclaredCommand) -> Iterator[str]:
             yield "per_room is for clients in a room; a command that joins or leaves it has limits per user or address"
         elif shared.room is None and command.relays is None:
             yield "per_room needs the kind of room that the command names: per_room('50/s', room)"
+        elif not isinstance(shared.room, Room | None):
+            yield f"per_room names {shared.room!r}, which is not a room; give what namespace.room(…) has returned"
         elif shared.room is not None:
             yield from _check_room(command, shared.room)
 

@@ -3,9 +3,9 @@
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from msgspec import inspect
+from msgspec import Struct, inspect
 
-from oyez.contract.check.names import check_name, find_duplicates
+from oyez.contract.check.names import check_name, check_switches, find_duplicates
 from oyez.contract.codec import check_types
 from oyez.contract.declare import Declarations, DeclaredCommand
 from oyez.contract.patterns import find_pattern
@@ -60,6 +60,7 @@ def check_acknowledgements(form: Acknowledgements) -> Iterator[str]:
     if not isinstance(form, Acknowledgements):
         yield f"expected Acknowledgements(…), not {form!r:.40}"
         return
+    yield from check_switches(form, "node_style", "empty")
     if form.error_as not in ("object", "message", "code"):
         yield f"error_as is {form.error_as!r}; it can be object, message or code"
     if form.failure is not None and form.failure not in ("message", "code") and not _is_constant(form.failure):
@@ -88,6 +89,9 @@ _DEFAULT = Acknowledgements()
 def _check_reply(command: DeclaredCommand, general: Acknowledgements) -> Iterator[str]:
     form = command.acknowledgements or general
     if command.reply is None or not isinstance(form, Acknowledgements):
+        return
+    if isinstance(command.reply, str | bytes | int | float | list | tuple | dict | Struct):
+        yield f"its reply is {command.reply!r:.40}, not a type; give a payload's class, such as reply=Placed, or int"
         return
     try:
         check_types(command.reply)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from oyez.contract.check.names import LIMITS, find_duplicates, find_overlaps
+from oyez.contract.check.names import LIMITS, check_switches, find_duplicates, find_overlaps
 from oyez.contract.declare import Namespace
 from oyez.contract.policy import Nobody, Own, Resolved
 from oyez.contract.presence import check_presence
@@ -11,6 +11,9 @@ from oyez.contract.rooms import EVERYONE, Room
 
 
 def check_namespace(namespace: Namespace) -> Iterator[str]:
+    if not isinstance(namespace.name, str):
+        yield f"namespace {namespace.name!r}: expected a text, such as /shop"
+        return
     if re.search(r"\*|\{\w*\}", namespace.name):
         yield (
             f"namespace {namespace.name!r} looks like a pattern, and names of namespaces are literal: declare one"
@@ -44,6 +47,7 @@ def check_rooms(namespace: Namespace) -> Iterator[str]:
 
 
 def _check_room(room: Room) -> Iterator[str]:
+    yield from check_switches(room, "on_connect")
     if room.pattern in ("", EVERYONE):
         yield "a room needs a name of its own"
     if not room.pattern.isprintable():

@@ -22,6 +22,12 @@ def check_shapes(kind: Any, base: type[msgspec.Struct], arguments: Arguments) ->
     shapes = shapes_of(kind)
     for shape in shapes:
         if not (isinstance(shape, type) and issubclass(shape, base)):
+            if get_origin(shape) is not None and isinstance(get_origin(shape), type):
+                yield (
+                    f"{shape} has type parameters; declare a class that is derived from {base.__name__}, with the types"
+                    " in its fields"
+                )
+                return
             yield f"{_show(shape)} is not a {base.__name__}; declare a class that is derived from {base.__name__}"
             return
         yield from check_docstring(shape)
@@ -99,6 +105,8 @@ def _explain_union(name: str, said: str) -> Iterator[str]:
         yield f"{name} is a map or an object, and nothing distinguishes them; use one of the two"
     elif "array-like" in said:
         yield f"{name} is one of several arrays; use one array, such as list[int | str]"
+    elif "Can only set" in said and "|" not in said:
+        yield f"{name} has limits that do not fit its type; length is for text, bytes and arrays, ge and le for numbers"
     elif "Can only set" in said:
         yield f"{name} has limits that do not fit its type; write them at each part: Annotated[int, Meta(ge=0)] | None"
     elif "not supported" in said and "union" in said:
