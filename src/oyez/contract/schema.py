@@ -101,6 +101,11 @@ def read_number(text: str) -> int:
 _fits_number = re.compile(r"0|-?[1-9]\d{0,15}", re.ASCII).fullmatch
 
 
+def is_whole(found: inspect.Type) -> bool:
+    """True if every value of this type is a whole number."""
+    return all(isinstance(option, inspect.IntType) for option in options(found))
+
+
 def is_time(found: inspect.Type) -> bool:
     """True if every value of this type is a `Time`."""
     return all(isinstance(option, inspect.CustomType) and option.cls is Time for option in options(found))

@@ -242,7 +242,7 @@ class Client:
             if name not in removed and name not in self.socket.rooms:
                 for event in state.events:
                     self.socket.send(*event)
-                await self.socket.replay_room(name, state.position, lambda: name not in removed)
+                await self.socket.replay_room(name, state.position, lambda: name not in removed, state.includes)
             self.enter(name, name not in removed)
 
     @must_await

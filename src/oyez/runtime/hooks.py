@@ -6,6 +6,7 @@ from typing import Any
 
 from oyez.contract.contract import Contract
 from oyez.contract.rooms import NamedRoom, Room
+from oyez.contract.schema import find_field, is_whole
 from oyez.contract.types import Payload
 from oyez.errors import ContractError, RefusedError
 from oyez.runtime.client import Client
@@ -55,6 +56,8 @@ class Hooks:
 class Departed:
     """A stay in a room that has ended. The client may be gone, and may have been connected to another process."""
 
+    id: str
+    """The id of the stay: the same if `left` is called again for it, because a process was killed during the call."""
     user: str
     """The user's id."""
     socket_id: str
@@ -81,6 +84,10 @@ class RoomHooks:
     welcome: Callable[[Client, NamedRoom], Coroutine[Any, Any, Payload | Sequence[Payload] | None]] | None = None
     """Returns the events that describe the room's state to a client that joins. The client receives them before any
     later event of the room. The events must list `caller` as a target."""
+    version: str | None = None
+    """The wire name of a whole number that a transaction increases with each change of the room: a field of the room's
+    events and of what `welcome` returns. Then `welcome` is called once, also while the room has events all the time,
+    and the client does not receive events that the state includes."""
 
 
 _ROOM_CALLS: Mapping[str, tuple[str, ...]] = {
@@ -93,8 +100,25 @@ _ROOM_CALLS: Mapping[str, tuple[str, ...]] = {
 def check_room_hooks(contract: Contract, rooms: object) -> None:
     """Raises ContractError if functions for rooms do not fit, or are for rooms that the contract does not declare."""
     kinds = [kind for namespace in contract.namespaces for kind in namespace.rooms.kinds]
-    if errors := _find_room_hook_errors(rooms, kinds):
+    errors = _find_room_hook_errors(rooms, kinds)
+    if not errors and isinstance(rooms, Mapping):
+        errors = [
+            f"room {room.pattern}: no event has a field {hooks.version} with a whole number, which version names"
+            for room, hooks in rooms.items()
+            if hooks.version is not None and not find_versioned(contract, hooks.version)
+        ]
+    if errors:
         raise ContractError("\n".join(f"contract {contract.name}: {error}" for error in errors))
+
+
+def find_versioned(contract: Contract, version: str) -> dict[type[Payload], str]:
+    """The payloads that have a whole number with the wire name `version`, and the field's name in Python."""
+    found = {}
+    for shape in (shape for event in contract.events.values() for shape in event.shapes):
+        field = find_field(shape, version)
+        if field is not None and is_whole(field[1].type):
+            found[shape] = field[1].name
+    return found
 
 
 def _find_room_hook_errors(rooms: object, kinds: Collection[Room]) -> list[str]:
@@ -113,6 +137,8 @@ def _find_room_hook_errors(rooms: object, kinds: Collection[Room]) -> list[str]:
                 function = getattr(hooks, name)
                 if function is not None and (error := find_signature_error(function, arguments, waits=True)):
                     errors.append(f"room {room.pattern}: {name}: {error}")
+            if hooks.version is not None and hooks.welcome is None:
+                errors.append(f"room {room.pattern}: version is for rooms with a welcome; write RoomHooks(welcome=…)")
     return errors
 
 

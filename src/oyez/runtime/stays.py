@@ -483,7 +483,13 @@ class Stays(RoomObserver):
         if left is None:
             return
         departed = Departed(
-            user=record.user, socket_id=record.socket, room=watched.room, reason=reason, since=record.since, at=at
+            id=record.id,
+            user=record.user,
+            socket_id=record.socket,
+            room=watched.room,
+            reason=reason,
+            since=record.since,
+            at=at,
         )
         self._call(holder, "left", watched.room, lambda: left(departed, watched.room), record.id)
 

@@ -14,11 +14,11 @@ from oyez.concurrency.sparse_log import SparseLog
 from oyez.contract.contract import Contract
 from oyez.contract.rooms import NamedRoom, Room
 from oyez.contract.types import Payload
-from oyez.errors import TIMED_OUT, LogUnavailableError, RefusedError
-from oyez.log.log import Log, split_position
+from oyez.errors import TIMED_OUT, InvalidDataError, LogUnavailableError, RefusedError
+from oyez.log.log import Entry, Log, split_position
 from oyez.logger import get_logger
 from oyez.runtime.client import Client
-from oyez.runtime.hooks import RoomHooks
+from oyez.runtime.hooks import RoomHooks, find_versioned
 from oyez.runtime.replies import CallerEvent, CallerEvents
 
 logger = get_logger("oyez.runtime")
@@ -41,7 +41,9 @@ class State(NamedTuple):
 
     events: list[CallerEvent]
     position: str
-    """The events of the room after this position are not in the state."""
+    """The events of the room after this position are not in the state, or `includes` knows those that are."""
+    includes: Callable[[Entry], bool] | None = None
+    """True for an event after the position that is in the state; None if no such event is."""
 
 
 class Welcomes:
@@ -61,6 +63,7 @@ class Welcomes:
         self._system = contract.name
         self._namespaces = {namespace.name: namespace for namespace in contract.namespaces}
         self._functions = {kind: one.welcome for kind, one in hooks.items() if one.welcome is not None}
+        self._versions = {kind: _Versions(contract, one.version) for kind, one in hooks.items() if one.version}
         self._log = log
         self._settle = settle
 
@@ -80,6 +83,12 @@ class Welcomes:
         assert resolved is not None
         named, function = NamedRoom(client.namespace, room, resolved[1]), self._functions[resolved[0]]
         after = await self._find_position()
+        versions = self._versions.get(resolved[0])
+        if versions is not None:
+            payloads = await self._call(function(client, named), client, named)
+            # Everything that the state may include must be in the log before the client joins.
+            await self._find_position()
+            return State(_encode(payloads, caller_events), after, versions.find_included(payloads))
         for attempt in range(1, MAX_ATTEMPTS + 1):
             begun = after
             payloads = await self._call(function(client, named), client, named)
@@ -145,6 +154,41 @@ class Welcomes:
                 return False
             after = entries[-1].position or end
         return False
+
+
+class _Versions:
+    """The versions of one kind of room, in its state and in its events."""
+
+    def __init__(self, contract: Contract, version: str) -> None:
+        self._fields = find_versioned(contract, version)
+        self._codecs = {
+            event.name: event.make_codec()
+            for event in contract.events.values()
+            if any(shape in self._fields for shape in event.shapes)
+        }
+
+    def find_included(self, payloads: Payload | Sequence[Payload] | None) -> Callable[[Entry], bool]:
+        """Tells of an event whether a state includes it: whether its version is not above the state's."""
+        listed = [payloads] if isinstance(payloads, Payload) else list(payloads or ())
+        known = [found for payload in listed if (found := self._read(payload)) is not None]
+        newest = max(known, default=None)
+
+        def includes(entry: Entry) -> bool:
+            codec = self._codecs.get(entry.name)
+            if codec is None or newest is None:
+                return False
+            try:
+                found = self._read(codec.decode_event(entry.data))
+            except InvalidDataError:
+                # An earlier contract has published it.
+                return False
+            return found is not None and found <= newest
+
+        return includes
+
+    def _read(self, payload: Payload) -> int | None:
+        field = self._fields.get(type(payload))
+        return None if field is None else getattr(payload, field)
 
 
 def _encode(payloads: Payload | Sequence[Payload] | None, caller_events: CallerEvents) -> list[CallerEvent]:

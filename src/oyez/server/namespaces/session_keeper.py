@@ -12,6 +12,7 @@ import msgspec
 from oyez.server.transports.outgoing import OutboundPacket
 
 if TYPE_CHECKING:
+    from oyez.log.log import Entry
     from oyez.server.namespaces.socket import Socket
 
 EVENT = "oyez:recovery"
@@ -185,7 +186,14 @@ class Recoverer(Protocol):
         events are no longer stored, LogUnavailableError.
         """
 
-    async def replay_room(self, socket: "Socket", room: str, since: str, may_send: Callable[[], bool]) -> None:
+    async def replay_room(
+        self,
+        socket: "Socket",
+        room: str,
+        since: str,
+        may_send: Callable[[], bool],
+        is_known: Callable[["Entry"], bool] | None = None,
+    ) -> None:
         """Send a client the events after `since` of a room that it joins now. Raises LogUnavailableError.
 
         Stops as soon as `may_send` is false.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from oyez.errors import RATE_LIMITED, TIMED_OUT, Refusal, RefusedError
+from oyez.log.log import Entry
 from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
@@ -301,16 +302,21 @@ class Socket:
         self.namespace.join(self, room)
 
     async def replay_room(
-        self, room: str, since: str | None = None, may_send: Callable[[], bool] = lambda: True
+        self,
+        room: str,
+        since: str | None = None,
+        may_send: Callable[[], bool] = lambda: True,
+        is_known: Callable[[Entry], bool] | None = None,
     ) -> None:
         """Send what the client missed of `room`, which it joins directly after this. Raises LogUnavailableError.
 
         These are the events after `since`; if it is None, only a client that recovers has missed something. Stops as
-        soon as `may_send` is false: the client has lost its right to be in the room.
+        soon as `may_send` is false: the client has lost its right to be in the room. Events that the client knows are
+        left out.
         """
         since = since or self.session.replay_from
         if since is not None and room not in self.rooms:
-            await self._recoverer.replay_room(self, room, since, may_send)
+            await self._recoverer.replay_room(self, room, since, may_send, is_known)
 
     async def wait_until_delivered(self, position: str, seconds: float) -> None:
         """Wait until everything up to a position has been delivered here, at most `seconds`."""

@@ -19,7 +19,7 @@ import msgspec
 from oyez.concurrency.loop_budget import LoopBudget
 from oyez.errors import LogUnavailableError
 from oyez.log.damage import DamagedError
-from oyez.log.log import Log
+from oyez.log.log import Entry, Log
 from oyez.observer import Observers, RecoveryReport
 from oyez.protocol.socket_ids import own_room
 from oyez.server.delivery.progress import Progress
@@ -231,10 +231,17 @@ class Recovery:
             after = None if page.complete else page.after
         return result
 
-    async def replay_room(self, socket: Socket, room: str, since: str, may_send: Callable[[], bool]) -> None:
+    async def replay_room(
+        self,
+        socket: Socket,
+        room: str,
+        since: str,
+        may_send: Callable[[], bool],
+        is_known: Callable[[Entry], bool] | None = None,
+    ) -> None:
         """Send a client the events after `since` of a room that it joins now. Nothing is awaited after the last one.
 
-        Stops as soon as `may_send` is false.
+        Stops as soon as `may_send` is false. Events that the client knows are left out.
         """
         session = socket.session
         if session.replaying is not None:
@@ -245,7 +252,7 @@ class Recovery:
             if await self._replay.is_too_much(socket, Page((), since, complete=False, size=0), {room}):
                 reason = TOO_MUCH
             else:
-                replayed = await self._send_room(socket, room, since, may_send)
+                replayed = await self._send_room(socket, room, since, may_send, is_known)
         except KeyError as error:
             reason = self._find_reason(since, error)
         if may_send() and (session.replay_from is not None or reason is not None):
@@ -264,7 +271,14 @@ class Recovery:
             RecoveryReport(observers.system, namespace, socket.id, socket.user_id, recovered, replayed, reason, room)
         )
 
-    async def _send_room(self, socket: Socket, room: str, since: str, may_send: Callable[[], bool]) -> int:
+    async def _send_room(
+        self,
+        socket: Socket,
+        room: str,
+        since: str,
+        may_send: Callable[[], bool],
+        is_known: Callable[[Entry], bool] | None,
+    ) -> int:
         """Send the events after `since` that went to `room` and to none of the client's rooms. Returns their number."""
         replayed, after, complete = 0, since, False
         while not complete and not socket.ended:
@@ -273,7 +287,10 @@ class Recovery:
                 break
             # The client has received events that went to another of its rooms too. Their positions would move it back.
             own, form, position = _own_rooms(socket), socket.form, self._progress.position
-            outgoing = [one.packet_for(form, position) for one in page.messages if _is_only_for_others(one, own)]
+            missed = [one for one in page.messages if _is_only_for_others(one, own)]
+            if is_known is not None:
+                missed = [one for one in missed if not is_known(one.entry)]
+            outgoing = [one.packet_for(form, position) for one in missed]
             self._send(socket, outgoing)
             replayed += len(outgoing)
             if outgoing:
