@@ -71,7 +71,7 @@ async def test_a_guest_signs_in_at_one_process_and_returns_to_the_session(pair: 
     assert await guest.expect_event("drink") == ["cleo", "elsewhere", "tea"]
     assert ada.events() == []
     # Who does not sign in in time is disconnected, and who has signed in is not.
-    assert (await late.expect("disconnect"))["reason"] == "io server disconnect"
+    await late.expect("disconnect")
     assert (await guest.call("who"))["data"]["user"] == "cleo"
 
 
