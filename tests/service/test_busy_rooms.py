@@ -46,10 +46,12 @@ async def test_nothing_is_lost_or_doubled_after_the_state(pair: Pair) -> None:
         [state] = await reader.expect_event("state")
         return state["value"], [(await reader.expect_event("increased"))[0]["value"] for _ in range(5)]
 
-    writing = asyncio.create_task(write())
-    found = [await follow(reader) for reader in readers]
-    joined.set()
-    await writing
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(write())
+        try:
+            found = [await follow(reader) for reader in readers]
+        finally:
+            joined.set()
     for value, values in found:
         assert values == list(range(value + 1, value + 6))
 
