@@ -36,6 +36,7 @@ RESERVED = frozenset(
 """Names that a class of a contract cannot have in the file."""
 _SUFFIXES = ("Auth", "ClientToServerEvents", "EmitterEvents", "Room", "ServerToClientEvents")
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
+_PLACEHOLDER = re.compile(r"\{\w+\}", re.ASCII)
 _PLACEHOLDER = re.compile(r"\{(\w+)\}", re.ASCII)
 
 _BOUNDS: Mapping[str, str] = {
@@ -446,6 +447,9 @@ def _on_one_line(text: str) -> str:
 
 
 def _quote_key(name: str) -> str:
+    """The key of a member; for a name with placeholders, an index signature of all names of this form."""
+    if "{" in name:
+        return f"[name: `{_PLACEHOLDER.sub('${string}', name)}`]"
     return name if _IDENTIFIER.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 
