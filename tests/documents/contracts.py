@@ -9,7 +9,12 @@ from oyez.systems.loader import list_systems, load_system
 from tests.documents.bazaar import contract as bazaar
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-REFERENCES = [*list_systems(), *(str(path) for path in sorted(EXAMPLES.glob("*.py")))]
+WITH_PATTERNS = {"newsroom"}
+"""Examples whose events have names with placeholders: `test_names_with_ids.py` is about such names."""
+REFERENCES = [
+    *list_systems(),
+    *(str(path) for path in sorted(EXAMPLES.glob("*.py")) if path.stem not in WITH_PATTERNS),
+]
 NAMES = [*(Path(reference).stem for reference in REFERENCES), bazaar.name]
 
 
