@@ -69,7 +69,6 @@ OWN = (
     "fixrx",
     "handlers",
     "members",
-    "new",
     "operating",
     "outbox",
     "plain-websocket",

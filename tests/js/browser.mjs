@@ -73,9 +73,14 @@ const commands = {
   async evaluate({ name, script }) {
     return pages.get(name).page.evaluate(script);
   },
-  // Waits until the script's value is true.
+  // Waits until the script's value is true. Playwright's own way compiles text in the page, which its policy forbids.
   async until({ name, script }) {
-    await pages.get(name).page.waitForFunction(script);
+    const { page } = pages.get(name);
+    const end = Date.now() + PATIENCE;
+    while (!(await page.evaluate(script))) {
+      if (Date.now() > end) throw new Error(`not true: ${script}`);
+      await page.evaluate(() => new Promise(requestAnimationFrame));
+    }
   },
   async resize({ name, width, height }) {
     await pages.get(name).page.setViewportSize({ width, height });

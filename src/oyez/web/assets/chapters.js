@@ -14,7 +14,7 @@ export const Overview = ({ model, documents }) => {
     <ul class="counts">
       <li><strong>${events}</strong> ${events === 1 ? "event" : "events"}</li>
       <li><strong>${commands}</strong> ${commands === 1 ? "command" : "commands"}</li>
-      <li><strong>${rooms}</strong> kinds of room</li>
+      <li><strong>${rooms}</strong> ${rooms === 1 ? "kind" : "kinds"} of room</li>
       <li><strong>${model.roles.length}</strong> ${model.roles.length === 1 ? "role" : "roles"}</li>
     </ul>
     <p class="quiet">Version of the contract: <code>${model.version}</code>. For programs:${" "}

@@ -41,10 +41,19 @@ const useCurrent = (model) => {
   return current;
 };
 
+// Not `scrollIntoView`, which also moves the place from which the Tab key continues.
+const keepInView = (link) => {
+  const nav = link?.closest("nav");
+  if (!nav) return;
+  const [inner, outer] = [link.getBoundingClientRect(), nav.getBoundingClientRect()];
+  if (inner.top < outer.top) nav.scrollTop -= outer.top - inner.top + 40;
+  if (inner.bottom > outer.bottom) nav.scrollTop += inner.bottom - outer.bottom + 40;
+};
+
 export const Nav = ({ model, open, onClose }) => {
   const current = useCurrent(model);
   useEffect(() => {
-    document.querySelector("nav.contents [aria-current]")?.scrollIntoView({ block: "nearest" });
+    keepInView(document.querySelector("nav.contents [aria-current]"));
   }, [current]);
   useEffect(() => {
     const close = (event) => event.key === "Escape" && onClose();

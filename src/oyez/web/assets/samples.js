@@ -113,7 +113,7 @@ const startTs = (model, namespace) => {
 };
 
 const findTypes = (model, namespace) => {
-  const prefix = model.many ? toPascal(namespace) : "";
+  const prefix = toPascal(namespace);
   const names = { server: `${prefix}ServerToClientEvents`, client: `${prefix}ClientToServerEvents` };
   return { ...names, listed: `${names.client}, ${names.server}` };
 };

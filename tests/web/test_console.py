@@ -1,0 +1,187 @@
+"""The console of the page in Chromium, with a server: connect, receive, send, publish, cut the connection, recover."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from msgspec.structs import replace
+
+from oyez.service.app import Oyez
+from oyez.settings import Settings
+from oyez.systems.loader import load_system
+from tests.support.browser import Browser, Page
+from tests.support.shops import Market, serve
+from tests.web import hostile
+
+PANEL = ".work-panel > div:not([hidden])"
+"""The part of the console that is open."""
+
+
+@pytest.fixture(scope="module")
+async def market(settings: Settings) -> AsyncIterator[Market]:
+    async with serve(Oyez([hostile.system, load_system("bookings")], settings)) as market:
+        yield market
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with Browser.start() as browser:
+        yield browser
+
+
+async def connect(page: Page, subject: str = "ada") -> None:
+    """Make a token in the open console, and connect with it."""
+    await page.wait_for("h1")
+    await page.click(".console-button")
+    await page.fill(f"{PANEL} input[name=sub]", subject)
+    await page.click(f"{PANEL} .primary")
+    await page.wait_for(".phase", "Connected")
+
+
+async def publish(page: Page) -> None:
+    """Publish the event that the console shows, as it is."""
+    await page.click(f"{PANEL} .primary", "Publish")
+    await page.wait_for(f"{PANEL} .result.good", "Published")
+
+
+async def test_events_arrive_and_missed_ones_after_a_break(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/hostile/docs") as page:
+        await connect(page)
+        assert "ada" in (await page.texts(".details"))[0]
+        await page.click("#tab-publish")
+        await page.click(f"{PANEL} .link", "Make one for an hour")
+        await page.wait_for(f"{PANEL} .secret")
+        await publish(page)
+        await page.wait_for(".row-event", "hostile")
+        await page.wait_until("document.querySelector('.details').innerText.includes('websocket')")
+        await page.shoot("console-received")
+
+        await page.click(".state-buttons button", "Cut")
+        await page.wait_for(".phase", "Connection cut")
+        await publish(page)
+        await page.wait_until("document.querySelectorAll('.row-published').length === 2")
+        assert len(await page.texts(".row-event")) == 1
+        await page.shoot("console-cut")
+        await page.click(".state-buttons button", "Reconnect")
+        await page.wait_for(".recovery", "Recovered: 1 missed event arrived")
+        assert any("missed" in row for row in await page.texts(".row-event"))
+        await page.wait_for(".row-event", "oyez:recovery")
+        await page.shoot("console-recovered")
+
+        # What arrived stays text.
+        await page.click(".row-event summary", "onerror", nth=0)
+        await page.wait_for(".row-detail", hostile.IMAGE)
+        assert await page.evaluate("document.querySelectorAll('.console img, .console script').length") == 0
+        assert await page.evaluate("window.hacked ?? null") is None
+        assert await page.list_errors() == []
+
+
+async def test_commands_are_sent_from_a_form(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/hostile/docs") as page:
+        await connect(page)
+        await page.click("#command-echo .try")
+        await page.fill(f"{PANEL} .member textarea, {PANEL} .member input", hostile.IMAGE)
+        await page.click(f"{PANEL} .primary", "Send")
+        await page.wait_for(f"{PANEL} .result.good", "Acknowledged")
+        assert hostile.IMAGE in (await page.texts(f"{PANEL} .result"))[0]
+        # The same arguments as JSON, of which the contract refuses one.
+        await page.click(f"{PANEL} .editor .link", "Edit as JSON")
+        await page.fill(f"{PANEL} .editor textarea", '{"text": 7')
+        await page.wait_for(f"{PANEL} .fault")
+        assert await page.evaluate(f"document.querySelector({f'{PANEL} .primary'!r}).disabled")
+        await page.fill(f"{PANEL} .editor textarea", '{"text": 7, "more": 1}')
+        await page.click(f"{PANEL} .primary", "Send")
+        await page.wait_for(f"{PANEL} .result.bad", "invalid_data")
+        await page.shoot("console-refused")
+        assert await page.find_barriers() == []
+        assert await page.list_errors() == []
+
+
+async def test_secrets_are_in_memory_only(market: Market, browser: Browser) -> None:
+    token = market.token("ada")
+    async with browser.open(f"{market.url}/hostile/docs") as page:
+        await page.wait_for("h1")
+        await page.click(".console-button")
+        await page.click(f"{PANEL} .choice", "Paste a token")
+        await page.fill(f"{PANEL} input[name=token]", token)
+        await page.click(f"{PANEL} .primary")
+        await page.wait_for(".phase", "Connected")
+        kept = await page.evaluate(
+            "document.documentElement.outerHTML + location.href + JSON.stringify({...localStorage, ...sessionStorage})"
+            " + document.cookie + [...document.querySelectorAll('input, textarea')].map((field) => field.value).join()"
+        )
+        assert token.rpartition(".")[2] not in kept
+        assert not any(token in request for request in await page.list_requests())
+        await page.evaluate("location.reload()")
+        await page.wait_for("h1")
+        await page.click(".console-button")
+        await page.wait_for(".phase", "Not connected")
+
+
+async def test_a_refusal_is_explained(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/bookings/docs") as page:
+        await page.wait_for("h1")
+        await page.click("#command-partner-booking-accept .try")
+        await page.click(f"{PANEL} .link", "Go to Connect")
+        await page.fill(f"{PANEL} input[name=sub]", "carol")
+        await page.click(f"{PANEL} .primary")
+        await page.wait_for(".phase", "Refused")
+        await page.wait_for(".row-error", "forbidden_role")
+        await page.choose(f"{PANEL} .pair select", "partner")
+        await page.click(f"{PANEL} .primary")
+        await page.wait_for(".phase", "Connected")
+        await page.click("#tab-send")
+        await page.click(f"{PANEL} .primary", "Send")
+        await page.wait_for(f"{PANEL} .result.bad", "Refused")
+
+
+async def test_the_list_is_bounded_paused_and_filtered(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/hostile/docs") as page:
+        await connect(page, "bob")
+        data = {"user": "bob", "text": "x", "kind": "</script>"}
+        many = [{"event": "hostile", "data": {**data, "text": f"number {number}"}} for number in range(600)]
+        await market.call("POST", "/hostile/events", many)
+        await page.wait_for(".row", "number 599")
+        assert await page.evaluate("document.querySelectorAll('.row').length") == 500
+        await page.wait_for(".stream-note", "keeps the newest 500")
+        await page.fill(".stream-bar input", "number 42")
+        await page.wait_until("document.querySelectorAll('.row').length < 20")
+        assert all("number 42" in row for row in await page.texts(".row"))
+        await page.fill(".stream-bar input", "")
+        await page.click(".stream-bar button", "Pause")
+        await market.call("POST", "/hostile/events", {"event": "hostile", "data": {**data, "text": "while paused"}})
+        await page.wait_for(".stream-bar button", "Resume (1 new)")
+        assert await page.texts(".row", "while paused") == []
+        await page.click(".stream-bar button", "Resume")
+        await page.wait_for(".row", "while paused")
+        await page.click(".stream-bar button", "Clear")
+        await page.wait_for(".empty", "Events appear here")
+
+
+async def test_the_keyboard_is_enough(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/hostile/docs") as page:
+        await page.wait_for("h1")
+        await page.press("Tab")
+        assert await page.evaluate("document.activeElement.className") == "skip"
+        await page.evaluate("document.querySelector('.console-button').focus()")
+        await page.press("Enter")
+        await page.wait_until("document.activeElement.id === 'tab-connect'")
+        await page.press("ArrowRight", "ArrowLeft")
+        assert await page.evaluate("document.activeElement.id") == "tab-connect"
+        await page.press("Tab", "Tab")
+        await page.type("eve")
+        await page.press("Enter")
+        await page.wait_for(".phase", "Connected")
+        await page.press("Escape")
+        await page.wait_until("document.getElementById('console').hidden")
+        await page.wait_until("document.activeElement.className === 'console-button'")
+
+
+async def test_in_production_the_console_makes_no_tokens(settings: Settings, browser: Browser) -> None:
+    oyez = Oyez([hostile.system], replace(settings, docs=True, jwt_secret="s" * 40))
+    async with serve(oyez) as market, browser.open(f"{market.url}/hostile/docs") as page:
+        await page.wait_for("h1")
+        await page.click(".console-button")
+        assert await page.texts(f"{PANEL} .choice") == ["Paste a token"]
+        await page.fill(f"{PANEL} input[name=token]", "not a token")
+        await page.click(f"{PANEL} .primary")
+        await page.wait_for(".row-error", "token_invalid")

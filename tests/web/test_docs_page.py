@@ -1,0 +1,157 @@
+"""The page for people in Chromium: what every system shows, the search, the copy buttons, phones, and hostile texts."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from oyez.service.app import Oyez
+from oyez.settings import Settings
+from oyez.systems.loader import list_systems, load_system
+from tests.support.browser import Browser
+from tests.support.shops import Market, serve
+from tests.web import hostile
+
+EXAMPLES = ("examples/auction.py", "examples/dispatch.py", "examples/game.py")
+SYSTEMS = [load_system(reference) for reference in (*list_systems(), *EXAMPLES)]
+AUDITED = ("quotes", "game")
+"""The systems that axe-core looks at, because it takes seconds: together they show every kind of element."""
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+async def market(settings: Settings) -> AsyncIterator[Market]:
+    async with serve(Oyez([*SYSTEMS, hostile.system], settings)) as market:
+        yield market
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with Browser.start() as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+async def test_a_system_is_shown_completely(market: Market, browser: Browser, system: Any) -> None:
+    contract = system.contract
+    async with browser.open(f"{market.url}/{system.name}/docs") as page:
+        await page.wait_for("h1", contract.name)
+        names = await page.evaluate("[...document.querySelectorAll('main article h3')].map((title) => title.innerText)")
+        declared = [event.name for namespace in contract.namespaces for event in namespace.events]
+        declared += [command.name for namespace in contract.namespaces for command in namespace.commands]
+        assert sorted(name for name in names if name in declared) == sorted(declared)
+        for room in (room for namespace in contract.namespaces for room in namespace.rooms.kinds):
+            assert room.pattern in await page.texts("#rooms .card-title")
+        codes = " ".join(await page.texts("#errors tbody th"))
+        assert all(str(contract.errors.code(refusal.code)) in codes for refusal in contract.refusals)
+
+        await page.command("resize", **PHONE)
+        assert not await page.is_too_wide()
+        await page.shoot(f"{system.name}-phone")
+
+        assert await page.list_errors() == []
+        assert {request.partition("//")[2].partition("/")[0] for request in await page.list_requests()} == {
+            market.url.partition("//")[2]
+        }
+
+
+@pytest.mark.parametrize("name", AUDITED)
+async def test_everybody_can_read_it_in_both_themes(market: Market, browser: Browser, name: str) -> None:
+    async with browser.open(f"{market.url}/{name}/docs") as page:
+        await page.wait_for("h1")
+        for theme in ("light", "dark"):
+            await page.command("theme", theme=theme)
+            await page.evaluate("document.querySelector('article').scrollIntoView()")
+            await page.shoot(f"{name}-{theme}")
+            assert await page.find_barriers() == []
+
+
+async def test_the_search_is_used_with_the_keyboard(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/rez/docs") as page:
+        await page.wait_for("h1")
+        await page.press("/")
+        await page.type("order eta")
+        await page.wait_for("#hits li", "order_eta_update")
+        await page.shoot("search")
+        await page.press("Enter")
+        await page.wait_until("location.hash === '#event-order_eta_update'")
+        assert await page.evaluate("document.activeElement.id") == "event-order_eta_update"
+        top = await page.evaluate("document.getElementById('event-order_eta_update').getBoundingClientRect().top")
+        assert 0 <= top < 200
+        # The name of a field, and the second of several results.
+        await page.press("/")
+        await page.type("refundAmount")
+        await page.wait_for("#hits li", "order_cancelled")
+        await page.press("Escape", "/")
+        await page.type("order_")
+        await page.press("ArrowDown", "ArrowDown", "ArrowUp")
+        assert await page.evaluate("document.querySelector('#hits [aria-selected=true]').id") == "hit-1"
+        await page.press("Escape")
+        assert await page.texts("#hits li") == []
+
+
+async def test_an_address_leads_to_its_event(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/quotes/docs/#event-chat-message") as page:
+        await page.wait_until("document.querySelector('nav [aria-current]')?.innerText === 'chat:message'")
+
+
+async def test_samples_are_copied_in_the_chosen_language(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/quotes/docs") as page:
+        await page.wait_for("h1")
+        await page.command("grant", permissions=["clipboard-read", "clipboard-write"])
+        await page.choose("#connect select", "Python")
+        await page.click("#event-chat-message .side-code .copy", nth=1)
+        await page.wait_for("#event-chat-message .copy", "Copied")
+        copied = await page.evaluate("navigator.clipboard.readText()")
+        assert '@client.on("chat:message", namespace="/")' in copied
+
+
+async def test_the_chosen_colours_stay(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/quotes/docs") as page:
+        await page.click("button[aria-label='Switch to dark colours']")
+        await page.wait_for("button[aria-label='Switch to light colours']")
+        await page.evaluate("location.reload()")
+        await page.wait_for("h1")
+        assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
+        assert await page.evaluate("Object.keys(localStorage)") == ["oyez-theme"]
+
+
+async def test_everything_is_reached_on_a_phone(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/bookings/docs", **PHONE) as page:
+        await page.wait_for("h1")
+        await page.click(".menu-button")
+        await page.shoot("phone-contents")
+        await page.click(".contents a", "booking:accept")
+        await page.wait_until("location.hash === '#command-partner-booking-accept'")
+        await page.shoot("phone-command")
+        await page.click("#command-partner-booking-accept .try")
+        await page.wait_for("#console")
+        await page.shoot("phone-console")
+        assert not await page.is_too_wide()
+
+
+async def test_texts_of_a_contract_stay_texts(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/hostile/docs") as page:
+        await page.wait_for("h1", "hostile")
+        await page.press("/")
+        await page.type("<img")
+        await page.wait_for("#hits li", "hostile")
+        await page.press("Escape")
+        assert hostile.IMAGE in (await page.texts(".overview .lead"))[0]
+        assert hostile.IMAGE in " ".join(await page.texts("#event-hostile .fields"))
+        assert await page.evaluate("document.querySelectorAll('main img, main script, main b').length") == 0
+        assert await page.evaluate("document.querySelectorAll(\"a[href^='javascript']\").length") == 0
+        assert await page.evaluate("window.hacked ?? null") is None
+        assert await page.list_errors() == []
+
+
+async def test_the_page_for_other_addresses(market: Market, browser: Browser) -> None:
+    async with browser.open(f"{market.url}/wrong/address", status=404) as page:
+        for theme in ("light", "dark"):
+            await page.command("theme", theme=theme)
+            await page.shoot(f"landing-{theme}")
+            assert await page.find_barriers() == []
+        await page.command("resize", **PHONE)
+        assert not await page.is_too_wide()
+        await page.click("nav[aria-label=quotes] a", "docs")
+        await page.wait_for("h1", "quotes")

@@ -1,0 +1,129 @@
+"""The programs that the page shows run as they are copied: they connect, receive, send and publish."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oyez.service.app import Oyez
+from oyez.settings import Settings
+from oyez.systems.loader import load_system
+from tests.support.browser import Browser
+from tests.support.clock import PATIENCE
+from tests.support.js_client import FOLDER
+from tests.support.shops import Market, serve
+from tests.web import hostile
+
+LANGUAGES = {"javascript": ("node", "sample.mjs"), "python": (sys.executable, "sample.py"), "curl": ("sh", "sample.sh")}
+
+
+@pytest.fixture(scope="module")
+async def market(settings: Settings) -> AsyncIterator[Market]:
+    async with serve(Oyez([hostile.system, load_system("bookings")], settings)) as market:
+        yield market
+
+
+@pytest.fixture(scope="module")
+async def samples(market: Market) -> Mapping[str, Mapping[str, str]]:
+    """The samples of the page, by what they are about and their language."""
+    found: dict[str, dict[str, str]] = {}
+    async with Browser.start() as browser:
+        for system, items in ITEMS.items():
+            async with browser.open(f"{market.url}/{system}/docs") as page:
+                await page.wait_for("h1")
+                for language in LANGUAGES:
+                    await page.choose("#connect select", language)
+                    for item, position in items.items():
+                        script = f"document.querySelectorAll('#{position[0]} .code code')[{position[1]}].textContent"
+                        found.setdefault(item, {})[language] = await page.evaluate(script)
+    return found
+
+
+ITEMS: Mapping[str, Mapping[str, Any]] = {
+    "hostile": {
+        "connect": ("connect", 0),
+        "receive": ("event-hostile", 1),
+        "publish": ("event-hostile", 2),
+        "send": ("command-echo", 0),
+    },
+    "bookings": {"send in a namespace": ("command-customer-booking-track", 0)},
+}
+
+
+@asynccontextmanager
+async def run(market: Market, language: str, text: str, folder: Path, **environ: str) -> AsyncIterator[Any]:
+    """The sample as a program, whose output can be read; killed afterwards if it still runs."""
+    program, name = LANGUAGES[language]
+    (folder / name).write_text(text)
+    modules = folder / "node_modules"
+    if not modules.exists():
+        modules.symlink_to(FOLDER / "node_modules")
+    process = await asyncio.create_subprocess_exec(
+        program,
+        name,
+        cwd=folder,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def read_until(process: asyncio.subprocess.Process, *expected: str) -> str:
+    """The output up to the text that has all of `expected`."""
+    output = ""
+    assert process.stdout is not None
+    while not all(part in output for part in expected):
+        chunk = await process.stdout.read(4096)
+        if not chunk:
+            raise AssertionError(f"expected {expected}, got {output!r}")
+        output += chunk.decode()
+    return output
+
+
+async def receive_one(market: Market, language: str, samples: Mapping[str, Mapping[str, str]], folder: Path) -> None:
+    """Run the program that receives, and the one that publishes until the other has received an event."""
+    key = market.oyez.signer.sign_service("hostile", 60.0)
+    text = samples["publish"][language]
+    (publishing := folder / "publish").mkdir()
+    async with (
+        run(market, language, samples["receive"][language], folder, TOKEN=market.token("ada")) as receiver,
+        asyncio.TaskGroup() as tasks,
+    ):
+        reading = tasks.create_task(read_until(receiver, hostile.IMAGE))
+        while not reading.done():
+            async with run(market, language, text, publishing, KEY=key) as publisher:
+                await read_until(publisher, "position", "user:ada")
+                await publisher.wait()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_they_run(
+    market: Market, samples: Mapping[str, Mapping[str, str]], language: str, tmp_path: Path
+) -> None:
+    user, customer = market.token("ada"), market.oyez.signer.sign_user("ada", "customer", {}, 60.0)
+
+    async def expect(name: str, token: str, *expected: str) -> None:
+        folder = tmp_path / name
+        folder.mkdir()
+        async with run(market, language, samples[name][language], folder, TOKEN=token) as process:
+            await read_until(process, *expected)
+
+    (tmp_path / "receive").mkdir()
+    await asyncio.gather(
+        receive_one(market, language, samples, tmp_path / "receive"),
+        expect("connect", user, '"sid"' if language == "curl" else "connected"),
+        expect("send", user, "text"),
+        expect("send in a namespace", customer, "forbidden"),
+    )
