@@ -67,6 +67,7 @@ OWN = (
     "embedding",
     "emitters",
     "fixrx",
+    "generated-documents",
     "handlers",
     "members",
     "operating",

@@ -99,7 +99,8 @@ def test_the_parts_of_a_contract_with_every_form(documents: dict[str, Any]) -> N
         "minItems": 2,
     }
     assert messages["counted"]["x-oyez-delivery"] == "volatile"
-    assert messages["root.count.success"]["examples"][0]["payload"] == [None, 1]
+    [success, _] = document["operations"]["receive.root.count"]["reply"]["messages"]
+    assert messages[success["$ref"].rpartition("/")[2]]["examples"][0]["payload"] == [None, 1]
     operation = document["operations"]["send.root.square.moved"]
     assert [target["text"] for target in operation["x-oyez-to"]] == ["`square`"]
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.docs.tables import read
 
-from oyez.documents.description import Description
+from oyez.documents.description import Description, describe
 from oyez.documents.json_schema import holds_binary
 from oyez.documents.names import prefix_of
 from oyez.documents.typescript import build_typescript
@@ -202,7 +203,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.types.ts").write_bytes(build_typescript(description))
         (folder / f"{name}.program.ts").write_text("\n".join(write_program(name, description)))
     (folder / "bazaar.ts").write_text(BAZAAR)
+    write_page(folder)
     return folder
+
+
+def write_page(folder: Path) -> None:
+    """The program of the page about generated documents, and the types of the contract that it is for."""
+    blocks = dict(reversed(re.findall(r"^```(\w+)\n(.*?)^```$", read("generated-documents"), re.DOTALL | re.MULTILINE)))
+    members: dict[str, Any] = {"__name__": "market"}
+    exec(blocks["python"], members)
+    (folder / "market.ts").write_bytes(build_typescript(describe(members["contract"].build())))
+    (folder / "page.ts").write_text(blocks["ts"])
 
 
 def test_right_programs_compile_and_each_wrong_line_is_an_error(folder: Path) -> None:

@@ -25,6 +25,7 @@ CONTENTS = {
         "plain-websocket",
         "members",
         "outbox",
+        "generated-documents",
         "testing",
     ],
     "Operating": ["operating", "metrics", "troubleshooting", "scaling", "settings"],

@@ -37,13 +37,13 @@ from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
 
 from oyez import errors
 from oyez.cli.prompt import COMMANDS as PROMPT_COMMANDS
-from oyez.cli.server_flags import find_field_docs
 from oyez.contract import Acknowledgements, Contract, Errors, Identity
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.replies import SOURCES
 from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.schema import iter_types
 from oyez.contract.types import Payload
+from oyez.documents.field_docs import find_field_docs
 from oyez.errors import Refusal
 from oyez.ops.families import FAMILIES, WORKER
 from oyez.protocol import engineio

@@ -1,31 +1,14 @@
 """The flags of `oyez serve`: one for each setting, made from `Settings`, so that nothing is written twice."""
 
-import ast
-import inspect
 import re
-import textwrap
 from dataclasses import asdict, dataclass, field, make_dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from cyclopts import Group, Parameter
 
+from oyez.documents.field_docs import find_field_docs
 from oyez.settings import GROUPS, Settings, load_settings
-
-
-def find_field_docs(struct: type) -> dict[str, str]:
-    """The docstring below each field of a class, on one line."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(struct))).body
-    assert isinstance(tree, ast.ClassDef)
-    return {
-        declared.target.id: " ".join(str(below.value.value).split())
-        for declared, below in pairwise(tree.body)
-        if isinstance(declared, ast.AnnAssign)
-        and isinstance(declared.target, ast.Name)
-        and isinstance(below, ast.Expr)
-        and isinstance(below.value, ast.Constant)
-    }
 
 
 def describe_flag(default: object, doc: str) -> str:

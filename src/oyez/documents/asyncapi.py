@@ -66,6 +66,8 @@ class _Builder:
         self._messages: dict[str, Node] = {}
         self._events: dict[str, str] = {}
         """The key of the message of each event, by the event's name."""
+        self._answers: dict[bytes, str] = {}
+        """The key of the message of each acknowledgement, by its content."""
         self._keys = {"channel": _Keys(), "message": _Keys(), "operation": _Keys()}
 
     def build(self) -> Node:
@@ -165,6 +167,13 @@ class _Builder:
         key = self._keys["message"].make(*names)
         self._messages[key] = message
         return key
+
+    def _add_answer(self, part: str, message: Node) -> str:
+        """The key of an acknowledgement. Commands whose acknowledgements are equal share one."""
+        content = encode_json(message)
+        if content not in self._answers:
+            self._answers[content] = self._add_message((part,), message)
+        return self._answers[content]
 
     def _list_in(self, channel: str, message: str) -> Node:
         """A reference to a message of a channel, which lists it from now on."""
@@ -296,7 +305,7 @@ class _Builder:
             },
         )
         answers = [
-            self._add_message((namespace, name, part), _make_answer(name, part, command["acknowledgement"][part]))
+            self._add_answer(part, _make_answer(part, command["acknowledgement"][part]))
             for part in ("success", "failure")
         ]
         self._add_operation(
@@ -345,14 +354,14 @@ def _make_message(name: str, description: str, payload: Node, example: Any) -> N
     }
 
 
-def _make_answer(command: str, part: str, answer: Node) -> Node:
+def _make_answer(part: str, answer: Node) -> Node:
     """The message of an acknowledgement: its argument; an array if it has two, or none."""
     arguments, example = answer["arguments"], answer["example"]
     single = len(arguments) == 1
-    text = f"The acknowledgement of `{command}` that has {'succeeded' if part == 'success' else 'failed'}."
+    text = f"The acknowledgement of a command that has {'succeeded' if part == 'success' else 'failed'}."
     payload = arguments[0] if single else _make_array(arguments, len(arguments))
     return {
-        **_make_message(command, text, payload, example[0] if single else example),
+        **_make_message(part, text, payload, example[0] if single else example),
         **_extend(arguments="object" if single else "positional"),
     }
 
