@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from oyez.documents.catalog import DOCUMENTS
 from oyez.documents.description import describe
 from oyez.service.app import Oyez
+from oyez.service.documents import MAX_MADE, Documents
 from oyez.settings import Settings
 from tests.support.shops import declare, serve, shop
 
@@ -91,5 +92,16 @@ async def test_the_asyncapi_document_has_the_address_by_which_it_was_asked_for(o
 
         assert await ask(host="live.example:81") == ("ws", "live.example:81")
         assert await ask(host="live.example", **{"x-forwarded-proto": "https"}) == ("wss", "live.example")
-        for number in range(40):
-            assert await ask(host=f"host-{number}.example") == ("ws", f"host-{number}.example")
+
+
+async def test_addresses_that_are_invented_do_not_fill_the_memory() -> None:
+    documents = Documents(declare("books").build())
+
+    async def find(number: int) -> object:
+        content = await documents.find("asyncapi.json", f"http://host-{number}.example")
+        assert f"host-{number}.example" in content.data.decode()
+        return content
+
+    made = [await find(number) for number in range(2 * MAX_MADE)]
+    assert await find(2 * MAX_MADE - 1) is made[-1]
+    assert await find(0) is not made[0]

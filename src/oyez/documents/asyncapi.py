@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 from oyez.contract.codec import encode_json
 from oyez.documents.description import Description
 from oyez.documents.json_schema import PREFIX
+from oyez.documents.names import Names
 
 VERSION = "3.1.0"
 ENGINE_IO, SOCKET_IO = 4, 5
@@ -41,21 +42,6 @@ def add_servers(document: bytes, description: Description, url: str) -> bytes:
     return document.replace(SERVERS, b'"servers":' + encode_json(_make_servers(description, url)), 1)
 
 
-class _Keys:
-    """Names for the parts of a document, from names of a contract: each is given once."""
-
-    def __init__(self) -> None:
-        self._given: set[str] = set()
-
-    def make(self, *names: str) -> str:
-        key = ".".join(_UNSAFE.sub("-", name).strip("-") or "root" for name in names)
-        number = 1
-        while (unique := key if number == 1 else f"{key}-{number}") in self._given:
-            number += 1
-        self._given.add(unique)
-        return unique
-
-
 class _Builder:
     """Builds the document of one contract."""
 
@@ -68,7 +54,7 @@ class _Builder:
         """The key of the message of each event, by the event's name."""
         self._answers: dict[bytes, str] = {}
         """The key of the message of each acknowledgement, by its content."""
-        self._keys = {"channel": _Keys(), "message": _Keys(), "operation": _Keys()}
+        self._keys = {"channel": Names(()), "message": Names(()), "operation": Names(())}
 
     def build(self) -> Node:
         description = self._description
@@ -127,7 +113,7 @@ class _Builder:
             self._add_command(key, name, command)
 
     def _add_channel(self, names: Sequence[str], channel: Node) -> str:
-        key = self._keys["channel"].make(*names)
+        key = self._keys["channel"].claim(_make_key(names))
         self._channels[key] = {**channel, "messages": {}}
         return key
 
@@ -164,7 +150,7 @@ class _Builder:
     # Messages.
 
     def _add_message(self, names: Sequence[str], message: Node) -> str:
-        key = self._keys["message"].make(*names)
+        key = self._keys["message"].claim(_make_key(names))
         self._messages[key] = message
         return key
 
@@ -183,7 +169,7 @@ class _Builder:
     def _add_operation(
         self, names: Sequence[str], action: str, channel: str, messages: Iterable[str], **rest: Any
     ) -> None:
-        key = self._keys["operation"].make(*names)
+        key = self._keys["operation"].claim(_make_key(names))
         listed = [self._list_in(channel, message) for message in messages]
         self._operations[key] = {
             "action": action,
@@ -334,6 +320,11 @@ class _Builder:
         )
 
 
+def _make_key(names: Iterable[str]) -> str:
+    """The key of a part of the document, from names of the contract."""
+    return ".".join(_UNSAFE.sub("-", name).strip("-") or "root" for name in names)
+
+
 def _group(targets: Sequence[Node], rooms: Mapping[str, str], namespace: str) -> dict[str, list[Node]]:
     """The targets of an event by the channel of each: that of the room, otherwise that of the namespace."""
     grouped: dict[str, list[Node]] = {}
@@ -444,7 +435,7 @@ def _make_servers(description: Description, url: str) -> Node:
 def _make_security(description: Description) -> dict[str, Node]:
     """A scheme for each place of a token."""
     schemes = {}
-    keys = _Keys()
+    keys = Names(())
     for source in description["tokens"]:
         text = f"A token in the {source['text']}." if source["kind"] != "auth" else f"A token in {source['text']}."
         match source["kind"]:
@@ -454,7 +445,7 @@ def _make_security(description: Description) -> dict[str, Node]:
                 scheme = {"type": "httpApiKey", "in": source["kind"], "name": source["name"] or "access_token"}
             case _:
                 scheme = {"type": "apiKey", "in": "password"}
-        schemes[keys.make(source["kind"])] = {**scheme, "description": text}
+        schemes[keys.claim(source["kind"])] = {**scheme, "description": text}
     return schemes
 
 
