@@ -14,6 +14,7 @@ import os
 import pkgutil
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -89,6 +90,7 @@ OWN = (
     "testing",
     "troubleshooting",
     "tutorial",
+    "webhooks",
 )
 """The pages that are played; the others are only looked over for links."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
@@ -150,12 +152,16 @@ GOES_ON = {
     "uvicorn": "running on",
     "oyez listen": "connected",
     "node listen.mjs": "connected",
+    "python receiver.py": "running on",
+    "node receiver.mjs": "listening",
 }
 """Commands that run until they are stopped, and what they print when they have started."""
 VARYING = {
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
     r"^\d\d:\d\d:\d\d\.\d{3}": "CLOCK",
     r"\b[0-9a-f]{8}\.\d+\b": "POSITION",
+    r"\brcv_[0-9a-f]{20}\b": "RECEIVER",
+    r"\bwhsec_[\w+/=]+": "SECRET",
     r'worker="\d+"': 'worker="PID"',
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b": "UUID",
 }
@@ -206,6 +212,11 @@ class Running:
         return status
 
 
+def find_free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return str(taken.getsockname()[1])
+
+
 @dataclass
 class Stage:
     """An empty folder, and what a reader has done in it so far."""
@@ -217,6 +228,8 @@ class Stage:
     variables: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     """For each language the file that its next block continues."""
+    receivers: dict[str, str] = field(default_factory=lambda: {port: find_free_port() for port in ("7301", "7302")})
+    """The ports of receivers of webhooks."""
     said: str | None = None
     """What the last command printed, until it is expected."""
 
@@ -229,8 +242,8 @@ class Stage:
         if block.text.startswith(SERVES):
             await self.stop()
             self.port = "0"
-        ports = {"5001": self.port, "6379": self.redis_port}
-        text = re.sub("5001|6379", lambda found: ports[found[0]], block.text)
+        ports = {"5001": self.port, "6379": self.redis_port, **self.receivers}
+        text = re.sub("|".join(ports), lambda found: ports[found[0]], block.text)
         # Of the servers on this machine, those of this run.
         text = text.replace("pgrep -o", f"pgrep -P {os.getpid()} -o")
         if block.language == "sh":

@@ -347,6 +347,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     redis_emitter_key: Annotated[str, Meta(pattern=r"^[\w.:-]+$")] | None = None
     """The `key` of such emitters, if only one system is served. Unset: the system's name, and `socket.io`. The latter
     is the emitter's own default; other servers that share the Redis may also listen to it."""
+    webhook_private_addresses: bool | None = None
+    """Allow receivers of webhooks in private networks and without HTTPS. Unset: only in development, as for `docs`."""
+    webhook_timeout: Seconds = 15.0
+    """Seconds within which a receiver of webhooks must answer."""
+    webhook_retries: str = "5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400"
+    """Seconds between the attempts to deliver a webhook, separated by commas. After the last one, it is a dead letter.
+    The default is that of the Standard Webhooks rules."""
+    webhook_disable_after: Seconds = 432_000.0
+    """Seconds for which a receiver of webhooks may accept nothing before it is disabled."""
     compression_threshold: Annotated[int, Meta(ge=0)] = 1_024
     """Bytes from which on messages are compressed, if the client agreed; 0 for never."""
     limits: Limits = Limits()
@@ -399,6 +408,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def serves_docs(self) -> bool:
         """True if the documents of contracts are served."""
         return self.development if self.docs is None else self.docs
+
+    @property
+    def allows_private_webhooks(self) -> bool:
+        """True if receivers of webhooks may be in private networks."""
+        return self.development if self.webhook_private_addresses is None else self.webhook_private_addresses
 
     @property
     def data_folder(self) -> Path:

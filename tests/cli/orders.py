@@ -12,6 +12,7 @@ team = root.room("team:{team}", members=own("team"), on_connect=True)
     "order:packed",
     to=[customer.of("customer_id")],
     example={"order_id": "o-1", "customer_id": "ada", "timestamp": "2026-01-31T12:00:00Z"},
+    webhook=True,
 )
 class OrderPacked(Stamped):
     """The order is ready to go."""

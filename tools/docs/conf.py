@@ -23,6 +23,7 @@ CONTENTS = {
         "delivery",
         "recovery",
         "plain-websocket",
+        "webhooks",
         "members",
         "outbox",
         "generated-documents",

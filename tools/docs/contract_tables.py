@@ -131,6 +131,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "unknown_fields": "As for the contract, for this event.",
             "name_only": "The fields that fill [placeholders of the name](#names-that-contain-an-id) are not in the"
             " data.",
+            "webhook": "The event may also go to [receivers of webhooks](webhooks.md), which the operator adds.",
         },
     ),
     "signal": (
@@ -141,6 +142,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "description": "One sentence that says what has happened.",
             "volatile": "As for an event.",
             "latest": "As for an event.",
+            "webhook": "As for an event.",
         },
     ),
     "command": (

@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "check:check",
     "token": "tokens:token",
     "publish": "publish:publish",
+    "webhooks": "webhooks:app",
     "listen": "listen:listen",
     "demo": "demo:demo",
     "docs": "docs:app",

@@ -1,6 +1,6 @@
 """`oyez token`: tokens of users and keys of back ends, signed with this machine's secret."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -16,6 +16,7 @@ def token(
     *,
     user: User = NOBODY,
     service: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    scope: Literal["publish", "webhooks"] = "publish",
     lifetime: float | None = None,
     flags: SettingsFlags = OWN_SETTINGS,
 ) -> int:
@@ -33,6 +34,8 @@ def token(
         The system it is for: the name of one that ships, or a file with a contract.
     service
         Make a service key, by which a back end publishes, instead of a user's token.
+    scope
+        What a service key is for: publishing, members and the system's own API, or receivers of webhooks.
     lifetime
         Seconds it is valid. [default: 3600 for a user, until the secret changes for a service]
     """
@@ -40,7 +43,7 @@ def token(
     if service:
         if user != NOBODY:
             raise CallError("A service key is no user's. Leave out --sub, --role and --claim, or --service.")
-        made = load_signer(settings).sign_service(loaded.name, lifetime)
+        made = load_signer(settings).sign_service(loaded.name, lifetime, scope)
     elif user.sub is None:
         raise CallError("A user's token needs the user's id. Add --sub ID, or --service for a back end's key.")
     else:

@@ -81,6 +81,8 @@ class Event:
     unknown_fields: UnknownFields = "refuse"
     name_only: bool = False
     """True if the fields that fill the placeholders of the name are not in the data."""
+    webhook: bool = False
+    """True if it may go to receivers of webhooks."""
 
     @classmethod
     def of(cls, declared: Sequence[DeclaredEvent]) -> Self:
@@ -100,6 +102,7 @@ class Event:
             max_bytes=first.max_bytes,
             unknown_fields=first.unknown_fields,
             name_only=first.name_only,
+            webhook=first.webhook,
         )
 
     @property

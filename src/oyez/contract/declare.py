@@ -60,6 +60,8 @@ class DeclaredEvent:
     unknown_fields: UnknownFields = "refuse"
     name_only: bool = False
     """True if the fields that fill the placeholders of the name are not in the data."""
+    webhook: bool = False
+    """True if it may go to receivers of webhooks."""
 
     @property
     def pattern(self) -> Pattern | None:
@@ -282,6 +284,7 @@ class Namespace:
         max_bytes: int | None = None,
         unknown_fields: UnknownFields | None = None,
         name_only: bool = False,
+        webhook: bool = False,
     ) -> "Declaration":
         """Declare an event of this namespace; decorates its payload.
 
@@ -294,7 +297,8 @@ class Namespace:
         `latest`, for volatile events only: for so many seconds, a client that joins one of the event's rooms receives
         the newest one at once. With positional `arguments`, the event's arguments are the fields in order: none, one
         value, or several. `max_bytes` is the size of its data, if it may be larger than other events'. With
-        `unknown_fields="ignore"`, fields that the payload does not have are left out and not published.
+        `unknown_fields="ignore"`, fields that the payload does not have are left out and not published. A `webhook`
+        event may also go to receivers of webhooks, which the operator adds, whatever its rooms are.
 
         If the publisher names no room, the event goes to all rooms that follow from the payload, and to all fixed ones,
         which are rooms without placeholders, and everyone.
@@ -323,6 +327,7 @@ class Namespace:
                     max_bytes=max_bytes,
                     unknown_fields=unknown_fields or self._unknown_fields,
                     name_only=name_only,
+                    webhook=webhook,
                 )
             )
             return payload
@@ -338,6 +343,7 @@ class Namespace:
         description: str,
         volatile: bool = False,
         latest: float = 0.0,
+        webhook: bool = False,
     ) -> type[Payload]:
         """Declare an event without arguments, of which clients receive the name alone. Returns its payload's class.
 
@@ -347,7 +353,13 @@ class Namespace:
         placeholders = PLACEHOLDER.findall(name) if isinstance(name, str) else []
         payload = _make_class(name, description, Payload, dict.fromkeys(placeholders, Id))
         declare = self.event(
-            name, to=to, volatile=volatile, latest=latest, arguments="positional", name_only=bool(placeholders)
+            name,
+            to=to,
+            volatile=volatile,
+            latest=latest,
+            arguments="positional",
+            name_only=bool(placeholders),
+            webhook=webhook,
         )
         declare(payload)
         return payload

@@ -57,7 +57,7 @@ from oyez.server.server import Server
 from oyez.server.transports.asgi import DRAINS
 from oyez.server.transports.budget import MemoryBudget
 from oyez.service.auth.secrets import Secret, load_secret
-from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verifier
+from oyez.service.auth.tokens import WEBHOOKS, Signer, Verifier, build_signer, build_verifier
 from oyez.service.backends.backends import Backends
 from oyez.service.backends.connections import BackendConnections
 from oyez.service.backends.effects import EffectsRunner
@@ -79,6 +79,8 @@ from oyez.service.server_api.openapi import openapi_route
 from oyez.service.server_api.sockets import SocketsApi
 from oyez.service.signals import notice_signals
 from oyez.service.system import Services, System, SystemServices, build_services
+from oyez.service.webhooks.api import webhook_routes
+from oyez.service.webhooks.webhooks import Webhooks, build_rules
 from oyez.settings import Settings
 from oyez.web.landing import wants_page
 
@@ -107,6 +109,7 @@ class Served:
     own: SystemServices
     emitter_consumer: EmitterConsumer | None
     database: DatabaseProbe
+    webhooks: Webhooks
     stays: Stays | None
     """None if nothing in the system depends on who is in a room."""
 
@@ -152,6 +155,7 @@ class Oyez:
         self._verifier: Verifier = build_verifier(settings, self.secret)
         self.node: Node = build_node(settings, self.secret)
         self._clock = clock
+        self._webhook_rules = build_rules(settings)
         self._observers = observers
         self._unfinished = MemoryBudget(settings.limits.max_unfinished_bytes)
         self._replays = LoopBudget(REPLAY_SECONDS)
@@ -253,6 +257,7 @@ class Oyez:
                     await served.log.open()
                 await stack.enter_async_context(served.outbox.relaying(self._find_time_left))
                 await stack.enter_async_context(served.jobs.running())
+                await stack.enter_async_context(served.webhooks.running(self._find_time_left))
                 if served.own.close is not None:
                     stack.push_async_callback(served.own.close)
                 if served.stays is not None:
@@ -345,6 +350,9 @@ class Oyez:
 
         def authorize(key: str) -> None:
             self.signer.verify_service(key, system.name)
+
+        def authorize_webhooks(key: str) -> None:
+            self.signer.verify_service(key, system.name, WEBHOOKS)
 
         async def presence(room: NamedRoom) -> Presence:
             self._own_loop.check()
@@ -463,6 +471,11 @@ class Oyez:
         ).build_routes()
         routes.append(openapi_route(prefix, system.contract, __version__, authorize))
         routes.append(present_route(prefix, system.contract, stored_stays.find_present, authorize))
+        webhooks = Webhooks(system.contract, log, database, self._webhook_rules, clock=self._clock)
+        webhook_middleware = Middleware(
+            IdempotencyMiddleware, idempotency=idempotency, authorize=authorize_webhooks, limits=limits
+        )
+        routes += webhook_routes(prefix, webhooks, authorize_webhooks, limits, [webhook_middleware])
         if self.settings.serves_docs:
             routes += document_routes(prefix, system.contract, server.origins)
             routes += page_routes(prefix, system.contract, self.settings, self.signer)
@@ -481,7 +494,7 @@ class Oyez:
                 is_away=lambda: server.log_probe.reason is not None,
             )
         probe = DatabaseProbe(database, system.name, system.tables)
-        return Served(system, server, publisher, log, outbox, jobs, own, emitter_consumer, probe, stays)
+        return Served(system, server, publisher, log, outbox, jobs, own, emitter_consumer, probe, webhooks, stays)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
         """If only one system is served, it has a short path too."""

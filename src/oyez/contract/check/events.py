@@ -9,7 +9,7 @@ from oyez.contract.check.types import check_named, check_shapes, check_size, che
 from oyez.contract.codec import EventCodec, has_bytes
 from oyez.contract.declare import DeclaredEvent
 from oyez.contract.examples import encode_example, make_example
-from oyez.contract.rooms import DerivedRoom, Room, Sockets, Target
+from oyez.contract.rooms import Caller, DerivedRoom, Room, Sockets, Target
 from oyez.contract.schema import fields_of, find_field, is_key, is_millis, is_time
 from oyez.contract.types import Payload
 from oyez.errors import InvalidDataError
@@ -46,6 +46,7 @@ def check_event(event: DeclaredEvent) -> Iterator[str]:
     yield from _check_sockets(event)
     yield from _check_time(event)
     yield from _check_latest(event)
+    yield from _check_webhook(event)
     if event.name_only and event.pattern is None:
         yield "name_only is for fields that fill placeholders of the name, and the name has none"
     yield from _check_example(event)
@@ -97,6 +98,15 @@ def _check_latest(event: DeclaredEvent) -> Iterator[str]:
         yield "latest is for clients that join a room: list a room in to=[…]"
 
 
+def _check_webhook(event: DeclaredEvent) -> Iterator[str]:
+    if event.webhook is not True and event.webhook is not False:
+        yield f"webhook={event.webhook!r}: write True or False; the operator chooses the receivers"
+    elif event.webhook and event.volatile:
+        yield "webhook is for stored events: a volatile event may be lost before it is sent"
+    elif event.webhook and all(isinstance(target, Caller) for target in event.targets):
+        yield "webhook is for stored events: one that goes only to the caller is not in the log"
+
+
 def _is_joined(target: Target) -> bool:
     """True if clients can join the target."""
     room = target.room if isinstance(target, DerivedRoom) else target
@@ -116,7 +126,17 @@ def _check_example(event: DeclaredEvent) -> Iterator[str]:
         yield f"its example is not JSON: {error}"
 
 
-_SAME = ("payload", "volatile", "timestamp", "latest", "arguments", "max_bytes", "unknown_fields", "name_only")
+_SAME = (
+    "payload",
+    "volatile",
+    "timestamp",
+    "latest",
+    "arguments",
+    "max_bytes",
+    "unknown_fields",
+    "name_only",
+    "webhook",
+)
 """What all declarations of one event have in common."""
 
 

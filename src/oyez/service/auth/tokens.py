@@ -31,6 +31,10 @@ MAX_DATE = 1e12
 """Seconds since 1970 in a token: far beyond the year 9999, and below today's date in milliseconds."""
 OWN_AUDIENCE = "oyez:"
 SERVICE_SUBJECT = "service"
+PUBLISH = "publish"
+"""The scope of a service token for everything but receivers of webhooks."""
+WEBHOOKS = "webhooks"
+"""The scope of a service token for receivers of webhooks: it lets its owner read the events of all users."""
 UNSAFE_HEADERS = ("crit", "b64", "jwk", "jku", "x5c", "x5u")
 """Headers by which a token brings or points to its own key, or changes how it is read (RFC 8725, section 3.10)."""
 TOKEN_TYPES = ("jwt", "at+jwt")
@@ -182,18 +186,18 @@ class Signer:
             raise InvalidDataError("sub", error.message) from None
         return self._sign({**signed, **self._identity}, lifetime)
 
-    def sign_service(self, system: str, lifetime: float | None) -> str:
-        """A token to publish into `system` with, for `lifetime` seconds or (None) until the secret changes."""
-        return self._sign({"sub": SERVICE_SUBJECT, "aud": f"{OWN_AUDIENCE}publish:{system}"}, lifetime)
+    def sign_service(self, system: str, lifetime: float | None, scope: str = PUBLISH) -> str:
+        """A token for the HTTP API of `system`, for `lifetime` seconds or (None) until the secret changes."""
+        return self._sign({"sub": SERVICE_SUBJECT, "aud": f"{OWN_AUDIENCE}{scope}:{system}"}, lifetime)
 
-    def verify_service(self, token: str, system: str) -> Claims:
+    def verify_service(self, token: str, system: str, scope: str = PUBLISH) -> Claims:
         """The claims of a service token for `system`. Raises RefusedError: TOKEN_INVALID or TOKEN_EXPIRED."""
         claims = read_token(token, self._keys)
         if claims is None:
             raise _invalid("The token cannot be verified here.")
         expires_at = check_times(claims, self._clock(), self._leeway)
-        # Exactly this audience: Oyez signs no token for several systems, or for a user too.
-        if claims.get("aud") != f"{OWN_AUDIENCE}publish:{system}" or claims.get("sub") != SERVICE_SUBJECT:
+        # Exactly this audience: Oyez signs no token for several systems or scopes, or for a user too.
+        if claims.get("aud") != f"{OWN_AUDIENCE}{scope}:{system}" or claims.get("sub") != SERVICE_SUBJECT:
             raise _invalid(f"The token is no service token of {system!r}: its audience is {_show(claims.get('aud'))}.")
         return Claims(SERVICE_SUBJECT, claims, expires_at)
 

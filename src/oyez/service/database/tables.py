@@ -1,5 +1,5 @@
 """The service layer's own tables: members of rooms, events on their way to the log, jobs with the time at which they
-are due, the steps of commands with an id, and who is in the rooms whose entering and leaving is reported.
+are due, the steps of commands with an id, who is in the rooms whose entering and leaving is reported, and webhooks.
 
 All systems share them; each row names its system.
 """
@@ -89,4 +89,60 @@ nodes = Table(
     Column("beat", BigInteger, nullable=False),
     # The time of the last beat, by the clock of the process.
     Column("seen", Float(53), nullable=False),
+)
+
+webhook_receivers = Table(
+    "oyez_webhook_receivers",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("system", String(64), nullable=False),
+    Column("url", Text, nullable=False),
+    # Names of events; empty for all events that may go out.
+    Column("events", JSON, nullable=False),
+    # The newest first: pairs of a secret and the time at which it ends, null for the newest.
+    Column("secrets", JSON, nullable=False),
+    # It receives the events after this position of the log.
+    Column("since", String(64), nullable=False),
+    Column("created", Float(53), nullable=False),
+    # Why it receives nothing any more; null if it is enabled.
+    Column("disabled", Text, nullable=True),
+    # Failed attempts in a row, the time of the first of them, and the time before which no other is made.
+    Column("failures", Integer, nullable=False),
+    Column("failing_since", Float(53), nullable=True),
+    Column("resting_until", Float(53), nullable=False),
+    # How often the log had deleted events that it had not received.
+    Column("gaps", Integer, nullable=False),
+    Index("oyez_webhook_receivers_system", "system"),
+)
+
+webhook_deliveries = Table(
+    "oyez_webhook_deliveries",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("receiver", String(32), nullable=False),
+    # The `webhook-id`, the same in all attempts.
+    Column("message", String(64), nullable=False),
+    Column("event", String(128), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created", Float(53), nullable=False),
+    Column("due", Float(53), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text, nullable=True),
+    # When the last attempt was given up; null while it waits.
+    Column("dead", Float(53), nullable=True),
+    Index("oyez_webhook_deliveries_order", "receiver", "dead", "id"),
+    sqlite_autoincrement=True,
+)
+
+webhook_readers = Table(
+    "oyez_webhook_readers",
+    metadata,
+    Column("system", String(64), primary_key=True),
+    # Events up to this position of the log are in the deliveries; null if no receiver is enabled.
+    Column("position", String(64), nullable=True),
+    # The event at this position and the namespaces in which it was read: its other namespaces may follow.
+    Column("last", JSON, nullable=True),
+    # The process that reads the log and sends the deliveries. Its beat grows while it lives; 0 if it has stopped.
+    Column("leader", String(32), nullable=False),
+    Column("beat", BigInteger, nullable=False),
 )
