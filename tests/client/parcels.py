@@ -27,6 +27,14 @@ class Moved(Payload):
     place: str
 
 
+@root.event("parcel:{parcel_id}:opened", to=[customer.of("customer_id")], arguments="positional", name_only=True)
+class Opened(Payload):
+    """The customer has opened the parcel."""
+
+    parcel_id: Id
+    customer_id: Id
+
+
 @root.event("parcel:seen", to=[customer], example={"parcel_id": "p-1"}, volatile=True)
 class Seen(Payload):
     """A user looks at the parcel."""

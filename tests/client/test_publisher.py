@@ -36,7 +36,7 @@ from oyez.contract import NamedRoom
 from oyez.errors import ContractError, is_temporary
 from tests.client import parcels
 from tests.client.faults import FaultyServer, Reply
-from tests.client.parcels import DepotOpen, Moved, Packed, Seen, contract, customer, depot, parcel, root
+from tests.client.parcels import DepotOpen, Moved, Opened, Packed, Seen, contract, customer, depot, parcel, root
 from tests.client.publishers import MAKERS, Both, Make
 from tests.support.served import Served, serve
 from tests.support.tasks import Spawn
@@ -100,6 +100,14 @@ async def test_an_event_by_name(untyped: Both, ada: Client) -> None:
     await untyped.publish("parcel:moved", ["p-1", "Köln"], to="*")
     assert (await ada.expect_event("parcel:packed")).args[0]["customer_id"] == "ada"
     assert (await ada.expect_event("parcel:moved")).args == ["p-1", "Köln"]
+
+
+async def test_a_name_with_an_id(publisher: Both, untyped: Both, ada: Client) -> None:
+    await publisher.publish(Opened(parcel_id="p-1", customer_id="ada"))
+    await publisher.publish("parcel:p-2:opened", "ada")
+    await untyped.publish("parcel:p-3:opened", "ada")
+    for number in (1, 2, 3):
+        assert (await ada.expect_event(f"parcel:p-{number}:opened")).args == ["ada"]
 
 
 async def test_a_list_is_published_in_order(publisher: Both, ada: Client) -> None:

@@ -111,10 +111,12 @@ class Encoder:
     def _check(self, name: str, event: Payload | str, data: bytes, to: Sequence[Target] | None) -> bytes:
         """The data as it is sent. Raises InvalidDataError, RefusedError."""
         assert self._contract is not None
-        if name not in self._paths:
+        found = self._contract.find_event(name)
+        if found is None:
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(name)} in {self._contract.name}.")
-        codec, router = self._paths[name]
-        payload = codec.decode_payload(data) if isinstance(event, str) else event
+        codec, router = self._paths[found.name]
+        full = data if name == found.name else codec.add_named(data, name)
+        payload = codec.decode_payload(full) if isinstance(event, str) else event
         named = None if to is None else _name_all(to, "to")
         if router.route(payload, to) != router.route(payload, named):
             raise InvalidDataError("to", f"rooms of all namespaces of {name}: over HTTP a name means each of them")

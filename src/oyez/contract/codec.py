@@ -268,9 +268,13 @@ class EventCodec(Generic[P]):
         return data if self._array is None else data[1:-1]
 
     def encode_data(self, payload: P) -> bytes:
-        """The data of the event as `decode_payload` takes it. Raises InvalidDataError if a value does not fit."""
-        data = self.encode_payload(payload)
-        return b"[%b]" % data if self._has_several else data
+        """The data of the event as `decode_payload` takes it, also with the fields that are only in its name.
+
+        Raises InvalidDataError if a value does not fit.
+        """
+        self.encode_payload(payload)
+        data = encode_json(payload if self._array is None else split_fields(payload))
+        return data if self._array is None or self._has_several else data[1:-1]
 
     def encode_decoded(self, payload: P) -> bytes:
         """`encode_payload` for a payload that comes from `decode_payload`."""
