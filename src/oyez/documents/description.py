@@ -166,6 +166,7 @@ class _Describer:
             "example_arguments": _make_event_arguments(event),
             "timestamp": declared.timestamp,
             "latest": event.latest,
+            "webhook": event.webhook,
             "max_bytes": event.max_bytes,
             "unknown_fields": event.unknown_fields,
             "relayed": relays,
