@@ -65,6 +65,7 @@ OWN = (
     "contract-reference",
     "contracts",
     "delivery",
+    "docs-page",
     "embedding",
     "emitters",
     "fixrx",

@@ -22,6 +22,7 @@ CONTENTS = {
         "embedding",
         "delivery",
         "recovery",
+        "docs-page",
         "plain-websocket",
         "webhooks",
         "members",

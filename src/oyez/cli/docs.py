@@ -12,6 +12,7 @@ from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
 from oyez.documents.catalog import DOCUMENTS
 from oyez.documents.description import describe
 from oyez.systems.loader import load_system
+from oyez.web.docs_page import export_page
 
 app = App(
     name="docs",
@@ -113,6 +114,43 @@ def contract(system: str, /, *, output: Output = None) -> int:
         The file to write. [default: standard output]
     """
     return write("contract.json", system, output)
+
+
+@app.command
+def html(
+    system: str,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    url: str | None = None,
+    flags: SettingsFlags = OWN_SETTINGS,
+) -> int:
+    """Write the page for people into a folder, for any web server. The other documents are beside it.
+
+    For example:
+      oyez docs html quotes -o site
+      oyez docs html quotes -o site --url https://live.example
+
+    Parameters
+    ----------
+    system
+        The name of a system that ships, or a file with a contract.
+    output
+        The folder to write. It is created if it does not exist.
+    url
+        The address of the server that the page's console connects to. The setting `client_origin` of that server must
+        list the page's origin. [default: the page has no console]
+    """
+    contract = load_system(system).contract
+    address = None if url is None else Target(url=url).find(flags.load())
+    description = describe(contract)
+    documents = {name: document.make(description, address or "") for name, document in DOCUMENTS.items()}
+    server = f"{address}/{contract.name}/" if address is not None else None
+    try:
+        export_page(output, contract.name, contract.description, documents, server)
+    except OSError as error:
+        raise CallError(f"{output} cannot be written: {explain_os_error(error)}. Name another folder.") from None
+    return 0
 
 
 def write(name: str, system: str, output: Path | None, url: str = "") -> int:
