@@ -91,6 +91,7 @@ async def test_commands_are_sent_from_a_form(market: Market, browser: Browser) -
         await page.fill(f"{PANEL} .editor textarea", '{"text": 7, "more": 1}')
         await page.click(f"{PANEL} .primary", "Send")
         await page.wait_for(f"{PANEL} .result.bad", "invalid_data")
+        await page.wait_for(".row-refused", "echo")
         await page.shoot("console-refused")
         assert await page.find_barriers() == []
         assert await page.list_errors() == []

@@ -1,6 +1,7 @@
 """The programs that the page shows run as they are copied: they connect, receive, send and publish."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -24,7 +25,8 @@ LANGUAGES = {"javascript": ("node", "sample.mjs"), "python": (sys.executable, "s
 
 @pytest.fixture(scope="module")
 async def market(settings: Settings) -> AsyncIterator[Market]:
-    async with serve(Oyez([hostile.system, load_system("bookings")], settings)) as market:
+    systems = [hostile.system, *(load_system(name) for name in (*TYPED, "bookings"))]
+    async with serve(Oyez(systems, settings)) as market:
         yield market
 
 
@@ -33,6 +35,12 @@ async def samples(market: Market) -> Mapping[str, Mapping[str, str]]:
     """The samples of the page, by what they are about and their language."""
     found: dict[str, dict[str, str]] = {}
     async with Browser.start() as browser:
+        for name in TYPED:
+            async with browser.open(f"{market.url}/{name.removeprefix('examples/').removesuffix('.py')}/docs") as page:
+                await page.wait_for("h1")
+                await page.choose("#connect select", "typescript")
+                programs = await page.evaluate(ALL_TYPESCRIPT)
+                found[name] = {str(number): text for number, text in enumerate(programs)}
         for system, items in ITEMS.items():
             async with browser.open(f"{market.url}/{system}/docs") as page:
                 await page.wait_for("h1")
@@ -44,6 +52,22 @@ async def samples(market: Market) -> Mapping[str, Mapping[str, str]]:
     return found
 
 
+TYPED = ("fixrx", "quotes", "examples/game.py")
+"""The systems of which all samples in TypeScript are compiled."""
+ALL_TYPESCRIPT = (
+    "[...document.querySelectorAll('main .code')]"
+    ".filter((block) => block.querySelector('select')?.value === 'typescript')"
+    ".map((block) => block.querySelector('code').textContent)"
+)
+COMPILER = {
+    "strict": True,
+    "noEmit": True,
+    "target": "es2022",
+    "module": "esnext",
+    "moduleResolution": "bundler",
+    "moduleDetection": "force",
+    "types": ["node"],
+}
 ITEMS: Mapping[str, Mapping[str, Any]] = {
     "hostile": {
         "connect": ("connect", 0),
@@ -127,3 +151,23 @@ async def test_they_run(
         expect("send", user, "text"),
         expect("send in a namespace", customer, "forbidden"),
     )
+
+
+async def test_those_in_typescript_compile_with_the_types_of_the_system(
+    market: Market, samples: Mapping[str, Mapping[str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
+    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": COMPILER, "include": ["**/*.ts"]}))
+    for reference in TYPED:
+        name = Path(reference).stem
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "types.ts").write_text((await market.request("GET", f"/{name}/types.ts")).text)
+        assert len(samples[reference]) > 8
+        for number, text in samples[reference].items():
+            (folder / f"sample{number}.ts").write_text(text)
+    compiler = await asyncio.create_subprocess_exec(
+        str(FOLDER / "node_modules" / ".bin" / "tsc"), "--pretty", "false", cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await compiler.communicate()
+    assert output.decode() == ""

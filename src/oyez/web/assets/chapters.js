@@ -151,7 +151,7 @@ export const Publishing = ({ model, language, onLanguage }) => {
         <p>A back end publishes events over HTTP with a service key. The server answers after the event is in the log.</p>
         <dl class="facts">
           <${Fact} name="Address"><code>POST ${model.place.events}</code><//>
-          <${Fact} name="Key"><${Inline} text=${"`Authorization: Bearer KEY`. Make one with `oyez token SYSTEM --service`."} /><//>
+          <${Fact} name="Key"><${Inline} text=${`\`Authorization: Bearer KEY\`. Make one with \`oyez token ${model.name} --service\`.`} /><//>
           <${Fact} name="Body"><${Inline} text=${"`{event, data}`, or a list of them: all or none are published. `to` names rooms, and `*` everyone; `except` names rooms and sockets that do not receive it."} /><//>
           <${Fact} name="Answer"><${Inline} text=${"`position` and `rooms`. Errors are `application/problem+json` with a `code`."} /><//>
           <${Fact} name="Retries"><${Inline} text=${"Send the same `Idempotency-Key` again: the event is published once."} /><//>

@@ -3,6 +3,6 @@ import { h } from "preact";
 import htm from "htm";
 
 export { render, Fragment } from "preact";
-export { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+export { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 export const html = htm.bind(h);

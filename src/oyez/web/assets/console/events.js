@@ -4,7 +4,7 @@ import { CopyButton, Pre } from "../code.js";
 import { useStore } from "../store.js";
 import { MAX_ROWS, matches, write, writeDetail } from "./log.js";
 
-const KINDS = { event: "received", sent: "sent", answer: "answer", published: "published", state: "state", error: "problem" };
+const KINDS = { event: "received", sent: "sent", answer: "answer", refused: "refused", published: "published", state: "state", error: "problem" };
 
 const showTime = (time) => time.toLocaleTimeString("en-GB") + "." + String(time.getMilliseconds()).padStart(3, "0");
 

@@ -12,7 +12,7 @@ export class EventLog extends Store {
     super({ rows: [], held: [], paused: false, dropped: 0 });
   }
 
-  // `row` has a kind (event, sent, answer, published, state, error), a name, and the arguments.
+  // `row` has a kind (event, sent, answer, refused, published, state, error), a name, and the arguments.
   add(row) {
     const { rows, held, paused, dropped } = this.value;
     const args = row.args ?? [];

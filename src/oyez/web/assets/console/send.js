@@ -1,5 +1,5 @@
 // The parts of the console that send a command and that publish an event.
-import { html, useEffect, useMemo, useState } from "../html.js";
+import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { CodeBlock } from "../code.js";
 import { canPublish, exampleRoom } from "../samples.js";
 import { findRefusals, hasSucceeded } from "./answers.js";
@@ -14,13 +14,16 @@ const Picker = ({ label, items, chosen, onChoose, many }) =>
     </select>
   </label>`;
 
-const Result = ({ result }) =>
-  result &&
-  html`<div class=${`result ${result.good ? "good" : "bad"}`} role="status">
+const Result = ({ result }) => {
+  const element = useRef(null);
+  useEffect(() => void element.current?.scrollIntoView({ block: "nearest" }), [result]);
+  if (!result) return null;
+  return html`<div class=${`result ${result.good ? "good" : "bad"}`} role="status" ref=${element}>
     <p class="result-title">${result.title}</p>
     ${result.notes?.map((note) => html`<p>${note}</p>`)}
     ${result.text && html`<${CodeBlock} title="Answer" of="the console" text=${result.text} />`}
   </div>`;
+};
 
 export const SendTab = ({ model, session, state, item, onItem, onNamespace }) => {
   const commands = useMemo(() => model.namespaces.flatMap((namespace) => namespace.commands), [model]);
@@ -41,8 +44,9 @@ export const SendTab = ({ model, session, state, item, onItem, onNamespace }) =>
     event.preventDefault();
     setResult(null);
     try {
-      const args = await session.send(command.name, toArguments(command, value));
-      const good = hasSucceeded(command.acknowledgement.form, args);
+      const succeeded = (answer) => hasSucceeded(command.acknowledgement.form, answer);
+      const args = await session.send(command.name, toArguments(command, value), succeeded);
+      const good = succeeded(args);
       const refusals = good ? [] : findRefusals(model.refusals, args);
       const notes = refusals.map((refusal) => `${refusal.client_code}: ${refusal.temporary ? "temporary, try again later." : "change the request."}`);
       setResult({ good, title: good ? "Acknowledged" : "Refused", notes, text: args.map((each) => write(each, 2)).join("\n") });

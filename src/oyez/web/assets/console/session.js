@@ -100,8 +100,8 @@ export class Session extends Store {
     acknowledge?.();
   }
 
-  // Send a command. The promise is fulfilled with the arguments of the acknowledgement.
-  send(name, args) {
+  // Send a command. The promise is fulfilled with the arguments of the acknowledgement; `succeeded` judges them.
+  send(name, args, succeeded) {
     const socket = this.#socket;
     if (!socket?.connected) return Promise.reject(new Error("Not connected: connect first."));
     this.log.add({ kind: "sent", name, args });
@@ -109,7 +109,7 @@ export class Session extends Store {
       socket.timeout(ACK_TIMEOUT).emit(name, ...args, (late, ...answer) => {
         // In node style the server's first argument is an error, too: only the client's own one is an Error.
         if (late instanceof Error) return reject(new Error(`No acknowledgement within ${ACK_TIMEOUT / 1000} seconds.`));
-        this.log.add({ kind: "answer", name, args: answer });
+        this.log.add({ kind: succeeded(answer) ? "answer" : "refused", name, args: answer });
         resolve(answer);
       });
     });
