@@ -14,6 +14,8 @@ from tests.support.postgres import PostgreSQL, serve_postgresql
 from tests.support.tasks import Spawn, own_tasks
 from tests.support.valkey import ValkeyServer, serve_valkey
 
+pytest_plugins = ["oyez.pytest_plugin"]
+
 # The time of one example depends more on the machine than on the code.
 settings.register_profile("oyez", deadline=None)
 settings.load_profile("oyez")

@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from oyez.client import ConnectFailed
+from oyez.concurrency.clock import Clock as SystemClock
 from oyez.errors import ContractError, LogUnavailableError, SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.runtime import service_route
@@ -319,7 +320,7 @@ async def test_a_systems_jobs_are_done_by_the_clock(settings: Settings, database
         tx.emit(Sold(item=data["item"], buyer=key))
 
     system = shop("books", build=lambda services: SystemServices(jobs={"remind": remind}))
-    oyez = Oyez([system], replace(settings, database_url=database_url), clock=clock)
+    oyez = Oyez([system], replace(settings, database_url=database_url), time=SystemClock(clock))
     async with serve(oyez) as market, market.connect("books") as client:
         served = oyez.systems["books"]
         await served.outbox.run(lambda tx: tx.schedule("remind", "ada", tx.now + 3600, {"item": "i-7"}))

@@ -161,6 +161,17 @@ class Client:
         """Events that have arrived and that no `expect_` method has returned yet."""
         return [received.event for received in self._received]
 
+    def take_pending(self) -> list[Event]:
+        """`pending`; no `expect_` method returns them any more."""
+        taken = self.pending
+        self._received.clear()
+        return taken
+
+    @property
+    def ended(self) -> str | None:
+        """The reason for which the client is not connected any more; None while it is."""
+        return self._ended
+
     # Sending.
 
     async def emit(self, name: str, *args: Any) -> None:

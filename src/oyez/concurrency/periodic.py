@@ -17,9 +17,12 @@ BACKOFF = Backoff(0.1, 2.0, jitter=0.5)
 class PeriodicTask:
     """Repeats `work`, which does one round and returns the seconds until the next one, unless it is triggered."""
 
-    def __init__(self, name: str, work: Callable[[], Awaitable[float]]) -> None:
-        """`name` is shown in log lines."""
+    def __init__(
+        self, name: str, work: Callable[[], Awaitable[float]], pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        """`name` is shown in log lines. `pause` waits so many seconds after a round that has failed."""
         self._name = name
+        self._pause = pause
         self._work = work
         self._triggered = asyncio.Event()
         self._begun = 0
@@ -53,7 +56,7 @@ class PeriodicTask:
                 if is_worth_logging(failures):
                     logger.warning("round failed", of=self._name, error=repr(error), failures=failures)
                 # Ignore triggers during backoff: the work would probably fail again.
-                await asyncio.sleep(BACKOFF.delay(failures))
+                await self._pause(BACKOFF.delay(failures))
                 continue
             failures = 0
             async with self._round_ended:

@@ -17,6 +17,11 @@ class TaskSet:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    @property
+    def running(self) -> frozenset["asyncio.Task[None]"]:
+        """The tasks that have not ended."""
+        return frozenset(self._tasks)
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` in a task."""
         task = asyncio.get_running_loop().create_task(work if self._on_error is None else self._guard(work))

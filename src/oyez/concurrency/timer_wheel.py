@@ -5,6 +5,7 @@ one member of one set, and each advance of the wheel checks the sets that are du
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -62,6 +63,11 @@ class TimerWheel:
             for member in self._slots.pop(slot):
                 member.scheduled_slot = 0
                 self._check(member, now)
+
+    @property
+    def next_check(self) -> float:
+        """The time from which on `advance` checks a member that is not due yet; infinite if there is none."""
+        return min((slot for slot, members in self._slots.items() if members), default=math.inf) * self.resolution
 
     def _check(self, member: Timed, now: float) -> None:
         try:

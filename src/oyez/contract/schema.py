@@ -5,6 +5,7 @@ Everything is read from msgspec's own description of a type, so it always agrees
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import msgspec
 from msgspec import inspect
@@ -30,6 +31,7 @@ def wire_names(struct: type[msgspec.Struct]) -> dict[str, str]:
     return dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
 
 
+@cache
 def find_field(struct: type[msgspec.Struct], dotted: str) -> tuple[tuple[str, ...], inspect.Field] | None:
     """The field at a dotted path of wire names, with the Python names that lead to it; None if there is none.
 

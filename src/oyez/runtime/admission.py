@@ -61,13 +61,16 @@ class Admission:
         authentication: Authentication,
         resolvers: Resolvers,
         guests: Guests,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        """`now` gives seconds since 1970."""
         self._contract = contract
         self._access = access
         self._namespace = access.namespace
         self._authentication = authentication
         self._resolvers = resolvers
         self._guests = guests
+        self._now = now
         self._gateways = {gateway.name: gateway for gateway in self._namespace.gateways}
         rules = [room.rule for room in self._namespace.rooms.kinds]
         rules += [command.who for command in self._namespace.commands]
@@ -85,7 +88,7 @@ class Admission:
             raise self._authentication.refuse_missing()
         guest = guest or self._guests.create()
         within = self._contract.sign_in_within
-        ends = time.time() + within if within is not None else None
+        ends = self._now() + within if within is not None else None
         identity = Identity(subject=guest.subject, role=role, guest=True, expires_at=ends)
         return await self._admit(identity, guest, request, auth)
 

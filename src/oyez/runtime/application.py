@@ -1,11 +1,11 @@
 """The application of one namespace: it admits clients, handles their commands and calls the system's hooks."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, NoReturn
 
 import msgspec
 
+from oyez.concurrency.clock import Clock, Timer
 from oyez.contract.limits import DEFAULT_LIMIT
 from oyez.contract.patterns import find_pattern
 from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, Refusal, RefusedError, find_code, is_temporary
@@ -39,7 +39,9 @@ class NamespaceApplication(Application):
         headers: Collection[str] = (),
         failures: FailureEncoder = FailureEncoder(),  # noqa: B008 - it does not change
         room_observer: RoomObserver | None = None,
+        call_later: Callable[..., Timer] = Clock().call_later,  # noqa: B008 - it does not change
     ) -> None:
+        """`call_later` is that of a Clock; `clock` is monotonic."""
         self.headers = headers
         self._admission = admission
         self._commands = commands
@@ -49,6 +51,7 @@ class NamespaceApplication(Application):
         self._control = Control(context.access)
         self._hooks = hooks
         self._clock = clock
+        self._call_later = call_later
         self._observers = observers
         self._failures = failures
         self.usages = context.users
@@ -139,8 +142,7 @@ class NamespaceApplication(Application):
     def _hold(self, client: Client, event: ReceivedEvent, handler: CommandHandler, now: float) -> None:
         """Hold a volatile command until its limit allows it. An older held command is dropped."""
         self._drop(client, event.name, handler.wait(client, now))
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(handler.wait(client, now), self._release, client, event.name)
+        timer = self._call_later(handler.wait(client, now), self._release, client, event.name)
         client.hold(event, timer)
 
     def _drop(self, client: Client, name: str, wait: float) -> None:

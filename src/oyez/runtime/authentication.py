@@ -107,13 +107,16 @@ class Authentication:
         authenticate: Authenticate | None,
         settings: Settings,
         check_revoked: CheckRevoked | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        """`now` gives seconds since 1970."""
         self._contract = contract
         self._verify = verify
         self._authenticate = authenticate
         self._cookie_name = settings.cookie_name
         self._timeout = settings.limits.authenticate_timeout
         self._check_revoked = check_revoked
+        self._now = now
 
     async def find_user(self, request: Request, auth: Mapping[str, Any]) -> User | None:
         """The user of a client that connects; None if it brings no credentials. Raises RefusedError."""
@@ -162,7 +165,7 @@ class Authentication:
             raise RuntimeError(f"{name} fails: {_describe(error)}") from None
         if user is not None and (fault := _find_fault(user)):
             raise RuntimeError(f"{name} returned {fault}")
-        if user is not None and user.expires_at is not None and user.expires_at <= time.time():
+        if user is not None and user.expires_at is not None and user.expires_at <= self._now():
             raise RefusedError(TOKEN_EXPIRED)
         return user
 

@@ -3,11 +3,11 @@
 The functions are an explicit mapping. What they need besides their arguments is bound to them beforehand.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from secrets import token_hex
 
+from oyez.concurrency.clock import Clock
 from oyez.contract.contract import Contract
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
@@ -53,7 +53,7 @@ def bind(
     hooks: Hooks = Hooks(),  # noqa: B008 - a frozen value
     idempotency: Idempotency | None = None,
     publisher: Publisher | None = None,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] | None = None,
     observers: Observers | None = None,
     authenticate: Authenticate | None = None,
     room_observer: RoomObserver | None = None,
@@ -62,6 +62,7 @@ def bind(
     guests: Guests | None = None,
     ask_backend: AskBackend = refuse_all,
     check_revoked: CheckRevoked | None = None,
+    time: Clock = Clock(),  # noqa: B008 - it does not change
 ) -> dict[str, NamespaceApplication]:
     """The application of each namespace, by the namespace's name.
 
@@ -69,13 +70,14 @@ def bind(
     attribute. `find_parts` asks the membership table; leave it out if no rule says `member()`. Without `idempotency`,
     ids of commands mean nothing. `verify` verifies tokens; `authenticate` is asked instead if the system has one.
     `guests` recognizes guests; without it, no other process recognizes a guest of this one. `publisher` is for
-    `client.publish`. `clock` is the clock of the limits, in seconds. `observers` receive how commands end.
-    `room_observer` learns which clients are in which rooms, `welcomes` has the state of rooms for clients that join,
-    `find_present` finds the users in a room, `ask_backend` asks a back end about a room, `check_revoked` refuses tokens
-    that are no longer accepted. Raises ContractError if a
-    function is missing, does not fit, or is not declared in the contract.
+    `client.publish`. `clock` is the clock of the limits, in seconds; None: that of `time`, which is asked for all other
+    times. `observers` receive how commands end. `room_observer` learns which clients are in which rooms, `welcomes` has
+    the state of rooms for clients that join, `find_present` finds the users in a room, `ask_backend` asks a back end
+    about a room, `check_revoked` refuses tokens that are no longer accepted. Raises ContractError if a function is
+    missing, does not fit, or is not declared in the contract.
     """
     contract.build()
+    clock = clock or time.monotonic
     resolvers = resolvers or {}
     errors = [
         *_find_handler_errors(contract, handlers),
@@ -86,23 +88,25 @@ def bind(
     ]
     if errors:
         raise ContractError("\n".join(f"contract {contract.name}: {error}" for error in errors))
-    authentication = Authentication(contract, verify, authenticate, settings, check_revoked)
+    authentication = Authentication(contract, verify, authenticate, settings, check_revoked, time.now)
     guests = guests or Guests(token_hex(), contract.name)
     users = Users(_limits(contract), settings.limits.guests_per_address)
     failures = FailureEncoder(contract.errors, contract.acknowledgements)
     applications = {}
     for namespace in contract.namespaces:
         access = RoomAccess(namespace, find_parts or _find_no_parts, contract.subjects_of, ask_backend=ask_backend)
-        caller_events = CallerEvents(contract, namespace.name)
+        caller_events = CallerEvents(contract, namespace.name, time.now)
         context = ClientContext(access, caller_events, users, publisher, welcomes, find_present, clock)
-        admission = Admission(contract, access, authentication=authentication, resolvers=resolvers, guests=guests)
+        admission = Admission(
+            contract, access, authentication=authentication, resolvers=resolvers, guests=guests, now=time.now
+        )
         commands = {}
         for command in namespace.commands:
             limits = SharedLimits(command, users.shared, clock)
             handler = _find_handler(command, handlers, hooks, publisher, limits, admission)
             # A repeated sign-in is never answered from memory: it has to sign in.
             keyed = None if command.joins or command.leaves or command.signs_in else idempotency
-            commands[command.name] = CommandHandler(command, handler, keyed, contract)
+            commands[command.name] = CommandHandler(command, handler, keyed, contract, time.sleep)
         applications[namespace.name] = NamespaceApplication(
             admission,
             commands,
@@ -113,6 +117,7 @@ def bind(
             headers=named_headers(contract.tokens),
             failures=failures,
             room_observer=room_observer,
+            call_later=time.call_later,
         )
     return applications
 

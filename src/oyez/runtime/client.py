@@ -3,12 +3,12 @@
 A room can be joined only if its rule allows it.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Container, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from oyez.concurrency.clock import Timer
 from oyez.contract.codec import decode_answer
 from oyez.contract.limits import Limit
 from oyez.contract.policy import USER, Identity, Verdict
@@ -83,7 +83,7 @@ class Client:
         """By command, the user's buckets that this client has used."""
         self.refused: dict[str, int] | None = None
         """By command, how many in a row were over the limit."""
-        self.held: dict[str, tuple[ReceivedEvent, asyncio.TimerHandle]] | None = None
+        self.held: dict[str, tuple[ReceivedEvent, Timer]] | None = None
         """By command, the newest volatile command over the limit, and the timer that handles it."""
         self.postponed: tuple[str, ...] = ()
         """Rooms that the client joins after it has connected, because it receives their state first."""
@@ -372,13 +372,13 @@ class Client:
             )
         return bucket
 
-    def hold(self, event: ReceivedEvent, timer: asyncio.TimerHandle) -> None:
+    def hold(self, event: ReceivedEvent, timer: Timer) -> None:
         """Hold a volatile command over the limit."""
         if self.held is None:
             self.held = {}
         self.held[event.name] = event, timer
 
-    def unhold(self, name: str) -> tuple[ReceivedEvent | None, asyncio.TimerHandle | None]:
+    def unhold(self, name: str) -> tuple[ReceivedEvent | None, Timer | None]:
         """Remove and return the held command `name` and its timer."""
         return self.held.pop(name, (None, None)) if self.held is not None else (None, None)
 

@@ -46,8 +46,14 @@ class CommandHandler:
     """A declared command with its handler."""
 
     def __init__(
-        self, declared: DeclaredCommand, handler: Handler, idempotency: Idempotency | None, contract: Contract
+        self,
+        declared: DeclaredCommand,
+        handler: Handler,
+        idempotency: Idempotency | None,
+        contract: Contract,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`sleep` waits so many seconds."""
         self._name = declared.name
         self._limit = declared.limit
         self._who = declared.who
@@ -55,6 +61,7 @@ class CommandHandler:
         """True if only the newest of the commands over the limit is handled, when the limit allows."""
         self._handler = handler
         self._idempotency = idempotency
+        self._sleep = sleep
         self._codec = make_command_codec(declared)
         acknowledgements, errors = contract.answers_of(declared)
         self._replies = ReplyCodec(declared.name, declared.reply, acknowledgements)
@@ -105,7 +112,7 @@ class CommandHandler:
 
     async def _run_later(self, wait: float, client: Client, event: ReceivedEvent) -> bytes:
         """Handle a command over the default limit after `wait` seconds. The client's later events wait too."""
-        await asyncio.sleep(wait)
+        await self._sleep(wait)
         if client.socket.ended:
             raise RefusedError(RATE_LIMITED)
         acknowledgement = self.handle(client, event)

@@ -223,12 +223,31 @@ class Stays(RoomObserver):
             yield
             with suppress(TimeoutError, UnavailableError):
                 async with asyncio.timeout(drain_timeout()):
-                    while self._changed or self._adopting or self._done or self._tasks:
-                        await self._writing.done()
-                        await self._tasks.drain()
+                    await self.settled()
                     if self._node:
                         await self._store.unregister(self._node)
             self._tasks.cancel()
+
+    @property
+    def pending(self) -> bool:
+        """True if something that has happened is not recorded, or a function of the system is still to be called."""
+        return bool(self._changed or self._adopting or self._done or self._tasks)
+
+    async def settled(self) -> None:
+        """Wait until nothing is pending. Only ends while inside `running`."""
+        while self.pending:
+            await self._writing.done()
+            await self._tasks.drain()
+
+    @property
+    def next_end(self) -> float | None:
+        """When the stay of a client ends that is away, by the monotonic clock; None if no client is."""
+        return self._away[0][0] if self._away else None
+
+    async def done(self) -> None:
+        """End the stays of clients that were away for too long, by the clock, and wait until nothing is pending."""
+        await self._writing.done()
+        await self.settled()
 
     # What the namespaces report.
 

@@ -7,7 +7,6 @@ WebSocket upgrades bypass ASGI; see `http/upgrade.py`.
 import asyncio
 import math
 import secrets
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from starlette.types import Receive, Scope, Send
 
 from oyez.concurrency.backoff import is_worth_logging
+from oyez.concurrency.clock import Clock
 from oyez.concurrency.loop_budget import LoopBudget
 from oyez.concurrency.task_set import cancel_tasks
 from oyez.errors import LogUnavailableError, SettingsError
@@ -82,15 +82,17 @@ class Server:
         *,
         node: Node | None = None,
         outages: Outages | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
         unfinished: MemoryBudget | None = None,
         replays: LoopBudget | None = None,
         observers: Observers | None = None,
+        time: Clock = Clock(),  # noqa: B008 - it does not change
     ) -> None:
         """`node` is this process among its peers; without it, peers cannot reach this process.
 
         Servers whose logs fail together share their `outages`, so that these are logged once. `unfinished` and
         `replays` are the process's budgets. `observers` receive what happens here.
+        `clock` is monotonic; None: that of `time`, which is asked for all other times.
         """
         self.settings = settings
         named = (name for application in applications.values() for name in application.headers)
@@ -98,13 +100,14 @@ class Server:
         self._kept_headers = tuple(dict.fromkeys([*KEPT_HEADERS, *named]))
         self.node = node or Node()
         self.limits = settings.limits
-        self.clock = clock
+        self.clock = clock or time.monotonic
+        self._time = time
         self.replay_buffer = ReplayBuffer()
         self.progress = Progress(self.replay_buffer)
         self.sessions = SessionStore(log, settings.log_retention, lambda: self.node.id)
         recovery = self._build_recovery(log, replays or LoopBudget(REPLAY_SECONDS), observers)
         self.namespaces = {
-            name: Namespace(name, application, settings, self.sessions, recovery, observers)
+            name: Namespace(name, application, settings, self.sessions, recovery, observers, time.now)
             for name, application in applications.items()
         }
         self.context = self._build_context(unfinished or MemoryBudget(self.limits.max_unfinished_bytes), observers)
@@ -112,9 +115,9 @@ class Server:
         check_origins(settings.origins)
         self.origins = OriginPolicy(settings.origins)
         self._outages = outages or Outages()
-        self.log_probe = LogProbe(log, self._report_status)
-        self.membership = Membership(log, self.node, NamespaceSockets(self.namespaces), clock)
-        self._usage = UsageExchange(self.membership, _find_usages(applications.values()), clock)
+        self.log_probe = LogProbe(log, self._report_status, time.pause)
+        self.membership = Membership(log, self.node, NamespaceSockets(self.namespaces), self.clock)
+        self._usage = UsageExchange(self.membership, _find_usages(applications.values()), self.clock)
         self.consumer = LogConsumer(
             log, self.namespaces, self.replay_buffer, self.progress, self._handle_node_message, observers
         )
@@ -261,7 +264,7 @@ class Server:
             except Exception:
                 if self._is_worth_logging():
                     logger.exception("the log cannot be listened to", failures=self._failures)
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._time.pause(RETRY_SECONDS)
 
     def _log_failure(self, error: LogUnavailableError | SettingsError) -> None:
         if self.log_probe.reason is None:
@@ -355,7 +358,7 @@ class Server:
             query_string=request.query_string.decode("latin-1"),
             address=self._proxies.find_client(request.client[0] if request.client else "", forwarded),
             secure=request.secure,
-            time=time.time(),
+            time=self._time.now(),
         )
 
     def open_websocket(self, request: OpeningRequest) -> TransportListener | HandshakeError:

@@ -7,7 +7,6 @@ import asyncio
 import re
 import socket
 import sys
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -26,6 +25,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oyez import __version__
+from oyez.concurrency.clock import Clock
 from oyez.concurrency.loop_budget import LoopBudget
 from oyez.concurrency.task_set import run_beside
 from oyez.contract.rooms import NamedRoom
@@ -131,13 +131,14 @@ class Oyez:
         build_log: Callable[[str], Log] | None = None,
         operate: Callable[["Oyez"], Sequence[BaseRoute]] = lambda oyez: (),
         outages: Outages | None = None,
-        clock: Callable[[], float] = time.time,
+        time: Clock = Clock(),  # noqa: B008 - it does not change
         observers: Sequence[Observer] = (),
     ) -> None:
         """`build_log` makes the log of the system with that name, `operate` the routes for operators.
         If `build_log` is None, the settings choose the log.
 
-        `clock` gives seconds since 1970. `outages` is notified when the log is away; if None, this is logged.
+        `time` is the clock of everything that the systems do. `outages` is notified when the log is away; if None,
+        this is logged.
 
         `observers` are called when something happens in any of the systems; see `oyez.observer`.
 
@@ -151,10 +152,11 @@ class Oyez:
         self.settings = settings
         open_folder(settings)
         self.secret: Secret = load_secret(settings)
-        self.signer: Signer = build_signer(settings, self.secret)
-        self._verifier: Verifier = build_verifier(settings, self.secret)
+        self.signer: Signer = build_signer(settings, self.secret, clock=time.now)
+        self._verifier: Verifier = build_verifier(settings, self.secret, clock=time.now)
         self.node: Node = build_node(settings, self.secret)
-        self._clock = clock
+        self._time = time
+        self._clock = time.now
         self._webhook_rules = build_rules(settings)
         self._observers = observers
         self._unfinished = MemoryBudget(settings.limits.max_unfinished_bytes)
@@ -405,6 +407,7 @@ class Oyez:
                 presence=presence,
                 signer=self.signer.of_contract(system.contract.claims),
                 clock=self._clock,
+                time=self._time,
                 present=stored_stays.find_present,
             ),
         )
@@ -418,9 +421,10 @@ class Oyez:
                 stored_stays,
                 node_id=lambda: self.node.id,
                 alive=lambda: server.membership.alive(),
+                clock=self._time.monotonic,
                 now=self._clock,
             )
-        jobs = Jobs(database, outbox, own.jobs, system=system.name, clock=self._clock)
+        jobs = Jobs(database, outbox, own.jobs, system=system.name, clock=self._clock, pause=self._time.pause)
         applications = bind(
             system.contract,
             handlers=own.handlers,
@@ -439,6 +443,7 @@ class Oyez:
             guests=Guests(self.secret.value, system.name),
             ask_backend=backends.decide,
             check_revoked=revoked.check,
+            time=self._time,
         )
         server = Server(
             applications,
@@ -449,6 +454,7 @@ class Oyez:
             unfinished=self._unfinished,
             replays=self._replays,
             observers=observers,
+            time=self._time,
         )
         prefix = f"/{system.name}"
         routes.append(publish_route(f"{prefix}/events", publisher, authorize, observers))

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import MetaData
 from starlette.routing import BaseRoute
 
+from oyez.concurrency.clock import Clock
 from oyez.contract.contract import Contract
 from oyez.contract.rooms import NamedRoom, Room
 from oyez.errors import OyezError, SettingsError
@@ -50,6 +51,8 @@ class Services:
     """Seconds since 1970."""
     present: FindPresent
     """Which users are in a room that is declared with `presence=`."""
+    time: Clock = field(default_factory=Clock)
+    """Waits: `await time.sleep(seconds)`, `time.call_later(seconds, function)`. In tests it is the test's own clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

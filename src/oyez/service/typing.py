@@ -4,11 +4,11 @@ Each node has the timers of its own clients. A record of the log holds that a us
 start: a message that is sent through another node ends the typing, and an older timer does not end a newer start.
 """
 
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from oyez.concurrency.clock import Clock, Timer
 from oyez.log.log import Log
 from oyez.runtime.client import Client
 
@@ -25,15 +25,16 @@ End = Callable[[], Awaitable[object]]
 
 class _Typist(NamedTuple):
     token: bytes
-    timer: asyncio.TimerHandle
+    timer: Timer
     end: End
 
 
 class Typing:
     """The typing of one system's clients. A `key` says who types to whom; all devices of a user share it."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, time: Clock = Clock()) -> None:  # noqa: B008 - it does not change
         self._log = log
+        self._time = time
 
     async def start(self, client: Client, key: str, end: End) -> None:
         """The client has begun to type, or continues. Raises LogUnavailableError."""
@@ -42,7 +43,7 @@ class Typing:
         if (before := typists.pop(key, None)) is not None:
             before.timer.cancel()
         await self._log.put(_record(key), token, SILENCE + MARGIN)
-        timer = asyncio.get_running_loop().call_later(SILENCE, self._fall_silent, client, key)
+        timer = self._time.call_later(SILENCE, self._fall_silent, client, key)
         typists[key] = _Typist(token, timer, end)
         if client.socket.ended:
             self.leave(client)

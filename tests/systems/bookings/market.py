@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from oyez.client import Client, connect
+from oyez.concurrency.clock import Clock as SystemClock
 from oyez.contract import NamedRoom
 from oyez.service.app import Oyez
 from oyez.settings import Settings
@@ -51,7 +52,9 @@ class Market:
 async def open_market(
     database_url: str, data: Path, clock: Callable[[], float] = time.time, **settings: Any
 ) -> AsyncIterator[Market]:
-    oyez = Oyez([system], Settings(oyez_data=str(data), database_url=database_url, port=0, **settings), clock=clock)
+    oyez = Oyez(
+        [system], Settings(oyez_data=str(data), database_url=database_url, port=0, **settings), time=SystemClock(clock)
+    )
     async with shops.serve(oyez) as served:
         headers = {"authorization": f"Bearer {oyez.signer.sign_service('bookings', None)}"}
         async with httpx.AsyncClient(base_url=f"{served.url}/bookings/api", headers=headers) as api:

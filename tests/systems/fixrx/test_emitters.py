@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from sqlalchemy import insert
 
+from oyez.concurrency.clock import Clock as SystemClock
 from oyez.contract import Money, Time
 from oyez.errors import InvalidDataError
 from oyez.log.log import Entry
@@ -48,7 +49,7 @@ def arguments(event: str) -> dict[str, Any]:
 @pytest.fixture
 async def fixrx(tmp_path: Path, database_url: str) -> AsyncIterator[Served]:
     settings = Settings(oyez_data=str(tmp_path), database_url=database_url)
-    oyez = Oyez([system], settings, clock=lambda: NOW.timestamp())
+    oyez = Oyez([system], settings, time=SystemClock(lambda: NOW.timestamp()))
     async with oyez.running():
         yield oyez.systems["fixrx"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from oyez.concurrency.clock import Clock as SystemClock
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.systems.qscrap import system
@@ -68,7 +69,7 @@ async def open_backend(
     """A process that serves `qscrap`, without a port, on the database at `database_url`."""
     clock, log = clock or Clock(to_seconds(START)), log or Ledger()
     settings = Settings(oyez_data=str(folder / "data"), database_url=database_url)
-    oyez = Oyez([system], settings, build_log=lambda name: log, clock=clock)
+    oyez = Oyez([system], settings, build_log=lambda name: log, time=SystemClock(clock))
     headers = {"authorization": f"Bearer {oyez.signer.sign_service('qscrap', None)}"}
     async with (
         oyez.running(),

@@ -6,7 +6,7 @@ that both work. The probe also notices that the log is available again.
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -31,12 +31,18 @@ EVENT = "oyez:status"
 class LogProbe:
     """Watches the log of one server."""
 
-    def __init__(self, log: Log, on_change: Callable[[str | None], None]) -> None:
-        """`on_change` is called with `reason` when the log becomes unavailable or available."""
+    def __init__(
+        self,
+        log: Log,
+        on_change: Callable[[str | None], None],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`on_change` is called with `reason` when the log becomes unavailable or available. `pause` waits seconds."""
         self.reason: str | None = None
         """Why the log is unavailable; None if it is available."""
         self._log = log
         self._on_change = on_change
+        self._pause = pause
         self._node = ""
         self._number = 0
         self._delivered = asyncio.Event()
@@ -46,7 +52,7 @@ class LogProbe:
         # Set here and not earlier: forked processes must not have the same name.
         self._node = secrets.token_hex(8)
         while True:
-            await asyncio.sleep(INTERVAL if self.reason is None else RETRY_INTERVAL)
+            await self._pause(INTERVAL if self.reason is None else RETRY_INTERVAL)
             self.record(await self._send())
 
     def record(self, reason: str | None) -> None:

@@ -1,7 +1,8 @@
 """A Namespace: its sockets, its rooms, and the application that decides about its clients."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,8 +38,11 @@ class Namespace:
         sessions: SessionKeeper,
         recoverer: Recoverer,
         observers: Observers | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        """`now` gives seconds since 1970."""
         self.name = name
+        self.now = now
         self.application = application
         self._sessions = sessions
         self._recoverer = recoverer
@@ -183,6 +187,11 @@ class Namespace:
     def handlers(self) -> int:
         """Number of running handlers."""
         return len(self._tasks)
+
+    @property
+    def running(self) -> frozenset["asyncio.Task[None]"]:
+        """The tasks of running handlers."""
+        return self._tasks.running
 
     async def drain(self) -> None:
         """Wait for running handlers, and for the tasks that they start."""

@@ -4,7 +4,6 @@ Its life is a table of states: it is CONNECTING until its client is accepted, JO
 into are known, then READY, and ENDED after its client was refused, was disconnected or has left.
 """
 
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum, auto
 from functools import partial
@@ -267,6 +266,11 @@ class Socket:
         """True if an event of the client is being handled."""
         return self._queue is not None
 
+    @property
+    def pending_acknowledgements(self) -> int:
+        """Number of acknowledgements that the server expects from the client."""
+        return self._acknowledgements.pending if self._acknowledgements is not None else 0
+
     def set_write(self, write: Callable[[bytes], None] | None, deflate: bool) -> None:
         """Set how frames are written to the transport, None if they cannot be, and whether they may be deflated."""
         self.write = write if self.session.replaying is None else None
@@ -390,7 +394,7 @@ class Socket:
         if self.expires_at is None:
             return
         # The end of a token is by the wall clock, deadlines are by the server's monotonic clock.
-        left = self.expires_at - time.time()
+        left = self.expires_at - self.namespace.now()
         self.expiry = now + left
         before = self.namespace.application.expiring_before
         if before:

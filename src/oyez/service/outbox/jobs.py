@@ -5,7 +5,8 @@ that deletes it. So it is done once, completely, with its events, and by one pro
 jobs.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -50,8 +51,10 @@ class Jobs:
         *,
         system: str,
         clock: Callable[[], float],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`handlers` are the functions by kind; jobs of other kinds stay in the table. `clock`: seconds since 1970.
+        `pause` waits so many seconds after the database could not be used.
 
         Raises ContractError if one of them cannot be called as a job.
         """
@@ -69,7 +72,7 @@ class Jobs:
         self._clock = clock
         self._unknown: set[str] = set()
         """Kinds of jobs that are due and have no function in this process; each is logged once."""
-        self._periodic = PeriodicTask("jobs", self._do_due)
+        self._periodic = PeriodicTask("jobs", self._do_due, pause)
         outbox.scheduled = self._periodic.trigger
 
     @asynccontextmanager
@@ -81,6 +84,10 @@ class Jobs:
     async def done(self) -> None:
         """Wait until nothing is due, by the clock. Only ends while inside `running`."""
         await self._periodic.done()
+
+    async def find_next(self) -> float | None:
+        """When the next job is due that this process can do, in seconds since 1970; None if there is none."""
+        return (await self._database.read(self._look))[0]
 
     async def _do_due(self) -> float:
         """Do all jobs that are due. Returns the seconds until the next check."""

@@ -136,6 +136,8 @@ class Outbox:
         self._clock = clock
         self._system = publisher.contract.name
         self._running = 0
+        self.transactions = 0
+        """Number of transactions that have begun."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._relay = PeriodicTask("outbox", self._relay_round)
@@ -171,6 +173,7 @@ class Outbox:
 
         future = self._database.submit(work)
         self._running += 1
+        self.transactions += 1
         self._idle.clear()
         # Also if the caller was cancelled.
         future.add_done_callback(lambda future: loop.call_soon_threadsafe(self._finish, future))
@@ -180,6 +183,11 @@ class Outbox:
         for entry in transaction.volatile:
             await self._broadcast(entry)
         return result
+
+    @property
+    def running(self) -> int:
+        """Number of transactions that are running."""
+        return self._running
 
     async def read_backlog(self) -> Backlog:
         """What the outbox and the jobs of the system have left to do, in all processes."""

@@ -13,7 +13,7 @@ from oyez.systems.bookings.transactions import DAY_BEGINS, begin_day
 
 
 def build(services: Services) -> SystemServices:
-    conflated, typing = ConflatedEvents(services), Typing(services.log)
+    conflated, typing = ConflatedEvents(services), Typing(services.log, services.time)
     return SystemServices(
         handlers=build_handlers(services, conflated, typing),
         hooks=build_hooks(conflated, typing),

@@ -24,8 +24,8 @@ class ConflatedEvents:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._locations = Conflater(self._emit_location, INTERVAL + SPARE)
-        self._statistics = Conflater(self._emit_statistics, INTERVAL)
+        self._locations = Conflater(self._emit_location, INTERVAL + SPARE, services.time.sleep)
+        self._statistics = Conflater(self._emit_statistics, INTERVAL, services.time.sleep)
         self._closing = False
 
     async def send_location(self, partner_id: str, location: Location) -> None:

@@ -18,7 +18,7 @@ from oyez.systems.rez.tables import metadata
 
 
 def build(services: Services) -> SystemServices:
-    channels, typing, agents = Channels(services.database), Typing(services.log), Agents(services)
+    channels, typing, agents = Channels(services.database), Typing(services.log, services.time), Agents(services)
     sessions = Sessions(channels, services.signer if services.signer.signs_users else None, services.clock)
 
     async def connected(client: Client) -> None:

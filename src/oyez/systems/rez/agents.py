@@ -1,7 +1,6 @@
 """Agents who lose their last connection become offline, and get their previous status when they come back."""
 
-import asyncio
-
+from oyez.concurrency.clock import Timer
 from oyez.runtime import Client
 from oyez.service.system import Services
 from oyez.systems.rez import support
@@ -25,15 +24,15 @@ class Agents:
     def disconnected(self, client: Client) -> None:
         """A client has disconnected: set the agent offline soon if it was the last device."""
         if client.identity.role == "agent":
-            timer: asyncio.TimerHandle | None = client.state.pop(_TIMER, None)
+            timer: Timer | None = client.state.pop(_TIMER, None)
             if timer is not None:
                 timer.cancel()
             client.spawn(self._schedule_offline(client.identity.subject))
 
     def _renew_later(self, client: Client) -> None:
         if not client.socket.ended:
-            loop = asyncio.get_running_loop()
-            client.state[_TIMER] = loop.call_later(support.AGENT_RENEWAL, lambda: client.spawn(self._renew(client)))
+            call_later = self._services.time.call_later
+            client.state[_TIMER] = call_later(support.AGENT_RENEWAL, lambda: client.spawn(self._renew(client)))
 
     async def _renew(self, client: Client) -> None:
         try:
