@@ -11,13 +11,17 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from types import FrameType
+from typing import Annotated
 
+from cyclopts import Parameter
 from starlette.routing import Route
 
 from oyez.cli.address import base_url
 from oyez.cli.banner import Banner
-from oyez.cli.console import explain_os_error
+from oyez.cli.console import explain_os_error, fail
+from oyez.cli.mistakes import describe
 from oyez.cli.server_flags import DEFAULTS, ServerFlags
 from oyez.cli.supervisor import Supervisor
 from oyez.errors import OyezError, SettingsError
@@ -41,7 +45,7 @@ REMEDIES = {
 """By the reason for which an address cannot be listened at; for all others, the address is wrong."""
 
 
-def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
+def serve(*systems: str, reload: Annotated[bool, Parameter(negative="")] = False, flags: ServerFlags = DEFAULTS) -> int:
     """Start the server and show how to use it.
 
     It serves all systems that ship, or those named.
@@ -49,12 +53,14 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
     For example:
       oyez serve
       oyez serve quotes --port 8080
-      oyez serve my_contract.py
+      oyez serve my_contract.py --reload
 
     Parameters
     ----------
     systems
         Names of systems that ship, and files with a contract.
+    reload
+        Start again when a file of the project changes; for development. Clients reconnect and miss nothing.
     """
     settings = flags.load()
     configure_logging(settings.log_level)
@@ -65,9 +71,9 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
     names = systems or list_systems()
     check_certificate(settings)
     with listen_at(settings.host, settings.port) as sockets:
-        oyez = build_oyez(names, settings)
+        oyez = build_first(names, settings, flags) if reload else build_oyez(names, settings)
         banner = Banner(oyez, base_url(settings, sockets[0].getsockname()[1]), systems, flags)
-        if settings.workers == 1:
+        if settings.workers == 1 and not reload:
             prepare_process()
             server = SingleServer(oyez, lambda: banner.show(oyez.log_reason), flags.load)
             server.run(sockets)
@@ -77,7 +83,30 @@ def serve(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
             return 0
         # All that can be wrong has been found, and what the workers share has been made.
         oyez.database.close()
-        return Supervisor(names, settings, flags.load, sockets).run(banner.show)
+        supervisor = Supervisor(names, settings, flags.load, sockets, quiet=reload)
+        return supervisor.run(banner.show, partial(watch_files, supervisor, names, flags) if reload else None)
+
+
+def build_first(names: Sequence[str], settings: Settings, flags: ServerFlags) -> Oyez:
+    """`build_oyez` for a server that reloads: a mistake is shown, and the program starts again when it is corrected."""
+    # Here, and not at the top: a server that does not reload watches no files.
+    from oyez.cli.reload import wait_and_start_again, warn
+
+    warn(settings)
+    try:
+        return build_oyez(names, settings)
+    except OyezError as error:
+        for line in describe(error, names):
+            fail(line)
+        wait_and_start_again(names, flags.config)
+        raise
+
+
+async def watch_files(supervisor: Supervisor, names: Sequence[str], flags: ServerFlags) -> None:
+    """Replace the workers of `supervisor` when a file changes, until cancelled."""
+    from oyez.cli.reload import watch
+
+    await watch(supervisor, names, flags.config)
 
 
 def build_oyez(

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from oyez.concurrency.backoff import Backoff
+from oyez.concurrency.task_set import run_beside
 from oyez.errors import OyezError
 from oyez.logger import get_logger
 from oyez.ops.health import Team
@@ -161,28 +162,44 @@ class Supervisor:
         settings: Settings,
         reload: Callable[[], Settings],
         sockets: Sequence[socket.socket],
+        *,
+        quiet: bool = False,
     ) -> None:
+        """With `quiet`, replacements are not logged: somebody else shows them."""
         self._systems = list(systems)
         self._settings = settings
         self._count = settings.workers
         self._reload = reload
         self._sockets = list(sockets)
+        self._log = logger.debug if quiet else logger.info
+        self._log_error = logger.debug if quiet else logger.error
         self._workers: dict[int, Worker] = {}
         """By place."""
         self._outages = Outages()
         self._stopping = asyncio.Event()
         self._changing = asyncio.Lock()
         self._generations = [0] * self._count
-        self._replacing: asyncio.Task[None] | None = None
+        self._replacing: asyncio.Task[bool] | None = None
 
-    def run(self, announce: Callable[[str | None], None]) -> int:
+    def run(
+        self, announce: Callable[[str | None], None], beside: Callable[[], Coroutine[Any, Any, None]] | None = None
+    ) -> int:
         """Start the workers, call `announce`, and supervise until a signal stops them; returns the exit status.
 
-        `announce` is given why the log is away, or None if it is available.
+        `announce` is given why the log is away, or None if it is available. `beside` runs as long as the workers.
         """
-        return asyncio.run(self._run(announce))
+        return asyncio.run(self._run(announce, beside))
 
-    async def _run(self, announce: Callable[[str | None], None]) -> int:
+    async def replace(self) -> bool:
+        """Replace all workers, one by one. False if a new one does not come up: the old ones stay then."""
+        self._replace()
+        assert self._replacing is not None
+        # The replacement ends also if the caller does not wait for it.
+        return await asyncio.shield(self._replacing)
+
+    async def _run(
+        self, announce: Callable[[str | None], None], beside: Callable[[], Coroutine[Any, Any, None]] | None
+    ) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -200,7 +217,8 @@ class Supervisor:
         except SystemExit:
             # Nobody reads what is shown, as in `oyez serve | head`.
             self._stop()
-        await asyncio.gather(*(self._keep(place) for place in range(self._count)))
+        async with run_beside(*([beside()] if beside is not None else [])):
+            await asyncio.gather(*(self._keep(place) for place in range(self._count)))
         await self._wait_for_all()
         return 0
 
@@ -262,7 +280,7 @@ class Supervisor:
             return worker
         writer.close()
         if not self._stopping.is_set():
-            logger.error("a worker did not come up", pid=process.pid)
+            self._log_error("a worker did not come up", pid=process.pid)
         worker.stop()
         await worker.wait(STOP_SPARE)
         return None
@@ -302,8 +320,8 @@ class Supervisor:
         if self._replacing is None or self._replacing.done():
             self._replacing = asyncio.get_running_loop().create_task(self._replace_all())
 
-    async def _replace_all(self) -> None:
-        """Replace the worker in every place. If a new one does not start, the old ones stay."""
+    async def _replace_all(self) -> bool:
+        """Replace the worker in every place. False if a new one does not start: the old ones stay."""
         try:
             settings = self._reload()
             if settings.workers != self._count:
@@ -311,17 +329,18 @@ class Supervisor:
             self._settings = settings
         except OyezError as error:
             logger.error("the settings cannot be read; the workers stay", error=str(error))
-            return
-        logger.info("replacing the workers", workers=self._count)
+            return False
+        self._log("replacing the workers", workers=self._count)
         for place in range(self._count):
             async with self._changing:
                 if self._stopping.is_set():
-                    return
+                    return False
                 old, new = self._workers[place], await self._start(place)
                 if new is None:
-                    logger.error("the new worker does not come up; the old ones stay")
-                    return
+                    self._log_error("the new worker does not come up; the old ones stay")
+                    return False
                 self._workers[place] = new
             old.stop()
             await old.wait(self._settings.drain_time + 2 * self._settings.shutdown_timeout + STOP_SPARE)
-        logger.info("all workers have been replaced", workers=self._count)
+        self._log("all workers have been replaced", workers=self._count)
+        return True

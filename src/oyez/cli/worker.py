@@ -10,6 +10,7 @@ from contextlib import suppress
 import msgspec
 
 from oyez.cli.console import fail
+from oyez.cli.mistakes import describe
 from oyez.cli.serve import AnnouncingServer, build_oyez, prepare_process
 from oyez.cli.supervisor import BEAT_INTERVAL, Order, Report
 from oyez.errors import OyezError
@@ -99,7 +100,7 @@ def main() -> int:
         server = WorkerServer(oyez, supervisor)
         server.run([socket.socket(fileno=file) for file in order.sockets])
     except OyezError as error:
-        return fail(str(error))
+        return max(fail(line) for line in describe(error, order.systems))
     return 0
 
 

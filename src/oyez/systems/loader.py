@@ -28,6 +28,13 @@ def load_demo(name: str) -> Demo:
     return demo
 
 
+def find_file(reference: str) -> Path:
+    """The file that declares the system that has this name, or the path itself of a Python file."""
+    if reference.endswith(".py"):
+        return Path(reference)
+    return Path(next(iter(systems.__path__))) / reference / "contract.py"
+
+
 def load_system(reference: str) -> System:
     """Load the system that has this name, or the Python file at this path.
 

@@ -343,6 +343,11 @@ class TestClient:
         return self._link is None or self._link.idle
 
     @property
+    def gone(self) -> bool:
+        """True if the connection has ended at both sides."""
+        return self._link is not None and self._link.ended and self._link.idle
+
+    @property
     def unanswered(self) -> int:
         """Number of acknowledgements that the server waits for from this client."""
         socket = self._socket()

@@ -8,7 +8,7 @@ import msgspec
 from oyez.contract.policy import Verdict
 from oyez.errors import RefusedError
 from oyez.log.log import Entry
-from oyez.protocol.socket_ids import is_own_room
+from oyez.protocol.socket_ids import is_own_room, own_room
 
 if TYPE_CHECKING:
     from oyez.testing.client import Event, TestClient
@@ -73,6 +73,8 @@ def _explain_entry(harness: "Harness", client: "TestClient", entry: Entry) -> st
     to = f"{entry.name} was published to {rooms} in {entry.namespace}"
     if entry.namespace != client.namespace:
         return f"{to}, and the client is in the namespace {client.namespace}."
+    if own_room(client.id) in entry.excluded:
+        return f"{to}, except to this client, which has caused it."
     own = client.rooms
     if excluded := own & {*entry.excluded}:
         return f"{to}, except to {', '.join(excluded)}, in which the client is."

@@ -141,6 +141,8 @@ class Harness:
         self.clock = ManualClock(at)
         self.clients: list[TestClient] = []
         """All clients that were made, also those that are disconnected."""
+        self._connected: list[TestClient] = []
+        """Those whose connection has not ended."""
         self.published: list[Entry] = []
         """Every event that was published, in order."""
         self._reports = Reports()
@@ -446,6 +448,8 @@ class Harness:
         if client not in self.clients:
             self.clients.append(client)
             self._reports.clients.append(client)
+        if client not in self._connected:
+            self._connected.append(client)
 
     def waits_for(self, answer: "asyncio.Task[Any]") -> None:
         """Keep a task that waits for an acknowledgement: asyncio has only a weak reference to it."""
@@ -550,14 +554,15 @@ class Harness:
 
     def _find_work(self) -> str | None:
         """What is being done now, in words; None if nothing is."""
-        for client in self.clients:
+        for client in self._connected:
             if not client.idle or self._unsent(client):
                 return f"{client!r} and the server exchange packets"
+        self._connected = [client for client in self._connected if not client.gone]
         served = self.served
         if not self._require_log().delivered:
             return "events of the log are being delivered"
         handlers = {task for one in served.server.namespaces.values() for task in one.running}
-        awake = len(handlers - self.clock.sleeping) - sum(client.unanswered for client in self.clients)
+        awake = len(handlers - self.clock.sleeping) - sum(client.unanswered for client in self._connected)
         if awake > 0:
             return f"{awake} handlers or hooks are running"
         if served.outbox.running:

@@ -72,6 +72,11 @@ class MemoryWebSocket:
             return self._serving.done() and (self._client_waits or not self._to_client)
         return self._server_waits and not self._to_server and self._client_waits and not self._to_client
 
+    @property
+    def ended(self) -> bool:
+        """True if neither side will send anything more."""
+        return self._ended and self._serving.done()
+
     # The client's transport.
 
     async def send(self, packets: Sequence[Packet]) -> None:

@@ -1,4 +1,4 @@
-"""Supplier records of `quotes`: who may write them, what is refused, and what a record means for those who connect."""
+"""Supplier records of `quotes`: who may write them, and what is refused. `test_records.py` has what they mean."""
 
 from functools import partial
 from typing import Any
@@ -7,7 +7,6 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from oyez.client import ConnectRefused, connect
 from tests.support.served import Served
 from tests.systems import contracts
 
@@ -138,80 +137,3 @@ async def test_records_are_put_and_deleted_and_nothing_else(served: Served, meth
         response = await client.request(method, f"{served.url}/quotes/api/suppliers/{path}")
     assert response.status_code == 405
     assert {*response.headers["allow"].split(", ")} == {"PUT", "DELETE"}
-
-
-# What a record means.
-
-
-async def hears(served: Served, user: str, supplier: str) -> bool:
-    """Whether `user`, connecting now, is in the room of `supplier`."""
-    token = served.token(user, "supplier")
-    async with connect(served.url, path=PATH, auth={"token": token}) as client:
-        await served.publish(CREATED, example(CREATED), f"quote-request:supplier:{supplier}")
-        # Events arrive in the order of the log: after this one nothing is missing.
-        await served.publish("chat:delivered", example("chat:delivered"), f"chat:supplier:{user}")
-        await client.expect_event("chat:delivered")
-        return client.pending == [(CREATED, [example(CREATED)])]
-
-
-async def test_a_record_decides_about_the_room_at_the_next_connection(served: Served) -> None:
-    assert not await hears(served, "mover", "sup-a")
-    await put_supplier(served, "mover", "sup-a")
-    assert await hears(served, "mover", "sup-a")
-    await put_supplier(served, "mover", "sup-b")
-    assert not await hears(served, "mover", "sup-a")
-    assert await hears(served, "mover", "sup-b")
-
-
-async def test_the_requests_of_a_supplier_reach_its_new_owner_only(served: Served) -> None:
-    await put_supplier(served, "first", "sup-c")
-    await put_supplier(served, "first", "sup-d")
-    await put_supplier(served, "second", "sup-c")
-    assert await hears(served, "second", "sup-c")
-    assert not await hears(served, "first", "sup-c")
-
-
-async def test_a_changed_record_does_not_move_connected_clients(served: Served) -> None:
-    await put_supplier(served, "patient", "sup-e")
-    token = served.token("patient", "supplier")
-    async with connect(served.url, path=PATH, auth={"token": token}) as client:
-        await put_supplier(served, "patient", "sup-f")
-        await served.publish(CREATED, example(CREATED), "quote-request:supplier:sup-f")
-        await client.expect_nothing()
-        await served.publish(CREATED, example(CREATED), "quote-request:supplier:sup-e")
-        await client.expect_event(CREATED)
-
-
-async def test_a_former_supplier_stays_until_it_connects_again(served: Served) -> None:
-    await put_supplier(served, "retired", "sup-r")
-    auth = {"token": served.token("retired", "supplier")}
-    async with connect(served.url, path=PATH, auth=auth) as client:
-        assert (await delete(served, "retired")).status_code == 200
-        await served.publish(CREATED, example(CREATED), "quote-request:supplier:sup-r")
-        await client.expect_event(CREATED)
-    assert not await hears(served, "retired", "sup-r")
-
-
-async def test_the_gateway_can_be_asked_for_by_name_from_the_record_on(served: Served) -> None:
-    auth = {"token": served.token("asker", "supplier"), "gateways": ["quote-requests"]}
-    with pytest.raises(ConnectRefused, match="no supplier record of this user"):
-        async with connect(served.url, path=PATH, auth=auth):
-            pass
-    await put_supplier(served, "asker", "sup-g")
-    async with connect(served.url, path=PATH, auth=auth) as client:
-        await served.publish(CREATED, example(CREATED), "quote-request:supplier:sup-g")
-        await client.expect_event(CREATED)
-
-
-@pytest.mark.parametrize("role", ["user", "admin", None])
-async def test_the_supplier_record_of_another_role_has_no_effect(served: Served, role: str | None) -> None:
-    await put_supplier(served, f"other-{role}", f"sup-{role}")
-    async with connect(served.url, path=PATH, auth={"token": served.token(f"other-{role}", role)}) as client:
-        await served.publish(CREATED, example(CREATED), f"quote-request:supplier:sup-{role}")
-        await client.expect_nothing()
-
-
-async def test_a_name_with_a_colon_makes_no_other_room(served: Served) -> None:
-    await put_supplier(served, "colon", "sup-h:sup-i")
-    assert await hears(served, "colon", "sup-h:sup-i")
-    assert not await hears(served, "colon", "sup-h")
