@@ -12,11 +12,14 @@ from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, Refusal, RefusedError, find_
 from oyez.log.log import Entry
 from oyez.observer import COMMAND, CommandReport, Observers, RefusalReport
 from oyez.protocol.binary import detach, locate
+from oyez.protocol.socket_ids import user_room
+from oyez.runtime import control
 from oyez.runtime.admission import Admission
 from oyez.runtime.client import Client, ClientContext
 from oyez.runtime.commands import CommandHandler, LimitedError, enforce_limit
 from oyez.runtime.control import Control
 from oyez.runtime.current import Published, current_published, current_user
+from oyez.runtime.entering import Entering
 from oyez.runtime.hooks import Hooks
 from oyez.runtime.replies import Failure, FailureEncoder, explain_failure
 from oyez.server.namespaces.application import Application
@@ -49,6 +52,7 @@ class NamespaceApplication(Application):
         self._context = context
         self._access = context.access
         self._control = Control(context.access)
+        self._entering = Entering()
         self._hooks = hooks
         self._clock = clock
         self._call_later = call_later
@@ -60,6 +64,7 @@ class NamespaceApplication(Application):
 
     async def connect(self, socket: Socket, auth: Any) -> None:
         """Admit a client: its identity, its expiry and its first rooms. Raises RefusedError."""
+        self._entering.begin(socket)
         try:
             await self._connect(socket, auth if isinstance(auth, dict) else {})
         except RefusedError as refused:
@@ -82,6 +87,8 @@ class NamespaceApplication(Application):
 
     def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         hook, client = self._hooks.connected, socket.data
+        if user_room(client.identity.subject) in self._entering.end(socket):
+            return _come_back()
         return self._run_connected(hook, client) if hook or client.postponed else None
 
     async def _run_connected(self, hook: Callable[[Client], Coroutine[Any, Any, None]] | None, client: Client) -> None:
@@ -227,10 +234,13 @@ class NamespaceApplication(Application):
             self._hooks.disconnected(socket.data, reason)
 
     def forget(self, socket: Socket) -> None:
+        self._entering.end(socket)
         if isinstance(socket.data, Client):
             socket.data.forget(self._clock())
 
     def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
+        if entry.control == control.DISCONNECT:
+            self._entering.record(entry.rooms)
         self._control.apply(entry, sockets)
 
     async def _finish(
@@ -295,3 +305,8 @@ class NamespaceApplication(Application):
             event.ack(failures.encode_acknowledgement(failure, name, event.data))
         else:
             client.socket.send(failures.encode_event(failure, name, event.data))
+
+
+async def _come_back() -> None:
+    """For a client whose user was disconnected while it connected: it has to ask again, by a new connection."""
+    raise RefusedError(UNAVAILABLE, "The user was disconnected in the meantime.")

@@ -22,6 +22,9 @@ from oyez.server.namespaces.socket import Socket
 
 logger = get_logger("oyez.runtime")
 
+DISCONNECT = "disconnect"
+"""The action of entries that disconnect sockets."""
+
 
 class Removal(msgspec.Struct, frozen=True):
     """The parameters of `member_removed`."""
@@ -78,7 +81,7 @@ def disconnect(
     sockets_in: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = (), *, close: bool = False
 ) -> Entry:
     """The sockets in a room are disconnected from the namespace; with `close`, their whole connections end."""
-    return _entry("disconnect", sockets_in, excluding, Disconnection(close))
+    return _entry(DISCONNECT, sockets_in, excluding, Disconnection(close))
 
 
 def _entry(
@@ -123,7 +126,7 @@ class Control:
             "member_removed": _Action(Removal, self._remove),
             "join": _Action(Move, self._join),
             "leave": _Action(Move, self._leave),
-            "disconnect": _Action(Disconnection, self._disconnect),
+            DISCONNECT: _Action(Disconnection, self._disconnect),
         }
 
     def apply(self, entry: Entry, sockets: Collection[Socket]) -> None:

@@ -1,21 +1,26 @@
 """The server API for connected clients: at two nodes that share a log, with real clients."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from oyez.client import Client, ConnectRefused, connect
 from oyez.contract import CamelPayload, Contract, Time, anyone, member, own
+from oyez.runtime import Client as ServerClient
+from oyez.runtime import Hooks
 from oyez.service.app import Oyez
 from oyez.service.auth.tokens import build_signer
-from oyez.service.system import System
+from oyez.service.system import System, SystemServices
 from oyez.settings import Settings
 from tests.support.nodes import SharedLog
 from tests.support.shops import Market, serve
+from tests.support.tasks import Spawn
 
 NUMBERS = count(1)
 
@@ -74,6 +79,12 @@ def user() -> str:
 def enter(market: Market, user: str, namespace: str = "/", token: str = "") -> AbstractAsyncContextManager[Client]:
     auth = {"token": token or market.token(user)}
     return connect(market.url, namespace, path="/desk/socket.io/", auth=auth, transports=["websocket"])
+
+
+async def stay(market: Market, user: str, token: str) -> None:
+    """Connect, and stay until the server disconnects the client."""
+    async with enter(market, user, token=token) as client:
+        await client.expect_disconnect()
 
 
 async def ask(market: Market, method: str, path: str, body: Any = None, **options: Any) -> Any:
@@ -188,6 +199,33 @@ async def test_revoked_tokens_are_refused_and_newer_ones_are_accepted(markets: l
         pass
     async with enter(one, "bystander"):
         pass
+
+
+async def test_a_client_that_is_connecting_is_disconnected_too(tmp_path: Path, user: str, spawn: Spawn) -> None:
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    async def connecting(client: ServerClient) -> None:
+        # By now, its token has been accepted.
+        if client.identity.subject == user:
+            arrived.set()
+            await go.wait()
+
+    built = SystemServices(hooks=Hooks(connecting=connecting))
+    settings = Settings(port=0, oyez_data=str(tmp_path), log_url="memory:")
+    system = System(contract=declare(), build=lambda services: built)
+    async with serve(Oyez([system], settings)) as market, enter(market, "bystander") as bystander:
+        token = market.token(user)
+        ended = spawn(stay(market, user, token))
+        await arrived.wait()
+        await ask(market, "POST", f"/users/{user}/revoke", {"before": Time.at(time.time() + 1)})
+        # The entry of the log has been applied when a later event has arrived.
+        await ask(market, "POST", "/events", {"event": "rare", "to": "*", "data": {"text": "x"}})
+        await bystander.expect_event("rare")
+        go.set()
+        await ended
+        with pytest.raises(ConnectRefused) as refused:
+            await enter(market, user, token=token).__aenter__()
+        assert refused.value.data["code"] == "token_revoked"
 
 
 async def test_a_repeat_with_its_key_disconnects_once(markets: list[Market], user: str) -> None:
