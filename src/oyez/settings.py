@@ -294,6 +294,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     database_connections: Annotated[int, Meta(ge=2, le=100)] = 6
     """Connections to PostgreSQL that one process keeps for each system. A third is for reads, the others for
     transactions that write. PostgreSQL itself accepts 100 from all processes together by default."""
+    database_sync: Literal["normal", "full"] = "normal"
+    """What a commit to SQLite survives: `normal`, a killed process; `full` (slower), also power loss. Commits that come
+    at the same time share one wait for the disk."""
     time_zone: str = "UTC"
     """The operator's time zone, by its IANA name such as `Europe/Berlin`: "today" begins at midnight in this zone."""
     oyez_data: str = "./oyez-data"

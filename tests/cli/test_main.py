@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oyez import __version__
-from oyez.service.database import database
+from oyez.service.database import engines
 from oyez.systems.loader import list_systems
 from tests.support.clock import PATIENCE
 from tests.support.terminal import ORDERS, Calls, run
@@ -134,7 +134,7 @@ def test_a_data_folder_that_cannot_be_written(oyez: Calls, folder: Path, words: 
 
 
 def test_a_database_that_is_busy_elsewhere(oyez: Calls, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr(engines, "OPEN_TIMEOUT", 0.05)
     assert oyez("quotes", "add-supplier", "a", "b").status == 0
     with closing(sqlite3.connect(folder / "oyez-data" / "domain.sqlite")) as other:
         other.execute("BEGIN IMMEDIATE")

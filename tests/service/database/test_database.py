@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Literal
 
 import psycopg
 import pytest
@@ -18,7 +19,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.runtime.current import current_user
-from oyez.service.database.database import MAX_ATTEMPTS, OPEN_TIMEOUT, Database, build_database
+from oyez.service.database.database import Database, build_database
+from oyez.service.database.engines import OPEN_TIMEOUT
+from oyez.service.database.transact import MAX_ATTEMPTS
 from oyez.settings import Limits, Settings
 from tests.support.logged import capture_logs
 from tests.support.postgres import PostgreSQL
@@ -180,14 +183,15 @@ async def test_foreign_keys_hold(db: Database) -> None:
         await db.run(lambda connection: connection.execute(insert(children).values(of=99)))
 
 
-async def test_a_commit_outlives_a_power_cut(sqlite: Database) -> None:
+@pytest.mark.parametrize(("sync", "level"), [("normal", 1), ("full", 2)])
+async def test_what_a_commit_outlives(file: Path, sync: Literal["normal", "full"], level: int) -> None:
     pragmas = ("journal_mode", "synchronous", "foreign_keys")
 
     def look(connection: Connection) -> list[object]:
         return [connection.execute(text(f"PRAGMA {name}")).scalar() for name in pragmas]
 
-    assert await sqlite.run(look) == ["wal", 2, 1]
-    assert await sqlite.read(look) == ["wal", 2, 1]
+    with closing(Database(f"sqlite:///{file}", sync=sync)) as db:
+        assert await db.run(look) == ["wal", level, 1]
 
 
 # Cancelled.
@@ -237,7 +241,7 @@ class SerializationFailure(Exception):
     sqlstate = "40001"
 
 
-async def test_a_transaction_without_a_place_in_the_order_is_run_again(db: Database) -> None:
+async def test_a_transaction_without_a_place_in_the_order_is_run_again(postgresql: PostgreSQL) -> None:
     attempts = 0
 
     def fail_twice(connection: Connection) -> int:
@@ -248,8 +252,10 @@ async def test_a_transaction_without_a_place_in_the_order_is_run_again(db: Datab
             raise DBAPIError("INSERT", None, SerializationFailure())
         return attempts
 
-    assert await db.run(fail_twice) == 3
-    assert await db.read(count) == 1
+    with closing(Database(postgresql.make_database())) as db:
+        db.create(METADATA)
+        assert await db.run(fail_twice) == 3
+        assert await db.read(count) == 1
 
 
 async def test_other_failures_are_not_tried_again(db: Database) -> None:

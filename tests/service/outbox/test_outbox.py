@@ -13,12 +13,13 @@ from oyez.contract.rooms import NamedRoom
 from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError
 from oyez.log.log import Checkpoint, Entry
 from oyez.service.database import tables
-from oyez.service.outbox import outbox as outbox_module
+from oyez.service.outbox import relay as relay_module
 from oyez.service.outbox.transaction import Transaction
 from tests.service.ticket_system import Harness, Moved, Said, Solved, Typing, open_harness, say, say_next, ticket
 from tests.support.clock import PATIENCE, WALL_TIME, Clock
 from tests.support.ledger import Ledger
 from tests.support.logged import capture_logs
+from tests.support.postgres import PostgreSQL
 from tests.support.tasks import Spawn
 
 
@@ -99,7 +100,7 @@ async def test_events_with_no_argument_and_with_several_are_sent(desk: Harness) 
     ]
 
 
-async def test_a_transaction_that_is_run_again_emits_once(desk: Harness) -> None:
+async def test_a_transaction_that_is_run_again_emits_once(postgresql: PostgreSQL) -> None:
     class SerializationFailure(Exception):
         sqlstate = "40001"
 
@@ -113,16 +114,17 @@ async def test_a_transaction_that_is_run_again_emits_once(desk: Harness) -> None
         if attempts < 3:
             raise DBAPIError("INSERT", None, SerializationFailure())
 
-    await desk.outbox.run(fail_twice)
-    await desk.outbox.drained()
-    await desk.expect_said(3)
+    async with open_harness(postgresql.make_database()) as desk:
+        await desk.outbox.run(fail_twice)
+        await desk.outbox.drained()
+        await desk.expect_said(3)
 
 
 # At once.
 
 
 async def test_no_task_waits_for_the_next_check(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "LOOK_INTERVAL", 3600.0)
+    monkeypatch.setattr(relay_module, "LOOK_INTERVAL", 3600.0)
     async with open_harness(database_url) as desk:
         for number in range(1, 20):
             await desk.outbox.run(say_next)
@@ -132,7 +134,7 @@ async def test_no_task_waits_for_the_next_check(database_url: str, monkeypatch: 
 async def test_a_caller_that_is_cancelled_does_not_keep_its_events_back(
     database_url: str, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
 ) -> None:
-    monkeypatch.setattr(outbox_module, "LOOK_INTERVAL", 3600.0)
+    monkeypatch.setattr(relay_module, "LOOK_INTERVAL", 3600.0)
     started, may_commit = threading.Event(), threading.Event()
 
     def say_slowly(tx: Transaction) -> None:
@@ -239,7 +241,7 @@ async def test_what_was_appended_is_known_when_its_key_is_forgotten(
     clock = Clock(WALL_TIME)
     log = Ledger(clock)
     with monkeypatch.context() as patched:
-        patched.setattr(outbox_module, "_delete_up_to", die)
+        patched.setattr(relay_module, "delete_rows", die)
         async with open_harness(database_url, log, clock=clock) as desk:
             await desk.outbox.run(say, 1, 2)
             await desk.expect_said(1, 2)

@@ -8,88 +8,42 @@ table.
 
 import asyncio
 import copy
-import random
 import shlex
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, MetaData, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from oyez.concurrency.backoff import Backoff
 from oyez.concurrency.file_lock import make_private
 from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.logger import get_logger
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_user
 from oyez.service.data_folder import check_usable
-from oyez.service.database.fair_pool import FairPool
+from oyez.service.database.engines import TIMEOUTS, UNHURRIED, open_postgresql, open_sqlite
+from oyez.service.database.fair_pool import FairPool, RunItem, run_alone
 from oyez.service.database.revisions import find_newest
+from oyez.service.database.transact import Task, run_together
 from oyez.settings import Limits, Settings
 
 logger = get_logger("oyez.service")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+R = TypeVar("R")
 
 READERS = 2
 """Threads for SQLite's read transactions, which never wait for the writer. One thread is the fastest (measured: 5,800
 reads/s, with four threads 4,300, because they share the interpreter); the second is for quick queries beside a slow
 one."""
-OPEN_TIMEOUT = 10.0
-"""Seconds to wait for another process while an SQLite file is opened: that process may be migrating the file."""
-BUSY_TIMEOUT = 5
-"""Milliseconds for which SQLite itself waits for the lock to write before it is asked again. Its own pauses grow to
-100 ms, and a process that waits so long is overtaken by another one that writes again and again."""
-LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-"""SQLite's codes of a locked file. Waiting does not help against a full disk or a missing right."""
-STEPS_A_LOOK = 20_000
-"""Instructions of SQLite's virtual machine, about a millisecond, between two checks for an overdue transaction."""
-CONNECT_TIMEOUT = 3
-"""Seconds for PostgreSQL to accept a connection: it normally takes milliseconds, and a client is waiting."""
-TIMEOUTS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
-"""PostgreSQL's settings for how long a transaction may wait for a lock, for a statement, and for its next statement.
-The last one frees the locks of a process that hangs in a transaction."""
-LOCK_PAUSE = 0.002
-"""Longest time in seconds between two attempts to get SQLite's lock."""
-NEVER = float("inf")
-UNHURRIED = {"unhurried": True}
-"""The execution options of transactions that create and migrate tables: they may take as long as they need, and wait
-OPEN_TIMEOUT for another process that does the same."""
-MAX_ATTEMPTS = 30
-"""Attempts for a transaction that PostgreSQL cannot place in a serial order with the others. If two nodes only change
-the same row, three of five attempts fail, and one transaction needed 15 (measured)."""
-COLLISION_BACKOFF = Backoff(0.004, 0.25, jitter=1.0)
-"""Between two attempts; random, so that the same transactions do not collide again. In the longest delay, some dozens
-of transactions can be done one after the other."""
-RETRIED_STATES = ("40001", "40P01")
-"""Its SQLSTATEs: serialization_failure, deadlock_detected. The transaction was rolled back and may be begun again."""
-UNAVAILABLE_CODES = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_INTERRUPT,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOTADB,
-    }
-)
-"""SQLite's errors that are about the file and not about the statement."""
-UNAVAILABLE_CLASSES = ("08", "53", "55", "57", "58")
-"""Classes of PostgreSQL's SQLSTATEs that are about the server: connection, resources, locks, shutdown and time-out of
-a statement, input and output."""
-UNAVAILABLE_STATES = (*RETRIED_STATES, "25P03")
-"""Further SQLSTATEs of that kind: no serial order after MAX_ATTEMPTS, and idle for too long in a transaction."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 """How migrations are run (`env.py`), and those of the service layer's own tables (`versions`)."""
 DRIVERS = {
@@ -141,15 +95,18 @@ class Database:
     ```
     """
 
-    def __init__(self, url: str, limits: Limits | None = None, connections: int = 6) -> None:
+    def __init__(
+        self, url: str, limits: Limits | None = None, connections: int = 6, sync: Literal["normal", "full"] = "normal"
+    ) -> None:
         """Open `url` (`sqlite:///PATH` or `postgresql://…`) and connect once, to fail early.
 
-        `connections` is for PostgreSQL, and for each part. Raises SettingsError if that cannot be done; the message
-        never holds the password.
+        `connections` is for PostgreSQL, and for each part. `sync` is for SQLite: what a commit survives. Raises
+        SettingsError if that cannot be done; the message never holds the password.
         """
         self._url = parsed = parse_url(url)
         self._limits = limits or Limits()
         self._connections = connections
+        self._sync = sync
         self._name = "oyez"
         try:
             self._ways = self._open_ways()
@@ -176,30 +133,29 @@ class Database:
     def _open_ways(self, name: str = "oyez", whole: _Ways | None = None) -> _Ways:
         limits = self._limits
         if self._url.get_backend_name() == "sqlite":
-            reading = _open_sqlite(self._url, limits, READERS, "BEGIN", "PRAGMA query_only = ON")
+            reading = open_sqlite(self._url, limits, READERS, "BEGIN", "PRAGMA query_only = ON")
             readers = self._open_pool(f"oyez-db-{name}-read", READERS)
             if whole is not None:
                 return replace(whole, reading=reading, readers=readers)
-            writing = _open_sqlite(self._url, limits, 1, "BEGIN IMMEDIATE")
-            # Without waiting for the disk: after a power loss, the work is only done again.
-            maintenance = _open_sqlite(self._url, limits, 1, "BEGIN IMMEDIATE", "PRAGMA synchronous = NORMAL")
-            return _Ways(writing, maintenance, reading, self._open_pool("oyez-db", 1), readers)
+            writing = open_sqlite(self._url, limits, 1, "BEGIN IMMEDIATE", f"PRAGMA synchronous = {self._sync}")
+            return _Ways(writing, writing, reading, self._open_pool("oyez-db", 1, run_together), readers)
         readers_count = max(1, self._connections // 3)
         writers_count = self._connections - readers_count
-        engine = _open_postgresql(self._url, limits, writers_count)
+        engine = open_postgresql(self._url, limits, writers_count)
         return _Ways(
             # As on SQLite: a transaction never sees unfinished changes of another one.
             engine.execution_options(isolation_level="SERIALIZABLE"),
             engine.execution_options(isolation_level="READ COMMITTED"),
-            _open_postgresql(self._url, limits, readers_count).execution_options(
+            open_postgresql(self._url, limits, readers_count).execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             ),
             self._open_pool(f"oyez-db-{name}", writers_count),
             self._open_pool(f"oyez-db-{name}-read", readers_count),
         )
 
-    def _open_pool(self, name: str, threads: int) -> FairPool:
-        return FairPool(name, threads, self._limits.max_database_queue, self._limits.max_database_queue_per_user)
+    def _open_pool(self, name: str, threads: int, run: RunItem = run_alone) -> FairPool:
+        limits = self._limits
+        return FairPool(name, threads, limits.max_database_queue, limits.max_database_queue_per_user, run)
 
     def create(self, metadata: MetaData) -> None:
         """Create the missing tables of `metadata`; existing tables are not changed. Blocks."""
@@ -265,23 +221,37 @@ class Database:
         Raises the errors of `function`, and DatabaseUnavailableError if the database cannot be used. If the caller is
         cancelled, a transaction that has begun runs to its end, and one that has not begun is
         dropped. `function` must not commit, must not return unread results, and must only use SQL, because it may be
-        run again on PostgreSQL.
+        run again: on PostgreSQL if it collides with another transaction, on SQLite if a commit fails.
         """
-        return await self.wait(self.submit(lambda connection: function(connection, *args, **kwargs)))
+        ways = self._ways
+        return await self._run(ways.writers, ways.writing, lambda c: function(c, *args, **kwargs), Future.result)
 
-    def submit(self, work: Callable[[Connection], T]) -> Future[T]:
-        """As `run`, for callers that need the result also after they have stopped waiting.
+    async def run_then(self, work: Callable[[Connection], T], finish: Callable[[Future[T]], R]) -> R:
+        """Run `work` as `run` does, and return what `finish` returns for it.
 
-        Raises DatabaseUnavailableError if too many transactions wait already.
+        `finish` is called when the transaction has ended, on SQLite in the order of the commits, and also if the caller
+        no longer waits.
         """
-        return self._submit(self._ways.writers, self._ways.writing, work)
+        return await self._run(self._ways.writers, self._ways.writing, work, finish)
 
-    def _submit(self, pool: FairPool, engine: Engine, work: Callable[[Connection], T]) -> Future[T]:
-        return pool.submit(lambda: _transact(engine, work), self._name, current_user.get())
+    async def _run(
+        self, pool: FairPool, engine: Engine, work: Callable[[Connection], T], finish: Callable[[Future[T]], R]
+    ) -> R:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[R] = loop.create_future()
+        try:
+            future = pool.submit(Task(engine, work), self._name, current_user.get())
+        except Exception as error:  # `finish` learns of it too.
+            future = Future()
+            future.set_exception(error)
+        future.add_done_callback(lambda future: loop.call_soon_threadsafe(_finish, future, finish, answer))
+        return await self._wait(future, answer)
 
-    async def wait(self, future: Future[T]) -> T:
-        """The result of a `submit`. Raises DatabaseUnavailableError if it does not begin, or does not end, in time."""
-        answer = asyncio.wrap_future(future)
+    async def _wait(self, future: Future[T], answer: asyncio.Future[R]) -> R:
+        """`answer`, which follows from `future`.
+
+        Raises DatabaseUnavailableError if the transaction does not begin, or does not end, in time.
+        """
         most, to_begin = self._limits.database_timeout, self._limits.database_queue_timeout
         try:
             with suppress(_OverdueError):
@@ -293,19 +263,19 @@ class Database:
             raise DatabaseUnavailableError(f"A transaction did not end within {most:g} s.")
         finally:
             # Has no effect on a transaction that has begun.
+            future.cancel()
+            # Nobody reads the result of an overdue transaction.
             answer.cancel()
 
     async def run_maintenance(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """As `run`, for one statement on rows that no other transaction uses, which may be lost.
+        """As `run`, for one statement on rows that no other transaction uses.
 
-        A power loss may undo it. On PostgreSQL it is READ COMMITTED, so that it causes no repetition of transactions
-        of `run`.
+        On PostgreSQL it is READ COMMITTED, so that it causes no repetition of transactions of `run`.
         """
         ways = self._ways
-        future = self._submit(ways.writers, ways.maintenance, lambda connection: function(connection, *args, **kwargs))
-        return await self.wait(future)
+        return await self._run(ways.writers, ways.maintenance, lambda c: function(c, *args, **kwargs), Future.result)
 
     @must_await
     async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -314,8 +284,7 @@ class Database:
         A statement that writes raises sqlalchemy.exc.DBAPIError.
         """
         ways = self._ways
-        future = self._submit(ways.readers, ways.reading, lambda connection: function(connection, *args, **kwargs))
-        return await self.wait(future)
+        return await self._run(ways.readers, ways.reading, lambda c: function(c, *args, **kwargs), Future.result)
 
     def release(self) -> None:
         """Close unused connections: a process that forks must not share them. `run` opens others."""
@@ -332,6 +301,18 @@ class Database:
         ended = [ways.close(deadline) for ways in self._opened]
         if not all(ended):
             logger.warning("the database does not answer: running transactions are answered `unavailable`")
+
+
+def _finish(future: Future[T], finish: Callable[[Future[T]], R], answer: asyncio.Future[R]) -> None:
+    """Answer the caller, if it still waits."""
+    try:
+        result = finish(future)
+    except BaseException as error:
+        if not answer.done():
+            answer.cancel() if isinstance(error, CancelledError) else answer.set_exception(error)
+    else:
+        if not answer.done():
+            answer.set_result(result)
 
 
 class _OverdueError(Exception):
@@ -356,7 +337,7 @@ def build_database(settings: Settings, *, make: bool = True) -> Database:
     Raises SettingsError if it cannot be used, or, without `make`, if it is missing.
     """
     if settings.database_url is not None:
-        return Database(settings.database_url, settings.limits, settings.database_connections)
+        return Database(settings.database_url, settings.limits, settings.database_connections, settings.database_sync)
     folder = settings.data_folder
     check_usable(folder)
     try:
@@ -372,40 +353,7 @@ def build_database(settings: Settings, *, make: bool = True) -> Database:
         ) from None
     make_private(folder / "domain.sqlite")
     url = URL.create("sqlite", database=str(folder / "domain.sqlite")).render_as_string()
-    return Database(url, settings.limits, settings.database_connections)
-
-
-def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
-    # The thread owns the transaction from beginning to end; the caller only waits for the result.
-    attempt = 1
-    while True:
-        try:
-            with engine.begin() as connection:
-                return work(connection)
-        except DBAPIError as error:
-            if attempt == MAX_ATTEMPTS or getattr(error.orig, "sqlstate", None) not in RETRIED_STATES:
-                if _is_unavailable(error):
-                    raise DatabaseUnavailableError(f"The database cannot be used: {error.orig}.") from error
-                raise
-        except StopIteration as error:
-            # A future cannot hold a StopIteration: the caller would wait forever (before Python 3.12).
-            raise RuntimeError("the function of a transaction raised StopIteration") from error
-        time.sleep(COLLISION_BACKOFF.delay(attempt))
-        attempt += 1
-
-
-def _is_unavailable(error: DBAPIError) -> bool:
-    """True if the error is about the database, so that a repetition may succeed later."""
-    cause = error.orig
-    if isinstance(cause, sqlite3.Error):
-        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in UNAVAILABLE_CODES
-    state = getattr(cause, "sqlstate", None)
-    if error.connection_invalidated:
-        return True
-    if state:
-        return state in UNAVAILABLE_STATES or state[:2] in UNAVAILABLE_CLASSES
-    # If PostgreSQL cannot be reached, there is no SQLSTATE.
-    return isinstance(error, OperationalError)
+    return Database(url, settings.limits, settings.database_connections, settings.database_sync)
 
 
 def find_columns(connection: Connection, metadata: MetaData) -> dict[str, frozenset[str]]:
@@ -464,84 +412,3 @@ def unusable(url: URL, reason: str, remedy: str) -> SettingsError:
     # Without the query, which may hold a password too.
     shown = url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
     return SettingsError(f"The database {shown} cannot be used: {' '.join(reason.split()).rstrip('.?')}. {remedy}")
-
-
-def _open_sqlite(url: URL, limits: Limits, connections: int, begin: str, *pragmas: str) -> Engine:
-    # Parameters are what users sent: an error, which may be logged, does not show them.
-    engine = create_engine(
-        url, pool_size=connections, max_overflow=0, hide_parameters=True, connect_args={"timeout": OPEN_TIMEOUT}
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, record: Any) -> None:
-        # The driver would begin transactions by itself, late and without the lock; `begin` below does it instead.
-        connection.isolation_level = None
-        # FULL: money moves here, so a commit outlives a power cut too. The fsync costs a thread's time, not the loop's.
-        _enter_wal(connection)
-        for pragma in ("PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON", *pragmas):
-            connection.execute(pragma)
-        patience = BUSY_TIMEOUT if begin == "BEGIN IMMEDIATE" else round(limits.database_lock_timeout * 1_000)
-        connection.execute(f"PRAGMA busy_timeout = {patience}")
-        ends = record.info
-        connection.set_progress_handler(lambda: time.monotonic() > ends.get("ends", NEVER), STEPS_A_LOOK)
-
-    @event.listens_for(engine, "begin")
-    def begin_transaction(connection: Connection) -> None:
-        now, unhurried = time.monotonic(), connection.get_execution_options().get("unhurried")
-        connection.info["ends"] = NEVER if unhurried else now + limits.database_statement_timeout
-        # IMMEDIATE takes the write lock first, and waits for it. A transaction that reads and then wants to write
-        # cannot wait (SQLITE_BUSY_SNAPSHOT): it would fail.
-        _wait_for_lock(connection, begin, now + (OPEN_TIMEOUT if unhurried else limits.database_lock_timeout))
-
-    return engine
-
-
-def _wait_for_lock(connection: Connection, begin: str, deadline: float) -> None:
-    """Begin a transaction as soon as no other process has SQLite's lock."""
-    driver: Any = connection.connection.driver_connection
-    while time.monotonic() < deadline:
-        try:
-            driver.execute(begin)
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in LOCKED_CODES:
-                break
-        time.sleep(random.uniform(0, LOCK_PAUSE))
-    # The last try, by which SQLAlchemy learns of the error.
-    connection.exec_driver_sql(begin)
-
-
-def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Write-ahead logging. The time-out does not cover this: two that open a new file together can meet."""
-    deadline = time.monotonic() + OPEN_TIMEOUT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in LOCKED_CODES or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
-def _open_postgresql(url: URL, limits: Limits, connections: int) -> Engine:
-    # pre_ping: a connection that did not survive a restart of the server is replaced before it is used.
-    engine = create_engine(
-        url,
-        pool_size=connections,
-        max_overflow=0,
-        pool_pre_ping=True,
-        hide_parameters=True,
-        # The kernel notices a machine that has failed; by default this takes a quarter of an hour.
-        connect_args={"connect_timeout": CONNECT_TIMEOUT, "tcp_user_timeout": round(limits.database_timeout * 1000)},
-    )
-    seconds = (limits.database_lock_timeout, limits.database_statement_timeout, limits.database_statement_timeout)
-    settings = "".join(f"SET {name} = {round(value * 1000)};" for name, value in zip(TIMEOUTS, seconds, strict=True))
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        # Not as a parameter of the connection: poolers between Oyez and PostgreSQL refuse those.
-        connection.execute(settings)
-        connection.commit()
-
-    return engine

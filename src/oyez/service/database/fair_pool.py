@@ -17,13 +17,18 @@ from oyez.runtime.current import NOBODY
 T = TypeVar("T")
 
 
-class _Item(NamedTuple):
+class Item(NamedTuple):
     """A piece of work, and the future that receives its result."""
 
     work: Callable[[], Any]
     future: "Future[Any]"
 
+    def begin(self) -> bool:
+        """True if the work is still wanted; it cannot be cancelled from now on."""
+        return self.future.set_running_or_notify_cancel()
+
     def run(self) -> None:
+        """Do the work, which has begun, and report its result."""
         try:
             result = self.work()
         except BaseException as error:
@@ -32,21 +37,33 @@ class _Item(NamedTuple):
             self.future.set_result(result)
 
 
+Poll = Callable[[], Item | None]
+"""The next piece of work if one waits; None otherwise."""
+RunItem = Callable[[Item, Poll], None]
+"""Does a piece of work, and possibly others that wait, together. It begins each one, and sets its future."""
+
+
+def run_alone(item: Item, poll: Poll) -> None:
+    """Do one piece of work."""
+    if item.begin():
+        item.run()
+
+
 class _Group:
     """The waiting work of one group, by caller."""
 
     def __init__(self) -> None:
-        self.callers: OrderedDict[str, deque[_Item]] = OrderedDict()
+        self.callers: OrderedDict[str, deque[Item]] = OrderedDict()
         self.count = 0
 
     def waiting_of(self, caller: str) -> int:
         return len(self.callers.get(caller, ()))
 
-    def put(self, item: _Item, caller: str) -> None:
+    def put(self, item: Item, caller: str) -> None:
         self.callers.setdefault(caller, deque()).append(item)
         self.count += 1
 
-    def take(self) -> _Item:
+    def take(self) -> Item:
         """The next item; its caller goes to the end of the queue. There must be an item."""
         caller, items = next(iter(self.callers.items()))
         self.callers.move_to_end(caller)
@@ -67,11 +84,19 @@ class _Group:
 class FairPool:
     """Threads, and the work that waits for them."""
 
-    def __init__(self, name: str, threads: int, max_waiting: int, max_waiting_of_one: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        max_waiting: int,
+        max_waiting_of_one: int,
+        run: RunItem = run_alone,
+    ) -> None:
         """`max_waiting` bounds what waits in one group, `max_waiting_of_one` what waits for one caller of it.
 
-        The second bound does not hold for the caller NOBODY: back ends and the server itself.
+        The second bound does not hold for the caller NOBODY: back ends and the server itself. `run` does the work.
         """
+        self._run_item = run
         self._name = name
         self._max_threads = threads
         self._max_waiting = max_waiting
@@ -92,7 +117,7 @@ class FairPool:
         with self._changed:
             if self._closed:
                 raise RuntimeError(f"{self._name} is shut down.")
-            self._put(_Item(work, future), group, caller)
+            self._put(Item(work, future), group, caller)
             if self._idle:
                 self._idle -= 1
                 self._changed.notify()
@@ -112,7 +137,7 @@ class FairPool:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _put(self, item: _Item, name: str, caller: str) -> None:
+    def _put(self, item: Item, name: str, caller: str) -> None:
         group = self._groups.get(name) or _Group()
         most = self._max_waiting if caller == NOBODY else self._max_waiting_of_one
         if group.count >= self._max_waiting or group.waiting_of(caller) >= most:
@@ -128,22 +153,29 @@ class FairPool:
     def _run(self) -> None:
         """The loop of each thread."""
         while (item := self._take()) is not None:
-            if item.future.set_running_or_notify_cancel():
-                item.run()
+            self._run_item(item, self._poll)
             # A waiting thread must not hold references to the last work.
             del item
 
-    def _take(self) -> _Item | None:
-        """Wait for the next item; its group goes to the end of the queue. None after `shutdown`."""
+    def _take(self) -> Item | None:
+        """Wait for the next item. None after `shutdown`."""
         with self._changed:
             while not self._groups:
                 if self._closed:
                     return None
                 self._idle += 1
                 self._changed.wait()
-            name, group = next(iter(self._groups.items()))
-            self._groups.move_to_end(name)
-            item = group.take()
-            if not group.count:
-                del self._groups[name]
-            return item
+            return self._take_next()
+
+    def _poll(self) -> Item | None:
+        with self._changed:
+            return self._take_next() if self._groups else None
+
+    def _take_next(self) -> Item:
+        """The next item; its group goes to the end of the queue. There must be an item."""
+        name, group = next(iter(self._groups.items()))
+        self._groups.move_to_end(name)
+        item = group.take()
+        if not group.count:
+            del self._groups[name]
+        return item

@@ -76,7 +76,7 @@ def add_member(
             "subject": subject,
             "part": part or None,
         }
-        connection.execute(insert(members).values(row))
+        connection.execute(insert(members), row)
     elif part is not None and part != before:
         changed = update(members).where(_in_room(system, room), members.c.subject == subject)
         connection.execute(changed.values(part=part or None))

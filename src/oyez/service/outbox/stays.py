@@ -324,7 +324,7 @@ class _Report:
 
 
 def _insert_node(connection: Connection, row: dict[str, Any]) -> None:
-    connection.execute(insert(nodes).values(row))
+    connection.execute(insert(nodes), row)
 
 
 def _count_beat(connection: Connection, system: str, node: str, seen: float) -> bool:

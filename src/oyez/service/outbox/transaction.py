@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, tzinfo
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, text
+from sqlalchemy import Connection, delete, insert
 
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.types import Payload
@@ -12,7 +12,7 @@ from oyez.log.log import Entry
 from oyez.runtime import control
 from oyez.runtime.client import Client
 from oyez.runtime.publisher import Publisher
-from oyez.service.database.tables import jobs, outbox
+from oyez.service.database.tables import jobs
 from oyez.service.outbox.members import (
     MAX_LISTED,
     add_member,
@@ -23,6 +23,7 @@ from oyez.service.outbox.members import (
     needs_part,
     remove_member,
 )
+from oyez.service.outbox.rows import UNKNOWN_ROWS, StoredRows, store_entries
 
 
 class Transaction:
@@ -43,6 +44,8 @@ class Transaction:
         self._stored: list[Entry] = []
         self.volatile: list[Entry] = []
         """Volatile events, which are sent after the commit."""
+        self.stored: StoredRows | None = None
+        """The rows of its events in the outbox; None if there are none."""
         self.schedules = False
         """True if the transaction has changed when jobs are due."""
 
@@ -116,7 +119,7 @@ class Transaction:
         """
         self.cancel(kind, key)
         row = {"system": self._system, "kind": kind, "key": key, "due": due, "data": dict(data), "failures": 0}
-        self.connection.execute(insert(jobs).values(row))
+        self.connection.execute(insert(jobs), row)
         self.schedules = True
 
     def cancel(self, kind: str, key: str) -> None:
@@ -124,25 +127,11 @@ class Transaction:
         job = (jobs.c.system == self._system) & (jobs.c.kind == kind) & (jobs.c.key == key)
         self.connection.execute(delete(jobs).where(job))
 
-    def store(self) -> bool:
-        """Store the emitted events, as the last statement before the commit. True if there are any."""
-        if not self._stored:
-            return False
-        if self.connection.dialect.name == "postgresql":
-            # Held until the commit, so that ids are in the order in which rows become visible.
-            lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
-            self.connection.execute(lock, {"name": f"oyez:outbox:{self._system}"})
-        rows = [
-            {
-                "system": self._system,
-                "namespace": entry.namespace,
-                "rooms": entry.rooms,
-                "excluded": entry.excluded,
-                "data": entry.data,
-                "control": entry.control,
-                "created": self.now,
-            }
-            for entry in self._stored
-        ]
-        self.connection.execute(insert(outbox), rows)
-        return True
+    def store(self) -> None:
+        """Store the emitted events, as the last statements before the commit."""
+        if self._stored:
+            self.stored = store_entries(self.connection, self._system, self._stored, self.now)
+
+    def was_done(self) -> None:
+        """Everything was committed before. The events may still wait in the table: the caller waits for them again."""
+        self.stored = UNKNOWN_ROWS

@@ -346,7 +346,7 @@ def send_statistics(tx: Transaction, counted: dict[str, int], counted_at: int, i
     known = told.c.what == "statistics"
     before = tx.connection.execute(select(told.c.told_at).where(known)).scalar_one_or_none()
     if before is None:
-        tx.connection.execute(insert(told).values(what="statistics", told_at=counted_at))
+        tx.connection.execute(insert(told), {"what": "statistics", "told_at": counted_at})
     elif abs(counted_at - before) < interval * 1_000:
         return False
     else:
@@ -378,13 +378,13 @@ def _now(tx: Transaction) -> int:
 def _put(tx: Transaction, table: Table, id: str, values: dict[str, Any]) -> tuple[Row[Any], bool]:
     is_new = not tx.connection.execute(update(table).where(table.c.id == id).values(values)).rowcount
     if is_new:
-        tx.connection.execute(insert(table).values(id=id, created_at=_now(tx), **values))
+        tx.connection.execute(insert(table), dict(id=id, created_at=_now(tx), **values))
     return get(tx.connection, table, id), is_new
 
 
 def _insert(tx: Transaction, table: Table, values: dict[str, Any]) -> Row[Any]:
     id: Id = str(uuid4())
-    tx.connection.execute(insert(table).values(id=id, created_at=_now(tx), **values))
+    tx.connection.execute(insert(table), dict(id=id, created_at=_now(tx), **values))
     return get(tx.connection, table, id)
 
 

@@ -49,15 +49,16 @@ class StoredMessage(CamelPayload):
 
 def add_message(connection: Connection, stored: StoredMessage) -> None:
     connection.execute(
-        messages.insert().values(
-            id=stored.message_id,
-            user_id=stored.user_id,
-            vendor_id=stored.vendor_id,
-            sender_role=stored.sender_role,
-            message=stored.message,
-            sent_at=stored.timestamp,
-            read_at=stored.read_at,
-        )
+        messages.insert(),
+        {
+            "id": stored.message_id,
+            "user_id": stored.user_id,
+            "vendor_id": stored.vendor_id,
+            "sender_role": stored.sender_role,
+            "message": stored.message,
+            "sent_at": stored.timestamp,
+            "read_at": stored.read_at,
+        },
     )
 
 

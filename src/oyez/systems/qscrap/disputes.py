@@ -72,7 +72,7 @@ def put_dispute(tx: Transaction, dispute_id: str, body: DisputeBody) -> tuple[Di
     if not isinstance(body.respond_by, Time):
         values["respond_by"] = found.respond_by if found else Time.at(tx.now + RESPONSE_TIME)
     if found is None:
-        tx.connection.execute(disputes.insert().values(dispute_id=dispute_id, status="open", **values))
+        tx.connection.execute(disputes.insert(), dict(dispute_id=dispute_id, status="open", **values))
         payouts.hold_for_dispute(tx, dispute_id, body.order_id)
     elif is_as(found, values):
         return to_payload(found, Dispute), False

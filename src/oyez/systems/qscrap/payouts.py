@@ -83,7 +83,7 @@ def put_payout(tx: Transaction, payout_id: str, body: PayoutBody) -> tuple[Payou
     if not isinstance(body.schedule_at, Time):
         values["schedule_at"] = found.schedule_at if found else Time.at(tx.now)
     if found is None:
-        tx.connection.execute(payouts.insert().values(payout_id=payout_id, status="waiting", **values))
+        tx.connection.execute(payouts.insert(), dict(payout_id=payout_id, status="waiting", **values))
         tx.schedule(SCHEDULING, payout_id, values["schedule_at"].seconds, {})
     elif is_as(found, values):
         return _show(tx, payout_id), False

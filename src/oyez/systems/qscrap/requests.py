@@ -37,7 +37,7 @@ def put_request(tx: Transaction, request_id: str, body: RequestBody) -> tuple[Re
     values = asdict(body)
     found = find(tx.connection, requests.c.request_id, request_id)
     if found is None:
-        tx.connection.execute(requests.insert().values(request_id=request_id, status="open", **values))
+        tx.connection.execute(requests.insert(), dict(request_id=request_id, status="open", **values))
     elif is_as(found, values):
         return to_payload(found, Request), False
     else:

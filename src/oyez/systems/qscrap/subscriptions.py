@@ -34,7 +34,7 @@ def put_subscription(tx: Transaction, garage_id: str, body: SubscriptionBody) ->
     values = {"expires_at": body.expires_at}
     found = find(tx.connection, subscriptions.c.garage_id, garage_id)
     if found is None:
-        tx.connection.execute(subscriptions.insert().values(garage_id=garage_id, **values))
+        tx.connection.execute(subscriptions.insert(), dict(garage_id=garage_id, **values))
     elif is_as(found, values):
         return to_payload(found, Subscription), False
     else:

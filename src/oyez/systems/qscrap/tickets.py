@@ -68,7 +68,7 @@ def put_ticket(tx: Transaction, ticket_id: str, body: TicketBody) -> tuple[Ticke
     found = find(tx.connection, tickets.c.ticket_id, ticket_id)
     if found is None:
         record = Ticket(ticket_id=ticket_id, status="open", created_at=Time.at(tx.now), **asdict(body))
-        tx.connection.execute(tickets.insert().values(**asdict(record)))
+        tx.connection.execute(tickets.insert(), dict(**asdict(record)))
         tx.add_member(room, f"user:{body.customer_id}")
         tx.emit(NewTicket(ticket_id=ticket_id, subject=body.subject, priority=body.priority), operations())
         return record, True
@@ -97,7 +97,7 @@ def put_message(tx: Transaction, ticket_id: str, message_id: str, body: MessageB
     if body.sender_role == "customer" and body.sender_id != ticket.customer_id:
         raise RefusedError(FORBIDDEN, f"{body.sender_id!r} is not the customer of ticket {ticket_id!r}.")
     record = Message(message_id=message_id, ticket_id=ticket_id, created_at=Time.at(tx.now), **asdict(body))
-    tx.connection.execute(ticket_messages.insert().values(**asdict(record)))
+    tx.connection.execute(ticket_messages.insert(), dict(**asdict(record)))
     tx.emit(NewMessage(message_id=message_id, timestamp=record.created_at, **values))
     reply = SupportReply(ticket_id=ticket_id, message=body.message, timestamp=record.created_at)
     tx.emit(reply, operations() if body.sender_role == "customer" else user(ticket.customer_id))

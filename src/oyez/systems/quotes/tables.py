@@ -47,5 +47,5 @@ def put_supplier(connection: Connection, user_id: str, supplier_id: str) -> bool
         suppliers.update().where(suppliers.c.user_id == user_id).values(supplier_id=supplier_id)
     )
     if not changed.rowcount:
-        connection.execute(suppliers.insert().values(user_id=user_id, supplier_id=supplier_id))
+        connection.execute(suppliers.insert(), {"user_id": user_id, "supplier_id": supplier_id})
     return True

@@ -76,7 +76,7 @@ def save_cart(tx: Transaction, user_id: str, cart: Cart) -> payloads.CartSync:
     """Store a cart and send it to all devices of the user."""
     synced = to_payload(cart, payloads.CartSync, user_id=user_id, timestamp=Time.at(tx.now))
     tx.connection.execute(delete(carts).where(carts.c.user_id == user_id))
-    tx.connection.execute(carts.insert().values(user_id=user_id, cart=encode_json(synced)))
+    tx.connection.execute(carts.insert(), {"user_id": user_id, "cart": encode_json(synced)})
     tx.connection.execute(delete(cart_products).where(cart_products.c.user_id == user_id))
     products = dict.fromkeys(item.product_id for item in cart.items)
     if products:

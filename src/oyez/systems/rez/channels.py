@@ -81,7 +81,7 @@ def store_subscription(connection: Connection, user_id: str, channel: str) -> No
     """Store a subscription, if it is not stored yet. Above MAX_SUBSCRIPTIONS the oldest are deleted."""
     known = list_subscriptions(connection, user_id)
     if channel not in known:
-        connection.execute(subscriptions.insert().values(user_id=user_id, channel=channel))
+        connection.execute(subscriptions.insert(), {"user_id": user_id, "channel": channel})
         delete_subscriptions(connection, user_id, known[: max(0, len(known) + 1 - MAX_SUBSCRIPTIONS)])
 
 

@@ -71,14 +71,15 @@ def start_group(tx: Transaction, group_id: str, start: GroupStart) -> tuple[Grou
             raise RefusedError(ALREADY_THERE, f"Group {group_id!r} has another code or was started by somebody else.")
         return to_group(tx.connection, row), False
     tx.connection.execute(
-        groups.insert().values(
-            id=group_id,
-            code=start.group_code,
-            creator_id=start.creator.user_id,
-            size=start.size,
-            status="open",
-            created_at=tx.now,
-        )
+        groups.insert(),
+        {
+            "id": group_id,
+            "code": start.group_code,
+            "creator_id": start.creator.user_id,
+            "size": start.size,
+            "status": "open",
+            "created_at": tx.now,
+        },
     )
     row = get_row(tx.connection, groups, group_id)
     _add(tx, row, start.creator)
@@ -169,7 +170,7 @@ def post_group_message(
         created_at=Time.at(tx.now),
     )
     tx.connection.execute(
-        group_messages.insert().values(id=message_id, group_id=group_id, message=encode_json(message))
+        group_messages.insert(), {"id": message_id, "group_id": group_id, "message": encode_json(message)}
     )
     tx.emit(message, *_audience(tx.connection, group_id))
     return message, True
@@ -193,9 +194,14 @@ def to_group_message(row: Row[Any]) -> payloads.GroupMessage:
 
 def _add(tx: Transaction, row: Row[Any], person: Person) -> None:
     tx.connection.execute(
-        group_members.insert().values(
-            group_id=row.id, user_id=person.user_id, name=person.name, avatar=person.avatar or None, joined_at=tx.now
-        )
+        group_members.insert(),
+        {
+            "group_id": row.id,
+            "user_id": person.user_id,
+            "name": person.name,
+            "avatar": person.avatar or None,
+            "joined_at": tx.now,
+        },
     )
     tx.add_member(group(row.id), f"user:{person.user_id}")
     count = _count(tx.connection, row.id)

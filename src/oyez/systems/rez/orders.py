@@ -96,16 +96,17 @@ def place_order(tx: Transaction, order_id: str, placing: OrderPlacing) -> tuple[
             raise RefusedError(ALREADY_THERE, f"Order {order_id!r} was placed with another number or customer.")
         return to_order(row), False
     tx.connection.execute(
-        orders.insert().values(
-            id=order_id,
-            order_number=placing.order_number,
-            customer_id=placing.customer_id,
-            status="placed",
-            is_open=True,
-            placed_at=tx.now,
-            changed_at=tx.now,
-            estimated_delivery=placing.estimated_delivery or None,
-        )
+        orders.insert(),
+        {
+            "id": order_id,
+            "order_number": placing.order_number,
+            "customer_id": placing.customer_id,
+            "status": "placed",
+            "is_open": True,
+            "placed_at": tx.now,
+            "changed_at": tx.now,
+            "estimated_delivery": placing.estimated_delivery or None,
+        },
     )
     tx.add_member(order(order_id), f"user:{placing.customer_id}")
     tx.join(own_orders(placing.customer_id), order(order_id))

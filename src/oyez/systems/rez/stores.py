@@ -44,7 +44,7 @@ def put_store(tx: Transaction, store_id: str, store: Store) -> tuple[Store, bool
     """Add a store, or change it. True if it is new. Its conversations are notified if it goes online or offline."""
     row = find_row(tx.connection, stores, store_id)
     if row is None:
-        tx.connection.execute(stores.insert().values(id=store_id, name=store.name, is_online=store.is_online))
+        tx.connection.execute(stores.insert(), {"id": store_id, "name": store.name, "is_online": store.is_online})
         return store, True
     values = {"name": store.name, "is_online": store.is_online}
     tx.connection.execute(update(stores).where(stores.c.id == store_id).values(values))
@@ -76,7 +76,7 @@ def put_conversation(tx: Transaction, conversation_id: str, talk: Conversation) 
     if other is not None:
         raise RefusedError(ALREADY_THERE, f"Store and user talk already, as conversation {other!r}.")
     values = {"id": conversation_id, "store_id": talk.store_id, "user_id": talk.user_id}
-    tx.connection.execute(conversations.insert().values(values))
+    tx.connection.execute(conversations.insert(), values)
     tx.add_member(conversation(conversation_id), f"user:{talk.user_id}")
     return talk, True
 
@@ -101,7 +101,7 @@ def post_store_message(
         created_at=Time.at(tx.now),
     )
     tx.connection.execute(
-        store_messages.insert().values(id=message_id, conversation_id=conversation_id, message=encode_json(message))
+        store_messages.insert(), {"id": message_id, "conversation_id": conversation_id, "message": encode_json(message)}
     )
     tx.emit(message, conversation(conversation_id), user(talk.user_id))
     return message, True

@@ -118,15 +118,16 @@ def open_ticket(tx: Transaction, ticket_id: str, opening: TicketOpening) -> tupl
             raise RefusedError(ALREADY_THERE, f"Ticket {ticket_id!r} is another customer's or about something else.")
         return to_ticket(tx.connection, row), False
     tx.connection.execute(
-        tickets.insert().values(
-            id=ticket_id,
-            customer_id=opening.customer_id,
-            customer_name=opening.customer_name,
-            customer_avatar=opening.customer_avatar or None,
-            subject=opening.subject,
-            status="open",
-            created_at=tx.now,
-        )
+        tickets.insert(),
+        {
+            "id": ticket_id,
+            "customer_id": opening.customer_id,
+            "customer_name": opening.customer_name,
+            "customer_avatar": opening.customer_avatar or None,
+            "subject": opening.subject,
+            "status": "open",
+            "created_at": tx.now,
+        },
     )
     tx.add_member(ticket(ticket_id), f"user:{opening.customer_id}")
     row = get_row(tx.connection, tickets, ticket_id)
@@ -276,7 +277,7 @@ def put_agent(tx: Transaction, agent_id: str, entry: AgentEntry) -> tuple[Stored
     """Add an agent, or change one. True if the agent is new."""
     values = {"name": entry.name, "avatar": entry.avatar or None, "department": entry.department}
     if find_row(tx.connection, agents, agent_id) is None:
-        tx.connection.execute(agents.insert().values(id=agent_id, status=entry.status, **values))
+        tx.connection.execute(agents.insert(), dict(id=agent_id, status=entry.status, **values))
         return get_agent(tx.connection, agent_id), True
     tx.connection.execute(update(agents).where(agents.c.id == agent_id).values(values))
     return set_agent_status(tx, agent_id, AgentState(status=entry.status)), False
@@ -422,7 +423,7 @@ def read_message(tx: Transaction, ticket_id: str, message_id: str, reader_id: st
         message_id=message_id, read_by=reader_id, read_at=Time.at(tx.now if read_at is None else read_at)
     )
     if read_at is None:
-        tx.connection.execute(reads.insert().values(message_id=message_id, reader_id=reader_id, read_at=tx.now))
+        tx.connection.execute(reads.insert(), {"message_id": message_id, "reader_id": reader_id, "read_at": tx.now})
         deliver_message(tx, ticket_id, message_id)
         tx.emit(payload, ticket(ticket_id), user(reader_id))
     return payload
@@ -454,8 +455,7 @@ def _write_message(
         created_at=Time.at(tx.now),
     )
     tx.connection.execute(
-        ticket_messages.insert().values(
-            id=message_id, ticket_id=row.id, sender_id=posting.sender_id, message=encode_json(message)
-        )
+        ticket_messages.insert(),
+        {"id": message_id, "ticket_id": row.id, "sender_id": posting.sender_id, "message": encode_json(message)},
     )
     return message
