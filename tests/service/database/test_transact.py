@@ -28,6 +28,7 @@ from oyez.errors import DatabaseUnavailableError
 from oyez.service.database.database import Database
 from oyez.settings import Limits
 from tests.support.clock import PATIENCE
+from tests.support.tasks import Spawn, own_tasks
 
 METADATA = MetaData()
 numbers = Table("numbers", METADATA, Column("value", Integer, primary_key=True))
@@ -56,13 +57,14 @@ class Group:
         """What each function returns or raises."""
         self._started.clear()
         self._may_end.clear()
-        held = asyncio.create_task(self.db.run(self._hold))
-        await asyncio.to_thread(self._started.wait)
-        running = [asyncio.create_task(self.db.run(function)) for function in functions]
-        await asyncio.sleep(0)
-        self._may_end.set()
-        await held
-        return await asyncio.gather(*running, return_exceptions=True)
+        async with own_tasks() as spawn:
+            held = spawn(self.db.run(self._hold))
+            await asyncio.to_thread(self._started.wait)
+            running = [spawn(self.db.run(function)) for function in functions]
+            await asyncio.sleep(0)
+            self._may_end.set()
+            await held
+            return await asyncio.gather(*running, return_exceptions=True)
 
     async def list_numbers(self) -> list[int]:
         return await self.db.read(lambda c: list(c.execute(select(numbers.c.value)).scalars()))
@@ -171,10 +173,10 @@ async def test_a_savepoint_that_stays_open_is_refused(group: Group) -> None:
     assert await group.list_numbers() == [1, 2]
 
 
-async def test_one_that_was_cancelled_before_its_turn_is_not_run(group: Group) -> None:
+async def test_one_that_was_cancelled_before_its_turn_is_not_run(group: Group, spawn: Spawn) -> None:
     held = threading.Event()
-    holding = asyncio.create_task(group.db.run(lambda connection: held.wait(PATIENCE)))
-    waiting = [asyncio.create_task(group.db.run(put(value))) for value in (1, 2, 3)]
+    holding = spawn(group.db.run(lambda connection: held.wait(PATIENCE)))
+    waiting = [spawn(group.db.run(put(value))) for value in (1, 2, 3)]
     await asyncio.sleep(0)
     waiting[1].cancel()
     await asyncio.sleep(0)
