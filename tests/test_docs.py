@@ -72,6 +72,7 @@ OWN = (
     "generated-documents",
     "handlers",
     "members",
+    "new",
     "operating",
     "outbox",
     "plain-websocket",

@@ -108,3 +108,57 @@ def test_a_name_that_cannot_be_in_an_address_is_refused(oyez: Calls, folder: Pat
 )
 def test_a_name_that_python_needs_is_refused(oyez: Calls, name: str, reason: str) -> None:
     assert reason in oyez("new", name).error
+
+
+DOCUMENT = """# Events
+
+| event | target | payload |
+| --- | --- | --- |
+| `order:shipped` | `user:{userId}` | `{ orderId: "o-1", userId: "ada", carrier: "Swift Post" }` |
+
+# Commands
+
+| command | payload |
+| --- | --- |
+| `order:place` | `{ item, quantity }` |
+"""
+
+
+@pytest.fixture(scope="module")
+def read_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that was written from a document."""
+    folder = tmp_path_factory.mktemp("read")
+    (folder / "events.md").write_text(DOCUMENT)
+    made = call(folder, "oyez.cli", "new", "parcels", "--from", "events.md")
+    assert made.returncode == 0, made.stderr
+    assert "events.md:5: " not in made.stdout, "the document says all of the event"
+    assert "  events.md:11: who may send `order:place`. Every client may, until you decide." in made.stdout.splitlines()
+    return folder / "parcels"
+
+
+def test_a_project_from_a_document_is_in_order_and_passes_its_tests(read_project: Path) -> None:
+    for words in (("pytest", "-q", "-p", "no:cacheprovider"), ("ruff", *RUFF, ".")):
+        ended = call(read_project, *words)
+        assert ended.returncode == 0, ended.stdout
+    assert not (read_project / "parcels" / "tables.py").exists()
+
+
+async def test_an_official_client_receives_the_events_of_the_document(
+    read_project: Path, js: JsDriver, tmp_path: Path
+) -> None:
+    async with start(command("serve", "system.py"), tmp_path / "data", read_project) as served:
+        ada = await js.connect(served.url, path="/parcels/socket.io/", auth={"token": served.token("ada")})
+        order = {"orderId": "o-1", "userId": "ada", "carrier": "Swift Post"}
+        await served.publish("order:shipped", order, system="parcels")
+        assert (await ada.expect_event("order:shipped"))[0] == order
+        answer = await ada.call("order:place", {"item": "lamp", "quantity": 1})
+        assert answer["error"]["code"] == "not_written"
+
+
+def test_a_document_that_cannot_be_read_leaves_no_folder(oyez: Calls, folder: Path) -> None:
+    (folder / "events.md").write_bytes(b"\xff\x00")
+    assert "events.md is not UTF-8 text" in oyez("new", "parcels", "--from", "events.md").error
+    (folder / "events.md").write_text("# Nothing")
+    assert "no events that could be read" in oyez("new", "parcels", "--from", "events.md").error
+    assert "missing.md cannot be read" in oyez("new", "parcels", "--from", "missing.md").error
+    assert not (folder / "parcels").exists()

@@ -1,8 +1,8 @@
-"""A starting project, written from the templates in `project/`.
+"""A starting project, written from the templates in `project/`; from a document, some of `document/` replace them.
 
 A template is a file that ends with `.template`. `{{word}}` in its text stands for a value, and the folder `package` for
-the name of the project's Python package. Files and folders that begin with a dot have no dot in `project/`, so that no
-tool takes a template for a file of its own.
+the name of the project's Python package. Files and folders that begin with a dot have no dot here, so that no tool
+takes a template for a file of its own.
 """
 
 import keyword
@@ -18,7 +18,18 @@ from pathlib import Path
 from oyez.errors import OyezError
 from oyez.systems.loader import list_systems
 
-TEMPLATES = Path(__file__).parent / "project"
+PROJECT = "project"
+"""The folder with the templates of the example project."""
+DOCUMENT = "document"
+"""The folder with those that replace them in a project that is written from a document."""
+EXAMPLE_ONLY = (
+    "package/contract.py",
+    "package/handlers.py",
+    "package/tables.py",
+    "package/migrations/",
+    "tests/test_orders.py",
+)
+"""Files of the example project that others do not have."""
 SUFFIX = ".template"
 DOTTED = {"github", "gitignore", "dockerignore"}
 """Files and folders that begin with a dot in a project."""
@@ -55,24 +66,44 @@ def _is_installed(package: str) -> bool:
     return found is not None and found.origin is not None
 
 
-def write_project(folder: Path, package: str, values: Mapping[str, str], replaced: Mapping[str, str]) -> None:
-    """Write the project into `folder`, which must not exist, or be empty.
+def build_example(package: str, values: Mapping[str, str]) -> dict[str, str]:
+    """The files of the example project, by their paths. `values` are the words of the templates."""
+    return fill_in_all(read_templates(PROJECT), package, values)
 
-    `values` are the words of the templates. `replaced` has other templates for files of the project, by their path;
-    an empty one leaves the file out. The folder appears with all files, or not at all. Raises ProjectError.
-    """
+
+def build_from_document(package: str, values: Mapping[str, str], contract: str, handlers: str) -> dict[str, str]:
+    """The files of a project whose contract and handlers were written from a document."""
+    shared = {path: text for path, text in read_templates(PROJECT).items() if not path.startswith(EXAMPLE_ONLY)}
+    files = fill_in_all({**shared, **read_templates(DOCUMENT)}, package, values)
+    return {**files, f"{package}/contract.py": contract, f"{package}/handlers.py": handlers}
+
+
+def fill_in_all(templates: Mapping[str, str], package: str, values: Mapping[str, str]) -> dict[str, str]:
+    words = {**values, "package": package}
+    return {path.replace("package/", f"{package}/", 1): fill_in(text, words) for path, text in templates.items()}
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ProjectError if there is something at the place of a new folder."""
     if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
         raise ProjectError(f"{folder} exists already. Nothing was changed; give another name, or remove it.")
-    files = {path: text for path, text in {**read_templates(), **replaced}.items() if text}
+
+
+def write_project(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the files of a project into `folder`, which must not exist, or be empty.
+
+    The folder appears with all files, or not at all. Raises ProjectError.
+    """
+    check_folder(folder)
     try:
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise ProjectError(f"{folder} cannot be written: {error.strerror}. Use a folder that you may change.") from None
     try:
         for path, text in files.items():
-            file = draft / path.replace("package/", f"{package}/", 1)
+            file = draft / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(fill_in(text, {**values, "package": package}), encoding="utf-8")
+            file.write_text(text, encoding="utf-8")
         draft.chmod(0o777 & ~_read_umask())
         # Replaces an empty folder only: what another program has written there in the meantime stays.
         draft.rename(folder)
@@ -81,14 +112,14 @@ def write_project(folder: Path, package: str, values: Mapping[str, str], replace
         raise ProjectError(f"{folder} cannot be written: {error.strerror}.") from None
 
 
-def read_templates() -> dict[str, str]:
+def read_templates(kind: str) -> dict[str, str]:
     """The text of each template, by the path of its file in a project."""
-    return {path: source.read_text(encoding="utf-8") for path, source in _find_templates()}
+    return {path: source.read_text(encoding="utf-8") for path, source in _find_templates(Path(__file__).parent / kind)}
 
 
-def _find_templates() -> Iterator[tuple[str, Path]]:
-    for source in sorted(TEMPLATES.rglob(f"*{SUFFIX}")):
-        parts = source.relative_to(TEMPLATES).with_suffix("").parts
+def _find_templates(folder: Path) -> Iterator[tuple[str, Path]]:
+    for source in sorted(folder.rglob(f"*{SUFFIX}")):
+        parts = source.relative_to(folder).with_suffix("").parts
         yield "/".join(f".{part}" if part in DOTTED else part for part in parts), source
 
 
