@@ -62,6 +62,7 @@ OWN = (
     "architecture",
     "bookings",
     "clients",
+    "coming-from-socketio",
     "contract-reference",
     "contracts",
     "delivery",

@@ -31,6 +31,8 @@ class Block(NamedTuple):
     text: str
 
 
+OWN = "pip install oyez pytest"
+"""What `tests/test_wheel.py` does without a package index."""
 BLOCKS = [Block(*found) for found in re.findall(r"([^\n]*)\n\n```(\w*)\n(.*?)```", README, re.DOTALL)]
 
 
@@ -38,6 +40,7 @@ def test_every_block_is_known() -> None:
     """The tests below know these; a new one needs a way to run it."""
     assert [(block.language, block.text.removeprefix(".venv/bin/oyez ").split()[0]) for block in BLOCKS] == [
         ("sh", "make"),
+        ("sh", "python3"),
         ("python", "from"),
         ("sh", "serve"),
         ("sh", "listen"),
@@ -56,6 +59,15 @@ def test_make_has_what_is_promised(line: str) -> None:
     planned = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
     assert planned.returncode == 0, planned.stderr
     assert {"serve": "oyez serve", "test": "pytest"}[target] in planned.stdout
+
+
+def test_the_way_to_a_system_of_ones_own_has_real_commands() -> None:
+    lines = [line.partition("#")[0].split() for line in BLOCKS[1].text.splitlines()]
+    assert OWN.split() in lines
+    assert [line for line in lines if line[0] == "oyez"] == [
+        ["oyez", "new", "parcels"],
+        ["oyez", "new", "parcels", "--from", "your-events.md"],
+    ]
 
 
 class Reader:
@@ -91,7 +103,7 @@ async def reader(tmp_path: Path) -> AsyncIterator[Reader]:
 
 
 async def test_a_reader_gets_to_the_end(reader: Reader) -> None:
-    _, contract, serve, listen, publish, curl, page, _ = BLOCKS
+    _, _, contract, serve, listen, publish, curl, page, _ = BLOCKS
 
     named = re.search(r"in a file `(\S+)`", contract.before)
     assert named

@@ -78,10 +78,6 @@ class Classes:
                 return "Any"
             case Scalar("str"):
                 return TEXT
-            case Scalar("bytes"):
-                self.undecided.append(f"`{name}` is binary data, which events cannot carry: send a text or an address.")
-                self.use("Any")
-                return "Any"
             case Scalar():
                 self.use(shape.name)
                 return shape.name

@@ -30,6 +30,8 @@ from oyez.scaffold.reader.words import NAME, OWN
 CALL = re.compile(
     r"(?P<on>[\w.()\[\]'\"`${}:,\s]{0,200}?)\.(?P<verb>emitWithAck|emit|on|once|send)\(\s*(?P<quote>['\"`])(?P<name>[^'\"`]+)(?P=quote)\s*"
 )
+QUOTED_NAME = re.compile(r"[A-Za-z]\w*(?:[:.\-/ ]\w+)*", re.ASCII)
+"""A name in quotes, which may have several words: `new message`."""
 MAX_CALLS = 300
 """Calls of one block that are read: a block that shows all events of a system has fewer."""
 MAX_CALL = 3_000
@@ -61,7 +63,7 @@ def find_calls(text: str, line: int) -> Iterator[Call]:
         name = found["name"]
         line += text.count("\n", last, found.start("name"))
         at, last = line, found.start("name")
-        if not NAME.fullmatch(name):
+        if not QUOTED_NAME.fullmatch(name):
             continue
         rest = text[found.end() : found.end() + MAX_CALL]
         if found["verb"] in ("on", "once"):
