@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from oyez.concurrency.backoff import Backoff
@@ -17,8 +17,8 @@ from oyez.contract import Payload
 from oyez.log.memory import MemoryLog
 from oyez.runtime import Publisher
 from oyez.service.database.database import MIGRATIONS, Database
-from oyez.service.database.tables import webhook_readers
-from oyez.service.webhooks import reader, store
+from oyez.service.database.tables import webhook_deliveries, webhook_readers
+from oyez.service.webhooks import reader, store, webhooks
 from oyez.service.webhooks.message import Secret, make_secret
 from oyez.service.webhooks.schedule import Schedule
 from oyez.service.webhooks.sender import Rules
@@ -79,14 +79,20 @@ class Stage:
 
     @asynccontextmanager
     async def running(self, rules: Rules = FAST, **options: Any) -> AsyncIterator[Webhooks]:
-        webhooks = Webhooks(contract, self.log, self.database, rules, **options)
-        async with webhooks.running(lambda: 5.0):
-            yield webhooks
+        running = Webhooks(contract, self.log, self.database, rules, **options)
+        async with running.running(lambda: 5.0):
+            yield running
 
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    database = Database(f"sqlite:///{tmp_path / 'domain.sqlite'}")
+    async with open_stage(f"sqlite:///{tmp_path / 'domain.sqlite'}") as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_stage(database_url: str) -> AsyncIterator[Stage]:
+    database = Database(database_url)
     database.migrate("oyez", MIGRATIONS / "versions")
     log = MemoryLog()
     yield Stage(log, database, Publisher(contract, log, Limits()))
@@ -168,15 +174,15 @@ async def test_after_the_last_attempt_it_is_a_dead_letter_that_can_be_replayed(
 ) -> None:
     await stage.add(server)
     server.default, server.headers = answer, "location: http://127.0.0.1:1/\r\n"
-    async with stage.running() as webhooks:
+    async with stage.running() as running:
         await stage.publish(PACKED[0])
         await stage.expect_count(0, 1)
         assert len(server.received) == 3
         (dead,) = await stage.database.read(store.list_dead, "shipping", "shop", 0, 10)
         assert (dead.message, dead.attempts, dead.error) == (server.ids[0], 3, error)
         server.default = 200
-        assert await stage.database.run(store.replay, "shipping", "shop", None, webhooks.clock()) == 1
-        webhooks.wake("shop")
+        assert await stage.database.run(store.replay, "shipping", "shop", None, running.clock()) == 1
+        running.wake("shop")
         await stage.expect_count(0, 0)
     assert len(set(server.ids)) == 1
     assert json.loads(server.received[-1].body)["data"]["parcel_id"] == "p-0"
@@ -230,7 +236,7 @@ async def test_a_receiver_that_is_gone_is_disabled(
 ) -> None:
     await stage.add(server)
     server.default = 410
-    async with stage.running() as webhooks:
+    async with stage.running() as running:
         await stage.publish(*PACKED[:3])
         await stage.expect_count(0, 3)
         assert (await stage.find()).disabled == "it answered 410: it wants no events any more"
@@ -239,7 +245,7 @@ async def test_a_receiver_that_is_gone_is_disabled(
         server.default = 200
         position = await stage.log.position()
         await stage.database.run(store.enable_receiver, "shipping", "shop", position)
-        webhooks.wake()
+        running.wake()
         await stage.publish(PACKED[4])
         await server.expect(2)
     assert json.loads(server.received[1].body)["data"]["parcel_id"] == "p-4"
@@ -267,8 +273,8 @@ async def test_a_private_address_is_not_connected_to(stage: Stage, server: Recei
 async def test_two_secrets_sign_during_a_rotation(stage: Stage, server: ReceiverServer) -> None:
     old = (await stage.add(server)).secrets[0].text
     new = make_secret()
-    async with stage.running() as webhooks:
-        until = webhooks.clock() + 60
+    async with stage.running() as running:
+        until = running.clock() + 60
         await stage.database.run(store.replace_secret, "shipping", "shop", Secret(new, None), until)
         await stage.publish(PACKED[0])
         (received,) = await server.expect(1)
@@ -362,8 +368,6 @@ async def test_more_events_than_memory_holds(
 async def test_too_many_waiting_events_are_dead_letters(
     stage: Stage, server: ReceiverServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from oyez.service.webhooks import webhooks
-
     monkeypatch.setattr(webhooks, "MAX_WAITING", 0)
     await stage.add(server)
     await stage.publish(PACKED[0])
@@ -374,10 +378,6 @@ async def test_too_many_waiting_events_are_dead_letters(
 
 def _wait_for(connection: Any, secret: str) -> None:
     """A delivery that waits for long."""
-    from sqlalchemy import insert
-
-    from oyez.service.database.tables import webhook_deliveries
-
     row = {"receiver": "shop", "message": "m", "event": "e", "body": b"{}", "created": 0, "due": 1e12, "attempts": 0}
     connection.execute(insert(webhook_deliveries).values(**row))
 
@@ -387,11 +387,11 @@ async def test_without_receivers_the_log_is_not_followed(stage: Stage, server: R
         return connection.execute(select(webhook_readers.c.position)).scalar_one_or_none()
 
     await stage.add(server)
-    async with stage.running() as webhooks:
+    async with stage.running() as running:
         await stage.publish(PACKED[0])
         await server.expect(1)
         await stage.database.run(store.remove_receiver, "shipping", "shop")
-        webhooks.wake()
+        running.wake()
 
         async def forgotten() -> bool:
             return await stage.database.read(read_position) is None
@@ -399,7 +399,7 @@ async def test_without_receivers_the_log_is_not_followed(stage: Stage, server: R
         await wait_until(forgotten)
         await stage.publish(PACKED[1])
         await stage.add(server)
-        webhooks.wake()
+        running.wake()
         await stage.publish(PACKED[2])
         await server.expect(2)
     assert [json.loads(one.body)["data"]["parcel_id"] for one in server.received] == ["p-0", "p-2"]
@@ -408,9 +408,9 @@ async def test_without_receivers_the_log_is_not_followed(stage: Stage, server: R
 async def test_old_dead_letters_are_deleted(stage: Stage, server: ReceiverServer) -> None:
     await stage.add(server)
     server.default = 500
-    async with stage.running() as webhooks:
+    async with stage.running() as running:
         await stage.publish(*PACKED[:3])
         await stage.expect_count(0, 3)
-        now = webhooks.clock()
+        now = running.clock()
     assert await stage.database.run(store.prune_dead, "shop", now) == 0
     assert await stage.database.run(store.prune_dead, "shop", now + store.DEAD_SECONDS + 1) == 3

@@ -8,7 +8,7 @@ sends nothing more; an attempt that was under way may then be made twice, with t
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from oyez.concurrency.sparse_log import SparseLog
@@ -22,7 +22,7 @@ from oyez.service.webhooks import store
 from oyez.service.webhooks.reader import LostLeadError, Reader
 from oyez.service.webhooks.schedule import read_schedule
 from oyez.service.webhooks.sender import Rules, Sender
-from oyez.service.webhooks.store import MAX_WAITING, Beat
+from oyez.service.webhooks.store import MAX_WAITING, Beat, Receiver
 from oyez.settings import Settings
 
 logger = get_logger("oyez.service")
@@ -30,7 +30,7 @@ _sparse = SparseLog(logger, interval=10.0)
 
 LEASE = 3.0
 """Seconds without a sign of life after which a leader is replaced: the longest delay when it is killed."""
-RENEW_INTERVAL = 0.5
+RENEW_INTERVAL = 1.0
 """Seconds between two renewals of the lease, and between two attempts to become the leader."""
 SAFE_LEASE = LEASE - 1.0
 """Seconds after a renewal for which no other process can lead: shorter than what the others wait."""
@@ -109,7 +109,7 @@ class Webhooks:
     async def _run(self) -> None:
         while True:
             try:
-                if await self._renew():
+                if await self._list_receivers() and await self._renew():
                     await self._lead()
             except LostLeadError:
                 logger.info("another process sends the webhooks now", system=self.system)
@@ -118,6 +118,9 @@ class Webhooks:
             except Exception as error:
                 self._report(error)
             await self._pause()
+
+    async def _list_receivers(self) -> list[Receiver]:
+        return await self.database.read(store.list_receivers, self.system)
 
     async def _renew(self) -> bool:
         before = time.monotonic()
@@ -131,7 +134,7 @@ class Webhooks:
         return False
 
     async def _lead(self) -> None:
-        """Read and send until the lease is lost. Raises LostLeadError, UnavailableError."""
+        """Read and send until no receiver is left. Raises LostLeadError, UnavailableError."""
         reader = Reader(
             self.system,
             self._node,
@@ -143,8 +146,8 @@ class Webhooks:
         )
         reading: asyncio.Task[None] | None = None
         try:
-            while True:
-                await self._follow_receivers(reader)
+            while known := await self._list_receivers():
+                await self._follow(known, reader)
                 if reading is None and reader.receivers:
                     reading = asyncio.create_task(reader.run())
                     reading.add_done_callback(lambda _: self._woken.set())
@@ -159,14 +162,14 @@ class Webhooks:
                     reading.result()
                 if not await self._renew():
                     raise LostLeadError("The lease was lost.")
+            await self._forget_position()
         finally:
             self._stop_senders()
             if reading is not None:
                 await cancel_tasks(reading)
 
-    async def _follow_receivers(self, reader: Reader) -> None:
+    async def _follow(self, known: Sequence[Receiver], reader: Reader) -> None:
         """Let the reader and the senders know which receivers there are."""
-        known = await self.database.read(store.list_receivers, self.system)
         enabled = [receiver for receiver in known if receiver.disabled is None]
         counts = await self.database.read(store.count_deliveries, [receiver.id for receiver in enabled])
         reader.receivers = enabled
