@@ -72,7 +72,9 @@ def measure(document: Path, contract: Contract) -> Score:
         message.key: (message.line, message.end) for message in read.document.messages.values()
     }
     for key, message in expected.items():
-        if not re.search(rf"(?<![\w:-]){re.escape(key[2])}(?![\w:-])", text):
+        # A part of a name that varies is written `{storyId}`, `<storyId>` or `${storyId}`.
+        name = re.sub(r"\\\{(\w+)\\\}", r"(?:\\$?\\{\1\\}|<\1>)", re.escape(key[2]))
+        if not re.search(rf"(?<![\w:-]){name}(?![\w:-])", text):
             score.absent.append(key)
             continue
         if key not in found:
