@@ -9,7 +9,6 @@ from oyez.scaffold.reader.model import DocumentError
 from oyez.scaffold.reader.read import MAX_BYTES, read_text, write_contract
 from oyez.systems.loader import load_system
 
-
 READ = {document: contract for document, contract in DOCUMENTS.items() if Path(document).name != "newsroom.md"}
 """The reader does not know names that contain an id, which most of `newsroom.md` has."""
 
