@@ -9,12 +9,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, insert, update
 
 from oyez.contract import Money, Time
 from oyez.service.days import begin_of_day, end_of_day
 from oyez.systems.bookings.conflated import INTERVAL
-from oyez.systems.bookings.tables import bookings, to_cents
+from oyez.systems.bookings.tables import bookings, count_statistics, to_cents, told
+from oyez.systems.bookings.transactions import send_statistics
 from tests.support.clock import PATIENCE
 from tests.support.tasks import Spawn
 from tests.systems.bookings.market import Person, Scenario, open_market, open_two
@@ -127,6 +128,44 @@ async def test_processes_keep_one_pace(database_url: str, tmp_path: Path) -> Non
             await other.book(eve)
         heard = await hear_until(root, 6)
     assert all(after - before >= INTERVAL - 0.001 for (before, _), (after, _) in pairwise(heard))
+
+
+@pytest.mark.parametrize(("counted", "sent"), [(-5_000, False), (-1, False), (900, False), (1_000, True)])
+async def test_statistics_that_another_process_has_overtaken_are_counted_again(
+    scenario: Scenario, counted: int, sent: bool
+) -> None:
+    """A process may pause between its count and its transaction: what it counted before is outdated."""
+    last = await put_last_statistics(scenario, time.time())
+    assert await send(scenario, last + counted) is sent
+
+
+async def test_the_pace_counts_from_when_statistics_are_sent(scenario: Scenario) -> None:
+    last = await put_last_statistics(scenario, time.time() - 60)
+    # The count was long ago, and is sent now: the next one must not follow at once.
+    assert await send(scenario, last + 1_000)
+    assert not await send(scenario, last + 3_000)
+
+
+async def test_a_clock_that_is_put_back_does_not_stop_statistics(scenario: Scenario) -> None:
+    root, ada = await scenario.admin(), await scenario.customer("ada")
+    await put_last_statistics(scenario, time.time() + 3_600)
+    await scenario.book(ada)
+    assert await hear_until(root, 1)
+
+
+async def put_last_statistics(scenario: Scenario, moment: float) -> int:
+    """Write when the last statistics were sent, as another process does; in milliseconds."""
+    milliseconds = int(moment * 1_000)
+    await scenario.market.oyez.database.run(
+        lambda connection: connection.execute(insert(told), {"what": "statistics", "told_at": milliseconds})
+    )
+    return milliseconds
+
+
+async def send(scenario: Scenario, counted_at: int) -> bool:
+    """Send statistics as a process does that counted them then."""
+    counted = await scenario.market.oyez.database.read(count_statistics, 0)
+    return await scenario.market.oyez.systems["bookings"].outbox.run(send_statistics, counted, counted_at, INTERVAL)
 
 
 async def test_two_devices_of_a_partner_share_the_rate_of_locations(

@@ -51,6 +51,9 @@ from oyez.systems.bookings.tables import (
 
 DAY_BEGINS = "day_begins"
 """The job that is due at midnight."""
+CLOCK_DIFFERENCE = 5_000
+"""Milliseconds by which the clock of another process may be ahead. A later time was written before this machine's
+clock was put back, and must not stop the statistics until then."""
 
 # Customers and partners.
 
@@ -342,15 +345,20 @@ def build_statistics(counted: dict[str, int], now: int) -> payloads.DashboardSta
 
 
 def send_statistics(tx: Transaction, counted: dict[str, int], counted_at: int, interval: float) -> bool:
-    """Send statistics to monitors, unless a process did so within `interval` seconds. True if they are sent."""
-    known = told.c.what == "statistics"
+    """Send statistics to monitors, unless they were counted less than `interval` seconds after the last ones were sent.
+
+    True if they are sent. Statistics that were counted before the last ones are outdated: they are sent only if
+    `interval` is 0.
+    """
+    known, now = told.c.what == "statistics", _now(tx)
     before = tx.connection.execute(select(told.c.told_at).where(known)).scalar_one_or_none()
     if before is None:
-        tx.connection.execute(insert(told), {"what": "statistics", "told_at": counted_at})
-    elif abs(counted_at - before) < interval * 1_000:
+        tx.connection.execute(insert(told), {"what": "statistics", "told_at": now})
+    elif interval and counted_at - before < interval * 1_000 and before - now < CLOCK_DIFFERENCE:
         return False
     else:
-        tx.connection.execute(update(told).where(known).values(told_at=counted_at))
+        # Not `counted_at`: between the count and this attempt, another process may have sent.
+        tx.connection.execute(update(told).where(known).values(told_at=now))
     if before is None or begin_of_day(before / 1_000, tx.zone) != begin_of_day(counted_at / 1_000, tx.zone):
         _schedule_midnight(tx)
     tx.emit(build_statistics(counted, counted_at))
