@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from oyez.systems.loader import list_systems
+from oyez.systems.listing import list_systems
 from tests.support.terminal import Ended, Running, start_program
 
 ROOT = Path(__file__).parent.parent

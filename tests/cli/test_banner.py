@@ -14,7 +14,8 @@ from oyez.cli.suggestions import Suggestions, suggest_publish
 from oyez.contract import Contract, Identity, Payload, anyone, member, own, role
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 from tests.support.terminal import ORDERS, Calls
 
 SECRET = "0123456789abcdef0123456789abcdef"

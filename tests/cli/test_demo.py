@@ -13,7 +13,8 @@ from oyez.cli.address import explain_unreachable
 from oyez.cli.demo import play, show
 from oyez.cli.flags import SettingsFlags
 from oyez.service.auth.secrets import load_secret
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 from oyez.testing.scenario import Scenario, ScenarioError, TargetServer
 from tests.cli.test_publish import PACKED
 from tests.support.served import Served, serve

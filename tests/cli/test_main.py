@@ -1,6 +1,9 @@
 """The command line as a whole: help that teaches, errors in one line, statuses."""
 
+import importlib
+import inspect
 import sqlite3
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -9,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from oyez import __version__
+from oyez.cli import main
 from oyez.service.database import engines
-from oyez.systems.loader import list_systems
+from oyez.systems.listing import list_systems
 from tests.support.clock import PATIENCE
 from tests.support.terminal import ORDERS, Calls, run
 
@@ -83,7 +87,7 @@ def test_a_wrong_call_is_status_2_and_says_where_help_is(
         ("x = 1\n  y = 2", "Line 2: IndentationError: unexpected indent"),
         ("\nimport nowhere", "Line 2: ModuleNotFoundError: No module named 'nowhere'"),
         ("from oyez.contract import Contrakt", "Line 1: ImportError: cannot import name 'Contrakt'"),
-        ("from oyez.contract import Contract\ncontract = Contract()", "Line 2: TypeError"),
+        ("from oyez.contract import Contract\ncontract = Contract()", "Line 2: ContractError: contract: needs name=…"),
         ("def f():\n    return {}['key']\n\nf()", "Line 2: KeyError: 'key'"),
         ("raise OSError(2, 'No such file', 'events.md')", "Line 1: FileNotFoundError"),
         ("x = '\0'", "cannot be loaded"),
@@ -141,3 +145,17 @@ def test_a_database_that_is_busy_elsewhere(oyez: Calls, folder: Path, monkeypatc
         began = time.monotonic()
         assert "database is locked" in oyez("quotes", "add-supplier", "a", "c").error
         assert time.monotonic() - began < PATIENCE
+
+
+def test_the_list_of_commands_says_what_each_command_says(oyez: Calls) -> None:
+    for name, (place, summary) in main.COMMANDS.items():
+        module, attribute = place.split(":")
+        command = getattr(importlib.import_module(f"oyez.cli.{module}"), attribute)
+        text = (inspect.getdoc(command) if inspect.isfunction(command) else command.help) or ""
+        assert text.split("\n\n")[0].replace("\n", " ") == summary, name
+
+
+def test_the_help_imports_no_command() -> None:
+    script = "import sys; from oyez.cli.main import load; load([]); print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"sqlalchemy", "starlette", "uvloop", "oyez.cli.serve"} & set(modules)

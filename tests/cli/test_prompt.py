@@ -18,7 +18,8 @@ from oyez.cli.prompt import COMMANDS, LineError, Prompt, parse_values
 from oyez.cli.session import converse
 from oyez.client import Client, connect
 from oyez.contract import Acknowledgements, Command, Contract, Id, anyone
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 from tests.support.clock import PATIENCE, Change
 from tests.support.served import Served, serve
 from tests.support.terminal import ORDERS

@@ -21,7 +21,8 @@ import trustme
 
 from oyez.client import connect, open_connection
 from oyez.protocol.engineio import SERVER_SHUTDOWN
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 from tests.support.terminal import ORDERS, Running, plain_environment, run, run_line, start, start_program
 
 COMMAND = r"^  (token|listen|publish|key) +(.+)$"

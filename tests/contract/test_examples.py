@@ -11,7 +11,8 @@ from oyez.contract import UNSET, Id, Latitude, Maybe, Millis, Money, Payload, Ti
 from oyez.contract.arguments import Arguments
 from oyez.contract.codec import EventCodec
 from oyez.contract.examples import encode_example, make_example
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 
 
 class Color(Enum):

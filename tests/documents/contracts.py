@@ -5,7 +5,8 @@ from pathlib import Path
 
 from oyez.contract import Contract
 from oyez.documents.description import Description, describe
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 from tests.documents.bazaar import contract as bazaar
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -17,7 +17,7 @@ from oyez.contract.schema import options
 from oyez.errors import InvalidDataError
 from oyez.settings import Limits
 from oyez.systems.fixrx.contract import Actor, ServiceCreated
-from oyez.systems.loader import list_systems
+from oyez.systems.listing import list_systems
 from oyez.systems.qscrap.payloads import Notification
 from oyez.systems.quotes.contract import ChatDelivered
 from oyez.systems.rez.contract import CHANNELS, own_orders

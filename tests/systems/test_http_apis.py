@@ -12,7 +12,8 @@ from oyez.service.idempotency import WRITES
 from oyez.service.resources import Listing
 from oyez.settings import Settings
 from oyez.systems.fixrx import http as fixrx
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 from oyez.systems.qscrap import http as qscrap
 from oyez.systems.quotes import http as quotes
 from oyez.systems.rez import http as rez

@@ -23,7 +23,8 @@ from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.stays import DatabaseStays
 from oyez.service.system import Services, System, SystemServices, build_nothing
 from oyez.settings import Settings
-from oyez.systems.loader import list_systems, load_demo, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_demo, load_system
 from oyez.systems.quotes import system as quotes
 
 SHOP = '''

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from oyez.contract.declare import DeclaredCommand
-from oyez.systems.loader import list_systems
+from oyez.systems.listing import list_systems
 from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.served import serve

@@ -7,7 +7,7 @@ import pytest
 from oyez.contract.rooms import EVERYONE
 from oyez.errors import RefusedError
 from oyez.systems.bookings.contract import admin_user, customer_user, partner_user, trackers
-from oyez.systems.loader import list_systems
+from oyez.systems.listing import list_systems
 from oyez.systems.qscrap.contract import user as qscrap_user
 from tests.systems.contracts import Rooms, example, find_refusal, route
 from tests.systems.matrix.cases import build_trial, contract_of, find_targets, kind_of

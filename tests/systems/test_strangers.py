@@ -2,7 +2,8 @@
 
 import pytest
 
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 from oyez.testing import list_rights, start
 
 DATA = {"fixrx": {"service:created": {"service__vendorId": "vnd-1"}}}

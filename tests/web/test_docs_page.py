@@ -7,7 +7,8 @@ import pytest
 
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 from tests.support.browser import Browser
 from tests.support.shops import Market, serve
 from tests.web import hostile

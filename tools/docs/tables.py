@@ -55,7 +55,8 @@ from oyez.settings import GROUPS, BackendSettings, Limits, Settings
 from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.bookings.states import SENTENCES, TRANSITIONS
 from oyez.systems.fixrx.contract import contract as fixrx
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 from oyez.systems.qscrap import states as qscrap_states
 from oyez.systems.qscrap.contract import contract as qscrap
 from oyez.systems.quotes.contract import contract as quotes

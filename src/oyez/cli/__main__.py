@@ -11,10 +11,10 @@ def main() -> NoReturn:
     gc.disable()
     from oyez.cli import main as command
 
-    command.load(sys.argv[1:])
+    app = command.load(sys.argv[1:])
     gc.freeze()
     gc.enable()
-    command.main()
+    command.main(app=app)
 
 
 if __name__ == "__main__":

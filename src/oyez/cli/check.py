@@ -28,7 +28,8 @@ from oyez.service.database.database import MIGRATIONS
 from oyez.service.database.examine import examine_tables, open_unchanged
 from oyez.service.system import System
 from oyez.settings import BackendSettings, Settings
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 
 T = TypeVar("T")
 

@@ -17,7 +17,8 @@ from oyez.cli.console import CallError
 from oyez.cli.demo_server import start_server
 from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
 from oyez.service.auth.secrets import load_secret
-from oyez.systems.loader import list_systems, load_demo, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_demo, load_system
 from oyez.testing.scenario import Scenario, ScenarioError, TargetServer
 from oyez.testing.tally import Tally
 

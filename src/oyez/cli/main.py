@@ -8,59 +8,64 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
-from sqlalchemy.exc import DBAPIError
 
 from oyez import __version__
 from oyez.cli import console
 from oyez.cli.console import CallError, fail
 from oyez.errors import ContractError, OyezError, SettingsError
-from oyez.systems.loader import list_systems
+from oyez.systems.listing import list_systems
 
 COMMANDS = {
-    "new": "new:new",
-    "serve": "serve:serve",
-    "systems": "systems:systems",
-    "check": "check:check",
-    "token": "tokens:token",
-    "publish": "publish:publish",
-    "webhooks": "webhooks:app",
-    "listen": "listen:listen",
-    "demo": "demo:demo",
-    "docs": "docs:app",
-    "migrate": "migrate:app",
-    "quotes": "quotes:app",
+    "new": ("new:new", "Write a starting project into a new folder."),
+    "serve": ("serve:serve", "Start the server and show how to use it."),
+    "systems": ("systems:systems", "Show each system with the commands, JavaScript and HTTP that reach it."),
+    "check": ("check:check", "Check whether the server could start, without starting it."),
+    "token": ("tokens:token", "Print a token of a user, or the key of a back end."),
+    "publish": ("publish:publish", "Publish one event, as a back end would: over HTTP."),
+    "webhooks": ("webhooks:app", "Keep the receivers of webhooks, and send again what they did not accept."),
+    "listen": ("listen:listen", "Connect as a user and print each event with its time, name and data."),
+    "demo": (
+        "demo:demo",
+        "Play a day at the market against a running server: customers, garages, partners and shops, all simulated.",
+    ),
+    "docs": ("docs:app", "Write documents, types and models of a system's contract."),
+    "migrate": ("migrate:app", "Write migrations of a system's own tables."),
+    "quotes": ("quotes:app", "Keep the quotes system's own records."),
 }
-"""Where each is. Only the one that is called is imported: that is half of the time that most of them take."""
-
-app = App(
-    name="oyez",
-    version=__version__,
-    help=(
-        "Real-time events for marketplaces: typed contracts, Socket.IO on the wire, an ordered log underneath.\n\n"
-        "Begin with `oyez serve`; it shows what to do next."
-    ),
-    help_epilogue=(
-        f"A system is one that ships ({', '.join(list_systems())}) or a Python file with a contract. Settings come from"
-        " oyez.toml, then from the environment (PORT or OYEZ_PORT, …), then from flags; the last one wins."
-    ),
-    help_format="plaintext",
-    default_parameter=Parameter(show_default=False),
-    result_action="return_value",
-)
-for name, place in COMMANDS.items():
-    app.command(f"oyez.cli.{place}", name=name)
+"""Where each is, and the first line of its help. Only the command that is called is imported: the imports of all take
+most of a second."""
 
 
-def load(tokens: Sequence[str]) -> None:
-    """Import the command that is called; where none is, all of them: the list says of each what it is for."""
-    for name in tokens[:1] if tokens and tokens[0] in COMMANDS else COMMANDS:
-        _ = app[name]
+def load(tokens: Sequence[str]) -> App:
+    """The command line, with the command that is called, if one is, imported."""
+    app = App(
+        name="oyez",
+        version=__version__,
+        help=(
+            "Real-time events for marketplaces: typed contracts, Socket.IO on the wire, an ordered log underneath.\n\n"
+            "Begin with `oyez serve`; it shows what to do next."
+        ),
+        help_epilogue=(
+            f"A system is one that ships ({', '.join(list_systems())}) or a Python file with a contract. Settings come"
+            " from oyez.toml, then from the environment (PORT or OYEZ_PORT, …), then from flags; the last one wins."
+        ),
+        help_format="plaintext",
+        default_parameter=Parameter(show_default=False),
+        result_action="return_value",
+    )
+    called = tokens[0] if tokens else ""
+    for name, (place, summary) in COMMANDS.items():
+        # The command that is called has more to say than its first line.
+        app.command(f"oyez.cli.{place}", name=name, help=None if name == called else summary)
+    if called in COMMANDS:
+        _ = app[called]
+    return app
 
 
-def main(tokens: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit."""
+def main(tokens: Sequence[str] | None = None, app: App | None = None) -> NoReturn:
+    """Run the command line and exit. `app` is what `load` has returned for `tokens`."""
     tokens = sys.argv[1:] if tokens is None else tokens
-    load(tokens)
+    app = app or load(tokens)
     try:
         status = app(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -73,6 +78,15 @@ def main(tokens: Sequence[str] | None = None) -> NoReturn:
         status = max(fail(line) for line in str(error).splitlines())
     except OyezError as error:
         status = fail(str(error))
-    except DBAPIError as error:
-        status = fail(f"The database answers: {error.orig}. Correct that, or set DATABASE_URL to another.")
+    except Exception as error:
+        if (answer := find_database_answer(error)) is None:
+            raise
+        status = fail(f"The database answers: {answer}. Correct that, or set DATABASE_URL to another.")
     sys.exit(status)
+
+
+def find_database_answer(error: Exception) -> object | None:
+    """What the database said, if it is the origin of `error`."""
+    # Without SQLAlchemy, which half of the commands do not import, there are no such errors.
+    errors = sys.modules.get("sqlalchemy.exc")
+    return error.orig if errors is not None and isinstance(error, errors.DBAPIError) else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from oyez import errors
 from oyez.errors import ContractError, OyezError
 from oyez.logger import redact
-from oyez.systems.loader import find_file
+from oyez.systems.listing import find_file
 
 NAMED = re.compile(
     r"(?:event|command|relay|signal|room|namespace|gateway|user attribute|refusal|job) '?([^\s']+?)'?:? "

@@ -18,7 +18,7 @@ from oyez.cli import console
 from oyez.cli.mistakes import shorten
 from oyez.cli.supervisor import Supervisor
 from oyez.settings import Settings
-from oyez.systems.loader import find_file
+from oyez.systems.listing import find_file
 
 DEBOUNCE = 800
 """Milliseconds for which changes are collected at most: an editor or `git checkout` changes many files."""

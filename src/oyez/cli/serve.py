@@ -34,7 +34,8 @@ from oyez.server.connections.outages import Outages
 from oyez.server.http.port import HttpServer
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 
 logger = get_logger("oyez.cli")
 

@@ -6,7 +6,8 @@ from oyez.cli import console
 from oyez.cli.address import FOUND, Target
 from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
 from oyez.cli.suggestions import Suggestions
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 
 
 def systems(*systems: str, target: Target = FOUND, flags: SettingsFlags = OWN_SETTINGS) -> int:

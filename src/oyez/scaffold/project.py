@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from oyez.errors import OyezError
-from oyez.systems.loader import list_systems
+from oyez.systems.listing import list_systems
 
 PROJECT = "project"
 """The folder with the templates of the example project."""

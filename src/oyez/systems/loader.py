@@ -11,28 +11,17 @@ from types import ModuleType
 
 from oyez import systems
 from oyez.contract.contract import Contract
-from oyez.errors import OyezError, SettingsError
+from oyez.errors import ContractError, OyezError, SettingsError
 from oyez.runtime.bind import Handlers
 from oyez.service.system import System, SystemServices, describe_error
+from oyez.systems.listing import list_systems
 from oyez.testing.scenario import Demo
-
-
-def list_systems(having: str = "contract.py") -> list[str]:
-    """The names of the systems that come with Oyez and have that file, in alphabetical order."""
-    return sorted(path.parent.name for folder in systems.__path__ for path in Path(folder).glob(f"*/{having}"))
 
 
 def load_demo(name: str) -> Demo:
     """The `DEMO` of a system that has a `demo.py`."""
     demo: Demo = importlib.import_module(f"{systems.__name__}.{name}.demo").DEMO
     return demo
-
-
-def find_file(reference: str) -> Path:
-    """The file that declares the system that has this name, or the path itself of a Python file."""
-    if reference.endswith(".py"):
-        return Path(reference)
-    return Path(next(iter(systems.__path__))) / reference / "contract.py"
 
 
 def load_system(reference: str) -> System:
@@ -66,12 +55,17 @@ def _load_file(path: Path) -> ModuleType:
         sys.path.append(folder)
     try:
         exec(compile(path.read_bytes(), module.__name__, "exec"), vars(module))
-    except OyezError:
-        raise
     except Exception as error:
+        if isinstance(error, OyezError) and not _is_nameless(error):
+            raise
         described = describe_error(error, module.__name__)
         raise SettingsError(f"{path} cannot be loaded. {described}. Correct it there.") from error
     return module
+
+
+def _is_nameless(error: OyezError) -> bool:
+    """True if the error of a declaration does not say to which contract it belongs."""
+    return isinstance(error, ContractError) and not str(error).startswith("contract ")
 
 
 def _find_system(module: ModuleType, reference: str) -> System:

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, MetaData, text
 from oyez.errors import SettingsError
 from oyez.service.database import tables
 from oyez.service.database.database import MIGRATIONS, Database
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 from oyez.systems.quotes.tables import find_supplier, put_supplier
 
 OWN = ("oyez", MIGRATIONS / "versions", tables.metadata)

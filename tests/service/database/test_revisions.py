@@ -7,7 +7,8 @@ from alembic.script import ScriptDirectory
 
 from oyez.service.database.database import MIGRATIONS
 from oyez.service.database.revisions import find_newest
-from oyez.systems.loader import list_systems, load_system
+from oyez.systems.listing import list_systems
+from oyez.systems.loader import load_system
 
 OWN = [system.migrations for system in map(load_system, list_systems()) if system.migrations is not None]
 
