@@ -50,7 +50,7 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.runtime.replies import Failure, FailureEncoder, ReplyCodec
 from oyez.server.recovery import recovery
-from oyez.service.server_api.openapi import OPERATIONS
+from oyez.service.server_api.operations import OPERATIONS
 from oyez.settings import GROUPS, BackendSettings, Limits, Settings
 from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.bookings.states import SENTENCES, TRANSITIONS

@@ -12,14 +12,19 @@ from fastapi.openapi.models import OpenAPI
 from oyez.client import connect
 from oyez.contract import CamelPayload, Contract, Id, Presence, anyone, member, own
 from oyez.service.app import Oyez
-from oyez.service.server_api.openapi import OPERATIONS, build_openapi
+from oyez.service.auth.tokens import WEBHOOKS
+from oyez.service.server_api.openapi import build_openapi
+from oyez.service.server_api.operations import OPERATIONS
 from oyez.service.system import System
+from oyez.service.webhooks.operations import WEBHOOK_OPERATIONS
 from oyez.settings import Settings
 from oyez.systems.loader import load_system
+from tests.service.webhooks.receiver import serve_receiver, wait_until
 from tests.support.shops import Market, serve
 
 ROOT = Path(__file__).parents[3]
 JS = ROOT / "tests/js"
+ALL = (*OPERATIONS, *WEBHOOK_OPERATIONS)
 SYSTEMS = ["quotes", "bookings", "qscrap", "fixrx", "rez", "auction.py", "game.py", "dispatch.py"]
 
 
@@ -49,7 +54,7 @@ def declare() -> Contract:
     seen = Presence(joined="seen:in", left="seen:out")
     room = root.room("board:{boardId}", members=anyone(), join="board:join", presence=seen)
     root.room("club:{clubId}", members=[member(), member("host")])
-    root.event("note", to=[room, root.sockets], example={"text": "x"})(Note)
+    root.event("note", to=[room, root.sockets], example={"text": "x"}, webhook=True)(Note)
     root.event("pair", to=[room, root.caller], arguments="positional")(Pair)
     for name in ("seen:in", "seen:out"):
         root.event(name, to=[room], volatile=True, example={"userId": "u", "count": 1})(
@@ -61,7 +66,8 @@ def declare() -> Contract:
 
 @pytest.fixture(scope="module")
 async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
-    settings = Settings(port=0, oyez_data=str(tmp_path_factory.mktemp("data")), log_url="memory:", docs=False)
+    data = str(tmp_path_factory.mktemp("data"))
+    settings = Settings(port=0, oyez_data=data, log_url="memory:", docs=False, webhook_retries="0.01")
     async with serve(Oyez([System(contract=declare())], settings)) as market:
         yield market
 
@@ -105,7 +111,7 @@ def test_the_document_of_each_system_is_valid(name: str) -> None:
     known = {f"#/components/schemas/{one}" for one in document["components"]["schemas"]}
     assert find_references(document) <= known
     operations = [operation for path in document["paths"].values() for operation in path.values()]
-    assert len({operation["operationId"] for operation in operations}) == len(operations) == len(OPERATIONS)
+    assert len({operation["operationId"] for operation in operations}) == len(operations) == len(ALL)
     for path, methods in document["paths"].items():
         placeholders = {part.strip("{}") for part in path.split("/") if part.startswith("{")}
         for operation in methods.values():
@@ -121,21 +127,25 @@ async def test_it_lists_every_route_of_the_server(market: Market) -> None:
         for method in route.methods - {"HEAD"}
     }
     documented = {(method, path) for path, methods in document["paths"].items() for method in methods}
-    others = {path for _, path in served - documented}
     assert documented <= served
-    # The protocols of clients, and what needs a key of another scope.
+    # The protocols of clients.
     left_out = {"/desk/socket.io/", "/desk/socket.io", "/desk/ws", "/desk/ws/"}
-    assert {path for path in others if not path.startswith("/desk/webhooks")} <= left_out
+    assert {path for _, path in served - documented} <= left_out
 
 
 async def test_real_answers_of_every_operation_fit_the_document(market: Market) -> None:
     document = (await market.call("GET", "/desk/openapi.json")).json()
     checks: list[tuple[str, Any, Any]] = []
     asked: set[str] = set()
+    sign = market.oyez.signer.sign_service
+    keys = {"serviceKey": sign("desk", 60.0), "webhooksKey": sign("desk", 60.0, WEBHOOKS)}
 
     async def ask(method: str, path: str, template: str, body: Any = None, **options: Any) -> Any:
-        answer = await market.call(method.upper(), f"/desk{path}", body, **options)
         operation = document["paths"][f"/desk{template}"][method]
+        (needed,) = operation["security"]
+        (name,) = needed
+        options.setdefault("headers", {"authorization": f"Bearer {keys[name]}"})
+        answer = await market.call(method.upper(), f"/desk{path}", body, **options)
         what = f"{method} {template} {answer.status_code}"
         asked.add(operation["operationId"])
         responses = operation["responses"]
@@ -150,6 +160,10 @@ async def test_real_answers_of_every_operation_fit_the_document(market: Market) 
         media = answer.headers["content-type"]
         checks.append((what, described["content"][media]["schema"], answer.json()))
         return answer.json()
+
+    async def has_dead(receiver: str) -> bool:
+        headers = {"authorization": f"Bearer {keys['webhooksKey']}"}
+        return bool((await market.call("GET", f"/desk{receiver}/dead", headers=headers)).json()["dead"])
 
     auth = {"token": market.token("ada")}
     async with connect(market.url, path="/desk/socket.io/", auth=auth, transports=["websocket"]) as client:
@@ -178,9 +192,27 @@ async def test_real_answers_of_every_operation_fit_the_document(market: Market) 
         await ask("post", "/users/ada/disconnect", f"{user}/disconnect", {"close": True})
         await ask("post", "/users/ada/revoke", f"{user}/revoke", {"seconds": 1})
         await ask("get", "/openapi.json", "/openapi.json")
+        # Webhooks.
+        async with serve_receiver() as server:
+            server.default = 500
+            hooks, one = "/webhooks", "/webhooks/{receiver}"
+            added = await ask("post", hooks, hooks, {"url": server.url, "events": ["note"]})
+            receiver = f"{hooks}/{added['id']}"
+            await ask("post", "/events", "/events", note)
+            await wait_until(lambda: has_dead(receiver))
+            await ask("get", hooks, hooks)
+            await ask("get", receiver, one)
+            await ask("post", f"{receiver}/secret", f"{one}/secret", {"keep": 1})
+            await ask("post", f"{receiver}/test", f"{one}/test")
+            await ask("get", f"{receiver}/dead", f"{one}/dead", params={"limit": 1})
+            await ask("post", f"{receiver}/replay", f"{one}/replay", {"ids": []})
+            await ask("patch", receiver, one, {"enabled": False})
+            await ask("get", receiver, one)
+            await ask("delete", receiver, one)
+            await ask("get", receiver, one)
         # Refusals.
         await ask("post", "/events", "/events", [note, {"event": "nope"}])
         await ask("get", "/rooms/nowhere/members", f"{room}/members")
         await ask("get", "/users/ada/rooms", f"{user}/rooms", headers={"authorization": "Bearer x"})
-    assert asked == {operation.id for operation in OPERATIONS}
+    assert asked == {operation.id for operation in ALL}
     check_schemas(document, checks)

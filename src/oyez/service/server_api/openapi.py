@@ -1,10 +1,8 @@
 """The OpenAPI 3.1 document of a system's server API: `/{system}/openapi.json`, for holders of a service key.
 
-The operations are a table. The schemas are made from the types that the routes decode, and from the contract.
+The schemas are made from the types that the routes decode, and from the contract.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,323 +12,32 @@ from starlette.routing import Route
 
 from oyez.contract.codec import encode_json
 from oyez.contract.contract import Contract, Event
-from oyez.contract.types import Payload, Time
+from oyez.contract.types import Payload
 from oyez.documents.json_schema import PREFIX, Schema, Schemas
 from oyez.runtime.http import Authorize, service_route
-from oyez.service.outbox.members import MAX_LISTED
-from oyez.service.server_api.sockets import Disconnecting, Revoking
+from oyez.service.auth.tokens import PUBLISH, WEBHOOKS
+from oyez.service.server_api.operations import (
+    IDEMPOTENCY_KEY,
+    OPERATIONS,
+    PATH_PARAMETERS,
+    Operation,
+    Problem,
+    Published,
+    PublishedList,
+)
+from oyez.service.webhooks.operations import WEBHOOK_OPERATIONS
 
 VERSION = "3.1.1"
 COMPONENTS = "#/components/schemas/"
-
-
-class FieldError(Payload):
-    """What is wrong with one field."""
-
-    field: str
-    expected: str
-    code: str | msgspec.UnsetType = msgspec.UNSET
-    index: int | msgspec.UnsetType = msgspec.UNSET
-
-
-class Problem(Payload):
-    """A refusal (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str | msgspec.UnsetType = msgspec.UNSET
-    errors: list[FieldError] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Published(Payload):
-    """An event was published."""
-
-    position: str | None
-    """Its position in the log; null for a volatile event."""
-    rooms: list[str]
-    """The rooms to which it goes; `*` is everyone."""
-
-
-class PublishedList(Payload):
-    """A list of events was published."""
-
-    positions: list[str | None]
-    rooms: list[list[str]]
-
-
-class Sent(Payload):
-    """An event was sent to one socket."""
-
-    position: str | None
-    """Its position in the log; null if the event is not stored."""
-
-
-class WrittenMember(Payload):
-    """A member of a room."""
-
-    namespace: str
-    room: str
-    subject: str
-    part: str | msgspec.UnsetType = msgspec.UNSET
-
-
-class MembersPage(Payload):
-    """Members of a room."""
-
-    members: list[str]
-    next: str | None
-    """`after` of the next page; null if this is the last one."""
-    parts: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
-
-
-class ConnectedSocket(Payload):
-    """A connected socket."""
-
-    id: str
-    user: str
-    address: str
-    node: str
-
-
-class RoomSockets(Payload):
-    """The sockets in a room. If fewer nodes have answered than there are, sockets may be missing."""
-
-    sockets: list[ConnectedSocket]
-    count: int
-    nodes: int
-    answered: int
-
-
-class PresentUser(Payload, rename="camel"):
-    """A user in a room."""
-
-    id: str
-    since: Time
-    last_seen: Time
-
-
-class RoomUsers(Payload):
-    """The users in a room that declares `presence=`."""
-
-    count: int
-    users: list[PresentUser]
-
-
-class UserSocket(Payload):
-    """A socket of a user, with its rooms."""
-
-    id: str
-    namespace: str
-    rooms: list[str]
-    address: str
-    node: str
-
-
-class UserSockets(Payload):
-    """The sockets of a user."""
-
-    sockets: list[UserSocket]
-    complete: bool
-    """False if a node has not answered in time: sockets may be missing."""
-
-
-class UserRoom(Payload):
-    """A room in which a user has a socket."""
-
-    namespace: str
-    room: str
-
-
-class UserRooms(Payload):
-    """The rooms of a user."""
-
-    rooms: list[UserRoom]
-    complete: bool
-    """False if a node has not answered in time: rooms may be missing."""
-
-
-class Revoked(Payload):
-    """Tokens that were issued before this time are refused."""
-
-    before: Time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One method of one path."""
-
-    id: str
-    method: str
-    path: str
-    """Below `/{system}`."""
-    summary: str
-    parameters: tuple[str, ...] = ()
-    """Names in PARAMETERS, besides those in the path."""
-    body: str = ""
-    """The name of its schema in BODIES; empty for none."""
-    body_required: bool = False
-    answers: Mapping[int, type[Payload] | str | None]
-    """By status: the type of the answer, the name of its schema, or None for no body."""
-
-
-_NAMESPACE = "The namespace, if several have the room. For users: only this namespace."
-PARAMETERS: Mapping[str, tuple[str, str, Schema]] = {
-    "room": ("path", "The name of a room.", {"type": "string"}),
-    "subject": ("path", "`user:ID`, `role:NAME`, or another kind of the contract.", {"type": "string"}),
-    "user": ("path", "The id of a user.", {"type": "string"}),
-    "socket": ("path", "The id of a socket.", {"type": "string", "pattern": r"^[\w-]{20}$"}),
-    "namespace": ("query", _NAMESPACE, {"type": "string"}),
-    "part": ("query", "The member's part in the room; empty for none.", {"type": "string", "maxLength": 64}),
-    "after": ("query", "The last member of the page before.", {"type": "string"}),
-    "limit": ("query", "Members of one page.", {"type": "integer", "minimum": 1, "maximum": MAX_LISTED}),
-    "Idempotency-Key": (
-        "header",
-        "A request that is repeated with its key takes effect once, and has the first answer again.",
-        {"type": "string", "pattern": "^[!-~]{1,128}$"},
-    ),
-}
-
-OPERATIONS = (
-    Operation(
-        id="publish",
-        method="post",
-        path="/events",
-        summary="Publish an event, or a list of events: all of them, or none.",
-        body="Publications",
-        body_required=True,
-        answers={200: "Published or list"},
-    ),
-    Operation(
-        id="listMembers",
-        method="get",
-        path="/rooms/{room}/members",
-        summary="List the members of a room.",
-        parameters=("namespace", "after", "limit"),
-        answers={200: MembersPage},
-    ),
-    Operation(
-        id="addMember",
-        method="put",
-        path="/rooms/{room}/members/{subject}",
-        summary="Make a subject a member of a room, or change its part.",
-        parameters=("namespace", "part"),
-        answers={200: WrittenMember, 201: WrittenMember},
-    ),
-    Operation(
-        id="removeMember",
-        method="delete",
-        path="/rooms/{room}/members/{subject}",
-        summary="Remove a member; its sockets leave the room on all nodes.",
-        parameters=("namespace",),
-        answers={204: None},
-    ),
-    Operation(
-        id="findRoomSockets",
-        method="get",
-        path="/rooms/{room}/sockets",
-        summary="Find the sockets in a room, on all nodes.",
-        parameters=("namespace",),
-        answers={200: RoomSockets},
-    ),
-    Operation(
-        id="findPresentUsers",
-        method="get",
-        path="/rooms/{room}/presence",
-        summary="Find the users in a room that declares `presence=`, on all nodes.",
-        parameters=("namespace",),
-        answers={200: RoomUsers},
-    ),
-    Operation(
-        id="disconnectRoom",
-        method="post",
-        path="/rooms/{room}/disconnect",
-        summary="Disconnect the clients in a room; `*` stands for all clients.",
-        body="Disconnecting",
-        answers={204: None},
-    ),
-    Operation(
-        id="findUserSockets",
-        method="get",
-        path="/users/{user}/sockets",
-        summary="Find the sockets of a user and their rooms, on all nodes.",
-        parameters=("namespace",),
-        answers={200: UserSockets},
-    ),
-    Operation(
-        id="findUserRooms",
-        method="get",
-        path="/users/{user}/rooms",
-        summary="Find the rooms in which a user has a socket, on all nodes.",
-        parameters=("namespace",),
-        answers={200: UserRooms},
-    ),
-    Operation(
-        id="joinRoom",
-        method="put",
-        path="/users/{user}/rooms/{room}",
-        summary="Let all sockets of a user join a room, if its rule allows them.",
-        parameters=("namespace",),
-        answers={204: None},
-    ),
-    Operation(
-        id="leaveRoom",
-        method="delete",
-        path="/users/{user}/rooms/{room}",
-        summary="Let all sockets of a user leave a room.",
-        parameters=("namespace",),
-        answers={204: None},
-    ),
-    Operation(
-        id="disconnectUser",
-        method="post",
-        path="/users/{user}/disconnect",
-        summary="Disconnect a user.",
-        body="Disconnecting",
-        answers={204: None},
-    ),
-    Operation(
-        id="revokeTokens",
-        method="post",
-        path="/users/{user}/revoke",
-        summary="Refuse the tokens that a user has by now, and disconnect the user.",
-        body="Revoking",
-        answers={200: Revoked},
-    ),
-    Operation(
-        id="sendToSocket",
-        method="post",
-        path="/sockets/{socket}/events",
-        summary="Send an event to one client: one that lists `sockets` or `caller` among its targets.",
-        body="Sending",
-        body_required=True,
-        answers={200: Sent},
-    ),
-    Operation(
-        id="disconnectSocket",
-        method="post",
-        path="/sockets/{socket}/disconnect",
-        summary="Disconnect one socket.",
-        body="Disconnecting",
-        answers={204: None},
-    ),
-    Operation(
-        id="openapi",
-        method="get",
-        path="/openapi.json",
-        summary="This document.",
-        answers={200: "Document"},
-    ),
-)
-"""Every operation of the server API. The systems' own routes are in their documents."""
+KEYS = {PUBLISH: ("serviceKey", ""), WEBHOOKS: ("webhooksKey", f" --scope {WEBHOOKS}")}
+"""By the scope of a service key: its name in the document, and the flag that makes one."""
 
 
 def build_openapi(contract: Contract, version: str) -> dict[str, Any]:
     """The document of a system. `version` is that of Oyez."""
     maker = _Maker(contract)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in (*OPERATIONS, *WEBHOOK_OPERATIONS):
         paths.setdefault(f"/{contract.name}{operation.path}", {})[operation.method] = maker.describe(operation)
     return {
         "openapi": VERSION,
@@ -341,16 +48,16 @@ def build_openapi(contract: Contract, version: str) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"serviceKey": []}],
         "paths": paths,
         "components": {
             "schemas": maker.build_schemas(),
             "securitySchemes": {
-                "serviceKey": {
+                name: {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": f"A service key: `oyez token {contract.name} --service`.",
+                    "description": f"A service key: `oyez token {contract.name} --service{flag}`.",
                 }
+                for name, flag in KEYS.values()
             },
         },
     }
@@ -368,8 +75,6 @@ class _Maker:
             "Publication": _any_of([self._describe_event(event, to_rooms=True) for event in events]),
             "Publications": {"anyOf": [{"$ref": f"{PREFIX}Publication"}, listed]},
             "Sending": _any_of([self._describe_event(event, to_rooms=False) for event in events]),
-            "Disconnecting": self._schemas.make(Disconnecting),
-            "Revoking": self._schemas.make(Revoking),
             "Published or list": {"anyOf": [self._schemas.make(Published), self._schemas.make(PublishedList)]},
             "Document": {"type": "object"},
         }
@@ -377,9 +82,9 @@ class _Maker:
     def describe(self, operation: Operation) -> dict[str, Any]:
         """An operation."""
         in_path = [name.strip("{}") for name in operation.path.split("/") if name.startswith("{")]
-        names = [*in_path, *operation.parameters]
+        parameters = [*(PATH_PARAMETERS[name] for name in in_path), *operation.parameters]
         if operation.method != "get":
-            names.append("Idempotency-Key")
+            parameters.append(IDEMPOTENCY_KEY)
         answers = {
             str(status): self._describe_answer("Done." if kind is None else "The answer.", kind)
             for status, kind in operation.answers.items()
@@ -388,11 +93,12 @@ class _Maker:
         described: dict[str, Any] = {
             "operationId": operation.id,
             "summary": operation.summary,
-            "parameters": [_describe_parameter(name) for name in names],
+            "security": [{KEYS[operation.scope][0]: []}],
+            "parameters": [parameter.describe() for parameter in parameters],
             "responses": {**answers, "4XX": refused, "5XX": refused},
         }
-        if operation.body:
-            content = {"application/json": {"schema": self._move(self._own[operation.body])}}
+        if operation.body is not None:
+            content = {"application/json": {"schema": self._find_schema(operation.body)}}
             described["requestBody"] = {"required": operation.body_required, "content": content}
         return described
 
@@ -406,8 +112,11 @@ class _Maker:
     ) -> dict[str, Any]:
         if kind is None:
             return {"description": text}
-        schema = self._own[kind] if isinstance(kind, str) else self._schemas.make(kind)
-        return {"description": text, "content": {media: {"schema": self._move(schema)}}}
+        return {"description": text, "content": {media: {"schema": self._find_schema(kind)}}}
+
+    def _find_schema(self, kind: type[msgspec.Struct] | str) -> Schema:
+        found: Schema = self._move(self._own[kind] if isinstance(kind, str) else self._schemas.make(kind))
+        return found
 
     def _describe_event(self, event: Event, *, to_rooms: bool) -> Schema:
         names: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
@@ -452,11 +161,6 @@ class _Maker:
 def _any_of(schemas: list[Schema]) -> Schema:
     # `anyOf` must not be empty.
     return {"anyOf": schemas} if schemas else {"not": {}}
-
-
-def _describe_parameter(name: str) -> dict[str, Any]:
-    place, text, schema = PARAMETERS[name]
-    return {"name": name, "in": place, "required": place == "path", "description": text, "schema": schema}
 
 
 def openapi_route(prefix: str, contract: Contract, version: str, authorize: Authorize) -> Route:

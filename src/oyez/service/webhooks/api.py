@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import asdict
 from sqlalchemy import Row
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -23,6 +24,15 @@ from oyez.runtime.http import Authorize, Responder, answer_json, read_json, serv
 from oyez.service.resources import build_page, read_query
 from oyez.service.webhooks import store
 from oyez.service.webhooks.addresses import read_place
+from oyez.service.webhooks.answers import (
+    AddedReceiver,
+    DeadLetter,
+    NewSecret,
+    ReceiverList,
+    Replayed,
+    ShownReceiver,
+    Tried,
+)
 from oyez.service.webhooks.message import Secret, make_secret, sign
 from oyez.service.webhooks.post import make_client, post
 from oyez.service.webhooks.store import Counts, Receiver
@@ -81,7 +91,7 @@ def webhook_routes(
 ) -> list[Route]:
     """The routes below `{prefix}/webhooks`. `authorize` accepts service keys with the scope `webhooks`."""
     api = _Api(webhooks, limits)
-    one = f"{prefix}/webhooks/{{id}}"
+    one = f"{prefix}/webhooks/{{receiver}}"
     paths: dict[str, dict[str, Responder]] = {
         f"{prefix}/webhooks": {"GET": api.list, "POST": api.add},
         one: {"GET": api.show, "PATCH": api.change, "DELETE": api.remove},
@@ -111,10 +121,10 @@ class _Api:
         found = await self._database.read(store.list_receivers, self._system)
         counts = await self._database.read(store.count_deliveries, [receiver.id for receiver in found])
         listed = [_show(receiver, counts.get(receiver.id, Counts())) for receiver in found]
-        return answer_json({"receivers": listed, "events": sorted(self._webhooks.events)})
+        return answer_json(ReceiverList(receivers=listed, events=sorted(self._webhooks.events)))
 
     async def show(self, request: Request) -> Response:
-        return answer_json(await self._read(request.path_params["id"]))
+        return answer_json(await self._read(request.path_params["receiver"]))
 
     async def add(self, request: Request) -> Response:
         body = await read_json(request, NewReceiver, self._limits)
@@ -135,10 +145,10 @@ class _Api:
         )
         await self._database.run(_add, self._system, receiver)
         self._webhooks.wake()
-        return answer_json(_show(receiver, Counts()) | {"secret": receiver.secrets[0].text}, 201)
+        return answer_json(AddedReceiver(**asdict(_show(receiver, Counts())), secret=receiver.secrets[0].text), 201)
 
     async def change(self, request: Request) -> Response:
-        id = request.path_params["id"]
+        id = request.path_params["receiver"]
         body = await read_json(request, ChangedReceiver, self._limits)
         self._check(body.url, body.events)
         values: dict[str, Any] = {} if body.url is UNSET else {"url": body.url}
@@ -154,7 +164,7 @@ class _Api:
         return answer_json(await self._read(id))
 
     async def remove(self, request: Request) -> Response:
-        id = request.path_params["id"]
+        id = request.path_params["receiver"]
         await self._database.run(store.remove_receiver, self._system, id)
         self._webhooks.wake(id)
         return Response(status_code=204)
@@ -162,32 +172,32 @@ class _Api:
     async def rotate(self, request: Request) -> Response:
         body = await read_json(request, Rotation, self._limits)
         secret, until = Secret(make_secret(), None), self._webhooks.clock() + body.keep
-        await self._database.run(store.replace_secret, self._system, request.path_params["id"], secret, until)
-        return answer_json({"secret": secret.text, "oldUntil": Time.at(until)})
+        await self._database.run(store.replace_secret, self._system, request.path_params["receiver"], secret, until)
+        return answer_json(NewSecret(secret=secret.text, old_until=Time.at(until)))
 
     async def test(self, request: Request) -> Response:
-        receiver = await self._database.read(store.get_receiver, self._system, request.path_params["id"])
+        receiver = await self._database.read(store.get_receiver, self._system, request.path_params["receiver"])
         rules, now = self._webhooks.rules, self._webhooks.clock()
         body = msgspec.json.encode({"type": TEST, "timestamp": str(Time.at(now)), "data": {"receiver": receiver.id}})
         headers = sign(f"msg_test_{secrets.token_hex(8)}", body, receiver.secrets, now)
         place = read_place(receiver.url, private=rules.private)
         async with make_client(rules.timeout) as client:
             outcome = await post(client, place, body, headers, timeout=rules.timeout, private=rules.private)
-        return answer_json({"accepted": outcome.error is None, "error": outcome.error})
+        return answer_json(Tried(accepted=outcome.error is None, error=outcome.error))
 
     async def list_dead(self, request: Request) -> Response:
         query = read_query(request, DeadQuery)
-        id = request.path_params["id"]
+        id = request.path_params["receiver"]
         rows = await self._database.read(store.list_dead, self._system, id, query.after, query.limit + 1)
         return answer_json(build_page(rows, query.limit, _show_dead, lambda row: row.id, "dead"))
 
     async def replay(self, request: Request) -> Response:
-        id = request.path_params["id"]
+        id = request.path_params["receiver"]
         body = await read_json(request, Replay, self._limits)
         wanted = None if body.ids is UNSET else body.ids
         count = await self._database.run(store.replay, self._system, id, wanted, self._webhooks.clock())
         self._webhooks.wake(id)
-        return answer_json({"replayed": count})
+        return answer_json(Replayed(replayed=count))
 
     def _check(self, url: str | UnsetType, events: Collection[str] | UnsetType) -> None:
         if url is not UNSET:
@@ -197,7 +207,7 @@ class _Api:
                 known = ", ".join(sorted(self._webhooks.events)) or "none: no event has webhook=True"
                 raise InvalidDataError("events", f"names of events that may go out ({known}), not {name!r}")
 
-    async def _read(self, id: str) -> dict[str, Any]:
+    async def _read(self, id: str) -> ShownReceiver:
         receiver = await self._database.read(store.get_receiver, self._system, id)
         counts = await self._database.read(store.count_deliveries, [id])
         return _show(receiver, counts.get(id, Counts()))
@@ -209,30 +219,29 @@ def _add(connection: Any, system: str, receiver: Receiver) -> None:
     store.add_receiver(connection, system, receiver)
 
 
-def _show(receiver: Receiver, counts: Counts) -> dict[str, Any]:
-    """A receiver without its secrets."""
-    return {
-        "id": receiver.id,
-        "url": receiver.url,
-        "events": sorted(receiver.events),
-        "enabled": receiver.disabled is None,
-        "disabledReason": receiver.disabled,
-        "created": Time.at(receiver.created),
-        "failures": receiver.failures,
-        "failingSince": None if receiver.failing_since is None else Time.at(receiver.failing_since),
-        "waiting": counts.waiting,
-        "dead": counts.dead,
-        "gaps": receiver.gaps,
-    }
+def _show(receiver: Receiver, counts: Counts) -> ShownReceiver:
+    return ShownReceiver(
+        id=receiver.id,
+        url=receiver.url,
+        events=sorted(receiver.events),
+        enabled=receiver.disabled is None,
+        disabled_reason=receiver.disabled,
+        created=Time.at(receiver.created),
+        failures=receiver.failures,
+        failing_since=None if receiver.failing_since is None else Time.at(receiver.failing_since),
+        waiting=counts.waiting,
+        dead=counts.dead,
+        gaps=receiver.gaps,
+    )
 
 
-def _show_dead(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "id": row.message,
-        "event": row.event,
-        "created": Time.at(row.created),
-        "dead": Time.at(row.dead),
-        "attempts": row.attempts,
-        "error": row.error,
-        "body": msgspec.Raw(row.body),
-    }
+def _show_dead(row: Row[Any]) -> DeadLetter:
+    return DeadLetter(
+        id=row.message,
+        event=row.event,
+        created=Time.at(row.created),
+        dead=Time.at(row.dead),
+        attempts=row.attempts,
+        error=row.error,
+        body=msgspec.Raw(row.body),
+    )
