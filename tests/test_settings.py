@@ -43,7 +43,7 @@ def test_every_setting_has_an_upper_case_name_in_the_environment(folder: Path) -
     values = {name: _another(getattr(Settings(), name)) for name in Settings.__struct_fields__ if name not in GROUPS}
     values |= {"log_sync": "full", "client_origin": "https://another.example", "redis_emitter_key": "another"}
     values |= {"time_zone": "Europe/Berlin", "log_level": "error", "metrics_token": "0123456789abcdef", "docs": True}
-    values |= {"webhook_private_addresses": True, "database_sync": "full"}
+    values |= {"webhook_private_addresses": True, "webhook_retries": "7", "database_sync": "full"}
     environ = {name.upper(): str(value) for name, value in values.items()}
     assert msgspec.to_builtins(load_settings(environ)) == {**msgspec.to_builtins(Settings()), **values}
 
@@ -269,6 +269,17 @@ def test_what_editors_and_shells_leave_around_a_setting_is_no_part_of_it(folder:
         "https://a.example",
         "https://b.example",
     }
+
+
+def test_delays_of_webhooks_are_a_list_with_commas() -> None:
+    assert Settings(webhook_retries=" 5, 0.5,").webhook_delays == (5.0, 0.5)
+    assert Settings(webhook_retries="").webhook_delays == ()
+
+
+@pytest.mark.parametrize("text", ["soon", "5;300", "0", "-1", "nan", "inf", "1e9", "1," * 51])
+def test_wrong_delays_of_webhooks_are_reported_with_the_other_settings(folder: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match=r"(?s)port.*WEBHOOK_RETRIES is .* such as 5, 300"):
+        load_settings({"PORT": "many", "WEBHOOK_RETRIES": text})
 
 
 # Back ends.

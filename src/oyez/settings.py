@@ -46,6 +46,9 @@ LISTS = ("client_origin", "jwt_claims", "trusted_proxies")
 BACKEND_URL = re.compile(r"https?://[^/?#\s@]+(/[^\s#]*)?")
 SIGNING_SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}")
 """A secret of Standard Webhooks: 24 to 64 bytes in base64."""
+MAX_WEBHOOK_RETRIES = 50
+MAX_WEBHOOK_DELAY = 7 * 86_400.0
+"""Seconds between two attempts: a week, because dead letters are kept for a month."""
 GROUPS = ("limits", "backends")
 """Settings that are tables in `oyez.toml`: they are no flags."""
 
@@ -418,6 +421,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self.development if self.webhook_private_addresses is None else self.webhook_private_addresses
 
     @property
+    def webhook_delays(self) -> tuple[float, ...]:
+        """`webhook_retries` in seconds. Raises SettingsError."""
+        try:
+            delays = tuple(float(part) for part in self.webhook_retries.split(",") if part.strip())
+        except ValueError:
+            delays = (-1.0,)
+        if len(delays) > MAX_WEBHOOK_RETRIES or not all(0 < delay <= MAX_WEBHOOK_DELAY for delay in delays):
+            raise SettingsError(
+                f"WEBHOOK_RETRIES is {self.webhook_retries!r}. Set it to at most {MAX_WEBHOOK_RETRIES} numbers of"
+                f" seconds, each more than 0 and at most {MAX_WEBHOOK_DELAY:.0f}, such as 5, 300, 1800."
+            )
+        return delays
+
+    @property
     def data_folder(self) -> Path:
         return Path(self.oyez_data)
 
@@ -496,7 +513,7 @@ def _find_fault(name: str, value: Any, sources: Mapping[str, Mapping[str, Any]])
     try:
         settings = msgspec.convert({name: value}, Settings, strict=False)
         check_origins(settings.origins)
-        _ = settings.zone
+        _ = settings.zone, settings.webhook_delays
         check_level(settings.log_level)
         check_backends(settings.backends)
     except msgspec.ValidationError as error:

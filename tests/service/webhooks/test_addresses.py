@@ -2,9 +2,9 @@
 
 import pytest
 
-from oyez.errors import InvalidDataError, SettingsError
+from oyez.errors import InvalidDataError
 from oyez.service.webhooks.addresses import ForbiddenAddressError, is_private, read_place, resolve
-from oyez.service.webhooks.schedule import BREAK_AFTER, REST, read_schedule
+from oyez.service.webhooks.schedule import BREAK_AFTER, REST, Schedule
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_names_are_checked_when_they_are_resolved() -> None:
 
 
 def test_the_schedule() -> None:
-    schedule = read_schedule("5, 300")
+    schedule = Schedule((5.0, 300.0))
     assert 4.5 <= (schedule.find_delay(1) or 0) <= 5.5
     assert 270 <= (schedule.find_delay(2) or 0) <= 330
     assert schedule.find_delay(3) is None
@@ -82,10 +82,4 @@ def test_the_schedule() -> None:
     assert schedule.find_rest(BREAK_AFTER - 1) == 0.0
     assert 0 < schedule.find_rest(BREAK_AFTER) <= REST.first
     assert schedule.find_rest(1000) <= REST.longest
-    assert read_schedule("").find_delay(1) is None
-
-
-@pytest.mark.parametrize("text", ["soon", "5;300", "0", "-1", "nan", "inf", "1e9", "1," * 51])
-def test_a_schedule_that_is_none(text: str) -> None:
-    with pytest.raises(SettingsError, match="WEBHOOK_RETRIES is"):
-        read_schedule(text)
+    assert Schedule(()).find_delay(1) is None

@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oyez.concurrency.backoff import Backoff
-from oyez.errors import SettingsError
 
-MAX_ATTEMPTS = 50
-"""Attempts that a setting may ask for."""
 JITTER = 0.1
 """Share of each delay that is random, so that receivers that failed together are not tried together."""
 BREAK_AFTER = 5
@@ -39,16 +36,3 @@ class Schedule:
     def find_rest(self, failures: int) -> float:
         """Seconds for which a receiver rests after so many failures in a row."""
         return self.rest.delay(failures - BREAK_AFTER + 1) if failures >= BREAK_AFTER else 0.0
-
-
-def read_schedule(text: str) -> Schedule:
-    """The setting `webhook_retries`: seconds, separated by commas. Raises SettingsError."""
-    try:
-        delays = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        delays = [-1.0]
-    if len(delays) > MAX_ATTEMPTS or not all(0 < delay <= 7 * 86_400 for delay in delays):
-        raise SettingsError(
-            f"WEBHOOK_RETRIES is {text!r}. Set it to at most {MAX_ATTEMPTS} numbers of seconds, such as 5, 300, 1800."
-        )
-    return Schedule(tuple(delays))

@@ -20,7 +20,7 @@ from oyez.logger import get_logger
 from oyez.service.database.database import Database
 from oyez.service.webhooks import store
 from oyez.service.webhooks.reader import LostLeadError, Reader
-from oyez.service.webhooks.schedule import read_schedule
+from oyez.service.webhooks.schedule import Schedule
 from oyez.service.webhooks.sender import Rules, Sender
 from oyez.service.webhooks.store import MAX_WAITING, Beat, Receiver
 from oyez.settings import Settings
@@ -217,7 +217,7 @@ class Webhooks:
 def build_rules(settings: Settings) -> Rules:
     """The rules that the settings state. Raises SettingsError."""
     return Rules(
-        read_schedule(settings.webhook_retries),
+        Schedule(settings.webhook_delays),
         timeout=settings.webhook_timeout,
         private=settings.allows_private_webhooks,
         disable_after=settings.webhook_disable_after,
