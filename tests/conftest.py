@@ -5,9 +5,11 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from tests.support.js_client import JsDriver
 from tests.support.postgres import PostgreSQL, serve_postgresql
@@ -29,6 +31,7 @@ LONG = (
     "tests/examples/",
     "tests/cli/",
     "tests/service/",
+    "tests/web/",
     "tests/log/test_model",
     "tests/server/test_given",
 )
@@ -37,6 +40,18 @@ LONG = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """Each file runs in one process, and all files that share a browser."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/web" if nodeid.startswith("tests/web/") else str(super()._split_scope(nodeid))
 
 
 LOGGERS = ("", "oyez", "uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error")

@@ -1,31 +1,15 @@
 """The console of the page in Chromium, with a server: connect, receive, send, publish, cut the connection, recover."""
 
-from collections.abc import AsyncIterator
-
-import pytest
 from msgspec.structs import replace
 
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from oyez.systems.loader import load_system
 from tests.support.browser import Browser, Page
 from tests.support.shops import Market, serve
 from tests.web import hostile
 
 PANEL = ".work-panel > div:not([hidden])"
 """The part of the console that is open."""
-
-
-@pytest.fixture(scope="module")
-async def market(settings: Settings) -> AsyncIterator[Market]:
-    async with serve(Oyez([hostile.system, load_system("bookings")], settings)) as market:
-        yield market
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with Browser.start() as browser:
-        yield browser
 
 
 async def connect(page: Page, subject: str = "ada") -> None:
@@ -43,8 +27,8 @@ async def publish(page: Page) -> None:
     await page.wait_for(f"{PANEL} .result.good", "Published")
 
 
-async def test_events_arrive_and_missed_ones_after_a_break(market: Market, browser: Browser) -> None:
-    async with browser.open(f"{market.url}/hostile/docs") as page:
+async def test_events_arrive_and_missed_ones_after_a_break(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/hostile/docs") as page:
         await connect(page)
         assert "ada" in (await page.texts(".details"))[0]
         await page.click("#tab-publish")
@@ -75,8 +59,8 @@ async def test_events_arrive_and_missed_ones_after_a_break(market: Market, brows
         assert await page.list_errors() == []
 
 
-async def test_commands_are_sent_from_a_form(market: Market, browser: Browser) -> None:
-    async with browser.open(f"{market.url}/hostile/docs") as page:
+async def test_commands_are_sent_from_a_form(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/hostile/docs") as page:
         await connect(page)
         await page.click("#command-echo .try")
         await page.fill(f"{PANEL} .member textarea, {PANEL} .member input", hostile.IMAGE)
@@ -97,9 +81,9 @@ async def test_commands_are_sent_from_a_form(market: Market, browser: Browser) -
         assert await page.list_errors() == []
 
 
-async def test_secrets_are_in_memory_only(market: Market, browser: Browser) -> None:
-    token = market.token("ada")
-    async with browser.open(f"{market.url}/hostile/docs") as page:
+async def test_secrets_are_in_memory_only(showcase: Market, browser: Browser) -> None:
+    token = showcase.token("ada")
+    async with browser.open(f"{showcase.url}/hostile/docs") as page:
         await page.wait_for("h1")
         await page.click(".console-button")
         await page.click(f"{PANEL} .choice", "Paste a token")
@@ -118,8 +102,8 @@ async def test_secrets_are_in_memory_only(market: Market, browser: Browser) -> N
         await page.wait_for(".phase", "Not connected")
 
 
-async def test_a_refusal_is_explained(market: Market, browser: Browser) -> None:
-    async with browser.open(f"{market.url}/bookings/docs") as page:
+async def test_a_refusal_is_explained(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/bookings/docs") as page:
         await page.wait_for("h1")
         await page.click("#command-partner-booking-accept .try")
         await page.click(f"{PANEL} .link", "Go to Connect")
@@ -135,12 +119,12 @@ async def test_a_refusal_is_explained(market: Market, browser: Browser) -> None:
         await page.wait_for(f"{PANEL} .result.bad", "Refused")
 
 
-async def test_the_list_is_bounded_paused_and_filtered(market: Market, browser: Browser) -> None:
-    async with browser.open(f"{market.url}/hostile/docs") as page:
+async def test_the_list_is_bounded_paused_and_filtered(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/hostile/docs") as page:
         await connect(page, "bob")
         data = {"user": "bob", "text": "x", "kind": "</script>"}
         many = [{"event": "hostile", "data": {**data, "text": f"number {number}"}} for number in range(600)]
-        await market.call("POST", "/hostile/events", many)
+        await showcase.call("POST", "/hostile/events", many)
         await page.wait_for(".row", "number 599")
         assert await page.evaluate("document.querySelectorAll('.row').length") == 500
         await page.wait_for(".stream-note", "keeps the newest 500")
@@ -149,7 +133,7 @@ async def test_the_list_is_bounded_paused_and_filtered(market: Market, browser: 
         assert all("number 42" in row for row in await page.texts(".row"))
         await page.fill(".stream-bar input", "")
         await page.click(".stream-bar button", "Pause")
-        await market.call("POST", "/hostile/events", {"event": "hostile", "data": {**data, "text": "while paused"}})
+        await showcase.call("POST", "/hostile/events", {"event": "hostile", "data": {**data, "text": "while paused"}})
         await page.wait_for(".stream-bar button", "Resume (1 new)")
         assert await page.texts(".row", "while paused") == []
         await page.click(".stream-bar button", "Resume")
@@ -158,8 +142,8 @@ async def test_the_list_is_bounded_paused_and_filtered(market: Market, browser: 
         await page.wait_for(".empty", "Events appear here")
 
 
-async def test_the_keyboard_is_enough(market: Market, browser: Browser) -> None:
-    async with browser.open(f"{market.url}/hostile/docs") as page:
+async def test_the_keyboard_is_enough(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/hostile/docs") as page:
         await page.wait_for("h1")
         await page.press("Tab")
         assert await page.evaluate("document.activeElement.className") == "skip"

@@ -38,10 +38,10 @@ def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     thread.join()
 
 
-async def test_its_console_connects_to_the_server(settings: Settings, site: tuple[Path, str]) -> None:
+async def test_its_console_connects_to_the_server(settings: Settings, site: tuple[Path, str], browser: Browser) -> None:
     folder, origin = site
     oyez = Oyez([load_system("quotes")], replace(settings, client_origin=origin))
-    async with serve(oyez) as market, Browser.start() as browser:
+    async with serve(oyez) as market:
         assert html("quotes", output=folder, url=market.url) == 0
         async with browser.open(f"{origin}/index.html") as page:
             await page.wait_for("h1", "quotes")

@@ -11,48 +11,37 @@ from typing import Any
 
 import pytest
 
-from oyez.service.app import Oyez
-from oyez.settings import Settings
-from oyez.systems.loader import load_system
 from tests.support.browser import Browser
 from tests.support.clock import PATIENCE
 from tests.support.js_client import FOLDER
-from tests.support.shops import Market, serve
+from tests.support.shops import Market
 from tests.web import hostile
 
 LANGUAGES = {"javascript": ("node", "sample.mjs"), "python": (sys.executable, "sample.py"), "curl": ("sh", "sample.sh")}
 
 
 @pytest.fixture(scope="module")
-async def market(settings: Settings) -> AsyncIterator[Market]:
-    systems = [hostile.system, *(load_system(name) for name in (*TYPED, "bookings"))]
-    async with serve(Oyez(systems, settings)) as market:
-        yield market
-
-
-@pytest.fixture(scope="module")
-async def samples(market: Market) -> Mapping[str, Mapping[str, str]]:
+async def samples(showcase: Market, browser: Browser) -> Mapping[str, Mapping[str, str]]:
     """The samples of the page, by what they are about and their language."""
     found: dict[str, dict[str, str]] = {}
-    async with Browser.start() as browser:
-        for name in TYPED:
-            async with browser.open(f"{market.url}/{name.removeprefix('examples/').removesuffix('.py')}/docs") as page:
-                await page.wait_for("h1")
-                await page.choose("#connect select", "typescript")
-                programs = await page.evaluate(ALL_TYPESCRIPT)
-                found[name] = {str(number): text for number, text in enumerate(programs)}
-        for system, items in ITEMS.items():
-            async with browser.open(f"{market.url}/{system}/docs") as page:
-                await page.wait_for("h1")
-                for language in LANGUAGES:
-                    await page.choose("#connect select", language)
-                    for item, position in items.items():
-                        script = f"document.querySelectorAll('#{position[0]} .code code')[{position[1]}].textContent"
-                        found.setdefault(item, {})[language] = await page.evaluate(script)
+    for name in TYPED:
+        async with browser.open(f"{showcase.url}/{name}/docs") as page:
+            await page.wait_for("h1")
+            await page.choose("#connect select", "typescript")
+            programs = await page.evaluate(ALL_TYPESCRIPT)
+            found[name] = {str(number): text for number, text in enumerate(programs)}
+    for system, items in ITEMS.items():
+        async with browser.open(f"{showcase.url}/{system}/docs") as page:
+            await page.wait_for("h1")
+            for language in LANGUAGES:
+                await page.choose("#connect select", language)
+                for item, position in items.items():
+                    script = f"document.querySelectorAll('#{position[0]} .code code')[{position[1]}].textContent"
+                    found.setdefault(item, {})[language] = await page.evaluate(script)
     return found
 
 
-TYPED = ("fixrx", "quotes", "examples/game.py")
+TYPED = ("fixrx", "quotes", "game")
 """The systems of which all samples in TypeScript are compiled."""
 ALL_TYPESCRIPT = (
     "[...document.querySelectorAll('main .code')]"
@@ -80,7 +69,7 @@ ITEMS: Mapping[str, Mapping[str, Any]] = {
 
 
 @asynccontextmanager
-async def run(market: Market, language: str, text: str, folder: Path, **environ: str) -> AsyncIterator[Any]:
+async def run(showcase: Market, language: str, text: str, folder: Path, **environ: str) -> AsyncIterator[Any]:
     """The sample as a program, whose output can be read; killed afterwards if it still runs."""
     program, name = LANGUAGES[language]
     (folder / name).write_text(text)
@@ -116,37 +105,37 @@ async def read_until(process: asyncio.subprocess.Process, *expected: str) -> str
     return output
 
 
-async def receive_one(market: Market, language: str, samples: Mapping[str, Mapping[str, str]], folder: Path) -> None:
+async def receive_one(showcase: Market, language: str, samples: Mapping[str, Mapping[str, str]], folder: Path) -> None:
     """Run the program that receives, and the one that publishes until the other has received an event."""
-    key = market.oyez.signer.sign_service("hostile", 60.0)
+    key = showcase.oyez.signer.sign_service("hostile", 60.0)
     text = samples["publish"][language]
     (publishing := folder / "publish").mkdir()
     async with (
-        run(market, language, samples["receive"][language], folder, TOKEN=market.token("ada")) as receiver,
+        run(showcase, language, samples["receive"][language], folder, TOKEN=showcase.token("ada")) as receiver,
         asyncio.TaskGroup() as tasks,
     ):
         reading = tasks.create_task(read_until(receiver, hostile.IMAGE))
         while not reading.done():
-            async with run(market, language, text, publishing, KEY=key) as publisher:
+            async with run(showcase, language, text, publishing, KEY=key) as publisher:
                 await read_until(publisher, "position", "user:ada")
                 await publisher.wait()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_they_run(
-    market: Market, samples: Mapping[str, Mapping[str, str]], language: str, tmp_path: Path
+    showcase: Market, samples: Mapping[str, Mapping[str, str]], language: str, tmp_path: Path
 ) -> None:
-    user, customer = market.token("ada"), market.oyez.signer.sign_user("ada", "customer", {}, 60.0)
+    user, customer = showcase.token("ada"), showcase.oyez.signer.sign_user("ada", "customer", {}, 60.0)
 
     async def expect(name: str, token: str, *expected: str) -> None:
         folder = tmp_path / name
         folder.mkdir()
-        async with run(market, language, samples[name][language], folder, TOKEN=token) as process:
+        async with run(showcase, language, samples[name][language], folder, TOKEN=token) as process:
             await read_until(process, *expected)
 
     (tmp_path / "receive").mkdir()
     await asyncio.gather(
-        receive_one(market, language, samples, tmp_path / "receive"),
+        receive_one(showcase, language, samples, tmp_path / "receive"),
         expect("connect", user, '"sid"' if language == "curl" else "connected"),
         expect("send", user, "text"),
         expect("send in a namespace", customer, "forbidden"),
@@ -154,17 +143,16 @@ async def test_they_run(
 
 
 async def test_those_in_typescript_compile_with_the_types_of_the_system(
-    market: Market, samples: Mapping[str, Mapping[str, str]], tmp_path: Path
+    showcase: Market, samples: Mapping[str, Mapping[str, str]], tmp_path: Path
 ) -> None:
     (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
     (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": COMPILER, "include": ["**/*.ts"]}))
-    for reference in TYPED:
-        name = Path(reference).stem
+    for name in TYPED:
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "types.ts").write_text((await market.request("GET", f"/{name}/types.ts")).text)
-        assert len(samples[reference]) > 8
-        for number, text in samples[reference].items():
+        (folder / "types.ts").write_text((await showcase.request("GET", f"/{name}/types.ts")).text)
+        assert len(samples[name]) > 8
+        for number, text in samples[name].items():
             (folder / f"sample{number}.ts").write_text(text)
     compiler = await asyncio.create_subprocess_exec(
         str(FOLDER / "node_modules" / ".bin" / "tsc"), "--pretty", "false", cwd=tmp_path, stdout=asyncio.subprocess.PIPE

@@ -10,7 +10,7 @@ from pygments.lexers.data import JsonLexer
 from sphinx.application import Sphinx
 
 CONTENTS = {
-    "Start": ["tutorial"],
+    "Start": ["install", "tutorial", "new", "coming-from-socketio"],
     "Guides": [
         "contracts",
         "recipes",

@@ -87,4 +87,7 @@ def explain_cause(error: BaseException) -> str:
 def find_cause(error: BaseException) -> BaseException:
     """The error at the bottom, which says what happened: `Connection refused` instead of `<urlopen error>`."""
     deeper = error.reason if isinstance(error, URLError) else error.__cause__
+    if deeper is None and isinstance(error.__context__, ssl.SSLError):
+        # httpcore removes the cause of its errors; the context stays.
+        deeper = error.__context__
     return find_cause(deeper) if isinstance(deeper, BaseException) else error
