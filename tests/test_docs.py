@@ -44,7 +44,7 @@ from oyez.service.app import Oyez
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer
 from oyez.service.redis_emitter.decoder import EmitterDecoder, EmitterMessageError
-from oyez.settings import BackendSettings, Limits, Settings, load_settings
+from oyez.settings import BackendSettings, Limits, Settings, WebhookSettings, load_settings
 from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.fixrx.contract import contract as fixrx
 from oyez.systems.loader import load_system
@@ -388,7 +388,8 @@ def test_lines_are_short(name: str) -> None:
 def test_settings_that_are_spoken_of_exist(name: str) -> None:
     spoken = re.findall(r"`((?:max|ping|ssl|jwt)_\w+|(?!proxy)\w+_timeout|\w+_interval)`", read(name))
     # An argument of `event` and `command`, and not a setting.
-    known = {*Settings.__struct_fields__, *Limits.__struct_fields__, *BackendSettings.__struct_fields__, "max_bytes"}
+    groups = (Settings, Limits, BackendSettings, WebhookSettings)
+    known = {*(field for group in groups for field in group.__struct_fields__), "max_bytes"}
     known |= {field.name for field in fields(QueueLimits)}
     assert set(spoken) <= known
 

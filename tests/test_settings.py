@@ -9,7 +9,7 @@ import pytest
 
 from oyez import logger
 from oyez.errors import SettingsError
-from oyez.settings import GROUPS, LOG_LEVELS, Limits, Settings, load_settings
+from oyez.settings import GROUPS, LOG_LEVELS, Limits, Settings, WebhookSettings, load_settings
 
 
 @pytest.fixture
@@ -316,3 +316,40 @@ def test_wrong_settings_of_a_back_end_are_explained(folder: Path, name: str, val
 
 def test_settings_show_no_secret_of_a_back_end(folder: Path) -> None:
     assert "whsec" not in repr(load_settings(BACKEND))
+
+
+# Receivers of webhooks.
+
+
+def test_receivers_are_read_from_the_file_and_the_environment(folder: Path) -> None:
+    Path("oyez.toml").write_text('[webhooks.shop]\nsystem = "orders"\nurl = "https://shop.example"\nevents = ["a"]\n')
+    secret = f"whsec_{'A' * 32}"
+    environ = {"OYEZ_WEBHOOK_SHOP_SECRET": secret, "OYEZ_WEBHOOK_SHOP_EVENTS": "a, b:c", "OYEZ_WEBHOOK_TIMEOUT": "3"}
+    settings = load_settings(environ)
+    assert settings.webhooks == {
+        "shop": WebhookSettings(system="orders", url="https://shop.example", secret=secret, events=("a", "b:c"))
+    }
+    assert settings.webhook_timeout == 3.0
+    assert secret not in repr(settings)
+    del environ["OYEZ_WEBHOOK_SHOP_EVENTS"]
+    assert load_settings(environ).webhooks["shop"].events == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[webhooks.shop]\nsystem = 'orders'\nurl = 'https://shop.example'\nsecret = 'hunter2'",
+            "webhooks.shop.secret",
+        ),
+        ("[webhooks.Shop]\nsystem = 'orders'\nurl = 'https://shop.example'\nsecret = 'hunter2'", "small letter"),
+        ("[webhooks.shop]\nsystem = 'orders'\nurl = 'https://shop.example'", "secret"),
+        ("[webhooks.shop]\nsytem = 'orders'", "Did you mean `system`"),
+    ],
+)
+def test_wrong_settings_of_a_receiver_are_explained(folder: Path, text: str, said: str) -> None:
+    write(folder, text)
+    with pytest.raises(SettingsError) as error:
+        load_settings({})
+    assert said in str(error.value)
+    assert "hunter2" not in str(error.value)

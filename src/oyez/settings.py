@@ -49,7 +49,7 @@ SIGNING_SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}")
 MAX_WEBHOOK_RETRIES = 50
 MAX_WEBHOOK_DELAY = 7 * 86_400.0
 """Seconds between two attempts: a week, because dead letters are kept for a month."""
-GROUPS = ("limits", "backends")
+GROUPS = ("limits", "backends", "webhooks")
 """Settings that are tables in `oyez.toml`: they are no flags."""
 
 MAX_DECLARED_BYTES = 500_000
@@ -245,6 +245,33 @@ _BACKEND = re.compile(rf"OYEZ_BACKEND_([A-Z][A-Z0-9_]*)_({'|'.join(BackendSettin
 """The name of a back end's setting in the environment."""
 
 
+class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A receiver of webhooks that the operator declares, instead of adding it with `oyez webhooks add`.
+
+    In `oyez.toml` these are the lines below `[webhooks.NAME]`, in the environment `OYEZ_WEBHOOK_NAME_URL` and so on.
+    """
+
+    system: str
+    """The system whose events are sent. A server that does not serve this system leaves the receiver out."""
+    url: str
+    """The address to which events are sent by POST."""
+    secret: str
+    """The secret that signs the events, as Standard Webhooks write it: `whsec_` and 24 to 64 bytes in base64. While a
+    secret is replaced, the new one and the old one, separated by a space."""
+    events: tuple[str, ...] = ()
+    """Names of events, in the environment separated by commas; none for all that may go out."""
+
+    def __repr__(self) -> str:
+        """Without the secret and the address, which may hold one, because logs may show it."""
+        return f"WebhookSettings(system={self.system!r}, …)"
+
+
+_WEBHOOK = re.compile(rf"OYEZ_WEBHOOK_([A-Z][A-Z0-9_]*)_({'|'.join(WebhookSettings.__struct_fields__).upper()})")
+"""The name of a receiver's setting in the environment."""
+WEBHOOK_NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
+"""The name of a receiver: a part of its id in the database."""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How one Oyez process runs. Names are those of `oyez.toml`; the environment has them in upper case.
 
@@ -367,6 +394,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: Limits = Limits()
     backends: Mapping[str, BackendSettings] = {}
     """The back ends that contracts name, by their names."""
+    webhooks: Mapping[str, WebhookSettings] = {}
+    """The receivers of webhooks that the operator declares, by their names."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -465,8 +494,9 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
         raise SettingsError(f"{path} does not exist. Give the path of an existing file, or leave --config out.")
     names = [name for name in Settings.__struct_fields__ if name not in GROUPS]
     in_environment: dict[str, Any] = _read_environment(environ, names)
-    if backends := _read_backends(environ, in_file.get("backends")):
-        in_environment["backends"] = backends
+    for name, pattern in (("backends", _BACKEND), ("webhooks", _WEBHOOK)):
+        if group := _read_group(environ, pattern, in_file.get(name)):
+            in_environment[name] = group
     sources: dict[str, Mapping[str, Any]] = {
         str(path): in_file,
         "the environment": in_environment,
@@ -490,13 +520,15 @@ def _read_environment(environ: Mapping[str, str], names: Iterable[str]) -> dict[
     return found
 
 
-def _read_backends(environ: Mapping[str, str], in_file: Any) -> dict[str, dict[str, Any]]:
-    """All back ends, if the environment has settings of some; it wins over the file. Otherwise none."""
+def _read_group(environ: Mapping[str, str], pattern: re.Pattern[str], in_file: Any) -> dict[str, dict[str, Any]]:
+    """All back ends, or receivers, if the environment has settings of some; it wins over the file. Otherwise none."""
     found: dict[str, dict[str, Any]] = {}
-    given = ((_BACKEND.fullmatch(key), text) for key, text in environ.items() if text)
+    given = ((pattern.fullmatch(key), text) for key, text in environ.items() if text)
     for named, text in given:
         if named is not None:
-            found.setdefault(named[1].lower(), {})[named[2].lower()] = text.strip(INVISIBLE)
+            value = text.strip(INVISIBLE)
+            parts = [part.strip() for part in value.split(",") if part.strip()]
+            found.setdefault(named[1].lower(), {})[named[2].lower()] = parts if named[2] == "EVENTS" else value
     if not found or not isinstance(in_file, Mapping | None):
         return {}
     known = {name: values for name, values in (in_file or {}).items() if isinstance(values, Mapping)}
@@ -516,6 +548,7 @@ def _find_fault(name: str, value: Any, sources: Mapping[str, Mapping[str, Any]])
         _ = settings.zone, settings.webhook_delays
         check_level(settings.log_level)
         check_backends(settings.backends)
+        check_webhooks(settings.webhooks)
     except msgspec.ValidationError as error:
         return _explain(str(error), sources)
     except SettingsError as error:
@@ -563,12 +596,31 @@ def check_backends(backends: Mapping[str, BackendSettings]) -> None:
                 f"Setting backends.{name}.url is {backend.url!r}, which is not the address of a back end."
                 " Set it to one without a password, such as https://shop.example/oyez."
             )
-        secrets = backend.secret.split()
-        if not secrets or not all(SIGNING_SECRET.fullmatch(secret) for secret in secrets):
+        check_secret(f"backends.{name}.secret", backend.secret)
+
+
+def check_webhooks(webhooks: Mapping[str, WebhookSettings]) -> None:
+    """Raises SettingsError with the first name or secret of a receiver that is not valid. Shows no secret.
+
+    Its address and its events are checked when the server is built, with the contract.
+    """
+    for name, receiver in webhooks.items():
+        if WEBHOOK_NAME.fullmatch(name) is None:
             raise SettingsError(
-                f"Setting backends.{name}.secret is not a signing secret: expected `whsec_` and 24 to 64 bytes in"
-                " base64. Make one with: echo whsec_$(openssl rand -base64 32)"
+                f"Setting webhooks.{name} has a wrong name: expected a small letter, and then at most 23 small letters,"
+                " digits and underscores. Rename it."
             )
+        check_secret(f"webhooks.{name}.secret", receiver.secret)
+
+
+def check_secret(name: str, text: str) -> None:
+    """Raises SettingsError if the setting `name` does not hold one or more signing secrets. Shows no secret."""
+    secrets = text.split()
+    if not secrets or not all(SIGNING_SECRET.fullmatch(secret) for secret in secrets):
+        raise SettingsError(
+            f"Setting {name} is not a signing secret: expected `whsec_` and 24 to 64 bytes in base64. Make one with:"
+            " echo whsec_$(openssl rand -base64 32)"
+        )
 
 
 def check_level(level: str) -> None:
@@ -585,7 +637,9 @@ def _explain(message: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
     source, value = [(source, values[first]) for source, values in sources.items() if first in values][-1]
     setting = f"Setting {name}" if name else "Settings"
     if "unknown field" in fault:
-        known = {"limits": Limits, "backends": BackendSettings}.get(first if name else "", Settings)
+        known = {"limits": Limits, "backends": BackendSettings, "webhooks": WebhookSettings}.get(
+            first if name else "", Settings
+        )
         close = get_close_matches(fault.split("`")[1].lower(), known.__struct_fields__, 1)
         remedy = f"Did you mean `{close[0]}`?" if close else "Leave it out."
     else:

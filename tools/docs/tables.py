@@ -51,7 +51,7 @@ from oyez.protocol.engineio import HandshakeError
 from oyez.runtime.replies import Failure, FailureEncoder, ReplyCodec
 from oyez.server.recovery import recovery
 from oyez.service.server_api.operations import OPERATIONS
-from oyez.settings import GROUPS, BackendSettings, Limits, Settings
+from oyez.settings import GROUPS, BackendSettings, Limits, Settings, WebhookSettings
 from oyez.systems.bookings.contract import contract as bookings
 from oyez.systems.bookings.states import SENTENCES, TRANSITIONS
 from oyez.systems.fixrx.contract import contract as fixrx
@@ -114,11 +114,15 @@ def build_operations() -> str:
     return build_table(("method", "path", "what it does"), *rows)
 
 
-def build_backends() -> str:
-    remarks = find_field_docs(BackendSettings)
+def build_group(kind: type[msgspec.Struct]) -> str:
+    remarks = find_field_docs(kind)
     rows = [
-        (f"`{field.name}`", "required" if field.required else f"{field.default:,g}", remarks[field.name])
-        for field in msgspec.structs.fields(BackendSettings)
+        (
+            f"`{field.name}`",
+            "required" if field.required else f"{field.default:,g}" if field.default else "none",
+            remarks[field.name],
+        )
+        for field in msgspec.structs.fields(kind)
     ]
     return build_table(("setting", "default", "meaning"), *rows)
 
@@ -428,7 +432,8 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "reasons": ("recovery", build_reasons),
     "settings": ("settings", build_settings),
     "limits": ("settings", build_limits),
-    "back ends": ("settings", build_backends),
+    "back ends": ("settings", partial(build_group, BackendSettings)),
+    "webhooks": ("settings", partial(build_group, WebhookSettings)),
     "operations": ("server-api", build_operations),
     "refusals": ("architecture", build_refusals),
     "acknowledgements": ("contract-reference", build_acknowledgements),

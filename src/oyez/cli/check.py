@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +27,7 @@ from oyez.service.database import tables
 from oyez.service.database.database import MIGRATIONS
 from oyez.service.database.examine import examine_tables, open_unchanged
 from oyez.service.system import System
-from oyez.settings import BackendSettings, Settings
+from oyez.settings import Settings
 from oyez.systems.listing import list_systems
 from oyez.systems.loader import load_system
 
@@ -52,7 +52,7 @@ def check(*systems: str, flags: ServerFlags = DEFAULTS) -> int:
     """
     checks = Checks()
     settings = checks.run("settings", lambda: (flags.load(), "can be read"))
-    loaded = check_systems(checks, systems or list_systems(), settings.backends if settings is not None else {})
+    loaded = check_systems(checks, systems or list_systems(), settings or Settings())
     if settings is not None:
         check_settings(checks, settings, [system.name for system in loaded])
         check_database(checks, settings, loaded)
@@ -89,7 +89,7 @@ class Checks:
 # Systems.
 
 
-def check_systems(checks: Checks, references: Sequence[str], backends: Mapping[str, BackendSettings]) -> list[System]:
+def check_systems(checks: Checks, references: Sequence[str], settings: Settings) -> list[System]:
     """The systems that can be loaded. Each is also built once, with a database of its own that is deleted again."""
     loaded = []
     with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +97,7 @@ def check_systems(checks: Checks, references: Sequence[str], backends: Mapping[s
 
             def build(reference: str = reference) -> tuple[System, str]:
                 system = load_system(reference)
-                build_apart(system, Path(folder) / system.name, backends)
+                build_apart(system, Path(folder) / system.name, settings)
                 contract = system.contract
                 return system, f"{len(contract.events)} events, contract and handlers fit"
 
@@ -107,13 +107,20 @@ def check_systems(checks: Checks, references: Sequence[str], backends: Mapping[s
     return loaded
 
 
-def build_apart(system: System, folder: Path, backends: Mapping[str, BackendSettings]) -> None:
+def build_apart(system: System, folder: Path, settings: Settings) -> None:
     """Build a system as a server does, in `folder`: its migrations, tables, handlers and routes.
 
     Raises SettingsError or ContractError.
     """
-    settings = Settings(oyez_data=str(folder), jwt_secret=secrets.token_hex(32), log_level="error", backends=backends)
-    Oyez([system], settings).database.close()
+    apart = Settings(
+        oyez_data=str(folder),
+        jwt_secret=secrets.token_hex(32),
+        log_level="error",
+        backends=settings.backends,
+        webhooks=settings.webhooks,
+        webhook_private_addresses=settings.allows_private_webhooks,
+    )
+    Oyez([system], apart).database.close()
 
 
 # Settings and what they name.

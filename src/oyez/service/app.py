@@ -477,7 +477,14 @@ class Oyez:
         ).build_routes()
         routes.append(openapi_route(prefix, system.contract, __version__, authorize))
         routes.append(present_route(prefix, system.contract, stored_stays.find_present, authorize))
-        webhooks = Webhooks(system.contract, log, database, self._webhook_rules, clock=self._clock)
+        webhooks = Webhooks(
+            system.contract,
+            log,
+            database,
+            self._webhook_rules,
+            declared=self.settings.webhooks,
+            clock=self._clock,
+        )
         webhook_middleware = Middleware(
             IdempotencyMiddleware, idempotency=idempotency, authorize=authorize_webhooks, limits=limits
         )

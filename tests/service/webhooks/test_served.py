@@ -11,6 +11,7 @@ import pytest
 from oyez.client import Publication, Publisher
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer
+from oyez.service.webhooks.message import make_secret
 from tests.service.webhooks import shipping
 from tests.service.webhooks.receiver import ReceiverServer, serve_receiver, wait_until
 from tests.service.webhooks.shipping import Packed, contract
@@ -97,6 +98,31 @@ async def test_the_life_of_a_receiver(served: Served, server: ReceiverServer) ->
     assert (await server.expect(3))[2].payload["data"]["parcel_id"] == "p-2"
     assert (await call(served, "DELETE", f"/{id}")).status_code == 204
     assert (await call(served, "GET")).json()["receivers"] == []
+
+
+async def test_a_receiver_in_the_settings_is_changed_there(tmp_path: Path, server: ReceiverServer) -> None:
+    server.secret = make_secret()
+    declared = {"SYSTEM": "shipping", "URL": server.url, "SECRET": server.secret, "EVENTS": "parcel:packed"}
+    environ = {f"OYEZ_WEBHOOK_SHOP_{name}": value for name, value in declared.items()}
+    async with serve(tmp_path / "data", str(CONTRACT), **FAST, **environ) as served:
+
+        async def list_ids() -> list[str]:
+            return [one["id"] for one in (await call(served, "GET")).json()["receivers"]]
+
+        await wait_until(list_ids)
+        (id,) = await list_ids()
+        await publish(served, 1)
+        await server.expect(1)
+        for method, path, body in (
+            ("PATCH", "", {"events": []}),
+            ("PATCH", "", {"url": server.url}),
+            ("POST", "/secret", {}),
+            ("DELETE", "", None),
+        ):
+            refused = await call(served, method, f"/{id}{path}", body)
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert not (await call(served, "PATCH", f"/{id}", {"enabled": False})).json()["enabled"]
+        assert await list_ids() == [id]
 
 
 async def test_dead_letters_are_listed_and_replayed(served: Served, server: ReceiverServer) -> None:

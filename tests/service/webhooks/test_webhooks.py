@@ -14,17 +14,20 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from oyez.concurrency.backoff import Backoff
 from oyez.contract import Payload
+from oyez.errors import SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.runtime import Publisher
+from oyez.service.app import Oyez
 from oyez.service.database.database import MIGRATIONS, Database
 from oyez.service.database.tables import webhook_deliveries, webhook_readers
+from oyez.service.system import System
 from oyez.service.webhooks import reader, store, webhooks
 from oyez.service.webhooks.message import Secret, make_secret
 from oyez.service.webhooks.schedule import Schedule
 from oyez.service.webhooks.sender import Rules
 from oyez.service.webhooks.store import Receiver
 from oyez.service.webhooks.webhooks import Webhooks
-from oyez.settings import Limits
+from oyez.settings import Limits, Settings, WebhookSettings
 from tests.service.webhooks.receiver import ReceiverServer, serve_receiver, wait_until
 from tests.service.webhooks.shipping import DepotOpen, Lost, Moved, Packed, contract
 from tests.support.serving import turn_until
@@ -287,6 +290,71 @@ async def test_two_secrets_sign_during_a_rotation(stage: Stage, server: Receiver
         for secret in (old, new):
             with pytest.raises(WebhookVerificationError):
                 Webhook(secret).verify(later.body, later.headers)
+
+
+# Receivers in the settings.
+
+
+def declare(server: ReceiverServer, *events: str, system: str = "shipping") -> dict[str, WebhookSettings]:
+    """The settings of a receiver, with a new secret that the server expects."""
+    old, server.secret = server.secret, make_secret()
+    return {
+        "shop": WebhookSettings(system=system, url=server.url, secret=f"{server.secret} {old}".strip(), events=events)
+    }
+
+
+async def test_a_declared_receiver_is_sent_what_follows_its_first_start(stage: Stage, server: ReceiverServer) -> None:
+    await stage.publish(PACKED[0])
+    settings = declare(server, "parcel:packed")
+    for number in (1, 2):
+        async with stage.running(declared=settings) as running:
+            await wait_until(lambda: list_declared(stage))
+            await stage.publish(PACKED[number], Moved(parcel_id="p", place="Bonn"))
+            await server.expect(number)
+            assert running.leads()
+        # The secret is replaced by the second start.
+        settings = declare(server, "parcel:packed")
+    assert [one.payload["data"]["parcel_id"] for one in server.received] == ["p-1", "p-2"]
+
+
+async def test_a_receiver_that_is_no_longer_declared_is_disabled(stage: Stage, server: ReceiverServer) -> None:
+    added = await stage.add(server)
+    settings = declare(server)
+
+    async def is_enabled(expected: bool) -> bool:
+        return [one.disabled is None for one in await list_declared(stage)] == [expected]
+
+    for declared in (settings, {}, settings):
+        async with stage.running(declared=declared):
+            await wait_until(lambda declared=declared: is_enabled(bool(declared)))  # type: ignore[misc]
+    assert await stage.find() == added
+
+
+async def test_a_receiver_of_another_system_is_left_out(stage: Stage, server: ReceiverServer) -> None:
+    Webhooks(contract, stage.log, stage.database, FAST, declared=declare(server, "no:event", system="another"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"events": ("parcel:lost",)}, r"webhooks.shop.events names parcel:lost.*\(depot:open, parcel:moved"),
+        ({"url": "ftp://shop.example/?key=hunter2"}, r"webhooks.shop.url is wrong: expected"),
+    ],
+)
+def test_a_declared_receiver_that_does_not_fit_is_refused(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+    values = {"system": "shipping", "url": "https://shop.example/", "secret": make_secret()}
+    declared = {"shop": WebhookSettings(**{**values, **changed})}
+    with pytest.raises(SettingsError, match=said) as error:
+        Oyez([System(contract=contract)], Settings(oyez_data=str(tmp_path), webhooks=declared))
+    assert "hunter2" not in str(error.value)
+
+
+async def list_declared(stage: Stage) -> list[Receiver]:
+    known = await stage.database.read(store.list_receivers, "shipping")
+    return [one for one in known if one.id.startswith("shop-")]
+
+
+# Several processes.
 
 
 async def test_a_stopped_process_continues_where_it_was(stage: Stage, server: ReceiverServer) -> None:

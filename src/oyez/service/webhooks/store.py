@@ -1,7 +1,7 @@
 """Receivers, deliveries and the position of the reader in the database. Each function is part of one transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -48,6 +48,10 @@ class Receiver:
         known = {name: row._mapping[name] for name in cls.__slots__}
         all_secrets = tuple(Secret(text, until) for text, until in known["secrets"])
         return cls(**{**known, "events": frozenset(known["events"]), "secrets": all_secrets})
+
+    def starting_at(self, since: str) -> "Receiver":
+        """The receiver, so that it receives what is published after the position `since`."""
+        return replace(self, since=since)
 
     def wants(self, event: str) -> bool:
         return not self.events or event in self.events

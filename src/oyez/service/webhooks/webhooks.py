@@ -8,7 +8,7 @@ sends nothing more; an attempt that was under way may then be made twice, with t
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from oyez.concurrency.sparse_log import SparseLog
@@ -19,11 +19,12 @@ from oyez.log.log import Log
 from oyez.logger import get_logger
 from oyez.service.database.database import Database
 from oyez.service.webhooks import store
+from oyez.service.webhooks.declared import build_declared, is_declared, write_declared
 from oyez.service.webhooks.reader import LostLeadError, Reader
 from oyez.service.webhooks.schedule import Schedule
 from oyez.service.webhooks.sender import Rules, Sender
 from oyez.service.webhooks.store import MAX_WAITING, Beat, Receiver
-from oyez.settings import Settings
+from oyez.settings import Settings, WebhookSettings
 
 logger = get_logger("oyez.service")
 _sparse = SparseLog(logger, interval=10.0)
@@ -50,15 +51,18 @@ class Webhooks:
         database: Database,
         rules: Rules,
         *,
+        declared: Mapping[str, WebhookSettings] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` gives seconds since 1970."""
+        """`clock` gives seconds since 1970. `declared` are the receivers in the settings. Raises SettingsError."""
         self.system = contract.name
         self.events = {name: event for name, event in contract.events.items() if event.webhook}
         self.log = log
         self.database = database
         self.rules = rules
         self.clock = clock
+        self._declared = build_declared(declared or {}, self.system, self.events, clock(), private=rules.private)
+        self._declared_written = False
         self._node = ""
         self._renewed = -LEASE
         self._seen: Beat | None = None
@@ -109,6 +113,7 @@ class Webhooks:
     async def _run(self) -> None:
         while True:
             try:
+                await self._write_declared()
                 if await self._list_receivers() and await self._renew():
                     await self._lead()
             except LostLeadError:
@@ -118,6 +123,15 @@ class Webhooks:
             except Exception as error:
                 self._report(error)
             await self._pause()
+
+    async def _write_declared(self) -> None:
+        """Write the receivers of the settings, once in each process."""
+        if self._declared_written:
+            return
+        if self._declared or any(is_declared(one.id) for one in await self._list_receivers()):
+            since = await self.log.position()
+            await self.database.run(write_declared, self.system, self._declared, since, self.clock())
+        self._declared_written = True
 
     async def _list_receivers(self) -> list[Receiver]:
         return await self.database.read(store.list_receivers, self.system)
