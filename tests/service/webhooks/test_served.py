@@ -123,6 +123,8 @@ async def test_a_receiver_in_the_settings_is_changed_there(tmp_path: Path, serve
             assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
         assert not (await call(served, "PATCH", f"/{id}", {"enabled": False})).json()["enabled"]
         assert await list_ids() == [id]
+    async with serve(tmp_path / "data", str(CONTRACT), **FAST) as served:
+        assert (await call(served, "DELETE", f"/{id}")).status_code == 204
 
 
 async def test_dead_letters_are_listed_and_replayed(served: Served, server: ReceiverServer) -> None:

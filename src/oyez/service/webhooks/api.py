@@ -33,7 +33,6 @@ from oyez.service.webhooks.answers import (
     ShownReceiver,
     Tried,
 )
-from oyez.service.webhooks.declared import DROPPED, is_declared
 from oyez.service.webhooks.message import Secret, make_secret, sign
 from oyez.service.webhooks.post import make_client, post
 from oyez.service.webhooks.store import Counts, Receiver
@@ -153,7 +152,7 @@ class _Api:
         body = await read_json(request, ChangedReceiver, self._limits)
         self._check(body.url, body.events)
         if body.url is not UNSET or body.events is not UNSET:
-            await self._check_added(id)
+            self._check_added(id)
         values: dict[str, Any] = {} if body.url is UNSET else {"url": body.url}
         if body.events is not UNSET:
             values["events"] = sorted(set(body.events))
@@ -168,14 +167,14 @@ class _Api:
 
     async def remove(self, request: Request) -> Response:
         id = request.path_params["receiver"]
-        await self._check_added(id, dropped=True)
+        self._check_added(id)
         await self._database.run(store.remove_receiver, self._system, id)
         self._webhooks.wake(id)
         return Response(status_code=204)
 
     async def rotate(self, request: Request) -> Response:
         body = await read_json(request, Rotation, self._limits)
-        await self._check_added(request.path_params["receiver"])
+        self._check_added(request.path_params["receiver"])
         secret, until = Secret(make_secret(), None), self._webhooks.clock() + body.keep
         await self._database.run(store.replace_secret, self._system, request.path_params["receiver"], secret, until)
         return answer_json(NewSecret(secret=secret.text, old_until=Time.at(until)))
@@ -212,12 +211,10 @@ class _Api:
                 known = ", ".join(sorted(self._webhooks.events)) or "none: no event has webhook=True"
                 raise InvalidDataError("events", f"names of events that may go out ({known}), not {name!r}")
 
-    async def _check_added(self, id: str, *, dropped: bool = False) -> None:
-        """Raises RefusedError if the settings declare a receiver; with `dropped`, not if they did so only before."""
-        if is_declared(id):
-            receiver = await self._database.read(store.get_receiver, self._system, id)
-            if not (dropped and receiver.disabled == DROPPED):
-                raise RefusedError(FORBIDDEN, f"The settings declare the receiver {id}: change it there.")
+    def _check_added(self, id: str) -> None:
+        """Raises RefusedError if the settings declare the receiver: the next start would undo the change."""
+        if self._webhooks.declares(id):
+            raise RefusedError(FORBIDDEN, f"The settings declare the receiver {id}: change it there.")
 
     async def _read(self, id: str) -> ShownReceiver:
         receiver = await self._database.read(store.get_receiver, self._system, id)

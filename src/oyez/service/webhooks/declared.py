@@ -18,8 +18,8 @@ from oyez.settings import WebhookSettings
 DROPPED = "it is no longer in the settings"
 
 
-def is_declared(id: str) -> bool:
-    """True if the settings declare the receiver, or did so before."""
+def was_declared(id: str) -> bool:
+    """True if the settings declared the receiver at some start of a server."""
     return "-" in id
 
 
@@ -51,7 +51,7 @@ def write_declared(connection: Connection, system: str, declared: Sequence[Recei
         if before.disabled == DROPPED:
             store.enable_receiver(connection, system, one.id, since)
     for id in known.keys() - {one.id for one in declared}:
-        if is_declared(id) and known[id].disabled is None:
+        if was_declared(id) and known[id].disabled is None:
             store.disable_receiver(connection, system, id, DROPPED, now)
 
 

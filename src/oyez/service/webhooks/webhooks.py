@@ -19,7 +19,7 @@ from oyez.log.log import Log
 from oyez.logger import get_logger
 from oyez.service.database.database import Database
 from oyez.service.webhooks import store
-from oyez.service.webhooks.declared import build_declared, is_declared, write_declared
+from oyez.service.webhooks.declared import build_declared, was_declared, write_declared
 from oyez.service.webhooks.reader import LostLeadError, Reader
 from oyez.service.webhooks.schedule import Schedule
 from oyez.service.webhooks.sender import Rules, Sender
@@ -106,6 +106,10 @@ class Webhooks:
         if receiver in self._senders:
             self._senders[receiver].wake()
 
+    def declares(self, receiver: str) -> bool:
+        """True if the settings declare the receiver with this id."""
+        return any(one.id == receiver for one in self._declared)
+
     def leads(self) -> bool:
         """True if no other process can lead now."""
         return not self._stopping and time.monotonic() - self._renewed < SAFE_LEASE
@@ -128,7 +132,7 @@ class Webhooks:
         """Write the receivers of the settings, once in each process."""
         if self._declared_written:
             return
-        if self._declared or any(is_declared(one.id) for one in await self._list_receivers()):
+        if self._declared or any(was_declared(one.id) for one in await self._list_receivers()):
             since = await self.log.position()
             await self.database.run(write_declared, self.system, self._declared, since, self.clock())
         self._declared_written = True
