@@ -63,6 +63,7 @@ OWN = (
     "bookings",
     "clients",
     "coming-from-socketio",
+    "compatibility",
     "contract-reference",
     "contracts",
     "delivery",

@@ -43,6 +43,7 @@ from oyez.contract.replies import SOURCES
 from oyez.contract.rooms import DerivedRoom, Room, Target
 from oyez.contract.schema import iter_types
 from oyez.contract.types import Payload
+from oyez.documents.diff.kinds import KINDS, SCHEMA_KINDS
 from oyez.documents.field_docs import find_field_docs
 from oyez.errors import Refusal
 from oyez.ops.families import FAMILIES, WORKER
@@ -104,6 +105,19 @@ def build_limits() -> str:
         for name in Limits.__struct_fields__
     ]
     return build_table(("limit", "default", "what it is for"), *rows)
+
+
+def build_kinds() -> str:
+    rows = [
+        (f"`{kind.name}`", *(level.text if level is not None else "" for level in (kind.publishers, kind.clients)), kind.why)
+        for kind in KINDS.values()
+    ]
+    return build_table(("kind", "publishers", "clients", "why"), *rows)
+
+
+def build_schema_kinds() -> str:
+    rows = [(f"`{kind.name}`", kind.senders.text, kind.receivers.text, kind.why) for kind in SCHEMA_KINDS.values()]
+    return build_table(("kind", "senders", "receivers", "why"), *rows)
 
 
 def build_operations() -> str:
@@ -435,6 +449,8 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "back ends": ("settings", partial(build_group, BackendSettings)),
     "webhooks": ("settings", partial(build_group, WebhookSettings)),
     "operations": ("server-api", build_operations),
+    "kinds of change": ("compatibility", build_kinds),
+    "kinds of change in data": ("compatibility", build_schema_kinds),
     "refusals": ("architecture", build_refusals),
     "acknowledgements": ("contract-reference", build_acknowledgements),
     "error values": ("contract-reference", build_error_values),

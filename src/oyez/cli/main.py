@@ -29,6 +29,7 @@ COMMANDS = {
         "Play a day at the market against a running server: customers, garages, partners and shops, all simulated.",
     ),
     "docs": ("docs:app", "Write documents, types and models of a system's contract."),
+    "contract": ("contract:app", "Compare contracts."),
     "migrate": ("migrate:app", "Write migrations of a system's own tables."),
     "quotes": ("quotes:app", "Keep the quotes system's own records."),
 }
