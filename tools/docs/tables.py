@@ -109,7 +109,11 @@ def build_limits() -> str:
 
 def build_kinds() -> str:
     rows = [
-        (f"`{kind.name}`", *(level.text if level is not None else "" for level in (kind.publishers, kind.clients)), kind.why)
+        (
+            f"`{kind.name}`",
+            *("" if level is None else level.text for level in (kind.publishers, kind.clients)),
+            kind.why,
+        )
         for kind in KINDS.values()
     ]
     return build_table(("kind", "publishers", "clients", "why"), *rows)
