@@ -64,10 +64,7 @@ def test_make_has_what_is_promised(line: str) -> None:
 def test_the_way_to_a_system_of_ones_own_has_real_commands() -> None:
     lines = [line.partition("#")[0].split() for line in BLOCKS[1].text.splitlines()]
     assert OWN.split() in lines
-    assert [line for line in lines if line[0] == "oyez"] == [
-        ["oyez", "new", "parcels"],
-        ["oyez", "new", "parcels", "--from", "your-events.md"],
-    ]
+    assert [line for line in lines if line[0] == "oyez"] == [["oyez", "new", "parcels"]]
 
 
 class Reader:
