@@ -161,6 +161,7 @@ async def test_a_broken_connection_that_recovers_is_no_leaving(house: House) -> 
 async def test_a_client_that_does_not_come_back_leaves_in_time(house: House) -> None:
     async with house.connect("bob") as bob, house.connect("ada") as ada:
         await watch(bob)
+        await house.expect_calls(("entered", "bob"))
         await watch(ada)
         await house.expect_calls(("entered", "bob"), ("entered", "ada"))
         ada.connection.drop()

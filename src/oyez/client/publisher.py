@@ -197,6 +197,9 @@ class Publisher:
             return _timed_out(request)
         except httpx.HTTPError as error:
             return error
+        except AttributeError as error:
+            # anyio, if the server closes a connection at the moment at which it is open: the socket is gone.
+            return httpx.ConnectError(str(error), request=request)
         return _build_answer(response, content)
 
     def _find_client(self) -> httpx.AsyncClient:
@@ -346,6 +349,9 @@ class SyncPublisher:
                 response.close()
         except httpx.HTTPError as error:
             return error
+        except AttributeError as error:
+            # anyio, if the server closes a connection at the moment at which it is open: the socket is gone.
+            return httpx.ConnectError(str(error), request=request)
         return _build_answer(response, content)
 
     def _find_client(self) -> httpx.Client:

@@ -9,8 +9,11 @@ from typing import Any
 
 import msgspec
 
-from oyez.errors import TOKEN_REVOKED, RefusedError
+from oyez.errors import TOKEN_REVOKED, LogUnavailableError, RefusedError
 from oyez.log.log import Log
+
+MAX_KNOWN = 10_000
+"""Users whose revocations a process remembers for times in which the log is away: about 2 MB."""
 
 
 class RevokedTokens:
@@ -19,6 +22,8 @@ class RevokedTokens:
     def __init__(self, log: Log, clock: Callable[[], float] = time.time) -> None:
         self._log = log
         self._clock = clock
+        self._known: dict[str, tuple[float, float]] = {}
+        """By user, what this process last read or wrote."""
 
     async def revoke(self, user: str, before: float | None, seconds: float) -> float:
         """Refuse the user's tokens that were issued before a time, for so many seconds; by default, before now.
@@ -31,20 +36,36 @@ class RevokedTokens:
         if found is not None:
             before, until = max(before, found[0]), max(until, found[1])
         await self._log.put(_record(user), msgspec.json.encode((before, until)), until - now)
+        self._remember(user, (before, until))
         return before
 
     async def check(self, user: str, claims: Mapping[str, Any]) -> None:
-        """Raises RefusedError (token_revoked) if the token with these claims was revoked; LogUnavailableError."""
-        found = await self._read(user)
-        if found is None:
+        """Raises RefusedError (token_revoked) if the token with these claims was revoked.
+
+        While the log is away, clients can connect, so only the revocations that this process knows count then.
+        """
+        try:
+            found = await self._read(user)
+        except LogUnavailableError:
+            found = self._known.get(user)
+        if found is None or found[1] <= self._clock():
             return
         issued = claims.get("iat")
         if not isinstance(issued, int | float) or issued < found[0]:
             raise RefusedError(TOKEN_REVOKED)
 
     async def _read(self, user: str) -> tuple[float, float] | None:
-        found = await self._log.get(_record(user))
-        return None if found is None else msgspec.json.decode(found, type=tuple[float, float])
+        record = await self._log.get(_record(user))
+        found = None if record is None else msgspec.json.decode(record, type=tuple[float, float])
+        if found is not None:
+            self._remember(user, found)
+        return found
+
+    def _remember(self, user: str, found: tuple[float, float]) -> None:
+        self._known.pop(user, None)
+        if len(self._known) >= MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[user] = found
 
 
 def _record(user: str) -> str:
