@@ -9,13 +9,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, update
 
 from oyez.contract import Money, Time
+from oyez.service.database.tables import jobs
 from oyez.service.days import begin_of_day, end_of_day
-from oyez.systems.bookings.conflated import INTERVAL
 from oyez.systems.bookings.tables import bookings, count_statistics, to_cents, told
-from oyez.systems.bookings.transactions import send_statistics
+from oyez.systems.bookings.transactions import DAY_BEGINS, INTERVAL, begin_day, send_statistics
 from tests.support.clock import PATIENCE
 from tests.support.tasks import Spawn
 from tests.systems.bookings.market import Person, Scenario, open_market, open_two
@@ -244,6 +244,22 @@ async def test_today_ends_at_midnight_where_the_operator_is(tmp_path: Path) -> N
         _, [told] = await root.client.expect_event(STATS)
         assert (told["bookingsToday"], told["pendingBookings"]) == (0, 1)
         assert Time(told["timestamp"]).seconds >= begin_of_day(time.time() + late, ZoneInfo(zone))
+
+
+@pytest.mark.parametrize(("ago", "sent"), [(-3.0, False), (2.0, True)])
+async def test_the_new_day_waits_for_the_second_to_end(scenario: Scenario, ago: float, sent: bool) -> None:
+    # In the future, as by the clock of another process: however slow this test is, the second has not ended.
+    last = await put_last_statistics(scenario, time.time() - ago)
+    await scenario.market.oyez.systems["bookings"].outbox.run(begin_day, "statistics", {})
+
+    def read(connection: Connection) -> tuple[int, float]:
+        due = select(jobs.c.due).where(jobs.c.kind == DAY_BEGINS)
+        return connection.execute(select(told.c.told_at)).scalar_one(), connection.execute(due).scalar_one()
+
+    told_at, due = await scenario.market.oyez.database.read(read)
+    assert (told_at > last) is sent
+    if not sent:
+        assert due <= time.time() + INTERVAL
 
 
 async def test_sums_may_be_larger_than_amounts(scenario: Scenario) -> None:

@@ -5,10 +5,8 @@ from oyez.contract.codec import decode_json, encode_json
 from oyez.service.system import Services
 from oyez.systems.bookings.payloads import Location, PartnerLocationUpdate
 from oyez.systems.bookings.tables import count_statistics, find_day, is_on_the_way, list_on_the_way, to_time
-from oyez.systems.bookings.transactions import send_statistics
+from oyez.systems.bookings.transactions import INTERVAL, send_statistics
 
-INTERVAL = 1.0
-"""Seconds between two locations for one booking, and between two statistics: a person needs no more."""
 LAST_LOCATION_SECONDS = 300.0
 """Seconds that the last location is kept for clients that start to track later; an older one is outdated."""
 SPARE = 0.01

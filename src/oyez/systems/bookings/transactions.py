@@ -51,6 +51,8 @@ from oyez.systems.bookings.tables import (
 
 DAY_BEGINS = "day_begins"
 """The job that is due at midnight."""
+INTERVAL = 1.0
+"""Seconds between two locations for one booking, and between two statistics: a person needs no more."""
 CLOCK_DIFFERENCE = 5_000
 """Milliseconds by which the clock of another process may be ahead. A later time was written before this machine's
 clock was put back, and must not stop the statistics until then."""
@@ -367,9 +369,12 @@ def send_statistics(tx: Transaction, counted: dict[str, int], counted_at: int, i
 
 def begin_day(tx: Transaction, _key: str, _data: dict[str, Any]) -> None:
     """The job at midnight: send the statistics of the new day, whose counts of today are zero."""
-    now = _now(tx)
-    send_statistics(tx, count_statistics(tx.connection, find_day(tx.now, tx.zone)), now, interval=0.0)
-    _schedule_midnight(tx)
+    counted = count_statistics(tx.connection, find_day(tx.now, tx.zone))
+    if send_statistics(tx, counted, _now(tx), INTERVAL):
+        _schedule_midnight(tx)
+    else:
+        # The last ones, less than a second ago, may have been of the day before.
+        tx.schedule(DAY_BEGINS, "statistics", tx.now + INTERVAL, {})
 
 
 def _schedule_midnight(tx: Transaction) -> None:
