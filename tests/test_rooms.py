@@ -122,9 +122,8 @@ async def test_departures_from_a_killed_process_are_reported_once(
         await eve.expect_disconnect()
 
 
-@pytest.mark.parametrize("place", ["folder", "redis"])
-async def test_a_process_that_was_only_stopped_begins_again(place: str, tmp_path: Path, valkey: ValkeyServer) -> None:
-    async with open_town(place, tmp_path, valkey) as town:
+async def test_a_process_that_was_only_stopped_begins_again(tmp_path: Path, valkey: ValkeyServer) -> None:
+    async with open_town("redis", tmp_path, valkey) as town:
         bob = await town.watch(town.here, "bob")
         await town.expect_calls(town.here, ("entered", "bob"))
         ada = await town.watch(town.there, "ada")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import resource
+import shlex
 import signal
 import socket
 import sqlite3
@@ -23,7 +24,7 @@ from oyez.client import connect, open_connection
 from oyez.protocol.engineio import SERVER_SHUTDOWN
 from oyez.systems.listing import list_systems
 from oyez.systems.loader import load_system
-from tests.support.terminal import ORDERS, Running, plain_environment, run, run_line, start, start_program
+from tests.support.terminal import ORDERS, Calls, Running, plain_environment, run, run_line, sign, start, start_program
 
 COMMAND = r"^  (token|listen|publish|key) +(.+)$"
 
@@ -47,6 +48,13 @@ async def make_key(folder: Path, commands: dict[str, str]) -> str:
     return (await run_line(folder, found[1])).out.strip()
 
 
+def find_words(line: str) -> list[str]:
+    """The words after `oyez` in a line that was shown."""
+    _, found, words = line.partition("-m oyez.cli ")
+    assert found, line
+    return shlex.split(words)
+
+
 @pytest.mark.parametrize("system", ["quotes", str(ORDERS)], ids=["quotes", "orders"])
 async def test_the_commands_that_are_shown_work(folder: Path, system: str) -> None:
     async with start(folder, "serve", system, "--port", "0", "--oyez-data", "some where") as serving:
@@ -65,27 +73,27 @@ async def test_the_commands_that_are_shown_work(folder: Path, system: str) -> No
             assert (await client.post(f"{url}/{name}/events", json=[])).json()["positions"] == []
 
 
-async def test_without_a_name_all_that_ship_are_served(folder: Path) -> None:
+async def test_without_a_name_all_that_ship_are_served(folder: Path, oyez: Calls) -> None:
     async with start(folder, "serve", "--port", "0") as serving:
         url, commands = await read_banner(serving)
         blocks = (await run_line(folder, commands["systems"])).out.strip().split("\n\n")
         assert [block.split()[0] for block in blocks] == list(list_systems())
         for name, block in zip(list_systems(), blocks, strict=True):
             shown = dict(re.findall(COMMAND, block, re.MULTILINE))
-            token = (await run_line(folder, shown["token"])).out.strip()
+            token = oyez(*find_words(shown["token"])).out.strip()
             namespace = load_system(name).contract.namespaces[0].name
             async with connect(url, namespace, path=f"/{name}/socket.io/", auth={"token": token}):
-                assert re.fullmatch(r"published .+\n", (await run_line(folder, shown["publish"])).out)
+                assert oyez(*find_words(shown["publish"])).out.startswith("published ")
 
 
 async def test_a_secret_is_made_once_and_mentioned_once(folder: Path) -> None:
-    async with start(folder, "serve", "--port", "0") as serving:
+    async with start(folder, "serve", "quotes", "--port", "0") as serving:
         await serving.expect_out("Created a secret for tokens in oyez-data/jwt-secret; keep it private.")
         assert (folder / "oyez-data" / "jwt-secret").stat().st_mode & 0o777 == 0o600
         assert (folder / "oyez-data").stat().st_mode & 0o777 == 0o700
         secret = (folder / "oyez-data" / "jwt-secret").read_text()
         await serving.stop(signal.SIGTERM)
-    async with start(folder, "serve", "--port", "0") as serving:
+    async with start(folder, "serve", "quotes", "--port", "0") as serving:
         await serving.expect_out("listens at")
         assert "secret" not in (await serving.stop(signal.SIGTERM)).out
     assert (folder / "oyez-data" / "jwt-secret").read_text() == secret
@@ -105,8 +113,8 @@ async def test_settings_come_from_the_file_the_environment_and_flags(folder: Pat
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_stops_it_when_the_clients_know(folder: Path, stop: signal.Signals) -> None:
     async with start(folder, "serve", ORDERS, "--port", "0", LOG_LEVEL="warning") as serving:
-        url, commands = await read_banner(serving)
-        auth = {"token": (await run_line(folder, commands["token"])).out.strip()}
+        url, _ = await read_banner(serving)
+        auth = {"token": sign(folder)}
         async with (
             connect(url, path="/orders/socket.io/", auth=auth, transports=["websocket"]) as socket,
             connect(url, path="/orders/socket.io/", auth=auth, transports=["polling"]) as polling,
@@ -121,8 +129,8 @@ async def test_a_signal_stops_it_when_the_clients_know(folder: Path, stop: signa
 
 async def test_a_second_signal_does_not_wait_for_requests_and_is_no_failure(folder: Path) -> None:
     async with start(folder, "serve", ORDERS, "--port", "0", LOG_LEVEL="warning") as serving:
-        url, commands = await read_banner(serving)
-        auth = {"token": (await run_line(folder, commands["token"])).out.strip()}
+        url, _ = await read_banner(serving)
+        auth = {"token": sign(folder)}
         _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
         writer.write(b"POST /orders/events HTTP/1.1\r\nHost: oyez\r\nContent-Length: 9\r\n\r\n{")
         async with connect(url, path="/orders/socket.io/", auth=auth, transports=["websocket"]) as socket:
@@ -164,9 +172,8 @@ async def test_what_goes_wrong_in_a_handler_is_logged(folder: Path) -> None:
     )
     (folder / "orders.py").write_text(contract + handler)
     async with start(folder, "serve", "orders.py", "--port", "0") as serving:
-        url, commands = await read_banner(serving)
-        token = (await run_line(folder, commands["token"])).out.strip()
-        async with connect(url, path="/socket.io/", auth={"token": token}) as client:
+        url, _ = await read_banner(serving)
+        async with connect(url, path="/socket.io/", auth={"token": sign(folder)}) as client:
             assert (await client.call("break", {}))["error"]["code"] == "internal"
         found = await serving.expect_note(r'^\{.*"event": "handler failed".*\}$')
         assert "ZeroDivisionError" in found[0]
@@ -198,7 +205,7 @@ async def test_https(folder: Path) -> None:
 
 
 async def test_it_takes_as_many_files_as_it_may(folder: Path) -> None:
-    line = f"ulimit -Sn 256; exec {sys.executable} -m oyez.cli serve --port 0"
+    line = f"ulimit -Sn 256; exec {sys.executable} -m oyez.cli serve quotes --port 0"
     async with start_program(folder, "sh", "-c", line) as serving:
         await serving.expect_out("listens at")
         soft, hard = resource.prlimit(serving.process.pid, resource.RLIMIT_NOFILE)
@@ -206,9 +213,9 @@ async def test_it_takes_as_many_files_as_it_may(folder: Path) -> None:
 
 
 async def test_a_second_server_at_the_same_port_says_so(folder: Path) -> None:
-    async with start(folder, "serve", "--port", "0") as serving:
+    async with start(folder, "serve", "quotes", "--port", "0") as serving:
         port = (await serving.expect_out(r"listens at \S+:(\d+)"))[1]
-        ended = await run(folder, "serve", "--port", port)
+        ended = await run(folder, "serve", "quotes", "--port", port)
     assert ended.status == 1
     assert ended.error == (
         f"Port {port} at '127.0.0.1' cannot be listened at: Address already in use."
@@ -227,9 +234,10 @@ async def test_what_is_found_when_the_log_is_opened_is_logged_in_one_line(folder
 
 async def test_a_reader_that_leaves_ends_it_quietly(folder: Path) -> None:
     # `true` reads nothing and has ended before the server prints; `head` may end too late for that.
-    line = f"{sys.executable} -m oyez.cli serve --port 0 --log-level warning 2>said | true; echo ${{PIPESTATUS[0]}}"
-    async with start_program(folder, "bash", "-c", line) as serving:
-        ended = await serving.wait()
+    serving = f"{sys.executable} -m oyez.cli serve quotes --port 0 --log-level warning"
+    line = f"{serving} 2>said | true; echo ${{PIPESTATUS[0]}}"
+    async with start_program(folder, "bash", "-c", line) as piped:
+        ended = await piped.wait()
     assert ended.out == "0\n"
     assert (folder / "said").read_text() == ""
 
@@ -249,8 +257,8 @@ async def test_sighup_starts_a_single_process_again_with_the_settings_that_are_t
     write = (folder / "oyez.toml").write_text
     write(f"port = {port}\nping_interval = 7\n")
     async with start(folder, "serve", "quotes") as serving:
-        url, commands = await read_banner(serving)
-        auth = {"token": (await run_line(folder, commands["token"])).out.strip()}
+        url, _ = await read_banner(serving)
+        auth = {"token": sign(folder)}
         async with connect(url, path="/quotes/socket.io/", auth=auth, transports=["websocket"]) as client:
             write("port = zero\n")
             serving.process.send_signal(signal.SIGHUP)

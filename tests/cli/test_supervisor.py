@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from oyez.client import connect
-from tests.cli.test_serve import make_key, read_banner
+from tests.cli.test_serve import read_banner
 from tests.support import py_client
 from tests.support.js_client import JsDriver
-from tests.support.terminal import Running, run_line, start
+from tests.support.terminal import Running, find_signer, sign, start
 
 OFFER = {"offerId": "o", "userId": "ada", "status": "withdrawn", "updatedAt": "2026-01-31T12:00:00Z"}
 PATH = "/quotes/socket.io/"
@@ -31,12 +31,8 @@ def lives(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-async def sign(folder: Path, commands: dict[str, str]) -> str:
-    return (await run_line(folder, commands["token"])).out.strip()
-
-
-async def publish(folder: Path, url: str, commands: dict[str, str], numbers: Sequence[int]) -> None:
-    key = await make_key(folder, commands)
+async def publish(folder: Path, url: str, numbers: Sequence[int]) -> None:
+    key = find_signer(folder).sign_service("quotes", None)
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as client:
         for number in numbers:
             body = {"event": "quote:offer:updated", "data": {**OFFER, "offerId": str(number)}}
@@ -45,16 +41,16 @@ async def publish(folder: Path, url: str, commands: dict[str, str], numbers: Seq
 
 async def test_clients_of_all_workers_receive_what_one_worker_published(folder: Path) -> None:
     async with start(folder, "serve", "quotes", "--port", "0", "--workers", "2") as serving, JsDriver.start() as js:
-        url, commands = await read_banner(serving)
+        url, _ = await read_banner(serving)
         assert len(find_workers(serving)) == 2
-        auth = {"token": await sign(folder, commands)}
+        auth = {"token": sign(folder)}
         ways: list[list[str]] = [["polling"], ["websocket"], ["polling", "websocket"]]
         clients = [await js.connect(url, path=PATH, auth=auth, transports=way) for way in ways for _ in range(4)]
         async with (
             py_client.connect(url, path=PATH, auth=auth, transports=["polling"]) as polling,
             py_client.connect(url, path=PATH, auth=auth) as upgraded,
         ):
-            await publish(folder, url, commands, range(3))
+            await publish(folder, url, range(3))
             for client in clients:
                 assert [(await client.expect_event("quote:offer:updated"))[0]["offerId"] for _ in range(3)] == [*"012"]
             for python in (polling, upgraded):
@@ -67,19 +63,19 @@ async def test_clients_of_all_workers_receive_what_one_worker_published(folder: 
 
 async def test_a_worker_that_is_killed_is_replaced_and_its_clients_miss_nothing(folder: Path) -> None:
     async with start(folder, "serve", "quotes", "--port", "0", "--workers", "2") as serving, JsDriver.start() as js:
-        url, commands = await read_banner(serving)
+        url, _ = await read_banner(serving)
         options: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 100, "reconnectionDelayMax": 1000}
-        auth = {"token": await sign(folder, commands)}
+        auth = {"token": sign(folder)}
         clients = [await js.connect(url, path=PATH, auth=auth, **options) for _ in range(6)]
         before = find_workers(serving)
-        await publish(folder, url, commands, [0])
+        await publish(folder, url, [0])
         os.kill(before[0], signal.SIGKILL)
         found = await serving.expect_note('"event": "a worker died; another takes its place"')
         assert f'"pid": {before[0]}' in found.string
         for client in clients:
             if await client.transport() is None or any(report["what"] == "disconnect" for report in client.reports):
                 await client.expect("connect", recovered=True)
-        await publish(folder, url, commands, [1, 2])
+        await publish(folder, url, [1, 2])
         for client in clients:
             got = [(await client.expect_event("quote:offer:updated"))[0]["offerId"] for _ in range(3)]
             assert got == [*"012"]
@@ -93,9 +89,9 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_miss_nothing(
 async def test_a_worker_that_is_stopped_is_noticed_and_replaced(folder: Path) -> None:
     words = ["serve", "quotes", "--port", "0", "--workers", "2", "--worker-timeout", "4"]
     async with start(folder, *words) as serving, JsDriver.start() as js:
-        url, commands = await read_banner(serving)
+        url, _ = await read_banner(serving)
         options: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 100, "reconnectionDelayMax": 1000}
-        auth = {"token": await sign(folder, commands)}
+        auth = {"token": sign(folder)}
         clients = [await js.connect(url, path=PATH, auth=auth, **options) for _ in range(12)]
         before = find_workers(serving)
         os.kill(before[0], signal.SIGSTOP)
@@ -107,7 +103,7 @@ async def test_a_worker_that_is_stopped_is_noticed_and_replaced(folder: Path) ->
             await until_answering(http, 2)
         after = find_workers(serving)
         assert len(after) == 2 and before[0] not in after and before[1] in after
-        await publish(folder, url, commands, [1])
+        await publish(folder, url, [1])
         for client in clients:
             assert (await client.expect_event("quote:offer:updated"))[0]["offerId"] == "1"
         assert (await serving.stop(signal.SIGTERM)).status == 0
@@ -150,16 +146,16 @@ async def test_a_supervisor_that_was_paused_kills_no_worker(folder: Path) -> Non
 async def test_on_sighup_workers_are_replaced_and_clients_miss_nothing(folder: Path) -> None:
     (folder / "oyez.toml").write_text("port = 0\nworkers = 2\nping_interval = 7\n")
     async with start(folder, "serve", "quotes") as serving, JsDriver.start() as js:
-        url, commands = await read_banner(serving)
+        url, _ = await read_banner(serving)
         options: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 100, "reconnectionDelayMax": 500}
-        auth = {"token": await sign(folder, commands)}
+        auth = {"token": sign(folder)}
         clients = [await js.connect(url, path=PATH, auth=auth, **options) for _ in range(6)]
         before = set(find_workers(serving))
         (folder / "oyez.toml").write_text("port = 0\nworkers = 2\nping_interval = 8\n")
         serving.process.send_signal(signal.SIGHUP)
-        await publish(folder, url, commands, range(100))
+        await publish(folder, url, range(100))
         await serving.expect_note('"event": "all workers have been replaced"')
-        await publish(folder, url, commands, range(100, 110))
+        await publish(folder, url, range(100, 110))
         for client in clients:
             got = [(await client.expect_event("quote:offer:updated"))[0]["offerId"] for _ in range(110)]
             assert got == [str(number) for number in range(110)]
@@ -183,8 +179,8 @@ async def test_settings_that_became_wrong_leave_the_workers_as_they_are(folder: 
 
 async def test_workers_without_a_supervisor_stop(folder: Path) -> None:
     async with start(folder, "serve", "quotes", "--port", "0", "--workers", "2") as serving:
-        url, commands = await read_banner(serving)
-        async with connect(url, path=PATH, auth={"token": await sign(folder, commands)}) as client:
+        url, _ = await read_banner(serving)
+        async with connect(url, path=PATH, auth={"token": sign(folder)}) as client:
             workers = find_workers(serving)
             serving.process.kill()
             assert await client.expect_disconnect() == "transport close"

@@ -24,6 +24,8 @@ RETURNING: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 300, "re
 LEAVING_SECONDS = 15.0
 """Time within which the watchers of a killed process have left."""
 _numbers = count(1)
+ONE_PLACE = pytest.mark.parametrize("pair", ["folder"], indirect=True)
+"""For what does not depend on the log or the processes: the other tests run at each of PLACES."""
 
 
 @pytest.fixture(scope="module", params=PLACES)
@@ -61,6 +63,7 @@ async def expect_watchers(client: JsClient, *numbers: int) -> None:
         assert await client.expect_event("lot:watchers") == [number]
 
 
+@ONE_PLACE
 async def test_a_lot_is_opened_once(pair: Pair) -> None:
     lot_id = await open_lot(pair)
     body = {"title": "A table", "seller": "sue", "price": 1}
@@ -112,6 +115,7 @@ async def test_an_auction_from_the_first_watcher_to_the_result(pair: Pair) -> No
     assert (await watch(sue, lot_id))["open"] is False
 
 
+@ONE_PLACE
 async def test_a_lot_closes_by_itself_after_a_countdown(pair: Pair) -> None:
     guest = await pair.connect(pair.there, None)
     lot_id = await open_lot(pair, seconds=2)
@@ -124,6 +128,7 @@ async def test_a_lot_closes_by_itself_after_a_countdown(pair: Pair) -> None:
     assert changes == [("lot:countdown", [1]), ("lot:closed", []), ("lot:result", [lot_id, 100])]
 
 
+@ONE_PLACE
 async def test_failures_in_the_shape_of_the_document(pair: Pair) -> None:
     lot_id, closed = await open_lot(pair), await open_lot(pair)
     guest = await pair.connect(pair.here, None)
@@ -159,6 +164,7 @@ async def test_failures_in_the_shape_of_the_document(pair: Pair) -> None:
         assert error == {"code": code, "for": name}
 
 
+@ONE_PLACE
 async def test_five_bids_a_second(pair: Pair) -> None:
     lot_id = await open_lot(pair)
     low = {"lotId": lot_id, "amount": 1}
@@ -176,6 +182,7 @@ async def test_five_bids_a_second(pair: Pair) -> None:
     assert codes[:5] == ["LOW_BID"] * 5
 
 
+@ONE_PLACE
 async def test_bad_tokens(pair: Pair) -> None:
     served = pair.here
     expired = served.token("ada", "bidder", lifetime=1.0, signed_at=time.time() - 3600)
@@ -185,6 +192,7 @@ async def test_bad_tokens(pair: Pair) -> None:
         assert refused.value.message == "Authentication failed"
 
 
+@ONE_PLACE
 async def test_a_guest_signs_in_while_it_watches(pair: Pair) -> None:
     lot_id = await open_lot(pair)
     guest, other = await pair.connect(pair.here, None), await pair.connect(pair.there, None)
@@ -204,6 +212,7 @@ async def test_a_guest_signs_in_while_it_watches(pair: Pair) -> None:
     await expect_watchers(other, 3)
 
 
+@ONE_PLACE
 async def test_a_user_who_signed_in_receives_what_it_missed_when_it_signs_in_again(pair: Pair) -> None:
     lot_id = await open_lot(pair)
     kim = await pair.connect(pair.here, None, **RETURNING)
@@ -280,9 +289,8 @@ async def test_the_prices_after_a_snapshot_follow_it_without_a_gap(pair: Pair, s
         assert [args for name, args in watcher.take_events() if name == "lot:price"] == []
 
 
-@pytest.mark.parametrize("place", ["folder", "redis"])
-async def test_the_watchers_of_a_killed_process_have_left(place: str, tmp_path: Path, valkey: ValkeyServer) -> None:
-    async with open_pair(FILE, place, tmp_path, valkey) as pair:
+async def test_the_watchers_of_a_killed_process_have_left(tmp_path: Path, valkey: ValkeyServer) -> None:
+    async with open_pair(FILE, "folder", tmp_path, valkey) as pair:
         lot_id = await open_lot(pair)
         guest = await pair.connect(pair.here, None)
         await watch(guest, lot_id)

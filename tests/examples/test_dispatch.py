@@ -17,7 +17,6 @@ from tests.support.valkey import ValkeyServer
 
 FILE = Path(__file__).parents[2] / "examples/dispatch.py"
 PATH = "/dispatch/socket.io/"
-TWO_PROCESSES = ("folder", "redis")
 PROMISED = 15.0
 """Seconds within which every departure is reported."""
 RIDER, DRIVER, OTHER, OPERATOR = 12, 31, 32, 1
@@ -197,7 +196,7 @@ async def test_of_locations_over_the_limit_the_newest_counts(pair: Pair) -> None
     assert len(received) < 10
 
 
-@pytest.mark.parametrize("pair", PLACES, indirect=True)
+@pytest.mark.parametrize("pair", ["workers"], indirect=True)
 async def test_a_cut_connection_receives_what_it_missed_once_and_in_order(pair: Pair) -> None:
     rider = await connect(pair, pair.here, RIDER, "rider", reconnection=True, reconnectionDelay=300)
     driver = await connect(pair, pair.there, DRIVER, "driver", 7)
@@ -216,7 +215,7 @@ async def test_a_cut_connection_receives_what_it_missed_once_and_in_order(pair: 
     await rider.expect_nothing()
 
 
-@pytest.mark.parametrize("pair", TWO_PROCESSES, indirect=True)
+@pytest.mark.parametrize("pair", ["redis"], indirect=True)
 async def test_a_driver_whose_process_is_killed_is_gone(pair: Pair) -> None:
     operator = await connect(pair, pair.here, OPERATOR, "operator")
     await connect(pair, pair.there, DRIVER, "driver", 7)

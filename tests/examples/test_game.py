@@ -22,6 +22,8 @@ from tests.support.valkey import ValkeyServer
 FILE = Path(__file__).parents[2] / "examples" / "game.py"
 PATH = "/game/socket.io/"
 NUMBERS = count(1)
+ONE_PLACE = pytest.mark.parametrize("pair", ["folder"], indirect=True)
+"""For what does not depend on the log or the processes: the other tests run at each of PLACES."""
 DONE = {"ok": True}
 AWAY: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 1_500, "randomizationFactor": 0}
 """A client that reconnects after a while."""
@@ -134,6 +136,7 @@ async def test_a_game_from_its_start_to_its_end(pair: Pair) -> None:
     await finish(*clients)
 
 
+@ONE_PLACE
 async def test_what_is_refused(pair: Pair) -> None:
     table, clients = await sit(pair, spectators=("eve",))
     ada, bob, eve = clients
@@ -175,6 +178,7 @@ async def test_what_is_refused(pair: Pair) -> None:
     await finish(*clients, stranger)
 
 
+@ONE_PLACE
 async def test_a_table_has_two_to_six_players(pair: Pair) -> None:
     table = await open_table(pair.here)
     ada = await pair.connect(pair.here, "ada", role="player")
@@ -189,6 +193,7 @@ async def test_a_table_has_two_to_six_players(pair: Pair) -> None:
     await finish(ada)
 
 
+@ONE_PLACE
 async def test_the_others_hear_the_same(pair: Pair) -> None:
     table, clients = await sit(pair, spectators=("eve",))
     ada, bob, eve = clients
@@ -212,6 +217,7 @@ async def test_the_others_hear_the_same(pair: Pair) -> None:
     await finish(*clients)
 
 
+@ONE_PLACE
 async def test_a_client_that_enters_receives_the_whole_table(pair: Pair) -> None:
     table, clients = await sit(pair, spectators=("eve",))
     ada, _, eve = clients
@@ -248,6 +254,7 @@ async def test_a_client_that_enters_receives_the_whole_table(pair: Pair) -> None
     await finish(*clients)
 
 
+@ONE_PLACE
 async def test_a_turn_expires_and_the_game_ends_if_nobody_plays(pair: Pair) -> None:
     table, clients = await sit(pair, seconds=2)
     await clients[0].call("game:start", table)
@@ -300,6 +307,7 @@ async def test_a_cut_client_receives_what_it_missed_once_and_in_order(pair: Pair
     await finish(*clients)
 
 
+@ONE_PLACE
 async def test_events_without_arguments_and_bare_strings_are_recovered(pair: Pair) -> None:
     """The last event before a cut, and all missed ones, carry no object."""
     table, clients = await sit(pair)
@@ -324,6 +332,7 @@ async def test_events_without_arguments_and_bare_strings_are_recovered(pair: Pai
     await finish(*clients)
 
 
+@ONE_PLACE
 async def test_a_player_with_several_clients_comes_and_goes_once(pair: Pair) -> None:
     table, clients = await sit(pair)
     ada, bob = clients
@@ -343,11 +352,8 @@ async def test_a_player_with_several_clients_comes_and_goes_once(pair: Pair) -> 
     await finish(ada, twin)
 
 
-@pytest.mark.parametrize("place", ["folder", "redis"])
-async def test_a_killed_process_loses_its_players_but_not_the_turn(
-    place: str, tmp_path: Path, valkey: ValkeyServer
-) -> None:
-    async with open_pair(FILE, place, tmp_path, valkey) as pair:
+async def test_a_killed_process_loses_its_players_but_not_the_turn(tmp_path: Path, valkey: ValkeyServer) -> None:
+    async with open_pair(FILE, "redis", tmp_path, valkey) as pair:
         table, clients = await sit(pair, seconds=3)
         ada, bob = clients
         # The game is started at the process that is killed, so its jobs are done there first.

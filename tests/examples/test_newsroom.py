@@ -16,6 +16,8 @@ FILE = Path(__file__).parents[2] / "examples" / "newsroom.py"
 IMAGE = {"base64": base64.b64encode(b"\x89PNG\x00" * 1_000).decode()}
 RETURNING: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 100, "randomizationFactor": 0}
 _numbers = count(1)
+ONE_PLACE = pytest.mark.parametrize("pair", ["folder"], indirect=True)
+"""For what does not depend on the log or the processes: the other tests run with Redis too."""
 
 
 @pytest.fixture(scope="module", params=["folder", "redis"])
@@ -61,6 +63,7 @@ async def test_comments_are_a_tree(pair: Pair) -> None:
     assert await bob.call("story:s1:close") == {"ok": True, "room": "story:s1"}
 
 
+@ONE_PLACE
 async def test_a_refused_comment_has_an_event_of_its_own(pair: Pair) -> None:
     ada = await enter(pair, "ada")
     await ada.emit("story:s2:comment", {"text": "Yes.", "answerTo": 4_711})
@@ -84,6 +87,7 @@ async def test_pictures_go_to_the_other_readers(pair: Pair) -> None:
     await rita.expect_nothing()
 
 
+@ONE_PLACE
 async def test_the_desk_corrects_and_withdraws(pair: Pair) -> None:
     ada = await enter(pair, "ada")
     await ada.call("story:s4:read")
@@ -94,6 +98,7 @@ async def test_the_desk_corrects_and_withdraws(pair: Pair) -> None:
         assert event.pop("at").endswith("Z") and event == data
 
 
+@ONE_PLACE
 async def test_visitors_sign_in_with_a_session(pair: Pair) -> None:
     visitor = await pair.connect(pair.there, None, transports=["websocket"])
     assert (await visitor.call("story:s5:comment", {"text": "Hi"}))["error"]["code"] == "forbidden_role"

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from oyez.cli.main import main
+from oyez.service.auth.secrets import load_secret
+from oyez.service.auth.tokens import Signer, build_signer
 from oyez.settings import Settings
 from tests.support.clock import PATIENCE
 
@@ -132,6 +134,17 @@ async def run_line(folder: Path, line: str) -> Ended:
     """A line that was shown to be copied, given to a shell."""
     async with start_program(folder, "sh", "-c", line) as running:
         return await running.wait()
+
+
+def find_signer(folder: Path) -> Signer:
+    """What signs as `oyez token` and `oyez key` in `folder` do, without a process for each."""
+    settings = Settings(oyez_data=str(folder / "oyez-data"))
+    return build_signer(settings, load_secret(settings))
+
+
+def sign(folder: Path) -> str:
+    """A token of Ada's for each system that `oyez serve` serves in `folder`."""
+    return find_signer(folder).sign_user("ada", None, {}, 600.0)
 
 
 def plain_environment() -> dict[str, str]:
