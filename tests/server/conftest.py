@@ -45,8 +45,8 @@ async def mounted() -> AsyncIterator[Running]:
 
 @pytest.fixture(scope="module")
 async def shared() -> AsyncIterator[tuple[Running, SocketWire]]:
-    """A server for all tests of a module, and an uninvolved client of it."""
-    async with serve() as running, SocketWire.connect(running) as bystander:
+    """A server for all tests of a module, and an uninvolved client of it, which answers no pings."""
+    async with serve(ping_interval=3_600.0) as running, SocketWire.connect(running) as bystander:
         yield running, bystander
 
 
