@@ -24,6 +24,7 @@ from oyez.client import connect, open_connection
 from oyez.protocol.engineio import SERVER_SHUTDOWN
 from oyez.systems.listing import list_systems
 from oyez.systems.loader import load_system
+from tests.support.served import Served
 from tests.support.terminal import ORDERS, Calls, Running, plain_environment, run, run_line, sign, start, start_program
 
 COMMAND = r"^  (token|listen|publish|key) +(.+)$"
@@ -212,10 +213,9 @@ async def test_it_takes_as_many_files_as_it_may(folder: Path) -> None:
     assert soft == hard
 
 
-async def test_a_second_server_at_the_same_port_says_so(folder: Path) -> None:
-    async with start(folder, "serve", "quotes", "--port", "0") as serving:
-        port = (await serving.expect_out(r"listens at \S+:(\d+)"))[1]
-        ended = await run(folder, "serve", "quotes", "--port", port)
+async def test_a_second_server_at_the_same_port_says_so(folder: Path, served: Served) -> None:
+    port = served.url.rpartition(":")[2]
+    ended = await run(folder, "serve", "quotes", "--port", port)
     assert ended.status == 1
     assert ended.error == (
         f"Port {port} at '127.0.0.1' cannot be listened at: Address already in use."
@@ -242,13 +242,11 @@ async def test_a_reader_that_leaves_ends_it_quietly(folder: Path) -> None:
     assert (folder / "said").read_text() == ""
 
 
-async def test_probes_are_answered(folder: Path) -> None:
-    async with start(folder, "serve", "quotes", "--port", "0") as serving:
-        url, _ = await read_banner(serving)
-        async with httpx.AsyncClient(base_url=url) as client:
-            assert (await client.get("/healthz")).json() == {"alive": True}
-            ready = {"ready": True, "keys": "ok", "systems": {"quotes": {"log": "ok", "database": "ok"}}}
-            assert (await client.get("/readyz")).json() == ready
+async def test_probes_are_answered(served: Served) -> None:
+    async with httpx.AsyncClient(base_url=served.url) as client:
+        assert (await client.get("/healthz")).json() == {"alive": True}
+        systems = {name: {"log": "ok", "database": "ok"} for name in ("quotes", "orders")}
+        assert (await client.get("/readyz")).json() == {"ready": True, "keys": "ok", "systems": systems}
 
 
 async def test_sighup_starts_a_single_process_again_with_the_settings_that_are_there_then(folder: Path) -> None:
