@@ -78,7 +78,12 @@ async def test_a_key_can_be_given(oyez: Calls, served: Served, ada: Client) -> N
         ("order:packed", '{"order_id": 7.5}', [], ["invalid_data: order_id: a string of 1 to 128"]),
         ("order:packed", '{"order_id": "o", "customer_id": "c", "x": 1}', [], ["x: is not a field of order:packed"]),
         ("order:paked", "{}", [], ["unknown_event", "no event 'order:paked' in orders. Did you mean 'order:packed'?"]),
-        ("lost", "{}", [], ["unknown_event", "There is no event 'lost' in orders. There are order:packed, order:"]),
+        (
+            "lost",
+            "{}",
+            [],
+            ["unknown_event", "There is no event 'lost' in orders. The events are order:packed, order:"],
+        ),
         ("order:seen", '{"order_id": "o-7"}', [], ["room_required"]),
         ("order:packed", PACKED_JSON, ["team:red"], ["foreign_room", "team:red"]),
         ("order:packed", PACKED_JSON, ["cellar"], ["unknown_room", "cellar"]),

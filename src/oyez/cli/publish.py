@@ -87,4 +87,4 @@ def read_data(data: str) -> Any:
 def _suggest(event: str, known: Collection[str]) -> str:
     """What may have been meant by an event that there is not."""
     close = get_close_matches(event, known, 1)
-    return f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(known)}."
+    return f"Did you mean {close[0]!r}?" if close else f"The events are {', '.join(known)}."

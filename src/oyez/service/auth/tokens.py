@@ -198,7 +198,11 @@ class Signer:
         expires_at = check_times(claims, self._clock(), self._leeway)
         # Exactly this audience: Oyez signs no token for several systems or scopes, or for a user too.
         if claims.get("aud") != f"{OWN_AUDIENCE}{scope}:{system}" or claims.get("sub") != SERVICE_SUBJECT:
-            raise _invalid(f"The token is no service token of {system!r}: its audience is {_show(claims.get('aud'))}.")
+            command = f"oyez token {system} --service" + (f" --scope {scope}" if scope != PUBLISH else "")
+            raise _invalid(
+                f"The token is no service token of {system!r}: its audience is {_show(claims.get('aud'))}."
+                f" Use what `{command}` prints."
+            )
         return Claims(SERVICE_SUBJECT, claims, expires_at)
 
     def _sign(self, claims: dict[str, Any], lifetime: float | None) -> str:
