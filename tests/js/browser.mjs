@@ -91,11 +91,14 @@ const commands = {
   async shoot({ name, path, whole = false }) {
     await pages.get(name).page.screenshot({ path, fullPage: whole });
   },
-  // What axe-core finds, as one line for each rule.
-  async axe({ name }) {
+  // What axe-core finds by these rules (none: all), as one line for each rule.
+  async axe({ name, rules }) {
     const { page } = pages.get(name);
     await page.evaluate(AXE);
-    const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+    const { violations } = await page.evaluate(
+      (rules) => window.axe.run(document, { resultTypes: ["violations"], ...(rules.length ? { runOnly: rules } : {}) }),
+      rules,
+    );
     return violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.slice(0, 3).map(({ html, failureSummary }) => `${html.slice(0, 200)} ${failureSummary ?? ""}`) }));
   },
   seen({ name }) {

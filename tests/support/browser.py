@@ -68,9 +68,9 @@ class Page:
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
             await self.command("shoot", path=str(SCREENSHOTS / f"{name}.png"))
 
-    async def find_barriers(self) -> list[str]:
-        """What axe-core finds that is serious or critical, one line for each rule."""
-        found = await self.command("axe")
+    async def find_barriers(self, *rules: str) -> list[str]:
+        """What axe-core finds that is serious or critical by these rules (none: all), one line for each rule."""
+        found = await self.command("axe", rules=rules)
         return [json.dumps(each) for each in found if each["impact"] in ("serious", "critical")]
 
     async def list_errors(self) -> list[str]:
