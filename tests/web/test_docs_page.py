@@ -80,6 +80,13 @@ async def test_an_address_leads_to_its_event(showcase: Market, browser: Browser)
         await page.wait_until("document.querySelector('nav [aria-current]')?.innerText === 'chat:message'")
 
 
+async def test_the_contents_mark_what_is_on_the_screen(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/rez/docs") as page:
+        for name in ("order_eta_update", "connection_error", "cart_item_released"):
+            await page.click(".contents a", name, nth=0)
+            await page.wait_until(f"document.querySelector('nav [aria-current]').innerText === '{name}'")
+
+
 async def test_samples_are_copied_in_the_chosen_language(showcase: Market, browser: Browser) -> None:
     async with browser.open(f"{showcase.url}/quotes/docs") as page:
         await page.wait_for("h1")
@@ -113,6 +120,23 @@ async def test_everything_is_reached_on_a_phone(showcase: Market, browser: Brows
         await page.wait_for("#console")
         await page.shoot("phone-console")
         assert not await page.is_too_wide()
+
+
+async def test_results_and_tables_fit_on_a_phone(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/rez/docs", **PHONE) as page:
+        await page.wait_for("h1")
+        assert await page.evaluate(
+            "[...document.querySelectorAll('.scroll')].every((table) => table.scrollWidth <= table.clientWidth)"
+        )
+        await page.evaluate("document.getElementById('errors').scrollIntoView()")
+        await page.shoot("phone-errors")
+        await page.fill(".search input", "order_")
+        await page.wait_for("#hits li", "order_")
+        left, right = await page.evaluate(
+            "(({left, right}) => [left, innerWidth - right])(document.getElementById('hits').getBoundingClientRect())"
+        )
+        assert left == right == 8
+        await page.shoot("phone-search")
 
 
 async def test_texts_of_a_contract_stay_texts(showcase: Market, browser: Browser) -> None:

@@ -88,9 +88,9 @@ export const Roles = ({ model }) =>
           ${model.namespaces.map(
             (namespace) => html`<tr>
               <th scope="row"><a href=${`#${namespace.id}`}><code>${namespace.name}</code></a></th>
-              <td><${Inline} text=${describeWho(namespace.who)} /></td>
-              <td>${namespace.events.length}</td>
-              <td>${namespace.commands.length}</td>
+              <td data-label="Who may connect"><span><${Inline} text=${describeWho(namespace.who)} /></span></td>
+              <td data-label="Events">${namespace.events.length}</td>
+              <td data-label="Commands">${namespace.commands.length}</td>
             </tr>`,
           )}
         </tbody>
@@ -194,9 +194,9 @@ export const Errors = ({ model }) =>
                 ${refusal.own && html` <span class="chip chip-own">this system</span>`}
                 ${refusal.temporary && html` <span class="chip chip-volatile">temporary</span>`}
               </th>
-              <td><${Inline} text=${refusal.client_message} /></td>
-              <td>${refusal.where.map((place) => PLACES[place] ?? place).join(", ")}</td>
-              <td>${refusal.status}</td>
+              <td data-label="Meaning"><span><${Inline} text=${refusal.client_message} /></span></td>
+              <td data-label="Occurs when">${refusal.where.map((place) => PLACES[place] ?? place).join(", ")}</td>
+              <td data-label="HTTP">${refusal.status}</td>
             </tr>`,
           )}
         </tbody>

@@ -3,12 +3,13 @@ import { Fragment, html, useEffect, useState } from "./html.js";
 import { Name } from "./prose.js";
 import { canPublish } from "./samples.js";
 
+// In the order of the page.
 const listPlaces = (model) => [
   "overview",
   "connect",
   "roles",
   "rooms",
-  ...model.namespaces.flatMap((namespace) => [...namespace.events, ...namespace.commands].map(({ id }) => id)),
+  ...model.namespaces.flatMap((namespace) => [...namespace.eventGroups, ...namespace.commandGroups].flatMap((group) => group.items.map(({ id }) => id))),
   "publishing",
   "server-events",
   "errors",
