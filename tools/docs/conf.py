@@ -28,6 +28,7 @@ CONTENTS = {
         "members",
         "outbox",
         "generated-documents",
+        "compatibility",
         "testing",
     ],
     "Operating": ["operating", "metrics", "troubleshooting", "scaling", "settings"],

@@ -132,6 +132,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "name_only": "The fields that fill [placeholders of the name](#names-that-contain-an-id) are not in the"
             " data.",
             "webhook": "The event may also go to [receivers of webhooks](webhooks.md), which the operator adds.",
+            "was": "[Old forms](compatibility.md#old-forms-of-an-event) in which it is published too: `Was` or a list.",
         },
     ),
     "signal": (

@@ -29,6 +29,7 @@ from oyez.contract.types import (
     Time,
     Total,
 )
+from oyez.contract.versions import Was
 
 __all__ = [
     "UNSET",
@@ -58,6 +59,7 @@ __all__ = [
     "Time",
     "Total",
     "UnsetType",
+    "Was",
     "anyone",
     "auth",
     "bearer",

@@ -36,6 +36,7 @@ from oyez.contract.rooms import Caller, Target
 from oyez.contract.schema import find_field, is_millis
 from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource
 from oyez.contract.types import Payload, Time
+from oyez.contract.versions import Origin
 from oyez.errors import ContractError, Refusal
 
 
@@ -83,6 +84,8 @@ class Event:
     """True if the fields that fill the placeholders of the name are not in the data."""
     webhook: bool = False
     """True if it may go to receivers of webhooks."""
+    origin: Origin | None = None
+    """For the old form of another event, where its events come from. Only the server publishes them."""
 
     @classmethod
     def of(cls, declared: Sequence[DeclaredEvent]) -> Self:
@@ -103,6 +106,7 @@ class Event:
             unknown_fields=first.unknown_fields,
             name_only=first.name_only,
             webhook=first.webhook,
+            origin=first.origin,
         )
 
     @property

@@ -23,6 +23,7 @@ from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Sockets, Target
 from oyez.contract.tokens import TokenSource
 from oyez.contract.types import Command, Id, Payload, Stamped
+from oyez.contract.versions import Origin, Was, find_targets
 from oyez.errors import ContractError, Refusal
 
 S = TypeVar("S", bound=Payload | Command)
@@ -62,6 +63,8 @@ class DeclaredEvent:
     """True if the fields that fill the placeholders of the name are not in the data."""
     webhook: bool = False
     """True if it may go to receivers of webhooks."""
+    origin: Origin | None = None
+    """For the old form of another event, where its events come from."""
 
     @property
     def pattern(self) -> Pattern | None:
@@ -285,6 +288,7 @@ class Namespace:
         unknown_fields: UnknownFields | None = None,
         name_only: bool = False,
         webhook: bool = False,
+        was: Was | Sequence[Was] = (),
     ) -> "Declaration":
         """Declare an event of this namespace; decorates its payload.
 
@@ -298,7 +302,8 @@ class Namespace:
         the newest one at once. With positional `arguments`, the event's arguments are the fields in order: none, one
         value, or several. `max_bytes` is the size of its data, if it may be larger than other events'. With
         `unknown_fields="ignore"`, fields that the payload does not have are left out and not published. A `webhook`
-        event may also go to receivers of webhooks, which the operator adds, whatever its rooms are.
+        event may also go to receivers of webhooks, which the operator adds, whatever its rooms are. `was` is the old
+        form of the event, or several: each event is published in these forms too.
 
         If the publisher names no room, the event goes to all rooms that follow from the payload, and to all fixed ones,
         which are rooms without placeholders, and everyone.
@@ -330,9 +335,34 @@ class Namespace:
                     webhook=webhook,
                 )
             )
+            self._add_old_forms(self.events[-1], was)
             return payload
 
         return declare
+
+    def _add_old_forms(self, event: DeclaredEvent, was: Any) -> None:
+        """Declare the old forms of an event as events of their own, which the server publishes."""
+        for form in was if isinstance(was, list | tuple) else (was,):
+            if not isinstance(form, Was):
+                self.faults.append(
+                    f"event {event.name}: was={form!r:.40}; write was=Was('old:name', OldPayload, convert)"
+                )
+                continue
+            shapes = shapes_of(form.payload)
+            stamped = any(isinstance(shape, type) and issubclass(shape, Stamped) for shape in shapes)
+            self.events.append(
+                replace(
+                    event,
+                    name=form.name,
+                    payload=form.payload,
+                    targets=find_targets(event.targets),
+                    example=None,
+                    timestamp="timestamp" if stamped else None,
+                    arguments=form.arguments,
+                    name_only=False,
+                    origin=Origin(event.name, form.convert),
+                )
+            )
 
     @collecting("signal")
     def signal(

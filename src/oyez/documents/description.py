@@ -167,6 +167,7 @@ class _Describer:
             "timestamp": declared.timestamp,
             "latest": event.latest,
             "webhook": event.webhook,
+            "old_form_of": event.origin.name if event.origin is not None else None,
             "max_bytes": event.max_bytes,
             "unknown_fields": event.unknown_fields,
             "relayed": relays,

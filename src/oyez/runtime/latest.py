@@ -25,6 +25,8 @@ class Latest:
         self._log = log
         self._seconds = {event.name: event.latest for event in contract.events.values() if event.latest}
         self._codecs = {name: contract.events[name].make_codec() for name in self._seconds}
+        self._origins = {name: event.origin.name for name, event in contract.events.items() if event.origin is not None}
+        """By the name of an old form of an event, the name of the event."""
         self._names: dict[Room, list[str]] = {}
         """By kind of room, the events that are kept."""
         for event in contract.events.values():
@@ -71,8 +73,9 @@ class Latest:
 
     async def forget(self, payload: type[Payload], room: NamedRoom) -> None:
         """Delete the kept event of a room, because it is no longer true. Raises LogUnavailableError."""
-        record = _record(room.namespace, room.name, self._find_name(payload))
-        await self._log.put_all({record: None}, 1.0)
+        name = self._find_name(payload)
+        names = [name, *(old for old, origin in self._origins.items() if origin == name)]
+        await self._log.put_all(dict.fromkeys(_record(room.namespace, room.name, name) for name in names), 1.0)
 
     def _find_name(self, payload: type[Payload]) -> str:
         return next(event.name for event in self._contract.events.values() if payload in event.shapes)

@@ -163,6 +163,7 @@ CASES: list[tuple[str, str, Change]] = [
     ("rights-changed", "command order:pay, who", command(PAY, "who", describe_rule(role("seller")))),
     ("event-removed", "event order:seen", drop("namespaces", ROOT, "events", SEEN)),
     ("event-in-another-namespace", "namespace /office, event order:moved", whole),
+    ("event-now-old-form", "event order:moved", event(MOVED, "old_form_of", "order:at")),
     ("target-added", "event order:moved", event(MOVED, "to", [*EVENTS[MOVED]["to"], HALL])),
     ("target-field-changed", "event order:moved", put(
         "namespaces", ROOT, "events", MOVED, "to", 0, "paths", to={"orderId": "note"})),

@@ -163,9 +163,16 @@ class _Comparison:
     def _compare_event(self, old: Data, new: Data, place: str) -> Iterator[Change]:
         yield from self._compare_schema(EVENT, old["payload"], new["payload"], place)
         yield from _compare_parameters("", old, new, place)
-        yield from _compare_targets(old["to"], new["to"], place)
-        if (before := _RANKS[old["delivery"]]) != (after := _RANKS[new["delivery"]]):
-            kind = "delivery-weaker" if after < before else "delivery-stronger"
+        # An older description does not have the member.
+        before, after = old.get("old_form_of"), new.get("old_form_of")
+        if before is None and after is not None:
+            yield _change("event-now-old-form", place, f"is made from {after}")
+        if after is None and before is not None:
+            yield _change("event-no-old-form", place, f"is not made from {before} any more")
+        named = before is None and after is None
+        yield from _compare_targets(old["to"], new["to"], place, published=named)
+        if (rank := _RANKS[old["delivery"]]) != (now := _RANKS[new["delivery"]]):
+            kind = "delivery-weaker" if now < rank else "delivery-stronger"
             yield _change(kind, place, f"{old['delivery']} became {new['delivery']}")
         if old["timestamp"] != new["timestamp"]:
             if old["timestamp"] is not None:
@@ -333,7 +340,8 @@ def _compare_parameters(prefix: str, old: Data, new: Data, place: str) -> Iterat
         yield _change(f"{prefix}parameters-reordered", place, f"({', '.join(before)}) became ({', '.join(after)})")
 
 
-def _compare_targets(old: Sequence[Data], new: Sequence[Data], place: str) -> Iterator[Change]:
+def _compare_targets(old: Sequence[Data], new: Sequence[Data], place: str, *, published: bool) -> Iterator[Change]:
+    """`published` is False if the server itself publishes one of the events, as the old form of another one."""
     before, after = ({_target_key(each): each for each in side} for side in (old, new))
     for key, target in before.items():
         if key not in after:
@@ -344,7 +352,7 @@ def _compare_targets(old: Sequence[Data], new: Sequence[Data], place: str) -> It
         if key not in before:
             yield _change("target-added", place, f"goes to {target['text']} too")
     free, free_now = _follows(old), _follows(new)
-    if free is not free_now:
+    if published and free is not free_now:
         kind = "room-need-not-be-named" if free_now else "room-must-be-named"
         yield _change(kind, place, "its rooms follow from its data" if free_now else "its rooms do not follow any more")
 

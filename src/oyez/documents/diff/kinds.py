@@ -252,6 +252,14 @@ _KINDS = (
     Kind(
         "event-left-namespace", RISKY, BREAKING, "Clients of this namespace wait in vain.", "event-in-another-namespace"
     ),
+    Kind(
+        "event-now-old-form",
+        BREAKING,
+        SAFE,
+        "Publishing it is refused: the new event has to be published. Clients receive it as before.",
+        "event-no-old-form",
+    ),
+    Kind("event-no-old-form", SAFE, RISKY, "Clients receive it only if somebody publishes it.", "event-now-old-form"),
     Kind("target-added", SAFE, SAFE, "The old targets stay.", "target-removed"),
     Kind("target-removed", BREAKING, BREAKING, "Nobody there receives it.", "target-added"),
     Kind("target-field-changed", RISKY, BREAKING, "It goes to rooms that another field names.", "target-field-changed"),
