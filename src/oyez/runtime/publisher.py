@@ -322,9 +322,10 @@ class Publisher:
         to: Sequence[NamedRoom | Everyone | str] | None,
         excluded: tuple[str, ...],
     ) -> list[Entry]:
-        if path.event.origin is not None:
-            made_from = path.event.origin.name
-            raise RefusedError(UNKNOWN_EVENT, f"{path.event.name} is an old form of {made_from}: publish {made_from}.")
+        origin = path.event.origin
+        if origin is not None:
+            text = f"{path.event.name} is an old form of {origin.name}: publish {origin.name}."
+            raise RefusedError(UNKNOWN_EVENT, text)
         wrapped, binary = self._wrap(path, payload, data)
         self._check_rooms(path.event, len(to or ()))
         entries = [
