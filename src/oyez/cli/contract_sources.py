@@ -91,9 +91,7 @@ def _read_revision(source: str) -> dict[str, Any]:
     if path.endswith(".json"):
         return _decode(_git("show", f"{commit}:{path}"), source)
     with tempfile.TemporaryDirectory() as folder:
-        # Without its links to the outside, and without files that only the owner of the archive may have.
-        with tarfile.open(fileobj=BytesIO(_git("-C", top, "archive", "--format=tar", commit))) as archive:
-            archive.extractall(folder, filter="data")
+        _extract(_git("-C", top, "archive", "--format=tar", commit), folder)
         root, file = Path(folder), Path(folder) / path
         if not file.is_file():
             raise CallError(f"Revision {revision} has no file {path}. Its path begins at the repository's top folder.")
@@ -101,6 +99,16 @@ def _read_revision(source: str) -> dict[str, Any]:
         # Modules of the revision come before the same ones of an installation.
         places = os.pathsep.join([str(root / "src"), str(root), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         return _decode(_describe_file(file, root, {"PYTHONPATH": places}, source), source)
+
+
+def _extract(archive: bytes, folder: str) -> None:
+    """Unpack the files of a revision. Raises CallError if one of them would be outside of the folder."""
+    try:
+        with tarfile.open(fileobj=BytesIO(archive)) as opened:
+            opened.extractall(folder, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        remedy = "Compare with a description: REV:contract.json."
+        raise CallError(f"The revision cannot be unpacked: {error}. {remedy}") from None
 
 
 def _find_commit(revision: str) -> str:
