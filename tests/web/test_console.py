@@ -102,6 +102,25 @@ async def test_secrets_are_in_memory_only(showcase: Market, browser: Browser) ->
         await page.wait_for(".phase", "Not connected")
 
 
+async def test_a_token_that_was_made_is_copied(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/hostile/docs") as page:
+        await page.command("grant", permissions=["clipboard-read", "clipboard-write"])
+        await connect(page)
+        await page.click(f"{PANEL} .secret .copy", "Copy the token")
+        await page.wait_for(f"{PANEL} .secret", "Copied")
+        token = await page.evaluate("navigator.clipboard.readText()")
+        assert token.count(".") == 2
+        assert token not in await page.evaluate("document.documentElement.outerHTML")
+        await page.shoot("console-token")
+        await page.click("#tab-publish")
+        await page.click(f"{PANEL} .link", "Make one for an hour")
+        await page.click(f"{PANEL} .secret .copy", "Copy the key")
+        await page.wait_for(f"{PANEL} .secret", "Copied")
+        key = await page.evaluate("navigator.clipboard.readText()")
+        assert key != token
+        assert key not in await page.evaluate("document.documentElement.outerHTML")
+
+
 async def test_a_refusal_is_explained(showcase: Market, browser: Browser) -> None:
     async with browser.open(f"{showcase.url}/bookings/docs") as page:
         await page.wait_for("h1")
@@ -116,7 +135,8 @@ async def test_a_refusal_is_explained(showcase: Market, browser: Browser) -> Non
         await page.wait_for(".phase", "Connected")
         await page.click("#tab-send")
         await page.click(f"{PANEL} .primary", "Send")
-        await page.wait_for(f"{PANEL} .result.bad", "Refused")
+        await page.wait_for(f"{PANEL} .result.bad .result-title", "Refused: forbidden")
+        await page.wait_for(f"{PANEL} .result.bad > p", "No booking 'booking-1' is assigned to you.")
 
 
 async def test_the_list_is_bounded_paused_and_filtered(showcase: Market, browser: Browser) -> None:

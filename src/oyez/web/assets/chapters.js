@@ -3,7 +3,7 @@ import { Fragment, html } from "./html.js";
 import { CodeBlock, Samples } from "./code.js";
 import { describeWho, Fact, ServerEventItem } from "./items.js";
 import { Inline, Prose } from "./prose.js";
-import { canPublish, sampleConnect, samplePublish, writeJson } from "./samples.js";
+import { canPublish, commandForToken, sampleConnect, samplePublish, writeJson } from "./samples.js";
 
 export const Overview = ({ model, documents }) => {
   const count = (kind) => model.namespaces.reduce((sum, namespace) => sum + namespace[kind].length, 0);
@@ -45,6 +45,7 @@ export const Connect = ({ model, language, onLanguage, onConsole }) => {
           <${Fact} name="Token">
             ${model.tokens.map((source) => html`<p><${Inline} text=${capitalize(source.text)} /></p>`)}
             <p class="quiet">The first place that has a token counts.</p>
+            <p><${Inline} text=${`To try it out, make one in a terminal of the server: \`${commandForToken(model)}\`.`} /></p>
           <//>
           <${Fact} name="Guests"><${Inline} text=${describeGuests(model)} /><//>
           ${gateways.length > 0 &&

@@ -25,7 +25,7 @@ const copySelected = (text) => {
   return copied;
 };
 
-export const CopyButton = ({ text, label = "Copy" }) => {
+export const CopyButton = ({ text, label = "Copy", shown = "Copy" }) => {
   const [state, setState] = useState("");
   const timer = useRef(0);
   useEffect(() => () => clearTimeout(timer.current), []);
@@ -35,7 +35,7 @@ export const CopyButton = ({ text, label = "Copy" }) => {
     timer.current = setTimeout(() => setState(""), SHOWN);
   };
   return html`<button type="button" class="copy" onClick=${copy} aria-label=${state ? undefined : label}>
-    <span aria-live="polite">${state || "Copy"}</span>
+    <span aria-live="polite">${state || shown}</span>
   </button>`;
 };
 

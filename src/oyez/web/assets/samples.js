@@ -245,3 +245,6 @@ export const samplePublish = (model, event) => {
       `  -d ${quoteShell(writeJson(request))}\n`,
   };
 };
+
+// The command that makes a user's token in a terminal.
+export const commandForToken = (model) => `oyez token ${model.name} --sub ID${model.default_role ? "" : " --role ROLE"}`;

@@ -20,3 +20,17 @@ export const findRefusals = (refusals, args) => {
   collect(args);
   return refusals.filter((refusal) => values.has(refusal.client_code) && refusal.client_code !== "");
 };
+
+const findMessage = (value) => {
+  if (!value || typeof value !== "object") return null;
+  if (typeof value.message === "string") return value.message;
+  return Object.values(value).reduce((found, inner) => found ?? findMessage(inner), null);
+};
+
+// A failure in words: its own message, otherwise those of its codes in the contract.
+export const explain = (form, refusals, args) => {
+  const error = args[0]?.[form.error];
+  const message = findMessage(args) ?? (typeof error === "string" && !refusals.length ? error : null);
+  const messages = message ? [message] : refusals.map((refusal) => refusal.client_message);
+  return [...messages, refusals.some((refusal) => refusal.temporary) && "Temporary: try again later."].filter(Boolean);
+};

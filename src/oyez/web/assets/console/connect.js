@@ -1,5 +1,7 @@
 // The part of the console that connects: a namespace, a user, and a token that is made or pasted.
 import { html, useState } from "../html.js";
+import { CopyButton } from "../code.js";
+import { commandForToken } from "../samples.js";
 import { askForToken, placeToken, readToken } from "./tokens.js";
 
 const SUBJECTS = new Set(["sub", "userId"]);
@@ -21,6 +23,8 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
   const [user, setUser] = useState({ sub: "", role: model.default_role ?? model.roles.find((role) => role !== model.guests) ?? "", claims: {} });
   const [pasted, setPasted] = useState("");
   const [gateways, setGateways] = useState(null);
+  // In memory only: the button copies it, and the document never has it.
+  const [made, setMade] = useState(null);
   const [fault, setFault] = useState("");
   const [busy, setBusy] = useState(false);
   const found = model.namespaces.find(({ name }) => name === namespace);
@@ -30,7 +34,10 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
     if (way === "guest") return "";
     if (way === "paste") return pasted.trim();
     const given = Object.fromEntries(Object.entries(user.claims).filter(([, value]) => value !== ""));
-    return askForToken(model.place.base, { sub: user.sub.trim(), role: user.role || null, claims: given });
+    const sub = user.sub.trim();
+    const token = await askForToken(model.place.base, { sub, role: user.role || null, claims: given });
+    setMade({ sub, token });
+    return token;
   };
   const connect = async (event) => {
     event.preventDefault();
@@ -41,7 +48,7 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
       const placed = placeToken(model.tokens, token);
       const auth = gateways ? { ...placed.auth, gateways } : placed.auth;
       await session.connect(namespace, { ...placed, auth }, token ? readToken(token) : null);
-      // From here on only the client has it.
+      // From here on only the client has a token that was pasted.
       setPasted("");
     } catch (error) {
       setFault(error.message);
@@ -78,12 +85,18 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
           <input type="text" spellcheck=${false} value=${user.claims[claim] ?? ""} onInput=${(event) => setUser({ ...user, claims: { ...user.claims, [claim]: event.target.value } })} />
         </label>`,
       )}
-      <p class="hint">This server is in development mode, so it signs a token for an hour.</p>`}
+      <p class="hint">This server is in development mode, so it signs a token for an hour.</p>
+      ${made &&
+      html`<p class="secret">
+        <span>The token of ${made.sub} is in the memory of this page.</span>
+        <${CopyButton} text=${() => made.token} label="Copy the token" shown="Copy the token" />
+        <button type="button" class="link" onClick=${() => setMade(null)}>Forget it</button>
+      </p>`}`}
     ${way === "paste" &&
     html`<label class="field"><span>Token</span>
         <input type="password" name="token" autocomplete="off" spellcheck=${false} value=${pasted} onInput=${(event) => setPasted(event.target.value)} />
       </label>
-      <p class="hint">It stays in the memory of this page. In a terminal: <code>oyez token ${model.name} --sub ID</code></p>`}
+      <p class="hint">It stays in the memory of this page. In a terminal: <code>${commandForToken(model)}</code></p>`}
     ${found.gateways.length > 0 &&
     html`<fieldset class="choices">
       <legend>Gateways</legend>

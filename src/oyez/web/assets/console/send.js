@@ -1,8 +1,8 @@
 // The parts of the console that send a command and that publish an event.
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
-import { CodeBlock } from "../code.js";
+import { CodeBlock, CopyButton } from "../code.js";
 import { canPublish, exampleRoom } from "../samples.js";
-import { findRefusals, hasSucceeded } from "./answers.js";
+import { explain, findRefusals, hasSucceeded } from "./answers.js";
 import { fromData, toArguments, toData, toFormValue, ValueEditor } from "./form.js";
 import { write } from "./log.js";
 import { askForToken, explainProblem } from "./tokens.js";
@@ -48,8 +48,8 @@ export const SendTab = ({ model, session, state, item, onItem, onNamespace }) =>
       const args = await session.send(command.name, toArguments(command, value), succeeded);
       const good = succeeded(args);
       const refusals = good ? [] : findRefusals(model.refusals, args);
-      const notes = refusals.map((refusal) => `${refusal.client_code}: ${refusal.temporary ? "temporary, try again later." : "change the request."}`);
-      setResult({ good, title: good ? "Acknowledged" : "Refused", notes, text: args.map((each) => write(each, 2)).join("\n") });
+      const title = good ? "Acknowledged" : ["Refused", ...refusals.map((refusal) => refusal.client_code)].join(": ");
+      setResult({ good, title, notes: good ? [] : explain(command.acknowledgement.form, refusals, args), text: args.map((each) => write(each, 2)).join("\n") });
     } catch (error) {
       setResult({ good: false, title: error.message });
     }
@@ -111,7 +111,9 @@ export const PublishTab = ({ model, options, log, item, onItem }) => {
   const ready = (key || pasted.trim()) !== "" && !invalid;
   return html`<form class="panel-form" onSubmit=${publish} autocomplete="off">
     ${key
-      ? html`<p class="secret"><span>A service key is in the memory of this page.</span> <button type="button" class="link" onClick=${() => setKey("")}>Forget it</button></p>`
+      ? html`<p class="secret"><span>A service key is in the memory of this page.</span>
+          <${CopyButton} text=${() => key} label="Copy the service key" shown="Copy the key" />
+          <button type="button" class="link" onClick=${() => setKey("")}>Forget it</button></p>`
       : html`<label class="field"><span>Service key</span>
             <input type="password" name="key" autocomplete="off" spellcheck=${false} value=${pasted} onInput=${(input) => setPasted(input.target.value)} />
           </label>
