@@ -43,7 +43,12 @@ def test_every_setting_has_an_upper_case_name_in_the_environment(folder: Path) -
     values = {name: _another(getattr(Settings(), name)) for name in Settings.__struct_fields__ if name not in GROUPS}
     values |= {"log_sync": "full", "client_origin": "https://another.example", "redis_emitter_key": "another"}
     values |= {"time_zone": "Europe/Berlin", "log_level": "error", "metrics_token": "0123456789abcdef", "docs": True}
-    values |= {"webhook_private_addresses": True, "webhook_retries": "7", "database_sync": "full"}
+    values |= {
+        "webhook_private_addresses": True,
+        "webhook_retries": "7",
+        "database_sync": "full",
+        "console_tokens": True,
+    }
     environ = {name.upper(): str(value) for name, value in values.items()}
     assert msgspec.to_builtins(load_settings(environ)) == {**msgspec.to_builtins(Settings()), **values}
 

@@ -317,6 +317,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     docs: bool | None = None
     """Serve the documents of each contract at `/{system}/contract.json` and beside it. Unset: only in development. That
     means: the server listens on this machine only, no proxy is named, and no key for users' tokens is set."""
+    console_tokens: bool | None = None
+    """Let the console of the documentation page make tokens; only in development. Unset: only if the server was started
+    in a terminal, because a server behind a proxy that names no client looks like one in development."""
     cookie_name: str = "access_token"
     """The cookie that holds a token, for systems that accept one."""
     database_url: str | None = None
@@ -443,6 +446,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def serves_docs(self) -> bool:
         """True if the documents of contracts are served."""
         return self.development if self.docs is None else self.docs
+
+    def makes_tokens(self, in_terminal: bool) -> bool:
+        """True if the console of the documentation page makes tokens. `in_terminal`: the server runs in a terminal."""
+        return self.development and (in_terminal if self.console_tokens is None else self.console_tokens)
 
     @property
     def allows_private_webhooks(self) -> bool:

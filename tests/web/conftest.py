@@ -22,7 +22,7 @@ SYSTEMS = [load_system(reference) for reference in (*list_systems(), *EXAMPLES)]
 @pytest.fixture(scope="package")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder: Path = tmp_path_factory.mktemp("web")
-    return Settings(port=0, oyez_data=str(folder / "data"), shutdown_timeout=5.0)
+    return Settings(port=0, oyez_data=str(folder / "data"), shutdown_timeout=5.0, console_tokens=True)
 
 
 @pytest.fixture(scope="package")

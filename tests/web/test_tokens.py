@@ -79,7 +79,15 @@ async def test_what_cannot_be_signed_is_named(market: Market, wanted: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "change", [{"jwt_secret": "s" * 40}, {"trusted_proxies": "10.0.0.1"}, {"host": "0.0.0.0"}, {"docs": False}]
+    "change",
+    [
+        {"jwt_secret": "s" * 40},
+        {"trusted_proxies": "10.0.0.1"},
+        {"host": "0.0.0.0"},
+        {"docs": False},
+        # Not started in a terminal: a service, which may be behind a proxy.
+        {"console_tokens": None},
+    ],
 )
 async def test_no_server_that_others_use_makes_one(settings: Settings, change: dict[str, Any]) -> None:
     settings = replace(settings, **{"docs": True, **change})

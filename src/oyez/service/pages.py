@@ -1,5 +1,6 @@
 """The pages of a server for people: the documentation of each system, and what a browser gets at other addresses."""
 
+import sys
 from collections.abc import Iterable
 
 from starlette.requests import Request
@@ -18,8 +19,8 @@ PAGE = "docs"
 
 
 def page_routes(prefix: str, contract: Contract, settings: Settings, signer: Signer) -> list[Route]:
-    """The documentation page of a system. In development, its console can make tokens."""
-    makes_tokens = settings.development and signer.signs_users
+    """The documentation page of a system. In development, in a terminal, its console can make tokens."""
+    makes_tokens = settings.makes_tokens(sys.stdout.isatty()) and signer.signs_users
     page = DocsEndpoint(contract.name, contract.description, tuple(DOCUMENTS), makes_tokens=makes_tokens)
     routes = page.build_routes(f"{prefix}/{PAGE}")
     if makes_tokens:
