@@ -87,6 +87,19 @@ async def test_the_contents_mark_what_is_on_the_screen(showcase: Market, browser
             await page.wait_until(f"document.querySelector('nav [aria-current]').innerText === '{name}'")
 
 
+async def test_rooms_lead_to_their_commands_and_events_to_their_rooms(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/rez/docs") as page:
+        await page.wait_for("h1")
+        await page.click("#event-order_eta_update .facts a", "order:{orderId}")
+        await page.wait_until("location.hash === '#room-order-orderId'")
+        await page.wait_for("#room-order-orderId", "A command of the system, or the server, puts clients into it.")
+        await page.shoot("rooms")
+        await page.click("#room-support_ticket-ticketId a", "join_ticket")
+        await page.wait_until("location.hash === '#command-join_ticket'")
+        await page.wait_for("#command-join_ticket .fields")
+        await page.shoot("fields")
+
+
 async def test_samples_are_copied_in_the_chosen_language(showcase: Market, browser: Browser) -> None:
     async with browser.open(f"{showcase.url}/quotes/docs") as page:
         await page.wait_for("h1")

@@ -99,12 +99,21 @@ export const Roles = ({ model }) =>
     </div>
   </section>`;
 
-const describeEntry = (room) => [
-  room.on_connect && "On connecting, by itself.",
-  room.join && `By the command \`${room.join}\`.`,
-  room.leave && `Left by \`${room.leave}\`.`,
-  !room.on_connect && !room.join && "The server puts clients into it.",
-];
+const listNames = (names) => [...new Set(names)].map((name) => `\`${name}\``).join(", ");
+
+const linkCommands = (namespace) => Object.fromEntries(namespace.commands.map(({ name, id }) => [name, `#${id}`]));
+
+// The contract does not say of the handler of a command whether it puts its client into a room.
+const describeEntry = (namespace, room) => {
+  const joins = namespace.commands.filter((command) => command.joins === room.pattern).map(({ name }) => name);
+  const leaves = namespace.commands.filter((command) => command.leaves === room.pattern).map(({ name }) => name);
+  return [
+    room.on_connect && "On connecting, by itself.",
+    joins.length && `By the command${joins.length > 1 ? "s" : ""} ${listNames(joins)}.`,
+    leaves.length && `Left by ${listNames(leaves)}.`,
+    !room.on_connect && !joins.length && "A command of the system, or the server, puts clients into it.",
+  ];
+};
 
 const describePresence = (presence) =>
   [
@@ -124,11 +133,11 @@ export const Rooms = ({ model }) =>
         ${namespace.rooms.length === 0 && html`<p class="quiet">No rooms.</p>`}
         <div class="cards">
           ${namespace.rooms.map(
-            (room) => html`<div class="card">
+            (room) => html`<div class="card" id=${room.id}>
               <p class="card-title"><code>${room.pattern}</code></p>
               <dl class="facts">
-                <${Fact} name="Who"><${Inline} text=${room.members.kind === "nobody" ? "Only clients that the server puts into it." : `${describeWho(room.members)}.`} /><//>
-                <${Fact} name="Entered"><${Inline} text=${describeEntry(room).filter(Boolean).join(" ")} /><//>
+                <${Fact} name="Who"><${Inline} text=${room.members.kind === "nobody" ? "Only clients that a command of the system, or the server, puts into it." : `${describeWho(room.members)}.`} /><//>
+                <${Fact} name="Entered"><${Inline} text=${describeEntry(namespace, room).filter(Boolean).join(" ")} links=${linkCommands(namespace)} /><//>
                 ${room.gateway && html`<${Fact} name="Gateway"><code>${room.gateway}</code><//>`}
                 ${Object.entries(room.values).map(
                   ([name, values]) => html`<${Fact} name=${name}><${Inline} text=${`Only ${values.map((value) => `\`${value}\``).join(", ")}.`} /><//>`,
@@ -152,7 +161,7 @@ export const Publishing = ({ model, language, onLanguage }) => {
         <p>A back end publishes events over HTTP with a service key. The server answers after the event is in the log.</p>
         <dl class="facts">
           <${Fact} name="Address"><code>POST ${model.place.events}</code><//>
-          <${Fact} name="Key"><${Inline} text=${`\`Authorization: Bearer KEY\`. Make one with \`oyez token ${model.name} --service\`.`} /><//>
+          <${Fact} name="Key"><${Inline} text=${`\`Authorization: Bearer KEY\`. Make one with \`oyez token ${model.name} --service\`. A service key is the token of a back end: it may publish every event, so clients must not have it.`} /><//>
           <${Fact} name="Body"><${Inline} text=${"`{event, data}`, or a list of them: all or none are published. `to` names rooms, and `*` everyone; `except` names rooms and sockets that do not receive it."} /><//>
           <${Fact} name="Answer"><${Inline} text=${"`position` and `rooms`. Errors are `application/problem+json` with a `code`."} /><//>
           <${Fact} name="Retries"><${Inline} text=${"Send the same `Idempotency-Key` again: the event is published once."} /><//>

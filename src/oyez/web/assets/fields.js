@@ -10,9 +10,11 @@ const Row = ({ field, depth, path }) => {
   return html`<${Fragment}>
     <tr data-depth=${Math.min(depth, 6)}>
       <th scope="row">
-        ${path && html`<span class="path">${path}.</span>`}<code>${field.name}</code>
-        <span class="type">${field.type}</span>
-        ${field.required ? html`<span class="required">required</span>` : html`<span class="optional">optional</span>`}
+        <div class="field-head">
+          <span class="field-name">${path && html`<span class="path">${path}.</span>`}<code>${field.name}</code></span>
+          <span class="type">${field.type}</span>
+          ${field.required ? html`<span class="required">required</span>` : html`<span class="optional">optional</span>`}
+        </div>
       </th>
       <td>
         ${field.text && html`<p><${Inline} text=${field.text} /></p>`}

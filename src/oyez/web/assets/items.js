@@ -2,6 +2,7 @@
 import { html } from "./html.js";
 import { CodeBlock, Samples } from "./code.js";
 import { FieldTable } from "./fields.js";
+import { linkRooms } from "./model.js";
 import { Inline, Prose } from "./prose.js";
 import { canPublish, exampleRoom, samplePublish, sampleReceive, sampleSend, writeJson } from "./samples.js";
 import { options } from "./schema.js";
@@ -25,7 +26,7 @@ export const Heading = ({ item, label, children }) =>
 
 export const Fact = ({ name, children }) => html`<div class="fact"><dt>${name}</dt><dd>${children}</dd></div>`;
 
-const Chip = ({ kind, text }) => html`<span class=${`chip chip-${kind}`}>${text}</span>`;
+const Chip = ({ kind, text, title }) => html`<span class=${`chip chip-${kind}`} title=${title}>${text}</span>`;
 
 const describeTarget = (target) => {
   switch (target.kind) {
@@ -65,13 +66,14 @@ const hasFields = (schema, defs) => options(schema, defs).schemas.some((found) =
 
 export const EventItem = ({ event, model, language, onLanguage, onTry }) => {
   const positional = describeArguments(event);
+  const rooms = linkRooms(model, event.namespace);
   return html`<article class="item" id=${event.id} aria-labelledby=${`${event.id}-title`}>
     <div class="text">
-      <${Heading} item=${event} label="Event"><${Chip} kind=${event.delivery} text=${event.delivery} /><//>
+      <${Heading} item=${event} label="Event"><${Chip} kind=${event.delivery} text=${event.delivery} title=${DELIVERY[event.delivery]} /><//>
       <${Prose} text=${event.description} />
       <dl class="facts">
         <${Fact} name="Who gets it">
-          ${event.to.map((target) => html`<p><${Inline} text=${describeTarget(target)} /></p>`)}
+          ${event.to.map((target) => html`<p><${Inline} text=${describeTarget(target)} links=${rooms} /></p>`)}
           ${event.relayed && html`<p>Not the client that sent the command.</p>`}
         <//>
         <${Fact} name="Delivery">${DELIVERY[event.delivery]}<//>
@@ -114,13 +116,14 @@ export const CommandItem = ({ command, model, language, onLanguage, onTry }) => 
   const effects = describeEffect(command).filter(Boolean);
   const positional = describeArguments(command);
   const reply = findReply(command, model.$defs);
+  const rooms = linkRooms(model, command.namespace);
   return html`<article class="item" id=${command.id} aria-labelledby=${`${command.id}-title`}>
     <div class="text">
       <${Heading} item=${command} label="Command" />
       <${Prose} text=${command.description} />
       <dl class="facts">
         <${Fact} name="Who may send it"><${Inline} text=${`${describeWho(command.who)}.`} /><//>
-        ${effects.length > 0 && html`<${Fact} name="Effect">${effects.map((text) => html`<p><${Inline} text=${text} /></p>`)}<//>`}
+        ${effects.length > 0 && html`<${Fact} name="Effect">${effects.map((text) => html`<p><${Inline} text=${text} links=${rooms} /></p>`)}<//>`}
         <${Fact} name="Limits">
           ${command.limits.map((limit) => html`<p><${Inline} text=${describeLimit(limit)} /></p>`)}
           ${command.max_bytes && html`<p>${bytes(command.max_bytes)} of arguments.</p>`}

@@ -31,6 +31,7 @@ export const buildModel = (contract, place) => {
       title: many ? namespace.name : "",
       events,
       commands,
+      rooms: namespace.rooms.map((room) => ({ ...room, id: makeId("room", namespace.name, room.pattern) })),
       eventGroups: group(events),
       commandGroups: group(commands),
     };
@@ -60,6 +61,12 @@ export const group = (items) => {
   return listed.sort((left, right) => (left.title !== "") - (right.title !== ""));
 };
 
+// The addresses of a namespace's rooms, by their names.
+export const linkRooms = (model, name) => {
+  const { rooms } = model.namespaces.find((namespace) => namespace.name === name);
+  return Object.fromEntries(rooms.map((room) => [room.pattern, `#${room.id}`]));
+};
+
 export const listItems = (model) => model.namespaces.flatMap((namespace) => [...namespace.events, ...namespace.commands]);
 
 const listNames = (fields) => fields.flatMap((field) => [field.name, ...field.forms.flatMap((form) => listNames(form.fields))]);
@@ -74,7 +81,7 @@ export const buildIndex = (model) => {
     entry(item.kind, item.id, item.name, [item.description, ...findNames(item.payload, model.$defs)], (model.many ? `${item.namespace}  ` : "") + item.description),
   );
   const rooms = model.namespaces.flatMap((namespace) =>
-    namespace.rooms.map((room) => entry("room", "rooms", room.pattern, [room.members.text], room.members.text)),
+    namespace.rooms.map((room) => entry("room", room.id, room.pattern, [room.members.text], room.members.text)),
   );
   const roles = model.roles.map((role) => entry("role", "roles", role, [], "A role of users"));
   const errors = model.refusals.map((refusal) =>

@@ -7,8 +7,13 @@ export const splitCode = (text) =>
     .filter(Boolean)
     .map((part) => (/^`[^`\n]+`$/.test(part) ? { code: part.slice(1, -1) } : { text: part }));
 
-export const Inline = ({ text }) =>
-  splitCode(text).map((part) => (part.code === undefined ? part.text : html`<code>${part.code}</code>`));
+// `links` has the addresses of names that are links.
+export const Inline = ({ text, links = {} }) =>
+  splitCode(text).map((part) => {
+    if (part.code === undefined) return part.text;
+    const code = html`<code>${part.code}</code>`;
+    return Object.hasOwn(links, part.code) ? html`<a href=${links[part.code]}>${code}</a>` : code;
+  });
 
 export const Prose = ({ text, className = "prose" }) =>
   text
