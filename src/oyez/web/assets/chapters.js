@@ -54,7 +54,7 @@ export const Connect = ({ model, language, onLanguage, onConsole }) => {
             ${gateways.map((gateway) => html`<p><${Inline} text=${`\`${gateway.name}\`: a user who ${gateway.who.text}.`} /></p>`)}
           <//>`}
           <${Fact} name="After a break"><${Inline} text=${"The official JavaScript client reconnects and receives the durable events that it missed, in order. If `socket.recovered` is false, fetch your state again."} /><//>
-          <${Fact} name="If refused"><${Inline} text=${"`connect_error` has the reason: `error.message` for people, `error.data` for programs."} /><//>
+          <${Fact} name="If refused"><${Inline} text=${"`connect_error` has the reason: `error.message` for people, `error.data` for programs. Beside those of the example, `error.data` may have details of the error and fields that the system adds."} /><//>
         </dl>
         ${onConsole && html`<p><button type="button" class="try" onClick=${onConsole}>Connect in the console</button></p>`}
       </div>
