@@ -70,7 +70,7 @@ async def test_a_guest_signs_in_at_one_process_and_returns_to_the_session(pair: 
     await pair.here.post({"event": "drink", "data": ["cleo", "elsewhere", "tea"]}, system="lounge")
     assert await guest.expect_event("drink") == ["cleo", "elsewhere", "tea"]
     assert ada.events() == []
-    # Who does not sign in in time is disconnected, and who has signed in is not.
+    # A guest that does not sign in in time is disconnected; a client that has signed in is not.
     await late.expect("disconnect")
     assert (await guest.call("who"))["data"]["user"] == "cleo"
 

@@ -87,7 +87,7 @@ class RoomAccess:
         return parts
 
     def keeps(self, before: Identity, after: Identity, name: str) -> bool:
-        """True if a client in the room may stay when its identity changes. Asks nobody."""
+        """True if a client in the room may stay when its identity changes. Does not ask the membership table."""
         verdict = self.decide(after, name)
         if verdict is Verdict.IF_MEMBER:
             same_member = self.subjects_of(before) == self.subjects_of(after)

@@ -362,7 +362,7 @@ def _target_key(target: Data) -> tuple[str, str | None]:
 
 
 def _paths(target: Data) -> list[str]:
-    """The fields that name the room, in the order of its placeholders, whatever these are called."""
+    """The fields that name the room, in the order of its placeholders. Their names do not matter."""
     paths = target.get("paths") or {}
     return [paths[name] for name in PLACEHOLDER.findall(target.get("room") or "{socketId}") if name in paths]
 

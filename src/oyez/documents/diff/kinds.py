@@ -168,7 +168,7 @@ _SCHEMA_KINDS = (
 _KINDS = (
     # The contract.
     Kind("contract-renamed", BREAKING, BREAKING, "The name is part of every address.", "contract-renamed"),
-    Kind("role-added", None, SAFE, "Nobody had the role.", "role-removed"),
+    Kind("role-added", None, SAFE, "No client had the role.", "role-removed"),
     Kind("role-removed", None, BREAKING, "Tokens with the role are refused.", "role-added"),
     Kind("default-role-added", None, SAFE, "Tokens without a role were refused.", "default-role-removed"),
     Kind("default-role-removed", None, BREAKING, "Tokens without a role are refused.", "default-role-added"),
@@ -259,7 +259,7 @@ _KINDS = (
         "Publishing it is refused: the new event has to be published. Clients receive it as before.",
         "event-no-old-form",
     ),
-    Kind("event-no-old-form", SAFE, RISKY, "Clients receive it only if somebody publishes it.", "event-now-old-form"),
+    Kind("event-no-old-form", SAFE, RISKY, "Clients receive it only if a back end publishes it.", "event-now-old-form"),
     Kind("target-added", SAFE, SAFE, "The old targets stay.", "target-removed"),
     Kind("target-removed", BREAKING, BREAKING, "Nobody there receives it.", "target-added"),
     Kind("target-field-changed", RISKY, BREAKING, "It goes to rooms that another field names.", "target-field-changed"),

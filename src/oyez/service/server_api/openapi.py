@@ -164,7 +164,7 @@ def _any_of(schemas: list[Schema]) -> Schema:
 
 
 def openapi_route(prefix: str, contract: Contract, version: str, authorize: Authorize) -> Route:
-    """`GET {prefix}/openapi.json`, for holders of a service key, whatever the setting `docs` says."""
+    """`GET {prefix}/openapi.json`, for holders of a service key. The setting `docs` does not hide it."""
     made: list[bytes] = []
 
     async def answer(request: Request) -> Response:
