@@ -275,11 +275,12 @@ async def test_the_prices_after_a_snapshot_follow_it_without_a_gap(pair: Pair, s
             for bidder in bidders:
                 assert (await bid(bidder, lot_id, next(prices)))["success"]
 
+    # A guest watches before the first bid, the others during the bids. They are connected by then: that takes long.
+    guests = [await pair.connect(pair.here, None, transports=["websocket"]) for _ in range(8)]
+    watchers = [((await watch(guests[0], lot_id))["price"], guests[0])]
     bidding = spawn(place_bids())
-    watchers: list[tuple[int, JsClient]] = []
-    while not bidding.done():
-        watcher = await pair.connect(pair.here, None, transports=["websocket"])
-        watchers.append(((await watch(watcher, lot_id))["price"], watcher))
+    await bidders[0].expect_event("lot:price")
+    watchers += [((await watch(guest, lot_id))["price"], guest) for guest in guests[1:]]
     await bidding
     last = next(prices) - 1
     assert len({price for price, _ in watchers}) > 1
