@@ -40,7 +40,8 @@ from oyez.observer import (
 )
 from oyez.ops import families
 from oyez.ops.families import Family, Labels, Sample, build_families
-from oyez.service.app import Oyez, Served
+from oyez.service.app import Oyez
+from oyez.service.served import Served
 
 logger = get_logger("oyez.ops")
 

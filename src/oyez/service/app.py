@@ -10,10 +10,8 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import cast
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -21,31 +19,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from oyez import __version__
 from oyez.concurrency.clock import Clock
 from oyez.concurrency.loop_budget import LoopBudget
 from oyez.concurrency.task_set import run_beside
-from oyez.contract.rooms import NamedRoom
 from oyez.errors import INTERNAL, UNAVAILABLE, LogUnavailableError, SettingsError
 from oyez.log import backends
 from oyez.log.log import Log
-from oyez.log.observed import ObservedLog
 from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
-from oyez.observer import Observer, build_observers
-from oyez.runtime.bind import bind
-from oyez.runtime.guests import Guests
-from oyez.runtime.hooks import check_room_hooks
+from oyez.observer import Observer
 from oyez.runtime.http import UNFINISHED, build_problem, refuse
-from oyez.runtime.idempotency import Idempotency
-from oyez.runtime.publish_api import publish_route
-from oyez.runtime.publisher import Publisher
-from oyez.runtime.revoked_tokens import RevokedTokens
-from oyez.runtime.stays import Stays, find_watched_kinds
-from oyez.runtime.welcome import Welcomes
-from oyez.server.cluster.membership import Presence
 from oyez.server.cluster.node import Node
 from oyez.server.connections.outages import Outages
 from oyez.server.http.client_files import CLIENT_FILES, ClientFile
@@ -57,30 +42,16 @@ from oyez.server.server import Server
 from oyez.server.transports.asgi import DRAINS
 from oyez.server.transports.budget import MemoryBudget
 from oyez.service.auth.secrets import Secret, load_secret
-from oyez.service.auth.tokens import WEBHOOKS, Signer, Verifier, build_signer, build_verifier
-from oyez.service.backends.backends import Backends
+from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verifier
 from oyez.service.backends.connections import BackendConnections
-from oyez.service.backends.effects import EffectsRunner
 from oyez.service.data_folder import open_folder
 from oyez.service.database.database import MIGRATIONS, Database, build_database
-from oyez.service.database.probe import DatabaseProbe
-from oyez.service.documents import document_routes
-from oyez.service.idempotency import IdempotencyMiddleware
-from oyez.service.members_api import member_routes, presence_route, present_route
-from oyez.service.outbox.jobs import Jobs
-from oyez.service.outbox.members import Members
-from oyez.service.outbox.outbox import Outbox
-from oyez.service.outbox.stays import DatabaseStays
-from oyez.service.own_loop import REMEDY, LoopBoundLog, OwnLoop
-from oyez.service.pages import answer_browser, page_routes
-from oyez.service.redis_emitter.consumer import EmitterConsumer
-from oyez.service.redis_emitter.decoder import DEFAULT_KEY
-from oyez.service.server_api.openapi import openapi_route
-from oyez.service.server_api.sockets import SocketsApi
+from oyez.service.own_loop import REMEDY, OwnLoop
+from oyez.service.pages import answer_browser
+from oyez.service.served import Served, Shared
 from oyez.service.signals import notice_signals
-from oyez.service.system import Services, System, SystemServices, build_services
-from oyez.service.webhooks.api import webhook_routes
-from oyez.service.webhooks.webhooks import Webhooks, build_rules
+from oyez.service.system import System
+from oyez.service.webhooks.webhooks import build_rules
 from oyez.settings import Settings
 from oyez.web.landing import wants_page
 
@@ -94,24 +65,6 @@ MIN_CLOSE_TIME = 1.0
 """Seconds that outboxes and the database have at least to finish, even if the time to stop is over."""
 TRY_AGAIN_LATER = 1013
 """The WebSocket close code of a server that cannot serve for a while (IANA's registry of RFC 6455)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A running system."""
-
-    system: System
-    server: Server
-    publisher: Publisher
-    log: Log
-    outbox: Outbox
-    jobs: Jobs
-    own: SystemServices
-    emitter_consumer: EmitterConsumer | None
-    database: DatabaseProbe
-    webhooks: Webhooks
-    stays: Stays | None
-    """None if nothing in the system depends on who is in a room."""
 
 
 class Oyez:
@@ -156,11 +109,7 @@ class Oyez:
         self._verifier: Verifier = build_verifier(settings, self.secret, clock=time.now)
         self.node: Node = build_node(settings, self.secret)
         self._time = time
-        self._clock = time.now
-        self._webhook_rules = build_rules(settings)
-        self._observers = observers
         self._unfinished = MemoryBudget(settings.limits.max_unfinished_bytes)
-        self._replays = LoopBudget(REPLAY_SECONDS)
         self._written_by: float | None = None
         """The time of the loop until which a stopping process writes its events."""
         self._own_loop = OwnLoop()
@@ -182,10 +131,14 @@ class Oyez:
         self.database: Database = build_database(settings)
         try:
             self.database.migrate("oyez", MIGRATIONS / "versions")
-            names = [system.name for system in systems]
+            shared = self._build_shared([system.name for system in systems], observers)
             self.systems: Mapping[str, Served] = {
-                system.name: self._build(system, build_log(system.name), routes, names) for system in systems
+                system.name: Served(system, build_log(system.name), shared) for system in systems
             }
+            for name, served in self.systems.items():
+                routes += served.build_routes()
+                routes += self._serve_at(f"/{name}/socket.io", served.server)
+                routes += self._serve_at(f"/{name}/ws", JsonEndpoint(served.server))
             routes += self._serve_alone(settings.ws_path)
             routes += operate(self)
             # Last: all other paths.
@@ -341,173 +294,25 @@ class Oyez:
         await self.drain()
         await asyncio.gather(*(served.server.stop() for served in self.systems.values()))
 
-    def _build(self, system: System, log: Log, routes: list[BaseRoute], names: Sequence[str]) -> Served:
-        alone = len(names) == 1
-        observers = build_observers(system.name, self._observers)
-        if observers is not None:
-            # Everything but `append` is the backend's own.
-            log = cast(Log, ObservedLog(log, observers))
-        # One of several systems warns of emitters that name none of them.
-        unclaimed = names if not alone and system.name == names[0] else ()
-
-        def authorize(key: str) -> None:
-            self.signer.verify_service(key, system.name)
-
-        def authorize_webhooks(key: str) -> None:
-            self.signer.verify_service(key, system.name, WEBHOOKS)
-
-        async def presence(room: NamedRoom) -> Presence:
-            self._own_loop.check()
-            return await server.membership.fetch(room.namespace, [room.name])
-
-        async def find_sockets(namespace: str, rooms: Sequence[str], *, detailed: bool = False) -> Presence:
-            self._own_loop.check()
-            return await server.membership.fetch(namespace, rooms, detailed=detailed)
-
-        if system.migrations is not None:
-            self.database.migrate(system.name, system.migrations)
-        elif system.tables is not None:
-            self.database.create(system.tables)
-        if system.tables is not None:
-            self.database.check_tables(system.name, system.tables)
-        database = self.database.part(system.name)
-        retention = self.settings.log_retention
-        idempotency = Idempotency(log, retention)
-        check = self._own_loop.check
-        limits = self.settings.limits
-        publisher = Publisher(
-            system.contract, log, limits, self._clock, retention=retention, check=check, observers=observers
-        )
-        outbox = Outbox(
-            database,
-            publisher,
-            log,
-            clock=self._clock,
-            zone=self.settings.zone,
-            check=check,
-            observers=observers,
-        )
-        members = Members(system.name, database, system.contract)
-        stored_stays = DatabaseStays(system.contract, database, outbox, self._clock)
-        revoked = RevokedTokens(log, self._clock)
-        backends = Backends(
-            system.contract, self.settings, self._backend_connections, EffectsRunner(system.contract, publisher, outbox)
-        )
-        own = build_services(
-            system,
-            Services(
-                settings=self.settings,
-                database=database,
-                publisher=publisher,
-                authorize=authorize,
-                # Every method of a log is a coroutine function.
-                log=cast(Log, LoopBoundLog(log, self._own_loop)),
-                outbox=outbox,
-                members=members,
-                presence=presence,
-                signer=self.signer.of_contract(system.contract.claims),
-                clock=self._clock,
-                time=self._time,
-                present=stored_stays.find_present,
-            ),
-        )
-        own = backends.extend(own)
-        check_room_hooks(system.contract, own.rooms)
-        stays = None
-        if find_watched_kinds(system.contract, own.rooms):
-            stays = Stays(
-                system.contract,
-                own.rooms,
-                stored_stays,
-                node_id=lambda: self.node.id,
-                alive=lambda: server.membership.alive(),
-                clock=self._time.monotonic,
-                now=self._clock,
-            )
-        jobs = Jobs(database, outbox, own.jobs, system=system.name, clock=self._clock, pause=self._time.pause)
-        applications = bind(
-            system.contract,
-            handlers=own.handlers,
-            verify=self._verifier.of_contract(system.contract.claims).verify,
-            resolvers=own.resolvers,
-            find_parts=members.find,
-            hooks=own.hooks,
-            settings=self.settings,
-            idempotency=idempotency,
-            publisher=publisher,
-            observers=observers,
-            authenticate=own.authenticate,
-            room_observer=stays,
-            welcomes=Welcomes(system.contract, own.rooms, log, outbox.appended),
-            find_present=stored_stays.find_present,
-            guests=Guests(self.secret.value, system.name),
-            ask_backend=backends.decide,
-            check_revoked=revoked.check,
-            time=self._time,
-        )
-        server = Server(
-            applications,
-            log,
-            self.settings,
+    def _build_shared(self, names: Sequence[str], observers: Sequence[Observer]) -> Shared:
+        settings = self.settings
+        return Shared(
+            names=names,
+            settings=settings,
+            secret=self.secret,
+            signer=self.signer,
+            verifier=self._verifier,
             node=self.node,
+            database=self.database,
+            time=self._time,
+            observers=observers,
             outages=self._outages,
             unfinished=self._unfinished,
-            replays=self._replays,
-            observers=observers,
-            time=self._time,
+            replays=LoopBudget(REPLAY_SECONDS),
+            own_loop=self._own_loop,
+            backend_connections=self._backend_connections,
+            webhook_rules=build_rules(settings),
         )
-        prefix = f"/{system.name}"
-        routes.append(publish_route(f"{prefix}/events", publisher, authorize, observers))
-        # The same for all writes of a system, so that each of them honours the key.
-        middleware = Middleware(
-            IdempotencyMiddleware, idempotency=idempotency, authorize=authorize, limits=self.settings.limits
-        )
-        routes += member_routes(prefix, system.contract, database, outbox, authorize, [middleware])
-        routes.append(presence_route(prefix, system.contract, presence, authorize))
-        routes += SocketsApi(
-            prefix,
-            system.contract,
-            publisher,
-            log,
-            self.settings.limits,
-            find_sockets,
-            revoked,
-            authorize,
-            [middleware],
-        ).build_routes()
-        routes.append(openapi_route(prefix, system.contract, __version__, authorize))
-        routes.append(present_route(prefix, system.contract, stored_stays.find_present, authorize))
-        webhooks = Webhooks(
-            system.contract,
-            log,
-            database,
-            self._webhook_rules,
-            declared=self.settings.webhooks,
-            clock=self._clock,
-        )
-        webhook_middleware = Middleware(
-            IdempotencyMiddleware, idempotency=idempotency, authorize=authorize_webhooks, limits=limits
-        )
-        routes += webhook_routes(prefix, webhooks, authorize_webhooks, limits, [webhook_middleware])
-        if self.settings.serves_docs:
-            routes += document_routes(prefix, system.contract, server.origins)
-            routes += page_routes(prefix, system.contract, self.settings, self.signer)
-        routes.append(Mount(f"{prefix}/api", routes=list(own.routes), middleware=[middleware]))
-        routes += self._serve_at(f"{prefix}/socket.io", server)
-        routes += self._serve_at(f"{prefix}/ws", JsonEndpoint(server))
-        emitter_consumer = None
-        if self.settings.redis_url is not None and self.settings.redis_emitter:
-            keys = _emitter_keys(self.settings, system.name, alone)
-            emitter_consumer = EmitterConsumer(
-                self.settings.redis_url,
-                publisher,
-                keys,
-                prefix=self.settings.redis_prefix,
-                systems=unclaimed,
-                is_away=lambda: server.log_probe.reason is not None,
-            )
-        probe = DatabaseProbe(database, system.name, system.tables)
-        return Served(system, server, publisher, log, outbox, jobs, own, emitter_consumer, probe, webhooks, stays)
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:
         """If only one system is served, it has a short path too."""
@@ -563,13 +368,6 @@ class LogFailures:
             # An answer that has begun stays incomplete, and the ASGI server closes the connection.
             if not answer.begun and scope["type"] == "http":
                 await refuse(INTERNAL, INTERNAL.message)(scope, receive, send)
-
-
-def _emitter_keys(settings: Settings, system: str, alone: bool) -> tuple[str, ...]:
-    """The keys that emitters may use for the system."""
-    if settings.redis_emitter_key is not None:
-        return (settings.redis_emitter_key,)
-    return (system, DEFAULT_KEY) if alone else (system,)
 
 
 def build_node(settings: Settings, secret: Secret) -> Node:

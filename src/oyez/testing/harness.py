@@ -34,10 +34,11 @@ from oyez.log.sqlite import SqliteLog
 from oyez.observer import CONNECT, CommandReport, Observer, RefusalReport
 from oyez.runtime.publisher import Publication, Publisher, RejectedError
 from oyez.server.namespaces.socket import Socket
-from oyez.service.app import Oyez, Served
+from oyez.service.app import Oyez
 from oyez.service.database.database import Database
 from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.transaction import Transaction
+from oyez.service.served import Served
 from oyez.service.system import System
 from oyez.settings import Settings
 from oyez.testing.client import TestClient

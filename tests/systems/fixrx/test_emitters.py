@@ -15,8 +15,9 @@ from oyez.concurrency.clock import Clock as SystemClock
 from oyez.contract import Money, Time
 from oyez.errors import InvalidDataError
 from oyez.log.log import Entry
-from oyez.service.app import Oyez, Served
+from oyez.service.app import Oyez
 from oyez.service.outbox.transaction import Transaction
+from oyez.service.served import Served
 from oyez.settings import Settings
 from oyez.systems.fixrx import emitters, system
 from oyez.systems.fixrx.contract import Actor, Payment

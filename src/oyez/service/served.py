@@ -1,0 +1,306 @@
+"""One system, built and connected: its publisher, outbox, jobs, server and routes.
+
+`Oyez` builds one `Served` for each system, starts them, and stops them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount
+
+from oyez import __version__
+from oyez.concurrency.clock import Clock
+from oyez.concurrency.loop_budget import LoopBudget
+from oyez.contract.rooms import NamedRoom
+from oyez.log.log import Log
+from oyez.log.observed import ObservedLog
+from oyez.observer import Observer, build_observers
+from oyez.runtime.bind import bind
+from oyez.runtime.guests import Guests
+from oyez.runtime.hooks import check_room_hooks
+from oyez.runtime.idempotency import Idempotency
+from oyez.runtime.publish_api import publish_route
+from oyez.runtime.publisher import Publisher
+from oyez.runtime.revoked_tokens import RevokedTokens
+from oyez.runtime.stays import Stays, find_watched_kinds
+from oyez.runtime.welcome import Welcomes
+from oyez.server.cluster.membership import Presence
+from oyez.server.cluster.node import Node
+from oyez.server.connections.outages import Outages
+from oyez.server.server import Server
+from oyez.server.transports.budget import MemoryBudget
+from oyez.service.auth.secrets import Secret
+from oyez.service.auth.tokens import WEBHOOKS, Signer, Verifier
+from oyez.service.backends.backends import Backends
+from oyez.service.backends.connections import BackendConnections
+from oyez.service.backends.effects import EffectsRunner
+from oyez.service.database.database import Database
+from oyez.service.database.probe import DatabaseProbe
+from oyez.service.documents import document_routes
+from oyez.service.idempotency import IdempotencyMiddleware
+from oyez.service.members_api import member_routes, presence_route, present_route
+from oyez.service.outbox.jobs import Jobs
+from oyez.service.outbox.members import Members
+from oyez.service.outbox.outbox import Outbox
+from oyez.service.outbox.stays import DatabaseStays
+from oyez.service.own_loop import LoopBoundLog, OwnLoop
+from oyez.service.pages import page_routes
+from oyez.service.redis_emitter.consumer import EmitterConsumer
+from oyez.service.redis_emitter.decoder import DEFAULT_KEY
+from oyez.service.server_api.openapi import openapi_route
+from oyez.service.server_api.sockets import SocketsApi
+from oyez.service.system import Services, System, SystemServices, build_services
+from oyez.service.webhooks.api import webhook_routes
+from oyez.service.webhooks.sender import Rules
+from oyez.service.webhooks.webhooks import Webhooks
+from oyez.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all systems of a process share."""
+
+    names: Sequence[str]
+    """The names of all systems."""
+    settings: Settings
+    secret: Secret
+    signer: Signer
+    verifier: Verifier
+    node: Node
+    database: Database
+    time: Clock
+    observers: Sequence[Observer]
+    outages: Outages
+    unfinished: MemoryBudget
+    replays: LoopBudget
+    own_loop: OwnLoop
+    backend_connections: BackendConnections
+    webhook_rules: Rules
+
+
+class Served:
+    """A system with everything that serves it.
+
+    The constructor builds and checks, and starts nothing. Raises SettingsError or ContractError.
+    """
+
+    def __init__(self, system: System, log: Log, shared: Shared) -> None:
+        self.system = system
+        self._shared = shared
+        self._observers = build_observers(system.name, shared.observers)
+        # Everything but `append` is the backend's own.
+        self.log = log if self._observers is None else cast(Log, ObservedLog(log, self._observers))
+        self._create_tables()
+        self._database = shared.database.part(system.name)
+        self.database = DatabaseProbe(self._database, system.name, system.tables)
+        self._idempotency = Idempotency(self.log, shared.settings.log_retention)
+        self._revoked = RevokedTokens(self.log, shared.time.now)
+        self.publisher = self._build_publisher()
+        self.outbox = self._build_outbox()
+        self._members = Members(system.name, self._database, system.contract)
+        self._stored_stays = DatabaseStays(system.contract, self._database, self.outbox, shared.time.now)
+        self._backends = self._build_backends()
+        self.own: SystemServices = self._backends.extend(build_services(system, self._build_services()))
+        check_room_hooks(system.contract, self.own.rooms)
+        self.stays: Stays | None = self._build_stays()
+        """None if nothing in the system depends on who is in a room."""
+        self.jobs = self._build_jobs()
+        self.webhooks = self._build_webhooks()
+        self.server: Server = self._build_server()
+        self.emitter_consumer = self._build_emitter_consumer()
+
+    def build_routes(self) -> list[BaseRoute]:
+        """The HTTP routes of the system; those of Socket.IO are not among them."""
+        contract, prefix, settings = self.system.contract, f"/{self.system.name}", self._shared.settings
+        limits, authorize = settings.limits, self._authorize
+        # The same for all writes of a system, so that each of them honours the key.
+        writes = [self._honour_keys(authorize)]
+        sockets = SocketsApi(
+            prefix,
+            contract,
+            self.publisher,
+            self.log,
+            limits,
+            self._find_sockets,
+            self._revoked,
+            authorize,
+            writes,
+        )
+        routes = [
+            publish_route(f"{prefix}/events", self.publisher, authorize, self._observers),
+            *member_routes(prefix, contract, self._database, self.outbox, authorize, writes),
+            presence_route(prefix, contract, self._find_presence, authorize),
+            *sockets.build_routes(),
+            openapi_route(prefix, contract, __version__, authorize),
+            present_route(prefix, contract, self._stored_stays.find_present, authorize),
+            *webhook_routes(
+                prefix, self.webhooks, self._authorize_webhooks, limits, [self._honour_keys(self._authorize_webhooks)]
+            ),
+        ]
+        if settings.serves_docs:
+            routes += document_routes(prefix, contract, self.server.origins)
+            routes += page_routes(prefix, contract, settings, self._shared.signer)
+        return [*routes, Mount(f"{prefix}/api", routes=list(self.own.routes), middleware=writes)]
+
+    def _authorize(self, key: str) -> None:
+        self._shared.signer.verify_service(key, self.system.name)
+
+    def _authorize_webhooks(self, key: str) -> None:
+        self._shared.signer.verify_service(key, self.system.name, WEBHOOKS)
+
+    def _honour_keys(self, authorize: Callable[[str], None]) -> Middleware:
+        limits = self._shared.settings.limits
+        return Middleware(IdempotencyMiddleware, idempotency=self._idempotency, authorize=authorize, limits=limits)
+
+    async def _find_presence(self, room: NamedRoom) -> Presence:
+        return await self._find_sockets(room.namespace, [room.name])
+
+    async def _find_sockets(self, namespace: str, rooms: Sequence[str], *, detailed: bool = False) -> Presence:
+        self._shared.own_loop.check()
+        return await self.server.membership.fetch(namespace, rooms, detailed=detailed)
+
+    def _create_tables(self) -> None:
+        system, database = self.system, self._shared.database
+        if system.migrations is not None:
+            database.migrate(system.name, system.migrations)
+        elif system.tables is not None:
+            database.create(system.tables)
+        if system.tables is not None:
+            database.check_tables(system.name, system.tables)
+
+    def _build_publisher(self) -> Publisher:
+        shared = self._shared
+        return Publisher(
+            self.system.contract,
+            self.log,
+            shared.settings.limits,
+            shared.time.now,
+            retention=shared.settings.log_retention,
+            check=shared.own_loop.check,
+            observers=self._observers,
+        )
+
+    def _build_outbox(self) -> Outbox:
+        shared = self._shared
+        return Outbox(
+            self._database,
+            self.publisher,
+            self.log,
+            clock=shared.time.now,
+            zone=shared.settings.zone,
+            check=shared.own_loop.check,
+            observers=self._observers,
+        )
+
+    def _build_backends(self) -> Backends:
+        contract, shared = self.system.contract, self._shared
+        effects = EffectsRunner(contract, self.publisher, self.outbox)
+        return Backends(contract, shared.settings, shared.backend_connections, effects)
+
+    def _build_services(self) -> Services:
+        shared = self._shared
+        return Services(
+            settings=shared.settings,
+            database=self._database,
+            publisher=self.publisher,
+            authorize=self._authorize,
+            # Every method of a log is a coroutine function.
+            log=cast(Log, LoopBoundLog(self.log, shared.own_loop)),
+            outbox=self.outbox,
+            members=self._members,
+            presence=self._find_presence,
+            signer=shared.signer.of_contract(self.system.contract.claims),
+            clock=shared.time.now,
+            time=shared.time,
+            present=self._stored_stays.find_present,
+        )
+
+    def _build_stays(self) -> Stays | None:
+        contract, shared = self.system.contract, self._shared
+        if not find_watched_kinds(contract, self.own.rooms):
+            return None
+        return Stays(
+            contract,
+            self.own.rooms,
+            self._stored_stays,
+            node_id=lambda: shared.node.id,
+            alive=lambda: self.server.membership.alive(),
+            clock=shared.time.monotonic,
+            now=shared.time.now,
+        )
+
+    def _build_jobs(self) -> Jobs:
+        time = self._shared.time
+        return Jobs(
+            self._database, self.outbox, self.own.jobs, system=self.system.name, clock=time.now, pause=time.pause
+        )
+
+    def _build_webhooks(self) -> Webhooks:
+        shared = self._shared
+        return Webhooks(
+            self.system.contract,
+            self.log,
+            self._database,
+            shared.webhook_rules,
+            declared=shared.settings.webhooks,
+            clock=shared.time.now,
+        )
+
+    def _build_server(self) -> Server:
+        contract, shared, own = self.system.contract, self._shared, self.own
+        applications = bind(
+            contract,
+            handlers=own.handlers,
+            verify=shared.verifier.of_contract(contract.claims).verify,
+            resolvers=own.resolvers,
+            find_parts=self._members.find,
+            hooks=own.hooks,
+            settings=shared.settings,
+            idempotency=self._idempotency,
+            publisher=self.publisher,
+            observers=self._observers,
+            authenticate=own.authenticate,
+            room_observer=self.stays,
+            welcomes=Welcomes(contract, own.rooms, self.log, self.outbox.appended),
+            find_present=self._stored_stays.find_present,
+            guests=Guests(shared.secret.value, self.system.name),
+            ask_backend=self._backends.decide,
+            check_revoked=self._revoked.check,
+            time=shared.time,
+        )
+        return Server(
+            applications,
+            self.log,
+            shared.settings,
+            node=shared.node,
+            outages=shared.outages,
+            unfinished=shared.unfinished,
+            replays=shared.replays,
+            observers=self._observers,
+            time=shared.time,
+        )
+
+    def _build_emitter_consumer(self) -> EmitterConsumer | None:
+        """The consumer of events from Redis emitters. None if the settings turn it off."""
+        settings, names, name = self._shared.settings, self._shared.names, self.system.name
+        if settings.redis_url is None or not settings.redis_emitter:
+            return None
+        alone = len(names) == 1
+        return EmitterConsumer(
+            settings.redis_url,
+            self.publisher,
+            _emitter_keys(settings, name, alone),
+            prefix=settings.redis_prefix,
+            # One of several systems warns of emitters that name none of them.
+            systems=names if not alone and name == names[0] else (),
+            is_away=lambda: self.server.log_probe.reason is not None,
+        )
+
+
+def _emitter_keys(settings: Settings, system: str, alone: bool) -> tuple[str, ...]:
+    """The keys that emitters may use for the system."""
+    if settings.redis_emitter_key is not None:
+        return (settings.redis_emitter_key,)
+    return (system, DEFAULT_KEY) if alone else (system,)
