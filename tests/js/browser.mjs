@@ -8,7 +8,7 @@ import { execute } from "./lines.mjs";
 
 // Not the package's own flags: they turn the same-origin policy off.
 const FLAGS = ["--no-sandbox", "--no-zygote", "--use-gl=angle", "--use-angle=swiftshader", "--font-render-hinting=none"];
-const PATIENCE = Number(process.env.PATIENCE ?? 15_000);
+const PATIENCE = Number(process.env.PATIENCE ?? 60_000);
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const executablePath = await chromium.executablePath();
