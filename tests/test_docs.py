@@ -73,6 +73,7 @@ OWN = (
     "fixrx",
     "generated-documents",
     "handlers",
+    "logging",
     "members",
     "new",
     "operating",
@@ -438,7 +439,7 @@ def test_nginx_takes_its_page_as_it_is(tmp_path: Path) -> None:
 
 
 def test_the_log_line_is_one() -> None:
-    (block,) = [block for block in find_blocks(read("operating")) if block.language == "jsonl"]
+    block = find_blocks(read("logging"))[0]
     line = json.loads(block.text)
     assert {"event", "level", "timestamp"} <= line.keys()
     assert line["reason"] in {reason.text for reason in find_constants(engineio, CloseReason)}

@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from oyez import logger
 from oyez.errors import SettingsError
-from oyez.settings import GROUPS, LOG_LEVELS, Limits, Settings, WebhookSettings, load_settings
+from oyez.settings import GROUPS, Limits, Settings, WebhookSettings, load_settings
 
 
 @pytest.fixture
@@ -78,10 +77,6 @@ def test_all_faults_are_reported_at_once(folder: Path) -> None:
     assert len(lines) == 4
     for line, name in zip(sorted(lines), ("port", "ping_interval", "workers", "prot"), strict=False):
         assert any(name in other for other in lines), line
-
-
-def test_the_log_levels_are_those_of_the_logger() -> None:
-    assert tuple(logger.LEVELS) == LOG_LEVELS
 
 
 def test_what_no_type_can_check_is_reported_with_the_rest(folder: Path) -> None:

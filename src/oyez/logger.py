@@ -3,25 +3,33 @@
 A record's message is complete: the event, its fields, and for an error the traceback, which never shows local
 variables. Tokens and passwords are replaced in the whole message, because errors of other libraries may contain them.
 The record's attribute `oyez` holds the parts, for a formatter that writes JSON.
+
+Clients choose many values. So that none of them can pass for a line of the log, or change what a terminal shows,
+control characters are escaped, and the lines of a traceback are indented.
 """
 
 import logging
 import re
+import secrets
 import sys
 import traceback
 from collections.abc import MutableMapping
+from textwrap import indent
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
 
-from oyez.errors import SettingsError
+from oyez.levels import ALL, PARTS, read_levels
 
 ROOT = "oyez"
 """The parent of all of Oyez' loggers."""
-LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
+INDENT = "  "
+"""Before each line of a traceback: a line of the log begins without it."""
 MAX_FIELD = 500
 """Characters of one field: enough for any reason, and so few that a client cannot fill the disk."""
+ERROR_ID_BYTES = 5
+"""Bytes of an error's id: short enough to be read out on the phone, and no two in a log are likely to be the same."""
 STACK_LEVEL = 4
 """Stack frames between standard logging and the line of code that logs: those of structlog, and one more."""
 SECRETS = (
@@ -56,6 +64,18 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
+def new_error_id() -> str:
+    """An id for a line of the log and for the answer to the client that caused it."""
+    return secrets.token_hex(ERROR_ID_BYTES)
+
+
+def log_failure(logger: Any, message: str, error: BaseException, **fields: Any) -> str:
+    """Log an error with its traceback. Returns the id of the line, for the answer to the client that caused it."""
+    error_id = new_error_id()
+    logger.error(message, error_id=error_id, exc_info=error, **fields)
+    return error_id
+
+
 def redact(text: str) -> str:
     """`text` without tokens, passwords and rows of a database."""
     for pattern, replacement in SECRETS:
@@ -71,26 +91,35 @@ def format_traceback(error: Any) -> str:
         error = error[1]
     if not isinstance(error, BaseException):
         return ""
-    return redact("".join(traceback.TracebackException.from_exception(error, capture_locals=False).format()).rstrip())
+    lines = traceback.TracebackException.from_exception(error, capture_locals=False).format()
+    return escape(redact("".join(lines).rstrip()), but="\n\t")
+
+
+def escape(text: str, but: str = "") -> str:
+    """`text` with escapes in place of characters that are not printable: line ends, and what terminals obey."""
+    if text.isprintable():
+        return text
+    shown = (each if each.isprintable() or each in but else each.encode("unicode_escape").decode() for each in text)
+    return "".join(shown)
 
 
 def set_level(level: str) -> None:
-    """Log lines of `level` and above, unless the host application has set a level for the logger `oyez`.
+    """Log lines from `level` on, which may name parts; see `oyez.levels`. It does not change the level of a logger to
+    which the host application has given one.
 
-    Raises SettingsError for an unknown level.
+    Raises SettingsError for an unknown level or part.
     """
-    number = read_level(level)
-    logger = logging.getLogger(ROOT)
-    if logger.level in (logging.NOTSET, _given.get(ROOT)):
-        logger.setLevel(number)
-        _given[ROOT] = number
+    levels = read_levels(level)
+    for part in (ALL, *PARTS):
+        logger = logging.getLogger(f"{ROOT}.{part}" if part else ROOT)
+        if logger.level in (logging.NOTSET, _given.get(part)):
+            _given[part] = levels.get(part, logging.NOTSET)
+            logger.setLevel(_given[part])
 
 
-def read_level(level: str) -> int:
-    """Raises SettingsError for an unknown level."""
-    if level.lower() not in LEVELS:
-        raise SettingsError(f"LOG_LEVEL is {level!r}. Set it to one of {', '.join(LEVELS)}.")
-    return int(LEVELS[level.lower()])
+def is_debugged(logger: structlog.stdlib.BoundLogger) -> bool:
+    """True if debug lines of `logger` are written."""
+    return logger.isEnabledFor(logging.DEBUG)
 
 
 def add_last_resort(formatter: logging.Formatter) -> None:
@@ -136,7 +165,9 @@ class LastResort(logging.StreamHandler[TextIO]):
 def build_formatter(*, for_people: bool) -> logging.Formatter:
     """A formatter that writes one line for each event: in colour for people, as a JSON object for machines."""
     rendering: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()] if for_people else [structlog.processors.JSONRenderer(default=str)]
+        [_escape_fields, structlog.dev.ConsoleRenderer()]
+        if for_people
+        else [structlog.processors.JSONRenderer(default=str)]
     )
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -160,17 +191,17 @@ def _redact_record(record: logging.LogRecord) -> bool:
 
 
 _given: dict[str, int] = {}
-"""The levels that Oyez has set itself, by the logger's name."""
+"""The levels that Oyez has set itself, by part."""
 
 
 def _to_record(logger: Any, method: str, fields: EventDict) -> tuple[tuple[str], dict[str, Any]]:
     """The arguments for standard logging. No `exc_info`, because the host's handlers might show local variables."""
-    event = redact(str(fields.pop("event", "")))
+    event = escape(redact(str(fields.pop("event", ""))))
     exception = format_traceback(fields.pop("exc_info", None))
     shown = {name: _show(value) for name, value in fields.items()}
-    text = redact(" ".join([event, *(f"{name}={value!r}" for name, value in shown.items())]))
+    text = escape(redact(" ".join([event, *(f"{name}={value!r}" for name, value in shown.items())])))
     parts = {"event": event, "fields": shown, "exception": exception}
-    return (f"{text}\n{exception}" if exception else text,), {
+    return (f"{text}\n{indent(exception, INDENT)}" if exception else text,), {
         "extra": {ROOT: parts},
         "exc_info": None,
         "stacklevel": STACK_LEVEL,
@@ -198,6 +229,15 @@ def _restore(logger: Any, method: str, fields: EventDict) -> EventDict:
     if exception:
         fields["exception"] = exception
     return fields
+
+
+def _escape_fields(logger: Any, method: str, fields: EventDict) -> EventDict:
+    """What a terminal may show. `ConsoleRenderer` writes the values as they are."""
+    exception = fields.pop("exception", None)
+    shown: EventDict = {name: escape(str(value)) for name, value in fields.items()}
+    if exception is not None:
+        shown["exception"] = indent(exception, INDENT)
+    return shown
 
 
 def _redact_line(logger: Any, method: str, line: Any) -> str:

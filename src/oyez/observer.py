@@ -89,6 +89,8 @@ class CommandReport(Report, frozen=True, gc=False):
     """Empty if the contract has no such command."""
     user_id: str
     socket_id: str
+    connection_id: str
+    """As in ConnectReport."""
     code: str
     """The code of the refusal; empty if the command succeeded."""
     seconds: float
@@ -109,7 +111,10 @@ class RefusalReport(Report, frozen=True, gc=False):
     user_id: str = ""
     """Empty for a publication, and if the user is not known."""
     address: str = ""
-    """Empty for a publication."""
+    socket_id: str = ""
+    """Set for a command."""
+    connection_id: str = ""
+    """As in ConnectReport; empty for a publication."""
 
 
 class ConnectReport(Report, frozen=True, gc=False):
@@ -119,9 +124,38 @@ class ConnectReport(Report, frozen=True, gc=False):
     namespace: str
     socket_id: str
     connection_id: str
-    """The Engine.IO session. Whoever knows it can take over a client that polls: do not show it."""
+    """The same for all namespaces of a connection, in all reports and log lines about it. It is not the id of the
+    Engine.IO session, which is a secret."""
     user_id: str
     address: str
+    role: str
+    """Empty if the application has no roles."""
+    rooms: tuple[str, ...]
+    """The rooms that the client is in from the beginning."""
+
+
+class JoinReport(Report, frozen=True, gc=False):
+    """A connected client has joined a room."""
+
+    point = "joined"
+    namespace: str
+    room: str
+    socket_id: str
+    connection_id: str
+    """As in ConnectReport."""
+    user_id: str
+
+
+class LeaveReport(Report, frozen=True, gc=False):
+    """A client has left a room, and is still connected."""
+
+    point = "left"
+    namespace: str
+    room: str
+    socket_id: str
+    connection_id: str
+    """As in ConnectReport."""
+    user_id: str
 
 
 class DisconnectReport(Report, frozen=True, gc=False):
@@ -144,6 +178,8 @@ class RecoveryReport(Report, frozen=True, gc=False):
     point = "recovered"
     namespace: str
     socket_id: str
+    connection_id: str
+    """As in ConnectReport."""
     user_id: str
     recovered: bool
     replayed: int
@@ -188,6 +224,12 @@ class Observer:
 
     def connected(self, report: ConnectReport) -> None:
         """Called once for each namespace that a client enters."""
+
+    def joined(self, report: JoinReport) -> None:
+        """Called once for each room that a connected client joins."""
+
+    def left(self, report: LeaveReport) -> None:
+        """Called once for each room that a connected client leaves."""
 
     def disconnected(self, report: DisconnectReport) -> None:
         """Called once for each namespace that a client leaves."""

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from oyez.errors import SettingsError
+from oyez.levels import read_levels
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=10_000_000)]
@@ -37,8 +38,6 @@ KINDS = {"`int`": "a whole number", "`float`": "a number", "`bool`": "true or fa
 """msgspec's names of types, in words for people who do not write Python."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Values of `host` with which only programs on the same machine reach the server."""
-LOG_LEVELS = ("debug", "info", "warning", "error")
-"""The names of levels in `oyez.logger`, which cannot be imported here: the protocol layer must not import a logger."""
 LISTS = ("client_origin", "jwt_claims", "trusted_proxies")
 """Settings whose value may contain line breaks."""
 
@@ -335,7 +334,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     oyez_data: str = "./oyez-data"
     """Folder of the secret, the SQLite database and the logs."""
     log_level: str = "info"
-    """The least important log lines that are written: `debug`, `info`, `warning` or `error`."""
+    """The least important log lines that are written: `debug`, `info`, `warning` or `error`. After a comma,
+    `PART=LEVEL` gives a part another level, for example `info, commands=debug`."""
     metrics_token: Annotated[str, Meta(min_length=16)] | None = None
     """The token that Prometheus sends to read `/metrics` (`Authorization: Bearer …`), 16 characters or more. Unset:
     there is no `/metrics`."""
@@ -553,7 +553,7 @@ def _find_fault(name: str, value: Any, sources: Mapping[str, Mapping[str, Any]])
         settings = msgspec.convert({name: value}, Settings, strict=False)
         check_origins(settings.origins)
         _ = settings.zone, settings.webhook_delays
-        check_level(settings.log_level)
+        read_levels(settings.log_level)
         check_backends(settings.backends)
         check_webhooks(settings.webhooks)
     except msgspec.ValidationError as error:
@@ -628,12 +628,6 @@ def check_secret(name: str, text: str) -> None:
             f"Setting {name} is not a signing secret: expected `whsec_` and 24 to 64 bytes in base64. Make one with:"
             " echo whsec_$(openssl rand -base64 32)"
         )
-
-
-def check_level(level: str) -> None:
-    """Raises SettingsError if `level` is not the name of a log level."""
-    if level.lower() not in LOG_LEVELS:
-        raise SettingsError(f"LOG_LEVEL is {level!r}. Set it to one of {', '.join(LOG_LEVELS)}.")
 
 
 def _explain(message: str, sources: Mapping[str, Mapping[str, Any]]) -> str:

@@ -58,7 +58,7 @@ def test_flags_win_over_the_environment(folder: Path, monkeypatch: pytest.Monkey
     [
         ("--port 70000", "Setting port in a flag: Expected a whole number <= 65535."),
         ("--ping-interval 0", "Setting ping_interval in a flag"),
-        ("--log-level loud", "LOG_LEVEL is 'loud'. Set it to one of debug, info, warning, error."),
+        ("--log-level loud", "LOG_LEVEL is 'loud'. Set it to one of debug, info, warning, error; after a comma,"),
         ("--ws-path rt", "WS_PATH is 'rt'. Set it to a path such as /socket.io/."),
         ("--redis-emitter-key a*", "Setting redis_emitter_key in a flag: Expected text matching regex"),
         ("--jwt-secret short", "HS256 needs at least 32"),

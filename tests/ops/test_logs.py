@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -99,6 +100,34 @@ def test_levels(configure: Callable[..., Stream], level: str, own: list[str], li
     assert [line["level"] for line in lines if line["event"] == "library"] == libraries
 
 
-def test_an_unknown_level_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"LOG_LEVEL is 'loud'\. Set it to one of debug, info, warning, error"):
-        configure_logging("loud")
+@pytest.mark.parametrize("level", ["loud", "info, commands=loud", "info, kitchen=debug"])
+def test_an_unknown_level_is_refused(level: str) -> None:
+    with pytest.raises(SettingsError, match=r"LOG_LEVEL is .* Set it to one of debug, info, warning, error"):
+        configure_logging(level)
+
+
+HOSTILE = "ada\r\n2026-11-30T21:00:00Z [error    ] forged\x1b[2J\x9b31m\u202e\u2028{}"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("library", [False, True])
+def test_no_text_of_a_client_can_pass_for_a_line(
+    configure: Callable[..., Stream], terminal: bool, library: bool
+) -> None:
+    stream = configure("info", terminal=terminal)
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        if library:
+            logging.getLogger("somebody").exception("failed for %s", HOSTILE)
+        else:
+            get_logger("oyez.test").exception(f"failed for {HOSTILE}", user=HOSTILE, path=HOSTILE.encode())
+    first, *rest = stream.getvalue().split("\n")
+    assert rest.pop() == ""
+    # Only the lines of a traceback, which are indented, follow the line.
+    assert terminal or rest == []
+    assert all(line.startswith("  ") for line in rest)
+    written = stream.getvalue().replace("\n", "")
+    colours = re.compile(r"\x1b\[\d*m") if terminal else re.compile("$^")
+    assert colours.sub("", written).isprintable()
+    assert "forged" in first

@@ -188,7 +188,7 @@ def test_deliveries_without_publication_use_bounded_memory(monkeypatch: pytest.M
 def test_a_duration_is_in_the_bucket_with_its_bound() -> None:
     metrics = Metrics()
     for seconds in (0.0005, 0.0006, 100.0):
-        metrics.command(CommandReport("books", "/", "buy", "ada", "s", "", seconds))
+        metrics.command(CommandReport("books", "/", "buy", "ada", "s", "c", "", seconds))
     (_, (counts, _)) = metrics.samples()["oyez_command_seconds"][0]  # type: ignore[misc]
     assert (counts[0], counts[1], counts[-1]) == (1, 1, 1)
 

@@ -6,6 +6,7 @@ import pytest
 
 from oyez.contract import Time
 from oyez.server.transports.budget import REFUSED_COST
+from tests.support.logged import capture_logs
 from tests.support.market import Market
 
 # Answers.
@@ -66,9 +67,6 @@ async def test_without_an_acknowledgement_a_refusal_is_the_event_error() -> None
         (["message:send", {"recipientId": "u"}], "invalid_data", {"field": "message", "expected": "is required"}),
         (["request:stats", 1], "invalid_data", {"field": "", "expected": "no arguments"}),
         (["break", "log"], "unavailable", {}),
-        (["break", "down"], "internal", {}),
-        (["break", "reply"], "internal", {}),
-        (["break", "answer"], "internal", {}),
         (["upload", {"kind": "png", "data": "AAAA"}], "forbidden", {}),
     ],
 )
@@ -84,6 +82,17 @@ async def test_an_unexpected_error_is_not_shown() -> None:
     error = await peer.expect_refusal("internal", "break", "down")
     assert "purpose" not in str(error)
     assert (await peer.call("request:stats")) == {"ok": True}
+
+
+@pytest.mark.parametrize("failure", ["down", "reply", "answer"])
+async def test_an_unexpected_error_has_an_id(failure: str) -> None:
+    peer = await Market().connect()
+    with capture_logs() as logged:
+        error = await peer.expect_refusal("internal", "break", failure)
+        peer.emit("break", failure)
+        reported = await peer.expect_event("error")
+    ids = [line["error_id"] for line in logged if line["event"] == "handler failed"]
+    assert [error["details"]["error_id"], reported["details"]["error_id"]] == ids
 
 
 async def test_the_role_is_checked_before_the_data() -> None:

@@ -155,7 +155,7 @@ def test_the_host_applications_handlers_get_a_complete_line_and_no_error_to_form
     first, *traceback = host.lines[0].splitlines()
     assert first == "failed order='o-7' url='redis://me:[password]@host/0'"
     assert record.filename == "test_logging.py"
-    assert traceback[0].startswith("Traceback") and traceback[-1] == "ValueError: no such order"
+    assert traceback[0].startswith("  Traceback") and traceback[-1] == "  ValueError: no such order"
 
 
 def test_a_level_that_the_host_application_has_set_stays(host: Host) -> None:
@@ -165,6 +165,16 @@ def test_a_level_that_the_host_application_has_set_stays(host: Host) -> None:
     assert host.lines == []
     with pytest.raises(SettingsError, match=r"LOG_LEVEL is 'loud'"):
         set_level("loud")
+
+
+def test_a_part_has_a_level_of_its_own(host: Host) -> None:
+    logging.getLogger("oyez").setLevel(logging.NOTSET)
+    set_level("warning, commands=debug")
+    get_logger("oyez.commands").debug("seen")
+    get_logger("oyez.events").info("unseen")
+    set_level("warning")
+    get_logger("oyez.commands").debug("unseen")
+    assert host.lines == ["seen"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from oyez.observer import (
     ConnectReport,
     DeliveryReport,
     DisconnectReport,
+    JoinReport,
+    LeaveReport,
     Observer,
     PublishReport,
     RecoveryReport,
@@ -26,6 +28,7 @@ from oyez.observer import (
     Report,
     SlowClientReport,
 )
+from oyez.protocol.socket_ids import public_id
 from oyez.runtime import Client
 from oyez.service.app import Oyez
 from oyez.service.outbox.transaction import Transaction
@@ -45,7 +48,7 @@ SENT = {"item": SECRET, "buyer": "ada"}
 contract = Contract("stall", roles=("buyer",), default_role="buyer")
 root = contract.namespace("/")
 buyer = root.room("buyer:{buyer}", members=own("buyer", claim="sub"), on_connect=True)
-row = root.room("row:{number}", members=anyone(), join="join_row")
+row = root.room("row:{number}", members=anyone(), join="join_row", leave="leave_row")
 
 
 @root.event("sold", to=[buyer.of("buyer"), row], example={"item": "i", "buyer": "ada"})
@@ -93,7 +96,8 @@ class Recorder(Observer):
         self.reports.append(report)
         self._changed.set()
 
-    published = appended = delivered = command = refused = connected = disconnected = recovered = slow = record
+    published = appended = delivered = command = refused = slow = record
+    connected = joined = left = disconnected = recovered = record
 
     async def expect(self, wanted: type[R], **fields: Any) -> R:
         """Wait for a report of this kind with these fields."""
@@ -117,7 +121,8 @@ class Failing(Observer):
     def fail(self, report: Report) -> None:
         raise ZeroDivisionError(report.point)
 
-    published = appended = delivered = command = refused = connected = disconnected = recovered = slow = fail
+    published = appended = delivered = command = refused = slow = fail
+    connected = joined = left = disconnected = recovered = fail
 
 
 def sell(tx: Transaction, item: str, to: str) -> None:
@@ -154,10 +159,18 @@ async def test_a_client_comes_and_goes(tmp_path: Path, recorder: Recorder) -> No
     async with run(tmp_path, recorder) as market:
         async with market.connect("stall") as ada:
             connected = await recorder.expect(ConnectReport)
-            assert connected == ConnectReport("stall", "/", ada.sid, ada.engine_sid, "ada", "127.0.0.1")
+            connection = public_id(ada.engine_sid)
+            rooms = ("buyer:ada",)
+            assert connected == ConnectReport("stall", "/", ada.sid, connection, "ada", "127.0.0.1", "buyer", rooms)
+            assert (await ada.call("join_row", "1"))["ok"]
+            joined = await recorder.expect(JoinReport)
+            assert joined == JoinReport("stall", "/", "row:1", ada.sid, connection, "ada")
+            assert (await ada.call("leave_row", "1"))["ok"]
+            left = await recorder.expect(LeaveReport)
+            assert left == LeaveReport("stall", "/", "row:1", ada.sid, connection, "ada")
         gone = await recorder.expect(DisconnectReport)
         reason = "client namespace disconnect"
-        assert gone == DisconnectReport("stall", "/", ada.sid, ada.engine_sid, "ada", "127.0.0.1", reason)
+        assert gone == DisconnectReport("stall", "/", ada.sid, connection, "ada", "127.0.0.1", reason)
 
 
 async def test_an_event_over_http(tmp_path: Path, recorder: Recorder) -> None:
@@ -199,8 +212,10 @@ async def test_commands(tmp_path: Path, recorder: Recorder) -> None:
     async with run(tmp_path, recorder) as market, market.connect("stall") as ada:
         for name in ("look", "buy", "steal", "invented-name"):
             await ada.call(name, {"item": SECRET} if name in ("look", "buy") else {})
+        connection = public_id(ada.engine_sid)
         looked = await recorder.expect(CommandReport, name="look")
         assert (looked.system, looked.namespace, looked.user_id, looked.socket_id) == ("stall", "/", "ada", ada.sid)
+        assert looked.connection_id == connection
         bought = await recorder.expect(CommandReport, name="buy", code="")
         published = await recorder.expect(PublishReport, origin="outbox", name="sold")
         # The acknowledgement waits for the event.
@@ -208,8 +223,8 @@ async def test_commands(tmp_path: Path, recorder: Recorder) -> None:
         await recorder.expect(CommandReport, name="", code="unknown_event")
         refused = [report for report in recorder.reports if isinstance(report, RefusalReport)]
         assert refused == [
-            RefusalReport("stall", "command", "forbidden", "/", "steal", "ada", "127.0.0.1"),
-            RefusalReport("stall", "command", "unknown_event", "/", "", "ada", "127.0.0.1"),
+            RefusalReport("stall", "command", "forbidden", "/", "steal", "ada", "127.0.0.1", ada.sid, connection),
+            RefusalReport("stall", "command", "unknown_event", "/", "", "ada", "127.0.0.1", ada.sid, connection),
         ]
         codes = [report.code for report in recorder.reports if isinstance(report, CommandReport)]
         assert codes == ["", "", "forbidden", "unknown_event"]
@@ -230,9 +245,13 @@ async def test_refused_connects(tmp_path: Path, recorder: Recorder) -> None:
                 async with connect_with(market, namespace, token):
                     pass
         refused = [report for report in recorder.reports if isinstance(report, RefusalReport)]
+        connections = [report.connection_id for report in refused]
+        assert len(set(connections)) == 2
         assert refused == [
-            RefusalReport("stall", "connect", "token_invalid", "/", "", "", "127.0.0.1"),
-            RefusalReport("stall", "connect", "unknown_namespace", "", "", "", "127.0.0.1"),
+            RefusalReport("stall", "connect", code, namespace, "", "", "127.0.0.1", "", connection)
+            for code, namespace, connection in zip(
+                ("token_invalid", "unknown_namespace"), ("/", ""), connections, strict=True
+            )
         ]
         assert "connected" not in recorder.points()
         assert "disconnected" not in recorder.points()
@@ -270,7 +289,7 @@ async def test_a_client_that_returns(tmp_path: Path, recorder: Recorder) -> None
         async with connect_again(market, recovery) as ada:
             await ada.expect_event("sold")
             result = await recorder.expect(RecoveryReport, recovered=True)
-            assert result == RecoveryReport("stall", "/", ada.sid, "ada", True, 1, "")
+            assert result == RecoveryReport("stall", "/", ada.sid, public_id(ada.engine_sid), "ada", True, 1, "")
         points = [report.point for report in recorder.reports[first:]]
         assert points.index("connected") < points.index("recovered")
         async with connect_again(market, {"pid": "unknown", "offset": recovery.get("offset")}):
@@ -291,7 +310,9 @@ async def test_a_room_that_is_replayed(tmp_path: Path, recorder: Recorder) -> No
         async with connect_again(market, {"offset": offset}) as ada:
             assert (await ada.call("join_row", "1"))["ok"]
             result = await recorder.expect(RecoveryReport, room="row:1")
-            assert result == RecoveryReport("stall", "/", ada.sid, "ada", True, 1, "", "row:1")
+            assert result == RecoveryReport(
+                "stall", "/", ada.sid, public_id(ada.engine_sid), "ada", True, 1, "", "row:1"
+            )
 
 
 async def test_a_client_that_does_not_read(tmp_path: Path, recorder: Recorder) -> None:

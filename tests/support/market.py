@@ -259,6 +259,8 @@ class Token:
 class Wire:
     """A connection that notes what is sent over it."""
 
+    public_id = "the-connection"
+
     full = False
 
     def __init__(self, handshake: Handshake, clock: Clock) -> None:

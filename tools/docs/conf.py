@@ -31,7 +31,7 @@ CONTENTS = {
         "compatibility",
         "testing",
     ],
-    "Operating": ["operating", "deploying", "metrics", "troubleshooting", "scaling", "settings"],
+    "Operating": ["operating", "deploying", "logging", "metrics", "troubleshooting", "scaling", "settings"],
     "Reference": ["contract-reference", "publishing-api", "server-api", "protocol", "clients", "glossary", "api"],
     "The shipped systems": ["systems", "quotes", "bookings", "fixrx", "qscrap", "rez"],
     "Measurements": ["benchmarks", "performance", "reliability", "robustness", "first-run"],

@@ -46,6 +46,7 @@ from oyez.contract.types import Payload
 from oyez.documents.diff.kinds import KINDS, SCHEMA_KINDS
 from oyez.documents.field_docs import find_field_docs
 from oyez.errors import Refusal
+from oyez.levels import PARTS
 from oyez.ops.families import FAMILIES, WORKER
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
@@ -438,6 +439,11 @@ def build_reasons() -> str:
     return build_table(("reason", "what it means"), *rows)
 
 
+def build_log_parts() -> str:
+    rows = ((f"`{part}`", meaning) for part, meaning in PARTS.items())
+    return build_table(("part", "lines about"), *rows)
+
+
 def build_metrics() -> str:
     rows = [
         (f"`{one.name}`", one.kind, ", ".join((*one.labels, *(() if one.shared else (WORKER,)))), one.help)
@@ -459,6 +465,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "acknowledgements": ("contract-reference", build_acknowledgements),
     "error values": ("contract-reference", build_error_values),
     "handshake errors": ("protocol", build_handshake_errors),
+    "log-parts": ("logging", build_log_parts),
     "metrics": ("metrics", build_metrics),
     "systems": ("systems", build_systems),
     "prompt": ("testing", build_prompt),

@@ -3,16 +3,17 @@
 import logging
 import sys
 
-from oyez.logger import ROOT, build_formatter, read_level
+from oyez.levels import ALL, read_levels
+from oyez.logger import build_formatter, set_level
 
 
 def configure_logging(level: str) -> None:
-    """Send Oyez' and the libraries' logs to standard error. Raises SettingsError for an unknown level.
+    """Send Oyez' and the libraries' logs to standard error. Raises SettingsError for an unknown level or part.
 
     Libraries log warnings and errors only.
     """
-    number = read_level(level)
+    number = read_levels(level)[ALL]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(build_formatter(for_people=sys.stderr.isatty()))
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
-    logging.getLogger(ROOT).setLevel(number)
+    set_level(level)

@@ -4,12 +4,23 @@ The names of such rooms begin with a control character, so they are never the na
 client that joins a room with another client's id as its name receives nothing of that client.
 """
 
+import hashlib
 import re
 
 SOCKET_ID = re.compile(r"[\w-]{20}", re.ASCII)
 """The form of a socket's id."""
+PUBLIC_BYTES = 6
+"""Bytes of a connection's public id: no two of 100,000 connections are likely to share one."""
 _MARK = "\x1f"
 _USER_MARK = "\x1e"
+
+
+def public_id(session_id: str) -> str:
+    """What names a connection in logs and reports.
+
+    The id of the session itself is a secret: over polling, anyone who has it can act as the client.
+    """
+    return hashlib.blake2s(session_id.encode(), digest_size=PUBLIC_BYTES).hexdigest()
 
 
 def own_room(socket_id: str) -> str:

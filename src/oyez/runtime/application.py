@@ -43,8 +43,10 @@ class NamespaceApplication(Application):
         failures: FailureEncoder = FailureEncoder(),  # noqa: B008 - it does not change
         room_observer: RoomObserver | None = None,
         call_later: Callable[..., Timer] = Clock().call_later,  # noqa: B008 - it does not change
+        system: str = "",
     ) -> None:
-        """`call_later` is that of a Clock; `clock` is monotonic."""
+        """`call_later` is that of a Clock; `clock` is monotonic. `system` is named in log lines."""
+        self.system = system
         self.headers = headers
         self._admission = admission
         self._commands = commands
@@ -85,6 +87,10 @@ class NamespaceApplication(Application):
         if self._hooks.connecting:
             await self._hooks.connecting(socket.data)
 
+    def find_role(self, socket: Socket) -> str:
+        client: Client = socket.data
+        return client.identity.role
+
     def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         hook, client = self._hooks.connected, socket.data
         if user_room(client.identity.subject) in self._entering.end(socket):
@@ -100,7 +106,7 @@ class NamespaceApplication(Application):
         except RefusedError as refused:
             if is_temporary(refused) or refused.internal:
                 raise
-            client.socket.send(self._failures.encode_event(explain_failure(refused)))
+            client.socket.send(self._failures.encode_event(explain_failure(refused, client.socket.describe)))
             client.socket.disconnect()
 
     def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
@@ -282,11 +288,12 @@ class NamespaceApplication(Application):
         # A client may invent any number of names.
         name = event.name if event.name in self._commands else ""
         system, namespace, user = observers.system, client.namespace, client.identity.subject
+        socket, connection = client.socket.id, client.connection_id
         seconds = self._clock() - began
-        observers.report(CommandReport(system, namespace, name, user, client.socket.id, code, seconds))
+        observers.report(CommandReport(system, namespace, name, user, socket, connection, code, seconds))
         if code:
             address = client.handshake.address
-            observers.report(RefusalReport(system, COMMAND, code, namespace, name, user, address))
+            observers.report(RefusalReport(system, COMMAND, code, namespace, name, user, address, socket, connection))
 
     def _answer_failure(self, client: Client, event: ReceivedEvent, error: Exception) -> None:
         handler = self._commands.get(event.name)
@@ -296,7 +303,7 @@ class NamespaceApplication(Application):
                 return
             if self._hooks.limited:
                 self._hooks.limited(client, error.times, error.wait)
-        failure = explain_failure(error, command=event.name, namespace=client.namespace)
+        failure = explain_failure(error, lambda: {"command": event.name, **client.socket.describe()})
         name = event.name
         if self._patterns and find_pattern(name) is not None:
             # The name as the client has sent it.

@@ -12,7 +12,7 @@ from types import CodeType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from oyez.errors import OyezError
-from oyez.logger import get_logger
+from oyez.logger import get_logger, new_error_id
 
 logger = get_logger("oyez.runtime")
 
@@ -23,15 +23,20 @@ T = TypeVar("T")
 class NotAwaitedError(OyezError):
     """A handler has ended without awaiting one of its calls. The log has the place of the call."""
 
+    def __init__(self, error_id: str) -> None:
+        """`error_id` is the id of the line in the log."""
+        super().__init__(f"a call was never awaited: see error {error_id} in the log")
+        self.error_id = error_id
 
-forgotten: ContextVar[object] = ContextVar("forgotten", default=None)
-"""The latest call in this context that was dropped without being awaited."""
+
+forgotten: ContextVar[str] = ContextVar("forgotten", default="")
+"""The id of the log line about the latest call in this context that was dropped without being awaited."""
 
 
-def check_awaited(before: object) -> None:
+def check_awaited(before: str) -> None:
     """Raises NotAwaitedError if a call was dropped since `forgotten` held `before`."""
     if forgotten.get() is not before:
-        raise NotAwaitedError
+        raise NotAwaitedError(forgotten.get())
 
 
 def must_await(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -77,10 +82,12 @@ class _Call(Coroutine[Any, Any, T]):
         if self._started:
             return
         self._coroutine.close()
-        forgotten.set(object())
+        error_id = new_error_id()
+        forgotten.set(error_id)
         lines = [line for start, end, line in self._code.co_lines() if start <= self._instruction < end]
         logger.error(
             "a call was never awaited, so nothing was done; write `await` before it",
+            error_id=error_id,
             call=self._name,
             handler=self._code.co_qualname,
             place=f"{self._code.co_filename}:{lines[0] if lines else self._code.co_firstlineno}",

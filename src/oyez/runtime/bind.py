@@ -118,6 +118,7 @@ def bind(
             failures=failures,
             room_observer=room_observer,
             call_later=time.call_later,
+            system=contract.name,
         )
     return applications
 

@@ -108,6 +108,11 @@ class Client:
         return self.socket.id
 
     @property
+    def connection_id(self) -> str:
+        """What names the connection in log lines and reports. It is not the id of the Engine.IO session."""
+        return self.socket.connection.public_id
+
+    @property
     def own_room(self) -> NamedRoom:
         """The room that only this socket is in: a target, and what to exclude if others are meant."""
         return NamedRoom(self.namespace, own_room(self.id))

@@ -142,7 +142,7 @@ class CommandHandler:
         before = forgotten.get()
         reply = self._handler(command, client)
         if forgotten.get() is not before:
-            raise NotAwaitedError
+            raise NotAwaitedError(forgotten.get())
         # The common replies come first, because the check for an awaitable takes longest.
         if reply is None or isinstance(reply, Payload) or not isinstance(reply, Awaitable):
             return self._replies.encode(reply)

@@ -101,9 +101,9 @@ async def answer_or_refuse(request: Request, answer: Responder) -> Response:
     """The answer to `request`; a problem if `answer` raises a RefusedError, or another error that has a status."""
     try:
         return await answer(request)
-    except NotAwaitedError:
+    except NotAwaitedError as error:
         # The forgotten call is already in the log, with its place.
-        return refuse(INTERNAL, INTERNAL.message)
+        return refuse(INTERNAL, INTERNAL.message, error_id=error.error_id)
     except RefusedError as refused:
         if refused.internal:
             # It is logged like any other error of a route.
@@ -206,8 +206,8 @@ def answer_json(content: object, status: int = 200) -> Response:
     return Response(encode_json(content), status, media_type="application/json")
 
 
-def refuse(refusal: Refusal, detail: str, errors: Sequence[Mapping[str, object]] = ()) -> Response:
-    """The problem for a refusal. `errors` name bad fields and what is expected there."""
+def refuse(refusal: Refusal, detail: str, errors: Sequence[Mapping[str, object]] = (), error_id: str = "") -> Response:
+    """The problem for a refusal. `errors` name bad fields and what is expected there, `error_id` a line of the log."""
     # Without the detail, because it may quote the request.
     logger.debug("request refused", code=refusal.code)
     headers = {}
@@ -217,7 +217,12 @@ def refuse(refusal: Refusal, detail: str, errors: Sequence[Mapping[str, object]]
         headers["www-authenticate"] = f'Bearer realm="oyez"{error}'
     if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = str(RETRY_AFTER)
-    return build_problem(refusal.status, detail, headers, code=refusal.code, **({"errors": errors} if errors else {}))
+    members: dict[str, object] = {"code": refusal.code}
+    if errors:
+        members["errors"] = errors
+    if error_id:
+        members["error_id"] = error_id
+    return build_problem(refusal.status, detail, headers, **members)
 
 
 def build_problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object) -> Response:

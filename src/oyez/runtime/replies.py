@@ -29,7 +29,7 @@ from oyez.errors import (
     RefusedError,
     UnavailableError,
 )
-from oyez.logger import get_logger
+from oyez.logger import get_logger, log_failure
 from oyez.protocol.binary import detach
 from oyez.runtime.awaiting import NotAwaitedError
 
@@ -256,26 +256,34 @@ class CallerEvent(NamedTuple):
     attachments: tuple[bytes, ...] = ()
 
 
-def explain_failure(error: Exception, **context: str) -> Failure:
+def explain_failure(error: Exception, describe: Callable[[], Mapping[str, str]]) -> Failure:
     """The failure that clients receive for `error`.
 
-    An error that is not a refusal is logged with `context`, and not sent.
+    An error that is not a refusal is logged with the fields that `describe` gives, and not sent: the client receives
+    the id of the log line.
     """
     if isinstance(error, NotAwaitedError):
         # The forgotten call is already in the log, with its place.
-        return Failure(INTERNAL, INTERNAL.message, {})
+        return _fail_internally(error.error_id)
     if isinstance(error, OyezError) and error.internal:
-        logger.error("handler failed", exc_info=error, **context)
-        return Failure(INTERNAL, INTERNAL.message, {})
+        return _log_internal(error, describe)
     if isinstance(error, RefusedError):
         return Failure(error.refusal, error.message, _make_encodable(error.details))
     if isinstance(error, InvalidDataError):
         return Failure(INVALID_DATA, str(error), {"field": error.field, "expected": error.expected})
     if isinstance(error, UnavailableError):
-        _sparse.warning("commands are answered `unavailable`", reason=str(error), **context)
+        _sparse.warning("commands are answered `unavailable`", reason=str(error), **describe())
         return Failure(UNAVAILABLE, UNAVAILABLE.message, {})
-    logger.error("handler failed", exc_info=error, **context)
-    return Failure(INTERNAL, INTERNAL.message, {})
+    return _log_internal(error, describe)
+
+
+def _log_internal(error: Exception, describe: Callable[[], Mapping[str, str]]) -> Failure:
+    return _fail_internally(log_failure(logger, "handler failed", error, **describe()))
+
+
+def _fail_internally(error_id: str) -> Failure:
+    # In the message too: some contracts' errors have no details.
+    return Failure(INTERNAL, f"{INTERNAL.message} Error {error_id}.", {"error_id": error_id})
 
 
 def _make_encodable(details: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from oyez.concurrency.backoff import is_worth_logging
 from oyez.concurrency.clock import Clock
 from oyez.concurrency.loop_budget import LoopBudget
+from oyez.concurrency.sparse_log import SparseLog
 from oyez.concurrency.task_set import cancel_tasks
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import DAMAGED
@@ -56,8 +57,8 @@ from oyez.settings import Settings, check_origins
 
 logger = get_logger("oyez.server")
 
-MAX_REFUSED_ORIGINS = 100
-"""Number of origins whose refusal is logged: clients can invent any number of them."""
+REFUSED_ORIGIN_INTERVAL = 3_600.0
+"""Seconds between two lines about one origin: its page tries again every few seconds."""
 DRAIN_INTERVAL = 0.1
 """Seconds between two batches of clients that are disconnected."""
 BUSY_INTERVAL = 0.02
@@ -121,7 +122,7 @@ class Server:
         self.consumer = LogConsumer(
             log, self.namespaces, self.replay_buffer, self.progress, self._handle_node_message, observers
         )
-        self._refused_origins: set[str | None] = set()
+        self._refused_origins = SparseLog(logger, interval=REFUSED_ORIGIN_INTERVAL)
         self._polling = PollingEndpoint(self)
         self._tasks: list[asyncio.Task[None]] = []
         self._failures = 0
@@ -325,18 +326,22 @@ class Server:
 
     # Connections.
 
-    def admits_page(self, headers: Mapping[str, str], *, secure: bool) -> bool:
-        """True if the page that asks may use the server; each origin that may not is logged once."""
+    def admits_page(self, headers: Mapping[str, str], client: tuple[str, int] | None, *, secure: bool) -> bool:
+        """True if the page that asks may use the server; each origin that may not is logged once in a while."""
         origin, host = headers.get("origin"), headers.get("host")
         if self.origins.allows(origin, host, secure=secure):
             return True
         # Programs send path and query along, which may hold a token: scheme and authority are logged.
         origin = normalize(origin) if origin is not None else None
-        if origin not in self._refused_origins and len(self._refused_origins) < MAX_REFUSED_ORIGINS:
-            self._refused_origins.add(origin)
-            logger.warning(
-                "a page was refused: its origin is not in client_origin", origin=origin, host=host, secure=secure
-            )
+        address = self._proxies.find_client(client[0] if client else "", headers.get("x-forwarded-for"))
+        self._refused_origins.warning(
+            "a page was refused: its origin is not in client_origin",
+            kind=origin or "",
+            origin=origin,
+            host=host,
+            secure=secure,
+            address=address,
+        )
         return False
 
     def log_refusal(self, error: HandshakeError) -> None:
@@ -363,7 +368,7 @@ class Server:
 
     def open_websocket(self, request: OpeningRequest) -> TransportListener | HandshakeError:
         """The listener of the WebSocket of an upgrade request: a new connection, or the upgrade of one that polls."""
-        if not self.admits_page(request.headers, secure=request.secure):
+        if not self.admits_page(request.headers, request.client, secure=request.secure):
             return engineio.FORBIDDEN
         connection = self.registry.connections.get(request.query.get("sid", ""))
         error = engineio.check_request("GET", request.query, known=connection is not None, upgrade=True)

@@ -28,7 +28,7 @@ from oyez.concurrency.task_set import run_beside
 from oyez.errors import INTERNAL, UNAVAILABLE, LogUnavailableError, SettingsError
 from oyez.log import backends
 from oyez.log.log import Log
-from oyez.logger import add_last_resort, build_formatter, get_logger, redact_access_logs, set_level
+from oyez.logger import add_last_resort, build_formatter, get_logger, log_failure, redact_access_logs, set_level
 from oyez.observer import Observer
 from oyez.runtime.http import UNFINISHED, build_problem, refuse
 from oyez.server.cluster.node import Node
@@ -37,10 +37,12 @@ from oyez.server.http.client_files import CLIENT_FILES, ClientFile
 from oyez.server.http.endpoint import Endpoint
 from oyez.server.http.guard import ObservedSend, UpgradeGuard
 from oyez.server.http.json_endpoint import JsonEndpoint, UnknownPath
+from oyez.server.http.wrong_paths import WrongPaths
 from oyez.server.recovery.replay import REPLAY_SECONDS
 from oyez.server.server import Server
 from oyez.server.transports.asgi import DRAINS
 from oyez.server.transports.budget import MemoryBudget
+from oyez.service.activity import build_activity_log
 from oyez.service.auth.secrets import Secret, load_secret
 from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verifier
 from oyez.service.backends.connections import BackendConnections
@@ -109,6 +111,8 @@ class Oyez:
         self._verifier: Verifier = build_verifier(settings, self.secret, clock=time.now)
         self.node: Node = build_node(settings, self.secret)
         self._time = time
+from oyez.logger import add_last_resort, build_formatter, get_logger, log_failure, redact_access_logs, set_level
+from oyez.observer import Observer
         self._unfinished = MemoryBudget(settings.limits.max_unfinished_bytes)
         self._written_by: float | None = None
         """The time of the loop until which a stopping process writes its events."""
@@ -126,6 +130,7 @@ class Oyez:
         self._backend_connections = BackendConnections()
         self._beside: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self._paths: dict[str, Endpoint] = {}
+        self._wrong_paths = WrongPaths(settings.trusted_proxies)
         routes: list[BaseRoute] = []
         build_log = build_log or partial(backends.build_log, settings)
         self.database: Database = build_database(settings)
@@ -179,10 +184,10 @@ class Oyez:
 
     def find_server(self, path: str) -> Endpoint:
         """The server that answers WebSockets at `path`, or an endpoint that refuses and names the known paths."""
-        return self._paths.get(path) or self._unknown_path()
+        return self._paths.get(path) or self._unknown_path(path)
 
-    def _unknown_path(self) -> UnknownPath:
-        return UnknownPath(self.settings, self._paths)
+    def _unknown_path(self, path: str = "") -> UnknownPath:
+        return UnknownPath(self.settings, self._paths, self._wrong_paths, path)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -342,6 +347,7 @@ class Oyez:
             if wants_page(request):
                 contracts = [served.system.contract for served in self.systems.values()]
                 return answer_browser(request, contracts, self.settings)
+            self._wrong_paths.record(request.url.path, request.headers, request.client.host if request.client else "")
             detail = f"There is nothing at {request.url.path}. Served here: {', '.join(self.systems)}."
         return build_problem(error.status_code, detail, error.headers)
 
@@ -363,11 +369,11 @@ class LogFailures:
         answer = ObservedSend(send)
         try:
             await self._app(scope, receive, answer)
-        except Exception:
-            logger.exception("a request failed", path=scope["path"])
+        except Exception as error:
+            error_id = log_failure(logger, "a request failed", error, path=scope["path"])
             # An answer that has begun stays incomplete, and the ASGI server closes the connection.
             if not answer.begun and scope["type"] == "http":
-                await refuse(INTERNAL, INTERNAL.message)(scope, receive, send)
+                await refuse(INTERNAL, INTERNAL.message, error_id=error_id)(scope, receive, send)
 
 
 def build_node(settings: Settings, secret: Secret) -> Node:

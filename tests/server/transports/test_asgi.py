@@ -50,7 +50,7 @@ async def test_refused_clients(mounted: Running, js: JsDriver, transports: list[
     assert refused.value.data == {"code": "closed_today", "opens": "tomorrow"}
     with pytest.raises(JsConnectError) as crashed:
         await js.connect(mounted.url, transports=transports, auth={"crash": True})
-    assert crashed.value.data == {"code": "internal"}
+    assert crashed.value.data["code"] == "internal"
     with pytest.raises(JsConnectError) as unknown:
         await js.connect(f"{mounted.url}/elsewhere", transports=transports)
     assert unknown.value.message == "Invalid namespace"

@@ -17,6 +17,7 @@ from oyez.protocol.engineio import CloseReason
 from oyez.protocol.heartbeat import NEVER, Heartbeat
 from oyez.protocol.session import Session, Signal
 from oyez.protocol.session import State as SessionState
+from oyez.protocol.socket_ids import public_id
 from oyez.server.connections.admission import Admission
 from oyez.server.connections.client_sockets import ClientSockets
 from oyez.server.connections.context import ConnectionContext
@@ -81,6 +82,7 @@ class Connection:
         "handshake",
         "holds_memory",
         "id",
+        "public_id",
         "scheduled_slot",
         "session",
         "sockets",
@@ -98,6 +100,8 @@ class Connection:
     ) -> None:
         now = context.clock()
         self.id = id
+        self.public_id = public_id(id)
+        """Names the connection in logs and reports. Clients that poll act by `id`, which is a secret."""
         self.context = context
         self._registry = registry
         self.handshake = handshake
@@ -575,7 +579,7 @@ class Connection:
         self.context.wheel.cancel(self)
         self.context.unfinished.release(self)
         reason = self.session.reason or engineio.TRANSPORT_CLOSE
-        logger.debug("closed", connection=self.id, reason=reason.text, detail=self.session.detail)
+        logger.debug("closed", connection=self.public_id, reason=reason.text, detail=self.session.detail)
         self._send_last_events(reason)
         self._advance(Input.ANNOUNCED)
         self.sockets.end(reason)
@@ -613,7 +617,7 @@ class Connection:
         if reason in FAULTS and self.session.detail:
             self._explain_end(reason, self.session.detail[:MAX_DETAIL])
         if reason is engineio.SLOW_CONSUMER:
-            self.context.report_slow(self.id, self.sockets.user_id, self.handshake.address)
+            self.context.report_slow(self.public_id, self.sockets.user_id, self.handshake.address)
         if reason not in CLIENT_GONE and not self.transport.closing:
             self.sockets.notify_closing(name_reason(reason))
 
@@ -634,10 +638,10 @@ class Connection:
         self.sockets.send_error(TOO_LARGE, f"The request was refused: {detail}.")
 
     def _log_fault(self, message: str, reason: CloseReason, detail: str) -> None:
-        self.context.log_fault(self.id, self.sockets.user_id, message, reason, detail)
+        self.context.log_fault(self.public_id, self.sockets.user_id, message, reason, detail)
 
     def _report_refusal(self, namespace: str, code: str) -> None:
-        self.context.report_refusal(namespace, code, self.handshake.address)
+        self.context.report_refusal(namespace, code, self.handshake.address, self.public_id)
 
     # Time.
 

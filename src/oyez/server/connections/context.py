@@ -58,11 +58,14 @@ class ConnectionContext:
         kind = f"{reason.text}: {find_kind(detail)}"
         self.faults.warning(message, kind=kind, connection=connection, user=user_id, reason=reason.text, detail=detail)
 
-    def report_refusal(self, namespace: str, code: str, address: str) -> None:
+    def report_refusal(self, namespace: str, code: str, address: str, connection: str) -> None:
         """Report a CONNECT that was refused. The client chose the name `namespace`."""
         if self.observers is not None:
             known = namespace if namespace in self.namespaces else ""
-            self.observers.report(RefusalReport(self.observers.system, CONNECT, code, known, address=address))
+            system = self.observers.system
+            self.observers.report(
+                RefusalReport(system, CONNECT, code, known, address=address, connection_id=connection)
+            )
 
     def report_slow(self, connection: str, user_id: str, address: str) -> None:
         """Report a client that is disconnected because it does not read."""

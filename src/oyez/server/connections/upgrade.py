@@ -31,7 +31,7 @@ class Upgrade:
     probing = False
 
     def __init__(self, connection: "Connection", session: Session, context: TransportContext) -> None:
-        self.id = connection.id
+        self.public_id = connection.public_id
         self.context = context
         self.budget: Budget = connection.budget
         self.max_message = context.limits.max_unauthenticated_bytes

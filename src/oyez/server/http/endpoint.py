@@ -45,8 +45,8 @@ class ConnectionServer(Protocol):
     @property
     def registry(self) -> ConnectionRegistry: ...
 
-    def admits_page(self, headers: Mapping[str, str], *, secure: bool) -> bool:
-        """True if the page that sends a request may use the server."""
+    def admits_page(self, headers: Mapping[str, str], client: tuple[str, int] | None, *, secure: bool) -> bool:
+        """True if the page that sends a request from the address `client` may use the server."""
 
     def log_refusal(self, error: HandshakeError) -> None:
         """Log the refusal of a client that can never connect, and cannot show why."""

@@ -10,6 +10,7 @@ from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.json_session import JsonSession
 from oyez.server.http.asgi_endpoint import serve_websocket
 from oyez.server.http.endpoint import ConnectionServer, OpeningRequest
+from oyez.server.http.wrong_paths import WrongPaths
 from oyez.server.transports.transport import TransportListener
 from oyez.settings import Settings
 
@@ -17,8 +18,11 @@ from oyez.settings import Settings
 class UnknownPath:
     """The endpoint of all paths at which there is none: its refusal names those that exist."""
 
-    def __init__(self, settings: Settings, paths: Iterable[str]) -> None:
+    def __init__(self, settings: Settings, paths: Iterable[str], wrong_paths: WrongPaths, path: str = "") -> None:
+        """`path` is the path of the request, and `paths` are those at which there is an endpoint."""
         self.settings = settings
+        self._wrong_paths = wrong_paths
+        self._path = path
         self.membership = None
         self._paths = sorted({path.rstrip("/") or "/" for path in paths})
         shown = ", ".join(self._paths)
@@ -28,10 +32,13 @@ class UnknownPath:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         mounted = [f"{scope.get('root_path', '')}{path}" for path in self._paths]
-        await serve_websocket(UnknownPath(self.settings, mounted), scope, receive, send)
+        endpoint = UnknownPath(self.settings, mounted, self._wrong_paths, scope["path"])
+        await serve_websocket(endpoint, scope, receive, send)
 
     def open_websocket(self, request: OpeningRequest) -> HandshakeError:
         """The refusal."""
+        peer = request.client[0] if request.client else ""
+        self._wrong_paths.record(self._path, request.headers, peer, websocket=True)
         return self._refusal
 
 
@@ -53,7 +60,7 @@ class JsonEndpoint:
 
     def open_websocket(self, request: OpeningRequest) -> TransportListener | HandshakeError:
         """The connection of a WebSocket upgrade, which is never the upgrade of a connection that polls."""
-        if not self._server.admits_page(request.headers, secure=request.secure):
+        if not self._server.admits_page(request.headers, request.client, secure=request.secure):
             return engineio.FORBIDDEN
         session = JsonSession(self._server.limits, self._server.context.clock)
         return self._server.registry.open(self._server.read_handshake(request), session)

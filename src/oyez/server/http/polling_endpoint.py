@@ -32,7 +32,7 @@ class PollingEndpoint:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        if not self._server.admits_page(request.headers, secure=_is_secure(request)):
+        if not self._server.admits_page(request.headers, request.client, secure=_is_secure(request)):
             return _error(engineio.FORBIDDEN)
         if request.method == "OPTIONS":
             return self._preflight(request)

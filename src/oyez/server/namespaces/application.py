@@ -20,6 +20,8 @@ class Application(ABC):
     The methods are in the order of a client's life. One that is not abstract does nothing if it is not overridden.
     """
 
+    system: str = ""
+    """The name of the system, for log lines."""
     expiring_before: float = 0.0
     """Seconds before the end of a token at which `expiring` is called; 0: never."""
     usages: Usages | None = None
@@ -37,6 +39,10 @@ class Application(ABC):
         An error with a temporary cause (`oyez.errors.is_temporary`) closes the connection instead: official clients
         reconnect by themselves after that, but never after a CONNECT_ERROR.
         """
+
+    def find_role(self, socket: Socket) -> str:
+        """The role of an accepted client, for reports; empty if the application has no roles."""
+        return ""
 
     def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         """The client has been notified that it is connected. Its events wait for the coroutine, if one is returned.

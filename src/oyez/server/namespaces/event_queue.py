@@ -1,7 +1,7 @@
 """The order of one socket's events: while a handler waits for something, later events wait for the handler."""
 
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from oyez.logger import get_logger
@@ -35,14 +35,22 @@ class Reader(Protocol):
 class EventQueue:
     """Exists while a handler of a socket is running."""
 
-    __slots__ = ("_events", "_handle", "_namespace", "_reader")
+    __slots__ = ("_describe", "_events", "_handle", "_reader")
 
-    def __init__(self, handle: Callable[[ReceivedEvent], Handling | None], reader: Reader, namespace: str) -> None:
-        """`handle` starts an event, and returns a coroutine if the event is not finished then."""
+    def __init__(
+        self,
+        handle: Callable[[ReceivedEvent], Handling | None],
+        reader: Reader,
+        describe: Callable[[], Mapping[str, str]],
+    ) -> None:
+        """`handle` starts an event, and returns a coroutine if the event is not finished then.
+
+        `describe` gives the fields of log lines about the socket.
+        """
         self._events: deque[ReceivedEvent] = deque()
         self._handle = handle
         self._reader = reader
-        self._namespace = namespace
+        self._describe = describe
 
     def __len__(self) -> int:
         """Number of waiting events."""
@@ -69,7 +77,7 @@ class EventQueue:
             try:
                 await following
             except Exception:
-                logger.exception("handler failed", namespace=self._namespace)
+                logger.exception("handler failed", **self._describe())
             following = None
             # The answers to a burst of commands wait for a client that polls, not in memory.
             if self._reader.full:

@@ -12,8 +12,17 @@ from oyez.concurrency.sparse_log import SparseLog
 from oyez.concurrency.task_set import TaskSet
 from oyez.errors import INTERNAL, RefusedError, is_temporary
 from oyez.log.log import Entry
-from oyez.logger import get_logger
-from oyez.observer import CONNECT, ConnectReport, DisconnectReport, Observers, RecoveryReport, RefusalReport
+from oyez.logger import get_logger, log_failure
+from oyez.observer import (
+    CONNECT,
+    ConnectReport,
+    DisconnectReport,
+    JoinReport,
+    LeaveReport,
+    Observers,
+    RecoveryReport,
+    RefusalReport,
+)
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.namespaces.application import Application, SocketInfo
@@ -78,8 +87,8 @@ class Namespace:
             elif isinstance(error, RefusedError) and not error.internal:
                 self._refuse(socket, error)
             else:
-                logger.exception("connect failed", namespace=self.name, socket=socket.id)
-                self._refuse(socket, RefusedError(INTERNAL))
+                error_id = log_failure(logger, "connect failed", error, **socket.describe())
+                self._refuse(socket, RefusedError(INTERNAL, error_id=error_id))
         else:
             self._accept(socket, resumed)
 
@@ -149,14 +158,22 @@ class Namespace:
 
     def _refuse(self, socket: Socket, refused: RefusedError) -> None:
         socket.end(engineio.FORCED_SERVER_CLOSE)
-        logger.debug("connect refused", namespace=self.name, code=refused.refusal.code, message=refused.message)
         answer = msgspec.json.encode(self.application.explain_refusal(refused))
         packet = socketio.Packet(socketio.PacketType.CONNECT_ERROR, self.name, answer)
         socket.connection.refuse(socket, packet)
         if self._observers is not None:
             code, address = refused.refusal.code, socket.handshake.address
             self._observers.report(
-                RefusalReport(self._observers.system, CONNECT, code, self.name, "", socket.user_id, address)
+                RefusalReport(
+                    self._observers.system,
+                    CONNECT,
+                    code,
+                    self.name,
+                    "",
+                    socket.user_id,
+                    address,
+                    connection_id=socket.connection.public_id,
+                )
             )
 
     def remove(self, socket: Socket, reason: CloseReason, *, was_connected: bool) -> None:
@@ -171,7 +188,7 @@ class Namespace:
             try:
                 self.application.disconnect(socket, reason.text)
             except Exception:
-                logger.exception("disconnect handler failed", namespace=self.name, socket=socket.id)
+                logger.exception("disconnect handler failed", **socket.describe())
             if self._observers is not None:
                 self._report_disconnect(self._observers, socket, reason)
         self.application.forget(socket)
@@ -204,22 +221,30 @@ class Namespace:
     # Reports.
 
     def _report_connect(self, observers: Observers, socket: Socket) -> None:
-        connection, address = socket.connection, socket.handshake.address
-        observers.report(ConnectReport(observers.system, self.name, socket.id, connection.id, socket.user_id, address))
+        connection, address = socket.connection.public_id, socket.handshake.address
+        role, rooms = self.application.find_role(socket), tuple(sorted(socket.rooms))
+        observers.report(
+            ConnectReport(observers.system, self.name, socket.id, connection, socket.user_id, address, role, rooms)
+        )
 
     def _report_disconnect(self, observers: Observers, socket: Socket, reason: CloseReason) -> None:
-        connection, address = socket.connection, socket.handshake.address
+        connection, address = socket.connection.public_id, socket.handshake.address
         observers.report(
-            DisconnectReport(
-                observers.system, self.name, socket.id, connection.id, socket.user_id, address, reason.text
-            )
+            DisconnectReport(observers.system, self.name, socket.id, connection, socket.user_id, address, reason.text)
         )
 
     def _report_recovery(self, observers: Observers, socket: Socket, result: RecoveryResult) -> None:
         recovered, replayed, reason = result.recovered, result.replayed, result.reason or ""
+        connection, user = socket.connection.public_id, socket.user_id
         observers.report(
-            RecoveryReport(observers.system, self.name, socket.id, socket.user_id, recovered, replayed, reason)
+            RecoveryReport(observers.system, self.name, socket.id, connection, user, recovered, replayed, reason)
         )
+
+    def _report_room(
+        self, observers: Observers, kind: type[JoinReport] | type[LeaveReport], socket: Socket, room: str
+    ) -> None:
+        connection = socket.connection.public_id
+        observers.report(kind(observers.system, self.name, room, socket.id, connection, socket.user_id))
 
     # Rooms.
 
@@ -227,6 +252,8 @@ class Namespace:
         """Put `socket` into `room`. The caller has checked that it may be there."""
         if self._room_observer is not None and socket.connected and room not in socket.rooms:
             self._room_observer.join(socket, room)
+        if self._observers is not None and socket.connected and room not in socket.rooms:
+            self._report_room(self._observers, JoinReport, socket, room)
         self.rooms.add(socket, room)
         if socket.ready:
             self._sessions.mark_dirty(socket, visible_to_client=True)
@@ -235,6 +262,8 @@ class Namespace:
         """Take `socket` out of `room`, if it is in it."""
         if self._room_observer is not None and socket.connected and room in socket.rooms:
             self._room_observer.leave(socket, room)
+        if self._observers is not None and socket.connected and room in socket.rooms:
+            self._report_room(self._observers, LeaveReport, socket, room)
         self.rooms.remove(socket, room)
         if socket.ready:
             self._sessions.mark_dirty(socket, visible_to_client=True)
@@ -286,7 +315,7 @@ class Namespace:
             except Exception:
                 # Continue with other sockets. This client must reconnect to get the events. It is closed later, because
                 # its socket then leaves the room that this loop iterates over.
-                logger.exception("a client cannot be written to", namespace=self.name, socket=socket.id)
+                logger.exception("a client cannot be written to", **socket.describe())
                 close = partial(socket.connection.close, engineio.TRANSPORT_ERROR, "it cannot be written to")
                 asyncio.get_running_loop().call_soon(close)
         return len(members)

@@ -85,6 +85,10 @@ class Carrier(Reader, Protocol):
         """The session id of the connection."""
 
     @property
+    def public_id(self) -> str:
+        """What names the connection in logs and reports."""
+
+    @property
     def closed(self) -> bool:
         """True if nothing can be sent any more."""
 
@@ -280,6 +284,16 @@ class Socket:
     def handshake(self) -> Handshake:
         return self.connection.handshake
 
+    def describe(self) -> dict[str, str]:
+        """The fields of a log line about this socket."""
+        return {
+            "system": self.namespace.application.system,
+            "namespace": self.namespace.name,
+            "user": self.user_id,
+            "socket": self.id,
+            "connection": self.connection.public_id,
+        }
+
     @property
     def limits(self) -> Limits:
         return self.namespace.settings.limits
@@ -413,7 +427,7 @@ class Socket:
         try:
             self.namespace.application.on_closing(self, reason)
         except Exception:
-            logger.exception("ending handler failed", namespace=self.namespace.name, socket=self.id)
+            logger.exception("ending handler failed", **self.describe())
 
     def end(self, reason: CloseReason) -> None:
         """End this socket without sending anything."""
@@ -497,14 +511,14 @@ class Socket:
 
     def _queue_after(self, running: Coroutine[Any, Any, None]) -> None:
         """Events that arrive from now on wait until `running` is done."""
-        self._queue = EventQueue(self._handle, self.connection, self.namespace.name)
+        self._queue = EventQueue(self._handle, self.connection, self.describe)
         self.namespace.spawn(self._run(running, self._queue))
 
     def _handle(self, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         try:
             return self.namespace.application.receive(self, event)
         except Exception:
-            logger.exception("handler failed", namespace=self.namespace.name, event_name=event.name)
+            logger.exception("handler failed", command=event.name, **self.describe())
             return None
 
     async def _run(self, running: Coroutine[Any, Any, None], queue: EventQueue) -> None:

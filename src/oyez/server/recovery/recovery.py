@@ -267,8 +267,9 @@ class Recovery:
     def _report_room(self, observers: Observers, socket: Socket, room: str, result: RecoveryResult) -> None:
         namespace, reason = socket.namespace.name, result.reason or ""
         recovered, replayed = result.recovered, result.replayed
+        connection, user, system = socket.connection.public_id, socket.user_id, observers.system
         observers.report(
-            RecoveryReport(observers.system, namespace, socket.id, socket.user_id, recovered, replayed, reason, room)
+            RecoveryReport(system, namespace, socket.id, connection, user, recovered, replayed, reason, room)
         )
 
     async def _send_room(

@@ -121,7 +121,7 @@ class AsgiWebSocket(WebSocketTransport):
             for error in await asyncio.gather(*tasks, return_exceptions=True):
                 # ASGI servers raise OSError if the client has gone, which ends with the connection.
                 if isinstance(error, Exception) and not isinstance(error, OSError):
-                    logger.error("a WebSocket failed", connection=self._listener.id, exc_info=error)
+                    logger.error("a WebSocket failed", connection=self._listener.public_id, exc_info=error)
             # Break the reference cycle: the garbage collector would pause the loop.
             del self._listener
 

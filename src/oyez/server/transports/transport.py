@@ -45,8 +45,8 @@ class TransportListener(Protocol):
     """What a transport calls, and what it may read of the client that it serves."""
 
     @property
-    def id(self) -> str:
-        """The id of the connection, for log lines."""
+    def public_id(self) -> str:
+        """What names the connection in log lines."""
 
     @property
     def context(self) -> TransportContext: ...

@@ -149,7 +149,7 @@ class WebSocket(WSListener, WebSocketTransport):
                 self._receive_fragment(opcode, frame)
         except Exception:
             # picows would close the connection and log nothing.
-            logger.exception("receiving failed", connection=self._listener.id)
+            logger.exception("receiving failed", connection=self._listener.public_id)
             self._protocol_error(engineio.TRANSPORT_ERROR, "an error of the server's")
 
     def after_read(self, size: int, more: bool, kept: int) -> None:
