@@ -111,8 +111,6 @@ class Oyez:
         self._verifier: Verifier = build_verifier(settings, self.secret, clock=time.now)
         self.node: Node = build_node(settings, self.secret)
         self._time = time
-from oyez.logger import add_last_resort, build_formatter, get_logger, log_failure, redact_access_logs, set_level
-from oyez.observer import Observer
         self._unfinished = MemoryBudget(settings.limits.max_unfinished_bytes)
         self._written_by: float | None = None
         """The time of the loop until which a stopping process writes its events."""
@@ -136,7 +134,7 @@ from oyez.observer import Observer
         self.database: Database = build_database(settings)
         try:
             self.database.migrate("oyez", MIGRATIONS / "versions")
-            shared = self._build_shared([system.name for system in systems], observers)
+            shared = self._build_shared([system.name for system in systems], (*observers, *build_activity_log()))
             self.systems: Mapping[str, Served] = {
                 system.name: Served(system, build_log(system.name), shared) for system in systems
             }
