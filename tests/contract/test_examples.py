@@ -83,6 +83,17 @@ def test_examples_of_the_systems_that_ship() -> None:
                 raise AssertionError(f"{name} {event.name}: {example}") from error
 
 
+class Watched(Payload):
+    """A field with examples of its own, and an id whose name has no `id`."""
+
+    channel: Maybe[Annotated[str, Meta(examples=["orders", "cart"])]] = UNSET
+    lot: Id
+
+
+def test_a_type_has_examples_of_its_own() -> None:
+    assert make_example(Watched) == {"channel": "orders", "lot": "lot-1"}
+
+
 class Author(Payload):
     """The writer of a note."""
 

@@ -180,7 +180,7 @@ def test_rooms_and_rules() -> None:
     assert find("rooms", "board:{kind}:{period}")["values"] == {"period": ["day", "week"]}
     assert find("rooms", "desk", OFFICE)["gateway"] == "desks"
     assert find("commands", "board:watch")["acknowledgement"]["success"]["example"] == [
-        {"ok": True, "room": "board:Kind:day"}
+        {"ok": True, "room": "board:kind-1:day"}
     ]
 
 
@@ -261,3 +261,23 @@ def test_the_servers_own_events_are_those_that_the_server_sends() -> None:
     name, sent = json.loads(encode_status(None))
     assert (name, list(sent)) == (status["name"], status["payload"]["required"])
     assert RECOVERY_REASONS
+
+
+def test_a_refused_connect_has_the_fields_that_the_system_adds() -> None:
+    refused = find_description("rez")["connect_error"]
+    assert refused["data"]["properties"].keys() > {"code", "reason", "attempts", "nextRetry"}
+    assert refused["example"]["data"] == {
+        "code": "token_missing",
+        "reason": "token_missing",
+        "attempts": 1,
+        "nextRetry": 1000,
+    }
+
+
+def test_a_command_lists_the_errors_that_it_may_have() -> None:
+    common = set(BAZAAR["common_errors"])
+    assert {"unknown_event", "invalid_data", "rate_limited"} <= common
+    for namespace in BAZAAR["namespaces"]:
+        for command in namespace["commands"]:
+            assert common - set(command["errors"]) <= {"id_reused", "already_done", "in_progress"}
+            assert ("already_done" in command["errors"]) == command["idempotent"]

@@ -24,7 +24,8 @@ def test_a_name_is_a_pattern_with_placeholders() -> None:
     assert "pictureId" not in sold["example_arguments"][0]
     hang = find("commands", "picture:{pictureId}:at:{place}")
     assert [parameter["name"] for parameter in hang["parameters"]] == ["height"]
-    assert hang["example_arguments"] == [1]
+    assert (hang["example_name"], hang["example_arguments"]) == ("picture:picture-1:at:place-1", [1])
+    assert sold["example_name"] == "picture:1:sold"
     assert find("events", "photo")["placeholders"] == []
 
 

@@ -238,6 +238,8 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             " `messages`.",
             "connect_shape": "The form of `connect_error`'s `data`. Without it, Oyez' own code, and the details beside"
             " it.",
+            "connect_fields": "A payload class: the further fields of `connect_error`'s `data`, which the hook"
+            " `refused` returns. Documents and types have them.",
         },
     ),
 }

@@ -7,9 +7,8 @@ A table stands between `<!-- NAME: made by … -->` and `<!-- end -->`. Tables t
 import ast
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial, reduce
+from functools import partial
 from itertools import pairwise
-from operator import and_
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,14 +36,15 @@ from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
 
 from oyez import errors
 from oyez.cli.prompt import COMMANDS as PROMPT_COMMANDS
-from oyez.contract import Acknowledgements, Contract, Errors, Identity
+from oyez.contract import Acknowledgements, Contract, Errors
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.replies import SOURCES
-from oyez.contract.rooms import DerivedRoom, Room, Target
+from oyez.contract.rooms import Room, Target
 from oyez.contract.schema import iter_types
 from oyez.contract.types import Payload
 from oyez.documents.diff.kinds import KINDS, SCHEMA_KINDS
 from oyez.documents.field_docs import find_field_docs
+from oyez.documents.rights import find_receivers, find_senders
 from oyez.errors import Refusal
 from oyez.levels import PARTS
 from oyez.ops.families import FAMILIES, WORKER
@@ -340,8 +340,7 @@ def build_matrix(system: str) -> str:
     ]
     for namespace, command in find_commands(contract):
         rooms = [room for room in (command.joins, command.leaves) if room is not None]
-        right = reduce(and_, (room.rule for room in rooms), namespace.who & command.who)
-        roles = join_roles(contract, right.admits)
+        roles = ", ".join(find_senders(contract.roles, namespace, command))
         case = find_case(COMMANDS, system, namespace.name, command.name)
         row = (f"`{command.name}`", "from clients", namespace.name, goes_to(rooms) or "the server", roles, case)
         rows.append(row)
@@ -360,13 +359,7 @@ def goes_to(targets: Iterable[Target]) -> str:
 def name_roles(contract: Contract, where: str, targets: Iterable[Target]) -> str:
     """The roles whose clients can receive an event that goes to `targets`."""
     namespace = next(namespace for namespace in contract.namespaces if namespace.name == where)
-    kinds = [target.room if isinstance(target, DerivedRoom) else target for target in targets]
-    rules = [kind.rule if isinstance(kind, Room) else namespace.who for kind in kinds]
-    return join_roles(contract, lambda who: namespace.who.admits(who) and any(rule.admits(who) for rule in rules))
-
-
-def join_roles(contract: Contract, may: Callable[[Identity], bool]) -> str:
-    return ", ".join(role for role in contract.roles if may(Identity(subject="somebody", role=role)))
+    return ", ".join(find_receivers(contract.roles, namespace, targets))
 
 
 def build_prompt() -> str:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import inspect
 
 from oyez.contract.arguments import Arguments, shapes_of
-from oyez.contract.schema import is_millis, options
+from oyez.contract.schema import is_id, is_millis, options
 from oyez.contract.types import Money, Time
 
 V = TypeVar("V")
@@ -76,7 +76,8 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", re.ASCII)
 def make_example(kind: Any, arguments: Arguments = "object") -> Any:
     """Data of this type, as `publish` takes it: values that their names suggest, as far as the types allow them.
 
-    A pattern may allow other values only: then the example does not fit.
+    A pattern may allow other values only: then the example does not fit. A type has its own example in
+    `Meta(examples=[…])`, of which the first is taken.
     """
     found = inspect.type_info(shapes_of(kind)[0])
     assert isinstance(found, inspect.StructType)
@@ -93,9 +94,9 @@ def _make_object(found: inspect.StructType, name: str, depth: int) -> Any:
     values = {}
     for field in found.fields:
         if field.required or depth < MAX_DEPTH:
-            is_id = field.encode_name in ("id", "_id")
+            called = f"{name}_id" if field.encode_name in ("id", "_id") else field.encode_name
             kind = _restore_order(field.type, hints[field.name])
-            values[field.encode_name] = _make_value(kind, f"{name}_id" if is_id else field.encode_name, depth + 1)
+            values[field.encode_name] = _make_value(kind, called, depth + 1)
     if found.array_like:
         return list(values.values())
     return values if found.tag_field is None else {found.tag_field: found.tag, **values}
@@ -121,6 +122,8 @@ def _find_literals(hint: Any) -> Iterator[Any]:
 
 
 def _make_value(found: inspect.Type, name: str, depth: int) -> Any:
+    if given := list_given(found):
+        return given[0]
     words = _split(name)
     if is_millis(found):
         return Time(_choose(_TIMES, words, NOW)).millis
@@ -155,6 +158,15 @@ def _make_value(found: inspect.Type, name: str, depth: int) -> Any:
         case inspect.StructType():
             return _make_object(kind, name, depth)
     return _make_collection(kind, name, depth)
+
+
+def list_given(found: inspect.Type) -> list[Any]:
+    """The examples that a type has in `Meta(examples=[…])`."""
+    if isinstance(found, inspect.Metadata):
+        return (found.extra_json_schema or {}).get("examples") or list_given(found.type)
+    if isinstance(found, inspect.UnionType):
+        return next((given for option in found.types if (given := list_given(option))), [])
+    return []
 
 
 def _make_scalar(cls: type, words: list[str]) -> Any:
@@ -195,8 +207,8 @@ def _make_number(kind: inspect.IntType | inspect.FloatType, words: list[str]) ->
 
 def _make_text(kind: inspect.StrType, name: str, words: list[str]) -> str:
     found = _ID.fullmatch(name)
-    if found:
-        text = f"{'-'.join(_split(found[1])) or 'id'}-1"
+    if found or is_id(kind):
+        text = f"{'-'.join(_split(found[1] if found else name)) or 'id'}-1"
     elif words and words[-1] in _SENTENCES:
         text = f"Example {' '.join(words)}."
     else:

@@ -128,6 +128,8 @@ class Errors:
     """For codes of Oyez or of the contract, the message of `connect_error`. `*`: all others of Oyez."""
     connect_shape: Shape | None = None
     """The form of `connect_error`'s `data`; None: Oyez' own code, and the details beside it."""
+    connect_fields: type[Payload] | None = None
+    """The further members of `connect_error`'s `data`, which the hook `refused` returns as such a payload."""
 
     @property
     def name(self) -> str:

@@ -64,6 +64,12 @@ def is_text(found: inspect.Type) -> bool:
     )
 
 
+def is_id(found: inspect.Type) -> bool:
+    """True if every value of this type that is not null is an `Id`."""
+    texts = [option for option in options(found) if not isinstance(option, inspect.NoneType)]
+    return bool(texts) and all(isinstance(text, inspect.StrType) and text.pattern == _ID_PATTERN for text in texts)
+
+
 def is_key(found: inspect.Type) -> bool:
     """True if every value of this type that is not null is a string or a whole number, so that it can name a room."""
     keys = [option for option in options(found) if not isinstance(option, inspect.NoneType)]

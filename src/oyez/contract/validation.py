@@ -34,7 +34,16 @@ def explain(error: Exception, name: str, struct: type[msgspec.Struct], prefix: P
     found = find_type(struct, path)
     if unknown := _UNKNOWN.fullmatch(said):
         return InvalidDataError(format_path((*path, unknown[1][:MAX_SHOWN])), _unknown_field(name, path, found))
-    return InvalidDataError(format_path(path), describe(found) if found else said)
+    if found is None:
+        return InvalidDataError(format_path(path), said)
+    return InvalidDataError(format_path(path), describe(found) if path else _describe_whole(found))
+
+
+def _describe_whole(found: inspect.Type) -> str:
+    """What the whole data may be. Nothing else would say which object is meant, so its fields are named."""
+    names = [field.encode_name for field in fields_of(found)]
+    several = len(list(options(found))) > 1
+    return describe(found) if several or not names else f"an object of {', '.join(names)}"
 
 
 def explain_unknown(field: str, name: str, struct: type[msgspec.Struct]) -> InvalidDataError:

@@ -9,7 +9,9 @@ from typing import Any, get_args
 import msgspec
 
 from oyez.contract.codec import encode_json
+from oyez.contract.declare import DeclaredCommand
 from oyez.contract.examples import NOW, make_example
+from oyez.contract.policy import HasRole
 from oyez.contract.replies import DETAIL, MAYBE_ABSENT, Acknowledgements, Errors, build_payload, fill_shape
 from oyez.contract.types import Payload, Time
 from oyez.documents.json_schema import Schema, Schemas
@@ -32,6 +34,7 @@ from oyez.errors import (
     TOKEN_EXPIRED,
     TOKEN_INVALID,
     TOKEN_MISSING,
+    TOKEN_REVOKED,
     TOO_LARGE,
     UNAVAILABLE,
     UNKNOWN_EVENT,
@@ -45,33 +48,62 @@ from oyez.errors import (
 
 _EVERYWHERE = (TOO_LARGE, RATE_LIMITED, UNAVAILABLE, INTERNAL, INVALID_DATA)
 _TOKENS = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, KEYS_UNAVAILABLE)
+_REPEATS = (ID_REUSED, ALREADY_DONE, IN_PROGRESS)
 CONNECT_REFUSALS: tuple[Refusal, ...] = (
     *_TOKENS,
+    TOKEN_REVOKED,
     FORBIDDEN,
     FORBIDDEN_ROLE,
     UNKNOWN_NAMESPACE,
     UNKNOWN_GATEWAY,
     NO_ROOM_IN_GATEWAY,
     UNSUPPORTED_PARSER,
-    *_EVERYWHERE,
-)
-"""Refusals of Oyez with which a CONNECT may be answered."""
-COMMAND_REFUSALS: tuple[Refusal, ...] = (
-    FORBIDDEN,
-    FORBIDDEN_ROLE,
-    UNKNOWN_ROOM,
-    FOREIGN_ROOM,
-    ROOM_REQUIRED,
-    ID_REUSED,
-    ALREADY_DONE,
-    IN_PROGRESS,
+    MALFORMED,
     TIMED_OUT,
     *_EVERYWHERE,
 )
-"""Refusals of Oyez with which a command may be answered."""
-SIGN_IN_REFUSALS: tuple[Refusal, ...] = (*COMMAND_REFUSALS, *_TOKENS)
-"""The same for a command by which a client signs in."""
-EVENT_REFUSALS: tuple[Refusal, ...] = (*COMMAND_REFUSALS, UNKNOWN_EVENT, MALFORMED, TOKEN_EXPIRED)
+"""Refusals of Oyez with which a CONNECT may be answered."""
+COMMON_REFUSALS: tuple[Refusal, ...] = (
+    UNKNOWN_EVENT,
+    INVALID_DATA,
+    FORBIDDEN,
+    UNKNOWN_ROOM,
+    TOO_LARGE,
+    RATE_LIMITED,
+    TIMED_OUT,
+    UNAVAILABLE,
+    INTERNAL,
+    *_REPEATS,
+)
+"""Refusals of Oyez that do not depend on the command. Those of repeats need an idempotency key."""
+
+
+def list_refusals(command: DeclaredCommand) -> tuple[Refusal, ...]:
+    """Refusals of Oyez with which a command may be answered."""
+    repeats = set(() if is_idempotent(command) else _REPEATS)
+    roles = any(isinstance(part, HasRole) for part in command.who.parts())
+    return (
+        *(refusal for refusal in COMMON_REFUSALS if refusal not in repeats),
+        *((FORBIDDEN_ROLE,) if roles else ()),
+        *((FOREIGN_ROOM, ROOM_REQUIRED) if command.relays is not None else ()),
+        *((*_TOKENS, TOKEN_REVOKED) if command.signs_in else ()),
+    )
+
+
+def is_idempotent(command: DeclaredCommand) -> bool:
+    """True if the command takes effect once if it is sent twice with the same idempotency key."""
+    return not (command.joins or command.leaves or command.signs_in)
+
+
+EVENT_REFUSALS: tuple[Refusal, ...] = (
+    *COMMON_REFUSALS,
+    FORBIDDEN_ROLE,
+    FOREIGN_ROOM,
+    ROOM_REQUIRED,
+    MALFORMED,
+    TOKEN_EXPIRED,
+    TOKEN_REVOKED,
+)
 """Refusals of Oyez that the event `error` reports."""
 PUBLISH_REFUSALS: tuple[Refusal, ...] = (
     *_TOKENS,
@@ -207,10 +239,16 @@ class Answers:
         shape, shown = self._errors.connect_shape, refusals[0]
         if shape is None:
             codes = _enum(list(dict.fromkeys(refusal.code for refusal in (*refusals, *self._own))))
-            data: Schema = {"type": "object", "properties": {"code": codes}, "required": ["code"]}
+            properties = {"code": codes, **_CONNECT_DETAILS}
+            data: Schema = {"type": "object", "properties": properties, "required": ["code"]}
             example: Any = {"code": shown.code}
         else:
             data, example = self._schema_of(shape, refusals, None), self._fill(shape, shown, "")
+        fields = self._errors.connect_fields
+        if fields is not None and data.get("type") == "object":
+            # Optional: a refusal whose cause is temporary does not have them.
+            data["properties"] |= self._schemas.resolve(self._schemas.make(fields))["properties"]
+            example |= make_value_example(fields)
         return {
             "message": self._errors.connect_message(shown.code, shown.message),
             "data": data,
@@ -294,6 +332,12 @@ class Answers:
         return {**values, "event": event} if event else values
 
 
+_CONNECT_DETAILS: Mapping[str, Schema] = {
+    "retry_after": {"type": "number", "description": "Seconds to wait, if the client has connected too often."},
+    "field": {"type": "string", "description": "The member of `auth` that does not fit, if one does not."},
+    "expected": {"type": "string", "description": "What that member may be."},
+}
+"""Details that some refusals of a CONNECT have."""
 _SOURCE_SCHEMAS: Mapping[str, Schema] = {
     "message": {"type": "string", "description": "One sentence for people."},
     "details": {"type": "object", "description": "What else is known, such as the field that does not fit."},

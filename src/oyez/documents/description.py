@@ -6,7 +6,7 @@ Schemas are JSON Schema (2020-12). A reference `#/$defs/Name` leads to `$defs` o
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,17 +22,26 @@ from oyez.contract.rooms import Room
 from oyez.contract.tokens import Auth
 from oyez.contract.types import Time
 from oyez.documents.answers import (
-    COMMAND_REFUSALS,
+    COMMON_REFUSALS,
     CONNECT_REFUSALS,
     EVENT_REFUSALS,
     PUBLISH_REFUSALS,
-    SIGN_IN_REFUSALS,
     Answers,
+    is_idempotent,
+    list_refusals,
     to_plain,
 )
 from oyez.documents.json_schema import Schema, Schemas
 from oyez.documents.own_events import OWN_EVENTS
-from oyez.documents.rights import describe_limits, describe_rule, describe_source, describe_target
+from oyez.documents.rights import (
+    describe_limits,
+    describe_rule,
+    describe_source,
+    describe_target,
+    find_receivers,
+    find_senders,
+)
+from oyez.documents.values import describe_values
 from oyez.errors import Refusal
 
 FORMAT = 1
@@ -53,6 +62,7 @@ def describe(contract: Contract) -> Description:
     | `attributes` | the user attributes |
     | `acknowledgements`, `errors` | the forms of the answers, as declared |
     | `refusals` | each error: its code, the code that clients receive, and `where` it occurs |
+    | `common_errors` | the codes of Oyez that do not depend on the command; those of repeats need an idempotency key |
     | `connect_error` | the schema and an example of a refused CONNECT |
     | `namespaces` | rooms, events, commands and error events of each |
     | `own_events` | the server's own events, in every namespace |
@@ -87,6 +97,7 @@ class _Describer:
             "acknowledgements": _describe_form(contract.acknowledgements),
             "errors": _describe_errors(contract.errors),
             "refusals": self._describe_refusals(answers),
+            "common_errors": [refusal.code for refusal in COMMON_REFUSALS],
             "connect_error": answers.describe_connect_error(CONNECT_REFUSALS),
             "namespaces": [self._describe_namespace(namespace) for namespace in contract.namespaces],
             "own_events": [dict(event) for event in OWN_EVENTS],
@@ -125,7 +136,7 @@ class _Describer:
             "gateways": [_describe_gateway(gateway) for gateway in namespace.gateways],
             "rooms": [_describe_room(namespace, room) for room in namespace.rooms.kinds],
             "events": [self._describe_event(namespace, event) for event in namespace.events],
-            "commands": [self._describe_command(command) for command in namespace.commands],
+            "commands": [self._describe_command(namespace, command) for command in namespace.commands],
             "error_events": self._describe_error_events(namespace),
         }
 
@@ -162,6 +173,8 @@ class _Describer:
             **self._describe_arguments(event.wire_payload, event.arguments),
             "delivery": _find_delivery(event),
             "to": [describe_target(target) for target in declared.targets],
+            "roles": find_receivers(self._contract.roles, namespace, declared.targets),
+            "example_name": _make_event_name(event),
             "example": to_plain(event.example),
             "example_arguments": _make_event_arguments(event),
             "timestamp": declared.timestamp,
@@ -212,21 +225,22 @@ class _Describer:
 
     # Commands.
 
-    def _describe_command(self, command: DeclaredCommand) -> Description:
+    def _describe_command(self, namespace: Namespace, command: DeclaredCommand) -> Description:
         answers = self._answers(command)
-        refusals = SIGN_IN_REFUSALS if command.signs_in else COMMAND_REFUSALS
+        refusals = list_refusals(command)
         errors = self._contract.answers_of(command)[1]
-        example, room = _make_command_example(command)
+        example = _make_command_example(command)
         return {
             "name": command.name,
             "description": command.description,
             "schema": self._schemas.make(command.sent),
             **self._describe_arguments(command.sent, command.arguments),
             "who": describe_rule(command.who),
+            "roles": find_senders(self._contract.roles, namespace, command),
             "limits": describe_limits(command.limit, command.shared),
             "reply": self._schemas.make(command.reply) if command.reply is not None else None,
             "acknowledgement": {
-                "success": answers.describe_success(command.reply, room),
+                "success": answers.describe_success(command.reply, example.room),
                 "failure": answers.describe_failure(refusals, command.name),
                 "form": _describe_form(self._contract.answers_of(command)[0]),
             },
@@ -237,11 +251,13 @@ class _Describer:
             "relays": command.name if command.relays is not None else None,
             "signs_in": command.signs_in,
             "volatile": command.volatile,
-            "idempotent": not (command.joins or command.leaves or command.signs_in),
+            "idempotent": is_idempotent(command),
             "max_bytes": command.max_bytes,
             "unknown_fields": command.unknown_fields,
             "placeholders": list(command.pattern.placeholders) if command.pattern is not None else [],
-            "example_arguments": example,
+            "example_name": example.name,
+            "example_arguments": example.arguments,
+            "values": describe_values(self._contract, namespace, command),
         }
 
 
@@ -333,8 +349,26 @@ def _make_event_arguments(event: Event) -> list[Any]:
     return arguments
 
 
-def _make_command_example(command: DeclaredCommand) -> tuple[list[Any], str | None]:
-    """The arguments of an example, and the room that it joins or leaves."""
+def _make_event_name(event: Event) -> str:
+    """The name that clients receive, by the example."""
+    if event.pattern is None:
+        return event.name
+    values = to_plain(event.example)
+    if event.arguments == "positional":
+        values = name_values(event.shapes[0], values)
+    return event.pattern.fill({name: str(values[name]) for name in event.pattern.placeholders})
+
+
+class _CommandExample(NamedTuple):
+    """A command as a client sends it."""
+
+    name: str
+    arguments: list[Any]
+    room: str | None
+    """The room that it joins or leaves."""
+
+
+def _make_command_example(command: DeclaredCommand) -> _CommandExample:
     data = make_example(command.command, command.arguments)
     if command.arguments == "object":
         values: dict[str, Any] = to_plain(data)
@@ -345,7 +379,9 @@ def _make_command_example(command: DeclaredCommand) -> tuple[list[Any], str | No
     if kind is not None:
         values |= {placeholder: listed[0] for placeholder, listed in kind.values.items()}
         room = str(kind(*(values[placeholder] for placeholder in kind.placeholders)))
+    pattern = command.pattern
+    named = pattern.placeholders if pattern is not None else ()
+    name = pattern.fill({name: str(values[name]) for name in named}) if pattern is not None else command.name
     if command.arguments == "object":
-        return [values], room
-    named = command.pattern.placeholders if command.pattern is not None else ()
-    return [value for name, value in values.items() if name not in named], room
+        return _CommandExample(name, [values], room)
+    return _CommandExample(name, [value for name, value in values.items() if name not in named], room)

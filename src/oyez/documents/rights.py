@@ -1,12 +1,13 @@
 """Rules, targets, rooms' values and places of tokens as JSON: each has its text, and the same as data."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from oyez.contract.backends import DecidedBy
+from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.limits import Limit, SharedLimit
-from oyez.contract.policy import Anyone, Both, HasRole, InRoom, Member, OneOf, Own, Resolved, Rule
-from oyez.contract.rooms import Caller, DerivedRoom, Everyone, Sockets, Target
+from oyez.contract.policy import Anyone, Both, HasRole, Identity, InRoom, Member, OneOf, Own, Resolved, Rule
+from oyez.contract.rooms import Caller, DerivedRoom, Everyone, Room, Sockets, Target
 from oyez.contract.tokens import Auth, Bearer, Cookie, Header, Query, TokenSource
 
 Data = dict[str, Any]
@@ -66,6 +67,24 @@ def describe_target(target: Target) -> Data:
             return {"text": target.text, "kind": "socket", "paths": None}
     # Without placeholders, the room is known; otherwise the publisher has to name it.
     return {"text": target.text, "kind": "room", "room": target.pattern, "paths": None if target.placeholders else {}}
+
+
+def find_receivers(roles: Iterable[str], namespace: Namespace, targets: Iterable[Target]) -> list[str]:
+    """Those of the roles whose clients can receive an event that goes to these targets of a namespace."""
+    kinds = [target.room if isinstance(target, DerivedRoom) else target for target in targets]
+    rules = [kind.rule if isinstance(kind, Room) else namespace.who for kind in kinds]
+    return _select(roles, lambda who: namespace.who.admits(who) and any(rule.admits(who) for rule in rules))
+
+
+def find_senders(roles: Iterable[str], namespace: Namespace, command: DeclaredCommand) -> list[str]:
+    """Those of the roles whose clients can send a command."""
+    rooms = [room for room in (command.joins, command.leaves) if room is not None]
+    rules = [namespace.who, command.who, *(room.rule for room in rooms)]
+    return _select(roles, lambda who: all(rule.admits(who) for rule in rules))
+
+
+def _select(roles: Iterable[str], may: Callable[[Identity], bool]) -> list[str]:
+    return [role for role in roles if may(Identity(subject="somebody", role=role))]
 
 
 def describe_limits(first: Limit, shared: Iterable[SharedLimit]) -> list[Data]:

@@ -21,7 +21,7 @@ from oyez.runtime.control import Control
 from oyez.runtime.current import Published, current_published, current_user
 from oyez.runtime.entering import Entering
 from oyez.runtime.hooks import Hooks
-from oyez.runtime.replies import Failure, FailureEncoder, explain_failure
+from oyez.runtime.replies import Failure, FailureEncoder, explain_failure, list_fields
 from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.room_observer import RoomObserver
 from oyez.server.namespaces.socket import Socket
@@ -71,7 +71,7 @@ class NamespaceApplication(Application):
             await self._connect(socket, auth if isinstance(auth, dict) else {})
         except RefusedError as refused:
             if self._hooks.refused and not is_temporary(refused):
-                refused.fields |= self._hooks.refused(socket.handshake, refused)
+                refused.fields |= list_fields(self._hooks.refused(socket.handshake, refused))
             raise
 
     async def _connect(self, socket: Socket, auth: Mapping[str, Any]) -> None:

@@ -45,8 +45,10 @@ class Hooks:
     """
     disconnected: Callable[[Client, str], None] | None = None
     """The client has disconnected, or was disconnected, and is in no room. The reason is Socket.IO's."""
-    refused: Callable[[Handshake, RefusedError], Mapping[str, Any]] | None = None
-    """A CONNECT is refused: returns further fields of CONNECT_ERROR's `data`, beside the code and the details."""
+    refused: Callable[[Handshake, RefusedError], Mapping[str, Any] | Payload] | None = None
+    """A CONNECT is refused: returns further fields of CONNECT_ERROR's `data`, beside the code and the details. With
+    `Errors(connect_fields=…)`, a payload of that class; then documents and types have these fields. Not called if the
+    cause is temporary."""
     limited: Callable[[Client, int, float], None] | None = None
     """The client has exceeded a limit: how often in a row, and the seconds until it may send again. Called when the
     client receives the event `error`, which is not sent for every refused command."""

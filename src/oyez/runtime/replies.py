@@ -18,6 +18,7 @@ from oyez.contract.contract import Contract
 from oyez.contract.replies import Acknowledgements, Errors, build_payload, fill_shape, has_source
 from oyez.contract.rooms import Caller
 from oyez.contract.types import Payload, Time, read_scalar
+from oyez.contract.validation import REQUIRED
 from oyez.errors import (
     INTERNAL,
     INVALID_DATA,
@@ -203,6 +204,14 @@ class FailureEncoder:
         return values
 
 
+def list_fields(given: Mapping[str, Any] | Payload) -> Mapping[str, Any]:
+    """The members of an object as they are on the wire."""
+    if not isinstance(given, Payload):
+        return given
+    fields: Mapping[str, Any] = msgspec.json.decode(encode_json(given))
+    return fields
+
+
 def find_id(data: bytes) -> str:
     """The idempotency key of the command in this event array; empty if there is none."""
     # The first check is cheap, and almost always the only one.
@@ -270,7 +279,7 @@ def explain_failure(error: Exception, describe: Callable[[], Mapping[str, str]])
     if isinstance(error, RefusedError):
         return Failure(error.refusal, error.message, _make_encodable(error.details))
     if isinstance(error, InvalidDataError):
-        return Failure(INVALID_DATA, str(error), {"field": error.field, "expected": error.expected})
+        return Failure(INVALID_DATA, _explain_data(error), {"field": error.field, "expected": error.expected})
     if isinstance(error, UnavailableError):
         _sparse.warning("commands are answered `unavailable`", reason=str(error), **describe())
         return Failure(UNAVAILABLE, UNAVAILABLE.message, {})
@@ -284,6 +293,15 @@ def _log_internal(error: Exception, describe: Callable[[], Mapping[str, str]]) -
 def _fail_internally(error_id: str) -> Failure:
     # In the message too: some contracts' errors have no details.
     return Failure(INTERNAL, f"{INTERNAL.message} Error {error_id}.", {"error_id": error_id})
+
+
+def _explain_data(error: InvalidDataError) -> str:
+    """What is wrong with what a client has sent."""
+    if error.field:
+        return str(error)
+    return (
+        f"The data {REQUIRED}." if error.expected == REQUIRED else f"The data does not fit: expected {error.expected}."
+    )
 
 
 def _make_encodable(details: Mapping[str, Any]) -> Mapping[str, Any]:

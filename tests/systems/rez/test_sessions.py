@@ -192,13 +192,13 @@ def test_without_a_signer_nothing_is_renewed() -> None:
 def test_the_wait_grows_to_a_bound_and_so_does_what_is_known() -> None:
     sessions = Sessions(cast(Channels, None), None)
 
-    def refuse(address: str) -> Any:
+    def refuse(address: str) -> payloads.ConnectRefused:
         handshake = cast(Handshake, SimpleNamespace(address=address))
         return sessions.refused(handshake, RefusedError(TOKEN_INVALID))
 
-    waits = [refuse("a")["nextRetry"] for _ in range(20)]
+    waits = [refuse("a").next_retry for _ in range(20)]
     assert waits[:6] == [1000, 2000, 4000, 8000, 16000, LONGEST_RETRY * 1000]
     assert set(waits[5:]) == {LONGEST_RETRY * 1000}
     for number in range(MAX_ADDRESSES):
         refuse(str(number))
-    assert refuse("a")["attempts"] == 1
+    assert refuse("a").attempts == 1

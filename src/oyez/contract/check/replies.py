@@ -11,6 +11,7 @@ from oyez.contract.declare import Declarations, DeclaredCommand
 from oyez.contract.patterns import find_pattern
 from oyez.contract.replies import DETAIL, MAYBE_ABSENT, OTHERS, OYEZ_CODES, SOURCES, Acknowledgements, Errors
 from oyez.contract.schema import options
+from oyez.contract.types import Payload
 from oyez.errors import ContractError
 
 
@@ -112,7 +113,7 @@ def _check_reply(command: DeclaredCommand, general: Acknowledgements) -> Iterato
 
 def _check_command_errors(form: Any, known: Container[str]) -> Iterator[str]:
     yield from _check_errors(form, known)
-    if isinstance(form, Errors) and (form.connect or form.connect_shape is not None):
+    if isinstance(form, Errors) and (form.connect or form.connect_shape is not None or form.connect_fields is not None):
         yield "connect is about connections: give it to the contract"
 
 
@@ -130,6 +131,8 @@ def _check_errors(form: Any, known: Container[str]) -> Iterator[str]:
         yield from _find_shape_errors(form.shape)
     if form.connect_shape is not None:
         yield from (f"connect_{error}" for error in _find_shape_errors(form.connect_shape))
+    if form.connect_fields is not None and not _is_payload(form.connect_fields):
+        yield f"connect_fields is {form.connect_fields!r:.40}: give a class that is derived from Payload"
     for name in ("codes", "messages", "connect"):
         mapping: Any = getattr(form, name)
         if not isinstance(mapping, Mapping):
@@ -143,6 +146,10 @@ def _check_errors(form: Any, known: Container[str]) -> Iterator[str]:
     for code, text in form.codes.items():
         if isinstance(text, str) and text in known and text != code and form.code(text) == text:
             yield f"codes: {code!r} becomes {text!r}, which is the code of another refusal"
+
+
+def _is_payload(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Payload)
 
 
 def _find_shape_errors(shape: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ the other examples are made from the types.
 from collections.abc import Mapping
 from typing import get_args
 
-from oyez.contract import UNSET, CamelCommand, Contract, Id, Maybe, anyone, auth, member, own, query, role
+from oyez.contract import UNSET, CamelCommand, Contract, Errors, Id, Maybe, anyone, auth, member, own, query, role
 from oyez.contract.rooms import Room
 from oyez.systems.rez import payloads
 
@@ -17,6 +17,7 @@ contract = Contract(
     roles=("user", "agent", "admin"),
     default_role="user",
     tokens=(query("token"), auth("token")),
+    errors=Errors(connect_fields=payloads.ConnectRefused),
 )
 
 UNKNOWN_CHANNEL = contract.refusal("unknown_channel", "There is no such channel.", status=422)

@@ -16,8 +16,20 @@ Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
 """Text that a person wrote. The limit makes it fit into one event in any script."""
 Url = Annotated[str, Meta(min_length=1, max_length=500)]
 Phone = Annotated[str, Meta(min_length=3, max_length=32)]
-Channel = Annotated[str, Meta(min_length=1, max_length=160)]
-"""The name of a channel: a word, or a word and an id. `CHANNELS` in contract.py has all forms."""
+Channel = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=160,
+        description=(
+            "`orders` (all open orders of the user), `order:{orderId}` or `order_{orderId}`, `cart`, `offers`,"
+            " `offers:{category}`, `leaderboard:{period}`, `support_ticket:{ticketId}` or `support_ticket_{ticketId}`,"
+            " `group:{groupId}`, `store_conversation:{conversationId}`."
+        ),
+        examples=["orders", "cart", "order:ord-90155", "offers:kitchen", "leaderboard:weekly"],
+    ),
+]
+"""The name of a channel. `CHANNELS` in contract.py has the rooms of each."""
 
 Count = Annotated[int, Meta(ge=0)]
 Rank = Annotated[int, Meta(ge=1)]
@@ -589,19 +601,31 @@ class SessionExpired(CamelPayload):
 
 
 class TokenRefresh(CamelPayload):
-    """A new token for the client, sent shortly before the current one expires."""
+    """A new token, sent a minute before the old one expires, if Oyez signs the tokens."""
 
     new_token: Annotated[str, Meta(min_length=1, max_length=8_192)]
+    """For the next connection: this one continues by itself. Tokens are renewed for one day after signing in. The new
+    token of one that lives for less than two minutes is sent at half of that time."""
     expires_in: Seconds
+    """From now until the new token expires: the lifetime of the old one."""
 
 
 # Error events. `error` is an event of the server, the same in every system.
 
 
+class ConnectRefused(CamelPayload):
+    """What the data of `connect_error` has besides the code, if trying again at once does not help."""
+
+    reason: Annotated[str, Meta(description="The same as `code`.", examples=["token_missing"])]
+    attempts: Count
+    """Number of refused attempts from this network address."""
+    next_retry: Annotated[int, Meta(ge=0, description="Milliseconds to wait before the next try.", examples=[1000])]
+
+
 class ConnectionProblem(CamelPayload):
     """The client exceeded a limit. `nextRetry` is the time to wait before the next try."""
 
-    reason: Line
+    reason: Annotated[str, Meta(min_length=1, max_length=200, examples=["rate_limited"])]
     attempts: Count
     """Number of failed attempts."""
     next_retry: Milliseconds

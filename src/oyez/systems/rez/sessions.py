@@ -3,9 +3,8 @@
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from oyez.contract import Time
 from oyez.errors import RefusedError
@@ -94,14 +93,14 @@ class Sessions:
             client.emit(payloads.SessionExpired(message="Please sign in again.", expired_at=Time.at(expired_at)))
         client.emit(payloads.Disconnected(reason=reason))
 
-    def refused(self, handshake: Handshake, refused: RefusedError) -> Mapping[str, Any]:
+    def refused(self, handshake: Handshake, refused: RefusedError) -> payloads.ConnectRefused:
         """The data of a CONNECT_ERROR besides its code: before CONNECT, clients receive no events."""
         attempts = self._refusals.pop(handshake.address, 0) + 1
         self._refusals[handshake.address] = attempts
         if len(self._refusals) > MAX_ADDRESSES:
             self._refusals.popitem(last=False)
         wait = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(attempts - 1, 10))
-        return {"reason": refused.refusal.code, "attempts": attempts, "nextRetry": round(wait * 1000)}
+        return payloads.ConnectRefused(reason=refused.refusal.code, attempts=attempts, next_retry=round(wait * 1000))
 
     def limited(self, client: Client, attempts: int, wait: float) -> None:
         """Send a client that exceeds a limit how long it has to wait."""
